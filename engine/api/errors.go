@@ -38,3 +38,10 @@ type Ambiguous struct {
 func (e *Ambiguous) Error() string {
 	return fmt.Sprintf("%q could be any of %s: say which", e.Text, strings.Join(e.Fits, ", "))
 }
+
+// NoDaemon is the error for a socket that nobody answers on.
+type NoDaemon struct{ Socket string }
+
+func (e *NoDaemon) Error() string {
+	return fmt.Sprintf("no sluice answers on %s: is it running? try --socket", e.Socket)
+}

@@ -1,0 +1,423 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"sluice/engine/api"
+)
+
+func TestMain(m *testing.M) {
+	// After a body that was too large net/http waits half a second for the client to read the answer.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
+
+// fake is a daemon without an engine: it answers from its fields and remembers what it was told.
+type fake struct {
+	mu       sync.Mutex
+	services []api.Service
+	connList []api.Conn
+	stats    api.Stats
+	reloaded api.ReloadResult
+	err      error
+	told     []string
+	query    api.ConnQuery
+}
+
+func (f *fake) List(context.Context) ([]api.Service, error) { return f.services, f.err }
+func (f *fake) Stats(context.Context) (api.Stats, error)    { return f.stats, f.err }
+
+func (f *fake) Conns(_ context.Context, q api.ConnQuery) ([]api.Conn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.query = q
+	return f.connList, f.err
+}
+
+func (f *fake) SetWeight(_ context.Context, service, backend string, weight int) (api.Backend, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = append(f.told, fmt.Sprintf("%s %s %d", service, backend, weight))
+	return api.Backend{Address: "10.0.0.11", Port: api.SinglePort(8080), Weight: weight}, nil
+}
+
+func (f *fake) Reload(context.Context) (api.ReloadResult, error) { return f.reloaded, f.err }
+
+func lab() *fake {
+	return &fake{
+		services: []api.Service{
+			{Name: "web", Address: "198.51.100.10", Port: api.SinglePort(80), Protocol: "tcp", Mode: "nat", Scheduler: "wlc",
+				Backends: []api.Backend{
+					{Address: "10.0.0.11", Port: api.SinglePort(8080), Weight: 1, Mode: "nat", State: api.StateUp, Active: 3},
+					{Address: "10.0.0.12", Port: api.SinglePort(8080), Weight: 1, Mode: "tun", State: api.StateDown},
+					{Address: "10.0.0.12", Port: api.SinglePort(8081), Mode: "nat", State: api.StateDrain},
+				}},
+			{Name: "dns", Address: "198.51.100.10", Port: api.SinglePort(53), Protocol: "udp", Mode: "dr",
+				Backends: []api.Backend{{Address: "10.0.0.13", Port: api.SinglePort(53)}}},
+			{Name: "dns-tcp", Address: "198.51.100.10", Port: api.SinglePort(53), Protocol: "tcp", Mode: "dr"},
+			{Name: "six", Address: "2001:db8::10", Port: api.Port{First: 8000, Last: 8099}, Protocol: "tcp", Mode: "tun",
+				Backends: []api.Backend{{Address: "2001:db8::11"}}},
+			{Name: "all", Address: "198.51.100.11", Port: api.Port{First: 0, Last: 65535}, Protocol: "tcp", Mode: "dr"},
+		},
+	}
+}
+
+// start serves control on a socket until the test ends and gives a client of it.
+func start(t *testing.T, control api.Control) (socket string, client *api.Client) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "run", "s.sock")
+	listener, err := api.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := api.NewServer(control, slog.New(slog.DiscardHandler))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		deadline, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := server.Shutdown(deadline); err != nil {
+			t.Error("shutdown:", err)
+		}
+		if err := <-served; err != nil {
+			t.Error("serve:", err)
+		}
+		if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+			t.Error("the socket is still there after shutdown")
+		}
+	})
+	return socket, api.NewClient(socket)
+}
+
+func TestListArrivesAsSent(t *testing.T) {
+	daemon := lab()
+	_, client := start(t, daemon)
+	got, err := client.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(daemon.services, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNothingIsAnEmptyArray(t *testing.T) {
+	socket, client := start(t, &fake{})
+	for _, path := range []string{"/v1/services", "/v1/conns"} {
+		if _, body := raw(t, socket, "GET", path, ""); strings.TrimSpace(body) != "[]" {
+			t.Errorf("%s: %q", path, body)
+		}
+	}
+	if conns, err := client.Conns(t.Context(), api.ConnQuery{}); err != nil || len(conns) != 0 {
+		t.Error(conns, err)
+	}
+}
+
+func TestContractNamesOfList(t *testing.T) {
+	socket, _ := start(t, lab())
+	_, body := raw(t, socket, "GET", "/v1/services", "")
+	var services []map[string]any
+	if err := json.Unmarshal([]byte(body), &services); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"name", "address", "port", "protocol", "mode", "scheduler", "backends"} {
+		if _, ok := services[0][name]; !ok {
+			t.Errorf("a service has no %q", name)
+		}
+	}
+	backend := services[0]["backends"].([]any)[0].(map[string]any)
+	for _, name := range []string{"address", "port", "weight", "mode", "state", "active", "inactive", "packets", "bytes", "connections"} {
+		if _, ok := backend[name]; !ok {
+			t.Errorf("a backend has no %q", name)
+		}
+	}
+	ports := []any{services[0]["port"], services[3]["port"], services[4]["port"], backend["port"]}
+	if diff := cmp.Diff([]any{80.0, "8000-8099", "any", 8080.0}, ports); diff != "" {
+		t.Error("ports:", diff)
+	}
+}
+
+func TestConnsAndTheirQuery(t *testing.T) {
+	daemon := lab()
+	for i := range 1000 {
+		daemon.connList = append(daemon.connList, api.Conn{Service: "web", Protocol: "tcp", State: "ESTABLISHED", ExpiresS: float64(i)})
+	}
+	_, client := start(t, daemon)
+	got, err := client.Conns(t.Context(), api.ConnQuery{Service: "tcp 198.51.100.10:80", Client: "10.1.1.1", Backend: "10.0.0.11:8080", Limit: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(daemon.connList, got); diff != "" {
+		t.Error(diff)
+	}
+	want := api.ConnQuery{Service: "web", Client: "10.1.1.1", Backend: "10.0.0.11:8080", Limit: 7}
+	if diff := cmp.Diff(want, daemon.query); diff != "" {
+		t.Error("the query that arrived:", diff)
+	}
+}
+
+func TestStatsArriveAsSent(t *testing.T) {
+	daemon := lab()
+	daemon.stats = api.Stats{Version: "1", Rx: 10, Forwarded: 6, Replied: 1, Drops: map[string]uint64{"short": 2, "no_backend": 1},
+		Workers: []api.WorkerStats{{CPU: 3, BusyShare: 0.5}}, Ports: []api.PortStats{{Name: "eth0", IO: api.IOCopy, Queues: []api.QueueStats{{Rx: 10}}}},
+		Frames: api.FrameStats{Total: 4096, Free: 4096}, Tables: api.TableStats{Capacity: 1 << 20}}
+	_, client := start(t, daemon)
+	got, err := client.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(daemon.stats, got); diff != "" {
+		t.Error(diff)
+	}
+	if got.Rx != got.Forwarded+got.Replied+got.Dropped() {
+		t.Error("Dropped is not the sum of the drops")
+	}
+}
+
+func TestWeightReachesTheBackendMeant(t *testing.T) {
+	daemon := lab()
+	_, client := start(t, daemon)
+	for _, c := range []struct{ service, backend, want string }{
+		{"web", "10.0.0.11:8080", "web 10.0.0.11:8080 4"},
+		{"web", "10.0.0.11", "web 10.0.0.11:8080 4"},
+		{"tcp 198.51.100.10:80", "10.0.0.12:8081", "web 10.0.0.12:8081 4"},
+		{"TCP/198.51.100.10:80", "10.0.0.11", "web 10.0.0.11:8080 4"},
+		{"198.51.100.10:80", "10.0.0.11", "web 10.0.0.11:8080 4"},
+		{"udp 198.51.100.10:53", "10.0.0.13", "dns 10.0.0.13:53 4"},
+		{"tcp [2001:DB8:0::10]:8000-8099", "2001:db8:0:0::11", "six [2001:db8::11]:0 4"},
+		{"2001:db8::10", "[2001:db8::11]:0", "six [2001:db8::11]:0 4"},
+	} {
+		daemon.told = nil
+		if _, err := client.SetWeight(t.Context(), c.service, c.backend, 4); err != nil {
+			t.Errorf("%s, %s: %v", c.service, c.backend, err)
+		} else if diff := cmp.Diff([]string{c.want}, daemon.told); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestWeightErrorsNameWhatIsLegal(t *testing.T) {
+	daemon := lab()
+	_, client := start(t, daemon)
+	for _, c := range []struct{ service, backend, want string }{
+		{"wbe", "10.0.0.11", `no service "wbe": there is web, dns, dns-tcp, six, all`},
+		{"udp 198.51.100.10:80", "10.0.0.11", `no service "udp 198.51.100.10:80": there is web, dns, dns-tcp, six, all`},
+		{"web", "10.0.0.99", `service "web" has no backend "10.0.0.99": it has 10.0.0.11:8080, 10.0.0.12:8080, 10.0.0.12:8081`},
+		{"web", "10.0.0.12", `"10.0.0.12" could be any of 10.0.0.12:8080, 10.0.0.12:8081: say which`},
+		{"198.51.100.10:53", "10.0.0.13", `"198.51.100.10:53" could be any of dns, dns-tcp: say which`},
+		{"", "10.0.0.11", `no service "": there is web, dns, dns-tcp, six, all`},
+	} {
+		_, err := client.SetWeight(t.Context(), c.service, c.backend, 1)
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%q, %q:\n got %v\nwant %s", c.service, c.backend, err, c.want)
+		}
+	}
+	var none *api.NoSuchBackend
+	if _, err := client.SetWeight(t.Context(), "web", "x", 1); !errors.As(err, &none) || len(none.Legal) != 3 {
+		t.Errorf("the error lost its type on the way: %#v", err)
+	}
+	if _, err := client.SetWeight(t.Context(), "web", "10.0.0.11", -1); err == nil || !strings.Contains(err.Error(), "from 0 to 65535") {
+		t.Error("weight -1:", err)
+	}
+	if len(daemon.told) != 0 {
+		t.Error("an error changed something:", daemon.told)
+	}
+}
+
+func TestReloadErrorsKeepTheirLines(t *testing.T) {
+	daemon := lab()
+	_, client := start(t, daemon)
+	daemon.reloaded = api.ReloadResult{Changes: []string{"service web: backend 10.0.0.14:8080 added"}}
+	if got, err := client.Reload(t.Context()); err != nil || cmp.Diff(daemon.reloaded, got) != "" {
+		t.Error(got, err)
+	}
+	daemon.err = errors.Join(errors.New("a.toml:3: port 70000"), errors.New("a.toml:9: weight -1"))
+	if _, err := client.Reload(t.Context()); err == nil || err.Error() != "a.toml:3: port 70000\na.toml:9: weight -1" {
+		t.Error(err)
+	}
+}
+
+func TestBadRequestsAreRefused(t *testing.T) {
+	daemon := lab()
+	socket, _ := start(t, daemon)
+	long := `{"service":"` + strings.Repeat("x", 1<<20) + `"}`
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		says               string
+	}{
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":1,"wieght":2}`, 400, `unknown field`},
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11"}`, 400, "weight must be"},
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":65536}`, 400, "weight must be"},
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":1}{}`, 400, "more than one"},
+		{"POST", "/v1/weight", ``, 400, "request body"},
+		{"POST", "/v1/weight", long, 400, "too large"},
+		{"POST", "/v1/reload", `{}`, 400, "no body"},
+		{"GET", "/v1/weight", ``, 405, ""},
+		{"GET", "/v1/conns?limit=-1", ``, 400, "limit"},
+		{"GET", "/v1/conns?limt=1", ``, 400, "unknown parameter"},
+		{"GET", "/v1/conns?service=nope", ``, 404, "no service"},
+		{"GET", "/v1/services?x=1", ``, 400, "unknown parameter"},
+		{"GET", "/nothing", ``, 404, ""},
+	} {
+		status, body := raw(t, socket, c.method, c.path, c.body)
+		if status != c.status || !strings.Contains(body, c.says) {
+			t.Errorf("%s %s %.70s: %d %.200s", c.method, c.path, c.body, status, body)
+		}
+	}
+	if len(daemon.told) != 0 {
+		t.Error("a bad request changed something:", daemon.told)
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s.sock")
+	want := "no sluice answers on " + socket + ": is it running? try --socket"
+	if _, err := api.NewClient(socket).List(t.Context()); err == nil || err.Error() != want {
+		t.Errorf("no socket:\n got %v\nwant %s", err, want)
+	}
+	abandon(t, socket)
+	if _, err := api.NewClient(socket).List(t.Context()); err == nil || err.Error() != want {
+		t.Errorf("socket of a dead daemon:\n got %v\nwant %s", err, want)
+	}
+}
+
+func TestListen(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "deep", "er", "s.sock")
+	listener, err := api.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the socket: %v, %v", info.Mode(), err)
+	}
+	if info, err := os.Stat(filepath.Dir(socket)); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("mode of its directory: %v, %v", info.Mode(), err)
+	}
+	if _, err := api.Listen(socket); err == nil || !strings.Contains(err.Error(), "another sluice answers on "+socket) {
+		t.Error("a second daemon on the same socket:", err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the socket is still there after Close")
+	}
+
+	abandon(t, socket)
+	listener, err = api.Listen(socket)
+	if err != nil {
+		t.Fatal("the socket of a dead process is in the way:", err)
+	}
+	listener.Close()
+
+	file := filepath.Join(dir, "precious")
+	if err := os.WriteFile(file, []byte("data"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Listen(file); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Error("a file in the way:", err)
+	}
+	if data, _ := os.ReadFile(file); string(data) != "data" {
+		t.Error("the file in the way was harmed")
+	}
+	if _, err := api.Listen(filepath.Join(dir, strings.Repeat("x", 200))); err == nil || !strings.Contains(err.Error(), "at most 107") {
+		t.Error("a path that is too long:", err)
+	}
+}
+
+func TestShutdownLetsRequestsFinish(t *testing.T) {
+	daemon := &slow{fake: lab(), entered: make(chan struct{}), leave: make(chan struct{})}
+	socket := filepath.Join(t.TempDir(), "s.sock")
+	listener, err := api.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := api.NewServer(daemon, slog.New(slog.DiscardHandler))
+	served, asked, shut := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	go func() {
+		_, err := api.NewClient(socket).Reload(context.Background())
+		asked <- err
+	}()
+	<-daemon.entered
+	go func() { shut <- server.Shutdown(context.Background()) }()
+	if err := <-served; err != nil {
+		t.Error("serve:", err)
+	}
+	close(daemon.leave)
+	for what, errs := range map[string]chan error{"the request that ran": asked, "shutdown": shut} {
+		select {
+		case err := <-errs:
+			if err != nil {
+				t.Error(what, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal(what, "never ended")
+		}
+	}
+}
+
+// slow is a daemon whose reload takes as long as the test likes.
+type slow struct {
+	*fake
+	entered, leave chan struct{}
+}
+
+func (s *slow) Reload(context.Context) (api.ReloadResult, error) {
+	close(s.entered)
+	<-s.leave
+	return api.ReloadResult{}, nil
+}
+
+// abandon leaves a socket behind as a killed daemon does.
+func abandon(t *testing.T, socket string) {
+	t.Helper()
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	listener.Close()
+}
+
+// raw sends a request that the client would never send.
+func raw(t *testing.T, socket, method, path, body string) (status int, answer string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(method, path, err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(data)
+}

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// clientTimeout bounds one request of a verb, the reading of its answer included.
+const clientTimeout = 2 * time.Minute
+
+// Client is the Control of a daemon on the other end of a socket. It may be used from any goroutine.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+var _ Control = (*Client)(nil)
+
+// NewClient makes a client of the daemon on the socket. It connects with each request, not before.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket, http.Client{
+		Timeout:   clientTimeout,
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+	}}
+}
+
+// List implements Control.
+func (c *Client) List(ctx context.Context) (services []Service, err error) {
+	return services, c.do(ctx, http.MethodGet, pathServices, nil, &services)
+}
+
+// Conns implements Control. Service may be any form that FindService knows.
+func (c *Client) Conns(ctx context.Context, q ConnQuery) (conns []Conn, err error) {
+	values := url.Values{}
+	for name, value := range map[string]string{"service": q.Service, "client": q.Client, "backend": q.Backend} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if q.Limit != 0 {
+		values.Set("limit", strconv.Itoa(q.Limit))
+	}
+	path := pathConns
+	if len(values) > 0 {
+		path += "?" + values.Encode()
+	}
+	return conns, c.do(ctx, http.MethodGet, path, nil, &conns)
+}
+
+// Stats implements Control.
+func (c *Client) Stats(ctx context.Context) (stats Stats, err error) {
+	return stats, c.do(ctx, http.MethodGet, pathStats, nil, &stats)
+}
+
+// SetWeight implements Control. Service and backend may be any form that FindService and FindBackend know.
+func (c *Client) SetWeight(ctx context.Context, service, backend string, weight int) (b Backend, err error) {
+	return b, c.do(ctx, http.MethodPost, pathWeight, weightBody{service, backend, &weight}, &b)
+}
+
+// Reload implements Control.
+func (c *Client) Reload(ctx context.Context) (result ReloadResult, err error) {
+	return result, c.do(ctx, http.MethodPost, pathReload, nil, &result)
+}
+
+// do sends one request and decodes the answer, or the error, that comes back.
+func (c *Client) do(ctx context.Context, method, path string, body, into any) error {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		reader = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://sluice"+path, reader)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= 400 {
+		return failure(response)
+	}
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		return fmt.Errorf("what answers on %s does not speak as sluice does: %w", c.socket, err)
+	}
+	return nil
+}
+
+// explain turns the failure to reach the daemon into a sentence that helps.
+func (c *Client) explain(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK):
+		return &NoDaemon{c.socket}
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("socket %s belongs to another user: permission denied (try sudo)", c.socket)
+	}
+	var wrapped *url.Error // its own text would show the made-up host name
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	return fmt.Errorf("socket %s: %w", c.socket, err)
+}
+
+// failure reads the error out of an answer.
+func failure(response *http.Response) error {
+	data, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return fmt.Errorf("the daemon answers %s, and then: %w", response.Status, err)
+	}
+	var body failureBody
+	if json.Unmarshal(data, &body) != nil || body.Error == "" {
+		return fmt.Errorf("the daemon answers %s: %s", response.Status, bytes.TrimSpace(data))
+	}
+	switch {
+	case body.NoSuchService != nil:
+		return body.NoSuchService
+	case body.NoSuchBackend != nil:
+		return body.NoSuchBackend
+	case body.Ambiguous != nil:
+		return body.Ambiguous
+	}
+	return errors.New(body.Error)
+}
