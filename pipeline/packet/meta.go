@@ -1,0 +1,57 @@
+package packet
+
+// TCP flags as they stand in Meta.TCPFlags and in the TCP header (RFC 9293, 3.1).
+const (
+	FIN = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+)
+
+// IP protocol numbers that the packet path knows.
+const (
+	ICMP   = 1
+	IPIP   = 4
+	TCP    = 6
+	UDP    = 17
+	IPv6   = 41
+	ICMPv6 = 58
+)
+
+// Header lengths in bytes, and the EtherTypes of IP.
+const (
+	EthernetLen = 14
+	TagLen      = 4
+	IPv4Len     = 20 // without options: Parse refuses them
+	IPv6Len     = 40 // without extension headers
+	TCPLen      = 20 // without options
+	UDPLen      = 8
+	ICMPLen     = 8
+
+	EtherTypeIPv4 = 0x0800
+	EtherTypeIPv6 = 0x86dd
+	EtherTypeTag  = 0x8100 // 802.1Q
+	EtherTypeTagS = 0x88a8 // 802.1ad
+)
+
+// Meta is what Parse finds out about a frame, once; later stages don't check again. It fills one cache line and
+// belongs to whoever owns the frame.
+//
+// All offsets are bytes from the start of the chunk, not of the frame, so that headers can grow to the front.
+// The functions of package rewrite keep offsets, Family and TTL true while they change the frame.
+type Meta struct {
+	Src, Dst         Addr   // of the flow's packet: for an ICMP error those of the packet embedded in it
+	SrcPort, DstPort uint16 // likewise
+	L3, L4, End      uint16 // IP header; transport or ICMP header; one past the IP packet's last byte
+	Inner, InnerL4   uint16 // ICMP error only, else 0: embedded IP header; embedded transport header
+	Proto            uint8  // TCP or UDP, of the flow: for an ICMP error that of the embedded packet
+	Family           uint8  // 4 or 6, of the outermost IP header
+	TTL              uint8  // TTL or hop limit of the outermost IP header; not judged by Parse
+	TCPFlags         uint8  // FIN, SYN, RST, PSH, ACK; 0 for UDP and ICMP errors
+	ICMPError        bool   // the frame is an ICMP error about the flow
+	_                uint8
+	L2               uint16 // Ethernet header: the frame's first byte
+	VLAN             uint16 // VLAN identifier of the tag, 0 if there is none
+	_                [8]byte
+}

@@ -1,0 +1,92 @@
+package packet
+
+import "sluice/pipeline/counter"
+
+// parse4 reads the IPv4 packet at the start of ip (RFC 791), which may be followed by Ethernet padding.
+//
+// Three loads hold the whole header:
+//
+//	a: version, IHL, type of service, total length, identification, flags, fragment offset
+//	b: time to live, protocol, checksum, source
+//	c: destination
+func parse4(ip []byte, m *Meta) counter.Reason {
+	if len(ip) < IPv4Len {
+		return counter.Short
+	}
+	a, b, c := be64(ip), be64(ip[8:]), be32(ip[16:])
+	total := int(a >> 32 & 0xffff)
+	if a>>56 != 0x45 || total < IPv4Len || total > len(ip) {
+		return refuse4(ip, total)
+	}
+	if Sum(a).Add(b).Add(uint64(c)).Fold() != 0xffff {
+		return counter.BadIPChecksum
+	}
+	if a&0x3fff != 0 { // more fragments, or an offset
+		return counter.Fragment
+	}
+	src := uint32(b)
+	if net := src >> 24; net == 0 || net == 127 || net >= 224 || src == c {
+		return counter.Martian
+	}
+	m.Src, m.Dst = AddrFrom4(src), AddrFrom4(c)
+	m.L4, m.End = m.L3+IPv4Len, m.L3+uint16(total)
+	m.Family, m.TTL = 4, uint8(b>>56)
+	seg := ip[IPv4Len:total]
+	switch proto := uint8(b >> 48); proto {
+	case TCP, UDP:
+		return transport(seg, proto, m)
+	case ICMP:
+		return parseICMP4(seg, m)
+	}
+	return counter.UnknownProtocol
+}
+
+// refuse4 says what is wrong with a header that isn't 20 bytes long, or whose total length doesn't fit. ip holds
+// at least 20 bytes.
+func refuse4(ip []byte, total int) counter.Reason {
+	version, length := ip[0]>>4, int(ip[0]&15)*4
+	switch {
+	case version != 4 || length < IPv4Len || total < length:
+		return counter.BadIPHeader
+	case total > len(ip):
+		return counter.Short
+	case Sum(0).Bytes(ip[:length]).Fold() != 0xffff:
+		return counter.BadIPChecksum
+	}
+	return counter.IPOptions
+}
+
+// parseICMP4 reads an ICMP error (RFC 792) and the start of the packet that it embeds.
+func parseICMP4(seg []byte, m *Meta) counter.Reason {
+	if len(seg) < ICMPLen {
+		return counter.BadICMP
+	}
+	switch seg[0] {
+	case 3, 4, 11, 12: // unreachable, source quench, time exceeded, parameter problem
+	default:
+		return counter.UnknownProtocol
+	}
+	ip := seg[ICMPLen:]
+	if len(ip) < IPv4Len {
+		return counter.BadICMP
+	}
+	version, length, proto := ip[0]>>4, int(ip[0]&15)*4, ip[9]
+	if version != 4 || length < IPv4Len || len(ip) < length+8 {
+		return counter.BadICMP
+	}
+	if proto != TCP && proto != UDP || be16(ip[6:])&0x1fff != 0 {
+		return counter.BadICMP
+	}
+	m.Src, m.Dst = AddrFrom4(be32(ip[12:])), AddrFrom4(be32(ip[16:]))
+	embedded(m, length, proto, ip[length:])
+	return counter.None
+}
+
+// embedded notes that the frame is an ICMP error about the packet whose IP header, of the given length in bytes,
+// follows the ICMP header, and whose transport header starts seg. seg holds at least 8 bytes.
+func embedded(m *Meta, length int, proto uint8, seg []byte) {
+	m.Inner = m.L4 + ICMPLen
+	m.InnerL4 = m.Inner + uint16(length)
+	m.SrcPort, m.DstPort = be16(seg), be16(seg[2:])
+	m.Proto, m.ICMPError = proto, true
+}

@@ -1,0 +1,33 @@
+package packet_test
+
+import (
+	"testing"
+
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/packet/packettest"
+)
+
+func BenchmarkParse(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		in   packettest.Packet
+	}{
+		{"tcp4", packettest.TCP("192.0.2.7:40000", "198.51.100.10:80").Payload(nil).Padded(make([]byte, 6)...)},
+		{"udp4", packettest.UDP("192.0.2.7:40000", "198.51.100.10:80").Payload(make([]byte, 18))},
+		{"tcp4 tagged", packettest.TCP("192.0.2.7:40000", "198.51.100.10:80").Payload(nil).VLAN(7)},
+		{"tcp6", packettest.TCP("[2001:db8::7]:40000", "[2001:db8:1::10]:80").Payload(nil)},
+		{"udp6", packettest.UDP("[2001:db8::7]:40000", "[2001:db8:1::10]:80")},
+	} {
+		c := bench.in.Chunk()
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var m packet.Meta
+			for b.Loop() {
+				if r := packet.Parse(c.Mem, c.Start, c.End, &m); r != counter.None {
+					b.Fatal(r)
+				}
+			}
+		})
+	}
+}
