@@ -1,0 +1,220 @@
+package nexthop
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+)
+
+// Build makes the table. It is a pure function: equal lists give tables that answer alike. It keeps none of its
+// arguments. Neighbours are those that the kernel has a MAC address for, in any order. Invalid prefixes are
+// left out; a leg whose Port is no index into ports is Foreign. A million routes take about a second.
+func Build(ports []PortInfo, routes []Route, neighbours []Neighbour) *Table {
+	b := builder{
+		ports:  ports,
+		macs:   make(map[Hop][6]byte, len(neighbours)),
+		known:  make(map[Leg]uint32),
+		groups: make(map[string]uint32),
+		table:  &Table{},
+	}
+	for _, n := range neighbours {
+		b.macs[Hop{plain(n.Addr), n.Port, n.VLAN}] = n.MAC
+	}
+	b.add(way{reason: counter.NoRoute}, Leg{Kind: Blackhole})
+	b.cutRoutes(routes)
+	b.addHosts(neighbours)
+	return b.table
+}
+
+type builder struct {
+	ports  []PortInfo
+	macs   map[Hop][6]byte   // what the kernel has resolved
+	known  map[Leg]uint32    // way of each leg seen so far
+	groups map[string]uint32 // way of each group seen so far, by the indexes of its members
+	table  *Table
+}
+
+// plain gives the form of an address that keys use: IPv4 never mapped into IPv6, no zone.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// add appends a way and gives its index.
+func (b *builder) add(w way, leg Leg) uint32 {
+	b.table.ways = append(b.table.ways, w)
+	b.table.legs = append(b.table.legs, leg)
+	return uint32(len(b.table.ways) - 1)
+}
+
+// cutRoutes fills the ranges of both families.
+func (b *builder) cutRoutes(routes []Route) {
+	order := sortRoutes(routes)
+	spans := make([]span, len(order))
+	for i, o := range order {
+		spans[i] = span{o.first, last(o.first, int(o.bits)), b.routeWay(&routes[o.index])}
+	}
+	t := b.table
+	n, _ := slices.BinarySearchFunc(order, 1, func(o ordered, _ int) int { return cmp.Compare(o.family, 1) })
+	starts, ways := cut(spans[:n], packet.AddrFrom4(0), packet.AddrFrom4(^uint32(0)))
+	starts4 := make([]uint32, len(starts))
+	for i, a := range starts {
+		starts4[i] = a.V4()
+	}
+	t.v4 = makeRanges4(starts4, slices.Clone(ways))
+	starts, ways = cut(spans[n:], packet.Addr{}, packet.Addr{Hi: ^uint64(0), Lo: ^uint64(0)})
+	t.v6 = ranges6{slices.Clone(starts), slices.Clone(ways)}
+}
+
+// ordered is what routes are sorted by: small, so that a million of them move quickly.
+type ordered struct {
+	first  packet.Addr
+	metric uint32
+	index  uint32 // into the routes
+	bits   uint8  // length of the prefix in 128-bit terms
+	family uint8  // 0: IPv4, 1: IPv6
+}
+
+// sortRoutes orders the routes as cut wants them, IPv4 before IPv6, and leaves only the winner of each prefix.
+func sortRoutes(routes []Route) []ordered {
+	order := make([]ordered, 0, len(routes))
+	for i := range routes {
+		p := routes[i].Prefix.Masked()
+		if !p.IsValid() {
+			continue
+		}
+		o := ordered{packet.AddrFrom(p.Addr()), routes[i].Metric, uint32(i), uint8(p.Bits()), 1}
+		if p.Addr().Is4() {
+			o.bits, o.family = o.bits+96, 0
+		}
+		order = append(order, o)
+	}
+	slices.SortFunc(order, func(a, b ordered) int {
+		if a.first != b.first || a.family != b.family {
+			return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.first.Hi, b.first.Hi), cmp.Compare(a.first.Lo, b.first.Lo))
+		}
+		return cmp.Or(cmp.Compare(a.bits, b.bits), cmp.Compare(a.metric, b.metric), cmp.Compare(a.index, b.index))
+	})
+	return slices.CompactFunc(order, func(a, b ordered) bool {
+		return a.first == b.first && a.bits == b.bits && a.family == b.family
+	})
+}
+
+// last is the highest address of the prefix that starts at first, bits long in 128-bit terms.
+func last(first packet.Addr, bits int) packet.Addr {
+	if bits >= 64 {
+		return packet.Addr{Hi: first.Hi, Lo: first.Lo | ^uint64(0)>>(bits-64)}
+	}
+	return packet.Addr{Hi: first.Hi | ^uint64(0)>>bits, Lo: ^uint64(0)}
+}
+
+// routeWay gives the way of a route: of its leg, or of the group of its best legs.
+func (b *builder) routeWay(r *Route) uint32 {
+	first := b.legWay(Leg{r.Via, r.Port, r.VLAN, r.MTU, r.Kind})
+	if len(r.Also) == 0 {
+		return first
+	}
+	best, members := b.rank(first), []uint32{first}
+	for _, leg := range r.Also {
+		i := b.legWay(leg)
+		switch rank := b.rank(i); {
+		case rank < best:
+			best, members = rank, append(members[:0], i)
+		case rank == best:
+			members = append(members, i)
+		}
+	}
+	if len(members) == 1 {
+		return members[0]
+	}
+	return b.groupWay(members)
+}
+
+// rank orders the legs of a multipath route by use: 0 carries packets, for an on-link leg as soon as the
+// neighbour is there; 1 lacks its gateway's MAC address; 2 carries none.
+func (b *builder) rank(i uint32) int {
+	switch b.table.ways[i].reason {
+	case counter.None:
+		return 0
+	case counter.NoNeighbour:
+		if !b.table.legs[i].Via.IsValid() {
+			return 0
+		}
+		return 1
+	}
+	return 2
+}
+
+// groupWay gives the way that deals out its packets to the members. Members of a group lie side by side, as
+// copies: one index leads to the group, the next to the link.
+func (b *builder) groupWay(members []uint32) uint32 {
+	var key []byte
+	for _, i := range members {
+		key = binary.NativeEndian.AppendUint32(key, i)
+	}
+	if i, ok := b.groups[string(key)]; ok {
+		return i
+	}
+	first := uint32(len(b.table.ways))
+	for _, i := range members {
+		b.add(b.table.ways[i], b.table.legs[i])
+	}
+	group := b.add(way{reason: counter.NoRoute, first: first, members: uint32(len(members))}, Leg{})
+	b.groups[string(key)] = group
+	return group
+}
+
+// legWay gives the way of a leg; equal legs share one.
+func (b *builder) legWay(leg Leg) uint32 {
+	leg.Via = plain(leg.Via)
+	if i, ok := b.known[leg]; ok {
+		return i
+	}
+	w := way{}
+	switch {
+	case leg.Kind == Blackhole:
+		w.reason = counter.NoRoute
+	case leg.Kind != Unicast || int(leg.Port) >= len(b.ports) || !b.ports[leg.Port].Up:
+		w.reason = counter.PortDown
+	default:
+		w = b.linkWay(leg, leg.Via)
+	}
+	i := b.add(w, leg)
+	b.known[leg] = i
+	return i
+}
+
+// linkWay gives the way to a neighbour at the end of the leg. The zero Addr is never resolved, so that an
+// on-link leg says NoNeighbour for all addresses but those in hosts.
+func (b *builder) linkWay(leg Leg, neighbour netip.Addr) way {
+	mac, ok := b.macs[Hop{neighbour, leg.Port, leg.VLAN}]
+	if !ok || !neighbour.IsValid() {
+		return way{reason: counter.NoNeighbour}
+	}
+	port := &b.ports[leg.Port]
+	mtu := port.MTU
+	if leg.MTU != 0 && leg.MTU < mtu {
+		mtu = leg.MTU
+	}
+	return way{link: rewrite.Link{DMAC: mac, SMAC: port.MAC, VLAN: leg.VLAN, MTU: mtu, Port: leg.Port}}
+}
+
+// addHosts gives a way of its own to each neighbour that packets to its address reach directly.
+func (b *builder) addHosts(neighbours []Neighbour) {
+	t := b.table
+	t.hosts = newHosts(len(neighbours))
+	for _, n := range neighbours {
+		if !n.Addr.IsValid() {
+			continue
+		}
+		addr := packet.AddrFrom(n.Addr)
+		i := t.route(addr)
+		leg := t.legs[i]
+		onLink := t.ways[i].reason == counter.NoNeighbour && !leg.Via.IsValid()
+		if onLink && leg.Port == n.Port && leg.VLAN == n.VLAN {
+			t.hosts.put(addr, b.add(b.linkWay(leg, plain(n.Addr)), leg))
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package nexthop
+
+import (
+	"math/bits"
+	"net/netip"
+
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+)
+
+// Kind says what a route does with the packets that match it.
+type Kind uint8
+
+// The kinds.
+const (
+	Unicast   Kind = iota // hands them to a neighbour at one of our ports
+	Blackhole             // lets none leave: blackhole, unreachable, prohibit, own and broadcast addresses
+	Foreign               // hands them to an interface that is none of our ports
+)
+
+// Leg is one way that a route offers.
+type Leg struct {
+	Via  netip.Addr // gateway, of either family; the zero Addr: the destination itself is the neighbour (on-link)
+	Port uint8      // index into the ports
+	VLAN uint16     // 802.1Q id, 0: untagged
+	MTU  uint16     // bytes of IP packet, 0: the port's
+	Kind Kind
+}
+
+// Route is a route of the kernel. Its first leg is part of it, for that is all that most routes have.
+type Route struct {
+	Prefix netip.Prefix
+	Via    netip.Addr
+	Port   uint8
+	VLAN   uint16
+	MTU    uint16
+	Kind   Kind
+	Metric uint32 // the lowest wins among equal prefixes
+	Also   []Leg  // the other legs of a multipath route
+}
+
+// Neighbour is a resolved neighbour: the kernel knows its MAC address.
+type Neighbour struct {
+	Addr netip.Addr
+	Port uint8
+	VLAN uint16
+	MAC  [6]byte
+}
+
+// PortInfo is what frames need to know of one of our ports.
+type PortInfo struct {
+	MAC  [6]byte
+	MTU  uint16 // bytes of IP packet
+	Up   bool   // administratively up, and with carrier
+	Name string
+}
+
+// Hop names a neighbour to hand packets to, whether its MAC address is known or not.
+type Hop struct {
+	Addr netip.Addr
+	Port uint8
+	VLAN uint16
+}
+
+// Table is the finished next-hop table. It is immutable: any goroutine may read it, for as long as it likes.
+type Table struct {
+	hosts hosts
+	v4    ranges4
+	v6    ranges6
+	ways  []way // ways[0] is noRoute
+	legs  []Leg // of each way; cold, so apart from it
+}
+
+// way is the answer for all packets of a range, or to a host. It is either final, or a group whose members are
+// ways[first:first+members].
+type way struct {
+	link    rewrite.Link // valid if reason is None
+	reason  counter.Reason
+	first   uint32
+	members uint32 // 0: final
+}
+
+// noRoute is the index of the way of what no route matches.
+const noRoute = 0
+
+// Lookup finds the link that a packet to dst leaves by. If there is none, link is nil and the reason is NoRoute,
+// PortDown or NoNeighbour; for NoNeighbour, Want tells whom to resolve. The link belongs to the table and is
+// only to be read. Lookup does not allocate.
+func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reason) {
+	w := &t.ways[t.find(dst)]
+	if w.reason != counter.None {
+		return nil, w.reason
+	}
+	return &w.link, counter.None
+}
+
+// Want names the neighbour that packets to dst are handed to: dst itself if it is on-link, else the gateway.
+// ok is false if no port of ours that is up leads there.
+func (t *Table) Want(dst packet.Addr) (hop Hop, ok bool) {
+	i := t.find(dst)
+	if r := t.ways[i].reason; r != counter.None && r != counter.NoNeighbour {
+		return Hop{}, false
+	}
+	leg := &t.legs[i]
+	hop = Hop{leg.Via, leg.Port, leg.VLAN}
+	if !hop.Addr.IsValid() {
+		hop.Addr = dst.Netip()
+	}
+	return hop, true
+}
+
+// find gives the index of the way of packets to dst.
+func (t *Table) find(dst packet.Addr) uint32 {
+	if i := t.hosts.get(dst); i != noRoute {
+		return i
+	}
+	return t.route(dst)
+}
+
+// route is find without the neighbours: the way that the route to dst takes.
+func (t *Table) route(dst packet.Addr) uint32 {
+	var i uint32
+	if dst.Is4() {
+		i = t.v4.ways[t.v4.find(dst.V4())]
+	} else {
+		i = t.v6.ways[t.v6.find(dst)]
+	}
+	if w := &t.ways[i]; w.members != 0 {
+		return w.first + share(dst, w.members)
+	}
+	return i
+}
+
+// share deals addresses out evenly to 0..n-1. It has no secret: boxes with equal tables choose alike.
+func share(a packet.Addr, n uint32) uint32 {
+	return uint32(uint64(mix(a)>>32) * uint64(n) >> 32)
+}
+
+// mix hashes an address: the folded product of 64 by 64 bits depends on every bit of both words. (It doesn't in
+// bf58:476d:1ce4:e5b9::/64, which nobody can be assigned: RFC 4291 leaves all but 2000::/3 in reserve.)
+func mix(a packet.Addr) uint64 {
+	hi, lo := bits.Mul64(a.Lo^0x9e3779b97f4a7c15, a.Hi^0xbf58476d1ce4e5b9)
+	return hi ^ lo
+}
