@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newCheck() *cobra.Command {
+	var configPath string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Say whether a configuration is right, and all that is wrong with it",
+		Long: "Check reads a configuration exactly as run and reload do, against the interfaces and addresses of this\n" +
+			"machine, and changes nothing. It exits with 0 if run would take the file, with 1 and all errors if not.",
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, warnings, err := loadConfig(configPath)
+			for _, warning := range warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "sluice: warning:", warning.Error())
+			}
+			if err != nil {
+				return err
+			}
+			backends := 0
+			for _, s := range cfg.Services {
+				backends += len(s.Backends)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: valid: ports=%d services=%d backends=%d\n",
+				configPath, len(cfg.Ports), len(cfg.Services), backends)
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&configPath, "config", "c", DefaultConfig, "configuration file")
+	return cmd
+}

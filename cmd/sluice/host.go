@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sluice/conf"
+)
+
+// dumpAttempts is how often the kernel is asked when its tables change while they are read.
+const dumpAttempts = 5
+
+// thisHost asks the kernel for all that conf wants to know about this machine. It needs no rights.
+func thisHost() (*conf.Host, error) {
+	host := &conf.Host{CPUs: allowedCPUs(), Ports: map[string]conf.HostPort{}}
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("interfaces of this machine: %w", err)
+	}
+	tool, err := ethtool.NewEthtool()
+	if err != nil {
+		return nil, fmt.Errorf("ethtool: %w", err)
+	}
+	defer tool.Close()
+	names := map[int]string{}
+	for _, link := range links {
+		name := link.Attrs().Name
+		names[link.Attrs().Index] = name
+		port := conf.HostPort{}
+		if channels, err := tool.GetChannels(name); err == nil { // else unknown: not every driver tells
+			port.Queues = int(channels.RxCount + channels.CombinedCount)
+		}
+		host.Ports[name] = port
+	}
+	addresses, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("addresses of this machine: %w", err)
+	}
+	for _, address := range addresses {
+		if prefix, ok := prefixOf(&address); ok {
+			port := host.Ports[names[address.LinkIndex]]
+			port.Addresses = append(port.Addresses, prefix.Addr())
+			host.Ports[names[address.LinkIndex]] = port
+		}
+	}
+	return host, addOnLink(host, names)
+}
+
+// addOnLink adds the prefixes that each interface reaches without a gateway. These are the routes and not the
+// addresses: an address may have been added without its route, and a route without an address.
+func addOnLink(host *conf.Host, names map[int]string) error {
+	for family, everything := range map[int]netip.Prefix{
+		netlink.FAMILY_V4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+		netlink.FAMILY_V6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
+	} {
+		routes, err := dump(func() ([]netlink.Route, error) {
+			main := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
+			return netlink.RouteListFiltered(family, main, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+		})
+		if err != nil {
+			return fmt.Errorf("routes of this machine: %w", err)
+		}
+		for _, route := range routes {
+			name, known := names[route.LinkIndex]
+			if !known || route.Gw != nil || route.Via != nil || len(route.MultiPath) > 0 {
+				continue
+			}
+			prefix := everything
+			if route.Dst != nil {
+				bits, _ := route.Dst.Mask.Size()
+				address, _ := netip.AddrFromSlice(route.Dst.IP)
+				prefix = netip.PrefixFrom(address.Unmap(), bits)
+			}
+			port := host.Ports[name]
+			port.OnLink = append(port.OnLink, prefix)
+			host.Ports[name] = port
+		}
+	}
+	return nil
+}
+
+// prefixOf is an interface address with its length.
+func prefixOf(address *netlink.Addr) (netip.Prefix, bool) {
+	if address.IPNet == nil {
+		return netip.Prefix{}, false
+	}
+	ip, ok := netip.AddrFromSlice(address.IP)
+	bits, _ := address.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), bits), ok
+}
+
+// dump asks again when the kernel says that its answer is a mix of before and after.
+func dump[T any](ask func() ([]T, error)) (all []T, err error) {
+	for range dumpAttempts {
+		if all, err = ask(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, err
+}
+
+// allowedCPUs is the CPUs that this process may run on; nil if the kernel does not say.
+func allowedCPUs() (cpus []int) {
+	var set unix.CPUSet
+	if unix.SchedGetaffinity(0, &set) != nil {
+		return nil
+	}
+	for cpu := range len(set) * 64 {
+		if set.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus
+}

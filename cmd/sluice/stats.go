@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+	"sluice/pipeline/counter"
+)
+
+func newStats() *cobra.Command {
+	var flags daemonFlags
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "stats",
+		Short: "Show what happened to every packet, and to the machine",
+		Args:  arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			stats, err := flags.client().Stats(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return flags.output.print(cmd.OutOrStdout(), stats, func(w io.Writer) error { return statsReport(w, stats, all) })
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "show drop reasons that never happened, too")
+	return cmd
+}
+
+func statsReport(w io.Writer, s api.Stats, all bool) error {
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "sluice %s, up %s\n\n", s.Version, time.Duration(s.UptimeS*float64(time.Second)).Round(time.Second))
+	fmt.Fprintf(out, "packets      rx %d = forwarded %d + replied %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.Dropped())
+	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.Dropped()); rest != 0 {
+		fmt.Fprintf(out, " + under way %d", rest)
+	}
+	fmt.Fprintf(out, "\nconnections  v4 %d + v6 %d of %d\n", s.Tables.ConnectionsV4, s.Tables.ConnectionsV6, s.Tables.Capacity)
+	f := s.Frames
+	fmt.Fprintf(out, "frames       total %d = free %d + fill %d + rx %d + tx %d + completion %d + in flight %d\n",
+		f.Total, f.Free, f.Fill, f.Rx, f.Tx, f.Completion, f.InFlight)
+	dropReport(out, s.Drops, all)
+	workerReport(out, s.Workers)
+	portReport(out, s.Ports)
+	return out.Flush()
+}
+
+// dropReport prints the reasons in the order of package counter, each with its text; what this binary has no
+// text for comes from a newer daemon and is printed last.
+func dropReport(out io.Writer, drops map[string]uint64, all bool) {
+	fmt.Fprintln(out, "\ndrops")
+	printed, known := 0, 0
+	for reason := counter.None + 1; int(reason) < counter.Count; reason++ {
+		count, ok := drops[reason.String()]
+		if ok {
+			known++
+		}
+		if ok && (count > 0 || all) {
+			fmt.Fprintf(out, "  %12d  %-16s %s\n", count, reason, reason.Text())
+			printed++
+		}
+	}
+	if known < len(drops) {
+		fmt.Fprintf(out, "  the daemon counts %d more reasons than this binary knows: see -o json\n", len(drops)-known)
+	}
+	if printed == 0 {
+		fmt.Fprintln(out, "  none")
+	}
+}
+
+func workerReport(out io.Writer, workers []api.WorkerStats) {
+	fmt.Fprintln(out, "\nworkers")
+	table := newGrid(out, "worker", "cpu", "rx", "forwarded", "replied", "dropped", "handed out", "handed in",
+		"conns", "free frames", "loops", "pkts/batch", "syscalls/pkt", "busy")
+	for _, w := range workers {
+		table.row(w.Worker, w.CPU, w.Rx, w.Forwarded, w.Replied, w.Dropped, w.HandOversOut, w.HandOversIn,
+			w.Connections, w.FramesFree, w.Loops, fmt.Sprintf("%.1f", w.PacketsPerBatch),
+			fmt.Sprintf("%.4f", w.SyscallsPerPacket), strconv.FormatFloat(100*w.BusyShare, 'f', 1, 64)+"%")
+	}
+	table.end()
+}
+
+func portReport(out io.Writer, ports []api.PortStats) {
+	for _, p := range ports {
+		link := "down"
+		if p.Up {
+			link = "up"
+		}
+		fmt.Fprintf(out, "\nport %s: io %s, link %s, mtu %d\n", p.Name, p.IO, link, p.MTU)
+		table := newGrid(out, "queue", "worker", "rx", "tx", "tx full", "wakeups", "kernel: rx dropped", "rx ring full",
+			"fill ring empty", "rx invalid", "tx invalid", "tx ring empty")
+		for _, q := range p.Queues {
+			table.row(q.Queue, q.Worker, q.Rx, q.Tx, q.TxRingFull, q.Wakeups, q.KernelRxDropped, q.KernelRxRingFull,
+				q.KernelFillRingEmpty, q.KernelRxInvalid, q.KernelTxInvalid, q.KernelTxRingEmpty)
+		}
+		table.end()
+	}
+}
+
+// grid is a table whose columns are as wide as they must be, aligned right.
+type grid struct{ w *tabwriter.Writer }
+
+func newGrid(out io.Writer, columns ...any) grid {
+	g := grid{tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)}
+	g.row(columns...)
+	return g
+}
+
+func (g grid) row(cells ...any) {
+	for _, cell := range cells {
+		fmt.Fprintf(g.w, "%v\t", cell)
+	}
+	fmt.Fprintln(g.w)
+}
+
+func (g grid) end() { g.w.Flush() }

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/engine/api"
+)
+
+func TestListTable(t *testing.T) {
+	code, out, errs := sluice("list", "--socket", serve(t, newFake()))
+	want := `Sluice Virtual Server version 0.1.0-dev (services=2 backends=4)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn  State
+TCP  198.51.100.10:80 wlc persistent 300 name web
+  -> 10.0.0.11:8080               Masq    1      3          14         up
+  -> 10.0.0.12:8080               Tunnel  0      0          0          drain
+  -> 10.0.0.12:8081               Route   2      0          0          down
+UDP  [2001:db8::10]:8000-8099 mh name six
+  -> [2001:db8::11]:0             FullNat 65535  0          0          up
+`
+	if diff := cmp.Diff(want, out); code != 0 || errs != "" || diff != "" {
+		t.Errorf("exit code %d\n%s%s", code, errs, diff)
+	}
+}
+
+func TestListStats(t *testing.T) {
+	_, out, _ := sluice("list", "--stats", "--socket", serve(t, newFake()))
+	want := `Sluice Virtual Server version 0.1.0-dev (services=2 backends=4)
+Prot LocalAddress:Port                 Conns       InPkts      OutPkts         InBytes        OutBytes
+  -> RemoteAddress:Port
+TCP  198.51.100.10:80                     50          400          350           30000         1000000
+  -> 10.0.0.11:8080                       30          300          250           20000          900000
+`
+	if !strings.HasPrefix(out, want) {
+		t.Error(cmp.Diff(want, out))
+	}
+}
+
+func TestListRateIsGrowthPerSecond(t *testing.T) {
+	before, after := newFake().services, newFake().services
+	after[0].Packets += 3000
+	after[0].Backends[0].Bytes += 500
+	after[0].Backends[0].Connections = 0 // another daemon: no rate, and no huge number
+	var out strings.Builder
+	if err := rateTable(&out, before, after, 2e9); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Prot LocalAddress:Port                   CPS        InPPS       OutPPS           InBPS          OutBPS\n",
+		"TCP  198.51.100.10:80                      0         1500            0               0               0\n",
+		"  -> 10.0.0.11:8080                        0            0            0             250               0\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out.String())
+		}
+	}
+	if code, table, errs := sluice("list", "--rate", "--interval", "1ms", "--socket", serve(t, newFake())); code != 0 || !strings.Contains(table, "InPPS") {
+		t.Errorf("exit code %d: %s%s", code, table, errs)
+	}
+}
+
+func TestListJSONIsTheContract(t *testing.T) {
+	code, out, _ := sluice("list", "-o", "json", "--socket", serve(t, newFake()))
+	var services []map[string]any
+	if err := json.Unmarshal([]byte(out), &services); code != 0 || err != nil {
+		t.Fatal(code, err)
+	}
+	pick := func(from map[string]any, names ...string) (values []any) {
+		for _, name := range names {
+			values = append(values, from[name])
+		}
+		return values
+	}
+	want := []any{"web", "198.51.100.10", 80.0, "tcp", "nat", "wlc"}
+	if diff := cmp.Diff(want, pick(services[0], "name", "address", "port", "protocol", "mode", "scheduler")); diff != "" {
+		t.Error(diff)
+	}
+	backend := services[0]["backends"].([]any)[0].(map[string]any)
+	want = []any{"10.0.0.11", 8080.0, 1.0, "nat", "up", 3.0, 14.0, 300.0, 20000.0, 30.0}
+	if diff := cmp.Diff(want, pick(backend, "address", "port", "weight", "mode", "state", "active", "inactive", "packets", "bytes", "connections")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConns(t *testing.T) {
+	daemon := newFake()
+	socket := serve(t, daemon)
+	_, out, _ := sluice("conns", "--socket", socket, "--service", "tcp 198.51.100.10:80", "--client", "10.1.1.1",
+		"--backend", "10.0.0.11:8080", "--limit", "5")
+	want := `Sluice connection entries
+pro expire state       source             virtual            destination
+TCP 14:57  ESTABLISHED 10.1.1.1:50000     198.51.100.10:80   10.0.0.11:8080
+`
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Error(diff)
+	}
+	if got := daemon.heard(); got != "conns web|10.1.1.1|10.0.0.11:8080|5" {
+		t.Error(got)
+	}
+	_, out, _ = sluice("conns", "--socket", socket, "-o", "json")
+	var conns []api.Conn
+	if err := json.Unmarshal([]byte(out), &conns); err != nil || cmp.Diff(daemon.conns, conns) != "" {
+		t.Error(err, out)
+	}
+}
+
+func TestStats(t *testing.T) {
+	daemon := newFake()
+	socket := serve(t, daemon)
+	_, out, _ := sluice("stats", "--socket", socket)
+	for _, want := range []string{
+		"sluice 0.1, up 1h2m3s\n",
+		"packets      rx 100 = forwarded 90 + replied 3 + dropped 7\n",
+		"connections  v4 1 + v6 0 of 1048576\n",
+		"frames       total 4096 = free 2048 + fill 2048 + rx 0 + tx 0 + completion 0 + in flight 0\n",
+		"             5  no_backend       service has no usable backend\n",
+		"             2  ttl_expired      TTL or hop limit ran out\n",
+		"port eth0: io zerocopy, link up, mtu 1500\n",
+		"port eth1: io generic, link down, mtu 0\n",
+		" 25.0%\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "short") || strings.Contains(out, "under way") {
+		t.Error("a reason that never happened, or packets under way that are not:\n", out)
+	}
+	if _, out, _ := sluice("stats", "--all", "--socket", socket); !strings.Contains(out, "0  short ") {
+		t.Error("--all does not show a reason that never happened:\n", out)
+	}
+	_, out, _ = sluice("stats", "-o", "json", "--socket", socket)
+	var stats api.Stats
+	if err := json.Unmarshal([]byte(out), &stats); err != nil || cmp.Diff(daemon.stats, stats) != "" {
+		t.Error(err, out)
+	}
+}
+
+func TestWeightAndDrain(t *testing.T) {
+	daemon := newFake()
+	socket := serve(t, daemon)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"weight", "web", "10.0.0.11:8080", "7"}, "weight web 10.0.0.11:8080 7"},
+		{[]string{"weight", "tcp 198.51.100.10:80", "10.0.0.11", "65535"}, "weight web 10.0.0.11:8080 65535"},
+		{[]string{"drain", "web", "10.0.0.11"}, "weight web 10.0.0.11:8080 0"},
+	} {
+		if code, _, errs := sluice(append(c.args, "--socket", socket)...); code != 0 || daemon.heard() != c.want {
+			t.Errorf("%q: exit code %d, %s", c.args, code, errs)
+		}
+	}
+	_, out, _ := sluice("drain", "web", "10.0.0.11", "--socket", socket)
+	if want := "web 10.0.0.11:8080: weight 0 (file: 1), state drain, 3 active and 14 inactive connections\n"; out != want {
+		t.Error(out)
+	}
+	_, out, _ = sluice("drain", "web", "10.0.0.11", "--socket", socket, "-o", "json")
+	var b api.Backend
+	if err := json.Unmarshal([]byte(out), &b); err != nil || b.State != api.StateDrain {
+		t.Error(err, out)
+	}
+}
+
+func TestReload(t *testing.T) {
+	daemon := newFake()
+	socket := serve(t, daemon)
+	if _, out, _ := sluice("reload", "--socket", socket); out != "nothing changed\n" {
+		t.Error(out)
+	}
+	daemon.reload = api.ReloadResult{Changes: []string{"backend added"}, Warnings: []string{"cores need a restart"}}
+	if _, out, _ := sluice("reload", "--socket", socket); out != "backend added\nwarning: cores need a restart\n" {
+		t.Error(out)
+	}
+	daemon.err = errors.Join(errors.New("a.toml:3: port 70000"), errors.New("a.toml:9: weight -1"))
+	code, out, errs := sluice("reload", "--socket", socket)
+	if code != 1 || out != "" || errs != "sluice: a.toml:3: port 70000\nsluice: a.toml:9: weight -1\n" {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, out, _ := sluice("version"); code != 0 || !strings.HasPrefix(out, "sluice "+version+" (") {
+		t.Error(code, out)
+	}
+	_, out, _ := sluice("version", "-o", "json")
+	var b build
+	if err := json.Unmarshal([]byte(out), &b); err != nil || b.Version != version {
+		t.Error(err, out)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	socket := serve(t, newFake())
+	nobody := filepath.Join(t.TempDir(), "nobody.sock")
+	missing := filepath.Join(t.TempDir(), "missing.toml")
+	for _, c := range []struct {
+		args []string
+		code int
+		says string // on stderr
+	}{
+		{[]string{"list", "--socket", socket}, exitDone, ""},
+		{[]string{"--help"}, exitDone, ""},
+		{[]string{"drain", "--help"}, exitDone, ""},
+
+		{[]string{"list", "--socket", nobody}, exitFailed, "sluice: no sluice answers on " + nobody + ": is it running? try --socket\n"},
+		{[]string{"conns", "--socket", nobody}, exitFailed, "no sluice answers"},
+		{[]string{"stats", "--socket", nobody}, exitFailed, "no sluice answers"},
+		{[]string{"reload", "--socket", nobody}, exitFailed, "no sluice answers"},
+		{[]string{"drain", "--socket", nobody, "web", "10.0.0.11"}, exitFailed, "no sluice answers"},
+		{[]string{"weight", "--socket", nobody, "web", "10.0.0.11", "1"}, exitFailed, "no sluice answers"},
+		{[]string{"drain", "--socket", socket, "wbe", "10.0.0.11"}, exitFailed, `sluice: no service "wbe": there is web, six`},
+		{[]string{"drain", "--socket", socket, "web", "10.0.0.1"}, exitFailed, `sluice: service "web" has no backend "10.0.0.1": it has 10.0.0.11:8080`},
+		{[]string{"drain", "--socket", socket, "web", "10.0.0.12"}, exitFailed, "say which"},
+		{[]string{"conns", "--socket", socket, "--service", "wbe"}, exitFailed, "no service"},
+		{[]string{"check", "--config", missing}, exitFailed, missing},
+		{[]string{"run", "--config", missing}, exitFailed, missing},
+
+		{[]string{}, exitUsage, "say what to do: check, completion, conns, "},
+		{[]string{"lst"}, exitUsage, `unknown command "lst": there is check, completion, conns, `},
+		{[]string{"--nonsense"}, exitUsage, "unknown flag"},
+		{[]string{"list", "--nonsense"}, exitUsage, "sluice: see sluice list --help\n"},
+		{[]string{"list", "more"}, exitUsage, "list takes no arguments"},
+		{[]string{"list", "-o", "xml"}, exitUsage, "not one of table, json"},
+		{[]string{"list", "--stats", "--rate"}, exitUsage, "exclude each other"},
+		{[]string{"conns", "--limit", "many"}, exitUsage, "invalid argument"},
+		{[]string{"conns", "--limit", "-1"}, exitUsage, "less than 0"},
+		{[]string{"drain", "web"}, exitUsage, "drain takes SERVICE BACKEND: 1 given"},
+		{[]string{"weight", "web", "10.0.0.11"}, exitUsage, "weight takes SERVICE BACKEND N: 2 given"},
+		{[]string{"weight", "web", "10.0.0.11", "heavy"}, exitUsage, `weight "heavy" is not a number from 0 to 65535`},
+		{[]string{"weight", "web", "10.0.0.11", "65536"}, exitUsage, "from 0 to 65535"},
+		{[]string{"weight", "web", "10.0.0.11", "--", "-1"}, exitUsage, "from 0 to 65535"},
+		{[]string{"check", "a.toml"}, exitUsage, "check takes no arguments"},
+		{[]string{"run", "--log-level", "loud"}, exitUsage, "log-level"},
+		{[]string{"run", "extra"}, exitUsage, "run takes no arguments"},
+		{[]string{"version", "-o", "yaml"}, exitUsage, "not one of table, json"},
+	} {
+		code, _, errs := sluice(c.args...)
+		if code != c.code || !strings.Contains(errs, c.says) {
+			t.Errorf("%q: exit code %d, want %d; stderr: %s", c.args, code, c.code, errs)
+		}
+		for line := range strings.Lines(errs) {
+			if !strings.HasPrefix(line, "sluice: ") {
+				t.Errorf("%q: a line on stderr that does not say who speaks: %s", c.args, line)
+			}
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+)
+
+func newWeight() *cobra.Command {
+	var flags daemonFlags
+	cmd := &cobra.Command{
+		Use:     "weight SERVICE BACKEND N",
+		Short:   "Give a backend another weight until the next reload",
+		Long:    "Weight gives a backend another weight until the next reload, when the file's counts again.\n" + namingHelp,
+		Example: "  sluice weight web 10.0.0.11:8080 3",
+		Args:    arguments("SERVICE", "BACKEND", "N"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := strconv.Atoi(args[2])
+			if err != nil || n < 0 || n > api.MaxWeight {
+				return usageError{fmt.Errorf("weight %q is not a number from 0 to %d", args[2], api.MaxWeight)}
+			}
+			return setWeight(cmd, flags, args[0], args[1], n)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+const namingHelp = `
+SERVICE is the name in the file, or protocol and address: "tcp 198.51.100.10:80".
+BACKEND is address:port, or the address alone where the service has it once.`
+
+// setWeight is what weight and drain have in common.
+func setWeight(cmd *cobra.Command, flags daemonFlags, service, backend string, weight int) error {
+	b, err := flags.client().SetWeight(cmd.Context(), service, backend, weight)
+	if err != nil {
+		return err
+	}
+	return flags.output.print(cmd.OutOrStdout(), b, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s %s: weight %d (file: %d), state %s, %d active and %d inactive connections\n",
+			service, b.Endpoint(), b.Weight, b.ConfiguredWeight, b.State, b.Active, b.Inactive)
+		return err
+	})
+}
