@@ -1,0 +1,16 @@
+package sched
+
+import "sluice/pipeline/counter"
+
+// dh serves a destination address always from the same backend (ip_vs_dh.c). It is of use only to services that have more
+// than one address. The buckets are dealt out in list order, one each whatever the weight, round and round; there is no
+// fallback.
+type dh struct{ buckets buckets }
+
+func newDH(c []Candidate) *dh {
+	s := new(dh)
+	s.buckets.deal(c, func(*Candidate) uint32 { return 1 })
+	return s
+}
+
+func (s *dh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(k.VIP, k.IPv4) }

@@ -1,0 +1,110 @@
+package sched
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/dchest/siphash"
+
+	"sluice/pipeline/counter"
+)
+
+// mh serves a client address from the backend that a Maglev table gives it. Every box with the same hash key and the same
+// backends has the same table, in whatever order the backends are listed.
+//
+// The table is made of the last weights that were not 0, so neither a drain nor a backend that goes down moves clients of
+// the others. A client whose backend is unusable looks up further slots, always the same ones in the same order, and takes
+// the first usable backend; should all of them be in vain, the usable backends compete for it (compete). So the clients
+// of a lost backend spread over all others by weight, nobody else moves, and when it is back, exactly they return.
+type mh struct {
+	k0, k1  uint64
+	table   *maglev
+	choices []int32 // by the rank that the table holds: candidate index, -1 if unusable
+	rivals  []rival // the usable candidates, sorted by key
+}
+
+// rival is a usable candidate in the competition for a client.
+type rival struct {
+	id     uint64 // hash of the backend's key
+	weight float64
+	index  int32 // into the candidates
+}
+
+// probes bounds the further slots. They are all in vain for one client in 130,000 while half of the slots are of usable
+// backends, and for one in six while a tenth is.
+const probes = 16
+
+// maxRanks is how many backends an mh service may have: a rank is 16 bits and one value means an empty slot.
+const maxRanks = math.MaxUint16
+
+func (b *Builder) newMH(c []Candidate) (*mh, error) {
+	ranked := make([]int32, 0, len(c)) // candidate index by rank
+	for i := range c {
+		if mhWeight(&c[i]) > 0 {
+			ranked = append(ranked, int32(i))
+		}
+	}
+	slices.SortFunc(ranked, func(i, j int32) int { return c[i].Key.Compare(c[j].Key) })
+	if len(ranked) > maxRanks {
+		return nil, fmt.Errorf("scheduler mh: %d backends in one service: at most %d are allowed", len(ranked), maxRanks)
+	}
+	pool := make([]member, len(ranked))
+	s := &mh{k0: b.k0, k1: b.k1, choices: make([]int32, len(ranked))}
+	for rank, i := range ranked {
+		if rank > 0 && c[i].Key == pool[rank-1].key {
+			return nil, fmt.Errorf("scheduler mh: backend %s is listed twice: give each its own address or port", c[i].Key)
+		}
+		pool[rank] = member{c[i].Key, mhWeight(&c[i])}
+		s.choices[rank] = -1
+		if c[i].usable() {
+			id := identity(c[i].Key)
+			s.choices[rank] = i
+			s.rivals = append(s.rivals, rival{siphash.Hash(b.k0, b.k1, id[:]), float64(c[i].Weight), i})
+		}
+	}
+	s.table = b.maglev(pool)
+	return s, nil
+}
+
+// mhWeight is the weight by which a candidate is placed in the table.
+func mhWeight(c *Candidate) uint32 {
+	if c.Weight > 0 {
+		return c.Weight
+	}
+	return c.LastWeight
+}
+
+func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
+	if len(s.rivals) == 0 {
+		return -1
+	}
+	var client [16]byte
+	binary.BigEndian.PutUint64(client[:8], k.Client[0])
+	binary.BigEndian.PutUint64(client[8:], k.Client[1])
+	h := siphash.Hash(s.k0, s.k1, client[:])
+	for range 1 + probes {
+		slot, _ := bits.Mul64(h, maglevSlots)
+		if i := s.choices[s.table[slot]]; i >= 0 {
+			return int(i)
+		}
+		h = mix(h + goldenGamma)
+	}
+	return s.compete(h)
+}
+
+// compete chooses by weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005): every backend draws an
+// exponential variate whose rate is its weight, from its id and the client's hash; the smallest wins.
+func (s *mh) compete(h uint64) int {
+	winner, smallest := int32(-1), math.Inf(1)
+	for i := range s.rivals {
+		r := &s.rivals[i]
+		uniform := (float64(mix(h^r.id)>>11) + 0.5) / (1 << 53)
+		if x := -math.Log(uniform) / r.weight; x < smallest {
+			winner, smallest = r.index, x
+		}
+	}
+	return int(winner)
+}

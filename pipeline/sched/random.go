@@ -1,0 +1,64 @@
+package sched
+
+import (
+	"math/bits"
+
+	"sluice/pipeline/counter"
+)
+
+// random takes a backend by lot, with odds in proportion to the weights.
+type random struct{ lottery lottery }
+
+func (s *random) Pick(st *State, _ *counter.Loads, _ *Key) int {
+	if len(s.lottery.servers) == 0 {
+		return -1
+	}
+	return int(s.lottery.draw(st).index)
+}
+
+// lottery draws among usable backends by weight. Backend i owns the tickets from ends[i-1] up to, not including, ends[i].
+type lottery struct {
+	servers []server
+	ends    []uint64
+}
+
+func newLottery(c []Candidate) lottery {
+	l := lottery{servers: servers(c)}
+	l.ends = make([]uint64, len(l.servers))
+	sum := uint64(0)
+	for i := range l.servers {
+		sum += uint64(l.servers[i].weight)
+		l.ends[i] = sum
+	}
+	return l
+}
+
+// draw takes a ticket and returns its owner. There must be at least one server.
+func (l *lottery) draw(st *State) *server {
+	ticket, _ := bits.Mul64(st.random(), l.ends[len(l.ends)-1])
+	low, high := 0, len(l.ends)-1 // the owner is in low..high
+	for low < high {
+		if mid := (low + high) / 2; ticket < l.ends[mid] {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return &l.servers[low]
+}
+
+// random returns 64 bits of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+func (st *State) random() uint64 {
+	st.Rand += goldenGamma
+	return mix(st.Rand)
+}
+
+// goldenGamma is 2^64 divided by the golden ratio, made odd.
+const goldenGamma = 0x9e3779b97f4a7c15
+
+// mix is the output function of SplitMix64: a bijection in which every input bit changes half of the output.
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}

@@ -1,0 +1,18 @@
+package sched
+
+import "sluice/pipeline/counter"
+
+// wlc takes the backend with the least overhead per weight; the first in the list wins ties (ip_vs_wlc.c).
+type wlc struct{ servers []server }
+
+func (s *wlc) Pick(_ *State, loads *counter.Loads, _ *Key) int {
+	// Load and weight of the best so far are compared as fractions; 1/0 is more than any.
+	best, load, weight := int32(-1), uint64(1), uint64(0)
+	for i := range s.servers {
+		v := &s.servers[i]
+		if o, w := overhead(loads.Of(v.id)), uint64(v.weight); load*w > o*weight {
+			best, load, weight = v.index, o, w
+		}
+	}
+	return int(best)
+}
