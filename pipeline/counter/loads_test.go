@@ -2,7 +2,6 @@ package counter_test
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 
 	"sluice/pipeline/counter"
@@ -59,12 +58,12 @@ func TestLoadsOutOfRangePanics(t *testing.T) {
 
 // Workers write their own rows while readers sum: run with -race. A reader must never see half of an update.
 func TestLoadsConcurrent(t *testing.T) {
-	const workers, backends, rounds = 4, 5, 2000
+	const workers, readers, backends, rounds = 4, 2, 5, 2000
 	l := counter.NewLoads(workers, backends)
-	var writers, readers sync.WaitGroup
-	stop := make(chan struct{})
-	for range 2 {
-		readers.Go(func() {
+	stop, wrote, read := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	for range readers {
+		go func() {
+			defer func() { read <- struct{}{} }()
 			for {
 				select {
 				case <-stop:
@@ -78,20 +77,25 @@ func TestLoadsConcurrent(t *testing.T) {
 					}
 				}
 			}
-		})
+		}()
 	}
 	for w := range workers {
-		writers.Go(func() {
+		go func() {
 			for i := range rounds {
 				b := uint32(i % backends)
 				l.Add(w, b, 3, 3)
 				l.Add(w, b, -2, -2)
 			}
-		})
+			wrote <- struct{}{}
+		}()
 	}
-	writers.Wait()
+	for range workers {
+		<-wrote
+	}
 	close(stop)
-	readers.Wait()
+	for range readers {
+		<-read
+	}
 	want := counter.Load{Active: workers * rounds / backends, Inactive: workers * rounds / backends}
 	for b := range uint32(backends) {
 		if got := l.Of(b); got != want {

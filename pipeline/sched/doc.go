@@ -13,10 +13,11 @@
 //	random  by lot, odds by weight                                         State          O(log n)
 //	p2c     of two drawn by weight, the one with less load per weight      State, Loads   O(log n)
 //
+// mh's Pick is O(n) for the few clients that it finds nothing for in the table, which takes an outage of most backends.
+//
 // All skip candidates of weight 0 and those that are down. Where several are equally good, the first in the list wins; the
-// list is in IPVS's order, latest added first. Where reference behaviour is IPVS's (Linux, net/netfilter/ipvs), the choice
-// sequence is the same, file by file: ip_vs_rr.c, ip_vs_wrr.c, ip_vs_lc.c, ip_vs_wlc.c, ip_vs_sed.c, ip_vs_nq.c,
-// ip_vs_sh.c, ip_vs_dh.c, ip_vs_twos.c.
+// list is in IPVS's order, latest added first. Each scheduler's file names the file of the kernel (net/netfilter/ipvs) whose
+// sequence of choices it matches.
 //
 // # Who owns what
 //
