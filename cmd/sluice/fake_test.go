@@ -45,7 +45,7 @@ func newFake() *fake {
 		conns: []api.Conn{{Service: "web", Protocol: "tcp", Client: "10.1.1.1:50000", Virtual: "198.51.100.10:80",
 			Backend: "10.0.0.11:8080", State: "ESTABLISHED", Mode: "nat", ExpiresS: 897.5, Worker: 1}},
 		stats: api.Stats{Version: "0.1", UptimeS: 3723, Rx: 100, Forwarded: 90, Replied: 3,
-			Drops:   map[string]uint64{"none": 0, "short": 0, "no_backend": 5, "ttl_expired": 2},
+			Drops:   map[string]uint64{"short": 0, "no_backend": 5, "ttl_expired": 2},
 			Workers: []api.WorkerStats{{Worker: 0, CPU: 3, Rx: 100, BusyShare: 0.25, PacketsPerBatch: 12.34, SyscallsPerPacket: 0.0156}},
 			Ports: []api.PortStats{{Name: "eth0", IO: api.IOZeroCopy, Up: true, MTU: 1500, Queues: []api.QueueStats{{Queue: 0, Rx: 100}}},
 				{Name: "eth1", IO: api.IOGeneric}},

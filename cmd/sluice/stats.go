@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/engine/api"
-	"sluice/pipeline/counter"
 )
 
 func newStats() *cobra.Command {
@@ -51,23 +50,22 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	return out.Flush()
 }
 
-// dropReport prints the reasons in the order of package counter, each with its text; what this binary has no
-// text for comes from a newer daemon and is printed last.
+// dropReport prints the reasons, each with its text; those that this binary does not know come from a newer daemon.
 func dropReport(out io.Writer, drops map[string]uint64, all bool) {
 	fmt.Fprintln(out, "\ndrops")
-	printed, known := 0, 0
-	for reason := counter.None + 1; int(reason) < counter.Count; reason++ {
-		count, ok := drops[reason.String()]
+	printed, unknown := 0, len(drops)
+	for _, reason := range api.DropReasons() {
+		count, ok := drops[reason.Name]
 		if ok {
-			known++
+			unknown--
 		}
 		if ok && (count > 0 || all) {
-			fmt.Fprintf(out, "  %12d  %-16s %s\n", count, reason, reason.Text())
+			fmt.Fprintf(out, "  %12d  %-16s %s\n", count, reason.Name, reason.Text)
 			printed++
 		}
 	}
-	if known < len(drops) {
-		fmt.Fprintf(out, "  the daemon counts %d more reasons than this binary knows: see -o json\n", len(drops)-known)
+	if unknown > 0 {
+		fmt.Fprintf(out, "  the daemon counts %d more reasons than this binary knows: see -o json\n", unknown)
 	}
 	if printed == 0 {
 		fmt.Fprintln(out, "  none")

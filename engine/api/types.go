@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"sluice/pipeline/counter"
 	"sluice/pipeline/service"
 )
 
@@ -118,7 +119,7 @@ type Stats struct {
 	Rx        uint64            `json:"rx"`        // packets taken from RX rings
 	Forwarded uint64            `json:"forwarded"` // packets sent on, either direction
 	Replied   uint64            `json:"replied"`   // packets answered by us (RST, ICMP)
-	Drops     map[string]uint64 `json:"drops"`     // by the names in pipeline/counter, zeros included
+	Drops     map[string]uint64 `json:"drops"`     // by DropReason.Name, zeros included
 
 	Workers []WorkerStats `json:"workers"`
 	Ports   []PortStats   `json:"ports"`
@@ -249,4 +250,16 @@ func endpoint(address, port string) string {
 		return "[" + address + "]:" + port
 	}
 	return address + ":" + port
+}
+
+// DropReason is one way in which a packet can be dropped: a key of Stats.Drops and what it means.
+type DropReason struct{ Name, Text string }
+
+// DropReasons lists all reasons, in the order in which a packet meets them.
+func DropReasons() []DropReason {
+	var all []DropReason
+	for r := counter.None + 1; int(r) < counter.Count; r++ {
+		all = append(all, DropReason{r.String(), r.Text()})
+	}
+	return all
 }
