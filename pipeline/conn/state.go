@@ -1,0 +1,153 @@
+package conn
+
+// State is where a connection stands. TCP follows the states and timeouts of IPVS
+// (net/netfilter/ipvs/ip_vs_proto_tcp.c); UDP has one.
+type State uint8
+
+// The states, in IPVS's order, with UDP behind.
+const (
+	StateNone State = iota
+	Established
+	SynSent
+	SynRecv
+	FinWait
+	TimeWait
+	Close
+	CloseWait
+	LastAck
+	Listen
+	SynAck
+	UDP
+	StateCount // length of arrays indexed by State
+)
+
+var stateNames = [StateCount]string{
+	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT",
+	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP",
+}
+
+// String gives IPVS's name of the state.
+func (s State) String() string { return stateNames[s] }
+
+// Active says whether connections in this state count as active rather than inactive.
+func (s State) Active() bool {
+	return s == Established || s == SynSent || s == SynRecv || s == SynAck
+}
+
+// DefaultTimeoutsMs are IPVS's timeouts, restarted by every packet of the connection.
+var DefaultTimeoutsMs = [StateCount]uint32{
+	StateNone:   2_000,
+	Established: 900_000,
+	SynSent:     120_000,
+	SynRecv:     60_000,
+	FinWait:     120_000,
+	TimeWait:    120_000,
+	Close:       10_000,
+	CloseWait:   60_000,
+	LastAck:     30_000,
+	Listen:      120_000,
+	SynAck:      120_000,
+	UDP:         300_000,
+}
+
+// Direction is what is seen of a connection, and from which side.
+type Direction uint8
+
+// The directions. A connection whose replies bypass us (tun, dr) only ever sees InputOnly.
+const (
+	Input     Direction = iota // from the client; replies pass us too
+	Output                     // from the backend
+	InputOnly                  // from the client; replies don't pass us
+	directionCount
+)
+
+// TCP flag bits, as they stand in the header.
+const (
+	FlagFIN = 0x01
+	FlagSYN = 0x02
+	FlagRST = 0x04
+	FlagACK = 0x10
+)
+
+// event is the one flag that moves the state machine; of several, the first of RST, SYN, FIN, ACK counts.
+type event uint8
+
+const (
+	evSYN event = iota
+	evFIN
+	evACK
+	evRST
+	evNone
+	eventCount
+)
+
+// events maps the low five flag bits to the event.
+var events = func() (e [32]event) {
+	for flags := range e {
+		switch {
+		case flags&FlagRST != 0:
+			e[flags] = evRST
+		case flags&FlagSYN != 0:
+			e[flags] = evSYN
+		case flags&FlagFIN != 0:
+			e[flags] = evFIN
+		case flags&FlagACK != 0:
+			e[flags] = evACK
+		default:
+			e[flags] = evNone
+		}
+	}
+	return e
+}()
+
+// row lists the next state for the present states None..SynAck in order.
+type row [UDP]State
+
+const (
+	sNO = StateNone
+	sES = Established
+	sSS = SynSent
+	sSR = SynRecv
+	sFW = FinWait
+	sTW = TimeWait
+	sCL = Close
+	sCW = CloseWait
+	sLA = LastAck
+	sLI = Listen
+	sSA = SynAck
+)
+
+var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA}
+
+var transitions = [directionCount][eventCount]row{
+	Input: {
+		//      NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA
+		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR},
+		evFIN:  {sCL, sCW, sSS, sTW, sTW, sTW, sCL, sCW, sLA, sLI, sTW},
+		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES},
+		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sSR},
+		evNone: stay,
+	},
+	Output: {
+		evSYN:  {sSS, sES, sSS, sSR, sSS, sSS, sSS, sSS, sSS, sLI, sSR},
+		evFIN:  {sTW, sFW, sSS, sTW, sFW, sTW, sCL, sTW, sLA, sLI, sTW},
+		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sLA, sES, sES},
+		evRST:  {sCL, sCL, sSS, sCL, sCL, sTW, sCL, sCL, sCL, sCL, sCL},
+		evNone: stay,
+	},
+	InputOnly: {
+		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR},
+		evFIN:  {sCL, sFW, sSS, sTW, sFW, sTW, sCL, sCW, sLA, sLI, sTW},
+		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES},
+		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sCL},
+		evNone: stay,
+	},
+}
+
+// Next gives the state after a TCP segment with these flags, seen from that direction. UDP stays UDP.
+func (s State) Next(d Direction, tcpFlags uint8) State {
+	if s >= UDP {
+		return s
+	}
+	return transitions[d][events[tcpFlags&0x1f]][s]
+}

@@ -1,0 +1,48 @@
+package conn
+
+// chunkShift is log2 of the slots per chunk: the unit in which the sweep knows what is empty.
+const chunkShift = 10
+
+// Sweep looks at up to n slots from where the last sweep ended, removes what has expired and returns how
+// many it removed. Chunks with nothing in them cost one slot each, so that an idle table is swept for
+// nothing and its memory is never touched.
+func (t *Table) Sweep(nowMs uint32, n int) (removed int) {
+	before := t.live
+	for ; n > 0; n-- {
+		if t.sweepAt >= t.slots() {
+			t.sweepAt = 0
+		}
+		if t.chunkLive[t.sweepAt>>chunkShift] == 0 {
+			t.sweepAt = (t.sweepAt>>chunkShift + 1) << chunkShift
+			continue
+		}
+		c := t.conn(t.sweepAt)
+		t.sweepAt++
+		if c.key != 0 && c.Expired(nowMs) {
+			t.expire(c)
+		}
+	}
+	return before - t.live
+}
+
+// SweepSlots is the number of slots that one whole round looks at, for dividing it over ticks.
+func (t *Table) SweepSlots() int { return int(t.slots()) }
+
+// Scan calls visit for the entries from slot cursor on, until it has looked at n slots, and returns the
+// cursor to go on from; 0 means that the table is through. visit may remove the entry it is given.
+func (t *Table) Scan(cursor uint32, n int, visit func(*Conn)) (next uint32) {
+	for ; n > 0; n-- {
+		if cursor >= t.slots() {
+			return 0
+		}
+		if t.chunkLive[cursor>>chunkShift] == 0 {
+			cursor = (cursor>>chunkShift + 1) << chunkShift
+			continue
+		}
+		if c := t.conn(cursor); c.key != 0 {
+			visit(c)
+		}
+		cursor++
+	}
+	return cursor
+}

@@ -1,0 +1,342 @@
+package conn
+
+import (
+	"fmt"
+	"unsafe"
+
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+)
+
+// LineSize is the size of a cache line in bytes; tables are arrays of lines.
+const LineSize = 64
+
+// maxProbe bounds how many lines a search or insertion visits. At half load the longest run in a table of
+// ten million stays well below it; a client that aims many services at one slot meets it and only it.
+const maxProbe = 128
+
+// Conn is what both families' entries have in common: 24 bytes.
+type Conn struct {
+	key         uint64 // service (with templateBit), client port, VIP port; 0: the slot is free
+	Expires     uint32 // millisecond tick from which on the entry is dead
+	Backend     uint32 // backend id; stands for its address where replies bypass us
+	BackendPort uint16
+	State       State
+	Flags       Flags
+	over        uint8  // of the line, kept in its first slot: entries that passed over this line; 255 sticks
+	_           uint8  // keeps Controlled aligned
+	Controlled  uint16 // template: connections under it; 65535 sticks
+}
+
+// Flags are facts about an entry.
+type Flags uint8
+
+// The flags.
+const (
+	IsUDP         Flags = 1 << iota // protocol is UDP, else TCP
+	NoOutput                        // replies bypass us: tun, dr
+	HasTemplate                     // counted in the persistence template of its client
+	SeenReply                       // a backend's packet came by
+	countedActive                   // what Loads holds for it: see the pipeline
+)
+
+// sweepWhenFull bounds the slots that an insertion into a full table looks at for something expired.
+const sweepWhenFull = 512
+
+// templateBit marks the service half of a template's key; service ids stay below it.
+const templateBit = 1 << 31
+
+const (
+	overSticky       = 255
+	controlledSticky = 65535
+)
+
+// Service is the id of the connection's service.
+func (c *Conn) Service() uint32 { return uint32(c.key>>32) &^ templateBit }
+
+// ClientPort is the client's port; 0 for a template.
+func (c *Conn) ClientPort() uint16 { return uint16(c.key >> 16) }
+
+// VIPPort is the port of the service that the client asked for.
+func (c *Conn) VIPPort() uint16 { return uint16(c.key) }
+
+// IsTemplate says that the entry binds a client to a backend and is no connection itself.
+func (c *Conn) IsTemplate() bool { return c.key>>32&templateBit != 0 }
+
+// Expired says whether the entry is dead at this tick.
+func (c *Conn) Expired(nowMs uint32) bool { return int32(c.Expires-nowMs) <= 0 }
+
+// Counted says whether the entry is counted as an active connection of its backend.
+func (c *Conn) Counted() bool { return c.Flags&countedActive != 0 }
+
+// SetCounted records whether the entry is counted as active.
+func (c *Conn) SetCounted(active bool) {
+	if active {
+		c.Flags |= countedActive
+	} else {
+		c.Flags &^= countedActive
+	}
+}
+
+// Hold counts one connection under the template.
+func (c *Conn) Hold() {
+	if c.Controlled < controlledSticky {
+		c.Controlled++
+	}
+}
+
+// Release takes one connection from under the template.
+func (c *Conn) Release() {
+	if c.Controlled > 0 && c.Controlled < controlledSticky {
+		c.Controlled--
+	}
+}
+
+// Proto is the connection's IP protocol number.
+func (c *Conn) Proto() uint8 {
+	if c.Flags&IsUDP != 0 {
+		return 17
+	}
+	return 6
+}
+
+// Key is what a client's packet is looked up by, hash aside.
+type Key struct {
+	Service             uint32 // below 1<<31, never 0
+	ClientPort, VIPPort uint16
+}
+
+func (k Key) word() uint64 {
+	return uint64(k.Service)<<32 | uint64(k.ClientPort)<<16 | uint64(k.VIPPort)
+}
+
+// TemplateKey is the key of a client's persistence template. VIPPort is 0 for a service of many ports.
+func TemplateKey(service uint32, vipPort uint16) Key {
+	return Key{Service: service | templateBit, VIPPort: vipPort}
+}
+
+// Table holds the connections of one address family. See the package comment for its layout.
+type Table struct {
+	base      unsafe.Pointer
+	lines     uint32
+	slotShift uint8 // log2 of an entry's size
+	lineShift uint8 // log2 of the slots per line
+	is6       bool
+	live      int // entries, templates and expired ones included
+	limit     int
+	seed      *flow.Seed
+	expired   func(t *Table, c *Conn) (keep bool)
+
+	sweepAt   uint32   // next slot that the sweep looks at
+	chunkLive []uint32 // entries per chunk of slots, so that the sweep skips what is empty
+	mem       []byte   // keeps the memory reachable
+}
+
+// Bytes says how much memory a table for so many connections of that family (4 or 6) takes.
+func Bytes(family, capacity int) int {
+	lines := max(capacity, 1)
+	if family == 6 {
+		lines *= 2
+	}
+	return (lines + maxProbe) * LineSize
+}
+
+// New lays a table for capacity connections of that family (4 or 6) over mem: Bytes(family, capacity)
+// bytes, zeroed, aligned to LineSize, for this table alone. Before an entry is removed because its time is
+// over, expired is called; it may prolong the entry's life and return true to keep it.
+func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table, *Conn) bool) *Table {
+	if len(mem) < Bytes(family, capacity) {
+		panic(fmt.Sprintf("conn: %d bytes for %d connections, need %d", len(mem), capacity, Bytes(family, capacity)))
+	}
+	t := &Table{
+		base: base(mem), mem: mem, slotShift: 5, lineShift: 1,
+		lines: uint32(max(capacity, 1)), limit: capacity, seed: seed, expired: expired,
+	}
+	if family == 6 {
+		t.is6, t.slotShift, t.lineShift = true, 6, 0
+		t.lines *= 2
+	}
+	t.chunkLive = make([]uint32, t.slots()>>chunkShift+1)
+	return t
+}
+
+// slots counts the tail behind the last home too: probing runs on into it instead of wrapping around.
+func (t *Table) slots() uint32 { return (t.lines + maxProbe) << t.lineShift }
+
+func (t *Table) home(hash uint64) uint32 { return uint32(hash >> 32 * uint64(t.lines) >> 32) }
+
+// Live is the number of entries, templates included.
+func (t *Table) Live() int { return t.live }
+
+// Capacity is the number of entries that the table takes.
+func (t *Table) Capacity() int { return t.limit }
+
+// Find looks up the connection of a client's packet. hash is flow's hash of client, port and protocol. An
+// entry that has expired is removed on the way and not found.
+func (t *Table) Find(hash uint64, client packet.Addr, k Key, nowMs uint32) *Conn {
+	var c *Conn
+	if t.is6 {
+		c = t.find6(t.home(hash), client, k.word())
+	} else {
+		c = t.find4(t.home(hash), client.V4(), k.word())
+	}
+	if c != nil && c.Expired(nowMs) && !t.expire(c) {
+		return nil
+	}
+	return c
+}
+
+func (t *Table) find4(line uint32, client uint32, key uint64) *Conn {
+	for end := line + maxProbe; line < end; line++ {
+		a, b := t.entry4(line<<1), t.entry4(line<<1+1)
+		if a.key == key && a.client == client {
+			return &a.Conn
+		}
+		if b.key == key && b.client == client {
+			return &b.Conn
+		}
+		if a.over == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (t *Table) find6(line uint32, client packet.Addr, key uint64) *Conn {
+	for end := line + maxProbe; line < end; line++ {
+		a := t.entry6(line)
+		if a.key == key && a.client[1] == client.Lo && a.client[0] == client.Hi {
+			return &a.Conn
+		}
+		if a.over == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// FindReply looks up the connection of a backend's packet: from backend and port to client and port. hash
+// is flow's hash of the client, exactly as for Find.
+func (t *Table) FindReply(hash uint64, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
+	var flags Flags
+	if udp {
+		flags = IsUDP
+	}
+	line := t.home(hash)
+	for end := line + maxProbe; line < end; line++ {
+		for slot := line << t.lineShift; slot < (line+1)<<t.lineShift; slot++ {
+			c := t.conn(slot)
+			if c.BackendPort != port || c.ClientPort() != clientPort || c.Flags&(IsUDP|NoOutput) != flags {
+				continue
+			}
+			if c.key == 0 || c.IsTemplate() || !t.sameEnds(slot, client, backend) {
+				continue
+			}
+			if c.Expired(nowMs) && !t.expire(c) {
+				return nil
+			}
+			return c
+		}
+		if t.conn(line<<t.lineShift).over == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (t *Table) sameEnds(slot uint32, client, backend packet.Addr) bool {
+	if !t.is6 {
+		e := t.entry4(slot)
+		return e.client == client.V4() && e.backend == backend.V4()
+	}
+	e := t.entry6(slot)
+	return e.client == [2]uint64{client.Hi, client.Lo} && e.backend == [2]uint64{backend.Hi, backend.Lo}
+}
+
+// Insert adds an entry and returns it for the caller to fill in: backend, port, state, expiry. It returns
+// nil when the table is at its limit or has no free slot near the home. The caller made sure by Find that
+// there is no entry with this key. backend is compared by FindReply only. The entry may be
+// used until the next call that inserts or removes.
+func (t *Table) Insert(hash uint64, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
+	if t.live >= t.limit && t.Sweep(nowMs, sweepWhenFull) == 0 {
+		return nil
+	}
+	home := t.home(hash)
+	slot, ok := t.freeSlot(home, nowMs)
+	if !ok {
+		return nil
+	}
+	t.passOver(home, slot>>t.lineShift, 1)
+	c := t.conn(slot)
+	over := c.over
+	*c = Conn{key: k.word(), Flags: flags, over: over}
+	if t.is6 {
+		e := t.entry6(slot)
+		e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
+	} else {
+		e := t.entry4(slot)
+		e.client, e.backend = client.V4(), backend.V4()
+	}
+	t.live++
+	t.chunkLive[slot>>chunkShift]++
+	return c
+}
+
+// freeSlot finds the first slot from home on that is free or whose entry has expired.
+func (t *Table) freeSlot(home, nowMs uint32) (slot uint32, ok bool) {
+	end := (home + maxProbe) << t.lineShift
+	for slot = home << t.lineShift; slot < end; slot++ {
+		c := t.conn(slot)
+		if c.key == 0 || c.Expired(nowMs) && !t.expire(c) {
+			return slot, true
+		}
+	}
+	return 0, false
+}
+
+// passOver raises or lowers the over count of the lines from home up to the entry's own line.
+func (t *Table) passOver(home, line uint32, by int) {
+	for ; home < line; home++ {
+		if first := t.conn(home << t.lineShift); first.over != overSticky {
+			first.over = uint8(int(first.over) + by)
+		}
+	}
+}
+
+// Remove takes an entry out. The caller must not use it afterwards.
+func (t *Table) Remove(c *Conn) {
+	slot := t.slotOf(c)
+	client := t.Client(c)
+	t.passOver(t.home(t.seed.Hash(client, c.ClientPort(), c.Proto())), slot>>t.lineShift, -1)
+	over := c.over
+	*c = Conn{over: over}
+	t.live--
+	t.chunkLive[slot>>chunkShift]--
+}
+
+// expire removes an entry whose time is over, unless the owner keeps it, which it reports.
+func (t *Table) expire(c *Conn) (kept bool) {
+	if t.expired(t, c) {
+		return true
+	}
+	t.Remove(c)
+	return false
+}
+
+// Client gives the client's address.
+func (t *Table) Client(c *Conn) packet.Addr {
+	if t.is6 {
+		e := t.entry6(t.slotOf(c))
+		return packet.Addr{Hi: e.client[0], Lo: e.client[1]}
+	}
+	return packet.AddrFrom4(t.entry4(t.slotOf(c)).client)
+}
+
+// BackendAddr gives the backend's address as it was inserted.
+func (t *Table) BackendAddr(c *Conn) packet.Addr {
+	if t.is6 {
+		e := t.entry6(t.slotOf(c))
+		return packet.Addr{Hi: e.backend[0], Lo: e.backend[1]}
+	}
+	return packet.AddrFrom4(t.entry4(t.slotOf(c)).backend)
+}

@@ -1,0 +1,315 @@
+package conn
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+)
+
+var testSeed = flow.Seed{A: 0x0123456789abcdef, B: 0xfedcba9876543210}
+
+// aligned gives zeroed memory that begins at a cache line.
+func aligned(n int) []byte {
+	words := make([]byte, n+LineSize)
+	for len(words) > n {
+		if ok := func() (ok bool) {
+			defer func() { ok = recover() == nil }()
+			base(words)
+			return
+		}(); ok {
+			break
+		}
+		words = words[1:]
+	}
+	return words[:n]
+}
+
+func newTable(family, capacity int, expired func(*Table, *Conn) bool) *Table {
+	if expired == nil {
+		expired = func(*Table, *Conn) bool { return false }
+	}
+	return New(family, capacity, aligned(Bytes(family, capacity)), &testSeed, expired)
+}
+
+// client is the i-th of the clients that tests use.
+func client(family, i int) packet.Addr {
+	if family == 4 {
+		return packet.AddrFrom4(0x0a000000 + uint32(i))
+	}
+	return packet.Addr{Hi: 0x20010db8 << 32, Lo: uint64(i)}
+}
+
+func hashOf(c packet.Addr, port uint16, proto uint8) uint64 { return testSeed.Hash(c, port, proto) }
+
+func TestInsertFindRemove(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		tab := newTable(family, 100, nil)
+		c, backend := client(family, 1), client(family, 77)
+		k := Key{Service: 3, ClientPort: 40000, VIPPort: 80}
+		h := hashOf(c, 40000, 6)
+		if tab.Find(h, c, k, 0) != nil {
+			t.Fatal("found in an empty table")
+		}
+		e := tab.Insert(h, c, k, backend, 0, 0)
+		e.Backend, e.BackendPort, e.Expires = 9, 8080, 1000
+		if got := tab.Find(h, c, k, 999); got != e {
+			t.Fatalf("v%d: Find gave %p, want %p", family, got, e)
+		}
+		if got := tab.FindReply(h, c, 40000, backend, 8080, false, 999); got != e {
+			t.Fatalf("v%d: FindReply gave %p, want %p", family, got, e)
+		}
+		for name, got := range map[string]*Conn{
+			"other service":  tab.Find(h, c, Key{4, 40000, 80}, 0),
+			"other VIP port": tab.Find(h, c, Key{3, 40000, 81}, 0),
+			"other client":   tab.Find(h, client(family, 2), k, 0),
+			"other backend":  tab.FindReply(h, c, 40000, client(family, 78), 8080, false, 0),
+			"other port":     tab.FindReply(h, c, 40000, backend, 8081, false, 0),
+			"other protocol": tab.FindReply(h, c, 40000, backend, 8080, true, 0),
+		} {
+			if got != nil {
+				t.Errorf("v%d: found with %s", family, name)
+			}
+		}
+		if tab.Client(e) != c || tab.BackendAddr(e) != backend || e.Service() != 3 || e.ClientPort() != 40000 || e.VIPPort() != 80 {
+			t.Errorf("v%d: entry reads back as %v %v %d %d %d", family, tab.Client(e), tab.BackendAddr(e), e.Service(), e.ClientPort(), e.VIPPort())
+		}
+		if tab.Find(h, c, k, 1000) != nil || tab.Live() != 0 {
+			t.Errorf("v%d: expired entry still there", family)
+		}
+	}
+}
+
+func TestFullTableRefusesAndRecovers(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		const capacity = 3000
+		tab := newTable(family, capacity, nil)
+		for i := range capacity {
+			c := client(family, i)
+			e := tab.Insert(hashOf(c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0)
+			if e == nil {
+				t.Fatalf("v%d: insertion %d of %d refused", family, i, capacity)
+			}
+			e.Expires = 1000
+		}
+		c := client(family, capacity)
+		if tab.Insert(hashOf(c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 999) != nil {
+			t.Fatalf("v%d: a full table took one more", family)
+		}
+		if tab.Insert(hashOf(c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 1000) == nil {
+			t.Fatalf("v%d: expired entries gave no room", family)
+		}
+	}
+}
+
+func TestExpiredMayKeep(t *testing.T) {
+	tab := newTable(4, 10, func(_ *Table, c *Conn) bool {
+		c.Expires += 500
+		return c.Backend == 1
+	})
+	for backend := uint32(1); backend <= 2; backend++ {
+		c := client(4, int(backend))
+		e := tab.Insert(hashOf(c, 5, 6), c, Key{1, 5, 80}, packet.Addr{}, 0, 0)
+		e.Backend, e.Expires = backend, 100
+	}
+	if n := tab.Sweep(200, tab.SweepSlots()); n != 1 || tab.Live() != 1 {
+		t.Errorf("sweep removed %d and left %d, want 1 and 1", n, tab.Live())
+	}
+	if c := client(4, 1); tab.Find(hashOf(c, 5, 6), c, Key{1, 5, 80}, 300) == nil {
+		t.Error("the kept entry is gone")
+	}
+}
+
+func TestTimeWraps(t *testing.T) {
+	c := Conn{Expires: 50}
+	if c.Expired(0xffffff00) {
+		t.Error("expiry after the wrap counts as past")
+	}
+	if !c.Expired(51) {
+		t.Error("expiry before now doesn't count as past")
+	}
+}
+
+// TestOneClientManyServices fills the neighbourhood of one hash: everything that is in must be found, in
+// whatever order it goes.
+func TestOneClientManyServices(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		tab := newTable(family, 10000, nil)
+		c, h := client(family, 1), hashOf(client(family, 1), 53, 17)
+		in := 0
+		for s := uint32(1); s <= 1000; s++ {
+			if e := tab.Insert(h, c, Key{s, 53, 53}, packet.Addr{}, IsUDP, 0); e != nil {
+				e.Expires = 1000
+				in++
+			}
+		}
+		if want := maxProbe << tab.lineShift; in != want {
+			t.Errorf("v%d: %d entries went in, want the probe bound %d", family, in, want)
+		}
+		for s := uint32(1); s <= uint32(in); s++ {
+			e := tab.Find(h, c, Key{s, 53, 53}, 0)
+			if e == nil {
+				t.Fatalf("v%d: entry %d lost", family, s)
+			}
+			if s%3 == 0 {
+				tab.Remove(e)
+			}
+		}
+		for s := uint32(1); s <= uint32(in); s++ {
+			if got := tab.Find(h, c, Key{s, 53, 53}, 0) != nil; got != (s%3 != 0) {
+				t.Fatalf("v%d: entry %d found: %v", family, s, got)
+			}
+		}
+		tab.Sweep(1000, tab.SweepSlots())
+		if tab.Live() != 0 {
+			t.Errorf("v%d: %d left", family, tab.Live())
+		}
+		checkOver(t, tab)
+	}
+}
+
+// checkOver compares every line's over count with a count made anew: it must be exact unless it sticks.
+func checkOver(t *testing.T, tab *Table) {
+	t.Helper()
+	want := make(map[uint32]int)
+	tab.Scan(0, int(tab.slots())+1, func(c *Conn) {
+		home := tab.home(testSeed.Hash(tab.Client(c), c.ClientPort(), c.Proto()))
+		for ; home < tab.slotOf(c)>>tab.lineShift; home++ {
+			want[home]++
+		}
+	})
+	for line := range tab.lines + maxProbe {
+		if got := int(tab.conn(line << tab.lineShift).over); got != want[line] && got != overSticky {
+			t.Fatalf("line %d: over is %d, want %d", line, got, want[line])
+		}
+	}
+}
+
+// twin is the slow, obvious table: a map.
+type twin struct {
+	entries map[twinKey]*twinEntry
+	limit   int
+}
+
+type twinKey struct {
+	client packet.Addr
+	k      Key
+}
+
+type twinEntry struct {
+	expires uint32
+	backend uint32
+}
+
+func (w *twin) find(k twinKey, now uint32) *twinEntry {
+	if e := w.entries[k]; e != nil {
+		if e.expires > now {
+			return e
+		}
+		delete(w.entries, k)
+	}
+	return nil
+}
+
+// replay runs commands of 4 bytes on a table and its twin and compares.
+func replay(t *testing.T, family int, data []byte) {
+	const capacity = 64
+	tab := newTable(family, capacity, nil)
+	slow := &twin{entries: map[twinKey]*twinEntry{}, limit: capacity}
+	now := uint32(1)
+	for ; len(data) >= 4; data = data[4:] {
+		c := client(family, int(data[1]%16))
+		k := Key{1 + uint32(data[2]%4), uint16(data[2] >> 2 & 3), 80}
+		key, h := twinKey{c, k}, hashOf(c, k.ClientPort, 6)
+		fast, want := tab.Find(h, c, k, now), slow.find(key, now)
+		if (fast != nil) != (want != nil) || fast != nil && (fast.Backend != want.backend || fast.Expires != want.expires) {
+			t.Fatalf("%v: table has %+v, twin %+v", key, fast, want)
+		}
+		switch data[0] % 4 {
+		case 0:
+			if fast == nil {
+				if e := tab.Insert(h, c, k, packet.Addr{}, 0, now); e != nil {
+					e.Backend, e.Expires = uint32(data[3]), now+uint32(data[3])+1
+					slow.entries[key] = &twinEntry{e.Expires, e.Backend}
+				} else if len(slow.entries) < capacity/2 {
+					t.Fatalf("insertion refused with %d entries", len(slow.entries))
+				}
+			}
+		case 1:
+			if fast != nil {
+				tab.Remove(fast)
+				delete(slow.entries, key)
+			}
+		case 2:
+			now += uint32(data[3])
+		case 3:
+			tab.Sweep(now, int(data[3]))
+		}
+	}
+	checkOver(t, tab)
+	tab.Sweep(now, 2*tab.SweepSlots())
+	for k, e := range slow.entries {
+		if e.expires <= now {
+			delete(slow.entries, k)
+		}
+	}
+	if tab.Live() != len(slow.entries) {
+		t.Fatalf("%d entries live, twin has %d", tab.Live(), len(slow.entries))
+	}
+}
+
+func FuzzTable(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 0, 1, 3, 200, 1, 1, 2, 0, 2, 0, 0, 9, 3, 0, 0, 255})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		replay(t, 4, data)
+		replay(t, 6, data)
+	})
+}
+
+func TestAgainstTwin(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		data := make([]byte, 4000)
+		for i := 0; i < len(data); i += 8 {
+			binary.LittleEndian.PutUint64(data[i:], random.Uint64())
+		}
+		replay(t, 4, data)
+		replay(t, 6, data)
+	}
+}
+
+func TestNextFollowsIPVS(t *testing.T) {
+	type step struct {
+		from State
+		dir  Direction
+		flag uint8
+		to   State
+	}
+	for _, s := range []step{
+		{StateNone, Input, FlagSYN, SynRecv},
+		{SynRecv, Output, FlagSYN | FlagACK, SynRecv},
+		{SynRecv, Input, FlagACK, Established},
+		{Established, Input, FlagFIN | FlagACK, CloseWait},
+		{Established, Output, FlagFIN | FlagACK, FinWait},
+		{CloseWait, Output, FlagFIN | FlagACK, TimeWait},
+		{FinWait, Input, FlagFIN | FlagACK, TimeWait},
+		{Established, Input, FlagRST, Close},
+		{Established, Input, FlagRST | FlagSYN, Close},
+		{SynRecv, Input, FlagRST, SynRecv}, // an off-path RST can't kill a connection being set up
+		{TimeWait, Input, FlagSYN, SynRecv},
+		{StateNone, InputOnly, FlagSYN, SynRecv},
+		{SynRecv, InputOnly, FlagACK, Established},
+		{Established, InputOnly, FlagFIN | FlagACK, FinWait},
+		{Established, InputOnly, FlagRST, Close},
+		{FinWait, InputOnly, FlagACK, FinWait},
+		{StateNone, Input, FlagACK, Established},
+		{Established, Input, 0, Established},
+		{UDP, Input, FlagRST, UDP},
+	} {
+		if got := s.from.Next(s.dir, s.flag); got != s.to {
+			t.Errorf("%v, direction %d, flags %#x: %v, want %v", s.from, s.dir, s.flag, got, s.to)
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// templateGraceMs is by how much a template outlives its time while connections under it live, as in
+// IPVS's ip_vs_conn_expire.
+const templateGraceMs = 60_000
+
+// newMs is the life of an entry that has not seen its first state, as in IPVS's ip_vs_conn_new.
+const newMs = 3_000
+
+// open makes a connection for a client's packet that has none. If it can't, the frame's verdict is set
+// and the result is nil.
+func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key) *conn.Conn {
+	m, s := &b.meta[i], &p.t.Services[b.service[i]]
+	if m.Proto == uint8(service.TCP) && m.TCPFlags&(conn.FlagSYN|conn.FlagRST) != conn.FlagSYN {
+		p.reject(b, i, s)
+		return nil
+	}
+	var template *conn.Conn
+	if s.PersistMs != 0 {
+		template = p.template(t, m, k.Service, s)
+	}
+	id := uint32(0)
+	if template != nil && p.usable(template.Backend) {
+		id = template.Backend
+	} else if id = p.pick(m, k.Service, s); id == 0 {
+		p.answer(b, i, counter.NoBackend)
+		return nil
+	}
+	c := p.insert(b, i, t, k, id)
+	if c != nil && s.PersistMs != 0 {
+		p.bind(t, m, c, s)
+	}
+	return c
+}
+
+// pick asks the service's scheduler. 0: no backend may take a connection.
+func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
+	p.key = sched.Key{
+		Client: [2]uint64{m.Src.Hi, m.Src.Lo}, VIP: [2]uint64{m.Dst.Hi, m.Dst.Lo},
+		ClientPort: m.SrcPort, VIPPort: m.DstPort, IPv4: m.Src.Is4(),
+	}
+	at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.key)
+	if at < 0 {
+		return 0
+	}
+	return s.Pool[at]
+}
+
+// usable says whether persistence may still send a client to the backend: weight 0 doesn't matter here,
+// being down or removed does.
+func (p *Processor) usable(backend uint32) bool {
+	b := &p.t.Backends[backend]
+	return b.Live && b.Up
+}
+
+// insert enters the connection to that backend into the table.
+func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
+	m, be := &b.meta[i], &p.t.Backends[backend]
+	port := be.Port
+	if port == 0 {
+		port = m.DstPort
+	}
+	var flags conn.Flags
+	if m.Proto == uint8(service.UDP) {
+		flags = conn.IsUDP
+	}
+	if !be.Mode.RepliesThroughUs() {
+		flags |= conn.NoOutput
+	} else if t.FindReply(b.hash[i], m.Src, m.SrcPort, be.Addr, port, m.Proto == uint8(service.UDP), p.now) != nil {
+		b.drop(i, counter.TupleTaken)
+		return nil
+	}
+	c := t.Insert(b.hash[i], m.Src, k, be.Addr, flags, p.now)
+	if c == nil {
+		b.drop(i, counter.TableFull)
+		return nil
+	}
+	c.Backend, c.BackendPort = backend, port
+	c.Expires = p.now + newMs
+	if flags&conn.IsUDP != 0 {
+		c.State = conn.UDP
+	}
+	p.loads.Add(p.worker, backend, 0, 1)
+	p.Packets.ConnOpened++
+	p.Backends[backend].Connections++
+	return c
+}
+
+// advance moves the connection's state by one packet and restarts its timer.
+func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
+	c.State = c.State.Next(d, tcpFlags)
+	c.Expires = p.now + s.TimeoutsMs[c.State]
+	if active := c.State.Active(); active != c.Counted() {
+		by := int32(1)
+		if !active {
+			by = -1
+		}
+		p.loads.Add(p.worker, c.Backend, by, -by)
+		c.SetCounted(active)
+	}
+}
+
+// expired is the table's question whether an entry whose time is over may go.
+func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
+	if !c.IsTemplate() {
+		p.close(t, c)
+		return false
+	}
+	if c.Controlled > 0 {
+		c.Expires = p.now + templateGraceMs
+		return true
+	}
+	return false
+}
+
+// close takes the connection out of all counts, before it leaves the table.
+func (p *Processor) close(t *conn.Table, c *conn.Conn) {
+	p.Packets.ConnClosed++
+	if c.Counted() {
+		p.loads.Add(p.worker, c.Backend, -1, 0)
+	} else {
+		p.loads.Add(p.worker, c.Backend, 0, -1)
+	}
+	if c.Flags&conn.HasTemplate == 0 {
+		return
+	}
+	if tp := p.findTemplate(t, t.Client(c), c.Proto(), c.Service(), c.VIPPort()); tp != nil {
+		tp.Release()
+	}
+}
+
+// template finds the client's live persistence template, if there is one.
+func (p *Processor) template(t *conn.Table, m *packet.Meta, id uint32, s *Service) *conn.Conn {
+	return p.findTemplate(t, m.Src, m.Proto, id, m.DstPort)
+}
+
+// findTemplate looks for a client's template. Services of many ports have one template for all of them.
+func (p *Processor) findTemplate(t *conn.Table, client packet.Addr, proto uint8, id uint32, vipPort uint16) *conn.Conn {
+	if !p.t.Services[id].Ports.Single() {
+		vipPort = 0
+	}
+	return t.Find(p.seed.Hash(client, 0, proto), client, conn.TemplateKey(id, vipPort), p.now)
+}
+
+// bind puts a new connection under its client's template, which it makes or turns to the connection's
+// backend, and restarts the template's timer. Without room for a template the connection stands alone.
+func (p *Processor) bind(t *conn.Table, m *packet.Meta, c *conn.Conn, s *Service) {
+	id, vipPort := c.Service(), m.DstPort
+	if !s.Ports.Single() {
+		vipPort = 0
+	}
+	hash := p.seed.Hash(m.Src, 0, m.Proto)
+	k := conn.TemplateKey(id, vipPort)
+	tp := t.Find(hash, m.Src, k, p.now)
+	if tp == nil {
+		if tp = t.Insert(hash, m.Src, k, packet.Addr{}, c.Flags&conn.IsUDP, p.now); tp == nil {
+			return
+		}
+	}
+	tp.Backend = c.Backend
+	tp.Expires = p.now + s.PersistMs
+	tp.Hold()
+	c.Flags |= conn.HasTemplate
+}

@@ -1,0 +1,78 @@
+// Package counter names every way in which a packet can end and counts them. It is a leaf.
+//
+// The identity that all tests hold to: rx = forwarded + replied + the sum of all drops.
+package counter
+
+// Reason says why a frame was dropped. Reason 0 means that it was not.
+type Reason uint8
+
+// The drop reasons. Their names stand in reasons, once, and are used by stats, metrics and tests.
+const (
+	None            Reason = iota
+	Short                  // shorter than the headers it announces
+	NotIP                  // EtherType or IP version we don't steer
+	VLANStack              // more than one 802.1Q tag
+	BadIPHeader            // IHL, total length or version impossible
+	BadIPChecksum          // IPv4 header checksum wrong: the kernel's own check is bypassed
+	IPOptions              // IPv4 options, or IPv6 extension headers that we don't follow
+	Fragment               // a fragment: no ports, no reassembly
+	Martian                // source that cannot be: loopback, multicast, broadcast, source = destination
+	BadL4Header            // TCP or UDP header impossible
+	BadTCPFlags            // no flags at all, or SYN together with FIN or RST
+	BadICMP                // ICMP error that embeds nothing we can read
+	ICMPNoFlow             // ICMP error about a flow we don't have
+	UnknownProtocol        // neither TCP, UDP nor an ICMP error
+	NoService              // destination is no service and source no backend of a live connection
+	NoConnection           // backend's packet, or client's non-SYN, that belongs to no connection
+	NoBackend              // service has no backend that may take a new connection
+	BackendGone            // connection's backend is no longer configured
+	TableFull              // connection table has no room near the slot
+	TupleTaken             // backend already has this client address and port through another service
+	TTLExpired             // TTL or hop limit would reach 0
+	NoRoute                // kernel has no route to the next hop
+	NoNeighbour            // next hop's MAC address is not known yet
+	PortDown               // egress port is down or has no queue of ours
+	TooBig                 // longer than the egress MTU
+	HandOverFull           // ring to the owning worker is full
+	TxFull                 // egress ring is full
+	reasonCount
+)
+
+// Count is the number of reasons, None included: the length of arrays indexed by Reason.
+const Count = int(reasonCount)
+
+var reasons = [Count]struct{ name, text string }{
+	None:            {"none", "not dropped"},
+	Short:           {"short", "frame is shorter than the headers it announces"},
+	NotIP:           {"not_ip", "frame is neither IPv4 nor IPv6"},
+	VLANStack:       {"vlan_stack", "frame carries more than one VLAN tag"},
+	BadIPHeader:     {"bad_ip_header", "IP version, header length or total length is impossible"},
+	BadIPChecksum:   {"bad_ip_checksum", "IPv4 header checksum is wrong"},
+	IPOptions:       {"ip_options", "IPv4 options or IPv6 extension headers that are not followed"},
+	Fragment:        {"fragment", "IP fragment"},
+	Martian:         {"martian", "source address cannot be"},
+	BadL4Header:     {"bad_l4_header", "TCP or UDP header is impossible"},
+	BadTCPFlags:     {"bad_tcp_flags", "TCP flags are impossible"},
+	BadICMP:         {"bad_icmp", "ICMP error embeds nothing readable"},
+	ICMPNoFlow:      {"icmp_no_flow", "ICMP error about an unknown flow"},
+	UnknownProtocol: {"unknown_protocol", "neither TCP, UDP nor an ICMP error"},
+	NoService:       {"no_service", "destination is no service"},
+	NoConnection:    {"no_connection", "packet belongs to no connection"},
+	NoBackend:       {"no_backend", "service has no usable backend"},
+	BackendGone:     {"backend_gone", "backend of the connection was removed"},
+	TableFull:       {"table_full", "connection table is full"},
+	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service"},
+	TTLExpired:      {"ttl_expired", "TTL or hop limit ran out"},
+	NoRoute:         {"no_route", "no route to the next hop"},
+	NoNeighbour:     {"no_neighbour", "MAC address of the next hop is not known yet"},
+	PortDown:        {"port_down", "egress port is down or is not ours"},
+	TooBig:          {"too_big", "packet is longer than the egress MTU"},
+	HandOverFull:    {"hand_over_full", "ring to the owning worker is full"},
+	TxFull:          {"tx_full", "egress ring is full"},
+}
+
+// String gives the name used in stats, metrics and tests, e.g. "no_backend".
+func (r Reason) String() string { return reasons[r].name }
+
+// Text explains the reason in a few words.
+func (r Reason) Text() string { return reasons[r].text }

@@ -1,0 +1,145 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/service"
+)
+
+// forward takes a client's packet to its connection's backend, opening the connection if there is none.
+func (p *Processor) forward(b *Batch, i int) {
+	m, id := &b.meta[i], b.service[i]
+	t := p.table(m.Src)
+	k := conn.Key{Service: id, ClientPort: m.SrcPort, VIPPort: m.DstPort}
+	c := t.Find(b.hash[i], m.Src, k, p.now)
+	if c != nil && isNew(c, m) {
+		p.close(t, c)
+		t.Remove(c)
+		c = nil
+	}
+	if c == nil {
+		if c = p.open(b, i, t, k); c == nil {
+			return
+		}
+	}
+	if !p.t.Backends[c.Backend].Live {
+		b.drop(i, counter.BackendGone)
+		return
+	}
+	direction := conn.Input
+	if c.Flags&conn.NoOutput != 0 {
+		direction = conn.InputOnly
+	}
+	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
+	p.deliver(b, i, c)
+}
+
+// isNew says that a SYN means another connection than the finished one whose client address and port it
+// reuses: IPVS's conn_reuse_mode 1. Under a template the client stays with its backend anyway.
+func isNew(c *conn.Conn, m *packet.Meta) bool {
+	return m.TCPFlags&(conn.FlagSYN|conn.FlagRST|conn.FlagACK) == conn.FlagSYN &&
+		(c.State == conn.TimeWait || c.State == conn.Close) && c.Flags&conn.HasTemplate == 0
+}
+
+// deliver sends a client's packet on to the connection's backend.
+func (p *Processor) deliver(b *Batch, i int, c *conn.Conn) {
+	f, m := &b.Frames[i], &b.meta[i]
+	be := &p.t.Backends[c.Backend]
+	if !p.passable(b, i, be, m) {
+		return
+	}
+	count := &p.Backends[c.Backend]
+	count.InPackets++
+	count.InBytes += uint64(m.End - m.L3)
+	rewrite.DecTTL(f.Mem, m)
+	switch be.Mode {
+	case service.NAT:
+		rewrite.NATIn(f.Mem, m, be.Addr, c.BackendPort)
+	case service.TUN:
+		p.ipID++
+		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
+	}
+	p.send(f, m, &be.Link)
+}
+
+// passable checks what could keep a packet from its backend; if something does, the verdict is set.
+func (p *Processor) passable(b *Batch, i int, be *Backend, m *packet.Meta) bool {
+	if be.Unreach != counter.None {
+		if be.Unreach == counter.NoNeighbour {
+			p.Wanted.add(be.Addr)
+		}
+		b.drop(i, be.Unreach)
+		return false
+	}
+	if m.TTL <= 1 {
+		p.answer(b, i, counter.TTLExpired)
+		return false
+	}
+	mtu := be.Link.MTU - be.overhead()
+	if m.End-m.L3 > mtu {
+		p.tooBig(b, i, mtu)
+		return false
+	}
+	return true
+}
+
+// overhead is what the backend's mode adds to a packet's length, in bytes.
+func (be *Backend) overhead() uint16 {
+	switch {
+	case be.Mode != service.TUN:
+		return 0
+	case be.Addr.Is4():
+		return 20
+	}
+	return 40
+}
+
+// send finishes a frame that leaves by the link.
+func (p *Processor) send(f *Frame, m *packet.Meta, l *rewrite.Link) {
+	f.Start = rewrite.SetLink(f.Mem, m, l)
+	f.End = int(m.End)
+	f.Port = l.Port
+	f.Verdict = Forward
+}
+
+// reply takes a NAT backend's packet back to the client, as if the service had sent it.
+func (p *Processor) reply(b *Batch, i int) {
+	f, m := &b.Frames[i], &b.meta[i]
+	c := p.table(m.Dst).FindReply(b.hash[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto == uint8(service.UDP), p.now)
+	if c == nil {
+		b.drop(i, counter.NoConnection)
+		return
+	}
+	s := &p.t.Services[c.Service()]
+	p.advance(c, s, conn.Output, m.TCPFlags)
+	c.Flags |= conn.SeenReply
+	link, reason := p.t.Hops.Lookup(m.Dst)
+	if reason != counter.None {
+		p.unreachable(b, i, m.Dst, reason)
+		return
+	}
+	if m.TTL <= 1 {
+		p.answer(b, i, counter.TTLExpired)
+		return
+	}
+	if m.End-m.L3 > link.MTU {
+		p.tooBig(b, i, link.MTU)
+		return
+	}
+	count := &p.Backends[c.Backend]
+	count.OutPackets++
+	count.OutBytes += uint64(m.End - m.L3)
+	rewrite.DecTTL(f.Mem, m)
+	rewrite.NATOut(f.Mem, m, s.Addr, c.VIPPort())
+	p.send(f, m, link)
+}
+
+// unreachable drops a packet that has no way to dst and remembers whom to resolve.
+func (p *Processor) unreachable(b *Batch, i int, dst packet.Addr, reason counter.Reason) {
+	if reason == counter.NoNeighbour {
+		p.Wanted.add(dst)
+	}
+	b.drop(i, reason)
+}

@@ -1,0 +1,59 @@
+package pipeline
+
+import (
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+)
+
+// MaxBatch is the most frames that one Process call takes.
+const MaxBatch = 256
+
+// Verdict is what becomes of a frame.
+type Verdict uint8
+
+// The verdicts. Process sets one for every frame; exactly one owner follows from it.
+const (
+	Drop     Verdict = iota // Reason says why; the frame is free
+	Forward                 // send Mem[Start:End] on Port
+	Reply                   // our own answer, likewise on Port
+	HandOver                // Worker owns this flow; the frame is unchanged
+)
+
+// Frame is one packet and the chunk of memory that it lies in.
+type Frame struct {
+	Mem        []byte // the whole chunk: headers grow into what is in front of Start
+	Start, End int    // the frame is Mem[Start:End]
+	Port       uint8  // in: port it came by; out: port it leaves by
+	Hops       uint8  // workers that handed it on; 0: fresh from a port
+	Verdict    Verdict
+	Worker     uint8
+	Reason     counter.Reason
+}
+
+// kind is which of the paths through the pipeline a frame takes.
+type kind uint8
+
+const (
+	kindDone    kind = iota // verdict is set already
+	kindForward             // client to service
+	kindReply               // backend to client
+	kindICMPIn              // ICMP error about a packet that went to the client
+	kindICMPOut             // ICMP error about a packet that went to the backend
+)
+
+// Batch is the working set of one worker: what the stages know about each frame, one array per fact.
+// Fill Frames[:n], call Process with n, read the verdicts.
+type Batch struct {
+	Frames [MaxBatch]Frame
+
+	meta    [MaxBatch]packet.Meta
+	hash    [MaxBatch]uint64
+	home    [MaxBatch]uintptr // connection table line of the frame's flow
+	service [MaxBatch]uint32
+	kind    [MaxBatch]kind
+}
+
+func (b *Batch) drop(i int, r counter.Reason) {
+	b.Frames[i].Verdict, b.Frames[i].Reason = Drop, r
+	b.kind[i] = kindDone
+}

@@ -1,0 +1,65 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/service"
+)
+
+// icmpIn takes an ICMP error about a packet that went to a client to the backend that the packet came
+// from.
+func (p *Processor) icmpIn(b *Batch, i int) {
+	f, m, id := &b.Frames[i], &b.meta[i], b.service[i]
+	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
+	c := p.table(m.Dst).Find(b.hash[i], m.Dst, k, p.now)
+	if c == nil {
+		if p.t.Services[id].Own != ByReceiver || !p.passRound(b, i) {
+			b.drop(i, counter.ICMPNoFlow)
+		}
+		return
+	}
+	be := &p.t.Backends[c.Backend]
+	if !be.Live {
+		b.drop(i, counter.BackendGone)
+		return
+	}
+	if !p.passable(b, i, be, m) {
+		return
+	}
+	rewrite.DecTTL(f.Mem, m)
+	switch be.Mode {
+	case service.NAT:
+		rewrite.ICMPIn(f.Mem, m, be.Addr, c.BackendPort)
+	case service.TUN:
+		p.ipID++
+		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
+	}
+	p.send(f, m, &be.Link)
+}
+
+// icmpOut takes an ICMP error about a packet that went to a NAT backend to the client that the packet
+// came from.
+func (p *Processor) icmpOut(b *Batch, i int) {
+	f, m := &b.Frames[i], &b.meta[i]
+	c := p.table(m.Src).FindReply(b.hash[i], m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto == uint8(service.UDP), p.now)
+	if c == nil {
+		b.drop(i, counter.ICMPNoFlow)
+		return
+	}
+	link, reason := p.t.Hops.Lookup(m.Src)
+	switch {
+	case reason != counter.None:
+		p.unreachable(b, i, m.Src, reason)
+		return
+	case m.TTL <= 1:
+		b.drop(i, counter.TTLExpired)
+		return
+	case m.End-m.L3 > link.MTU:
+		b.drop(i, counter.TooBig)
+		return
+	}
+	rewrite.DecTTL(f.Mem, m)
+	rewrite.ICMPOut(f.Mem, m, p.t.Services[c.Service()].Addr, c.VIPPort())
+	p.send(f, m, link)
+}

@@ -1,0 +1,214 @@
+// Package pipeline decides what becomes of frames: it parses them, finds their connection, picks a
+// backend for new ones and rewrites them in place.
+//
+// A batch goes through each stage as a whole:
+//
+//	parse      headers to Meta, or a drop by name
+//	classify   which service, which direction, whose flow; starts fetching the connection's cache line
+//	flow       connection found or opened, TCP state moved, frame rewritten, egress chosen
+//
+// The package is pure: time, tables and memory come in as arguments, verdicts go out in the frames. It
+// knows nothing of sockets, rings or threads. Nothing here allocates once a Processor is made.
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/sched"
+)
+
+// Processor is one worker's pipeline with everything that the worker writes: connections, scheduler
+// positions, counters. One goroutine uses it.
+type Processor struct {
+	Packets  counter.Packets
+	Backends []counter.Backend // by backend id
+	Wanted   Wanted            // next hops whose MAC address was missing
+
+	worker, workers int
+	seed            *flow.Seed
+	v4, v6          *conn.Table
+	loads           *counter.Loads
+	sched           []sched.State // by service id
+	key             sched.Key     // scratch: behind an interface, a local one would be allocated
+	replies         limiter
+	ipID            uint16
+
+	t   *Tables // of the batch being processed
+	now uint32  // ms tick of the batch being processed
+}
+
+// Options says what a Processor is made for.
+type Options struct {
+	Worker, Workers int
+	Connections     int        // capacity of each family's table at this worker
+	Seed            *flow.Seed // shared by all workers
+	Loads           *counter.Loads
+	Mem4, Mem6      []byte // conn.Bytes(4|6, Connections) zeroed bytes each, for this worker alone
+}
+
+// New makes a Processor.
+func New(o Options) *Processor {
+	p := &Processor{
+		Backends: make([]counter.Backend, MaxBackends),
+		worker:   o.Worker, workers: o.Workers,
+		seed:  o.Seed,
+		loads: o.Loads,
+		sched: make([]sched.State, MaxServices),
+	}
+	for id := range p.sched {
+		p.sched[id].Rand = p.seed.Hash(packet.Addr{Hi: uint64(o.Worker), Lo: uint64(id)}, 0, 0)
+	}
+	p.v4 = conn.New(4, o.Connections, o.Mem4, o.Seed, p.expired)
+	p.v6 = conn.New(6, o.Connections, o.Mem6, o.Seed, p.expired)
+	return p
+}
+
+// Process decides what becomes of b.Frames[:n], n at most MaxBatch. nowMs is a wrapping count of
+// milliseconds that never goes back.
+func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
+	p.t, p.now = t, nowMs
+	p.parse(b, n)
+	p.classify(b, n)
+	conn.Prefetch(b.home[:n])
+	p.flows(b, n)
+	p.count(b, n)
+}
+
+func (p *Processor) parse(b *Batch, n int) {
+	for i := range b.Frames[:n] {
+		f := &b.Frames[i]
+		f.Reason = packet.Parse(f.Mem, f.Start, f.End, &b.meta[i])
+	}
+}
+
+// classify finds out for every frame which way it takes and whose flow it is. Frames of flows that
+// another worker owns are done here.
+func (p *Processor) classify(b *Batch, n int) {
+	for i := range b.Frames[:n] {
+		f, m := &b.Frames[i], &b.meta[i]
+		b.home[i] = 0
+		if f.Reason != counter.None {
+			b.drop(i, f.Reason)
+			continue
+		}
+		client, port, own := p.direction(b, i, m)
+		hash := p.seed.Hash(client, port, m.Proto)
+		if p.workers > 1 && f.Hops == 0 && p.handOver(b, i, hash, client, own) {
+			continue
+		}
+		b.hash[i] = hash
+		b.home[i] = p.table(client).Address(hash)
+	}
+}
+
+// direction sets the frame's kind and service and says who its client is.
+func (p *Processor) direction(b *Batch, i int, m *packet.Meta) (client packet.Addr, port uint16, own Ownership) {
+	if m.ICMPError {
+		if id := p.t.Service(m.Src, m.SrcPort, m.Proto); id != 0 {
+			b.kind[i], b.service[i] = kindICMPIn, id
+			return m.Dst, m.DstPort, p.t.Services[id].Own
+		}
+		b.kind[i] = kindICMPOut
+		return m.Src, m.SrcPort, p.replyOwner(m.Dst, m.DstPort, m.Proto)
+	}
+	if id := p.t.Service(m.Dst, m.DstPort, m.Proto); id != 0 {
+		b.kind[i], b.service[i] = kindForward, id
+		return m.Src, m.SrcPort, p.t.Services[id].Own
+	}
+	b.kind[i] = kindReply
+	return m.Dst, m.DstPort, p.replyOwner(m.Src, m.SrcPort, m.Proto)
+}
+
+func (p *Processor) replyOwner(backend packet.Addr, port uint16, proto uint8) Ownership {
+	if p.workers > 1 && p.t.sticksToAddress(backend, port, proto) {
+		return ByAddress
+	}
+	return ByFlow
+}
+
+// handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over already
+// is processed where it is, so that two workers with different tables can't pass it back and forth.
+func (p *Processor) handOver(b *Batch, i int, hash uint64, client packet.Addr, own Ownership) bool {
+	switch own {
+	case ByReceiver:
+		return false
+	case ByAddress:
+		hash = p.seed.Hash(client, 0, b.meta[i].Proto)
+	}
+	owner := flow.Owner(hash, p.workers)
+	if owner == p.worker {
+		return false
+	}
+	p.handTo(b, i, owner)
+	return true
+}
+
+func (p *Processor) handTo(b *Batch, i int, worker int) {
+	f := &b.Frames[i]
+	f.Verdict, f.Worker = HandOver, uint8(worker)
+	f.Hops++
+	b.kind[i] = kindDone
+}
+
+// passRound hands a frame whose flow isn't known here to the next worker, until all were asked. Only
+// flows that the receiver owns may sit elsewhere: the card may deliver an ICMP error, or everything after
+// its queues were rearranged, to another worker than the one that opened the connection.
+func (p *Processor) passRound(b *Batch, i int) bool {
+	if int(b.Frames[i].Hops) >= p.workers-1 {
+		return false
+	}
+	p.handTo(b, i, (p.worker+1)%p.workers)
+	return true
+}
+
+// table gives the connection table of the client's family.
+func (p *Processor) table(client packet.Addr) *conn.Table {
+	if client.Is4() {
+		return p.v4
+	}
+	return p.v6
+}
+
+func (p *Processor) flows(b *Batch, n int) {
+	for i := 0; i < n; i++ {
+		switch b.kind[i] {
+		case kindForward:
+			p.forward(b, i)
+		case kindReply:
+			p.reply(b, i)
+		case kindICMPIn:
+			p.icmpIn(b, i)
+		case kindICMPOut:
+			p.icmpOut(b, i)
+		}
+	}
+}
+
+// count books every frame exactly once: fresh ones as received, all by their verdict.
+func (p *Processor) count(b *Batch, n int) {
+	c := &p.Packets
+	for i := range b.Frames[:n] {
+		f := &b.Frames[i]
+		handedOn := f.Verdict == HandOver
+		if f.Hops == 0 || handedOn && f.Hops == 1 {
+			c.Rx++
+		} else {
+			c.HandedIn++
+		}
+		switch f.Verdict {
+		case Forward:
+			c.Forwarded++
+		case Reply:
+			c.Replied++
+		case HandOver:
+			c.HandedOut++
+		default:
+			c.Drops[f.Reason]++
+		}
+	}
+}
+
+// TableBytes says how much memory Options needs for a table of a family (4 or 6).
+func TableBytes(family, connections int) int { return conn.Bytes(family, connections) }

@@ -1,0 +1,141 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// Limits of the id spaces. Ids are array indexes; they stay with their service or backend across
+// reloads and are given away again only when no connection uses them. Id 0 is never used.
+const (
+	MaxServices = 1 << 16
+	MaxBackends = 1 << 16
+)
+
+// Ownership says which worker keeps a service's connections.
+type Ownership uint8
+
+// The ownerships.
+const (
+	ByFlow     Ownership = iota // hash of client address, port, protocol: both directions meet there
+	ByAddress                   // hash of the client address alone: persistence needs all its connections together
+	ByReceiver                  // whoever received it: replies bypass us, RSS keeps a flow together
+)
+
+// Service is a service as the packet path sees it.
+type Service struct {
+	Addr       packet.Addr
+	Ports      service.Ports
+	Proto      uint8
+	Own        Ownership
+	Live       bool            // configured now; false: only its old connections know it
+	Scheduler  sched.Scheduler // over Pool
+	Pool       []uint32        // backend ids, latest added first, as IPVS keeps them
+	TimeoutsMs [conn.StateCount]uint32
+	PersistMs  uint32 // 0: no persistence
+}
+
+// Backend is a backend as the packet path sees it.
+type Backend struct {
+	Addr    packet.Addr
+	Source  packet.Addr  // tun: source of the outer header
+	Link    rewrite.Link // next hop towards Addr, valid if Unreach is None
+	Port    uint16       // 0: the port that the client asked for
+	Mode    service.Mode
+	Unreach counter.Reason // why Link can't be used
+	Live    bool           // configured now; false: only its old connections know it
+	Up      bool           // health
+}
+
+// Tables is everything that the packet path reads and does not write: immutable, built by the control
+// plane, swapped by one atomic pointer, loaded once per batch.
+type Tables struct {
+	Services []Service // by service id
+	Backends []Backend // by backend id
+	Hops     *nexthop.Table
+	vips     lookup // destination address, port, protocol -> service id
+	sticky   lookup // endpoint of a backend whose services are owned ByAddress -> 1
+	ranges   []portRange
+}
+
+type portRange struct {
+	ports   service.Ports
+	service uint32
+	next    uint32 // index+1 of the next range of the same address and protocol
+}
+
+// rangesBit marks a vips value that is index+1 into ranges rather than a service id.
+const rangesBit = 1 << 31
+
+// NewTables indexes services and backends for lookup. The slices belong to the result.
+func NewTables(services []Service, backends []Backend, hops *nexthop.Table) *Tables {
+	t := &Tables{Services: services, Backends: backends, Hops: hops}
+	t.vips = newLookup(2 * len(services))
+	t.sticky = newLookup(len(backends))
+	for id := range services {
+		s := &services[id]
+		if !s.Live {
+			continue
+		}
+		if s.Ports.Single() {
+			t.vips.put(s.Addr, s.Ports.First, s.Proto, uint32(id))
+		} else {
+			t.addRange(s, uint32(id))
+		}
+		if s.Own == ByAddress {
+			for _, b := range s.Pool {
+				t.sticky.put(backends[b].Addr, backends[b].Port, s.Proto, 1)
+			}
+		}
+	}
+	return t
+}
+
+// addRange chains the service to the others of its address that have many ports; the widest ends up
+// last, so that a range wins over "any".
+func (t *Tables) addRange(s *Service, id uint32) {
+	head := t.vips.get(s.Addr, 0, s.Proto)
+	r := portRange{ports: s.Ports, service: id}
+	if s.Ports == service.AnyPort && head != 0 {
+		last := head &^ rangesBit
+		for t.ranges[last-1].next != 0 {
+			last = t.ranges[last-1].next
+		}
+		t.ranges = append(t.ranges, r)
+		t.ranges[last-1].next = uint32(len(t.ranges))
+		return
+	}
+	r.next = head &^ rangesBit
+	t.ranges = append(t.ranges, r)
+	t.vips.put(s.Addr, 0, s.Proto, uint32(len(t.ranges))|rangesBit)
+}
+
+// Service finds the service of a destination: its exact port first, then a range, then any port.
+// 0: none.
+func (t *Tables) Service(addr packet.Addr, port uint16, proto uint8) uint32 {
+	if id := t.vips.get(addr, port, proto); id != 0 && id&rangesBit == 0 {
+		return id
+	}
+	at := t.vips.get(addr, 0, proto) &^ rangesBit
+	for at != 0 {
+		r := &t.ranges[at-1]
+		if r.ports.Contains(port) {
+			return r.service
+		}
+		at = r.next
+	}
+	return 0
+}
+
+// sticksToAddress says whether a backend's packet belongs to the worker of the client's address alone.
+func (t *Tables) sticksToAddress(src packet.Addr, port uint16, proto uint8) bool {
+	if t.sticky.len == 0 {
+		return false
+	}
+	return t.sticky.get(src, port, proto) != 0 || t.sticky.get(src, 0, proto) != 0
+}
