@@ -1,0 +1,190 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sluice/pipeline/service"
+)
+
+// Change is one difference between two configurations.
+type Change struct {
+	Text    string // such as "service web: backend 10.0.0.11:8080 weight 1 -> 0"
+	Restart bool   // a running daemon can't take it over; it waits for the next start
+}
+
+// Diff lists what turns old into new: engine, ports and API first, then services in the order of new, and
+// what is gone last. Services are the same if their keys are, backends likewise: order, names and
+// line numbers don't matter. Equal configurations have no changes.
+func Diff(old, new *Config) []Change {
+	d := &diff{}
+	d.fields("engine: ", true, engineFields(old.Engine), engineFields(new.Engine))
+	if old.Engine.HashKey != new.Engine.HashKey { // a secret, so its values aren't shown
+		d.add(false, "engine: hash_key changed, so mh services choose other backends for new connections")
+	}
+	d.ports(old.Ports, new.Ports)
+	d.fields("api: ", true, apiFields(old.API), apiFields(new.API))
+	d.services(old.Services, new.Services)
+	return d.changes
+}
+
+// diff collects changes.
+type diff struct{ changes []Change }
+
+func (d *diff) add(restart bool, format string, args ...any) {
+	d.changes = append(d.changes, Change{fmt.Sprintf(format, args...), restart})
+}
+
+// field is one thing that can change, as text.
+type field struct{ name, text string }
+
+// fields compares two lists of the same fields.
+func (d *diff) fields(prefix string, restart bool, old, new []field) {
+	for i := range old {
+		if old[i].text != new[i].text {
+			d.add(restart, "%s%s %s -> %s", prefix, new[i].name, old[i].text, new[i].text)
+		}
+	}
+}
+
+func engineFields(e Engine) []field {
+	return []field{
+		{"cores", orWord(e.Cores, "default")},
+		{"connections", fmt.Sprint(e.Connections)},
+		{"batch", fmt.Sprint(e.Batch)},
+		{"poll", string(e.Poll)},
+	}
+}
+
+func apiFields(a API) []field {
+	return []field{{"socket", a.Socket}, {"http", fmt.Sprintf("%q", a.HTTP)}}
+}
+
+func portFields(p Port) []field {
+	return []field{{"queues", orWord(p.Queues, "every")}, {"io", string(p.IO)}}
+}
+
+func serviceFields(s Service) []field {
+	all := []field{
+		{"name", s.Name},
+		{"mode", s.Mode.String()},
+		{"scheduler", s.Scheduler},
+		{"persistence", shortDuration(s.Persistence)},
+		{"source", orWord(s.Source, "none")},
+	}
+	for _, k := range timeoutKeys {
+		all = append(all, field{"timeout " + k.key, shortDuration(*k.field(&s.Timeouts))})
+	}
+	h := s.Health
+	return append(all,
+		field{"health type", h.Type},
+		field{"health interval", shortDuration(h.Interval)},
+		field{"health timeout", shortDuration(h.Timeout)},
+		field{"health rise", fmt.Sprint(h.Rise)},
+		field{"health fall", fmt.Sprint(h.Fall)},
+		field{"health port", fmt.Sprint(h.Port)},
+		field{"health path", h.Path},
+		field{"health host", fmt.Sprintf("%q", h.Host)},
+		field{"health expect_status", orWord(h.ExpectStatus, "200 to 399")},
+		field{"health expect_body", fmt.Sprintf("%q", h.ExpectBody)},
+		field{"health send", fmt.Sprintf("%q", h.Send)},
+		field{"health expect", fmt.Sprintf("%q", h.Expect)},
+		field{"health query", h.Query},
+	)
+}
+
+func backendFields(b Backend) []field {
+	return []field{{"weight", fmt.Sprint(b.Weight)}, {"mode", b.Mode.String()}}
+}
+
+// orWord prints a list, or a word if it is nil. Lists are sets: their order in the file says nothing.
+func orWord[T int | netip.Addr](list []T, word string) string {
+	if list == nil {
+		return word
+	}
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = fmt.Sprint(v)
+	}
+	slices.Sort(texts)
+	return "[" + strings.Join(texts, " ") + "]"
+}
+
+func (d *diff) ports(old, new []Port) {
+	before := byKey(old, func(p *Port) string { return p.Name })
+	for i := range new {
+		p := &new[i]
+		was := before[p.Name]
+		if was == nil {
+			d.add(true, "added port %s", p.Name)
+			continue
+		}
+		delete(before, p.Name)
+		d.fields("port "+p.Name+": ", true, portFields(*was), portFields(*p))
+	}
+	for _, p := range old {
+		if before[p.Name] != nil {
+			d.add(true, "removed port %s", p.Name)
+		}
+	}
+}
+
+func (d *diff) services(old, new []Service) {
+	before := byKey(old, func(s *Service) service.Key { return s.Key })
+	for i := range new {
+		s := &new[i]
+		was := before[s.Key]
+		if was == nil {
+			d.add(false, "added service %s", summary(s))
+			continue
+		}
+		delete(before, s.Key)
+		prefix := "service " + s.Name + ": "
+		d.fields(prefix, false, serviceFields(*was), serviceFields(*s))
+		d.backends(prefix, was.Backends, s.Backends)
+	}
+	for i := range old {
+		if before[old[i].Key] != nil {
+			d.add(false, "removed service %s", summary(&old[i]))
+		}
+	}
+}
+
+// summary describes a service that comes or goes.
+func summary(s *Service) string {
+	plural := "s"
+	if len(s.Backends) == 1 {
+		plural = ""
+	}
+	return fmt.Sprintf("%s (%s, %s, %s, %d backend%s)", s.Name, s.Key, s.Mode, s.Scheduler, len(s.Backends), plural)
+}
+
+func (d *diff) backends(prefix string, old, new []Backend) {
+	before := byKey(old, func(b *Backend) service.BackendKey { return b.Key })
+	for i := range new {
+		b := &new[i]
+		was := before[b.Key]
+		if was == nil {
+			d.add(false, "%sadded backend %s (%s, weight %d)", prefix, b.Key, b.Mode, b.Weight)
+			continue
+		}
+		delete(before, b.Key)
+		d.fields(prefix+"backend "+b.Key.String()+" ", false, backendFields(*was), backendFields(*b))
+	}
+	for i := range old {
+		if before[old[i].Key] != nil {
+			d.add(false, "%sremoved backend %s", prefix, old[i].Key)
+		}
+	}
+}
+
+// byKey makes a list findable. The values point into the list.
+func byKey[T any, K comparable](list []T, key func(*T) K) map[K]*T {
+	all := make(map[K]*T, len(list))
+	for i := range list {
+		all[key(&list[i])] = &list[i]
+	}
+	return all
+}

@@ -1,0 +1,114 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sluice/pipeline/service"
+)
+
+// Host is what is known about the machine that a configuration is for. The caller asks the kernel, so
+// that conf needs neither rights nor netlink, and a test needs no machine.
+type Host struct {
+	CPUs  []int               // that this process may use; nil: unknown
+	Ports map[string]HostPort // by interface name: every interface there is
+}
+
+// HostPort is what is known about an interface.
+type HostPort struct {
+	Addresses []netip.Addr   // of the interface
+	OnLink    []netip.Prefix // that are reached without a gateway: its addresses' prefixes, its link-scope routes
+	Queues    int            // RX queues; 0: unknown
+}
+
+// checkHost compares a configuration with the machine. places[i] is where cfg.Services[i] stands. A file
+// may be checked on another box than the one it is for: what the machine lacks is a warning, what it has
+// and can't do is an error.
+func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host) {
+	cores := root.at.key("engine").key("cores")
+	for i, core := range cfg.Engine.Cores {
+		if host.CPUs != nil && !slices.Contains(host.CPUs, core) {
+			r.warn(cores.item(i), "CPU %d may not be used on this machine; here: %s", core, numbers(host.CPUs))
+		}
+	}
+	absent := r.checkPorts(cfg.Ports, root.at.key("port"), host)
+	own := map[netip.Addr]string{}
+	for name, port := range host.Ports {
+		for _, a := range port.Addresses {
+			if have, ok := own[a]; !ok || name < have {
+				own[a] = name
+			}
+		}
+	}
+	for i, s := range cfg.Services {
+		backends := places[i].key("backend")
+		for j, b := range s.Backends {
+			at := backends.item(j).key("address")
+			switch name, ours := own[b.Key.Address]; {
+			case !b.Key.Address.IsValid():
+			case ours:
+				r.fail(at, "%s is an address of this machine (%s); a backend must be another one", b.Key.Address, name)
+			case b.Mode == service.DR && !absent && !onLink(b.Key.Address, cfg.Ports, host):
+				r.fail(at, "%s is on-link on no port, so mode dr can't reach it; legal: an address in %s, or mode tun or nat",
+					b.Key.Address, prefixes(cfg.Ports, host))
+			}
+		}
+	}
+}
+
+// checkPorts compares the ports and says whether one is absent: then nobody knows what it would reach.
+func (r *report) checkPorts(ports []Port, at *place, host *Host) (absent bool) {
+	if len(ports) == 0 {
+		return true
+	}
+	for i, p := range ports {
+		if p.Name == "" { // wrong, and reported
+			absent = true
+			continue
+		}
+		facts, here := host.Ports[p.Name]
+		if !here {
+			absent = true
+			r.warn(at.item(i).key("name"), "this machine has no interface %q; whether dr backends are on-link was not checked", p.Name)
+			continue
+		}
+		queues := at.item(i).key("queues")
+		for j, q := range p.Queues {
+			if facts.Queues > 0 && q >= facts.Queues {
+				r.fail(queues.item(j), "%q has no RX queue %d; legal: 0 to %d", p.Name, q, facts.Queues-1)
+			}
+		}
+	}
+	return absent
+}
+
+func onLink(a netip.Addr, ports []Port, host *Host) bool {
+	for _, p := range ports {
+		if slices.ContainsFunc(host.Ports[p.Name].OnLink, func(net netip.Prefix) bool { return net.Contains(a) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// prefixes lists what the ports reach, for a message. No backend has an address in fe80::/10.
+func prefixes(ports []Port, host *Host) string {
+	var all []string
+	for _, p := range ports {
+		for _, net := range host.Ports[p.Name].OnLink {
+			if !net.Addr().IsLinkLocalUnicast() || net.Addr().Is4() {
+				all = append(all, fmt.Sprintf("%s (%s)", net.Masked(), p.Name))
+			}
+		}
+	}
+	if all == nil {
+		return "a prefix of a port, but no port has one"
+	}
+	return strings.Join(all, ", ")
+}
+
+func numbers(all []int) string {
+	return strings.Trim(fmt.Sprint(all), "[]")
+}

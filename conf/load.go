@@ -1,0 +1,143 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxSize bounds a file: a hundred times what a thousand services with ten backends each need.
+const maxSize = 16 << 20
+
+// Load reads and checks a file. The error is a Problems that holds everything that is wrong; the Config is
+// nil then. The []Problem are warnings: they come in either case, sorted by line, and prevent nothing. host
+// says what is known about the machine that the file is for; nil leaves out the checks that need it.
+func Load(path string, host *Host) (*Config, []Problem, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, nil, Problems{{File: path, Text: err.Error()}}
+	}
+	return Parse(path, data, host)
+}
+
+// Parse does the same with the content of a file. name stands for the file in messages.
+func Parse(name string, data []byte, host *Host) (*Config, []Problem, error) {
+	r := &report{file: name}
+	root, values := r.decode(string(data))
+	if values == nil {
+		return r.result(nil)
+	}
+	return r.result(r.config(root, values, host))
+}
+
+// readFile reads a regular file that nobody writes at the same time.
+func readFile(path string) ([]byte, error) {
+	// A pipe without a writer would block in open, so the question comes first.
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, errors.New("is a directory; give the TOML file in it")
+	} else if err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("is not a regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	defer f.Close()
+	before, err := f.Stat()
+	if err != nil {
+		return nil, plainError(err)
+	}
+	if before.Size() > maxSize {
+		return nil, fmt.Errorf("has %d bytes; at most %d (16 MiB) are legal", before.Size(), maxSize)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, plainError(err)
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return nil, plainError(err)
+	}
+	if int64(len(data)) != before.Size() || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+		return nil, errors.New("was written to while it was read; write a new file and rename it over this one, then try again")
+	}
+	return data, nil
+}
+
+// plainError drops the operation and path of an error: a Problem has the path already.
+func plainError(err error) error {
+	var at *os.PathError
+	if errors.As(err, &at) {
+		return fmt.Errorf("can't be read: %w", at.Err)
+	}
+	return err
+}
+
+// decode gives the values of a text and the places where they stand. values is nil if it is not TOML.
+func (r *report) decode(text string) (root *place, values map[string]any) {
+	if n := strings.IndexByte(text, 0); n >= 0 {
+		r.failLine(lineAt(text, n), "", "holds a zero byte; a configuration is UTF-8 text")
+		return nil, nil
+	}
+	if !utf8.ValidString(text) {
+		n := invalidUTF8(text)
+		r.failLine(lineAt(text, n), "", fmt.Sprintf("holds byte 0x%02x, which is not UTF-8; a configuration is UTF-8 text", text[n]))
+		return nil, nil
+	}
+	root, deep := index(text)
+	if deep > 0 {
+		r.failLine(deep, "", depthText)
+		return nil, nil
+	}
+	values, err := decodeTOML(text)
+	if err != nil {
+		r.failSyntax(text, err)
+		return nil, nil
+	}
+	return root, values
+}
+
+// decodeTOML is toml.Decode without its panics: a file never ends a daemon that carries traffic.
+func decodeTOML(text string) (values map[string]any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the TOML library failed on this file: %v", p)
+		}
+	}()
+	values = map[string]any{}
+	_, err = toml.Decode(text, &values)
+	return values, err
+}
+
+// failSyntax reports what the toml library refused, at the line it gives, which for an unexpected end can
+// lie just outside the file.
+func (r *report) failSyntax(text string, err error) {
+	var at toml.ParseError
+	if !errors.As(err, &at) {
+		r.failLine(1, "", err.Error())
+		return
+	}
+	line := min(max(1, at.Position.Line), lineCount(text))
+	r.failLine(line, at.LastKey, "not valid TOML: "+strings.TrimSuffix(at.Message, "."))
+}
+
+func (r *report) failLine(line int, key, text string) {
+	r.errors = append(r.errors, Problem{r.file, line, key, text})
+}
+
+// invalidUTF8 gives the offset of the first byte that is not UTF-8.
+func invalidUTF8(text string) int {
+	for i, c := range text {
+		if c == utf8.RuneError {
+			if _, size := utf8.DecodeRuneInString(text[i:]); size == 1 {
+				return i
+			}
+		}
+	}
+	return len(text)
+}

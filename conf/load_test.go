@@ -1,0 +1,343 @@
+package conf_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/conf"
+	"sluice/pipeline/service"
+)
+
+var compareAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+func mustParse(t *testing.T, text string) *conf.Config {
+	t.Helper()
+	cfg, _, err := conf.Parse("test.toml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func ipvsTimeouts() conf.Timeouts {
+	return conf.Timeouts{
+		TCPNone: 2 * time.Second, TCPEstablished: 900 * time.Second, TCPSynSent: 120 * time.Second,
+		TCPSynRecv: 60 * time.Second, TCPFinWait: 120 * time.Second, TCPTimeWait: 120 * time.Second,
+		TCPClose: 10 * time.Second, TCPCloseWait: 60 * time.Second, TCPLastAck: 30 * time.Second,
+		TCPListen: 120 * time.Second, TCPSynAck: 120 * time.Second, UDP: 300 * time.Second,
+	}
+}
+
+// The smallest file shows every default.
+func TestDefaults(t *testing.T) {
+	cfg := mustParse(t, `[[port]]
+name = "eth0"
+[[service]]
+address = "198.51.100.10"
+port = 80
+[[service.backend]]
+address = "10.0.0.11"
+`)
+	want := &conf.Config{
+		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, HashKey: conf.DefaultHashKey},
+		Ports:  []conf.Port{{Name: "eth0", IO: conf.IOAuto, Line: 1}},
+		API:    conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180"},
+		Services: []conf.Service{{
+			Name:      "tcp-198.51.100.10-80",
+			Key:       service.Key{Address: netip.MustParseAddr("198.51.100.10"), Ports: service.Ports{First: 80, Last: 80}, Protocol: service.TCP},
+			Mode:      service.NAT,
+			Scheduler: "wlc",
+			Timeouts:  ipvsTimeouts(),
+			Health:    conf.Health{Type: "none", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Path: "/", Query: "."},
+			Backends: []conf.Backend{{
+				Key:    service.BackendKey{Address: netip.MustParseAddr("10.0.0.11"), Port: 80},
+				Weight: 1, Mode: service.NAT, Line: 6,
+			}},
+			Line: 3,
+		}},
+	}
+	if diff := cmp.Diff(want, cfg, compareAddrs); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// A file that sets everything gets everything.
+func TestEveryKey(t *testing.T) {
+	text := `[engine]
+cores = [2, 3]
+connections = 2048
+batch = 32
+poll = "busy"
+hash_key = "secret"
+[[port]]
+name = "eth0"
+queues = [0, 1]
+io = "generic"
+[timeouts]
+tcp_established = "1h"
+udp = "1m30s"
+[api]
+socket = "/tmp/s"
+http = ""
+[[service]]
+name = "web"
+address = "2001:db8:f::10"
+port = "8000-8099"
+protocol = "udp"
+mode = "fullnat"
+scheduler = "mh"
+persistence = "5m"
+source = ["2001:db8::2", "2001:db8::3"]
+[service.timeouts]
+udp = "10s"
+tcp_none = "3s"
+[service.health]
+type = "https"
+interval = "5s"
+timeout = "2s"
+rise = 4
+fall = 5
+port = 8443
+path = "/up?x=1"
+host = "www.example.com"
+expect_status = [200, 301]
+expect_body = "ok"
+send = "a\r\n"
+expect = "b"
+query = "example.com"
+[[service.backend]]
+address = "2001:db8::11"
+port = 9000
+weight = 0
+[[service.backend]]
+address = "203.0.113.12"
+weight = 7
+mode = "tun"
+`
+	timeouts := ipvsTimeouts()
+	timeouts.TCPEstablished, timeouts.UDP, timeouts.TCPNone = time.Hour, 10*time.Second, 3*time.Second
+	want := &conf.Config{
+		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, HashKey: "secret"},
+		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 7}},
+		API:    conf.API{Socket: "/tmp/s", HTTP: ""},
+		Services: []conf.Service{{
+			Name:        "web",
+			Key:         service.Key{Address: netip.MustParseAddr("2001:db8:f::10"), Ports: service.Ports{First: 8000, Last: 8099}, Protocol: service.UDP},
+			Mode:        service.FullNAT,
+			Scheduler:   "mh",
+			Persistence: 5 * time.Minute,
+			Source:      []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")},
+			Timeouts:    timeouts,
+			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
+				Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com"},
+			Backends: []conf.Backend{
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 43},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 47},
+			},
+			Line: 17,
+		}},
+	}
+	if diff := cmp.Diff(want, mustParse(t, text), compareAddrs); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for _, s := range conf.Settings { // the text above forgets no key
+		if s.Kind != conf.Table && s.Kind != conf.Tables && !strings.HasSuffix(s.Table, "timeouts") && !strings.Contains(text, "\n"+s.Key+" = ") {
+			t.Errorf("TestEveryKey does not try %s.%s", s.Table, s.Key)
+		}
+	}
+}
+
+// Every timeout reaches its own field, globally and in a service.
+func TestTimeouts(t *testing.T) {
+	for _, s := range conf.Settings {
+		if s.Table != "timeouts" {
+			continue
+		}
+		value := "\n" + s.Key + " = \"77s\"\n"
+		global := mustParse(t, goodPort+"[timeouts]"+value+goodService).Services[0].Timeouts
+		own := mustParse(t, goodPort+"[timeouts]\n"+s.Key+" = \"55s\"\n"+goodService+"[service.timeouts]"+value).Services[0].Timeouts
+		if global != own {
+			t.Errorf("%s: %+v globally, %+v in a service", s.Key, global, own)
+		}
+		if diff := cmp.Diff(ipvsTimeouts(), global); strings.Count(diff, "\n+") != 1 {
+			t.Errorf("%s changes something else:\n%s", s.Key, diff)
+		}
+		name := strings.ToLower(strings.ReplaceAll(s.Key, "_", ""))
+		if diff := strings.ToLower(cmp.Diff(ipvsTimeouts(), global)); !strings.Contains(diff, name+":") {
+			t.Errorf("%s changes another field:\n%s", s.Key, diff)
+		}
+	}
+}
+
+func TestBackendPorts(t *testing.T) {
+	for _, c := range []struct {
+		service, mode, backend string
+		want                   uint16
+	}{
+		{`80`, "nat", ``, 80},
+		{`80`, "nat", `port = 8080`, 8080},
+		{`80`, "nat", `port = "8080"`, 8080},
+		{`"any"`, "nat", ``, 0},
+		{`"any"`, "nat", `port = "any"`, 0},
+		{`"any"`, "nat", `port = 80`, 80},
+		{`"80-90"`, "nat", ``, 0},
+		{`"80-90"`, "nat", `port = 85`, 85},
+		{`80`, "tun", ``, 80},
+		{`80`, "dr", `port = 80`, 80},
+		{`"80-90"`, "tun", ``, 0},
+		{`"80-90"`, "dr", `port = "80-90"`, 0},
+		{`"any"`, "dr", ``, 0},
+	} {
+		cfg := mustParse(t, fmt.Sprintf("%s[[service]]\naddress = \"198.51.100.10\"\nport = %s\nmode = %q\n[[service.backend]]\naddress = \"10.0.0.11\"\n%s\n",
+			goodPort, c.service, c.mode, c.backend))
+		if got := cfg.Services[0].Backends[0].Key.Port; got != c.want {
+			t.Errorf("%+v: got %d", c, got)
+		}
+	}
+}
+
+func TestDerivedNames(t *testing.T) {
+	for _, c := range []struct{ address, port, protocol, want string }{
+		{"198.51.100.10", `80`, "tcp", "tcp-198.51.100.10-80"},
+		{"2001:DB8:0::10", `"any"`, "udp", "udp-2001:db8::10-any"},
+		{"198.51.100.10", `"8000-8099"`, "tcp", "tcp-198.51.100.10-8000-8099"},
+	} {
+		cfg := mustParse(t, fmt.Sprintf("%s[[service]]\naddress = %q\nport = %s\nprotocol = %q\nmode = \"tun\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n",
+			goodPort, c.address, c.port, c.protocol))
+		if got := cfg.Services[0].Name; got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
+
+// Other ways to write the same file mean the same.
+func TestForms(t *testing.T) {
+	plain := mustParse(t, "[[port]]\nname = \"eth0\"\n[[service]]\nname = \"web\"\naddress = \"198.51.100.10\"\nport = 80\n"+
+		"[service.health]\ntype = \"http\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n")
+	for name, text := range map[string]string{
+		"CRLF":   "[[port]]\r\nname = \"eth0\"\r\n[[service]]\r\nname = \"web\"\r\naddress = \"198.51.100.10\"\r\nport = 80\r\n[service.health]\r\ntype = \"http\"\r\n[[service.backend]]\r\naddress = \"10.0.0.11\"\r\n",
+		"BOM":    "\ufeff[[port]]\nname = \"eth0\"\n[[service]]\nname = \"web\"\naddress = \"198.51.100.10\"\nport = 80\n[service.health]\ntype = \"http\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n",
+		"inline": "port = [{name = \"eth0\"}]\n\n[[service]]\nname = \"web\"\naddress = \"198.51.100.10\"\nport = 80\nhealth = {type = \"http\"}\nbackend = [{\naddress = \"10.0.0.11\"}]\n",
+		"dotted": "[[port]]\nname = 'eth0'\n[[ \"service\" ]] # web\n\"name\" = '''web'''\naddress = \"198.51.100.10\"\n'port' = 0x50\nhealth.type = \"http\"\n\n[[service . \"backend\"]]\naddress = \"10.0.0.11\"",
+	} {
+		if diff := cmp.Diff(plain, mustParse(t, text), compareAddrs, cmp.FilterPath(isLine, cmp.Ignore())); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+func isLine(p cmp.Path) bool { return p.Last().String() == ".Line" }
+
+// A file cut anywhere gives a Config or errors, never both, never a panic.
+func TestCutAnywhere(t *testing.T) {
+	for _, path := range examples(t) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		step := 1
+		if testing.Short() {
+			step = 17
+		}
+		for n := 0; n < len(data); n += step {
+			cfg, _, err := conf.Parse(path, data[:n], nil)
+			if (cfg == nil) == (err == nil) {
+				t.Fatalf("%s, %d bytes: %v, %v", path, n, cfg, err)
+			}
+			for _, p := range problemsOf(t, err) {
+				if last := bytes.Count(data[:n], []byte("\n")) + 1; p.Line < 1 || p.Line > last {
+					t.Fatalf("%s, %d bytes: line outside of 1 to %d: %v", path, n, last, p)
+				}
+			}
+		}
+	}
+}
+
+func TestUnreadableFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	cases := []struct{ name, path, part string }{
+		{"missing", filepath.Join(dir, "none.toml"), "can't be read: no such file or directory"},
+		{"directory", dir, "is a directory"},
+		{"device", "/dev/null", "is not a regular file"},
+		{"huge", write("huge.toml", bytes.Repeat([]byte("\n"), 16<<20+1), 0o600), "16 MiB"},
+		{"empty", write("empty.toml", nil, 0o600), "port: there is none"},
+		{"zero byte", write("zero.toml", []byte("a\x00"), 0o600), "zero byte"},
+	}
+	if os.Geteuid() != 0 { // root may read everything
+		cases = append(cases, struct{ name, path, part string }{"rights", write("secret.toml", nil, 0), "permission denied"})
+	}
+	for _, c := range cases {
+		cfg, _, err := conf.Load(c.path, nil)
+		if cfg != nil || err == nil || !strings.Contains(err.Error(), c.part) || !strings.HasPrefix(err.Error(), c.path+":") {
+			t.Errorf("%s: %v, %v", c.name, cfg, err)
+		}
+	}
+	if _, _, err := conf.Load(write("full.toml", append(bytes.Repeat([]byte("\n"), 16<<20-200), goodPort+goodService...), 0o600), nil); err != nil {
+		t.Errorf("a file of almost 16 MiB: %v", err)
+	}
+}
+
+// bigFile has 1000 services with 100 backends each.
+func bigFile() []byte {
+	var b bytes.Buffer
+	b.WriteString(goodPort)
+	for i := range 1000 {
+		fmt.Fprintf(&b, "\n[[service]]\nname = \"s%d\"\naddress = \"198.18.%d.%d\"\nport = 80\nscheduler = \"mh\"\n\n  [service.health]\n  type = \"tcp\"\n", i, i/250, i%250+1)
+		for j := range 100 {
+			fmt.Fprintf(&b, "\n  [[service.backend]]\n  address = \"10.1%d.%d.%d\"\n  port = 8080\n  weight = 10\n", i/250, i%250, j+1)
+		}
+	}
+	return b.Bytes()
+}
+
+func TestBigFile(t *testing.T) {
+	cfg, _, err := conf.Parse("big.toml", bigFile(), machine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := cfg.Services[999].Backends[99]
+	if len(cfg.Services) != 1000 || len(cfg.Services[999].Backends) != 100 || last.Key.String() != "10.13.249.100:8080" {
+		t.Errorf("%d services, last backend %+v", len(cfg.Services), last)
+	}
+	if want := bytes.Count(bigFile(), []byte("\n")) - 3; last.Line != want {
+		t.Errorf("last backend at line %d, want %d", last.Line, want)
+	}
+}
+
+func BenchmarkParseBig(b *testing.B) {
+	data := bigFile()
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if _, _, err := conf.Parse("big.toml", data, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// A file with a mistake in every line is no slower by orders, and tells them all.
+func TestEveryLineWrong(t *testing.T) {
+	var b strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&b, "key%d = %d\n", i, math.MaxInt64)
+	}
+	_, _, err := conf.Parse("bad.toml", []byte(b.String()), nil)
+	if got := len(problemsOf(t, err)); got != 20002 { // no port, no service
+		t.Errorf("%d errors", got)
+	}
+}

@@ -1,0 +1,73 @@
+package conf
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing that is wrong, or doubtful, in a configuration file.
+type Problem struct {
+	File string // as given to Load or Parse
+	Line int    // from 1; 0: the file as a whole
+	Key  string // such as `service["web"].backend[0].weight`; "": not about one key
+	Text string // what is wrong, what is legal, what to do
+}
+
+// Error gives "sluice.toml:31: service["web"].backend[0].weight: -1 is out of range; legal: ...".
+func (p Problem) Error() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+	}
+	if p.Key != "" {
+		b.WriteString(": ")
+		b.WriteString(p.Key)
+	}
+	b.WriteString(": ")
+	b.WriteString(p.Text)
+	return b.String()
+}
+
+// Problems is every error of a file, sorted by line. Load and Parse return it as their error.
+type Problems []Problem
+
+// Error gives one line per problem.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// report collects problems while a file is read. Reading goes on after a problem, with the default in
+// the place of the bad value, so that one run finds them all.
+type report struct {
+	file     string
+	errors   Problems
+	warnings []Problem
+}
+
+func (r *report) fail(at *place, format string, args ...any) {
+	r.errors = append(r.errors, Problem{r.file, at.line, at.path(), fmt.Sprintf(format, args...)})
+}
+
+func (r *report) warn(at *place, format string, args ...any) {
+	r.warnings = append(r.warnings, Problem{r.file, at.line, at.path(), fmt.Sprintf(format, args...)})
+}
+
+// result gives what Parse returns, in an order that depends on the file only.
+func (r *report) result(cfg *Config) (*Config, []Problem, error) {
+	byLine := func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Text, b.Text))
+	}
+	slices.SortFunc(r.errors, byLine)
+	slices.SortFunc(r.warnings, byLine)
+	if len(r.errors) > 0 {
+		return nil, r.warnings, r.errors
+	}
+	return cfg, r.warnings, nil
+}

@@ -1,0 +1,40 @@
+package conf
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Reference writes Settings down for people, in Markdown. reference.md is its output.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("# Every key of the configuration file\n\n" +
+		"Written by `go test ./conf -run Reference -update` from conf.Settings. A key that is not here is an error.\n")
+	for i, s := range Settings {
+		if i == 0 || Settings[i-1].Table != s.Table {
+			fmt.Fprintf(&b, "\n## %s\n\n| key | legal | default | meaning |\n|---|---|---|---|\n", header(s.Table))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Key, cell(s.Legal()), s.defaultText(), cell(s.About))
+	}
+	return b.String()
+}
+
+// cell keeps a text inside its column.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+// defaultText gives the default as it would stand in the file.
+func (s *Setting) defaultText() string {
+	switch v := s.Default.(type) {
+	case int:
+		return fmt.Sprintf("`%d`", v)
+	case time.Duration:
+		return fmt.Sprintf("`%q`", shortDuration(v))
+	case string:
+		return fmt.Sprintf("`%q`", v)
+	}
+	if s.Required {
+		return "required"
+	}
+	return ""
+}

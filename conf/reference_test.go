@@ -1,0 +1,52 @@
+package conf_test
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"sluice/conf"
+)
+
+var update = flag.Bool("update", false, "write reference.md")
+
+// The manual says what the program does.
+func TestReference(t *testing.T) {
+	if *update {
+		if err := os.WriteFile("reference.md", []byte(conf.Reference()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile("reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(data) != conf.Reference() {
+		t.Error("reference.md is older than Settings: run go test ./conf -run Reference -update")
+	}
+}
+
+// Each row is complete, each key stands once, and each default is legal.
+func TestSettings(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range conf.Settings {
+		key := s.Table + "." + s.Key
+		if seen[key] {
+			t.Errorf("%s has two rows", key)
+		}
+		seen[key] = true
+		if s.Legal() == "" || s.About == "" {
+			t.Errorf("%s does not say what is legal (%q) or what it is for (%q)", key, s.Legal(), s.About)
+		}
+	}
+	written := map[string][]string{}
+	for line := range strings.SplitSeq(conf.Reference(), "\n") {
+		if cells := strings.Split(line, " | "); len(cells) == 4 && strings.HasPrefix(line, "| `") {
+			written[cells[2]] = append(written[cells[2]], cells[0])
+		}
+	}
+	if len(written["`\"15m\"`"]) != 1 || len(written["`1048576`"]) != 1 {
+		t.Errorf("the reference lacks known defaults: %v", written)
+	}
+}

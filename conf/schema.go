@@ -1,0 +1,250 @@
+package conf
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"sluice/pipeline/service"
+)
+
+// Kind is the kind of value that a key takes.
+type Kind uint8
+
+// The kinds of value.
+const (
+	Integer   Kind = iota // Min to Max
+	Integers              // at least one, each Min to Max and different
+	Duration              // a string such as "15m", from Min to Max nanoseconds
+	Word                  // one of Words
+	Text                  // a string that has the Form
+	Address               // a unicast IP address
+	Addresses             // at least one, each different
+	Ports                 // an integer or a string: one port, a range, or "any"
+	Table                 // [table]
+	Tables                // [[table]], any number of times
+)
+
+// Setting is all that is known about one key: the reader, the messages and the manual use it.
+type Setting struct {
+	Table    string // where it stands: "", "engine", "service.backend", ...
+	Key      string
+	Kind     Kind
+	Min, Max int64    // of Integer, Integers and Duration
+	OrZero   bool     // 0 is legal although it is below Min
+	Words    []string // of Word
+	Form     string   // of Text: what is legal, in words
+	Default  any      // int, time.Duration or string; nil: none, About says what happens then
+	Required bool
+	About    string // for the manual
+
+	check func(string) string // of Text: what is wrong, "" if nothing
+}
+
+const (
+	second = int64(time.Second)
+	day    = int64(24 * time.Hour)
+)
+
+// Settings is every key with its default and range. Nothing else in Sluice has a default of its own.
+var Settings = append([]Setting{
+	{Table: "", Key: "engine", Kind: Table, About: "how the machine is used"},
+	{Table: "", Key: "port", Kind: Tables, Required: true, About: "interfaces to receive from and send to"},
+	{Table: "", Key: "timeouts", Kind: Table, About: "how long idle connections live"},
+	{Table: "", Key: "api", Kind: Table, About: "where the daemon can be talked to"},
+	{Table: "", Key: "service", Kind: Tables, Required: true, About: "virtual services"},
+
+	{Table: "engine", Key: "cores", Kind: Integers, Max: 4095,
+		About: "CPUs, one worker each. Without it: all allowed CPUs but the first (the only one, if one)"},
+	{Table: "engine", Key: "connections", Kind: Integer, Min: 1024, Max: 1 << 27, Default: 1 << 20,
+		About: "capacity of the connection table, all workers together"},
+	{Table: "engine", Key: "batch", Kind: Integer, Min: 1, Max: 256, Default: 64,
+		About: "frames that go through the pipeline together, at most"},
+	{Table: "engine", Key: "poll", Kind: Word, Words: []string{string(PollAdaptive), string(PollBusy)}, Default: string(PollAdaptive),
+		About: "what an idle worker does: sleep after a moment, or spin for the lowest latency"},
+	{Table: "engine", Key: "hash_key", Kind: Text, Form: "a string of 1 to 256 bytes", check: sized(1, 256), Default: DefaultHashKey,
+		About: "key of the mh scheduler: equal keys on several boxes give equal choices. The default is public"},
+
+	{Table: "port", Key: "name", Kind: Text, Form: `the name of a network interface, such as "eth0"`, check: checkInterface, Required: true,
+		About: "interface name"},
+	{Table: "port", Key: "queues", Kind: Integers, Max: 4095, About: "RX queues to take. Without it: every one"},
+	{Table: "port", Key: "io", Kind: Word, Words: []string{string(IOAuto), string(IOZeroCopy), string(IOCopy), string(IOGeneric)}, Default: string(IOAuto),
+		About: "how to attach: auto takes the first of the others that works"},
+
+	{Table: "api", Key: "socket", Kind: Text, Form: "an absolute path of at most 107 bytes", check: checkSocket, Default: "/run/sluice/sluice.sock",
+		About: "control socket"},
+	{Table: "api", Key: "http", Kind: Text, Form: `host:port such as "127.0.0.1:9180", or "" for none`, check: checkHostPort, Default: "127.0.0.1:9180",
+		About: "metrics, JSON and dashboard"},
+
+	{Table: "service", Key: "name", Kind: Text, Form: "1 to 64 printable characters without spaces", check: checkName,
+		About: `unique. Without it: PROTOCOL-ADDRESS-PORT, such as "tcp-198.51.100.10-80"`},
+	{Table: "service", Key: "address", Kind: Address, Required: true, About: "what clients connect to"},
+	{Table: "service", Key: "port", Kind: Ports, Required: true,
+		About: "one port, a range, or all. One port or a range may stand beside any; one port wins over a range, a range over any"},
+	{Table: "service", Key: "protocol", Kind: Word, Words: service.Protocols, Default: "tcp", About: "transport protocol"},
+	{Table: "service", Key: "mode", Kind: Word, Words: service.Modes, Default: "nat", About: "how packets reach the backends"},
+	{Table: "service", Key: "scheduler", Kind: Word, Words: service.Schedulers, Default: "wlc", About: "how a backend is chosen"},
+	{Table: "service", Key: "persistence", Kind: Duration, Min: second, Max: day, OrZero: true, Default: time.Duration(0),
+		About: "same client, same backend, for this long"},
+	{Table: "service", Key: "source", Kind: Addresses, About: "fullnat only, and there required: local addresses to send from"},
+	{Table: "service", Key: "timeouts", Kind: Table, About: "timeouts of this service's connections"},
+	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it they are always up"},
+	{Table: "service", Key: "backend", Kind: Tables, Required: true, About: "real servers"},
+
+	{Table: "service.health", Key: "type", Kind: Word, Default: HealthTCP,
+		Words: []string{HealthTCP, HealthHTTP, HealthHTTPS, HealthUDP, HealthDNS, HealthPing, HealthNone},
+		About: "kind of check. Without the table: none"},
+	{Table: "service.health", Key: "interval", Kind: Duration, Min: second / 100, Max: day, Default: 2 * time.Second,
+		About: "from the start of one check to the start of the next"},
+	{Table: "service.health", Key: "timeout", Kind: Duration, Min: second / 100, Max: 300 * second, Default: time.Second,
+		About: "a check that takes longer has failed"},
+	{Table: "service.health", Key: "rise", Kind: Integer, Min: 1, Max: 1000, Default: 2,
+		About: "good checks in a row before a backend is up"},
+	{Table: "service.health", Key: "fall", Kind: Integer, Min: 1, Max: 1000, Default: 3,
+		About: "bad checks in a row before a backend is down"},
+	{Table: "service.health", Key: "port", Kind: Integer, Min: 1, Max: 65535,
+		About: "port to check. Without it: the backend's, so services with a range or any port need it"},
+	{Table: "service.health", Key: "path", Kind: Text, Form: `a path that begins with "/", without spaces`, check: checkPath, Default: "/",
+		About: "http, https: what to request"},
+	{Table: "service.health", Key: "host", Kind: Text, Form: "a host name or address", check: checkHost, Default: "",
+		About: "http, https: Host header and TLS server name. Without it: the backend's address"},
+	{Table: "service.health", Key: "expect_status", Kind: Integers, Min: 100, Max: 599,
+		About: "http, https: good status codes. Without it: 200 to 399"},
+	{Table: "service.health", Key: "expect_body", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
+		About: "http, https: text that the body must contain"},
+	{Table: "service.health", Key: "send", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
+		About: "tcp, udp: bytes to send"},
+	{Table: "service.health", Key: "expect", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
+		About: "tcp, udp: what the answer must begin with"},
+	{Table: "service.health", Key: "query", Kind: Text, Form: `a domain name such as "example.com", or "." for the root`, check: checkDomain, Default: ".",
+		About: "dns: name to ask for"},
+
+	{Table: "service.backend", Key: "address", Kind: Address, Required: true, About: "where the server is"},
+	{Table: "service.backend", Key: "port", Kind: Ports,
+		About: "nat, fullnat: one port. Without it: the service's, or the one that the client asked for. tun, dr: must equal the service's"},
+	{Table: "service.backend", Key: "weight", Kind: Integer, Min: 0, Max: 65535, Default: 1,
+		About: "share of new connections. 0 drains: existing connections go on, no new ones come"},
+	{Table: "service.backend", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
+}, timeoutSettings()...)
+
+// maxServices and maxBackends bound what the data plane numbers with 16 bits.
+const (
+	maxServices = 65535 // in a file
+	maxBackends = 65535 // in a service
+)
+
+// timeoutKeys names every timeout with its default, IPVS's own (ip_vs_proto_tcp.c tcp_timeouts,
+// ip_vs_proto_udp.c udp_timeouts).
+var timeoutKeys = []struct {
+	key   string
+	value time.Duration
+	about string
+	field func(*Timeouts) *time.Duration
+}{
+	{"tcp_none", 2 * time.Second, "no state yet", func(t *Timeouts) *time.Duration { return &t.TCPNone }},
+	{"tcp_established", 15 * time.Minute, "handshake done", func(t *Timeouts) *time.Duration { return &t.TCPEstablished }},
+	{"tcp_syn_sent", 2 * time.Minute, "the backend opens", func(t *Timeouts) *time.Duration { return &t.TCPSynSent }},
+	{"tcp_syn_recv", time.Minute, "the client opens", func(t *Timeouts) *time.Duration { return &t.TCPSynRecv }},
+	{"tcp_fin_wait", 2 * time.Minute, "one side has closed", func(t *Timeouts) *time.Duration { return &t.TCPFinWait }},
+	{"tcp_time_wait", 2 * time.Minute, "both have closed", func(t *Timeouts) *time.Duration { return &t.TCPTimeWait }},
+	{"tcp_close", 10 * time.Second, "reset", func(t *Timeouts) *time.Duration { return &t.TCPClose }},
+	{"tcp_close_wait", time.Minute, "the other side has closed", func(t *Timeouts) *time.Duration { return &t.TCPCloseWait }},
+	{"tcp_last_ack", 30 * time.Second, "waiting for the last ACK", func(t *Timeouts) *time.Duration { return &t.TCPLastAck }},
+	{"tcp_listen", 2 * time.Minute, "waiting for a SYN", func(t *Timeouts) *time.Duration { return &t.TCPListen }},
+	{"tcp_synack", 2 * time.Minute, "SYN+ACK seen", func(t *Timeouts) *time.Duration { return &t.TCPSynAck }},
+	{"udp", 5 * time.Minute, "UDP, any", func(t *Timeouts) *time.Duration { return &t.UDP }},
+}
+
+// timeoutSettings gives the settings of both tables that hold timeouts.
+func timeoutSettings() []Setting {
+	var all []Setting
+	for _, t := range timeoutKeys {
+		all = append(all, Setting{Table: "timeouts", Key: t.key, Kind: Duration, Min: second, Max: day, Default: t.value, About: t.about})
+	}
+	for _, t := range timeoutKeys {
+		all = append(all, Setting{Table: "service.timeouts", Key: t.key, Kind: Duration, Min: second, Max: day,
+			About: "Without it: the value in [timeouts]"})
+	}
+	return all
+}
+
+// settingsOf holds Settings by table and key.
+var settingsOf = func() map[string]map[string]*Setting {
+	byTable := map[string]map[string]*Setting{}
+	for i := range Settings {
+		s := &Settings[i]
+		if byTable[s.Table] == nil {
+			byTable[s.Table] = map[string]*Setting{}
+		}
+		byTable[s.Table][s.Key] = s
+	}
+	return byTable
+}()
+
+// Legal says which values are legal, as it stands in messages and in the manual.
+func (s *Setting) Legal() string {
+	switch s.Kind {
+	case Integer:
+		return fmt.Sprintf("an integer from %d to %d", s.Min, s.Max)
+	case Integers:
+		return fmt.Sprintf("a list of different integers from %d to %d, such as [%d, %d]", s.Min, s.Max, s.Min, s.Min+1)
+	case Duration:
+		zero := ""
+		if s.OrZero {
+			zero = `"0s" or `
+		}
+		return fmt.Sprintf(`%sa duration from %s to %s, such as "90s" or "15m"`, zero,
+			shortDuration(time.Duration(s.Min)), shortDuration(time.Duration(s.Max)))
+	case Word:
+		return "one of " + strings.Join(s.Words, ", ")
+	case Text:
+		return s.Form
+	case Address:
+		return legalAddress
+	case Addresses:
+		return `a list of different IP addresses, such as ["10.0.0.2", "10.0.0.3"]`
+	case Ports:
+		return legalPorts
+	case Table:
+		return "a table, [" + s.path() + "]"
+	case Tables:
+		return "tables, [[" + s.path() + "]]"
+	}
+	panic(fmt.Sprintf("conf: setting %s has no such kind: %d", s.path(), s.Kind))
+}
+
+const (
+	legalAddress = `an IPv4 or IPv6 address such as "198.51.100.10" or "2001:db8::10"`
+	legalPorts   = `a port from 1 to 65535, a range like "8000-8099", or "any"`
+)
+
+// path gives the key as it stands in a header: "service.backend".
+func (s *Setting) path() string {
+	if s.Table == "" {
+		return s.Key
+	}
+	return s.Table + "." + s.Key
+}
+
+// header gives a section as the file opens it.
+func header(section string) string {
+	switch section {
+	case "":
+		return "the top level"
+	case "port", "service", "service.backend":
+		return "[[" + section + "]]"
+	}
+	return "[" + section + "]"
+}
+
+// shortDuration drops the zero units that time.Duration prints: 15m, not 15m0s.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

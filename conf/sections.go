@@ -1,0 +1,65 @@
+package conf
+
+// config reads the whole file.
+func (r *report) config(at *place, values map[string]any, host *Host) *Config {
+	root := r.open(at, "", values)
+	cfg := &Config{
+		Engine: root.table("engine").engine(),
+		Ports:  root.portList(),
+		API:    root.table("api").api(),
+	}
+	timeouts := root.table("timeouts").timeouts(Timeouts{})
+	services := root.tables("service")
+	if len(services) > maxServices {
+		r.fail(services[maxServices].at, "is one service too many; at most %d are legal", maxServices)
+		services = services[:maxServices]
+	}
+	places := make([]*place, len(services))
+	for i, t := range services {
+		cfg.Services = append(cfg.Services, t.service(timeouts))
+		places[i] = t.at
+	}
+	r.checkServices(cfg.Services, places)
+	if host != nil {
+		r.checkHost(cfg, root, places, host)
+	}
+	return cfg
+}
+
+func (t table) engine() Engine {
+	return Engine{
+		Cores:       t.integers("cores"),
+		Connections: t.integer("connections"),
+		Batch:       t.integer("batch"),
+		Poll:        Poll(t.word("poll")),
+		HashKey:     t.text("hash_key"),
+	}
+}
+
+func (t table) portList() []Port {
+	var all []Port
+	lines := map[string]int{} // of the names seen
+	for _, p := range t.tables("port") {
+		port := Port{Name: p.text("name"), Queues: p.integers("queues"), IO: IO(p.word("io")), Line: p.at.line}
+		if line, taken := lines[port.Name]; taken && port.Name != "" {
+			p.fail(p.at.key("name"), "%q is a port already, see line %d; write each port once", port.Name, line)
+		}
+		lines[port.Name] = port.Line
+		all = append(all, port)
+	}
+	return all
+}
+
+func (t table) api() API {
+	return API{Socket: t.text("socket"), HTTP: t.text("http")}
+}
+
+// timeouts gives those of the table, over the defaults of its section, over base.
+func (t table) timeouts(base Timeouts) Timeouts {
+	for _, k := range timeoutKeys {
+		if d := t.duration(k.key); d != 0 {
+			*k.field(&base) = d
+		}
+	}
+	return base
+}

@@ -1,0 +1,109 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sluice/pipeline/service"
+)
+
+// service reads one [[service]]. What is wrong in it leaves a zero value behind, and checks that would
+// need the value don't run: one mistake, one message.
+func (t table) service(global Timeouts) Service {
+	s := Service{
+		Name: t.text("name"),
+		Key: service.Key{
+			Address:  t.address("address"),
+			Ports:    t.ports("port"),
+			Protocol: legal(service.ParseProtocol, t.word("protocol")),
+		},
+		Mode:        legal(service.ParseMode, t.word("mode")),
+		Scheduler:   t.word("scheduler"),
+		Persistence: t.duration("persistence"),
+		Timeouts:    t.table("timeouts").timeouts(global),
+		Line:        t.at.line,
+	}
+	if !t.has("name") && usable(s.Key) {
+		s.Name = derivedName(s.Key)
+		t.at.label = s.Name
+	}
+	s.Backends = t.backends(&s)
+	s.Source = t.source(&s)
+	s.Health = t.health(&s)
+	return s
+}
+
+// legal parses a word that its setting has checked already. "" gives the zero value.
+func legal[T any](parse func(string) (T, error), word string) T {
+	v, _ := parse(word)
+	return v
+}
+
+// usable says whether address and port of a service were both right.
+func usable(k service.Key) bool { return k.Address.IsValid() && k.Ports != (service.Ports{}) }
+
+// derivedName is the name of a service that has none in the file.
+func derivedName(k service.Key) string {
+	return k.Protocol.String() + "-" + k.Address.String() + "-" + k.Ports.String()
+}
+
+// source reads the addresses that fullnat sends from. They and the modes in use must agree.
+func (t table) source(s *Service) []netip.Addr {
+	all := list(t, "source", func(setting *Setting, raw any) (netip.Addr, string) {
+		a, wrong := readAddress(setting, raw)
+		if wrong == "" && s.Key.Address.IsValid() && a.Is4() != s.Key.Address.Is4() {
+			wrong = fmt.Sprintf("%s is %s and the service is %s, but fullnat keeps the family", a, family(a), family(s.Key.Address))
+		}
+		return a, wrong
+	})
+	used := s.Mode == service.FullNAT ||
+		slices.ContainsFunc(s.Backends, func(b Backend) bool { return b.Mode == service.FullNAT })
+	at := t.at.key("source")
+	switch {
+	case used && !t.has("source"):
+		t.fail(at, "is missing: fullnat sends from addresses of this machine; legal: %s", t.setting("source").Legal())
+	case !used && t.has("source"):
+		t.fail(at, "is for mode fullnat only and this service has mode %s; remove it or change the mode", s.Mode)
+	}
+	return all
+}
+
+// health reads [service.health]. A check needs a port, which backends of a range or of any port lack.
+func (t table) health(s *Service) Health {
+	h := t.table("health")
+	health := Health{
+		Type:         h.word("type"),
+		Interval:     h.duration("interval"),
+		Timeout:      h.duration("timeout"),
+		Rise:         h.integer("rise"),
+		Fall:         h.integer("fall"),
+		Port:         h.integer("port"),
+		Path:         h.text("path"),
+		Host:         h.text("host"),
+		ExpectStatus: h.integers("expect_status"),
+		ExpectBody:   h.text("expect_body"),
+		Send:         h.text("send"),
+		Expect:       h.text("expect"),
+		Query:        h.text("query"),
+	}
+	if !t.has("health") {
+		health.Type = HealthNone
+	}
+	if health.Type == HealthNone || health.Type == HealthPing || h.has("port") {
+		return health
+	}
+	portless := func(b Backend) bool { return b.Key.Address.IsValid() && b.Key.Port == 0 }
+	if i := slices.IndexFunc(s.Backends, portless); i >= 0 && usable(s.Key) {
+		h.fail(h.at.key("port"), "is missing: the service is on port %s, so backend %s has no one port to check; legal: %s",
+			s.Key.Ports, s.Backends[i].Key.Address, h.setting("port").Legal())
+	}
+	return health
+}
+
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}

@@ -1,0 +1,280 @@
+package conf
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/pipeline/service"
+)
+
+// table is one table of the file, read against the settings of its section. A method that reads a value
+// reports what is wrong with it and gives the default instead.
+type table struct {
+	*report
+	at      *place
+	section string
+	values  map[string]any
+}
+
+// open makes a table of a decoded value and reports the keys that its section doesn't have.
+func (r *report) open(at *place, section string, values map[string]any) table {
+	t := table{r, at, section, values}
+	legal := settingsOf[section]
+	if name, ok := values["name"].(string); ok && legal["name"] != nil && len(name) <= 64 {
+		at.label = name // messages call an element of an array by its name
+	}
+	for key := range values {
+		if legal[key] == nil {
+			r.fail(at.key(key), "unknown key; %slegal here: %s", suggestion(section, key),
+				strings.Join(slices.Sorted(maps.Keys(legal)), ", "))
+		}
+	}
+	return t
+}
+
+// has says whether the file has the key.
+func (t table) has(key string) bool {
+	_, ok := t.values[key]
+	return ok
+}
+
+// setting gives the row of Settings. A key without one is a mistake in this package.
+func (t table) setting(key string) *Setting {
+	s := settingsOf[t.section][key]
+	if s == nil {
+		panic("conf: no setting " + t.section + "." + key)
+	}
+	return s
+}
+
+// fallback gives the default of a key that the file lacks or has wrong.
+func fallback[T any](s *Setting) T {
+	v, _ := s.Default.(T)
+	return v
+}
+
+// missing reports a required key that isn't there.
+func (t table) missing(s *Setting) {
+	if s.Required {
+		t.fail(t.at.key(s.Key), "is missing; legal: %s", s.Legal())
+	}
+}
+
+// one reads a single value. read says what is wrong with it, or "".
+func one[T any](t table, key string, read func(*Setting, any) (T, string)) T {
+	s := t.setting(key)
+	raw, ok := t.values[key]
+	if !ok {
+		t.missing(s)
+		return fallback[T](s)
+	}
+	v, wrong := read(s, raw)
+	if wrong != "" {
+		t.fail(t.at.key(key), "%s; legal: %s", wrong, s.Legal())
+		return fallback[T](s)
+	}
+	return v
+}
+
+// list reads an array. nil: the file doesn't have it, or something in it is wrong.
+func list[T comparable](t table, key string, read func(*Setting, any) (T, string)) []T {
+	s := t.setting(key)
+	raw, ok := t.values[key]
+	if !ok {
+		t.missing(s)
+		return nil
+	}
+	at := t.at.key(key)
+	elements, ok := raw.([]any)
+	if !ok {
+		t.fail(at, "%s is not a list; legal: %s", describe(raw), s.Legal())
+		return nil
+	}
+	if len(elements) == 0 {
+		t.fail(at, "the list is empty; legal: %s", s.Legal())
+	}
+	all := make([]T, 0, len(elements))
+	seen := make(map[T]bool, len(elements))
+	for i, element := range elements {
+		v, wrong := read(s, element)
+		if wrong == "" && seen[v] {
+			wrong = fmt.Sprintf("%v is listed twice", v)
+		}
+		if wrong != "" {
+			t.fail(at.item(i), "%s; legal: %s", wrong, s.Legal())
+			continue
+		}
+		seen[v] = true
+		all = append(all, v)
+	}
+	if len(all) < max(1, len(elements)) {
+		return nil
+	}
+	return all
+}
+
+func (t table) integer(key string) int            { return one(t, key, readInteger) }
+func (t table) integers(key string) []int         { return list(t, key, readInteger) }
+func (t table) duration(key string) time.Duration { return one(t, key, readDuration) }
+func (t table) word(key string) string            { return one(t, key, readWord) }
+func (t table) text(key string) string            { return one(t, key, readText) }
+func (t table) address(key string) netip.Addr     { return one(t, key, readAddress) }
+func (t table) addresses(key string) []netip.Addr { return list(t, key, readAddress) }
+func (t table) ports(key string) service.Ports    { return one(t, key, readPorts) }
+
+// table opens a table in this one. One that the file lacks is empty and stands where this one stands.
+func (t table) table(key string) table {
+	s := t.setting(key)
+	at := t.at.key(key)
+	raw, ok := t.values[key]
+	if !ok {
+		return t.open(at, s.path(), nil)
+	}
+	values, ok := raw.(map[string]any)
+	if !ok {
+		t.fail(at, "%s is not a table; write [%s], once", describe(raw), s.path())
+	}
+	return t.open(at, s.path(), values)
+}
+
+// tables opens the tables of an array, [[key]] or key = [{...}].
+func (t table) tables(key string) []table {
+	s := t.setting(key)
+	at := t.at.key(key)
+	raw, ok := t.values[key]
+	elements, isArray := elementsOf(raw)
+	if ok && !isArray {
+		t.fail(at, "%s is not an array of tables; write [[%s]]", describe(raw), s.path())
+		return nil
+	}
+	if len(elements) == 0 && s.Required {
+		t.fail(at, "there is none; write at least one [[%s]]", s.path())
+	}
+	all := make([]table, 0, len(elements))
+	for i, element := range elements {
+		if values, ok := element.(map[string]any); ok {
+			all = append(all, t.open(at.item(i), s.path(), values))
+		} else {
+			t.fail(at.item(i), "%s is not a table; write [[%s]]", describe(element), s.path())
+		}
+	}
+	return all
+}
+
+// elementsOf gives the elements of both kinds of array that the toml library makes.
+func elementsOf(raw any) (elements []any, isArray bool) {
+	switch v := raw.(type) {
+	case []any:
+		return v, true
+	case []map[string]any:
+		for _, element := range v {
+			elements = append(elements, element)
+		}
+		return elements, true
+	}
+	return nil, false
+}
+
+func readInteger(s *Setting, raw any) (int, string) {
+	n, ok := raw.(int64)
+	if !ok {
+		return 0, describe(raw) + " is not an integer"
+	}
+	if n < s.Min || n > s.Max {
+		return 0, fmt.Sprintf("%d is out of range", n)
+	}
+	return int(n), ""
+}
+
+func readDuration(s *Setting, raw any) (time.Duration, string) {
+	text, ok := raw.(string)
+	if !ok {
+		return 0, describe(raw) + " is not a string with a unit"
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Sprintf("%q is not a duration", text)
+	}
+	if d == 0 && s.OrZero {
+		return 0, ""
+	}
+	if int64(d) < s.Min || int64(d) > s.Max {
+		return 0, fmt.Sprintf("%q is out of range", text)
+	}
+	return d, ""
+}
+
+func readWord(s *Setting, raw any) (string, string) {
+	text, ok := raw.(string)
+	if !ok {
+		return "", describe(raw) + " is not a string"
+	}
+	if !slices.Contains(s.Words, text) {
+		return "", fmt.Sprintf("%q is unknown", text)
+	}
+	return text, ""
+}
+
+func readText(s *Setting, raw any) (string, string) {
+	text, ok := raw.(string)
+	if !ok {
+		return "", describe(raw) + " is not a string"
+	}
+	return text, s.check(text)
+}
+
+func readAddress(_ *Setting, raw any) (netip.Addr, string) {
+	text, ok := raw.(string)
+	if !ok {
+		return netip.Addr{}, describe(raw) + " is not a string"
+	}
+	return parseAddress(text)
+}
+
+// readPorts takes 80 and "80" alike. The zero Ports, which no file can hold, stands for none.
+func readPorts(_ *Setting, raw any) (service.Ports, string) {
+	var text string
+	switch v := raw.(type) {
+	case int64:
+		text = strconv.FormatInt(v, 10)
+	case string:
+		text = v
+	default:
+		return service.Ports{}, describe(raw) + " is neither an integer nor a string"
+	}
+	p, err := service.ParsePorts(text)
+	if err != nil {
+		if _, ok := raw.(int64); ok {
+			return service.Ports{}, text + " is out of range"
+		}
+		return service.Ports{}, fmt.Sprintf("%q is no port", text)
+	}
+	return p, ""
+}
+
+// describe names a value in messages by what the operator wrote.
+func describe(raw any) string {
+	switch v := raw.(type) {
+	case string:
+		if r := []rune(v); len(r) > 40 {
+			v = string(r[:40]) + "..."
+		}
+		return strconv.Quote(v)
+	case int64, bool:
+		return fmt.Sprint(v)
+	case float64:
+		return "the float " + strconv.FormatFloat(v, 'g', -1, 64)
+	case time.Time:
+		return "a date or time"
+	case []any:
+		return "a list"
+	case []map[string]any:
+		return "an array of tables"
+	}
+	return "a table"
+}
