@@ -1,0 +1,330 @@
+package xsk
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/rings"
+)
+
+// Mode is how frames pass between driver and UMEM.
+type Mode uint8
+
+const (
+	// Copy has the kernel copy each frame once. It works with every driver, and with XDP in the
+	// driver (native) as well as in the network stack (generic).
+	Copy Mode = iota
+	// ZeroCopy has the device read and write the UMEM itself. The driver must support it.
+	ZeroCopy
+)
+
+func (m Mode) String() string {
+	if m == ZeroCopy {
+		return "zerocopy"
+	}
+	return "copy"
+}
+
+const (
+	// defaultRing is the number of entries of rings whose size isn't given.
+	defaultRing = 2048
+	maxRing     = 1 << 16
+	// defaultBusyWait is how long Open waits for a queue by default: a socket closed a moment ago, by this
+	// process or a killed one, frees its queue some milliseconds later.
+	defaultBusyWait = 2 * time.Second
+	busyPause       = 5 * time.Millisecond
+)
+
+// Config says what to open.
+type Config struct {
+	Ifindex int    // of an interface in the calling thread's network namespace
+	Ifname  string // for messages
+	Queue   int    // RX and TX queue, from 0
+	UMEM    *UMEM
+
+	// Entries of each ring: powers of two up to 65536, 0 means 2048.
+	RX, TX, Fill, Completion int
+
+	Mode       Mode
+	NeedWakeup bool          // let the driver say when it must be woken; wanted except for measurements
+	BusyWait   time.Duration // how long to wait for a queue that is busy; 0 means 2 s, less than 0 not at all
+	BusyPoll   BusyPoll
+}
+
+// BusyPoll makes the worker's own system calls do the driver's work in place of interrupts (SO_PREFER_BUSY_POLL, Linux
+// 5.11), which keeps both on one core. It helps only if the interface's napi_defer_hard_irqs and gro_flush_timeout
+// are set, too. The zero value turns it off.
+type BusyPoll struct {
+	Usec   int // microseconds one call may poll (SO_BUSY_POLL); 20 is usual
+	Budget int // packets one call may process (SO_BUSY_POLL_BUDGET); 64 is usual
+}
+
+// Socket is an AF_XDP socket with its four rings. Except where noted its methods belong to one worker's goroutine;
+// none allocates, none blocks, and none but Close may run beside Close.
+type Socket struct {
+	fill       *rings.FillRing
+	completion *rings.CompletionRing
+	rx         *rings.RxRing
+	tx         *rings.TxRing
+	held       held
+	counters   Counters
+	fd         int // -1 when closed
+	busyPoll   bool
+	zeroCopy   bool
+	lastKick   unix.Errno // what the last Kick failed with, so that it is reported once
+
+	cfg        Config
+	registered bool // has a registration of the UMEM of its own
+
+	mu   sync.Mutex // guards closing against Statistics
+	maps [][]byte   // the rings' mappings
+}
+
+// Open makes a socket, waits for its queue if it is busy, and binds it. Nothing arrives before frames are given with
+// Refill and the steering program redirects to FD.
+//
+// It is called from a thread in the interface's network namespace; afterwards the socket works from any. Errors are
+// *OpenError; see ErrModeUnsupported for when to try another mode.
+func Open(cfg Config) (*Socket, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if err := checkLink(cfg); err != nil {
+		return nil, err
+	}
+	s := &Socket{cfg: cfg, fd: -1, held: newHeld(cfg.UMEM.Frames())}
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// complete puts in the defaults and checks what can be checked without the kernel.
+func (cfg *Config) complete() error {
+	if cfg.UMEM == nil || cfg.UMEM.mem == nil {
+		return fmt.Errorf("%s queue %d: no UMEM, or a closed one", cfg.Ifname, cfg.Queue)
+	}
+	if cfg.Queue < 0 {
+		return fmt.Errorf("%s queue %d: queues are numbered from 0", cfg.Ifname, cfg.Queue)
+	}
+	for name, size := range map[string]*int{"RX": &cfg.RX, "TX": &cfg.TX, "fill": &cfg.Fill, "completion": &cfg.Completion} {
+		if *size == 0 {
+			*size = defaultRing
+		}
+		if *size < 1 || *size > maxRing || *size&(*size-1) != 0 {
+			return fmt.Errorf("%s queue %d: %s ring of %d entries, allowed are powers of two up to %d",
+				cfg.Ifname, cfg.Queue, name, *size, maxRing)
+		}
+	}
+	if cfg.BusyWait == 0 {
+		cfg.BusyWait = defaultBusyWait
+	}
+	return nil
+}
+
+func (s *Socket) open() error {
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return s.cfg.fail("socket", err)
+	}
+	s.fd = fd
+	if err := s.setOptions(); err != nil {
+		return err
+	}
+	if err := s.mapRings(); err != nil {
+		return err
+	}
+	if err := s.bind(); err != nil {
+		return err
+	}
+	// TX budget and send buffer are only for speed, and not every kernel and user may set them: by default
+	// the kernel stops at 32 frames per call and at some 200 KiB of frames on their way.
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, s.cfg.TX)
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, s.cfg.TX*2*FrameSize)
+
+	flags, err := getsockoptXDP[uint32](s.fd, unix.XDP_OPTIONS)
+	if err != nil {
+		return s.cfg.fail("XDP_OPTIONS", err)
+	}
+	s.zeroCopy = flags&unix.XDP_OPTIONS_ZEROCOPY != 0
+	return nil
+}
+
+// setOptions sizes the rings and turns busy polling on.
+func (s *Socket) setOptions() error {
+	options := []struct {
+		name                 string
+		level, option, value int
+	}{
+		{"RX ring", unix.SOL_XDP, unix.XDP_RX_RING, s.cfg.RX},
+		{"TX ring", unix.SOL_XDP, unix.XDP_TX_RING, s.cfg.TX},
+		{"fill ring", unix.SOL_XDP, unix.XDP_UMEM_FILL_RING, s.cfg.Fill},
+		{"completion ring", unix.SOL_XDP, unix.XDP_UMEM_COMPLETION_RING, s.cfg.Completion},
+		{"SO_PREFER_BUSY_POLL", unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL, 1},
+		{"SO_BUSY_POLL", unix.SOL_SOCKET, unix.SO_BUSY_POLL, s.cfg.BusyPoll.Usec},
+		{"SO_BUSY_POLL_BUDGET", unix.SOL_SOCKET, unix.SO_BUSY_POLL_BUDGET, s.cfg.BusyPoll.Budget},
+	}
+	s.busyPoll = s.cfg.BusyPoll != BusyPoll{}
+	if !s.busyPoll {
+		options = options[:4]
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(s.fd, o.level, o.option, o.value); err != nil {
+			return s.cfg.fail(o.name, err)
+		}
+	}
+	return nil
+}
+
+// mapRings maps the four rings, which the kernel allows before bind only.
+func (s *Socket) mapRings() error {
+	off, err := getsockoptXDP[unix.XDPMmapOffsets](s.fd, unix.XDP_MMAP_OFFSETS)
+	if err != nil {
+		return s.cfg.fail("XDP_MMAP_OFFSETS", err)
+	}
+	fill, err1 := mapRing[uint64](s, unix.XDP_UMEM_PGOFF_FILL_RING, off.Fr, s.cfg.Fill)
+	completion, err2 := mapRing[uint64](s, unix.XDP_UMEM_PGOFF_COMPLETION_RING, off.Cr, s.cfg.Completion)
+	rx, err3 := mapRing[rings.Desc](s, unix.XDP_PGOFF_RX_RING, off.Rx, s.cfg.RX)
+	tx, err4 := mapRing[rings.Desc](s, unix.XDP_PGOFF_TX_RING, off.Tx, s.cfg.TX)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return s.cfg.fail("map rings", err)
+	}
+	return s.useRings(fill, completion, rx, tx)
+}
+
+func mapRing[T uint64 | rings.Desc](s *Socket, page int64, off unix.XDPRingOffset, n int) (rings.Memory[T], error) {
+	mem, err := unix.Mmap(s.fd, page, int(rings.MapBytes[T](off, n)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	if err != nil {
+		return rings.Memory[T]{}, err
+	}
+	s.maps = append(s.maps, mem)
+	return rings.Map[T](mem, off, n)
+}
+
+func (s *Socket) useRings(fill, completion rings.Memory[uint64], rx, tx rings.Memory[rings.Desc]) error {
+	var err [4]error
+	s.fill, err[0] = rings.NewToKernel(fill)
+	s.completion, err[1] = rings.NewFromKernel(completion)
+	s.rx, err[2] = rings.NewFromKernel(rx)
+	s.tx, err[3] = rings.NewToKernel(tx)
+	if err := errors.Join(err[:]...); err != nil {
+		return s.cfg.fail("rings", err)
+	}
+	return nil
+}
+
+// bind binds the socket to its queue, waiting a bounded time for one that is busy.
+func (s *Socket) bind() error {
+	for deadline := time.Now().Add(s.cfg.BusyWait); ; time.Sleep(busyPause) {
+		step, err := s.bindOnce()
+		if err == nil {
+			return nil
+		}
+		if err != unix.EBUSY || time.Now().After(deadline) {
+			return s.cfg.fail(step, err)
+		}
+	}
+}
+
+// bindOnce joins the registration of another socket or, failing that, registers the UMEM anew, and binds. It says
+// which step failed.
+func (s *Socket) bindOnce() (step string, err error) {
+	u := s.cfg.UMEM
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	addr := unix.SockaddrXDP{Ifindex: uint32(s.cfg.Ifindex), QueueID: uint32(s.cfg.Queue)}
+	if !s.registered {
+		addr.Flags = unix.XDP_SHARED_UMEM
+		for _, peer := range u.sockets {
+			if !s.mayJoin(peer) {
+				continue
+			}
+			addr.SharedUmemFD = uint32(peer.fd)
+			err := unix.Bind(s.fd, &addr)
+			if err == unix.EBADF {
+				continue // the peer's interface is gone, so it isn't bound any more
+			}
+			if err == nil {
+				u.sockets = append(u.sockets, s)
+			}
+			return "bind", err
+		}
+		if err := registerUMEM(s.fd, u.mem); err != nil {
+			return "register UMEM", err
+		}
+		s.registered = true
+	}
+	addr.SharedUmemFD, addr.Flags = 0, unix.XDP_COPY
+	if s.cfg.Mode == ZeroCopy {
+		addr.Flags = unix.XDP_ZEROCOPY
+	}
+	if s.cfg.NeedWakeup {
+		addr.Flags |= unix.XDP_USE_NEED_WAKEUP
+	}
+	if err := unix.Bind(s.fd, &addr); err != nil {
+		return "bind", err
+	}
+	u.sockets = append(u.sockets, s)
+	return "", nil
+}
+
+// mayJoin says whether joining the peer's registration gives this socket what it was configured with. A peer on the
+// same queue - its interface must be gone - is left out: the kernel would take it for a wish to share its rings.
+func (s *Socket) mayJoin(peer *Socket) bool {
+	a, b := &s.cfg, &peer.cfg
+	return a.Mode == b.Mode && a.NeedWakeup == b.NeedWakeup && (a.Ifindex != b.Ifindex || a.Queue != b.Queue)
+}
+
+// Mode is the mode that the kernel says it uses. Any goroutine may call it.
+func (s *Socket) Mode() Mode {
+	if s.zeroCopy {
+		return ZeroCopy
+	}
+	return Copy
+}
+
+// String names the socket by interface and queue. Any goroutine may call it.
+func (s *Socket) String() string { return fmt.Sprintf("%s queue %d", s.cfg.Ifname, s.cfg.Queue) }
+
+// Close unmaps the rings - the kernel keeps a socket, and its queue, while they are mapped - and closes the socket. It
+// returns the chunk start addresses of all frames the socket had: posted for reception, received but not taken,
+// queued for sending, or sent but not reclaimed. They are the caller's again, once: closing twice returns none.
+//
+// In copy mode they may be used at once. In zero-copy mode the device may still write to them until the kernel has
+// taken the queue down, some milliseconds later; when a new socket on the queue opens, it has, and after ReuseDelay
+// it has, too.
+//
+// The worker must have stopped using the socket. After Close its methods do nothing.
+func (s *Socket) Close() (frames []uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd < 0 {
+		return nil, nil
+	}
+	s.cfg.UMEM.forget(s)
+	s.closeRings()
+	err = unix.Close(s.fd)
+	s.fd = -1
+	frames, s.held = s.held.addrs(), held{}
+	return frames, err
+}
+
+// ReuseDelay is how long frames of a closed zero-copy socket should rest if its queue isn't opened again.
+const ReuseDelay = time.Second
+
+// closeRings unmaps the rings and puts others in their place, which are empty where we consume and full where we
+// produce: a call that comes too late does nothing, where it would else touch unmapped memory.
+func (s *Socket) closeRings() {
+	for _, m := range s.maps {
+		_ = unix.Munmap(m)
+	}
+	s.maps = nil
+	fill, tx := rings.NewMemory[uint64](1), rings.NewMemory[rings.Desc](1)
+	*fill.Producer, *tx.Producer = 1, 1
+	_ = s.useRings(fill, rings.NewMemory[uint64](1), rings.NewMemory[rings.Desc](1), tx)
+}

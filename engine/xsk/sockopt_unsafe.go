@@ -1,0 +1,35 @@
+package xsk
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// registerUMEM registers mem as the socket's UMEM (XDP_UMEM_REG), which pins its pages until the last socket that
+// uses the registration is gone.
+func registerUMEM(fd int, mem []byte) error {
+	reg := unix.XDPUmemReg{
+		Addr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem)))),
+		Len:  uint64(len(mem)),
+		Size: FrameSize,
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_UMEM_REG,
+		uintptr(unsafe.Pointer(&reg)), unsafe.Sizeof(reg), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// getsockoptXDP reads an option at level SOL_XDP. Fields that an older kernel doesn't know stay 0.
+func getsockoptXDP[T any](fd, option int) (T, error) {
+	var value T
+	size := uint32(unsafe.Sizeof(value))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_XDP, uintptr(option),
+		uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return value, errno
+	}
+	return value, nil
+}
