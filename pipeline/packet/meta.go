@@ -9,6 +9,13 @@ const (
 	ACK
 )
 
+// badFlags has bit f set if the TCP flags f can't be: none at all, or SYN together with FIN or RST.
+const badFlags uint32 = 1<<0 |
+	1<<(SYN|FIN) | 1<<(SYN|RST) | 1<<(SYN|FIN|RST) |
+	1<<(SYN|FIN|PSH) | 1<<(SYN|RST|PSH) | 1<<(SYN|FIN|RST|PSH) |
+	1<<(SYN|FIN|ACK) | 1<<(SYN|RST|ACK) | 1<<(SYN|FIN|RST|ACK) |
+	1<<(SYN|FIN|PSH|ACK) | 1<<(SYN|RST|PSH|ACK) | 1<<(SYN|FIN|RST|PSH|ACK)
+
 // IP protocol numbers that the packet path knows.
 const (
 	ICMP   = 1
@@ -54,4 +61,9 @@ type Meta struct {
 	L2               uint16 // Ethernet header: the frame's first byte
 	VLAN             uint16 // VLAN identifier of the tag, 0 if there is none
 	_                [8]byte
+}
+
+// DontFragment reports whether the outermost header forbids fragmentation: the flag in IPv4, always in IPv6.
+func DontFragment(mem []byte, m *Meta) bool {
+	return m.Family == 6 || mem[m.L3+6]&0x40 != 0
 }

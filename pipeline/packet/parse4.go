@@ -2,45 +2,6 @@ package packet
 
 import "sluice/pipeline/counter"
 
-// parse4 reads the IPv4 packet at the start of ip (RFC 791), which may be followed by Ethernet padding.
-//
-// Three loads hold the whole header:
-//
-//	a: version, IHL, type of service, total length, identification, flags, fragment offset
-//	b: time to live, protocol, checksum, source
-//	c: destination
-func parse4(ip []byte, m *Meta) counter.Reason {
-	if len(ip) < IPv4Len {
-		return counter.Short
-	}
-	a, b, c := be64(ip), be64(ip[8:]), be32(ip[16:])
-	total := int(a >> 32 & 0xffff)
-	if a>>56 != 0x45 || total < IPv4Len || total > len(ip) {
-		return refuse4(ip, total)
-	}
-	if Sum(a).Add(b).Add(uint64(c)).Fold() != 0xffff {
-		return counter.BadIPChecksum
-	}
-	if a&0x3fff != 0 { // more fragments, or an offset
-		return counter.Fragment
-	}
-	src := uint32(b)
-	if net := src >> 24; net == 0 || net == 127 || net >= 224 || src == c {
-		return counter.Martian
-	}
-	m.Src, m.Dst = AddrFrom4(src), AddrFrom4(c)
-	m.L4, m.End = m.L3+IPv4Len, m.L3+uint16(total)
-	m.Family, m.TTL = 4, uint8(b>>56)
-	seg := ip[IPv4Len:total]
-	switch proto := uint8(b >> 48); proto {
-	case TCP, UDP:
-		return transport(seg, proto, m)
-	case ICMP:
-		return parseICMP4(seg, m)
-	}
-	return counter.UnknownProtocol
-}
-
 // refuse4 says what is wrong with a header that isn't 20 bytes long, or whose total length doesn't fit. ip holds
 // at least 20 bytes.
 func refuse4(ip []byte, total int) counter.Reason {

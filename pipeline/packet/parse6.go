@@ -49,9 +49,12 @@ func parse6(ip []byte, m *Meta) counter.Reason {
 	}
 	m.L4 = m.L3 + uint16(at)
 	seg := ip[at:total]
-	switch proto {
-	case TCP, UDP:
-		return transport(seg, proto, m)
+	m.Proto = proto
+	switch m.Proto {
+	case TCP:
+		return parseTCP(seg, m)
+	case UDP:
+		return parseUDP(seg, m)
 	case ICMPv6:
 		return parseICMP6(seg, m)
 	}

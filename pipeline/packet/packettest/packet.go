@@ -26,6 +26,8 @@ type Packet struct {
 	ttl, tos     uint8
 	id           uint16
 	df           bool
+	fragOffset   uint16 // IPv4, in units of 8 bytes
+	more         bool
 	flow         uint32
 	options      []byte // IPv4
 	extensions   []extension
@@ -105,6 +107,19 @@ func (p Packet) ID(id uint16) Packet { p.id = id; return p }
 // DF sets the IPv4 don't-fragment flag.
 func (p Packet) DF() Packet { p.df = true; return p }
 
+// Fragment makes the packet a fragment at an offset in bytes, a multiple of 8; more says that others follow. In IPv6
+// a fragment header is appended to the extension headers. The payload is not cut to fit.
+func (p Packet) Fragment(offset uint16, more bool) Packet {
+	if p.src.Is6() {
+		if more {
+			offset |= 1
+		}
+		return p.Extension(44, 0, 0, byte(offset>>8), byte(offset), 0, 0, 0, 1)
+	}
+	p.fragOffset, p.more = offset/8, more
+	return p
+}
+
 // FlowLabel sets the IPv6 flow label.
 func (p Packet) FlowLabel(label uint32) Packet { p.flow = label; return p }
 
@@ -166,7 +181,7 @@ func (p Packet) Frame() []byte {
 func (p Packet) IP() []byte {
 	var ip gopacket.SerializableLayer
 	if p.src.Is4() {
-		ip = &layers.IPv4{Version: 4, TOS: p.tos, Id: p.id, Flags: p.fragment(), TTL: p.ttl,
+		ip = &layers.IPv4{Version: 4, TOS: p.tos, Id: p.id, Flags: p.ipFlags(), FragOffset: p.fragOffset, TTL: p.ttl,
 			Protocol: layers.IPProtocol(p.proto), SrcIP: p.src.AsSlice(), DstIP: p.dst.AsSlice()}
 	} else {
 		ip = &layers.IPv6{Version: 6, TrafficClass: p.tos, FlowLabel: p.flow, HopLimit: p.ttl,
@@ -195,11 +210,14 @@ func (p Packet) etherType() layers.EthernetType {
 	return layers.EthernetTypeIPv6
 }
 
-func (p Packet) fragment() layers.IPv4Flag {
+func (p Packet) ipFlags() (flags layers.IPv4Flag) {
 	if p.df {
-		return layers.IPv4DontFragment
+		flags |= layers.IPv4DontFragment
 	}
-	return 0
+	if p.more {
+		flags |= layers.IPv4MoreFragments
+	}
+	return flags
 }
 
 // transport gives the layers behind the IP header, which the checksum covers in part.
