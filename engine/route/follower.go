@@ -1,0 +1,264 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/packet"
+)
+
+// Config says what to follow.
+type Config struct {
+	Ports  []string      // interface names; a port's number is its index. At most 256
+	Relist time.Duration // everything is read again this often, whatever was notified; 0: 30 s
+	Probe  time.Duration // kept neighbours are looked after this often; 0: 1 s
+	Log    *slog.Logger  // nil: no log
+
+	receiveBuffer int // bytes of notifications that the kernel may queue; 0: 8 MiB
+}
+
+// Follower follows the kernel from Start to Close. Its methods may be called from any goroutine, but not from the
+// packet path: they take locks.
+type Follower struct {
+	log     *slog.Logger
+	relist  time.Duration
+	probe   time.Duration
+	socket  *nl.NetlinkSocket // of the notifications
+	changed chan struct{}
+	newest  atomic.Pointer[Snapshot]
+	dirty   atomic.Uint32 // what has to be read again
+	wake    chan struct{} // something is dirty, pending or wanted
+	done    chan struct{}
+	ended   sync.WaitGroup
+
+	// Only the following goroutine touches these.
+	kernel     kernel
+	asked      *limiter[nexthop.Hop]
+	complaints *limiter[string] // error texts
+	kept       []netip.Addr     // copy of wanted
+	gateways   []nexthop.Hop
+
+	mu       sync.Mutex
+	resolves *limiter[netip.Addr]
+	pending  []netip.Addr // for Resolve
+	wanted   []netip.Addr // for Keep
+}
+
+// Bits of dirty.
+const (
+	dirtyNeighbours = 1 << iota
+	dirtyAll
+)
+
+// Bounds on what is asked of the kernel. Its table holds 1024 neighbours per family unless set otherwise
+// (gc_thresh3), and those that we ask for must not push out the others.
+const (
+	maxResolves = 64   // addresses that Resolve accepts per second
+	maxAsks     = 1024 // neighbours asked for per second, kept ones included
+	maxGateways = 256  // gateways that are kept without being named to Keep
+)
+
+// minPause is the shortest time from the end of one reading to the start of the next.
+const minPause = 10 * time.Millisecond
+
+// Start opens the sockets in the network namespace of the calling thread, reads everything once and begins to
+// follow. The first Snapshot is there when it returns. Ports need not exist yet.
+func Start(c Config) (*Follower, error) {
+	if len(c.Ports) == 0 || len(c.Ports) > 256 {
+		return nil, fmt.Errorf("route: %d ports given, 1 to 256 are possible", len(c.Ports))
+	}
+	f := &Follower{
+		log:        c.Log,
+		relist:     orDefault(c.Relist, 30*time.Second),
+		probe:      orDefault(c.Probe, time.Second),
+		asked:      newLimiter[nexthop.Hop](maxAsks),
+		complaints: newLimiter[string](16),
+		resolves:   newLimiter[netip.Addr](maxResolves),
+		changed:    make(chan struct{}, 1),
+		wake:       make(chan struct{}, 1),
+		done:       make(chan struct{}),
+	}
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
+	}
+	if err := f.open(orDefault(c.receiveBuffer, 8<<20)); err != nil {
+		return nil, err
+	}
+	f.kernel.names = c.Ports
+	if _, err := f.kernel.readAll(); err != nil {
+		f.socket.Close()
+		f.kernel.handle.Close()
+		return nil, fmt.Errorf("route: %w", err)
+	}
+	f.publish()
+	f.ended.Add(2)
+	go f.listen()
+	go f.follow()
+	return f, nil
+}
+
+// open subscribes before anything is read, so that no change falls between the two.
+func (f *Follower) open(receiveBuffer int) (err error) {
+	f.socket, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_NEXTHOP,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	if err != nil {
+		return fmt.Errorf("route: subscribe to netlink notifications: %w", err)
+	}
+	// Beyond net.core.rmem_max only with CAP_NET_ADMIN; a smaller buffer means more full readings, no more.
+	if f.socket.SetReceiveBufferSize(receiveBuffer, true) != nil {
+		_ = f.socket.SetReceiveBufferSize(receiveBuffer, false)
+	}
+	f.kernel.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		f.socket.Close()
+		return fmt.Errorf("route: open netlink socket: %w", err)
+	}
+	return nil
+}
+
+// Close ends following; call it once. The Follower gives its last Snapshot afterwards, and does nothing else.
+func (f *Follower) Close() {
+	close(f.done)
+	f.socket.Close()
+	f.ended.Wait()
+	f.kernel.handle.Close()
+}
+
+// Snapshot gives the newest one; it is never nil.
+func (f *Follower) Snapshot() *Snapshot { return f.newest.Load() }
+
+// Changed receives a value after Snapshot has changed. Changes that nobody has received yet are one value: read
+// Snapshot after receiving. It is meant for one receiver.
+func (f *Follower) Changed() <-chan struct{} { return f.changed }
+
+// listen turns notifications into dirty bits until the socket is closed.
+func (f *Follower) listen() {
+	defer f.ended.Done()
+	for {
+		messages, _, err := f.socket.Receive()
+		select {
+		case <-f.done:
+			return
+		default:
+		}
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			f.log.Debug("netlink notifications were lost, reading everything again")
+			f.soil(dirtyAll)
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			f.log.Warn("netlink notifications can't be read", "error", err)
+			f.soil(dirtyAll)
+			f.sleep(time.Second)
+		}
+		for _, m := range messages {
+			if m.Header.Type == unix.RTM_NEWNEIGH || m.Header.Type == unix.RTM_DELNEIGH {
+				f.soil(dirtyNeighbours)
+			} else {
+				f.soil(dirtyAll)
+			}
+		}
+	}
+}
+
+func (f *Follower) soil(what uint32) {
+	f.dirty.Or(what)
+	f.poke()
+}
+
+// poke makes the following goroutine look at what there is to do.
+func (f *Follower) poke() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// follow does the work of the package until Close.
+func (f *Follower) follow() {
+	defer f.ended.Done()
+	relist, probe := time.NewTicker(f.relist), time.NewTicker(f.probe)
+	defer relist.Stop()
+	defer probe.Stop()
+	for {
+		select {
+		case <-f.done:
+			return
+		case <-f.wake:
+		case <-relist.C:
+			f.dirty.Or(dirtyAll)
+		case <-probe.C:
+			f.dirty.Or(dirtyNeighbours)
+		}
+		start := time.Now()
+		f.read()
+		f.askPending()
+		f.askKept()
+		f.sleep(max(minPause, 4*time.Since(start)))
+	}
+}
+
+// read brings the lists up to date and publishes them if they differ.
+func (f *Follower) read() {
+	dirty := f.dirty.Swap(0)
+	var changed bool
+	var err error
+	switch {
+	case dirty&dirtyAll != 0:
+		changed, err = f.kernel.readAll()
+	case dirty != 0:
+		changed, err = f.kernel.readNeighbours()
+	}
+	if err != nil {
+		f.log.Warn("the kernel's routes can't be read, trying again", "error", err)
+		f.sleep(time.Second)
+		f.soil(dirtyAll)
+		return
+	}
+	if changed {
+		f.publish()
+	}
+}
+
+// publish makes the lists the newest snapshot.
+func (f *Follower) publish() {
+	f.gateways = f.kernel.gateways(maxGateways)
+	f.newest.Store(f.kernel.snapshot())
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits, but not beyond Close.
+func (f *Follower) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.done:
+	}
+}
+
+// want gives the neighbour that packets to addr need.
+func (f *Follower) want(addr netip.Addr) (nexthop.Hop, bool) {
+	return f.newest.Load().Table.Want(packet.AddrFrom(addr))
+}
+
+func orDefault[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}

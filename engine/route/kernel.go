@@ -1,0 +1,281 @@
+package route
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sluice/pipeline/nexthop"
+)
+
+// kernel holds the kernel's lists in our words. Only the following goroutine touches it.
+type kernel struct {
+	handle *netlink.Handle
+	names  []string // of the ports
+
+	ports      []PortState
+	locals     []netip.Addr
+	egress     map[int]egress // by ifindex: the ports and their VLANs
+	routes     []nexthop.Route
+	neighbours []nexthop.Neighbour // usable ones, ascending
+	states     map[nexthop.Hop]int // NUD state of all, usable or not
+}
+
+// egress is an interface that leads to one of our ports.
+type egress struct {
+	ifindex int
+	port    uint8
+	vlan    uint16
+	mtu     uint16
+}
+
+// usable are the states in which the kernel itself sends to the MAC address (NUD_VALID, include/net/neighbour.h).
+const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_PROBE | netlink.NUD_STALE | netlink.NUD_DELAY
+
+// readAll reads every list and reports whether anything differs from the last time.
+func (k *kernel) readAll() (changed bool, err error) {
+	links, err := whole(k.handle.LinkList)
+	if err != nil {
+		return false, fmt.Errorf("list interfaces: %w", err)
+	}
+	ports, egress := findPorts(k.names, links)
+	locals, err := k.readAddrs(ports, egress)
+	if err != nil {
+		return false, fmt.Errorf("list addresses: %w", err)
+	}
+	routes, err := k.readRoutes(egress)
+	if err != nil {
+		return false, fmt.Errorf("list routes: %w", err)
+	}
+	changed = !slices.EqualFunc(ports, k.ports, equalPorts) || !slices.Equal(locals, k.locals) ||
+		!slices.EqualFunc(routes, k.routes, equalRoutes)
+	k.ports, k.locals, k.egress, k.routes = ports, locals, egress, routes
+	others, err := k.readNeighbours()
+	return changed || others, err
+}
+
+// findPorts finds the ports among the interfaces, and the VLANs on them.
+func findPorts(names []string, links []netlink.Link) ([]PortState, map[int]egress) {
+	ports := make([]PortState, len(names))
+	found := make(map[int]egress)
+	for i, name := range names {
+		ports[i].Name = name
+		at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == name })
+		if at < 0 {
+			continue
+		}
+		p, a := &ports[i], links[at].Attrs()
+		p.Exists, p.Ifindex, p.MTU = true, a.Index, clampMTU(a.MTU)
+		p.Up = a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0
+		if len(a.HardwareAddr) == len(p.MAC) {
+			p.MAC = [6]byte(a.HardwareAddr)
+		}
+		found[a.Index] = egress{ifindex: a.Index, port: uint8(i)}
+	}
+	for _, l := range links {
+		vlan, ok := l.(*netlink.Vlan)
+		if !ok || vlan.VlanProtocol != netlink.VLAN_PROTOCOL_8021Q || vlan.VlanId == 0 || vlan.NetNsID != -1 {
+			continue
+		}
+		parent, ok := found[vlan.ParentIndex]
+		if _, isPort := found[vlan.Index]; ok && !isPort && parent.vlan == 0 {
+			found[vlan.Index] = egress{vlan.Index, parent.port, uint16(vlan.VlanId), clampMTU(vlan.MTU)}
+		}
+	}
+	return ports, found
+}
+
+// readAddrs gives all addresses of this machine, and notes those of the ports there.
+func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) ([]netip.Addr, error) {
+	addrs, err := whole(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, err
+	}
+	var locals []netip.Addr
+	for _, a := range addrs {
+		prefix, ok := prefixFrom(a.IPNet)
+		if !ok {
+			continue
+		}
+		locals = append(locals, prefix.Addr())
+		if e, ok := egress[a.LinkIndex]; ok {
+			ports[e.port].Prefixes = append(ports[e.port].Prefixes, prefix)
+		}
+	}
+	for i := range ports {
+		slices.SortFunc(ports[i].Prefixes, netip.Prefix.Compare)
+	}
+	slices.SortFunc(locals, netip.Addr.Compare)
+	return slices.Compact(locals), nil
+}
+
+// readRoutes gives the routes of the local table, then those of the main table, each in the kernel's order, less
+// those that can never win.
+func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
+	lists, err := whole(func() ([2][]nexthop.Route, error) {
+		var local, main []nexthop.Route
+		err := k.handle.RouteListFilteredIter(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			if route, ok := routeFrom(&r, egress); ok && r.Table == unix.RT_TABLE_LOCAL {
+				local = append(local, route)
+			} else if ok && r.Table == unix.RT_TABLE_MAIN {
+				main = append(main, route)
+			}
+			return true
+		})
+		return [2][]nexthop.Route{local, main}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	local, main := lists[0], lists[1]
+	// The kernel asks the local table first, and the main table only if nothing matched: a wide local prefix
+	// (127.0.0.0/8, or an AnyIP range) hides all longer ones in the main table.
+	for _, wide := range local {
+		if !wide.Prefix.IsSingleIP() {
+			main = slices.DeleteFunc(main, func(r nexthop.Route) bool {
+				return r.Prefix.Bits() >= wide.Prefix.Bits() && wide.Prefix.Contains(r.Prefix.Addr())
+			})
+		}
+	}
+	return append(local, main...), nil
+}
+
+// routeFrom translates one route; ok is false if it doesn't concern packets that we forward.
+func routeFrom(r *netlink.Route, egress map[int]egress) (route nexthop.Route, ok bool) {
+	prefix, ok := prefixFrom(r.Dst)
+	if !ok || r.Tos != 0 || r.Flags&unix.RTNH_F_DEAD != 0 || prefix.Addr().IsLinkLocalUnicast() && prefix.Addr().Is6() {
+		return nexthop.Route{}, false
+	}
+	route = nexthop.Route{Prefix: prefix.Masked(), Metric: uint32(r.Priority)}
+	if r.Table == unix.RT_TABLE_LOCAL {
+		route.Metric = 0
+	}
+	if r.Type != unix.RTN_UNICAST {
+		route.Kind = nexthop.Blackhole
+		return route, true
+	}
+	if len(r.MultiPath) == 0 {
+		leg := legFrom(r.LinkIndex, r.Gw, r.Via, r.Encap, r.MTU, egress)
+		route.Via, route.Port, route.VLAN, route.MTU, route.Kind = leg.Via, leg.Port, leg.VLAN, leg.MTU, leg.Kind
+		return route, true
+	}
+	var legs []nexthop.Leg
+	for _, hop := range r.MultiPath {
+		if hop.Flags&unix.RTNH_F_DEAD == 0 {
+			leg := legFrom(hop.LinkIndex, hop.Gw, hop.Via, hop.Encap, r.MTU, egress)
+			legs = append(legs, slices.Repeat([]nexthop.Leg{leg}, hop.Hops+1)...)
+		}
+	}
+	if len(legs) == 0 {
+		return nexthop.Route{}, false
+	}
+	first := legs[0]
+	route.Via, route.Port, route.VLAN, route.MTU, route.Kind = first.Via, first.Port, first.VLAN, first.MTU, first.Kind
+	route.Also = legs[1:]
+	return route, true
+}
+
+// legFrom translates one next hop. One that needs an encapsulation (MPLS, SEG6) is not ours to send.
+func legFrom(ifindex int, gateway net.IP, via netlink.Destination, encap netlink.Encap, mtu int, egress map[int]egress) nexthop.Leg {
+	e, ok := egress[ifindex]
+	if !ok || encap != nil {
+		return nexthop.Leg{Kind: nexthop.Foreign}
+	}
+	leg := nexthop.Leg{Port: e.port, VLAN: e.vlan, MTU: e.mtu}
+	if mtu != 0 && (leg.MTU == 0 || clampMTU(mtu) < leg.MTU) {
+		leg.MTU = clampMTU(mtu)
+	}
+	if v, ok := via.(*netlink.Via); ok {
+		gateway = v.Addr
+	}
+	if addr, ok := netip.AddrFromSlice(gateway); ok {
+		leg.Via = addr.Unmap()
+	}
+	return leg
+}
+
+// readNeighbours reads the neighbours at our ports and reports whether the usable ones differ from the last time.
+func (k *kernel) readNeighbours() (changed bool, err error) {
+	var list []nexthop.Neighbour
+	states := make(map[nexthop.Hop]int)
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		neighs, err := whole(func() ([]netlink.Neigh, error) { return k.handle.NeighList(0, family) })
+		if err != nil {
+			return false, fmt.Errorf("list neighbours: %w", err)
+		}
+		for _, n := range neighs {
+			e, ours := k.egress[n.LinkIndex]
+			addr, ok := netip.AddrFromSlice(n.IP)
+			if !ok || !ours || addr.IsMulticast() {
+				continue
+			}
+			hop := nexthop.Hop{Addr: addr.Unmap(), Port: e.port, VLAN: e.vlan}
+			states[hop] = n.State
+			if n.State&usable != 0 && len(n.HardwareAddr) == 6 {
+				list = append(list, nexthop.Neighbour{Addr: hop.Addr, Port: hop.Port, VLAN: hop.VLAN, MAC: [6]byte(n.HardwareAddr)})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b nexthop.Neighbour) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.VLAN, b.VLAN))
+	})
+	changed = !slices.Equal(list, k.neighbours)
+	k.neighbours, k.states = list, states
+	return changed, nil
+}
+
+// snapshot builds the next-hop table from the lists.
+func (k *kernel) snapshot() *Snapshot {
+	infos := make([]nexthop.PortInfo, len(k.ports))
+	for i, p := range k.ports {
+		infos[i] = nexthop.PortInfo{MAC: p.MAC, MTU: p.MTU, Up: p.Up, Name: p.Name}
+	}
+	return &Snapshot{nexthop.Build(infos, k.routes, k.neighbours), k.ports, k.locals}
+}
+
+// whole reads a list again if it changed while the kernel was giving it out. After a few attempts it takes what
+// it got: the change that interrupted it has been notified and brings another reading.
+func whole[T any](read func() (T, error)) (list T, err error) {
+	for range 3 {
+		list, err = read()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+	return list, nil
+}
+
+func prefixFrom(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	ones, bits := n.Mask.Size()
+	if bits == 32 {
+		addr = addr.Unmap() // the library gives the default route's 0.0.0.0 in 16 bytes
+	}
+	return netip.PrefixFrom(addr, ones), true
+}
+
+// clampMTU keeps what a frame's length can express; the loopback interface has 65536.
+func clampMTU(mtu int) uint16 { return uint16(min(max(mtu, 0), math.MaxUint16)) }
+
+func equalPorts(a, b PortState) bool {
+	return a.Name == b.Name && a.Exists == b.Exists && a.Ifindex == b.Ifindex && a.MAC == b.MAC && a.MTU == b.MTU &&
+		a.Up == b.Up && slices.Equal(a.Prefixes, b.Prefixes)
+}
+
+func equalRoutes(a, b nexthop.Route) bool {
+	return a.Prefix == b.Prefix && a.Via == b.Via && a.Port == b.Port && a.VLAN == b.VLAN && a.MTU == b.MTU &&
+		a.Kind == b.Kind && a.Metric == b.Metric && slices.Equal(a.Also, b.Also)
+}

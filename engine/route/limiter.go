@@ -1,0 +1,32 @@
+package route
+
+import "time"
+
+// limiter lets each key through once a second at most, and so many keys a second altogether.
+type limiter[K comparable] struct {
+	last map[K]time.Time // when keys were let through; older than a second, they may be forgotten
+	most int
+}
+
+func newLimiter[K comparable](most int) *limiter[K] {
+	return &limiter[K]{make(map[K]time.Time), most}
+}
+
+// allow says whether key may pass now.
+func (l *limiter[K]) allow(key K, now time.Time) bool {
+	if t, ok := l.last[key]; ok && now.Sub(t) < time.Second {
+		return false
+	}
+	if len(l.last) >= l.most {
+		for k, t := range l.last {
+			if now.Sub(t) >= time.Second {
+				delete(l.last, k)
+			}
+		}
+		if len(l.last) >= l.most {
+			return false
+		}
+	}
+	l.last[key] = now
+	return true
+}
