@@ -25,7 +25,7 @@ func sweep() error {
 	spaces := map[nsID]bool{}
 	for _, e := range entries {
 		m, ours := makerOf(e.Name())
-		if !ours || m.alive() {
+		if !ours || m.alive() || e.IsDir() { // no namespace is a directory
 			continue
 		}
 		dead = append(dead, e.Name())

@@ -1,0 +1,110 @@
+package backend
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Get asks a backend, or who stands before it, who it is. base is like "http://198.51.100.10:80".
+func Get(ctx context.Context, c *http.Client, base string) (Answer, error) {
+	res, err := do(ctx, c, http.MethodGet, base+"/", nil, 0)
+	if err != nil {
+		return Answer{}, err
+	}
+	return readAnswer(res)
+}
+
+// Upload sends a blob and checks that it arrived whole.
+func Upload(ctx context.Context, c *http.Client, base string, bytes int64, seed uint64) (Answer, error) {
+	res, err := do(ctx, c, http.MethodPut, base+"/upload", Blob(bytes, seed), bytes)
+	if err != nil {
+		return Answer{}, err
+	}
+	a, err := readAnswer(res)
+	if err == nil && (a.Bytes != bytes || a.SHA256 != BlobSum(bytes, seed)) {
+		err = fmt.Errorf("backend: upload to %s: sent %d bytes with SHA-256 %s, %s got %d with %s",
+			base, bytes, BlobSum(bytes, seed), a.Name, a.Bytes, a.SHA256)
+	}
+	return a, err
+}
+
+// Download fetches a blob, checks that it arrived whole, and says from which backend.
+func Download(ctx context.Context, c *http.Client, base string, bytes int64, seed uint64) (name string, err error) {
+	res, err := do(ctx, c, http.MethodGet, fmt.Sprintf("%s/blob?bytes=%d&seed=%d", base, bytes, seed), nil, 0)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	name = res.Header.Get("X-Backend")
+	sum := sha256.New()
+	n, err := io.Copy(sum, res.Body)
+	if err != nil {
+		return name, fmt.Errorf("backend: download from %s (%s): after %d of %d bytes: %w", base, name, n, bytes, err)
+	}
+	got, want := hex.EncodeToString(sum.Sum(nil)), BlobSum(bytes, seed)
+	if n != bytes || got != want || res.Header.Get("X-Sha256") != want {
+		return name, fmt.Errorf("backend: download from %s (%s): got %d bytes with SHA-256 %s, want %d with %s; the server says %s",
+			base, name, n, got, bytes, want, res.Header.Get("X-Sha256"))
+	}
+	return name, nil
+}
+
+// AskUDP sends one datagram on a connected UDP socket and returns the answer to it. It sends once and
+// waits until ctx ends: a lab loses nothing, so a loss is worth seeing. Answers with other bytes, which
+// belong to earlier datagrams, are passed over.
+func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
+	deadline, _ := ctx.Deadline() // the zero time means none
+	if err := c.SetDeadline(deadline); err != nil {
+		return Answer{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := c.Write(payload); err != nil {
+		return Answer{}, err
+	}
+	for buf := make([]byte, 1<<16); ; {
+		n, err := c.Read(buf)
+		if err != nil {
+			return Answer{}, errors.Join(err, ctx.Err())
+		}
+		a, echo, err := SplitUDP(buf[:n])
+		if err != nil || bytes.Equal(echo, payload) {
+			return a, err
+		}
+	}
+}
+
+func do(ctx context.Context, c *http.Client, method, url string, body io.Reader, bytes int64) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = bytes
+	res, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		defer res.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 256))
+		return nil, fmt.Errorf("backend: %s %s: %s: %s", method, url, res.Status, text)
+	}
+	return res, nil
+}
+
+func readAnswer(res *http.Response) (Answer, error) {
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 4096))
+	if err != nil {
+		return Answer{}, err
+	}
+	return ParseAnswer(string(text))
+}

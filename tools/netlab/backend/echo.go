@@ -1,0 +1,21 @@
+package backend
+
+import "io"
+
+// serveEcho returns to each TCP client what it sends, until it has sent everything.
+func (b *Backend) serveEcho(network, addr string) error {
+	l, err := b.listenTCP(network, addr)
+	if err != nil {
+		return err
+	}
+	b.run(l, func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // closed: nothing else is final, and a listener in trouble is as good as closed
+			}
+			b.run(c, func() { io.Copy(c, c) })
+		}
+	})
+	return nil
+}
