@@ -1,0 +1,59 @@
+/*
+ * What a BPF program needs to know of the kernel, and no more, so that the object depends on nothing but
+ * this folder and the compiler. The numbers are the kernel's ABI: include/uapi/linux/bpf.h.
+ */
+#ifndef SLUICE_BPF_H
+#define SLUICE_BPF_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+
+/* Integers in network byte order, as they stand in a frame. */
+typedef __u16 __be16;
+typedef __u32 __be32;
+
+/* The object is built for little-endian machines only (-target bpfel). */
+#define swap16(x) ((__u16)__builtin_bswap16(x))
+#define swap32(x) ((__u32)__builtin_bswap32(x))
+
+#define SECTION(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+#define GLOBAL __attribute__((noinline))
+
+enum xdp_action {
+	XDP_DROP = 1,
+	XDP_PASS = 2,
+};
+
+/* The program's argument; the kernel translates each access. */
+struct xdp_md {
+	__u32 data; /* address of the frame's first byte */
+	__u32 data_end; /* one past its last */
+	__u32 data_meta;
+	__u32 ingress_ifindex;
+	__u32 rx_queue_index;
+	__u32 egress_ifindex;
+};
+
+/*
+ * Declaration of a map for loaders that read BTF: numbers travel as array lengths, types as pointers.
+ * MAP_BYTES is for the map types that take no BTF types.
+ */
+#define MAP_IS(map_type, entries) int (*type)[map_type]; int (*max_entries)[entries]
+#define MAP_TYPES(key_type, value_type) typeof(key_type) *key; typeof(value_type) *value
+#define MAP_BYTES(key_bytes, value_bytes) int (*key_size)[key_bytes]; int (*value_size)[value_bytes]
+#define MAP_FLAGS(flags) int (*map_flags)[flags]
+
+#define BPF_MAP_TYPE_HASH 1
+#define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_LPM_TRIE 11
+#define BPF_MAP_TYPE_XSKMAP 17
+
+#define BPF_F_NO_PREALLOC 1 /* the only way that an LPM trie is to be had */
+
+static void *(*const bpf_map_lookup_elem)(const void *map, const void *key) = (void *)1;
+static long (*const bpf_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
+
+#endif

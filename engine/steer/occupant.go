@@ -1,0 +1,208 @@
+package steer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+)
+
+// ForeignError means that the interface carries an XDP program that isn't Sluice's, or whose name can't be read.
+// It is left alone.
+type ForeignError struct {
+	Interface string
+	Program   string // its name, "" if it has none or reading it isn't allowed
+	ID        uint32 // its number, as in "bpftool prog"; 0 if there are several
+	Link      uint32 // number of the link that attaches it, 0 if it was attached without
+	Option    string // what "ip link set dev" calls the way it is attached: xdpdrv, xdpgeneric, xdpoffload, xdp
+}
+
+// Error says what there is and how to remove it.
+func (e *ForeignError) Error() string {
+	name := strconv.Quote(e.Program)
+	if e.Program == "" {
+		name = "without a readable name"
+	}
+	remove := fmt.Sprintf(`"ip link set dev %s %s off"`, e.Interface, e.Option)
+	if e.Link != 0 {
+		remove = fmt.Sprintf(`"bpftool link detach id %d", or by stopping the process that holds this link`, e.Link)
+	}
+	return fmt.Sprintf("steer: interface %s already has an XDP program %s (id %d), which Sluice did not attach and does not remove: remove it with %s, or take the interface out of the configuration",
+		e.Interface, name, e.ID, remove)
+}
+
+// BusyError means that a running Sluice has the interface.
+type BusyError struct {
+	Interface string
+	PID       int // 0 if it can't be told, because some processes don't let us see what they hold
+}
+
+// Error says who it is and what to do.
+func (e *BusyError) Error() string {
+	switch e.PID {
+	case 0:
+		return fmt.Sprintf("steer: interface %s has Sluice's XDP program, and whether its process still runs can't be seen without root: run as root, or stop the other Sluice", e.Interface)
+	case os.Getpid():
+		return fmt.Sprintf("steer: interface %s is already attached by this process", e.Interface)
+	}
+	return fmt.Sprintf("steer: interface %s is in use by the Sluice with process number %d: stop it first", e.Interface, e.PID)
+}
+
+// makeRoom returns nil when no XDP program is, or is any more, on the device.
+//
+// What a Sluice that is gone can leave behind isn't much, since its link goes with it: a link that somebody has
+// pinned in a BPF file system or is still dying, and a program attached by other means than Sluice's own, like ip.
+func makeRoom(device netlink.Link) error {
+	attached := device.Attrs().Xdp
+	if attached == nil || !attached.Attached {
+		return nil
+	}
+	occupant := &ForeignError{
+		Interface: device.Attrs().Name,
+		ID:        attached.ProgId,
+		Option:    option(attached.AttachMode),
+	}
+	var err error
+	if occupant.Program, err = programName(attached.ProgId); err != nil {
+		return occupantGone(err, occupant)
+	}
+	if occupant.Link, err = linkOn(device.Attrs().Index, attached.ProgId); err != nil {
+		return occupantGone(err, occupant)
+	}
+	if occupant.Program != steerProgSluiceSteer {
+		return occupant
+	}
+	if occupant.Link == 0 {
+		return detachProgram(device, attached.AttachMode)
+	}
+	pid, err := holder(occupant.Link)
+	if pid != 0 || errors.Is(err, fs.ErrPermission) {
+		return &BusyError{Interface: occupant.Interface, PID: pid}
+	}
+	if err != nil {
+		return fmt.Errorf("steer: interface %s: looking for the process behind Sluice's XDP program: %w", occupant.Interface, err)
+	}
+	return detachLink(link.ID(occupant.Link))
+}
+
+// occupantGone turns the error of a look at the occupant into makeRoom's: it may have gone before we looked, and
+// what can't be looked at is foreign.
+func occupantGone(err error, occupant *ForeignError) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("steer: interface %s: its XDP program went while it was looked at: %w", occupant.Interface, syscall.EBUSY)
+	}
+	return occupant
+}
+
+// option is the name that iproute2 gives to an attachment of this kind.
+func option(attachMode uint32) string {
+	switch attachMode {
+	case nl.XDP_ATTACHED_DRV:
+		return "xdpdrv"
+	case nl.XDP_ATTACHED_SKB:
+		return "xdpgeneric"
+	case nl.XDP_ATTACHED_HW:
+		return "xdpoffload"
+	}
+	return "xdp"
+}
+
+func programName(id uint32) (string, error) {
+	program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		return "", err
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return "", err
+	}
+	return info.Name, nil
+}
+
+// linkOn finds the link that attaches a program to an interface, 0 if there is none.
+func linkOn(ifindex int, program uint32) (uint32, error) {
+	var links link.Iterator
+	defer links.Close()
+	for links.Next() {
+		info, err := links.Link.Info()
+		if err != nil || info.Program != ebpf.ProgramID(program) {
+			continue // of a kind that the library doesn't know, or somebody else's
+		}
+		if x := info.XDP(); x != nil && int(x.Ifindex) == ifindex {
+			return uint32(links.ID), nil
+		}
+	}
+	return 0, links.Err()
+}
+
+// holder finds a process that holds a link open, 0 if there is none. An error that is fs.ErrPermission means that
+// not all processes could be looked at.
+func holder(link uint32) (pid int, err error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*/fdinfo")
+	if err != nil {
+		return 0, err
+	}
+	line := fmt.Appendf(nil, "link_id:\t%d\n", link)
+	var hidden error
+	for _, dir := range dirs {
+		found, err := anyFileContains(dir, line)
+		if errors.Is(err, fs.ErrPermission) {
+			hidden = err
+		}
+		if found {
+			return strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+		}
+	}
+	return 0, hidden
+}
+
+// anyFileContains looks through the files of a /proc directory. They come and go meanwhile; only the error of the
+// directory itself is returned.
+func anyFileContains(dir string, text []byte) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err == nil && bytes.Contains(content, text) {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// detachProgram removes a program that no link attaches.
+func detachProgram(device netlink.Link, attachMode uint32) error {
+	mode := Generic
+	if attachMode == nl.XDP_ATTACHED_DRV {
+		mode = Native
+	}
+	if err := netlink.LinkSetXdpFdWithFlags(device, -1, int(mode.flags())); err != nil {
+		return fmt.Errorf("steer: interface %s: removing the XDP program that an earlier Sluice left: %w", device.Attrs().Name, err)
+	}
+	return nil
+}
+
+// detachLink takes a link off its interface, whoever keeps it alive. It is no error if that has happened already.
+func detachLink(id link.ID) error {
+	left, err := link.NewFromID(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("steer: opening link %d, which an earlier Sluice left: %w", id, err)
+	}
+	defer left.Close()
+	if err := left.Detach(); err != nil {
+		return fmt.Errorf("steer: detaching link %d, which an earlier Sluice left: %w", id, err)
+	}
+	return nil
+}

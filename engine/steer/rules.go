@@ -1,0 +1,153 @@
+package steer
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math/bits"
+	"net/netip"
+
+	"sluice/pipeline/service"
+)
+
+// Rules say which packets are Sluice's. Order and duplicates don't matter. A key is one side of a packet: an
+// address, ports and a protocol.
+type Rules struct {
+	Services []service.Key // destinations that we balance
+	Replies  []service.Key // sources: NAT backends, whose packets to others are ours (port "any": service.AnyPort)
+	Pools    []service.Key // destinations: what fullnat sends from, and so gets its replies at
+	Tunnels  []netip.Addr  // TUN backends, if errors about the tunnel packets that we send are wanted
+	Locals   []netip.Addr  // all addresses of this host, subnet broadcast addresses included
+}
+
+// endpointBits is the size of a steerEndpoint: ENDPOINT_BITS in steer.c.
+const endpointBits = 160
+
+// table is what Rules come to in the maps. For ports and ranges the value is always 1.
+type table struct {
+	addresses map[steerAddress]steerRole
+	ports     map[steerEndpoint]uint8
+	ranges    map[steerBlock]uint8
+}
+
+func newTable() table {
+	return table{
+		addresses: map[steerAddress]steerRole{},
+		ports:     map[steerEndpoint]uint8{},
+		ranges:    map[steerBlock]uint8{},
+	}
+}
+
+// compile turns the rules into map entries. The error names the first rule that no packet could match.
+func (r Rules) compile() (table, error) {
+	t := newTable()
+	for _, kind := range []struct {
+		name      string
+		side      steerRole
+		fragments steerRole
+		keys      []service.Key
+	}{
+		{"service", steerRoleTO_SHIFT, steerRoleFRAGMENTS, r.Services},
+		{"reply", steerRoleFROM_SHIFT, steerRoleFRAGMENTS, r.Replies},
+		{"pool", steerRoleTO_SHIFT, 0, r.Pools},
+	} {
+		for _, key := range kind.keys {
+			if err := check(key); err != nil {
+				return table{}, fmt.Errorf("steer: %s rule %s: %w", kind.name, key, err)
+			}
+			t.add(kind.side, kind.fragments, key)
+		}
+	}
+	for _, a := range r.Tunnels {
+		t.addresses[addressOf(a)] |= steerRoleTUNNEL
+	}
+	for _, a := range r.Locals {
+		t.addresses[addressOf(a)] |= steerRoleLOCAL
+	}
+	t.addPoolFragments(r.Pools)
+	return t, nil
+}
+
+// addPoolFragments claims the fragments to a pool address, unless the kernel uses that address too.
+func (t *table) addPoolFragments(pools []service.Key) {
+	for _, key := range pools {
+		if a := addressOf(key.Address); t.addresses[a]&steerRoleLOCAL == 0 {
+			t.addresses[a] |= steerRoleFRAGMENTS << shift(steerRoleTO_SHIFT, key.Protocol)
+		}
+	}
+}
+
+func check(key service.Key) error {
+	switch {
+	case !key.Address.IsValid() || key.Address.IsUnspecified() || key.Address.IsMulticast():
+		return fmt.Errorf("%s is not the address of a host", key.Address)
+	case key.Protocol != service.TCP && key.Protocol != service.UDP:
+		return fmt.Errorf("the protocol must be tcp or udp")
+	case key.Ports.Last == 0 || key.Ports.Last < key.Ports.First:
+		return fmt.Errorf("ports must be 1-65535, a range in rising order, or all (0-65535)")
+	}
+	return nil
+}
+
+func (t *table) add(side, fragments steerRole, key service.Key) {
+	what := fragments
+	end := endpointOf(side, key)
+	switch {
+	case key.Ports == service.AnyPort:
+		what |= steerRoleANY
+	case key.Ports.Single():
+		what |= steerRoleEXACT
+		t.ports[end] = 1
+	default:
+		what |= steerRoleRANGE
+		for first, size := range blocks(key.Ports) {
+			end.Port = wirePort(first)
+			t.ranges[steerBlock{Bits: uint32(endpointBits - size), First: end}] = 1
+		}
+	}
+	t.addresses[end.Address] |= what << shift(side, key.Protocol)
+}
+
+// shift is where in an address's roles the four bits for a side and a protocol start.
+func shift(side steerRole, p service.Protocol) steerRole {
+	if p == service.UDP {
+		return side + steerRoleUDP_SHIFT
+	}
+	return side
+}
+
+// blocks cuts a port range into the fewest blocks that are 2^size ports long and start at a multiple of that.
+func blocks(p service.Ports) iter.Seq2[uint16, int] {
+	return func(yield func(first uint16, size int) bool) {
+		for first, end := uint32(p.First), uint32(p.Last)+1; first < end; {
+			size := min(bits.TrailingZeros32(first|1<<16), bits.Len32(end-first)-1)
+			if !yield(uint16(first), size) {
+				return
+			}
+			first += 1 << size
+		}
+	}
+}
+
+// addressOf gives the form of an address in the maps: 16 bytes in wire order, IPv4 as ::ffff:a.b.c.d.
+func addressOf(a netip.Addr) (out steerAddress) {
+	b := a.As16()
+	for i := range out.Word {
+		out.Word[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return out
+}
+
+func endpointOf(side steerRole, key service.Key) steerEndpoint {
+	return steerEndpoint{
+		Address:  addressOf(key.Address),
+		Side:     uint8(side),
+		Protocol: uint8(key.Protocol),
+		Port:     wirePort(key.Ports.First),
+	}
+}
+
+// wirePort gives the number whose bytes in memory are those of the port on the wire.
+func wirePort(port uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, port))
+}

@@ -1,0 +1,96 @@
+package steer_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"sluice/engine/steer"
+	"sluice/pipeline/service"
+)
+
+// TestSetFollows: after each Set exactly its rules hold.
+func TestSetFollows(t *testing.T) {
+	enterNamespace(t)
+	program := load(t)
+	port := attach(t, program, loopback(t), steer.Generic)
+	full := testRules()
+	versions := []steer.Rules{
+		{},
+		full,
+		full,
+		{Services: full.Services, Locals: full.Locals},
+		{Replies: full.Replies, Pools: full.Pools},
+		{Replies: full.Replies, Locals: full.Locals, Tunnels: full.Tunnels},
+		{Services: full.Replies, Replies: full.Services, Pools: full.Services},
+		full,
+		{},
+	}
+	for i, rules := range versions {
+		if err := program.Set(rules); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cases(t) {
+			if got, want := isOurs(t, port, c.frame), oursTwin(rules, c.frame); got != want {
+				t.Errorf("version %d, %s: ours = %v, want %v", i, c.name, got, want)
+			}
+		}
+	}
+}
+
+// TestSetNeverMisses sends, while the rules change all the time, what is ours before and after, under the same rule
+// or another, and what is the kernel's before and after.
+func TestSetNeverMisses(t *testing.T) {
+	enterNamespace(t)
+	program := load(t)
+	port := attach(t, program, loopback(t), steer.Generic)
+	one := steer.Rules{
+		Services: []service.Key{key(web4, 80, 80, service.TCP), key(any4, 0, 65535, service.UDP)},
+		Replies:  []service.Key{key(b4, 8080, 8080, service.TCP)},
+		Locals:   addrs(h4),
+	}
+	two := steer.Rules{
+		Services: []service.Key{key(web4, 70, 99, service.TCP), key(any4, 53, 53, service.UDP)},
+		Replies:  []service.Key{key(b4, 8000, 8099, service.TCP)},
+		Locals:   addrs(h4, l4),
+	}
+	three := steer.Rules{
+		Services: []service.Key{key(web4, 0, 65535, service.TCP), key(any4, 53, 54, service.UDP)},
+		Replies:  []service.Key{key(b4, 0, 65535, service.TCP), key(bAny4, 1, 1, service.UDP)},
+		Locals:   addrs(h4),
+	}
+	frames := []struct {
+		frame []byte
+		ours  bool
+	}{
+		{packet(t, ip(client4, web4, pTCP), tcp(1234, 80)), true},
+		{packet(t, ip(client4, any4, pUDP), udp(1234, 53)), true},
+		{packet(t, ip(b4, client4, pTCP), tcp(8080, 1234)), true},
+		{packet(t, fragment4(client4, web4, pTCP, 5, false)), true},
+		{packet(t, ip(b4, h4, pTCP), tcp(8080, 1234)), false},
+		{packet(t, ip(client4, other4, pTCP), tcp(1234, 80)), false},
+	}
+	if err := program.Set(one); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var senders sync.WaitGroup
+	for i := range frames {
+		senders.Go(func() {
+			for n := 0; !stop.Load(); n++ {
+				action, err := port.Run(frames[i].frame)
+				if err != nil || (action == drop) != frames[i].ours {
+					t.Errorf("frame %d, run %d: action %d (%v), want ours = %v", i, n, action, err, frames[i].ours)
+					return
+				}
+			}
+		})
+	}
+	for n := range 100 {
+		if err := program.Set([]steer.Rules{two, three, one}[n%3]); err != nil {
+			t.Error(err)
+		}
+	}
+	stop.Store(true)
+	senders.Wait()
+}

@@ -1,0 +1,462 @@
+//go:build ignore
+
+/*
+ * Steering: which frames of a port are Sluice's and which the kernel's.
+ *
+ * A frame is ours when it belongs to
+ *   a service      its destination is a service's address, port and protocol,
+ *   a pool         its destination is an address and port that fullnat sends from (same rule, same maps),
+ *   a reply        its source is a NAT backend's address, port and protocol, and its destination is neither
+ *                  this host nor an address that no client has (multicast, loopback, link-local),
+ *   an error       it is an ICMP error, and the answer to the packet that it quotes would be ours,
+ *   a fragment     of a packet to a service's address, or from a NAT backend's, with the same protocol.
+ * All else, and all that isn't understood, passes to the kernel untouched.
+ *
+ * Why "the answer" settles ICMP errors: an error goes to the sender of the packet that it quotes, so the quoted
+ * packet's addresses are those of a frame on its way in, the other way round. C is a client, V a service,
+ * B a backend, L a pool address, H this host, "x>y" a quoted packet from x to y. Every error that can come by:
+ *
+ *   quoted  error to  what happened                                        answer  verdict
+ *   V>C     V         NAT: what we sent the client; TUN, DR: what the      C>V     ours (service)
+ *                     backend sent it, past us
+ *   C>B     C         NAT: what we sent the backend; the error must be     B>C     ours (reply)
+ *                     translated before it can mean anything to the client
+ *   L>B     L         fullnat: what we sent the backend                    B>L     ours (pool)
+ *   H>B     H         what this host sent the backend (a health check)     B>H     kernel's: H is this host
+ *   H>B     H         TUN: the tunnel packet that we sent (protocol 4 or   -       ours if B is a tunnel's end
+ *                     41 inside the quote)
+ *   C>V     C         what the client sent, before it reached us (never    V>C     kernel's, to forward or drop
+ *                     comes by) or behind us in DR (TTL, no listener)
+ *   B>C     B         NAT: what the backend sent, before it reached us     C>B     kernel's, likewise
+ *   B>L     B         fullnat: likewise                                    L>B     kernel's, likewise
+ * An error whose destination isn't the quoted source breaks RFC 1122 3.2.2 or RFC 4443 2.4 and is the kernel's.
+ *
+ * Ours means redirected to the AF_XDP socket of the receiving queue. When there is none the frame is dropped:
+ * a kernel that holds the service's address would answer a live connection with RST.
+ */
+
+#include "bpf.h"
+#include "wire.h"
+
+#define MAX_EXTENSIONS 8
+#define MAX_OFFSET 0x7fff /* of an IP header; with all extension headers behind it, within the verifier's 0xffff */
+
+/* An IPv6 address, or an IPv4 address as ::ffff:a.b.c.d. */
+struct address {
+	__be32 word[4];
+};
+
+/*
+ * What is known about an address: a set of bits. TO and FROM say on which end of a packet the rules apply, each
+ * for TCP in the lower and for UDP in the upper four bits; within the four, which kinds of rules there are, so
+ * that a map is asked only when it can know.
+ */
+enum role {
+	EXACT = 1, /* in the map ports */
+	RANGE = 2, /* in the map ranges */
+	ANY = 4, /* any port is ours */
+	FRAGMENTS = 8, /* fragments are ours, whatever their port */
+
+	UDP_SHIFT = 4,
+	TO_SHIFT = 0, /* services and pools */
+	FROM_SHIFT = 8, /* NAT backends */
+
+	LOCAL = 1 << 16, /* an address of this host */
+	TUNNEL = 1 << 17, /* a TUN backend */
+};
+
+/* A port of an address, as the end of a packet that the rule is about. */
+struct endpoint {
+	struct address address;
+	__u8 side; /* TO_SHIFT or FROM_SHIFT */
+	__u8 protocol;
+	__be16 port;
+};
+
+/* A block of 2^n ports: the last n bits of the endpoint's port don't count. */
+struct block {
+	__u32 bits; /* ENDPOINT_BITS - n */
+	struct endpoint first;
+};
+
+#define ENDPOINT_BITS (8 * sizeof(struct endpoint))
+
+/* The rules: shared by the programs of all ports, written by Program.Set. */
+struct {
+	MAP_IS(BPF_MAP_TYPE_HASH, 65536);
+	MAP_TYPES(struct address, enum role); /* all its bits */
+} addresses SECTION(".maps");
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_HASH, 131072);
+	MAP_TYPES(struct endpoint, __u8);
+} ports SECTION(".maps");
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_LPM_TRIE, 131072);
+	MAP_TYPES(struct block, __u8);
+	MAP_FLAGS(BPF_F_NO_PREALLOC);
+} ranges SECTION(".maps");
+
+/* One set per port. A queue has a socket as long as it is in both maps; written by Port.Register. */
+struct {
+	MAP_IS(BPF_MAP_TYPE_HASH, 1024);
+	MAP_TYPES(__u32, __u32); /* queue index; 1 */
+} queues SECTION(".maps");
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_XSKMAP, 1024);
+	MAP_BYTES(4, 4); /* queue index; socket */
+} sockets SECTION(".maps");
+
+/* Each frame counts once, as what became of it. */
+enum outcome {
+	PASSED,
+	REDIRECTED,
+	NO_SOCKET,
+	OUTCOMES,
+};
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_PERCPU_ARRAY, OUTCOMES);
+	MAP_TYPES(enum outcome, __u64);
+} counters SECTION(".maps");
+
+struct frame {
+	void *data, *end;
+};
+
+INLINE struct frame frame_of(struct xdp_md *ctx)
+{
+	return (struct frame){ (void *)(__u64)ctx->data, (void *)(__u64)ctx->data_end };
+}
+
+enum piece { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
+
+#define UNKNOWN_PROTOCOL 256 /* of a later fragment, when the first one holds further extension headers */
+
+/* What the parser found out. All offsets are bytes from the start of the frame. It is created zeroed. */
+struct packet {
+	struct address source, destination;
+	__u32 payload; /* offset of the header behind IP's */
+	__u32 limit; /* offset of the end of the packet: what follows is padding */
+	__be16 source_port, destination_port; /* TCP and UDP, but not of a LATER_FRAGMENT */
+	__u16 protocol; /* or UNKNOWN_PROTOCOL */
+	__u16 piece;
+};
+
+INLINE int same(const struct address *a, const struct address *b)
+{
+	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] &&
+	       a->word[3] == b->word[3];
+}
+
+INLINE int is_mapped(const struct address *a)
+{
+	return !a->word[0] && !a->word[1] && a->word[2] == swap32(0xffff);
+}
+
+INLINE struct address mapped(__be32 ipv4)
+{
+	return (struct address){ { 0, 0, swap32(0xffff), ipv4 } };
+}
+
+/* No client has such an address, and a router doesn't forward to it. */
+INLINE int is_nobodys(const struct address *a)
+{
+	__u8 net = a->word[3] & 0xff;
+
+	if (is_mapped(a))
+		return net == 0 || net == 127 || net >= 224;
+	if (!a->word[0] && !a->word[1] && !a->word[2]) /* unspecified, loopback */
+		return 1;
+	return (a->word[0] & swap32(0xff000000)) == swap32(0xff000000) || /* multicast */
+	       (a->word[0] & swap32(0xffc00000)) == swap32(0xfe800000); /* link-local */
+}
+
+INLINE int is_extension(__u8 next)
+{
+	return next == HOP_BY_HOP || next == ROUTING || next == DESTINATION_OPTIONS;
+}
+
+/*
+ * The parsers return whether they understood the packet at offset at. A quoted packet is cut off somewhere: its
+ * own length means nothing, and its limit is the frame's, which p holds from the start.
+ */
+INLINE int parse_ipv4(struct frame f, __u32 at, int quoted, struct packet *p)
+{
+	const struct ipv4 *ip = f.data + at;
+
+	if ((void *)(ip + 1) > f.end)
+		return 0;
+	__u32 header = (ip->version_words & 15) * 4;
+	if (ip->version_words >> 4 != 4 || header < sizeof(*ip))
+		return 0;
+	if (!quoted) {
+		__u32 length = swap16(ip->length);
+		if (length < header || f.data + at + length > f.end)
+			return 0;
+		p->limit = at + length;
+	}
+	__u16 fragment = swap16(ip->fragment);
+	p->piece = fragment & IPV4_FRAGMENT_OFFSET ? LATER_FRAGMENT :
+		   fragment & IPV4_MORE_FRAGMENTS  ? FIRST_FRAGMENT :
+						     WHOLE;
+	p->source = mapped(ip->source);
+	p->destination = mapped(ip->destination);
+	p->protocol = ip->protocol;
+	p->payload = at + header;
+	return 1;
+}
+
+/* Follows the extension headers from p->payload on, where one of type next starts. */
+INLINE int parse_extensions(struct frame f, __u8 next, struct packet *p)
+{
+	__u32 at = p->payload;
+
+	p->piece = WHOLE;
+	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
+		if (!is_extension(next) && next != FRAGMENT) {
+			p->protocol = next;
+			p->payload = at;
+			return 1;
+		}
+		const struct extension *header = f.data + at;
+		if ((void *)(header + 1) > f.end)
+			return 0;
+		if (next == ROUTING && header->segments_left) /* on its way to somebody else */
+			return 0;
+		__u32 length = (header->length + 1) * 8;
+		if (next == FRAGMENT) {
+			__u16 fragment = swap16(header->fragment);
+			if (fragment & IPV6_FRAGMENT_OFFSET) {
+				p->protocol = is_extension(header->next) ? UNKNOWN_PROTOCOL : header->next;
+				p->piece = LATER_FRAGMENT;
+				p->payload = at + 8;
+				return 1;
+			}
+			if (fragment & IPV6_MORE_FRAGMENTS)
+				p->piece = FIRST_FRAGMENT;
+			length = 8;
+		}
+		next = header->next;
+		at += length;
+	}
+	return 0;
+}
+
+INLINE int parse_ipv6(struct frame f, __u32 at, int quoted, struct packet *p)
+{
+	const struct ipv6 *ip = f.data + at;
+
+	if ((void *)(ip + 1) > f.end)
+		return 0;
+	if (swap32(ip->version_class_flow) >> 28 != 6)
+		return 0;
+	p->payload = at + sizeof(*ip);
+	if (!quoted) {
+		__u32 length = swap16(ip->length);
+		if (f.data + p->payload + length > f.end)
+			return 0;
+		p->limit = p->payload + length;
+	}
+	p->source = *(const struct address *)ip->source;
+	p->destination = *(const struct address *)ip->destination;
+	/* Mapped addresses have no place on the wire, and the maps couldn't tell them from IPv4. */
+	if (is_mapped(&p->source) || is_mapped(&p->destination))
+		return 0;
+	return parse_extensions(f, ip->next, p);
+}
+
+INLINE int parse_ports(struct frame f, struct packet *p)
+{
+	const struct ports *ports = f.data + p->payload;
+
+	if (p->piece == LATER_FRAGMENT)
+		return 1;
+	if ((void *)(ports + 1) > f.end || p->payload + sizeof(*ports) > p->limit) {
+		if (p->piece == WHOLE)
+			return 0;
+		p->piece = LATER_FRAGMENT; /* as good as one: it holds no ports */
+		return 1;
+	}
+	p->source_port = ports->source;
+	p->destination_port = ports->destination;
+	return 1;
+}
+
+/*
+ * Reads the IP packet at offset at. Like flow_is_ours it is a global function, which the verifier checks once and
+ * by itself: inlined, the paths through all headers multiply beyond what it is willing to follow.
+ */
+GLOBAL int parse(struct xdp_md *ctx, __u32 at, int is_ipv6, int quoted, struct packet *p)
+{
+	struct frame f = frame_of(ctx);
+
+	if (!p || at > MAX_OFFSET)
+		return 0;
+	if (is_ipv6 ? !parse_ipv6(f, at, quoted, p) : !parse_ipv4(f, at, quoted, p))
+		return 0;
+	if (p->payload > p->limit)
+		return 0;
+	if (p->protocol == TCP || p->protocol == UDP)
+		return parse_ports(f, p);
+	return 1;
+}
+
+INLINE __u32 roles_of(const struct address *a)
+{
+	__u32 *roles = bpf_map_lookup_elem(&addresses, a);
+
+	return roles ? *roles : 0;
+}
+
+/* Whether one end of p, whose address has the given roles, is ours. */
+INLINE int is_ours(const struct packet *p, __u32 roles, __u8 side, const struct address *address, __be16 port)
+{
+	struct block key = { ENDPOINT_BITS, { *address, side, (__u8)p->protocol, port } };
+
+	roles >>= side;
+	if (p->protocol == UDP)
+		roles >>= UDP_SHIFT;
+	else if (p->protocol == UNKNOWN_PROTOCOL)
+		roles |= roles >> UDP_SHIFT;
+	if (p->piece != WHOLE && roles & FRAGMENTS)
+		return 1;
+	if (p->piece == LATER_FRAGMENT)
+		return 0;
+	if (roles & ANY)
+		return 1;
+	if (roles & EXACT && bpf_map_lookup_elem(&ports, &key.first))
+		return 1;
+	return roles & RANGE && bpf_map_lookup_elem(&ranges, &key);
+}
+
+/* Whether there can be services of this protocol. */
+INLINE int is_balanced(__u16 protocol)
+{
+	return protocol == TCP || protocol == UDP || protocol == UNKNOWN_PROTOCOL;
+}
+
+/* Whether p, of a balanced protocol, goes to a service or a pool, or comes from a NAT backend and goes to a client. */
+GLOBAL int flow_is_ours(const struct packet *p)
+{
+	if (!p)
+		return 0;
+	__u32 roles = roles_of(&p->destination);
+	if (is_ours(p, roles, TO_SHIFT, &p->destination, p->destination_port))
+		return 1;
+	if (roles & LOCAL || is_nobodys(&p->destination))
+		return 0;
+	roles = roles_of(&p->source);
+	return is_ours(p, roles, FROM_SHIFT, &p->source, p->source_port);
+}
+
+INLINE struct packet answer_to(const struct packet *p)
+{
+	struct packet answer = *p;
+
+	answer.source = p->destination;
+	answer.destination = p->source;
+	answer.source_port = p->destination_port;
+	answer.destination_port = p->source_port;
+	return answer;
+}
+
+/* Unreachable, source quench, time exceeded, parameter problem; ICMPv6: unreachable, too big, the last two. */
+INLINE int is_error(__u8 type, int is_ipv6)
+{
+	if (is_ipv6)
+		return type >= 1 && type <= 4;
+	return type == 3 || type == 4 || type == 11 || type == 12;
+}
+
+/* Whether the ICMP or ICMPv6 message in p is an error, and about something of ours. */
+INLINE int error_is_ours(struct xdp_md *ctx, const struct packet *p, int is_ipv6)
+{
+	struct frame f = frame_of(ctx);
+	struct packet quoted = { .limit = p->limit };
+	__u32 at = p->payload;
+
+	if (at > MAX_OFFSET)
+		return 0;
+	const struct icmp *icmp = f.data + at;
+	if ((void *)(icmp + 1) > f.end || !is_error(icmp->type, is_ipv6))
+		return 0;
+	if (!parse(ctx, at + sizeof(*icmp), is_ipv6, 1, &quoted) || !same(&quoted.source, &p->destination))
+		return 0;
+	if (is_balanced(quoted.protocol)) {
+		struct packet answer = answer_to(&quoted);
+		return flow_is_ours(&answer);
+	}
+	if (quoted.protocol == IPV4_IN_IP || quoted.protocol == IPV6_IN_IP)
+		return roles_of(&quoted.source) & LOCAL && roles_of(&quoted.destination) & TUNNEL;
+	return 0;
+}
+
+/* The offset of the IP header, behind at most one tag, and which IP it is; 0 if there is none. */
+INLINE __u32 ip_offset(struct frame f, int *is_ipv6)
+{
+	const struct ethernet *ethernet = f.data;
+	__u32 at = sizeof(*ethernet);
+
+	if ((void *)(ethernet + 1) > f.end)
+		return 0;
+	if (ethernet->destination[0] & 1) /* to a group: no router forwards it */
+		return 0;
+	__u16 type = swap16(ethernet->type);
+	if (type == TYPE_TAG || type == TYPE_SERVICE_TAG) {
+		const struct tag *tag = f.data + at;
+		if ((void *)(tag + 1) > f.end)
+			return 0;
+		type = swap16(tag->type);
+		at += sizeof(*tag);
+	}
+	*is_ipv6 = type == TYPE_IPV6;
+	return type == TYPE_IPV4 || type == TYPE_IPV6 ? at : 0;
+}
+
+INLINE int frame_is_ours(struct xdp_md *ctx)
+{
+	struct packet p = {};
+	int is_ipv6 = 0;
+	__u32 at = ip_offset(frame_of(ctx), &is_ipv6);
+
+	if (!at || !parse(ctx, at, is_ipv6, 0, &p))
+		return 0;
+	if (is_balanced(p.protocol))
+		return flow_is_ours(&p);
+	if (p.piece == WHOLE && p.protocol == (is_ipv6 ? ICMPV6 : ICMP))
+		return error_is_ours(ctx, &p, is_ipv6);
+	return 0;
+}
+
+INLINE int redirect(__u32 queue)
+{
+	if (!bpf_map_lookup_elem(&queues, &queue))
+		return XDP_DROP;
+	return bpf_redirect_map(&sockets, queue, XDP_DROP);
+}
+
+INLINE void count(enum outcome outcome)
+{
+	__u64 *counter = bpf_map_lookup_elem(&counters, &outcome);
+
+	if (counter)
+		++*counter;
+}
+
+SECTION("xdp")
+int sluice_steer(struct xdp_md *ctx)
+{
+	if (!frame_is_ours(ctx)) {
+		count(PASSED);
+		return XDP_PASS;
+	}
+	int action = redirect(ctx->rx_queue_index);
+	count(action == XDP_DROP ? NO_SOCKET : REDIRECTED);
+	return action;
+}
+
+/* No helper that is called here is reserved for programs under the GPL, so the string makes no statement. */
+char license_text[] SECTION("license") = "Sluice";

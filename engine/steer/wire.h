@@ -1,0 +1,97 @@
+/* Headers as they stand on the wire. Each is named by the document that defines it. */
+#ifndef SLUICE_WIRE_H
+#define SLUICE_WIRE_H
+
+#include "bpf.h"
+
+/* IEEE 802.3 */
+struct ethernet {
+	__u8 destination[6]; /* lowest bit of the first byte: group address */
+	__u8 source[6];
+	__be16 type;
+};
+
+/* IEEE 802.1Q: what follows the EtherType of a tag. */
+struct tag {
+	__be16 control;
+	__be16 type;
+};
+
+#define TYPE_IPV4 0x0800
+#define TYPE_IPV6 0x86dd
+#define TYPE_TAG 0x8100 /* 802.1Q */
+#define TYPE_SERVICE_TAG 0x88a8 /* 802.1ad */
+
+/* RFC 791 */
+struct ipv4 {
+	__u8 version_words; /* version, header length in 4-byte words */
+	__u8 service;
+	__be16 length; /* in bytes, this header included */
+	__be16 id;
+	__be16 fragment; /* flags, offset in 8-byte units */
+	__u8 ttl;
+	__u8 protocol;
+	__u16 checksum;
+	__be32 source;
+	__be32 destination;
+};
+
+#define IPV4_MORE_FRAGMENTS 0x2000
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+
+/* RFC 8200 */
+struct ipv6 {
+	__be32 version_class_flow;
+	__be16 length; /* in bytes, of what follows this header */
+	__u8 next;
+	__u8 hop_limit;
+	__be32 source[4];
+	__be32 destination[4];
+};
+
+/* The first 8 bytes of an extension header (RFC 8200, 4.2 to 4.6). */
+struct extension {
+	__u8 next;
+	__u8 length; /* in 8-byte units, the first not counted; a fragment header has none */
+	union {
+		__be16 fragment; /* offset in 8-byte units << 3, more fragments */
+		struct {
+			__u8 routing_type;
+			__u8 segments_left;
+		};
+	};
+	__be32 rest;
+};
+
+#define IPV6_MORE_FRAGMENTS 0x0001
+#define IPV6_FRAGMENT_OFFSET 0xfff8
+
+/* The first bytes of TCP and of UDP. */
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+/* RFC 792, RFC 4443: an error's header; the packet that it complains about follows. */
+struct icmp {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__be32 rest;
+};
+
+/* Protocol numbers and next headers (IANA). */
+enum {
+	HOP_BY_HOP = 0,
+	ICMP = 1,
+	IPV4_IN_IP = 4,
+	TCP = 6,
+	UDP = 17,
+	IPV6_IN_IP = 41,
+	ROUTING = 43,
+	FRAGMENT = 44,
+	ICMPV6 = 58,
+	DESTINATION_OPTIONS = 60,
+};
+
+#endif
