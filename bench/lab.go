@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// lab is one worker's pipeline with frames to feed it: one TCP service with three backends.
+type lab struct {
+	family int
+	mode   service.Mode
+	proc   *pipeline.Processor
+	tables *pipeline.Tables
+	batch  *pipeline.Batch
+	chunks [][]byte
+	next   int // chunk that is filled next
+	frame  []byte
+	maps   [][]byte
+	nowMs  uint32
+	size   int // frames per batch
+}
+
+const (
+	chunkSize = 4096
+	headroom  = 256
+	// chunksInUse is how many chunks go round, as many as a receive ring of that size would keep warm.
+	chunksInUse = 512
+)
+
+func newLab(family int, mode service.Mode, connections, batch int) (*lab, error) {
+	l := &lab{family: family, mode: mode, batch: new(pipeline.Batch), size: batch, nowMs: 1}
+	mem, err := l.memory(chunksInUse * chunkSize)
+	if err != nil {
+		return nil, err
+	}
+	for i := range chunksInUse {
+		l.chunks = append(l.chunks, mem[i*chunkSize:(i+1)*chunkSize])
+	}
+	var tables [2][]byte
+	for i, f := range []int{4, 6} {
+		if tables[i], err = l.memory(pipeline.TableBytes(f, connections)); err != nil {
+			return nil, err
+		}
+	}
+	l.proc = pipeline.New(pipeline.Options{
+		Worker: 0, Workers: 1, Connections: connections,
+		Seed:  &flow.Seed{A: 0x9e3779b97f4a7c15, B: 0xbf58476d1ce4e5b9},
+		Loads: counter.NewLoads(1, pipeline.MaxBackends),
+		Mem4:  tables[0], Mem6: tables[1],
+	})
+	if l.tables, err = l.config(); err != nil {
+		return nil, err
+	}
+	l.template()
+	return l, nil
+}
+
+func (l *lab) memory(bytes int) ([]byte, error) {
+	mem, err := unix.Mmap(-1, 0, (bytes+1<<21-1)&^(1<<21-1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("memory of %d bytes: %w", bytes, err)
+	}
+	_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
+	l.maps = append(l.maps, mem)
+	return mem, nil
+}
+
+func (l *lab) close() {
+	for _, m := range l.maps {
+		_ = unix.Munmap(m)
+	}
+}
+
+// addresses gives the lab's VIP, the i-th backend and our own address.
+func (l *lab) addresses() (vip netip.Addr, backend func(i int) netip.Addr, own netip.Addr) {
+	if l.family == 4 {
+		return netip.MustParseAddr("198.51.100.10"),
+			func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(11 + i)}) },
+			netip.MustParseAddr("192.0.2.1")
+	}
+	return netip.MustParseAddr("2001:db8::10"),
+		func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%d", 11+i)) },
+		netip.MustParseAddr("2001:db8:1::1")
+}
+
+const backends = 3
+
+// config makes the tables: two ports, clients behind a gateway at the first, backends on-link at the second.
+func (l *lab) config() (*pipeline.Tables, error) {
+	vip, backend, own := l.addresses()
+	everywhere, inside, gateway := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("203.0.113.1")
+	if l.family == 6 {
+		everywhere, inside, gateway = netip.MustParsePrefix("::/0"), netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParseAddr("2001:db8:2::1")
+	}
+	neighbours := []nexthop.Neighbour{{Addr: gateway, Port: 0, MAC: [6]byte{2, 0, 0, 0, 0, 1}}}
+	all := make([]pipeline.Backend, 1+backends)
+	candidates := make([]sched.Candidate, backends)
+	s := pipeline.Service{
+		Addr: packet.AddrFrom(vip), Ports: service.Ports{First: 80, Last: 80}, Proto: uint8(service.TCP),
+		Live: true, TimeoutsMs: conn.DefaultTimeoutsMs,
+	}
+	for i := range backends {
+		neighbours = append(neighbours, nexthop.Neighbour{Addr: backend(i), Port: 1, MAC: [6]byte{2, 0, 0, 0, 1, byte(i)}})
+	}
+	hops := nexthop.Build(
+		[]nexthop.PortInfo{{MAC: [6]byte{2, 0, 0, 0, 0, 9}, MTU: 1500, Up: true, Name: "front"}, {MAC: [6]byte{2, 0, 0, 0, 1, 9}, MTU: 1500, Up: true, Name: "back"}},
+		[]nexthop.Route{{Prefix: everywhere, Via: gateway, Port: 0}, {Prefix: inside, Port: 1}},
+		neighbours)
+	for i := range backends {
+		b := &all[1+i]
+		*b = pipeline.Backend{Addr: packet.AddrFrom(backend(i)), Source: packet.AddrFrom(own), Port: 80, Mode: l.mode, Live: true, Up: true}
+		link, reason := hops.Lookup(b.Addr)
+		if reason != counter.None {
+			return nil, fmt.Errorf("backend %v: %v", backend(i), reason)
+		}
+		b.Link = *link
+		s.Pool = append(s.Pool, uint32(1+i))
+		candidates[i] = sched.Candidate{ID: uint32(1 + i), Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(backend(i), 80)}
+	}
+	var err error
+	if s.Scheduler, err = sched.New("rr", candidates, [16]byte{}); err != nil {
+		return nil, err
+	}
+	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops), nil
+}
+
+// flowsPerAddress is how many client ports stand for one client address.
+const flowsPerAddress = 50000
+
+// put writes the packet of one flow into the next chunk and into the batch.
+func (l *lab) put(i int, flowNumber uint32, tcpFlags byte) {
+	mem := l.chunks[l.next]
+	if l.next++; l.next == len(l.chunks) {
+		l.next = 0
+	}
+	f := mem[headroom : headroom+len(l.frame)]
+	copy(f, l.frame)
+	l.address(f, flowNumber)
+	f[l.l4()+13] = tcpFlags
+	l.batch.Frames[i] = pipeline.Frame{Mem: mem, Start: headroom, End: headroom + len(f)}
+}
+
+// run feeds packets of random flows, in batches, and returns the time taken.
+func (l *lab) run(flows, packets int, process bool) time.Duration {
+	random := rand.New(rand.NewPCG(1, uint64(flows)))
+	start := time.Now()
+	for done := 0; done < packets; done += l.size {
+		for i := range l.size {
+			l.put(i, uint32(random.Uint64()>>32*uint64(flows)>>32), conn.FlagACK)
+		}
+		if process {
+			l.proc.Process(l.batch, l.size, l.tables, l.nowMs)
+		}
+	}
+	return time.Since(start)
+}
+
+// open makes connections for flows [from, to).
+func (l *lab) open(from, to int) error { return l.churn(from, to-from, 0) }
+
+// churn opens n connections from flow number from on, while so many milliseconds of the pipeline's time
+// pass evenly, with a tick in each.
+func (l *lab) churn(from, n int, overMs uint32) error {
+	startMs, to := l.nowMs, from+n
+	for at := from; at < to; {
+		n := min(l.size, to-at)
+		for i := range n {
+			l.put(i, uint32(at+i), conn.FlagSYN)
+		}
+		l.proc.Process(l.batch, n, l.tables, l.nowMs)
+		for i := range n {
+			if f := &l.batch.Frames[i]; f.Verdict != pipeline.Forward {
+				return fmt.Errorf("flow %d was not opened: %v", at+i, f.Reason)
+			}
+		}
+		at += n
+		now := startMs + uint32(uint64(overMs)*uint64(at-from)/uint64(to-from))
+		if now != l.nowMs {
+			l.proc.Tick(l.tables, now, now-l.nowMs, 8192)
+			l.nowMs = now
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"time"
+
+	"sluice/pipeline/conn"
+	"sluice/pipeline/service"
+)
+
+// result is one row of pipeline.json.
+type result struct {
+	Name            string  `json:"name"`
+	Mode            string  `json:"mode"`
+	Family          int     `json:"family"`
+	Flows           int     `json:"flows"`
+	NsPerPacket     float64 `json:"ns_per_packet"` // median; the generator's own share is taken off
+	Min             float64 `json:"min"`
+	Max             float64 `json:"max"`
+	GeneratorNs     float64 `json:"generator_ns"`
+	AllocsPerPacket float64 `json:"allocs_per_packet"`
+	BudgetNs        float64 `json:"budget_ns,omitempty"`
+}
+
+// budgets are the goals of NAT over IPv4, in ns per packet, by number of flows.
+var budgets = map[int]float64{1_000: 40, 100_000: 60, 1_000_000: 80, 10_000_000: 120}
+
+func pipelineVerb(args []string) error {
+	flags := flag.NewFlagSet("pipeline", flag.ContinueOnError)
+	out := flags.String("out", "bench/out/pipeline.json", "file for the results")
+	rounds := flags.Int("rounds", 5, "rounds per row; the median counts")
+	packets := flags.Int("packets", 2_000_000, "packets per round")
+	batch := flags.Int("batch", 64, "packets per batch")
+	most := flags.Int("flows", 10_000_000, "leave out rows with more flows")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	var results []result
+	fmt.Printf("%-12s %-5s %6s %10s %9s %9s %9s %7s %7s\n", "name", "mode", "family", "flows", "ns/pkt", "min", "max", "allocs", "budget")
+	for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR} {
+		for _, family := range []int{4, 6} {
+			for _, flows := range []int{1_000, 100_000, 1_000_000, 10_000_000} {
+				if flows > *most {
+					continue
+				}
+				r, err := established(mode, family, flows, *rounds, *packets, *batch)
+				if err != nil {
+					return err
+				}
+				results = append(results, show(r))
+			}
+			r, err := opening(mode, family, 1_000_000, *rounds, *batch)
+			if err != nil {
+				return err
+			}
+			results = append(results, show(r))
+		}
+	}
+	if err := writeJSON(*out, results); err != nil {
+		return err
+	}
+	fmt.Println("written to", *out)
+	return nil
+}
+
+func show(r result) result {
+	budget := ""
+	if r.BudgetNs > 0 {
+		budget = fmt.Sprintf("%.0f", r.BudgetNs)
+	}
+	fmt.Printf("%-12s %-5s %6d %10d %9.1f %9.1f %9.1f %7.4f %7s\n", r.Name, r.Mode, r.Family, r.Flows, r.NsPerPacket, r.Min, r.Max, r.AllocsPerPacket, budget)
+	return r
+}
+
+// established measures packets of random ones of so many established flows.
+func established(mode service.Mode, family, flows, rounds, packets, batch int) (result, error) {
+	r := result{Name: "established", Mode: mode.String(), Family: family, Flows: flows}
+	if mode == service.NAT && family == 4 {
+		r.BudgetNs = budgets[flows]
+	}
+	l, err := newLab(family, mode, flows, batch)
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	if err := l.open(0, flows); err != nil {
+		return r, err
+	}
+	l.run(flows, packets/4, true)
+	var whole, generator []float64
+	allocs := allocations(func() {
+		for range rounds {
+			generator = append(generator, perPacket(l.run(flows, packets, false), packets))
+			whole = append(whole, perPacket(l.run(flows, packets, true), packets))
+		}
+	})
+	r.AllocsPerPacket = perUnit(allocs, 2*rounds*packets)
+	r.fill(whole, generator)
+	return r, nil
+}
+
+// opening measures connections from SYN to installed entry in a table that stays three quarters full:
+// an eighth of the capacity opens in every ten seconds of the pipeline's time and lives for the sixty of
+// SYN_RECV. Sweeping out the expired ones is part of the time.
+func opening(mode service.Mode, family, capacity, rounds, batch int) (result, error) {
+	r := result{Name: "new", Mode: mode.String(), Family: family, Flows: capacity}
+	l, err := newLab(family, mode, capacity, batch)
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	step := capacity / 8
+	at := 0
+	for range 6 {
+		if err := l.churn(at, step, 10_000); err != nil {
+			return r, err
+		}
+		at += step
+	}
+	var whole, generator []float64
+	allocs := allocations(func() {
+		for range rounds {
+			start := time.Now()
+			for i := range step {
+				l.put(i%batch, uint32(at+i), conn.FlagSYN)
+			}
+			generator = append(generator, perPacket(time.Since(start), step))
+			start = time.Now()
+			if err = l.churn(at, step, 10_000); err != nil {
+				return
+			}
+			whole = append(whole, perPacket(time.Since(start), step))
+			at += step
+		}
+	})
+	r.AllocsPerPacket = perUnit(allocs, rounds*step)
+	r.fill(whole, generator)
+	return r, err
+}
+
+func perPacket(d time.Duration, packets int) float64 {
+	return float64(d.Nanoseconds()) / float64(packets)
+}
+
+// allocations counts the heap objects that f makes.
+func allocations(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.Mallocs - before.Mallocs
+}
+
+// fill takes the generator's median off and keeps the median and the extremes of what is left.
+func (r *result) fill(whole, generator []float64) {
+	slices.Sort(whole)
+	slices.Sort(generator)
+	if len(whole) == 0 {
+		return
+	}
+	r.GeneratorNs = round1(generator[len(generator)/2])
+	r.NsPerPacket = round1(whole[len(whole)/2] - r.GeneratorNs)
+	r.Min = round1(whole[0] - r.GeneratorNs)
+	r.Max = round1(whole[len(whole)-1] - r.GeneratorNs)
+}
+
+func round1(x float64) float64 { return math.Round(x*10) / 10 }
+
+// perUnit divides, to four places: the runtime's own odd allocation shows as 0.
+func perUnit(n uint64, units int) float64 {
+	return math.Round(float64(n)/float64(units)*1e4) / 1e4
+}

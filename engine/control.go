@@ -1,0 +1,364 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sluice/conf"
+	"sluice/engine/api"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+)
+
+var _ api.Control = (*Engine)(nil)
+
+// onWorkers has every worker call f on its own state, one after the other.
+func (e *Engine) onWorkers(ctx context.Context, f func(w *Worker)) error {
+	for _, w := range e.workers {
+		if err := w.Do(ctx, func() { f(w) }); err != nil {
+			return fmt.Errorf("worker %d: %w", w.id, err)
+		}
+	}
+	return nil
+}
+
+// List implements api.Control.
+func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
+	e.mu.Lock()
+	cfg, known := e.cfg, len(e.ids.backend)
+	e.mu.Unlock()
+	traffic := make([]counter.Backend, known)
+	err := e.onWorkers(ctx, func(w *Worker) {
+		for id := range traffic {
+			traffic[id].Add(&w.proc.Backends[id])
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]api.Service, 0, len(cfg.Services))
+	for i := range cfg.Services {
+		out = append(out, e.describe(&cfg.Services[i], traffic))
+	}
+	return out, nil
+}
+
+// describe reports one service. The caller holds mu.
+func (e *Engine) describe(s *conf.Service, traffic []counter.Backend) api.Service {
+	out := api.Service{
+		Name: s.Name, Address: s.Key.Address.String(), Port: api.Port(s.Key.Ports),
+		Protocol: s.Key.Protocol.String(), Mode: s.Mode.String(), Scheduler: s.Scheduler,
+		PersistenceS: s.Persistence.Seconds(),
+		Backends:     make([]api.Backend, 0, len(s.Backends)),
+	}
+	for j := range s.Backends {
+		name := backendName{s.Key, s.Backends[j].Key}
+		out.Backends = append(out.Backends, e.describeBackend(name, &s.Backends[j], traffic))
+	}
+	// Counts survive the backend that made them.
+	for id := 1; id < len(traffic); id++ {
+		if e.ids.backend[id].name.service == s.Key {
+			t := &traffic[id]
+			out.Connections += t.Connections
+			out.Packets += t.InPackets
+			out.Bytes += t.InBytes
+			out.PacketsOut += t.OutPackets
+			out.BytesOut += t.OutBytes
+		}
+	}
+	return out
+}
+
+func (e *Engine) describeBackend(name backendName, b *conf.Backend, traffic []counter.Backend) api.Backend {
+	id := e.ids.backends[name]
+	var t counter.Backend
+	if int(id) < len(traffic) {
+		t = traffic[id]
+	}
+	load := e.loads.Of(id)
+	weight := b.Weight
+	if w, ok := e.weights[name]; ok {
+		weight = w
+	}
+	health := e.health[name]
+	state := api.StateUp
+	switch {
+	case health.down:
+		state = api.StateDown
+	case weight == 0:
+		state = api.StateDrain
+	}
+	since := e.started
+	if health.since.After(since) {
+		since = health.since
+	}
+	return api.Backend{
+		Address: b.Key.Address.String(), Port: api.SinglePort(b.Key.Port),
+		Weight: weight, ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: state,
+		StateSinceS: time.Since(since).Seconds(), LastError: health.reason,
+		Active: load.Active, Inactive: load.Inactive,
+		Connections: t.Connections, Packets: t.InPackets, Bytes: t.InBytes,
+		PacketsOut: t.OutPackets, BytesOut: t.OutBytes,
+	}
+}
+
+// find looks up a configured service and backend by their names in api. The caller holds mu.
+func (e *Engine) find(service, backend string) (*conf.Service, *conf.Backend, error) {
+	missing := &api.NoSuchService{Service: service}
+	for i := range e.cfg.Services {
+		s := &e.cfg.Services[i]
+		if s.Name != service {
+			missing.Legal = append(missing.Legal, s.Name)
+			continue
+		}
+		absent := &api.NoSuchBackend{Service: service, Backend: backend}
+		for j := range s.Backends {
+			if s.Backends[j].Key.String() == backend {
+				return s, &s.Backends[j], nil
+			}
+			absent.Legal = append(absent.Legal, s.Backends[j].Key.String())
+		}
+		return nil, nil, absent
+	}
+	return nil, nil, missing
+}
+
+// SetWeight implements api.Control. The weight holds until the backend's weight changes in the file, or
+// the daemon ends.
+func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
+	if weight < 0 || weight > api.MaxWeight {
+		return api.Backend{}, fmt.Errorf("weight %d is not 0 to %d", weight, api.MaxWeight)
+	}
+	e.mu.Lock()
+	s, b, err := e.find(service, backend)
+	if err != nil {
+		e.mu.Unlock()
+		return api.Backend{}, err
+	}
+	name := backendName{s.Key, b.Key}
+	before, had := e.weights[name]
+	e.weights[name] = weight
+	if weight == b.Weight {
+		delete(e.weights, name)
+	}
+	entry := &e.ids.backend[e.ids.backends[name]]
+	last := entry.last
+	if weight > 0 {
+		entry.last = weight
+	}
+	if err = e.publish(e.cfg); err != nil {
+		delete(e.weights, name)
+		if had {
+			e.weights[name] = before
+		}
+		entry.last = last
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return api.Backend{}, err
+	}
+	return e.backend(ctx, name)
+}
+
+// backend reports one backend with its traffic.
+func (e *Engine) backend(ctx context.Context, name backendName) (api.Backend, error) {
+	services, err := e.List(ctx)
+	if err != nil {
+		return api.Backend{}, err
+	}
+	for _, s := range services {
+		for _, b := range s.Backends {
+			if s.Key() == name.service.String() && b.Endpoint() == name.backend.String() {
+				return b, nil
+			}
+		}
+	}
+	return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", name.backend)
+}
+
+// Reload implements api.Control.
+func (e *Engine) Reload(ctx context.Context) (api.ReloadResult, error) {
+	if e.opts.Load == nil {
+		return api.ReloadResult{}, fmt.Errorf("this daemon was not started from a file")
+	}
+	cfg, warnings, err := e.opts.Load()
+	if err != nil {
+		return api.ReloadResult{}, err
+	}
+	var out api.ReloadResult
+	for _, w := range warnings {
+		out.Warnings = append(out.Warnings, w.Error())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range conf.Diff(e.cfg, cfg) {
+		if c.Restart {
+			out.Warnings = append(out.Warnings, c.Text+": takes effect at the next start")
+		} else {
+			out.Changes = append(out.Changes, c.Text)
+		}
+	}
+	cfg = asRunning(cfg, e.cfg)
+	if err := e.adopt(cfg); err != nil {
+		return api.ReloadResult{}, err
+	}
+	return out, nil
+}
+
+// asRunning is the new configuration with what can only change at a start as it is now.
+func asRunning(cfg, now *conf.Config) *conf.Config {
+	out := *cfg
+	out.Ports, out.API = now.Ports, now.API
+	hashKey := cfg.Engine.HashKey
+	out.Engine = now.Engine
+	out.Engine.HashKey = hashKey
+	return &out
+}
+
+// adopt makes cfg the running configuration, or changes nothing. The caller holds mu.
+func (e *Engine) adopt(cfg *conf.Config) error {
+	if err := e.ids.room(cfg); err != nil {
+		return err
+	}
+	weights := overrides(e.weights, e.cfg, cfg)
+	e.ids.assign(cfg)
+	old, oldWeights := e.cfg, e.weights
+	e.cfg, e.weights = cfg, weights
+	if err := e.publish(cfg); err != nil {
+		e.ids.assign(old)
+		e.cfg, e.weights = old, oldWeights
+		return err
+	}
+	e.platform.Keep(e.backendAddrs())
+	e.followHealth(cfg)
+	return nil
+}
+
+// overrides keeps the weights set at run time for all backends whose weight the file has not changed.
+func overrides(weights map[backendName]int, old, new *conf.Config) map[backendName]int {
+	was := make(map[backendName]int)
+	for _, s := range old.Services {
+		for _, b := range s.Backends {
+			was[backendName{s.Key, b.Key}] = b.Weight
+		}
+	}
+	out := make(map[backendName]int)
+	for _, s := range new.Services {
+		for _, b := range s.Backends {
+			name := backendName{s.Key, b.Key}
+			if w, set := weights[name]; set && was[name] == b.Weight {
+				out[name] = w
+			}
+		}
+	}
+	return out
+}
+
+// connsPerVisit bounds how many table slots a worker looks at in one go for a listing: packets wait no
+// longer than for a sweep.
+const connsPerVisit = 16384
+
+// Conns implements api.Control.
+func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error) {
+	client, err := endpointFilter(q.Client)
+	if err != nil {
+		return nil, err
+	}
+	backend, err := endpointFilter(q.Backend)
+	if err != nil {
+		return nil, err
+	}
+	var out []api.Conn
+	for _, w := range e.workers {
+		for _, family := range []int{4, 6} {
+			for cursor := uint32(0); q.Limit == 0 || len(out) < q.Limit; {
+				var found []rawConn
+				err := w.Do(ctx, func() { found, cursor = w.collect(family, cursor) })
+				if err != nil {
+					return nil, err
+				}
+				for _, r := range found {
+					c, service := e.nameConn(r, w.id)
+					if (q.Service == "" || service == q.Service) && client.fits(c.Client) && backend.fits(c.Backend) {
+						out = append(out, c)
+					}
+				}
+				if cursor == 0 {
+					break
+				}
+			}
+		}
+	}
+	if q.Limit > 0 && len(out) > q.Limit {
+		out = out[:q.Limit]
+	}
+	return out, nil
+}
+
+// rawConn is a copy of a table entry.
+type rawConn struct {
+	conn   conn.Conn
+	client packet.Addr
+	leftMs int32
+}
+
+// collect copies the live connections of a stretch of a table.
+func (w *Worker) collect(family int, cursor uint32) (found []rawConn, next uint32) {
+	t, now := w.proc.Table(family), nowMs()
+	next = t.Scan(cursor, connsPerVisit, func(c *conn.Conn) {
+		if !c.IsTemplate() && !c.Expired(now) {
+			found = append(found, rawConn{*c, t.Client(c), int32(c.Expires - now)})
+		}
+	})
+	return found, next
+}
+
+// nameConn puts a table entry into words.
+func (e *Engine) nameConn(r rawConn, worker int) (api.Conn, string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, b := &e.ids.service[r.conn.Service()], &e.ids.backend[r.conn.Backend]
+	return api.Conn{
+		Service: s.Name, Protocol: s.Key.Protocol.String(),
+		Client:   netip.AddrPortFrom(r.client.Netip(), r.conn.ClientPort()).String(),
+		Virtual:  netip.AddrPortFrom(s.Key.Address, r.conn.VIPPort()).String(),
+		Backend:  netip.AddrPortFrom(b.name.backend.Address, r.conn.BackendPort).String(),
+		State:    r.conn.State.String(),
+		Mode:     b.mode.String(),
+		ExpiresS: float64(r.leftMs) / 1000,
+		Worker:   worker,
+	}, s.Name
+}
+
+// filter selects an address, or an address with a port.
+type filter struct {
+	addr netip.Addr
+	port uint16
+}
+
+func endpointFilter(text string) (filter, error) {
+	if text == "" {
+		return filter{}, nil
+	}
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return filter{ap.Addr(), ap.Port()}, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return filter{}, fmt.Errorf("%q is neither an address nor address:port", text)
+	}
+	return filter{addr: a}, nil
+}
+
+func (f filter) fits(endpoint string) bool {
+	if !f.addr.IsValid() {
+		return true
+	}
+	ap, err := netip.ParseAddrPort(endpoint)
+	return err == nil && ap.Addr() == f.addr && (f.port == 0 || ap.Port() == f.port)
+}

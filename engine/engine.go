@@ -1,0 +1,297 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/conf"
+	"sluice/engine/cpu"
+	"sluice/engine/route"
+	"sluice/engine/steer"
+	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// Options says what an Engine is started with.
+type Options struct {
+	Logger  *slog.Logger                                // nil: discards
+	Load    func() (*conf.Config, []conf.Problem, error) // reads the configuration again, for Reload
+	Version string
+	// Platform is what the engine stands on; nil: the kernel.
+	Platform Platform
+}
+
+// Engine is a running balancer: the workers, and the control plane that feeds them tables. Its exported
+// methods may be called from any goroutine.
+type Engine struct {
+	log      *slog.Logger
+	opts     Options
+	platform Platform
+	hardware *Hardware
+	workers  []*Worker
+	running  sync.WaitGroup
+	seed     flow.Seed
+	loads    *counter.Loads
+	tables   atomic.Pointer[pipeline.Tables]
+	started  time.Time
+	failed   chan struct{} // closed when a worker has panicked
+	failure  error         // set before failed is closed
+	fail     sync.Once
+	prober   *health.Prober
+
+	mu           sync.Mutex // guards what follows; workers never take it
+	cfg          *conf.Config
+	ids          *ids
+	weights      map[backendName]int
+	health       map[backendName]healthState
+	surroundings *route.Snapshot
+	changed      chan struct{} // closed and replaced with surroundings
+	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
+	pools        *poolCache
+	steered      steer.Rules
+	closed       bool
+}
+
+// Start opens the ports, publishes the tables and sets the workers to work. When it returns without
+// error, packets flow. Whatever it opened before an error is given back.
+func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Platform == nil {
+		o.Platform = newKernel(o.Logger)
+	}
+	e := &Engine{
+		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
+		failed:  make(chan struct{}),
+		ids:     newIDs(),
+		weights: make(map[backendName]int),
+		health:  make(map[backendName]healthState),
+		pools:   newPoolCache(),
+		changed: make(chan struct{}),
+	}
+	if err := e.start(ctx, cfg); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
+	cores, err := cpu.Cores(cfg.Engine.Cores)
+	if err != nil {
+		return fmt.Errorf("engine.cores: %w", err)
+	}
+	var seed [16]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
+	e.loads = counter.NewLoads(len(cores), pipeline.MaxBackends)
+	if err := e.ids.room(cfg); err != nil {
+		return err
+	}
+	e.ids.assign(cfg)
+	e.cfg = cfg
+	if err := e.platform.Watch(cfg.Ports, e.surroundingsChanged); err != nil {
+		return err
+	}
+	e.platform.Keep(e.backendAddrs())
+	if e.hardware, err = e.platform.Open(cfg.Ports, len(cores)); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	err = e.publish(cfg)
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	e.workers, err = newWorkers(machineOptions{
+		cores: cores, batch: cfg.Engine.Batch, connections: cfg.Engine.Connections,
+		busyPoll: cfg.Engine.Poll == conf.PollBusy,
+		hardware: e.hardware, memory: e.platform.Memory,
+		seed: &e.seed, loads: e.loads, tables: &e.tables,
+		want: func(a packet.Addr) { e.platform.Want(a.Netip()) },
+		log:  e.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.launch(); err != nil {
+		return err
+	}
+	e.checkHealth()
+	e.awaitNeighbours(ctx)
+	return nil
+}
+
+// launch starts every worker on a thread of its own and waits until all are pinned.
+func (e *Engine) launch() error {
+	pinned := make(chan error, len(e.workers))
+	for _, w := range e.workers {
+		e.running.Add(1)
+		go func() {
+			defer e.running.Done()
+			defer close(w.done)
+			// The thread is never unlocked: it ends with the worker instead of serving others with its
+			// CPU affinity.
+			runtime.LockOSThread()
+			if err := cpu.Pin(w.cpu); err != nil {
+				pinned <- err
+				return
+			}
+			pinned <- nil
+			defer e.guard(w)
+			w.run()
+		}()
+	}
+	var errs []error
+	for range e.workers {
+		errs = append(errs, <-pinned)
+	}
+	return errors.Join(errs...)
+}
+
+// guard turns a panic in a worker into the end of the whole process: half a balancer would be worse.
+func (e *Engine) guard(w *Worker) {
+	if r := recover(); r != nil {
+		buf := make([]byte, 16<<10)
+		buf = buf[:runtime.Stack(buf, false)]
+		e.fail.Do(func() {
+			e.failure = fmt.Errorf("worker %d: internal error: %v\n%s", w.id, r, buf)
+			close(e.failed)
+		})
+	}
+}
+
+// Done is closed when the engine can't go on: close it and exit.
+func (e *Engine) Done() <-chan struct{} { return e.failed }
+
+// Close stops the workers, detaches from the ports and frees everything. Its error includes the one that
+// closed Done. It is safe to call twice.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	e.mu.Unlock()
+	if e.prober != nil {
+		e.prober.Close()
+	}
+	for _, w := range e.workers {
+		w.stop.Store(true)
+		w.bell.ring()
+	}
+	e.running.Wait()
+	err := e.platform.Close()
+	for _, w := range e.workers {
+		err = errors.Join(err, w.sleeper.Close())
+	}
+	select {
+	case <-e.failed:
+		err = errors.Join(e.failure, err)
+	default:
+	}
+	return err
+}
+
+// surroundingsChanged publishes tables for new routes, neighbours, links or addresses.
+func (e *Engine) surroundingsChanged(s *route.Snapshot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.logLinks(s)
+	e.surroundings, e.sources = s, nil
+	close(e.changed)
+	e.changed = make(chan struct{})
+	if e.hardware == nil || e.closed {
+		return // Start publishes when the ports are open
+	}
+	if err := e.publish(e.cfg); err != nil {
+		e.log.Error("tables could not follow a change of routes", "err", err)
+	}
+}
+
+// publish builds tables for cfg and hands them to the workers, then has the packets steered to us. On
+// error the old tables stay. The caller holds mu.
+func (e *Engine) publish(cfg *conf.Config) error {
+	t, err := build(e.plan(cfg))
+	if err != nil {
+		return err
+	}
+	before := e.tables.Swap(t)
+	rules := e.rules(cfg)
+	if reflect.DeepEqual(rules, e.steered) {
+		return nil
+	}
+	if err := e.platform.Steer(rules); err != nil {
+		if before != nil {
+			e.tables.Store(before)
+		}
+		return err
+	}
+	e.steered = rules
+	return nil
+}
+
+func (e *Engine) plan(cfg *conf.Config) plan {
+	queues := 1 << 30
+	for _, p := range e.hardware.Ports {
+		queues = min(queues, len(p.Queues))
+	}
+	return plan{
+		cfg: cfg, ids: e.ids, weights: e.weights, down: e.downNow(), hops: e.surroundings.Table,
+		source: e.sourceTo, pools: e.pools,
+		spread: queues >= len(e.workers),
+	}
+}
+
+// rules says which packets are ours: those of the services, and the replies of their NAT backends.
+func (e *Engine) rules(cfg *conf.Config) steer.Rules {
+	rules := steer.Rules{Locals: e.surroundings.Locals}
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		rules.Services = append(rules.Services, s.Key)
+		for _, b := range s.Backends {
+			if b.Mode.RepliesThroughUs() {
+				rules.Replies = append(rules.Replies, replyKey(s, &b))
+			}
+		}
+	}
+	return rules
+}
+
+// replyKey is what a backend's replies come from: its port, or any if it serves many.
+func replyKey(s *conf.Service, b *conf.Backend) service.Key {
+	ports := service.Ports{First: b.Key.Port, Last: b.Key.Port}
+	if b.Key.Port == 0 {
+		ports = s.Key.Ports
+	}
+	return service.Key{Address: b.Key.Address, Ports: ports, Protocol: s.Key.Protocol}
+}
+
+// backendAddrs lists every backend's address once.
+func (e *Engine) backendAddrs() []netip.Addr {
+	seen := make(map[netip.Addr]bool)
+	var out []netip.Addr
+	for _, s := range e.cfg.Services {
+		for _, b := range s.Backends {
+			if !seen[b.Key.Address] {
+				seen[b.Key.Address] = true
+				out = append(out, b.Key.Address)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"net/netip"
+
+	"sluice/conf"
+	"sluice/engine/route"
+	"sluice/engine/steer"
+)
+
+// Platform is what the engine stands on: the kernel (kernel.go), or memory in tests (engine/enginetest).
+// Everything in it is called by the control plane; only the queues it opens meet the packet path.
+type Platform interface {
+	// Watch delivers the surroundings - links, routes, neighbours, own addresses - once before it returns
+	// and from then on whenever they change, one call at a time, until Close. publish must not block.
+	Watch(ports []conf.Port, publish func(*route.Snapshot)) error
+	// Open takes the ports' queues for so many workers. Frames may arrive from then on.
+	Open(ports []conf.Port, workers int) (*Hardware, error)
+	// Memory gives zeroed memory, aligned to pages, on huge pages where there are any, until Close.
+	Memory(bytes int) ([]byte, error)
+	// Steer says which packets are to come to the queues.
+	Steer(steer.Rules) error
+	// Source is our own address towards dst, for the outer header of a tunnel; the zero Addr if there is none.
+	Source(dst netip.Addr) netip.Addr
+	// Want asks for the neighbour behind these addresses to be resolved, soon; it doesn't block.
+	Want(netip.Addr)
+	// Keep names the addresses whose neighbours shall be known at all times.
+	Keep([]netip.Addr)
+	// Stats fills in what only the platform knows of a queue.
+	Stats(port, queue int) QueueStats
+	// Close gives everything back. The workers have stopped.
+	Close() error
+}
+
+// Hardware is what Open took.
+type Hardware struct {
+	UMEM  []byte // whole chunks of FrameSize, an equal number for each worker
+	Ports []HardwarePort
+}
+
+// HardwarePort is one port's queues.
+type HardwarePort struct {
+	Name   string
+	IO     string // zerocopy, copy or generic: what was had
+	Queues []HardwareQueue
+}
+
+// HardwareQueue is one queue with its number at the port.
+type HardwareQueue struct {
+	Queue
+	Number int
+}
+
+// QueueStats is what the kernel counts for a queue (struct xdp_statistics, include/uapi/linux/if_xdp.h),
+// and who owns its frames.
+type QueueStats struct {
+	RxDropped, RxInvalid, TxInvalid, RxRingFull, FillRingEmpty, TxRingEmpty uint64
+
+	Fill, Rx, Tx, Completion uint64 // frames on each ring
+	Syscalls                 uint64
+}

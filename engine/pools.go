@@ -1,0 +1,41 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"slices"
+
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// poolCache remembers the scheduler of each service, so that a table made anew because some neighbour
+// changed doesn't build every consistent-hash table again, nor look like a change to round robin.
+type poolCache struct {
+	last    map[service.Key]cachedPool
+	hashKey string
+	builder *sched.Builder
+}
+
+type cachedPool struct {
+	scheduler  sched.Scheduler
+	name       string
+	candidates []sched.Candidate
+}
+
+func newPoolCache() *poolCache { return &poolCache{last: make(map[service.Key]cachedPool)} }
+
+func (c *poolCache) scheduler(k service.Key, name string, candidates []sched.Candidate, hashKey string) (sched.Scheduler, error) {
+	if c.builder == nil || c.hashKey != hashKey {
+		digest := sha256.Sum256([]byte(hashKey))
+		c.builder, c.hashKey = sched.NewBuilder([16]byte(digest[:16])), hashKey
+		clear(c.last)
+	}
+	if have, ok := c.last[k]; ok && have.name == name && slices.Equal(have.candidates, candidates) {
+		return have.scheduler, nil
+	}
+	s, err := c.builder.New(name, candidates)
+	if err == nil {
+		c.last[k] = cachedPool{s, name, candidates}
+	}
+	return s, err
+}

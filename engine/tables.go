@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sluice/conf"
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// plan is everything that the packet path's tables follow from.
+type plan struct {
+	cfg     *conf.Config
+	ids     *ids                                 // has numbers for all of cfg
+	weights map[backendName]int                  // set at run time, over those of cfg
+	down    map[backendName]bool                 // by health
+	hops    *nexthop.Table                       //
+	source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
+	pools   *poolCache
+	spread  bool // one RX queue per worker: flows whose replies bypass us stay where they arrive
+}
+
+// build makes the tables: a function of the plan alone, so that equal plans give equal tables.
+func build(p plan) (*pipeline.Tables, error) {
+	services := make([]pipeline.Service, len(p.ids.service))
+	backends := make([]pipeline.Backend, len(p.ids.backend))
+	for id, s := range p.ids.service {
+		if id > 0 {
+			services[id] = serviceOf(&s)
+		}
+	}
+	for id, b := range p.ids.backend {
+		if id > 0 {
+			backends[id] = p.backendOf(b)
+		}
+	}
+	for i := range p.cfg.Services {
+		s := &p.cfg.Services[i]
+		if err := p.fillPool(s, services, backends); err != nil {
+			return nil, fmt.Errorf("service %s: %w", s.Name, err)
+		}
+	}
+	p.shareOwnership(services, backends)
+	return pipeline.NewTables(services, backends, p.hops), nil
+}
+
+func serviceOf(s *conf.Service) pipeline.Service {
+	return pipeline.Service{
+		Addr: packet.AddrFrom(s.Key.Address), Ports: s.Key.Ports, Proto: uint8(s.Key.Protocol),
+		TimeoutsMs: timeoutsMs(s.Timeouts),
+		PersistMs:  ms(s.Persistence),
+	}
+}
+
+func (p *plan) backendOf(b backendEntry) pipeline.Backend {
+	out := pipeline.Backend{
+		Addr: packet.AddrFrom(b.name.backend.Address),
+		Port: b.name.backend.Port, Mode: b.mode,
+		Up: !p.down[b.name],
+	}
+	link, reason := p.hops.Lookup(out.Addr)
+	if out.Unreach = reason; reason == counter.None {
+		out.Link = *link
+	}
+	if b.mode == service.TUN {
+		src := p.source(b.name.backend.Address)
+		out.Source = packet.AddrFrom(src)
+		if !src.IsValid() && reason == counter.None {
+			out.Unreach = counter.NoRoute
+		}
+	}
+	return out
+}
+
+// fillPool makes the service and its backends live. Backends stand in the scheduler's list with the
+// latest first, because that is where IPVS puts a new destination (ip_vs_ctl.c, __ip_vs_add_dest).
+func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends []pipeline.Backend) error {
+	live := &services[p.ids.services[s.Key]]
+	candidates := make([]sched.Candidate, 0, len(s.Backends))
+	for i := len(s.Backends) - 1; i >= 0; i-- {
+		b := &s.Backends[i]
+		name := backendName{s.Key, b.Key}
+		id := p.ids.backends[name]
+		backends[id].Live = true
+		live.Pool = append(live.Pool, id)
+		weight := p.weight(name, b.Weight)
+		candidates = append(candidates, sched.Candidate{
+			ID: id, Weight: uint32(weight), LastWeight: uint32(p.ids.backend[id].last), Up: backends[id].Up,
+			Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port),
+		})
+	}
+	var err error
+	live.Live = true
+	live.Scheduler, err = p.pools.scheduler(s.Key, s.Scheduler, candidates, p.cfg.Engine.HashKey)
+	return err
+}
+
+// weight is the backend's weight as the operator last set it.
+func (p *plan) weight(name backendName, configured int) int {
+	if w, ok := p.weights[name]; ok {
+		return w
+	}
+	return configured
+}
+
+// shareOwnership says by which hash each service's connections are owned. Replies only tell the backend
+// they come from, so services that share a backend must agree: one that is sticky makes its neighbours so.
+func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.Backend) {
+	type endpoint struct {
+		addr  packet.Addr
+		port  uint16
+		proto uint8
+	}
+	sticky := make(map[endpoint]bool)
+	for changed := true; changed; {
+		changed = false
+		for i := range services {
+			s := &services[i]
+			own := s.PersistMs > 0
+			for _, id := range s.Pool {
+				own = own || sticky[endpoint{backends[id].Addr, backends[id].Port, s.Proto}]
+			}
+			if !own || s.Own == pipeline.ByAddress {
+				continue
+			}
+			s.Own, changed = pipeline.ByAddress, true
+			for _, id := range s.Pool {
+				sticky[endpoint{backends[id].Addr, backends[id].Port, s.Proto}] = true
+			}
+		}
+	}
+	for i := range services {
+		s := &services[i]
+		if p.spread && s.Own == pipeline.ByFlow && bypassed(s, backends) {
+			s.Own = pipeline.ByReceiver
+		}
+	}
+}
+
+// bypassed says that no backend's replies come through us.
+func bypassed(s *pipeline.Service, backends []pipeline.Backend) bool {
+	for _, id := range s.Pool {
+		if backends[id].Mode.RepliesThroughUs() {
+			return false
+		}
+	}
+	return true
+}
+
+func ms(d time.Duration) uint32 { return uint32(d / time.Millisecond) }
+
+func timeoutsMs(t conf.Timeouts) [conn.StateCount]uint32 {
+	return [conn.StateCount]uint32{
+		conn.StateNone:   ms(t.TCPNone),
+		conn.Established: ms(t.TCPEstablished),
+		conn.SynSent:     ms(t.TCPSynSent),
+		conn.SynRecv:     ms(t.TCPSynRecv),
+		conn.FinWait:     ms(t.TCPFinWait),
+		conn.TimeWait:    ms(t.TCPTimeWait),
+		conn.Close:       ms(t.TCPClose),
+		conn.CloseWait:   ms(t.TCPCloseWait),
+		conn.LastAck:     ms(t.TCPLastAck),
+		conn.Listen:      ms(t.TCPListen),
+		conn.SynAck:      ms(t.TCPSynAck),
+		conn.UDP:         ms(t.UDP),
+	}
+}

@@ -1,0 +1,294 @@
+package engine
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"sluice/engine/cpu"
+	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/rings"
+)
+
+// Worker is one OS thread on one CPU that takes frames from its own queues, runs them through the
+// pipeline and sends them on. All fields belong to its goroutine, unless they say otherwise.
+type Worker struct {
+	id, cpu int
+	batch   int
+	log     *slog.Logger
+
+	umem    []byte
+	stock   *stock
+	queues  []*ownQueue // receive and send
+	egress  []egress    // by port
+	handOut []outbox    // by worker
+	handIn  []*rings.Consumer[rings.Desc]
+	next    int // queue that the next turn begins with, so that none starves
+
+	proc   *pipeline.Processor
+	tables *atomic.Pointer[pipeline.Tables] // the engine stores, workers load
+	work   *pipeline.Batch
+	addrs  []uint64     // chunk address of each frame in work
+	descs  []rings.Desc // scratch
+
+	bell    bell
+	sleeper *cpu.Sleeper
+	mailbox chan func() // what other goroutines want done between two batches
+	stop    atomic.Bool // set by anyone
+	done    chan struct{}
+	want    func(packet.Addr) // asks the control plane to resolve a neighbour; must not block
+	poll    bool              // sleep when idle; false: spin always
+
+	idle     int // turns in a row that found nothing
+	tickedMs uint32
+	stats    workerStats
+}
+
+// workerStats counts what the loop itself does.
+type workerStats struct {
+	turns, busyTurns, frames, sleeps uint64
+}
+
+// ownQueue is a queue of this worker's.
+type ownQueue struct {
+	Queue
+	name   string // of the port
+	port   uint8
+	index  int // among the port's queues here
+	number int // at the port
+
+	rx, tx, reclaimed, txFull uint64
+	faultMs                   uint32 // tick of the last error that was logged
+}
+
+// egress is how this worker reaches a port: by its own queue there, or by way of another worker.
+type egress struct {
+	queue *ownQueue
+	relay int             // worker, if queue is nil; -1: nobody has a queue there
+	descs [2][]rings.Desc // what this turn sends there: forwarded, answers
+}
+
+// run is the worker's life, on its own locked thread.
+func (w *Worker) run() {
+	for !w.stop.Load() {
+		n := w.receive()
+		w.process(n)
+		w.transmit(n)
+		w.tick(n)
+	}
+}
+
+// receive fills the batch: first with frames that other workers handed over - they have waited longest -
+// then from the queues in turn.
+func (w *Worker) receive() (n int) {
+	for from, ring := range w.handIn {
+		if ring != nil && n < w.batch {
+			n = w.receiveHanded(from, ring, n)
+		}
+	}
+	for range w.queues {
+		q := w.queues[w.next]
+		if w.next++; w.next == len(w.queues) {
+			w.next = 0
+		}
+		got := q.Receive(w.descs[:w.batch-n])
+		for _, d := range w.descs[:got] {
+			w.take(n, d, q.port, 0)
+			n++
+		}
+		q.rx += uint64(got)
+		w.stock.refill(q, w.batch)
+	}
+	return n
+}
+
+// receiveHanded takes what one other worker handed over, at most as much as the batch has room for.
+func (w *Worker) receiveHanded(from int, ring *rings.Consumer[rings.Desc], n int) int {
+	got := ring.Pop(w.descs[:w.batch-n])
+	for _, d := range w.descs[:got] {
+		port := uint8(d.Options & portBits)
+		if d.Options&transmitBit != 0 {
+			w.queueFor(port, rings.Desc{Addr: d.Addr, Len: d.Len}, int(d.Options&replyBit/replyBit))
+			continue
+		}
+		w.take(n, d, port, uint8(d.Options&hopBits>>hopShift))
+		n++
+	}
+	return n
+}
+
+// take puts a received frame into the batch.
+func (w *Worker) take(i int, d rings.Desc, port, hops uint8) {
+	chunk := d.Addr &^ (FrameSize - 1)
+	start := int(d.Addr - chunk)
+	w.addrs[i] = chunk
+	w.work.Frames[i] = pipeline.Frame{
+		Mem:   w.umem[chunk : chunk+FrameSize : chunk+FrameSize],
+		Start: start, End: start + int(d.Len),
+		Port: port, Hops: hops,
+	}
+}
+
+func (w *Worker) process(n int) {
+	if n > 0 {
+		w.proc.Process(w.work, n, w.tables.Load(), nowMs())
+	}
+}
+
+// transmit gives every frame of the batch to its next owner and sends.
+func (w *Worker) transmit(n int) {
+	for i := range w.work.Frames[:n] {
+		f := &w.work.Frames[i]
+		d := rings.Desc{Addr: w.addrs[i] + uint64(f.Start), Len: uint32(f.End - f.Start)}
+		switch f.Verdict {
+		case pipeline.Forward:
+			w.queueFor(f.Port, d, forwarded)
+		case pipeline.Reply:
+			w.queueFor(f.Port, d, replied)
+		case pipeline.HandOver:
+			d.Options = uint32(f.Port) | uint32(f.Hops)<<hopShift
+			w.handOut[f.Worker].descs = append(w.handOut[f.Worker].descs, d)
+		default:
+			w.stock.give(d.Addr)
+		}
+	}
+	w.flushHandOuts()
+	w.flushPorts()
+	w.reclaim()
+	w.stock.exchange()
+}
+
+// What a frame that is about to be sent was booked as.
+const (
+	forwarded = iota
+	replied
+)
+
+// booked is the counter behind it.
+func (w *Worker) booked(as int) *uint64 {
+	if as == replied {
+		return &w.proc.Packets.Replied
+	}
+	return &w.proc.Packets.Forwarded
+}
+
+// queueFor puts a finished frame into line for its egress port.
+func (w *Worker) queueFor(port uint8, d rings.Desc, as int) {
+	e := &w.egress[port]
+	switch {
+	case e.queue != nil:
+		e.descs[as] = append(e.descs[as], d)
+	case e.relay >= 0:
+		d.Options = uint32(port) | transmitBit | uint32(as)*replyBit
+		w.handOut[e.relay].descs = append(w.handOut[e.relay].descs, d)
+	default:
+		w.lose(d, w.booked(as), counter.PortDown)
+	}
+}
+
+// flushHandOuts publishes what other workers are to have, and wakes those who sleep.
+func (w *Worker) flushHandOuts() {
+	for i := range w.handOut {
+		o := &w.handOut[i]
+		if len(o.descs) == 0 {
+			continue
+		}
+		took := o.ring.Push(o.descs)
+		for _, d := range o.descs[took:] {
+			booked := &w.proc.Packets.HandedOut
+			if d.Options&transmitBit != 0 {
+				booked = w.booked(int(d.Options & replyBit / replyBit))
+			}
+			w.lose(d, booked, counter.HandOverFull)
+		}
+		o.descs = o.descs[:0]
+		o.bell.ring()
+	}
+}
+
+// flushPorts puts what is in line onto the TX rings and kicks the driver, once per port and turn.
+func (w *Worker) flushPorts() {
+	for i := range w.egress {
+		e := &w.egress[i]
+		if e.queue == nil {
+			continue
+		}
+		for as, descs := range e.descs {
+			took := e.queue.Transmit(descs)
+			e.queue.tx += uint64(took)
+			for _, d := range descs[took:] {
+				e.queue.txFull++
+				w.lose(d, w.booked(as), counter.TxFull)
+			}
+			e.descs[as] = descs[:0]
+		}
+		if err := e.queue.Kick(); err != nil {
+			w.fault(e.queue, err)
+		}
+	}
+}
+
+// lose drops a frame that was booked otherwise already: the identity of the counters must hold.
+func (w *Worker) lose(d rings.Desc, booked *uint64, r counter.Reason) {
+	*booked--
+	w.proc.Packets.Drops[r]++
+	w.stock.give(d.Addr)
+}
+
+// reclaim takes back the frames that were sent.
+func (w *Worker) reclaim() {
+	for _, q := range w.queues {
+		n := q.Reclaim(w.addrs)
+		q.reclaimed += uint64(n)
+		for _, addr := range w.addrs[:n] {
+			w.stock.give(addr)
+		}
+	}
+}
+
+// tick does what time and other goroutines ask for, and sleeps when there is nothing to do.
+func (w *Worker) tick(n int) {
+	w.stats.turns++
+	if n > 0 {
+		w.idle = 0
+		w.stats.busyTurns++
+		w.stats.frames += uint64(n)
+	} else {
+		w.idle++
+	}
+	select {
+	case do := <-w.mailbox:
+		do()
+	default:
+	}
+	now := nowMs()
+	if elapsed := now - w.tickedMs; elapsed > 0 {
+		w.tickedMs = now
+		w.proc.Tick(w.tables.Load(), now, elapsed, sweepSlots)
+		w.proc.Wanted.Take(w.want)
+	}
+	if n == 0 {
+		w.rest()
+	}
+}
+
+// faultPauseMs is the least time between two log lines about one queue.
+const faultPauseMs = 5000
+
+// fault logs that a driver would not send. Frames stay in the ring; the next turn tries again.
+func (w *Worker) fault(q *ownQueue, err error) {
+	if now := nowMs(); now-q.faultMs >= faultPauseMs || q.faultMs == 0 {
+		q.faultMs = now | 1
+		w.log.Warn("queue does not send", "port", q.name, "queue", q.number, "err", err)
+	}
+}
+
+// sweepSlots bounds how many table slots one tick looks at: some 20 microseconds.
+const sweepSlots = 8192
+
+var started = time.Now()
+
+// nowMs is the tick that the pipeline counts time by: monotonic, so that no clock change expires anything.
+func nowMs() uint32 { return uint32(time.Since(started) / time.Millisecond) }
