@@ -142,8 +142,10 @@ func TestErrorsWithoutHost(t *testing.T) {
 	for _, c := range readCases(t) {
 		_, _, with := conf.Parse("case.toml", []byte(c.text), machine())
 		_, warnings, without := conf.Parse("case.toml", []byte(c.text), nil)
-		if len(warnings) > 0 {
-			t.Errorf("%s: warnings about an unknown machine: %v", c.name, warnings)
+		for _, w := range warnings {
+			if strings.Contains(w.Text, "this machine") {
+				t.Errorf("%s: a warning about an unknown machine: %v", c.name, w)
+			}
 		}
 		var rest conf.Problems
 		for _, p := range problemsOf(t, with) {

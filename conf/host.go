@@ -48,6 +48,7 @@ func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host)
 			at := backends.item(j).key("address")
 			switch name, ours := own[b.Key.Address]; {
 			case !b.Key.Address.IsValid():
+			case ours && absent: // the file is for another machine, where this address is somebody else's
 			case ours:
 				r.fail(at, "%s is an address of this machine (%s); a backend must be another one", b.Key.Address, name)
 			case b.Mode == service.DR && !absent && !onLink(b.Key.Address, cfg.Ports, host):
@@ -58,7 +59,8 @@ func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host)
 	}
 }
 
-// checkPorts compares the ports and says whether one is absent: then nobody knows what it would reach.
+// checkPorts compares the ports and says whether one is absent: then nobody knows what it would reach, or
+// what this machine's addresses mean.
 func (r *report) checkPorts(ports []Port, at *place, host *Host) (absent bool) {
 	if len(ports) == 0 {
 		return true

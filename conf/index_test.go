@@ -4,10 +4,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/BurntSushi/toml"
+	"pgregory.net/rapid"
 )
 
 // flatten writes a tree of places as "path line" in the order of keys and items, for comparison.
@@ -78,7 +80,7 @@ func TestIndexDepth(t *testing.T) {
 }
 
 // sameShape compares values that the toml library found with the places that index found, both ways.
-func sameShape(t *testing.T, value any, p *place, lines int) {
+func sameShape(t interface{ Errorf(string, ...any) }, value any, p *place, lines int) {
 	if p.line < 1 || p.line > lines {
 		t.Errorf("%s is at line %d of %d", p.path(), p.line, lines)
 	}
@@ -195,4 +197,113 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("differs from itself: %v", changes)
 		}
 	})
+}
+
+// A document is written value by value, and the line of each key is noted while it is written.
+type document struct {
+	*rapid.T
+	text strings.Builder
+	keys int            // so far; each has a name of its own
+	want map[string]int // key: line
+}
+
+func (d *document) line() int { return 1 + strings.Count(d.text.String(), "\n") }
+
+// pick writes one of the texts.
+func (d *document) pick(texts ...string) {
+	d.text.WriteString(rapid.SampledFrom(texts).Draw(d.T, "text"))
+}
+
+// key writes a new key, spelled in one of the ways that TOML has.
+func (d *document) key() {
+	name := "k" + strconv.Itoa(d.keys)
+	d.keys++
+	d.want[name] = d.line()
+	d.pick(name, `"`+name+`"`, "'"+name+"'", `"\u006b`+name[1:]+`"`, "dot.ted . "+name)
+}
+
+func (d *document) value(depth int) {
+	kind := 0
+	if depth < 4 {
+		kind = rapid.IntRange(0, 4).Draw(d.T, "kind")
+	}
+	switch kind {
+	case 3:
+		d.pick("[", "[\n", "[ # [[x]] = ]\n")
+		for range rapid.IntRange(0, 3).Draw(d.T, "elements") {
+			d.value(depth + 1)
+			d.pick(",", " ,\n", "\n,#,\n\r\n")
+		}
+		d.pick("]", "\n]")
+	case 4:
+		d.pick("{", "{ ")
+		for i := range rapid.IntRange(0, 3).Draw(d.T, "pairs") {
+			if i > 0 {
+				d.pick(",", " ,\n ", ", # }\n")
+			}
+			d.pair(depth + 1)
+		}
+		d.pick("}", " }")
+	default:
+		d.pick("1", "-2.5e3", "true", "1979-05-27 07:32:00", `""`, "''", `"a = 1 # \" [x] \\"`, `'c:\'`,
+			"\"\"\"\n[x]\na = 1\n\\\"\"\"\"\"\"", "\"\"\"\"\"\"", "\"\"\"two\"\"\"\"\"", "'''\n\\'''''", "'''a'b''c'''", "\"\"\"a\\\n  \n b\"\"\"")
+	}
+}
+
+func (d *document) pair(depth int) {
+	d.key()
+	d.pick("=", " = ", "\t=")
+	d.value(depth)
+}
+
+// TestIndexGenerated compares index with lines that were noted, and with the toml library, on documents
+// with everything that a configuration will hardly ever have.
+func TestIndexGenerated(t *testing.T) {
+	accepted := 0
+	rapid.Check(t, func(t *rapid.T) {
+		d := &document{T: t, want: map[string]int{}}
+		for range rapid.IntRange(0, 8).Draw(t, "statements") {
+			d.pick("", "\n", "# a = 1\n", " \t", "\r\n")
+			switch rapid.IntRange(0, 3).Draw(t, "statement") {
+			case 0:
+				d.text.WriteString("[")
+				d.key()
+				d.pick("]\n", " ] # ]\n")
+			case 1:
+				d.text.WriteString("[[")
+				d.pick("list", "list.inner", `"list" . 'inner'`, "other")
+				d.pick("]]\n", " ]]\r\n")
+			default:
+				d.pair(0)
+				d.pick("\n", " # b = 2\n", "\r\n\r\n")
+			}
+		}
+		text := d.text.String()
+		root, _ := index(text)
+		got := map[string]int{}
+		var walk func(*place)
+		walk = func(p *place) {
+			if strings.HasPrefix(p.name, "k") {
+				got[p.name] = p.line
+			}
+			for _, k := range p.keys {
+				walk(k)
+			}
+			for _, item := range p.items {
+				walk(item)
+			}
+		}
+		walk(root)
+		if !reflect.DeepEqual(got, d.want) {
+			t.Fatalf("of\n%s\ngot  %v\nwant %v", text, got, d.want)
+		}
+		if _, values := (&report{}).decode(text); values != nil { // else some table came twice
+			sameShape(t, values, root, lineCount(text))
+			accepted++
+		}
+	})
+	if accepted == 0 {
+		t.Error("the toml library accepts no generated document")
+	}
+	t.Logf("%d documents are TOML", accepted)
 }

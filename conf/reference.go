@@ -15,9 +15,17 @@ func Reference() string {
 		if i == 0 || Settings[i-1].Table != s.Table {
 			fmt.Fprintf(&b, "\n## %s\n\n| key | legal | default | meaning |\n|---|---|---|---|\n", header(s.Table))
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Key, cell(s.Legal()), s.defaultText(), cell(s.About))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Key, cell(s.Legal()), s.defaultText(), cell(s.meaning()))
 	}
 	return b.String()
+}
+
+// meaning is what the key is for, after the types of check that it is for.
+func (s *Setting) meaning() string {
+	if s.Types == nil {
+		return s.About
+	}
+	return strings.Join(s.Types, ", ") + ": " + s.About
 }
 
 // cell keeps a text inside its column.

@@ -36,7 +36,8 @@ type Setting struct {
 	Form     string   // of Text: what is legal, in words
 	Default  any      // int, time.Duration or string; nil: none, About says what happens then
 	Required bool
-	About    string // for the manual
+	Types    []string // of health checks that use the key; nil: all
+	About    string   // for the manual
 
 	check func(string) string // of Text: what is wrong, "" if nothing
 }
@@ -105,19 +106,19 @@ var Settings = append([]Setting{
 	{Table: "service.health", Key: "port", Kind: Integer, Min: 1, Max: 65535,
 		About: "port to check. Without it: the backend's, so services with a range or any port need it"},
 	{Table: "service.health", Key: "path", Kind: Text, Form: `a path that begins with "/", without spaces`, check: checkPath, Default: "/",
-		About: "http, https: what to request"},
+		Types: []string{HealthHTTP, HealthHTTPS}, About: "what to request"},
 	{Table: "service.health", Key: "host", Kind: Text, Form: "a host name or address", check: checkHost, Default: "",
-		About: "http, https: Host header and TLS server name. Without it: the backend's address"},
+		Types: []string{HealthHTTP, HealthHTTPS}, About: "Host header and TLS server name. Without it: the backend's address"},
 	{Table: "service.health", Key: "expect_status", Kind: Integers, Min: 100, Max: 599,
-		About: "http, https: good status codes. Without it: 200 to 399"},
+		Types: []string{HealthHTTP, HealthHTTPS}, About: "good status codes. Without it: 200 to 399"},
 	{Table: "service.health", Key: "expect_body", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
-		About: "http, https: text that the body must contain"},
+		Types: []string{HealthHTTP, HealthHTTPS}, About: "text that the body must contain"},
 	{Table: "service.health", Key: "send", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
-		About: "tcp, udp: bytes to send"},
+		Types: []string{HealthTCP, HealthUDP}, About: "bytes to send"},
 	{Table: "service.health", Key: "expect", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
-		About: "tcp, udp: what the answer must begin with"},
+		Types: []string{HealthTCP, HealthUDP}, About: "what the answer must begin with"},
 	{Table: "service.health", Key: "query", Kind: Text, Form: `a domain name such as "example.com", or "." for the root`, check: checkDomain, Default: ".",
-		About: "dns: name to ask for"},
+		Types: []string{HealthDNS}, About: "name to ask for"},
 
 	{Table: "service.backend", Key: "address", Kind: Address, Required: true, About: "where the server is"},
 	{Table: "service.backend", Key: "port", Kind: Ports,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"sluice/pipeline/service"
 )
@@ -90,7 +91,11 @@ func (t table) health(s *Service) Health {
 	if !t.has("health") {
 		health.Type = HealthNone
 	}
-	if health.Type == HealthNone || health.Type == HealthPing || h.has("port") {
+	if health.Type == HealthNone {
+		return health
+	}
+	h.warnUseless(health.Type)
+	if health.Type == HealthPing || h.has("port") {
 		return health
 	}
 	portless := func(b Backend) bool { return b.Key.Address.IsValid() && b.Key.Port == 0 }
@@ -99,6 +104,16 @@ func (t table) health(s *Service) Health {
 			s.Key.Ports, s.Backends[i].Key.Address, h.setting("port").Legal())
 	}
 	return health
+}
+
+// warnUseless tells which keys a check of this type never looks at.
+func (t table) warnUseless(checkType string) {
+	for key := range t.values {
+		s := settingsOf[t.section][key]
+		if s != nil && s.Types != nil && !slices.Contains(s.Types, checkType) {
+			t.warn(t.at.key(key), "has no effect with type %s, only with %s", checkType, strings.Join(s.Types, ", "))
+		}
+	}
 }
 
 func family(a netip.Addr) string {
