@@ -1,21 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
 
-// version is set by the Makefile: -ldflags "-X main.version=1.2.3".
-var version = "0.1.0-dev"
+// Set by the Makefile: -ldflags "-X main.version=1.2.3 -X main.commit=0123456789ab".
+var (
+	version = "0.1.0-dev"
+	commit  = ""
+)
 
 // build says what this binary is.
 type build struct {
 	Version string `json:"version"`
-	Commit  string `json:"commit"` // "" if built outside a repository; ends in "-dirty" if that had changes
+	Commit  string `json:"commit"` // "" if it was built outside of a repository
 	Go      string `json:"go"`
 	System  string `json:"system"`
 }
@@ -29,11 +32,7 @@ func newVersion() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := thisBuild()
 			return output.print(cmd.OutOrStdout(), b, func(w io.Writer) error {
-				commit := b.Commit
-				if commit == "" {
-					commit = "commit unknown"
-				}
-				_, err := fmt.Fprintf(w, "sluice %s (%s, %s, %s)\n", b.Version, commit, b.Go, b.System)
+				_, err := fmt.Fprintf(w, "sluice %s (commit %s, %s, %s)\n", b.Version, cmp.Or(b.Commit, "unknown"), b.Go, b.System)
 				return err
 			})
 		},
@@ -43,22 +42,5 @@ func newVersion() *cobra.Command {
 }
 
 func thisBuild() build {
-	b := build{Version: version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	dirty := ""
-	for _, setting := range info.Settings {
-		switch {
-		case setting.Key == "vcs.revision":
-			b.Commit = setting.Value[:min(12, len(setting.Value))]
-		case setting.Key == "vcs.modified" && setting.Value == "true":
-			dirty = "-dirty"
-		}
-	}
-	if b.Commit != "" {
-		b.Commit += dirty
-	}
-	return b
+	return build{Version: version, Commit: commit, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 }

@@ -1,0 +1,91 @@
+# `make` shows what there is. All of it works in a fresh clone on Debian 12 with Go and make; demo and test
+# need root, and fetch what they lack by name from the Go module proxy or with apt.
+
+# sudo's PATH often has no Go.
+export PATH := $(PATH):/usr/local/go/bin
+# A clone that belongs to another user than root is no reason to fail: git refuses to say its revision then.
+export GOFLAGS += -buildvcs=false
+
+VERSION  ?= 0.1.0
+COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+PREFIX   ?= /usr
+FUZZTIME ?= 30s
+LINT     := go tool -modfile=tools/lint/go.mod
+
+need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ needs root, because it makes network namespaces: sudo make $@" >&2; exit 1; }
+need_go   = @command -v go >/dev/null || { echo "make $@ needs Go 1.26 or later in the PATH: https://go.dev/dl" >&2; exit 1; }
+
+.PHONY: help demo test bench bench-net lint fuzz build install deb generate
+
+help:
+	@echo 'make demo       a lab of namespaces on this machine, with real traffic through every mode (root)'
+	@echo 'make test       everything that must pass (root)'
+	@echo 'make bench      the pipeline in memory: writes bench/out/pipeline.json'
+	@echo 'make bench-net  generator, balancer and sink over veth: writes bench/out/net.json (root)'
+	@echo 'make build      bin/sluice'
+	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod'
+	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME)'
+	@echo 'make generate   compile the XDP programs again (needs clang)'
+	@echo 'make install    the binary, the unit and the examples below DESTDIR=$(DESTDIR)'
+	@echo 'make deb        a package of the same in bin/'
+
+build:
+	$(need_go)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+
+demo:
+	$(need_root)
+	@$(MAKE) --no-print-directory build
+	CGO_ENABLED=0 go build -o bin/demo ./tools/demo
+	bin/demo -sluice bin/sluice
+
+test:
+	$(need_root)
+	$(need_go)
+	@go run ./tools/testall
+
+bench:
+	$(need_go)
+	@mkdir -p bench/out
+	go run ./bench
+
+bench-net:
+	@echo 'make bench-net is not available yet: the packet generator that it needs is not written' >&2; exit 1
+
+lint:
+	$(need_go)
+	$(LINT) golangci-lint run ./...
+
+# go test fuzzes one function at a time.
+fuzz:
+	$(need_go)
+	@set -eu; for package in $$(go list ./...); do \
+		for function in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$function"; \
+			go test -run '^$$' -fuzz "^$$function\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+generate:
+	$(need_go)
+	@command -v clang >/dev/null && command -v llvm-strip >/dev/null || { \
+		echo 'make generate needs clang and llvm-strip: apt-get install clang llvm' >&2; exit 1; }
+	go generate ./...
+
+install: build
+	install -D -m 0755 bin/sluice $(DESTDIR)$(PREFIX)/sbin/sluice
+	install -D -m 0644 cmd/sluice/sluice.service $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
+	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice/examples
+	install -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -m 0644 conf/examples/*.toml $(DESTDIR)$(PREFIX)/share/doc/sluice/examples/
+
+deb: ARCH = $(shell dpkg --print-architecture)
+deb:
+	@command -v dpkg-deb >/dev/null || { echo 'make deb needs dpkg-deb: build it on Debian' >&2; exit 1; }
+	rm -rf bin/deb
+	@$(MAKE) --no-print-directory install DESTDIR=bin/deb PREFIX=/usr
+	mkdir -p bin/deb/DEBIAN
+	printf '%s\n' 'Package: sluice' 'Version: $(VERSION)' 'Architecture: $(ARCH)' 'Section: net' 'Priority: optional' \
+		'Maintainer: The Sluice project <root@localhost>' 'Description: layer-4 load balancer on AF_XDP' > bin/deb/DEBIAN/control
+	dpkg-deb --build --root-owner-group bin/deb bin/sluice_$(VERSION)_$(ARCH).deb

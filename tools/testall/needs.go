@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// needs are the programs that tests want, with the Debian packages that have them. The product needs none of them.
+var needs = []struct{ program, pkg, why string }{
+	{"clang", "clang", "to compile the XDP programs and compare them with the committed objects"},
+	{"llvm-strip", "llvm", "to strip them"},
+}
+
+// aptAttempts and aptPause bound the wait for whoever else is installing something at boot.
+const (
+	aptAttempts = 30
+	aptPause    = 10 * time.Second
+)
+
+// installMissing installs the packages of programs that are missing, by name, with apt.
+func installMissing(log io.Writer) error {
+	var missing []string
+	for _, need := range needs {
+		if _, err := exec.LookPath(need.program); err != nil {
+			fmt.Fprintf(log, "%s is missing, %s: installing %s\n", need.program, need.why, need.pkg)
+			missing = append(missing, need.pkg)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	byHand := fmt.Sprintf("do it by hand: apt-get install %s", strings.Join(missing, " "))
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return errors.New("this machine has no apt-get to install what is missing: " + byHand)
+	}
+	install := append([]string{"install", "-y", "--no-install-recommends"}, missing...)
+	if apt(install...) == nil {
+		return nil // the package lists were good enough
+	}
+	if err := apt("update"); err != nil {
+		return fmt.Errorf("%w; %s", err, byHand)
+	}
+	if err := apt(install...); err != nil {
+		return fmt.Errorf("%w; %s", err, byHand)
+	}
+	return nil
+}
+
+// apt runs apt-get, and again while another process holds one of its locks.
+func apt(arguments ...string) error {
+	for attempt := 1; ; attempt++ {
+		command := exec.Command("apt-get", append([]string{"-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"}, arguments...)...)
+		command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		output, err := command.CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		if attempt == aptAttempts || !strings.Contains(string(output), "Could not get lock") {
+			return fmt.Errorf("apt-get %s: %w: %s", arguments[0], err, strings.TrimSpace(string(output)))
+		}
+		time.Sleep(aptPause)
+	}
+}
+
+// compiler is the C compiler that the race detector's runtime is linked with.
+func compiler() string {
+	for _, program := range []string{"gcc", "clang"} {
+		if _, err := exec.LookPath(program); err == nil {
+			return program
+		}
+	}
+	return "cc"
+}
