@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -31,8 +32,31 @@ func (h *Host) addAddr(ifname string, prefix netip.Prefix) error {
 		addr.Flags = unix.IFA_F_NODAD
 	}
 	return h.onLink(ifname, "adding address "+prefix.String(), func(nl *netlink.Handle, link netlink.Link) error {
-		return nl.AddrAdd(link, addr)
+		if err := nl.AddrAdd(link, addr); err != nil {
+			return err
+		}
+		if link.Attrs().RawFlags&unix.IFF_LOWER_UP == 0 {
+			return nil
+		}
+		return awaitLocal(nl, addr.IP)
 	})
+}
+
+// awaitLocal waits until the host takes packets for an address of its own. For IPv6 the kernel makes
+// the route for that in a work queue some time after it has confirmed the address, even where there is
+// no duplicate address detection (addrconf_dad_start in net/ipv6/addrconf.c).
+func awaitLocal(nl *netlink.Handle, addr net.IP) error {
+	ok, err := poll(linkPatience, func() (bool, error) {
+		routes, err := nl.RouteGet(addr)
+		if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+			return false, nil
+		}
+		return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL, err
+	})
+	if err == nil && !ok {
+		err = fmt.Errorf("%s is not usable after %v", addr, linkPatience)
+	}
+	return err
 }
 
 // AddLo puts an address, without prefix length, on lo such that the host takes packets for it but never

@@ -44,6 +44,8 @@ var quiet = []struct{ key, value string }{
 	{"net/ipv6/conf/default/accept_dad", "0"},
 	{"net/ipv6/conf/all/dad_transmits", "0"},
 	{"net/ipv6/conf/default/dad_transmits", "0"},
+	{"net/ipv6/conf/all/keep_addr_on_down", "1"}, // as IPv4 does
+	{"net/ipv6/conf/default/keep_addr_on_down", "1"},
 	{"net/ipv6/conf/all/accept_ra", "0"},
 	{"net/ipv6/conf/default/accept_ra", "0"},
 	{"net/ipv6/conf/all/router_solicitations", "0"},

@@ -364,6 +364,7 @@ func TestLinkDownUp(t *testing.T) {
 		must(t, b.LinkDown("eth0"))
 		must(t, b.LinkUp("eth0"))
 		sendTCP(t, a, b, "10.0.0.2", 1)
+		sendTCP(t, a, b, "fd00::2", 1)
 	}
 	must(t, b.LinkDel("eth0"))
 	if _, err := a.MAC("eth0"); err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // linkPatience is how long a link may take to be operational once both its ends are up.
@@ -54,7 +55,7 @@ func (l *Lab) link(a *Host, aIf string, b *Host, bIf string, o LinkOptions) erro
 		}
 	}
 	for _, end := range ends {
-		if err := end.h.awaitOperational(end.name); err != nil {
+		if err := end.h.LinkUp(end.name); err != nil { // the first end has its carrier only now
 			return err
 		}
 	}
@@ -118,10 +119,19 @@ func (h *Host) onLink(ifname, doing string, f func(nl *netlink.Handle, link netl
 	return nil
 }
 
-// LinkUp sets an interface administratively up. A veth carries frames once its peer is up, too.
+// LinkUp sets an interface administratively up. If it then has a carrier, which a veth has when its peer
+// is up, LinkUp returns when frames flow and the interface's addresses, which it keeps while it is down,
+// are usable again. Routes other than those of its own addresses are gone after a LinkDown.
 func (h *Host) LinkUp(ifname string) error {
 	return h.onLink(ifname, "setting it up", func(nl *netlink.Handle, link netlink.Link) error {
-		return nl.LinkSetUp(link)
+		if err := nl.LinkSetUp(link); err != nil {
+			return err
+		}
+		link, err := nl.LinkByIndex(link.Attrs().Index)
+		if err != nil || link.Attrs().RawFlags&unix.IFF_LOWER_UP == 0 {
+			return err
+		}
+		return awaitOperational(nl, link)
 	})
 }
 
@@ -148,19 +158,36 @@ func (h *Host) MAC(ifname string) (mac net.HardwareAddr, err error) {
 	return mac, err
 }
 
-// awaitOperational waits for the kernel to notice that an interface that is up has a carrier: a bridge
-// does not forward for a port, nor does a queue send, before that.
-func (h *Host) awaitOperational(ifname string) error {
-	return h.onLink(ifname, "waiting for it to be operational", func(nl *netlink.Handle, link netlink.Link) error {
-		ok, err := poll(linkPatience, func() (bool, error) {
-			now, err := nl.LinkByIndex(link.Attrs().Index)
-			return err == nil && now.Attrs().OperState == netlink.OperUp, err
-		})
-		if err == nil && !ok {
-			err = fmt.Errorf("it was not after %v", linkPatience)
+// awaitOperational waits until the kernel has drawn its conclusions from the carrier of an interface:
+// before that a bridge does not forward for a port, no queue sends, and IPv6 addresses wait.
+func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
+	ok, err := poll(linkPatience, func() (bool, error) {
+		now, err := nl.LinkByIndex(link.Attrs().Index)
+		if err != nil {
+			return false, err
 		}
-		return err
+		state := now.Attrs().OperState
+		return state == netlink.OperUp || state == netlink.OperUnknown, nil // unknown: lo, which has none
 	})
+	if err == nil && !ok {
+		err = fmt.Errorf("it is not operational after %v", linkPatience)
+	}
+	if err != nil {
+		return err
+	}
+	addrs, err := nl.AddrList(link, netlink.FAMILY_ALL)
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // an address came or went meanwhile
+		addrs, err = nl.AddrList(link, netlink.FAMILY_ALL)
+	}
+	if err != nil {
+		return err
+	}
+	for _, addr := range addrs {
+		if err := awaitLocal(nl, addr.IP); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isOffload tells the features, by their names in net/ethtool/common.c, with which a device takes over

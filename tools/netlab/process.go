@@ -32,7 +32,7 @@ func (h *Host) Start(cmd *exec.Cmd) (*Process, error) {
 	cmd.Stdout = alsoTo(p.output, cmd.Stdout)
 	cmd.Stderr = alsoTo(p.output, cmd.Stderr)
 	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = 2 * time.Second // for children that outlive it and keep its output open
+		cmd.WaitDelay = 500 * time.Millisecond // for children that outlive it and keep its output open
 	}
 	attr := syscall.SysProcAttr{}
 	if cmd.SysProcAttr != nil {

@@ -68,7 +68,7 @@ func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := c.Write(payload); err != nil {
-		return Answer{}, err
+		return Answer{}, errors.Join(err, ctx.Err())
 	}
 	for buf := make([]byte, 1<<16); ; {
 		n, err := c.Read(buf)
