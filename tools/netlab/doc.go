@@ -42,7 +42,7 @@
 // 64 KiB frames with half a checksum. Link turns that off at both ends, VLAN acceleration too, which
 // would keep the tag beside the frame instead of in it.
 //
-// AF_XDP over veth (checked by a test):
+// AF_XDP over veth (TestXSKTransmit and TestRedirectNeedsPeerXDP show the first and the last):
 //   - Transmitting in copy mode needs nothing at the peer. The kernel builds an skb and calls the
 //     device's normal transmit function (xsk_generic_xmit in net/xdp/xsk.c, veth_xmit in
 //     drivers/net/veth.c), which hands it to the peer's stack by way of the backlog.

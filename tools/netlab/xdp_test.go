@@ -59,13 +59,15 @@ func receiver(t *testing.T, h *netlab.Host) (next func() string) {
 func TestXSKTransmit(t *testing.T) {
 	for _, peerXDP := range []bool{false, true} {
 		t.Run(fmt.Sprint("PeerXDP ", peerXDP), func(t *testing.T) {
-			b, a := pair(t, "xsk", netlab.LinkOptions{Queues: 2, PeerXDP: peerXDP}) // b is the first end: it gets the program
-			must(t, b.Addr("eth0", "10.0.0.2/32"))
-			next := receiver(t, b)
+			lab := newLab(t, "xsk")
+			sender, peer := newHost(t, lab, "sender"), newHost(t, lab, "peer")
+			must(t, lab.Link(peer, "eth0", sender, "eth0", netlab.LinkOptions{Queues: 2, PeerXDP: peerXDP}))
+			must(t, peer.Addr("eth0", "10.0.0.2/24"))
+			next := receiver(t, peer)
 			for queue := range 2 {
 				want := fmt.Sprint("from queue ", queue)
-				frame := udpFrame(t, mac(t, a, "eth0"), mac(t, b, "eth0"), want)
-				socket := newXSK(t, a, queue)
+				frame := udpFrame(t, mac(t, sender, "eth0"), mac(t, peer, "eth0"), want)
+				socket := newXSK(t, sender, queue)
 				descs := socket.GetDescs(1)
 				descs[0].Len = uint32(copy(socket.GetFrame(descs[0]), frame))
 				if socket.Transmit(descs) != 1 {
@@ -111,6 +113,9 @@ func TestRedirectNeedsPeerXDP(t *testing.T) {
 	// The peer's own traffic must not count, so it is told by its payload which frame arrived.
 	send("without", 1)
 	must(t, dst.PassXDP("eth0"))
+	if on := offloads(t, dst, "eth0"); len(on) > 0 {
+		t.Errorf("with a program the interface has %v", on)
+	}
 	send("with", 2)
 	if got := next(); got != "with" {
 		t.Errorf("the frame %q arrived first; %q is the one sent with a program at the peer", got, "with")

@@ -4,7 +4,7 @@
 // it had come without the tunnel, so the host needs the VIP on lo and no strict rp_filter.
 //
 // On veth the program runs in the driver, which for that needs an MTU of at most about 3500 bytes at the
-// peer. The kernel turns GRO on at an interface with an XDP program.
+// peer.
 //
 // The generated files are committed: building this package takes no C compiler. `go generate` needs
 // clang-14 and llvm-strip, of which the object's bytes depend on the first.
