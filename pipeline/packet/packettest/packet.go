@@ -23,6 +23,7 @@ type Packet struct {
 	src, dst     netip.Addr
 	sport, dport uint16
 	proto        uint8
+	raw          bool // no transport header but what is in payload
 	ttl, tos     uint8
 	id           uint16
 	df           bool
@@ -80,7 +81,7 @@ func ICMP(src, dst string, typ, code uint8, rest uint32, body []byte) Packet {
 // Raw describes an IP packet between addresses with any protocol and payload.
 func Raw(proto uint8, src, dst string, payload []byte) Packet {
 	p := base(proto, src, dst)
-	p.payload = payload
+	p.raw, p.payload = true, payload
 	return p
 }
 
@@ -173,8 +174,10 @@ func (p Packet) Frame() []byte {
 		}
 		all = append(all, &layers.Dot1Q{VLANIdentifier: id, Type: next})
 	}
-	frame := serialize(append(all, gopacket.Payload(p.IP()))...)
-	return append(frame, p.trailer...)
+	ip := p.IP()
+	frame := serialize(append(all, gopacket.Payload(ip))...)
+	frame = frame[:14+4*len(p.vlans)+len(ip)] // gopacket pads short frames
+	return slices.Concat(frame, p.trailer)
 }
 
 // IP gives the bytes of the IP packet.
@@ -224,6 +227,9 @@ func (p Packet) ipFlags() (flags layers.IPv4Flag) {
 func (p Packet) transport(ip gopacket.SerializableLayer) []gopacket.SerializableLayer {
 	under, _ := ip.(gopacket.NetworkLayer)
 	payload := gopacket.Payload(p.payload)
+	if p.raw {
+		return []gopacket.SerializableLayer{payload}
+	}
 	switch p.proto {
 	case 6:
 		has := func(bit uint8) bool { return p.flags&bit != 0 }
@@ -255,7 +261,7 @@ func (p Packet) fixTransport(b []byte) {
 		l4 = b[40:]
 	}
 	field, ok := map[uint8]int{6: 16, 17: 6, 1: 2, 58: 2}[p.proto]
-	if !ok {
+	if !ok || p.raw {
 		return
 	}
 	sum := binary.BigEndian.Uint16(l4[field:])

@@ -43,7 +43,7 @@ func TestCheckSumsFindsEveryFlippedBit(t *testing.T) {
 			frame[bit/8] ^= 1 << (bit % 8)
 			udpLength := p.IP()[6] == 17 && (bit/8 == l4+4 || bit/8 == l4+5)
 			if packettest.CheckSums(frame) == nil && !udpLength {
-				t.Errorf("bit %d of byte %d flipped, and all checksums are right\n%s", bit%8, bit/8, packettest.Decode(frame))
+				t.Fatalf("bit %d of byte %d flipped, and all checksums are right\n%s", bit%8, bit/8, packettest.Decode(frame))
 			}
 			frame[bit/8] ^= 1 << (bit % 8)
 		}
