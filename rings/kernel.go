@@ -91,7 +91,9 @@ func (r *ToKernel[T]) Free() int { return len(r.memory.Entries) - r.Queued() }
 
 // Queued is how many entries the kernel has not taken yet; the kernel can only make it less.
 func (r *ToKernel[T]) Queued() int {
-	r.look()
+	if r.taken != r.next { // else the ring was seen empty, and only Push changes that
+		r.look()
+	}
 	return int(r.next - r.taken)
 }
 

@@ -42,7 +42,7 @@ func sweep() {
 	for _, path := range stale {
 		name := filepath.Base(path)
 		pid, err := strconv.Atoi(strings.Split(name, "-")[1])
-		if err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+		if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 			_ = netns.DeleteNamed(name)
 		}
 	}

@@ -15,19 +15,28 @@ import (
 // It asks the driver (ethtool -l) and, if the driver doesn't say, counts the queues that the device was made with.
 // sysfs is not asked: it shows the interfaces of the namespace that it was mounted in, not the caller's.
 func Queues(ifname string) (rx, tx int, err error) {
-	if tool, err := ethtool.NewEthtool(); err == nil {
-		channels, err := tool.GetChannels(ifname)
-		tool.Close()
-		rx, tx := int(channels.RxCount+channels.CombinedCount), int(channels.TxCount+channels.CombinedCount)
-		if err == nil && rx > 0 && tx > 0 {
-			return rx, tx, nil
-		}
+	if rx, tx := channels(ifname); rx > 0 && tx > 0 {
+		return rx, tx, nil
 	}
 	link, err := netlink.LinkByName(ifname)
 	if err != nil {
 		return 0, 0, fmt.Errorf("queues of %s: %w", ifname, err)
 	}
 	return link.Attrs().NumRxQueues, link.Attrs().NumTxQueues, nil
+}
+
+// channels is what the driver says, 0 if it doesn't.
+func channels(ifname string) (rx, tx int) {
+	tool, err := ethtool.NewEthtool()
+	if err != nil {
+		return 0, 0
+	}
+	defer tool.Close()
+	c, err := tool.GetChannels(ifname)
+	if err != nil {
+		return 0, 0
+	}
+	return int(c.RxCount + c.CombinedCount), int(c.TxCount + c.CombinedCount)
 }
 
 // checkLink finds what would make a socket on the interface useless although the kernel may accept it.

@@ -96,7 +96,7 @@ func (s *Socket) Refill(addrs []uint64) int {
 	}
 	s.counters.Posted += uint64(s.fill.Push(addrs[:good]))
 	if good > 0 && s.fill.NeedWakeup() {
-		s.call(unix.SYS_RECVFROM)
+		_ = s.call(unix.SYS_RECVFROM)
 	}
 	return n
 }
@@ -142,11 +142,8 @@ func (s *Socket) Reclaim(addrs []uint64) int {
 // the driver sends on its own. An error means that nothing can be sent at present, the interface being down or gone;
 // it is returned by the first Kick that meets it, not by those after.
 func (s *Socket) Kick() error {
-	if s.fd < 0 || !s.tx.NeedWakeup() {
-		return nil
-	}
 	queued := s.tx.Queued()
-	if queued == 0 {
+	if queued == 0 || s.fd < 0 || !s.tx.NeedWakeup() {
 		return nil
 	}
 	s.counters.Kicks++
@@ -182,7 +179,7 @@ func (s *Socket) report(errno unix.Errno) error {
 // empty - it may have begun to wait after Refill last looked - or we are to poll the device in its place.
 func (s *Socket) waitedInVain() {
 	if s.fd >= 0 && (s.busyPoll || s.fill.NeedWakeup() && s.fill.Queued() > 0) {
-		s.call(unix.SYS_RECVFROM)
+		_ = s.call(unix.SYS_RECVFROM)
 	}
 }
 

@@ -98,7 +98,7 @@ func Open(cfg Config) (*Socket, error) {
 	}
 	s := &Socket{cfg: cfg, fd: -1, held: newHeld(cfg.UMEM.Frames())}
 	if err := s.open(); err != nil {
-		s.Close()
+		_, _ = s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -225,7 +225,7 @@ func (s *Socket) bind() error {
 		if err == nil {
 			return nil
 		}
-		if err != unix.EBUSY || time.Now().After(deadline) {
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
 			return s.cfg.fail(step, err)
 		}
 	}
@@ -246,7 +246,7 @@ func (s *Socket) bindOnce() (step string, err error) {
 			}
 			addr.SharedUmemFD = uint32(peer.fd)
 			err := unix.Bind(s.fd, &addr)
-			if err == unix.EBADF {
+			if errors.Is(err, unix.EBADF) {
 				continue // the peer's interface is gone, so it isn't bound any more
 			}
 			if err == nil {

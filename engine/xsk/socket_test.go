@@ -124,6 +124,37 @@ func (w *worker) exchange(s *Socket, g *plug, number uint32) {
 	}
 }
 
+// workWhile receives and sends without pause while something happens, and for a hundred turns more. It returns what
+// Kick reported: at least one error.
+func (w *worker) workWhile(s *Socket, something func()) (reports []error) {
+	w.t.Helper()
+	happened := make(chan struct{})
+	go func() { defer close(happened); something() }()
+	after := 0
+	until(w.t, s.String()+" to report an error", func() bool {
+		for _, d := range w.kernel[:s.Receive(w.kernel)] {
+			w.free = append(w.free, d.Addr&^(FrameSize-1))
+		}
+		if o := s.Owned(); o.TX+o.TxDriver < 8 {
+			if s.Transmit([]rings.Desc{w.write(frame(60, 9))}) != 1 {
+				w.t.Fatal("TX ring refuses a frame")
+			}
+		}
+		if err := s.Kick(); err != nil {
+			reports = append(reports, err)
+		}
+		w.reclaim(s)
+		w.balance(0)
+		select {
+		case <-happened:
+			after++
+		default:
+		}
+		return after > 100 && len(reports) > 0
+	})
+	return reports
+}
+
 func TestContentBothWays(t *testing.T) {
 	for _, generic := range []bool{false, true} {
 		t.Run(map[bool]string{false: "native", true: "generic"}[generic], func(t *testing.T) {
@@ -406,31 +437,7 @@ func TestLinkDeletedAndMadeAnew(t *testing.T) {
 	w.exchange(a, g, 1)
 	w.exchange(b, h, 1)
 
-	gone := make(chan struct{})
-	go func() { defer close(gone); p.remove() }()
-	var reports []error
-	after := 0
-	until(t, "the worker to notice", func() bool {
-		for _, d := range w.kernel[:a.Receive(w.kernel)] {
-			w.free = append(w.free, d.Addr&^(FrameSize-1))
-		}
-		if o := a.Owned(); o.TX+o.TxDriver < 8 {
-			if d := w.write(frame(60, 9)); a.Transmit([]rings.Desc{d}) != 1 {
-				t.Fatal("TX ring refuses a frame")
-			}
-		}
-		if err := a.Kick(); err != nil {
-			reports = append(reports, err)
-		}
-		w.reclaim(a)
-		w.balance(0)
-		select {
-		case <-gone:
-			after++
-		default:
-		}
-		return after > 100
-	})
+	reports := w.workWhile(a, p.remove)
 	// The link goes down before it goes away, and the worker may see both.
 	last := reports[len(reports)-1]
 	if len(reports) > 2 || !errors.Is(last, unix.ENXIO) || !strings.Contains(last.Error(), "gone") {
@@ -523,9 +530,11 @@ func TestOpenRefuses(t *testing.T) {
 		errno  unix.Errno
 		mode   bool
 	}{
-		"queue":           {func(c *Config) { c.Queue = 2 }, []string{"near1 queue 2", "2 RX and 2 TX queues", "0 to 1", "ethtool -l"}, unix.EINVAL, false},
-		"negative queue":  {func(c *Config) { c.Queue = -1 }, []string{"numbered from 0"}, 0, false},
-		"MTU":             {func(c *Config) { *c = large.config(u, 0) }, []string{"near2 queue 0", "MTU 9000", "at most 3822", "mtu 1500"}, unix.EINVAL, false},
+		"queue": {func(c *Config) { c.Queue = 2 },
+			[]string{"near1 queue 2", "2 RX and 2 TX queues", "0 to 1", "ethtool -l"}, unix.EINVAL, false},
+		"negative queue": {func(c *Config) { c.Queue = -1 }, []string{"numbered from 0"}, 0, false},
+		"MTU": {func(c *Config) { *c = large.config(u, 0) },
+			[]string{"near2 queue 0", "MTU 9000", "at most 3822", "mtu 1500"}, unix.EINVAL, false},
 		"zero-copy":       {func(c *Config) { c.Mode = ZeroCopy }, []string{"zerocopy"}, unix.EOPNOTSUPP, true},
 		"no interface":    {func(c *Config) { c.Ifindex = 9999 }, []string{"gone"}, unix.ENODEV, false},
 		"ring size":       {func(c *Config) { c.Fill = 100 }, []string{"fill ring of 100", "powers of two"}, 0, false},
