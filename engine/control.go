@@ -8,6 +8,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/health"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -41,15 +42,16 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	states := e.prober.States()
 	out := make([]api.Service, 0, len(cfg.Services))
 	for i := range cfg.Services {
-		out = append(out, e.describe(&cfg.Services[i], traffic))
+		out = append(out, e.describe(&cfg.Services[i], states, traffic))
 	}
 	return out, nil
 }
 
 // describe reports one service. The caller holds mu.
-func (e *Engine) describe(s *conf.Service, traffic []counter.Backend) api.Service {
+func (e *Engine) describe(s *conf.Service, states map[health.ID]health.State, traffic []counter.Backend) api.Service {
 	out := api.Service{
 		Name: s.Name, Address: s.Key.Address.String(), Port: api.Port(s.Key.Ports),
 		Protocol: s.Key.Protocol.String(), Mode: s.Mode.String(), Scheduler: s.Scheduler,
@@ -58,11 +60,15 @@ func (e *Engine) describe(s *conf.Service, traffic []counter.Backend) api.Servic
 	}
 	for j := range s.Backends {
 		name := backendName{s.Key, s.Backends[j].Key}
-		out.Backends = append(out.Backends, e.describeBackend(name, &s.Backends[j], traffic))
+		state, checked := states[health.ID(name)]
+		if !checked {
+			state = health.State{Up: true, Since: e.started}
+		}
+		out.Backends = append(out.Backends, e.describeBackend(name, &s.Backends[j], state, traffic))
 	}
 	// Counts survive the backend that made them.
 	for id := 1; id < len(traffic); id++ {
-		if e.ids.backend[id].name.service == s.Key {
+		if e.ids.backend[id].name.Service == s.Key {
 			t := &traffic[id]
 			out.Connections += t.Connections
 			out.Packets += t.InPackets
@@ -74,7 +80,7 @@ func (e *Engine) describe(s *conf.Service, traffic []counter.Backend) api.Servic
 	return out
 }
 
-func (e *Engine) describeBackend(name backendName, b *conf.Backend, traffic []counter.Backend) api.Backend {
+func (e *Engine) describeBackend(name backendName, b *conf.Backend, health health.State, traffic []counter.Backend) api.Backend {
 	id := e.ids.backends[name]
 	var t counter.Backend
 	if int(id) < len(traffic) {
@@ -85,22 +91,17 @@ func (e *Engine) describeBackend(name backendName, b *conf.Backend, traffic []co
 	if w, ok := e.weights[name]; ok {
 		weight = w
 	}
-	health := e.health[name]
 	state := api.StateUp
 	switch {
-	case health.down:
+	case !health.Up:
 		state = api.StateDown
 	case weight == 0:
 		state = api.StateDrain
 	}
-	since := e.started
-	if health.since.After(since) {
-		since = health.since
-	}
 	return api.Backend{
 		Address: b.Key.Address.String(), Port: api.SinglePort(b.Key.Port),
 		Weight: weight, ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: state,
-		StateSinceS: time.Since(since).Seconds(), LastError: health.reason,
+		StateSinceS: time.Since(health.Since).Seconds(), LastError: health.Last,
 		Active: load.Active, Inactive: load.Inactive,
 		Connections: t.Connections, Packets: t.InPackets, Bytes: t.InBytes,
 		PacketsOut: t.OutPackets, BytesOut: t.OutBytes,
@@ -173,12 +174,12 @@ func (e *Engine) backend(ctx context.Context, name backendName) (api.Backend, er
 	}
 	for _, s := range services {
 		for _, b := range s.Backends {
-			if s.Key() == name.service.String() && b.Endpoint() == name.backend.String() {
+			if s.Key() == name.Service.String() && b.Endpoint() == name.Backend.String() {
 				return b, nil
 			}
 		}
 	}
-	return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", name.backend)
+	return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", name.Backend)
 }
 
 // Reload implements api.Control.
@@ -235,8 +236,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 		return err
 	}
 	e.platform.Keep(e.backendAddrs())
-	e.followHealth(cfg)
-	return nil
+	return e.prober.Set(checks(cfg))
 }
 
 // overrides keeps the weights set at run time for all backends whose weight the file has not changed.
@@ -327,7 +327,7 @@ func (e *Engine) nameConn(r rawConn, worker int) (api.Conn, string) {
 		Service: s.Name, Protocol: s.Key.Protocol.String(),
 		Client:   netip.AddrPortFrom(r.client.Netip(), r.conn.ClientPort()).String(),
 		Virtual:  netip.AddrPortFrom(s.Key.Address, r.conn.VIPPort()).String(),
-		Backend:  netip.AddrPortFrom(b.name.backend.Address, r.conn.BackendPort).String(),
+		Backend:  netip.AddrPortFrom(b.name.Backend.Address, r.conn.BackendPort).String(),
 		State:    r.conn.State.String(),
 		Mode:     b.mode.String(),
 		ExpiresS: float64(r.leftMs) / 1000,

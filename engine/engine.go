@@ -16,6 +16,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/cpu"
+	"sluice/engine/health"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline"
@@ -27,7 +28,7 @@ import (
 
 // Options says what an Engine is started with.
 type Options struct {
-	Logger  *slog.Logger                                // nil: discards
+	Logger  *slog.Logger                                 // nil: discards
 	Load    func() (*conf.Config, []conf.Problem, error) // reads the configuration again, for Reload
 	Version string
 	// Platform is what the engine stands on; nil: the kernel.
@@ -56,9 +57,8 @@ type Engine struct {
 	cfg          *conf.Config
 	ids          *ids
 	weights      map[backendName]int
-	health       map[backendName]healthState
 	surroundings *route.Snapshot
-	changed      chan struct{} // closed and replaced with surroundings
+	changed      chan struct{}             // closed and replaced with surroundings
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
 	pools        *poolCache
 	steered      steer.Rules
@@ -79,10 +79,10 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 		failed:  make(chan struct{}),
 		ids:     newIDs(),
 		weights: make(map[backendName]int),
-		health:  make(map[backendName]healthState),
 		pools:   newPoolCache(),
 		changed: make(chan struct{}),
 	}
+	e.prober = health.New(health.Config{OnChange: e.healthChanged})
 	if err := e.start(ctx, cfg); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -130,9 +130,8 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err := e.launch(); err != nil {
 		return err
 	}
-	e.checkHealth()
 	e.awaitNeighbours(ctx)
-	return nil
+	return e.prober.Set(checks(cfg))
 }
 
 // launch starts every worker on a thread of its own and waits until all are pinned.
@@ -187,9 +186,7 @@ func (e *Engine) Close() error {
 	}
 	e.closed = true
 	e.mu.Unlock()
-	if e.prober != nil {
-		e.prober.Close()
-	}
+	e.prober.Close()
 	for _, w := range e.workers {
 		w.stop.Store(true)
 		w.bell.ring()

@@ -19,12 +19,6 @@ type ids struct {
 	backend []backendEntry
 }
 
-// backendName is what a backend is known by: its service and its key there.
-type backendName struct {
-	service service.Key
-	backend service.BackendKey
-}
-
 type backendEntry struct {
 	name backendName
 	mode service.Mode

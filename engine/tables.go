@@ -18,10 +18,10 @@ import (
 // plan is everything that the packet path's tables follow from.
 type plan struct {
 	cfg     *conf.Config
-	ids     *ids                                 // has numbers for all of cfg
-	weights map[backendName]int                  // set at run time, over those of cfg
-	down    map[backendName]bool                 // by health
-	hops    *nexthop.Table                       //
+	ids     *ids                            // has numbers for all of cfg
+	weights map[backendName]int             // set at run time, over those of cfg
+	down    map[backendName]bool            // by health
+	hops    *nexthop.Table                  //
 	source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
 	pools   *poolCache
 	spread  bool // one RX queue per worker: flows whose replies bypass us stay where they arrive
@@ -61,8 +61,8 @@ func serviceOf(s *conf.Service) pipeline.Service {
 
 func (p *plan) backendOf(b backendEntry) pipeline.Backend {
 	out := pipeline.Backend{
-		Addr: packet.AddrFrom(b.name.backend.Address),
-		Port: b.name.backend.Port, Mode: b.mode,
+		Addr: packet.AddrFrom(b.name.Backend.Address),
+		Port: b.name.Backend.Port, Mode: b.mode,
 		Up: !p.down[b.name],
 	}
 	link, reason := p.hops.Lookup(out.Addr)
@@ -70,7 +70,7 @@ func (p *plan) backendOf(b backendEntry) pipeline.Backend {
 		out.Link = *link
 	}
 	if b.mode == service.TUN {
-		src := p.source(b.name.backend.Address)
+		src := p.source(b.name.Backend.Address)
 		out.Source = packet.AddrFrom(src)
 		if !src.IsValid() && reason == counter.None {
 			out.Unreach = counter.NoRoute

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
 	"sluice/conf"
+	"sluice/engine"
 )
 
 // loadConfig reads a file and checks it against this machine: the one way in which check, run and reload do it.
@@ -17,7 +17,15 @@ func loadConfig(path string) (*conf.Config, []conf.Problem, error) {
 	return conf.Load(path, host)
 }
 
-// startEngine starts the machine that a configuration describes.
-func startEngine(context.Context, *conf.Config, string, *slog.Logger) (machine, error) {
-	return nil, errors.New("this build has no engine")
+// startEngine starts the machine that a configuration describes; its Reload reads the same file.
+func startEngine(ctx context.Context, cfg *conf.Config, configPath string, logger *slog.Logger) (machine, error) {
+	e, err := engine.Start(ctx, cfg, engine.Options{
+		Logger:  logger,
+		Version: version,
+		Load:    func() (*conf.Config, []conf.Problem, error) { return loadConfig(configPath) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
