@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,13 +35,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// sweep removes the namespaces of runs that were killed: the name says whose they were.
+// sweep removes the namespaces of runs that were killed: the name says whose they were. A process that is no more, is only
+// a zombie, or has become another program has no such executable.
 func sweep() {
+	self, _ := os.Executable()
 	stale, _ := filepath.Glob("/var/run/netns/xsk-*")
 	for _, path := range stale {
 		name := filepath.Base(path)
-		pid, err := strconv.Atoi(strings.Split(name, "-")[1])
-		if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		exe, _ := os.Readlink("/proc/" + strings.Split(name, "-")[1] + "/exe")
+		if !strings.HasPrefix(filepath.Base(exe), filepath.Base(self)) {
 			_ = netns.DeleteNamed(name)
 		}
 	}
