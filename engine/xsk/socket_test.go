@@ -653,6 +653,36 @@ func TestClosedSocketDoesNothing(t *testing.T) {
 	}
 }
 
+// What the arrangement in doc.go rests on: the kernel lets nobody join a socket that only registered the memory, and
+// a failed attempt leaves the joiner free to register for itself.
+func TestKernelRefusesToJoinUnboundSocket(t *testing.T) {
+	l := newLab(t)
+	p := l.pair(1, 1500)
+	u := newUMEM(t, 64)
+	l.must(in(l.near, func() error {
+		keeper, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(keeper)
+		if err := registerUMEM(keeper, u.mem); err != nil {
+			return err
+		}
+		// The keeper poses as an open socket of the same mode on another queue.
+		u.sockets = append(u.sockets, &Socket{fd: keeper, cfg: Config{Ifindex: p.near, Queue: 7, NeedWakeup: true}})
+		defer func() { u.sockets = u.sockets[:0] }()
+		s, err := Open(p.config(u, 0))
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if !s.registered {
+			t.Error("the kernel let a socket join an unbound one")
+		}
+		return nil
+	}))
+}
+
 // A worker that doesn't keep up and one that posts no frames show in the kernel's statistics.
 func TestStatistics(t *testing.T) {
 	l := newLab(t)
