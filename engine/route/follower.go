@@ -68,8 +68,12 @@ const (
 	maxGateways = 256  // gateways that are kept without being named to Keep
 )
 
-// minPause is the shortest time from the end of one reading to the start of the next.
-const minPause = 10 * time.Millisecond
+// Bounds on the time from the end of one reading to the start of the next; between them it is four times the time
+// that the last one took.
+const (
+	minPause = 10 * time.Millisecond
+	maxPause = 2 * time.Second
+)
 
 // Start opens the sockets in the network namespace of the calling thread, reads everything once and begins to
 // follow. The first Snapshot is there when it returns. Ports need not exist yet.
@@ -204,7 +208,7 @@ func (f *Follower) follow() {
 		f.read()
 		f.askPending()
 		f.askKept()
-		f.sleep(max(minPause, 4*time.Since(start)))
+		f.sleep(min(maxPause, max(minPause, 4*time.Since(start))))
 	}
 }
 

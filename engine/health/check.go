@@ -1,0 +1,191 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Type is a kind of check, named as in the configuration.
+type Type string
+
+// The types.
+const (
+	None  Type = "none"  // always up
+	TCP   Type = "tcp"   // accepts a connection
+	HTTP  Type = "http"  // answers a GET with a good status
+	HTTPS Type = "https" // the same over TLS
+	UDP   Type = "udp"   // its port is not closed
+	DNS   Type = "dns"   // answers a query
+	Ping  Type = "ping"  // answers an echo request
+)
+
+// Types lists the types, for error messages and help.
+var Types = []Type{TCP, HTTP, HTTPS, UDP, DNS, Ping, None}
+
+// Check says how a backend is checked. Two checks with equal fields are the same check.
+type Check struct {
+	Type     Type
+	Target   netip.AddrPort // ping and none need no port
+	Interval time.Duration  // from the start of one probe to the start of the next, give or take a tenth
+	Timeout  time.Duration  // a probe that takes longer has failed
+	Rise     int            // probes in a row that must succeed before a backend that is down is up
+	Fall     int            // probes in a row that must fail before a backend that is up is down
+
+	Path         string // http, https: what to request; "": /
+	Host         string // http, https: Host header and TLS server name; "": the target's address
+	ExpectStatus []int  // http, https: good status codes; none: 200 to 399
+	ExpectBody   string // http, https: what the first 64 KiB of the answer must contain; "": anything
+	Send         string // tcp, udp: bytes to send; "": none (udp: an empty datagram)
+	Expect       string // tcp, udp: what the answer must begin with; "": anything, and none is needed
+	Query        string // dns: name to ask for; "": the root
+}
+
+// equal reports whether the two are the same check.
+func (c Check) equal(d Check) bool { return reflect.DeepEqual(c, d) }
+
+// validate says what is wrong with a check that can't be run.
+func (c Check) validate() error {
+	if !slices.Contains(Types, c.Type) {
+		names := fmt.Sprintf("%q", Types)
+		return fmt.Errorf("type %q is not one of %s", c.Type, strings.Trim(names, "[]"))
+	}
+	if c.Type == None {
+		return nil
+	}
+	switch {
+	case !c.Target.Addr().IsValid(), c.Target.Port() == 0 && c.Type != Ping:
+		return fmt.Errorf("%s check has no target: %q", c.Type, c.Target)
+	case c.Interval <= 0 || c.Timeout <= 0:
+		return fmt.Errorf("%s check of %s: interval %s and timeout %s must be longer than 0", c.Type, c.Target, c.Interval, c.Timeout)
+	case c.Rise < 1 || c.Fall < 1:
+		return fmt.Errorf("%s check of %s: rise %d and fall %d must be 1 at least", c.Type, c.Target, c.Rise, c.Fall)
+	}
+	return nil
+}
+
+// Probe runs one probe of the check and gives nil if the backend works, else the reason in words. It returns when
+// ctx or the check's timeout ends at the latest.
+func Probe(ctx context.Context, c Check) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	var err error
+	switch c.Type {
+	case None:
+	case TCP:
+		err = probeTCP(ctx, c)
+	case HTTP, HTTPS:
+		err = probeHTTP(ctx, c)
+	case UDP:
+		err = probeUDP(ctx, c)
+	case DNS:
+		err = probeDNS(ctx, c)
+	case Ping:
+		err = probePing(ctx, c)
+	default:
+		err = c.validate()
+	}
+	return inWords(err, c)
+}
+
+// inWords turns the errors that everybody meets into what an operator would say.
+func inWords(err error, c Check) error {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return fmt.Errorf("%s: no answer within %s", c.where(), c.Timeout)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%s: connection refused", c.where())
+	case errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("%s: connection reset", c.where())
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: connection closed in the middle of an answer", c.where())
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return fmt.Errorf("%s: no route, or nobody has this address", c.where())
+	}
+	return fmt.Errorf("%s: %w", c.where(), err)
+}
+
+// where names the target with its type: "tcp 10.0.0.11:80".
+func (c Check) where() string {
+	if c.Type == Ping {
+		return "ping " + c.Target.Addr().String()
+	}
+	return string(c.Type) + " " + c.Target.String()
+}
+
+// maxRead is how many bytes a probe reads of what a backend sends, in all.
+const maxRead = 64 << 10
+
+// conn is a connection that is cut by the end of the probe's context and after maxRead bytes.
+type conn struct {
+	net.Conn
+	left int
+	stop func() bool
+}
+
+// errTooMuch is what reading gives after maxRead bytes.
+var errTooMuch = fmt.Errorf("answer is longer than %d KiB", maxRead>>10)
+
+// dial connects to the check's target.
+func dial(ctx context.Context, network string, c Check) (*conn, error) {
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, network, c.Target.String())
+	if err != nil {
+		return nil, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := raw.SetDeadline(deadline); err != nil {
+			raw.Close()
+			return nil, err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	return &conn{raw, maxRead, stop}, nil
+}
+
+// Read reads into b, or fails if the other side has said enough.
+func (c *conn) Read(b []byte) (int, error) {
+	if c.left == 0 {
+		return 0, errTooMuch
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// Close closes the connection; there is nobody to tell if that fails.
+func (c *conn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// expectPrefix reads until the answer begins with what the check expects, or can't any more.
+func expectPrefix(r io.Reader, want string) error {
+	got := make([]byte, 0, len(want))
+	for len(got) < len(want) {
+		n, err := r.Read(got[len(got):cap(got)])
+		got = got[:len(got)+n]
+		if !strings.HasPrefix(want, string(got)) {
+			return fmt.Errorf("answer begins with %q, expected %q", clip(got), clip([]byte(want)))
+		}
+		if err != nil && len(got) < len(want) {
+			return err
+		}
+	}
+	return nil
+}
+
+// clip keeps so much of an answer as a log line may show.
+func clip(b []byte) []byte { return b[:min(len(b), 40)] }

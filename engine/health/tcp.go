@@ -1,0 +1,20 @@
+package health
+
+import (
+	"context"
+	"io"
+)
+
+// probeTCP opens a connection, sends what there is to send and reads what must come: a server's greeting needs no
+// sending. It closes the connection in good order, with a FIN, so that servers log nothing unusual.
+func probeTCP(ctx context.Context, c Check) error {
+	conn, err := dial(ctx, "tcp", c)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, c.Send); err != nil {
+		return err
+	}
+	return expectPrefix(conn, c.Expect)
+}
