@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"regexp"
 	"runtime"
 	"slices"
 	"time"
@@ -26,6 +27,9 @@ type result struct {
 	BudgetNs        float64 `json:"budget_ns,omitempty"`
 }
 
+// opened is the capacity of the table that new connections are measured on.
+const opened = 1_000_000
+
 // budgets are the goals of NAT over IPv4, in ns per packet, by number of flows.
 var budgets = map[int]float64{1_000: 40, 100_000: 60, 1_000_000: 80, 10_000_000: 120}
 
@@ -35,16 +39,20 @@ func pipelineVerb(args []string) error {
 	rounds := flags.Int("rounds", 5, "rounds per row; the median counts")
 	packets := flags.Int("packets", 2_000_000, "packets per round")
 	batch := flags.Int("batch", 64, "packets per batch")
-	most := flags.Int("flows", 10_000_000, "leave out rows with more flows")
+	only := flags.String("run", "", "regular expression: only rows like established/nat/4/100000")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	match, err := regexp.Compile(*only)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
 	}
 	var results []result
 	fmt.Printf("%-12s %-5s %6s %10s %9s %9s %9s %7s %7s\n", "name", "mode", "family", "flows", "ns/pkt", "min", "max", "allocs", "budget")
 	for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR} {
 		for _, family := range []int{4, 6} {
 			for _, flows := range []int{1_000, 100_000, 1_000_000, 10_000_000} {
-				if flows > *most {
+				if !match.MatchString(fmt.Sprintf("established/%s/%d/%d", mode, family, flows)) {
 					continue
 				}
 				r, err := established(mode, family, flows, *rounds, *packets, *batch)
@@ -53,7 +61,10 @@ func pipelineVerb(args []string) error {
 				}
 				results = append(results, show(r))
 			}
-			r, err := opening(mode, family, 1_000_000, *rounds, *batch)
+			if !match.MatchString(fmt.Sprintf("new/%s/%d/%d", mode, family, opened)) {
+				continue
+			}
+			r, err := opening(mode, family, opened, *rounds, *batch)
 			if err != nil {
 				return err
 			}

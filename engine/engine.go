@@ -52,6 +52,7 @@ type Engine struct {
 	failure  error         // set before failed is closed
 	fail     sync.Once
 	prober   *health.Prober
+	stop     context.CancelFunc // ends keepPorts
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
@@ -81,6 +82,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 		weights: make(map[backendName]int),
 		pools:   newPoolCache(),
 		changed: make(chan struct{}),
+		stop:    func() {},
 	}
 	e.prober = health.New(health.Config{OnChange: e.healthChanged})
 	if err := e.start(ctx, cfg); err != nil {
@@ -130,6 +132,10 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err := e.launch(); err != nil {
 		return err
 	}
+	keep, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.running.Add(1)
+	go e.keepPorts(keep)
 	e.awaitNeighbours(ctx)
 	return e.prober.Set(checks(cfg))
 }
@@ -187,6 +193,7 @@ func (e *Engine) Close() error {
 	e.closed = true
 	e.mu.Unlock()
 	e.prober.Close()
+	e.stop()
 	for _, w := range e.workers {
 		w.stop.Store(true)
 		w.bell.ring()

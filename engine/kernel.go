@@ -21,8 +21,10 @@ type kernel struct {
 	publish  func(*route.Snapshot)
 	program  *steer.Program
 	umem     *xsk.UMEM
-	ports    []*kernelPort
 	memory   []*xsk.UMEM // behind Memory
+
+	mu    sync.Mutex
+	ports []*kernelPort
 
 	stop  chan struct{}
 	ended sync.WaitGroup
@@ -30,7 +32,10 @@ type kernel struct {
 
 // kernelPort is a port with its attachment and sockets.
 type kernelPort struct {
-	name    string
+	conf    conf.Port
+	queues  []int
+	ifindex int
+	io      string
 	steer   *steer.Port
 	sockets map[int]*xsk.Socket // by queue
 }
@@ -102,13 +107,37 @@ func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
 	}
 	hw := &Hardware{UMEM: k.umem.Mem()}
 	for i, p := range ports {
-		port, err := k.openPort(p, snapshot.Ports[i].Ifindex, queues[i])
-		if err != nil {
+		port := &kernelPort{conf: p, queues: queues[i], ifindex: snapshot.Ports[i].Ifindex}
+		if err := k.open(port); err != nil {
 			return nil, err
 		}
-		hw.Ports = append(hw.Ports, *port)
+		k.ports = append(k.ports, port)
+		hw.Ports = append(hw.Ports, *port.hardware())
 	}
 	return hw, nil
+}
+
+// OpenPort implements Platform.
+func (k *kernel) OpenPort(i int) (*HardwarePort, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.follower.Snapshot().Ports[i]
+	if !now.Exists {
+		return nil, fmt.Errorf("port %q is gone again", now.Name)
+	}
+	port := &kernelPort{conf: k.ports[i].conf, queues: k.ports[i].queues, ifindex: now.Ifindex}
+	if err := k.open(port); err != nil {
+		return nil, err
+	}
+	k.ports[i] = port
+	return port.hardware(), nil
+}
+
+// ClosePort implements Platform.
+func (k *kernel) ClosePort(i int) ([]uint64, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ports[i].close()
 }
 
 // queuesOf says which of its queues a port gives us.
@@ -145,68 +174,77 @@ var attempts = []attempt{
 	{conf.IOGeneric, steer.Generic, xsk.Copy},
 }
 
-// openPort attaches the port in the best way that it permits and the configuration allows.
-func (k *kernel) openPort(p conf.Port, ifindex int, queues []int) (*HardwarePort, error) {
+// open attaches the port in the best way that it permits and the configuration allows.
+func (k *kernel) open(p *kernelPort) error {
 	var errs []error
 	for _, a := range attempts {
-		if p.IO != conf.IOAuto && p.IO != a.io {
+		if p.conf.IO != conf.IOAuto && p.conf.IO != a.io {
 			continue
 		}
-		hw, err := k.tryPort(p.Name, ifindex, queues, a)
+		err := k.try(p, a)
 		if err == nil {
-			k.log.Info("port is open", "port", p.Name, "af_xdp", hw.IO, "queues", len(queues))
-			return hw, nil
+			k.log.Info("port is open", "port", p.conf.Name, "af_xdp", p.io, "queues", len(p.queues))
+			return nil
 		}
 		errs = append(errs, fmt.Errorf("io %s: %w", a.io, err))
 		if !errors.Is(err, steer.ErrNoNative) && !errors.Is(err, xsk.ErrModeUnsupported) {
 			break
 		}
-		k.log.Debug("port does not open this way", "port", p.Name, "io", a.io, "err", err)
+		k.log.Debug("port does not open this way", "port", p.conf.Name, "io", a.io, "err", err)
 	}
-	return nil, fmt.Errorf("port %q: %w", p.Name, errors.Join(errs...))
+	return fmt.Errorf("port %q: %w", p.conf.Name, errors.Join(errs...))
 }
 
-// tryPort attaches the port in one way, or leaves nothing behind.
-func (k *kernel) tryPort(name string, ifindex int, queues []int, a attempt) (hw *HardwarePort, err error) {
-	port := &kernelPort{name: name, sockets: make(map[int]*xsk.Socket)}
+// try attaches the port in one way, or leaves nothing behind.
+func (k *kernel) try(p *kernelPort, a attempt) (err error) {
+	p.sockets = make(map[int]*xsk.Socket)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, port.close())
+			_, e := p.close()
+			err = errors.Join(err, e)
 		}
 	}()
-	if port.steer, err = k.program.Attach(ifindex, a.steer); err != nil {
-		return nil, err
+	if p.steer, err = k.program.Attach(p.ifindex, a.steer); err != nil {
+		return err
 	}
-	hw = &HardwarePort{Name: name, IO: string(a.io)}
-	for _, q := range queues {
+	for _, q := range p.queues {
 		s, err := xsk.Open(xsk.Config{
-			Ifindex: ifindex, Ifname: name, Queue: q, UMEM: k.umem, Mode: a.xsk, NeedWakeup: true,
+			Ifindex: p.ifindex, Ifname: p.conf.Name, Queue: q, UMEM: k.umem, Mode: a.xsk, NeedWakeup: true,
 			RX: rxSize, TX: txSize, Fill: fillSize, Completion: txSize,
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		port.sockets[q] = s
-		if err := port.steer.Register(q, s.FD()); err != nil {
-			return nil, err
+		p.sockets[q] = s
+		if err := p.steer.Register(q, s.FD()); err != nil {
+			return err
 		}
-		hw.Queues = append(hw.Queues, HardwareQueue{Queue: s, Number: q})
 	}
-	k.ports = append(k.ports, port)
-	return hw, nil
+	p.io = string(a.io)
+	return nil
 }
 
-// close detaches first: afterwards nothing arrives for sockets that are about to go.
-func (p *kernelPort) close() error {
-	var err error
+// hardware is the port as the engine sees it.
+func (p *kernelPort) hardware() *HardwarePort {
+	hw := &HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io}
+	for _, q := range p.queues {
+		hw.Queues = append(hw.Queues, HardwareQueue{Queue: p.sockets[q], Number: q})
+	}
+	return hw
+}
+
+// close detaches first: afterwards nothing arrives for sockets that are about to go. It returns the frames
+// that the sockets had; closing again returns none.
+func (p *kernelPort) close() (frames []uint64, err error) {
 	if p.steer != nil {
 		err = p.steer.Close()
+		p.steer = nil
 	}
 	for _, s := range p.sockets {
-		_, e := s.Close()
-		err = errors.Join(err, e)
+		had, e := s.Close()
+		frames, err = append(frames, had...), errors.Join(err, e)
 	}
-	return err
+	return frames, err
 }
 
 // Memory implements Platform.
@@ -239,6 +277,8 @@ func (k *kernel) Keep(addrs []netip.Addr) { k.follower.Keep(addrs) }
 
 // Stats implements Platform. It is called on the queue's worker.
 func (k *kernel) Stats(port, queue int) QueueStats {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	s := k.ports[port].sockets[queue]
 	owned, counters := s.Owned(), s.Counters()
 	out := QueueStats{
@@ -262,7 +302,8 @@ func (k *kernel) Close() error {
 	}
 	var err error
 	for _, p := range k.ports {
-		err = errors.Join(err, p.close())
+		_, e := p.close()
+		err = errors.Join(err, e)
 	}
 	if k.program != nil {
 		err = errors.Join(err, k.program.Close())

@@ -103,14 +103,12 @@ func (o *machineOptions) newWorker(id, frames int) (*Worker, error) {
 
 // connectPorts finds for each port the queue that the worker sends by, or the worker that sends for it.
 func (w *Worker) connectPorts(ports []HardwarePort, workers int) {
-	var fds []int
 	for _, q := range w.queues {
-		fds = append(fds, q.FD())
 		if e := &w.egress[q.port]; e.queue == nil {
 			e.queue = q
 		}
 	}
-	w.sleeper.Watch(fds)
+	w.watch()
 	for i := range w.egress {
 		w.egress[i].relay = -1
 		if n := len(ports[i].Queues); n > 0 {

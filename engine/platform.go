@@ -16,6 +16,11 @@ type Platform interface {
 	Watch(ports []conf.Port, publish func(*route.Snapshot)) error
 	// Open takes the ports' queues for so many workers. Frames may arrive from then on.
 	Open(ports []conf.Port, workers int) (*Hardware, error)
+	// ClosePort gives up the port's queues, whose interface is gone, and returns the frames they had. The
+	// workers use them no more.
+	ClosePort(port int) (frames []uint64, err error)
+	// OpenPort takes the same queues of the new interface of the same name.
+	OpenPort(port int) (*HardwarePort, error)
 	// Memory gives zeroed memory, aligned to pages, on huge pages where there are any, until Close.
 	Memory(bytes int) ([]byte, error)
 	// Steer says which packets are to come to the queues.
@@ -26,7 +31,7 @@ type Platform interface {
 	Want(netip.Addr)
 	// Keep names the addresses whose neighbours shall be known at all times.
 	Keep([]netip.Addr)
-	// Stats fills in what only the platform knows of a queue.
+	// Stats tells what only the platform knows of a queue. Called by the queue's worker.
 	Stats(port, queue int) QueueStats
 	// Close gives everything back. The workers have stopped.
 	Close() error
@@ -40,9 +45,10 @@ type Hardware struct {
 
 // HardwarePort is one port's queues.
 type HardwarePort struct {
-	Name   string
-	IO     string // zerocopy, copy or generic: what was had
-	Queues []HardwareQueue
+	Name    string
+	Ifindex int    // 0: the interface is gone and the queues are closed
+	IO      string // zerocopy, copy or generic: what was had
+	Queues  []HardwareQueue
 }
 
 // HardwareQueue is one queue with its number at the port.

@@ -16,6 +16,10 @@ const (
 	restIdleMs    = 100
 )
 
+// patientTurns is after how many idle turns - a second's worth of short sleeps - frames that a driver does
+// not send, because its link is down, are no reason to wake up often any more.
+const patientTurns = idleTurns + 1000
+
 // rest sleeps until a frame, a hand-over or a request comes, or it's time for the next sweep.
 func (w *Worker) rest() {
 	if !w.poll || w.idle < idleTurns {
@@ -24,7 +28,7 @@ func (w *Worker) rest() {
 	w.bell.asleep.Store(true)
 	if !w.hasWork() {
 		timeoutMs := restIdleMs
-		if w.unsent() {
+		if w.idle < patientTurns && w.unsent() {
 			timeoutMs = restPendingMs
 		}
 		w.stats.sleeps++
