@@ -153,7 +153,7 @@ func (r *runner) wait(ctx context.Context, engine machine, control api.Control, 
 		case <-ctx.Done():
 			return nil
 		case <-reloads:
-			control.Reload(ctx) // logs its result
+			_, _ = control.Reload(ctx) // it has logged both
 		case <-engine.Done():
 			return errors.New("the engine stopped by itself")
 		case err := <-served:

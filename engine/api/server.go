@@ -243,7 +243,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(value) // fails only when the client is gone
+	_ = json.NewEncoder(w).Encode(value) // fails only when the client is gone
 }
 
 // readBody decodes one JSON object and nothing else.

@@ -14,6 +14,9 @@ import (
 var needs = []struct{ program, pkg, why string }{
 	{"clang", "clang", "to compile the XDP programs and compare them with the committed objects"},
 	{"llvm-strip", "llvm", "to strip them"},
+	{"ip", "iproute2", "to build the lab of the README as its reader does"},
+	{"ethtool", "ethtool", "to build the lab of the README as its reader does"},
+	{"curl", "curl", "to be the client in that lab"},
 }
 
 // aptAttempts and aptPause bound the wait for whoever else is installing something at boot.

@@ -104,6 +104,7 @@ func TestRulesFindWhatBreaksThem(t *testing.T) {
 		{"sleep in tests", "rings/x_test.go", "func f() {\n\t// event: none\n\ttime.Sleep(1)\n}", ""},
 		{"sleep in tests", "rings/x_test.go", "func f() { for !done() { time.Sleep(1) } }", ""},
 		{"sleep in tests", "rings/x_test.go", "func f() { for range 9 { go func() { time.Sleep(1) }() } }", "time.Sleep outside a loop"},
+		{"sleep in tests", "rings/x_test.go", "import _ \"testing/synctest\"\n\nfunc f() { time.Sleep(1) }", ""},
 		{"sleep in tests", "rings/x.go", "func f() { time.Sleep(1) }", ""},
 
 		{"gofmt", "rings/x.go", "func  f() {}", "is not formatted"},
