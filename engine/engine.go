@@ -92,7 +92,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 }
 
 func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
-	cores, err := cpu.Cores(cfg.Engine.Cores)
+	cores, err := e.platform.Cores(cfg.Engine.Cores)
 	if err != nil {
 		return fmt.Errorf("engine.cores: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"sluice/conf"
+	"sluice/engine/cpu"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/xsk"
@@ -43,6 +44,9 @@ type kernelPort struct {
 func newKernel(log *slog.Logger) *kernel {
 	return &kernel{log: log, stop: make(chan struct{})}
 }
+
+// Cores implements Platform.
+func (k *kernel) Cores(configured []int) ([]int, error) { return cpu.Cores(configured) }
 
 // Watch implements Platform.
 func (k *kernel) Watch(ports []conf.Port, publish func(*route.Snapshot)) error {

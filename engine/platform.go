@@ -11,6 +11,8 @@ import (
 // Platform is what the engine stands on: the kernel (kernel.go), or memory in tests (engine/enginetest).
 // Everything in it is called by the control plane; only the queues it opens meet the packet path.
 type Platform interface {
+	// Cores says which CPU each worker takes, one after the other, from those configured; nil: the default.
+	Cores(configured []int) ([]int, error)
 	// Watch delivers the surroundings - links, routes, neighbours, own addresses - once before it returns
 	// and from then on whenever they change, one call at a time, until Close. publish must not block.
 	Watch(ports []conf.Port, publish func(*route.Snapshot)) error
