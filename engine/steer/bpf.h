@@ -20,7 +20,7 @@ typedef __u32 __be32;
 
 #define SECTION(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
-#define GLOBAL __attribute__((noinline))
+#define SUBPROGRAM static __attribute__((noinline))
 
 enum xdp_action {
 	XDP_DROP = 1,
@@ -55,5 +55,7 @@ struct xdp_md {
 
 static void *(*const bpf_map_lookup_elem)(const void *map, const void *key) = (void *)1;
 static long (*const bpf_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
+static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)188;
+static long (*const bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *to, __u32 bytes) = (void *)189;
 
 #endif

@@ -43,15 +43,12 @@ func (e *ForeignError) Error() string {
 // BusyError means that a running Sluice has the interface.
 type BusyError struct {
 	Interface string
-	PID       int // 0 if it can't be told, because some processes don't let us see what they hold
+	PID       int
 }
 
 // Error says who it is and what to do.
 func (e *BusyError) Error() string {
-	switch e.PID {
-	case 0:
-		return fmt.Sprintf("steer: interface %s has Sluice's XDP program, and whether its process still runs can't be seen without root: run as root, or stop the other Sluice", e.Interface)
-	case os.Getpid():
+	if e.PID == os.Getpid() {
 		return fmt.Sprintf("steer: interface %s is already attached by this process", e.Interface)
 	}
 	return fmt.Sprintf("steer: interface %s is in use by the Sluice with process number %d: stop it first", e.Interface, e.PID)
@@ -85,11 +82,11 @@ func makeRoom(device netlink.Link) error {
 		return detachProgram(device, attached.AttachMode)
 	}
 	pid, err := holder(occupant.Link)
-	if pid != 0 || errors.Is(err, fs.ErrPermission) {
-		return &BusyError{Interface: occupant.Interface, PID: pid}
-	}
 	if err != nil {
 		return fmt.Errorf("steer: interface %s: looking for the process behind Sluice's XDP program: %w", occupant.Interface, err)
+	}
+	if pid != 0 {
+		return &BusyError{Interface: occupant.Interface, PID: pid}
 	}
 	return detachLink(link.ID(occupant.Link))
 }
@@ -145,28 +142,27 @@ func linkOn(ifindex int, program uint32) (uint32, error) {
 	return 0, links.Err()
 }
 
-// holder finds a process that holds a link open, 0 if there is none. An error that is fs.ErrPermission means that
-// not all processes could be looked at.
+// holder finds the process that holds a link open, 0 if there is none. A process that we may not look into counts
+// if it has our name.
 func holder(link uint32) (pid int, err error) {
-	dirs, err := filepath.Glob("/proc/[0-9]*/fdinfo")
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return 0, err
 	}
 	line := fmt.Appendf(nil, "link_id:\t%d\n", link)
-	var hidden error
 	for _, dir := range dirs {
-		found, err := anyFileContains(dir, line)
-		if errors.Is(err, fs.ErrPermission) {
-			hidden = err
+		holds, err := anyFileContains(filepath.Join(dir, "fdinfo"), line)
+		if !holds && !(errors.Is(err, fs.ErrPermission) && hasOurName(dir)) {
+			continue
 		}
-		if found {
-			return strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+		if pid, err = strconv.Atoi(filepath.Base(dir)); err != nil || holds {
+			return pid, err
 		}
 	}
-	return 0, hidden
+	return pid, nil
 }
 
-// anyFileContains looks through the files of a /proc directory. They come and go meanwhile; only the error of the
+// anyFileContains looks through the files of a /proc directory. They come and go meanwhile: only the error of the
 // directory itself is returned.
 func anyFileContains(dir string, text []byte) (bool, error) {
 	entries, err := os.ReadDir(dir)
@@ -177,6 +173,16 @@ func anyFileContains(dir string, text []byte) (bool, error) {
 		}
 	}
 	return false, err
+}
+
+// hasOurName compares the command name of a process with this one's; everybody may read those.
+func hasOurName(dir string) bool {
+	theirs, err := os.ReadFile(filepath.Join(dir, "comm"))
+	if err != nil {
+		return false
+	}
+	ours, err := os.ReadFile("/proc/self/comm")
+	return err == nil && bytes.Equal(theirs, ours)
 }
 
 // detachProgram removes a program that no link attaches.

@@ -84,7 +84,7 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		steerMapRanges:    p.ranges,
 	}
 	if err := p.spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
-		return nil, fmt.Errorf("steer: the kernel (it must be 5.12 or newer) refuses the XDP program: %w", explain(err))
+		return nil, fmt.Errorf("steer: the kernel (it must be 5.18 or newer) refuses the XDP program: %w", explain(err))
 	}
 	port := &Port{
 		ifindex:  ifindex,

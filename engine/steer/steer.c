@@ -39,12 +39,6 @@
 #include "wire.h"
 
 #define MAX_EXTENSIONS 8
-#define MAX_OFFSET 0x7fff /* of an IP header; with all extension headers behind it, within the verifier's 0xffff */
-
-/* An IPv6 address, or an IPv4 address as ::ffff:a.b.c.d. */
-struct address {
-	__be32 word[4];
-};
 
 /*
  * What is known about an address: a set of bits. TO and FROM say on which end of a packet the rules apply, each
@@ -122,15 +116,6 @@ struct {
 	MAP_TYPES(enum outcome, __u64);
 } counters SECTION(".maps");
 
-struct frame {
-	void *data, *end;
-};
-
-INLINE struct frame frame_of(struct xdp_md *ctx)
-{
-	return (struct frame){ (void *)(__u64)ctx->data, (void *)(__u64)ctx->data_end };
-}
-
 enum piece { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 #define UNKNOWN_PROTOCOL 256 /* of a later fragment, when the first one holds further extension headers */
@@ -179,102 +164,41 @@ INLINE int is_extension(__u8 next)
 	return next == HOP_BY_HOP || next == ROUTING || next == DESTINATION_OPTIONS;
 }
 
+/* Where the IP header is. */
+#define UNTAGGED sizeof(struct ethernet)
+#define TAGGED (UNTAGGED + sizeof(struct tag))
+
 /*
- * The parsers return whether they understood the packet at offset at. A quoted packet is cut off somewhere: its
- * own length means nothing, and its limit is the frame's, which p holds from the start.
+ * Copies what stands at an offset of the frame into *to; whether the frame goes that far.
+ *
+ * read_at is quick, but the kernel lets only CAP_PERFMON move a pointer into the frame by what isn't a constant;
+ * load does without the pointer, and costs some thirty nanoseconds. So read knows where a header is in a frame
+ * without IP options or extension headers, counted from the IP header, and does the rest by load. The addition
+ * is in assembler because the compiler prefers a register that it knows to hold the constant.
  */
-INLINE int parse_ipv4(struct frame f, __u32 at, int quoted, struct packet *p)
+#define load(ctx, offset, to) (!bpf_xdp_load_bytes(ctx, offset, to, sizeof(*(to))))
+
+#define read_at(ctx, offset, to)                                                  \
+	({                                                                        \
+		const typeof(*(to)) *from = (void *)(__u64)(ctx)->data;           \
+		asm("%0 += %1" : "+r"(from) : "i"(offset));                       \
+		int there = (void *)(from + 1) <= (void *)(__u64)(ctx)->data_end; \
+		if (there)                                                        \
+			*(to) = *from;                                            \
+		there;                                                            \
+	})
+
+#define read(ctx, offset, behind_ip, to)                                                 \
+	((offset) == UNTAGGED + (behind_ip) ? read_at(ctx, UNTAGGED + (behind_ip), to) : \
+	 (offset) == TAGGED + (behind_ip)   ? read_at(ctx, TAGGED + (behind_ip), to) :   \
+					      load(ctx, offset, to))
+
+/* Takes over what stands where TCP and UDP have their ports, unless it is something else or isn't there. */
+INLINE int take_ports(struct packet *p, int there, const struct ports *ports)
 {
-	const struct ipv4 *ip = f.data + at;
-
-	if ((void *)(ip + 1) > f.end)
-		return 0;
-	__u32 header = (ip->version_words & 15) * 4;
-	if (ip->version_words >> 4 != 4 || header < sizeof(*ip))
-		return 0;
-	if (!quoted) {
-		__u32 length = swap16(ip->length);
-		if (length < header || f.data + at + length > f.end)
-			return 0;
-		p->limit = at + length;
-	}
-	__u16 fragment = swap16(ip->fragment);
-	p->piece = fragment & IPV4_FRAGMENT_OFFSET ? LATER_FRAGMENT :
-		   fragment & IPV4_MORE_FRAGMENTS  ? FIRST_FRAGMENT :
-						     WHOLE;
-	p->source = mapped(ip->source);
-	p->destination = mapped(ip->destination);
-	p->protocol = ip->protocol;
-	p->payload = at + header;
-	return 1;
-}
-
-/* Follows the extension headers from p->payload on, where one of type next starts. */
-INLINE int parse_extensions(struct frame f, __u8 next, struct packet *p)
-{
-	__u32 at = p->payload;
-
-	p->piece = WHOLE;
-	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
-		if (!is_extension(next) && next != FRAGMENT) {
-			p->protocol = next;
-			p->payload = at;
-			return 1;
-		}
-		const struct extension *header = f.data + at;
-		if ((void *)(header + 1) > f.end)
-			return 0;
-		if (next == ROUTING && header->segments_left) /* on its way to somebody else */
-			return 0;
-		__u32 length = (header->length + 1) * 8;
-		if (next == FRAGMENT) {
-			__u16 fragment = swap16(header->fragment);
-			if (fragment & IPV6_FRAGMENT_OFFSET) {
-				p->protocol = is_extension(header->next) ? UNKNOWN_PROTOCOL : header->next;
-				p->piece = LATER_FRAGMENT;
-				p->payload = at + 8;
-				return 1;
-			}
-			if (fragment & IPV6_MORE_FRAGMENTS)
-				p->piece = FIRST_FRAGMENT;
-			length = 8;
-		}
-		next = header->next;
-		at += length;
-	}
-	return 0;
-}
-
-INLINE int parse_ipv6(struct frame f, __u32 at, int quoted, struct packet *p)
-{
-	const struct ipv6 *ip = f.data + at;
-
-	if ((void *)(ip + 1) > f.end)
-		return 0;
-	if (swap32(ip->version_class_flow) >> 28 != 6)
-		return 0;
-	p->payload = at + sizeof(*ip);
-	if (!quoted) {
-		__u32 length = swap16(ip->length);
-		if (f.data + p->payload + length > f.end)
-			return 0;
-		p->limit = p->payload + length;
-	}
-	p->source = *(const struct address *)ip->source;
-	p->destination = *(const struct address *)ip->destination;
-	/* Mapped addresses have no place on the wire, and the maps couldn't tell them from IPv4. */
-	if (is_mapped(&p->source) || is_mapped(&p->destination))
-		return 0;
-	return parse_extensions(f, ip->next, p);
-}
-
-INLINE int parse_ports(struct frame f, struct packet *p)
-{
-	const struct ports *ports = f.data + p->payload;
-
-	if (p->piece == LATER_FRAGMENT)
+	if ((p->protocol != TCP && p->protocol != UDP) || p->piece == LATER_FRAGMENT)
 		return 1;
-	if ((void *)(ports + 1) > f.end || p->payload + sizeof(*ports) > p->limit) {
+	if (!there || p->payload + sizeof(*ports) > p->limit) {
 		if (p->piece == WHOLE)
 			return 0;
 		p->piece = LATER_FRAGMENT; /* as good as one: it holds no ports */
@@ -286,22 +210,101 @@ INLINE int parse_ports(struct frame f, struct packet *p)
 }
 
 /*
- * Reads the IP packet at offset at. Like flow_is_ours it is a global function, which the verifier checks once and
- * by itself: inlined, the paths through all headers multiply beyond what it is willing to follow.
+ * The parsers return whether they understood the packet at offset at. A quoted packet is cut off somewhere: its
+ * own length means nothing, and p->limit stays what the caller has put there. Else the caller puts the frame's
+ * length there, and gets the packet's.
  */
-GLOBAL int parse(struct xdp_md *ctx, __u32 at, int is_ipv6, int quoted, struct packet *p)
+INLINE int parse_ipv4(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p)
 {
-	struct frame f = frame_of(ctx);
+	struct ports ports = {};
+	struct ipv4 ip;
 
-	if (!p || at > MAX_OFFSET)
+	if (!read(ctx, at, 0, &ip))
 		return 0;
-	if (is_ipv6 ? !parse_ipv6(f, at, quoted, p) : !parse_ipv4(f, at, quoted, p))
+	__u32 header = (ip.version_words & 15) * 4;
+	if (ip.version_words >> 4 != 4 || header < sizeof(ip))
 		return 0;
+	if (!quoted) {
+		__u32 limit = at + swap16(ip.length);
+		if (limit > p->limit)
+			return 0;
+		p->limit = limit;
+	}
+	__u16 fragment = swap16(ip.fragment);
+	p->piece = fragment & IPV4_FRAGMENT_OFFSET ? LATER_FRAGMENT :
+		   fragment & IPV4_MORE_FRAGMENTS  ? FIRST_FRAGMENT :
+						     WHOLE;
+	p->source = mapped(ip.source);
+	p->destination = mapped(ip.destination);
+	p->protocol = ip.protocol;
+	p->payload = at + header;
 	if (p->payload > p->limit)
 		return 0;
-	if (p->protocol == TCP || p->protocol == UDP)
-		return parse_ports(f, p);
-	return 1;
+	int there = read(ctx, p->payload, sizeof(ip), &ports);
+	return take_ports(p, there, &ports);
+}
+
+/* Follows the extension headers from p->payload on, where one of type next starts. */
+INLINE int parse_extensions(struct xdp_md *ctx, __u8 next, struct packet *p)
+{
+	p->piece = WHOLE;
+	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
+		struct extension header;
+
+		if (!is_extension(next) && next != FRAGMENT) {
+			p->protocol = next;
+			return 1;
+		}
+		if (!load(ctx, p->payload, &header))
+			return 0;
+		if (next == ROUTING && header.segments_left) /* on its way to somebody else */
+			return 0;
+		p->payload += next == FRAGMENT ? 8 : (header.length + 1) * 8;
+		if (next == FRAGMENT) {
+			__u16 fragment = swap16(header.fragment);
+			if (fragment & IPV6_FRAGMENT_OFFSET) {
+				p->protocol = is_extension(header.next) ? UNKNOWN_PROTOCOL : header.next;
+				p->piece = LATER_FRAGMENT;
+				return 1;
+			}
+			if (fragment & IPV6_MORE_FRAGMENTS)
+				p->piece = FIRST_FRAGMENT;
+		}
+		next = header.next;
+	}
+	return 0;
+}
+
+INLINE int parse_ipv6(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p)
+{
+	struct ports ports = {};
+	struct ipv6 ip;
+
+	if (!read(ctx, at, 0, &ip))
+		return 0;
+	if (swap32(ip.version_class_flow) >> 28 != 6)
+		return 0;
+	p->payload = at + sizeof(ip);
+	if (!quoted) {
+		__u32 limit = p->payload + swap16(ip.length);
+		if (limit > p->limit)
+			return 0;
+		p->limit = limit;
+	}
+	p->source = ip.source;
+	p->destination = ip.destination;
+	/* Mapped addresses have no place on the wire, and the maps couldn't tell them from IPv4. */
+	if (is_mapped(&p->source) || is_mapped(&p->destination))
+		return 0;
+	if (!parse_extensions(ctx, ip.next, p) || p->payload > p->limit)
+		return 0;
+	int there = read(ctx, p->payload, sizeof(ip), &ports);
+	return take_ports(p, there, &ports);
+}
+
+SUBPROGRAM int parse(struct xdp_md *ctx, __u32 at, int is_ipv6, int quoted, struct packet *p)
+{
+	return is_ipv6 ? parse_ipv6(ctx, at, quoted, p) : parse_ipv4(ctx, at, quoted, p);
 }
 
 INLINE __u32 roles_of(const struct address *a)
@@ -339,11 +342,10 @@ INLINE int is_balanced(__u16 protocol)
 }
 
 /* Whether p, of a balanced protocol, goes to a service or a pool, or comes from a NAT backend and goes to a client. */
-GLOBAL int flow_is_ours(const struct packet *p)
+SUBPROGRAM int flow_is_ours(const struct packet *p)
 {
-	if (!p)
-		return 0;
 	__u32 roles = roles_of(&p->destination);
+
 	if (is_ours(p, roles, TO_SHIFT, &p->destination, p->destination_port))
 		return 1;
 	if (roles & LOCAL || is_nobodys(&p->destination))
@@ -374,16 +376,12 @@ INLINE int is_error(__u8 type, int is_ipv6)
 /* Whether the ICMP or ICMPv6 message in p is an error, and about something of ours. */
 INLINE int error_is_ours(struct xdp_md *ctx, const struct packet *p, int is_ipv6)
 {
-	struct frame f = frame_of(ctx);
 	struct packet quoted = { .limit = p->limit };
-	__u32 at = p->payload;
+	struct icmp icmp;
 
-	if (at > MAX_OFFSET)
+	if (!load(ctx, p->payload, &icmp) || !is_error(icmp.type, is_ipv6))
 		return 0;
-	const struct icmp *icmp = f.data + at;
-	if ((void *)(icmp + 1) > f.end || !is_error(icmp->type, is_ipv6))
-		return 0;
-	if (!parse(ctx, at + sizeof(*icmp), is_ipv6, 1, &quoted) || !same(&quoted.source, &p->destination))
+	if (!parse(ctx, p->payload + sizeof(icmp), is_ipv6, 1, &quoted) || !same(&quoted.source, &p->destination))
 		return 0;
 	if (is_balanced(quoted.protocol)) {
 		struct packet answer = answer_to(&quoted);
@@ -394,35 +392,26 @@ INLINE int error_is_ours(struct xdp_md *ctx, const struct packet *p, int is_ipv6
 	return 0;
 }
 
-/* The offset of the IP header, behind at most one tag, and which IP it is; 0 if there is none. */
-INLINE __u32 ip_offset(struct frame f, int *is_ipv6)
-{
-	const struct ethernet *ethernet = f.data;
-	__u32 at = sizeof(*ethernet);
-
-	if ((void *)(ethernet + 1) > f.end)
-		return 0;
-	if (ethernet->destination[0] & 1) /* to a group: no router forwards it */
-		return 0;
-	__u16 type = swap16(ethernet->type);
-	if (type == TYPE_TAG || type == TYPE_SERVICE_TAG) {
-		const struct tag *tag = f.data + at;
-		if ((void *)(tag + 1) > f.end)
-			return 0;
-		type = swap16(tag->type);
-		at += sizeof(*tag);
-	}
-	*is_ipv6 = type == TYPE_IPV6;
-	return type == TYPE_IPV4 || type == TYPE_IPV6 ? at : 0;
-}
-
 INLINE int frame_is_ours(struct xdp_md *ctx)
 {
-	struct packet p = {};
-	int is_ipv6 = 0;
-	__u32 at = ip_offset(frame_of(ctx), &is_ipv6);
+	struct packet p = { .limit = bpf_xdp_get_buff_len(ctx) };
+	struct ethernet ethernet;
+	struct tag tag;
+	__u32 at = sizeof(ethernet);
 
-	if (!at || !parse(ctx, at, is_ipv6, 0, &p))
+	if (!read_at(ctx, 0, &ethernet) || ethernet.destination[0] & 1) /* to a group: no router forwards it */
+		return 0;
+	__u16 type = swap16(ethernet.type);
+	if (type == TYPE_TAG || type == TYPE_SERVICE_TAG) {
+		if (!read_at(ctx, UNTAGGED, &tag))
+			return 0;
+		type = swap16(tag.type);
+		at += sizeof(tag);
+	}
+	if (type != TYPE_IPV4 && type != TYPE_IPV6)
+		return 0;
+	int is_ipv6 = type == TYPE_IPV6;
+	if (!parse(ctx, at, is_ipv6, 0, &p))
 		return 0;
 	if (is_balanced(p.protocol))
 		return flow_is_ours(&p);

@@ -39,14 +39,19 @@ struct ipv4 {
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 
+/* An IPv6 address; outside of headers also an IPv4 address, as ::ffff:a.b.c.d. */
+struct address {
+	__be32 word[4];
+};
+
 /* RFC 8200 */
 struct ipv6 {
 	__be32 version_class_flow;
 	__be16 length; /* in bytes, of what follows this header */
 	__u8 next;
 	__u8 hop_limit;
-	__be32 source[4];
-	__be32 destination[4];
+	struct address source;
+	struct address destination;
 };
 
 /* The first 8 bytes of an extension header (RFC 8200, 4.2 to 4.6). */
