@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -166,18 +167,29 @@ func (f *Follower) listen() {
 			f.sleep(time.Second)
 		}
 		for _, m := range messages {
-			if m.Header.Type == unix.RTM_NEWNEIGH || m.Header.Type == unix.RTM_DELNEIGH {
-				f.soil(dirtyNeighbours)
-			} else {
-				f.soil(dirtyAll)
-			}
+			f.soil(soiledBy(m))
 		}
 	}
 }
 
+// soiledBy says what has to be read again after a notification. What a bridge learns of MAC addresses is notified
+// as neighbours too (struct ndmsg, whose first byte is the family), and doesn't concern us.
+func soiledBy(m syscall.NetlinkMessage) uint32 {
+	if m.Header.Type != unix.RTM_NEWNEIGH && m.Header.Type != unix.RTM_DELNEIGH {
+		return dirtyAll
+	}
+	if len(m.Data) != 0 && m.Data[0] == unix.AF_BRIDGE {
+		return 0
+	}
+	return dirtyNeighbours
+}
+
+// soil notes that something has to be read again.
 func (f *Follower) soil(what uint32) {
-	f.dirty.Or(what)
-	f.poke()
+	if what != 0 {
+		f.dirty.Or(what)
+		f.poke()
+	}
 }
 
 // poke makes the following goroutine look at what there is to do.

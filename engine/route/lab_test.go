@@ -1,11 +1,13 @@
 package route
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,24 +22,23 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// Names of the lab's namespaces. A killed run may have left them; TestMain removes them first.
-const (
-	boxName  = "route-box"
-	peerName = "route-peer"
-)
+// namePrefix begins the names of the lab's namespaces, which end in the number of the process: runs may overlap. A
+// killed run leaves its namespaces behind; TestMain removes those whose process is gone.
+const namePrefix = "route-"
+
+var boxName, peerName = fmt.Sprintf("%sbox-%d", namePrefix, os.Getpid()), fmt.Sprintf("%speer-%d", namePrefix, os.Getpid())
 
 func TestMain(m *testing.M) {
-	removeNamespaces()
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		removeNamespaces()
-		os.Exit(code)
-	}))
+	removeLeftovers()
+	goleak.VerifyTestMain(m)
 }
 
-func removeNamespaces() {
-	for _, name := range []string{boxName, peerName} {
-		if _, err := os.Stat(filepath.Join("/run/netns", name)); err == nil {
-			_ = netns.DeleteNamed(name)
+func removeLeftovers() {
+	files, _ := filepath.Glob("/run/netns/" + namePrefix + "*-*")
+	for _, file := range files {
+		pid, err := strconv.Atoi(file[strings.LastIndexByte(file, '-')+1:])
+		if err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+			_ = netns.DeleteNamed(filepath.Base(file))
 		}
 	}
 }

@@ -201,7 +201,8 @@ func (b *builder) linkWay(leg Leg, neighbour netip.Addr) way {
 	return way{link: rewrite.Link{DMAC: mac, SMAC: port.MAC, VLAN: leg.VLAN, MTU: mtu, Port: leg.Port}}
 }
 
-// addHosts gives a way of its own to each neighbour that packets to its address reach directly.
+// addHosts gives a way of its own to each neighbour that packets to its address reach directly: its route is
+// on-link, and the address is resolved at that very port and VLAN.
 func (b *builder) addHosts(neighbours []Neighbour) {
 	t := b.table
 	t.hosts = newHosts(len(neighbours))
@@ -212,9 +213,11 @@ func (b *builder) addHosts(neighbours []Neighbour) {
 		addr := packet.AddrFrom(n.Addr)
 		i := t.route(addr)
 		leg := t.legs[i]
-		onLink := t.ways[i].reason == counter.NoNeighbour && !leg.Via.IsValid()
-		if onLink && leg.Port == n.Port && leg.VLAN == n.VLAN {
-			t.hosts.put(addr, b.add(b.linkWay(leg, plain(n.Addr)), leg))
+		if t.ways[i].reason != counter.NoNeighbour || leg.Via.IsValid() {
+			continue
+		}
+		if w := b.linkWay(leg, plain(n.Addr)); w.reason == counter.None {
+			t.hosts.put(addr, b.add(w, leg))
 		}
 	}
 }

@@ -81,6 +81,8 @@ func TestLookup(t *testing.T) {
 			"10.7.0.1", rewrite.Link{DMAC: macA, SMAC: mac0, VLAN: 7, MTU: 1400, Port: 0}, counter.None},
 		{"neighbour known in another VLAN only", twoPorts(), []Route{vlan}, []Neighbour{at("10.7.0.1", 0, macA)},
 			"10.7.0.1", rewrite.Link{}, counter.NoNeighbour},
+		{"neighbour known in two VLANs", twoPorts(), []Route{vlan}, []Neighbour{at("10.7.0.1", 0, macB), {Addr: netip.MustParseAddr("10.7.0.1"), Port: 0, VLAN: 7, MAC: macA}},
+			"10.7.0.1", rewrite.Link{DMAC: macA, SMAC: mac0, VLAN: 7, MTU: 1400, Port: 0}, counter.None},
 		{"lower metric wins", twoPorts(), []Route{costly, cheap}, []Neighbour{at("10.0.0.1", 0, macA), at("10.1.0.1", 1, macB)},
 			"198.51.100.7", linkB, counter.None},
 		{"lower metric wins though its port is down", down, []Route{costly, cheap}, []Neighbour{at("10.0.0.1", 0, macA)},
