@@ -26,7 +26,7 @@ help:
 	@echo 'make build      bin/sluice'
 	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod'
 	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME)'
-	@echo 'make generate   compile the XDP programs again (needs clang)'
+	@echo 'make generate   compile the XDP programs again (needs clang-14)'
 	@echo 'make install    the binary, the unit and the examples below DESTDIR=$(DESTDIR)'
 	@echo 'make deb        a package of the same in bin/'
 
@@ -69,8 +69,8 @@ fuzz:
 
 generate:
 	$(need_go)
-	@command -v clang >/dev/null && command -v llvm-strip >/dev/null || { \
-		echo 'make generate needs clang and llvm-strip: apt-get install clang llvm' >&2; exit 1; }
+	@command -v clang-14 >/dev/null && command -v llvm-strip-14 >/dev/null || { \
+		echo 'make generate needs clang 14: apt-get install clang-14 llvm-14' >&2; exit 1; }
 	go generate ./...
 
 install: build

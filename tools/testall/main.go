@@ -5,8 +5,8 @@
 //	machine   packages whose tests make namespaces or load BPF programs, one after the other: they share one kernel
 //	race      the packages whose goroutines share memory, again, under the race detector
 //
-// Every skipped test is printed. As root none may be skipped in the first three, since root has all that a test
-// may ask for. The last line of the output says how many tests ran.
+// Every skipped test is printed. As root none may be skipped but under the race detector, which for one cannot
+// count allocations: root has all that a test may ask for. The last line of the output says how many tests ran.
 package main
 
 import (
@@ -28,28 +28,28 @@ func main() {
 		fmt.Fprintln(os.Stderr, "make test:", err)
 		os.Exit(1)
 	}
-	sum, err := runAll()
+	once, raced, err := runAll()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make test:", err)
 	}
-	for _, name := range sum.Skipped {
+	for _, name := range once.Skipped {
 		fmt.Println("skipped:", name)
 	}
 	verdict := "passed"
-	if err != nil || sum.Failed > 0 || sum.Passed == 0 || len(sum.Skipped) > 0 && os.Geteuid() == 0 {
+	if err != nil || once.Failed+raced.Failed > 0 || once.Passed == 0 || len(once.Skipped) > 0 && os.Geteuid() == 0 {
 		verdict = "FAILED"
 	}
-	fmt.Printf("make test %s: %s, %.0f s\n", verdict, sum, time.Since(started).Seconds())
+	fmt.Printf("make test %s: %s; with the race detector: %s; %.0f s\n", verdict, once, raced, time.Since(started).Seconds())
 	if verdict != "passed" {
 		os.Exit(1)
 	}
 }
 
 // runAll runs the passes in turn, all of them even if one fails: one run tells everything.
-func runAll() (sum Tally, err error) {
+func runAll() (once, raced Tally, err error) {
 	packages, err := list()
 	if err != nil {
-		return sum, err
+		return once, raced, err
 	}
 	heading("vet", len(packages))
 	vet := exec.Command("go", "vet", "./...")
@@ -59,12 +59,9 @@ func runAll() (sum Tally, err error) {
 		vetErr = fmt.Errorf("go vet: %w", vetErr)
 	}
 	memory, machine, race := passes(packages)
-	sum = test("memory", memory)
-	sum.add(test("machine", machine, "-p=1"))
-	raced := test("race", race, "-race", "-p=1")
-	raced.Skipped = nil // what a race build cannot do, such as counting allocations, was done above
-	sum.add(raced)
-	return sum, vetErr
+	once = test("memory", memory)
+	once.add(test("machine", machine, "-p=1"))
+	return once, test("race", race, "-race", "-p=1"), vetErr
 }
 
 // Package is what `go list` says of one that has tests.
@@ -94,8 +91,8 @@ func list() (packages []Package, err error) {
 // kernel marks the packages that change the machine's state: they, or their tests, import one of these.
 var kernel = []string{"sluice/tools/netlab", "github.com/vishvananda/netns", "github.com/cilium/ebpf"}
 
-// raced are the rooms in which goroutines share memory.
-var raced = []string{"sluice/rings", "sluice/pipeline/counter", "sluice/engine", "sluice/cmd/sluice"}
+// shared are the rooms in which goroutines share memory.
+var shared = []string{"sluice/rings", "sluice/pipeline/counter", "sluice/engine", "sluice/cmd/sluice"}
 
 // passes sorts packages by what their tests need.
 func passes(packages []Package) (memory, machine, race []string) {
@@ -108,7 +105,7 @@ func passes(packages []Package) (memory, machine, race []string) {
 		} else {
 			memory = append(memory, p.Path)
 		}
-		if slices.ContainsFunc(raced, func(room string) bool { return within(p.Path, room) }) {
+		if slices.ContainsFunc(shared, func(room string) bool { return within(p.Path, room) }) {
 			race = append(race, p.Path)
 		}
 	}

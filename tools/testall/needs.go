@@ -12,8 +12,8 @@ import (
 
 // needs are the programs that tests want, with the Debian packages that have them. The product needs none of them.
 var needs = []struct{ program, pkg, why string }{
-	{"clang", "clang", "to compile the XDP programs and compare them with the committed objects"},
-	{"llvm-strip", "llvm", "to strip them"},
+	{"clang-14", "clang-14", "to compile the XDP programs and compare them with the committed objects"},
+	{"llvm-strip-14", "llvm-14", "to strip them"},
 	{"ip", "iproute2", "to build the lab of the README as its reader does"},
 	{"ethtool", "ethtool", "to build the lab of the README as its reader does"},
 	{"curl", "curl", "to be the client in that lab"},
@@ -72,7 +72,7 @@ func apt(arguments ...string) error {
 
 // compiler is the C compiler that the race detector's runtime is linked with.
 func compiler() string {
-	for _, program := range []string{"gcc", "clang"} {
+	for _, program := range []string{"gcc", "clang-14"} {
 		if _, err := exec.LookPath(program); err == nil {
 			return program
 		}

@@ -23,7 +23,7 @@ func (t *Tally) add(o Tally) {
 
 // String gives the totals as the last line of make test shows them.
 func (t Tally) String() string {
-	return fmt.Sprintf("%d tests passed, %d failed, %d skipped in %d package runs", t.Passed, t.Failed, len(t.Skipped), t.Packages)
+	return fmt.Sprintf("%d tests passed, %d failed, %d skipped in %d packages", t.Passed, t.Failed, len(t.Skipped), t.Packages)
 }
 
 // event is one line of `go test -json` (see `go doc test2json`).

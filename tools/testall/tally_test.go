@@ -38,7 +38,7 @@ go: something of its own
 	if strings.Contains(printed.String(), "quiet") {
 		t.Error("the output of a test that passed was printed")
 	}
-	if got.String() != "2 tests passed, 2 failed, 1 skipped in 3 package runs" {
+	if got.String() != "2 tests passed, 2 failed, 1 skipped in 3 packages" {
 		t.Error(got)
 	}
 }
