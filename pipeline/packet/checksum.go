@@ -56,16 +56,19 @@ func (s Sum) Pseudo(src, dst Addr, proto uint8, length int) Sum {
 	return s.Add(src.Hi).Add(src.Lo).Add(dst.Hi).Add(dst.Lo).Add(uint64(proto) + uint64(length))
 }
 
-// Replace16 adds the difference that a 16-bit field makes when old becomes new.
-func (s Sum) Replace16(old, new uint16) Sum { return s.Add(uint64(^old) + uint64(new)) }
+// Diff16 is the difference that a 16-bit field makes when old becomes new. Differences may be added up.
+func Diff16(old, new uint16) Sum { return Sum(^old) + Sum(new) }
 
-// Replace32 adds the difference that a 32-bit field makes when old becomes new.
-func (s Sum) Replace32(old, new uint32) Sum { return s.Add(uint64(^old) + uint64(new)) }
+// Diff32 is Diff16 for a 32-bit field.
+func Diff32(old, new uint32) Sum { return Sum(^old) + Sum(new) }
 
-// ReplaceAddr adds the difference that an address makes when old becomes new, both of one family.
-func (s Sum) ReplaceAddr(old, new Addr) Sum {
-	return s.Add(^old.Hi).Add(new.Hi).Add(^old.Lo).Add(new.Lo)
+// DiffAddr is Diff16 for an address, old and new being of one family.
+func DiffAddr(old, new Addr) Sum {
+	return Sum(^old.Hi).Add(new.Hi).Add(^old.Lo).Add(new.Lo)
 }
+
+// Plus adds up two sums.
+func (s Sum) Plus(t Sum) Sum { return s.Add(uint64(t)) }
 
 // Fold brings the sum down to 16 bits.
 func (s Sum) Fold() uint16 {

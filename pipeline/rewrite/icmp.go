@@ -7,79 +7,81 @@ import "sluice/pipeline/packet"
 // The outer addresses become what IPVS makes of them (ip_vs_core.c, ip_vs_nat_icmp); the embedded transport
 // checksum follows as well, which IPVS leaves out and RFC 5508, 4.2 asks for.
 
+// end is one of the two ends of a packet: it says where in the headers that end's address and port are.
+type end int
+
+const (
+	source      end = 0
+	destination end = 1
+)
+
+func (e end) addr4() int { return 12 + 4*int(e) }
+func (e end) addr6() int { return 8 + 16*int(e) }
+func (e end) port() int  { return 2 * int(e) }
+
 // ICMPIn turns an ICMP error about a packet that the service sent into one about the packet that the backend had
 // sent: embedded source and outer destination become the backend's.
 func ICMPIn(mem []byte, m *packet.Meta, backend packet.Addr, port uint16) {
-	var d packet.Sum
-	d = replaceEmbedded(mem, m, source, backend, port, d)
-	d = replaceOuter(mem, m, destination, backend, d)
-	updateICMP(mem, m, d)
+	d := replaceEmbedded(mem, m, source, backend, port)
+	d = d.Plus(replaceOuter(mem, m, destination, backend))
+	fix(mem[m.L4+2:], d)
 }
 
 // ICMPOut turns an ICMP error about a packet that we sent to the backend into one about the packet that the client
 // had sent to the service: embedded destination and outer source become the service's. The outer source does so
 // even if the error comes from a router on the way to the backend, which clients need not know of.
 func ICMPOut(mem []byte, m *packet.Meta, vip packet.Addr, port uint16) {
-	var d packet.Sum
-	d = replaceEmbedded(mem, m, destination, vip, port, d)
-	d = replaceOuter(mem, m, source, vip, d)
-	updateICMP(mem, m, d)
+	d := replaceEmbedded(mem, m, destination, vip, port)
+	d = d.Plus(replaceOuter(mem, m, source, vip))
+	fix(mem[m.L4+2:], d)
 }
 
 // ICMPBoth is ICMPIn and ICMPOut for full NAT: the embedded packet becomes one from src to dst, and the error goes
 // from dst to src.
 func ICMPBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst packet.Addr, dstPort uint16) {
-	var d packet.Sum
-	d = replaceEmbedded(mem, m, source, src, srcPort, d)
-	d = replaceEmbedded(mem, m, destination, dst, dstPort, d)
-	d = replaceOuter(mem, m, source, dst, d)
-	d = replaceOuter(mem, m, destination, src, d)
-	updateICMP(mem, m, d)
+	ICMPIn(mem, m, src, srcPort)
+	ICMPOut(mem, m, dst, dstPort)
 }
 
-// replaceEmbedded changes one end of the embedded packet, with its checksums as far as they are there, and adds to
-// d the difference that this makes to the ICMP message.
-func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint16, d packet.Sum) packet.Sum {
+// replaceEmbedded changes one end of the embedded packet, with its checksums as far as they are there, and returns
+// the difference that this makes to the ICMP message.
+func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint16) packet.Sum {
 	ip, l4 := mem[m.Inner:m.End], mem[m.InnerL4:m.End]
-	var change packet.Sum // of what the embedded transport checksum covers
+	var d, all packet.Sum // of what the embedded transport checksum covers; of the ICMP message
 	if m.Family == 4 {
 		before := be16(ip[10:])
-		change = replaceAddr4(ip, e, a)
-		d = d.Replace16(before, be16(ip[10:]))
+		d = put32(ip[e.addr4():], a.V4())
+		fix(ip[10:], d)
+		all = packet.Diff16(before, be16(ip[10:]))
 	} else {
-		change = replaceAddr6(ip, e, a)
+		d = putAddr6(ip[e.addr6():], a)
 	}
-	change = change.Replace16(be16(l4[e.port():]), port)
-	setBE16(l4[e.port():], port)
-	d = d.Add(uint64(change))
+	d = d.Plus(put16(l4[e.port():], port))
+	all = all.Plus(d)
 
-	field := 6
+	field := l4[min(6, len(l4)):]
 	if m.Proto == packet.TCP {
-		field = 16
+		field = l4[min(16, len(l4)):]
 	}
-	if len(l4) < field+2 {
-		return d
+	if len(field) < 2 {
+		return all
 	}
-	before := be16(l4[field:])
-	after := change.UpdateUDP(before)
+	before := be16(field)
 	if m.Proto == packet.TCP {
-		after = change.Update(before)
+		fix(field, d)
+	} else {
+		fixUDP(field, d)
 	}
-	setBE16(l4[field:], after)
-	return d.Replace16(before, after)
+	return all.Plus(packet.Diff16(before, be16(field)))
 }
 
-// replaceOuter changes one end of the IP header and adds to d what this means for the ICMP checksum: nothing in
-// IPv4, which has no pseudo-header there.
-func replaceOuter(mem []byte, m *packet.Meta, e end, a packet.Addr, d packet.Sum) packet.Sum {
-	change := replaceAddr(mem, m, e, a)
-	if m.Family == 4 {
-		return d
+// replaceOuter changes one end of the IP header and returns the difference that this makes to the ICMP checksum:
+// none in IPv4, where that covers no pseudo-header.
+func replaceOuter(mem []byte, m *packet.Meta, e end, a packet.Addr) packet.Sum {
+	ip := mem[m.L3:]
+	if m.Family == 6 {
+		return putAddr6(ip[e.addr6():], a)
 	}
-	return d.Add(uint64(change))
-}
-
-func updateICMP(mem []byte, m *packet.Meta, d packet.Sum) {
-	field := mem[m.L4+2:]
-	setBE16(field, d.Update(be16(field)))
+	fix(ip[10:], put32(ip[e.addr4():], a.V4()))
+	return 0
 }

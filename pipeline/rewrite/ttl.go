@@ -3,14 +3,17 @@ package rewrite
 import "sluice/pipeline/packet"
 
 // DecTTL lowers the TTL or hop limit of the outermost IP header by one. The caller has made sure that it is above 1.
+//
+// The word of TTL and protocol falls by 0x0100, so the checksum rises by as much, with the carry brought round. What
+// would come out as 0xffff becomes 0, as RFC 1624 wants it.
 func DecTTL(mem []byte, m *packet.Meta) {
 	m.TTL--
 	if m.Family == 6 {
 		mem[m.L3+7] = m.TTL
 		return
 	}
-	h := (*[packet.IPv4Len]byte)(mem[m.L3:])
-	h[8] = m.TTL
-	// The word of TTL and protocol falls by 0x0100, whatever it is; that is ^0x0100 in ones' complement.
-	setBE16(h[10:], packet.Sum(0xfeff).Update(be16(h[10:])))
+	h := (*[4]byte)(mem[m.L3+8:])
+	h[0] = m.TTL
+	sum := uint32(be16(h[2:])) + 0x0100
+	setBE16(h[2:], uint16(sum+(sum+1)>>16))
 }

@@ -273,8 +273,11 @@ func (p Packet) fixTransport(b []byte) {
 	if p.wrongBy != 0 {
 		sum = plus(sum, p.wrongBy)
 	}
-	if p.proto == 17 && sum == 0 {
+	switch { // of the two zeros, UDP sends all ones and the others all zeros
+	case p.proto == 17 && sum == 0:
 		sum = 0xffff
+	case p.proto != 17 && sum == 0xffff:
+		sum = 0
 	}
 	if p.proto == 17 && p.noSum {
 		sum = 0
@@ -331,3 +334,9 @@ func must(err error) {
 		panic(fmt.Sprintf("packettest: %v", err))
 	}
 }
+
+// Addr gives the address of an end such as Client4.
+func Addr(s string) netip.Addr { a, _ := end(s); return a }
+
+// Port gives the port of an end, 0 if there is none.
+func Port(s string) uint16 { _, port := end(s); return port }
