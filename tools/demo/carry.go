@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"sluice/tools/e2e/testbed"
+)
+
+// carry sends a client's traffic down one path: requests, transfers, datagrams.
+func (d *demo) carry(ctx context.Context, p testbed.Path) error {
+	d.step("%s: %s", p, describe(p))
+	r := row{path: p}
+	r.web = d.bed.Ask(ctx, p.URL(), requests)
+	d.note("%d HTTP requests to %s, each on its own connection: %s by b1/b2/b3", requests, p.URL(), &r.web)
+	d.checkSpread(&r.web, requests, p)
+
+	for _, transfer := range []struct {
+		name string
+		do   func(context.Context, string, int64, uint64) error
+		done *int
+	}{{"up", d.bed.Upload, &r.up}, {"down", d.bed.Download, &r.down}} {
+		err := transfer.do(ctx, p.URL(), megabytes<<20, uint64(p.Address().As16()[15]))
+		if d.check(err == nil, "%s: %d MiB %s: %v", p, megabytes, transfer.name, err) {
+			*transfer.done = megabytes
+			d.note("%d MiB %s in one connection arrived with the right SHA-256", megabytes, transfer.name)
+		} else {
+			r.errors++
+		}
+	}
+
+	r.udp = d.bed.AskUDP(ctx, p.UDP(), datagrams)
+	d.note("%d UDP requests to %s, each from its own port: %s", datagrams, p.UDP(), &r.udp)
+	d.checkSpread(&r.udp, datagrams, p)
+	d.rows = append(d.rows, r)
+	return ctx.Err()
+}
+
+// checkSpread checks that round robin went round, and whom the backends took for the client.
+func (d *demo) checkSpread(s *testbed.Spread, sent int, p testbed.Path) {
+	for i, n := range s.By {
+		d.check(n == sent/testbed.Backends, "%s: b%d answered %d of %d, not a third", p, i+1, n, sent)
+	}
+	for _, err := range s.Errors {
+		d.check(false, "%s: %v", p, err)
+	}
+	for client := range s.Clients {
+		d.check(client == p.Client(), "%s: a backend took %s for the client, which is %s", p, client, p.Client())
+	}
+}
+
+// describe says what a path is about to show.
+func describe(p testbed.Path) string {
+	text := map[string]string{
+		"nat": fmt.Sprintf("destination rewritten, port %d becomes %d; answers through Sluice", testbed.WebPort, testbed.NATWebPort),
+		"tun": fmt.Sprintf("IPv%d packets in an IPv%d tunnel; answers past Sluice", p.Family, p.Backend),
+		"dr":  "only the MAC address changes; answers past Sluice",
+	}[p.Mode]
+	if p.Mode == "tun" && p.Backend == p.Family {
+		text += "; full-size packets don't fit, so Sluice tells the client by ICMP"
+	}
+	return text
+}

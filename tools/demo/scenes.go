@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"sluice/tools/e2e/testbed"
+)
+
+// The scenes with backends that go away use this path: with NAT, Sluice carries both directions and what
+// it breaks shows at once.
+var scenePath = testbed.Paths[0]
+
+const (
+	heldPerBackend = 2
+	sceneRequests  = 60
+	movesEach      = 20 // requests that a held connection must carry to count as alive
+)
+
+// scenePatience bounds waits for what takes milliseconds.
+const scenePatience = 20 * time.Second
+
+// drain shows that a drained backend keeps its connections and gets no new ones.
+func (d *demo) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	defer cancel()
+	d.step("drain under traffic: %d connections stay open and busy while b2 is drained", heldPerBackend*testbed.Backends)
+	held, err := d.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll(held)
+	if err := d.verb(ctx, "drain", 1); err != nil {
+		return err
+	}
+	asked := d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
+	d.note("%d new requests: %s; b2 gets none", sceneRequests, &asked)
+	d.check(asked.By == [testbed.Backends]int{sceneRequests / 2, 0, sceneRequests / 2} && asked.Answered() == sceneRequests,
+		"with b2 drained, %d requests went %s", sceneRequests, &asked)
+	alive := d.alive(ctx, held)
+	d.note("all connections that were open are alive: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
+	for _, name := range []string{"b1", "b2", "b3"} {
+		d.check(alive[name] == heldPerBackend, "after the drain %d of %d connections to %s live", alive[name], heldPerBackend, name)
+	}
+	if err := d.verb(ctx, "weight", 1, "1"); err != nil {
+		return err
+	}
+	asked = d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
+	d.note("b2 has its weight back: %s", &asked)
+	d.check(asked.By[1] == sceneRequests/testbed.Backends, "with its weight back, b2 got %d of %d requests", asked.By[1], sceneRequests)
+	return ctx.Err()
+}
+
+// kill shows that the death of a backend's process touches its own connections only.
+func (d *demo) kill(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	defer cancel()
+	d.step("SIGKILL for b3's server under traffic; no health check is configured, so Sluice keeps sending to b3")
+	held, err := d.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll(held)
+	if err := d.bed.Backends[2].Kill(); err != nil {
+		return err
+	}
+	asked := d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
+	d.note("%d new requests: %s", sceneRequests, &asked)
+	third := sceneRequests / testbed.Backends
+	d.check(asked.By == [testbed.Backends]int{third, third, 0} && asked.Refused == third,
+		"with b3 dead, %d requests went %s; the third for b3 should be refused, no other", sceneRequests, &asked)
+	alive := d.alive(ctx, held)
+	d.note("connections that were open and live: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
+	d.check(alive["b1"] == heldPerBackend && alive["b2"] == heldPerBackend && alive["b3"] == 0,
+		"the connections that live after b3's death: %v", alive)
+	return d.bed.Backends[2].Start(ctx)
+}
+
+// hold opens busy connections, the same number to each backend.
+func (d *demo) hold(ctx context.Context) (held []*testbed.Held, err error) {
+	for range heldPerBackend * testbed.Backends {
+		h, err := d.bed.Hold(ctx, scenePath.URL())
+		if err != nil {
+			closeAll(held)
+			return nil, err
+		}
+		held = append(held, h)
+	}
+	return held, nil
+}
+
+func closeAll(held []*testbed.Held) {
+	for _, h := range held {
+		h.Close() // what broke it was looked at before
+	}
+}
+
+// alive counts by backend the connections that still carry requests.
+func (d *demo) alive(ctx context.Context, held []*testbed.Held) map[string]int {
+	alive := map[string]int{}
+	for _, h := range held {
+		if h.Moves(ctx, movesEach) == nil {
+			alive[h.Backend]++
+		}
+	}
+	return alive
+}
+
+// verb runs a command of the operator's for a backend of the scene's HTTP service.
+func (d *demo) verb(ctx context.Context, verb string, backend int, more ...string) error {
+	args := append([]string{verb, scenePath.Web().Name, d.bed.Backends[backend].Addr(scenePath.Backend).String()}, more...)
+	d.note("sluice %s", strings.Join(args, " "))
+	_, err := d.daemon.Verb(ctx, args...)
+	return err
+}
+
+// account shows where every packet went.
+func (d *demo) account(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	defer cancel()
+	d.step("sluice stats: every packet received was forwarded, answered, or dropped under a name")
+	s, err := d.daemon.Quiet(ctx)
+	if !d.check(err == nil, "%v", err) {
+		return ctx.Err()
+	}
+	d.note("rx %d = forwarded %d + replied %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.Dropped())
+	for name, n := range s.Drops {
+		if n > 0 {
+			d.note("dropped as %s: %d", name, n)
+		}
+	}
+	f := s.Frames
+	d.note("frames %d = free %d + fill %d + rx %d + tx %d + completion %d, none in flight", f.Total, f.Free, f.Fill, f.Rx, f.Tx, f.Completion)
+	d.table()
+	return nil
+}
+
+// stop ends the daemon and looks for what it might leave.
+func (d *demo) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	defer cancel()
+	d.step("SIGTERM for sluice: it must end and take its XDP programs with it")
+	if err := d.daemon.Stop(); !d.check(err == nil, "sluice ended with: %v; its last words:\n%s", err, d.daemon.Process.Output()) {
+		return nil
+	}
+	err := d.bed.AwaitNoXDP(ctx, d.loaded)
+	if d.check(err == nil, "%v", err) {
+		d.note("exit status 0, no XDP program attached or loaded")
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+
+	"sluice/tools/netlab"
+	"sluice/tools/netlab/decap"
+)
+
+// Options says what a Bed is like.
+type Options struct {
+	Name   string // of the lab
+	Sluice string // path of the program
+	Queues int    // of each of the balancer's ports; 0: 1
+}
+
+// Backends is how many backends a Bed has.
+const Backends = 3
+
+// Front and Back are the names of the balancer's ports.
+const (
+	Front = "eth0"
+	Back  = "eth1"
+)
+
+// Bed is the site. Its methods may be called by any goroutine until Close.
+type Bed struct {
+	Lab                      *netlab.Lab
+	Client, Router, Balancer *netlab.Host
+	Backends                 [Backends]*Backend
+
+	sluice  string
+	dir     string // for configuration files and sockets
+	mu      sync.Mutex
+	daemons int
+}
+
+// Backend is one real server.
+type Backend struct {
+	Name  string // b1, b2, b3
+	Host  *netlab.Host
+	Decap *decap.Decap
+
+	number  byte
+	process *netlab.Process
+}
+
+// Addr is the backend's own address in a family.
+func (b *Backend) Addr(family int) netip.Addr { return backNet[family].host(b.number) }
+
+// New builds the site and starts the backends; the balancer is idle. What killed runs left behind is removed
+// first. When ctx ends before it is done, there is nothing to close.
+func New(ctx context.Context, o Options) (*Bed, error) {
+	lab, err := netlab.New(o.Name)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bed{Lab: lab, sluice: o.Sluice}
+	if err := b.build(ctx, o); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Close ends every process and removes everything.
+func (b *Bed) Close() error {
+	err := b.Lab.Close()
+	if b.dir != "" {
+		err = errors.Join(err, os.RemoveAll(b.dir))
+	}
+	return err
+}
+
+func (b *Bed) build(ctx context.Context, o Options) (err error) {
+	if b.dir, err = makeDir(o.Name); err != nil {
+		return err
+	}
+	for _, h := range []struct {
+		name string
+		host **netlab.Host
+	}{{"client", &b.Client}, {"router", &b.Router}, {"balancer", &b.Balancer}} {
+		if *h.host, err = b.Lab.Host(h.name); err != nil {
+			return err
+		}
+	}
+	for i := range b.Backends {
+		be := &Backend{Name: fmt.Sprint("b", i+1), number: backendHost + 1 + byte(i)}
+		if be.Host, err = b.Lab.Host(be.Name); err != nil {
+			return err
+		}
+		b.Backends[i] = be
+	}
+	for _, step := range []func(Options) error{b.wire, b.address, b.route} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := step(o); err != nil {
+			return err
+		}
+	}
+	for _, be := range b.Backends {
+		if err := be.endTunnels(b.Lab); err != nil {
+			return err
+		}
+		if err := be.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wire makes the cables and the switch.
+func (b *Bed) wire(o Options) error {
+	queues := netlab.LinkOptions{Queues: o.Queues}
+	errs := []error{
+		b.Lab.Link(b.Client, "eth0", b.Router, "client", netlab.LinkOptions{}),
+		b.Lab.Link(b.Router, "front", b.Balancer, Front, queues),
+		b.Lab.Link(b.Router, "back", b.Balancer, Back, queues),
+	}
+	ports := []string{"back"}
+	for _, be := range b.Backends {
+		errs = append(errs, b.Lab.Link(b.Router, be.Name, be.Host, "eth0", netlab.LinkOptions{}))
+		ports = append(ports, be.Name)
+	}
+	return errors.Join(append(errs, b.Router.Bridge("switch", ports...))...)
+}
+
+// address gives every host its addresses.
+func (b *Bed) address(Options) error {
+	var errs []error
+	for _, f := range families {
+		errs = append(errs,
+			b.Client.Addr("eth0", clientNet[f].cidr(clientHost)),
+			b.Router.Addr("client", clientNet[f].cidr(routerHost)),
+			b.Router.Addr("front", frontNet[f].cidr(routerHost)),
+			b.Router.Addr("switch", backNet[f].cidr(routerHost)),
+			b.Balancer.Addr(Front, frontNet[f].cidr(balancerHost)),
+			b.Balancer.Addr(Back, backNet[f].cidr(balancerHost)))
+		for _, be := range b.Backends {
+			errs = append(errs, be.Host.Addr("eth0", backNet[f].cidr(be.number)))
+		}
+	}
+	for _, p := range Paths {
+		errs = append(errs, b.Balancer.AddLo(p.Address().String()))
+		for _, be := range b.Backends {
+			if p.Mode != "nat" {
+				errs = append(errs, be.Host.AddLo(p.Address().String()))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// route says how packets find their way, see the package's comment.
+func (b *Bed) route(Options) error {
+	errs := []error{
+		b.Router.Sysctl("net.ipv4.ip_forward", "1"),
+		b.Router.Sysctl("net.ipv6.conf.all.forwarding", "1"),
+	}
+	for _, f := range families {
+		errs = append(errs,
+			b.Client.Route(everywhere[f], clientNet[f].host(routerHost).String()),
+			b.Router.Route(vipNet[f].String(), frontNet[f].host(balancerHost).String()),
+			b.Balancer.Route(everywhere[f], frontNet[f].host(routerHost).String()))
+		for _, be := range b.Backends {
+			errs = append(errs,
+				be.Host.Route(everywhere[f], backNet[f].host(balancerHost).String()),
+				be.answerPast(f))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,100 @@
+package testbed
+
+import (
+	"bytes"
+	"net/netip"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Config is a configuration file, as far as tests need to say something in it.
+type Config struct {
+	Engine   Engine            `toml:"engine"`
+	Ports    []Port            `toml:"port"`
+	Timeouts map[string]string `toml:"timeouts,omitempty"`
+	API      API               `toml:"api"`
+	Services []Service         `toml:"service"`
+}
+
+// Engine is [engine].
+type Engine struct {
+	Cores       []int `toml:"cores,omitempty"`
+	Connections int   `toml:"connections,omitzero"`
+}
+
+// Port is [[port]].
+type Port struct {
+	Name string `toml:"name"`
+	IO   string `toml:"io,omitempty"`
+}
+
+// API is [api].
+type API struct {
+	Socket string `toml:"socket"`
+}
+
+// Service is [[service]].
+type Service struct {
+	Name        string            `toml:"name"`
+	Address     string            `toml:"address"`
+	Port        any               `toml:"port"` // a number, or a string for a range or any
+	Protocol    string            `toml:"protocol"`
+	Mode        string            `toml:"mode"`
+	Scheduler   string            `toml:"scheduler"`
+	Persistence string            `toml:"persistence,omitempty"`
+	Timeouts    map[string]string `toml:"timeouts,omitempty"`
+	Health      map[string]any    `toml:"health,omitempty"`
+	Backends    []Server          `toml:"backend"`
+}
+
+// Server is [[service.backend]].
+type Server struct {
+	Address string `toml:"address"`
+	Port    int    `toml:"port,omitzero"`
+	Weight  *int   `toml:"weight,omitempty"`
+}
+
+// String is the file's text.
+func (c Config) String() string {
+	var text bytes.Buffer
+	if err := toml.NewEncoder(&text).Encode(c); err != nil {
+		panic(err) // the types above are all that TOML can hold
+	}
+	return text.String()
+}
+
+// NewConfig has both of the balancer's ports, one worker, and the HTTP and UDP service of each path, round robin.
+func NewConfig(core int, paths ...Path) Config {
+	c := Config{
+		Engine: Engine{Cores: []int{core}, Connections: 1 << 16},
+		Ports:  []Port{{Name: Front}, {Name: Back}},
+	}
+	for _, p := range paths {
+		c.Services = append(c.Services, p.Web(), p.Datagrams())
+	}
+	return c
+}
+
+// Web is the path's HTTP service, with all backends.
+func (p Path) Web() Service { return p.service("web", "tcp", WebPort, NATWebPort) }
+
+// Datagrams is the path's UDP service, with all backends.
+func (p Path) Datagrams() Service { return p.service("udp", "udp", UDPPort, NATUDPPort) }
+
+func (p Path) service(name, protocol string, port, natPort int) Service {
+	s := Service{
+		Name: name + "-" + p.String(), Address: p.Address().String(), Port: port,
+		Protocol: protocol, Mode: p.Mode, Scheduler: "rr",
+	}
+	for i := range Backends {
+		server := Server{Address: p.backend(i).String()}
+		if p.Mode == "nat" {
+			server.Port = natPort
+		}
+		s.Backends = append(s.Backends, server)
+	}
+	return s
+}
+
+// backend is the address under which the path reaches backend i, from 0 on.
+func (p Path) backend(i int) netip.Addr { return backNet[p.Backend].host(backendHost + 1 + byte(i)) }

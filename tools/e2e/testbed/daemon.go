@@ -1,0 +1,140 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"sluice/engine/api"
+	"sluice/tools/netlab"
+)
+
+// ready is in the line that `sluice run` prints when packets flow.
+const ready = "ready"
+
+// stopGrace is how long the daemon may take to stop.
+const stopGrace = 10 * time.Second
+
+// Daemon is one `sluice run` on the balancer.
+type Daemon struct {
+	Process *netlab.Process
+	Config  string // path of its file
+	Socket  string // path of its control socket
+	API     *api.Client
+
+	bed *Bed
+}
+
+// Launch writes a configuration and starts the daemon with it, without waiting for anything. The API's socket is
+// set by Launch.
+func (b *Bed) Launch(cfg Config) (*Daemon, error) {
+	b.mu.Lock()
+	b.daemons++
+	name := fmt.Sprint("sluice", b.daemons)
+	b.mu.Unlock()
+	d := &Daemon{Config: filepath.Join(b.dir, name+".toml"), Socket: filepath.Join(b.dir, name+".sock"), bed: b}
+	d.API = api.NewClient(d.Socket)
+	err := d.Write(cfg)
+	if err == nil {
+		d.Process, err = b.Balancer.Start(exec.Command(b.sluice, "run", "--config", d.Config))
+	}
+	return d, err
+}
+
+// Start is Launch, and waits until the daemon is ready.
+func (b *Bed) Start(ctx context.Context, cfg Config) (*Daemon, error) {
+	d, err := b.Launch(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Process.WaitLine(ctx, ready); err != nil {
+		return nil, errors.Join(err, d.Process.Kill())
+	}
+	return d, nil
+}
+
+// Write writes the daemon's file anew. It does not tell the daemon.
+func (d *Daemon) Write(cfg Config) error {
+	cfg.API.Socket = d.Socket
+	return os.WriteFile(d.Config, []byte(cfg.String()), 0o600)
+}
+
+// Stop asks the daemon to stop and tells how it ended: nil after exit status 0.
+func (d *Daemon) Stop() error {
+	if err := d.Process.Stop(stopGrace); err != nil {
+		return err
+	}
+	return d.Process.Wait()
+}
+
+// Result is what became of one command.
+type Result struct {
+	Code           int // exit status
+	Stdout, Stderr string
+}
+
+// Run runs the program on the balancer with any arguments.
+func (b *Bed) Run(ctx context.Context, args ...string) (Result, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, b.sluice, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	p, err := b.Balancer.Start(cmd)
+	if err != nil {
+		return Result{}, err
+	}
+	err = p.Wait()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
+		return Result{}, errors.Join(err, ctx.Err())
+	}
+	return Result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}, nil
+}
+
+// Verb runs a command that talks to the daemon. A failure of the command is an error.
+func (d *Daemon) Verb(ctx context.Context, args ...string) (stdout string, err error) {
+	r, err := d.bed.Run(ctx, append(args, "--socket", d.Socket)...)
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("sluice %v: exit status %d: %s", args, r.Code, r.Stderr)
+	}
+	return r.Stdout, err
+}
+
+// Quiet waits until no packet is under way: the counters add up, and every frame is on a ring or free. The error
+// says what was wrong with the last look.
+func (d *Daemon) Quiet(ctx context.Context) (api.Stats, error) {
+	for {
+		stats, err := d.API.Stats(ctx)
+		if err != nil {
+			return stats, err
+		}
+		again, err := d.API.Stats(ctx)
+		if err != nil {
+			return again, err
+		}
+		wrong := outOfBalance(again)
+		if stats.Rx == again.Rx && wrong == nil {
+			return again, nil
+		}
+		select {
+		case <-ctx.Done():
+			return again, errors.Join(fmt.Errorf("the daemon does not come to rest: rx %d, then %d", stats.Rx, again.Rx), wrong, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// outOfBalance checks what must hold when no packet is under way.
+func outOfBalance(s api.Stats) error {
+	if sum := s.Forwarded + s.Replied + s.Dropped(); s.Rx != sum {
+		return fmt.Errorf("rx %d, but forwarded %d + replied %d + dropped %d is %d", s.Rx, s.Forwarded, s.Replied, s.Dropped(), sum)
+	}
+	f := s.Frames
+	if f.InFlight != 0 || f.Total != f.Free+f.Fill+f.Rx+f.Tx+f.Completion {
+		return fmt.Errorf("frames are in flight, or lost: %+v", f)
+	}
+	return nil
+}

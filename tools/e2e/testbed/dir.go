@@ -1,0 +1,36 @@
+package testbed
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// makeDir makes a directory for one lab of this process, after it has removed those of processes that are gone.
+func makeDir(lab string) (string, error) {
+	const prefix = "sluice-testbed."
+	old, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range old {
+		fields := strings.Split(filepath.Base(dir), ".") // prefix.PID.LAB
+		if pid, err := strconv.Atoi(fields[1]); err == nil && !alive(pid) {
+			if err := os.RemoveAll(dir); err != nil {
+				return "", err
+			}
+		}
+	}
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d.%s", prefix, os.Getpid(), lab))
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+// alive says that there is a process of that number.
+func alive(pid int) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+	return !errors.Is(err, fs.ErrNotExist)
+}

@@ -1,0 +1,100 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/tools/netlab/backend"
+)
+
+// heldPause is the time between two requests on a held connection.
+const heldPause = 5 * time.Millisecond
+
+// Held is one TCP connection on which requests follow one another until it breaks or is closed.
+type Held struct {
+	Backend string // which one it is connected to
+	Local   string // the client's end
+
+	answered atomic.Int64
+	stop     context.CancelFunc
+	ended    chan struct{} // closed when err is set
+	err      error
+}
+
+// Hold opens a connection, and returns after its first request.
+func (b *Bed) Hold(ctx context.Context, url string) (*Held, error) {
+	h := &Held{ended: make(chan struct{})}
+	// A client would dial again when its connection breaks; this one has nothing to dial with.
+	var dialled sync.Once
+	dial := func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		err = errors.New("the connection broke")
+		dialled.Do(func() { c, err = b.Client.Dial(ctx, network, addr) })
+		if err == nil {
+			h.Local = c.LocalAddr().String()
+		}
+		return c, err
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: dial, MaxConnsPerHost: 1}}
+	first, cancel := context.WithTimeout(ctx, requestPatience)
+	defer cancel()
+	a, err := backend.Get(first, client, url)
+	if err != nil {
+		return nil, err
+	}
+	h.Backend = a.Name
+	ctx, h.stop = context.WithCancel(ctx)
+	go h.run(ctx, client, url)
+	return h, nil
+}
+
+func (h *Held) run(ctx context.Context, client *http.Client, url string) {
+	defer close(h.ended)
+	defer client.CloseIdleConnections()
+	for ctx.Err() == nil {
+		each, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestPatience)
+		_, err := backend.Get(each, client, url)
+		cancel()
+		if err != nil {
+			h.err = err
+			return
+		}
+		h.answered.Add(1)
+		select {
+		case <-ctx.Done():
+		case <-time.After(heldPause):
+		}
+	}
+}
+
+// Answered is how many requests were so far.
+func (h *Held) Answered() int64 { return h.answered.Load() }
+
+// Ended is closed when the connection broke, or was closed.
+func (h *Held) Ended() <-chan struct{} { return h.ended }
+
+// Moves waits until the connection has carried some more requests; it is an error if it breaks before.
+func (h *Held) Moves(ctx context.Context, requests int64) error {
+	for goal := h.Answered() + requests; h.Answered() < goal; {
+		select {
+		case <-h.ended:
+			return fmt.Errorf("the connection to %s broke: %w", h.Backend, h.err)
+		case <-ctx.Done():
+			return fmt.Errorf("the connection to %s does not move: %w", h.Backend, ctx.Err())
+		case <-time.After(heldPause):
+		}
+	}
+	return nil
+}
+
+// Close ends the requests and closes the connection. The error says why it broke before, if it did.
+func (h *Held) Close() error {
+	h.stop()
+	<-h.ended
+	return h.err
+}

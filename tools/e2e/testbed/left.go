@@ -1,0 +1,108 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+)
+
+// XDP gives the number of the XDP program on each of the balancer's ports; a port without one is not in the map.
+func (b *Bed) XDP() (programs map[string]ebpf.ProgramID, err error) {
+	programs = map[string]ebpf.ProgramID{}
+	err = b.Balancer.Do(func() error {
+		for _, name := range []string{Front, Back} {
+			link, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			if xdp := link.Attrs().Xdp; xdp != nil && xdp.Attached {
+				programs[name] = ebpf.ProgramID(xdp.ProgId)
+			}
+		}
+		return nil
+	})
+	return programs, err
+}
+
+// AwaitNoXDP waits until no port of the balancer has an XDP program, and the kernel has unloaded the given ones.
+// Both take a moment after the end of the process that had them.
+func (b *Bed) AwaitNoXDP(ctx context.Context, loaded map[string]ebpf.ProgramID) error {
+	return Poll(ctx, func() error {
+		attached, err := b.XDP()
+		if err == nil && len(attached) > 0 {
+			err = fmt.Errorf("XDP programs are still attached: %v", attached)
+		}
+		for port, id := range loaded {
+			if p, loadErr := ebpf.NewProgramFromID(id); loadErr == nil {
+				p.Close()
+				err = errors.Join(err, fmt.Errorf("the XDP program %d of port %s is still loaded", id, port))
+			} else if !errors.Is(loadErr, os.ErrNotExist) {
+				err = errors.Join(err, loadErr)
+			}
+		}
+		return err
+	})
+}
+
+// Namespaces lists the namespaces that this process's labs of a name have.
+func Namespaces(lab string) ([]string, error) {
+	all, err := filepath.Glob(filepath.Join("/run/netns", fmt.Sprintf("netlab.%s.*.%d.*", lab, os.Getpid())))
+	for i := range all {
+		all[i] = strings.TrimPrefix(all[i], "/run/netns/")
+	}
+	return all, err
+}
+
+// Children lists the processes that this one has started, directly or not, and that still run.
+func Children() (pids []int, err error) {
+	parents := map[int]int{}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		// The command, in parentheses, may hold anything: fields are counted behind it (proc_pid_stat(5)).
+		pid, parent, state := 0, 0, ""
+		fmt.Sscanf(string(text), "%d", &pid)
+		fmt.Sscanf(string(text[bytes.LastIndexByte(text, ')')+1:]), "%s %d", &state, &parent)
+		if state != "Z" {
+			parents[pid] = parent
+		}
+	}
+	for pid := range parents {
+		for up, ok := pid, true; ok; up, ok = parents[up] {
+			if parents[up] == os.Getpid() {
+				pids = append(pids, pid)
+				break
+			}
+		}
+	}
+	return pids, nil
+}
+
+// Poll looks again and again until look finds nothing wrong; when ctx ends it returns what was wrong last.
+func Poll(ctx context.Context, look func() error) error {
+	for {
+		err := look()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w (%w)", err, ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

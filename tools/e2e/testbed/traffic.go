@@ -1,0 +1,106 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"sluice/tools/netlab/backend"
+)
+
+// requestPatience bounds one request. A lost SYN is sent again after a second, so that this is for real trouble.
+const requestPatience = 10 * time.Second
+
+// Spread is what became of requests, each on a connection or socket of its own.
+type Spread struct {
+	By      [Backends]int      // answered, by backend
+	Refused int                // by RST or ICMP error
+	Clients map[netip.Addr]int // whom the backends took for the client
+	Errors  []error            // of all others
+}
+
+// Answered is how many requests were.
+func (s *Spread) Answered() (n int) {
+	for _, by := range s.By {
+		n += by
+	}
+	return n
+}
+
+// String is like "20/20/20" or "20/20/0, 20 refused".
+func (s *Spread) String() string {
+	text := strings.ReplaceAll(strings.Trim(fmt.Sprint(s.By), "[]"), " ", "/")
+	if s.Refused > 0 {
+		text += fmt.Sprintf(", %d refused", s.Refused)
+	}
+	if len(s.Errors) > 0 {
+		text += fmt.Sprintf(", %d failed: %v", len(s.Errors), s.Errors[0])
+	}
+	return text
+}
+
+func (s *Spread) add(a backend.Answer, err error) {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		s.Refused++
+	case err != nil:
+		s.Errors = append(s.Errors, err)
+	default:
+		number := 0
+		if _, err := fmt.Sscanf(a.Name, "b%d", &number); err != nil || number < 1 || number > Backends {
+			s.Errors = append(s.Errors, fmt.Errorf("an answer of a backend named %q", a.Name))
+			return
+		}
+		s.By[number-1]++
+		if s.Clients == nil {
+			s.Clients = map[netip.Addr]int{}
+		}
+		s.Clients[a.Client.Addr()]++
+	}
+}
+
+// Ask makes HTTP requests one after the other, each on a new connection.
+func (b *Bed) Ask(ctx context.Context, url string, requests int) (s Spread) {
+	client := b.Client.HTTPClient()
+	for range requests {
+		each, cancel := context.WithTimeout(ctx, requestPatience)
+		s.add(backend.Get(each, client, url))
+		cancel()
+	}
+	return s
+}
+
+// AskUDP sends datagrams one after the other, each from a new socket, and waits for the answers.
+func (b *Bed) AskUDP(ctx context.Context, addr string, requests int) (s Spread) {
+	for i := range requests {
+		s.add(b.askUDP(ctx, addr, i))
+	}
+	return s
+}
+
+func (b *Bed) askUDP(ctx context.Context, addr string, number int) (backend.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestPatience)
+	defer cancel()
+	c, err := b.Client.Dial(ctx, "udp", addr)
+	if err != nil {
+		return backend.Answer{}, err
+	}
+	defer c.Close()
+	return backend.AskUDP(ctx, c, fmt.Appendf(nil, "request %d", number))
+}
+
+// Upload sends a blob over HTTP; the backend's SHA-256 of it must be right.
+func (b *Bed) Upload(ctx context.Context, url string, bytes int64, seed uint64) error {
+	_, err := backend.Upload(ctx, b.Client.HTTPClient(), url, bytes, seed)
+	return err
+}
+
+// Download fetches a blob over HTTP; its SHA-256 must be right.
+func (b *Bed) Download(ctx context.Context, url string, bytes int64, seed uint64) error {
+	_, err := backend.Download(ctx, b.Client.HTTPClient(), url, bytes, seed)
+	return err
+}
