@@ -38,7 +38,7 @@ func (l *lab) address(f []byte, flowNumber uint32) {
 	}
 	old := binary.BigEndian.Uint32(l.frame[packet.EthernetLen+12:])
 	binary.BigEndian.PutUint32(f[packet.EthernetLen+12:], old+host)
-	d := packet.Sum(0).Replace32(old, old+host)
+	d := packet.Diff32(old, old+host)
 	sum := f[packet.EthernetLen+10:]
 	binary.BigEndian.PutUint16(sum, d.Update(binary.BigEndian.Uint16(sum)))
 }

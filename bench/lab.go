@@ -134,7 +134,7 @@ func (l *lab) config() (*pipeline.Tables, error) {
 	if s.Scheduler, err = sched.New("rr", candidates, [16]byte{}); err != nil {
 		return nil, err
 	}
-	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops), nil
+	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, nil, nil), nil
 }
 
 // flowsPerAddress is how many client ports stand for one client address.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -223,15 +224,17 @@ func asRunning(cfg, now *conf.Config) *conf.Config {
 
 // adopt makes cfg the running configuration, or changes nothing. The caller holds mu.
 func (e *Engine) adopt(cfg *conf.Config) error {
-	if err := e.ids.room(cfg); err != nil {
+	if err := errors.Join(e.ids.room(cfg), e.local.room(cfg)); err != nil {
 		return err
 	}
 	weights := overrides(e.weights, e.cfg, cfg)
 	e.ids.assign(cfg)
+	e.local.assign(cfg)
 	old, oldWeights := e.cfg, e.weights
 	e.cfg, e.weights = cfg, weights
 	if err := e.publish(cfg); err != nil {
 		e.ids.assign(old)
+		e.local.assign(old)
 		e.cfg, e.weights = old, oldWeights
 		return err
 	}
@@ -311,7 +314,7 @@ type rawConn struct {
 func (w *Worker) collect(family int, cursor uint32) (found []rawConn, next uint32) {
 	t, now := w.proc.Table(family), nowMs()
 	next = t.Scan(cursor, connsPerVisit, func(c *conn.Conn) {
-		if !c.IsTemplate() && !c.Expired(now) {
+		if c.IsConnection() && !c.Expired(now) {
 			found = append(found, rawConn{*c, t.Client(c), int32(c.Expires - now)})
 		}
 	})

@@ -57,6 +57,7 @@ type Engine struct {
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
 	ids          *ids
+	local        *sources // fullnat's
 	weights      map[backendName]int
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced with surroundings
@@ -79,6 +80,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
 		failed:  make(chan struct{}),
 		ids:     newIDs(),
+		local:   newSources(),
 		weights: make(map[backendName]int),
 		pools:   newPoolCache(),
 		changed: make(chan struct{}),
@@ -100,10 +102,11 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	_, _ = rand.Read(seed[:]) // never fails
 	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
 	e.loads = counter.NewLoads(len(cores), pipeline.MaxBackends)
-	if err := e.ids.room(cfg); err != nil {
+	if err := errors.Join(e.ids.room(cfg), e.local.room(cfg)); err != nil {
 		return err
 	}
 	e.ids.assign(cfg)
+	e.local.assign(cfg)
 	e.cfg = cfg
 	if err := e.platform.Watch(cfg.Ports, e.surroundingsChanged); err != nil {
 		return err
@@ -257,23 +260,38 @@ func (e *Engine) plan(cfg *conf.Config) plan {
 	return plan{
 		cfg: cfg, ids: e.ids, weights: e.weights, down: e.downNow(), hops: e.surroundings.Table,
 		source: e.sourceTo, pools: e.pools,
+		local: e.local, locals: e.surroundings.Locals, kernelPorts: e.platform.KernelPorts(),
 		spread: queues >= len(e.workers),
 	}
 }
 
-// rules says which packets are ours: those of the services, and the replies of their NAT backends.
+// rules says which packets are ours: those of the services, the replies of their NAT backends, and what
+// comes to the ports that fullnat sends from.
 func (e *Engine) rules(cfg *conf.Config) steer.Rules {
 	rules := steer.Rules{Locals: e.surroundings.Locals}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		rules.Services = append(rules.Services, s.Key)
 		for _, b := range s.Backends {
-			if b.Mode.RepliesThroughUs() {
+			switch b.Mode {
+			case service.NAT:
 				rules.Replies = append(rules.Replies, replyKey(s, &b))
+			case service.FullNAT:
+				rules.Pools = append(rules.Pools, e.poolKeys(s)...)
 			}
 		}
 	}
 	return rules
+}
+
+// poolKeys is what replies to a fullnat service's connections are addressed to.
+func (e *Engine) poolKeys(s *conf.Service) (keys []service.Key) {
+	for _, a := range s.Source {
+		for _, ports := range poolRanges(a, e.surroundings.Locals, e.platform.KernelPorts()) {
+			keys = append(keys, service.Key{Address: a, Ports: ports, Protocol: s.Key.Protocol})
+		}
+	}
+	return keys
 }
 
 // replyKey is what a backend's replies come from: its port, or any if it serves many.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 
 	"sluice/conf"
@@ -12,6 +13,7 @@ import (
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/xsk"
+	"sluice/pipeline/service"
 )
 
 // kernel is the Platform that carries real traffic: AF_XDP sockets behind the steering program, and the
@@ -271,6 +273,19 @@ func (k *kernel) Source(dst netip.Addr) netip.Addr {
 		k.log.Warn("tunnel has no source address", "backend", dst, "err", err)
 	}
 	return src
+}
+
+// KernelPorts implements Platform. The one sysctl holds for IPv6 too.
+func (k *kernel) KernelPorts() service.Ports {
+	var p service.Ports
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &p.First, &p.Last)
+	}
+	if err != nil {
+		return service.Ports{First: 32768, Last: 60999} // the kernel's default
+	}
+	return p
 }
 
 // Want implements Platform.

@@ -6,6 +6,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/route"
 	"sluice/engine/steer"
+	"sluice/pipeline/service"
 )
 
 // Platform is what the engine stands on: the kernel (kernel.go), or memory in tests (engine/enginetest).
@@ -29,6 +30,8 @@ type Platform interface {
 	Steer(steer.Rules) error
 	// Source is our own address towards dst, for the outer header of a tunnel; the zero Addr if there is none.
 	Source(dst netip.Addr) netip.Addr
+	// KernelPorts is what the host's kernel takes local ports from for connections of its own.
+	KernelPorts() service.Ports
 	// Want asks for the neighbour behind these addresses to be resolved, soon; it doesn't block.
 	Want(netip.Addr)
 	// Keep names the addresses whose neighbours shall be known at all times.

@@ -24,7 +24,12 @@ type plan struct {
 	hops    *nexthop.Table                  //
 	source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
 	pools   *poolCache
-	spread  bool // one RX queue per worker: flows whose replies bypass us stay where they arrive
+	local   *sources
+
+	locals      []netip.Addr  // addresses of this host
+	kernelPorts service.Ports // that its kernel takes for connections of its own
+
+	spread bool // one RX queue per worker: flows whose replies bypass us stay where they arrive
 }
 
 // build makes the tables: a function of the plan alone, so that equal plans give equal tables.
@@ -48,7 +53,8 @@ func build(p plan) (*pipeline.Tables, error) {
 		}
 	}
 	p.shareOwnership(services, backends)
-	return pipeline.NewTables(services, backends, p.hops), nil
+	local, pools := p.local.tables(p.ids, p.locals, p.kernelPorts)
+	return pipeline.NewTables(services, backends, p.hops, local, pools), nil
 }
 
 func serviceOf(s *conf.Service) pipeline.Service {

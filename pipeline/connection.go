@@ -72,9 +72,12 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 	if m.Proto == uint8(service.UDP) {
 		flags = conn.IsUDP
 	}
-	if !be.Mode.RepliesThroughUs() {
+	switch {
+	case be.Mode == service.FullNAT:
+		flags |= conn.Translated
+	case be.Mode != service.NAT:
 		flags |= conn.NoOutput
-	} else if t.FindReply(b.hash[i], m.Src, m.SrcPort, be.Addr, port, m.Proto == uint8(service.UDP), p.now) != nil {
+	case t.FindReply(b.hash[i], m.Src, m.SrcPort, be.Addr, port, m.Proto == uint8(service.UDP), p.now) != nil:
 		b.drop(i, counter.TupleTaken)
 		return nil
 	}
@@ -85,6 +88,13 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 	}
 	c.Backend, c.BackendPort = backend, port
 	c.Expires = p.now + newMs
+	if flags&conn.Translated != 0 {
+		if reason := p.translate(t, c, be.Addr); reason != counter.None {
+			t.Remove(c)
+			b.drop(i, reason)
+			return nil
+		}
+	}
 	if flags&conn.IsUDP != 0 {
 		c.State = conn.UDP
 	}
@@ -110,11 +120,14 @@ func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags
 
 // expired is the table's question whether an entry whose time is over may go.
 func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
-	if !c.IsTemplate() {
+	switch {
+	case c.IsReverse():
+		p.follow(t, c)
+		return true
+	case !c.IsTemplate():
 		p.close(t, c)
 		return false
-	}
-	if c.Controlled > 0 {
+	case c.Extra > 0: // connections under it live
 		c.Expires = p.now + templateGraceMs
 		return true
 	}
@@ -128,6 +141,9 @@ func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 		p.loads.Add(p.worker, c.Backend, -1, 0)
 	} else {
 		p.loads.Add(p.worker, c.Backend, 0, -1)
+	}
+	if c.Flags&conn.Translated != 0 {
+		p.untranslate(t, c)
 	}
 	if c.Flags&conn.HasTemplate == 0 {
 		return

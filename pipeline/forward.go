@@ -57,6 +57,8 @@ func (p *Processor) deliver(b *Batch, i int, c *conn.Conn) {
 	switch be.Mode {
 	case service.NAT:
 		rewrite.NATIn(f.Mem, m, be.Addr, c.BackendPort)
+	case service.FullNAT:
+		rewrite.NATBoth(f.Mem, m, p.t.Sources[c.Source].Addr, c.Extra, be.Addr, c.BackendPort)
 	case service.TUN:
 		p.ipID++
 		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
@@ -104,10 +106,11 @@ func (p *Processor) send(f *Frame, m *packet.Meta, l *rewrite.Link) {
 	f.Verdict = Forward
 }
 
-// reply takes a NAT backend's packet back to the client, as if the service had sent it.
+// reply takes a NAT or FullNAT backend's packet back to the client, as if the service had sent it.
 func (p *Processor) reply(b *Batch, i int) {
 	f, m := &b.Frames[i], &b.meta[i]
-	c := p.table(m.Dst).FindReply(b.hash[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto == uint8(service.UDP), p.now)
+	t := p.table(m.Dst)
+	c := p.findReply(t, b.hash[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
 		b.drop(i, counter.NoConnection)
 		return
@@ -115,16 +118,19 @@ func (p *Processor) reply(b *Batch, i int) {
 	s := &p.t.Services[c.Service()]
 	p.advance(c, s, conn.Output, m.TCPFlags)
 	c.Flags |= conn.SeenReply
-	link, reason := p.t.Hops.Lookup(m.Dst)
-	if reason != counter.None {
-		p.unreachable(b, i, m.Dst, reason)
-		return
+	client := m.Dst
+	if c.Flags&conn.Translated != 0 {
+		client = t.Client(c)
 	}
-	if m.TTL <= 1 {
+	link, reason := p.t.Hops.Lookup(client)
+	switch {
+	case reason != counter.None:
+		p.unreachable(b, i, client, reason)
+		return
+	case m.TTL <= 1:
 		p.answer(b, i, counter.TTLExpired)
 		return
-	}
-	if m.End-m.L3 > link.MTU {
+	case m.End-m.L3 > link.MTU:
 		p.tooBig(b, i, link.MTU)
 		return
 	}
@@ -132,8 +138,25 @@ func (p *Processor) reply(b *Batch, i int) {
 	count.OutPackets++
 	count.OutBytes += uint64(m.End - m.L3)
 	rewrite.DecTTL(f.Mem, m)
-	rewrite.NATOut(f.Mem, m, s.Addr, c.VIPPort())
+	if c.Flags&conn.Translated != 0 {
+		rewrite.NATBoth(f.Mem, m, s.Addr, c.VIPPort(), client, c.ClientPort())
+	} else {
+		rewrite.NATOut(f.Mem, m, s.Addr, c.VIPPort())
+	}
 	p.send(f, m, link)
+}
+
+// findReply finds the connection of a packet from a backend to whom it takes for its client: the client
+// itself (nat), or one of our addresses (fullnat).
+func (p *Processor) findReply(t *conn.Table, hash uint64, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
+	c := t.FindReply(hash, client, clientPort, backend, port, proto == uint8(service.UDP), p.now)
+	if c == nil || !c.IsReverse() {
+		return c
+	}
+	if c = t.Lead(c); c.Expired(p.now) {
+		return nil
+	}
+	return c
 }
 
 // unreachable drops a packet that has no way to dst and remembers whom to resolve.

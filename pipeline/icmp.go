@@ -31,6 +31,8 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 	switch be.Mode {
 	case service.NAT:
 		rewrite.ICMPIn(f.Mem, m, be.Addr, c.BackendPort)
+	case service.FullNAT:
+		rewrite.ICMPBoth(f.Mem, m, be.Addr, c.BackendPort, p.t.Sources[c.Source].Addr, c.Extra)
 	case service.TUN:
 		p.ipID++
 		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
@@ -38,19 +40,24 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 	p.send(f, m, &be.Link)
 }
 
-// icmpOut takes an ICMP error about a packet that went to a NAT backend to the client that the packet
+// icmpOut takes an ICMP error about a packet that went to a NAT or FullNAT backend to the client that the packet
 // came from.
 func (p *Processor) icmpOut(b *Batch, i int) {
 	f, m := &b.Frames[i], &b.meta[i]
-	c := p.table(m.Src).FindReply(b.hash[i], m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto == uint8(service.UDP), p.now)
+	t := p.table(m.Src)
+	c := p.findReply(t, b.hash[i], m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
 		b.drop(i, counter.ICMPNoFlow)
 		return
 	}
-	link, reason := p.t.Hops.Lookup(m.Src)
+	client := m.Src
+	if c.Flags&conn.Translated != 0 {
+		client = t.Client(c)
+	}
+	link, reason := p.t.Hops.Lookup(client)
 	switch {
 	case reason != counter.None:
-		p.unreachable(b, i, m.Src, reason)
+		p.unreachable(b, i, client, reason)
 		return
 	case m.TTL <= 1:
 		b.drop(i, counter.TTLExpired)
@@ -60,6 +67,11 @@ func (p *Processor) icmpOut(b *Batch, i int) {
 		return
 	}
 	rewrite.DecTTL(f.Mem, m)
-	rewrite.ICMPOut(f.Mem, m, p.t.Services[c.Service()].Addr, c.VIPPort())
+	vip := p.t.Services[c.Service()].Addr
+	if c.Flags&conn.Translated != 0 {
+		rewrite.ICMPBoth(f.Mem, m, client, c.ClientPort(), vip, c.VIPPort())
+	} else {
+		rewrite.ICMPOut(f.Mem, m, vip, c.VIPPort())
+	}
 	p.send(f, m, link)
 }

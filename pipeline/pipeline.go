@@ -32,6 +32,8 @@ type Processor struct {
 	loads           *counter.Loads
 	sched           []sched.State // by service id
 	key             sched.Key     // scratch: behind an interface, a local one would be allocated
+	pools           []*portPool   // by number
+	sourceTurn      uint32
 	replies         limiter
 	ipID            uint16
 
@@ -68,7 +70,9 @@ func New(o Options) *Processor {
 // Process decides what becomes of b.Frames[:n], n at most MaxBatch. nowMs is a wrapping count of
 // milliseconds that never goes back.
 func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
-	p.t, p.now = t, nowMs
+	if p.now = nowMs; p.t != t {
+		p.adopt(t)
+	}
 	p.parse(b, n)
 	p.classify(b, n)
 	conn.Prefetch(b.home[:n])
@@ -111,18 +115,24 @@ func (p *Processor) direction(b *Batch, i int, m *packet.Meta) (client packet.Ad
 			return m.Dst, m.DstPort, p.t.Services[id].Own
 		}
 		b.kind[i] = kindICMPOut
-		return m.Src, m.SrcPort, p.replyOwner(m.Dst, m.DstPort, m.Proto)
+		return m.Src, m.SrcPort, p.replyOwner(m.Dst, m.DstPort, m.Src, m.Proto)
 	}
 	if id := p.t.Service(m.Dst, m.DstPort, m.Proto); id != 0 {
 		b.kind[i], b.service[i] = kindForward, id
 		return m.Src, m.SrcPort, p.t.Services[id].Own
 	}
 	b.kind[i] = kindReply
-	return m.Dst, m.DstPort, p.replyOwner(m.Src, m.SrcPort, m.Proto)
+	return m.Dst, m.DstPort, p.replyOwner(m.Src, m.SrcPort, m.Dst, m.Proto)
 }
 
-func (p *Processor) replyOwner(backend packet.Addr, port uint16, proto uint8) Ownership {
-	if p.workers > 1 && p.t.sticksToAddress(backend, port, proto) {
+// replyOwner says who owns the connection of a packet from a backend to whom it takes for its client.
+func (p *Processor) replyOwner(backend packet.Addr, port uint16, client packet.Addr, proto uint8) Ownership {
+	switch {
+	case p.workers == 1:
+		return ByFlow
+	case p.t.isSource(client):
+		return ByPort
+	case p.t.sticksToAddress(backend, port, proto):
 		return ByAddress
 	}
 	return ByFlow
@@ -138,11 +148,23 @@ func (p *Processor) handOver(b *Batch, i int, hash uint64, client packet.Addr, o
 		hash = p.seed.Hash(client, 0, b.meta[i].Proto)
 	}
 	owner := flow.Owner(hash, p.workers)
+	if own == ByPort {
+		owner = portOwner(b.localPort(i), p.workers)
+	}
 	if owner == p.worker {
 		return false
 	}
 	p.handTo(b, i, owner)
 	return true
+}
+
+// localPort is the port at the client's end of a packet from a backend, or of the packet that an ICMP
+// error embeds.
+func (b *Batch) localPort(i int) uint16 {
+	if b.kind[i] == kindICMPOut {
+		return b.meta[i].SrcPort
+	}
+	return b.meta[i].DstPort
 }
 
 func (p *Processor) handTo(b *Batch, i int, worker int) {

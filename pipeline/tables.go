@@ -24,6 +24,7 @@ type Ownership uint8
 const (
 	ByFlow     Ownership = iota // hash of client address, port, protocol: both directions meet there
 	ByAddress                   // hash of the client address alone: persistence needs all its connections together
+	ByPort                      // replies to fullnat: the local port says it
 	ByReceiver                  // whoever received it: replies bypass us, RSS keeps a flow together
 )
 
@@ -58,8 +59,11 @@ type Tables struct {
 	Services []Service // by service id
 	Backends []Backend // by backend id
 	Hops     *nexthop.Table
-	vips     lookup // destination address, port, protocol -> service id
-	sticky   lookup // endpoint of a backend whose services are owned ByAddress -> 1
+	Sources  []Source      // fullnat's local addresses, by number
+	Pools    [][]SourceRef // by backend id: what its fullnat connections are sent from
+	vips     lookup        // destination address, port, protocol -> service id
+	sticky   lookup        // endpoint of a backend whose services are owned ByAddress -> 1
+	sources  lookup        // fullnat's local addresses -> 1
 	ranges   []portRange
 }
 
@@ -72,9 +76,14 @@ type portRange struct {
 // rangesBit marks a vips value that is index+1 into ranges rather than a service id.
 const rangesBit = 1 << 31
 
-// NewTables indexes services and backends for lookup. The slices belong to the result.
-func NewTables(services []Service, backends []Backend, hops *nexthop.Table) *Tables {
-	t := &Tables{Services: services, Backends: backends, Hops: hops}
+// NewTables indexes services, backends and fullnat's sources for lookup. The slices belong to the result;
+// sources and pools may be nil without fullnat.
+func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []Source, pools [][]SourceRef) *Tables {
+	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
+	t.sources = newLookup(len(sources))
+	for _, s := range sources {
+		t.sources.put(s.Addr, 0, 0, 1)
+	}
 	t.vips = newLookup(2 * len(services))
 	t.sticky = newLookup(len(backends))
 	for id := range services {
@@ -138,4 +147,9 @@ func (t *Tables) sticksToAddress(src packet.Addr, port uint16, proto uint8) bool
 		return false
 	}
 	return t.sticky.get(src, port, proto) != 0 || t.sticky.get(src, 0, proto) != 0
+}
+
+// isSource says whether fullnat sends from the address.
+func (t *Tables) isSource(a packet.Addr) bool {
+	return t.sources.len != 0 && t.sources.get(a, 0, 0) != 0
 }

@@ -9,7 +9,9 @@ const sweepRoundMs = 8_000
 // Tick does the housekeeping that time brings: the share of the sweep that elapsedMs asks for. It looks at
 // maxSlots at most, so that no batch waits long for it. t is what the next Process call would be given.
 func (p *Processor) Tick(t *Tables, nowMs, elapsedMs uint32, maxSlots int) {
-	p.t, p.now = t, nowMs
+	if p.now = nowMs; p.t != t {
+		p.adopt(t)
+	}
 	for _, table := range []*conn.Table{p.v4, p.v6} {
 		n := int(uint64(table.SweepSlots()) * uint64(min(elapsedMs, sweepRoundMs)) / sweepRoundMs)
 		table.Sweep(nowMs, min(n, maxSlots))

@@ -2,7 +2,6 @@ package conn
 
 import (
 	"fmt"
-	"unsafe"
 
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
@@ -17,15 +16,15 @@ const maxProbe = 128
 
 // Conn is what both families' entries have in common: 24 bytes.
 type Conn struct {
-	key         uint64 // service (with templateBit), client port, VIP port; 0: the slot is free
+	key         uint64 // service (with templateBit or reverseBit), client port, VIP port; 0: the slot is free
 	Expires     uint32 // millisecond tick from which on the entry is dead
-	Backend     uint32 // backend id; stands for its address where replies bypass us
+	Backend     uint32 // backend id; reverse entry: slot of the connection
 	BackendPort uint16
 	State       State
 	Flags       Flags
 	over        uint8  // of the line, kept in its first slot: entries that passed over this line; 255 sticks
-	_           uint8  // keeps Controlled aligned
-	Controlled  uint16 // template: connections under it; 65535 sticks
+	Source      uint8  // fullnat: id of the local address
+	Extra       uint16 // fullnat: local port; template: connections under it, 65535 sticks
 }
 
 // Flags are facts about an entry.
@@ -37,14 +36,19 @@ const (
 	NoOutput                        // replies bypass us: tun, dr
 	HasTemplate                     // counted in the persistence template of its client
 	SeenReply                       // a backend's packet came by
+	Translated                      // fullnat: replies come to a local address and find the reverse entry
 	countedActive                   // what Loads holds for it: see the pipeline
 )
 
 // sweepWhenFull bounds the slots that an insertion into a full table looks at for something expired.
 const sweepWhenFull = 512
 
-// templateBit marks the service half of a template's key; service ids stay below it.
-const templateBit = 1 << 31
+// These bits mark the service half of the keys of entries that are no connections; service ids stay below.
+const (
+	templateBit = 1 << 31
+	reverseBit  = 1 << 30
+	serviceMask = reverseBit - 1
+)
 
 const (
 	overSticky       = 255
@@ -52,13 +56,20 @@ const (
 )
 
 // Service is the id of the connection's service.
-func (c *Conn) Service() uint32 { return uint32(c.key>>32) &^ templateBit }
+func (c *Conn) Service() uint32 { return uint32(c.key>>32) & serviceMask }
 
 // ClientPort is the client's port; 0 for a template.
 func (c *Conn) ClientPort() uint16 { return uint16(c.key >> 16) }
 
 // VIPPort is the port of the service that the client asked for.
 func (c *Conn) VIPPort() uint16 { return uint16(c.key) }
+
+// IsConnection says that the entry is neither a template nor a reverse entry.
+func (c *Conn) IsConnection() bool { return c.key>>32&^serviceMask == 0 }
+
+// IsReverse says that the entry stands where replies to a fullnat connection's local address and port look
+// for it, and only leads to the connection.
+func (c *Conn) IsReverse() bool { return c.key>>32&reverseBit != 0 }
 
 // IsTemplate says that the entry binds a client to a backend and is no connection itself.
 func (c *Conn) IsTemplate() bool { return c.key>>32&templateBit != 0 }
@@ -80,15 +91,15 @@ func (c *Conn) SetCounted(active bool) {
 
 // Hold counts one connection under the template.
 func (c *Conn) Hold() {
-	if c.Controlled < controlledSticky {
-		c.Controlled++
+	if c.Extra < controlledSticky {
+		c.Extra++
 	}
 }
 
 // Release takes one connection from under the template.
 func (c *Conn) Release() {
-	if c.Controlled > 0 && c.Controlled < controlledSticky {
-		c.Controlled--
+	if c.Extra > 0 && c.Extra < controlledSticky {
+		c.Extra--
 	}
 }
 
@@ -102,7 +113,7 @@ func (c *Conn) Proto() uint8 {
 
 // Key is what a client's packet is looked up by, hash aside.
 type Key struct {
-	Service             uint32 // below 1<<31, never 0
+	Service             uint32 // below 1<<30, never 0
 	ClientPort, VIPPort uint16
 }
 
@@ -115,9 +126,14 @@ func TemplateKey(service uint32, vipPort uint16) Key {
 	return Key{Service: service | templateBit, VIPPort: vipPort}
 }
 
+// ReverseKey is the key of the entry that replies to a fullnat connection's local port find.
+func ReverseKey(service uint32, localPort uint16) Key {
+	return Key{Service: service | reverseBit, ClientPort: localPort}
+}
+
 // Table holds the connections of one address family. See the package comment for its layout.
 type Table struct {
-	base      unsafe.Pointer
+	base      pointer // first line
 	lines     uint32
 	slotShift uint8 // log2 of an entry's size
 	lineShift uint8 // log2 of the slots per line
@@ -216,7 +232,8 @@ func (t *Table) find6(line uint32, client packet.Addr, key uint64) *Conn {
 }
 
 // FindReply looks up the connection of a backend's packet: from backend and port to client and port. hash
-// is flow's hash of the client, exactly as for Find.
+// is flow's hash of the client, exactly as for Find. For fullnat the backend knows a local address and port
+// as its client; the result is then the reverse entry, which Lead follows.
 func (t *Table) FindReply(hash uint64, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
@@ -226,7 +243,7 @@ func (t *Table) FindReply(hash uint64, client packet.Addr, clientPort uint16, ba
 	for end := line + maxProbe; line < end; line++ {
 		for slot := line << t.lineShift; slot < (line+1)<<t.lineShift; slot++ {
 			c := t.conn(slot)
-			if c.BackendPort != port || c.ClientPort() != clientPort || c.Flags&(IsUDP|NoOutput) != flags {
+			if c.BackendPort != port || c.ClientPort() != clientPort || c.Flags&(IsUDP|NoOutput|Translated) != flags {
 				continue
 			}
 			if c.key == 0 || c.IsTemplate() || !t.sameEnds(slot, client, backend) {
@@ -340,3 +357,9 @@ func (t *Table) BackendAddr(c *Conn) packet.Addr {
 	}
 	return packet.AddrFrom4(t.entry4(t.slotOf(c)).backend)
 }
+
+// Lead gives the connection that a reverse entry leads to.
+func (t *Table) Lead(reverse *Conn) *Conn { return t.conn(reverse.Backend) }
+
+// SetLead makes the reverse entry lead to the connection.
+func (t *Table) SetLead(reverse, c *Conn) { reverse.Backend = t.slotOf(c) }

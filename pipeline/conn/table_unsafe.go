@@ -2,6 +2,9 @@ package conn
 
 import "unsafe"
 
+// pointer is a place in a table's memory.
+type pointer = unsafe.Pointer
+
 // entry4 and entry6 are the two layouts in memory. Both begin with the Conn, so that everything but key
 // comparison works on either. Sizes are pinned below: two entry4 or one entry6 fill a cache line.
 type entry4 struct {

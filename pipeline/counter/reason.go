@@ -28,6 +28,7 @@ const (
 	BackendGone            // connection's backend is no longer configured
 	TableFull              // connection table has no room near the slot
 	TupleTaken             // backend already has this client address and port through another service
+	SNATExhausted          // fullnat: all local ports towards this backend are in use
 	TTLExpired             // TTL or hop limit would reach 0
 	NoRoute                // kernel has no route to the next hop
 	NoNeighbour            // next hop's MAC address is not known yet
@@ -62,6 +63,7 @@ var reasons = [Count]struct{ name, text string }{
 	BackendGone:     {"backend_gone", "backend of the connection was removed"},
 	TableFull:       {"table_full", "connection table is full"},
 	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service"},
+	SNATExhausted:   {"snat_exhausted", "all local ports towards the backend are in use"},
 	TTLExpired:      {"ttl_expired", "TTL or hop limit ran out"},
 	NoRoute:         {"no_route", "no route to the next hop"},
 	NoNeighbour:     {"no_neighbour", "MAC address of the next hop is not known yet"},

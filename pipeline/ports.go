@@ -1,0 +1,101 @@
+package pipeline
+
+import "math/bits"
+
+// PortSet is a set of port numbers, one bit each: 8 KiB.
+type PortSet [1024]uint64
+
+// Add puts the ports from first to last into the set.
+func (s *PortSet) Add(first, last uint16) {
+	for p := int(first); p <= int(last); p++ {
+		s[p>>6] |= 1 << (p & 63)
+	}
+}
+
+// Has says whether the port is in the set.
+func (s *PortSet) Has(port uint16) bool { return s[port>>6]>>(port&63)&1 != 0 }
+
+// Len is the number of ports in the set.
+func (s *PortSet) Len() (n int) {
+	for _, w := range s {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// portPool is what one worker has of a fullnat address's ports towards one backend: its connections there
+// can't be told apart but by the port. Workers share the ports out among them by number, so that a reply's
+// port says whose it is.
+type portPool struct {
+	used PortSet    // ports in use, and those that are not ours to use
+	full [16]uint64 // bit per word of used: no port in it is free
+	free int
+	next uint16 // search begins here: behind the last one taken, so that a port rests as long as possible
+}
+
+func newPortPool(allowed *PortSet, worker, workers int) *portPool {
+	p := new(portPool)
+	for port := range 1 << 16 {
+		if !allowed.Has(uint16(port)) || portOwner(uint16(port), workers) != worker {
+			p.used.Add(uint16(port), uint16(port))
+		} else {
+			p.free++
+		}
+	}
+	for w := range p.used {
+		p.note(w)
+	}
+	return p
+}
+
+// portOwner says which worker has a local port.
+func portOwner(port uint16, workers int) int { return int(port) % workers }
+
+// note brings the summary in line with a word of used.
+func (p *portPool) note(w int) {
+	if p.used[w] == ^uint64(0) {
+		p.full[w>>6] |= 1 << (w & 63)
+	} else {
+		p.full[w>>6] &^= 1 << (w & 63)
+	}
+}
+
+// take gives the next free port. It looks at 18 words of memory at most.
+func (p *portPool) take() (port uint16, ok bool) {
+	if p.free == 0 {
+		return 0, false
+	}
+	w := int(p.next >> 6)
+	free := ^p.used[w] >> (p.next & 63) << (p.next & 63)
+	if free == 0 {
+		w = p.wordAfter(w)
+		free = ^p.used[w]
+	}
+	port = uint16(w<<6 + bits.TrailingZeros64(free))
+	p.used[w] |= free & -free
+	p.note(w)
+	p.free--
+	p.next = port + 1
+	return port, true
+}
+
+// wordAfter finds the first word behind w, or around the end, that has a free port. There is one.
+func (p *portPool) wordAfter(w int) int {
+	at := (w + 1) % len(p.used)
+	block := ^p.full[at>>6] >> (at & 63) << (at & 63)
+	for i := at >> 6; ; {
+		if block != 0 {
+			return i<<6 + bits.TrailingZeros64(block)
+		}
+		i = (i + 1) % len(p.full)
+		block = ^p.full[i]
+	}
+}
+
+// give takes a port back.
+func (p *portPool) give(port uint16) {
+	w := int(port >> 6)
+	p.used[w] &^= 1 << (port & 63)
+	p.note(w)
+	p.free++
+}
