@@ -24,7 +24,7 @@ import (
 // all zero, so a right checksum is never 0xffff except in UDP, where 0x0000 says "none" and a computed 0x0000
 // is sent as 0xffff (RFC 768).
 
-// Sum is a ones' complement sum, or a difference of sums, not yet folded to 16 bits. Zero is the empty sum.
+// Sum is a ones' complement sum, not yet folded to 16 bits. Zero is the empty sum.
 type Sum uint64
 
 // Add adds one word of up to 64 bits, aligned as the words summed before it.
@@ -56,20 +56,6 @@ func (s Sum) Pseudo(src, dst Addr, proto uint8, length int) Sum {
 	return s.Add(src.Hi).Add(src.Lo).Add(dst.Hi).Add(dst.Lo).Add(uint64(proto) + uint64(length))
 }
 
-// Diff16 is the difference that a 16-bit field makes when old becomes new. Differences may be added up.
-func Diff16(old, new uint16) Sum { return Sum(^old) + Sum(new) }
-
-// Diff32 is Diff16 for a 32-bit field.
-func Diff32(old, new uint32) Sum { return Sum(^old) + Sum(new) }
-
-// DiffAddr is Diff16 for an address, old and new being of one family.
-func DiffAddr(old, new Addr) Sum {
-	return Sum(^old.Hi).Add(new.Hi).Add(^old.Lo).Add(new.Lo)
-}
-
-// Plus adds up two sums.
-func (s Sum) Plus(t Sum) Sum { return s.Add(uint64(t)) }
-
 // Fold brings the sum down to 16 bits.
 func (s Sum) Fold() uint16 {
 	x := uint64(s)
@@ -80,16 +66,32 @@ func (s Sum) Fold() uint16 {
 // Checksum is the value for the checksum field of data of which s is the whole sum, that field counted as 0.
 func (s Sum) Checksum() uint16 { return ^s.Fold() }
 
-// Update gives the checksum field after the change s of the data, of which check was the checksum.
-func (s Sum) Update(check uint16) uint16 { return ^s.Add(uint64(^check)).Fold() }
+// Diff is by how much a sum changes when fields change, below 2^34 for one field: the differences of a million fields
+// may be added up with + before there is a carry to bring round. Zero is no change.
+type Diff uint64
+
+// Diff16 is the difference that a 16-bit field makes when old becomes new.
+func Diff16(old, new uint16) Diff { return Diff(^old) + Diff(new) }
+
+// Diff32 is the difference that a 32-bit field makes when old becomes new.
+func Diff32(old, new uint32) Diff { return Diff(^old) + Diff(new) }
+
+// DiffAddr is the difference that an address makes when old becomes new, both of one family.
+func DiffAddr(old, new Addr) Diff {
+	s := Sum(^old.Hi).Add(new.Hi).Add(^old.Lo).Add(new.Lo)
+	return Diff(s>>32 + s&0xffffffff)
+}
+
+// Update gives the checksum field after the change d of the data, of which check was the checksum.
+func (d Diff) Update(check uint16) uint16 { return ^(Sum(d) + Sum(^check)).Fold() }
 
 // UpdateUDP is Update for UDP: no checksum (0) stays none, and a computed 0 is written as 0xffff. That holds for
 // IPv6 too, where 0 is rare but legal for tunnels (RFC 6935).
-func (s Sum) UpdateUDP(check uint16) uint16 {
+func (d Diff) UpdateUDP(check uint16) uint16 {
 	if check == 0 {
 		return 0
 	}
-	if check = s.Update(check); check == 0 {
+	if check = d.Update(check); check == 0 {
 		return 0xffff
 	}
 	return check

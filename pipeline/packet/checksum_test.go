@@ -79,8 +79,8 @@ func rewrites() []rewriteCase {
 	return cases
 }
 
-func (r rewriteCase) diff() packet.Sum {
-	return packet.Diff16(r.old16, r.new16).Plus(packet.Diff32(r.old32, r.new32)).Plus(packet.DiffAddr(r.oldA, r.newA))
+func (r rewriteCase) diff() packet.Diff {
+	return packet.Diff16(r.old16, r.new16) + packet.Diff32(r.old32, r.new32) + packet.DiffAddr(r.oldA, r.newA)
 }
 
 // bytes are the fields as they would stand in a packet.

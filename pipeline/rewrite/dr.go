@@ -21,13 +21,15 @@ func SetLink(mem []byte, m *packet.Meta, l *Link) (start int) {
 	start = int(m.L3) - packet.EthernetLen
 	if l.VLAN != 0 {
 		start -= packet.TagLen
-		tag := mem[start+12:]
-		setBE32(tag, packet.EtherTypeTag<<16|uint32(l.VLAN))
+		tag := (*[packet.EthernetLen + packet.TagLen]byte)(mem[start:])
+		setBE16(tag[14:], l.VLAN)
+		setBE16(tag[16:], etherType)
+		etherType = packet.EtherTypeTag
 	}
-	setBE16(mem[m.L3-2:], etherType)
-	h := (*[12]byte)(mem[start:])
-	copy(h[:6], l.DMAC[:])
+	h := (*[packet.EthernetLen]byte)(mem[start:])
+	copy(h[0:], l.DMAC[:])
 	copy(h[6:], l.SMAC[:])
+	setBE16(h[12:], etherType)
 	m.L2 = uint16(start)
 	return start
 }

@@ -23,7 +23,7 @@ func (e end) port() int  { return 2 * int(e) }
 // sent: embedded source and outer destination become the backend's.
 func ICMPIn(mem []byte, m *packet.Meta, backend packet.Addr, port uint16) {
 	d := replaceEmbedded(mem, m, source, backend, port)
-	d = d.Plus(replaceOuter(mem, m, destination, backend))
+	d += replaceOuter(mem, m, destination, backend)
 	fix(mem[m.L4+2:], d)
 }
 
@@ -32,7 +32,7 @@ func ICMPIn(mem []byte, m *packet.Meta, backend packet.Addr, port uint16) {
 // even if the error comes from a router on the way to the backend, which clients need not know of.
 func ICMPOut(mem []byte, m *packet.Meta, vip packet.Addr, port uint16) {
 	d := replaceEmbedded(mem, m, destination, vip, port)
-	d = d.Plus(replaceOuter(mem, m, source, vip))
+	d += replaceOuter(mem, m, source, vip)
 	fix(mem[m.L4+2:], d)
 }
 
@@ -45,9 +45,9 @@ func ICMPBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst p
 
 // replaceEmbedded changes one end of the embedded packet, with its checksums as far as they are there, and returns
 // the difference that this makes to the ICMP message.
-func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint16) packet.Sum {
+func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint16) packet.Diff {
 	ip, l4 := mem[m.Inner:m.End], mem[m.InnerL4:m.End]
-	var d, all packet.Sum // of what the embedded transport checksum covers; of the ICMP message
+	var d, all packet.Diff // of what the embedded transport checksum covers; of the ICMP message
 	if m.Family == 4 {
 		before := be16(ip[10:])
 		d = put32(ip[e.addr4():], a.V4())
@@ -56,8 +56,8 @@ func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint
 	} else {
 		d = putAddr6(ip[e.addr6():], a)
 	}
-	d = d.Plus(put16(l4[e.port():], port))
-	all = all.Plus(d)
+	d += put16(l4[e.port():], port)
+	all += d
 
 	field := l4[min(6, len(l4)):]
 	if m.Proto == packet.TCP {
@@ -72,12 +72,12 @@ func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint
 	} else {
 		fixUDP(field, d)
 	}
-	return all.Plus(packet.Diff16(before, be16(field)))
+	return all + packet.Diff16(before, be16(field))
 }
 
 // replaceOuter changes one end of the IP header and returns the difference that this makes to the ICMP checksum:
 // none in IPv4, where that covers no pseudo-header.
-func replaceOuter(mem []byte, m *packet.Meta, e end, a packet.Addr) packet.Sum {
+func replaceOuter(mem []byte, m *packet.Meta, e end, a packet.Addr) packet.Diff {
 	ip := mem[m.L3:]
 	if m.Family == 6 {
 		return putAddr6(ip[e.addr6():], a)

@@ -8,7 +8,7 @@ import "sluice/pipeline/packet"
 // NATIn turns a client's packet to the service into one to the backend: destination address and port change.
 // dst is of the packet's family.
 func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
-	var d packet.Sum // of what the transport checksum covers
+	var d packet.Diff // of what the transport checksum covers
 	if m.Family == 4 {
 		ip := (*[packet.IPv4Len]byte)(mem[m.L3:])
 		d = put32(ip[16:], dst.V4())
@@ -19,19 +19,19 @@ func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 	}
 	if m.Proto == packet.TCP {
 		tcp := (*[packet.TCPLen]byte)(mem[m.L4:])
-		d = d.Plus(put16(tcp[2:], port))
+		d += put16(tcp[2:], port)
 		fix(tcp[16:], d)
 		return
 	}
 	udp := (*[packet.UDPLen]byte)(mem[m.L4:])
-	d = d.Plus(put16(udp[2:], port))
+	d += put16(udp[2:], port)
 	fixUDP(udp[6:], d)
 }
 
 // NATOut turns a backend's packet into one from the service: source address and port change. src is of the
 // packet's family.
 func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
-	var d packet.Sum
+	var d packet.Diff
 	if m.Family == 4 {
 		ip := (*[packet.IPv4Len]byte)(mem[m.L3:])
 		d = put32(ip[12:], src.V4())
@@ -42,12 +42,12 @@ func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 	}
 	if m.Proto == packet.TCP {
 		tcp := (*[packet.TCPLen]byte)(mem[m.L4:])
-		d = d.Plus(put16(tcp[0:], port))
+		d += put16(tcp[0:], port)
 		fix(tcp[16:], d)
 		return
 	}
 	udp := (*[packet.UDPLen]byte)(mem[m.L4:])
-	d = d.Plus(put16(udp[0:], port))
+	d += put16(udp[0:], port)
 	fixUDP(udp[6:], d)
 }
 
