@@ -1,10 +1,9 @@
 package steer
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -20,6 +19,7 @@ type Program struct {
 	ranges    *ebpf.Map
 	grace     *grace
 	installed table // what the maps hold, entry by entry, even after a Set that failed half way
+	writes    int   // to the maps, ever
 }
 
 // Load creates the maps that hold the rules, empty: until Set, every frame passes to the kernel. It needs CAP_BPF
@@ -63,8 +63,8 @@ func (p *Program) Close() error {
 }
 
 // Set makes r the rules of all ports, attached or not yet. It writes only what differs from the rules before, and
-// in such an order that a packet that is ours under the old and under the new rules is ours at every moment
-// between, and one that is the kernel's because of Locals under both stays so.
+// in such an order that a frame that is ours by the old and by the new rules is ours at every moment between, and
+// one that is the kernel's by both stays the kernel's. With something to change it takes some tens of milliseconds.
 //
 // An error about a rule or about capacity means that nothing has changed. After any other, which only a kernel out
 // of memory gives, the rules are a mixture, and the next Set continues from there.
@@ -76,28 +76,67 @@ func (p *Program) Set(r Rules) error {
 	if err := p.fits(want); err != nil {
 		return err
 	}
-	// What an address's roles refer to must be there before the roles say so, and for as long as a run of the
-	// program that has read them may go on to look for it.
-	if err := put(p.ports, p.installed.ports, want.ports); err != nil {
-		return err
+	for _, step := range p.steps(want) {
+		writes := p.writes
+		if err := step(); err != nil {
+			return err
+		}
+		if p.writes == writes {
+			continue
+		}
+		if err := p.grace.wait(); err != nil {
+			return err
+		}
 	}
-	if err := put(p.ranges, p.installed.ranges, want.ranges); err != nil {
-		return err
+	return nil
+}
+
+// steps are the way from the installed rules to those wanted, by way of both together: what an address's roles
+// refer to is there before the roles say so and after they have ceased to, and the addresses that are this host's
+// before or after are so throughout. A run of the program reads several entries, one after another; between the
+// steps all runs end, so that none sees more than two of the states that follow one another.
+func (p *Program) steps(want table) []func() error {
+	before := maps.Clone(p.installed.addresses)
+	roles := func(mix func(old, new steerRole) steerRole) error {
+		return p.setRoles(before, want.addresses, mix)
 	}
-	if err := p.setAddresses(want.addresses); err != nil {
-		return err
+	return []func() error{
+		func() error {
+			return roles(func(old, new steerRole) steerRole { return old | new&steerRoleLOCAL })
+		},
+		func() error {
+			return errors.Join(
+				put(p, p.ports, p.installed.ports, want.ports),
+				put(p, p.ranges, p.installed.ranges, want.ranges),
+				roles(func(old, new steerRole) steerRole { return old | new }))
+		},
+		func() error {
+			return roles(func(old, new steerRole) steerRole { return new | old&steerRoleLOCAL })
+		},
+		func() error {
+			return errors.Join(
+				remove(p, p.ports, p.installed.ports, want.ports),
+				remove(p, p.ranges, p.installed.ranges, want.ranges))
+		},
+		func() error {
+			return roles(func(old, new steerRole) steerRole { return new })
+		},
 	}
-	ports, ranges := surplus(p.installed.ports, want.ports), surplus(p.installed.ranges, want.ranges)
-	if len(ports) == 0 && len(ranges) == 0 {
-		return nil
+}
+
+// setRoles gives each address the mixture of its roles before and of those wanted.
+func (p *Program) setRoles(before, want map[steerAddress]steerRole, mix func(old, new steerRole) steerRole) error {
+	target := make(map[steerAddress]steerRole, len(want))
+	for _, addresses := range []map[steerAddress]steerRole{before, want} {
+		for a := range addresses {
+			if roles := mix(before[a], want[a]); roles != 0 {
+				target[a] = roles
+			}
+		}
 	}
-	if err := p.grace.wait(); err != nil {
-		return err
-	}
-	if err := remove(p.ports, p.installed.ports, ports); err != nil {
-		return err
-	}
-	return remove(p.ranges, p.installed.ranges, ranges)
+	return errors.Join(
+		put(p, p.addresses, p.installed.addresses, target),
+		remove(p, p.addresses, p.installed.addresses, target))
 }
 
 // fits checks the new rules against half of each map, because old and new ones are in it together for a moment.
@@ -119,35 +158,8 @@ func (p *Program) fits(t table) error {
 	return nil
 }
 
-// setAddresses brings the roles of addresses in line. Addresses that become this host's come first and those that
-// cease to be last, so that no rule of the other addresses takes the host's own packets meanwhile.
-func (p *Program) setAddresses(want map[steerAddress]steerRole) error {
-	have := p.installed.addresses
-	var changed []steerAddress
-	for a, roles := range want {
-		if have[a] != roles {
-			changed = append(changed, a)
-		}
-	}
-	changed = append(changed, surplus(have, want)...)
-	slices.SortFunc(changed, func(a, b steerAddress) int {
-		gain := func(a steerAddress) int { return int(want[a]&steerRoleLOCAL) - int(have[a]&steerRoleLOCAL) }
-		return cmp.Compare(gain(b), gain(a))
-	})
-	for _, a := range changed {
-		if want[a] == 0 {
-			if err := remove(p.addresses, have, []steerAddress{a}); err != nil {
-				return err
-			}
-		} else if err := put(p.addresses, have, map[steerAddress]steerRole{a: want[a]}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // put writes the entries of want that m doesn't hold yet; have mirrors m.
-func put[K, V comparable](m *ebpf.Map, have, want map[K]V) error {
+func put[K, V comparable](p *Program, m *ebpf.Map, have, want map[K]V) error {
 	for k, v := range want {
 		if old, ok := have[k]; ok && old == v {
 			continue
@@ -156,30 +168,24 @@ func put[K, V comparable](m *ebpf.Map, have, want map[K]V) error {
 			return fmt.Errorf("steer: writing a rule for the XDP program: %w", explain(err))
 		}
 		have[k] = v
+		p.writes++
 	}
 	return nil
 }
 
-// remove deletes keys from m; have mirrors m.
-func remove[K, V comparable](m *ebpf.Map, have map[K]V, keys []K) error {
-	for _, k := range keys {
+// remove deletes what want lacks from m; have mirrors m.
+func remove[K, V comparable](p *Program, m *ebpf.Map, have, want map[K]V) error {
+	for k := range have {
+		if _, ok := want[k]; ok {
+			continue
+		}
 		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("steer: removing a rule of the XDP program: %w", explain(err))
 		}
 		delete(have, k)
+		p.writes++
 	}
 	return nil
-}
-
-// surplus lists the keys of have that want lacks.
-func surplus[K, V comparable](have, want map[K]V) []K {
-	var keys []K
-	for k := range have {
-		if _, ok := want[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	return keys
 }
 
 // permissionError replaces what the libraries say about EPERM, which names the memory limit: on kernels from 5.11

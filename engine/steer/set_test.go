@@ -51,8 +51,8 @@ func TestSetNeverMisses(t *testing.T) {
 	}
 	two := steer.Rules{
 		Services: []service.Key{key(web4, 70, 99, service.TCP), key(any4, 53, 53, service.UDP)},
-		Replies:  []service.Key{key(b4, 8000, 8099, service.TCP)},
-		Locals:   addrs(h4, l4),
+		Replies:  []service.Key{key(b4, 8000, 8099, service.TCP), key(bAny4, 2, 2, service.UDP)},
+		Locals:   addrs(h4, l4), // l4 comes together with a backend that talks to it
 	}
 	three := steer.Rules{
 		Services: []service.Key{key(web4, 0, 65535, service.TCP), key(any4, 53, 54, service.UDP)},
@@ -68,29 +68,34 @@ func TestSetNeverMisses(t *testing.T) {
 		{packet(t, ip(b4, client4, pTCP), tcp(8080, 1234)), true},
 		{packet(t, fragment4(client4, web4, pTCP, 5, false)), true},
 		{packet(t, ip(b4, h4, pTCP), tcp(8080, 1234)), false},
+		{packet(t, ip(bAny4, l4, pUDP), udp(2, 1234)), false},
 		{packet(t, ip(client4, other4, pTCP), tcp(1234, 80)), false},
+	}
+	// Many others, so that a Set takes long enough to be seen half done.
+	for i, r := range []*steer.Rules{&one, &two, &three} {
+		ports := service.Ports{First: 80, Last: 80 + uint16(i%2)}
+		r.Services = append(r.Services, manyServices(500, byte(i), ports)...)
 	}
 	if err := program.Set(one); err != nil {
 		t.Fatal(err)
 	}
 	var stop atomic.Bool
-	var senders sync.WaitGroup
-	for i := range frames {
-		senders.Go(func() {
-			for n := 0; !stop.Load(); n++ {
-				action, err := port.Run(frames[i].frame)
-				if err != nil || (action == drop) != frames[i].ours {
-					t.Errorf("frame %d, run %d: action %d (%v), want ours = %v", i, n, action, err, frames[i].ours)
-					return
-				}
+	var sender sync.WaitGroup
+	sender.Go(func() {
+		for n := 0; !stop.Load(); n++ {
+			f := frames[n%len(frames)]
+			action, err := port.Run(f.frame)
+			if err != nil || (action == drop) != f.ours {
+				t.Errorf("frame %d, run %d: action %d (%v), want ours = %v", n%len(frames), n, action, err, f.ours)
+				return
 			}
-		})
-	}
-	for n := range 100 {
+		}
+	})
+	for n := range 30 {
 		if err := program.Set([]steer.Rules{two, three, one}[n%3]); err != nil {
 			t.Error(err)
 		}
 	}
 	stop.Store(true)
-	senders.Wait()
+	sender.Wait()
 }
