@@ -1,0 +1,291 @@
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/conf"
+	"sluice/engine"
+	"sluice/engine/api"
+)
+
+// patience is how long anything may take that a test waits for: it only ends tests that failed.
+const patience = 20 * time.Second
+
+// Lab is an engine on memory, and the test's hands on its ports. One goroutine of the test uses it, except where a
+// method says otherwise.
+type Lab struct {
+	*Platform
+	Engine *engine.Engine
+	Busy   bool // workers never sleep; to be set before Start
+
+	t       testing.TB
+	workers int
+	text    string // of the configuration that Reload reads
+	arrived uint64 // frames put in
+	left    uint64 // frames taken out
+	over    bool   // the engine is closed
+}
+
+// Sent is a frame that the engine sent.
+type Sent struct {
+	Port, Queue int
+	Frame       []byte
+}
+
+// New makes a lab with one or two ports, of so many queues each.
+func New(t testing.TB, queues ...int) *Lab {
+	t.Helper()
+	if len(queues) == 0 || len(queues) > 2 {
+		t.Fatalf("a lab has one or two ports, not %d", len(queues))
+	}
+	return &Lab{Platform: newPlatform(queues), t: t}
+}
+
+// Start starts an engine of so many workers with the services in the configuration's text; the sections about
+// engine and ports are the lab's. When the test ends, the engine is closed and everything checked.
+func (l *Lab) Start(workers int, services string) {
+	l.t.Helper()
+	l.workers, l.text = workers, services
+	cfg, _, err := l.Load()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.Engine, err = engine.Start(context.Background(), cfg, engine.Options{
+		Load: l.Load, Version: "test", Platform: l.Platform,
+	})
+	if err != nil {
+		l.t.Fatalf("engine does not start: %v", err)
+	}
+	l.t.Cleanup(l.finish)
+}
+
+// Load parses the present configuration: what the engine's Options.Load is.
+func (l *Lab) Load() (*conf.Config, []conf.Problem, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[engine]\nconnections = %d\ncores = [", 8192*l.workers)
+	for i := range l.workers {
+		fmt.Fprintf(&b, "%d, ", i)
+	}
+	b.WriteString("]\n")
+	if l.Busy {
+		b.WriteString("poll = \"busy\"\n")
+	}
+	for _, p := range newSurroundings(len(l.queues)).Ports {
+		fmt.Fprintf(&b, "[[port]]\nname = %q\n", p.Name)
+	}
+	b.WriteString(l.text)
+	return conf.Parse("test.toml", []byte(b.String()), nil)
+}
+
+// Reload has the engine read another configuration.
+func (l *Lab) Reload(services string) (api.ReloadResult, error) {
+	l.text = services
+	return l.Engine.Reload(context.Background())
+}
+
+// finish ends the test: all frames are to be accounted for, before and after the engine is closed.
+func (l *Lab) finish() {
+	if !l.t.Failed() && !l.over {
+		for port := range l.queues {
+			l.Stall(port, false)
+		}
+		l.Quiet()
+	}
+	l.Close()
+	for _, breach := range l.ledger.breaches() {
+		l.t.Errorf("frames: %s", breach)
+	}
+}
+
+// Close ends the engine before the test does.
+func (l *Lab) Close() {
+	l.t.Helper()
+	l.over = true
+	if err := l.Engine.Close(); err != nil {
+		l.t.Errorf("close: %v", err)
+	}
+}
+
+// Crashed waits until the engine has failed and gives the error of its Close.
+func (l *Lab) Crashed() error {
+	l.t.Helper()
+	l.over = true
+	select {
+	case <-l.Engine.Done():
+	case <-time.After(patience):
+		l.t.Fatal("the engine does not fail")
+	}
+	return l.Engine.Close()
+}
+
+// Inject has a frame arrive at a queue, waiting for room if there is none.
+func (l *Lab) Inject(port, queue int, frame []byte) {
+	l.t.Helper()
+	l.await(fmt.Sprintf("room for a frame on port %d queue %d", port, queue), func() bool { return l.Offer(port, queue, frame) })
+}
+
+// Offer has a frame arrive at a queue and reports whether it was accepted: not if the engine left no chunk for it,
+// or takes no frames from the RX ring.
+func (l *Lab) Offer(port, queue int, frame []byte) bool {
+	l.t.Helper()
+	accepted, err := l.queue(port, queue).arrive(frame)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if accepted {
+		l.arrived++
+	}
+	return accepted
+}
+
+// Arrive has a frame arrive at the queue that a network card would choose: by a hash of its addresses and ports.
+// Frames of a flow take one queue; the replies to them take any.
+func (l *Lab) Arrive(port int, frame []byte) {
+	l.t.Helper()
+	from, to := 26, 38
+	if len(frame) > 13 && frame[12] == 0x86 && frame[13] == 0xdd {
+		from, to = 22, 58
+	}
+	h := fnv.New32a()
+	h.Write(frame[min(from, len(frame)):min(to, len(frame))])
+	l.Inject(port, int(h.Sum32()>>8)%len(l.ports[port]), frame)
+}
+
+// Send injects frames one after the other, waits until the engine is done with them and gives what it sent.
+func (l *Lab) Send(port, queue int, frames ...[]byte) []Sent {
+	l.t.Helper()
+	for _, frame := range frames {
+		l.Inject(port, queue, frame)
+	}
+	l.Quiet()
+	return l.Collect()
+}
+
+// Collect gives what was sent since the last call, port by port and queue by queue.
+func (l *Lab) Collect() (all []Sent) {
+	l.every(func(port, number int, q *queue) {
+		for _, frame := range q.take() {
+			all = append(all, Sent{port, number, frame})
+		}
+	})
+	l.left += uint64(len(all))
+	return all
+}
+
+// Stall stops or restarts the sending of a port: frames stay on its TX rings.
+func (l *Lab) Stall(port int, stalled bool) {
+	for number := range l.queues[port] {
+		l.queue(port, number).set(stalled, nil)
+	}
+}
+
+// FailKicks makes every kick of a port fail with err, so that nothing is sent; nil: no longer.
+func (l *Lab) FailKicks(port int, err error) {
+	for number := range l.queues[port] {
+		l.queue(port, number).set(false, err)
+	}
+}
+
+// Freeze stops the worker that owns the queue in the middle of its loop, until thaw is called.
+func (l *Lab) Freeze(port, queue int) (thaw func()) {
+	l.t.Helper()
+	frozen, thawed := make(chan struct{}), make(chan struct{})
+	l.queue(port, queue).atNextTurn(func() {
+		close(frozen)
+		<-thawed
+	})
+	select {
+	case <-frozen:
+	case <-time.After(patience):
+		l.t.Fatalf("the worker of port %d queue %d does not come round", port, queue)
+	}
+	l.queue(port, queue).settle()
+	return func() { close(thawed) }
+}
+
+// Panic makes the worker that owns the queue panic.
+func (l *Lab) Panic(port, queue int, message string) {
+	l.queue(port, queue).atNextTurn(func() { panic(message) })
+}
+
+// Stats is the engine's Stats.
+func (l *Lab) Stats() api.Stats {
+	l.t.Helper()
+	s, err := l.Engine.Stats(context.Background())
+	if err != nil {
+		l.t.Fatalf("stats: %v", err)
+	}
+	return s
+}
+
+// Quiet waits until the engine is done with every frame put in, and checks that all are accounted for: as
+// packets in the counters, as chunks in the ledger.
+func (l *Lab) Quiet() {
+	l.t.Helper()
+	var why string
+	l.awaitOr(func() string { return why }, func() bool {
+		why = l.restless(l.Stats())
+		return why == ""
+	})
+}
+
+// restless says what is not at rest, "" if all is.
+func (l *Lab) restless(s api.Stats) string {
+	sent := l.left + l.onWire()
+	switch f := s.Frames; {
+	case s.Rx != l.arrived:
+		return fmt.Sprintf("%d frames were put in, %d received", l.arrived, s.Rx)
+	case s.Rx != s.Forwarded+s.Replied+s.Dropped():
+		return fmt.Sprintf("received %d, but forwarded %d + replied %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.Dropped())
+	case f.InFlight != 0 || f.Rx != 0:
+		return fmt.Sprintf("frames are under way: %+v", f)
+	case f.Free != l.ledger.count(engineOwns):
+		return fmt.Sprintf("the engine has %d free frames, but owns %d: %+v", f.Free, l.ledger.count(engineOwns), f)
+	case sent+f.Tx != s.Forwarded+s.Replied:
+		return fmt.Sprintf("forwarded %d + replied %d, but sent %d with %d to send", s.Forwarded, s.Replied, sent, f.Tx)
+	}
+	return ""
+}
+
+// onWire is how many frames were sent and not collected, or lost with their port.
+func (l *Lab) onWire() (n uint64) {
+	l.mu.Lock()
+	n = l.unsent
+	l.mu.Unlock()
+	l.every(func(_, _ int, q *queue) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		n += uint64(len(q.sent))
+	})
+	return n
+}
+
+// Await waits until something is true, which the engine makes so sooner or later.
+func (l *Lab) Await(what string, done func() bool) {
+	l.t.Helper()
+	l.await(what, done)
+}
+
+func (l *Lab) await(what string, done func() bool) {
+	l.t.Helper()
+	l.awaitOr(func() string { return what }, done)
+}
+
+func (l *Lab) awaitOr(why func() string, done func() bool) {
+	l.t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(100 * time.Microsecond) {
+		select {
+		case <-l.Engine.Done():
+			l.t.Fatalf("the engine has failed: %v", l.Engine.Close())
+		default:
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("waited in vain for: %s\n%+v", why(), l.Stats())
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package enginetest
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"sluice/engine"
+)
+
+// owner says who has a chunk.
+type owner uint32
+
+const (
+	engineOwns owner = iota // free, in a batch, or on its way between workers
+	onFill
+	onRx
+	onTx
+	onCompletion
+)
+
+var ownerNames = [...]string{"the engine", "a fill ring", "an RX ring", "a TX ring", "a completion ring"}
+
+// ledger knows the owner of every chunk of a UMEM.
+type ledger struct {
+	chunks []atomic.Uint32 // owner of each
+
+	mu     sync.Mutex
+	broken []string // what the engine did wrong
+}
+
+// move notes that the chunk at addr, which may lie anywhere in it, changes hands. It says whether it could.
+func (l *ledger) move(addr uint64, from, to owner) bool {
+	i := addr / engine.FrameSize
+	if i >= uint64(len(l.chunks)) {
+		l.breach("frame at %#x, beyond the UMEM", addr)
+		return false
+	}
+	if l.chunks[i].CompareAndSwap(uint32(from), uint32(to)) {
+		return true
+	}
+	l.breach("chunk %d is to go from %s to %s, but it belongs to %s", i, ownerNames[from], ownerNames[to], ownerNames[l.chunks[i].Load()])
+	return false
+}
+
+func (l *ledger) breach(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.broken) < 20 {
+		l.broken = append(l.broken, fmt.Sprintf(format, args...))
+	}
+}
+
+// breaches is what the engine did wrong so far.
+func (l *ledger) breaches() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.broken...)
+}
+
+// count is how many chunks that owner has.
+func (l *ledger) count(o owner) (n uint64) {
+	for i := range l.chunks {
+		if owner(l.chunks[i].Load()) == o {
+			n++
+		}
+	}
+	return n
+}

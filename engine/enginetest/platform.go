@@ -1,0 +1,248 @@
+package enginetest
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"sluice/conf"
+	"sluice/engine"
+	"sluice/engine/cpu"
+	"sluice/engine/route"
+	"sluice/engine/steer"
+	"sluice/pipeline/service"
+)
+
+var _ engine.Platform = (*Platform)(nil)
+
+// Platform is the memory that an engine stands on. Tests use it through a Lab. Its methods may be called from any
+// goroutine.
+type Platform struct {
+	// RingSize is the capacity of each of a queue's four rings, FramesPerQueue how many frames the UMEM has for
+	// each queue. They may be changed before the engine starts.
+	RingSize, FramesPerQueue int
+
+	ledger *ledger
+	umem   []byte
+
+	publishing sync.Mutex // held while publish runs: one call at a time
+	publish    func(*route.Snapshot)
+
+	mu     sync.Mutex // guards what follows
+	around Surroundings
+	queues []int      // how many each port has
+	ports  [][]*queue // those in use
+	unsent uint64     // frames that were on TX rings when their port was closed
+	rules  steer.Rules
+	refuse error // what Steer says
+	wanted map[netip.Addr]bool
+	kept   []netip.Addr
+	closed bool
+}
+
+func newPlatform(queues []int) *Platform {
+	return &Platform{
+		RingSize: 256, FramesPerQueue: 1024,
+		around: newSurroundings(len(queues)), queues: queues,
+		ledger: &ledger{}, wanted: make(map[netip.Addr]bool),
+	}
+}
+
+// Cores implements engine.Platform: workers share the CPUs that there are, so that tests can have any number of
+// them on any machine.
+func (p *Platform) Cores(configured []int) ([]int, error) {
+	allowed, err := cpu.Allowed()
+	if err != nil {
+		return nil, err
+	}
+	cores := make([]int, len(configured))
+	for i := range cores {
+		cores[i] = allowed[i%len(allowed)]
+	}
+	return cores, nil
+}
+
+// Watch implements engine.Platform.
+func (p *Platform) Watch(_ []conf.Port, publish func(*route.Snapshot)) error {
+	p.publishing.Lock()
+	p.publish = publish
+	p.publishing.Unlock()
+	p.Change(func(*Surroundings) {})
+	return nil
+}
+
+// Change changes the surroundings and tells the engine, which has published new tables when Change returns.
+func (p *Platform) Change(f func(s *Surroundings)) {
+	p.publishing.Lock()
+	defer p.publishing.Unlock()
+	p.mu.Lock()
+	f(&p.around)
+	s, closed := p.around.snapshot(), p.closed
+	p.mu.Unlock()
+	if p.publish != nil && !closed {
+		p.publish(s)
+	}
+}
+
+// Open implements engine.Platform.
+func (p *Platform) Open(ports []conf.Port, workers int) (*engine.Hardware, error) {
+	if len(ports) != len(p.queues) {
+		return nil, fmt.Errorf("the lab has %d ports, the configuration %d", len(p.queues), len(ports))
+	}
+	perWorker := 0
+	for _, n := range p.queues {
+		perWorker += (n + workers - 1) / workers * p.FramesPerQueue
+	}
+	// On the Go heap, because only there the race detector looks.
+	p.umem = make([]byte, perWorker*workers*engine.FrameSize)
+	p.ledger.chunks = make([]atomic.Uint32, perWorker*workers)
+	p.ports = make([][]*queue, len(ports))
+	hw := &engine.Hardware{UMEM: p.umem}
+	for i := range ports {
+		port, err := p.OpenPort(i)
+		if err != nil {
+			return nil, err
+		}
+		hw.Ports = append(hw.Ports, *port)
+	}
+	return hw, nil
+}
+
+// OpenPort implements engine.Platform.
+func (p *Platform) OpenPort(i int) (*engine.HardwarePort, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := &p.around.Ports[i]
+	hw := &engine.HardwarePort{Name: state.Name, Ifindex: state.Ifindex, IO: string(conf.IOCopy)}
+	var queues []*queue
+	for number := range p.queues[i] {
+		q, err := newQueue(p.umem, p.ledger, p.RingSize)
+		if err != nil {
+			return nil, err
+		}
+		queues = append(queues, q)
+		hw.Queues = append(hw.Queues, engine.HardwareQueue{Queue: q, Number: number})
+	}
+	p.ports[i] = queues
+	return hw, nil
+}
+
+// ClosePort implements engine.Platform.
+func (p *Platform) ClosePort(i int) (frames []uint64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.ports[i] {
+		had, unsent, e := q.close()
+		frames, err = append(frames, had...), errors.Join(err, e)
+		p.unsent += uint64(unsent)
+	}
+	return frames, err
+}
+
+// queue is the one in use under that number.
+func (p *Platform) queue(port, number int) *queue {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ports[port][number]
+}
+
+// every calls f for all queues in use.
+func (p *Platform) every(f func(port, number int, q *queue)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for port, queues := range p.ports {
+		for number, q := range queues {
+			f(port, number, q)
+		}
+	}
+}
+
+// Memory implements engine.Platform. Go aligns objects of this size to pages.
+func (p *Platform) Memory(bytes int) ([]byte, error) { return make([]byte, max(bytes, 64<<10)), nil }
+
+// Steer implements engine.Platform.
+func (p *Platform) Steer(r steer.Rules) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refuse == nil {
+		p.rules = r
+	}
+	return p.refuse
+}
+
+// Steered is what the engine asked to get last.
+func (p *Platform) Steered() steer.Rules {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rules
+}
+
+// RefuseSteering makes every Steer fail with err from now on; nil: no longer.
+func (p *Platform) RefuseSteering(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = err
+}
+
+// Source implements engine.Platform.
+func (p *Platform) Source(dst netip.Addr) netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.around.source(dst)
+}
+
+// KernelPorts implements engine.Platform: Linux's default.
+func (p *Platform) KernelPorts() service.Ports { return service.Ports{First: 32768, Last: 60999} }
+
+// Want implements engine.Platform.
+func (p *Platform) Want(a netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wanted[a] = true
+}
+
+// Wanted reports whether the engine has asked for this address to be resolved.
+func (p *Platform) Wanted(addr string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wanted[netip.MustParseAddr(addr)]
+}
+
+// Keep implements engine.Platform.
+func (p *Platform) Keep(addrs []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept = slices.Clone(addrs)
+}
+
+// Kept is what the engine asked to keep resolved.
+func (p *Platform) Kept() []netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.kept)
+}
+
+// Stats implements engine.Platform.
+func (p *Platform) Stats(port, queue int) engine.QueueStats { return p.queue(port, queue).stats() }
+
+// Close implements engine.Platform.
+func (p *Platform) Close() error {
+	p.mu.Lock()
+	again := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if again {
+		return errors.New("the platform was closed twice")
+	}
+	var err error
+	p.every(func(_, _ int, q *queue) {
+		if !q.closed {
+			_, _, e := q.close()
+			err = errors.Join(err, e)
+		}
+	})
+	return err
+}

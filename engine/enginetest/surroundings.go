@@ -1,0 +1,124 @@
+package enginetest
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sluice/engine/route"
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/packet"
+)
+
+// Ports of a lab.
+const (
+	Clients  = 0 // towards the routers
+	Backends = 1 // towards the backends; in a lab of one port that is the same
+)
+
+// Surroundings is what the engine learns of the world around it.
+type Surroundings struct {
+	Ports      []route.PortState
+	Routes     []nexthop.Route
+	Neighbours []nexthop.Neighbour
+}
+
+// MAC addresses of the surroundings.
+var (
+	RouterMAC = [6]byte{2, 0, 0, 0, 0xff, 1}
+	// PortMAC is that of the engine's own port.
+	PortMAC = func(port int) [6]byte { return [6]byte{2, 0, 0, 0, 0xee, byte(port)} }
+	// HostMAC is that of host n, 11 to 19, among the backends.
+	HostMAC = func(n int) [6]byte { return [6]byte{2, 0, 0, 0, 0xbb, byte(n)} }
+)
+
+// Routers that all addresses but the backends' are reached by, and our own addresses at the two ports.
+const (
+	Router4   = "203.0.113.1"
+	Router6   = "2001:db8:ffff::1"
+	Own4      = "203.0.113.2"
+	Own6      = "2001:db8:ffff::2"
+	Tunnel4   = "10.0.0.1" // ours towards the backends: the outer source of tunnels
+	Tunnel6   = "2001:db8:a::1"
+	portMTU   = 1500
+	firstHost = 11
+	lastHost  = 19
+)
+
+// newSurroundings is the world at the start of a test.
+func newSurroundings(ports int) Surroundings {
+	var s Surroundings
+	for i := range ports {
+		name := "clients"
+		if i == Backends {
+			name = "backends"
+		}
+		s.Ports = append(s.Ports, route.PortState{
+			Name: name, Exists: true, Ifindex: i + 2, MAC: PortMAC(i), MTU: portMTU, Up: true,
+		})
+	}
+	clients, backends := &s.Ports[0], &s.Ports[ports-1]
+	for _, prefix := range []string{Own4 + "/24", Own6 + "/64"} {
+		s.connect(clients, Clients, netip.MustParsePrefix(prefix))
+	}
+	for _, prefix := range []string{Tunnel4 + "/24", Tunnel6 + "/64"} {
+		s.connect(backends, uint8(ports-1), netip.MustParsePrefix(prefix))
+	}
+	for _, router := range []string{Router4, Router6} {
+		via := netip.MustParseAddr(router)
+		everything := netip.PrefixFrom(via, 0).Masked()
+		s.Routes = append(s.Routes, nexthop.Route{Prefix: everything, Via: via, Port: Clients})
+		s.Neighbours = append(s.Neighbours, nexthop.Neighbour{Addr: via, Port: Clients, MAC: RouterMAC})
+	}
+	for n := firstHost; n <= lastHost; n++ {
+		for _, form := range []string{"10.0.0.%d", "2001:db8:a::%d"} {
+			host := netip.MustParseAddr(fmt.Sprintf(form, n))
+			s.Neighbours = append(s.Neighbours, nexthop.Neighbour{Addr: host, Port: uint8(ports - 1), MAC: HostMAC(n)})
+		}
+	}
+	return s
+}
+
+// connect gives the port an address in a network.
+func (s *Surroundings) connect(p *route.PortState, port uint8, prefix netip.Prefix) {
+	p.Prefixes = append(p.Prefixes, prefix)
+	s.Routes = append(s.Routes, nexthop.Route{Prefix: prefix.Masked(), Port: port})
+}
+
+// Forget removes a neighbour and returns it, for Neighbours to be given back.
+func (s *Surroundings) Forget(addr string) nexthop.Neighbour {
+	a := netip.MustParseAddr(addr)
+	i := slices.IndexFunc(s.Neighbours, func(n nexthop.Neighbour) bool { return n.Addr == a })
+	n := s.Neighbours[i]
+	s.Neighbours = slices.Delete(s.Neighbours, i, i+1)
+	return n
+}
+
+// snapshot is the surroundings in the form that the engine takes.
+func (s *Surroundings) snapshot() *route.Snapshot {
+	infos := make([]nexthop.PortInfo, len(s.Ports))
+	out := &route.Snapshot{Ports: slices.Clone(s.Ports)}
+	for i, p := range s.Ports {
+		infos[i] = nexthop.PortInfo{MAC: p.MAC, MTU: p.MTU, Up: p.Up, Name: p.Name}
+		for _, prefix := range p.Prefixes {
+			out.Locals = append(out.Locals, prefix.Addr())
+		}
+	}
+	slices.SortFunc(out.Locals, netip.Addr.Compare)
+	out.Table = nexthop.Build(infos, s.Routes, s.Neighbours)
+	return out
+}
+
+// source is our address towards dst: the first of its family on the port that leads there.
+func (s *Surroundings) source(dst netip.Addr) netip.Addr {
+	hop, ok := s.snapshot().Table.Want(packet.AddrFrom(dst))
+	if !ok {
+		return netip.Addr{}
+	}
+	for _, p := range slices.Backward(s.Ports[hop.Port].Prefixes) {
+		if p.Addr().Is4() == dst.Is4() {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
+}
