@@ -199,7 +199,7 @@ func TestForeignProgram(t *testing.T) {
 		},
 		"link": {
 			func(t *testing.T, d netlink.Link, p *ebpf.Program) { attachByLink(t, d, p, link.XDPDriverMode) },
-			"bpftool link detach id",
+			fmt.Sprintf("or by stopping process %d", os.Getpid()),
 		},
 	}
 	for name, way := range ways {

@@ -29,6 +29,8 @@
 //
 // # Limits
 //
+//   - Linux 5.18 or newer; CAP_BPF and CAP_NET_ADMIN. Who lacks CAP_SYS_ADMIN can't ask for the name of a program
+//     that is already on an interface, and is told that it is a foreign one.
 //   - A reply rule for any port takes all that the backend sends to others with that protocol, its own requests
 //     included: the program knows no connections.
 //   - A port that strips VLAN tags in hardware (ethtool: rxvlan) hides them from XDP, and the frame that the

@@ -23,6 +23,7 @@ type ForeignError struct {
 	Program   string // its name, "" if it has none or reading it isn't allowed
 	ID        uint32 // its number, as in "bpftool prog"; 0 if there are several
 	Link      uint32 // number of the link that attaches it, 0 if it was attached without
+	PID       int    // of a process that holds this link, 0 if none is found
 	Option    string // what "ip link set dev" calls the way it is attached: xdpdrv, xdpgeneric, xdpoffload, xdp
 }
 
@@ -34,7 +35,10 @@ func (e *ForeignError) Error() string {
 	}
 	remove := fmt.Sprintf(`"ip link set dev %s %s off"`, e.Interface, e.Option)
 	if e.Link != 0 {
-		remove = fmt.Sprintf(`"bpftool link detach id %d", or by stopping the process that holds this link`, e.Link)
+		remove = fmt.Sprintf(`"bpftool link detach id %d"`, e.Link)
+	}
+	if e.PID != 0 {
+		remove += fmt.Sprintf(" or by stopping process %d", e.PID)
 	}
 	return fmt.Sprintf("steer: interface %s already has an XDP program %s (id %d), which Sluice did not attach and does not remove: remove it with %s, or take the interface out of the configuration",
 		e.Interface, name, e.ID, remove)
@@ -75,20 +79,20 @@ func makeRoom(device netlink.Link) error {
 	if occupant.Link, err = linkOn(device.Attrs().Index, attached.ProgId); err != nil {
 		return occupantGone(err, occupant)
 	}
-	if occupant.Program != steerProgSluiceSteer {
+	if occupant.Link != 0 {
+		if occupant.PID, err = holder(occupant.Link); err != nil {
+			return fmt.Errorf("steer: interface %s: looking for the process behind its XDP program: %w", occupant.Interface, err)
+		}
+	}
+	switch {
+	case occupant.Program != steerProgSluiceSteer:
 		return occupant
+	case occupant.PID != 0:
+		return &BusyError{Interface: occupant.Interface, PID: occupant.PID}
+	case occupant.Link != 0:
+		return detachLink(link.ID(occupant.Link))
 	}
-	if occupant.Link == 0 {
-		return detachProgram(device, attached.AttachMode)
-	}
-	pid, err := holder(occupant.Link)
-	if err != nil {
-		return fmt.Errorf("steer: interface %s: looking for the process behind Sluice's XDP program: %w", occupant.Interface, err)
-	}
-	if pid != 0 {
-		return &BusyError{Interface: occupant.Interface, PID: pid}
-	}
-	return detachLink(link.ID(occupant.Link))
+	return detachProgram(device, attached.AttachMode)
 }
 
 // occupantGone turns the error of a look at the occupant into makeRoom's: it may have gone before we looked, and

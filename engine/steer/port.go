@@ -168,6 +168,9 @@ func (p *Port) Mode() Mode { return p.mode }
 // Register redirects what the queue receives to the AF_XDP socket fd, which must be bound to this interface and
 // queue for the frames to arrive.
 func (p *Port) Register(queue, fd int) error {
+	if limit := int(p.sockets.Sockets.MaxEntries()); queue < 0 || queue >= limit {
+		return fmt.Errorf("steer: interface %s has no queue %d for us: the XDP program's map takes 0-%d", p.name, queue, limit-1)
+	}
 	if err := p.sockets.Register(queue, fd); err != nil {
 		return fmt.Errorf("steer: interface %s, queue %d: registering its socket: %w", p.name, queue, err)
 	}

@@ -3,6 +3,7 @@ package steer_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -430,8 +431,10 @@ func TestSocket(t *testing.T) {
 	if want := (steer.Counters{Passed: 2, Redirected: 1, NoSocket: 3}); err != nil || got != want {
 		t.Errorf("counters %+v (%v), want %+v", got, err, want)
 	}
-	if err := port.Register(1024, 0); err == nil {
-		t.Error("queue 1024 is registered")
+	for _, queue := range []int{-1, 1024} {
+		if err := port.Register(queue, 0); err == nil || !strings.Contains(err.Error(), "0-1023") {
+			t.Errorf("registering queue %d: %v", queue, err)
+		}
 	}
 }
 
