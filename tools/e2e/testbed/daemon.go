@@ -39,11 +39,15 @@ func (b *Bed) Launch(cfg Config) (*Daemon, error) {
 	b.mu.Unlock()
 	d := &Daemon{Config: filepath.Join(b.dir, name+".toml"), Socket: filepath.Join(b.dir, name+".sock"), bed: b}
 	d.API = api.NewClient(d.Socket)
-	err := d.Write(cfg)
-	if err == nil {
-		d.Process, err = b.Balancer.Start(exec.Command(b.sluice, "run", "--config", d.Config))
+	if err := d.Write(cfg); err != nil {
+		return nil, err
 	}
-	return d, err
+	return d, d.launch()
+}
+
+func (d *Daemon) launch() (err error) {
+	d.Process, err = d.bed.Balancer.Start(exec.Command(d.bed.sluice, "run", "--config", d.Config))
+	return err
 }
 
 // Start is Launch, and waits until the daemon is ready.
@@ -52,10 +56,22 @@ func (b *Bed) Start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.Process.WaitLine(ctx, ready); err != nil {
-		return nil, errors.Join(err, d.Process.Kill())
+	return d, d.awaitReady(ctx)
+}
+
+// Restart starts the daemon again, from the same file, when it has ended.
+func (d *Daemon) Restart(ctx context.Context) error {
+	if err := d.launch(); err != nil {
+		return err
 	}
-	return d, nil
+	return d.awaitReady(ctx)
+}
+
+func (d *Daemon) awaitReady(ctx context.Context) error {
+	if _, err := d.Process.WaitLine(ctx, ready); err != nil {
+		return errors.Join(err, d.Process.Kill())
+	}
+	return nil
 }
 
 // Write writes the daemon's file anew. It does not tell the daemon.

@@ -74,23 +74,21 @@ func (b *Bed) Ask(ctx context.Context, url string, requests int) (s Spread) {
 	return s
 }
 
-// AskUDP sends datagrams one after the other, each from a new socket, and waits for the answers.
+// AskUDP sends datagrams one after the other, each from a new socket, and waits for the answers. The sockets stay
+// open meanwhile: one that got the port of an earlier one would be the same connection.
 func (b *Bed) AskUDP(ctx context.Context, addr string, requests int) (s Spread) {
 	for i := range requests {
-		s.add(b.askUDP(ctx, addr, i))
+		c, err := b.Client.Dial(ctx, "udp", addr)
+		if err != nil {
+			s.Errors = append(s.Errors, err)
+			continue
+		}
+		defer c.Close()
+		each, cancel := context.WithTimeout(ctx, requestPatience)
+		s.add(backend.AskUDP(each, c, fmt.Appendf(nil, "request %d", i)))
+		cancel()
 	}
 	return s
-}
-
-func (b *Bed) askUDP(ctx context.Context, addr string, number int) (backend.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestPatience)
-	defer cancel()
-	c, err := b.Client.Dial(ctx, "udp", addr)
-	if err != nil {
-		return backend.Answer{}, err
-	}
-	defer c.Close()
-	return backend.AskUDP(ctx, c, fmt.Appendf(nil, "request %d", number))
 }
 
 // Upload sends a blob over HTTP; the backend's SHA-256 of it must be right.

@@ -1,0 +1,191 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"sluice/engine/cpu"
+	"sluice/tools/e2e/testbed"
+	"sluice/tools/netlab/backend"
+)
+
+// patience bounds every wait; what is waited for takes milliseconds, seconds where TCP sends again.
+const patience = 30 * time.Second
+
+// sluice is the program under test, built by TestMain.
+var sluice string
+
+// site is the bed that most tests share; bed makes it.
+var site *testbed.Bed
+
+func TestMain(m *testing.M) {
+	backend.RunIfChild()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		return m.Run() // all skip
+	}
+	dir, err := os.MkdirTemp("", "sluice-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	sluice = filepath.Join(dir, "sluice")
+	if output, err := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: building sluice: %v\n%s", err, output)
+		return 1
+	}
+	code := m.Run()
+	if site != nil {
+		if err := site.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			code = 1
+		}
+	}
+	return code
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ctxOf(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces and XDP need root")
+	}
+}
+
+// bed is the shared site, whose balancer has ports of one queue. A test that changes it changes it back.
+func bed(t *testing.T) *testbed.Bed {
+	t.Helper()
+	needRoot(t)
+	if site == nil {
+		b, err := testbed.New(ctxOf(t), testbed.Options{Name: "e2e", Sluice: sluice})
+		must(t, err)
+		site = b
+	}
+	return site
+}
+
+// cores are the last n CPUs that there are for workers.
+func cores(t *testing.T, n int) []int {
+	t.Helper()
+	allowed, err := cpu.Allowed()
+	must(t, err)
+	if len(allowed) < n {
+		t.Skipf("%d workers need as many CPUs, and there are %d", n, len(allowed))
+	}
+	return allowed[len(allowed)-n:]
+}
+
+// config is the one of testbed for one worker.
+func config(t *testing.T, paths ...testbed.Path) testbed.Config {
+	t.Helper()
+	return testbed.NewConfig(cores(t, 1)[0], paths...)
+}
+
+// start starts a daemon that is stopped, and looked after, at the end of the test.
+func start(t *testing.T, b *testbed.Bed, cfg testbed.Config) *testbed.Daemon {
+	t.Helper()
+	d, err := b.Start(ctxOf(t), cfg)
+	must(t, err)
+	t.Cleanup(func() { finish(t, b, d) })
+	return d
+}
+
+// finish stops a daemon, unless the test has: the counters must add up before, and nothing be left after.
+func finish(t *testing.T, b *testbed.Bed, d *testbed.Daemon) {
+	ctx := ctxOf(t)
+	loaded, err := b.XDP()
+	if err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-d.Process.Ended():
+		loaded = map[string]ebpf.ProgramID{}
+	default:
+		if _, err := d.Quiet(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := d.Stop(); err != nil {
+			t.Error("the daemon ended with:", err)
+		}
+	}
+	if err := b.AwaitNoXDP(ctx, loaded); err != nil {
+		t.Error(err)
+	}
+	if t.Failed() {
+		t.Logf("the daemon said:\n%s", d.Process.Output())
+	}
+}
+
+// poll looks until what is wrong is right.
+func poll(t *testing.T, what string, look func() error) {
+	t.Helper()
+	if err := testbed.Poll(ctxOf(t), look); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// wantSpread checks requests that all were to be answered.
+func wantSpread(t *testing.T, s testbed.Spread, by [testbed.Backends]int) {
+	t.Helper()
+	if s.By != by || s.Refused > 0 || len(s.Errors) > 0 {
+		t.Errorf("requests went %s, want %v", &s, by)
+	}
+}
+
+// drops gives the counters that are not zero.
+func drops(ctx context.Context, d *testbed.Daemon) (map[string]uint64, error) {
+	stats, err := d.API.Stats(ctx)
+	for name, n := range stats.Drops {
+		if n == 0 {
+			delete(stats.Drops, name)
+		}
+	}
+	return stats.Drops, err
+}
+
+// hold opens busy connections, one per round-robin turn, which end with the test. broken tells whether one did.
+func hold(t *testing.T, b *testbed.Bed, url string, n int) []*testbed.Held {
+	t.Helper()
+	var all []*testbed.Held
+	for range n {
+		h, err := b.Hold(context.Background(), url)
+		must(t, err)
+		t.Cleanup(func() { h.Close() })
+		all = append(all, h)
+	}
+	return all
+}
+
+// moves checks that connections go on.
+func moves(t *testing.T, held ...*testbed.Held) {
+	t.Helper()
+	var errs []error
+	for _, h := range held {
+		errs = append(errs, h.Moves(ctxOf(t), 5))
+	}
+	must(t, errors.Join(errs...))
+}

@@ -1,0 +1,78 @@
+package e2e_test
+
+import (
+	"testing"
+
+	"sluice/tools/e2e/testbed"
+)
+
+// TestPaths: every mode in both families carries requests, transfers in both directions and datagrams; round
+// robin goes round, and the backends see the client.
+func TestPaths(t *testing.T) {
+	b := bed(t)
+	start(t, b, config(t, testbed.Paths...))
+	for _, p := range testbed.Paths {
+		t.Run(p.String(), func(t *testing.T) { carry(t, b, p, 0) })
+	}
+}
+
+// carry sends everything down a path. uneven is by how much a backend's share may be off: round robin goes
+// round in each worker for itself.
+func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
+	t.Helper()
+	ctx := ctxOf(t)
+	for name, s := range map[string]testbed.Spread{
+		"HTTP": b.Ask(ctx, p.URL(), 60),
+		"UDP":  b.AskUDP(ctx, p.UDP(), 60),
+	} {
+		if s.Answered() != 60 {
+			t.Errorf("%s: of 60 requests %s were answered", name, &s)
+		}
+		for i, n := range s.By {
+			if n < 20-uneven || n > 20+uneven {
+				t.Errorf("%s: b%d answered %d of 60 requests", name, i+1, n)
+			}
+		}
+		if len(s.Clients) != 1 || s.Clients[p.Client()] != 60 {
+			t.Errorf("%s: the backends took for the client %v, and it is %s", name, s.Clients, p.Client())
+		}
+	}
+	const bytes = 8 << 20
+	if err := b.Upload(ctx, p.URL(), bytes, 1); err != nil {
+		t.Error(err)
+	}
+	if err := b.Download(ctx, p.URL(), bytes, 2); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTwoWorkers: the same with two workers. With two queues a NAT reply arrives half of the time at the worker
+// that doesn't own its connection; with one, a worker that owns half of all connections has no queue at all.
+func TestTwoWorkers(t *testing.T) {
+	for name, queues := range map[string]int{"one queue": 1, "two queues": 2} {
+		t.Run(name, func(t *testing.T) {
+			needRoot(t)
+			b, err := testbed.New(ctxOf(t), testbed.Options{Name: "e2e-workers", Sluice: sluice, Queues: queues})
+			must(t, err)
+			t.Cleanup(func() { must(t, b.Close()) })
+			cfg := config(t, testbed.Paths...)
+			cfg.Engine.Cores = cores(t, 2)
+			d := start(t, b, cfg)
+			for _, p := range testbed.Paths {
+				t.Run(p.String(), func(t *testing.T) { carry(t, b, p, len(cfg.Engine.Cores)) })
+			}
+			s, err := d.Quiet(ctxOf(t))
+			must(t, err)
+			in, out := uint64(0), uint64(0)
+			for _, w := range s.Workers {
+				in, out = in+w.HandOversIn, out+w.HandOversOut
+				if w.Forwarded == 0 {
+					t.Errorf("worker %d forwarded nothing", w.Worker)
+				}
+			}
+			if in == 0 || in != out {
+				t.Errorf("%d frames were handed over, %d were taken", out, in)
+			}
+		})
+	}
+}
