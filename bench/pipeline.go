@@ -4,8 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"os"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -40,13 +42,27 @@ func pipelineVerb(args []string) error {
 	packets := flags.Int("packets", 2_000_000, "packets per round")
 	batch := flags.Int("batch", 64, "packets per batch")
 	only := flags.String("run", "", "regular expression: only rows like established/nat/4/100000")
+	profile := flags.String("cpuprofile", "", "file for a CPU profile")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	match, err := regexp.Compile(*only)
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var results []result
 	fmt.Printf("%-12s %-5s %6s %10s %9s %9s %9s %7s %7s\n", "name", "mode", "family", "flows", "ns/pkt", "min", "max", "allocs", "budget")
 	for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR} {
@@ -135,16 +151,16 @@ func opening(mode service.Mode, family, capacity, rounds, batch int) (result, er
 	var whole, generator []float64
 	allocs := allocations(func() {
 		for range rounds {
-			start := time.Now()
+			start := cpuTime()
 			for i := range step {
 				l.put(i%batch, uint32(at+i), conn.FlagSYN)
 			}
-			generator = append(generator, perPacket(time.Since(start), step))
-			start = time.Now()
+			generator = append(generator, perPacket(cpuTime()-start, step))
+			start = cpuTime()
 			if err = l.churn(at, step, 10_000); err != nil {
 				return
 			}
-			whole = append(whole, perPacket(time.Since(start), step))
+			whole = append(whole, perPacket(cpuTime()-start, step))
 			at += step
 		}
 	})

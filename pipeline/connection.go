@@ -15,9 +15,13 @@ const templateGraceMs = 60_000
 // newMs is the life of an entry that has not seen its first state, as in IPVS's ip_vs_conn_new.
 const newMs = 3_000
 
-// open makes a connection for a client's packet that has none. If it can't, the frame's verdict is set
-// and the result is nil.
-func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key) *conn.Conn {
+// open makes a connection for a client's packet that has none, or only an old one that is over. If it
+// can't, the frame's verdict is set and the result is nil.
+func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key, old *conn.Conn) *conn.Conn {
+	if old != nil {
+		p.close(t, old)
+		t.Remove(old)
+	}
 	m, s := &b.meta[i], &p.t.Services[b.service[i]]
 	if m.Proto == uint8(service.TCP) && m.TCPFlags&(conn.FlagSYN|conn.FlagRST) != conn.FlagSYN {
 		p.reject(b, i, s)
@@ -104,11 +108,19 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 	return c
 }
 
-// advance moves the connection's state by one packet and restarts its timer.
+// advance moves the connection's state by one packet and restarts its timer. Packets in the middle of a
+// connection, nearly all, change no state.
 func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
-	c.State = c.State.Next(d, tcpFlags)
+	if c.State != conn.Established || tcpFlags&(conn.FlagSYN|conn.FlagFIN|conn.FlagRST) != 0 {
+		p.changeState(c, c.State.Next(d, tcpFlags))
+	}
 	c.Expires = p.now + s.TimeoutsMs[c.State]
-	if active := c.State.Active(); active != c.Counted() {
+}
+
+// changeState enters the state, and counts the connection as what it makes it: active or inactive.
+func (p *Processor) changeState(c *conn.Conn, to conn.State) {
+	c.State = to
+	if active := to.Active(); active != c.Counted() {
 		by := int32(1)
 		if !active {
 			by = -1

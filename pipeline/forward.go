@@ -14,26 +14,22 @@ func (p *Processor) forward(b *Batch, i int) {
 	t := p.table(m.Src)
 	k := conn.Key{Service: id, ClientPort: m.SrcPort, VIPPort: m.DstPort}
 	c := t.Find(b.hash[i], m.Src, k, p.now)
-	if c != nil && isNew(c, m) {
-		p.close(t, c)
-		t.Remove(c)
-		c = nil
-	}
-	if c == nil {
-		if c = p.open(b, i, t, k); c == nil {
+	if c == nil || isNew(c, m) {
+		if c = p.open(b, i, t, k, c); c == nil {
 			return
 		}
-	}
-	if !p.t.Backends[c.Backend].Live {
-		b.drop(i, counter.BackendGone)
-		return
 	}
 	direction := conn.Input
 	if c.Flags&conn.NoOutput != 0 {
 		direction = conn.InputOnly
 	}
+	be := &p.t.Backends[c.Backend]
+	if !be.Live {
+		b.drop(i, counter.BackendGone)
+		return
+	}
 	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
-	p.deliver(b, i, c)
+	p.deliver(b, i, c, be)
 }
 
 // isNew says that a SYN means another connection than the finished one whose client address and port it
@@ -44,15 +40,16 @@ func isNew(c *conn.Conn, m *packet.Meta) bool {
 }
 
 // deliver sends a client's packet on to the connection's backend.
-func (p *Processor) deliver(b *Batch, i int, c *conn.Conn) {
+func (p *Processor) deliver(b *Batch, i int, c *conn.Conn, be *Backend) {
 	f, m := &b.Frames[i], &b.meta[i]
-	be := &p.t.Backends[c.Backend]
-	if !p.passable(b, i, be, m) {
+	length := m.End - m.L3
+	if be.Unreach != counter.None || m.TTL <= 1 || length > be.room {
+		p.undeliverable(b, i, be)
 		return
 	}
 	count := &p.Backends[c.Backend]
 	count.InPackets++
-	count.InBytes += uint64(m.End - m.L3)
+	count.InBytes += uint64(length)
 	rewrite.DecTTL(f.Mem, m)
 	switch be.Mode {
 	case service.NAT:
@@ -63,28 +60,19 @@ func (p *Processor) deliver(b *Batch, i int, c *conn.Conn) {
 		p.ipID++
 		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
 	}
-	p.send(f, m, &be.Link)
+	f.send(m, &be.Link)
 }
 
-// passable checks what could keep a packet from its backend; if something does, the verdict is set.
-func (p *Processor) passable(b *Batch, i int, be *Backend, m *packet.Meta) bool {
-	if be.Unreach != counter.None {
-		if be.Unreach == counter.NoNeighbour {
-			p.Wanted.add(be.Addr)
-		}
-		b.drop(i, be.Unreach)
-		return false
-	}
-	if m.TTL <= 1 {
+// undeliverable ends a packet that can't go to its backend: no way there, TTL used up, or too long.
+func (p *Processor) undeliverable(b *Batch, i int, be *Backend) {
+	switch {
+	case be.Unreach != counter.None:
+		p.unreachable(b, i, be.Addr, be.Unreach)
+	case b.meta[i].TTL <= 1:
 		p.answer(b, i, counter.TTLExpired)
-		return false
+	default:
+		p.tooBig(b, i, be.room)
 	}
-	mtu := be.Link.MTU - be.overhead()
-	if m.End-m.L3 > mtu {
-		p.tooBig(b, i, mtu)
-		return false
-	}
-	return true
 }
 
 // overhead is what the backend's mode adds to a packet's length, in bytes.
@@ -99,7 +87,7 @@ func (be *Backend) overhead() uint16 {
 }
 
 // send finishes a frame that leaves by the link.
-func (p *Processor) send(f *Frame, m *packet.Meta, l *rewrite.Link) {
+func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 	f.Start = rewrite.SetLink(f.Mem, m, l)
 	f.End = int(m.End)
 	f.Port = l.Port
@@ -143,7 +131,7 @@ func (p *Processor) reply(b *Batch, i int) {
 	} else {
 		rewrite.NATOut(f.Mem, m, s.Addr, c.VIPPort())
 	}
-	p.send(f, m, link)
+	f.send(m, link)
 }
 
 // findReply finds the connection of a packet from a backend to whom it takes for its client: the client

@@ -24,7 +24,8 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 		b.drop(i, counter.BackendGone)
 		return
 	}
-	if !p.passable(b, i, be, m) {
+	if be.Unreach != counter.None || m.TTL <= 1 || m.End-m.L3 > be.room {
+		p.undeliverable(b, i, be)
 		return
 	}
 	rewrite.DecTTL(f.Mem, m)
@@ -37,7 +38,7 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 		p.ipID++
 		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
 	}
-	p.send(f, m, &be.Link)
+	f.send(m, &be.Link)
 }
 
 // icmpOut takes an ICMP error about a packet that went to a NAT or FullNAT backend to the client that the packet
@@ -73,5 +74,5 @@ func (p *Processor) icmpOut(b *Batch, i int) {
 	} else {
 		rewrite.ICMPOut(f.Mem, m, vip, c.VIPPort())
 	}
-	p.send(f, m, link)
+	f.send(m, link)
 }

@@ -49,6 +49,7 @@ type Backend struct {
 	Port    uint16       // 0: the port that the client asked for
 	Mode    service.Mode
 	Unreach counter.Reason // why Link can't be used
+	room    uint16         // longest packet that Link carries with what the mode adds, in bytes
 	Live    bool           // configured now; false: only its old connections know it
 	Up      bool           // health
 }
@@ -83,6 +84,9 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	t.sources = newLookup(len(sources))
 	for _, s := range sources {
 		t.sources.put(s.Addr, 0, 0, 1)
+	}
+	for i := range backends {
+		backends[i].room = backends[i].Link.MTU - backends[i].overhead()
 	}
 	t.vips = newLookup(2 * len(services))
 	t.sticky = newLookup(len(backends))

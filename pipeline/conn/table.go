@@ -190,32 +190,34 @@ func (t *Table) Capacity() int { return t.limit }
 // Find looks up the connection of a client's packet. hash is flow's hash of client, port and protocol. An
 // entry that has expired is removed on the way and not found.
 func (t *Table) Find(hash uint64, client packet.Addr, k Key, nowMs uint32) *Conn {
-	var c *Conn
 	if t.is6 {
-		c = t.find6(t.home(hash), client, k.word())
-	} else {
-		c = t.find4(t.home(hash), client.V4(), k.word())
+		return t.unlessExpired(t.find6(t.home(hash), client, k.word()), nowMs)
 	}
-	if c != nil && c.Expired(nowMs) && !t.expire(c) {
-		return nil
-	}
-	return c
-}
-
-func (t *Table) find4(line uint32, client uint32, key uint64) *Conn {
+	key, client4 := k.word(), client.V4()
+	line := t.home(hash)
 	for end := line + maxProbe; line < end; line++ {
-		a, b := t.entry4(line<<1), t.entry4(line<<1+1)
-		if a.key == key && a.client == client {
-			return &a.Conn
+		// Which of the two entries it is, if any, is a coin toss that the processor could only guess wrong every
+		// other time: so the choice is arithmetic, and what is left to guess is nearly always the same.
+		first, slot := t.entry4(line<<1), line<<1
+		if second := t.entry4(line<<1 + 1); second.key^key|uint64(second.client^client4) == 0 {
+			slot++
 		}
-		if b.key == key && b.client == client {
-			return &b.Conn
+		if c := t.entry4(slot); c.key^key|uint64(c.client^client4) == 0 {
+			return t.unlessExpired(&c.Conn, nowMs)
 		}
-		if a.over == 0 {
+		if first.over == 0 {
 			return nil
 		}
 	}
 	return nil
+}
+
+// unlessExpired is the entry, if there is one and its time is not over.
+func (t *Table) unlessExpired(c *Conn, nowMs uint32) *Conn {
+	if c != nil && c.Expired(nowMs) && !t.expire(c) {
+		return nil
+	}
+	return c
 }
 
 func (t *Table) find6(line uint32, client packet.Addr, key uint64) *Conn {
