@@ -41,7 +41,6 @@ type Engine struct {
 	log      *slog.Logger
 	opts     Options
 	platform Platform
-	hardware *Hardware
 	workers  []*Worker
 	running  sync.WaitGroup
 	seed     flow.Seed
@@ -64,6 +63,8 @@ type Engine struct {
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
 	pools        *poolCache
 	steered      steer.Rules
+	hardware     *Hardware // written by Start and keepPorts, which may read it without mu
+	spread       bool      // every port has a queue for each worker
 	closed       bool
 }
 
@@ -112,10 +113,12 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		return err
 	}
 	e.platform.Keep(e.backendAddrs())
-	if e.hardware, err = e.platform.Open(cfg.Ports, len(cores)); err != nil {
+	hardware, err := e.platform.Open(cfg.Ports, len(cores))
+	if err != nil {
 		return err
 	}
 	e.mu.Lock()
+	e.hardware, e.spread = hardware, hardware.queueForEach(len(cores))
 	err = e.publish(cfg)
 	e.mu.Unlock()
 	if err != nil {
@@ -253,15 +256,11 @@ func (e *Engine) publish(cfg *conf.Config) error {
 }
 
 func (e *Engine) plan(cfg *conf.Config) plan {
-	queues := 1 << 30
-	for _, p := range e.hardware.Ports {
-		queues = min(queues, len(p.Queues))
-	}
 	return plan{
 		cfg: cfg, ids: e.ids, weights: e.weights, down: e.downNow(), hops: e.surroundings.Table,
 		source: e.sourceTo, pools: e.pools,
 		local: e.local, locals: e.surroundings.Locals, kernelPorts: e.platform.KernelPorts(),
-		spread: queues >= len(e.workers),
+		spread: e.spread,
 	}
 }
 

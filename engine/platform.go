@@ -48,6 +48,16 @@ type Hardware struct {
 	Ports []HardwarePort
 }
 
+// queueForEach says whether every port has a queue for each of so many workers.
+func (h *Hardware) queueForEach(workers int) bool {
+	for i := range h.Ports {
+		if len(h.Ports[i].Queues) < workers {
+			return false
+		}
+	}
+	return true
+}
+
 // HardwarePort is one port's queues.
 type HardwarePort struct {
 	Name    string
