@@ -75,7 +75,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Platform == nil {
-		o.Platform = newKernel(o.Logger)
+		o.Platform = newKernel(o.Logger, cfg.Engine.Poll == conf.PollBusy)
 	}
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),

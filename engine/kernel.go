@@ -20,6 +20,7 @@ import (
 // kernel's routes and neighbours. It lives in the network namespace that it was made in.
 type kernel struct {
 	log      *slog.Logger
+	busyPoll bool
 	follower *route.Follower
 	publish  func(*route.Snapshot)
 	program  *steer.Program
@@ -41,10 +42,11 @@ type kernelPort struct {
 	io      string
 	steer   *steer.Port
 	sockets map[int]*xsk.Socket // by queue
+	restore func() error        // of the interface's settings; nil: they were not touched
 }
 
-func newKernel(log *slog.Logger) *kernel {
-	return &kernel{log: log, stop: make(chan struct{})}
+func newKernel(log *slog.Logger, busyPoll bool) *kernel {
+	return &kernel{log: log, busyPoll: busyPoll, stop: make(chan struct{})}
 }
 
 // Cores implements Platform.
@@ -217,6 +219,7 @@ func (k *kernel) try(p *kernelPort, a attempt) (err error) {
 		s, err := xsk.Open(xsk.Config{
 			Ifindex: p.ifindex, Ifname: p.conf.Name, Queue: q, UMEM: k.umem, Mode: a.xsk, NeedWakeup: true,
 			RX: rxSize, TX: txSize, Fill: fillSize, Completion: txSize,
+			BusyPoll: k.busyPolling(),
 		})
 		if err != nil {
 			return err
@@ -227,7 +230,21 @@ func (k *kernel) try(p *kernelPort, a attempt) (err error) {
 		}
 	}
 	p.io = string(a.io)
+	if k.busyPoll {
+		var trouble error // busy polling works without, only less well
+		if p.restore, trouble = deferInterrupts(p.conf.Name); trouble != nil {
+			k.log.Warn("busy polling without help from the interface", "err", trouble)
+		}
+	}
 	return nil
+}
+
+// busyPolling is how a socket polls if it is to: for 20 microseconds and 64 packets at a time.
+func (k *kernel) busyPolling() xsk.BusyPoll {
+	if !k.busyPoll {
+		return xsk.BusyPoll{}
+	}
+	return xsk.BusyPoll{Usec: 20, Budget: 64}
 }
 
 // hardware is the port as the engine sees it.
@@ -249,6 +266,10 @@ func (p *kernelPort) close() (frames []uint64, err error) {
 	for _, s := range p.sockets {
 		had, e := s.Close()
 		frames, err = append(frames, had...), errors.Join(err, e)
+	}
+	if p.restore != nil {
+		err = errors.Join(err, p.restore())
+		p.restore = nil
 	}
 	return frames, err
 }

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -119,3 +120,8 @@ func dropped(t *testing.T, s api.Stats, reason string, n uint64) {
 		}
 	}
 }
+
+func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
+
+// ipv4 reads an address from a frame.
+func ipv4(b []byte) string { return netip.AddrFrom4([4]byte(b)).String() }

@@ -33,6 +33,7 @@ func (w *Worker) rest() {
 		}
 		w.stats.sleeps++
 		w.sleeper.Sleep(timeoutMs)
+		w.clock.slept()
 	}
 	w.bell.asleep.Store(false)
 }

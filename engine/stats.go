@@ -72,9 +72,18 @@ func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
 		Loops:             w.stats.turns,
 		PacketsPerBatch:   ratio(w.stats.frames, w.stats.busyTurns),
 		SyscallsPerPacket: ratio(syscalls, w.stats.frames),
-		BusyShare:         ratio(w.stats.busyTurns, w.stats.turns),
-		FramesFree:        uint64(len(w.stock.free)),
-		Connections:       uint64(v4 + v6),
+		BusyShare:         ratio(uint64(w.clock.busyNs), uint64(nowNs()-w.startNs)),
+		StageNs: api.StageNs{
+			Receive:  ratio(uint64(w.clock.stageNs[receiving]), w.stats.frames),
+			Process:  ratio(uint64(w.clock.stageNs[processing]), w.stats.frames),
+			Transmit: ratio(uint64(w.clock.stageNs[transmitting]), w.stats.frames),
+		},
+		GapNs: api.GapNs{
+			P50: w.clock.gaps.quantile(0.5), P99: w.clock.gaps.quantile(0.99),
+			P999: w.clock.gaps.quantile(0.999), Max: w.clock.gaps.max,
+		},
+		FramesFree:  uint64(len(w.stock.free)),
+		Connections: uint64(v4 + v6),
 	}
 }
 

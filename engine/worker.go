@@ -3,7 +3,6 @@ package engine
 import (
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"sluice/engine/cpu"
 	"sluice/pipeline"
@@ -41,6 +40,8 @@ type Worker struct {
 	want    func(packet.Addr) // asks the control plane to resolve a neighbour; must not block
 	poll    bool              // sleep when idle; false: spin always
 
+	clock    clock
+	startNs  int64
 	idle     int // turns in a row that found nothing
 	tickedMs uint32
 	stats    workerStats
@@ -72,7 +73,9 @@ type egress struct {
 
 // run is the worker's life, on its own locked thread.
 func (w *Worker) run() {
+	w.startNs = nowNs()
 	for !w.stop.Load() {
+		w.clock.turn()
 		n := w.receive()
 		w.process(n)
 		w.transmit(n)
@@ -133,7 +136,9 @@ func (w *Worker) take(i int, d rings.Desc, port, hops uint8) {
 
 func (w *Worker) process(n int) {
 	if n > 0 {
-		w.proc.Process(w.work, n, w.tables.Load(), nowMs())
+		w.clock.end(receiving)
+		w.proc.Process(w.work, n, w.tables.Load(), w.clock.ms)
+		w.clock.end(processing)
 	}
 }
 
@@ -252,6 +257,7 @@ func (w *Worker) reclaim() {
 func (w *Worker) tick(n int) {
 	w.stats.turns++
 	if n > 0 {
+		w.clock.end(transmitting)
 		w.idle = 0
 		w.stats.busyTurns++
 		w.stats.frames += uint64(n)
@@ -263,7 +269,7 @@ func (w *Worker) tick(n int) {
 		do()
 	default:
 	}
-	now := nowMs()
+	now := w.clock.ms
 	if elapsed := now - w.tickedMs; elapsed > 0 {
 		w.tickedMs = now
 		w.proc.Tick(w.tables.Load(), now, elapsed, sweepSlots)
@@ -279,7 +285,7 @@ const faultPauseMs = 5000
 
 // fault logs that a driver would not send. Frames stay in the ring; the next turn tries again.
 func (w *Worker) fault(q *ownQueue, err error) {
-	if now := nowMs(); now-q.faultMs >= faultPauseMs || q.faultMs == 0 {
+	if now := w.clock.ms; now-q.faultMs >= faultPauseMs || q.faultMs == 0 {
 		q.faultMs = now | 1
 		w.log.Warn("queue does not send", "port", q.name, "queue", q.number, "err", err)
 	}
@@ -287,8 +293,3 @@ func (w *Worker) fault(q *ownQueue, err error) {
 
 // sweepSlots bounds how many table slots one tick looks at: some 20 microseconds.
 const sweepSlots = 8192
-
-var started = time.Now()
-
-// nowMs is the tick that the pipeline counts time by: monotonic, so that no clock change expires anything.
-func nowMs() uint32 { return uint32(time.Since(started) / time.Millisecond) }

@@ -82,6 +82,24 @@ func workerReport(out io.Writer, workers []api.WorkerStats) {
 			fmt.Sprintf("%.4f", w.SyscallsPerPacket), strconv.FormatFloat(100*w.BusyShare, 'f', 1, 64)+"%")
 	}
 	table.end()
+	fmt.Fprintln(out, "\nwhere the time goes: ns per packet, and how long one turn of the loop takes")
+	table = newGrid(out, "worker", "receive", "process", "transmit", "turn p50", "p99", "p99.9", "max")
+	for _, w := range workers {
+		table.row(w.Worker, fmt.Sprintf("%.0f", w.StageNs.Receive), fmt.Sprintf("%.0f", w.StageNs.Process), fmt.Sprintf("%.0f", w.StageNs.Transmit),
+			nanoseconds(w.GapNs.P50), nanoseconds(w.GapNs.P99), nanoseconds(w.GapNs.P999), nanoseconds(w.GapNs.Max))
+	}
+	table.end()
+}
+
+// nanoseconds is a time in the unit that suits it.
+func nanoseconds(n uint64) string {
+	d := time.Duration(n)
+	for _, unit := range []time.Duration{time.Millisecond, time.Microsecond} {
+		if d >= 10*unit {
+			return d.Round(unit / 10).String()
+		}
+	}
+	return d.String()
 }
 
 func portReport(out io.Writer, ports []api.PortStats) {

@@ -149,9 +149,27 @@ type WorkerStats struct {
 	Loops             uint64  `json:"loops"`
 	PacketsPerBatch   float64 `json:"packets_per_batch"` // over batches that were not empty
 	SyscallsPerPacket float64 `json:"syscalls_per_packet"`
-	BusyShare         float64 `json:"busy_share"` // of loops that found work, 0 to 1
+	BusyShare         float64 `json:"busy_share"` // of the time since the start, 0 to 1, that went into frames
+	StageNs           StageNs `json:"stage_ns"`
+	GapNs             GapNs   `json:"gap_ns"`
 	FramesFree        uint64  `json:"frames_free"`
 	Connections       uint64  `json:"connections"`
+}
+
+// StageNs is the time that a packet takes in each part of the worker's loop, in nanoseconds.
+type StageNs struct {
+	Receive  float64 `json:"receive"`
+	Process  float64 `json:"process"`
+	Transmit float64 `json:"transmit"` // with the system calls that send
+}
+
+// GapNs says how long packets wait because the worker is busy or was not running: the time from the begin
+// of one turn of its loop to the next, in nanoseconds. Sleep for want of packets doesn't count.
+type GapNs struct {
+	P50  uint64 `json:"p50"`
+	P99  uint64 `json:"p99"`
+	P999 uint64 `json:"p99_9"`
+	Max  uint64 `json:"max"`
 }
 
 // I/O modes of a port, from best to worst.

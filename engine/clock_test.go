@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+func TestBucketsAreGapless(t *testing.T) {
+	for b := 0; b < 61*subBuckets; b++ {
+		top := highest(b)
+		if bucketOf(top) != b || bucketOf(top+1) != b+1 {
+			t.Fatalf("bucket %d ends at %d, but that is in %d and the next in %d", b, top, bucketOf(top), bucketOf(top+1))
+		}
+	}
+	if b := bucketOf(^uint64(0)); b >= len(histogram{}.counts) {
+		t.Fatalf("the largest value is in bucket %d", b)
+	}
+}
+
+func TestQuantilesAgainstSorting(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var h histogram
+	var all []uint64
+	for range 10_000 {
+		v := random.Uint64() >> (random.Uint64() % 64)
+		h.add(v)
+		all = append(all, v)
+	}
+	slices.Sort(all)
+	for _, share := range []float64{0, 0.5, 0.9, 0.99, 0.999} {
+		want := all[int(share*float64(len(all)))]
+		if got := h.quantile(share); got < want || float64(got) > float64(want)*1.125+1 {
+			t.Errorf("quantile %v is %d, sorted values say %d", share, got, want)
+		}
+	}
+	if h.quantile(1) != all[len(all)-1] {
+		t.Errorf("quantile 1 is %d, the largest value %d", h.quantile(1), all[len(all)-1])
+	}
+}
