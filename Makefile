@@ -48,7 +48,7 @@ test:
 bench:
 	$(need_go)
 	@mkdir -p bench/out
-	go run ./bench
+	go run ./bench pipeline
 
 bench-net:
 	@echo 'make bench-net is not available yet: the packet generator that it needs is not written' >&2; exit 1
