@@ -55,7 +55,9 @@ func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool
 		if err != nil {
 			e.log.Warn("port did not close cleanly", "port", hw.Name, "err", err)
 		}
+		e.mu.Lock()
 		hw.Ifindex = 0
+		e.mu.Unlock()
 		if e.workers[0].Do(ctx, func() { e.workers[0].takeBack(frames) }) != nil {
 			return false
 		}
@@ -69,7 +71,9 @@ func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool
 		return true
 	}
 	err = e.onWorkers(ctx, func(w *Worker) { w.connect(port, opened) })
+	e.mu.Lock()
 	hw.Ifindex, hw.IO = opened.Ifindex, opened.IO
+	e.mu.Unlock()
 	return err != nil && ctx.Err() == nil
 }
 

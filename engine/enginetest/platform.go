@@ -142,6 +142,14 @@ func (p *Platform) ClosePort(i int) (frames []uint64, err error) {
 	return frames, err
 }
 
+// Closed says whether the port's queues are closed and no new ones opened.
+func (p *Platform) Closed(port int) bool {
+	q := p.queue(port, 0)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
 // queue is the one in use under that number.
 func (p *Platform) queue(port, number int) *queue {
 	p.mu.Lock()
