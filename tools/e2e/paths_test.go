@@ -61,6 +61,7 @@ func TestTwoWorkers(t *testing.T) {
 			for _, p := range testbed.Paths {
 				t.Run(p.String(), func(t *testing.T) { carry(t, b, p, len(cfg.Engine.Cores)) })
 			}
+			t.Run("crowd", func(t *testing.T) { crowd(t, b) })
 			s, err := d.Quiet(ctxOf(t))
 			must(t, err)
 			in, out := uint64(0), uint64(0)
@@ -74,5 +75,21 @@ func TestTwoWorkers(t *testing.T) {
 				t.Errorf("%d frames were handed over, %d were taken", out, in)
 			}
 		})
+	}
+}
+
+// crowd lets many clients download at once, over all paths.
+func crowd(t *testing.T, b *testbed.Bed) {
+	const clients, bytes = 64, 256 << 10
+	ctx := ctxOf(t)
+	failures := make(chan error)
+	for i := range clients {
+		p := testbed.Paths[i%len(testbed.Paths)]
+		go func() { failures <- b.Download(ctx, p.URL(), bytes, uint64(i)) }()
+	}
+	for range clients {
+		if err := <-failures; err != nil {
+			t.Error(err)
+		}
 	}
 }

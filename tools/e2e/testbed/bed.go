@@ -95,7 +95,7 @@ func (b *Bed) build(ctx context.Context, o Options) (err error) {
 		}
 		b.Backends[i] = be
 	}
-	for _, step := range []func(Options) error{b.wire, b.address, b.route} {
+	for _, step := range []func(Options) error{b.wire, b.address, func(Options) error { return b.Route() }, b.past} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -156,17 +156,26 @@ func (b *Bed) address(Options) error {
 	return errors.Join(errs...)
 }
 
-// route says how packets find their way, see the package's comment.
-func (b *Bed) route(Options) error {
-	errs := []error{
-		b.Router.Sysctl("net.ipv4.ip_forward", "1"),
-		b.Router.Sysctl("net.ipv6.conf.all.forwarding", "1"),
-	}
+// Route makes the routes of client, router and balancer, or those that the kernel has dropped because a link
+// was down.
+func (b *Bed) Route() error {
+	var errs []error
 	for _, f := range families {
 		errs = append(errs,
 			b.Client.Route(everywhere[f], clientNet[f].host(routerHost).String()),
 			b.Router.Route(vipNet[f].String(), frontNet[f].host(balancerHost).String()),
 			b.Balancer.Route(everywhere[f], frontNet[f].host(routerHost).String()))
+	}
+	return errors.Join(errs...)
+}
+
+// past makes the router forward, and the backends answer on the ways that the package's comment tells.
+func (b *Bed) past(Options) error {
+	errs := []error{
+		b.Router.Sysctl("net.ipv4.ip_forward", "1"),
+		b.Router.Sysctl("net.ipv6.conf.all.forwarding", "1"),
+	}
+	for _, f := range families {
 		for _, be := range b.Backends {
 			errs = append(errs,
 				be.Host.Route(everywhere[f], backNet[f].host(balancerHost).String()),
