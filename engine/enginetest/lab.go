@@ -156,6 +156,9 @@ func (l *Lab) Arrive(port int, frame []byte) {
 	l.Inject(port, int(h.Sum32()>>8)%len(l.ports[port]), frame)
 }
 
+// Taken says whether the engine has taken all frames from the queue's RX ring.
+func (l *Lab) Taken(port, queue int) bool { return l.queue(port, queue).stats().Rx == 0 }
+
 // Send injects frames one after the other, waits until the engine is done with them and gives what it sent.
 func (l *Lab) Send(port, queue int, frames ...[]byte) []Sent {
 	l.t.Helper()
@@ -216,7 +219,9 @@ func (l *Lab) Panic(port, queue int, message string) {
 // Stats is the engine's Stats.
 func (l *Lab) Stats() api.Stats {
 	l.t.Helper()
-	s, err := l.Engine.Stats(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s, err := l.Engine.Stats(ctx)
 	if err != nil {
 		l.t.Fatalf("stats: %v", err)
 	}
@@ -285,7 +290,7 @@ func (l *Lab) awaitOr(why func() string, done func() bool) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			l.t.Fatalf("waited in vain for: %s\n%+v", why(), l.Stats())
+			l.t.Fatalf("waited in vain for: %s", why())
 		}
 	}
 }

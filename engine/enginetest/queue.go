@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,9 @@ import (
 	"sluice/engine"
 	"sluice/rings"
 )
+
+// poison fills the chunks around received frames.
+var poison = bytes.Repeat([]byte{0xa5}, engine.FrameSize)
 
 // headroom is what the kernel leaves in front of a received frame (XDP_PACKET_HEADROOM, include/uapi/linux/bpf.h).
 const headroom = 256
@@ -181,10 +185,7 @@ func (q *queue) arrive(frame []byte) (accepted bool, err error) {
 	q.fill = slices.Delete(q.fill, 0, 1)
 	q.ledger.move(chunk, onFill, onRx)
 	mem := q.umem[chunk : chunk+engine.FrameSize]
-	// What is left over from the frame before must not be read by anybody.
-	for i := range mem {
-		mem[i] = 0xa5
-	}
+	copy(mem, poison) // what is left over from the frame before must not be read by anybody
 	q.rx = append(q.rx, rings.Desc{Addr: chunk + headroom, Len: uint32(copy(mem[headroom:], frame))})
 	if len(q.rx) == 1 {
 		_, _ = unix.Write(q.event, binary.NativeEndian.AppendUint64(nil, 1)) // the counter is 0: Receive has read it
