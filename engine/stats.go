@@ -17,13 +17,13 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	e.mu.Lock()
 	out.Tables.Capacity = uint64(e.cfg.Engine.Connections)
 	links := e.surroundings.Ports
-	e.mu.Unlock()
 	for i, p := range e.hardware.Ports {
 		out.Ports = append(out.Ports, api.PortStats{Name: p.Name, IO: p.IO, Queues: make([]api.QueueStats, len(p.Queues))})
 		if i < len(links) {
 			out.Ports[i].Up, out.Ports[i].MTU = links[i].Up, int(links[i].MTU)
 		}
 	}
+	e.mu.Unlock()
 	var sum counter.Packets
 	err := e.onWorkers(ctx, func(w *Worker) {
 		sum.Add(&w.proc.Packets)
@@ -38,7 +38,8 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	}
 	f := &out.Frames
 	f.Total = uint64(len(e.hardware.UMEM) / FrameSize)
-	f.InFlight = f.Total - f.Free - f.Fill - f.Rx - f.Tx - f.Completion
+	// Workers are asked one after the other: a frame that goes from one to the next meanwhile counts twice.
+	f.InFlight = f.Total - min(f.Total, f.Free+f.Fill+f.Rx+f.Tx+f.Completion)
 	return out, nil
 }
 
