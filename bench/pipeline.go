@@ -9,9 +9,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
-	"time"
 
-	"sluice/pipeline/conn"
 	"sluice/pipeline/service"
 )
 
@@ -21,10 +19,9 @@ type result struct {
 	Mode            string  `json:"mode"`
 	Family          int     `json:"family"`
 	Flows           int     `json:"flows"`
-	NsPerPacket     float64 `json:"ns_per_packet"` // median; the generator's own share is taken off
+	NsPerPacket     float64 `json:"ns_per_packet"` // median of the rounds
 	Min             float64 `json:"min"`
 	Max             float64 `json:"max"`
-	GeneratorNs     float64 `json:"generator_ns"`
 	AllocsPerPacket float64 `json:"allocs_per_packet"`
 	BudgetNs        float64 `json:"budget_ns,omitempty"`
 }
@@ -117,16 +114,15 @@ func established(mode service.Mode, family, flows, rounds, packets, batch int) (
 	if err := l.open(0, flows); err != nil {
 		return r, err
 	}
-	l.run(flows, packets/4, true)
-	var whole, generator []float64
+	l.run(flows, packets/4)
+	var ns []float64
 	allocs := allocations(func() {
 		for range rounds {
-			generator = append(generator, perPacket(l.run(flows, packets, false), packets))
-			whole = append(whole, perPacket(l.run(flows, packets, true), packets))
+			ns = append(ns, l.run(flows, packets))
 		}
 	})
-	r.AllocsPerPacket = perUnit(allocs, 2*rounds*packets)
-	r.fill(whole, generator)
+	r.AllocsPerPacket = perUnit(allocs, rounds*packets)
+	r.fill(ns)
 	return r, nil
 }
 
@@ -148,29 +144,20 @@ func opening(mode service.Mode, family, capacity, rounds, batch int) (result, er
 		}
 		at += step
 	}
-	var whole, generator []float64
+	var ns []float64
 	allocs := allocations(func() {
 		for range rounds {
-			start := cpuTime()
-			for i := range step {
-				l.put(i%batch, uint32(at+i), conn.FlagSYN)
-			}
-			generator = append(generator, perPacket(cpuTime()-start, step))
-			start = cpuTime()
+			l.times = l.times[:0]
 			if err = l.churn(at, step, 10_000); err != nil {
 				return
 			}
-			whole = append(whole, perPacket(cpuTime()-start, step))
+			ns = append(ns, l.mean())
 			at += step
 		}
 	})
 	r.AllocsPerPacket = perUnit(allocs, rounds*step)
-	r.fill(whole, generator)
+	r.fill(ns)
 	return r, err
-}
-
-func perPacket(d time.Duration, packets int) float64 {
-	return float64(d.Nanoseconds()) / float64(packets)
 }
 
 // allocations counts the heap objects that f makes.
@@ -182,17 +169,13 @@ func allocations(f func()) uint64 {
 	return after.Mallocs - before.Mallocs
 }
 
-// fill takes the generator's median off and keeps the median and the extremes of what is left.
-func (r *result) fill(whole, generator []float64) {
-	slices.Sort(whole)
-	slices.Sort(generator)
-	if len(whole) == 0 {
+// fill keeps the median and the extremes of the rounds.
+func (r *result) fill(ns []float64) {
+	if len(ns) == 0 {
 		return
 	}
-	r.GeneratorNs = round1(generator[len(generator)/2])
-	r.NsPerPacket = round1(whole[len(whole)/2] - r.GeneratorNs)
-	r.Min = round1(whole[0] - r.GeneratorNs)
-	r.Max = round1(whole[len(whole)-1] - r.GeneratorNs)
+	slices.Sort(ns)
+	r.NsPerPacket, r.Min, r.Max = round1(ns[len(ns)/2]), round1(ns[0]), round1(ns[len(ns)-1])
 }
 
 func round1(x float64) float64 { return math.Round(x*10) / 10 }

@@ -81,11 +81,11 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 		flags |= conn.Translated
 	case be.Mode != service.NAT:
 		flags |= conn.NoOutput
-	case t.FindReply(b.hash[i], m.Src, m.SrcPort, be.Addr, port, m.Proto == uint8(service.UDP), p.now) != nil:
+	case t.FindReply(b.home[i], m.Src, m.SrcPort, be.Addr, port, m.Proto == uint8(service.UDP), p.now) != nil:
 		b.drop(i, counter.TupleTaken)
 		return nil
 	}
-	c := t.Insert(b.hash[i], m.Src, k, be.Addr, flags, p.now)
+	c := t.Insert(b.home[i], m.Src, k, be.Addr, flags, p.now)
 	if c == nil {
 		b.drop(i, counter.TableFull)
 		return nil
@@ -175,7 +175,7 @@ func (p *Processor) findTemplate(t *conn.Table, client packet.Addr, proto uint8,
 	if !p.t.Services[id].Ports.Single() {
 		vipPort = 0
 	}
-	return t.Find(p.seed.Hash(client, 0, proto), client, conn.TemplateKey(id, vipPort), p.now)
+	return t.Find(t.Home(p.seed.Hash(client, 0, proto)), client, conn.TemplateKey(id, vipPort), p.now)
 }
 
 // bind puts a new connection under its client's template, which it makes or turns to the connection's
@@ -185,11 +185,11 @@ func (p *Processor) bind(t *conn.Table, m *packet.Meta, c *conn.Conn, s *Service
 	if !s.Ports.Single() {
 		vipPort = 0
 	}
-	hash := p.seed.Hash(m.Src, 0, m.Proto)
+	home := t.Home(p.seed.Hash(m.Src, 0, m.Proto))
 	k := conn.TemplateKey(id, vipPort)
-	tp := t.Find(hash, m.Src, k, p.now)
+	tp := t.Find(home, m.Src, k, p.now)
 	if tp == nil {
-		if tp = t.Insert(hash, m.Src, k, packet.Addr{}, c.Flags&conn.IsUDP, p.now); tp == nil {
+		if tp = t.Insert(home, m.Src, k, packet.Addr{}, c.Flags&conn.IsUDP, p.now); tp == nil {
 			return
 		}
 	}

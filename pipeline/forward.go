@@ -13,7 +13,7 @@ func (p *Processor) forward(b *Batch, i int) {
 	m, id := &b.meta[i], b.service[i]
 	t := p.table(m.Src)
 	k := conn.Key{Service: id, ClientPort: m.SrcPort, VIPPort: m.DstPort}
-	c := t.Find(b.hash[i], m.Src, k, p.now)
+	c := t.Find(b.home[i], m.Src, k, p.now)
 	if c == nil || isNew(c, m) {
 		if c = p.open(b, i, t, k, c); c == nil {
 			return
@@ -98,7 +98,7 @@ func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 func (p *Processor) reply(b *Batch, i int) {
 	f, m := &b.Frames[i], &b.meta[i]
 	t := p.table(m.Dst)
-	c := p.findReply(t, b.hash[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
+	c := p.findReply(t, b.home[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
 		b.drop(i, counter.NoConnection)
 		return
@@ -136,8 +136,8 @@ func (p *Processor) reply(b *Batch, i int) {
 
 // findReply finds the connection of a packet from a backend to whom it takes for its client: the client
 // itself (nat), or one of our addresses (fullnat).
-func (p *Processor) findReply(t *conn.Table, hash uint64, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
-	c := t.FindReply(hash, client, clientPort, backend, port, proto == uint8(service.UDP), p.now)
+func (p *Processor) findReply(t *conn.Table, home conn.Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
+	c := t.FindReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), p.now)
 	if c == nil || !c.IsReverse() {
 		return c
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 )
@@ -47,8 +48,7 @@ type Batch struct {
 	Frames [MaxBatch]Frame
 
 	meta    [MaxBatch]packet.Meta
-	hash    [MaxBatch]uint64
-	home    [MaxBatch]uintptr // connection table line of the frame's flow
+	home    [MaxBatch]conn.Home // of the frame's flow
 	service [MaxBatch]uint32
 	kind    [MaxBatch]kind
 }

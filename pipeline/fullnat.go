@@ -47,7 +47,7 @@ func (p *Processor) translate(t *conn.Table, c *conn.Conn, backend packet.Addr) 
 	}
 	c.Source, c.Extra = ref.Source, port
 	local := p.t.Sources[ref.Source].Addr
-	r := t.Insert(p.seed.Hash(local, port, c.Proto()), local, conn.ReverseKey(c.Service(), port), backend, c.Flags&conn.IsUDP, p.now)
+	r := t.Insert(t.Home(p.seed.Hash(local, port, c.Proto())), local, conn.ReverseKey(c.Service(), port), backend, c.Flags&conn.IsUDP, p.now)
 	if r == nil {
 		p.pools[ref.Pool].give(port)
 		return counter.TableFull
@@ -81,7 +81,7 @@ func (p *Processor) untranslate(t *conn.Table, c *conn.Conn) {
 		}
 	}
 	local, be := p.t.Sources[c.Source].Addr, t.BackendAddr(c)
-	r := t.FindReply(p.seed.Hash(local, c.Extra, c.Proto()), local, c.Extra, be, c.BackendPort, c.Flags&conn.IsUDP != 0, p.now)
+	r := t.FindReply(t.Home(p.seed.Hash(local, c.Extra, c.Proto())), local, c.Extra, be, c.BackendPort, c.Flags&conn.IsUDP != 0, p.now)
 	if r != nil && r.IsReverse() {
 		t.Remove(r)
 	}

@@ -4,7 +4,7 @@
 // A batch goes through each stage as a whole:
 //
 //	parse      headers to Meta, or a drop by name
-//	classify   which service, which direction, whose flow; starts fetching the connection's cache line
+//	classify   which service, which direction, whose flow; fetches the connection's cache line
 //	flow       connection found or opened, TCP state moved, frame rewritten, egress chosen
 //
 // The package is pure: time, tables and memory come in as arguments, verdicts go out in the frames. It
@@ -37,8 +37,10 @@ type Processor struct {
 	replies         limiter
 	ipID            uint16
 
-	t   *Tables // of the batch being processed
-	now uint32  // ms tick of the batch being processed
+	t       *Tables // of the batch being processed
+	fetched uint64  // see conn.Fetch
+
+	now uint32 // ms tick of the batch being processed
 }
 
 // Options says what a Processor is made for.
@@ -75,7 +77,7 @@ func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 	}
 	p.parse(b, n)
 	p.classify(b, n)
-	conn.Prefetch(b.home[:n])
+	p.fetched = conn.Fetch(p.v4, p.v6, b.home[:n])
 	p.flows(b, n)
 	p.count(b, n)
 }
@@ -102,8 +104,7 @@ func (p *Processor) classify(b *Batch, n int) {
 		if p.workers > 1 && f.Hops == 0 && p.handOver(b, i, hash, client, own) {
 			continue
 		}
-		b.hash[i] = hash
-		b.home[i] = p.table(client).Address(hash)
+		b.home[i] = p.table(client).Home(hash)
 	}
 }
 

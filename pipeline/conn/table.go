@@ -137,8 +137,8 @@ type Table struct {
 	lines     uint32
 	slotShift uint8 // log2 of an entry's size
 	lineShift uint8 // log2 of the slots per line
-	is6       bool
-	live      int // entries, templates and expired ones included
+	mark      Home  // home6 in an IPv6 table
+	live      int   // entries, templates and expired ones included
 	limit     int
 	seed      *flow.Seed
 	expired   func(t *Table, c *Conn) (keep bool)
@@ -169,7 +169,7 @@ func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table,
 		lines: uint32(max(capacity, 1)), limit: capacity, seed: seed, expired: expired,
 	}
 	if family == 6 {
-		t.is6, t.slotShift, t.lineShift = true, 6, 0
+		t.mark, t.slotShift, t.lineShift = home6, 6, 0
 		t.lines *= 2
 	}
 	t.chunkLive = make([]uint32, t.slots()>>chunkShift+1)
@@ -179,7 +179,17 @@ func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table,
 // slots counts the tail behind the last home too: probing runs on into it instead of wrapping around.
 func (t *Table) slots() uint32 { return (t.lines + maxProbe) << t.lineShift }
 
-func (t *Table) home(hash uint64) uint32 { return uint32(hash >> 32 * uint64(t.lines) >> 32) }
+// Home is the number of the line that a client's entries live in or near. The zero Home is a line like any
+// other.
+type Home uint32
+
+// home6 marks homes in an IPv6 table, so that Fetch can tell.
+const home6 = 1 << 31
+
+// Home gives the home of a client by flow's hash of its address, port and protocol.
+func (t *Table) Home(hash uint64) Home {
+	return Home(hash>>32*uint64(t.lines)>>32) | t.mark
+}
 
 // Live is the number of entries, templates included.
 func (t *Table) Live() int { return t.live }
@@ -187,61 +197,68 @@ func (t *Table) Live() int { return t.live }
 // Capacity is the number of entries that the table takes.
 func (t *Table) Capacity() int { return t.limit }
 
-// Find looks up the connection of a client's packet. hash is flow's hash of client, port and protocol. An
-// entry that has expired is removed on the way and not found.
-func (t *Table) Find(hash uint64, client packet.Addr, k Key, nowMs uint32) *Conn {
-	if t.is6 {
-		return t.unlessExpired(t.find6(t.home(hash), client, k.word()), nowMs)
+// Find looks up the connection of a client's packet, from the client's home on. An entry that has expired is
+// removed on the way and not found.
+func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
+	if t.mark != 0 {
+		return t.find6(home, client, k.word(), nowMs)
 	}
 	key, client4 := k.word(), client.V4()
-	line := t.home(hash)
-	for end := line + maxProbe; line < end; line++ {
+	for line, end := uint32(home), uint32(home)+maxProbe; line < end; line++ {
 		// Which of the two entries it is, if any, is a coin toss that the processor could only guess wrong every
 		// other time: so the choice is arithmetic, and what is left to guess is nearly always the same.
-		first, slot := t.entry4(line<<1), line<<1
-		if second := t.entry4(line<<1 + 1); second.key^key|uint64(second.client^client4) == 0 {
-			slot++
+		second := t.entry4(line<<1 | 1)
+		c := t.entry4(line<<1 | isZero(second.key^key|uint64(second.client^client4)))
+		if c.key == key && c.client == client4 {
+			if c.Expired(nowMs) {
+				return t.unlessKept(&c.Conn)
+			}
+			return &c.Conn
 		}
-		if c := t.entry4(slot); c.key^key|uint64(c.client^client4) == 0 {
-			return t.unlessExpired(&c.Conn, nowMs)
-		}
-		if first.over == 0 {
+		if t.conn(line<<1).over == 0 {
 			return nil
 		}
 	}
 	return nil
 }
 
-// unlessExpired is the entry, if there is one and its time is not over.
-func (t *Table) unlessExpired(c *Conn, nowMs uint32) *Conn {
-	if c != nil && c.Expired(nowMs) && !t.expire(c) {
-		return nil
-	}
-	return c
-}
+// isZero is 1 if x is 0, else 0, without a branch.
+func isZero(x uint64) uint32 { return uint32((x|-x)>>63) ^ 1 }
 
-func (t *Table) find6(line uint32, client packet.Addr, key uint64) *Conn {
+func (t *Table) find6(home Home, client packet.Addr, key uint64, nowMs uint32) *Conn {
+	line := uint32(home &^ home6)
 	for end := line + maxProbe; line < end; line++ {
-		a := t.entry6(line)
-		if a.key == key && a.client[1] == client.Lo && a.client[0] == client.Hi {
-			return &a.Conn
+		c := t.entry6(line)
+		if c.key == key && c.client[1] == client.Lo && c.client[0] == client.Hi {
+			if c.Expired(nowMs) {
+				return t.unlessKept(&c.Conn)
+			}
+			return &c.Conn
 		}
-		if a.over == 0 {
+		if c.over == 0 {
 			return nil
 		}
 	}
 	return nil
 }
 
-// FindReply looks up the connection of a backend's packet: from backend and port to client and port. hash
-// is flow's hash of the client, exactly as for Find. For fullnat the backend knows a local address and port
+// unlessKept removes an expired entry, or gives it if its owner keeps it.
+func (t *Table) unlessKept(c *Conn) *Conn {
+	if t.expire(c) {
+		return c
+	}
+	return nil
+}
+
+// FindReply looks up the connection of a backend's packet: from backend and port to client and port, whose
+// home is the same as for Find. For fullnat the backend knows a local address and port
 // as its client; the result is then the reverse entry, which Lead follows.
-func (t *Table) FindReply(hash uint64, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
+func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
 		flags = IsUDP
 	}
-	line := t.home(hash)
+	line := uint32(home &^ home6)
 	for end := line + maxProbe; line < end; line++ {
 		for slot := line << t.lineShift; slot < (line+1)<<t.lineShift; slot++ {
 			c := t.conn(slot)
@@ -264,7 +281,7 @@ func (t *Table) FindReply(hash uint64, client packet.Addr, clientPort uint16, ba
 }
 
 func (t *Table) sameEnds(slot uint32, client, backend packet.Addr) bool {
-	if !t.is6 {
+	if t.mark == 0 {
 		e := t.entry4(slot)
 		return e.client == client.V4() && e.backend == backend.V4()
 	}
@@ -276,20 +293,20 @@ func (t *Table) sameEnds(slot uint32, client, backend packet.Addr) bool {
 // nil when the table is at its limit or has no free slot near the home. The caller made sure by Find that
 // there is no entry with this key. backend is compared by FindReply only. The entry may be
 // used until the next call that inserts or removes.
-func (t *Table) Insert(hash uint64, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
+func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
 	if t.live >= t.limit && t.Sweep(nowMs, sweepWhenFull) == 0 {
 		return nil
 	}
-	home := t.home(hash)
-	slot, ok := t.freeSlot(home, nowMs)
+	line := uint32(home &^ home6)
+	slot, ok := t.freeSlot(line, nowMs)
 	if !ok {
 		return nil
 	}
-	t.passOver(home, slot>>t.lineShift, 1)
+	t.passOver(line, slot>>t.lineShift, 1)
 	c := t.conn(slot)
 	over := c.over
 	*c = Conn{key: k.word(), Flags: flags, over: over}
-	if t.is6 {
+	if t.mark != 0 {
 		e := t.entry6(slot)
 		e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
 	} else {
@@ -326,7 +343,8 @@ func (t *Table) passOver(home, line uint32, by int) {
 func (t *Table) Remove(c *Conn) {
 	slot := t.slotOf(c)
 	client := t.Client(c)
-	t.passOver(t.home(t.seed.Hash(client, c.ClientPort(), c.Proto())), slot>>t.lineShift, -1)
+	home := t.Home(t.seed.Hash(client, c.ClientPort(), c.Proto()))
+	t.passOver(uint32(home&^home6), slot>>t.lineShift, -1)
 	over := c.over
 	*c = Conn{over: over}
 	t.live--
@@ -344,7 +362,7 @@ func (t *Table) expire(c *Conn) (kept bool) {
 
 // Client gives the client's address.
 func (t *Table) Client(c *Conn) packet.Addr {
-	if t.is6 {
+	if t.mark != 0 {
 		e := t.entry6(t.slotOf(c))
 		return packet.Addr{Hi: e.client[0], Lo: e.client[1]}
 	}
@@ -353,7 +371,7 @@ func (t *Table) Client(c *Conn) packet.Addr {
 
 // BackendAddr gives the backend's address as it was inserted.
 func (t *Table) BackendAddr(c *Conn) packet.Addr {
-	if t.is6 {
+	if t.mark != 0 {
 		e := t.entry6(t.slotOf(c))
 		return packet.Addr{Hi: e.backend[0], Lo: e.backend[1]}
 	}

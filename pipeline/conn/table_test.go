@@ -42,14 +42,16 @@ func client(family, i int) packet.Addr {
 	return packet.Addr{Hi: 0x20010db8 << 32, Lo: uint64(i)}
 }
 
-func hashOf(c packet.Addr, port uint16, proto uint8) uint64 { return testSeed.Hash(c, port, proto) }
+func homeOf(t *Table, c packet.Addr, port uint16, proto uint8) Home {
+	return t.Home(testSeed.Hash(c, port, proto))
+}
 
 func TestInsertFindRemove(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		tab := newTable(family, 100, nil)
 		c, backend := client(family, 1), client(family, 77)
 		k := Key{Service: 3, ClientPort: 40000, VIPPort: 80}
-		h := hashOf(c, 40000, 6)
+		h := homeOf(tab, c, 40000, 6)
 		if tab.Find(h, c, k, 0) != nil {
 			t.Fatal("found in an empty table")
 		}
@@ -88,17 +90,17 @@ func TestFullTableRefusesAndRecovers(t *testing.T) {
 		tab := newTable(family, capacity, nil)
 		for i := range capacity {
 			c := client(family, i)
-			e := tab.Insert(hashOf(c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0)
+			e := tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0)
 			if e == nil {
 				t.Fatalf("v%d: insertion %d of %d refused", family, i, capacity)
 			}
 			e.Expires = 1000
 		}
 		c := client(family, capacity)
-		if tab.Insert(hashOf(c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 999) != nil {
+		if tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 999) != nil {
 			t.Fatalf("v%d: a full table took one more", family)
 		}
-		if tab.Insert(hashOf(c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 1000) == nil {
+		if tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 1000) == nil {
 			t.Fatalf("v%d: expired entries gave no room", family)
 		}
 	}
@@ -111,13 +113,13 @@ func TestExpiredMayKeep(t *testing.T) {
 	})
 	for backend := uint32(1); backend <= 2; backend++ {
 		c := client(4, int(backend))
-		e := tab.Insert(hashOf(c, 5, 6), c, Key{1, 5, 80}, packet.Addr{}, 0, 0)
+		e := tab.Insert(homeOf(tab, c, 5, 6), c, Key{1, 5, 80}, packet.Addr{}, 0, 0)
 		e.Backend, e.Expires = backend, 100
 	}
 	if n := tab.Sweep(200, tab.SweepSlots()); n != 1 || tab.Live() != 1 {
 		t.Errorf("sweep removed %d and left %d, want 1 and 1", n, tab.Live())
 	}
-	if c := client(4, 1); tab.Find(hashOf(c, 5, 6), c, Key{1, 5, 80}, 300) == nil {
+	if c := client(4, 1); tab.Find(homeOf(tab, c, 5, 6), c, Key{1, 5, 80}, 300) == nil {
 		t.Error("the kept entry is gone")
 	}
 }
@@ -137,7 +139,8 @@ func TestTimeWraps(t *testing.T) {
 func TestOneClientManyServices(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		tab := newTable(family, 10000, nil)
-		c, h := client(family, 1), hashOf(client(family, 1), 53, 17)
+		c := client(family, 1)
+		h := homeOf(tab, c, 53, 17)
 		in := 0
 		for s := uint32(1); s <= 1000; s++ {
 			if e := tab.Insert(h, c, Key{s, 53, 53}, packet.Addr{}, IsUDP, 0); e != nil {
@@ -175,7 +178,7 @@ func checkOver(t *testing.T, tab *Table) {
 	t.Helper()
 	want := make(map[uint32]int)
 	tab.Scan(0, int(tab.slots())+1, func(c *Conn) {
-		home := tab.home(testSeed.Hash(tab.Client(c), c.ClientPort(), c.Proto()))
+		home := uint32(homeOf(tab, tab.Client(c), c.ClientPort(), c.Proto()) &^ home6)
 		for ; home < tab.slotOf(c)>>tab.lineShift; home++ {
 			want[home]++
 		}
@@ -222,7 +225,7 @@ func replay(t *testing.T, family int, data []byte) {
 	for ; len(data) >= 4; data = data[4:] {
 		c := client(family, int(data[1]%16))
 		k := Key{1 + uint32(data[2]%4), uint16(data[2] >> 2 & 3), 80}
-		key, h := twinKey{c, k}, hashOf(c, k.ClientPort, 6)
+		key, h := twinKey{c, k}, homeOf(tab, c, k.ClientPort, 6)
 		fast, want := tab.Find(h, c, k, now), slow.find(key, now)
 		if (fast != nil) != (want != nil) || fast != nil && (fast.Backend != want.backend || fast.Expires != want.expires) {
 			t.Fatalf("%v: table has %+v, twin %+v", key, fast, want)

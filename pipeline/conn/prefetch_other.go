@@ -1,6 +1,0 @@
-//go:build !amd64 && !arm64
-
-package conn
-
-// Prefetch does nothing on this architecture.
-func Prefetch([]uintptr) {}
