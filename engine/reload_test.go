@@ -1,0 +1,236 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/engine/enginetest"
+)
+
+// openAll opens flows from..to-1 and tells which backend each has.
+func openAll(t *testing.T, lab *enginetest.Lab, from, to int) map[string]string {
+	t.Helper()
+	for n := from; n < to; n++ {
+		lab.Arrive(enginetest.Clients, opening(n).Frame())
+	}
+	lab.Quiet()
+	return whereTo(t, lab.Collect())
+}
+
+// goOn sends a further packet of each flow.
+func goOn(t *testing.T, lab *enginetest.Lab, from, to int) map[string]string {
+	t.Helper()
+	for n := from; n < to; n++ {
+		lab.Arrive(enginetest.Clients, opening(n).Flags(ack).Frame())
+	}
+	lab.Quiet()
+	return whereTo(t, lab.Collect())
+}
+
+func whereTo(t *testing.T, sent []enginetest.Sent) map[string]string {
+	t.Helper()
+	behind := make(map[string]string)
+	for _, s := range sent {
+		m := parse(t, s.Frame)
+		behind[at(m.Src.String(), int(m.SrcPort))] = at(m.Dst.String(), int(m.DstPort))
+	}
+	return behind
+}
+
+// spread counts flows per backend.
+func spread(behind map[string]string) map[string]int {
+	n := make(map[string]int)
+	for _, backend := range behind {
+		n[backend]++
+	}
+	return n
+}
+
+// sameAs checks that every flow of before that is not excepted goes where it went.
+func sameAs(t *testing.T, before, now map[string]string, except string) {
+	t.Helper()
+	for from, backend := range before {
+		if got := now[from]; got != backend && (except == "" || backend != except) {
+			t.Errorf("%s went to %s, now to %q", from, backend, got)
+		}
+	}
+}
+
+// TestReloadKeepsConnections: whatever changes around them, connections stay with their backends.
+func TestReloadKeepsConnections(t *testing.T) {
+	all := []string{"10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080"}
+	for _, test := range []struct {
+		name string
+		to   svc
+	}{
+		{"nothing", svc{backends: all}},
+		{"order", svc{backends: []string{all[2], all[0], all[1]}}},
+		{"scheduler", svc{backends: all, sched: "mh"}},
+		{"weights", svc{backends: []string{all[0] + " 5", all[1] + " 0", all[2] + " 2"}}},
+		{"more backends", svc{backends: append(slices.Clone(all), "10.0.0.14:80", "10.0.0.15:80")}},
+		{"name", svc{name: "other", backends: all}},
+		{"timeouts", svc{backends: all, extra: "[service.timeouts]\ntcp_established = \"1h\""}},
+	} {
+		for _, workers := range []int{1, 2} {
+			t.Run(fmt.Sprint(test.name, " ", workers), func(t *testing.T) {
+				lab := enginetest.New(t, 2, 2)
+				lab.Start(workers, config(svc{backends: all}))
+				before := openAll(t, lab, 0, 90)
+				if _, err := lab.Reload(config(test.to)); err != nil {
+					t.Fatal(err)
+				}
+				sameAs(t, before, goOn(t, lab, 0, 90), "")
+				dropped(t, lab.Stats(), "none", 0)
+			})
+		}
+	}
+}
+
+// TestPersistenceTurnedOn: connections made before stay where they are, turned on and off again.
+func TestPersistenceTurnedOn(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	before := openAll(t, lab, 0, 90)
+	sticky := nat3()
+	sticky.extra = `persistence = "5m"`
+	for _, s := range []svc{sticky, nat3()} {
+		if _, err := lab.Reload(config(s)); err != nil {
+			t.Fatal(err)
+		}
+		sameAs(t, before, goOn(t, lab, 0, 90), "")
+	}
+}
+
+// TestBackendRemoved: its packets are dropped by name, everybody else's flow; when it comes back, so do its
+// connections and its counters.
+func TestBackendRemoved(t *testing.T) {
+	const gone = "10.0.0.12:8080"
+	lab := enginetest.New(t, 2, 2)
+	lab.Start(2, config(nat3()))
+	before := openAll(t, lab, 0, 90)
+	result, err := lab.Reload(config(svc{backends: []string{"10.0.0.11:8080", "10.0.0.13:8080"}}))
+	if err != nil || len(result.Changes) != 1 || !strings.Contains(result.Changes[0], gone) {
+		t.Errorf("%+v, %v", result, err)
+	}
+	now := goOn(t, lab, 0, 90)
+	sameAs(t, before, now, gone)
+	lost := spread(before)[gone]
+	dropped(t, lab.Stats(), "backend_gone", uint64(lost))
+	if lost == 0 || len(now) != 90-lost {
+		t.Errorf("%d flows were lost, %d went on", lost, len(now))
+	}
+	if n := spread(openAll(t, lab, 1000, 1030)); n[gone] != 0 || len(n) != 2 {
+		t.Errorf("new flows went to %v", n)
+	}
+	if _, err := lab.Reload(config(nat3())); err != nil {
+		t.Fatal(err)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 90), "")
+	for _, b := range list(t, lab)[0].Backends {
+		if b.Endpoint() == gone && (b.Connections != uint64(lost) || b.Packets != 2*uint64(lost)) {
+			t.Errorf("the counters of the backend were lost: %+v", b)
+		}
+	}
+}
+
+// TestServiceRemoved: its traffic is dropped, the others' goes on; its replies too, as in IPVS.
+func TestServiceRemoved(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	other := svc{name: "other", port: "81", backends: []string{"10.0.0.14:80"}}
+	lab.Start(1, config(nat3(), other))
+	before := openAll(t, lab, 0, 3)
+	if _, err := lab.Reload(config(other)); err != nil {
+		t.Fatal(err)
+	}
+	if now := goOn(t, lab, 0, 3); len(now) != 0 {
+		t.Errorf("flows of a removed service went on: %v", now)
+	}
+	if s := lab.Stats(); s.Dropped() != 3 {
+		t.Errorf("%v", s.Drops)
+	}
+	if _, err := lab.Reload(config(nat3(), other)); err != nil {
+		t.Fatal(err)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 3), "")
+}
+
+// TestBadReloads: neither a file with errors nor a refusal by the steering program changes anything.
+func TestBadReloads(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	before, steered := openAll(t, lab, 0, 9), lab.Steered()
+	check := func(why string, err error) {
+		t.Helper()
+		if err == nil {
+			t.Errorf("%s: no error", why)
+		}
+		sameAs(t, before, goOn(t, lab, 0, 9), "")
+		if n := spread(openAll(t, lab, 100, 109)); n["10.0.0.11:8080"] != 3 || len(n) != 3 {
+			t.Errorf("%s: new flows went to %v", why, n)
+		}
+		if s := list(t, lab); len(s) != 1 || len(s[0].Backends) != 3 {
+			t.Errorf("%s: %+v", why, s)
+		}
+		if got := lab.Steered(); len(got.Services) != len(steered.Services) || len(got.Replies) != len(steered.Replies) {
+			t.Errorf("%s: steered %+v", why, got)
+		}
+		for n := 100; n < 109; n++ { // their places are wanted again
+			lab.Arrive(enginetest.Clients, opening(n).Flags(rst).Frame())
+		}
+		lab.Quiet()
+		lab.Collect()
+	}
+	_, err := lab.Reload("this is no TOML")
+	check("syntax", err)
+	_, err = lab.Reload(config(svc{backends: []string{"10.0.0.11:8080", "10.0.0.11:8080"}}))
+	check("duplicate", err)
+	lab.RefuseSteering(errors.New("map is full"))
+	_, err = lab.Reload(config(nat3(), svc{name: "more", port: "81", backends: []string{"10.0.0.14:80"}}))
+	check("steering", err)
+	lab.RefuseSteering(nil)
+	if result, err := lab.Reload(config(nat3())); err != nil || len(result.Changes) != 0 {
+		t.Errorf("a good file afterwards: %+v, %v", result, err)
+	}
+}
+
+// TestReloadWarnsOfRestart: what can only change at a start is kept as it is, and said.
+func TestReloadWarnsOfRestart(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	result, err := lab.Reload("[api]\nhttp = \"127.0.0.1:9999\"\n" + config(nat3()))
+	if err != nil || len(result.Changes) != 0 || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "start") {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
+// TestReloadsUnderTraffic: a thousand reloads, some of which take a service in use away, move no flow of the others
+// (C07).
+func TestReloadsUnderTraffic(t *testing.T) {
+	reloads := 1000
+	if raceDetector {
+		reloads = 200
+	}
+	lab := enginetest.New(t, 2, 2)
+	other := svc{name: "other", vip: "198.51.100.11", backends: []string{"10.0.0.14:80"}}
+	lab.Start(2, config(nat3(), other))
+	before := openAll(t, lab, 0, 60)
+	for i := range reloads {
+		text := config(nat3(), other)
+		if i%2 == 0 {
+			text = config(nat3())
+		}
+		if _, err := lab.Reload(text); err != nil {
+			t.Fatal(err)
+		}
+		lab.Arrive(enginetest.Clients, opening(i%60).Flags(ack).Frame())
+	}
+	lab.Quiet()
+	sent := lab.Collect()
+	if len(sent) != reloads {
+		t.Errorf("%d of %d packets went on", len(sent), reloads)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 60), "")
+}
