@@ -50,6 +50,14 @@ func New(t testing.TB, queues ...int) *Lab {
 // engine and ports are the lab's. When the test ends, the engine is closed and everything checked.
 func (l *Lab) Start(workers int, services string) {
 	l.t.Helper()
+	if err := l.TryStart(workers, services); err != nil {
+		l.t.Fatalf("engine does not start: %v", err)
+	}
+}
+
+// TryStart is Start for an engine that may not.
+func (l *Lab) TryStart(workers int, services string) error {
+	l.t.Helper()
 	l.workers, l.text = workers, services
 	cfg, _, err := l.Load()
 	if err != nil {
@@ -58,10 +66,10 @@ func (l *Lab) Start(workers int, services string) {
 	l.Engine, err = engine.Start(context.Background(), cfg, engine.Options{
 		Load: l.Load, Version: "test", Platform: l.Platform,
 	})
-	if err != nil {
-		l.t.Fatalf("engine does not start: %v", err)
+	if err == nil {
+		l.t.Cleanup(l.finish)
 	}
-	l.t.Cleanup(l.finish)
+	return err
 }
 
 // Load parses the present configuration: what the engine's Options.Load is.
