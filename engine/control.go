@@ -82,12 +82,16 @@ func (e *Engine) describe(s *conf.Service, states map[health.ID]health.State, tr
 }
 
 func (e *Engine) describeBackend(name backendName, b *conf.Backend, health health.State, traffic []counter.Backend) api.Backend {
-	id := e.ids.backends[name]
 	var t counter.Backend
-	if int(id) < len(traffic) {
-		t = traffic[id]
+	var load counter.Load
+	for _, id := range e.ids.all(name) {
+		if int(id) < len(traffic) {
+			t.Add(&traffic[id])
+		}
+		of := e.loads.Of(id)
+		load.Active += of.Active
+		load.Inactive += of.Inactive
 	}
-	load := e.loads.Of(id)
 	weight := b.Weight
 	if w, ok := e.weights[name]; ok {
 		weight = w
@@ -148,7 +152,7 @@ func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight 
 	if weight == b.Weight {
 		delete(e.weights, name)
 	}
-	entry := &e.ids.backend[e.ids.backends[name]]
+	entry := &e.ids.backend[e.ids.backends[backendID{name, b.Mode}]]
 	last := entry.last
 	if weight > 0 {
 		entry.last = weight

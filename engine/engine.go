@@ -272,11 +272,13 @@ func (e *Engine) rules(cfg *conf.Config) steer.Rules {
 		s := &cfg.Services[i]
 		rules.Services = append(rules.Services, s.Key)
 		for _, b := range s.Backends {
-			switch b.Mode {
-			case service.NAT:
-				rules.Replies = append(rules.Replies, replyKey(s, &b))
-			case service.FullNAT:
-				rules.Pools = append(rules.Pools, e.poolKeys(s)...)
+			for _, id := range e.ids.all(backendName{s.Key, b.Key}) {
+				switch e.ids.backend[id].mode {
+				case service.NAT:
+					rules.Replies = append(rules.Replies, replyKey(s, &b))
+				case service.FullNAT:
+					rules.Pools = append(rules.Pools, e.poolKeys(s)...)
+				}
 			}
 		}
 	}

@@ -13,22 +13,28 @@ import (
 // whoever comes back after a reload finds its connections and counters again. Owned by the Engine.
 type ids struct {
 	services map[service.Key]uint32
-	backends map[backendName]uint32
+	backends map[backendID]uint32
 	// By number, from 1 on: what the number stands for, as last configured.
 	service []conf.Service
 	backend []backendEntry
 }
 
-type backendEntry struct {
+// backendID is what a backend's number stands for. The mode is part of it: connections stay in the mode that
+// they were opened in when the file gives their backend another.
+type backendID struct {
 	name backendName
 	mode service.Mode
+}
+
+type backendEntry struct {
+	backendID
 	last int // last weight that was not 0; mh keeps the backend's place by it
 }
 
 func newIDs() *ids {
 	return &ids{
 		services: make(map[service.Key]uint32),
-		backends: make(map[backendName]uint32),
+		backends: make(map[backendID]uint32),
 		service:  make([]conf.Service, 1),
 		backend:  make([]backendEntry, 1),
 	}
@@ -42,7 +48,7 @@ func (d *ids) room(cfg *conf.Config) error {
 			services++
 		}
 		for _, b := range s.Backends {
-			if _, ok := d.backends[backendName{s.Key, b.Key}]; !ok {
+			if _, ok := d.backends[backendID{backendName{s.Key, b.Key}, b.Mode}]; !ok {
 				backends++
 			}
 		}
@@ -65,18 +71,27 @@ func (d *ids) assign(cfg *conf.Config) {
 		}
 		d.service[id] = s
 		for _, b := range s.Backends {
-			name := backendName{s.Key, b.Key}
-			bid, ok := d.backends[name]
+			what := backendID{backendName{s.Key, b.Key}, b.Mode}
+			bid, ok := d.backends[what]
 			if !ok {
 				bid = uint32(len(d.backend))
-				d.backends[name] = bid
-				d.backend = append(d.backend, backendEntry{})
+				d.backends[what] = bid
+				d.backend = append(d.backend, backendEntry{backendID: what})
 			}
 			e := &d.backend[bid]
-			e.name, e.mode = name, b.Mode
 			if b.Weight > 0 {
 				e.last = b.Weight
 			}
 		}
 	}
+}
+
+// all gives the numbers that the backend has had, one for each mode that it was ever in.
+func (d *ids) all(name backendName) (numbers []uint32) {
+	for mode := service.NAT; mode <= service.DR; mode++ {
+		if id, ok := d.backends[backendID{name, mode}]; ok {
+			numbers = append(numbers, id)
+		}
+	}
+	return numbers
 }

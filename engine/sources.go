@@ -135,7 +135,7 @@ func (s *sources) tables(ids *ids, locals []netip.Addr, kernels service.Ports) (
 	}
 	pools := make([][]pipeline.SourceRef, len(ids.backend))
 	for name, refs := range s.refs {
-		pools[ids.backends[name]] = append([]pipeline.SourceRef(nil), refs...)
+		pools[ids.backends[backendID{name, service.FullNAT}]] = append([]pipeline.SourceRef(nil), refs...)
 	}
 	return out, pools
 }

@@ -93,8 +93,10 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 	for i := len(s.Backends) - 1; i >= 0; i-- {
 		b := &s.Backends[i]
 		name := backendName{s.Key, b.Key}
-		id := p.ids.backends[name]
-		backends[id].Live = true
+		for _, id := range p.ids.all(name) {
+			backends[id].Live = true
+		}
+		id := p.ids.backends[backendID{name, b.Mode}]
 		live.Pool = append(live.Pool, id)
 		weight := p.weight(name, b.Weight)
 		candidates = append(candidates, sched.Candidate{
