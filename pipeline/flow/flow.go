@@ -12,21 +12,22 @@ import (
 )
 
 // Seed keys the hash. All workers of a process share one, drawn at random when the process starts, so
-// that nobody outside can aim packets at one worker or one bucket (Crosby and Wallach, 2003).
+// that nobody outside can aim packets at one worker or one bucket (Crosby and Wallach, 2003). All but a few of
+// the 2^128 seeds are good; 0 and -1 are not.
 type Seed struct{ A, B uint64 }
 
 // Hash mixes the client's address, port and protocol into 64 bits, keyed by the seed. Equal clients give
 // equal hashes for as long as the seed lives; hashes are never compared between machines.
 //
-// The two rounds multiply 64 by 64 bits and fold the halves, as wyhash does.
+// The address is multiplied with the secret, 64 by 64 bits, and the halves folded, as wyhash does. That alone
+// leaves neighbouring addresses neighbours under unlucky secrets; two rounds of multiplying by a constant and
+// shifting (the finalizer of rrmxmx, by Pelle Evensen, 2018) scatter them under any.
 func (s *Seed) Hash(client packet.Addr, port uint16, proto uint8) uint64 {
-	h := fold(client.Lo^s.A, client.Hi^s.B)
-	return fold(h^uint64(port)<<8^uint64(proto)^s.A, s.B|1)
-}
-
-func fold(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a, b)
-	return hi ^ lo
+	hi, lo := bits.Mul64(client.Lo^s.A, client.Hi^s.B)
+	h := hi ^ lo ^ (uint64(port)<<8|uint64(proto))*0x9e3779b97f4a7c15
+	h = (h ^ h>>32) * 0xd6e8feb86659fd93
+	h = (h ^ h>>32) * 0xd6e8feb86659fd93
+	return h ^ h>>32
 }
 
 // Owner says which of so many workers owns the flow with this hash. It uses the hash's low half, the
