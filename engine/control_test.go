@@ -248,6 +248,7 @@ func TestAskedWhileBusy(t *testing.T) {
 	lab.Busy = true
 	lab.Start(1, config(nat3()))
 	frame := opening(1).Frame()
+	lab.Send(enginetest.Clients, 0, frame)
 	for i := range 50 {
 		for range 256 {
 			lab.Offer(enginetest.Clients, 0, frame)

@@ -207,7 +207,7 @@ func (e *Engine) Close() error {
 	e.running.Wait()
 	err := e.platform.Close()
 	for _, w := range e.workers {
-		err = errors.Join(err, w.sleeper.Close())
+		err = errors.Join(err, w.close())
 	}
 	select {
 	case <-e.failed:

@@ -58,6 +58,15 @@ func (w *Worker) unsent() bool {
 	return false
 }
 
+// close frees what the worker slept by. It has stopped, and so have those that hand frames to it; those that ask
+// something of it may not know yet.
+func (w *Worker) close() error {
+	w.waking.Lock()
+	defer w.waking.Unlock()
+	w.bell.wake = func() {}
+	return w.sleeper.Close()
+}
+
 // errStopped is what Do returns when the worker has ended.
 var errStopped = errors.New("worker has stopped")
 
@@ -72,7 +81,9 @@ func (w *Worker) Do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	w.waking.RLock()
 	w.bell.ring()
+	w.waking.RUnlock()
 	select {
 	case <-ran:
 		return nil

@@ -141,7 +141,7 @@ func TestInterfaceIsReplaced(t *testing.T) {
 			p := &s.Ports[enginetest.Backends]
 			p.Exists, p.Up, p.Ifindex = true, true, 100+round
 		})
-		lab.Await("the port to be opened", func() bool { lab.Stats(); return !lab.Closed(enginetest.Backends) })
+		lab.Await("the port to be used", func() bool { return lab.Used(enginetest.Backends) })
 		lab.Collect()
 		for n := range 200 {
 			lab.Arrive(enginetest.Clients, opening(n).Flags(ack).Frame())

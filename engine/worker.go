@@ -2,6 +2,7 @@ package engine
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"sluice/engine/cpu"
@@ -34,8 +35,9 @@ type Worker struct {
 
 	bell    bell
 	sleeper *cpu.Sleeper
-	mailbox chan func() // what other goroutines want done between two batches
-	stop    atomic.Bool // set by anyone
+	waking  sync.RWMutex // held by those who ask while they ring, and to take the bell away
+	mailbox chan func()  // what other goroutines want done between two batches
+	stop    atomic.Bool  // set by anyone
 	done    chan struct{}
 	want    func(packet.Addr) // asks the control plane to resolve a neighbour; must not block
 	poll    bool              // sleep when idle; false: spin always

@@ -167,6 +167,16 @@ func (l *Lab) Arrive(port int, frame []byte) {
 // Taken says whether the engine has taken all frames from the queue's RX ring.
 func (l *Lab) Taken(port, queue int) bool { return l.queue(port, queue).stats().Rx == 0 }
 
+// Used says whether the engine uses the port: all its queues have chunks for frames to come.
+func (l *Lab) Used(port int) bool {
+	for number := range l.queues[port] {
+		if l.queue(port, number).stats().Fill == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Send injects frames one after the other, waits until the engine is done with them and gives what it sent.
 func (l *Lab) Send(port, queue int, frames ...[]byte) []Sent {
 	l.t.Helper()
@@ -259,10 +269,24 @@ func (l *Lab) restless(s api.Stats) string {
 		return fmt.Sprintf("frames are under way: %+v", f)
 	case f.Free != l.ledger.count(engineOwns):
 		return fmt.Sprintf("the engine has %d free frames, but owns %d: %+v", f.Free, l.ledger.count(engineOwns), f)
+	case l.held() < f.Tx:
+		return fmt.Sprintf("%d frames are still to be sent", f.Tx)
 	case sent+f.Tx != s.Forwarded+s.Replied:
 		return fmt.Sprintf("forwarded %d + replied %d, but sent %d with %d to send", s.Forwarded, s.Replied, sent, f.Tx)
 	}
 	return ""
+}
+
+// held is how many frames lie on the TX rings of ports that don't send.
+func (l *Lab) held() (n uint64) {
+	l.every(func(_, _ int, q *queue) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.stalled || q.kickErr != nil {
+			n += uint64(len(q.tx))
+		}
+	})
+	return n
 }
 
 // onWire is how many frames were sent and not collected, or lost with their port.
