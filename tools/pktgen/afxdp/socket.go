@@ -1,0 +1,172 @@
+package afxdp
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/asavie/xdp"
+	"golang.org/x/sys/unix"
+)
+
+// Frame sizes and numbers. FrameBytes is the chunk size, the longest frame that fits; a sender needs no more frames
+// than fill the ring while the kernel works, and the library's search through them costs time for each one.
+const (
+	FrameBytes    = 2048
+	senderFrames  = 512
+	receiveFrames = 4096
+	smallestRing  = 64
+)
+
+// KickFrames is how many frames the kernel sends for one system call in copy mode (TX_BATCH_SIZE in
+// net/xdp/xsk.c): the best size of a Send.
+const KickFrames = 32
+
+// longestPause is the last of the pauses, each twice the one before, in which the kernel may free a queue.
+const longestPause = 640 * time.Millisecond
+
+// flags guards the library's global bind flags.
+var flags sync.Mutex
+
+// Mode says how the kernel moves frames between the socket and the device.
+type Mode uint8
+
+// The modes.
+const (
+	Auto     Mode = iota // zero-copy if the driver has it, copies if not
+	ZeroCopy             // or fail
+	Copy
+)
+
+var bindFlags = [...]uint16{Auto: 0, ZeroCopy: unix.XDP_ZEROCOPY, Copy: unix.XDP_COPY}
+
+// Socket sends or receives on one queue of one interface.
+type Socket struct {
+	library *xdp.Socket
+	options xdp.SocketOptions
+	pending int // given to the kernel and not confirmed
+}
+
+// OpenSender makes a socket that only sends. It works in the network namespace of the calling thread; the socket
+// may be used from any.
+func OpenSender(ifindex, queue int, mode Mode) (*Socket, error) {
+	return open(ifindex, queue, mode, xdp.SocketOptions{NumFrames: senderFrames, FrameSize: FrameBytes,
+		FillRingNumDescs: smallestRing, CompletionRingNumDescs: senderFrames, TxRingNumDescs: senderFrames})
+}
+
+// OpenReceiver makes a socket that only receives, with all its frames given to the kernel. The caller's XDP program
+// must redirect to FD.
+func OpenReceiver(ifindex, queue int, mode Mode) (*Socket, error) {
+	s, err := open(ifindex, queue, mode, xdp.SocketOptions{NumFrames: receiveFrames, FrameSize: FrameBytes,
+		FillRingNumDescs: receiveFrames, CompletionRingNumDescs: smallestRing, RxRingNumDescs: receiveFrames})
+	if err == nil {
+		s.library.Fill(s.library.GetDescs(receiveFrames))
+	}
+	return s, err
+}
+
+func open(ifindex, queue int, mode Mode, options xdp.SocketOptions) (*Socket, error) {
+	flags.Lock()
+	defer flags.Unlock()
+	before := xdp.DefaultSocketFlags
+	defer func() { xdp.DefaultSocketFlags = before }()
+	xdp.DefaultSocketFlags = bindFlags[mode]
+	// Each failed attempt of the library leaves mappings behind, so we don't try often.
+	for pause := 5 * time.Millisecond; ; pause *= 2 {
+		library, err := xdp.NewSocket(ifindex, queue, &options)
+		if err == nil {
+			return &Socket{library: library, options: options}, nil
+		}
+		// The library wraps errors as text.
+		if !strings.Contains(err.Error(), unix.EBUSY.Error()) || pause > longestPause {
+			return nil, fmt.Errorf("AF_XDP socket on queue %d: %w%s", queue, err, advice(err))
+		}
+		time.Sleep(pause)
+	}
+}
+
+// advice says what to do about errors whose text doesn't.
+func advice(err error) string {
+	for _, known := range []struct {
+		errno  unix.Errno
+		advice string
+	}{
+		{unix.EBUSY, ": another program has a socket on this queue"},
+		{unix.EPERM, ": run as root, or with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"},
+		{unix.ENOBUFS, ": raise the limit on locked memory (ulimit -l), or give CAP_IPC_LOCK"},
+		{unix.EOPNOTSUPP, ": the driver doesn't do this mode"},
+		{unix.EINVAL, ": is there such a queue?"},
+	} {
+		if strings.Contains(err.Error(), known.errno.Error()) {
+			return known.advice
+		}
+	}
+	return ""
+}
+
+// FD is for poll and for the socket map of an XDP program.
+func (s *Socket) FD() int { return s.library.FD() }
+
+// Send has fill make at most n frames, each in a chunk of its own of which fill gives the used length, or 0 for
+// "no more", and gives them to the kernel. It gives how many those were: fewer if the ring is full. On an error
+// they are given too, but may never be confirmed.
+func (s *Socket) Send(n int, fill func([]byte) int) (given int, err error) {
+	descs := s.library.GetDescs(min(n, s.library.NumFreeTxSlots()))
+	for i := range descs {
+		length := fill(s.library.GetFrame(descs[i]))
+		if length == 0 {
+			descs = descs[:i]
+			break
+		}
+		descs[i].Len = uint32(length)
+	}
+	s.pending += len(descs)
+	return len(descs), s.transmit(descs)
+}
+
+// transmit turns the library's panic into an error. It puts the frames on the ring before it can panic.
+func (s *Socket) transmit(descs []xdp.Desc) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the kernel doesn't send (is the interface down or gone?): %v", p)
+		}
+	}()
+	s.library.Transmit(descs)
+	return nil
+}
+
+// Confirm gives how many more frames the kernel has confirmed to have sent since the last call.
+func (s *Socket) Confirm() int {
+	n := s.library.NumCompleted()
+	s.library.Complete(n)
+	s.pending -= n
+	return n
+}
+
+// Pending is how many frames are given to the kernel and not confirmed.
+func (s *Socket) Pending() int { return s.pending }
+
+// Kick makes the kernel go on with the frames that it has.
+func (s *Socket) Kick() error { return s.transmit(nil) }
+
+// Receive calls take for each frame that is there and gives the chunks back to the kernel. take must not keep the
+// frame.
+func (s *Socket) Receive(take func([]byte)) {
+	descs := s.library.Receive(s.library.NumReceived())
+	for _, desc := range descs {
+		take(s.library.GetFrame(desc))
+	}
+	s.library.Fill(descs) // there is always room: the ring has a place for each chunk
+}
+
+// Close gives up the socket with everything that the kernel holds for it.
+func (s *Socket) Close() error {
+	rings := ringsOf(s.library, s.options)
+	err := s.library.Close()
+	for _, r := range rings {
+		err = errors.Join(err, r.unmap())
+	}
+	return err
+}

@@ -1,0 +1,159 @@
+// Package capture sends again what a capture file holds: pcap or pcapng, of Ethernet.
+package capture
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+
+	"sluice/tools/pktgen/frame"
+)
+
+// File is a capture in memory.
+type File struct {
+	Truncated int // frames that were captured in part and are sent as such
+
+	bytes  []byte // of all frames
+	frames []captured
+}
+
+type captured struct {
+	end      int   // in bytes; it begins where the one before ends
+	offsetNS int64 // when it was captured, after the first one
+}
+
+// mostBytes is how much a capture may hold: it is read as a whole, because reading costs more than sending.
+const mostBytes = 2 << 30
+
+// Read reads a capture file.
+func Read(path string) (*File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	f, err := decode(bufio.NewReaderSize(file, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// ngMagic is how a pcapng file begins: the type of a section header block.
+var ngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
+
+// reader is what both of gopacket's readers are.
+type reader interface {
+	gopacket.PacketDataSource
+	LinkType() layers.LinkType
+}
+
+func decode(in *bufio.Reader) (*File, error) {
+	var packets reader
+	start, err := in.Peek(len(ngMagic))
+	switch {
+	case err != nil:
+		return nil, errors.New("it is neither pcap nor pcapng: it is too short")
+	case bytes.Equal(start, ngMagic):
+		packets, err = pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+	default:
+		packets, err = pcapgo.NewReader(in)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("it is neither pcap nor pcapng: %w", err)
+	}
+	f := &File{}
+	var first time.Time
+	for {
+		data, info, err := packets.ReadPacketData()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("packet %d: %w", len(f.frames)+1, err)
+		}
+		if err := f.checkLink(linkType(packets, info)); err != nil {
+			return nil, err
+		}
+		if len(f.frames) == 0 {
+			first = info.Timestamp
+		}
+		if err := f.add(data, info, info.Timestamp.Sub(first)); err != nil {
+			return nil, err
+		}
+	}
+	if len(f.frames) == 0 {
+		return nil, errors.New("it has no packets")
+	}
+	return f, nil
+}
+
+// linkType is that of a packet: in pcapng, each interface has its own.
+func linkType(r reader, info gopacket.CaptureInfo) layers.LinkType {
+	if ng, ok := r.(*pcapgo.NgReader); ok {
+		if i, err := ng.Interface(info.InterfaceIndex); err == nil {
+			return i.LinkType
+		}
+	}
+	return r.LinkType()
+}
+
+func (f *File) checkLink(link layers.LinkType) error {
+	if link == layers.LinkTypeEthernet {
+		return nil
+	}
+	return fmt.Errorf("packet %d is of link type %v: only Ethernet can be sent", len(f.frames)+1, link)
+}
+
+func (f *File) add(data []byte, info gopacket.CaptureInfo, offset time.Duration) error {
+	const ethernetBytes = 14
+	if len(data) < ethernetBytes {
+		return fmt.Errorf("packet %d has %d bytes, less than an Ethernet header", len(f.frames)+1, len(data))
+	}
+	if len(f.bytes)+len(data) > mostBytes {
+		return fmt.Errorf("it holds more than %d MiB: cut it (editcap -c)", mostBytes>>20)
+	}
+	if info.CaptureLength < info.Length {
+		f.Truncated++
+	}
+	// A file whose times go back is sent in its order.
+	if n := len(f.frames); n > 0 {
+		offset = max(offset, time.Duration(f.frames[n-1].offsetNS))
+	}
+	f.bytes = append(f.bytes, data...)
+	f.frames = append(f.frames, captured{end: len(f.bytes), offsetNS: int64(max(offset, 0))})
+	return nil
+}
+
+// Frames is how many there are.
+func (f *File) Frames() int { return len(f.frames) }
+
+// Frame is one of them, from 0.
+func (f *File) Frame(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = f.frames[i-1].end
+	}
+	return f.bytes[start:f.frames[i].end]
+}
+
+// SetMACs writes other Ethernet addresses into all frames; zero ones stay as they are.
+func (f *File) SetMACs(source, destination frame.MAC) {
+	for i := range f.frames {
+		b := f.Frame(i)
+		if destination != (frame.MAC{}) {
+			copy(b, destination[:])
+		}
+		if source != (frame.MAC{}) {
+			copy(b[6:], source[:])
+		}
+	}
+}

@@ -1,0 +1,103 @@
+// Package port is what the generator must know of a network interface: its number, addresses, counters, and which
+// MAC address the next hop to a destination has.
+package port
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sluice/engine/xsk"
+	"sluice/tools/pktgen/frame"
+	"sluice/tools/pktgen/place"
+)
+
+// Port is one interface. Its methods may be called by any goroutine.
+type Port struct {
+	Place place.Place
+	Name  string
+	Index int
+	MAC   frame.MAC
+	Kind  string // "veth", "device", ...
+	MTU   int
+	RXs   int // queues in use
+	TXs   int
+
+	netlink *netlink.Handle
+}
+
+// Open finds an interface. Close frees what it holds.
+func Open(where place.Place, name string) (*Port, error) {
+	p := &Port{Place: where, Name: name}
+	// The socket belongs to the namespace in which it is made.
+	err := place.Place{Netns: where.Netns, CPU: place.AnyCPU}.Do(p.open)
+	if err != nil {
+		p.Close()
+		return nil, fmt.Errorf("interface %s in %s: %w", name, where, err)
+	}
+	return p, nil
+}
+
+func (p *Port) open() (err error) {
+	if p.netlink, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return err
+	}
+	link, err := p.netlink.LinkByName(p.Name)
+	if err != nil {
+		return err
+	}
+	a := link.Attrs()
+	p.Index, p.Kind, p.MTU = a.Index, link.Type(), a.MTU
+	copy(p.MAC[:], a.HardwareAddr)
+	p.RXs, p.TXs, err = xsk.Queues(p.Name)
+	return err
+}
+
+// Close gives up the socket.
+func (p *Port) Close() {
+	if p.netlink != nil {
+		p.netlink.Close()
+	}
+}
+
+// Statistics are the interface's own counters since it exists.
+type Statistics struct {
+	TxFrames  uint64
+	TxDropped uint64 // frames that it was given and didn't send: on veth, those for which the peer's ring had no room
+}
+
+// Statistics reads the counters.
+func (p *Port) Statistics() (Statistics, error) {
+	link, err := p.netlink.LinkByIndex(p.Index)
+	if err != nil {
+		return Statistics{}, fmt.Errorf("interface %s: %w", p.Name, err)
+	}
+	s := link.Attrs().Statistics
+	if s == nil {
+		return Statistics{}, fmt.Errorf("interface %s has no counters", p.Name)
+	}
+	return Statistics{TxFrames: s.TxPackets, TxDropped: s.TxDropped}, nil
+}
+
+// CheckUp is an error if the interface is gone or down, which a sender otherwise learns late or never.
+func (p *Port) CheckUp() error {
+	link, err := p.netlink.LinkByIndex(p.Index)
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", p.Name, err)
+	}
+	if link.Attrs().RawFlags&unix.IFF_UP == 0 {
+		return fmt.Errorf("interface %s is down: ip link set %s up", p.Name, p.Name)
+	}
+	return nil
+}
+
+// ParseMAC reads a MAC address of six bytes.
+func ParseMAC(text string) (mac frame.MAC, err error) {
+	b, err := net.ParseMAC(text)
+	if err != nil || len(b) != len(mac) {
+		return mac, fmt.Errorf("%q is not a MAC address such as 02:00:00:00:00:01", text)
+	}
+	return frame.MAC(b), nil
+}

@@ -1,0 +1,143 @@
+// Package search finds the highest rate at which nothing is lost: the throughput of RFC 2544, section 26.1.
+package search
+
+import (
+	"context"
+	"fmt"
+)
+
+// Outcome is what one trial found.
+type Outcome struct {
+	AskedPPS  float64 `json:"asked_pps"` // 0: as fast as possible
+	SentPPS   float64 `json:"sent_pps"`
+	Sent      uint64  `json:"sent"`
+	Received  uint64  `json:"received"`
+	Lost      uint64  `json:"lost"`
+	LossRatio float64 `json:"loss_ratio"`
+	P50NS     int64   `json:"latency_p50_ns,omitempty"`
+	P99NS     int64   `json:"latency_p99_ns,omitempty"`
+	Passed    bool    `json:"passed"` // Find sets it
+}
+
+// Trial sends at a rate in frames per second, 0 for as fast as possible, and gives what came of it.
+type Trial func(ctx context.Context, rate float64) (Outcome, error)
+
+// Config says how to search.
+type Config struct {
+	HighestPPS float64 // where to begin; 0: as fast as the sender can
+	LowestPPS  float64 // give up below; 0: 1
+	Resolution float64 // stop when the highest rate with and the lowest without loss differ by this share, 0 to 1
+	Allowed    float64 // loss ratio that is still no loss; RFC 2544: 0
+	Attempts   int     // a rate fails if this many trials in a row fail; 0: 1
+	OnTrial    func(Outcome)
+}
+
+// Check says what is wrong.
+func (c Config) Check() error {
+	switch {
+	case !(c.Resolution > 0 && c.Resolution < 1):
+		return fmt.Errorf("resolution %v: possible is more than 0 and less than 1, as 0.01 for one percent", c.Resolution)
+	case !(c.Allowed >= 0 && c.Allowed < 1):
+		return fmt.Errorf("allowed loss %v: possible is 0 up to less than 1", c.Allowed)
+	case c.HighestPPS < 0 || c.LowestPPS < 0 || c.HighestPPS > 0 && c.HighestPPS < c.LowestPPS:
+		return fmt.Errorf("rates from %v to %v: the lowest must not be above the highest, nor negative", c.LowestPPS, c.HighestPPS)
+	case c.Attempts < 0:
+		return fmt.Errorf("%d attempts: possible is 1 and more", c.Attempts)
+	}
+	return nil
+}
+
+// Result is what was found.
+type Result struct {
+	// ThroughputPPS is the highest rate that was sent and passed; 0 if none did.
+	ThroughputPPS float64 `json:"throughput_pps"`
+	// SenderLimited says that the sender could not go faster, rather than that frames got lost.
+	SenderLimited bool      `json:"sender_limited"`
+	Best          *Outcome  `json:"best,omitempty"` // the trial with that rate
+	Trials        []Outcome `json:"trials"`
+}
+
+// reached is which share of the asked rate a sender must reach for the trial to be about that rate.
+const reached = 0.98
+
+// Find halves the distance between the highest rate that passed and the lowest that failed until it is small. When
+// ctx ends it returns what it has found until then, without an error.
+func Find(ctx context.Context, c Config, trial Trial) (Result, error) {
+	if err := c.Check(); err != nil {
+		return Result{}, err
+	}
+	f := finder{Config: c, trial: trial, lowest: max(c.LowestPPS, 1)}
+	err := f.find(ctx)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return f.result, err
+}
+
+type finder struct {
+	Config
+	trial  Trial
+	lowest float64
+	result Result
+}
+
+func (f *finder) find(ctx context.Context) error {
+	first, err := f.try(ctx, f.HighestPPS)
+	if err != nil {
+		return err
+	}
+	top := first.SentPPS // beyond it is nothing to be tried
+	if f.HighestPPS > 0 && !limited(first) {
+		top = f.HighestPPS
+	}
+	if first.Passed {
+		f.result.SenderLimited = f.HighestPPS == 0 || limited(first)
+		return nil
+	}
+	passes, fails := 0.0, top
+	for fails-passes > f.Resolution*fails && fails > f.lowest {
+		rate := max((passes+fails)/2, f.lowest)
+		o, err := f.try(ctx, rate)
+		if err != nil {
+			return err
+		}
+		switch {
+		case o.Passed && limited(o): // it can't be sent faster, so there is no more to learn
+			f.result.SenderLimited = true
+			return nil
+		case o.Passed:
+			passes = rate
+		default:
+			fails = rate
+		}
+	}
+	return nil
+}
+
+func limited(o Outcome) bool { return o.AskedPPS > 0 && o.SentPPS < reached*o.AskedPPS }
+
+// try makes trials at a rate until one passes or all attempts have failed.
+func (f *finder) try(ctx context.Context, rate float64) (o Outcome, err error) {
+	for range max(f.Attempts, 1) {
+		if o, err = f.trial(ctx, rate); err != nil {
+			return o, err
+		}
+		if ctx.Err() != nil {
+			return o, ctx.Err() // it was cut short
+		}
+		o.AskedPPS = rate
+		o.Passed = o.Sent > 0 && o.LossRatio <= f.Allowed
+		f.result.Trials = append(f.result.Trials, o)
+		if f.OnTrial != nil {
+			f.OnTrial(o)
+		}
+		if o.Passed {
+			if o.SentPPS > f.result.ThroughputPPS {
+				best := o
+				f.result.ThroughputPPS, f.result.Best = o.SentPPS, &best
+			}
+			return o, nil
+		}
+	}
+	return o, nil
+}

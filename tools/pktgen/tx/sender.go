@@ -1,0 +1,152 @@
+package tx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sluice/tools/pktgen/flow"
+	"sluice/tools/pktgen/frame"
+	"sluice/tools/pktgen/port"
+)
+
+// Sender sends frames until its limit is reached. Send is called once, by any goroutine; Counts by any at any time;
+// Close after Send.
+type Sender interface {
+	// Send returns nil when the limit is reached, the source is empty or ctx ends. Counts is final then.
+	Send(ctx context.Context) error
+	// Counts is what has been sent so far.
+	Counts() Counts
+	// FlowsSent is, after Send, how many frames of each flow were sent; nil if that isn't known.
+	FlowsSent() []uint32
+	Backend() Backend
+	Close() error
+}
+
+// Counts is what a sender has sent, and when, in ns of CLOCK_MONOTONIC.
+type Counts struct {
+	Frames, Bytes   uint64
+	FirstNS, LastNS int64 // 0 before the first frame
+}
+
+// Rate is the frames per second from the first to the last one, 0 if there are fewer than two.
+func (c Counts) Rate() float64 {
+	if c.Frames < 2 || c.LastNS <= c.FirstNS {
+		return 0
+	}
+	return float64(c.Frames-1) / float64(c.LastNS-c.FirstNS) * 1e9
+}
+
+// Backend is a way out of an interface.
+type Backend uint8
+
+// The backends.
+const (
+	Auto Backend = iota // Live, or if the kernel or the interface can't do that: XSK, or Packet
+	Live
+	XSK
+	Packet
+)
+
+var backendNames = [...]string{Auto: "auto", Live: "live", XSK: "xsk", Packet: "packet"}
+
+// String is the name that ParseBackend reads.
+func (b Backend) String() string { return backendNames[b] }
+
+// ParseBackend reads auto, live, xsk or packet.
+func ParseBackend(text string) (Backend, error) {
+	for b, name := range backendNames {
+		if text == name {
+			return Backend(b), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is not one of %s", text, strings.Join(backendNames[:], ", "))
+}
+
+// Traffic is what to send: frames of a kind, belonging to flows by a model.
+type Traffic struct {
+	Spec  frame.Spec
+	Model flow.Model
+}
+
+// Check says what is wrong.
+func (t Traffic) Check() error {
+	if err := t.Spec.Check(); err != nil {
+		return err
+	}
+	return t.Model.Check(t.Spec.Source.Size())
+}
+
+// Options says how to send.
+type Options struct {
+	Port    *port.Port // its Place is where the sender runs; stays the caller's
+	Queue   int        // XSK: of the interface
+	Backend Backend
+	Rate    float64 // frames per second, 0 for as many as possible
+	Limit   uint64  // frames, 0 for none
+}
+
+func (o Options) check(longest int) error {
+	if o.Rate < 0 || o.Rate > MaxRate {
+		return fmt.Errorf("rate %v: possible is 0 (as fast as possible) up to %v frames per second", o.Rate, MaxRate)
+	}
+	const ethernetBytes = 14
+	if longest-ethernetBytes > o.Port.MTU {
+		return fmt.Errorf("frames of %d bytes don't fit the MTU %d of interface %s: it takes up to %d (with the %d of the frame check sequence)",
+			longest+frame.FCSBytes, o.Port.MTU, o.Port.Name, o.Port.MTU+ethernetBytes+frame.FCSBytes, frame.FCSBytes)
+	}
+	if o.Queue < 0 || o.Queue >= o.Port.TXs {
+		return fmt.Errorf("queue %d: interface %s has %d, numbered from 0", o.Queue, o.Port.Name, o.Port.TXs)
+	}
+	return o.Port.CheckUp()
+}
+
+// New makes a sender for traffic. With Auto it takes the first backend that works.
+func New(t Traffic, o Options) (Sender, error) {
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
+	if err := o.check(t.Spec.Largest()); err != nil {
+		return nil, err
+	}
+	make := func(b Backend) (Sender, error) {
+		if b == Live {
+			return newLive(t, o)
+		}
+		source, err := frame.NewBuilder(t.Spec, t.Model)
+		if err != nil {
+			return nil, err
+		}
+		return newLoop(b, source, NewPace(o.Rate), o)
+	}
+	return first(o.Backend, []Backend{Live, XSK, Packet}, make)
+}
+
+// NewReplay makes a sender for frames of any other source, which the kernel can't make by itself: Auto is XSK or
+// Packet.
+func NewReplay(source Source, pace Pacer, o Options) (Sender, error) {
+	if o.Backend == Live {
+		return nil, errors.New("backend live makes its frames in the kernel and can't send others: use xsk or packet")
+	}
+	if err := o.check(source.MaxBytes()); err != nil {
+		return nil, err
+	}
+	return first(o.Backend, []Backend{XSK, Packet}, func(b Backend) (Sender, error) { return newLoop(b, source, pace, o) })
+}
+
+// first makes the sender that is asked for, or the first one of several that can be made.
+func first(asked Backend, all []Backend, make func(Backend) (Sender, error)) (Sender, error) {
+	if asked != Auto {
+		return make(asked)
+	}
+	var errs []error
+	for _, b := range all {
+		s, err := make(b)
+		if err == nil {
+			return s, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", b, err))
+	}
+	return nil, errors.Join(errs...)
+}
