@@ -88,6 +88,17 @@ func bed(t *testing.T) *testbed.Bed {
 	return site
 }
 
+// newBed is a site of the test's own.
+func newBed(t *testing.T, o testbed.Options) *testbed.Bed {
+	t.Helper()
+	needRoot(t)
+	o.Sluice = sluice
+	b, err := testbed.New(ctxOf(t), o)
+	must(t, err)
+	t.Cleanup(func() { must(t, b.Close()) })
+	return b
+}
+
 // cores are the last n CPUs that there are for workers.
 func cores(t *testing.T, n int) []int {
 	t.Helper()
@@ -125,8 +136,12 @@ func finish(t *testing.T, b *testbed.Bed, d *testbed.Daemon) {
 	case <-d.Process.Ended():
 		loaded = map[string]ebpf.ProgramID{}
 	default:
-		if _, err := d.Quiet(ctx); err != nil {
+		stats, err := d.Quiet(ctx)
+		if err != nil {
 			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the daemon's counters are %+v", stats)
 		}
 		if err := d.Stop(); err != nil {
 			t.Error("the daemon ended with:", err)

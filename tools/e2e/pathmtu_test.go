@@ -17,7 +17,7 @@ import (
 // which is all it knows; Sluice brings the news to the backend that has the connection, in every mode. Without
 // it a download would hang.
 func TestPathMTU(t *testing.T) {
-	b := bed(t)
+	b := newBed(t, testbed.Options{Name: "e2e-mtu"}) // backends remember for ten minutes what they are told
 	cfg := config(t, testbed.Paths...)
 	// A backend remembers what it was told, per family and way out, so each path has its own: tunnels that carry
 	// the other family share a backend with nat, whose way out is another one.
@@ -33,7 +33,6 @@ func TestPathMTU(t *testing.T) {
 	}
 	start(t, b, cfg)
 	setMTU(t, b.Router, "client", 1300) // the client itself goes on to offer 1500
-	t.Cleanup(func() { setMTU(t, b.Router, "client", 1500) })
 	for _, p := range testbed.Paths {
 		backend := b.Backends[only(p)].Host
 		before := told(t, backend, p.Family)

@@ -51,10 +51,7 @@ func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
 func TestTwoWorkers(t *testing.T) {
 	for name, queues := range map[string]int{"one queue": 1, "two queues": 2} {
 		t.Run(name, func(t *testing.T) {
-			needRoot(t)
-			b, err := testbed.New(ctxOf(t), testbed.Options{Name: "e2e-workers", Sluice: sluice, Queues: queues})
-			must(t, err)
-			t.Cleanup(func() { must(t, b.Close()) })
+			b := newBed(t, testbed.Options{Name: "e2e-workers", Queues: queues})
 			cfg := config(t, testbed.Paths...)
 			cfg.Engine.Cores = cores(t, 2)
 			d := start(t, b, cfg)
@@ -62,6 +59,7 @@ func TestTwoWorkers(t *testing.T) {
 				t.Run(p.String(), func(t *testing.T) { carry(t, b, p, len(cfg.Engine.Cores)) })
 			}
 			t.Run("crowd", func(t *testing.T) { crowd(t, b) })
+			t.Run("drain", func(t *testing.T) { drainWorkers(t, b, d) })
 			s, err := d.Quiet(ctxOf(t))
 			must(t, err)
 			in, out := uint64(0), uint64(0)
@@ -92,4 +90,15 @@ func crowd(t *testing.T, b *testbed.Bed) {
 			t.Error(err)
 		}
 	}
+}
+
+// drainWorkers: a drain holds for all workers at once.
+func drainWorkers(t *testing.T, b *testbed.Bed, d *testbed.Daemon) {
+	held := hold(t, b, nat4.URL(), 12)
+	_, err := d.Verb(ctxOf(t), "drain", nat4.Web().Name, b.Backends[1].Addr(4).String())
+	must(t, err)
+	if s := b.Ask(ctxOf(t), nat4.URL(), 30); s.By[1] != 0 || s.Answered() != 30 {
+		t.Errorf("with b2 drained, requests went %s", &s)
+	}
+	moves(t, held...)
 }

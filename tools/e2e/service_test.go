@@ -41,7 +41,7 @@ func TestPorts(t *testing.T) {
 	var services []testbed.Service
 	for _, p := range []testbed.Path{nat4, nat6} {
 		ranged := p.Web()
-		ranged.Name, ranged.Port = "range-"+p.String(), "8000-8099" // to port 8080 of the backends
+		ranged.Name, ranged.Port = "range-"+p.String(), "8000-8099" // all to the same port of the backends
 		services = append(services, ranged, p.Web())
 	}
 	for _, p := range []testbed.Path{dr4, dr6} {

@@ -174,6 +174,10 @@ func (b *Bed) past(Options) error {
 	errs := []error{
 		b.Router.Sysctl("net.ipv4.ip_forward", "1"),
 		b.Router.Sysctl("net.ipv6.conf.all.forwarding", "1"),
+		// Timestamps without a random offset per connection: a client's port that comes again to a backend in TIME_WAIT,
+		// by way of another service, is then newer for sure. Else the backend may answer the first SYN with an
+		// ACK, the client tries again, and the balancer takes another turn.
+		b.Client.Sysctl("net.ipv4.tcp_timestamps", "2"),
 	}
 	for _, f := range families {
 		for _, be := range b.Backends {
