@@ -1,0 +1,418 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// TCP flags.
+const (
+	fin = 1
+	syn = 2
+	rst = 4
+	ack = 16
+)
+
+// Ports of the world: towards the clients' router and towards the backends.
+const (
+	front = 0
+	back  = 1
+)
+
+// Ends in the world.
+const (
+	client4, client6 = "192.0.2.7:40000", "[2001:db8:9::7]:40000"
+	vip4, vip6       = "198.51.100.10", "2001:db8:1::10"
+	web4, web6       = "198.51.100.10:80", "[2001:db8:1::10]:80"
+	own4, own6       = "10.0.0.1", "2001:db8:a::1"
+	router4, router6 = "203.0.113.1", "2001:db8:ffff::1"
+	transit4         = "203.0.113.99" // a router far away that sends ICMP errors
+	transit6         = "2001:db8:77::1"
+)
+
+var (
+	frontMAC  = [6]byte{2, 0, 0, 0, 0, 0xf0}
+	backMAC   = [6]byte{2, 0, 0, 0, 0, 0xb0}
+	routerMAC = [6]byte{2, 0, 0, 0, 0xff, 1}
+)
+
+func hostMAC(n int) [6]byte { return [6]byte{2, 0, 0, 0, 0xbb, byte(n)} }
+
+// backend is one of a svc: host 10.0.0.N or 2001:db8:a::N, or the address given.
+type backend struct {
+	host   int
+	addr   string // instead of host
+	port   uint16
+	mode   service.Mode // 0: the service's
+	drain  bool         // weight 0
+	weight uint32       // 0: 1
+	down   bool
+	gone   bool // no longer configured
+	v6     bool // in the other family than the service: tun
+}
+
+// svc is a service, with defaults for what is left out: TCP port 80 of vip4, nat, rr.
+type svc struct {
+	vip       string
+	ports     service.Ports
+	proto     service.Protocol
+	mode      service.Mode
+	sched     string
+	persistMs uint32
+	own       pipeline.Ownership
+	gone      bool
+	backends  []backend
+}
+
+// nat is a service in NAT mode with backends 11, 12 and 13 at port 8080.
+func nat() svc {
+	return svc{backends: []backend{{host: 11, port: 8080}, {host: 12, port: 8080}, {host: 13, port: 8080}}}
+}
+
+// network is what lies around; its zero value is a world in which all is well.
+type network struct {
+	mtu, frontMTU uint16     // 0: 1500
+	silent        int        // backend host without a MAC address
+	noRouter      bool       // the clients' router has no MAC address
+	frontDown     bool       //
+	backDown      bool       //
+	lost          netip.Addr // destination of a blackhole route
+}
+
+// world is one or several processors with their tables and clock.
+type world struct {
+	t       *testing.T
+	procs   []*pipeline.Processor
+	loads   *counter.Loads
+	tables  *pipeline.Tables
+	batch   *pipeline.Batch
+	now     uint32
+	net     network
+	svcs    []svc
+	sources []string
+	seed    *flow.Seed
+}
+
+// capacity is the size of a world's connection table for each family and worker.
+const capacity = 4096
+
+func newWorld(t *testing.T, services ...svc) *world { return newWorlds(t, 1, capacity, services...) }
+
+func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
+	t.Helper()
+	w := &world{
+		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), batch: new(pipeline.Batch), now: 1_000_000,
+		sources: []string{"10.0.0.2"}, seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
+	}
+	for i := range workers {
+		w.procs = append(w.procs, pipeline.New(pipeline.Options{
+			Worker: i, Workers: workers, Connections: connections, Seed: w.seed, Loads: w.loads,
+			Mem4: memory(pipeline.TableBytes(4, connections)), Mem6: memory(pipeline.TableBytes(6, connections)),
+		}))
+	}
+	w.configure(services...)
+	return w
+}
+
+// memory is large enough for Go to align it to a page.
+func memory(bytes int) []byte { return make([]byte, max(bytes, 64<<10)) }
+
+// configure replaces the services. Those at the same place keep their numbers, and so do their backends.
+func (w *world) configure(services ...svc) {
+	w.t.Helper()
+	w.svcs = services
+	hops := w.net.hops()
+	all, backends := make([]pipeline.Service, 1), make([]pipeline.Backend, 1)
+	pools := [][]pipeline.SourceRef{nil}
+	for _, s := range services {
+		out := s.service()
+		var candidates []sched.Candidate
+		for i := range s.backends {
+			b := s.backend(i, hops)
+			id := uint32(len(backends))
+			backends = append(backends, b)
+			pools = append(pools, []pipeline.SourceRef{{Source: 0, Pool: id, Live: true}})
+			if !b.Live || s.gone {
+				continue
+			}
+			weight := max(s.backends[i].weight, 1)
+			if s.backends[i].drain {
+				weight = 0
+			}
+			out.Pool = append(out.Pool, id)
+			candidates = append(candidates, sched.Candidate{
+				ID: id, Weight: weight, LastWeight: max(weight, 1), Up: b.Up, Key: netip.AddrPortFrom(b.Addr.Netip(), b.Port),
+			})
+		}
+		var err error
+		if out.Scheduler, err = sched.New(or(s.sched, "rr"), candidates, [16]byte{}); err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, out)
+	}
+	var sources []pipeline.Source
+	for _, a := range w.sources {
+		ports := new(pipeline.PortSet)
+		ports.Add(1024, 1024+99)
+		sources = append(sources, pipeline.Source{Addr: addr(a), Ports: ports})
+	}
+	w.tables = pipeline.NewTables(all, backends, hops, sources, pools)
+}
+
+func (s *svc) service() pipeline.Service {
+	if s.ports == (service.Ports{}) {
+		s.ports = service.Ports{First: 80, Last: 80}
+	}
+	if s.proto == 0 {
+		s.proto = service.TCP
+	}
+	if s.mode == 0 {
+		s.mode = service.NAT
+	}
+	return pipeline.Service{
+		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Own: s.own, Live: !s.gone,
+		TimeoutsMs: conn.DefaultTimeoutsMs, PersistMs: s.persistMs,
+	}
+}
+
+func (s *svc) backend(i int, hops *nexthop.Table) pipeline.Backend {
+	b := s.backends[i]
+	form := "10.0.0.%d"
+	if packettest.Addr(or(s.vip, vip4)).Is6() != b.v6 {
+		form = "2001:db8:a::%d"
+	}
+	a := packettest.Addr(or(b.addr, fmt.Sprintf(form, b.host)))
+	out := pipeline.Backend{
+		Addr: packet.AddrFrom(a), Source: addr(own4), Port: b.port, Mode: b.mode, Live: !b.gone, Up: !b.down,
+	}
+	if a.Is6() {
+		out.Source = addr(own6)
+	}
+	if out.Mode == 0 {
+		out.Mode = s.mode
+	}
+	link, reason := hops.Lookup(out.Addr)
+	if out.Unreach = reason; reason == counter.None {
+		out.Link = *link
+	}
+	return out
+}
+
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+func addr(s string) packet.Addr { return packet.AddrFrom(packettest.Addr(s)) }
+
+// hops is the next-hop table: clients behind a router, backends on-link.
+func (n *network) hops() *nexthop.Table {
+	mtu, frontMTU := n.mtu, n.frontMTU
+	if mtu == 0 {
+		mtu = 1500
+	}
+	if frontMTU == 0 {
+		frontMTU = 1500
+	}
+	ports := []nexthop.PortInfo{
+		{MAC: frontMAC, MTU: frontMTU, Up: !n.frontDown, Name: "front"},
+		{MAC: backMAC, MTU: mtu, Up: !n.backDown, Name: "back"},
+	}
+	routes := []nexthop.Route{
+		{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Port: back},
+		{Prefix: netip.MustParsePrefix("2001:db8:a::/64"), Port: back},
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr(router4), Port: front},
+		{Prefix: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr(router6), Port: front},
+	}
+	if n.lost.IsValid() {
+		routes = append(routes, nexthop.Route{Prefix: netip.PrefixFrom(n.lost, n.lost.BitLen()), Kind: nexthop.Blackhole})
+	}
+	var neighbours []nexthop.Neighbour
+	if !n.noRouter {
+		for _, a := range []string{router4, router6} {
+			neighbours = append(neighbours, nexthop.Neighbour{Addr: netip.MustParseAddr(a), Port: front, MAC: routerMAC})
+		}
+	}
+	for host := 11; host < 30; host++ {
+		if host == n.silent {
+			continue
+		}
+		for _, form := range []string{"10.0.0.%d", "2001:db8:a::%d"} {
+			neighbours = append(neighbours, nexthop.Neighbour{
+				Addr: netip.MustParseAddr(fmt.Sprintf(form, host)), Port: back, MAC: hostMAC(host),
+			})
+		}
+	}
+	return nexthop.Build(ports, routes, neighbours)
+}
+
+// change changes the network and makes tables anew.
+func (w *world) change(f func(n *network)) {
+	w.t.Helper()
+	f(&w.net)
+	w.configure(w.svcs...)
+}
+
+// outcome is what became of one frame.
+type outcome struct {
+	pipeline.Frame
+	owner int // worker that gave the final verdict
+}
+
+func (o outcome) frame() []byte { return o.Mem[o.Start:o.End] }
+
+// String names the verdict as tests write it: "forward", "reply", "hand over", or the drop reason.
+func (o outcome) String() string {
+	return [...]string{o.Reason.String(), "forward", "reply", "hand over"}[o.Verdict]
+}
+
+// raw sends a frame to a worker and follows it from worker to worker until its end.
+func (w *world) raw(worker, port int, frame []byte) outcome {
+	w.t.Helper()
+	c := packettest.Place(frame)
+	f := pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Port: uint8(port)}
+	for range len(w.procs) + 1 {
+		w.batch.Frames[0] = f
+		w.procs[worker].Process(w.batch, 1, w.tables, w.now)
+		f = w.batch.Frames[0]
+		if f.Verdict != pipeline.HandOver {
+			return outcome{f, worker}
+		}
+		if int(f.Worker) == worker || int(f.Worker) >= len(w.procs) {
+			w.t.Fatalf("worker %d hands a frame to worker %d", worker, f.Worker)
+		}
+		worker = int(f.Worker)
+	}
+	w.t.Fatalf("frame goes round for ever:\n%s", packettest.Decode(frame))
+	return outcome{}
+}
+
+// in sends a packet from the side of the clients.
+func (w *world) in(p packettest.Packet) outcome { w.t.Helper(); return w.raw(0, front, p.Frame()) }
+
+// out sends a packet from the side of the backends.
+func (w *world) out(p packettest.Packet) outcome { w.t.Helper(); return w.raw(0, back, p.Frame()) }
+
+// expect compares a frame that leaves with the one wanted.
+func (w *world) expect(o outcome, verdict string, port int, want packettest.Packet) {
+	w.t.Helper()
+	if o.String() != verdict {
+		w.t.Errorf("verdict %s, want %s", o, verdict)
+		return
+	}
+	if int(o.Port) != port {
+		w.t.Errorf("leaves by port %d, want %d", o.Port, port)
+	}
+	if diff := packettest.Diff(want.Frame(), o.frame()); diff != "" {
+		w.t.Error(diff)
+	}
+}
+
+// ends checks the verdict of a frame that does not matter otherwise.
+func (w *world) ends(o outcome, verdict string) {
+	w.t.Helper()
+	if o.String() != verdict {
+		w.t.Errorf("verdict %s, want %s", o, verdict)
+	}
+}
+
+// toHost puts on a packet the addresses that lead to backend host n.
+func toHost(p packettest.Packet, n int) packettest.Packet { return p.MACs(backMAC, hostMAC(n)) }
+
+// toClient puts on a packet the addresses that lead to the clients' router.
+func toClient(p packettest.Packet) packettest.Packet { return p.MACs(frontMAC, routerMAC) }
+
+// returned puts on a packet the addresses with which it goes back where the question came from.
+func returned(p packettest.Packet) packettest.Packet {
+	return p.MACs(packettest.OurMAC, packettest.NeighbourMAC)
+}
+
+// entries lists the connections of a family at a worker.
+func (w *world) entries(worker, family int) (all []conn.Conn) {
+	t := w.procs[worker].Table(family)
+	for cursor, first := uint32(0), true; first || cursor != 0; first = false {
+		cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
+			if c.IsConnection() && !c.Expired(w.now) {
+				all = append(all, *c)
+			}
+		})
+	}
+	return all
+}
+
+// only is the one connection that there is.
+func (w *world) only() conn.Conn {
+	w.t.Helper()
+	var all []conn.Conn
+	for worker := range w.procs {
+		all = append(append(all, w.entries(worker, 4)...), w.entries(worker, 6)...)
+	}
+	if len(all) != 1 {
+		w.t.Fatalf("%d connections, want 1", len(all))
+	}
+	return all[0]
+}
+
+// pass lets time pass, with the housekeeping of each worker in between.
+func (w *world) pass(ms uint32) {
+	for ms > 0 {
+		step := min(ms, 1000)
+		w.now, ms = w.now+step, ms-step
+		for _, p := range w.procs {
+			p.Tick(w.tables, w.now, step, 1<<20)
+		}
+	}
+}
+
+// sum adds the counters of all workers and checks that they account for every frame, and every connection.
+func (w *world) sum() (all counter.Packets) {
+	w.t.Helper()
+	live := 0
+	for _, p := range w.procs {
+		all.Add(&p.Packets)
+		for _, family := range []int{4, 6} {
+			t := p.Table(family)
+			for cursor, first := uint32(0), true; first || cursor != 0; first = false {
+				cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
+					if c.IsConnection() {
+						live++
+					}
+				})
+			}
+		}
+	}
+	if all.Rx != all.Forwarded+all.Replied+all.Dropped() || all.HandedIn != all.HandedOut {
+		w.t.Errorf("the counters don't add up: %+v", all)
+	}
+	if all.ConnOpened-all.ConnClosed != uint64(live) {
+		w.t.Errorf("%d connections opened and %d closed, but %d are there", all.ConnOpened, all.ConnClosed, live)
+	}
+	w.checkLoads(live)
+	return all
+}
+
+// checkLoads: what the schedulers see is as many connections as there are.
+func (w *world) checkLoads(live int) {
+	w.t.Helper()
+	sum := 0
+	for id := range w.tables.Backends {
+		l := w.loads.Of(uint32(id))
+		sum += int(l.Active) + int(l.Inactive)
+	}
+	if sum != live {
+		w.t.Errorf("the loads add up to %d connections, but %d are there", sum, live)
+	}
+}
