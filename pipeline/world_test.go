@@ -105,7 +105,7 @@ type world struct {
 }
 
 // capacity is the size of a world's connection table for each family and worker.
-const capacity = 4096
+const capacity = 256
 
 func newWorld(t *testing.T, services ...svc) *world { return newWorlds(t, 1, capacity, services...) }
 
@@ -364,6 +364,11 @@ func (w *world) only() conn.Conn {
 		w.t.Fatalf("%d connections, want 1", len(all))
 	}
 	return all[0]
+}
+
+// take calls ask for the neighbours that the first worker misses.
+func (w *world) take(ask func(netip.Addr)) {
+	w.procs[0].Wanted.Take(func(a packet.Addr) { ask(a.Netip()) })
 }
 
 // pass lets time pass, with the housekeeping of each worker in between.

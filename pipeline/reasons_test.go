@@ -1,0 +1,192 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
+)
+
+// elsewhere are the reasons that the pipeline doesn't give: the worker does, when its rings are full. What is for no
+// service counts as no_connection, because a packet doesn't tell whether it comes from a backend.
+var elsewhere = []counter.Reason{counter.HandOverFull, counter.TxFull, counter.NoService}
+
+// ways shows for each reason at least one way to be dropped for it.
+var ways = []struct {
+	reason counter.Reason
+	name   string
+	drop   func(w *world) outcome
+}{
+	{counter.Short, "cut", func(w *world) outcome { return w.raw(0, front, packettest.TCP(client4, web4).Frame()[:40]) }},
+	{counter.NotIP, "ARP", func(w *world) outcome {
+		return w.raw(0, front, append(packettest.TCP(client4, web4).Frame()[:12], append([]byte{8, 6}, make([]byte, 46)...)...))
+	}},
+	{counter.VLANStack, "two tags", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).VLAN(1, 2)) }},
+	{counter.BadIPHeader, "IPv6 of no length", func(w *world) outcome { return w.in(packettest.Raw(6, "2001:db8::1", vip6, nil)) }},
+	{counter.BadIPChecksum, "one bit", func(w *world) outcome {
+		frame := packettest.TCP(client4, web4).Frame()
+		frame[14+10] ^= 1
+		return w.raw(0, front, frame)
+	}},
+	{counter.IPOptions, "NOPs", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Options(1, 1, 1, 1)) }},
+	{counter.Fragment, "first", func(w *world) outcome { return w.in(packettest.UDP(client4, web4).Fragment(0, true)) }},
+	{counter.Martian, "loopback", func(w *world) outcome { return w.in(packettest.TCP("127.0.0.1:1", web4)) }},
+	{counter.BadL4Header, "cut within TCP", func(w *world) outcome { return w.in(packettest.Raw(6, "192.0.2.7", vip4, make([]byte, 12))) }},
+	{counter.BadTCPFlags, "SYN FIN", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Flags(syn | fin)) }},
+	{counter.BadICMP, "about nothing", func(w *world) outcome { return w.in(packettest.ICMP(transit4, vip4, 3, 1, 0, nil)) }},
+	{counter.ICMPNoFlow, "unknown", func(w *world) outcome {
+		return w.in(packettest.ICMP(transit4, vip4, 3, 1, 0, packettest.TCP(web4, client4).IP()))
+	}},
+	{counter.UnknownProtocol, "ping", func(w *world) outcome { return w.in(packettest.ICMP("192.0.2.7", vip4, 8, 0, 1, nil)) }},
+	{counter.UnknownProtocol, "IPIP", func(w *world) outcome {
+		return w.in(packettest.Raw(4, "192.0.2.7", vip4, packettest.TCP(client4, web4).IP()))
+	}},
+	{counter.NoConnection, "backend's packet", func(w *world) outcome { return w.out(packettest.TCP("10.0.0.11:8080", client4)) }},
+	{counter.NoConnection, "RST", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Flags(rst)) }},
+	{counter.NoBackend, "when answers are limited", func(w *world) outcome {
+		w.configure(svc{})
+		return w.exhausted(packettest.TCP(client4, web4).Flags(syn))
+	}},
+	{counter.BackendGone, "client's packet", func(w *world) outcome {
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		w.configure(goneAll(nat()))
+		return w.in(packettest.TCP(client4, web4))
+	}},
+	{counter.BackendGone, "ICMP error", func(w *world) outcome {
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		w.configure(goneAll(nat()))
+		return w.in(packettest.ICMP(transit4, vip4, 3, 1, 0, packettest.TCP(web4, client4).IP()))
+	}},
+	{counter.TableFull, "capacity", func(w *world) outcome { return w.fill(nat()) }},
+	{counter.TableFull, "capacity, fullnat", func(w *world) outcome {
+		return w.fill(svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}, {host: 13, port: 80}, {host: 14, port: 80}, {host: 15, port: 80}}})
+	}},
+	{counter.TupleTaken, "by another service", func(w *world) outcome {
+		same := []backend{{host: 11, port: 80}}
+		w.configure(svc{backends: same}, svc{vip: "198.51.100.11", backends: same})
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		return w.in(packettest.TCP(client4, "198.51.100.11:80").Flags(syn))
+	}},
+	{counter.SNATExhausted, "a hundred ports", func(w *world) outcome {
+		w.configure(svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}})
+		for n := range 100 {
+			w.ends(w.in(packettest.TCP(fmt.Sprintf("192.0.2.7:%d", 1000+n), web4).Flags(syn)), "forward")
+		}
+		return w.in(packettest.TCP("192.0.2.7:2000", web4).Flags(syn))
+	}},
+	{counter.TTLExpired, "when answers are limited", func(w *world) outcome {
+		return w.exhausted(packettest.TCP(client4, web4).Flags(syn).TTL(1))
+	}},
+	{counter.NoRoute, "to the client", func(w *world) outcome {
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		w.change(func(n *network) { n.lost = netip.MustParseAddr("192.0.2.7") })
+		return w.out(packettest.TCP("10.0.0.11:8080", client4))
+	}},
+	{counter.NoRoute, "to the backend", func(w *world) outcome {
+		w.change(func(n *network) { n.lost = netip.MustParseAddr("10.0.0.11") })
+		return w.in(packettest.TCP(client4, web4).Flags(syn))
+	}},
+	{counter.NoNeighbour, "backend", func(w *world) outcome {
+		w.change(func(n *network) { n.silent = 11 })
+		return w.in(packettest.TCP(client4, web4).Flags(syn))
+	}},
+	{counter.NoNeighbour, "router", func(w *world) outcome {
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		w.change(func(n *network) { n.noRouter = true })
+		return w.out(packettest.TCP("10.0.0.11:8080", client4))
+	}},
+	{counter.PortDown, "to the backend", func(w *world) outcome {
+		w.change(func(n *network) { n.backDown = true })
+		return w.in(packettest.TCP(client4, web4).Flags(syn))
+	}},
+	{counter.PortDown, "ICMP error to the client", func(w *world) outcome {
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		w.change(func(n *network) { n.frontDown = true })
+		return w.out(packettest.ICMP("10.0.0.11", "192.0.2.7", 3, 1, 0, packettest.TCP(client4, "10.0.0.11:8080").IP()))
+	}},
+	{counter.TooBig, "may be fragmented", func(w *world) outcome {
+		return w.in(packettest.TCP(client4, web4).Flags(syn).Payload(make([]byte, 1461)))
+	}},
+}
+
+// exhausted sends the packet when no more answers may be given.
+func (w *world) exhausted(p packettest.Packet) outcome {
+	for range 1000 {
+		w.ends(w.in(p), "reply")
+	}
+	return w.in(p)
+}
+
+// fill opens connections until one is refused.
+func (w *world) fill(s svc) outcome {
+	w.configure(s)
+	for n := range capacity {
+		o := w.in(packettest.TCP(fmt.Sprintf("192.0.%d.%d:%d", 2+n/250, 1+n%250, 40000), web4).Flags(syn))
+		if o.String() != "forward" {
+			return o
+		}
+	}
+	return w.in(packettest.TCP("192.0.99.99:1", web4).Flags(syn))
+}
+
+func goneAll(s svc) svc {
+	for i := range s.backends {
+		s.backends[i].gone = true
+	}
+	return s
+}
+
+// TestEveryReason: each reason is given, counted once, and changes nothing else in the counters.
+func TestEveryReason(t *testing.T) {
+	shown := make(map[counter.Reason]bool)
+	for _, r := range elsewhere {
+		shown[r] = true
+	}
+	for _, way := range ways {
+		shown[way.reason] = true
+		t.Run(fmt.Sprint(way.reason, "/", way.name), func(t *testing.T) {
+			w := newWorld(t, svc{backends: []backend{{host: 11, port: 8080}}})
+			o := way.drop(w)
+			if o.String() != way.reason.String() {
+				t.Fatalf("dropped as %s", o)
+			}
+			if n := w.sum(); n.Drops[way.reason] != 1 || n.Dropped() != 1 {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+	for r := counter.None + 1; int(r) < counter.Count; r++ {
+		if !shown[r] {
+			t.Errorf("no test shows a packet that is dropped as %s", r)
+		}
+	}
+}
+
+// TestWanted: who is missing is asked for once per address, and no more than can be kept in mind.
+func TestWanted(t *testing.T) {
+	w := newWorld(t, nat())
+	w.change(func(n *network) { n.silent = 12 })
+	for n := range 9 {
+		w.in(packettest.TCP(fmt.Sprintf("192.0.2.7:%d", 40000+n), web4).Flags(syn))
+	}
+	var asked []string
+	ask := func(a netip.Addr) { asked = append(asked, a.String()) }
+	w.take(ask)
+	w.take(ask)
+	if fmt.Sprint(asked) != "[10.0.0.12]" {
+		t.Errorf("asked for %v", asked)
+	}
+	asked = nil
+	w.change(func(n *network) { n.silent, n.noRouter = 0, true })
+	for n := range 200 {
+		end := fmt.Sprintf("192.0.2.%d:%d", 1+n, 40000)
+		w.in(packettest.TCP(end, web4).Flags(syn))
+		w.out(packettest.TCP("10.0.0.11:8080", end))
+	}
+	if w.take(ask); len(asked) != 16 {
+		t.Errorf("asked for %d addresses", len(asked))
+	}
+}
