@@ -1,0 +1,157 @@
+// Package loops has the forwarders that Sluice is compared with and that do nothing else than forward: what an
+// AF_XDP program costs that has no balancer in it. Each runs as a process of its own, which is this program again.
+//
+//   - Empty (empty.go) is the worker loop of the engine with an empty pipeline: the same sockets (engine/xsk), the
+//     same steering program, rings, batch and order of calls; what a balancer does is replaced by writing two MAC
+//     addresses. It is written anew rather than taken from the engine, and leaner: it keeps no time, hands nothing
+//     over and asks for no tables. So the distance to it is all that Sluice adds.
+//   - L2fwd (l2fwd.go) forwards as the l2fwd example of github.com/asavie/xdp does, with the library's own program,
+//     default sockets, one copy from one socket's memory to the other's, and a poll for each turn.
+package loops
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+
+	"sluice/engine/cpu"
+)
+
+// Kind is a loop.
+type Kind string
+
+// The loops.
+const (
+	Empty Kind = "empty"
+	L2fwd Kind = "l2fwd"
+)
+
+// Config says what a loop does. MAC addresses are written into each frame.
+type Config struct {
+	Kind      Kind             `json:"kind"`
+	In        string           `json:"in"`  // interface to receive from
+	Out       string           `json:"out"` // interface to send to
+	Source    net.HardwareAddr `json:"source"`
+	To        net.HardwareAddr `json:"to"`
+	CPU       int              `json:"cpu"`
+	Address   string           `json:"address"` // Empty: what is steered to it
+	FirstPort uint16           `json:"first_port"`
+	Ports     int              `json:"ports"`
+}
+
+// Counters is what a loop has done. Lines that begin with CountersLine carry it as JSON, one for each SIGUSR1.
+type Counters struct {
+	Frames   uint64 `json:"frames"` // received
+	Sent     uint64 `json:"sent"`
+	Turns    uint64 `json:"turns"` // that received frames
+	Syscalls uint64 `json:"syscalls"`
+}
+
+// What a loop prints.
+const (
+	ReadyLine    = "loop is ready"
+	CountersLine = "counters "
+)
+
+// childEnv carries the configuration to the process that Command starts.
+const childEnv = "SLUICE_BENCH_LOOP"
+
+// Command is a process that runs the loop until SIGTERM. RunIfChild must be the first thing that this program does.
+func Command(c Config) (*exec.Cmd, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	return cmd, nil
+}
+
+// RunIfChild is a whole loop, which it ends with os.Exit, in a process started by Command, and does nothing in any
+// other.
+func RunIfChild() {
+	text := os.Getenv(childEnv)
+	if text == "" {
+		return
+	}
+	os.Unsetenv(childEnv)
+	var c Config
+	err := json.Unmarshal([]byte(text), &c)
+	if err == nil {
+		err = run(c, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "loop:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// loop is one of them. Its methods are called on one thread.
+type loop interface {
+	turn() error
+	counters() Counters
+	close() error
+}
+
+// asked tells the loop's thread what signals ask for; it looks once per turn.
+type asked struct{ stop, counters atomic.Bool }
+
+func run(c Config, out io.Writer) error {
+	var a asked
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1)
+	go func() {
+		for s := range signals {
+			if s == syscall.SIGTERM {
+				a.stop.Store(true)
+			} else {
+				a.counters.Store(true)
+			}
+		}
+	}()
+	ended := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		ended <- serve(c, &a, out)
+	}()
+	return <-ended
+}
+
+func serve(c Config, a *asked, out io.Writer) (err error) {
+	if err := cpu.Pin(c.CPU); err != nil {
+		return err
+	}
+	var l loop
+	switch c.Kind {
+	case Empty:
+		l, err = newEmpty(c)
+	case L2fwd:
+		l, err = newL2fwd(c)
+	default:
+		err = fmt.Errorf("there is no loop %q", c.Kind)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, ReadyLine)
+	for err == nil && !a.stop.Load() {
+		err = l.turn()
+		if a.counters.Load() {
+			a.counters.Store(false)
+			text, _ := json.Marshal(l.counters()) // numbers can always be
+			fmt.Fprintf(out, "%s%s\n", CountersLine, text)
+		}
+	}
+	if e := l.close(); err == nil {
+		err = e
+	}
+	return err
+}

@@ -1,0 +1,162 @@
+// Package site builds the place in which one balancer is measured: three namespaces on a wire,
+//
+//	client eth0 ── eth0 balancer eth1 ── eth0 server
+//
+// Each balancer has a site of its own, so that all of them can be up at the same time and be measured in turn.
+//
+// # Which CPU does what
+//
+// A veth has no hardware: whoever sends a frame also does the work of the receiver's driver, on its own CPU. So the
+// client and everything that it sends up to the balancer's driver (its XDP program, and the copy into an AF_XDP
+// frame or an skb) run on CPU Ends. What the balancer does with the frame, and what it takes to send it, up to and
+// including the server's driver, runs on CPU Balancer: for AF_XDP because the worker is pinned there, for the
+// kernel's own forwarding because SpreadTo hands its packets over there, as RSS of a NIC would.
+package site
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+
+	"sluice/tools/netlab"
+)
+
+// Names of the interfaces.
+const (
+	Front = "eth0" // the balancer's towards the client
+	Back  = "eth1" // the balancer's towards the server
+	Eth   = "eth0" // the only one of the client and of the server
+)
+
+// Addresses.
+var (
+	VIP      = netip.MustParseAddr("198.51.100.10")
+	Client   = netip.MustParseAddr("10.1.0.2")
+	Balancer = netip.MustParseAddr("10.1.0.1") // towards the client
+	Inside   = netip.MustParseAddr("10.2.0.1") // the balancer towards the server
+	Pool     = netip.MustParseAddr("10.2.0.9") // what fullnat sends from
+	Sources  = netip.MustParsePrefix("198.18.0.0/15")
+)
+
+// FirstPort is the VIP's first port with a service.
+const FirstPort = 80
+
+// MaxBackends is how many addresses the server can have.
+const MaxBackends = 200 * 200
+
+// Backend is address i of the server, from 0.
+func Backend(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 2, byte(1 + i/200), byte(1 + i%200)})
+}
+
+// Options says what a Site is like.
+type Options struct {
+	Name     string // of the lab
+	Queues   int    // of each of the balancer's ports; 0: 1
+	Backends int    // addresses of the server; 0: 3
+	Offloads bool   // leave checksums and segmentation to the wire, which never does them: see netlab
+}
+
+// Site is one place. Its methods may be called by any goroutine until Close.
+type Site struct {
+	Lab                      *netlab.Lab
+	Client, Balancer, Server *netlab.Host
+	Options
+}
+
+// New builds a site. What killed runs left behind is removed first.
+func New(o Options) (*Site, error) {
+	if o.Backends == 0 {
+		o.Backends = 3
+	}
+	lab, err := netlab.New(o.Name)
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{Lab: lab, Options: o}
+	if err := s.build(); err != nil {
+		return nil, errors.Join(err, lab.Close())
+	}
+	return s, nil
+}
+
+// Close ends what runs in the site and removes it.
+func (s *Site) Close() error { return s.Lab.Close() }
+
+func (s *Site) build() (err error) {
+	for name, host := range map[string]**netlab.Host{"client": &s.Client, "balancer": &s.Balancer, "server": &s.Server} {
+		if *host, err = s.Lab.Host(name); err != nil {
+			return err
+		}
+	}
+	link := netlab.LinkOptions{Queues: s.Queues, KeepOffloads: s.Offloads}
+	err = errors.Join(
+		s.Lab.Link(s.Client, Eth, s.Balancer, Front, link),
+		s.Lab.Link(s.Balancer, Back, s.Server, Eth, link),
+		s.Client.Addr(Eth, Client.String()+"/24"),
+		s.Balancer.Addr(Front, Balancer.String()+"/24"),
+		s.Balancer.Addr(Back, Inside.String()+"/16", Pool.String()+"/16"),
+	)
+	for i := range s.Backends {
+		err = errors.Join(err, s.Server.Addr(Eth, Backend(i).String()+"/16"))
+	}
+	return errors.Join(err, s.route())
+}
+
+// route makes both ways go by the balancer, and all neighbours known, so that none has to be asked for under load.
+func (s *Site) route() error {
+	err := errors.Join(
+		s.Client.Route("0.0.0.0/0", Balancer.String()),
+		s.Server.Route("0.0.0.0/0", Inside.String()),
+		s.Balancer.Route(Sources.String(), Client.String()),
+		s.Balancer.Route("0.0.0.0/0", Client.String()),
+	)
+	for _, n := range []struct {
+		asks   *netlab.Host
+		by     string
+		addr   netip.Addr
+		has    *netlab.Host
+		theirs string
+	}{
+		{s.Client, Eth, Balancer, s.Balancer, Front},
+		{s.Balancer, Front, Client, s.Client, Eth},
+		{s.Server, Eth, Inside, s.Balancer, Back},
+		{s.Server, Eth, Pool, s.Balancer, Back},
+	} {
+		err = errors.Join(err, neighbour(n.asks, n.by, n.addr, n.has, n.theirs))
+	}
+	for i := range s.Backends {
+		err = errors.Join(err, neighbour(s.Balancer, Back, Backend(i), s.Server, Eth))
+	}
+	return err
+}
+
+func neighbour(asks *netlab.Host, by string, addr netip.Addr, has *netlab.Host, theirs string) error {
+	mac, err := has.MAC(theirs)
+	if err != nil {
+		return err
+	}
+	return asks.Neigh(by, addr.String(), mac)
+}
+
+// SpreadTo has the kernel process what an interface receives on one CPU (receive packet steering,
+// Documentation/networking/scaling.rst), whoever sent it.
+func SpreadTo(h *netlab.Host, ifname string, cpu int) error {
+	// The host's /sys is seen by its processes only.
+	script := fmt.Sprintf("for q in /sys/class/net/%s/queues/rx-*; do echo %x > $q/rps_cpus || exit 1; done", ifname, 1<<cpu)
+	p, err := h.Start(exec.Command("/bin/sh", "-c", script))
+	if err != nil {
+		return err
+	}
+	if err := p.Wait(); err != nil {
+		return fmt.Errorf("handing packets of %s to CPU %d: %w: %s", ifname, cpu, err, p.Output())
+	}
+	return nil
+}
+
+// CPUs says where the two halves run. With one CPU both are the same, and the figures say little.
+type CPUs struct {
+	Ends     int // client and server
+	Balancer int
+}
