@@ -50,7 +50,6 @@ func (p *Processor) deliver(b *Batch, i int, c *conn.Conn, be *Backend) {
 	count := &p.Backends[c.Backend]
 	count.InPackets++
 	count.InBytes += uint64(length)
-	rewrite.DecTTL(f.Mem, m)
 	switch be.Mode {
 	case service.NAT:
 		rewrite.NATIn(f.Mem, m, be.Addr, c.BackendPort)
@@ -58,7 +57,10 @@ func (p *Processor) deliver(b *Batch, i int, c *conn.Conn, be *Backend) {
 		rewrite.NATBoth(f.Mem, m, p.t.Sources[c.Source].Addr, c.Extra, be.Addr, c.BackendPort)
 	case service.TUN:
 		p.ipID++
+		rewrite.DecTTL(f.Mem, m)
 		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
+	default:
+		rewrite.DecTTL(f.Mem, m)
 	}
 	f.send(m, &be.Link)
 }
@@ -125,7 +127,6 @@ func (p *Processor) reply(b *Batch, i int) {
 	count := &p.Backends[c.Backend]
 	count.OutPackets++
 	count.OutBytes += uint64(m.End - m.L3)
-	rewrite.DecTTL(f.Mem, m)
 	if c.Flags&conn.Translated != 0 {
 		rewrite.NATBoth(f.Mem, m, s.Addr, c.VIPPort(), client, c.ClientPort())
 	} else {

@@ -26,10 +26,10 @@ func BenchmarkForward(b *testing.B) {
 		{"nat6", tcp6, func(mem []byte, m *packet.Meta) { rewrite.NATIn(mem, m, dst6, 8080) }},
 		{"fullnat4", tcp4, func(mem []byte, m *packet.Meta) { rewrite.NATBoth(mem, m, our4, 20001, dst4, 8080) }},
 		{"fullnat6", tcp6, func(mem []byte, m *packet.Meta) { rewrite.NATBoth(mem, m, our6, 20001, dst6, 8080) }},
-		{"tun 4in4", tcp4, func(mem []byte, m *packet.Meta) { rewrite.Encap(mem, m, our4, dst4, 7) }},
-		{"tun 6in6", tcp6, func(mem []byte, m *packet.Meta) { rewrite.Encap(mem, m, our6, dst6, 7) }},
-		{"dr4", tcp4, func([]byte, *packet.Meta) {}},
-		{"dr6", tcp6, func([]byte, *packet.Meta) {}},
+		{"tun 4in4", tcp4, func(mem []byte, m *packet.Meta) { rewrite.DecTTL(mem, m); rewrite.Encap(mem, m, our4, dst4, 7) }},
+		{"tun 6in6", tcp6, func(mem []byte, m *packet.Meta) { rewrite.DecTTL(mem, m); rewrite.Encap(mem, m, our6, dst6, 7) }},
+		{"dr4", tcp4, rewrite.DecTTL},
+		{"dr6", tcp6, rewrite.DecTTL},
 	} {
 		var chunks [batch]packettest.Chunk
 		var parsed, metas [batch]packet.Meta
@@ -43,7 +43,6 @@ func BenchmarkForward(b *testing.B) {
 				metas = parsed
 				for i := range chunks {
 					mem, m := chunks[i].Mem, &metas[i]
-					rewrite.DecTTL(mem, m)
 					bench.do(mem, m)
 					rewrite.SetLink(mem, m, &link)
 				}

@@ -13,23 +13,27 @@ type Link struct {
 
 // SetLink writes the Ethernet header directly in front of m.L3, with an 802.1Q tag if the link has one, and returns
 // the frame's new start. It is all that direct routing (DR) does to a frame, and the last that all modes do.
+//
+// The EtherType is there already, in the two bytes before m.L3: from the wire, with or without a tag, or from
+// whoever put another header there.
 func SetLink(mem []byte, m *packet.Meta, l *Link) (start int) {
-	etherType := uint16(packet.EtherTypeIPv4)
-	if m.Family == 6 {
-		etherType = packet.EtherTypeIPv6
+	if l.VLAN != 0 {
+		return setTagged(mem, m, l)
 	}
 	start = int(m.L3) - packet.EthernetLen
-	if l.VLAN != 0 {
-		start -= packet.TagLen
-		tag := (*[packet.EthernetLen + packet.TagLen]byte)(mem[start:])
-		setBE16(tag[14:], l.VLAN)
-		setBE16(tag[16:], etherType)
-		etherType = packet.EtherTypeTag
-	}
 	h := (*[packet.EthernetLen]byte)(mem[start:])
-	copy(h[0:], l.DMAC[:])
-	copy(h[6:], l.SMAC[:])
-	setBE16(h[12:], etherType)
+	*(*[6]byte)(h[0:]) = l.DMAC
+	*(*[6]byte)(h[6:]) = l.SMAC
+	m.L2 = uint16(start)
+	return start
+}
+
+func setTagged(mem []byte, m *packet.Meta, l *Link) (start int) {
+	start = int(m.L3) - packet.EthernetLen - packet.TagLen
+	h := (*[packet.EthernetLen + packet.TagLen]byte)(mem[start:])
+	*(*[6]byte)(h[0:]) = l.DMAC
+	*(*[6]byte)(h[6:]) = l.SMAC
+	setBE32(h[12:], packet.EtherTypeTag<<16|uint32(l.VLAN))
 	m.L2 = uint16(start)
 	return start
 }

@@ -87,7 +87,6 @@ func nothing([]byte, *packet.Meta) {}
 func natIn(dst string) func([]byte, *packet.Meta) {
 	a, p := addr(dst), port(dst)
 	return func(mem []byte, m *packet.Meta) {
-		rewrite.DecTTL(mem, m)
 		rewrite.NATIn(mem, m, a, p)
 	}
 }
@@ -95,7 +94,6 @@ func natIn(dst string) func([]byte, *packet.Meta) {
 func natOut(src string) func([]byte, *packet.Meta) {
 	a, p := addr(src), port(src)
 	return func(mem []byte, m *packet.Meta) {
-		rewrite.DecTTL(mem, m)
 		rewrite.NATOut(mem, m, a, p)
 	}
 }
@@ -103,7 +101,6 @@ func natOut(src string) func([]byte, *packet.Meta) {
 func natBoth(src, dst string) func([]byte, *packet.Meta) {
 	a, p, b, q := addr(src), port(src), addr(dst), port(dst)
 	return func(mem []byte, m *packet.Meta) {
-		rewrite.DecTTL(mem, m)
 		rewrite.NATBoth(mem, m, a, p, b, q)
 	}
 }

@@ -49,10 +49,10 @@ func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint
 	ip, l4 := mem[m.Inner:m.End], mem[m.InnerL4:m.End]
 	var d, all packet.Diff // of what the embedded transport checksum covers; of the ICMP message
 	if m.Family == 4 {
-		before := be16(ip[10:])
+		before := le16(ip[10:])
 		d = put32(ip[e.addr4():], a.V4())
 		fix(ip[10:], d)
-		all = packet.Diff16(before, be16(ip[10:]))
+		all = packet.Diff16(before, le16(ip[10:]))
 	} else {
 		d = putAddr6(ip[e.addr6():], a)
 	}
@@ -66,13 +66,13 @@ func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint
 	if len(field) < 2 {
 		return all
 	}
-	before := be16(field)
+	before := le16(field)
 	if m.Proto == packet.TCP {
 		fix(field, d)
 	} else {
 		fixUDP(field, d)
 	}
-	return all + packet.Diff16(before, be16(field))
+	return all + packet.Diff16(before, le16(field))
 }
 
 // replaceOuter changes one end of the IP header and returns the difference that this makes to the ICMP checksum:

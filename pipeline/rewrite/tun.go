@@ -4,7 +4,7 @@ import "sluice/pipeline/packet"
 
 // Encap puts the packet into an outer IP packet from src to dst, which are of one family: 4in4 (RFC 2003), 6in4
 // (RFC 4213), 4in6 and 6in6 (RFC 2473). The outer header grows into what is in front of m.L3: 20 bytes for IPv4, 40
-// for IPv6, over the link header, which has to be written anew. The packet itself isn't touched.
+// for IPv6, with the EtherType before it, over the link header, which SetLink has to write anew. The packet itself isn't touched.
 //
 // As with IPVS, the outer TTL is the inner one (so lower it first), the whole type of service or traffic class
 // with its ECN bits is copied, and so is DF; an IPv6 packet may not be fragmented, so 6in4 has DF set. id is the IPv4
@@ -21,11 +21,13 @@ func Encap(mem []byte, m *packet.Meta, src, dst packet.Addr, id uint16) {
 	if !dst.Is4() {
 		m.L3 -= packet.IPv6Len
 		m.Family = 6
+		setBE16(mem[m.L3-2:], packet.EtherTypeIPv6)
 		putIPv6(mem[m.L3:], tos, length, proto, m.TTL, src, dst)
 		return
 	}
 	m.L3 -= packet.IPv4Len
 	m.Family = 4
+	setBE16(mem[m.L3-2:], packet.EtherTypeIPv4)
 	putIPv4(mem[m.L3:], tos, length, uint64(id)<<16|flags, proto, m.TTL, src, dst)
 }
 
