@@ -100,7 +100,7 @@ struct shot {
 	__u32 tuple; /* picks addresses and ports */
 	__u32 flow; /* in the stamp */
 	__u32 sequence; /* in the stamp and in the TCP header */
-	__u16 tcp_word;
+	__u8 tcp_flags;
 };
 
 /* SplitMix64 (Steele, Lea, Flood 2014), as flow.Random. */
@@ -172,13 +172,13 @@ INLINE __u32 choose_churn(struct shot *s)
 	return step;
 }
 
-INLINE __u16 churn_word(__u32 step)
+INLINE __u8 churn_flags(__u32 step)
 {
 	if (step == 0)
 		return TCP_SYN;
 	if (step == plan.steps - 1)
 		return TCP_FIN_ACK;
-	return step == 1 ? TCP_ACK : TCP_PUSH;
+	return step == 1 ? TCP_ACK : TCP_PSH_ACK;
 }
 
 INLINE int choose(struct shot *s)
@@ -206,11 +206,11 @@ INLINE int choose(struct shot *s)
 		return 0;
 	s->sequence = (*sequence)++;
 	if (plan.pick == PICK_SYN)
-		s->tcp_word = TCP_SYN;
+		s->tcp_flags = TCP_SYN;
 	else if (plan.pick == PICK_CHURN)
-		s->tcp_word = churn_word(step);
+		s->tcp_flags = churn_flags(step);
 	else
-		s->tcp_word = s->sequence ? TCP_PUSH : TCP_SYN;
+		s->tcp_flags = s->sequence ? TCP_PSH_ACK : TCP_SYN;
 	return 1;
 }
 
@@ -287,7 +287,7 @@ INLINE void write_packet(void *ip, const struct shot *s, __u32 size, __u64 now)
 	__u32 length = size - ETHERNET_BYTES - ip_bytes;
 
 	/* A SYN that can't carry a stamp carries nothing; what is left of the frame is padding. */
-	if (plan.tcp && !plan.stamped && s->tcp_word == TCP_SYN)
+	if (plan.tcp && !plan.stamped && s->tcp_flags == TCP_SYN)
 		length = l4_bytes;
 	__u16 be_length = swap16(length);
 	__u64 sum = plan.l4_sum + be_length + source + destination + source_port + destination_port;
@@ -303,8 +303,8 @@ INLINE void write_packet(void *ip, const struct shot *s, __u32 size, __u64 now)
 
 		COPY(__u32, l4, plan.l4, TCP_BYTES / 4);
 		PUT(__u32, l4 + TCP_SEQUENCE_AT, be_sequence);
-		PUT(__u16, l4 + TCP_WORDS_AT, s->tcp_word);
-		PUT(__u16, l4 + TCP_CHECKSUM_AT, fold(sum + be_sequence + s->tcp_word));
+		PUT(__u8, l4 + TCP_FLAGS_AT, s->tcp_flags);
+		PUT(__u16, l4 + TCP_CHECKSUM_AT, fold(sum + be_sequence + swap16(s->tcp_flags)));
 	} else {
 		__u16 checksum = fold(sum + be_length);
 

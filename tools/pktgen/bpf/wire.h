@@ -40,14 +40,14 @@
 #define UDP_CHECKSUM_AT 6
 #define TCP_SEQUENCE_AT 4
 #define TCP_WORDS_AT 12
+#define TCP_FLAGS_AT 13
 #define TCP_CHECKSUM_AT 16
 
-/* The word of a TCP header with its length of five words, and its flags. */
-#define TCP_FIN swap16(0x5001)
-#define TCP_SYN swap16(0x5002)
-#define TCP_ACK swap16(0x5010)
-#define TCP_PUSH swap16(0x5018) /* PSH and ACK */
-#define TCP_FIN_ACK swap16(0x5011)
+/* Flags of a TCP header. */
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+#define TCP_PSH_ACK 0x18
+#define TCP_FIN_ACK 0x11
 
 /* The first bytes of the payload of a frame that the receiver is to recognise. */
 #define STAMP_MAGIC swap16(0x5167)

@@ -1,0 +1,67 @@
+// Package labtest is what the generator's tests have in common: two hosts with a wire between them.
+package labtest
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"sluice/tools/netlab"
+	"sluice/tools/pktgen/place"
+	"sluice/tools/pktgen/port"
+)
+
+// Patience is how long a test waits for something that is bound to happen.
+const Patience = 20 * time.Second
+
+// NeedRoot skips the test if it isn't run by root.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for network namespaces and XDP")
+	}
+}
+
+// Pair is a host that sends, one that receives, and a wire between their interfaces eth0.
+type Pair struct {
+	Lab            *netlab.Lab
+	Sender, Sink   *netlab.Host
+	SendAt, SinkAt *port.Port
+}
+
+// NewPair makes a pair that goes away with the test.
+func NewPair(t testing.TB, o netlab.LinkOptions) *Pair {
+	t.Helper()
+	NeedRoot(t)
+	lab, err := netlab.New("pktgen")
+	Must(t, err)
+	t.Cleanup(func() { Must(t, lab.Close()) })
+	p := &Pair{Lab: lab}
+	p.Sender, err = lab.Host("sender")
+	Must(t, err)
+	p.Sink, err = lab.Host("sink")
+	Must(t, err)
+	Must(t, lab.Link(p.Sink, "eth0", p.Sender, "eth0", o))
+	p.SendAt, p.SinkAt = Port(t, p.Sender), Port(t, p.Sink)
+	return p
+}
+
+// Place is where a host is.
+func Place(h *netlab.Host) place.Place { return place.Place{Netns: h.Namespace(), CPU: place.AnyCPU} }
+
+// Port is the interface eth0 of a host.
+func Port(t testing.TB, h *netlab.Host) *port.Port {
+	t.Helper()
+	p, err := port.Open(Place(h), "eth0")
+	Must(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// Must fails the test at once if there is an error.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
