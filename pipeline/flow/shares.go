@@ -1,0 +1,147 @@
+package flow
+
+import (
+	"bytes"
+	"math/bits"
+
+	"sluice/pipeline/packet"
+)
+
+// MaxShares is the most workers that ports can be shared out among.
+const MaxShares = 255
+
+// Shares says which worker has which local port towards a backend, such that the card delivers the backend's
+// packets to that port to the worker that has it. One Shares serves all backends behind a card, one Base for each.
+//
+// The hash is linear, so the hash of any reply is that of the same reply to port 0 - the Base - xor the
+// hash of the port alone, and that has only two bytes. Immutable; for any goroutine.
+type Shares struct {
+	key       []byte
+	mask      uint32
+	owners    []uint8 // by the hash's low bits; nobody: delivered to a queue that isn't ours
+	high, low [256]uint32
+	words     [][]uint64 // by worker, by low bits of the hash of the first of 64 ports: which are his
+}
+
+// nobody is the owner of ports whose packets we would not get.
+const nobody = 255
+
+// NewShares shares the ports out among so many workers. worker says whose a queue is, -1 for a queue that
+// is nobody's. The result is nil if the card's hash can't serve: it doesn't look at the ports of this protocol and
+// family, or its table or key is not of a usable size, or the ports don't reach all of the table.
+//
+// Each worker gets at least half of an even share, even if no queue is his or the table favours others: ports
+// for which packets have to be handed over are better than none.
+func NewShares(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int) int) *Shares {
+	n, input := len(r.Queues), tupleBytes(is4)
+	if !r.hashesPorts(proto, is4) || len(r.Key) < input+4 || n&(n-1) != 0 || n < 2*workers || workers > MaxShares {
+		return nil
+	}
+	s := &Shares{key: r.Key, mask: uint32(n - 1)}
+	for b := range 256 {
+		s.high[b] = Toeplitz(r.Key[input-2:], []byte{byte(b)})
+		s.low[b] = Toeplitz(r.Key[input-1:], []byte{byte(b)})
+	}
+	if !s.reachesAll() || !s.assign(r.Queues, workers, worker) {
+		return nil
+	}
+	s.fillWords(workers)
+	return s
+}
+
+// ofPort is the hash of the port alone.
+func (s *Shares) ofPort(port uint16) uint32 { return s.high[port>>8] ^ s.low[port&255] }
+
+// reachesAll says whether ports that differ reach every place in the table, and so each equally often: the
+// hashes of the sixteen bits have full rank.
+func (s *Shares) reachesAll() bool {
+	var basis [32]uint32 // by highest bit
+	rank := 0
+	for bit := range 16 {
+		for h := s.ofPort(1<<bit) & s.mask; h != 0; {
+			top := bits.Len32(h) - 1
+			if basis[top] == 0 {
+				basis[top] = h
+				rank++
+				break
+			}
+			h ^= basis[top]
+		}
+	}
+	return rank == bits.Len32(s.mask)
+}
+
+// assign finds an owner for each place in the table. It reports false if no queue is anybody's.
+func (s *Shares) assign(queues []uint16, workers int, worker func(queue int) int) bool {
+	s.owners = make([]uint8, len(queues))
+	count := make([]int, workers)
+	for i, q := range queues {
+		s.owners[i] = nobody
+		if w := worker(int(q)); w >= 0 {
+			s.owners[i] = uint8(w)
+			count[w]++
+		}
+	}
+	ours := 0
+	for _, n := range count {
+		ours += n
+	}
+	least := ours / (2 * workers)
+	if least == 0 {
+		return false
+	}
+	for {
+		poor, rich := extremes(count)
+		if count[poor] >= least {
+			return true
+		}
+		s.owners[bytes.IndexByte(s.owners, uint8(rich))] = uint8(poor)
+		count[rich]--
+		count[poor]++
+	}
+}
+
+// extremes gives the places of the smallest and the largest number.
+func extremes(of []int) (smallest, largest int) {
+	for i, n := range of {
+		if n < of[smallest] {
+			smallest = i
+		}
+		if n > of[largest] {
+			largest = i
+		}
+	}
+	return smallest, largest
+}
+
+func (s *Shares) fillWords(workers int) {
+	s.words = make([][]uint64, workers)
+	for w := range s.words {
+		s.words[w] = make([]uint64, len(s.owners))
+	}
+	for first := range s.owners {
+		for i := range 64 {
+			if w := s.owners[(uint32(first)^s.low[i])&s.mask]; w != nobody {
+				s.words[w][first] |= 1 << i
+			}
+		}
+	}
+}
+
+// Base is what Owner and Word need to know of the backend and the local address. The addresses are of the
+// family that the Shares were made for.
+func (s *Shares) Base(backend packet.Addr, port uint16, local packet.Addr) uint32 {
+	var b [36]byte
+	return Toeplitz(s.key, tuple(&b, backend, local, port, 0))
+}
+
+// Owner says which worker has the port; if the card delivers its packets to a queue that isn't ours, no worker
+// of that number exists.
+func (s *Shares) Owner(base uint32, port uint16) int {
+	return int(s.owners[(base^s.ofPort(port))&s.mask])
+}
+
+// Word says which of the ports from 64*w on the worker has: the first is bit 0.
+func (s *Shares) Word(worker int, base uint32, w int) uint64 {
+	return s.words[worker][(base^s.ofPort(uint16(w<<6)))&s.mask]
+}
