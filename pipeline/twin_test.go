@@ -1,0 +1,361 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
+)
+
+// twin is the pipeline for nat and dr as anybody would write it: maps of what there is, and no thought of speed. It
+// says what must become of a packet, but leaves the choice of a backend to the real one.
+type twin struct {
+	svcs  []svc
+	now   uint32
+	flows map[flowKey]*twinFlow
+}
+
+// flowKey is what a client's packet is known by.
+type flowKey struct {
+	svc    int // index into svcs
+	client netip.AddrPort
+	vport  uint16
+}
+
+type twinFlow struct {
+	backend int // index into the service's backends
+	bport   uint16
+	state   conn.State
+	expires uint32
+}
+
+func (f *twinFlow) live(now uint32) bool { return int32(f.expires-now) > 0 }
+
+// verdict is what may become of a packet: one of some verdicts, and for a forwarded one its addresses.
+type verdict struct {
+	any      []string
+	src, dst netip.AddrPort // if forwarded
+}
+
+func (w *twin) find(k flowKey) *twinFlow {
+	if f := w.flows[k]; f != nil && f.live(w.now) {
+		return f
+	}
+	delete(w.flows, k)
+	return nil
+}
+
+func (w *twin) serviceOf(dst netip.AddrPort, proto service.Protocol) int {
+	for i := range w.svcs {
+		s := &w.svcs[i]
+		if netip.MustParseAddr(or(s.vip, vip4)) == dst.Addr() && s.ports.Contains(dst.Port()) && s.proto == proto && !s.gone {
+			return i
+		}
+	}
+	return -1
+}
+
+func (w *twin) host(s, b int) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("10.0.0.%d", w.svcs[s].backends[b].host))
+}
+
+// behind finds the nat flow of a packet between a backend and a client.
+func (w *twin) behind(backend, client netip.AddrPort, proto service.Protocol) (flowKey, *twinFlow) {
+	for k, f := range w.flows {
+		s := &w.svcs[k.svc]
+		if s.mode == service.NAT && s.proto == proto && k.client == client && f.bport == backend.Port() &&
+			w.host(k.svc, f.backend) == backend.Addr() && f.live(w.now) {
+			return k, f
+		}
+	}
+	return flowKey{}, nil
+}
+
+// fromClient says what becomes of a client's packet. chosen tells the backend of the connection that the real
+// pipeline has opened for it, -1 if it has none.
+func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags, ttl uint8, chosen func(flowKey) int) verdict {
+	i := w.serviceOf(dst, proto)
+	if i < 0 {
+		return verdict{any: []string{"no_connection"}}
+	}
+	s, k := &w.svcs[i], flowKey{i, src, dst.Port()}
+	f := w.find(k)
+	if f != nil && (f.state == conn.TimeWait || f.state == conn.Close) && flags&(syn|rst|ack) == syn {
+		delete(w.flows, k)
+		f = nil
+	}
+	if f == nil {
+		if proto == service.TCP && flags&(syn|rst) == rst {
+			return verdict{any: []string{"no_connection"}}
+		}
+		if proto == service.TCP && flags&(syn|rst) != syn {
+			return verdict{any: []string{"reply", "no_connection"}}
+		}
+		var v verdict
+		if f, v = w.opened(i, k, chosen(k)); f == nil {
+			return v
+		}
+		w.flows[k] = f
+	}
+	if s.backends[f.backend].gone {
+		return verdict{any: []string{"backend_gone"}}
+	}
+	direction := conn.Input
+	if s.mode == service.DR {
+		direction = conn.InputOnly
+	}
+	w.advance(f, direction, flags)
+	if ttl <= 1 {
+		return verdict{any: []string{"reply", "ttl_expired"}}
+	}
+	if s.mode == service.DR {
+		return verdict{[]string{"forward"}, src, dst}
+	}
+	return verdict{[]string{"forward"}, src, netip.AddrPortFrom(w.host(i, f.backend), f.bport)}
+}
+
+// opened is the flow that a new connection to that backend makes, or what becomes of the packet without.
+func (w *twin) opened(i int, k flowKey, chosen int) (*twinFlow, verdict) {
+	s := &w.svcs[i]
+	var usable, taken []int
+	for j, b := range s.backends {
+		if b.gone || b.drain || b.down {
+			continue
+		}
+		usable = append(usable, j)
+		if _, other := w.behind(netip.AddrPortFrom(w.host(i, j), w.backendPort(i, j, k)), k.client, s.proto); other != nil && s.mode == service.NAT {
+			taken = append(taken, j)
+		}
+	}
+	if chosen < 0 {
+		v := verdict{any: []string{"no drop, but a connection"}}
+		if len(taken) > 0 {
+			v.any = append(v.any, "tuple_taken")
+		}
+		// sh offers nobody else if the one that it hashes to is unusable, as in IPVS.
+		if len(usable) == 0 || s.sched == "sh" && len(usable) < len(s.backends) {
+			v.any = append(v.any, "reply", "no_backend")
+		}
+		return nil, v
+	}
+	if !slices.Contains(usable, chosen) || slices.Contains(taken, chosen) {
+		return nil, verdict{any: []string{fmt.Sprintf("one of backends %v but %v", usable, taken)}}
+	}
+	f := &twinFlow{backend: chosen, bport: w.backendPort(i, chosen, k)}
+	if s.proto == service.UDP {
+		f.state = conn.UDP
+	}
+	return f, verdict{}
+}
+
+func (w *twin) backendPort(i, b int, k flowKey) uint16 {
+	if p := w.svcs[i].backends[b].port; p != 0 {
+		return p
+	}
+	return k.vport
+}
+
+// fromBackend says what becomes of a packet that comes from behind.
+func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flags, ttl uint8) verdict {
+	k, f := w.behind(src, dst, proto)
+	if f == nil {
+		return verdict{any: []string{"no_connection"}}
+	}
+	w.advance(f, conn.Output, flags)
+	if ttl <= 1 {
+		return verdict{any: []string{"reply", "ttl_expired"}}
+	}
+	return verdict{[]string{"forward"}, netip.AddrPortFrom(netip.MustParseAddr(or(w.svcs[k.svc].vip, vip4)), k.vport), dst}
+}
+
+func (w *twin) advance(f *twinFlow, d conn.Direction, flags uint8) {
+	f.state = f.state.Next(d, flags)
+	f.expires = w.now + conn.DefaultTimeoutsMs[f.state]
+}
+
+// count is how many flows there are, and how many of them are active.
+func (w *twin) count() (live, active int) {
+	for _, f := range w.flows {
+		if f.live(w.now) {
+			live++
+			if f.state.Active() {
+				active++
+			}
+		}
+	}
+	return live, active
+}
+
+// twinServices share backends, so that their flows can get into each other's way.
+func twinServices() []svc {
+	one := func(hosts ...int) (all []backend) {
+		for _, h := range hosts {
+			all = append(all, backend{host: h, port: 80})
+		}
+		return all
+	}
+	any := one(12, 13, 14)
+	for i := range any {
+		any[i].port = 0
+	}
+	return []svc{
+		{vip: vip4, ports: service.Ports{First: 80, Last: 80}, proto: service.TCP, mode: service.NAT, backends: one(11, 12)},
+		{vip: "198.51.100.11", ports: service.Ports{First: 80, Last: 80}, proto: service.TCP, mode: service.NAT, sched: "wlc", backends: one(11, 12, 13)},
+		{vip: vip4, ports: service.AnyPort, proto: service.UDP, mode: service.NAT, sched: "sh", backends: any},
+		{vip: "198.51.100.12", ports: service.Ports{First: 80, Last: 80}, proto: service.TCP, mode: service.DR, backends: one(12, 14)},
+	}
+}
+
+// TestTwin replays random packets, pauses and reconfigurations on both.
+func TestTwin(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { replay(t, rand.New(rand.NewPCG(seed, 0)), 15_000) })
+	}
+}
+
+func FuzzTwin(f *testing.F) {
+	f.Add(uint64(1), uint16(100))
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint16) { replay(t, rand.New(rand.NewPCG(seed, 1)), int(steps)) })
+}
+
+func replay(t *testing.T, r *rand.Rand, steps int) {
+	w := newWorlds(t, 1, 2048, twinServices()...)
+	w.now = r.Uint32()
+	m := &twin{svcs: slices.Clone(w.svcs), flows: make(map[flowKey]*twinFlow)}
+	for i := range m.svcs {
+		m.svcs[i].backends = slices.Clone(m.svcs[i].backends)
+	}
+	for step := 0; step < steps && !t.Failed(); step++ {
+		switch n := r.IntN(100); {
+		case n < 3:
+			w.reconfigure(r, m)
+		case n < 10:
+			w.pause(r)
+		}
+		m.now = w.now
+		w.compare(r, m, step)
+		if step%500 == 0 {
+			w.compareCounts(m)
+		}
+	}
+	w.compareCounts(m)
+	w.sum()
+}
+
+// reconfigure drains, removes or returns a backend. Services keep their numbers.
+func (w *world) reconfigure(r *rand.Rand, m *twin) {
+	s := &m.svcs[r.IntN(len(m.svcs))]
+	b := &s.backends[r.IntN(len(s.backends))]
+	b.drain, b.gone, b.down = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(4) == 0
+	next := slices.Clone(m.svcs)
+	for i := range next {
+		next[i].backends = slices.Clone(next[i].backends)
+	}
+	w.configure(next...)
+}
+
+// pause lets time pass: often a little, at times as long as connections live.
+func (w *world) pause(r *rand.Rand) {
+	ms := []uint32{1, 100, 2_999, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000}[r.IntN(9)] + uint32(r.IntN(3)) - 1
+	if r.IntN(2) == 0 {
+		w.now += ms
+		return
+	}
+	w.pass(min(ms, 20_000)) // with sweeps
+}
+
+// compare sends one random packet through both.
+func (w *world) compare(r *rand.Rand, m *twin, step int) {
+	client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + r.IntN(3))}), uint16(4000+r.IntN(4)))
+	proto, flags := service.TCP, []uint8{syn, syn, syn | ack, ack, ack, ack, fin | ack, fin | ack, rst, rst | ack}[r.IntN(10)]
+	if r.IntN(3) == 0 {
+		proto = service.UDP
+	}
+	ttl := uint8(64)
+	if r.IntN(20) == 0 {
+		ttl = 1
+	}
+	src, dst, side := client, netip.AddrPort{}, front
+	if r.IntN(3) > 0 {
+		vip := []string{vip4, vip4, "198.51.100.11", "198.51.100.12", "198.51.100.13"}[r.IntN(5)]
+		dst = netip.AddrPortFrom(netip.MustParseAddr(vip), uint16(80+r.IntN(8)/7))
+	} else {
+		src, dst, side = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + r.IntN(4))}), uint16(80+r.IntN(8)/7)), client, back
+	}
+	p := packettest.UDP(src.String(), dst.String())
+	if proto == service.TCP {
+		p = packettest.TCP(src.String(), dst.String()).Flags(flags)
+	} else {
+		flags = 0
+	}
+	o := w.raw(0, side, p.TTL(ttl).Frame())
+	var want verdict
+	if side == front {
+		want = m.fromClient(src, dst, proto, flags, ttl, w.chosen)
+	} else {
+		want = m.fromBackend(src, dst, proto, flags, ttl)
+	}
+	if !slices.Contains(want.any, o.String()) {
+		w.t.Fatalf("step %d: %s %s -> %s, flags %#x, ttl %d: %s, want %v", step, proto, src, dst, flags, ttl, o, want.any)
+	}
+	if o.Verdict == pipeline.Forward {
+		w.compareEnds(o, want, step)
+	}
+}
+
+func (w *world) compareEnds(o outcome, want verdict, step int) {
+	c := packettest.Place(o.frame())
+	var m packet.Meta
+	packet.Parse(c.Mem, c.Start, c.End, &m)
+	src, dst := netip.AddrPortFrom(m.Src.Netip(), m.SrcPort), netip.AddrPortFrom(m.Dst.Netip(), m.DstPort)
+	if src != want.src || dst != want.dst {
+		w.t.Fatalf("step %d: leaves as %s -> %s, want %s -> %s", step, src, dst, want.src, want.dst)
+	}
+}
+
+// chosen tells which of its service's backends the flow has, -1 if there is no such flow.
+func (w *world) chosen(k flowKey) int {
+	found := -1
+	t := w.procs[0].Table(4)
+	for cursor, first := uint32(0), true; first || cursor != 0; first = false {
+		cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
+			if int(c.Service()) == k.svc+1 && c.ClientPort() == k.client.Port() && c.VIPPort() == k.vport &&
+				t.Client(c).Netip() == k.client.Addr() && !c.Expired(w.now) {
+				found = int(c.Backend) - w.firstBackend(k.svc)
+			}
+		})
+	}
+	return found
+}
+
+// firstBackend is the number of a service's first backend.
+func (w *world) firstBackend(i int) int {
+	n := 1
+	for _, s := range w.svcs[:i] {
+		n += len(s.backends)
+	}
+	return n
+}
+
+// compareCounts: both have as many connections, and as many active ones.
+func (w *world) compareCounts(m *twin) {
+	w.t.Helper()
+	live, active := m.count()
+	gotActive := 0
+	all := w.entries(0, 4)
+	for _, c := range all {
+		if c.Counted() {
+			gotActive++
+		}
+	}
+	if len(all) != live || gotActive != active {
+		w.t.Errorf("%d connections, %d active; want %d, %d", len(all), gotActive, live, active)
+	}
+}
