@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"sluice/tools/e2e/testbed"
+	"sluice/tools/netlab"
 )
 
 // works waits until a path carries requests again.
@@ -84,25 +85,25 @@ func TestNeighbourMoves(t *testing.T) {
 	for _, key := range []string{"net.ipv4.conf.eth0.arp_notify", "net.ipv6.conf.eth0.ndisc_notify"} {
 		must(t, b.Backends[0].Host.Sysctl(key, "1"))
 	}
-	t.Cleanup(func() { setMAC(t, b, old) })
+	t.Cleanup(func() { setMAC(t, b.Backends[0].Host, "eth0", old) })
 	for _, mac := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02"} {
 		for _, p := range paths {
 			wantSpread(t, b.Ask(ctxOf(t), p.URL(), 2), [3]int{2, 0, 0})
 		}
 		other, err := net.ParseMAC(mac)
 		must(t, err)
-		setMAC(t, b, other)
+		setMAC(t, b.Backends[0].Host, "eth0", other)
 		for _, p := range paths {
 			works(t, b, p)
 		}
 	}
 }
 
-// setMAC gives b1 another MAC address, which its kernel announces.
-func setMAC(t *testing.T, b *testbed.Bed, mac net.HardwareAddr) {
+// setMAC gives an interface another MAC address.
+func setMAC(t *testing.T, h *netlab.Host, ifname string, mac net.HardwareAddr) {
 	t.Helper()
-	must(t, b.Backends[0].Host.Do(func() error {
-		link, err := netlink.LinkByName("eth0")
+	must(t, h.Do(func() error {
+		link, err := netlink.LinkByName(ifname)
 		if err != nil {
 			return err
 		}

@@ -61,6 +61,29 @@ func TestReload(t *testing.T) {
 	moves(t, held...)
 }
 
+// TestReloadStorm: services come and go all the time, and those that stay lose no request.
+func TestReloadStorm(t *testing.T) {
+	b := bed(t)
+	d := start(t, b, config(t, nat4))
+	held := hold(t, b, nat4.URL(), 3)
+	asked := make(chan testbed.Spread)
+	go func() { asked <- b.Ask(ctxOf(t), nat4.URL(), 300) }()
+	reloads := 0
+	for done := false; !done; reloads++ {
+		must(t, d.Write(config(t, [][]testbed.Path{{nat4, dr4}, {nat4}}[reloads%2]...)))
+		_, err := d.API.Reload(ctxOf(t))
+		must(t, err)
+		select {
+		case s := <-asked:
+			wantSpread(t, s, [3]int{100, 100, 100})
+			done = true
+		default:
+		}
+	}
+	t.Logf("%d reloads", reloads)
+	moves(t, held...)
+}
+
 // TestBadReload: a file that is wrong changes nothing, and the operator is told what is wrong with it.
 func TestBadReload(t *testing.T) {
 	b := bed(t)

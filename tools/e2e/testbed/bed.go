@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/vishvananda/netlink"
+
 	"sluice/tools/netlab"
 	"sluice/tools/netlab/decap"
 )
@@ -165,6 +167,38 @@ func (b *Bed) Route() error {
 			b.Client.Route(everywhere[f], clientNet[f].host(routerHost).String()),
 			b.Router.Route(vipNet[f].String(), frontNet[f].host(balancerHost).String()),
 			b.Balancer.Route(everywhere[f], frontNet[f].host(routerHost).String()))
+	}
+	return errors.Join(errs...)
+}
+
+// Replug puts the switch's end of a new cable to the balancer's second port into the switch, and gives the port its
+// addresses.
+func (b *Bed) Replug() error {
+	err := b.Router.Do(func() error {
+		port, err := netlink.LinkByName("back")
+		if err != nil {
+			return err
+		}
+		bridge, err := netlink.LinkByName("switch")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMaster(port, bridge)
+	})
+	for _, f := range families {
+		err = errors.Join(err, b.Balancer.Addr(Back, backNet[f].cidr(balancerHost)))
+	}
+	return err
+}
+
+// OneArm makes the second port the only one that traffic uses: the router sends to the services' addresses through
+// the switch, and the balancer to the client likewise.
+func (b *Bed) OneArm() error {
+	var errs []error
+	for _, f := range families {
+		errs = append(errs,
+			b.Router.Route(vipNet[f].String(), backNet[f].host(balancerHost).String()),
+			b.Balancer.Route(everywhere[f], backNet[f].host(routerHost).String()))
 	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,8 @@ package testbed
 
 import (
 	"bytes"
+	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/BurntSushi/toml"
@@ -25,7 +27,7 @@ type Engine struct {
 // Port is [[port]].
 type Port struct {
 	Name string `toml:"name"`
-	IO   string `toml:"io,omitempty"`
+	IO   string `toml:"io,omitempty"` // "": auto
 }
 
 // API is [api].
@@ -46,6 +48,9 @@ type Service struct {
 	Health      map[string]any    `toml:"health,omitempty"`
 	Backends    []Server          `toml:"backend"`
 }
+
+// Endpoint is where clients reach the service; its port is a number.
+func (s Service) Endpoint() string { return net.JoinHostPort(s.Address, fmt.Sprint(s.Port)) }
 
 // Server is [[service.backend]].
 type Server struct {

@@ -54,6 +54,9 @@ func (p Path) URL() string {
 // UDP is the address of the path's UDP service.
 func (p Path) UDP() string { return netip.AddrPortFrom(p.Address(), UDPPort).String() }
 
+// OnLink is an address that the router takes for a neighbour of its own, on the cable to the balancer's first port.
+func OnLink(family int) netip.Addr { return frontNet[family].host(onLinkHost) }
+
 // Client is the client's address in the path's family: what the backends are to see.
 func (p Path) Client() netip.Addr { return clientNet[p.Family].host(clientHost) }
 
@@ -89,6 +92,7 @@ const (
 	balancerHost = 1
 	clientHost   = 2
 	backendHost  = 10 // and b1 is 11
+	onLinkHost   = 100
 	routerHost   = 254
 )
 
