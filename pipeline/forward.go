@@ -102,7 +102,9 @@ func (p *Processor) reply(b *Batch, i int) {
 	t := p.table(m.Dst)
 	c := p.findReply(t, b.home[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
-		b.drop(i, counter.NoConnection)
+		if !p.passToPortOwner(b, i) {
+			b.drop(i, counter.NoConnection)
+		}
 		return
 	}
 	s := &p.t.Services[c.Service()]

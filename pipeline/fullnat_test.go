@@ -31,7 +31,15 @@ const (
 	fnBackend = "192.0.2.11:8080"
 )
 
-func newFullnatLab(t *testing.T, worker, workers, connections int) *fullnatLab {
+// fullnatSetup is what a lab's tables are made from.
+type fullnatSetup struct {
+	services []pipeline.Service
+	backends []pipeline.Backend
+	pools    [][]pipeline.SourceRef
+}
+
+// newFullnatLab makes one of so many workers, with what the test changes in its setup.
+func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...func(*fullnatSetup)) *fullnatLab {
 	hops := nexthop.Build(
 		[]nexthop.PortInfo{{MAC: [6]byte{2, 0, 0, 0, 0, 1}, MTU: 1500, Up: true}, {MAC: [6]byte{2, 0, 0, 0, 0, 2}, MTU: 1500, Up: true}},
 		[]nexthop.Route{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("203.0.113.1")}, {Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 1}},
@@ -48,6 +56,17 @@ func newFullnatLab(t *testing.T, worker, workers, connections int) *fullnatLab {
 	}
 	all := new(pipeline.PortSet)
 	all.Add(1024, 65535)
+	setup := fullnatSetup{
+		services: []pipeline.Service{{}, {
+			Addr: packet.AddrFrom(netip.MustParseAddrPort(fnVIP).Addr()), Ports: service.Ports{First: 80, Last: 80}, Proto: 6, Live: true,
+			Scheduler: scheduler, Pool: []uint32{1}, TimeoutsMs: conn.DefaultTimeoutsMs,
+		}},
+		backends: []pipeline.Backend{{}, backend},
+		pools:    [][]pipeline.SourceRef{nil, {{Source: 0, Proto: 6, Pool: 0, Live: true}}},
+	}
+	for _, change := range changes {
+		change(&setup)
+	}
 	return &fullnatLab{
 		t: t, batch: new(pipeline.Batch), nowMs: 1,
 		proc: pipeline.New(pipeline.Options{
@@ -55,14 +74,8 @@ func newFullnatLab(t *testing.T, worker, workers, connections int) *fullnatLab {
 			Seed: &flow.Seed{A: 11, B: 13}, Loads: counter.NewLoads(workers, pipeline.MaxBackends),
 			Mem4: tableMemory(4, connections), Mem6: tableMemory(6, connections),
 		}),
-		tables: pipeline.NewTables(
-			[]pipeline.Service{{}, {
-				Addr: packet.AddrFrom(netip.MustParseAddrPort(fnVIP).Addr()), Ports: service.Ports{First: 80, Last: 80}, Proto: 6, Live: true,
-				Scheduler: scheduler, Pool: []uint32{1}, TimeoutsMs: conn.DefaultTimeoutsMs,
-			}},
-			[]pipeline.Backend{{}, backend}, hops,
-			[]pipeline.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: all}},
-			[][]pipeline.SourceRef{nil, {{Source: 0, Pool: 0, Live: true}}}),
+		tables: pipeline.NewTables(setup.services, setup.backends, hops,
+			[]pipeline.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: all}}, setup.pools),
 	}
 }
 
@@ -172,5 +185,161 @@ func TestFullNATWorkersDontCollide(t *testing.T) {
 		if f, _ := labs[w].send(reply); f.Verdict != pipeline.Forward {
 			t.Fatalf("reply to %v at its owner: %v", local, f.Reason)
 		}
+	}
+}
+
+// fnCard is a card of as many queues as there are workers, set up as drivers do.
+func fnCard(workers int) *flow.RSS {
+	r := &flow.RSS{Queues: make([]uint16, 128), TCP4: true}
+	for i := range 40 {
+		r.Key = append(r.Key, byte(i*i*37+11*i+5))
+	}
+	for i := range r.Queues {
+		r.Queues[i] = uint16(i % workers)
+	}
+	return r
+}
+
+// byCard has the ports shared out by the card's hash, and clients' packets processed where they arrive.
+func byCard(t *testing.T, card *flow.RSS, workers int) func(*fullnatSetup) {
+	shares := flow.NewShares(card, 6, true, workers, func(queue int) int { return queue })
+	if shares == nil {
+		t.Fatal("the card does not serve")
+	}
+	backend, local := netip.MustParseAddrPort(fnBackend), packet.AddrFrom(netip.MustParseAddr(fnSource))
+	return func(s *fullnatSetup) {
+		s.services[1].Own = pipeline.ByReceiver
+		r := &s.pools[1][0]
+		r.Shares = shares
+		r.Base = shares.Base(packet.AddrFrom(backend.Addr()), backend.Port(), local)
+	}
+}
+
+// queueOf is the queue that the card delivers a packet to.
+func queueOf(card *flow.RSS, src, dst netip.AddrPort) int {
+	hash := card.Hash(packet.AddrFrom(src.Addr()), packet.AddrFrom(dst.Addr()), src.Port(), dst.Port())
+	return int(card.Queues[int(hash)%len(card.Queues)])
+}
+
+// TestFullNATFollowsTheCard opens connections until every port of every worker is in use. No two share one, and
+// each reply is delivered to the worker whose it is, so that none is handed over.
+func TestFullNATFollowsTheCard(t *testing.T) {
+	const ports = 65536 - 1024
+	backend := netip.MustParseAddrPort(fnBackend)
+	for _, workers := range []int{2, 3} {
+		t.Run(fmt.Sprint(workers), func(t *testing.T) {
+			card, taken := fnCard(workers), make(map[netip.AddrPort]bool, ports)
+			for w := range workers {
+				l := newFullnatLab(t, w, workers, 2*ports, byCard(t, card, workers))
+				mine := 0
+				for ; ; mine++ {
+					f, out := l.send(packettest.TCP(fnClient(mine), fnVIP).Flags(packet.SYN))
+					if f.Reason == counter.SNATExhausted {
+						break
+					}
+					from := source(t, out)
+					if f.Verdict != pipeline.Forward || taken[from] || queueOf(card, backend, from) != w {
+						t.Fatalf("worker %d sends from %v: verdict %d, taken before: %v, replies to queue %d",
+							w, from, f.Verdict, taken[from], queueOf(card, backend, from))
+					}
+					taken[from] = true
+					if mine%16 > 0 {
+						continue
+					}
+					if f, _ := l.send(packettest.TCP(fnBackend, from.String()).Flags(packet.SYN | packet.ACK)); f.Verdict != pipeline.Forward {
+						t.Fatalf("reply to %v: verdict %d, %v", from, f.Verdict, f.Reason)
+					}
+				}
+				if l.proc.Packets.HandedOut != 0 || mine < ports/workers*95/100 {
+					t.Errorf("worker %d: %d handed over, %d ports of %d", w, l.proc.Packets.HandedOut, mine, ports)
+				}
+			}
+			if len(taken) != ports {
+				t.Errorf("%d ports of %d were used", len(taken), ports)
+			}
+		})
+	}
+}
+
+// TestFullNATAstray delivers replies and ICMP errors to another worker than the card's settings at the start
+// said: they are handed to the one that has the connection, and dropped there if there is none.
+func TestFullNATAstray(t *testing.T) {
+	card := fnCard(2)
+	labs := []*fullnatLab{newFullnatLab(t, 0, 2, 1000, byCard(t, card, 2)), newFullnatLab(t, 1, 2, 1000, byCard(t, card, 2))}
+	for w, l := range labs {
+		_, out := l.send(packettest.TCP(fnClient(w), fnVIP).Flags(packet.SYN))
+		local := source(t, out)
+		for name, p := range map[string]packettest.Packet{
+			"reply": packettest.TCP(fnBackend, local.String()).Flags(packet.SYN | packet.ACK),
+			"error": packettest.ICMP("192.0.2.99", fnSource, 3, 1, 0, packettest.TCP(local.String(), fnBackend).IP()),
+		} {
+			if f, _ := labs[1-w].send(p); f.Verdict != pipeline.HandOver || int(f.Worker) != w || f.Hops != 1 {
+				t.Errorf("%s for worker %d at the other: verdict %d, worker %d", name, w, f.Verdict, f.Worker)
+			}
+			if f, _ := l.send(p); f.Verdict != pipeline.Forward {
+				t.Errorf("%s for worker %d at home: verdict %d, %v", name, w, f.Verdict, f.Reason)
+			}
+		}
+		for _, from := range []string{fnBackend, "192.0.2.77:1"} {
+			for port := range 4 {
+				at := fmt.Sprintf("%s:%d", fnSource, 50_000+port)
+				c := packettest.TCP(from, at).Flags(packet.ACK).Chunk()
+				l.batch.Frames[0] = pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Hops: 1}
+				l.proc.Process(l.batch, 1, l.tables, l.nowMs)
+				if f := &l.batch.Frames[0]; f.Verdict != pipeline.Drop || f.Reason != counter.NoConnection {
+					t.Errorf("%s to %s, handed over: verdict %d, %v", from, at, f.Verdict, f.Reason)
+				}
+			}
+		}
+	}
+}
+
+// TestFullNATAnyPort has one backend host twice, with its port and with the port that the client asked for.
+// No tuple of local address, local port, host and port is used twice, at any worker.
+func TestFullNATAnyPort(t *testing.T) {
+	card := fnCard(2)
+	for name, sharing := range map[string]func(*fullnatSetup){"by card": byCard(t, card, 2), "by number": func(*fullnatSetup) {}} {
+		t.Run(name, func(t *testing.T) {
+			anyPort := func(s *fullnatSetup) {
+				backend := s.backends[1]
+				backend.Port = 0
+				wide := s.services[1]
+				wide.Ports = service.Ports{First: 8000, Last: 8100}
+				wide.Pool = []uint32{2}
+				s.services = append(s.services, wide)
+				s.backends = append(s.backends, backend)
+				s.pools = append(s.pools, []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 1, Live: true}})
+				for id := range s.services {
+					s.services[id].Own = pipeline.ByReceiver
+				}
+			}
+			used := make(map[netip.AddrPort]bool)
+			opened := [2]int{}
+			for w := range 2 {
+				l := newFullnatLab(t, w, 2, 200_000, sharing, anyPort)
+				for i := range 20_000 {
+					vip := fnVIP
+					if i%2 == 1 {
+						vip = "198.51.100.10:8080"
+					}
+					f, out := l.send(packettest.TCP(fnClient(i), vip).Flags(packet.SYN))
+					if f.Verdict != pipeline.Forward {
+						if f.Reason != counter.SNATExhausted && f.Reason != counter.TupleTaken {
+							t.Fatalf("connection %d: %v", i, f.Reason)
+						}
+						continue
+					}
+					if from := source(t, out); used[from] {
+						t.Fatalf("%v is used twice", from)
+					} else {
+						used[from] = true
+					}
+					opened[w]++
+				}
+			}
+			if opened[0] < 10_000 || opened[1] < 10_000 {
+				t.Errorf("%v connections", opened)
+			}
+		})
 	}
 }

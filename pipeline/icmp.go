@@ -48,7 +48,9 @@ func (p *Processor) icmpOut(b *Batch, i int) {
 	t := p.table(m.Src)
 	c := p.findReply(t, b.home[i], m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
-		b.drop(i, counter.ICMPNoFlow)
+		if !p.passToPortOwner(b, i) {
+			b.drop(i, counter.ICMPNoFlow)
+		}
 		return
 	}
 	client := m.Src

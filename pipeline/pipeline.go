@@ -131,8 +131,10 @@ func (p *Processor) replyOwner(backend packet.Addr, port uint16, client packet.A
 	switch {
 	case p.workers == 1:
 		return ByFlow
-	case p.t.isSource(client):
+	case p.t.isSource(client) && p.t.sharings.len == 0:
 		return ByPort
+	case p.t.isSource(client):
+		return ByReceiver // most likely; else see passToPortOwner
 	case p.t.sticksToAddress(backend, port, proto):
 		return ByAddress
 	}
@@ -150,7 +152,7 @@ func (p *Processor) handOver(b *Batch, i int, hash uint64, client packet.Addr, o
 	}
 	owner := flow.Owner(hash, p.workers)
 	if own == ByPort {
-		owner = portOwner(b.localPort(i), p.workers)
+		owner = int(b.localPort(i)) % p.workers
 	}
 	if owner == p.worker {
 		return false

@@ -24,7 +24,7 @@ func (s *PortSet) Len() (n int) {
 }
 
 // portPool is what one worker has of a fullnat address's ports towards one backend: its connections there
-// can't be told apart but by the port. Workers share the ports out among them by number, so that a reply's
+// can't be told apart but by the port. Workers share the ports out among them (SourceRef), so that a reply's
 // port says whose it is.
 type portPool struct {
 	used PortSet    // ports in use, and those that are not ours to use
@@ -33,23 +33,26 @@ type portPool struct {
 	next uint16 // search begins here: behind the last one taken, so that a port rests as long as possible
 }
 
-func newPortPool(allowed *PortSet, worker, workers int) *portPool {
+// newPortPool makes a pool of the allowed ports that are mine, which tells of the 64 ports from 64*w on.
+func newPortPool(allowed *PortSet, mine func(w int) uint64) *portPool {
 	p := new(portPool)
-	for port := range 1 << 16 {
-		if !allowed.Has(uint16(port)) || portOwner(uint16(port), workers) != worker {
-			p.used.Add(uint16(port), uint16(port))
-		} else {
-			p.free++
-		}
-	}
 	for w := range p.used {
+		ours := allowed[w] & mine(w)
+		p.used[w] = ^ours
+		p.free += bits.OnesCount64(ours)
 		p.note(w)
 	}
 	return p
 }
 
-// portOwner says which worker has a local port.
-func portOwner(port uint16, workers int) int { return int(port) % workers }
+// byNumber tells which of the ports from 64*w on the worker has if ports are dealt out in turn.
+func byNumber(worker, workers, w int) (ports uint64) {
+	first := (worker - w<<6%workers + workers) % workers
+	for i := first; i < 64; i += workers {
+		ports |= 1 << i
+	}
+	return ports
+}
 
 // note brings the summary in line with a word of used.
 func (p *portPool) note(w int) {

@@ -11,20 +11,23 @@ func ports(first, last uint16) *PortSet {
 	return s
 }
 
+// every port is the only worker's.
+func every(int) uint64 { return ^uint64(0) }
+
 // TestPoolsShareOut takes every port of every worker: each comes once, belongs to who took it, and all come
 // back.
 func TestPoolsShareOut(t *testing.T) {
-	for _, workers := range []int{1, 2, 3, 7} {
+	for _, workers := range []int{1, 2, 3, 7, 64, 100} {
 		allowed := ports(1024, 65535)
 		taken := new(PortSet)
 		for w := range workers {
-			pool := newPortPool(allowed, w, workers)
+			pool := newPortPool(allowed, func(word int) uint64 { return byNumber(w, workers, word) })
 			for {
 				port, ok := pool.take()
 				if !ok {
 					break
 				}
-				if taken.Has(port) || !allowed.Has(port) || portOwner(port, workers) != w {
+				if taken.Has(port) || !allowed.Has(port) || int(port)%workers != w {
 					t.Fatalf("%d workers: worker %d took port %d", workers, w, port)
 				}
 				taken.Add(port, port)
@@ -41,7 +44,7 @@ func TestPoolAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	allowed := ports(1000, 1200)
 	allowed.Add(40000, 40100)
-	pool := newPortPool(allowed, 0, 1)
+	pool := newPortPool(allowed, every)
 	inUse := map[uint16]bool{}
 	var order []uint16
 	for step := range 200_000 {
@@ -71,7 +74,7 @@ func TestPoolAgainstMap(t *testing.T) {
 
 // TestPortsRest gives a port back and counts how many others are taken before it comes again.
 func TestPortsRest(t *testing.T) {
-	pool := newPortPool(ports(1024, 65535), 0, 1)
+	pool := newPortPool(ports(1024, 65535), every)
 	first, _ := pool.take()
 	pool.give(first)
 	for i := 1; ; i++ {

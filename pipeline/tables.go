@@ -3,6 +3,7 @@ package pipeline
 import (
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/rewrite"
@@ -65,6 +66,9 @@ type Tables struct {
 	vips     lookup        // destination address, port, protocol -> service id
 	sticky   lookup        // endpoint of a backend whose services are owned ByAddress -> 1
 	sources  lookup        // fullnat's local addresses -> 1
+	sharings lookup        // endpoint of a backend whose fullnat ports follow the card's hash -> index+1 into shares
+	shares   []*flow.Shares
+	anyPort  bool // a fullnat backend takes connections at any port
 	ranges   []portRange
 }
 
@@ -85,6 +89,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	for _, s := range sources {
 		t.sources.put(s.Addr, 0, 0, 1)
 	}
+	t.findSharings()
 	for i := range backends {
 		backends[i].room = backends[i].Link.MTU - backends[i].overhead()
 	}
