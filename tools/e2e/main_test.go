@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 	if os.Geteuid() != 0 {
 		return m.Run() // all skip
 	}
-	dir, err := os.MkdirTemp("", "sluice-e2e-")
+	dir, err := testbed.TempDir("program")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1

@@ -79,7 +79,7 @@ func (b *Bed) Close() error {
 }
 
 func (b *Bed) build(ctx context.Context, o Options) (err error) {
-	if b.dir, err = makeDir(o.Name); err != nil {
+	if b.dir, err = TempDir(o.Name); err != nil {
 		return err
 	}
 	for _, h := range []struct {

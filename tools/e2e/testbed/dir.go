@@ -10,22 +10,23 @@ import (
 	"strings"
 )
 
-// makeDir makes a directory for one lab of this process, after it has removed those of processes that are gone.
-func makeDir(lab string) (string, error) {
+// TempDir makes a directory for files of this process, after it has removed those of processes that are gone. The
+// name must be another one each time.
+func TempDir(name string) (string, error) {
 	const prefix = "sluice-testbed."
 	old, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	if err != nil {
 		return "", err
 	}
 	for _, dir := range old {
-		fields := strings.Split(filepath.Base(dir), ".") // prefix.PID.LAB
+		fields := strings.Split(filepath.Base(dir), ".") // prefix.PID.NAME
 		if pid, err := strconv.Atoi(fields[1]); err == nil && !alive(pid) {
 			if err := os.RemoveAll(dir); err != nil {
 				return "", err
 			}
 		}
 	}
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d.%s", prefix, os.Getpid(), lab))
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d.%s", prefix, os.Getpid(), name))
 	return dir, os.Mkdir(dir, 0o700)
 }
 
