@@ -13,22 +13,29 @@ import (
 )
 
 // endFlags say where one end is. Their names begin with prefix, for verbs that have both ends.
-type endFlags struct{ end trial.End }
+type endFlags struct {
+	end  trial.End
+	flag string // that names the interface
+}
 
 func (f *endFlags) add(cmd *cobra.Command, prefix, what string) {
-	name := prefix
+	f.flag = prefix
 	if prefix != "" {
 		prefix += "-"
 	} else {
-		name = "interface"
+		f.flag = "interface"
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.end.Interface, name, "", "interface that "+what)
+	flags.StringVar(&f.end.Interface, f.flag, "", "interface that "+what)
 	flags.StringVar(&f.end.Place.Netns, prefix+"netns", "", "network namespace of it: a name in /run/netns, or a path")
 	flags.IntVar(&f.end.Place.CPU, prefix+"cpu", place.AnyCPU, "CPU of the thread that "+what+" (-1: any)")
-	if err := cmd.MarkFlagRequired(name); err != nil {
-		panic(err) // the flag is defined above
+}
+
+func (f *endFlags) check() error {
+	if f.end.Interface == "" {
+		return usageError{fmt.Errorf("--%s is missing: which interface?", f.flag)}
 	}
+	return nil
 }
 
 // senderFlags say how to send.

@@ -29,7 +29,7 @@ func newReceive() *cobra.Command {
 			"on stderr when it receives.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := load.check(); err != nil {
+			if err := errors.Join(receiver.check(), load.check()); err != nil {
 				return err
 			}
 			if flows < 1 || flows > flow.MaxFlows {

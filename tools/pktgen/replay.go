@@ -71,7 +71,7 @@ func (f *replayFlags) check() error {
 	if !(f.speed > 0) {
 		return usageError{fmt.Errorf("--speed %v: possible is more than 0", f.speed)}
 	}
-	return f.loadFlags.check()
+	return errors.Join(f.endFlags.check(), f.loadFlags.check())
 }
 
 func (f *replayFlags) send(cmd *cobra.Command, replay *capture.Replay) error {

@@ -25,10 +25,7 @@ func newRun() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := traffic.read()
-			if err == nil {
-				err = load.check()
-			}
-			if err != nil {
+			if err := errors.Join(err, sender.check(), receiver.check(), load.check()); err != nil {
 				return err
 			}
 			line, err := trial.Open(trial.Setup{
@@ -65,10 +62,7 @@ func newSend() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := traffic.read()
-			if err == nil {
-				err = load.check()
-			}
-			if err != nil {
+			if err := errors.Join(err, sender.check(), load.check()); err != nil {
 				return err
 			}
 			line, err := trial.Open(trial.Setup{Send: sender.end, Sender: sender.backend, Queue: sender.queue, Traffic: t})

@@ -28,7 +28,7 @@ func newSearch() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := traffic.read()
-			if err != nil {
+			if err := errors.Join(err, sender.check(), receiver.check()); err != nil {
 				return err
 			}
 			if err := config.Check(); err != nil {
