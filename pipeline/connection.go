@@ -17,6 +17,10 @@ const newMs = 3_000
 
 // open makes a connection for a client's packet that has none, or only an old one that is over. If it
 // can't, the frame's verdict is set and the result is nil.
+//
+// It stays a call of its own: inlined, it would have forward, which it is rare in, save its registers.
+//
+//go:noinline
 func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key, old *conn.Conn) *conn.Conn {
 	if old != nil {
 		p.close(t, old)

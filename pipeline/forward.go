@@ -11,7 +11,7 @@ import (
 // forward takes a client's packet to its connection's backend, opening the connection if there is none.
 func (p *Processor) forward(b *Batch, i int) {
 	m, id := &b.meta[i], b.service[i]
-	t := p.table(m.Src)
+	t := p.table(m)
 	k := conn.Key{Service: id, ClientPort: m.SrcPort, VIPPort: m.DstPort}
 	c := t.Find(b.home[i], m.Src, k, p.now)
 	if c == nil || isNew(c, m) {
@@ -99,7 +99,7 @@ func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 // reply takes a NAT or FullNAT backend's packet back to the client, as if the service had sent it.
 func (p *Processor) reply(b *Batch, i int) {
 	f, m := &b.Frames[i], &b.meta[i]
-	t := p.table(m.Dst)
+	t := p.table(m)
 	c := p.findReply(t, b.home[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
 		if !p.passToPortOwner(b, i) {

@@ -12,7 +12,7 @@ import (
 func (p *Processor) icmpIn(b *Batch, i int) {
 	f, m, id := &b.Frames[i], &b.meta[i], b.service[i]
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
-	c := p.table(m.Dst).Find(b.home[i], m.Dst, k, p.now)
+	c := p.table(m).Find(b.home[i], m.Dst, k, p.now)
 	if c == nil {
 		if p.t.Services[id].Own != ByReceiver || !p.passRound(b, i) {
 			b.drop(i, counter.ICMPNoFlow)
@@ -45,7 +45,7 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 // came from.
 func (p *Processor) icmpOut(b *Batch, i int) {
 	f, m := &b.Frames[i], &b.meta[i]
-	t := p.table(m.Src)
+	t := p.table(m)
 	c := p.findReply(t, b.home[i], m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
 		if !p.passToPortOwner(b, i) {

@@ -99,31 +99,33 @@ func (p *Processor) classify(b *Batch, n int) {
 			b.drop(i, f.Reason)
 			continue
 		}
-		client, port, own := p.direction(b, i, m)
+		client, port, own := m.Src, m.SrcPort, ByFlow
+		if id := p.t.Service(m.Dst, m.DstPort, m.Proto); id != 0 && !m.ICMPError {
+			b.kind[i], b.service[i] = kindForward, id
+			own = p.t.Services[id].Own
+		} else {
+			client, port, own = p.otherWay(b, i, m)
+		}
 		hash := p.seed.Hash(client, port, m.Proto)
 		if p.workers > 1 && f.Hops == 0 && p.handOver(b, i, hash, client, own) {
 			continue
 		}
-		b.home[i] = p.table(client).Home(hash)
+		b.home[i] = p.table(m).Home(hash)
 	}
 }
 
-// direction sets the frame's kind and service and says who its client is.
-func (p *Processor) direction(b *Batch, i int, m *packet.Meta) (client packet.Addr, port uint16, own Ownership) {
-	if m.ICMPError {
-		if id := p.t.Service(m.Src, m.SrcPort, m.Proto); id != 0 {
-			b.kind[i], b.service[i] = kindICMPIn, id
-			return m.Dst, m.DstPort, p.t.Services[id].Own
-		}
-		b.kind[i] = kindICMPOut
-		return m.Src, m.SrcPort, p.replyOwner(m.Dst, m.DstPort, m.Src, m.Proto)
+// otherWay sets kind and service of a frame that is no client's to a service, and says who its client is.
+func (p *Processor) otherWay(b *Batch, i int, m *packet.Meta) (client packet.Addr, port uint16, own Ownership) {
+	if !m.ICMPError {
+		b.kind[i] = kindReply
+		return m.Dst, m.DstPort, p.replyOwner(m.Src, m.SrcPort, m.Dst, m.Proto)
 	}
-	if id := p.t.Service(m.Dst, m.DstPort, m.Proto); id != 0 {
-		b.kind[i], b.service[i] = kindForward, id
-		return m.Src, m.SrcPort, p.t.Services[id].Own
+	if id := p.t.Service(m.Src, m.SrcPort, m.Proto); id != 0 {
+		b.kind[i], b.service[i] = kindICMPIn, id
+		return m.Dst, m.DstPort, p.t.Services[id].Own
 	}
-	b.kind[i] = kindReply
-	return m.Dst, m.DstPort, p.replyOwner(m.Src, m.SrcPort, m.Dst, m.Proto)
+	b.kind[i] = kindICMPOut
+	return m.Src, m.SrcPort, p.replyOwner(m.Dst, m.DstPort, m.Src, m.Proto)
 }
 
 // replyOwner says who owns the connection of a packet from a backend to whom it takes for its client.
@@ -188,9 +190,9 @@ func (p *Processor) passRound(b *Batch, i int) bool {
 	return true
 }
 
-// table gives the connection table of the client's family.
-func (p *Processor) table(client packet.Addr) *conn.Table {
-	if client.Is4() {
+// table gives the connection table of the packet's family, which is its client's too.
+func (p *Processor) table(m *packet.Meta) *conn.Table {
+	if m.Family == 4 {
 		return p.v4
 	}
 	return p.v6
