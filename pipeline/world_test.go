@@ -134,7 +134,7 @@ func (w *world) configure(services ...svc) {
 	w.svcs = services
 	hops := w.net.hops()
 	all, backends := make([]pipeline.Service, 1), make([]pipeline.Backend, 1)
-	pools := [][]pipeline.SourceRef{nil}
+	pools, translated := [][]pipeline.SourceRef{nil}, false
 	for _, s := range services {
 		out := s.service()
 		var candidates []sched.Candidate
@@ -142,7 +142,8 @@ func (w *world) configure(services ...svc) {
 			b := s.backend(i, hops)
 			id := uint32(len(backends))
 			backends = append(backends, b)
-			pools = append(pools, []pipeline.SourceRef{{Source: 0, Pool: id, Live: true}})
+			pools = append(pools, []pipeline.SourceRef{{Source: 0, Proto: out.Proto, Pool: id, Live: true}})
+			translated = translated || b.Mode == service.FullNAT
 			if !b.Live || s.gone {
 				continue
 			}
@@ -160,6 +161,10 @@ func (w *world) configure(services ...svc) {
 			w.t.Fatal(err)
 		}
 		all = append(all, out)
+	}
+	if !translated {
+		w.tables = pipeline.NewTables(all, backends, hops, nil, nil)
+		return
 	}
 	var sources []pipeline.Source
 	for _, a := range w.sources {
