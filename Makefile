@@ -51,7 +51,11 @@ bench:
 	go run ./bench pipeline
 
 bench-net:
-	@echo 'make bench-net is not available yet: the packet generator that it needs is not written' >&2; exit 1
+	$(need_root)
+	$(need_go)
+	@$(MAKE) --no-print-directory build
+	CGO_ENABLED=0 go build -o bin/bench ./bench
+	bin/bench net -sluice bin/sluice
 
 lint:
 	$(need_go)

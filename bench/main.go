@@ -1,19 +1,24 @@
-// Command bench measures Sluice: `bench pipeline` the packet path alone, in memory, without root.
+// Command bench measures Sluice: `bench pipeline` the packet path alone, in memory, without root; `bench net` the
+// whole of it beside its peers, over veth.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+
+	"sluice/bench/loops"
 )
 
 const usage = `usage: bench VERB [flags]
 
 verbs:
   pipeline   ns per packet of the pipeline, in memory, no root needed
+  net        packets, connections and latency beside other balancers, over veth; needs root
 `
 
 func main() {
+	loops.RunIfChild() // the forwarders that others are compared with are this program, too
 	if len(os.Args) < 2 {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
@@ -22,6 +27,8 @@ func main() {
 	switch verb, args := os.Args[1], os.Args[2:]; verb {
 	case "pipeline":
 		err = pipelineVerb(args)
+	case "net":
+		err = netVerb(args)
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 	default:

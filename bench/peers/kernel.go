@@ -7,28 +7,17 @@ import (
 	"sluice/bench/site"
 )
 
-// Forward is the kernel's IP forwarding: a route and nothing else.
+// Forward is the kernel's IP forwarding: a route to the first backend and nothing else.
 type Forward struct {
-	CPU int // does the work
+	CPU     int
+	Sockets bool // as in NFTables
 }
 
 // Start implements Peer.
 func (f *Forward) Start(_ context.Context, s *site.Site) error {
 	return errors.Join(
-		forwarding(s, f.CPU),
+		forwarding(s, f.CPU, !f.Sockets),
 		s.Balancer.Route(site.VIP.String()+"/32", site.Backend(0).String()),
-	)
-}
-
-// forwarding turns it on. The generator's frames reach a veth only if it polls, for which it has an XDP program that
-// passes everything; the network stack behind it is on the given CPU.
-func forwarding(s *site.Site, cpu int) error {
-	return errors.Join(
-		s.Balancer.Sysctl("net.ipv4.ip_forward", "1"),
-		s.Balancer.Sysctl("net.ipv4.conf.all.send_redirects", "0"),
-		s.Balancer.PassXDP(site.Front),
-		site.SpreadTo(s.Balancer, site.Front, cpu),
-		site.SpreadTo(s.Balancer, site.Back, cpu),
 	)
 }
 
@@ -37,3 +26,22 @@ func (f *Forward) Counters(context.Context) (Counters, error) { return Counters{
 
 // Stop implements Peer.
 func (f *Forward) Stop() error { return nil }
+
+// forwarding has the kernel forward, on the given CPU. Frames of the generator, which come from an XDP program, reach
+// a veth only if that polls, for which it gets an XDP program of its own that passes everything.
+func forwarding(s *site.Site, cpu int, fromXDP bool) error {
+	err := errors.Join(
+		s.Balancer.Sysctl("net.ipv4.ip_forward", "1"),
+		s.Balancer.Sysctl("net.ipv4.conf.all.send_redirects", "0"),
+		handToCPU(s, cpu),
+	)
+	if fromXDP {
+		err = errors.Join(err, s.Balancer.PassXDP(site.Front))
+	}
+	return err
+}
+
+// handToCPU has the balancer's network stack run on one CPU.
+func handToCPU(s *site.Site, cpu int) error {
+	return errors.Join(site.SpreadTo(s.Balancer, site.Front, cpu), site.SpreadTo(s.Balancer, site.Back, cpu))
+}

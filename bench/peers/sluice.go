@@ -21,10 +21,9 @@ type Sluice struct {
 	Dir         string // for its configuration and socket
 	Name        string // of its files there
 	Mode        string // nat, fullnat, tun or dr
-	TCP         bool   // protocol of the services
 	Cores       []int
 	Connections int // 0: the default
-	Services    int // one on each of the VIP's ports; 0: 1
+	Services    int // ports of the VIP, each with a service for UDP and one for TCP; 0: 1
 	Backends    int // of each service; 0: 3
 	Poll        string
 
@@ -82,30 +81,33 @@ func (p *Sluice) config(s *site.Site) file {
 	f.Ports = []filePort{{site.Front}, {site.Back}}
 	f.API.Socket = filepath.Join(p.Dir, p.Name+".sock")
 	for i := range max(p.Services, 1) {
-		service := fileService{
-			Name: fmt.Sprint("s", i), Address: site.VIP.String(), Port: site.FirstPort + i,
-			Protocol: "udp", Mode: p.Mode, Scheduler: "rr", Health: fileHealth{"none"},
+		for _, protocol := range []string{"udp", "tcp"} {
+			f.Services = append(f.Services, p.service(s, i, protocol))
 		}
-		if p.TCP {
-			service.Protocol = "tcp"
-		}
-		if p.Mode == "fullnat" {
-			service.Source = []string{site.Pool.String()}
-		}
-		backends := p.Backends
-		if backends == 0 {
-			backends = 3
-		}
-		for b := range backends {
-			backend := fileBackend{Address: site.Backend(b % s.Backends).String()}
-			if p.Mode == "nat" || p.Mode == "fullnat" {
-				backend.Port = BackendPort + b/s.Backends
-			}
-			service.Backends = append(service.Backends, backend)
-		}
-		f.Services = append(f.Services, service)
 	}
 	return f
+}
+
+func (p *Sluice) service(s *site.Site, i int, protocol string) fileService {
+	service := fileService{
+		Name: fmt.Sprint(protocol, i), Address: site.VIP.String(), Port: site.FirstPort + i,
+		Protocol: protocol, Mode: p.Mode, Scheduler: "rr", Health: fileHealth{"none"},
+	}
+	if p.Mode == "fullnat" {
+		service.Source = []string{site.Pool.String()}
+	}
+	backends := p.Backends
+	if backends == 0 {
+		backends = 3
+	}
+	for b := range backends {
+		backend := fileBackend{Address: site.Backend(b % s.Backends).String()}
+		if p.Mode == "nat" || p.Mode == "fullnat" {
+			backend.Port = BackendPort + b/s.Backends
+		}
+		service.Backends = append(service.Backends, backend)
+	}
+	return service
 }
 
 // Start implements Peer.

@@ -55,6 +55,7 @@ type Options struct {
 	Name     string // of the lab
 	Queues   int    // of each of the balancer's ports; 0: 1
 	Backends int    // addresses of the server; 0: 3
+	Direct   bool   // no balancer: one wire from the client to the server
 	Offloads bool   // leave checksums and segmentation to the wire, which never does them: see netlab
 }
 
@@ -91,6 +92,9 @@ func (s *Site) build() (err error) {
 		}
 	}
 	link := netlab.LinkOptions{Queues: s.Queues, KeepOffloads: s.Offloads}
+	if s.Direct {
+		return s.Lab.Link(s.Client, Eth, s.Server, Eth, link)
+	}
 	err = errors.Join(
 		s.Lab.Link(s.Client, Eth, s.Balancer, Front, link),
 		s.Lab.Link(s.Balancer, Back, s.Server, Eth, link),
@@ -153,6 +157,14 @@ func SpreadTo(h *netlab.Host, ifname string, cpu int) error {
 		return fmt.Errorf("handing packets of %s to CPU %d: %w: %s", ifname, cpu, err, p.Output())
 	}
 	return nil
+}
+
+// Next is the first interface that the client's frames come to.
+func (s *Site) Next() (*netlab.Host, string) {
+	if s.Direct {
+		return s.Server, Eth
+	}
+	return s.Balancer, Front
 }
 
 // CPUs says where the two halves run. With one CPU both are the same, and the figures say little.

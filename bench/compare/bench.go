@@ -1,0 +1,305 @@
+// Package compare is the network benchmark: it builds the systems side by side, each in a site of its own, and
+// measures them in turn, round after round, so that whatever else the machine does hits all of them alike.
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"sluice/bench/peers"
+	"sluice/bench/report"
+	"sluice/bench/site"
+	"sluice/bench/wire"
+	"sluice/tools/pktgen/flow"
+)
+
+// Settings says how to measure.
+type Settings struct {
+	Program string // path of sluice
+	Dir     string // for configuration files and sockets
+	CPUs    site.CPUs
+	Rounds  int
+	Window  time.Duration  // of one measurement; what comes before it is shorter
+	Only    *regexp.Regexp // of experiment names; nil: all
+	Install bool           // missing peers, with apt
+	Small   bool           // few flows, services and backends: to see that everything runs
+	Log     func(format string, args ...any)
+}
+
+// Bench collects the rows of all experiments. It belongs to one goroutine.
+type Bench struct {
+	Settings
+	Rows []report.Row
+
+	sites, daemons int // made so far
+}
+
+// experiments in the order of the report.
+var experiments = []struct {
+	name string
+	run  func(*Bench, context.Context) error
+}{
+	{"capacity", (*Bench).capacity},
+	{"flows", (*Bench).flows},
+	{"sizes", (*Bench).sizes},
+	{"services", (*Bench).services},
+	{"workers", (*Bench).workers},
+	{"latency", (*Bench).latency},
+	{"connections", (*Bench).connections},
+}
+
+// Names are those of all experiments.
+func Names() (names []string) {
+	for _, e := range experiments {
+		names = append(names, e.name)
+	}
+	return names
+}
+
+// Run runs the experiments that Only selects. When one fails, those before it stay in Rows.
+func (b *Bench) Run(ctx context.Context) error {
+	ran := false
+	for _, e := range experiments {
+		if b.Only != nil && !b.Only.MatchString(e.name) {
+			continue
+		}
+		ran = true
+		b.Log("%s", e.name)
+		if err := e.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	if !ran {
+		return fmt.Errorf("no experiment is selected; there are %v", Names())
+	}
+	return nil
+}
+
+// warm is how long a load is there before its window: rings and caches fill, and a sleeping worker wakes.
+func (b *Bench) warm() time.Duration { return min(b.Window/3, 200*time.Millisecond) }
+
+// subject is a system, set up in a site of its own.
+type subject struct {
+	name string // unique in its group
+	peer peers.Peer
+	site *site.Site
+	wire *wire.Wire
+	row  report.Row // what its rows have in common
+}
+
+// group is subjects that are up at the same time.
+type group struct {
+	bench    *Bench
+	subjects []*subject
+	latency  bool
+}
+
+// add sets a system up. A system that this machine doesn't have gets a row that says so, and no subject.
+func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o site.Options) (*subject, error) {
+	b := g.bench
+	b.sites++
+	o.Name = fmt.Sprint("bench", b.sites)
+	s := &subject{name: row.Name, peer: peer, row: row}
+	var err error
+	if s.site, err = site.New(o); err != nil {
+		return nil, err
+	}
+	g.subjects = append(g.subjects, s)
+	if s.wire, err = wire.Open(s.site, b.CPUs.Ends, g.latency); err != nil {
+		return nil, err
+	}
+	starting, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	err = peer.Start(starting, s.site)
+	if reason, missing := peers.IsMissing(err); missing {
+		row.Skipped = reason
+		b.Rows = append(b.Rows, row)
+		b.Log("  %-28s skipped: %s", row.Name, reason)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", row.Name, err)
+	}
+	return s, nil
+}
+
+// startPatience bounds the start of one system.
+const startPatience = 20 * time.Second
+
+// close ends all systems and removes their sites.
+func (g *group) close() error {
+	var errs []error
+	for _, s := range g.subjects {
+		if s.wire != nil {
+			errs = append(errs, s.wire.Close())
+		}
+		errs = append(errs, s.site.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// entry is one row to be: a subject under a load.
+type entry struct {
+	subject *subject
+	load    wire.Load
+	row     report.Row
+	empty   *entry // what the ratio is to; nil: none
+
+	mpps, offered, syscalls, batches, busy, ends []float64
+	latency                                      []report.Latency
+}
+
+// run measures all entries, Rounds times, each round beginning with another one, and adds their rows.
+func (g *group) run(ctx context.Context, entries []*entry) error {
+	b := g.bench
+	for round := range b.Rounds {
+		for i := range entries {
+			e := entries[(i+round)%len(entries)]
+			if err := g.measure(ctx, e); err != nil {
+				return fmt.Errorf("%s: %w", e.row.Name, err)
+			}
+		}
+		b.Log("  round %d of %d%s", round+1, b.Rounds, summary(entries))
+	}
+	for _, e := range entries {
+		b.Rows = append(b.Rows, e.finish())
+	}
+	return nil
+}
+
+// summary is what the first few entries carried in the last round.
+func summary(entries []*entry) (text string) {
+	const most = 8
+	for _, e := range entries[:min(len(entries), most)] {
+		text += fmt.Sprintf("  %s %.3f", e.subject.row.Mode, e.mpps[len(e.mpps)-1])
+	}
+	if len(entries) > most {
+		text += fmt.Sprintf(" and %d more", len(entries)-most)
+	}
+	return text + " Mpps"
+}
+
+// measure is one measurement of one entry.
+func (g *group) measure(ctx context.Context, e *entry) error {
+	b := g.bench
+	e.load.Warm, e.load.Window = b.warm(), b.Window
+	var before, after peers.Counters
+	var busyBefore, busyAfter busy
+	r, err := e.subject.wire.Measure(ctx, e.load,
+		func() (err error) {
+			busyBefore = readBusy(b.CPUs)
+			before, err = e.subject.peer.Counters(ctx)
+			return err
+		},
+		func() (err error) {
+			busyAfter = readBusy(b.CPUs)
+			after, err = e.subject.peer.Counters(ctx)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	e.mpps, e.offered = append(e.mpps, r.Mpps()), append(e.offered, r.OfferedMpps())
+	did := after.Since(before)
+	e.row.AFXDP = after.Mode
+	if s := did.SyscallsPerPacket(); s >= 0 {
+		e.syscalls = append(e.syscalls, s)
+	}
+	if did.Batches > 0 {
+		e.batches = append(e.batches, float64(did.Frames)/float64(did.Batches))
+	}
+	spent := busyAfter.since(busyBefore)
+	e.busy, e.ends = append(e.busy, spent.balancer), append(e.ends, spent.ends)
+	if r.Latency != nil && r.Latency.TotalCount() > 0 {
+		us := func(quantile float64) float64 { return float64(r.Latency.ValueAtQuantile(quantile)) / 1e3 }
+		e.latency = append(e.latency, report.Latency{
+			P50: us(50), P99: us(99), P999: us(99.9), Max: float64(r.Latency.Max()) / 1e3,
+			Lost: max(0, 1-float64(r.Received)/float64(max(r.Sent, 1))),
+		})
+	}
+	return nil
+}
+
+// finish makes the row.
+func (e *entry) finish() report.Row {
+	row := e.row
+	row.Set(report.Mpps, e.mpps)
+	row.OfferedMpps = report.Number(report.Median(e.offered))
+	if e.empty != nil {
+		row.Compare(e.mpps, e.empty.mpps)
+	}
+	if len(e.syscalls) > 0 {
+		row.SyscallsPerPacket = report.Number(report.Median(e.syscalls))
+	}
+	if len(e.batches) > 0 {
+		row.PacketsPerBatch = report.Number(report.Median(e.batches))
+	}
+	row.BalancerCPU, row.EndsCPU = report.Number(report.Median(e.busy)), report.Number(report.Median(e.ends))
+	if len(e.latency) > 0 {
+		row.Latency = medianLatency(e.latency)
+	}
+	return row
+}
+
+// medianLatency is, for each figure, the median of the rounds.
+func medianLatency(all []report.Latency) *report.Latency {
+	of := func(pick func(report.Latency) float64) float64 {
+		var values []float64
+		for _, l := range all {
+			values = append(values, pick(l))
+		}
+		return report.Round(report.Median(values))
+	}
+	return &report.Latency{
+		P50:  of(func(l report.Latency) float64 { return l.P50 }),
+		P99:  of(func(l report.Latency) float64 { return l.P99 }),
+		P999: of(func(l report.Latency) float64 { return l.P999 }),
+		Max:  of(func(l report.Latency) float64 { return l.Max }),
+		Lost: of(func(l report.Latency) float64 { return l.Lost }),
+	}
+}
+
+// open makes the flows of the entry with the most of them known to each subject.
+func (g *group) open(ctx context.Context, entries []*entry) error {
+	most := map[*subject]wire.Load{}
+	for _, e := range entries {
+		if e.load.Flows > most[e.subject].Flows {
+			most[e.subject] = e.load
+		}
+	}
+	for _, s := range g.subjects {
+		if load, used := most[s]; used {
+			if err := s.wire.Open(ctx, load, openRate); err != nil {
+				return fmt.Errorf("%s: opening %d flows: %w", s.name, load.Flows, err)
+			}
+		}
+	}
+	return nil
+}
+
+// openAndRun is open, then run.
+func (g *group) openAndRun(ctx context.Context, entries []*entry) error {
+	if err := g.open(ctx, entries); err != nil {
+		return err
+	}
+	return g.run(ctx, entries)
+}
+
+// anyFlow picks flows at random, so that their state isn't met in the order in which it lies in memory.
+const anyFlow = flow.Uniform
+
+// openRate is in frames per second: slow enough for every system to take each of them.
+const openRate = 200_000
+
+// named puts the parts of a row's name together.
+func named(parts ...any) string {
+	var texts []string
+	for _, p := range parts {
+		texts = append(texts, fmt.Sprint(p))
+	}
+	return strings.Join(texts, "/")
+}

@@ -1,0 +1,196 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"sluice/bench/peers"
+	"sluice/bench/report"
+	"sluice/bench/site"
+	"sluice/bench/sockets"
+	"sluice/tools/pktgen/place"
+)
+
+// What the real sockets do.
+const (
+	askers   = 32 // clients that open one connection after the other
+	streams  = 8  // clients that send all the time
+	servings = 16 // servers per port, more than streams
+)
+
+// talk is a system with real sockets at both ends.
+type talk struct {
+	site    *site.Site
+	peer    peers.Peer
+	servers *sockets.Servers
+	row     report.Row // of one of its measurements
+
+	cps, gbps          []float64
+	cpsBusy, cpsEnds   []float64
+	bulkBusy, bulkEnds []float64
+}
+
+// connections measures connections per second and bulk throughput with the kernel's TCP at both ends.
+func (b *Bench) connections(ctx context.Context) error {
+	for _, offloads := range []bool{false, true} {
+		if err := b.talks(ctx, offloads); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// talks measures all systems, with or without checksums and segmentation left to the wire. Sluice can't do with: its
+// frames would have neither a right checksum nor a legal size.
+func (b *Bench) talks(ctx context.Context, offloads bool) (err error) {
+	cpu, install := b.CPUs.Balancer, peers.Install(b.Install)
+	systems := []struct {
+		system, mode string
+		peer         peers.Peer
+	}{
+		{"forward", "forward", &peers.Forward{CPU: cpu, Sockets: true}},
+		{"nftables", "nftables", &peers.NFTables{CPU: cpu, Install: install, Protocol: "tcp", Sockets: true}},
+		{"haproxy", "haproxy", &peers.HAProxy{CPU: cpu, Install: install, Dir: b.Dir, Name: fmt.Sprint("haproxy", offloads)}},
+	}
+	if !offloads {
+		systems = append(systems, struct {
+			system, mode string
+			peer         peers.Peer
+		}{"sluice", "nat", b.sluice("nat")})
+	}
+	var all []*talk
+	defer func() {
+		for _, t := range all {
+			err = errors.Join(err, t.close())
+		}
+	}()
+	for _, c := range systems {
+		t, err := b.newTalk(ctx, report.Row{System: c.system, Mode: c.mode, Protocol: "tcp", Services: 1, Backends: 3, Workers: 1, Offloads: offloads}, c.peer)
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			all = append(all, t)
+		}
+	}
+	for round := range b.Rounds {
+		text := ""
+		for i := range all {
+			t := all[(i+round)%len(all)]
+			if err := b.round(ctx, t); err != nil {
+				return fmt.Errorf("%s: %w", t.row.System, err)
+			}
+		}
+		for _, t := range all {
+			text += fmt.Sprintf("  %s %.0f/s %.2f Gbit/s", t.row.Mode, t.cps[round], t.gbps[round])
+		}
+		b.Log("  round %d of %d%s", round+1, b.Rounds, text)
+	}
+	for _, t := range all {
+		b.Rows = append(b.Rows, t.finish(report.CPS), t.finish(report.Gbps))
+	}
+	return nil
+}
+
+// newTalk sets a system up, nil if this machine doesn't have it.
+func (b *Bench) newTalk(ctx context.Context, row report.Row, peer peers.Peer) (t *talk, err error) {
+	b.sites++
+	t = &talk{peer: peer, row: row}
+	if t.site, err = site.New(site.Options{Name: fmt.Sprint("bench", b.sites), Offloads: row.Offloads}); err != nil {
+		return nil, err
+	}
+	if err = t.start(ctx, b.CPUs); err == nil {
+		return t, nil
+	}
+	closeErr := t.close()
+	if reason, missing := peers.IsMissing(err); missing {
+		for _, unit := range []string{report.CPS, report.Gbps} {
+			row := t.finish(unit)
+			row.Skipped = reason
+			b.Rows = append(b.Rows, row)
+		}
+		b.Log("  %s skipped: %s", row.System, reason)
+		return nil, closeErr
+	}
+	return nil, errors.Join(fmt.Errorf("starting %s: %w", row.System, err), closeErr)
+}
+
+// start brings both ends' work to their CPU, also what the balancer's sending would do on its own.
+func (t *talk) start(ctx context.Context, cpus site.CPUs) error {
+	err := errors.Join(
+		site.SpreadTo(t.site.Client, site.Eth, cpus.Ends),
+		site.SpreadTo(t.site.Server, site.Eth, cpus.Ends),
+		t.site.Server.AddLo(site.VIP.String()), // for the system that only forwards
+	)
+	if err != nil {
+		return err
+	}
+	there := place.Place{Netns: t.site.Server.Namespace(), CPU: cpus.Ends}
+	if t.servers, err = sockets.Serve(there, servings, site.FirstPort, peers.BackendPort); err != nil {
+		return err
+	}
+	starting, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	return t.peer.Start(starting, t.site)
+}
+
+func (t *talk) close() error {
+	err := t.site.Close() // ends the connections that servers wait for
+	if t.servers != nil {
+		err = errors.Join(err, t.servers.Close())
+	}
+	return err
+}
+
+// round is one measurement of each sort.
+func (b *Bench) round(ctx context.Context, t *talk) error {
+	l := sockets.Load{To: netip.AddrPortFrom(site.VIP, site.FirstPort), Warm: b.warm(), Window: b.Window}
+	l.Clients = askers
+	r, spent, err := b.talk(ctx, t, l)
+	if err != nil {
+		return errors.Join(err, r.Why)
+	}
+	if r.Errors > 0 {
+		b.Log("  %s: %d of %d connections failed, the first one: %v", t.row.Mode, r.Errors, r.Errors+r.Connections, r.Why)
+	}
+	t.cps = append(t.cps, float64(r.Connections)/r.Seconds)
+	t.cpsBusy, t.cpsEnds = append(t.cpsBusy, spent.balancer), append(t.cpsEnds, spent.ends)
+	l.Clients, l.Bulk = streams, true
+	if r, spent, err = b.talk(ctx, t, l); err != nil {
+		return errors.Join(err, r.Why)
+	}
+	t.gbps = append(t.gbps, float64(r.Bytes)*8/r.Seconds/1e9)
+	t.bulkBusy, t.bulkEnds = append(t.bulkBusy, spent.balancer), append(t.bulkEnds, spent.ends)
+	return nil
+}
+
+func (b *Bench) talk(ctx context.Context, t *talk, l sockets.Load) (r sockets.Reading, spent busy, err error) {
+	var before busy
+	here := place.Place{Netns: t.site.Client.Namespace(), CPU: b.CPUs.Ends}
+	r, err = sockets.Measure(ctx, here, t.servers, l,
+		func() error { before = readBusy(b.CPUs); return nil },
+		func() error { spent = readBusy(b.CPUs).since(before); return nil })
+	return r, spent, err
+}
+
+// finish makes the row of one sort.
+func (t *talk) finish(unit string) report.Row {
+	row := t.row
+	rounds, busy, ends := t.cps, t.cpsBusy, t.cpsEnds
+	row.Experiment, row.Connections = "connections", askers
+	if unit == report.Gbps {
+		rounds, busy, ends = t.gbps, t.bulkBusy, t.bulkEnds
+		row.Experiment, row.Connections = "bulk", streams
+	}
+	row.Name = named(row.Experiment, row.System, row.Mode)
+	if row.Offloads {
+		row.Name = named(row.Name, "offloads")
+	}
+	row.Set(unit, rounds)
+	if len(busy) > 0 {
+		row.BalancerCPU, row.EndsCPU = report.Number(report.Median(busy)), report.Number(report.Median(ends))
+	}
+	return row
+}

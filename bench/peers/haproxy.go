@@ -1,0 +1,93 @@
+package peers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sluice/bench/site"
+	"sluice/tools/netlab"
+)
+
+// HAProxy is the proxy of that name in TCP mode, with one thread: it ends the client's connection and opens another
+// one to the backend.
+type HAProxy struct {
+	CPU     int
+	Install Install
+	Dir     string // for its configuration
+	Name    string // of the file there
+
+	process *netlab.Process
+}
+
+// Start implements Peer.
+func (h *HAProxy) Start(ctx context.Context, s *site.Site) error {
+	haproxy, err := h.Install.find("haproxy", "haproxy")
+	if err != nil {
+		return err
+	}
+	if err := s.Balancer.AddLo(site.VIP.String()); err != nil {
+		return err
+	}
+	if err := handToCPU(s, h.CPU); err != nil {
+		return err
+	}
+	path := filepath.Join(h.Dir, h.Name+".cfg")
+	if err := os.WriteFile(path, []byte(h.config(s)), 0o600); err != nil {
+		return err
+	}
+	if h.process, err = s.Balancer.Start(exec.Command(haproxy, "-db", "-f", path)); err != nil {
+		return err
+	}
+	return h.awaitListening(ctx, s)
+}
+
+// config is the configuration.
+func (h *HAProxy) config(s *site.Site) string {
+	var servers strings.Builder
+	for i := range s.Backends {
+		fmt.Fprintf(&servers, "    server b%d %s:%d\n", i+1, site.Backend(i), BackendPort)
+	}
+	return fmt.Sprintf(`global
+    nbthread 1
+    cpu-map auto:1/1 %d
+    maxconn 4096
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend clients
+    bind %s:%d
+    default_backend servers
+backend servers
+    balance roundrobin
+%s`, h.CPU, site.VIP, site.FirstPort, servers.String())
+}
+
+// awaitListening waits until it takes connections: it doesn't say so.
+func (h *HAProxy) awaitListening(ctx context.Context, s *site.Site) error {
+	for {
+		c, err := s.Client.Dial(ctx, "tcp", fmt.Sprintf("%s:%d", site.VIP, site.FirstPort))
+		if err == nil {
+			return c.Close()
+		}
+		select {
+		case <-h.process.Ended():
+			return fmt.Errorf("haproxy ended: %s", lastLine(h.process.Output()))
+		case <-ctx.Done():
+			return fmt.Errorf("haproxy takes no connections: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Counters implements Peer.
+func (h *HAProxy) Counters(context.Context) (Counters, error) { return Counters{}, nil }
+
+// Stop implements Peer.
+func (h *HAProxy) Stop() error { return h.process.Kill() }

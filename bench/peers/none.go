@@ -1,0 +1,19 @@
+package peers
+
+import (
+	"context"
+
+	"sluice/bench/site"
+)
+
+// None is no balancer at all.
+type None struct{}
+
+// Start implements Peer.
+func (None) Start(context.Context, *site.Site) error { return nil }
+
+// Counters implements Peer.
+func (None) Counters(context.Context) (Counters, error) { return Counters{}, nil }
+
+// Stop implements Peer.
+func (None) Stop() error { return nil }
