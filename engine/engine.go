@@ -119,6 +119,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	e.mu.Lock()
 	e.hardware, e.spread = hardware, hardware.queueForEach(len(cores))
+	e.local.workers = len(cores)
 	err = e.publish(cfg)
 	e.mu.Unlock()
 	if err != nil {
@@ -236,6 +237,7 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 // publish builds tables for cfg and hands them to the workers, then has the packets steered to us. On
 // error the old tables stay. The caller holds mu.
 func (e *Engine) publish(cfg *conf.Config) error {
+	e.local.share(e.surroundings.Table, e.hardware.Ports)
 	t, err := build(e.plan(cfg))
 	if err != nil {
 		return err

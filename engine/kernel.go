@@ -13,6 +13,7 @@ import (
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/xsk"
+	"sluice/pipeline/flow"
 	"sluice/pipeline/service"
 )
 
@@ -43,6 +44,7 @@ type kernelPort struct {
 	steer   *steer.Port
 	sockets map[int]*xsk.Socket // by queue
 	restore func() error        // of the interface's settings; nil: they were not touched
+	rss     *flow.RSS           // nil: the card doesn't tell
 }
 
 func newKernel(log *slog.Logger, busyPoll bool) *kernel {
@@ -191,7 +193,11 @@ func (k *kernel) open(p *kernelPort) error {
 		}
 		err := k.try(p, a)
 		if err == nil {
-			k.log.Info("port is open", "port", p.conf.Name, "af_xdp", p.io, "queues", len(p.queues))
+			var untold error
+			if p.rss, untold = xsk.RSS(p.conf.Name); untold != nil {
+				k.log.Debug("fullnat hands replies over between workers", "port", p.conf.Name, "why", untold)
+			}
+			k.log.Info("port is open", "port", p.conf.Name, "af_xdp", p.io, "queues", len(p.queues), "rss", p.rss != nil)
 			return nil
 		}
 		errs = append(errs, fmt.Errorf("io %s: %w", a.io, err))
@@ -249,7 +255,7 @@ func (k *kernel) busyPolling() xsk.BusyPoll {
 
 // hardware is the port as the engine sees it.
 func (p *kernelPort) hardware() *HardwarePort {
-	hw := &HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io}
+	hw := &HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io, RSS: p.rss}
 	for _, q := range p.queues {
 		hw.Queues = append(hw.Queues, HardwareQueue{Queue: p.sockets[q], Number: q})
 	}

@@ -6,6 +6,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/route"
 	"sluice/engine/steer"
+	"sluice/pipeline/flow"
 	"sluice/pipeline/service"
 )
 
@@ -64,6 +65,17 @@ type HardwarePort struct {
 	Ifindex int    // 0: the interface is gone and the queues are closed
 	IO      string // zerocopy, copy or generic: what was had
 	Queues  []HardwareQueue
+	RSS     *flow.RSS // by which the card chooses the queue, read when it was opened; nil: it doesn't tell
+}
+
+// worker says whose the queue of that number is, -1 if it isn't ours.
+func (hw *HardwarePort) worker(number, workers int) int {
+	for i := range hw.Queues {
+		if hw.Queues[i].Number == number {
+			return i % workers
+		}
+	}
+	return -1
 }
 
 // HardwareQueue is one queue with its number at the port.

@@ -72,7 +72,7 @@ func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool
 	}
 	err = e.onWorkers(ctx, func(w *Worker) { w.connect(port, opened) })
 	e.mu.Lock()
-	hw.Ifindex, hw.IO = opened.Ifindex, opened.IO
+	hw.Ifindex, hw.IO, hw.RSS = opened.Ifindex, opened.IO, opened.RSS
 	e.mu.Unlock()
 	return err != nil && ctx.Err() == nil
 }

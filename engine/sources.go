@@ -6,17 +6,44 @@ import (
 
 	"sluice/conf"
 	"sluice/pipeline"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
 
 // sources numbers the local addresses that fullnat sends from, and the pools of ports that each has
 // towards each backend host. Like ids, numbers stay for as long as the daemon runs. Owned by the Engine.
+//
+// So does the rule by which a backend's ports are shared out among the workers. It is settled when the backend can
+// be reached for the first time, by the settings of the card that leads there as they were when the port was opened.
+// If they change (ethtool -X, -L), or another port leads there, replies come to other workers than those that have
+// the connections and are handed over, until the daemon starts anew.
 type sources struct {
+	workers int // set before share is called
+
 	number map[netip.Addr]uint8
 	addrs  []netip.Addr
 	pools  map[poolName]uint32
 	refs   map[backendName][]pipeline.SourceRef // every source that the backend ever had
+
+	rules   map[endpoint]*flow.Shares // of backends that could be reached once; nil: ports in turn
+	anyPort map[endpoint]bool         // backends of any port, whose port is 0 here
+	shares  map[sharesName]*flow.Shares
+}
+
+// endpoint is a backend as fullnat sees it, whatever its service.
+type endpoint struct {
+	backend  service.BackendKey
+	protocol service.Protocol
+}
+
+// sharesName is what Shares are made for.
+type sharesName struct {
+	port     string
+	card     *flow.RSS
+	protocol service.Protocol
+	is4      bool
 }
 
 // poolName is within what a local port must be unique: one source, one host and port, one protocol.
@@ -31,6 +58,10 @@ func newSources() *sources {
 		number: make(map[netip.Addr]uint8),
 		pools:  make(map[poolName]uint32),
 		refs:   make(map[backendName][]pipeline.SourceRef),
+
+		rules:   make(map[endpoint]*flow.Shares),
+		anyPort: make(map[endpoint]bool),
+		shares:  make(map[sharesName]*flow.Shares),
 	}
 }
 
@@ -84,6 +115,9 @@ func (s *sources) use(name backendName, source netip.Addr, protocol service.Prot
 		id = uint32(len(s.pools))
 		s.pools[pool] = id
 	}
+	if name.Backend.Port == 0 {
+		s.anyPort[endpoint{name.Backend, protocol}] = true
+	}
 	refs := s.refs[name]
 	for i := range refs {
 		if refs[i].Pool == id {
@@ -91,7 +125,57 @@ func (s *sources) use(name backendName, source netip.Addr, protocol service.Prot
 			return
 		}
 	}
-	s.refs[name] = append(refs, pipeline.SourceRef{Source: number, Pool: id, Live: true})
+	s.refs[name] = append(refs, pipeline.SourceRef{Source: number, Proto: uint8(protocol), Pool: id, Live: true})
+}
+
+// share settles by which rule ports towards backends are shared out, for those that can be reached for the first
+// time.
+func (s *sources) share(hops *nexthop.Table, ports []HardwarePort) {
+	for name := range s.refs {
+		e := endpoint{name.Backend, name.Service.Protocol}
+		if _, settled := s.rules[e]; settled {
+			continue
+		}
+		if hop, ok := hops.Want(packet.AddrFrom(e.backend.Address)); ok {
+			s.rules[e] = s.sharesFor(e, &ports[hop.Port])
+		}
+	}
+}
+
+// sharesFor is how the endpoint's ports are shared out if it is reached by this port. A host that is a backend of any
+// port, and so of any other backend's port too, gets them in turn, as that does for all of the host's ports.
+func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.Shares {
+	host := endpoint{service.BackendKey{Address: e.backend.Address}, e.protocol}
+	if s.workers == 1 || port.RSS == nil || s.anyPort[host] {
+		return nil
+	}
+	name := sharesName{port.Name, port.RSS, e.protocol, e.backend.Address.Is4()}
+	made, ok := s.shares[name]
+	if !ok {
+		made = flow.NewShares(name.card, uint8(name.protocol), name.is4, s.workers,
+			func(queue int) int { return port.worker(queue, s.workers) })
+		s.shares[name] = made
+	}
+	return made
+}
+
+// refsOf gives the backend's sources to the packet path, none before it could be reached: then it is not settled
+// which worker has which port. Live marks are copied: tables never change.
+func (s *sources) refsOf(name backendName, refs []pipeline.SourceRef) []pipeline.SourceRef {
+	shares, settled := s.rules[endpoint{name.Backend, name.Service.Protocol}]
+	if !settled {
+		return nil
+	}
+	out := append([]pipeline.SourceRef(nil), refs...)
+	if shares == nil {
+		return out
+	}
+	backend := packet.AddrFrom(name.Backend.Address)
+	for i := range out {
+		r := &out[i]
+		r.Shares, r.Base = shares, shares.Base(backend, name.Backend.Port, packet.AddrFrom(s.addrs[r.Source]))
+	}
+	return out
 }
 
 // portsOf is what fullnat may use of a source's ports: none below 1024, and on an address that the kernel
@@ -124,7 +208,7 @@ func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) [
 	return out
 }
 
-// tables gives what the packet path needs to know. Live marks are copied: tables never change.
+// tables gives what the packet path needs to know.
 func (s *sources) tables(ids *ids, locals []netip.Addr, kernels service.Ports) ([]pipeline.Source, [][]pipeline.SourceRef) {
 	if len(s.addrs) == 0 {
 		return nil, nil
@@ -135,7 +219,7 @@ func (s *sources) tables(ids *ids, locals []netip.Addr, kernels service.Ports) (
 	}
 	pools := make([][]pipeline.SourceRef, len(ids.backend))
 	for name, refs := range s.refs {
-		pools[ids.backends[backendID{name, service.FullNAT}]] = append([]pipeline.SourceRef(nil), refs...)
+		pools[ids.backends[backendID{name, service.FullNAT}]] = s.refsOf(name, refs)
 	}
 	return out, pools
 }

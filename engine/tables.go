@@ -29,7 +29,7 @@ type plan struct {
 	locals      []netip.Addr  // addresses of this host
 	kernelPorts service.Ports // that its kernel takes for connections of its own
 
-	spread bool // one RX queue per worker: flows whose replies bypass us stay where they arrive
+	spread bool // one RX queue per worker: flows whose replies don't ask for the client's worker stay where they arrive
 }
 
 // build makes the tables: a function of the plan alone, so that equal plans give equal tables.
@@ -146,16 +146,17 @@ func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.B
 	}
 	for i := range services {
 		s := &services[i]
-		if p.spread && s.Own == pipeline.ByFlow && bypassed(s, backends) {
+		if p.spread && s.Own == pipeline.ByFlow && oneWay(s, backends) {
 			s.Own = pipeline.ByReceiver
 		}
 	}
 }
 
-// bypassed says that no backend's replies come through us.
-func bypassed(s *pipeline.Service, backends []pipeline.Backend) bool {
+// oneWay says that no backend's replies have to find the client's worker by the client: they bypass us, or come
+// to a local port (fullnat), which says whose they are.
+func oneWay(s *pipeline.Service, backends []pipeline.Backend) bool {
 	for _, id := range s.Pool {
-		if backends[id].Mode.RepliesThroughUs() {
+		if backends[id].Mode == service.NAT {
 			return false
 		}
 	}

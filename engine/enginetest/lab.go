@@ -11,6 +11,7 @@ import (
 	"sluice/conf"
 	"sluice/engine"
 	"sluice/engine/api"
+	"sluice/pipeline/flow"
 )
 
 // patience is how long anything may take that a test waits for: it only ends tests that failed.
@@ -151,7 +152,8 @@ func (l *Lab) Offer(port, queue int, frame []byte) bool {
 	return accepted
 }
 
-// Arrive has a frame arrive at the queue that a network card would choose: by a hash of its addresses and ports.
+// Arrive has a frame arrive at the queue that a network card would choose: by a hash of its addresses and ports, that of
+// RSS if it is set.
 // Frames of a flow take one queue; the replies to them take any.
 func (l *Lab) Arrive(port int, frame []byte) {
 	l.t.Helper()
@@ -159,8 +161,14 @@ func (l *Lab) Arrive(port int, frame []byte) {
 	if len(frame) > 13 && frame[12] == 0x86 && frame[13] == 0xdd {
 		from, to = 22, 58
 	}
+	ends := frame[min(from, len(frame)):min(to, len(frame))]
+	if l.RSS != nil {
+		hash := flow.Toeplitz(l.RSS.Key, ends)
+		l.Inject(port, int(l.RSS.Queues[hash%uint32(len(l.RSS.Queues))]), frame)
+		return
+	}
 	h := fnv.New32a()
-	h.Write(frame[min(from, len(frame)):min(to, len(frame))])
+	h.Write(ends)
 	l.Inject(port, int(h.Sum32()>>8)%len(l.ports[port]), frame)
 }
 

@@ -13,6 +13,7 @@ import (
 	"sluice/engine/cpu"
 	"sluice/engine/route"
 	"sluice/engine/steer"
+	"sluice/pipeline/flow"
 	"sluice/pipeline/service"
 )
 
@@ -24,6 +25,9 @@ type Platform struct {
 	// RingSize is the capacity of each of a queue's four rings, FramesPerQueue how many frames the UMEM has for
 	// each queue. They may be changed before the engine starts.
 	RingSize, FramesPerQueue int
+	// RSS is how all ports' cards spread what they receive; nil: they don't tell. It may be set before the engine
+	// starts.
+	RSS *flow.RSS
 
 	ledger *ledger
 	umem   []byte
@@ -116,7 +120,7 @@ func (p *Platform) OpenPort(i int) (*engine.HardwarePort, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := &p.around.Ports[i]
-	hw := &engine.HardwarePort{Name: state.Name, Ifindex: state.Ifindex, IO: string(conf.IOCopy)}
+	hw := &engine.HardwarePort{Name: state.Name, Ifindex: state.Ifindex, IO: string(conf.IOCopy), RSS: p.RSS}
 	var queues []*queue
 	for number := range p.queues[i] {
 		q, err := newQueue(p.umem, p.ledger, p.RingSize)
