@@ -71,6 +71,9 @@ func Find(ctx context.Context, c Config, trial Trial) (Result, error) {
 	if ctx.Err() != nil {
 		err = nil
 	}
+	if best := f.result.Best; best != nil {
+		f.result.SenderLimited = best.AskedPPS == 0 || limited(*best)
+	}
 	return f.result, err
 }
 
@@ -91,7 +94,6 @@ func (f *finder) find(ctx context.Context) error {
 		top = f.HighestPPS
 	}
 	if first.Passed {
-		f.result.SenderLimited = f.HighestPPS == 0 || limited(first)
 		return nil
 	}
 	passes, fails := 0.0, top
@@ -102,9 +104,8 @@ func (f *finder) find(ctx context.Context) error {
 			return err
 		}
 		switch {
-		case o.Passed && limited(o): // it can't be sent faster, so there is no more to learn
-			f.result.SenderLimited = true
-			return nil
+		case o.Passed && limited(o): // nothing is lost, but there is nothing to be learnt beyond
+			passes, fails = max(passes, o.SentPPS), rate
 		case o.Passed:
 			passes = rate
 		default:

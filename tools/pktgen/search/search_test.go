@@ -59,6 +59,21 @@ func TestSenderIsTheLimit(t *testing.T) {
 	}
 }
 
+// TestSenderGetsSlower: once the sender was fast enough to lose frames; later, short of time, it isn't any more.
+func TestSenderGetsSlower(t *testing.T) {
+	trials := 0
+	r, err := search.Find(context.Background(), search.Config{Resolution: 0.01}, func(ctx context.Context, rate float64) (search.Outcome, error) {
+		trials++
+		if trials == 1 {
+			return device(1e6, 3e6)(ctx, rate)
+		}
+		return device(1e6, 400_000)(ctx, rate)
+	})
+	if err != nil || !r.SenderLimited || r.ThroughputPPS != 400_000 || len(r.Trials) > 12 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestNothingPasses(t *testing.T) {
 	r, err := search.Find(context.Background(), search.Config{HighestPPS: 1e6, LowestPPS: 100, Resolution: 0.01}, device(50, 1e6))
 	if err != nil || r.ThroughputPPS != 0 || r.Best != nil {

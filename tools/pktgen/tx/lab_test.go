@@ -229,6 +229,27 @@ func TestQueueCanBeOpenedAgain(t *testing.T) {
 	}))
 }
 
+// TestBusyQueueIsAnError that says what is wrong, after a while in which the queue could have become free.
+func TestBusyQueueIsAnError(t *testing.T) {
+	pair := labtest.NewPair(t, netlab.LinkOptions{})
+	labtest.Must(t, pair.Sender.Do(func() error {
+		s, err := afxdp.OpenSender(pair.SendAt.Index, 0, afxdp.Copy)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		other, err := afxdp.OpenSender(pair.SendAt.Index, 0, afxdp.Copy)
+		if err == nil {
+			other.Close()
+			return errors.New("two sockets on one queue")
+		}
+		if !strings.Contains(err.Error(), "another program has a socket on this queue") {
+			return err
+		}
+		return nil
+	}))
+}
+
 func TestOptionErrors(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{MTU: 1000})
 	good := endless(t, pair)
