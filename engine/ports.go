@@ -96,6 +96,7 @@ func (w *Worker) connect(port int, hw *HardwarePort) {
 		}
 	}
 	w.watch()
+	w.idle = 0 // turns to come give the new queues their frames
 }
 
 // takeBack takes the frames that a closed queue had; those of other workers travel home. Called on the

@@ -13,7 +13,7 @@ const idleTurns = 100
 // enough for the sweep.
 const (
 	restPendingMs = 1
-	restIdleMs    = 100
+	restIdleMs    = 250
 )
 
 // patientTurns is after how many idle turns - a second's worth of short sleeps - frames that a driver does

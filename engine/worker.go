@@ -274,7 +274,11 @@ func (w *Worker) tick(n int) {
 	now := w.clock.ms
 	if elapsed := now - w.tickedMs; elapsed > 0 {
 		w.tickedMs = now
-		w.proc.Tick(w.tables.Load(), now, elapsed, sweepSlots)
+		slots := sweepSlots
+		if n == 0 {
+			slots = sweepIdleSlots
+		}
+		w.proc.Tick(w.tables.Load(), now, elapsed, slots)
 		w.proc.Wanted.Take(w.want)
 	}
 	if n == 0 {
@@ -293,5 +297,9 @@ func (w *Worker) fault(q *ownQueue, err error) {
 	}
 }
 
-// sweepSlots bounds how many table slots one tick looks at: some 20 microseconds.
-const sweepSlots = 8192
+// These bound how many table slots one tick looks at: some 20 microseconds' worth while frames wait, a
+// millisecond's worth when none do.
+const (
+	sweepSlots     = 8192
+	sweepIdleSlots = 1 << 18
+)
