@@ -23,7 +23,7 @@ help:
 	@echo 'make test       everything that must pass (root)'
 	@echo 'make bench      the pipeline in memory: writes bench/out/pipeline.json'
 	@echo 'make bench-net  generator, balancer and sink over veth: writes bench/out/net.json (root)'
-	@echo 'make build      bin/sluice'
+	@echo 'make build      bin/sluice and bin/pktgen'
 	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod'
 	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME)'
 	@echo 'make generate   compile the XDP programs again (needs clang-14)'
@@ -33,6 +33,7 @@ help:
 build:
 	$(need_go)
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+	CGO_ENABLED=0 go build -trimpath -o bin/pktgen ./tools/pktgen
 
 demo:
 	$(need_root)

@@ -7,7 +7,7 @@ func newDrain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain SERVICE BACKEND",
 		Short: "Give a backend no new connections; those it has go on",
-		Long: "Drain sets a backend's weight to 0 until the next reload: it gets no new connections, and those it has go on.\n" +
+		Long: "Drain sets a backend's weight to 0: it gets no new connections, and those it has go on.\n" +
 			"It is empty when `sluice list` shows no active ones any more; `sluice weight` brings it back.\n" + namingHelp,
 		Example: "  sluice drain web 10.0.0.11:8080",
 		Args:    arguments("SERVICE", "BACKEND"),

@@ -14,8 +14,8 @@ func newWeight() *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
 		Use:     "weight SERVICE BACKEND N",
-		Short:   "Give a backend another weight until the next reload",
-		Long:    "Weight gives a backend another weight until the next reload, when the file's counts again.\n" + namingHelp,
+		Short:   "Give a backend another weight until the file gives it a new one",
+		Long:    "Weight gives a backend another weight. It holds until the file has a new one for the backend, reloads of other things included.\n" + namingHelp,
 		Example: "  sluice weight web 10.0.0.11:8080 3",
 		Args:    arguments("SERVICE", "BACKEND", "N"),
 		RunE: func(cmd *cobra.Command, args []string) error {

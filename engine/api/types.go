@@ -24,7 +24,7 @@ type Control interface {
 	// Stats gives a snapshot of all counters since the start of the daemon.
 	Stats(ctx context.Context) (Stats, error)
 
-	// SetWeight gives a backend a weight of 0 (drain) to MaxWeight until the next reload. The service is
+	// SetWeight gives a backend a weight of 0 (drain) to MaxWeight until the file gives it a new one. The service is
 	// named by Service.Name, the backend by Backend.Endpoint; the server has resolved shorter forms before.
 	// Errors are NoSuchService, NoSuchBackend, or say why the weight cannot be.
 	SetWeight(ctx context.Context, service, backend string, weight int) (Backend, error)
