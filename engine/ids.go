@@ -17,6 +17,27 @@ type ids struct {
 	// By number, from 1 on: what the number stands for, as last configured.
 	service []conf.Service
 	backend []backendEntry
+	owned   map[uint32]owned // by number of a service
+}
+
+// owned is how a service's connections were owned since the start: some may live on.
+type owned struct{ byReceiver, byHash bool }
+
+// ownership says who owns the service's connections from now on: oneWay says that no reply from its backends, if it
+// has any, needs the client's hash. Those of before must be found, so that a service that ever had need of the hash
+// keeps it.
+func (d *ids) ownership(service uint32, backends int, oneWay bool) pipeline.Ownership {
+	o := d.owned[service]
+	if oneWay && !o.byHash {
+		d.owned[service] = owned{byReceiver: o.byReceiver || backends > 0}
+		return pipeline.ByReceiver
+	}
+	o.byHash = true
+	d.owned[service] = o
+	if o.byReceiver {
+		return pipeline.ByFlowNow
+	}
+	return pipeline.ByFlow
 }
 
 // backendID is what a backend's number stands for. The mode is part of it: connections stay in the mode that
@@ -37,6 +58,7 @@ func newIDs() *ids {
 		backends: make(map[backendID]uint32),
 		service:  make([]conf.Service, 1),
 		backend:  make([]backendEntry, 1),
+		owned:    make(map[uint32]owned),
 	}
 }
 

@@ -146,8 +146,8 @@ func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.B
 	}
 	for i := range services {
 		s := &services[i]
-		if p.spread && s.Own == pipeline.ByFlow && oneWay(s, backends) {
-			s.Own = pipeline.ByReceiver
+		if p.spread && s.Live && s.Own == pipeline.ByFlow {
+			s.Own = p.ids.ownership(uint32(i), len(s.Pool), oneWay(s, backends))
 		}
 	}
 }

@@ -27,6 +27,9 @@ func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key, old *conn.C
 		t.Remove(old)
 	}
 	m, s := &b.meta[i], &p.t.Services[b.service[i]]
+	if s.Own == ByFlowNow && p.passToFlowOwner(b, i, m.Src, m.SrcPort) {
+		return nil
+	}
 	if m.Proto == uint8(service.TCP) && m.TCPFlags&(conn.FlagSYN|conn.FlagRST) != conn.FlagSYN {
 		p.reject(b, i, s)
 		return nil

@@ -14,7 +14,8 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
 	c := p.table(m).Find(b.home[i], m.Dst, k, p.now)
 	if c == nil {
-		if p.t.Services[id].Own != ByReceiver || !p.passRound(b, i) {
+		own := p.t.Services[id].Own
+		if !(own == ByReceiver && p.passRound(b, i) || own == ByFlowNow && p.passToFlowOwner(b, i, m.Dst, m.DstPort)) {
 			b.drop(i, counter.ICMPNoFlow)
 		}
 		return

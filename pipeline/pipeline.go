@@ -147,7 +147,7 @@ func (p *Processor) replyOwner(backend packet.Addr, port uint16, client packet.A
 // is processed where it is, so that two workers with different tables can't pass it back and forth.
 func (p *Processor) handOver(b *Batch, i int, hash uint64, client packet.Addr, own Ownership) bool {
 	switch own {
-	case ByReceiver:
+	case ByReceiver, ByFlowNow:
 		return false
 	case ByAddress:
 		hash = p.seed.Hash(client, 0, b.meta[i].Proto)
@@ -170,6 +170,17 @@ func (b *Batch) localPort(i int) uint16 {
 		return b.meta[i].SrcPort
 	}
 	return b.meta[i].DstPort
+}
+
+// passToFlowOwner hands a client's fresh frame, or an ICMP error to its client, to the worker that owns its flow by
+// the client's hash.
+func (p *Processor) passToFlowOwner(b *Batch, i int, client packet.Addr, port uint16) bool {
+	owner := flow.Owner(p.seed.Hash(client, port, b.meta[i].Proto), p.workers)
+	if b.Frames[i].Hops > 0 || owner == p.worker {
+		return false
+	}
+	p.handTo(b, i, owner)
+	return true
 }
 
 func (p *Processor) handTo(b *Batch, i int, worker int) {

@@ -26,7 +26,8 @@ const (
 	ByFlow     Ownership = iota // hash of client address, port, protocol: both directions meet there
 	ByAddress                   // hash of the client address alone: persistence needs all its connections together
 	ByPort                      // replies to fullnat: the local port says it
-	ByReceiver                  // whoever received it: replies bypass us, RSS keeps a flow together
+	ByReceiver                  // whoever received it: RSS keeps a flow together, and no reply needs the client's hash
+	ByFlowNow                   // ByFlow, but ByReceiver before: who receives a packet may have its connection
 )
 
 // Service is a service as the packet path sees it.
