@@ -1,6 +1,7 @@
 package conf_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -112,8 +113,8 @@ func problemsOf(t *testing.T, err error) conf.Problems {
 	if err == nil {
 		return nil
 	}
-	problems, ok := err.(conf.Problems)
-	if !ok || len(problems) == 0 {
+	var problems conf.Problems
+	if !errors.As(err, &problems) || len(problems) == 0 {
 		t.Fatalf("the error is %T, not a filled Problems: %v", err, err)
 	}
 	return problems

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -168,7 +169,8 @@ func FuzzParse(f *testing.F) {
 		if (cfg == nil) != (err != nil) {
 			t.Fatalf("Config %v and error %v", cfg, err)
 		}
-		problems, _ := err.(Problems)
+		var problems Problems
+		errors.As(err, &problems)
 		if err != nil && len(problems) == 0 {
 			t.Fatalf("error without problems: %v", err)
 		}

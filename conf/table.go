@@ -124,7 +124,6 @@ func (t table) duration(key string) time.Duration { return one(t, key, readDurat
 func (t table) word(key string) string            { return one(t, key, readWord) }
 func (t table) text(key string) string            { return one(t, key, readText) }
 func (t table) address(key string) netip.Addr     { return one(t, key, readAddress) }
-func (t table) addresses(key string) []netip.Addr { return list(t, key, readAddress) }
 func (t table) ports(key string) service.Ports    { return one(t, key, readPorts) }
 
 // table opens a table in this one. One that the file lacks is empty and stands where this one stands.

@@ -23,7 +23,6 @@ type kernel struct {
 	log      *slog.Logger
 	busyPoll bool
 	follower *route.Follower
-	publish  func(*route.Snapshot)
 	program  *steer.Program
 	umem     *xsk.UMEM
 	memory   []*xsk.UMEM // behind Memory

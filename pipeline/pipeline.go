@@ -99,7 +99,8 @@ func (p *Processor) classify(b *Batch, n int) {
 			b.drop(i, f.Reason)
 			continue
 		}
-		client, port, own := m.Src, m.SrcPort, ByFlow
+		client, port := m.Src, m.SrcPort
+		var own Ownership
 		if id := p.t.Service(m.Dst, m.DstPort, m.Proto); id != 0 && !m.ICMPError {
 			b.kind[i], b.service[i] = kindForward, id
 			own = p.t.Services[id].Own

@@ -328,7 +328,7 @@ func pingAlone(t *testing.T) error {
 		return err
 	}
 	if err := Probe(t.Context(), v4); err == nil || !strings.Contains(err.Error(), "ping 127.0.0.1: no answer within 200ms") {
-		return fmt.Errorf("ping without answer: %v", err)
+		return fmt.Errorf("ping without answer: %w", err)
 	}
 	return nil
 }

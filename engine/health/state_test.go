@@ -39,7 +39,7 @@ func TestTransitions(t *testing.T) {
 			t.Errorf("up %v row %d, result %v: up %v row %d changed %v, want %v %d %v",
 				c.up, c.row, c.result, m.Up, m.row, changed, c.wantUp, c.wantRow, c.changed)
 		}
-		if (m.Since == ended) != c.changed || (m.Reason != "before") != c.changed {
+		if m.Since.Equal(ended) != c.changed || (m.Reason != "before") != c.changed {
 			t.Errorf("up %v row %d, result %v: since %v because %q", c.up, c.row, c.result, m.Since, m.Reason)
 		}
 		if m.Checked != ended || m.Took != time.Second || (m.Last == "") != (c.result == nil) {

@@ -156,7 +156,7 @@ func holder(link uint32) (pid int, err error) {
 	line := fmt.Appendf(nil, "link_id:\t%d\n", link)
 	for _, dir := range dirs {
 		holds, err := anyFileContains(filepath.Join(dir, "fdinfo"), line)
-		if !holds && !(errors.Is(err, fs.ErrPermission) && hasOurName(dir)) {
+		if !holds && (!errors.Is(err, fs.ErrPermission) || !hasOurName(dir)) {
 			continue
 		}
 		if pid, err = strconv.Atoi(filepath.Base(dir)); err != nil || holds {

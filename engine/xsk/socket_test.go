@@ -756,11 +756,11 @@ func TestQueues(t *testing.T) {
 		for name, want := range map[string]int{p.nearName: 3, "lo": 1} {
 			rx, tx, err := Queues(name)
 			if err != nil || rx != want || tx != want {
-				return fmt.Errorf("%s: %d RX, %d TX queues, %v, want %d", name, rx, tx, err, want)
+				return fmt.Errorf("%s: %d RX, %d TX queues, %w, want %d", name, rx, tx, err, want)
 			}
 		}
 		if _, _, err := Queues("absent"); err == nil || !strings.Contains(err.Error(), "absent") {
-			return fmt.Errorf("absent interface: %v", err)
+			return fmt.Errorf("absent interface: %w", err)
 		}
 		return nil
 	}))

@@ -134,7 +134,7 @@ func (t *Table) route(dst packet.Addr) uint32 {
 
 // share deals addresses out evenly to 0..n-1. It has no secret: boxes with equal tables choose alike.
 func share(a packet.Addr, n uint32) uint32 {
-	return uint32(uint64(mix(a)>>32) * uint64(n) >> 32)
+	return uint32(mix(a) >> 32 * uint64(n) >> 32)
 }
 
 // mix hashes an address: the folded product of 64 by 64 bits depends on every bit of both words. (It doesn't in

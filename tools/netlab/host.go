@@ -99,7 +99,7 @@ func ownSys() error {
 	if err := unix.Mount("", "/", "none", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("separating mounts: %w", err)
 	}
-	unix.Unmount("/sys", unix.MNT_DETACH) // the new one covers the old one anyway
+	_ = unix.Unmount("/sys", unix.MNT_DETACH) // the new one covers the old one anyway
 	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return fmt.Errorf("mounting /sys: %w", err)
 	}

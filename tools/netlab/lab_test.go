@@ -388,7 +388,7 @@ func TestDo(t *testing.T) {
 	if inside["a"] == outside || inside["b"] == outside || inside["a"] == inside["b"] {
 		t.Errorf("not three namespaces: %v and %s outside", inside, outside)
 	}
-	if err := a.Do(func() error { return io.ErrNoProgress }); err != io.ErrNoProgress {
+	if err := a.Do(func() error { return io.ErrNoProgress }); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("error %v did not come through", err)
 	}
 	func() {
@@ -507,7 +507,7 @@ func TestCloseAfterFailure(t *testing.T) {
 	if !errors.Is(err, io.ErrClosedPipe) || !strings.Contains(err.Error(), b.Namespace()) {
 		t.Errorf("error %v; want one that names the closer's failure and %s", err, b.Namespace())
 	}
-	if again := lab.Close(); again != err {
+	if again := lab.Close(); !errors.Is(again, err) {
 		t.Errorf("the second Close says %v", again)
 	}
 	if first.closed != 1 || second.closed != 1 {

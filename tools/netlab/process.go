@@ -139,7 +139,7 @@ func (h *Host) killStarted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range h.started {
-		p.Signal(syscall.SIGKILL) // fails if it is gone, which is what we want
+		_ = p.Signal(syscall.SIGKILL) // fails if it is gone, which is what we want
 	}
 }
 

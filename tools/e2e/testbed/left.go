@@ -79,8 +79,8 @@ func Children() (pids []int, err error) {
 		}
 		// The command, in parentheses, may hold anything: fields are counted behind it (proc_pid_stat(5)).
 		pid, parent, state := 0, 0, ""
-		fmt.Sscanf(string(text), "%d", &pid)
-		fmt.Sscanf(string(text[bytes.LastIndexByte(text, ')')+1:]), "%s %d", &state, &parent)
+		_, _ = fmt.Sscanf(string(text), "%d", &pid) // a process that is gone leaves zeros
+		_, _ = fmt.Sscanf(string(text[bytes.LastIndexByte(text, ')')+1:]), "%s %d", &state, &parent)
 		if state != "Z" {
 			parents[pid] = parent
 		}

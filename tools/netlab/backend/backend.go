@@ -144,6 +144,6 @@ func (b *Backend) serveHTTP(network, addr string) error {
 	}
 	// Clients that are killed in the middle of a request are what labs are for; nobody reads of them.
 	server := &http.Server{Handler: handler(b.name), ErrorLog: log.New(io.Discard, "", 0)}
-	b.run(server, func() { server.Serve(l) })
+	b.run(server, func() { _ = server.Serve(l) })
 	return nil
 }

@@ -65,7 +65,7 @@ func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
 	if err := c.SetDeadline(deadline); err != nil {
 		return Answer{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := c.Write(payload); err != nil {
 		return Answer{}, errors.Join(err, ctx.Err())

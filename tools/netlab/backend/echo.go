@@ -14,7 +14,7 @@ func (b *Backend) serveEcho(network, addr string) error {
 			if err != nil {
 				return // closed: nothing else is final, and a listener in trouble is as good as closed
 			}
-			b.run(c, func() { io.Copy(c, c) })
+			b.run(c, func() { _, _ = io.Copy(c, c) })
 		}
 	})
 	return nil

@@ -50,7 +50,7 @@ func serveBlob(name string, w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Sha256", BlobSum(bytes, seed))
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(bytes, 10))
-	io.Copy(w, Blob(bytes, seed)) // fails if the client goes away, who then knows it
+	_, _ = io.Copy(w, Blob(bytes, seed)) // fails if the client goes away, who then knows it
 }
 
 func takeUpload(name string, w http.ResponseWriter, r *http.Request) {

@@ -65,7 +65,7 @@ func answerUDP(c *net.UDPConn, name string, port uint16) {
 			continue
 		}
 		a := Answer{Name: name, Client: client, Server: netip.AddrPortFrom(asked, port)}
-		c.WriteMsgUDPAddrPort(append([]byte(a.String()+"\n"), in[:n]...), reply, client)
+		_, _, _ = c.WriteMsgUDPAddrPort(append([]byte(a.String()+"\n"), in[:n]...), reply, client)
 	}
 }
 
