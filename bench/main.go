@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -35,7 +36,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "bench: no verb %q\n%s", verb, usage)
 		os.Exit(2)
 	}
-	if err == flag.ErrHelp {
+	if errors.Is(err, flag.ErrHelp) {
 		os.Exit(2)
 	}
 	if err != nil {

@@ -94,9 +94,13 @@ type subject struct {
 // group is subjects that are up at the same time.
 type group struct {
 	bench    *Bench
+	rounds   int
+	window   time.Duration
+	latency  bool // measure it
 	subjects []*subject
-	latency  bool
 }
+
+func (b *Bench) group() *group { return &group{bench: b, rounds: b.Rounds, window: b.Window} }
 
 // add sets a system up. A system that this machine doesn't have gets a row that says so, and no subject.
 func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o site.Options) (*subject, error) {
@@ -149,21 +153,21 @@ type entry struct {
 	row     report.Row
 	empty   *entry // what the ratio is to; nil: none
 
-	mpps, offered, syscalls, batches, busy, ends []float64
-	latency                                      []report.Latency
+	mpps, offered, syscalls, batches, cpuNs, busy, ends []float64
+	latency                                             []report.Latency
 }
 
-// run measures all entries, Rounds times, each round beginning with another one, and adds their rows.
+// run measures all entries, round after round, each round beginning with another one, and adds their rows.
 func (g *group) run(ctx context.Context, entries []*entry) error {
 	b := g.bench
-	for round := range b.Rounds {
+	for round := range g.rounds {
 		for i := range entries {
 			e := entries[(i+round)%len(entries)]
 			if err := g.measure(ctx, e); err != nil {
 				return fmt.Errorf("%s: %w", e.row.Name, err)
 			}
 		}
-		b.Log("  round %d of %d%s", round+1, b.Rounds, summary(entries))
+		b.Log("  round %d of %d%s", round+1, g.rounds, summary(entries))
 	}
 	for _, e := range entries {
 		b.Rows = append(b.Rows, e.finish())
@@ -186,7 +190,7 @@ func summary(entries []*entry) (text string) {
 // measure is one measurement of one entry.
 func (g *group) measure(ctx context.Context, e *entry) error {
 	b := g.bench
-	e.load.Warm, e.load.Window = b.warm(), b.Window
+	e.load.Warm, e.load.Window = b.warm(), g.window
 	var before, after peers.Counters
 	var busyBefore, busyAfter busy
 	r, err := e.subject.wire.Measure(ctx, e.load,
@@ -210,7 +214,10 @@ func (g *group) measure(ctx context.Context, e *entry) error {
 		e.syscalls = append(e.syscalls, s)
 	}
 	if did.Batches > 0 {
-		e.batches = append(e.batches, float64(did.Frames)/float64(did.Batches))
+		e.batches = append(e.batches, float64(did.Received)/float64(did.Batches))
+	}
+	if did.CPUNs > 0 && did.Frames > 0 {
+		e.cpuNs = append(e.cpuNs, did.CPUNs/float64(did.Frames))
 	}
 	spent := busyAfter.since(busyBefore)
 	e.busy, e.ends = append(e.busy, spent.balancer), append(e.ends, spent.ends)
@@ -237,6 +244,9 @@ func (e *entry) finish() report.Row {
 	}
 	if len(e.batches) > 0 {
 		row.PacketsPerBatch = report.Number(report.Median(e.batches))
+	}
+	if len(e.cpuNs) > 0 {
+		row.CPUNsPerPacket = report.Number(report.Median(e.cpuNs))
 	}
 	row.BalancerCPU, row.EndsCPU = report.Number(report.Median(e.busy)), report.Number(report.Median(e.ends))
 	if len(e.latency) > 0 {

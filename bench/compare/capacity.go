@@ -44,9 +44,13 @@ func load(row report.Row) wire.Load {
 	return wire.Load{Flows: row.Flows, FrameBytes: row.FrameBytes, TCP: row.Protocol == "tcp", Ports: row.Services}
 }
 
+// shorter is how many times more rounds the capacity has, which everything else refers to, each being shorter.
+const shorter = 3
+
 // capacity measures how many packets per second each system forwards when more are offered than it can take.
 func (b *Bench) capacity(ctx context.Context) (err error) {
-	g := &group{bench: b}
+	g := b.group()
+	g.rounds, g.window = b.Rounds*shorter, b.Window*2/shorter
 	defer func() { err = errors.Join(err, g.close()) }()
 	cpu, install := b.CPUs.Balancer, peers.Install(b.Install)
 	var entries []*entry

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 
 	"sluice/bench/peers"
 	"sluice/bench/report"
@@ -34,6 +35,9 @@ type talk struct {
 
 // connections measures connections per second and bulk throughput with the kernel's TCP at both ends.
 func (b *Bench) connections(ctx context.Context) error {
+	// Every client and every server is a thread in blocking calls. With a processor of the Go runtime for each, none
+	// waits for another thread, maybe on the balancer's CPU, to hand one over.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(askers + 2*servings + 8))
 	for _, offloads := range []bool{false, true} {
 		if err := b.talks(ctx, offloads); err != nil {
 			return err
@@ -89,6 +93,9 @@ func (b *Bench) talks(ctx context.Context, offloads bool) (err error) {
 		b.Log("  round %d of %d%s", round+1, b.Rounds, text)
 	}
 	for _, t := range all {
+		if did, err := t.peer.Counters(ctx); err == nil {
+			t.row.AFXDP = did.Mode
+		}
 		b.Rows = append(b.Rows, t.finish(report.CPS), t.finish(report.Gbps))
 	}
 	return nil

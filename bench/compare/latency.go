@@ -17,7 +17,8 @@ var loads = []int{10, 50, 90}
 // latency measures how long packets take at parts of the capacity, which is measured anew because the receiver has
 // more to do when it looks at the clock.
 func (b *Bench) latency(ctx context.Context) (err error) {
-	g := &group{bench: b, latency: true}
+	g := b.group()
+	g.latency = true
 	defer func() { err = errors.Join(err, g.close()) }()
 	direct, err := g.direct(ctx)
 	if err != nil {

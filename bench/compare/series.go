@@ -23,7 +23,7 @@ const trackedFlows = 100_000
 
 // flows measures against the number of flows, whose state falls out of the CPU's caches sooner or later.
 func (b *Bench) flows(ctx context.Context) (err error) {
-	g := &group{bench: b}
+	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()
 	counts := pick(b, []int{100, 2000}, []int{100, 1_000, 10_000, 100_000, 1_000_000})
 	sluice := b.sluice("nat")
@@ -64,7 +64,7 @@ func (b *Bench) flows(ctx context.Context) (err error) {
 
 // sizes measures against the size of frames.
 func (b *Bench) sizes(ctx context.Context) (err error) {
-	g := &group{bench: b}
+	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()
 	var entries []*entry
 	for _, c := range []struct {
@@ -91,7 +91,7 @@ func (b *Bench) sizes(ctx context.Context) (err error) {
 
 // services measures against the number of services and of backends.
 func (b *Bench) services(ctx context.Context) (err error) {
-	g := &group{bench: b}
+	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()
 	var entries []*entry
 	for _, n := range pick(b, []struct{ services, backends int }{{1, 3}, {4, 3}, {1, 8}},
@@ -119,7 +119,7 @@ const (
 
 // workers measures one worker against two. Both sites have two queues per port, so that they differ in nothing else.
 func (b *Bench) workers(ctx context.Context) (err error) {
-	g := &group{bench: b}
+	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()
 	if b.CPUs.Balancer == b.CPUs.Ends {
 		row := usual("workers", "sluice", "nat", 2)

@@ -61,7 +61,8 @@ func (l *Loop) Counters(ctx context.Context) (Counters, error) {
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(line, loops.CountersLine)), &c); err != nil {
 		return Counters{}, fmt.Errorf("loop %s: %q: %w", l.Kind, line, err)
 	}
-	return Counters{Known: true, Frames: c.Frames, Batches: c.Turns, Syscalls: float64(c.Syscalls), Mode: "copy"}, nil
+	return Counters{Known: true, Frames: c.Sent, Received: c.Frames, Batches: c.Turns, Syscalls: float64(c.Syscalls),
+		CPUNs: ranNs(l.process.PID()), Mode: "copy"}, nil
 }
 
 // Stop implements Peer.

@@ -24,19 +24,23 @@ type Peer interface {
 
 // Counters is what a peer tells about itself.
 type Counters struct {
-	Known    bool // false: it tells nothing
-	InKernel bool // it makes no system call for a packet, ever
-	Frames   uint64
+	Known    bool   // false: it tells nothing
+	InKernel bool   // it makes no system call for a packet, ever
+	Frames   uint64 // forwarded
+	Received uint64
 	Batches  uint64 // that were not empty; 0: unknown
 	Syscalls float64
-	Mode     string // how it has its ports; "" for those that have none of their own
+	CPUNs    float64 // time that its threads ran
+	Mode     string  // how it has its ports; "" for those that have none of their own
 }
 
 // Since is the difference to an earlier look.
 func (c Counters) Since(before Counters) Counters {
 	c.Frames -= before.Frames
+	c.Received -= before.Received
 	c.Batches -= min(before.Batches, c.Batches)
 	c.Syscalls -= before.Syscalls
+	c.CPUNs -= before.CPUNs
 	return c
 }
 

@@ -135,7 +135,7 @@ func (p *Sluice) Counters(ctx context.Context) (Counters, error) {
 	if err != nil {
 		return Counters{}, err
 	}
-	c := Counters{Known: true, Frames: s.Rx}
+	c := Counters{Known: true, Frames: s.Forwarded, Received: s.Rx, CPUNs: ranNs(p.process.PID())}
 	for _, w := range s.Workers {
 		frames := float64(w.Rx)
 		c.Syscalls += w.SyscallsPerPacket * frames

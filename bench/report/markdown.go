@@ -37,6 +37,7 @@ var columns = []column{
 	{title: "lost", text: func(r Row) string { return r.lost() }},
 	{title: "syscalls/packet", text: func(r Row) string { return number(r.SyscallsPerPacket) }},
 	{title: "packets/batch", text: func(r Row) string { return number(r.PacketsPerBatch) }},
+	{title: "CPU ns/packet", text: func(r Row) string { return number(r.CPUNsPerPacket) }},
 	{title: "offered Mpps", text: func(r Row) string { return number(r.OfferedMpps) }},
 	{title: "balancer's CPU busy", text: func(r Row) string { return share(r.BalancerCPU) }},
 	{title: "ends' CPU busy", text: func(r Row) string { return share(r.EndsCPU) }},

@@ -37,7 +37,10 @@ type Row struct {
 	RatioMax          *float64 `json:"ratio_max,omitempty"`
 	SyscallsPerPacket *float64 `json:"syscalls_per_packet,omitempty"`
 	PacketsPerBatch   *float64 `json:"packets_per_batch,omitempty"`
-	OfferedMpps       *float64 `json:"offered_mpps,omitempty"` // median
+	// CPUNsPerPacket is what the balancer's process ran for one packet, the kernel's work in its name included: of
+	// use also when something else has the CPU now and then.
+	CPUNsPerPacket *float64 `json:"cpu_ns_per_packet,omitempty"`
+	OfferedMpps    *float64 `json:"offered_mpps,omitempty"` // median
 
 	Protocol    string `json:"protocol,omitempty"`
 	Flows       int    `json:"flows,omitempty"`

@@ -269,13 +269,36 @@ func (c *clients) connection(block []byte) error {
 	if err := bound(fd); err != nil {
 		return err
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: c.load.To.Addr().As4(), Port: int(c.load.To.Port())}); err != nil {
+	if err := connect(fd, c.load.To); err != nil {
 		return fmt.Errorf("connect to %s: %w", c.load.To, err)
 	}
 	if c.load.Bulk {
 		return c.stream(fd, block)
 	}
 	return ask(fd, block)
+}
+
+// connect goes on waiting when a signal interrupts it: a second connect would say that the first one is under way.
+func connect(fd int, to netip.AddrPort) error {
+	err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	if !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	for deadline := time.Now().Add(patience); ; {
+		n, err := unix.Poll(poll, int(patience.Milliseconds()))
+		if n > 0 {
+			break
+		}
+		if err == nil || !errors.Is(err, unix.EINTR) || time.Now().After(deadline) {
+			return unix.ETIMEDOUT
+		}
+	}
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = unix.Errno(code)
+	}
+	return err
 }
 
 // ask sends one message, reads the answer, and waits for the server to close.
