@@ -67,6 +67,22 @@ func TestTemplateOutlives(t *testing.T) {
 	}
 }
 
+// TestTemplateFollows: without a new connection, a template goes a minute after its last one at the latest.
+func TestTemplateFollows(t *testing.T) {
+	w := newWorld(t, sticky())
+	w.visit("192.0.2.1", 1, web4)
+	w.ends(w.in(packettest.TCP("192.0.2.1:1", web4)), "forward")
+	w.pass(899_999)
+	if live := w.procs[0].Table(4).Live(); live != 2 {
+		t.Errorf("%d entries, want connection and template", live)
+	}
+	w.pass(60_000 + 2*sweepMs)
+	if live := w.procs[0].Table(4).Live(); live != 0 {
+		t.Errorf("%d entries are left", live)
+	}
+	w.sum()
+}
+
 // TestTemplateAndWeight: a drained backend keeps its clients, one that is down or gone doesn't.
 func TestTemplateAndWeight(t *testing.T) {
 	for _, test := range []struct {
