@@ -45,16 +45,17 @@ func (d *demo) checkSpread(s *testbed.Spread, sent int, p testbed.Path) {
 		d.check(false, "%s: %v", p, err)
 	}
 	for client := range s.Clients {
-		d.check(client == p.Client(), "%s: a backend took %s for the client, which is %s", p, client, p.Client())
+		d.check(client == p.Seen(), "%s: a backend took %s for the client, and should %s", p, client, p.Seen())
 	}
 }
 
 // describe says what a path is about to show.
 func describe(p testbed.Path) string {
 	text := map[string]string{
-		"nat": fmt.Sprintf("destination rewritten, port %d becomes %d; answers through Sluice", testbed.WebPort, testbed.NATWebPort),
-		"tun": fmt.Sprintf("IPv%d packets in an IPv%d tunnel; answers past Sluice", p.Family, p.Backend),
-		"dr":  "only the MAC address changes; answers past Sluice",
+		"nat":     fmt.Sprintf("destination rewritten, port %d becomes %d; answers through Sluice", testbed.WebPort, testbed.NATWebPort),
+		"fullnat": "source and destination rewritten; answers through Sluice, which they are addressed to",
+		"tun":     fmt.Sprintf("IPv%d packets in an IPv%d tunnel; answers past Sluice", p.Family, p.Backend),
+		"dr":      "only the MAC address changes; answers past Sluice",
 	}[p.Mode]
 	if p.Mode == "tun" && p.Backend == p.Family {
 		text += "; full-size packets don't fit, so Sluice tells the client by ICMP"

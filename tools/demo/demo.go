@@ -50,7 +50,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	for _, p := range testbed.Paths {
+	for _, p := range testbed.AllPaths {
 		if err := d.carry(ctx, p); err != nil {
 			return err
 		}
@@ -72,10 +72,11 @@ func (d *demo) introduce() {
 
 A request goes from the client by the router to the balancer, and from there to a backend. How the answer
 goes back is what the modes differ in:
-  nat   Sluice rewrites the destination; the answer comes back through Sluice, which undoes it
-  tun   Sluice puts the packet into an IP tunnel; the backend answers past the balancer, by the router
-  dr    Sluice changes only the MAC address; the backend answers past the balancer, too
-In every mode the backend sees the client's own address.
+  nat      Sluice rewrites the destination; the answer comes back through Sluice, which undoes it
+  fullnat  Sluice rewrites the source too, to an address of its own; so the answer comes back by itself
+  tun      Sluice puts the packet into an IP tunnel; the backend answers past the balancer, by the router
+  dr       Sluice changes only the MAC address; the backend answers past the balancer, too
+In every mode but fullnat the backend sees the client's own address.
 
 `)
 }
@@ -86,7 +87,7 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg := testbed.NewConfig(allowed[len(allowed)-1], testbed.Paths...)
+	cfg := testbed.NewConfig(allowed[len(allowed)-1], testbed.AllPaths...)
 	d.step("starting sluice run with %d services of %d backends each, one worker", len(cfg.Services), testbed.Backends)
 	if d.daemon, err = d.bed.Start(ctx, cfg); err != nil {
 		return err

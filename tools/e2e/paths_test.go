@@ -7,11 +7,11 @@ import (
 )
 
 // TestPaths: every mode in both families carries requests, transfers in both directions and datagrams; round
-// robin goes round, and the backends see the client.
+// robin goes round, and the backends see the client, or with fullnat the balancer.
 func TestPaths(t *testing.T) {
 	b := bed(t)
-	start(t, b, config(t, testbed.Paths...))
-	for _, p := range testbed.Paths {
+	start(t, b, config(t, testbed.AllPaths...))
+	for _, p := range testbed.AllPaths {
 		t.Run(p.String(), func(t *testing.T) { carry(t, b, p, 0) })
 	}
 }
@@ -33,8 +33,8 @@ func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
 				t.Errorf("%s: b%d answered %d of 60 requests", name, i+1, n)
 			}
 		}
-		if len(s.Clients) != 1 || s.Clients[p.Client()] != 60 {
-			t.Errorf("%s: the backends took for the client %v, and it is %s", name, s.Clients, p.Client())
+		if len(s.Clients) != 1 || s.Clients[p.Seen()] != 60 {
+			t.Errorf("%s: the backends took for the client %v, and it is %s", name, s.Clients, p.Seen())
 		}
 	}
 	const bytes = 8 << 20
@@ -52,10 +52,10 @@ func TestTwoWorkers(t *testing.T) {
 	for name, queues := range map[string]int{"one queue": 1, "two queues": 2} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, testbed.Options{Name: "e2e-workers", Queues: queues})
-			cfg := config(t, testbed.Paths...)
+			cfg := config(t, testbed.AllPaths...)
 			cfg.Engine.Cores = cores(t, 2)
 			d := start(t, b, cfg)
-			for _, p := range testbed.Paths {
+			for _, p := range testbed.AllPaths {
 				t.Run(p.String(), func(t *testing.T) { carry(t, b, p, len(cfg.Engine.Cores)) })
 			}
 			t.Run("crowd", func(t *testing.T) { crowd(t, b) })

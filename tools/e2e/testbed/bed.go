@@ -147,10 +147,10 @@ func (b *Bed) address(Options) error {
 			errs = append(errs, be.Host.Addr("eth0", backNet[f].cidr(be.number)))
 		}
 	}
-	for _, p := range Paths {
+	for _, p := range AllPaths {
 		errs = append(errs, b.Balancer.AddLo(p.Address().String()))
 		for _, be := range b.Backends {
-			if p.Mode != "nat" {
+			if p.Mode == "tun" || p.Mode == "dr" {
 				errs = append(errs, be.Host.AddLo(p.Address().String()))
 			}
 		}

@@ -44,6 +44,7 @@ type Service struct {
 	Mode        string            `toml:"mode"`
 	Scheduler   string            `toml:"scheduler"`
 	Persistence string            `toml:"persistence,omitempty"`
+	Source      []string          `toml:"source,omitempty"`
 	Timeouts    map[string]string `toml:"timeouts,omitempty"`
 	Health      map[string]any    `toml:"health,omitempty"`
 	Backends    []Server          `toml:"backend"`
@@ -93,10 +94,13 @@ func (p Path) service(name, protocol string, port, natPort int) Service {
 	}
 	for i := range Backends {
 		server := Server{Address: p.backend(i).String()}
-		if p.Mode == "nat" {
+		if p.Mode == "nat" || p.Mode == "fullnat" {
 			server.Port = natPort
 		}
 		s.Backends = append(s.Backends, server)
+	}
+	if p.Mode == "fullnat" {
+		s.Source = []string{p.Seen().String()}
 	}
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Ports of the services, and of the backends where NAT translates them. Backends listen on all of them.
@@ -29,6 +30,12 @@ var Paths = []Path{
 	{"tun", 4, 6}, {"tun", 6, 4},
 }
 
+// FullNATPaths are those on which the backends don't see the client: answers go to the balancer's own address.
+var FullNATPaths = []Path{{"fullnat", 4, 4}, {"fullnat", 6, 6}}
+
+// AllPaths are both.
+var AllPaths = slices.Concat(Paths, FullNATPaths)
+
 // String is the path's name, such as "dr4"; "tun4in6" is IPv4 in an IPv6 tunnel.
 func (p Path) String() string {
 	if p.Family != p.Backend {
@@ -39,7 +46,7 @@ func (p Path) String() string {
 
 // Address is that of the path's services: every path has one of its own.
 func (p Path) Address() netip.Addr {
-	host := map[string]byte{"nat": 10, "tun": 20, "dr": 30}[p.Mode]
+	host := map[string]byte{"nat": 10, "tun": 20, "dr": 30, "fullnat": 40}[p.Mode]
 	if p.Family != p.Backend {
 		host += 5
 	}
@@ -57,8 +64,16 @@ func (p Path) UDP() string { return netip.AddrPortFrom(p.Address(), UDPPort).Str
 // OnLink is an address that the router takes for a neighbour of its own, on the cable to the balancer's first port.
 func OnLink(family int) netip.Addr { return frontNet[family].host(onLinkHost) }
 
-// Client is the client's address in the path's family: what the backends are to see.
+// Client is the client's address in the path's family.
 func (p Path) Client() netip.Addr { return clientNet[p.Family].host(clientHost) }
+
+// Seen is whom the backends take for the client: on a fullnat path the balancer.
+func (p Path) Seen() netip.Addr {
+	if p.Mode == "fullnat" {
+		return backNet[p.Backend].host(balancerHost)
+	}
+	return p.Client()
+}
 
 // subnet is one of the site's networks in one family; its hosts have numbers, the same in both.
 type subnet struct{ netip.Prefix }
