@@ -98,6 +98,7 @@ type group struct {
 	window   time.Duration
 	latency  bool // measure it
 	subjects []*subject
+	skipped  []report.Row // stand behind the others
 }
 
 func (b *Bench) group() *group { return &group{bench: b, rounds: b.Rounds, window: b.Window} }
@@ -121,7 +122,7 @@ func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o site
 	err = peer.Start(starting, s.site)
 	if reason, missing := peers.IsMissing(err); missing {
 		row.Skipped = reason
-		b.Rows = append(b.Rows, row)
+		g.skipped = append(g.skipped, row)
 		b.Log("  %-28s skipped: %s", row.Name, reason)
 		return nil, nil
 	}
@@ -172,6 +173,7 @@ func (g *group) run(ctx context.Context, entries []*entry) error {
 	for _, e := range entries {
 		b.Rows = append(b.Rows, e.finish())
 	}
+	b.Rows = append(b.Rows, g.skipped...)
 	return nil
 }
 

@@ -93,6 +93,7 @@ func table(w io.Writer, title string, rows []Row) error {
 			used = append(used, c)
 		}
 	}
+	figures := slices.IndexFunc(used, func(c column) bool { return !c.parameter && c.title != columns[0].title })
 	var text strings.Builder
 	fmt.Fprintf(&text, "## %s\n\n|", title)
 	for _, c := range used {
@@ -103,7 +104,7 @@ func table(w io.Writer, title string, rows []Row) error {
 		text.WriteString("|")
 		for i, c := range used {
 			cell := c.text(r)
-			if r.Skipped != "" && i == len(used)-1 {
+			if r.Skipped != "" && i == figures {
 				cell = "skipped: " + r.Skipped
 			}
 			fmt.Fprintf(&text, " %s |", cell)

@@ -42,7 +42,8 @@ const (
 	gridSteps    = 5
 )
 
-var colours = []string{"#1f6fb4", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#00868b", "#8b4513", "#555555"}
+var colours = []string{"#1f6fb4", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#00868b", "#8b4513", "#555555",
+	"#7bafd4", "#e8a0a8", "#9fc9a5", "#d9c27a"}
 
 // Draw writes the chart as an SVG file that needs nothing else.
 func (c Chart) Draw(w io.Writer) error {
