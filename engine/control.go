@@ -113,6 +113,9 @@ func (e *Engine) describeBackend(name backendName, b *conf.Backend, health healt
 	}
 }
 
+// errClosed is for verbs that come while the daemon stops.
+var errClosed = errors.New("the daemon is stopping")
+
 // find looks up a configured service and backend by their names in api. The caller holds mu.
 func (e *Engine) find(service, backend string) (*conf.Service, *conf.Backend, error) {
 	missing := &api.NoSuchService{Service: service}
@@ -141,6 +144,10 @@ func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight 
 		return api.Backend{}, fmt.Errorf("weight %d is not 0 to %d", weight, api.MaxWeight)
 	}
 	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return api.Backend{}, errClosed
+	}
 	s, b, err := e.find(service, backend)
 	if err != nil {
 		e.mu.Unlock()
@@ -228,6 +235,9 @@ func asRunning(cfg, now *conf.Config) *conf.Config {
 
 // adopt makes cfg the running configuration, or changes nothing. The caller holds mu.
 func (e *Engine) adopt(cfg *conf.Config) error {
+	if e.closed {
+		return errClosed
+	}
 	if err := errors.Join(e.ids.room(cfg), e.local.room(cfg)); err != nil {
 		return err
 	}
@@ -236,14 +246,19 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	e.local.assign(cfg)
 	old, oldWeights := e.cfg, e.weights
 	e.cfg, e.weights = cfg, weights
-	if err := e.publish(cfg); err != nil {
+	// The checks come first: what they no longer say is down must be up in the tables.
+	err := e.prober.Set(checks(cfg))
+	if err == nil {
+		err = e.publish(cfg)
+	}
+	if err != nil {
 		e.ids.assign(old)
 		e.local.assign(old)
 		e.cfg, e.weights = old, oldWeights
-		return err
+		return errors.Join(err, e.prober.Set(checks(old)))
 	}
 	e.platform.Keep(e.backendAddrs())
-	return e.prober.Set(checks(cfg))
+	return nil
 }
 
 // overrides keeps the weights set at run time for all backends whose weight the file has not changed.

@@ -51,7 +51,8 @@ type Engine struct {
 	failure  error         // set before failed is closed
 	fail     sync.Once
 	prober   *health.Prober
-	stop     context.CancelFunc // ends keepPorts
+	stop     context.CancelFunc // ends keepPorts and followHealth
+	turned   chan struct{}      // a backend's health has changed
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
@@ -86,6 +87,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 		pools:   newPoolCache(),
 		changed: make(chan struct{}),
 		stop:    func() {},
+		turned:  make(chan struct{}, 1),
 	}
 	e.prober = health.New(health.Config{OnChange: e.healthChanged})
 	if err := e.start(ctx, cfg); err != nil {
@@ -98,6 +100,10 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	cores, err := e.platform.Cores(cfg.Engine.Cores)
 	if err != nil {
 		return fmt.Errorf("engine.cores: %w", err)
+	}
+	if len(cores) > maxWorkers || len(cfg.Ports) > maxPorts {
+		return fmt.Errorf("%d workers and %d ports, at most %d and %d are possible: see engine.cores and [[port]]",
+			len(cores), len(cfg.Ports), maxWorkers, maxPorts)
 	}
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails
@@ -141,11 +147,18 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	keep, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	e.running.Add(1)
+	e.running.Add(2)
 	go e.keepPorts(keep)
+	go e.followHealth(keep)
 	e.awaitNeighbours(ctx)
 	return e.prober.Set(checks(cfg))
 }
+
+// A frame names its worker and its port by a byte.
+const (
+	maxWorkers = 256
+	maxPorts   = 256
+)
 
 // launch starts every worker on a thread of its own and waits until all are pinned.
 func (e *Engine) launch() error {

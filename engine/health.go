@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"net/netip"
+	"time"
 
 	"sluice/conf"
 	"sluice/engine/health"
@@ -32,20 +34,44 @@ func checks(cfg *conf.Config) map[health.ID]health.Check {
 	return out
 }
 
-// healthChanged takes a backend in or out of the schedulers' choice. Called by the prober.
+// healthChanged has a backend taken in or out of the schedulers' choice. Called by the prober.
 func (e *Engine) healthChanged(id health.ID, s health.State) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	log := e.log.Info
 	if !s.Up {
 		log = e.log.Warn
 	}
 	log("backend changed state", "service", id.Service.String(), "backend", id.Backend.String(), "up", s.Up, "why", s.Reason)
-	if e.closed {
-		return
+	select {
+	case e.turned <- struct{}{}:
+	default: // tables that are still to be made will have this change too
 	}
-	if err := e.publish(e.cfg); err != nil {
-		e.log.Error("tables could not follow a change of health", "err", err)
+}
+
+// healthPause is the least time between two tables for changes of health: when many backends fail at once,
+// one table serves them all.
+const healthPause = 20 * time.Millisecond
+
+// followHealth publishes tables after changes of health, until ctx ends.
+func (e *Engine) followHealth(ctx context.Context) {
+	defer e.running.Done()
+	for {
+		select {
+		case <-e.turned:
+		case <-ctx.Done():
+			return
+		}
+		e.mu.Lock()
+		if !e.closed {
+			if err := e.publish(e.cfg); err != nil {
+				e.log.Error("tables could not follow a change of health", "err", err)
+			}
+		}
+		e.mu.Unlock()
+		select {
+		case <-time.After(healthPause):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ type kernel struct {
 	umem     *xsk.UMEM
 	memory   []*xsk.UMEM // behind Memory
 
-	mu    sync.Mutex
+	// By port. keepPorts replaces them while no worker is connected to the port; else only workers look.
 	ports []*kernelPort
 
 	stop  chan struct{}
@@ -128,8 +128,6 @@ func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
 
 // OpenPort implements Platform.
 func (k *kernel) OpenPort(i int) (*HardwarePort, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	now := k.follower.Snapshot().Ports[i]
 	if !now.Exists {
 		return nil, fmt.Errorf("port %q is gone again", now.Name)
@@ -144,8 +142,6 @@ func (k *kernel) OpenPort(i int) (*HardwarePort, error) {
 
 // ClosePort implements Platform.
 func (k *kernel) ClosePort(i int) ([]uint64, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	return k.ports[i].close()
 }
 
@@ -322,8 +318,6 @@ func (k *kernel) Keep(addrs []netip.Addr) { k.follower.Keep(addrs) }
 
 // Stats implements Platform. It is called on the queue's worker.
 func (k *kernel) Stats(port, queue int) QueueStats {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	s := k.ports[port].sockets[queue]
 	owned, counters := s.Owned(), s.Counters()
 	out := QueueStats{

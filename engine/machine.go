@@ -84,6 +84,7 @@ func (o *machineOptions) newWorker(id, frames int) (*Worker, error) {
 		done:    make(chan struct{}),
 		want:    o.want,
 		poll:    !o.busyPoll,
+		handed:  max(1, o.batch/2),
 	}
 	w.proc = pipeline.New(pipeline.Options{
 		Worker: id, Workers: n, Connections: connections, Seed: o.seed, Loads: o.loads,

@@ -39,3 +39,16 @@ func (c *poolCache) scheduler(k service.Key, name string, candidates []sched.Can
 	}
 	return s, err
 }
+
+// forget drops what services that are gone had, and, when they have become many, the consistent-hash tables
+// of pools that are gone.
+func (c *poolCache) forget(configured map[service.Key]bool) {
+	for k := range c.last {
+		if !configured[k] {
+			delete(c.last, k)
+		}
+	}
+	if c.builder != nil && c.builder.Len() > 2*len(configured)+16 {
+		c.builder.Sweep()
+	}
+}

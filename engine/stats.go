@@ -53,7 +53,10 @@ func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
 	all.Frames.Free += uint64(len(w.stock.free))
 	syscalls := w.stats.sleeps
 	for _, q := range w.queues {
-		k := platform.Stats(int(q.port), q.number)
+		var k QueueStats
+		if q.Queue != (noQueue{}) { // else the platform may be busy with the port
+			k = platform.Stats(int(q.port), q.number)
+		}
 		syscalls += k.Syscalls
 		all.Frames.Fill += k.Fill
 		all.Frames.Rx += k.Rx

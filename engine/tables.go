@@ -46,12 +46,15 @@ func build(p plan) (*pipeline.Tables, error) {
 			backends[id] = p.backendOf(b)
 		}
 	}
+	configured := make(map[service.Key]bool, len(p.cfg.Services))
 	for i := range p.cfg.Services {
 		s := &p.cfg.Services[i]
+		configured[s.Key] = true
 		if err := p.fillPool(s, services, backends); err != nil {
 			return nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
 	}
+	p.pools.forget(configured)
 	p.shareOwnership(services, backends)
 	local, pools := p.local.tables(p.ids, p.locals, p.kernelPorts)
 	return pipeline.NewTables(services, backends, p.hops, local, pools), nil

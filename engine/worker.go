@@ -27,6 +27,9 @@ type Worker struct {
 	handIn  []*rings.Consumer[rings.Desc]
 	next    int // queue that the next turn begins with, so that none starves
 
+	handNext int // hand-over ring that the next turn begins with, likewise
+	handed   int // frames per turn that may come from hand-over rings
+
 	proc   *pipeline.Processor
 	tables *atomic.Pointer[pipeline.Tables] // the engine stores, workers load
 	work   *pipeline.Batch
@@ -85,11 +88,16 @@ func (w *Worker) run() {
 	}
 }
 
-// receive fills the batch: first with frames that other workers handed over - they have waited longest -
-// then from the queues in turn.
+// receive fills the batch: up to a half with frames that other workers handed over - they have waited longest,
+// but handing over is cheaper than what is left to do, and must not starve the worker's own queues - and the
+// rest from those in turn.
 func (w *Worker) receive() (n int) {
-	for from, ring := range w.handIn {
-		if ring != nil && n < w.batch {
+	if w.handNext++; w.handNext == len(w.handIn) {
+		w.handNext = 0
+	}
+	for i := range w.handIn {
+		from := (w.handNext + i) % len(w.handIn)
+		if ring := w.handIn[from]; ring != nil && n < w.handed {
 			n = w.receiveHanded(from, ring, n)
 		}
 	}
@@ -111,7 +119,7 @@ func (w *Worker) receive() (n int) {
 
 // receiveHanded takes what one other worker handed over, at most as much as the batch has room for.
 func (w *Worker) receiveHanded(from int, ring *rings.Consumer[rings.Desc], n int) int {
-	got := ring.Pop(w.descs[:w.batch-n])
+	got := ring.Pop(w.descs[:w.handed-n])
 	for _, d := range w.descs[:got] {
 		port := uint8(d.Options & portBits)
 		if d.Options&transmitBit != 0 {

@@ -88,7 +88,7 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 		flags |= conn.Translated
 	case be.Mode != service.NAT:
 		flags |= conn.NoOutput
-	case t.FindReply(b.home[i], m.Src, m.SrcPort, be.Addr, port, m.Proto == uint8(service.UDP), p.now) != nil:
+	case p.occupied(b, i, t, be.Addr, port):
 		b.drop(i, counter.TupleTaken)
 		return nil
 	}
@@ -113,6 +113,22 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 	p.Packets.ConnOpened++
 	p.Backends[backend].Connections++
 	return c
+}
+
+// occupied says that the backend has a connection with this client address and port already, through another
+// service. One that is over makes room.
+func (p *Processor) occupied(b *Batch, i int, t *conn.Table, backend packet.Addr, port uint16) bool {
+	m := &b.meta[i]
+	c := t.FindReply(b.home[i], m.Src, m.SrcPort, backend, port, m.Proto == uint8(service.UDP), p.now)
+	if c == nil {
+		return false
+	}
+	if !isNew(c, m) {
+		return true
+	}
+	p.close(t, c)
+	t.Remove(c)
+	return false
 }
 
 // advance moves the connection's state by one packet and restarts its timer. Packets in the middle of a

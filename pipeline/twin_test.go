@@ -87,7 +87,7 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 	}
 	s, k := &w.svcs[i], flowKey{i, src, dst.Port()}
 	f := w.find(k)
-	if f != nil && (f.state == conn.TimeWait || f.state == conn.Close) && flags&(syn|rst|ack) == syn {
+	if f != nil && over(f, flags) {
 		delete(w.flows, k)
 		f = nil
 	}
@@ -99,7 +99,7 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 			return verdict{any: []string{"reply", "no_connection"}}
 		}
 		var v verdict
-		if f, v = w.opened(i, k, chosen(k)); f == nil {
+		if f, v = w.opened(i, k, flags, chosen(k)); f == nil {
 			return v
 		}
 		w.flows[k] = f
@@ -121,8 +121,13 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 	return verdict{[]string{"forward"}, src, netip.AddrPortFrom(w.host(i, f.backend), f.bport)}
 }
 
+// over says that a packet with these flags begins another connection than this one, which has ended.
+func over(f *twinFlow, flags uint8) bool {
+	return (f.state == conn.TimeWait || f.state == conn.Close) && flags&(syn|rst|ack) == syn
+}
+
 // opened is the flow that a new connection to that backend makes, or what becomes of the packet without.
-func (w *twin) opened(i int, k flowKey, chosen int) (*twinFlow, verdict) {
+func (w *twin) opened(i int, k flowKey, flags uint8, chosen int) (*twinFlow, verdict) {
 	s := &w.svcs[i]
 	var usable, taken []int
 	for j, b := range s.backends {
@@ -130,7 +135,14 @@ func (w *twin) opened(i int, k flowKey, chosen int) (*twinFlow, verdict) {
 			continue
 		}
 		usable = append(usable, j)
-		if _, other := w.behind(netip.AddrPortFrom(w.host(i, j), w.backendPort(i, j, k)), k.client, s.proto); other != nil && s.mode == service.NAT {
+		in, other := w.behind(netip.AddrPortFrom(w.host(i, j), w.backendPort(i, j, k)), k.client, s.proto)
+		switch {
+		case other == nil || s.mode != service.NAT:
+		case over(other, flags):
+			if j == chosen {
+				delete(w.flows, in) // makes room
+			}
+		default:
 			taken = append(taken, j)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/safchain/ethtool"
@@ -27,10 +28,11 @@ func thisHost() (*conf.Host, error) {
 		return nil, fmt.Errorf("ethtool: %w", err)
 	}
 	defer tool.Close()
-	names := map[int]string{}
+	names, down := map[int]string{}, map[int]bool{}
 	for _, link := range links {
 		name := link.Attrs().Name
 		names[link.Attrs().Index] = name
+		down[link.Attrs().Index] = link.Attrs().Flags&net.FlagUp == 0
 		port := conf.HostPort{}
 		if channels, err := tool.GetChannels(name); err == nil { // else unknown: not every driver tells
 			port.Queues = int(channels.RxCount + channels.CombinedCount)
@@ -45,6 +47,9 @@ func thisHost() (*conf.Host, error) {
 		if prefix, ok := prefixOf(&address); ok {
 			port := host.Ports[names[address.LinkIndex]]
 			port.Addresses = append(port.Addresses, prefix.Addr())
+			if down[address.LinkIndex] { // its routes are gone, and come back with the link
+				port.OnLink = append(port.OnLink, prefix.Masked())
+			}
 			host.Ports[names[address.LinkIndex]] = port
 		}
 	}

@@ -36,6 +36,9 @@ func (b *Builder) Sweep() {
 	}
 }
 
+// Len is the number of tables that the builder remembers.
+func (b *Builder) Len() int { return len(b.tables) }
+
 // maglev returns the table of a pool, which must be sorted, and builds it if need be.
 func (b *Builder) maglev(pool []member) *maglev {
 	name := poolName(pool)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -57,20 +58,32 @@ func Download(ctx context.Context, c *http.Client, base string, bytes int64, see
 	return name, nil
 }
 
-// AskUDP sends one datagram on a connected UDP socket and returns the answer to it. It sends once and
-// waits until ctx ends: a lab loses nothing, so a loss is worth seeing. Answers with other bytes, which
-// belong to earlier datagrams, are passed over.
+// AskUDP sends one datagram on a connected UDP socket, again whenever a second has brought no answer, and
+// returns the answer to it. Answers with other bytes, which belong to earlier datagrams, are passed over.
 func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
-	deadline, _ := ctx.Deadline() // the zero time means none
-	if err := c.SetDeadline(deadline); err != nil {
+	for buf := make([]byte, 1<<16); ; {
+		if _, err := c.Write(payload); err != nil {
+			return Answer{}, errors.Join(err, ctx.Err())
+		}
+		a, err := awaitUDP(ctx, c, payload, buf)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+			return a, err
+		}
+	}
+}
+
+// resendAfter is how long a request over UDP waits for its answer before it is sent again, as a resolver would:
+// datagrams may be lost, most of all on a machine with more to do than it can.
+const resendAfter = time.Second
+
+// awaitUDP reads until the answer to the payload comes, ctx ends, or it is time to ask again.
+func awaitUDP(ctx context.Context, c net.Conn, payload, buf []byte) (Answer, error) {
+	if err := c.SetDeadline(time.Now().Add(resendAfter)); err != nil {
 		return Answer{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := c.Write(payload); err != nil {
-		return Answer{}, errors.Join(err, ctx.Err())
-	}
-	for buf := make([]byte, 1<<16); ; {
+	for {
 		n, err := c.Read(buf)
 		if err != nil {
 			return Answer{}, errors.Join(err, ctx.Err())
