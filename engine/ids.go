@@ -17,7 +17,9 @@ type ids struct {
 	// By number, from 1 on: what the number stands for, as last configured.
 	service []conf.Service
 	backend []backendEntry
-	owned   map[uint32]owned // by number of a service
+	owned   map[uint32]owned              // by number of a service
+	own     map[uint32]pipeline.Ownership // by number of a service: the last one
+	moved   map[uint32]bool               // services that were owned otherwise before
 }
 
 // owned is how a service's connections were owned since the start: some may live on.
@@ -40,6 +42,15 @@ func (d *ids) ownership(service uint32, backends int, oneWay bool) pipeline.Owne
 	return pipeline.ByFlow
 }
 
+// hasMoved notes who owns the service's connections and says whether it ever was otherwise.
+func (d *ids) hasMoved(service uint32, own pipeline.Ownership) bool {
+	if before, known := d.own[service]; known && before != own {
+		d.moved[service] = true
+	}
+	d.own[service] = own
+	return d.moved[service]
+}
+
 // backendID is what a backend's number stands for. The mode is part of it: connections stay in the mode that
 // they were opened in when the file gives their backend another.
 type backendID struct {
@@ -59,6 +70,8 @@ func newIDs() *ids {
 		service:  make([]conf.Service, 1),
 		backend:  make([]backendEntry, 1),
 		owned:    make(map[uint32]owned),
+		own:      make(map[uint32]pipeline.Ownership),
+		moved:    make(map[uint32]bool),
 	}
 }
 

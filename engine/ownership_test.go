@@ -4,88 +4,180 @@ import (
 	"fmt"
 	"testing"
 
+	"sluice/engine/api"
 	"sluice/engine/enginetest"
 	"sluice/pipeline/packet/packettest"
 )
 
-// TestModesFollowEachOther gives a service's backends one mode after the other, with flows that were opened in each.
-// Whoever owns them, flows go on as they were opened, and both directions of new ones meet.
-func TestModesFollowEachOther(t *testing.T) {
-	const flows = 100
-	real := map[string]bool{"nat": true, "fullnat": true} // the backend sees its own address, and replies by us
-	for _, proto := range []string{"tcp", "udp"} {
-		for _, modes := range [][]string{
-			{"fullnat", "nat", "fullnat", "dr"}, {"nat", "fullnat", "nat"}, {"dr", "nat", "dr"}, {"dr", "fullnat", "nat"},
-		} {
-			t.Run(fmt.Sprint(proto, modes), func(t *testing.T) {
-				lab := enginetest.New(t, 2, 2)
-				lab.RSS = card(2)
-				configured := func(mode string) string {
-					s := svc{mode: mode, proto: proto, backends: []string{"10.0.0.11:80"}}
+// TestPersistenceTurnedOnTwoWorkers: turning persistence on (2 workers): connections keep their backend.
+func TestPersistenceTurnedOnTwoWorkers(t *testing.T) {
+	lab := enginetest.New(t, 2, 2)
+	lab.Start(2, config(nat3()))
+	before := openAll(t, lab, 0, 90)
+	sticky := nat3()
+	sticky.extra = `persistence = "5m"`
+	if _, err := lab.Reload(config(sticky)); err != nil {
+		t.Fatal(err)
+	}
+	now := goOn(t, lab, 0, 90)
+	n := 0
+	for k, v := range before {
+		if now[k] != v {
+			n++
+		}
+	}
+	s := lab.Stats()
+	if n != 0 || s.Replied != 0 {
+		t.Errorf("%d of 90 established connections lost their backend; answered with RST: %d, drops %v", n, s.Replied, nonzero(s.Drops))
+	}
+}
+
+func nonzero(m map[string]uint64) map[string]uint64 {
+	out := map[string]uint64{}
+	for k, v := range m {
+		if v != 0 {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// TestNeighbourBecomesPersistent: a neighbour service that shares a backend becomes persistent.
+func TestNeighbourBecomesPersistent(t *testing.T) {
+	lab := enginetest.New(t, 2, 2)
+	other := svc{name: "other", vip: "198.51.100.11", backends: []string{"10.0.0.11:8080"}}
+	lab.Start(2, config(nat3(), other))
+	openAll(t, lab, 0, 90)
+	other.extra = `persistence = "5m"`
+	if _, err := lab.Reload(config(nat3(), other)); err != nil {
+		t.Fatal(err)
+	}
+	goOn(t, lab, 0, 90)
+	if s := lab.Stats(); s.Replied != 0 {
+		t.Errorf("%d of 90 connections of the untouched service were answered with RST", s.Replied)
+	}
+}
+
+// TestDRServiceGetsNATBackend: a dr service gets one nat backend (2 workers, queue each).
+func TestDRServiceGetsNATBackend(t *testing.T) {
+	lab := enginetest.New(t, 2, 2)
+	s := svc{mode: "dr", backends: []string{"10.0.0.11", "10.0.0.12"}}
+	lab.Start(2, config(s))
+	for n := range 90 {
+		lab.Inject(enginetest.Clients, n%2, opening(n).Frame())
+	}
+	lab.Quiet()
+	lab.Collect()
+	if _, err := lab.Reload(config(s) + "[[service.backend]]\naddress = \"10.0.0.13\"\nmode = \"nat\"\n"); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 90 {
+		lab.Inject(enginetest.Clients, n%2, opening(n).Flags(ack).Frame())
+	}
+	lab.Quiet()
+	if s := lab.Stats(); s.Replied != 0 {
+		t.Errorf("%d of 90 dr connections were answered with RST", s.Replied)
+	}
+}
+
+// TestModeChange: a backend's mode changes while connections exist.
+func TestModeChange(t *testing.T) {
+	modes := []string{"nat", "fullnat", "tun", "dr"}
+	for _, from := range modes {
+		for _, to := range modes {
+			if from == to {
+				continue
+			}
+			t.Run(from+" to "+to, func(t *testing.T) {
+				mk := func(mode string) string {
+					s := svc{mode: mode, backends: []string{"10.0.0.11"}}
 					if mode == "fullnat" {
 						s.extra = `source = ["10.0.0.2"]`
 					}
 					return config(s)
 				}
-				lab.Start(2, configured(modes[0]))
-				for now := range modes {
-					if now > 0 {
-						if _, err := lab.Reload(configured(modes[now])); err != nil {
-							t.Fatal(err)
-						}
-					}
-					for then := range now + 1 {
-						for n := then * flows; n < (then+1)*flows; n++ {
-							p := build(proto, client(n), vip4+":80")
-							if then < now {
-								p = p.Flags(ack)
-							}
-							lab.Arrive(enginetest.Clients, p.Frame())
-						}
-						lab.Quiet()
-						sent := lab.Collect()
-						for _, s := range sent {
-							m := parse(t, s.Frame)
-							if mode := modes[then]; (m.Dst.String() == vip4) == real[mode] || (m.Src.String() == "10.0.0.2") != (mode == "fullnat") {
-								t.Fatalf("%v: opened as %s, now from %s to %s", modes[:now+1], mode, m.Src, m.Dst)
-							}
-							if real[modes[then]] {
-								answer := build(proto, at(m.Dst.String(), 80), at(m.Src.String(), int(m.SrcPort)))
-								if proto == "tcp" {
-									answer = answer.Flags(syn | ack)
-								}
-								lab.Arrive(enginetest.Backends, answer.Frame())
-							}
-						}
-						if len(sent) != flows {
-							t.Errorf("%v: %d of %d flows opened as %s go on", modes[:now+1], len(sent), flows, modes[then])
-						}
-						lab.Quiet()
-						if answered := len(lab.Collect()); real[modes[then]] && answered != flows {
-							t.Errorf("%v: %d of %d flows opened as %s were answered", modes[:now+1], answered, flows, modes[then])
-						}
-					}
+				lab := enginetest.New(t, 1, 1)
+				lab.Start(1, mk(from))
+				a := one(t, lab.Send(enginetest.Clients, 0, opening(1).Frame()))
+				if _, err := lab.Reload(mk(to)); err != nil {
+					t.Fatal(err)
+				}
+				bs := lab.Send(enginetest.Clients, 0, opening(1).Flags(ack).Frame())
+				if len(bs) != 1 {
+					t.Fatalf("sent %d; drops %v", len(bs), nonzero(lab.Stats().Drops))
+				}
+				// Compare IP addresses, protocol and ports of the two.
+				x, y := a.Frame, bs[0].Frame
+				if fmt.Sprint(x[23], x[26:38]) != fmt.Sprint(y[23], y[26:38]) {
+					t.Errorf("proto/src/dst/ports before %v, after %v", x[23:38], y[23:38])
 				}
 			})
 		}
 	}
 }
 
-// TestErrorFindsFlowOfBefore: an ICMP error about a flow finds it when its service has come to be owned otherwise.
-func TestErrorFindsFlowOfBefore(t *testing.T) {
+// TestTupleTakenByDeadConnection: a client port that is in TIME_WAIT/CLOSE with one service is used with another that has the same backend.
+func TestTupleTakenByDeadConnection(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}},
+		svc{name: "b", vip: "198.51.100.11", backends: []string{"10.0.0.11:8080"}}))
+	lab.Send(enginetest.Clients, 0, opening(1).Frame(), opening(1).Flags(rst).Frame())
+	lab.Send(enginetest.Backends, 0, packettest.TCP("10.0.0.11:8080", client(1)).Flags(rst|ack).Frame())
+	other := packettest.TCP(client(1), "198.51.100.11:80").Flags(syn).Payload(nil)
+	out := lab.Send(enginetest.Clients, 0, other.Frame())
+	if len(out) != 1 {
+		t.Errorf("SYN dropped: %v, conns %+v", nonzero(lab.Stats().Drops), conns(t, lab, api.ConnQuery{}))
+	}
+}
+
+// TestHandedOverStarvesOwnQueue: frames handed over must not starve the worker's own queue: a worker whose hand-over ring is full takes its
+// own queue's frames within a few batches.
+func TestHandedOverStarvesOwnQueue(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
-	lab.Start(2, config(svc{mode: "dr", backends: []string{"10.0.0.11:80"}}))
-	for n := range 20 {
-		lab.Send(enginetest.Clients, n%2, opening(n).Frame())
+	lab.FramesPerQueue = 4096
+	lab.Start(2, config(nat3()))
+	// Find clients whose flows worker 1 owns: open many flows by queue 0 and look.
+	for n := range 2000 {
+		lab.Inject(enginetest.Clients, 0, opening(n).Frame())
+		if n%100 == 0 {
+			lab.Quiet()
+			lab.Collect()
+		}
 	}
-	if _, err := lab.Reload(config(svc{mode: "nat", backends: []string{"10.0.0.11:80"}})); err != nil {
-		t.Fatal(err)
+	lab.Quiet()
+	lab.Collect()
+	owner := map[string]int{}
+	for _, c := range conns(t, lab, api.ConnQuery{}) {
+		owner[c.Client] = c.Worker
 	}
-	for n := 20; n < 40; n++ {
-		lab.Send(enginetest.Clients, n%2, opening(n).Frame())
+	var ones []int
+	for n := range 2000 {
+		if owner[client(n)] == 1 {
+			ones = append(ones, n)
+		}
 	}
-	for n := range 40 {
-		in := packettest.ICMP("203.0.113.99", vip4, 3, 4, 1400, packettest.TCP(vip4+":80", client(n)).IP())
-		one(t, lab.Send(enginetest.Clients, n%2, in.Frame()))
+	thaw := lab.Freeze(enginetest.Clients, 1)
+	// 900 frames for worker 1 wait on the ring from worker 0, then 5 arrive at worker 1's own queue.
+	for i := range 900 {
+		lab.Inject(enginetest.Clients, 0, opening(ones[10+i%(len(ones)-10)]).Flags(ack).TTL(100).Frame())
+	}
+	lab.Await("worker 0 to hand over", func() bool { return lab.Taken(enginetest.Clients, 0) })
+	for i := range 5 {
+		lab.Inject(enginetest.Clients, 1, opening(ones[i]).Flags(ack).TTL(50).Frame())
+	}
+	thaw()
+	lab.Quiet()
+	before := 0
+	for _, s := range lab.Collect() {
+		if s.Port != enginetest.Backends || s.Queue != 1 {
+			continue
+		}
+		if s.Frame[22] == 49 {
+			break
+		}
+		before++
+	}
+	if before > 256 {
+		t.Errorf("%d handed-over frames went before the first of the worker's own queue (batch 64)", before)
 	}
 }

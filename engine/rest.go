@@ -45,7 +45,7 @@ func (w *Worker) hasWork() bool {
 			return true
 		}
 	}
-	return len(w.mailbox) > 0 || w.stop.Load()
+	return len(w.mailbox) > 0 || w.stop.Load() || w.stock.comingHome()
 }
 
 // unsent says that frames given to a driver have not come back yet: nobody would wake us for them.

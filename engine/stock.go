@@ -66,3 +66,13 @@ func (s *stock) exchange() {
 		}
 	}
 }
+
+// comingHome says that other workers have sent frames home that were not collected yet.
+func (s *stock) comingHome() bool {
+	for _, ring := range s.in {
+		if ring != nil && ring.Len() > 0 {
+			return true
+		}
+	}
+	return false
+}

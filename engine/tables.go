@@ -152,6 +152,9 @@ func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.B
 		if p.spread && s.Live && s.Own == pipeline.ByFlow {
 			s.Own = p.ids.ownership(uint32(i), len(s.Pool), oneWay(s, backends))
 		}
+		if s.Live {
+			s.Moved = p.ids.hasMoved(uint32(i), s.Own)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func (l *limiter) take(nowMs uint32) bool {
 // that owns the VIP would answer it with RST (RFC 9293, 3.10.7.1), so do we.
 func (p *Processor) reject(b *Batch, i int, s *Service) {
 	m := &b.meta[i]
-	if s.Own == ByReceiver && p.passRound(b, i) {
+	if p.elsewhere(b, i, s) {
 		return
 	}
 	if m.TCPFlags&packet.RST != 0 || !p.replies.take(p.now) {

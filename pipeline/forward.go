@@ -102,7 +102,7 @@ func (p *Processor) reply(b *Batch, i int) {
 	t := p.table(m)
 	c := p.findReply(t, b.home[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
-		if !p.passToPortOwner(b, i) {
+		if !p.passToPortOwner(b, i) && !(p.t.moved && p.passRound(b, i, p.workers)) {
 			b.drop(i, counter.NoConnection)
 		}
 		return

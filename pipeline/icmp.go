@@ -14,8 +14,8 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
 	c := p.table(m).Find(b.home[i], m.Dst, k, p.now)
 	if c == nil {
-		own := p.t.Services[id].Own
-		if !(own == ByReceiver && p.passRound(b, i) || own == ByFlowNow && p.passToFlowOwner(b, i, m.Dst, m.DstPort)) {
+		s := &p.t.Services[id]
+		if !p.elsewhere(b, i, s) && (s.Own != ByFlowNow || !p.passToFlowOwner(b, i, m.Dst, m.DstPort)) {
 			b.drop(i, counter.ICMPNoFlow)
 		}
 		return
@@ -49,7 +49,7 @@ func (p *Processor) icmpOut(b *Batch, i int) {
 	t := p.table(m)
 	c := p.findReply(t, b.home[i], m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
-		if !p.passToPortOwner(b, i) {
+		if !p.passToPortOwner(b, i) && !(p.t.moved && p.passRound(b, i, p.workers)) {
 			b.drop(i, counter.ICMPNoFlow)
 		}
 		return

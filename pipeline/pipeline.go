@@ -191,11 +191,23 @@ func (p *Processor) handTo(b *Batch, i int, worker int) {
 	b.kind[i] = kindDone
 }
 
-// passRound hands a frame whose flow isn't known here to the next worker, until all were asked. Only
-// flows that the receiver owns may sit elsewhere: the card may deliver an ICMP error, or everything after
-// its queues were rearranged, to another worker than the one that opened the connection.
-func (p *Processor) passRound(b *Batch, i int) bool {
-	if int(b.Frames[i].Hops) >= p.workers-1 {
+// elsewhere hands a frame whose flow isn't known here to the next worker, if its service's flows may be there:
+// flows that the receiver owns, for the card may deliver an ICMP error, or everything after its queues were
+// rearranged, to another worker than the one that opened the connection; and flows from before their service
+// was owned otherwise.
+func (p *Processor) elsewhere(b *Batch, i int, s *Service) bool {
+	switch {
+	case s.Moved:
+		return p.passRound(b, i, p.workers) // the owner is asked first, whoever received it later
+	case s.Own == ByReceiver:
+		return p.passRound(b, i, p.workers-1)
+	}
+	return false
+}
+
+// passRound hands a frame to the next worker, unless so many had a hand in it already.
+func (p *Processor) passRound(b *Batch, i, most int) bool {
+	if p.workers == 1 || int(b.Frames[i].Hops) >= most {
 		return false
 	}
 	p.handTo(b, i, (p.worker+1)%p.workers)

@@ -36,6 +36,7 @@ type Service struct {
 	Ports      service.Ports
 	Proto      uint8
 	Own        Ownership
+	Moved      bool            // owned otherwise before: what one worker doesn't know, another may
 	Live       bool            // configured now; false: only its old connections know it
 	Scheduler  sched.Scheduler // over Pool
 	Pool       []uint32        // backend ids, latest added first, as IPVS keeps them
@@ -71,6 +72,7 @@ type Tables struct {
 	shares   []*flow.Shares
 	anyPort  bool // a fullnat backend takes connections at any port
 	ranges   []portRange
+	moved    bool // a service has
 }
 
 type portRange struct {
@@ -98,6 +100,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	t.sticky = newLookup(len(backends))
 	for id := range services {
 		s := &services[id]
+		t.moved = t.moved || s.Moved
 		if !s.Live {
 			continue
 		}
