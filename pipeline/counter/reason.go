@@ -22,7 +22,6 @@ const (
 	BadICMP                // ICMP error that embeds nothing we can read
 	ICMPNoFlow             // ICMP error about a flow we don't have
 	UnknownProtocol        // neither TCP, UDP nor an ICMP error
-	NoService              // destination is no service and source no backend of a live connection
 	NoConnection           // backend's packet, or client's non-SYN, that belongs to no connection
 	NoBackend              // service has no backend that may take a new connection
 	BackendGone            // connection's backend is no longer configured
@@ -57,7 +56,6 @@ var reasons = [Count]struct{ name, text string }{
 	BadICMP:         {"bad_icmp", "ICMP error embeds nothing readable"},
 	ICMPNoFlow:      {"icmp_no_flow", "ICMP error about an unknown flow"},
 	UnknownProtocol: {"unknown_protocol", "neither TCP, UDP nor an ICMP error"},
-	NoService:       {"no_service", "destination is no service"},
 	NoConnection:    {"no_connection", "packet belongs to no connection"},
 	NoBackend:       {"no_backend", "service has no usable backend"},
 	BackendGone:     {"backend_gone", "backend of the connection was removed"},
