@@ -135,15 +135,16 @@ func (p *Processor) occupied(b *Batch, i int, t *conn.Table, backend packet.Addr
 // connection, nearly all, change no state.
 func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
 	if c.State != conn.Established || tcpFlags&(conn.FlagSYN|conn.FlagFIN|conn.FlagRST) != 0 {
-		p.changeState(c, c.State.Next(d, tcpFlags))
+		p.changeState(c, d, tcpFlags)
 	}
 	c.Expires = p.now + s.TimeoutsMs[c.State]
 }
 
-// changeState enters the state, and counts the connection as what it makes it: active or inactive.
-func (p *Processor) changeState(c *conn.Conn, to conn.State) {
-	c.State = to
-	if active := to.Active(); active != c.Counted() {
+// changeState enters the state that the packet leads to, and counts the connection as what it then is:
+// active or inactive.
+func (p *Processor) changeState(c *conn.Conn, d conn.Direction, tcpFlags uint8) {
+	c.State = c.State.Next(d, tcpFlags)
+	if active := c.State.Active(); active != c.Counted() {
 		by := int32(1)
 		if !active {
 			by = -1

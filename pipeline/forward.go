@@ -91,9 +91,7 @@ func (be *Backend) overhead() uint16 {
 // send finishes a frame that leaves by the link.
 func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 	f.Start = rewrite.SetLink(f.Mem, m, l)
-	f.End = int(m.End)
-	f.Port = l.Port
-	f.Verdict = Forward
+	f.End, f.Port, f.Verdict = int(m.End), l.Port, Forward
 }
 
 // reply takes a NAT or FullNAT backend's packet back to the client, as if the service had sent it.

@@ -101,7 +101,11 @@ func (p *Processor) classify(b *Batch, n int) {
 		}
 		client, port := m.Src, m.SrcPort
 		var own Ownership
-		if id := p.t.Service(m.Dst, m.DstPort, m.Proto); id != 0 && !m.ICMPError {
+		id := p.t.vips.get(m.Dst, m.DstPort, m.Proto) // Service written out: a call would cost as much again
+		if !single(id) {
+			id = p.t.ranged(m.Dst, m.DstPort, m.Proto)
+		}
+		if id != 0 && !m.ICMPError {
 			b.kind[i], b.service[i] = kindForward, id
 			own = p.t.Services[id].Own
 		} else {

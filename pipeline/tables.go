@@ -140,9 +140,17 @@ func (t *Tables) addRange(s *Service, id uint32) {
 // Service finds the service of a destination: its exact port first, then a range, then any port.
 // 0: none.
 func (t *Tables) Service(addr packet.Addr, port uint16, proto uint8) uint32 {
-	if id := t.vips.get(addr, port, proto); id != 0 && id&rangesBit == 0 {
+	if id := t.vips.get(addr, port, proto); single(id) {
 		return id
 	}
+	return t.ranged(addr, port, proto)
+}
+
+// single says that a value of vips is the id of a service.
+func single(id uint32) bool { return id != 0 && id < rangesBit }
+
+// ranged is Service for destinations without a service of one port.
+func (t *Tables) ranged(addr packet.Addr, port uint16, proto uint8) uint32 {
 	at := t.vips.get(addr, 0, proto) &^ rangesBit
 	for at != 0 {
 		r := &t.ranges[at-1]
