@@ -29,7 +29,9 @@ func endOf(port uint16, proto uint8) uint32 { return uint32(port)<<8 | uint32(pr
 
 // at is where the search for a key begins, before it is brought into the array.
 func (l *lookup) at(addr packet.Addr, end uint32) uint64 {
-	return (addr.Lo ^ addr.Hi*0x9e3779b97f4a7c15 ^ uint64(end)<<40) * 0xff51afd7ed558ccd >> 32
+	// The product's upper half depends on the lower bits of what is multiplied only: addresses and ports in a
+	// row must both differ there.
+	return (addr.Lo ^ addr.Hi*0x9e3779b97f4a7c15 ^ uint64(end)*0xd6e8feb86659fd93>>16) * 0xff51afd7ed558ccd >> 32
 }
 
 // put sets the value, which must not be 0.

@@ -1,88 +1,54 @@
-package pipeline_test
+package pipeline
 
 import (
-	"fmt"
 	"testing"
 
-	"sluice/pipeline/packet/packettest"
-	"sluice/pipeline/service"
+	"sluice/pipeline/packet"
 )
 
-// TestPrecedence: an exact port wins over a range, a range over any port, whatever their order.
-func TestPrecedence(t *testing.T) {
-	all := []svc{
-		{ports: service.AnyPort, backends: []backend{{host: 11}}},
-		{ports: service.Ports{First: 8000, Last: 8099}, backends: []backend{{host: 12}}},
-		{ports: service.Ports{First: 8050, Last: 8050}, backends: []backend{{host: 13}}},
-		{ports: service.Ports{First: 9000, Last: 9999}, backends: []backend{{host: 14}}},
-		{ports: service.Ports{First: 1, Last: 100}, backends: []backend{{host: 15}}},
-		{ports: service.AnyPort, proto: service.UDP, backends: []backend{{host: 16}}},
-		{ports: service.AnyPort, vip: "198.51.100.11", backends: []backend{{host: 17}}},
-		{ports: service.Ports{First: 65535, Last: 65535}, backends: []backend{{host: 18}}},
-		{ports: service.AnyPort, vip: vip6, backends: []backend{{host: 19}}},
-	}
-	permutations(len(all), 40, func(order []int) {
-		shuffled := make([]svc, len(all))
-		for i, from := range order {
-			shuffled[i] = all[from]
+// probes is how many slots a search for the key looks at.
+func (l *lookup) probes(addr packet.Addr, port uint16, proto uint8) int {
+	end := endOf(port, proto)
+	for i, n := l.at(addr, end), 1; ; i, n = i+1, n+1 {
+		s := &l.slots[i&uint64(len(l.slots)-1)]
+		if s.value == 0 || s.addr == addr && s.end == end {
+			return n
 		}
-		w := newWorld(t, shuffled...)
-		for _, test := range []struct {
-			to   string
-			udp  bool
-			host byte
-		}{
-			{vip4 + ":8050", false, 13}, {vip4 + ":8000", false, 12}, {vip4 + ":8099", false, 12}, {vip4 + ":8051", false, 12},
-			{vip4 + ":7999", false, 11}, {vip4 + ":8100", false, 11}, {vip4 + ":9000", false, 14}, {vip4 + ":9999", false, 14},
-			{vip4 + ":10000", false, 11}, {vip4 + ":1", false, 15}, {vip4 + ":100", false, 15}, {vip4 + ":101", false, 11},
-			{vip4 + ":0", false, 11}, {vip4 + ":65535", false, 18}, {vip4 + ":65534", false, 11},
-			{vip4 + ":8050", true, 16}, {vip4 + ":53", true, 16},
-			{"198.51.100.11:8050", false, 17}, {"198.51.100.11:8051", false, 17},
-		} {
-			p := packettest.TCP(client4, test.to).Flags(syn)
-			if test.udp {
-				p = packettest.UDP(client4, test.to)
-			}
-			o := w.in(p)
-			w.ends(o, "forward")
-			if got := o.frame()[5]; got != test.host {
-				t.Fatalf("order %v: %s went to host %d, want %d", order, test.to, got, test.host)
-			}
-			if got := packettest.Port(test.to); uint16(o.frame()[36])<<8|uint16(o.frame()[37]) != got {
-				t.Errorf("%s: the backend is not asked for the port that the client asked for", test.to)
-			}
-		}
-		w.ends(w.in(packettest.TCP(client6, port(vip6, "443")).Flags(syn)), "forward")
-		w.ends(w.in(packettest.TCP(client4, "198.51.100.12:8050").Flags(syn)), "no_connection")
-		w.ends(w.in(packettest.UDP(client6, port(vip6, "443"))), "no_connection")
-	})
-}
-
-// permutations calls f with n orders of 0..length-1: rotations, forth and back.
-func permutations(length, n int, f func(order []int)) {
-	for k := range n {
-		order := make([]int, length)
-		for i := range order {
-			order[i] = (i*(1+k/length%2*(length-2)) + k) % length
-		}
-		f(order)
 	}
 }
 
-// TestManyServices: with a thousand services each is found, and nothing else.
-func TestManyServices(t *testing.T) {
-	var services []svc
-	for i := range 1000 {
-		services = append(services, svc{vip: fmt.Sprintf("198.51.%d.%d", 100+i/100, 1+i%100), backends: []backend{{host: 11 + i%8, port: 80}}})
+// TestLookupScatters fills tables with services as operators number them, and counts: no key may need many
+// looks, and all together few.
+func TestLookupScatters(t *testing.T) {
+	const n = 2000
+	type key struct {
+		addr packet.Addr
+		port uint16
 	}
-	w := newWorlds(t, 1, 4096, services...)
-	for i, s := range services {
-		o := w.in(packettest.TCP(fmt.Sprintf("192.0.2.7:%d", 1024+i), s.vip+":80").Flags(syn))
-		w.ends(o, "forward")
-		if got := int(o.frame()[5]); got != 11+i%8 {
-			t.Fatalf("%s went to host %d", s.vip, got)
+	for name, at := range map[string]func(i int) key{
+		"ports of one address":     func(i int) key { return key{packet.AddrFrom4(0xc6336401), uint16(1000 + i)} },
+		"IPv4 addresses in a row":  func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i)), 80} },
+		"IPv4 networks in a row":   func(i int) key { return key{packet.AddrFrom4(uint32(i)<<8 | 0x0a000001), 443} },
+		"IPv6 addresses in a row":  func(i int) key { return key{packet.Addr{Hi: 0x20010db8 << 32, Lo: uint64(i)}, 80} },
+		"IPv6 networks in a row":   func(i int) key { return key{packet.Addr{Hi: 0x20010db8<<32 | uint64(i), Lo: 1}, 80} },
+		"addresses, each 10 ports": func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i/10)), uint16(80 + i%10)} },
+	} {
+		l := newLookup(n)
+		for i := range n {
+			k := at(i)
+			l.put(k.addr, k.port, 6, uint32(i+1))
 		}
-		w.ends(w.in(packettest.TCP(client4, s.vip+":81").Flags(syn)), "no_connection")
+		sum, worst := 0, 0
+		for i := range n {
+			k := at(i)
+			if got := l.get(k.addr, k.port, 6); got != uint32(i+1) {
+				t.Fatalf("%s: key %d gives %d", name, i, got)
+			}
+			p := l.probes(k.addr, k.port, 6)
+			sum, worst = sum+p, max(worst, p)
+		}
+		if sum > 2*n || worst > 32 {
+			t.Errorf("%s: %.1f looks on average, %d at worst", name, float64(sum)/n, worst)
+		}
 	}
-	w.sum()
 }
