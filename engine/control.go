@@ -98,7 +98,7 @@ func (e *Engine) describeBackend(name backendName, b *conf.Backend, health healt
 	}
 	state := api.StateUp
 	switch {
-	case !health.Up:
+	case e.down[name]: // which new connections go by; the checks may know better already
 		state = api.StateDown
 	case weight == 0:
 		state = api.StateDrain

@@ -64,8 +64,9 @@ type Engine struct {
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
 	pools        *poolCache
 	steered      steer.Rules
-	hardware     *Hardware // written by Start and keepPorts, which may read it without mu
-	spread       bool      // every port has a queue for each worker
+	down         map[backendName]bool // as the tables have it
+	hardware     *Hardware            // written by Start and keepPorts, which may read it without mu
+	spread       bool                 // every port has a queue for each worker
 	closed       bool
 }
 
@@ -251,22 +252,23 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 // error the old tables stay. The caller holds mu.
 func (e *Engine) publish(cfg *conf.Config) error {
 	e.local.share(e.surroundings.Table, e.hardware.Ports)
-	t, err := build(e.plan(cfg))
+	p := e.plan(cfg)
+	t, err := build(p)
 	if err != nil {
 		return err
 	}
 	before := e.tables.Swap(t)
 	rules := e.rules(cfg)
-	if reflect.DeepEqual(rules, e.steered) {
-		return nil
-	}
-	if err := e.platform.Steer(rules); err != nil {
-		if before != nil {
-			e.tables.Store(before)
+	if !reflect.DeepEqual(rules, e.steered) {
+		if err := e.platform.Steer(rules); err != nil {
+			if before != nil {
+				e.tables.Store(before)
+			}
+			return err
 		}
-		return err
+		e.steered = rules
 	}
-	e.steered = rules
+	e.down = p.down
 	return nil
 }
 
