@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// needs are the programs that tests want, with the Debian packages that have them. The product needs none of them.
+// needs are the programs that tests want, with the Debian packages that have them, or that they need. The product needs none of them.
 var needs = []struct{ program, pkg, why string }{
 	{"clang-14", "clang-14", "to compile the XDP programs and compare them with the committed objects"},
 	{"llvm-strip-14", "llvm-14", "to strip them"},
+	{"gcc", "gcc libc6-dev", "to link the race detector"},
 	{"ip", "iproute2", "to build the lab of the README as its reader does"},
 	{"ethtool", "ethtool", "to build the lab of the README as its reader does"},
 	{"curl", "curl", "to be the client in that lab"},
@@ -31,7 +32,7 @@ func installMissing(log io.Writer) error {
 	for _, need := range needs {
 		if _, err := exec.LookPath(need.program); err != nil {
 			fmt.Fprintf(log, "%s is missing, %s: installing %s\n", need.program, need.why, need.pkg)
-			missing = append(missing, need.pkg)
+			missing = append(missing, strings.Fields(need.pkg)...)
 		}
 	}
 	if len(missing) == 0 {
