@@ -26,22 +26,21 @@ func TestNeighbourMissing(t *testing.T) {
 	expect(t, out, enginetest.Backends, toBackend(opening(1).To("10.0.0.11:8080").TTL(63), 11))
 }
 
-// TestRouterMissing: likewise for replies, whose next hop is a gateway.
+// TestRouterMissing: a reply whose next hop has no MAC address goes back to where its client's first packet came
+// from, while the next hop is asked for.
 func TestRouterMissing(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
-	lab.Send(enginetest.Clients, 0, opening(1).Frame())
+	lab.Send(enginetest.Clients, 0, opening(1).MACs([6]byte{2, 0, 0, 0, 0xff, 1}, [6]byte{2, 0, 0, 0, 0xee, 0}).Frame())
 	answer := packettest.TCP("10.0.0.11:8080", client(1)).Flags(syn | ack)
 	var lost nexthop.Neighbour
 	lab.Change(func(s *enginetest.Surroundings) { lost = s.Forget(enginetest.Router4) })
-	if sent := lab.Send(enginetest.Backends, 0, answer.Frame()); len(sent) != 0 {
-		t.Errorf("sent %+v", sent)
-	}
-	dropped(t, lab.Stats(), "no_neighbour", 1)
+	back := toClient(answer.From(vip4 + ":80").TTL(63))
+	expect(t, one(t, lab.Send(enginetest.Backends, 0, answer.Frame())), enginetest.Clients, back)
 	lab.Await("the router to be asked for", func() bool { return lab.Wanted(packettest.Addr(client(1)).String()) })
 	lab.Change(func(s *enginetest.Surroundings) { s.Neighbours = append(s.Neighbours, lost) })
 	out := one(t, lab.Send(enginetest.Backends, 0, answer.Frame()))
-	expect(t, out, enginetest.Clients, toClient(answer.From(vip4+":80").TTL(63)))
+	expect(t, out, enginetest.Clients, back)
 }
 
 // TestMACChanges: after a change no frame goes to the old address (F17).

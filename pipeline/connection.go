@@ -109,6 +109,9 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 	if flags&conn.IsUDP != 0 {
 		c.State = conn.UDP
 	}
+	if be.Mode.RepliesThroughUs() {
+		p.heard.note(&b.Frames[i], m)
+	}
 	p.loads.Add(p.worker, backend, 0, 1)
 	p.Packets.ConnOpened++
 	p.Backends[backend].Connections++

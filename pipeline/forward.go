@@ -113,6 +113,12 @@ func (p *Processor) reply(b *Batch, i int) {
 		client = t.Client(c)
 	}
 	link, reason := p.t.Hops.Lookup(client)
+	if reason == counter.NoNeighbour {
+		if way := p.heard.of(client); way != nil {
+			p.Wanted.add(client)
+			link, reason = way, counter.None
+		}
+	}
 	switch {
 	case reason != counter.None:
 		p.unreachable(b, i, client, reason)

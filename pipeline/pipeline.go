@@ -34,6 +34,7 @@ type Processor struct {
 	key             sched.Key     // scratch: behind an interface, a local one would be allocated
 	pools           []*portPool   // by number
 	sourceTurn      uint32
+	heard           heard
 	replies         limiter
 	ipID            uint16
 

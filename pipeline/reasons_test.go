@@ -96,7 +96,7 @@ var ways = []struct {
 	{counter.NoNeighbour, "router", func(w *world) outcome {
 		w.in(packettest.TCP(client4, web4).Flags(syn))
 		w.change(func(n *network) { n.noRouter = true })
-		return w.out(packettest.TCP("10.0.0.11:8080", client4))
+		return w.out(packettest.ICMP("10.0.0.11", "192.0.2.7", 3, 1, 0, packettest.TCP(client4, "10.0.0.11:8080").IP()))
 	}},
 	{counter.PortDown, "to the backend", func(w *world) outcome {
 		w.change(func(n *network) { n.backDown = true })

@@ -1,0 +1,39 @@
+package pipeline
+
+import (
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+)
+
+// heard remembers by which neighbour the latest clients' first packets came. A client on the wire may be new
+// to the kernel, which learns its MAC address from the client's own question a moment before we see its
+// packet, and tells us some milliseconds later: without this the first reply would be lost.
+//
+// It is asked only while the next-hop table knows the client to be on a wire of ours and not its address.
+type heard [256]struct {
+	client packet.Addr
+	link   rewrite.Link
+}
+
+// heardMTU is what every neighbour takes.
+const heardMTU = 1500
+
+func heardAt(client packet.Addr) uint8 {
+	return uint8((client.Lo ^ client.Hi) * 0x9e3779b97f4a7c15 >> 56)
+}
+
+// note remembers whom the client's frame came from, as it was received.
+func (h *heard) note(f *Frame, m *packet.Meta) {
+	e := &h[heardAt(m.Src)]
+	ether := f.Mem[m.L2:]
+	e.client = m.Src
+	e.link = rewrite.Link{DMAC: [6]byte(ether[6:]), SMAC: [6]byte(ether), VLAN: m.VLAN, MTU: heardMTU, Port: f.Port}
+}
+
+// of gives the way back to the client, nil if it was not heard lately.
+func (h *heard) of(client packet.Addr) *rewrite.Link {
+	if e := &h[heardAt(client)]; e.client == client && e.link.MTU != 0 {
+		return &e.link
+	}
+	return nil
+}
