@@ -163,7 +163,7 @@ func (l *lab) run(flows, packets int) float64 {
 	l.times = l.times[:0]
 	for done := 0; done < packets; done += l.size {
 		for i := range l.size {
-			l.put(i, uint32(random.Uint64()>>32*uint64(flows)>>32), conn.FlagACK)
+			l.put(i, uint32(random.Uint64()>>32*uint64(flows)>>32), packet.ACK)
 		}
 		l.timed(l.size)
 	}
@@ -198,7 +198,7 @@ func (l *lab) churn(from, n int, overMs uint32) error {
 	for at := from; at < to; {
 		n := min(l.size, to-at)
 		for i := range n {
-			l.put(i, uint32(at+i), conn.FlagSYN)
+			l.put(i, uint32(at+i), packet.SYN)
 		}
 		l.timed(n)
 		for i := range n {

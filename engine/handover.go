@@ -31,18 +31,10 @@ func wire(workers []*Worker, framesPerWorker int) {
 				continue
 			}
 			from.handOut[to.id].ring, to.handIn[from.id] = rings.NewSPSC[rings.Desc](handOverSlots)
-			from.stock.out[to.id], to.stock.in[from.id] = rings.NewSPSC[uint64](ceilPow2(framesPerWorker))
+			from.stock.out[to.id], to.stock.in[from.id] = rings.NewSPSC[uint64](framesPerWorker)
 			from.handOut[to.id].bell = &to.bell
 		}
 	}
-}
-
-func ceilPow2(n int) int {
-	p := 1
-	for p < n {
-		p *= 2
-	}
-	return p
 }
 
 // outbox collects what one turn hands to one other worker, so that it is published once.

@@ -43,7 +43,7 @@ func newWorkers(o machineOptions) ([]*Worker, error) {
 	wire(workers, frames)
 	for port, hw := range o.hardware.Ports {
 		for i, q := range hw.Queues {
-			w := workers[i%n]
+			w := workers[cpu.WorkerOf(i, n)]
 			w.queues = append(w.queues, &ownQueue{Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number})
 		}
 	}

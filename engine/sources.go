@@ -83,11 +83,10 @@ func (s *sources) room(cfg *conf.Config) error {
 
 // assign gives numbers to all of the configuration's sources and pools; room has said that there are enough.
 func (s *sources) assign(cfg *conf.Config) {
-	for name, refs := range s.refs {
+	for _, refs := range s.refs {
 		for i := range refs {
 			refs[i].Live = false
 		}
-		s.refs[name] = refs
 	}
 	for _, svc := range cfg.Services {
 		for _, b := range svc.Backends {

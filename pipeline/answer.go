@@ -64,7 +64,7 @@ func (p *Processor) answer(b *Batch, i int, r counter.Reason) {
 // fits (RFC 1191, RFC 8201). IPv4 packets that may be fragmented are dropped: we don't fragment.
 func (p *Processor) tooBig(b *Batch, i int, mtu uint16) {
 	f, m := &b.Frames[i], &b.meta[i]
-	if m.ICMPError || m.Family == 4 && !dontFragment(f.Mem, m) || !p.replies.take(p.now) {
+	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.replies.take(p.now) {
 		b.drop(i, counter.TooBig)
 		return
 	}
@@ -79,6 +79,3 @@ func (p *Processor) sendBack(b *Batch, i int) {
 	f.End = int(m.End)
 	f.Verdict = Reply
 }
-
-// dontFragment reads the DF bit of an IPv4 packet.
-func dontFragment(mem []byte, m *packet.Meta) bool { return mem[m.L3+6]&0x40 != 0 }

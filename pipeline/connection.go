@@ -30,7 +30,7 @@ func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key, old *conn.C
 	if s.Own == ByFlowNow && p.passToFlowOwner(b, i, m.Src, m.SrcPort) {
 		return nil
 	}
-	if m.Proto == uint8(service.TCP) && m.TCPFlags&(conn.FlagSYN|conn.FlagRST) != conn.FlagSYN {
+	if m.Proto == uint8(service.TCP) && m.TCPFlags&(packet.SYN|packet.RST) != packet.SYN {
 		p.reject(b, i, s)
 		return nil
 	}
@@ -137,7 +137,7 @@ func (p *Processor) occupied(b *Batch, i int, t *conn.Table, backend packet.Addr
 // advance moves the connection's state by one packet and restarts its timer. Packets in the middle of a
 // connection, nearly all, change no state.
 func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
-	if c.State != conn.Established || tcpFlags&(conn.FlagSYN|conn.FlagFIN|conn.FlagRST) != 0 {
+	if c.State != conn.Established || tcpFlags&(packet.SYN|packet.FIN|packet.RST) != 0 {
 		p.changeState(c, d, tcpFlags)
 	}
 	c.Expires = p.now + s.TimeoutsMs[c.State]

@@ -35,7 +35,7 @@ func (p *Processor) forward(b *Batch, i int) {
 // isNew says that a SYN means another connection than the finished one whose client address and port it
 // reuses: IPVS's conn_reuse_mode 1. Under a template the client stays with its backend anyway.
 func isNew(c *conn.Conn, m *packet.Meta) bool {
-	return m.TCPFlags&(conn.FlagSYN|conn.FlagRST|conn.FlagACK) == conn.FlagSYN &&
+	return m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN &&
 		(c.State == conn.TimeWait || c.State == conn.Close) && c.Flags&conn.HasTemplate == 0
 }
 

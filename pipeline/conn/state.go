@@ -1,5 +1,7 @@
 package conn
 
+import "sluice/pipeline/packet"
+
 // State is where a connection stands. TCP follows the states and timeouts of IPVS
 // (net/netfilter/ipvs/ip_vs_proto_tcp.c); UDP has one.
 type State uint8
@@ -61,14 +63,6 @@ const (
 	directionCount
 )
 
-// TCP flag bits, as they stand in the header.
-const (
-	FlagFIN = 0x01
-	FlagSYN = 0x02
-	FlagRST = 0x04
-	FlagACK = 0x10
-)
-
 // event is the one flag that moves the state machine; of several, the first of RST, SYN, FIN, ACK counts.
 type event uint8
 
@@ -85,13 +79,13 @@ const (
 var events = func() (e [32]event) {
 	for flags := range e {
 		switch {
-		case flags&FlagRST != 0:
+		case flags&packet.RST != 0:
 			e[flags] = evRST
-		case flags&FlagSYN != 0:
+		case flags&packet.SYN != 0:
 			e[flags] = evSYN
-		case flags&FlagFIN != 0:
+		case flags&packet.FIN != 0:
 			e[flags] = evFIN
-		case flags&FlagACK != 0:
+		case flags&packet.ACK != 0:
 			e[flags] = evACK
 		default:
 			e[flags] = evNone

@@ -291,25 +291,25 @@ func TestNextFollowsIPVS(t *testing.T) {
 		to   State
 	}
 	for _, s := range []step{
-		{StateNone, Input, FlagSYN, SynRecv},
-		{SynRecv, Output, FlagSYN | FlagACK, SynRecv},
-		{SynRecv, Input, FlagACK, Established},
-		{Established, Input, FlagFIN | FlagACK, CloseWait},
-		{Established, Output, FlagFIN | FlagACK, FinWait},
-		{CloseWait, Output, FlagFIN | FlagACK, TimeWait},
-		{FinWait, Input, FlagFIN | FlagACK, TimeWait},
-		{Established, Input, FlagRST, Close},
-		{Established, Input, FlagRST | FlagSYN, Close},
-		{SynRecv, Input, FlagRST, SynRecv}, // an off-path RST can't kill a connection being set up
-		{TimeWait, Input, FlagSYN, SynRecv},
-		{StateNone, InputOnly, FlagSYN, SynRecv},
-		{SynRecv, InputOnly, FlagACK, Established},
-		{Established, InputOnly, FlagFIN | FlagACK, FinWait},
-		{Established, InputOnly, FlagRST, Close},
-		{FinWait, InputOnly, FlagACK, FinWait},
-		{StateNone, Input, FlagACK, Established},
+		{StateNone, Input, packet.SYN, SynRecv},
+		{SynRecv, Output, packet.SYN | packet.ACK, SynRecv},
+		{SynRecv, Input, packet.ACK, Established},
+		{Established, Input, packet.FIN | packet.ACK, CloseWait},
+		{Established, Output, packet.FIN | packet.ACK, FinWait},
+		{CloseWait, Output, packet.FIN | packet.ACK, TimeWait},
+		{FinWait, Input, packet.FIN | packet.ACK, TimeWait},
+		{Established, Input, packet.RST, Close},
+		{Established, Input, packet.RST | packet.SYN, Close},
+		{SynRecv, Input, packet.RST, SynRecv}, // an off-path RST can't kill a connection being set up
+		{TimeWait, Input, packet.SYN, SynRecv},
+		{StateNone, InputOnly, packet.SYN, SynRecv},
+		{SynRecv, InputOnly, packet.ACK, Established},
+		{Established, InputOnly, packet.FIN | packet.ACK, FinWait},
+		{Established, InputOnly, packet.RST, Close},
+		{FinWait, InputOnly, packet.ACK, FinWait},
+		{StateNone, Input, packet.ACK, Established},
 		{Established, Input, 0, Established},
-		{UDP, Input, FlagRST, UDP},
+		{UDP, Input, packet.RST, UDP},
 	} {
 		if got := s.from.Next(s.dir, s.flag); got != s.to {
 			t.Errorf("%v, direction %d, flags %#x: %v, want %v", s.from, s.dir, s.flag, got, s.to)
