@@ -23,19 +23,25 @@ func newConns() *cobra.Command {
 			if query.Limit < 0 {
 				return usageError{fmt.Errorf("--limit %d is less than 0", query.Limit)}
 			}
-			conns, err := flags.client().Conns(cmd.Context(), query)
-			if err != nil {
-				return err
-			}
-			return flags.output.print(cmd.OutOrStdout(), conns, func(w io.Writer) error { return connTable(w, conns) })
+			return printConns(cmd, flags, query)
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().BoolP("numeric", "n", true, "print numbers, not names (always so)")
 	cmd.Flags().StringVar(&query.Service, "service", "", `only this service: its name, or "tcp 198.51.100.10:80"`)
 	cmd.Flags().StringVar(&query.Client, "client", "", "only this client: address, or address:port")
 	cmd.Flags().StringVar(&query.Backend, "backend", "", "only this backend: address, or address:port")
 	cmd.Flags().IntVar(&query.Limit, "limit", 0, "at most so many (0: all)")
 	return cmd
+}
+
+// printConns is what conns and list -c have in common.
+func printConns(cmd *cobra.Command, flags daemonFlags, query api.ConnQuery) error {
+	conns, err := flags.client().Conns(cmd.Context(), query)
+	if err != nil {
+		return err
+	}
+	return flags.output.print(cmd.OutOrStdout(), conns, func(w io.Writer) error { return connTable(w, conns) })
 }
 
 // connTable prints what ipvsadm -Lcn prints.

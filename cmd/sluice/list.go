@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -16,62 +17,108 @@ import (
 // forwardNames are ipvsadm's words for the modes.
 var forwardNames = map[string]string{"nat": "Masq", "fullnat": "FullNat", "tun": "Tunnel", "dr": "Route"}
 
+// listFlags are the flags of list besides those of all verbs.
+type listFlags struct {
+	daemonFlags
+	stats, rate, conns, wide bool
+	interval                 time.Duration
+}
+
 func newList() *cobra.Command {
-	var flags daemonFlags
-	var stats, rate bool
-	var interval time.Duration
+	var flags listFlags
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show services and backends",
-		Long: "List shows services and backends as ipvsadm -Ln does, with the state of each backend.\n" +
-			"With --stats it shows what they carried since the start, with --rate what they carry now.",
-		Args: arguments(),
+		Long: "List shows services and backends as ipvsadm -Ln does, with the state of each backend, and for those that take no\n" +
+			"new connections since when and why. With --stats it shows what they carried since the start, with --rate what they\n" +
+			"carry now, with -c the connections (see sluice conns for filters). Addresses and ports are always numbers.",
+		Example: "  sluice list\n  sluice list --rate --interval 5s\n  sluice list -c -n",
+		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if stats && rate {
-				return usageError{errors.New("--stats and --rate exclude each other")}
-			}
-			client := flags.client()
-			services, err := client.List(cmd.Context())
-			if err != nil {
+			if err := flags.check(cmd); err != nil {
 				return err
 			}
-			table := func(w io.Writer) error { return listTable(w, services) }
-			switch {
-			case rate && flags.output == formatTable:
-				before := services
-				if services, err = listAfter(cmd, client, interval); err != nil {
-					return err
-				}
-				table = func(w io.Writer) error { return rateTable(w, before, services, interval) }
-			case stats:
-				table = func(w io.Writer) error { return statsTable(w, services) }
-			}
-			return flags.output.print(cmd.OutOrStdout(), services, table)
+			return flags.list(cmd)
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&stats, "stats", false, "show connections, packets and bytes since the start")
-	cmd.Flags().BoolVar(&rate, "rate", false, "show them per second, measured over --interval")
-	cmd.Flags().DurationVar(&interval, "interval", time.Second, "how long --rate measures")
+	cmd.Flags().BoolVar(&flags.stats, "stats", false, "show connections, packets and bytes since the start")
+	cmd.Flags().BoolVar(&flags.rate, "rate", false, "show them per second, measured over --interval")
+	cmd.Flags().DurationVar(&flags.interval, "interval", time.Second, "how long --rate measures")
+	cmd.Flags().BoolVarP(&flags.conns, "connection", "c", false, "show connections in place of services")
+	cmd.Flags().BoolVar(&flags.wide, "wide", false, "show since when and why for every backend, and weights that differ from the file's")
+	// ipvsadm's users type these; there is nothing that they would have to turn off here.
+	cmd.Flags().BoolP("numeric", "n", true, "print numbers, not names (always so)")
+	cmd.Flags().Bool("exact", true, "print numbers in full (always so)")
 	return cmd
 }
 
-// listAfter lists again when the interval is over.
-func listAfter(cmd *cobra.Command, client api.Control, interval time.Duration) ([]api.Service, error) {
+// check finds flags that contradict each other.
+func (f *listFlags) check(cmd *cobra.Command) error {
+	var views []string
+	for _, view := range []string{"stats", "rate", "connection", "wide"} {
+		if on, _ := cmd.Flags().GetBool(view); on {
+			views = append(views, "--"+view)
+		}
+	}
+	if len(views) > 1 {
+		return usageError{fmt.Errorf("%s exclude each other: take one", strings.Join(views, " and "))}
+	}
+	if cmd.Flags().Changed("interval") && !f.rate {
+		return usageError{errors.New("--interval belongs to --rate")}
+	}
+	if f.interval <= 0 {
+		return usageError{fmt.Errorf("--interval %v is not more than 0: try 1s", f.interval)}
+	}
+	return nil
+}
+
+func (f *listFlags) list(cmd *cobra.Command) error {
+	client, out := f.client(), cmd.OutOrStdout()
+	if f.conns {
+		return printConns(cmd, f.daemonFlags, api.ConnQuery{})
+	}
+	began := time.Now()
+	services, err := client.List(cmd.Context())
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.rate:
+		now, elapsed, err := listAfter(cmd, client, began.Add(f.interval), began)
+		if err != nil {
+			return err
+		}
+		rates := api.RatesOf(services, now, elapsed)
+		return f.output.print(out, withRates(now, rates), func(w io.Writer) error { return rateTable(w, now, rates) })
+	case f.stats:
+		return f.output.print(out, services, func(w io.Writer) error { return statsTable(w, services) })
+	}
+	return f.output.print(out, services, func(w io.Writer) error { return listTable(w, services, f.wide) })
+}
+
+// listAfter lists again when it is time, and gives how long that is after began, really.
+func listAfter(cmd *cobra.Command, client api.Control, when, began time.Time) ([]api.Service, time.Duration, error) {
 	select {
-	case <-time.After(interval):
+	case <-time.After(time.Until(when)):
 	case <-cmd.Context().Done():
 	}
-	return client.List(cmd.Context())
+	elapsed := time.Since(began)
+	services, err := client.List(cmd.Context())
+	return services, elapsed, err
 }
 
 // listTable prints what ipvsadm -Ln prints, plus the service's name among the flags and the backend's state.
-func listTable(w io.Writer, services []api.Service) error {
+func listTable(w io.Writer, services []api.Service, wide bool) error {
 	out := bufio.NewWriter(w)
 	width := endpointWidth(services, 28)
 	title(out, services)
 	fmt.Fprintln(out, "Prot LocalAddress:Port Scheduler Flags")
-	fmt.Fprintf(out, "  -> %-*s Forward Weight ActiveConn InActConn  State\n", width, "RemoteAddress:Port")
+	condition, heading := condition, "State"
+	if wide {
+		condition, heading = conditionWide, fmt.Sprintf("%-5s %-8s %s", "State", "Since", "Why")
+	}
+	fmt.Fprintf(out, "  -> %-*s Forward Weight ActiveConn InActConn  %s\n", width, "RemoteAddress:Port", heading)
 	for _, s := range services {
 		fmt.Fprintf(out, "%-4s %s %s", strings.ToUpper(s.Protocol), serviceEndpoint(s), s.Scheduler)
 		if s.PersistenceS > 0 {
@@ -80,10 +127,34 @@ func listTable(w io.Writer, services []api.Service) error {
 		fmt.Fprintf(out, " name %s\n", s.Name)
 		for _, b := range s.Backends {
 			fmt.Fprintf(out, "  -> %-*s %-7s %-6d %-10d %-10d %s\n",
-				width, b.Endpoint(), forwardNames[b.Mode], b.Weight, b.Active, b.Inactive, b.State)
+				width, b.Endpoint(), forwardNames[b.Mode], b.Weight, b.Active, b.Inactive, condition(b))
 		}
 	}
 	return out.Flush()
+}
+
+// condition is a backend's state, and where it takes no new connections since when and why.
+func condition(b api.Backend) string {
+	if b.State != api.StateDown {
+		return b.State
+	}
+	text := b.State
+	if since := ago(b.StateSinceS); since != "" {
+		text += " for " + since
+	}
+	if b.LastError != "" {
+		text += ": " + oneLine(b.LastError)
+	}
+	return text
+}
+
+// conditionWide is the same in columns, for every backend.
+func conditionWide(b api.Backend) string {
+	why := oneLine(b.LastError)
+	if b.Weight != b.ConfiguredWeight {
+		why = strings.TrimSpace(fmt.Sprintf("weight %d in the file %s", b.ConfiguredWeight, why))
+	}
+	return strings.TrimRight(fmt.Sprintf("%-5s %-8s %s", b.State, ago(b.StateSinceS), why), " ")
 }
 
 // traffic is what a service or a backend carried: the columns of --stats and --rate.
@@ -93,47 +164,49 @@ func (t traffic) print(w io.Writer) {
 	fmt.Fprintf(w, " %10d %12d %12d %15d %15d\n", t.connections, t.packetsIn, t.packetsOut, t.bytesIn, t.bytesOut)
 }
 
-// per is the growth since before, per second. Counters that went back belong to another daemon: 0.
-func (t traffic) per(before traffic, interval time.Duration) traffic {
-	rate := func(now, then uint64) uint64 {
-		if now < then || interval <= 0 {
-			return 0
-		}
-		return uint64(float64(now-then) / interval.Seconds())
-	}
-	return traffic{
-		rate(t.connections, before.connections),
-		rate(t.packetsIn, before.packetsIn), rate(t.packetsOut, before.packetsOut),
-		rate(t.bytesIn, before.bytesIn), rate(t.bytesOut, before.bytesOut),
-	}
-}
-
-func serviceTraffic(s api.Service) traffic {
-	return traffic{s.Connections, s.Packets, s.PacketsOut, s.Bytes, s.BytesOut}
-}
-
-func backendTraffic(b api.Backend) traffic {
-	return traffic{b.Connections, b.Packets, b.PacketsOut, b.Bytes, b.BytesOut}
-}
-
 func statsTable(w io.Writer, services []api.Service) error {
 	return trafficTable(w, services, [5]string{"Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"},
-		serviceTraffic, func(_ api.Service, b api.Backend) traffic { return backendTraffic(b) })
+		func(s api.Service) traffic {
+			return traffic{s.Connections, s.Packets, s.PacketsOut, s.Bytes, s.BytesOut}
+		},
+		func(_ api.Service, b api.Backend) traffic {
+			return traffic{b.Connections, b.Packets, b.PacketsOut, b.Bytes, b.BytesOut}
+		})
 }
 
-func rateTable(w io.Writer, before, services []api.Service, interval time.Duration) error {
-	then := make(map[string]traffic)
-	for _, s := range before {
-		then[s.Key()] = serviceTraffic(s)
-		for _, b := range s.Backends {
-			then[s.Key()+" "+b.Endpoint()] = backendTraffic(b)
-		}
+func rateTable(w io.Writer, services []api.Service, rates map[api.Rated]api.Rate) error {
+	of := func(service, backend string) traffic {
+		r := rates[api.Rated{Service: service, Backend: backend}]
+		whole := func(f float64) uint64 { return uint64(math.Round(f)) }
+		return traffic{whole(r.CPS), whole(r.InPPS), whole(r.OutPPS), whole(r.InBPS), whole(r.OutBPS)}
 	}
 	return trafficTable(w, services, [5]string{"CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"},
-		func(s api.Service) traffic { return serviceTraffic(s).per(then[s.Key()], interval) },
-		func(s api.Service, b api.Backend) traffic {
-			return backendTraffic(b).per(then[s.Key()+" "+b.Endpoint()], interval)
-		})
+		func(s api.Service) traffic { return of(s.Key(), "") },
+		func(s api.Service, b api.Backend) traffic { return of(s.Key(), b.Endpoint()) })
+}
+
+// ratedService is what list --rate -o json gives: what list gives, each with a rate.
+type ratedService struct {
+	api.Service
+	Rate     api.Rate       `json:"rate"`
+	Backends []ratedBackend `json:"backends"` // in place of Service's
+}
+
+type ratedBackend struct {
+	api.Backend
+	Rate api.Rate `json:"rate"`
+}
+
+func withRates(services []api.Service, rates map[api.Rated]api.Rate) []ratedService {
+	all := make([]ratedService, 0, len(services))
+	for _, s := range services {
+		rated := ratedService{s, rates[api.Rated{Service: s.Key()}], make([]ratedBackend, 0, len(s.Backends))}
+		for _, b := range s.Backends {
+			rated.Backends = append(rated.Backends, ratedBackend{b, rates[api.Rated{Service: s.Key(), Backend: b.Endpoint()}]})
+		}
+		all = append(all, rated)
+	}
+	return all
 }
 
 // trafficTable prints what ipvsadm --stats and --rate print, with numbers in full.

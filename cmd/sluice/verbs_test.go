@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,7 +21,7 @@ Prot LocalAddress:Port Scheduler Flags
 TCP  198.51.100.10:80 wlc persistent 300 name web
   -> 10.0.0.11:8080               Masq    1      3          14         up
   -> 10.0.0.12:8080               Tunnel  0      0          0          drain
-  -> 10.0.0.12:8081               Route   2      0          0          down
+  -> 10.0.0.12:8081               Route   2      0          0          down for 0s
 UDP  [2001:db8::10]:8000-8099 mh name six
   -> [2001:db8::11]:0             FullNat 65535  0          0          up
 `
@@ -47,8 +48,9 @@ func TestListRateIsGrowthPerSecond(t *testing.T) {
 	after[0].Packets += 3000
 	after[0].Backends[0].Bytes += 500
 	after[0].Backends[0].Connections = 0 // another daemon: no rate, and no huge number
+	rates := api.RatesOf(before, after, 2*time.Second)
 	var out strings.Builder
-	if err := rateTable(&out, before, after, 2e9); err != nil {
+	if err := rateTable(&out, after, rates); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -60,8 +62,50 @@ func TestListRateIsGrowthPerSecond(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
 	}
-	if code, table, errs := sluice("list", "--rate", "--interval", "1ms", "--socket", serve(t, newFake())); code != 0 || !strings.Contains(table, "InPPS") {
+	socket := serve(t, newFake())
+	if code, table, errs := sluice("list", "--rate", "--interval", "1ms", "--socket", socket); code != 0 || !strings.Contains(table, "InPPS") {
 		t.Errorf("exit code %d: %s%s", code, table, errs)
+	}
+	_, text, _ := sluice("list", "--rate", "--interval", "1ms", "-o", "json", "--socket", socket)
+	var services []struct {
+		Name     string
+		Rate     *api.Rate
+		Backends []struct {
+			State string
+			Rate  *api.Rate
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &services); err != nil || len(services) != 2 || services[0].Name != "web" || services[0].Rate == nil ||
+		len(services[0].Backends) != 3 || services[0].Backends[2].State != "down" || services[0].Backends[0].Rate == nil {
+		t.Error(err, text)
+	}
+}
+
+func TestListSaysSinceWhenAndWhy(t *testing.T) {
+	daemon := newFake()
+	down := &daemon.services[0].Backends[2]
+	down.StateSinceS, down.LastError, down.ConfiguredWeight = 134, "tcp: connection\r\n\x1b[31mrefused", 3
+	socket := serve(t, daemon)
+	_, out, _ := sluice("list", "--socket", socket)
+	if want := "10.0.0.12:8081               Route   2      0          0          down for 2m14s: tcp: connection [31mrefused\n"; !strings.Contains(out, want) {
+		t.Errorf("%q is missing in\n%s", want, out)
+	}
+	_, out, _ = sluice("list", "--wide", "--socket", socket)
+	for _, want := range []string{
+		" InActConn  State Since    Why\n",
+		" down  2m14s    weight 3 in the file tcp: connection [31mrefused\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for seconds, want := range map[float64]string{-1: "", 0: "0s", 59.9: "59s", 190: "3m10s", 18120: "5h02m", 187200: "2d04h", 9.2e9: ""} {
+		if got := ago(seconds); got != want {
+			t.Errorf("ago(%v) = %q, want %q", seconds, got, want)
+		}
 	}
 }
 
@@ -100,7 +144,12 @@ TCP 14:57  ESTABLISHED 10.1.1.1:50000     198.51.100.10:80   10.0.0.11:8080
 	if diff := cmp.Diff(want, out); diff != "" {
 		t.Error(diff)
 	}
-	if got := daemon.heard(); got != "conns web|10.1.1.1|10.0.0.11:8080|5" {
+	for _, args := range [][]string{{"conns", "-n"}, {"list", "-c"}, {"list", "-cn"}} {
+		if _, again, errs := sluice(append(args, "--socket", socket)...); again != want {
+			t.Error(args, cmp.Diff(want, again), errs)
+		}
+	}
+	if got := daemon.heard(); got != "conns web|10.1.1.1|10.0.0.11:8080|5"+strings.Repeat("; conns |||0", 3) {
 		t.Error(got)
 	}
 	_, out, _ = sluice("conns", "--socket", socket, "-o", "json")
@@ -229,6 +278,10 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"list", "more"}, exitUsage, "list takes no arguments"},
 		{[]string{"list", "-o", "xml"}, exitUsage, "not one of table, json"},
 		{[]string{"list", "--stats", "--rate"}, exitUsage, "exclude each other"},
+		{[]string{"list", "-c", "-n", "--wide", "--socket", socket}, exitUsage, "--connection and --wide exclude each other"},
+		{[]string{"list", "--interval", "2s"}, exitUsage, "--interval belongs to --rate"},
+		{[]string{"list", "--rate", "--interval", "0s"}, exitUsage, "not more than 0"},
+		{[]string{"list", "--stats", "-n", "--exact", "--socket", socket}, exitDone, ""},
 		{[]string{"conns", "--limit", "many"}, exitUsage, "invalid argument"},
 		{[]string{"conns", "--limit", "-1"}, exitUsage, "less than 0"},
 		{[]string{"drain", "web"}, exitUsage, "drain takes SERVICE BACKEND: 1 given"},
