@@ -48,7 +48,7 @@ func topLevel(repo *Repo) (broken []string) {
 	}
 	for _, entry := range entries {
 		legal := topFiles
-		if entry.IsDir() {
+		if entry.IsDir() || entry.Name() == ".git" { // which is a file in a further work tree
 			legal = slices.Concat(rooms, ignored)
 		}
 		if !slices.Contains(legal, entry.Name()) {
