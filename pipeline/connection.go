@@ -66,10 +66,10 @@ func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
 }
 
 // usable says whether persistence may still send a client to the backend: weight 0 doesn't matter here,
-// being down or removed does.
+// being down, evicted or removed does.
 func (p *Processor) usable(backend uint32) bool {
 	b := &p.t.Backends[backend]
-	return b.Live && b.Up
+	return b.keeps && b.Up
 }
 
 // insert enters the connection to that backend into the table.
@@ -137,16 +137,26 @@ func (p *Processor) occupied(b *Batch, i int, t *conn.Table, backend packet.Addr
 // advance moves the connection's state by one packet and restarts its timer. Packets in the middle of a
 // connection, nearly all, change no state.
 func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
-	if c.State != conn.Established || tcpFlags&(packet.SYN|packet.FIN|packet.RST) != 0 {
+	if !midway(c, tcpFlags) {
 		p.changeState(c, d, tcpFlags)
 	}
 	c.Expires = p.now + s.TimeoutsMs[c.State]
 }
 
+// midway says that a packet with these flags is one in the middle of its connection.
+func midway(c *conn.Conn, tcpFlags uint8) bool {
+	return c.State == conn.Established && tcpFlags&(packet.SYN|packet.FIN|packet.RST) == 0
+}
+
 // changeState enters the state that the packet leads to, and counts the connection as what it then is:
 // active or inactive.
 func (p *Processor) changeState(c *conn.Conn, d conn.Direction, tcpFlags uint8) {
-	c.State = c.State.Next(d, tcpFlags)
+	p.enter(c, c.State.Next(d, tcpFlags))
+}
+
+// enter puts the connection into a state.
+func (p *Processor) enter(c *conn.Conn, s conn.State) {
+	c.State = s
 	if active := c.State.Active(); active != c.Counted() {
 		by := int32(1)
 		if !active {

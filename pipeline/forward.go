@@ -24,8 +24,8 @@ func (p *Processor) forward(b *Batch, i int) {
 		direction = conn.InputOnly
 	}
 	be := &p.t.Backends[c.Backend]
-	if !be.Live {
-		b.drop(i, counter.BackendGone)
+	if !be.keeps {
+		p.part(b, i, t, k, c, be)
 		return
 	}
 	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
@@ -106,7 +106,13 @@ func (p *Processor) reply(b *Batch, i int) {
 		return
 	}
 	s := &p.t.Services[c.Service()]
-	p.advance(c, s, conn.Output, m.TCPFlags)
+	if !midway(c, m.TCPFlags) { // advance, but for a question that only connections off their middle are worth
+		if c.State == conn.Close && p.parted(b, i, c) {
+			return
+		}
+		p.changeState(c, conn.Output, m.TCPFlags)
+	}
+	c.Expires = p.now + s.TimeoutsMs[c.State]
 	c.Flags |= conn.SeenReply
 	client := m.Dst
 	if c.Flags&conn.Translated != 0 {

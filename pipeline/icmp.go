@@ -21,7 +21,7 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 		return
 	}
 	be := &p.t.Backends[c.Backend]
-	if !be.Live {
+	if !be.keeps {
 		b.drop(i, counter.BackendGone)
 		return
 	}

@@ -55,6 +55,10 @@ type Backend struct {
 	room    uint16         // longest packet that Link carries with what the mode adds, in bytes
 	Live    bool           // configured now; false: only its old connections know it
 	Up      bool           // health
+	// Evict says that its connections end: TCP is reset in nat and fullnat, UDP flows go to another backend. Its
+	// service's scheduler must not choose it then: it is down, or has weight 0. See evict.go.
+	Evict bool
+	keeps bool // its connections go on: Live and not Evict
 }
 
 // Tables is everything that the packet path reads and does not write: immutable, built by the control
@@ -72,7 +76,8 @@ type Tables struct {
 	shares   []*flow.Shares
 	anyPort  bool // a fullnat backend takes connections at any port
 	ranges   []portRange
-	moved    bool // a service has
+	moved    bool     // a service has
+	evicted  []uint32 // backends that are evicted, by id in ascending order
 }
 
 type portRange struct {
@@ -94,7 +99,12 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	}
 	t.findSharings()
 	for i := range backends {
-		backends[i].room = backends[i].Link.MTU - backends[i].overhead()
+		be := &backends[i]
+		be.room = be.Link.MTU - be.overhead()
+		be.keeps = be.Live && !be.Evict
+		if be.Evict {
+			t.evicted = append(t.evicted, uint32(i))
+		}
 	}
 	t.vips = newLookup(2 * len(services))
 	t.sticky = newLookup(len(backends))

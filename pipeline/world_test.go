@@ -58,6 +58,7 @@ type backend struct {
 	drain  bool         // weight 0
 	weight uint32       // 0: 1
 	down   bool
+	evict  bool // weight 0, and its connections end
 	gone   bool // no longer configured
 	v6     bool // in the other family than the service: tun
 }
@@ -148,7 +149,7 @@ func (w *world) configure(services ...svc) {
 				continue
 			}
 			weight := max(s.backends[i].weight, 1)
-			if s.backends[i].drain {
+			if s.backends[i].drain || s.backends[i].evict {
 				weight = 0
 			}
 			out.Pool = append(out.Pool, id)
@@ -199,7 +200,7 @@ func (s *svc) backend(i int, hops *nexthop.Table) pipeline.Backend {
 	}
 	a := packettest.Addr(or(b.addr, fmt.Sprintf(form, b.host)))
 	out := pipeline.Backend{
-		Addr: packet.AddrFrom(a), Source: addr(own4), Port: b.port, Mode: b.mode, Live: !b.gone, Up: !b.down,
+		Addr: packet.AddrFrom(a), Source: addr(own4), Port: b.port, Mode: b.mode, Live: !b.gone, Up: !b.down, Evict: b.evict,
 	}
 	if a.Is6() {
 		out.Source = addr(own6)
