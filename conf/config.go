@@ -13,6 +13,7 @@ type Config struct {
 	Ports    []Port    // in the order of the file, at least one
 	API      API       //
 	Services []Service // in the order of the file, at least one
+	Text     string    // what it was read from, byte for byte
 }
 
 // Engine says how the machine is used.
@@ -21,6 +22,7 @@ type Engine struct {
 	Connections int    // capacity of the connection table, all workers together
 	Batch       int    // frames that go through the pipeline together, at most
 	Poll        Poll   //
+	StateDir    string // directory for what outlives a restart; "": memory only
 	HashKey     string // key of the mh scheduler: boxes with equal keys choose equal backends
 }
 

@@ -55,6 +55,7 @@ func engineFields(e Engine) []field {
 		{"connections", fmt.Sprint(e.Connections)},
 		{"batch", fmt.Sprint(e.Batch)},
 		{"poll", string(e.Poll)},
+		{"state_dir", fmt.Sprintf("%q", e.StateDir)},
 	}
 }
 

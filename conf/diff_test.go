@@ -64,6 +64,7 @@ func TestDiff(t *testing.T) {
 		{"engine", "cores = [1]", "cores = [1, 2]\nbatch = 32\nconnections = 2048", []conf.Change{
 			{"engine: cores [1] -> [1 2]", true}, {"engine: connections 1048576 -> 2048", true}, {"engine: batch 64 -> 32", true}}},
 		{"default cores", "cores = [1]", "", []conf.Change{{"engine: cores [1] -> default", true}}},
+		{"state directory", "cores = [1]", "cores = [1]\nstate_dir = \"\"", []conf.Change{{`engine: state_dir "/var/lib/sluice" -> ""`, true}}},
 		{"hash key", "cores = [1]", "cores = [1]\nhash_key = \"s3cret\"",
 			[]conf.Change{{"engine: hash_key changed, so mh services choose other backends for new connections", false}}},
 		{"port options", `"eth0"`, "\"eth0\"\nio = \"copy\"\nqueues = [0]", []conf.Change{

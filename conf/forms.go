@@ -66,6 +66,19 @@ func checkSocket(path string) string {
 	return ""
 }
 
+// checkStateDir takes a directory, or "" for none.
+func checkStateDir(path string) string {
+	switch {
+	case path == "":
+		return ""
+	case !filepath.IsAbs(path):
+		return fmt.Sprintf("%q is not an absolute path", path)
+	case strings.ContainsFunc(path, unicode.IsControl):
+		return fmt.Sprintf("%q has a control character", path)
+	}
+	return ""
+}
+
 func checkHostPort(text string) string {
 	if text == "" {
 		return ""

@@ -32,7 +32,9 @@ func Parse(name string, data []byte, host *Host) (*Config, []Problem, error) {
 	if values == nil {
 		return r.result(nil)
 	}
-	return r.result(r.config(root, values, host))
+	cfg := r.config(root, values, host)
+	cfg.Text = string(data)
+	return r.result(cfg)
 }
 
 // readFile reads a regular file that nobody writes at the same time.

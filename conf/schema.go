@@ -66,6 +66,9 @@ var Settings = append([]Setting{
 	{Table: "engine", Key: "hash_key", Kind: Text, Form: "a string of 1 to 256 bytes", check: sized(1, 256), Default: DefaultHashKey,
 		About: "key of the mh scheduler: equal keys on several boxes give equal choices. The default is public"},
 
+	{Table: "engine", Key: "state_dir", Kind: Text, Form: `an absolute path, or "" for none`, check: checkStateDir, Default: "/var/lib/sluice",
+		About: "where run-time overrides and former configurations are kept over restarts. If it can't be written they are kept in memory"},
+
 	{Table: "port", Key: "name", Kind: Text, Form: `the name of a network interface, such as "eth0"`, check: checkInterface, Required: true,
 		About: "interface name"},
 	{Table: "port", Key: "queues", Kind: Integers, Max: 4095, About: "RX queues to take. Without it: every one"},

@@ -32,6 +32,7 @@ func (t table) engine() Engine {
 		Connections: t.integer("connections"),
 		Batch:       t.integer("batch"),
 		Poll:        Poll(t.word("poll")),
+		StateDir:    t.text("state_dir"),
 		HashKey:     t.text("hash_key"),
 	}
 }

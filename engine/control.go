@@ -195,7 +195,7 @@ func (e *Engine) backend(ctx context.Context, name backendName) (api.Backend, er
 }
 
 // Reload implements api.Control.
-func (e *Engine) Reload(ctx context.Context) (api.ReloadResult, error) {
+func (e *Engine) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	if e.opts.Load == nil {
 		return api.ReloadResult{}, fmt.Errorf("this daemon was not started from a file")
 	}
@@ -209,6 +209,11 @@ func (e *Engine) Reload(ctx context.Context) (api.ReloadResult, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !o.Force {
+		if err := guard(e.cfg, cfg); err != nil {
+			return api.ReloadResult{}, err
+		}
+	}
 	for _, c := range conf.Diff(e.cfg, cfg) {
 		if c.Restart {
 			out.Warnings = append(out.Warnings, c.Text+": takes effect at the next start")

@@ -117,7 +117,7 @@ func TestOptionsAreOptional(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Reload(t.Context()); err == nil {
+	if _, err := e.Reload(t.Context(), api.ReloadOptions{}); err == nil {
 		t.Error("reloaded from nowhere")
 	}
 	if err := e.Close(); err != nil {

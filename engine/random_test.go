@@ -201,7 +201,7 @@ func disturb(t *testing.T, lab *enginetest.Lab) (stop func()) {
 			}
 			s.Neighbours = append(s.Neighbours, n)
 		})
-		_, err := lab.Engine.Reload(ctx)
+		_, err := lab.Engine.Reload(ctx, api.ReloadOptions{Force: true})
 		return err
 	})
 	return func() {

@@ -37,6 +37,7 @@ type file struct {
 		Cores       []int  `toml:"cores"`
 		Connections int    `toml:"connections,omitzero"`
 		Poll        string `toml:"poll,omitempty"`
+		StateDir    string `toml:"state_dir"` // "": a measurement leaves nothing behind
 	} `toml:"engine"`
 	Ports []filePort `toml:"port"`
 	API   struct {

@@ -89,8 +89,8 @@ func (f *fake) SetWeight(_ context.Context, service, backend string, weight int)
 	return b, nil
 }
 
-func (f *fake) Reload(context.Context) (api.ReloadResult, error) {
-	f.note("reload")
+func (f *fake) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
+	f.note("reload%s", map[bool]string{true: " force"}[o.Force])
 	return f.reload, f.err
 }
 

@@ -5,18 +5,25 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
 )
 
 func newReload() *cobra.Command {
 	var flags daemonFlags
+	var options api.ReloadOptions
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Make the daemon read its file again",
 		Long: "Reload makes the daemon read its file again, as SIGHUP does, and shows what changed. Connections keep\n" +
-			"their backends. If the file has errors they are shown, and nothing changes.",
-		Args: arguments(),
+			"their backends. If the file has errors they are shown, and nothing changes. Nor does anything change if\n" +
+			"the file would remove more than half of the services or of the backends that run, or looks cut off: a\n" +
+			"file that is only the beginning of the one that runs, or has lost its last line `# end`. --force takes\n" +
+			"such a file; SIGHUP never does. What would change, `sluice plan` says.",
+		Example: "  sluice reload\n  sluice reload --force",
+		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			result, err := flags.client().Reload(cmd.Context())
+			result, err := flags.client().Reload(cmd.Context(), options)
 			if err != nil {
 				return err
 			}
@@ -35,5 +42,6 @@ func newReload() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().BoolVar(&options.Force, "force", false, "take a file that removes most of what runs, or looks cut off")
 	return cmd
 }

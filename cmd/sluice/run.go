@@ -153,7 +153,7 @@ func (r *runner) wait(ctx context.Context, engine machine, control api.Control, 
 		case <-ctx.Done():
 			return nil
 		case <-reloads:
-			_, _ = control.Reload(ctx) // it has logged both
+			_, _ = control.Reload(ctx, api.ReloadOptions{}) // it has logged both
 		case <-engine.Done():
 			return errors.New("the engine stopped by itself")
 		case err := <-served:
@@ -201,8 +201,8 @@ func (l logged) SetWeight(ctx context.Context, service, backend string, weight i
 	return b, err
 }
 
-func (l logged) Reload(ctx context.Context) (api.ReloadResult, error) {
-	result, err := l.Control.Reload(ctx)
+func (l logged) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
+	result, err := l.Control.Reload(ctx, o)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			l.logger.Error("reload: " + strings.TrimSpace(line))

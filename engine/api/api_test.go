@@ -56,7 +56,9 @@ func (f *fake) SetWeight(_ context.Context, service, backend string, weight int)
 	return api.Backend{Address: "10.0.0.11", Port: api.SinglePort(8080), Weight: weight}, nil
 }
 
-func (f *fake) Reload(context.Context) (api.ReloadResult, error) { return f.reloaded, f.err }
+func (f *fake) Reload(context.Context, api.ReloadOptions) (api.ReloadResult, error) {
+	return f.reloaded, f.err
+}
 
 func lab() *fake {
 	return &fake{
@@ -243,11 +245,11 @@ func TestReloadErrorsKeepTheirLines(t *testing.T) {
 	daemon := lab()
 	_, client := start(t, daemon)
 	daemon.reloaded = api.ReloadResult{Changes: []string{"service web: backend 10.0.0.14:8080 added"}}
-	if got, err := client.Reload(t.Context()); err != nil || cmp.Diff(daemon.reloaded, got) != "" {
+	if got, err := client.Reload(t.Context(), api.ReloadOptions{}); err != nil || cmp.Diff(daemon.reloaded, got) != "" {
 		t.Error(got, err)
 	}
 	daemon.err = errors.Join(errors.New("a.toml:3: port 70000"), errors.New("a.toml:9: weight -1"))
-	if _, err := client.Reload(t.Context()); err == nil || err.Error() != "a.toml:3: port 70000\na.toml:9: weight -1" {
+	if _, err := client.Reload(t.Context(), api.ReloadOptions{}); err == nil || err.Error() != "a.toml:3: port 70000\na.toml:9: weight -1" {
 		t.Error(err)
 	}
 }
@@ -353,7 +355,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	served, asked, shut := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	go func() {
-		_, err := api.NewClient(socket).Reload(context.Background())
+		_, err := api.NewClient(socket).Reload(context.Background(), api.ReloadOptions{})
 		asked <- err
 	}()
 	<-daemon.entered
@@ -380,7 +382,7 @@ type slow struct {
 	entered, leave chan struct{}
 }
 
-func (s *slow) Reload(context.Context) (api.ReloadResult, error) {
+func (s *slow) Reload(context.Context, api.ReloadOptions) (api.ReloadResult, error) {
 	close(s.entered)
 	<-s.leave
 	return api.ReloadResult{}, nil

@@ -72,8 +72,12 @@ func (c *Client) SetWeight(ctx context.Context, service, backend string, weight 
 }
 
 // Reload implements Control.
-func (c *Client) Reload(ctx context.Context) (result ReloadResult, err error) {
-	return result, c.do(ctx, http.MethodPost, pathReload, nil, &result)
+func (c *Client) Reload(ctx context.Context, o ReloadOptions) (result ReloadResult, err error) {
+	path := pathReload
+	if o.Force {
+		path += "?force=true"
+	}
+	return result, c.do(ctx, http.MethodPost, path, nil, &result)
 }
 
 // do sends one request and decodes the answer, or the error, that comes back.

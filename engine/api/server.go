@@ -22,7 +22,7 @@ const (
 	pathConns    = "/v1/conns"    // GET ?service= &client= &backend= &limit=
 	pathStats    = "/v1/stats"    // GET
 	pathWeight   = "/v1/weight"   // POST weightBody
-	pathReload   = "/v1/reload"   // POST, no body
+	pathReload   = "/v1/reload"   // POST ?force=true, no body
 )
 
 // Bounds on what one client can cost.
@@ -146,7 +146,11 @@ func (s *Server) reload(r *http.Request) (any, error) {
 	if n, _ := io.ReadFull(r.Body, make([]byte, 1)); n > 0 {
 		return nil, badRequest{"a reload takes no body: the daemon reads its own file"}
 	}
-	result, err := s.control.Reload(context.WithoutCancel(r.Context()))
+	force, err := onlyFlag(r, "force")
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.control.Reload(context.WithoutCancel(r.Context()), ReloadOptions{Force: force})
 	if result.Changes == nil {
 		result.Changes = []string{}
 	}
@@ -257,6 +261,21 @@ func readBody(r *http.Request, into any) error {
 		return badRequest{"request body: more than one JSON value"}
 	}
 	return nil
+}
+
+// onlyFlag reads the one query parameter that a request may have: true or false.
+func onlyFlag(r *http.Request, name string) (bool, error) {
+	if err := onlyParameters(r, name); err != nil {
+		return false, err
+	}
+	switch value := r.URL.Query().Get(name); value {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	default:
+		return false, badRequest{fmt.Sprintf("%s %q is neither true nor false", name, value)}
+	}
 }
 
 // onlyParameters refuses query parameters that would be ignored.

@@ -30,8 +30,9 @@ type Control interface {
 	SetWeight(ctx context.Context, service, backend string, weight int) (Backend, error)
 
 	// Reload reads the configuration file again and publishes it. On error nothing has changed; an error
-	// made of several (errors.Join) reaches the client as that many lines.
-	Reload(ctx context.Context) (ReloadResult, error)
+	// made of several (errors.Join) reaches the client as that many lines. A file that looks cut off or takes
+	// most of what runs away is an error, unless the options force it.
+	Reload(ctx context.Context, o ReloadOptions) (ReloadResult, error)
 }
 
 // MaxWeight is the greatest weight of a backend.
@@ -221,6 +222,11 @@ type TableStats struct {
 	ConnectionsV4 uint64 `json:"connections_v4"`
 	ConnectionsV6 uint64 `json:"connections_v6"`
 	Capacity      uint64 `json:"capacity"` // [engine] connections
+}
+
+// ReloadOptions says how a file is read again.
+type ReloadOptions struct {
+	Force bool // take it even if it removes more than half of what runs, or looks cut off
 }
 
 // ReloadResult says what a reload did.

@@ -22,7 +22,9 @@ const patience = 20 * time.Second
 type Lab struct {
 	*Platform
 	Engine *engine.Engine
-	Busy   bool // workers never sleep; to be set before Start
+	// To be set before Start:
+	Busy     bool   // workers never sleep
+	StateDir string // what outlives the engine; "": nothing does
 
 	t       testing.TB
 	workers int
@@ -84,6 +86,7 @@ func (l *Lab) Load() (*conf.Config, []conf.Problem, error) {
 	if l.Busy {
 		b.WriteString("poll = \"busy\"\n")
 	}
+	fmt.Fprintf(&b, "state_dir = %q\n", l.StateDir)
 	for _, p := range newSurroundings(len(l.queues)).Ports {
 		fmt.Fprintf(&b, "[[port]]\nname = %q\n", p.Name)
 	}
@@ -91,10 +94,15 @@ func (l *Lab) Load() (*conf.Config, []conf.Problem, error) {
 	return conf.Parse("test.toml", []byte(b.String()), nil)
 }
 
-// Reload has the engine read another configuration.
+// Reload has the engine read another configuration, however much that removes.
 func (l *Lab) Reload(services string) (api.ReloadResult, error) {
+	return l.ReloadAs(services, api.ReloadOptions{Force: true})
+}
+
+// ReloadAs is Reload with options.
+func (l *Lab) ReloadAs(services string, o api.ReloadOptions) (api.ReloadResult, error) {
 	l.text = services
-	return l.Engine.Reload(context.Background())
+	return l.Engine.Reload(context.Background(), o)
 }
 
 // finish ends the test: all frames are to be accounted for, before and after the engine is closed.

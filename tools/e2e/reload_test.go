@@ -26,7 +26,7 @@ func TestReload(t *testing.T) {
 	reload := func(cfg testbed.Config) {
 		t.Helper()
 		must(t, d.Write(cfg))
-		_, err := d.Verb(ctx, "reload")
+		_, err := d.Verb(ctx, "reload", "--force")
 		must(t, err)
 	}
 
@@ -71,7 +71,7 @@ func TestReloadStorm(t *testing.T) {
 	reloads := 0
 	for done := false; !done; reloads++ {
 		must(t, d.Write(config(t, [][]testbed.Path{{nat4, dr4}, {nat4}}[reloads%2]...)))
-		_, err := d.API.Reload(ctxOf(t))
+		_, err := d.API.Reload(ctxOf(t), api.ReloadOptions{Force: true})
 		must(t, err)
 		select {
 		case s := <-asked:

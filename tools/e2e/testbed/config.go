@@ -20,8 +20,9 @@ type Config struct {
 
 // Engine is [engine].
 type Engine struct {
-	Cores       []int `toml:"cores,omitempty"`
-	Connections int   `toml:"connections,omitzero"`
+	Cores       []int  `toml:"cores,omitempty"`
+	Connections int    `toml:"connections,omitzero"`
+	StateDir    string `toml:"state_dir"` // "": nothing outlives the daemon
 }
 
 // Port is [[port]].
