@@ -17,6 +17,11 @@
 //     first is ours, and only with a port of the pool: the host's own later fragments can't be told apart, and
 //     without its first fragment the kernel never completes, and so never answers, a packet of ours.
 //
+// An answer to a health probe that took the path of tun or dr (package engine/health/truepath) comes from a service's
+// address, which this host may have itself: the kernel would drop it. So what comes from a probed service
+// (Rules.Probed) to a port that probes are sent from (Rules.Probers), and errors about such packets, are redirected to
+// the prober's own interface (Program.Detour). Fragments are not.
+//
 // All else passes to the kernel untouched: ARP, ND, ping, other ports of a service's address, frames to a group
 // MAC address, frames behind two tags, and whatever the program can't read (truncated, unknown extension headers,
 // a routing header with segments left). One 802.1Q or 802.1ad tag is stepped over; rules hold in every VLAN.

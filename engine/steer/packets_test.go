@@ -58,6 +58,10 @@ func testRules() steer.Rules {
 			key(f[3], 0, 65535, service.UDP), key(f[4], 8000, 8099, service.TCP))
 		r.Pools = append(r.Pools, key(f[5], 20000, 29999, service.TCP))
 	}
+	for _, f := range [][3]string{{web4, any4, h4}, {web6, any6, h6}} {
+		r.Probed = append(r.Probed, key(f[0], 80, 80, service.TCP), key(f[1], 53, 53, service.UDP))
+		r.Probers = append(r.Probers, key(f[2], 28672, 32767, service.TCP), key(f[2], 28672, 32767, service.UDP))
+	}
 	r.Pools = append(r.Pools, key(p4, 1024, 65535, service.UDP), key(p6, 1024, 65535, service.UDP))
 	return r
 }

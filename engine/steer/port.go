@@ -59,6 +59,7 @@ type Port struct {
 type Counters struct {
 	Passed     uint64 // left to the kernel
 	Redirected uint64 // handed to the queue's socket
+	Detoured   uint64 // answers to probes, redirected to Detour's interface
 	NoSocket   uint64 // ours, and dropped because the queue has no socket
 }
 
@@ -82,6 +83,7 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		steerMapAddresses: p.addresses,
 		steerMapPorts:     p.ports,
 		steerMapRanges:    p.ranges,
+		steerMapDetour:    p.detour,
 	}
 	if err := p.spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
 		return nil, fmt.Errorf("steer: the kernel (it must be 5.18 or newer) refuses the XDP program: %w", explain(err))
@@ -193,6 +195,7 @@ func (p *Port) Counters() (Counters, error) {
 		steerOutcomePASSED:     &c.Passed,
 		steerOutcomeREDIRECTED: &c.Redirected,
 		steerOutcomeNO_SOCKET:  &c.NoSocket,
+		steerOutcomeDETOURED:   &c.Detoured,
 	} {
 		var perCPU []uint64
 		if err := p.counters.Lookup(outcome, &perCPU); err != nil {

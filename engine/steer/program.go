@@ -17,6 +17,7 @@ type Program struct {
 	addresses *ebpf.Map
 	ports     *ebpf.Map
 	ranges    *ebpf.Map
+	detour    *ebpf.Map
 	grace     *grace
 	installed table // what the maps hold, entry by entry, even after a Set that failed half way
 	writes    int   // to the maps, ever
@@ -50,15 +51,28 @@ func (p *Program) createMaps() (err error) {
 	if p.ranges, err = ebpf.NewMap(p.spec.Maps[steerMapRanges]); err != nil {
 		return err
 	}
+	if p.detour, err = ebpf.NewMap(p.spec.Maps[steerMapDetour]); err != nil {
+		return err
+	}
 	p.grace, err = newGrace()
 	return err
+}
+
+// Detour names the interface that answers to probes are redirected to: a TAP, whose owner reads them there. The
+// kernel forgets it when the interface is gone; without one, answers pass to the kernel, as they do before Detour is
+// called.
+func (p *Program) Detour(ifindex int) error {
+	if err := p.detour.Put(uint32(0), uint32(ifindex)); err != nil {
+		return fmt.Errorf("steer: redirecting answers to probes to interface %d: %w", ifindex, explain(err))
+	}
+	return nil
 }
 
 // Close gives up the rules' maps; attached ports keep working with the rules of the last Set. It is safe to call
 // twice.
 func (p *Program) Close() error {
-	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.grace.close())
-	p.addresses, p.ports, p.ranges, p.grace = nil, nil, nil, nil
+	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(), p.grace.close())
+	p.addresses, p.ports, p.ranges, p.detour, p.grace = nil, nil, nil, nil, nil
 	return err
 }
 

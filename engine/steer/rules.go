@@ -17,11 +17,16 @@ type Rules struct {
 	Replies  []service.Key // sources: NAT backends, whose packets to others are ours (port "any": service.AnyPort)
 	Pools    []service.Key // destinations: what fullnat sends from, and so gets its replies at
 	Tunnels  []netip.Addr  // TUN backends, if errors about the tunnel packets that we send are wanted
+	Probed   []service.Key // sources: tun and dr services whose backends are probed by way of Detour's interface
+	Probers  []service.Key // destinations: what those probes are sent from, ports of addresses among Locals
 	Locals   []netip.Addr  // all addresses of this host, subnet broadcast addresses included
 }
 
 // endpointBits is the size of a steerEndpoint: ENDPOINT_BITS in steer.c.
 const endpointBits = 160
+
+// proberSide is PROBER_SIDE in steer.c.
+const proberSide = 255
 
 // table is what Rules come to in the maps. For ports and ranges the value is always 1.
 type table struct {
@@ -50,6 +55,7 @@ func (r Rules) compile() (table, error) {
 		{"service", steerRoleTO_SHIFT, steerRoleFRAGMENTS, r.Services},
 		{"reply", steerRoleFROM_SHIFT, steerRoleFRAGMENTS, r.Replies},
 		{"pool", steerRoleTO_SHIFT, 0, r.Pools},
+		{"probed", steerRolePROBED_SHIFT, 0, r.Probed},
 	} {
 		for _, key := range kind.keys {
 			if err := check(key); err != nil {
@@ -57,6 +63,12 @@ func (r Rules) compile() (table, error) {
 			}
 			t.add(kind.side, kind.fragments, key)
 		}
+	}
+	for _, key := range r.Probers {
+		if err := check(key); err != nil {
+			return table{}, fmt.Errorf("steer: prober rule %s: %w", key, err)
+		}
+		t.addProber(key)
 	}
 	for _, a := range r.Tunnels {
 		t.addresses[addressOf(a)] |= steerRoleTUNNEL
@@ -100,12 +112,24 @@ func (t *table) add(side, fragments steerRole, key service.Key) {
 		t.ports[end] = 1
 	default:
 		what |= steerRoleRANGE
-		for first, size := range blocks(key.Ports) {
-			end.Port = wirePort(first)
-			t.ranges[steerBlock{Bits: uint32(endpointBits - size), First: end}] = 1
-		}
+		t.addRange(end, key.Ports)
 	}
 	t.addresses[end.Address] |= what << shift(side, key.Protocol)
+}
+
+// addProber claims the answers to what is sent from the key's ports.
+func (t *table) addProber(key service.Key) {
+	end := endpointOf(proberSide, key)
+	t.addRange(end, key.Ports)
+	t.addresses[end.Address] |= steerRolePROBER
+}
+
+// addRange has the ports of one end, whose own port doesn't matter.
+func (t *table) addRange(end steerEndpoint, ports service.Ports) {
+	for first, size := range blocks(ports) {
+		end.Port = wirePort(first)
+		t.ranges[steerBlock{Bits: uint32(endpointBits - size), First: end}] = 1
+	}
 }
 
 // shift is where in an address's roles the four bits for a side and a protocol start.

@@ -13,7 +13,11 @@ import (
 func TestSetFollows(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)
-	port := attach(t, program, loopback(t), steer.Generic)
+	lo := loopback(t)
+	if err := program.Detour(lo.Attrs().Index); err != nil {
+		t.Fatal(err)
+	}
+	port := attach(t, program, lo, steer.Generic)
 	full := testRules()
 	versions := []steer.Rules{
 		{},
@@ -22,6 +26,8 @@ func TestSetFollows(t *testing.T) {
 		{Services: full.Services, Locals: full.Locals},
 		{Replies: full.Replies, Pools: full.Pools},
 		{Replies: full.Replies, Locals: full.Locals, Tunnels: full.Tunnels},
+		{Probed: full.Probed, Probers: full.Probers},
+		{Services: full.Services, Probed: full.Probed},
 		{Services: full.Replies, Replies: full.Services, Pools: full.Services},
 		full,
 		{},
@@ -31,8 +37,8 @@ func TestSetFollows(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range cases(t) {
-			if got, want := isOurs(t, port, c.frame), oursTwin(rules, c.frame); got != want {
-				t.Errorf("version %d, %s: ours = %v, want %v", i, c.name, got, want)
+			if got, want := actionOf(t, port, c.frame), actionTwin(rules, c.frame); got != want {
+				t.Errorf("version %d, %s: action %v, want %v", i, c.name, got, want)
 			}
 		}
 	}

@@ -10,6 +10,10 @@
  *                  this host nor an address that no client has (multicast, loopback, link-local),
  *   an error       it is an ICMP error, and the answer to the packet that it quotes would be ours,
  *   a fragment     of a packet to a service's address, or from a NAT backend's, with the same protocol.
+ * A frame is a probe's when it is no service's and belongs to
+ *   an answer      its source is a service's address, port and protocol that is probed (tun, dr), and its
+ *                  destination an address of this host and a port that probes are sent from,
+ *   an error       as above: the answer to the packet that it quotes would be a probe's.
  * All else, and all that isn't understood, passes to the kernel untouched.
  *
  * Why "the answer" settles ICMP errors: an error goes to the sender of the packet that it quotes, so the quoted
@@ -25,6 +29,7 @@
  *   H>B     H         what this host sent the backend (a health check)     B>H     kernel's: H is this host
  *   H>B     H         TUN: the tunnel packet that we sent (protocol 4 or   -       ours if B is a tunnel's end
  *                     41 inside the quote)
+ *   H>V     H         TUN, DR: what a probe sent the backend               V>H     a probe's
  *   C>V     C         what the client sent, before it reached us (never    V>C     kernel's, to forward or drop
  *                     comes by) or behind us in DR (TTL, no listener)
  *   B>C     B         NAT: what the backend sent, before it reached us     C>B     kernel's, likewise
@@ -32,7 +37,9 @@
  * An error whose destination isn't the quoted source breaks RFC 1122 3.2.2 or RFC 4443 2.4 and is the kernel's.
  *
  * Ours means redirected to the AF_XDP socket of the receiving queue. When there is none the frame is dropped:
- * a kernel that holds the service's address would answer a live connection with RST.
+ * a kernel that holds the service's address would answer a live connection with RST. A probe's means redirected to
+ * the prober's device, for that kernel would drop an answer that comes from an address of its own; without a device
+ * it is the kernel's.
  */
 
 #include "bpf.h"
@@ -57,12 +64,15 @@ enum role {
 
 	LOCAL = 1 << 16, /* an address of this host */
 	TUNNEL = 1 << 17, /* a TUN backend */
+	PROBER = 1 << 18, /* an address of this host that probes are sent from; the ports are in ranges */
+
+	PROBED_SHIFT = 24, /* services that are probed: what answers come from */
 };
 
 /* A port of an address, as the end of a packet that the rule is about. */
 struct endpoint {
 	struct address address;
-	__u8 side; /* TO_SHIFT or FROM_SHIFT */
+	__u8 side; /* TO_SHIFT, FROM_SHIFT or PROBED_SHIFT; PROBER_SIDE */
 	__u8 protocol;
 	__be16 port;
 };
@@ -73,6 +83,7 @@ struct block {
 	struct endpoint first;
 };
 
+#define PROBER_SIDE 255
 #define ENDPOINT_BITS (8 * sizeof(struct endpoint))
 
 /* The rules: shared by the programs of all ports, written by Program.Set. */
@@ -92,6 +103,12 @@ struct {
 	MAP_FLAGS(BPF_F_NO_PREALLOC);
 } ranges SECTION(".maps");
 
+/* Where a probe's frames go, if anywhere; written by Program.Detour. */
+struct {
+	MAP_IS(BPF_MAP_TYPE_DEVMAP, 1);
+	MAP_BYTES(4, 4); /* 0; interface */
+} detour SECTION(".maps");
+
 /* One set per port. A queue has a socket as long as it is in both maps; written by Port.Register. */
 struct {
 	MAP_IS(BPF_MAP_TYPE_HASH, 1024);
@@ -108,6 +125,7 @@ enum outcome {
 	PASSED,
 	REDIRECTED,
 	NO_SOCKET,
+	DETOURED,
 	OUTCOMES,
 };
 
@@ -115,6 +133,8 @@ struct {
 	MAP_IS(BPF_MAP_TYPE_PERCPU_ARRAY, OUTCOMES);
 	MAP_TYPES(enum outcome, __u64);
 } counters SECTION(".maps");
+
+enum owner { KERNEL, OURS, PROBE };
 
 enum piece { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
@@ -341,17 +361,32 @@ INLINE int is_balanced(__u16 protocol)
 	return protocol == TCP || protocol == UDP || protocol == UNKNOWN_PROTOCOL;
 }
 
-/* Whether p, of a balanced protocol, goes to a service or a pool, or comes from a NAT backend and goes to a client. */
-SUBPROGRAM int flow_is_ours(const struct packet *p)
+/* Whether p, which goes to an address that probes are sent from, is an answer to one. */
+INLINE int answers_probe(const struct packet *p)
+{
+	struct block to = { ENDPOINT_BITS, { p->destination, PROBER_SIDE, (__u8)p->protocol, p->destination_port } };
+
+	if (p->piece != WHOLE || !bpf_map_lookup_elem(&ranges, &to))
+		return 0;
+	return is_ours(p, roles_of(&p->source), PROBED_SHIFT, &p->source, p->source_port);
+}
+
+/*
+ * Whose p is, of a balanced protocol: ours if it goes to a service or a pool, or comes from a NAT backend and goes to
+ * a client.
+ */
+SUBPROGRAM int owner_of_flow(const struct packet *p)
 {
 	__u32 roles = roles_of(&p->destination);
 
 	if (is_ours(p, roles, TO_SHIFT, &p->destination, p->destination_port))
-		return 1;
+		return OURS;
+	if (roles & PROBER && answers_probe(p))
+		return PROBE;
 	if (roles & LOCAL || is_nobodys(&p->destination))
-		return 0;
+		return KERNEL;
 	roles = roles_of(&p->source);
-	return is_ours(p, roles, FROM_SHIFT, &p->source, p->source_port);
+	return is_ours(p, roles, FROM_SHIFT, &p->source, p->source_port) ? OURS : KERNEL;
 }
 
 INLINE struct packet answer_to(const struct packet *p)
@@ -373,26 +408,26 @@ INLINE int is_error(__u8 type, int is_ipv6)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
-/* Whether the ICMP or ICMPv6 message in p is an error, and about something of ours. */
-INLINE int error_is_ours(struct xdp_md *ctx, const struct packet *p, int is_ipv6)
+/* Whose the ICMP or ICMPv6 message in p is: its own sender's business, unless it is an error about something of ours. */
+INLINE int owner_of_error(struct xdp_md *ctx, const struct packet *p, int is_ipv6)
 {
 	struct packet quoted = { .limit = p->limit };
 	struct icmp icmp;
 
 	if (!load(ctx, p->payload, &icmp) || !is_error(icmp.type, is_ipv6))
-		return 0;
+		return KERNEL;
 	if (!parse(ctx, p->payload + sizeof(icmp), is_ipv6, 1, &quoted) || !same(&quoted.source, &p->destination))
-		return 0;
+		return KERNEL;
 	if (is_balanced(quoted.protocol)) {
 		struct packet answer = answer_to(&quoted);
-		return flow_is_ours(&answer);
+		return owner_of_flow(&answer);
 	}
-	if (quoted.protocol == IPV4_IN_IP || quoted.protocol == IPV6_IN_IP)
-		return roles_of(&quoted.source) & LOCAL && roles_of(&quoted.destination) & TUNNEL;
-	return 0;
+	if (quoted.protocol != IPV4_IN_IP && quoted.protocol != IPV6_IN_IP)
+		return KERNEL;
+	return roles_of(&quoted.source) & LOCAL && roles_of(&quoted.destination) & TUNNEL ? OURS : KERNEL;
 }
 
-INLINE int frame_is_ours(struct xdp_md *ctx)
+INLINE int owner_of_frame(struct xdp_md *ctx)
 {
 	struct packet p = { .limit = bpf_xdp_get_buff_len(ctx) };
 	struct ethernet ethernet;
@@ -400,24 +435,24 @@ INLINE int frame_is_ours(struct xdp_md *ctx)
 	__u32 at = sizeof(ethernet);
 
 	if (!read_at(ctx, 0, &ethernet) || ethernet.destination[0] & 1) /* to a group: no router forwards it */
-		return 0;
+		return KERNEL;
 	__u16 type = swap16(ethernet.type);
 	if (type == TYPE_TAG || type == TYPE_SERVICE_TAG) {
 		if (!read_at(ctx, UNTAGGED, &tag))
-			return 0;
+			return KERNEL;
 		type = swap16(tag.type);
 		at += sizeof(tag);
 	}
 	if (type != TYPE_IPV4 && type != TYPE_IPV6)
-		return 0;
+		return KERNEL;
 	int is_ipv6 = type == TYPE_IPV6;
 	if (!parse(ctx, at, is_ipv6, 0, &p))
-		return 0;
+		return KERNEL;
 	if (is_balanced(p.protocol))
-		return flow_is_ours(&p);
+		return owner_of_flow(&p);
 	if (p.piece == WHOLE && p.protocol == (is_ipv6 ? ICMPV6 : ICMP))
-		return error_is_ours(ctx, &p, is_ipv6);
-	return 0;
+		return owner_of_error(ctx, &p, is_ipv6);
+	return KERNEL;
 }
 
 INLINE int redirect(__u32 queue)
@@ -438,12 +473,17 @@ INLINE void count(enum outcome outcome)
 SECTION("xdp")
 int sluice_steer(struct xdp_md *ctx)
 {
-	if (!frame_is_ours(ctx)) {
-		count(PASSED);
-		return XDP_PASS;
+	int action = XDP_PASS;
+
+	switch (owner_of_frame(ctx)) {
+	case OURS:
+		action = redirect(ctx->rx_queue_index);
+		count(action == XDP_DROP ? NO_SOCKET : REDIRECTED);
+		return action;
+	case PROBE:
+		action = bpf_redirect_map(&detour, 0, XDP_PASS);
 	}
-	int action = redirect(ctx->rx_queue_index);
-	count(action == XDP_DROP ? NO_SOCKET : REDIRECTED);
+	count(action == XDP_PASS ? PASSED : DETOURED);
 	return action;
 }
 

@@ -38,21 +38,24 @@ const (
 	steerOutcomePASSED     steerOutcome = 0
 	steerOutcomeREDIRECTED steerOutcome = 1
 	steerOutcomeNO_SOCKET  steerOutcome = 2
-	steerOutcomeOUTCOMES   steerOutcome = 3
+	steerOutcomeDETOURED   steerOutcome = 3
+	steerOutcomeOUTCOMES   steerOutcome = 4
 )
 
 type steerRole uint32
 
 const (
-	steerRoleEXACT      steerRole = 1
-	steerRoleRANGE      steerRole = 2
-	steerRoleANY        steerRole = 4
-	steerRoleFRAGMENTS  steerRole = 8
-	steerRoleUDP_SHIFT  steerRole = 4
-	steerRoleTO_SHIFT   steerRole = 0
-	steerRoleFROM_SHIFT steerRole = 8
-	steerRoleLOCAL      steerRole = 65536
-	steerRoleTUNNEL     steerRole = 131072
+	steerRoleEXACT        steerRole = 1
+	steerRoleRANGE        steerRole = 2
+	steerRoleANY          steerRole = 4
+	steerRoleFRAGMENTS    steerRole = 8
+	steerRoleUDP_SHIFT    steerRole = 4
+	steerRoleTO_SHIFT     steerRole = 0
+	steerRoleFROM_SHIFT   steerRole = 8
+	steerRoleLOCAL        steerRole = 65536
+	steerRoleTUNNEL       steerRole = 131072
+	steerRolePROBER       steerRole = 262144
+	steerRolePROBED_SHIFT steerRole = 24
 )
 
 // Names of all BPF objects in the ELF.
@@ -61,6 +64,7 @@ const (
 const (
 	steerMapAddresses    = "addresses"
 	steerMapCounters     = "counters"
+	steerMapDetour       = "detour"
 	steerMapPorts        = "ports"
 	steerMapQueues       = "queues"
 	steerMapRanges       = "ranges"
@@ -119,6 +123,7 @@ type steerProgramSpecs struct {
 type steerMapSpecs struct {
 	Addresses *ebpf.MapSpec `ebpf:"addresses"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Detour    *ebpf.MapSpec `ebpf:"detour"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
 	Queues    *ebpf.MapSpec `ebpf:"queues"`
 	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
@@ -153,6 +158,7 @@ func (o *steerObjects) Close() error {
 type steerMaps struct {
 	Addresses *ebpf.Map `ebpf:"addresses"`
 	Counters  *ebpf.Map `ebpf:"counters"`
+	Detour    *ebpf.Map `ebpf:"detour"`
 	Ports     *ebpf.Map `ebpf:"ports"`
 	Queues    *ebpf.Map `ebpf:"queues"`
 	Ranges    *ebpf.Map `ebpf:"ranges"`
@@ -163,6 +169,7 @@ func (m *steerMaps) Close() error {
 	return _SteerClose(
 		m.Addresses,
 		m.Counters,
+		m.Detour,
 		m.Ports,
 		m.Queues,
 		m.Ranges,

@@ -20,11 +20,12 @@ const (
 	redirect = 4
 )
 
-// testCase is a frame and whether it is ours under testRules.
+// testCase is a frame and what becomes of it under testRules on a port without a socket: ours is dropped, the
+// kernel's is passed, a probe's is redirected.
 type testCase struct {
-	name  string
-	frame []byte
-	ours  bool
+	name   string
+	frame  []byte
+	action uint32
 }
 
 // family holds the addresses of one IP version, for the cases that both have.
@@ -41,7 +42,7 @@ var families = []family{
 func cases(t testing.TB) []testCase {
 	var all []testCase
 	for _, f := range families {
-		for _, list := range [][]testCase{flowCases(t, f), errorCases(t, f), tagCases(t, f)} {
+		for _, list := range [][]testCase{flowCases(t, f), errorCases(t, f), tagCases(t, f), probeCases(t, f)} {
 			for _, c := range list {
 				c.name = f.name + " " + c.name
 				all = append(all, c)
@@ -53,42 +54,42 @@ func cases(t testing.TB) []testCase {
 
 func flowCases(t testing.TB, f family) []testCase {
 	return []testCase{
-		{"service", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 80)), true},
-		{"service, UDP", packet(t, ip(f.client, f.web, pUDP), udp(1234, 53)), true},
-		{"service, other protocol", packet(t, ip(f.client, f.web, pUDP), udp(1234, 80)), false},
-		{"service, other port", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 81)), false},
-		{"service's port as source", packet(t, ip(f.client, f.web, pTCP), tcp(80, 22)), false},
-		{"from a service's address", packet(t, ip(f.web, f.client, pTCP), tcp(80, 1234)), false},
-		{"range, below", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 7999)), false},
-		{"range, first", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 8000)), true},
-		{"range, last", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 8099)), true},
-		{"range, above", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 8100)), false},
-		{"any port", packet(t, ip(f.client, f.any, pUDP), udp(1234, 65535)), true},
-		{"any port, other protocol", packet(t, ip(f.client, f.any, pTCP), tcp(1234, 1)), false},
-		{"echo to a service", packet(t, ip(f.client, f.web, f.icmp), gopacket.Payload("\x08\x00\x00\x00abcdefgh")), false},
-		{"other protocol number", packet(t, ip(f.client, f.web, 132), gopacket.Payload("\x04\xd2\x00\x50abcdefgh")), false},
+		{"service", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 80)), drop},
+		{"service, UDP", packet(t, ip(f.client, f.web, pUDP), udp(1234, 53)), drop},
+		{"service, other protocol", packet(t, ip(f.client, f.web, pUDP), udp(1234, 80)), pass},
+		{"service, other port", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 81)), pass},
+		{"service's port as source", packet(t, ip(f.client, f.web, pTCP), tcp(80, 22)), pass},
+		{"from a service's address", packet(t, ip(f.web, f.client, pTCP), tcp(80, 1234)), pass},
+		{"range, below", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 7999)), pass},
+		{"range, first", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 8000)), drop},
+		{"range, last", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 8099)), drop},
+		{"range, above", packet(t, ip(f.client, f.web, pTCP), tcp(1234, 8100)), pass},
+		{"any port", packet(t, ip(f.client, f.any, pUDP), udp(1234, 65535)), drop},
+		{"any port, other protocol", packet(t, ip(f.client, f.any, pTCP), tcp(1234, 1)), pass},
+		{"echo to a service", packet(t, ip(f.client, f.web, f.icmp), gopacket.Payload("\x08\x00\x00\x00abcdefgh")), pass},
+		{"other protocol number", packet(t, ip(f.client, f.web, 132), gopacket.Payload("\x04\xd2\x00\x50abcdefgh")), pass},
 
-		{"reply", packet(t, ip(f.b, f.client, pTCP), tcp(8080, 1234)), true},
-		{"reply, UDP", packet(t, ip(f.b, f.client, pUDP), udp(53, 1234)), true},
-		{"backend's own connection", packet(t, ip(f.b, f.client, pTCP), tcp(40000, 443)), false},
-		{"reply, any port", packet(t, ip(f.bAny, f.client, pUDP), udp(777, 1234)), true},
-		{"reply, range", packet(t, ip(f.bRange, f.client, pTCP), tcp(8064, 1234)), true},
-		{"reply, outside the range", packet(t, ip(f.bRange, f.client, pTCP), tcp(8100, 1234)), false},
-		{"answer to our health check", packet(t, ip(f.b, f.h, pTCP), tcp(8080, 1234)), false},
-		{"to a backend's port", packet(t, ip(f.client, f.b, pTCP), tcp(1234, 8080)), false},
-		{"backend asks a service", packet(t, ip(f.b, f.web, pTCP), tcp(40000, 80)), true},
-		{"backend's SSH to a service's address", packet(t, ip(f.bRange, f.web, pTCP), tcp(8000, 22)), f.name == "v6"}, // web4 is local
+		{"reply", packet(t, ip(f.b, f.client, pTCP), tcp(8080, 1234)), drop},
+		{"reply, UDP", packet(t, ip(f.b, f.client, pUDP), udp(53, 1234)), drop},
+		{"backend's own connection", packet(t, ip(f.b, f.client, pTCP), tcp(40000, 443)), pass},
+		{"reply, any port", packet(t, ip(f.bAny, f.client, pUDP), udp(777, 1234)), drop},
+		{"reply, range", packet(t, ip(f.bRange, f.client, pTCP), tcp(8064, 1234)), drop},
+		{"reply, outside the range", packet(t, ip(f.bRange, f.client, pTCP), tcp(8100, 1234)), pass},
+		{"answer to our health check", packet(t, ip(f.b, f.h, pTCP), tcp(8080, 1234)), pass},
+		{"to a backend's port", packet(t, ip(f.client, f.b, pTCP), tcp(1234, 8080)), pass},
+		{"backend asks a service", packet(t, ip(f.b, f.web, pTCP), tcp(40000, 80)), drop},
+		{"backend's SSH to a service's address", packet(t, ip(f.bRange, f.web, pTCP), tcp(8000, 22)), actionFor(f.name == "v6")}, // web4 is local
 
-		{"pool", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 20000)), true},
-		{"pool, last port", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 29999)), true},
-		{"pool's address, other port", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 30000)), false},
-		{"pool, other protocol", packet(t, ip(f.b, f.l, pUDP), udp(53, 20000)), false},
-		{"pool of its own", packet(t, ip(f.client, f.p, pUDP), udp(53, 1024)), true},
-		{"pool of its own, other port", packet(t, ip(f.client, f.p, pUDP), udp(53, 1023)), false},
+		{"pool", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 20000)), drop},
+		{"pool, last port", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 29999)), drop},
+		{"pool's address, other port", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 30000)), pass},
+		{"pool, other protocol", packet(t, ip(f.b, f.l, pUDP), udp(53, 20000)), pass},
+		{"pool of its own", packet(t, ip(f.client, f.p, pUDP), udp(53, 1024)), drop},
+		{"pool of its own, other port", packet(t, ip(f.client, f.p, pUDP), udp(53, 1023)), pass},
 
-		{"too short for ports", packet(t, ip(f.client, f.any, pUDP), gopacket.Payload("abc")), false},
-		{"just ports", packet(t, ip(f.client, f.any, pUDP), gopacket.Payload("abcd")), true},
-		{"ports in the padding", append(packet(t, ip(f.client, f.any, pUDP)), "abcdefgh"...), false},
+		{"too short for ports", packet(t, ip(f.client, f.any, pUDP), gopacket.Payload("abc")), pass},
+		{"just ports", packet(t, ip(f.client, f.any, pUDP), gopacket.Payload("abcd")), drop},
+		{"ports in the padding", append(packet(t, ip(f.client, f.any, pUDP)), "abcdefgh"...), pass},
 	}
 }
 
@@ -115,7 +116,7 @@ func errorCases(t testing.TB, f family) []testCase {
 	}
 	var list []testCase
 	add := func(name, from, to string, quote []byte, ours bool) {
-		list = append(list, testCase{"error: " + name, icmp(t, from, to, unreachable, quote), ours})
+		list = append(list, testCase{"error: " + name, icmp(t, from, to, unreachable, quote), actionFor(ours)})
 	}
 	add("V>C", f.router, f.web, quote(f.web, f.client, tcp(80, 1234)), true)
 	add("V>C, range", f.router, f.web, quote(f.web, f.client, tcp(8010, 1234)), true)
@@ -143,7 +144,7 @@ func errorCases(t testing.TB, f family) []testCase {
 		0: false, 1: f.name == "v6", 2: f.name == "v6", 3: true, 4: true, 5: false, 8: false,
 		11: f.name == "v4", 12: f.name == "v4", 128: false, 129: false, 136: false,
 	} {
-		list = append(list, testCase{fmt.Sprintf("ICMP type %d", kind), icmp(t, f.router, f.web, kind, whole), ours})
+		list = append(list, testCase{fmt.Sprintf("ICMP type %d", kind), icmp(t, f.router, f.web, kind, whole), actionFor(ours)})
 	}
 	return list
 }
@@ -160,12 +161,12 @@ func tagCases(t testing.TB, f family) []testCase {
 	group := packet(t, inner...)
 	group[0] |= 1
 	return []testCase{
-		{"802.1Q", tagged(layers.EthernetTypeDot1Q, tag(etherType)), true},
-		{"802.1ad", tagged(layers.EthernetTypeQinQ, tag(etherType)), true},
-		{"two tags", tagged(layers.EthernetTypeQinQ, tag(layers.EthernetTypeDot1Q), tag(etherType)), false},
-		{"two 802.1Q tags", tagged(layers.EthernetTypeDot1Q, tag(layers.EthernetTypeDot1Q), tag(etherType)), false},
-		{"other EtherType", tagged(layers.EthernetTypeMPLSUnicast), false},
-		{"group address", group, false},
+		{"802.1Q", tagged(layers.EthernetTypeDot1Q, tag(etherType)), drop},
+		{"802.1ad", tagged(layers.EthernetTypeQinQ, tag(etherType)), drop},
+		{"two tags", tagged(layers.EthernetTypeQinQ, tag(layers.EthernetTypeDot1Q), tag(etherType)), pass},
+		{"two 802.1Q tags", tagged(layers.EthernetTypeDot1Q, tag(layers.EthernetTypeDot1Q), tag(etherType)), pass},
+		{"other EtherType", tagged(layers.EthernetTypeMPLSUnicast), pass},
+		{"group address", group, pass},
 	}
 }
 
@@ -177,39 +178,39 @@ func cases4(t testing.TB) []testCase {
 	longer[17] += 7 // 6 bytes of padding follow the packet
 	arp := build(t, ether(layers.EthernetTypeARP), gopacket.Payload(make([]byte, 28)))
 	return []testCase{
-		{"v4 options", packet(t, options4(client4, web4, pTCP), tcp(1234, 80)), true},
-		{"v4 options, other port", packet(t, options4(client4, web4, pTCP), tcp(1234, 81)), false},
-		{"v4 error quotes options", icmp(t, router4, web4, 11, build(t, options4(web4, client4, pTCP), tcp(80, 1234))[:32]), true},
-		{"v4 header length below 5", shortHeader, false},
-		{"v4 version 5", version, false},
-		{"v4 total length beyond the frame", longer, false},
-		{"v4 padded", append(append([]byte{}, cut...), 0, 0, 0, 0), true},
-		{"ARP", arp, false},
+		{"v4 options", packet(t, options4(client4, web4, pTCP), tcp(1234, 80)), drop},
+		{"v4 options, other port", packet(t, options4(client4, web4, pTCP), tcp(1234, 81)), pass},
+		{"v4 error quotes options", icmp(t, router4, web4, 11, build(t, options4(web4, client4, pTCP), tcp(80, 1234))[:32]), drop},
+		{"v4 header length below 5", shortHeader, pass},
+		{"v4 version 5", version, pass},
+		{"v4 total length beyond the frame", longer, pass},
+		{"v4 padded", append(append([]byte{}, cut...), 0, 0, 0, 0), drop},
+		{"ARP", arp, pass},
 
-		{"v4 first fragment", packet(t, fragment4(client4, web4, pTCP, 0, true), tcp(1234, 80)), true},
-		{"v4 first fragment, other port", packet(t, fragment4(client4, web4, pTCP, 0, true), tcp(1234, 22)), true},
-		{"v4 first fragment without ports", packet(t, fragment4(client4, web4, pTCP, 0, true)), true},
-		{"v4 middle fragment", packet(t, fragment4(client4, web4, pTCP, 5, true), gopacket.Payload("12345678")), true},
-		{"v4 last fragment", packet(t, fragment4(client4, web4, pUDP, 5, false), gopacket.Payload("1")), true},
-		{"v4 fragment, other protocol", packet(t, fragment4(client4, any4, pTCP, 5, false), gopacket.Payload("12345678")), false},
-		{"v4 fragment, ICMP", packet(t, fragment4(client4, web4, pICMP4, 5, false), gopacket.Payload("12345678")), false},
-		{"v4 fragment to another", packet(t, fragment4(client4, other4, pTCP, 5, false), gopacket.Payload("12345678")), false},
-		{"v4 reply's fragment", packet(t, fragment4(b4, client4, pTCP, 5, false), gopacket.Payload("12345678")), true},
-		{"v4 backend's fragment to us", packet(t, fragment4(b4, h4, pTCP, 5, false), gopacket.Payload("12345678")), false},
-		{"v4 pool, first fragment", packet(t, fragment4(b4, l4, pTCP, 0, true), tcp(8080, 20000)), true},
-		{"v4 pool, the host's first fragment", packet(t, fragment4(b4, l4, pTCP, 0, true), tcp(8080, 19999)), false},
-		{"v4 pool, later fragment", packet(t, fragment4(b4, l4, pTCP, 5, false), gopacket.Payload("12345678")), false},
-		{"v4 pool of its own, later fragment", packet(t, fragment4(b4, p4, pUDP, 5, false), gopacket.Payload("12345678")), true},
-		{"v4 error about a later fragment", icmp(t, router4, web4, 11, build(t, fragment4(web4, client4, pTCP, 5, false), gopacket.Payload("12345678"))), true},
-		{"v4 fragment of an error", packet(t, fragment4(router4, web4, pICMP4, 0, true), gopacket.Payload(icmp(t, router4, web4, 3, build(t, ip(web4, client4, pTCP), tcp(80, 1234)))[34:])), false},
+		{"v4 first fragment", packet(t, fragment4(client4, web4, pTCP, 0, true), tcp(1234, 80)), drop},
+		{"v4 first fragment, other port", packet(t, fragment4(client4, web4, pTCP, 0, true), tcp(1234, 22)), drop},
+		{"v4 first fragment without ports", packet(t, fragment4(client4, web4, pTCP, 0, true)), drop},
+		{"v4 middle fragment", packet(t, fragment4(client4, web4, pTCP, 5, true), gopacket.Payload("12345678")), drop},
+		{"v4 last fragment", packet(t, fragment4(client4, web4, pUDP, 5, false), gopacket.Payload("1")), drop},
+		{"v4 fragment, other protocol", packet(t, fragment4(client4, any4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
+		{"v4 fragment, ICMP", packet(t, fragment4(client4, web4, pICMP4, 5, false), gopacket.Payload("12345678")), pass},
+		{"v4 fragment to another", packet(t, fragment4(client4, other4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
+		{"v4 reply's fragment", packet(t, fragment4(b4, client4, pTCP, 5, false), gopacket.Payload("12345678")), drop},
+		{"v4 backend's fragment to us", packet(t, fragment4(b4, h4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
+		{"v4 pool, first fragment", packet(t, fragment4(b4, l4, pTCP, 0, true), tcp(8080, 20000)), drop},
+		{"v4 pool, the host's first fragment", packet(t, fragment4(b4, l4, pTCP, 0, true), tcp(8080, 19999)), pass},
+		{"v4 pool, later fragment", packet(t, fragment4(b4, l4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
+		{"v4 pool of its own, later fragment", packet(t, fragment4(b4, p4, pUDP, 5, false), gopacket.Payload("12345678")), drop},
+		{"v4 error about a later fragment", icmp(t, router4, web4, 11, build(t, fragment4(web4, client4, pTCP, 5, false), gopacket.Payload("12345678"))), drop},
+		{"v4 fragment of an error", packet(t, fragment4(router4, web4, pICMP4, 0, true), gopacket.Payload(icmp(t, router4, web4, 3, build(t, ip(web4, client4, pTCP), tcp(80, 1234)))[34:])), pass},
 
-		{"v4 reply to multicast", packet(t, ip(bAny4, "224.0.0.251", pUDP), udp(5353, 5353)), false},
-		{"v4 reply to broadcast", packet(t, ip(bAny4, "255.255.255.255", pUDP), udp(68, 67)), false},
-		{"v4 reply to subnet broadcast", packet(t, ip(bAny4, broadcast4, pUDP), udp(137, 137)), false},
-		{"v4 reply to loopback", packet(t, ip(bAny4, "127.0.0.1", pUDP), udp(53, 1234)), false},
-		{"v4 reply to nowhere", packet(t, ip(bAny4, "0.0.0.0", pUDP), udp(53, 1234)), false},
-		{"v4 reply to 223", packet(t, ip(bAny4, "223.255.255.255", pUDP), udp(53, 1234)), true},
-		{"v4 protocol 0", packet(t, ip(client4, any4, 0), udp(1234, 53)), false},
+		{"v4 reply to multicast", packet(t, ip(bAny4, "224.0.0.251", pUDP), udp(5353, 5353)), pass},
+		{"v4 reply to broadcast", packet(t, ip(bAny4, "255.255.255.255", pUDP), udp(68, 67)), pass},
+		{"v4 reply to subnet broadcast", packet(t, ip(bAny4, broadcast4, pUDP), udp(137, 137)), pass},
+		{"v4 reply to loopback", packet(t, ip(bAny4, "127.0.0.1", pUDP), udp(53, 1234)), pass},
+		{"v4 reply to nowhere", packet(t, ip(bAny4, "0.0.0.0", pUDP), udp(53, 1234)), pass},
+		{"v4 reply to 223", packet(t, ip(bAny4, "223.255.255.255", pUDP), udp(53, 1234)), drop},
+		{"v4 protocol 0", packet(t, ip(client4, any4, 0), udp(1234, 53)), pass},
 	}
 }
 
@@ -228,44 +229,44 @@ func cases6(t testing.TB) []testCase {
 	quote := func(ls ...gopacket.SerializableLayer) []byte { return icmp(t, router6, web6, 2, build(t, ls...)) }
 	later := gopacket.Payload("12345678")
 	return []testCase{
-		{"v6 hop-by-hop", packet(t, ip(client6, web6, pHop), options(pTCP, 0), tcp(1234, 80)), true},
-		{"v6 hop-by-hop, 2 KiB", packet(t, ip(client6, web6, pHop), options(pTCP, 255), tcp(1234, 80)), true},
-		{"v6 hop-by-hop, other port", packet(t, ip(client6, web6, pHop), options(pTCP, 0), tcp(1234, 81)), false},
-		{"v6 routing, no segments left", packet(t, ip(client6, web6, pRouting), routing(pTCP, 0), tcp(1234, 80)), true},
-		{"v6 routing, on its way", packet(t, ip(client6, web6, pRouting), routing(pTCP, 1), tcp(1234, 80)), false},
-		{"v6 three kinds", packet(t, ip(client6, web6, pHop), options(pRouting, 1), routing(pOptions, 0), options(pTCP, 2), tcp(1234, 80)), true},
-		{"v6 eight headers", packet(t, chain(8)...), true},
-		{"v6 nine headers", packet(t, chain(9)...), false},
-		{"v6 eight longest headers", packet(t, longChain()...), true},
-		{"v6 AH", packet(t, ip(client6, web6, 51), options(pTCP, 0), tcp(1234, 80)), false},
-		{"v6 no next header", packet(t, ip(client6, web6, 59), tcp(1234, 80)), false},
-		{"v6 mapped destination", mapped, false},
-		{"v6 jumbogram", jumbo, false},
+		{"v6 hop-by-hop", packet(t, ip(client6, web6, pHop), options(pTCP, 0), tcp(1234, 80)), drop},
+		{"v6 hop-by-hop, 2 KiB", packet(t, ip(client6, web6, pHop), options(pTCP, 255), tcp(1234, 80)), drop},
+		{"v6 hop-by-hop, other port", packet(t, ip(client6, web6, pHop), options(pTCP, 0), tcp(1234, 81)), pass},
+		{"v6 routing, no segments left", packet(t, ip(client6, web6, pRouting), routing(pTCP, 0), tcp(1234, 80)), drop},
+		{"v6 routing, on its way", packet(t, ip(client6, web6, pRouting), routing(pTCP, 1), tcp(1234, 80)), pass},
+		{"v6 three kinds", packet(t, ip(client6, web6, pHop), options(pRouting, 1), routing(pOptions, 0), options(pTCP, 2), tcp(1234, 80)), drop},
+		{"v6 eight headers", packet(t, chain(8)...), drop},
+		{"v6 nine headers", packet(t, chain(9)...), pass},
+		{"v6 eight longest headers", packet(t, longChain()...), drop},
+		{"v6 AH", packet(t, ip(client6, web6, 51), options(pTCP, 0), tcp(1234, 80)), pass},
+		{"v6 no next header", packet(t, ip(client6, web6, 59), tcp(1234, 80)), pass},
+		{"v6 mapped destination", mapped, pass},
+		{"v6 jumbogram", jumbo, pass},
 
-		{"v6 atomic fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, false), tcp(1234, 80)), true},
-		{"v6 atomic fragment, other port", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, false), tcp(1234, 81)), false},
-		{"v6 first fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, true), tcp(1234, 81)), true},
-		{"v6 first fragment, options", packet(t, ip(client6, web6, pFragment), fragment6(pOptions, 0, true), options(pTCP, 0), tcp(1234, 81)), true},
-		{"v6 later fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 5, true), later), true},
-		{"v6 later fragment behind options", packet(t, ip(client6, any6, pFragment), fragment6(pOptions, 5, false), later), true},
-		{"v6 later fragment, other protocol", packet(t, ip(client6, any6, pFragment), fragment6(pTCP, 5, false), later), false},
-		{"v6 later fragment, ICMP", packet(t, ip(client6, web6, pFragment), fragment6(pICMP6, 5, false), later), false},
-		{"v6 reply's fragment", packet(t, ip(b6, client6, pFragment), fragment6(pTCP, 5, false), later), true},
-		{"v6 backend's fragment to us", packet(t, ip(b6, h6, pFragment), fragment6(pTCP, 5, false), later), false},
-		{"v6 pool, later fragment", packet(t, ip(b6, l6, pFragment), fragment6(pTCP, 5, false), later), false},
-		{"v6 pool of its own, later fragment", packet(t, ip(b6, p6, pFragment), fragment6(pUDP, 5, false), later), true},
+		{"v6 atomic fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, false), tcp(1234, 80)), drop},
+		{"v6 atomic fragment, other port", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, false), tcp(1234, 81)), pass},
+		{"v6 first fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, true), tcp(1234, 81)), drop},
+		{"v6 first fragment, options", packet(t, ip(client6, web6, pFragment), fragment6(pOptions, 0, true), options(pTCP, 0), tcp(1234, 81)), drop},
+		{"v6 later fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 5, true), later), drop},
+		{"v6 later fragment behind options", packet(t, ip(client6, any6, pFragment), fragment6(pOptions, 5, false), later), drop},
+		{"v6 later fragment, other protocol", packet(t, ip(client6, any6, pFragment), fragment6(pTCP, 5, false), later), pass},
+		{"v6 later fragment, ICMP", packet(t, ip(client6, web6, pFragment), fragment6(pICMP6, 5, false), later), pass},
+		{"v6 reply's fragment", packet(t, ip(b6, client6, pFragment), fragment6(pTCP, 5, false), later), drop},
+		{"v6 backend's fragment to us", packet(t, ip(b6, h6, pFragment), fragment6(pTCP, 5, false), later), pass},
+		{"v6 pool, later fragment", packet(t, ip(b6, l6, pFragment), fragment6(pTCP, 5, false), later), pass},
+		{"v6 pool of its own, later fragment", packet(t, ip(b6, p6, pFragment), fragment6(pUDP, 5, false), later), drop},
 
-		{"v6 error quotes extensions", quote(ip(web6, client6, pHop), options(pOptions, 0), options(pTCP, 1), tcp(80, 1234)), true},
-		{"v6 error quotes a later fragment", quote(ip(web6, client6, pFragment), fragment6(pTCP, 5, false), later), true},
-		{"v6 error quotes an atomic fragment", quote(ip(web6, client6, pFragment), fragment6(pTCP, 0, false), tcp(22, 1234)), false},
+		{"v6 error quotes extensions", quote(ip(web6, client6, pHop), options(pOptions, 0), options(pTCP, 1), tcp(80, 1234)), drop},
+		{"v6 error quotes a later fragment", quote(ip(web6, client6, pFragment), fragment6(pTCP, 5, false), later), drop},
+		{"v6 error quotes an atomic fragment", quote(ip(web6, client6, pFragment), fragment6(pTCP, 0, false), tcp(22, 1234)), pass},
 		{"v6 error behind options", packet(t, ip(router6, web6, pOptions), options(pICMP6, 0),
-			gopacket.Payload("\x01\x00\x00\x00\x00\x00\x00\x00"), gopacket.Payload(build(t, ip(web6, client6, pTCP), tcp(80, 1234)))), true},
+			gopacket.Payload("\x01\x00\x00\x00\x00\x00\x00\x00"), gopacket.Payload(build(t, ip(web6, client6, pTCP), tcp(80, 1234)))), drop},
 
-		{"v6 reply to multicast", packet(t, ip(bAny6, "ff02::fb", pUDP), udp(5353, 5353)), false},
-		{"v6 reply to link-local", packet(t, ip(bAny6, "fe80::1", pUDP), udp(53, 1234)), false},
-		{"v6 reply to fec0", packet(t, ip(bAny6, "fec0::1", pUDP), udp(53, 1234)), true},
-		{"v6 reply to loopback", packet(t, ip(bAny6, "::1", pUDP), udp(53, 1234)), false},
-		{"v6 neighbour solicitation", packet(t, ip(client6, web6, pICMP6), gopacket.Payload("\x87\x00\x00\x00\x00\x00\x00\x00abcdefghijklmnop")), false},
+		{"v6 reply to multicast", packet(t, ip(bAny6, "ff02::fb", pUDP), udp(5353, 5353)), pass},
+		{"v6 reply to link-local", packet(t, ip(bAny6, "fe80::1", pUDP), udp(53, 1234)), pass},
+		{"v6 reply to fec0", packet(t, ip(bAny6, "fec0::1", pUDP), udp(53, 1234)), drop},
+		{"v6 reply to loopback", packet(t, ip(bAny6, "::1", pUDP), udp(53, 1234)), pass},
+		{"v6 neighbour solicitation", packet(t, ip(client6, web6, pICMP6), gopacket.Payload("\x87\x00\x00\x00\x00\x00\x00\x00abcdefghijklmnop")), pass},
 	}
 }
 
@@ -285,20 +286,33 @@ func testPort(t testing.TB) *steer.Port {
 	if err := program.Set(testRules()); err != nil {
 		t.Fatal(err)
 	}
-	return attach(t, program, loopback(t), steer.Generic)
+	port := loopback(t)
+	if err := program.Detour(port.Attrs().Index); err != nil {
+		t.Fatal(err)
+	}
+	return attach(t, program, port, steer.Generic)
+}
+
+// actionFor is what becomes of a frame that is ours, or the kernel's.
+func actionFor(ours bool) uint32 {
+	if ours {
+		return drop
+	}
+	return pass
 }
 
 // isOurs runs the program on a port without a socket, where it drops what is ours.
 func isOurs(t testing.TB, port *steer.Port, frame []byte) bool {
+	return actionOf(t, port, frame) == drop
+}
+
+func actionOf(t testing.TB, port *steer.Port, frame []byte) uint32 {
 	t.Helper()
 	action, err := port.Run(frame)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if action != drop && action != pass {
-		t.Fatalf("action %d for %x: without a socket it must be drop or pass", action, frame)
-	}
-	return action == drop
+	return action
 }
 
 func TestVerdicts(t *testing.T) {
@@ -309,11 +323,11 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("two cases have the name %q", c.name)
 		}
 		names[c.name] = true
-		if got := oursTwin(rules, c.frame); got != c.ours {
-			t.Errorf("%s: the twin says ours = %v, want %v\n%x", c.name, got, c.ours, c.frame)
+		if got := actionTwin(rules, c.frame); got != c.action {
+			t.Errorf("%s: the twin says action %v, want %v\n%x", c.name, got, c.action, c.frame)
 		}
-		if got := isOurs(t, port, c.frame); got != c.ours {
-			t.Errorf("%s: ours = %v, want %v\n%x", c.name, got, c.ours, c.frame)
+		if got := actionOf(t, port, c.frame); got != c.action {
+			t.Errorf("%s: action %v, want %v\n%x", c.name, got, c.action, c.frame)
 		}
 	}
 }
@@ -324,8 +338,8 @@ func TestTruncated(t *testing.T) {
 	for _, c := range cases(t) {
 		for n := 14; n < len(c.frame); n++ {
 			frame := c.frame[:n]
-			if got, want := isOurs(t, port, frame), oursTwin(rules, frame); got != want {
-				t.Errorf("%s, cut to %d bytes: ours = %v, want %v\n%x", c.name, n, got, want, frame)
+			if got, want := actionOf(t, port, frame), actionTwin(rules, frame); got != want {
+				t.Errorf("%s, cut to %d bytes: action %v, want %v\n%x", c.name, n, got, want, frame)
 			}
 		}
 	}
@@ -359,11 +373,11 @@ func TestMutated(t *testing.T) {
 	for range 50_000 {
 		c := all[random.IntN(len(all))]
 		frame := mutate(random, c.frame)
-		got, want := isOurs(t, port, frame), oursTwin(rules, frame)
+		got, want := actionOf(t, port, frame), actionTwin(rules, frame)
 		if got != want {
-			t.Fatalf("%s, mutated: ours = %v, want %v\n%x", c.name, got, want, frame)
+			t.Fatalf("%s, mutated: action %v, want %v\n%x", c.name, got, want, frame)
 		}
-		if got != c.ours {
+		if got != c.action {
 			changed++
 		}
 	}
@@ -381,8 +395,8 @@ func FuzzVerdict(f *testing.F) {
 		if len(frame) < 14 || len(frame) > 3000 { // what the kernel's test run takes
 			return
 		}
-		if got, want := isOurs(t, port, frame), oursTwin(rules, frame); got != want {
-			t.Errorf("ours = %v, want %v\n%x", got, want, frame)
+		if got, want := actionOf(t, port, frame), actionTwin(rules, frame); got != want {
+			t.Errorf("action %v, want %v\n%x", got, want, frame)
 		}
 	})
 }

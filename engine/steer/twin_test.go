@@ -9,16 +9,16 @@ import (
 	"sluice/pipeline/service"
 )
 
-// oursTwin decides about a frame like steer.c, slowly: it cuts the frame into slices and goes through the rules one
-// by one, without maps, role bits, port blocks or offsets.
-func oursTwin(r steer.Rules, frame []byte) bool {
+// actionTwin decides about a frame like steer.c on a port without a socket, slowly: it cuts the frame into slices and
+// goes through the rules one by one, without maps, role bits, port blocks or offsets.
+func actionTwin(r steer.Rules, frame []byte) uint32 {
 	if len(frame) < 14 || frame[0]&1 == 1 {
-		return false
+		return pass
 	}
 	etherType, rest := be16(frame[12:]), frame[14:]
 	if etherType == 0x8100 || etherType == 0x88a8 {
 		if len(rest) < 4 {
-			return false
+			return pass
 		}
 		etherType, rest = be16(rest[2:]), rest[4:]
 	}
@@ -31,13 +31,13 @@ func oursTwin(r steer.Rules, frame []byte) bool {
 		p, ok = twinParse6(rest, false)
 	}
 	if !ok {
-		return false
+		return pass
 	}
 	if len(p.protocols) > 0 {
-		return p.ours(r)
+		return p.action(r)
 	}
 	if p.fragment || p.next != map[bool]int{true: 58, false: 1}[p.source.Is6()] {
-		return false
+		return pass
 	}
 	return twinError(r, p)
 }
@@ -139,19 +139,25 @@ func twinParse6(b []byte, quoted bool) (twinPacket, bool) {
 	return p.finish()
 }
 
-// ours says whether a TCP or UDP packet is.
-func (p twinPacket) ours(r steer.Rules) bool {
-	if p.matches(p.destination, p.destinationPort, r.Services, true) {
-		return true
-	}
+// action says what becomes of a TCP or UDP packet.
+func (p twinPacket) action(r steer.Rules) uint32 {
 	local := slices.Contains(r.Locals, p.destination)
-	if p.matches(p.destination, p.destinationPort, r.Pools, !local) {
-		return true
+	switch {
+	case p.matches(p.destination, p.destinationPort, r.Services, true),
+		p.matches(p.destination, p.destinationPort, r.Pools, !local):
+		return drop
+	case p.answersProbe(r):
+		return redirect
+	case local || nobodys(p.destination):
+		return pass
 	}
-	if local || nobodys(p.destination) {
-		return false
-	}
-	return p.matches(p.source, p.sourcePort, r.Replies, true)
+	return actionFor(p.matches(p.source, p.sourcePort, r.Replies, true))
+}
+
+// answersProbe says whether the packet comes from what was probed to where the probe came from.
+func (p twinPacket) answersProbe(r steer.Rules) bool {
+	return !p.fragment && p.matches(p.source, p.sourcePort, r.Probed, false) &&
+		p.matches(p.destination, p.destinationPort, r.Probers, false)
 }
 
 // matches goes through the rules; a fragment matches whatever its port if fragments is true.
@@ -180,11 +186,11 @@ func nobodys(a netip.Addr) bool {
 	return slices.ContainsFunc(nowhere, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// twinError says whether the ICMP message in p is an error about something of ours: case by case, as in the table
-// at the top of steer.c.
-func twinError(r steer.Rules, p twinPacket) bool {
+// twinError says what becomes of the ICMP message in p, if it is an error about something of ours: case by case, as in
+// the table at the top of steer.c.
+func twinError(r steer.Rules, p twinPacket) uint32 {
 	if len(p.payload) < 8 {
-		return false
+		return pass
 	}
 	types, parse := []byte{3, 4, 11, 12}, twinParse4
 	if p.source.Is6() {
@@ -192,20 +198,23 @@ func twinError(r steer.Rules, p twinPacket) bool {
 	}
 	q, ok := parse(p.payload[8:], true)
 	if !ok || !slices.Contains(types, p.payload[0]) || q.source != p.destination {
-		return false
+		return pass
 	}
 	local := slices.Contains(r.Locals, q.source)
 	switch {
 	case len(q.protocols) == 0:
-		return (q.next == 4 || q.next == 41) && local && slices.Contains(r.Tunnels, q.destination)
+		return actionFor((q.next == 4 || q.next == 41) && local && slices.Contains(r.Tunnels, q.destination))
 	case q.matches(q.source, q.sourcePort, r.Services, true): // from a service to a client
-		return true
+		return drop
 	case q.matches(q.source, q.sourcePort, r.Pools, !local): // from fullnat to a backend
-		return true
+		return drop
+	case !q.fragment && q.matches(q.source, q.sourcePort, r.Probers, false) &&
+		q.matches(q.destination, q.destinationPort, r.Probed, false): // from a probe to a backend's service address
+		return redirect
 	case local || nobodys(q.source): // from this host
-		return false
+		return pass
 	}
-	return q.matches(q.destination, q.destinationPort, r.Replies, true) // from a client to a backend
+	return actionFor(q.matches(q.destination, q.destinationPort, r.Replies, true)) // from a client to a backend
 }
 
 func be16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
