@@ -1,0 +1,241 @@
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/pipeline/service"
+)
+
+// Format writes a configuration as a file that Parse reads as an equal one. Keys with their default are left out,
+// but for those that a reader looks for in every service. note gives what is to stand in comments above a service,
+// "" for nothing; it may be nil.
+func Format(cfg *Config, note func(*Service) string) []byte {
+	p := &printer{}
+	p.engine(&cfg.Engine)
+	for _, port := range cfg.Ports {
+		p.open("port")
+		p.value("name", port.Name)
+		p.key("queues", port.Queues)
+		p.key("io", string(port.IO))
+	}
+	shared := sharedTimeouts(cfg.Services)
+	p.timeouts("timeouts", shared, DefaultTimeouts())
+	p.open("api")
+	p.key("socket", cfg.API.Socket)
+	p.key("http", cfg.API.HTTP)
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if note != nil {
+			p.comment = note(s)
+		}
+		p.service(s, shared)
+	}
+	return bytes.TrimPrefix(p.text.Bytes(), []byte("\n"))
+}
+
+// DefaultTimeouts are those of a file that names none.
+func DefaultTimeouts() (t Timeouts) {
+	for _, k := range timeoutKeys {
+		*k.field(&t) = k.value
+	}
+	return t
+}
+
+// sharedTimeouts are those of [timeouts]: what all services have, and the default where they differ.
+func sharedTimeouts(services []Service) Timeouts {
+	shared := DefaultTimeouts()
+	for _, k := range timeoutKeys {
+		for i := range services {
+			if *k.field(&services[i].Timeouts) != *k.field(&services[0].Timeouts) {
+				break
+			}
+			if i == len(services)-1 {
+				*k.field(&shared) = *k.field(&services[0].Timeouts)
+			}
+		}
+	}
+	return shared
+}
+
+// printer writes tables. A header is written with the first key below it, so that a table without any leaves no trace.
+type printer struct {
+	text    bytes.Buffer
+	section string
+	comment string // to stand above the next header
+	opened  bool   // the section's header is written
+}
+
+func (p *printer) open(section string) { p.section, p.opened = section, false }
+
+// key writes a key unless its value is what it would be without.
+func (p *printer) key(name string, value any) {
+	s := settingsOf[p.section][name]
+	text := valueText(value)
+	if s == nil || text == "" || s.Default != nil && text == valueText(s.Default) {
+		return
+	}
+	p.value(name, value)
+}
+
+// value writes a key in any case.
+func (p *printer) value(name string, value any) {
+	indent := ""
+	if strings.Contains(p.section, ".") {
+		indent = "  "
+	}
+	if !p.opened {
+		p.opened = true
+		p.text.WriteString("\n")
+		for line := range strings.Lines(p.comment) {
+			fmt.Fprintf(&p.text, "# %s\n", printable(strings.TrimRight(line, "\r\n")))
+		}
+		p.comment = ""
+		fmt.Fprintf(&p.text, "%s%s\n", indent, header(p.section))
+	}
+	fmt.Fprintf(&p.text, "%s%s = %s\n", indent, name, valueText(value))
+}
+
+func (p *printer) engine(e *Engine) {
+	p.open("engine")
+	p.key("cores", e.Cores)
+	p.key("connections", e.Connections)
+	p.key("batch", e.Batch)
+	p.key("poll", string(e.Poll))
+	p.key("hash_key", e.HashKey)
+}
+
+func (p *printer) timeouts(section string, t, base Timeouts) {
+	p.open(section)
+	for _, k := range timeoutKeys {
+		if d := *k.field(&t); d != *k.field(&base) {
+			p.value(k.key, d)
+		}
+	}
+}
+
+func (p *printer) service(s *Service, shared Timeouts) {
+	p.open("service")
+	if s.Name != "" && s.Name != derivedName(s.Key) {
+		p.value("name", s.Name)
+	}
+	p.value("address", s.Key.Address)
+	p.value("port", s.Key.Ports)
+	p.value("protocol", s.Key.Protocol)
+	p.value("mode", s.Mode)
+	p.value("scheduler", s.Scheduler)
+	p.key("persistence", s.Persistence)
+	p.key("source", s.Source)
+	p.timeouts("service.timeouts", s.Timeouts, shared)
+	if h := &s.Health; h.Type != HealthNone {
+		p.health(h)
+	}
+	for i := range s.Backends {
+		p.backend(s, &s.Backends[i])
+	}
+}
+
+func (p *printer) health(h *Health) {
+	p.open("service.health")
+	p.value("type", h.Type)
+	p.key("interval", h.Interval)
+	p.key("timeout", h.Timeout)
+	p.key("rise", h.Rise)
+	p.key("fall", h.Fall)
+	if h.Port != 0 {
+		p.value("port", h.Port)
+	}
+	p.key("path", h.Path)
+	p.key("host", h.Host)
+	p.key("expect_status", h.ExpectStatus)
+	p.key("expect_body", h.ExpectBody)
+	p.key("send", h.Send)
+	p.key("expect", h.Expect)
+	p.key("query", h.Query)
+}
+
+func (p *printer) backend(s *Service, b *Backend) {
+	p.open("service.backend")
+	p.value("address", b.Key.Address)
+	if same := s.Key.Ports.Single() && b.Key.Port == s.Key.Ports.First; !same && b.Key.Port != 0 {
+		p.value("port", int(b.Key.Port))
+	}
+	p.key("weight", b.Weight)
+	if b.Mode != s.Mode {
+		p.value("mode", b.Mode)
+	}
+}
+
+// valueText gives a value as TOML, "" if it is a list of nothing.
+func valueText(value any) string {
+	switch v := value.(type) {
+	case int:
+		return strconv.Itoa(v)
+	case time.Duration:
+		return Quote(shortDuration(v))
+	case service.Ports:
+		if v.Single() {
+			return strconv.Itoa(int(v.First))
+		}
+		return Quote(v.String())
+	case []int:
+		return listText(v, strconv.Itoa)
+	case []netip.Addr:
+		return listText(v, func(a netip.Addr) string { return Quote(a.String()) })
+	case fmt.Stringer:
+		return Quote(v.String())
+	case string:
+		return Quote(v)
+	}
+	panic(fmt.Sprintf("conf: %T has no form in TOML", value))
+}
+
+func listText[T any](all []T, text func(T) string) string {
+	if len(all) == 0 {
+		return ""
+	}
+	texts := make([]string, len(all))
+	for i, v := range all {
+		texts[i] = text(v)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+// Quote gives a text as a basic string of TOML. What is not UTF-8 becomes U+FFFD.
+func Quote(text string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// printable makes a text fit for a comment, which may not hold control characters but tabs.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return '\ufffd'
+		}
+		return r
+	}, text)
+}
