@@ -92,7 +92,7 @@ func (p *printer) value(name string, value any) {
 		p.opened = true
 		p.text.WriteString("\n")
 		for line := range strings.Lines(p.comment) {
-			fmt.Fprintf(&p.text, "# %s\n", printable(strings.TrimRight(line, "\r\n")))
+			fmt.Fprintf(&p.text, "# %s\n", Printable(strings.TrimRight(line, "\r\n")))
 		}
 		p.comment = ""
 		fmt.Fprintf(&p.text, "%s%s\n", indent, header(p.section))
@@ -230,8 +230,8 @@ func Quote(text string) string {
 	return b.String()
 }
 
-// printable makes a text fit for a comment, which may not hold control characters but tabs.
-func printable(text string) string {
+// Printable makes a text fit for a comment, which may not hold control characters but tabs.
+func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f {
 			return '\ufffd'

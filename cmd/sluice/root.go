@@ -67,7 +67,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newDrain(), newWeight(),
-		newReload(), newVersion())
+		newReload(), newImport(), newExport(), newVersion())
 	return root
 }
 

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"sluice/conf"
+	"sluice/conf/ipvsadm"
+	"sluice/engine"
+	"sluice/engine/api"
+)
+
+func newExport() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write services as another program's configuration",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%q can't be exported to: there is %s", args[0], verbs(cmd))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError{fmt.Errorf("say what to export to: %s", verbs(cmd))}
+		},
+	}
+	cmd.AddCommand(newExportIpvsadm())
+	return cmd
+}
+
+func newExportIpvsadm() *cobra.Command {
+	var configPath, socket string
+	var out outputFile
+	cmd := &cobra.Command{
+		Use:   "ipvsadm",
+		Short: "Write services as `ipvsadm -S -n` prints them, for `ipvsadm -R`",
+		Long: "Writes the services of the running daemon, with the weights that they have now, or those of a file (--config),\n" +
+			"as `ipvsadm -S -n` prints IPVS's. What IPVS can't hold is said on stderr.",
+		Example: "  sluice export ipvsadm | ipvsadm -R\n  sluice export ipvsadm --config sluice.toml -w ipvs.rules",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if configPath != "" && cmd.Flags().Changed("socket") {
+				return usageError{errors.New("--config and --socket exclude each other")}
+			}
+			services, err := servicesToExport(cmd.Context(), configPath, socket)
+			if err != nil {
+				return err
+			}
+			text, notes := ipvsadm.Format(services)
+			for _, note := range notes {
+				fmt.Fprintln(cmd.ErrOrStderr(), "sluice:", note)
+			}
+			return out.write(cmd.OutOrStdout(), text)
+		},
+	}
+	cmd.Flags().StringVarP(&configPath, "config", "c", "", "export this file, not what a daemon runs")
+	cmd.Flags().StringVar(&socket, "socket", api.DefaultSocket, "control socket of the daemon")
+	out.add(cmd)
+	return cmd
+}
+
+// servicesToExport gives those of a file, or of the daemon if there is none.
+func servicesToExport(ctx context.Context, configPath, socket string) ([]conf.Service, error) {
+	if configPath != "" {
+		cfg, _, err := conf.Load(configPath, nil)
+		if err != nil {
+			return nil, err
+		}
+		return cfg.Services, nil
+	}
+	running, err := (&daemonFlags{socket: socket}).client().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Configured(running)
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sluice/conf/draft"
+	"sluice/conf/ipvsadm"
+)
+
+// maxImport bounds what is read: far above any file that a person or ipvsadm wrote.
+const maxImport = 16 << 20
+
+func newImport() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "import",
+		Short: "Make a configuration from another program's",
+		Long: "Import reads the configuration of another load balancer and writes Sluice's. Whatever is not carried over, or\n" +
+			"not as it was, is listed with its line, on stderr and in comments at the head of the new file.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%q can't be imported from: there is %s", args[0], verbs(cmd))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError{fmt.Errorf("say what to import from: %s", verbs(cmd))}
+		},
+	}
+	cmd.AddCommand(newImportIpvsadm())
+	return cmd
+}
+
+func newImportIpvsadm() *cobra.Command {
+	return importer("ipvsadm", "Make a configuration from what `ipvsadm -S -n` prints",
+		"Reads the output of `ipvsadm -S -n`, or a script of ipvsadm commands. FILE may be - for stdin.",
+		"  ipvsadm -S -n | sluice import ipvsadm - --port eth0 --port eth1 -w sluice.toml",
+		func(name string, data []byte) (*draft.Draft, error) { return ipvsadm.Parse(name, data) })
+}
+
+// importer makes the verb for one program. parse gives a Draft with what it found even when it fails.
+func importer(name, short, long, example string, parse func(name string, data []byte) (*draft.Draft, error)) *cobra.Command {
+	var out outputFile
+	var ports []string
+	cmd := &cobra.Command{
+		Use:     name + " FILE",
+		Short:   short,
+		Long:    long,
+		Example: example,
+		Args:    arguments("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			source, data, err := readInput(cmd.InOrStdin(), args[0])
+			if err != nil {
+				return err
+			}
+			d, err := parse(source, data)
+			if d != nil {
+				for _, note := range d.Notes {
+					fmt.Fprintln(cmd.ErrOrStderr(), note)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			d.Ports = ports
+			if err := out.write(cmd.OutOrStdout(), d.TOML()); err != nil {
+				return err
+			}
+			summary(cmd.ErrOrStderr(), d, out.path)
+			return nil
+		},
+	}
+	out.add(cmd)
+	cmd.Flags().StringArrayVar(&ports, "port", nil, "interface to receive from and send to; once for each")
+	return cmd
+}
+
+// summary says how much was imported and what to do next.
+func summary(w io.Writer, d *draft.Draft, path string) {
+	backends := 0
+	for _, s := range d.Services {
+		backends += len(s.Backends)
+	}
+	fmt.Fprintf(w, "sluice: imported: services=%d backends=%d notes=%d\n", len(d.Services), backends, len(d.Notes))
+	if len(d.Ports) == 0 {
+		fmt.Fprintf(w, "sluice: [[port]] says %q because no --port was given: name the interfaces to clients and backends there\n", draft.DefaultPort)
+	}
+	if path != "" {
+		fmt.Fprintf(w, "sluice: next: sluice check --config %s\n", path)
+	}
+}
+
+// readInput reads a file, or stdin if the path is -. name stands for it in messages.
+func readInput(stdin io.Reader, path string) (name string, data []byte, err error) {
+	if path == "-" {
+		data, err = io.ReadAll(io.LimitReader(stdin, maxImport+1))
+		name = "stdin"
+	} else {
+		name = path
+		var f *os.File
+		if f, err = os.Open(path); err == nil {
+			defer f.Close()
+			data, err = io.ReadAll(io.LimitReader(f, maxImport+1))
+		}
+	}
+	if err == nil && len(data) > maxImport {
+		err = fmt.Errorf("%s: is larger than %d MiB", name, maxImport>>20)
+	}
+	return name, data, err
+}
+
+// outputFile is where a verb writes a file that it makes: stdout, or a path that must not exist unless forced.
+type outputFile struct {
+	path  string
+	force bool
+}
+
+func (o *outputFile) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.path, "write", "w", "", "file to write, in place of stdout")
+	cmd.Flags().BoolVar(&o.force, "force", false, "replace the file if there is one")
+}
+
+// write writes everything or nothing: the file appears when it is whole.
+func (o *outputFile) write(stdout io.Writer, data []byte) (err error) {
+	if o.path == "" {
+		_, err := stdout.Write(data)
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(o.path), "."+filepath.Base(o.path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name()) // gone already if all went well
+	}()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if o.force {
+		return os.Rename(f.Name(), o.path)
+	}
+	if err := os.Link(f.Name(), o.path); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already: give another name, or --force to replace it", o.path)
+	} else if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "link "))
+	}
+	return nil
+}

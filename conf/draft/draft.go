@@ -1,0 +1,239 @@
+// Package draft is a configuration in the making, out of another program's: what could be carried over, and a note
+// with file and line for everything that could not. The packages that read other programs' files fill it, Settle takes
+// out what Sluice would refuse, and TOML writes the file.
+package draft
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sluice/conf"
+	"sluice/pipeline/service"
+)
+
+// Place is a line of the file that is imported, or of one that it includes.
+type Place struct {
+	File string
+	Line int // from 1; 0: the file as a whole
+}
+
+// String gives "keepalived.conf:12".
+func (p Place) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Error is what makes a whole file unreadable.
+type Error struct {
+	Place
+	Text string
+}
+
+func (e *Error) Error() string { return e.Place.String() + ": " + e.Text }
+
+// Note is one directive that was not carried over, or not as it was.
+type Note struct {
+	Place
+	Text string
+}
+
+// String gives "keepalived.conf:12: notify_up: ...".
+func (n Note) String() string { return n.Place.String() + ": " + n.Text }
+
+// Service is a service and where it comes from.
+type Service struct {
+	conf.Service // but for its backends
+	From         Place
+	Backends     []Backend
+}
+
+// Backend is a backend and where it comes from.
+type Backend struct {
+	conf.Backend
+	From Place
+}
+
+// Draft is what the importers make. It belongs to one goroutine.
+type Draft struct {
+	Origin   string // what it is made from, for the head of the file
+	Ports    []string
+	Services []Service
+	Notes    []Note
+
+	names map[string]bool // of services that were added
+}
+
+// Note adds a note.
+func (d *Draft) Note(at Place, format string, args ...any) {
+	d.Notes = append(d.Notes, Note{at, fmt.Sprintf(format, args...)})
+}
+
+// DefaultPort stands for the interface that nobody named.
+const DefaultPort = "eth0"
+
+// Config gives the draft as it is.
+func (d *Draft) Config() *conf.Config {
+	cfg := conf.New()
+	for _, name := range d.Ports {
+		cfg.Ports = append(cfg.Ports, conf.Port{Name: name, IO: conf.IOAuto})
+	}
+	if len(d.Ports) == 0 {
+		cfg.Ports = []conf.Port{{Name: DefaultPort, IO: conf.IOAuto}}
+	}
+	for i := range d.Services {
+		s := d.Services[i].Service
+		s.Backends = nil
+		for _, b := range d.Services[i].Backends {
+			s.Backends = append(s.Backends, b.Backend)
+		}
+		cfg.Services = append(cfg.Services, s)
+	}
+	return cfg
+}
+
+// Add adds a service under a name that is its own: another one of that name gets its protocol after it, then a number.
+func (d *Draft) Add(s Service) {
+	if name := s.Name; name != "" && d.names[name] {
+		name += "-" + s.Key.Protocol.String()
+		s.Name = name
+		for n := 2; d.names[s.Name]; n++ {
+			s.Name = fmt.Sprintf("%s-%d", name, n)
+		}
+	}
+	if d.names == nil {
+		d.names = map[string]bool{}
+	}
+	d.names[s.Name] = true
+	d.Services = append(d.Services, s)
+}
+
+// ErrNothing means that no service is left.
+var ErrNothing = errors.New("holds no service that Sluice can carry: nothing was imported")
+
+// Settle takes out the backends and services that Sluice would refuse and notes why, so that what is left is a valid
+// configuration, and sorts the notes.
+func (d *Draft) Settle() error {
+	defer d.sortNotes()
+	for {
+		d.dropEmpty()
+		if len(d.Services) == 0 {
+			return ErrNothing
+		}
+		text := string(conf.Format(d.Config(), nil))
+		_, _, err := conf.Parse("draft", []byte(text), nil)
+		if err == nil {
+			return nil
+		}
+		var problems conf.Problems
+		if !errors.As(err, &problems) || !d.drop(text, problems) {
+			return err
+		}
+	}
+}
+
+// dropEmpty takes out services without backends.
+func (d *Draft) dropEmpty() {
+	d.Services = slices.DeleteFunc(d.Services, func(s Service) bool {
+		if len(s.Backends) == 0 {
+			d.Note(s.From, "service %s is left out: it has no backend", s.Key)
+		}
+		return len(s.Backends) == 0
+	})
+}
+
+// elsewhere is what a message says about lines of the draft, which the reader doesn't have.
+var elsewhere = regexp.MustCompile(`,? (at|see) line \d+`)
+
+// drop takes out what the problems are about and says whether there was any such thing.
+func (d *Draft) drop(text string, problems conf.Problems) bool {
+	owners := ownersOf(text)
+	bad := map[owner]string{}
+	for _, p := range problems {
+		at := owners[min(p.Line, len(owners)-1)]
+		if at.service >= 0 && bad[at] == "" {
+			key := p.Key[strings.LastIndex(p.Key, "]")+1:]
+			bad[at] = strings.TrimPrefix(strings.TrimPrefix(key+": ", ".")+elsewhere.ReplaceAllString(p.Text, ""), ": ")
+		}
+	}
+	for i := len(d.Services) - 1; i >= 0; i-- {
+		s := &d.Services[i]
+		for j := len(s.Backends) - 1; j >= 0; j-- {
+			if why, ok := bad[owner{i, j}]; ok {
+				d.Note(s.Backends[j].From, "backend %s of service %s is left out: %s", s.Backends[j].Key, s.Key, why)
+				s.Backends = slices.Delete(s.Backends, j, j+1)
+			}
+		}
+		if why, ok := bad[owner{i, -1}]; ok {
+			d.Note(s.From, "service %s is left out: %s", s.Key, why)
+			d.Services = slices.Delete(d.Services, i, i+1)
+		}
+	}
+	return len(bad) > 0
+}
+
+// owner is the service and backend that a line of the text belongs to, -1 for none.
+type owner struct{ service, backend int }
+
+// ownersOf gives the owner of each line, counted from 1. The headers are those that conf.Format writes.
+func ownersOf(text string) []owner {
+	at := owner{-1, -1}
+	all := []owner{at}
+	for line := range strings.Lines(text) {
+		switch strings.TrimSpace(line) {
+		case "[[service]]":
+			at = owner{at.service + 1, -1}
+		case "[[service.backend]]":
+			at.backend++
+		}
+		all = append(all, at)
+	}
+	return all
+}
+
+// sortNotes brings the notes into the order of the lines, the main file first, without those that say the same.
+func (d *Draft) sortNotes() {
+	order := map[string]int{}
+	for _, n := range d.Notes {
+		if _, ok := order[n.File]; !ok {
+			order[n.File] = len(order)
+		}
+	}
+	slices.SortStableFunc(d.Notes, func(a, b Note) int {
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
+	})
+	d.Notes = slices.Compact(d.Notes)
+}
+
+// TOML gives the file, with the notes at its head.
+func (d *Draft) TOML() []byte {
+	var b strings.Builder
+	line := func(format string, args ...any) {
+		text := strings.TrimRight("# "+fmt.Sprintf(format, args...), " ")
+		b.WriteString(conf.Printable(text) + "\n")
+	}
+	line("Made from %s.", d.Origin)
+	if len(d.Ports) == 0 {
+		line("")
+		line("NAME YOUR INTERFACES: below, [[port]] says %q because nobody said which ones lead to clients and backends.", DefaultPort)
+	}
+	if len(d.Notes) > 0 {
+		line("")
+		line("Not carried over, or not as it was:")
+		for _, n := range d.Notes {
+			line("  %s", n)
+		}
+	}
+	b.WriteString("\n")
+	from := map[service.Key]Place{}
+	for _, s := range d.Services {
+		from[s.Key] = s.From
+	}
+	b.Write(conf.Format(d.Config(), func(s *conf.Service) string { return from[s.Key].String() }))
+	return []byte(b.String())
+}

@@ -1,0 +1,299 @@
+package ipvsadm
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/conf"
+	"sluice/conf/draft"
+	"sluice/pipeline/service"
+)
+
+// reader goes through the lines.
+type reader struct {
+	draft    *draft.Draft
+	services []*entry // in the order of the file
+	timeouts conf.Timeouts
+}
+
+// entry is a service by the text that names it in the file, such as "-t 198.51.100.10:80".
+type entry struct {
+	name string
+	draft.Service
+	lost     string // why Sluice can't have it; "": it can
+	failover bool   // scheduler fo
+}
+
+// Parse reads a dump. name stands for it in messages. The error says what is wrong with which line; what Sluice
+// lacks is no error but a note of the Draft, which is settled.
+func Parse(name string, data []byte) (*draft.Draft, error) {
+	r := &reader{draft: &draft.Draft{Origin: "the ipvsadm dump " + name}, timeouts: conf.DefaultTimeouts()}
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		c, err := read(draft.Place{File: name, Line: number}, line)
+		if err == nil && c.verb != "" {
+			err = r.do(c)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range r.services {
+		if e.lost == "" {
+			e.Timeouts = r.timeouts
+			if e.failover {
+				draft.KeepHighest(&e.Service)
+			}
+			r.draft.Add(e.Service)
+		}
+	}
+	if err := r.draft.Settle(); err != nil {
+		return r.draft, &draft.Error{Place: draft.Place{File: name}, Text: err.Error()}
+	}
+	return r.draft, nil
+}
+
+// do carries out one command.
+func (r *reader) do(c *command) error {
+	switch c.verb {
+	case "add-service", "edit-service":
+		return r.service(c)
+	case "add-server", "edit-server":
+		return r.server(c)
+	case "delete-service":
+		name, _, err := c.named()
+		r.services = slices.DeleteFunc(r.services, func(e *entry) bool { return e.name == name })
+		return err
+	case "delete-server":
+		return r.deleteServer(c)
+	case "clear":
+		r.services = nil
+	case "set":
+		return r.setTimeouts(c)
+	case "start-daemon", "stop-daemon":
+		r.draft.Note(c.at, "--%s: Sluice does not share connections between boxes", c.verb)
+	}
+	return nil
+}
+
+// named gives the text that names the command's service, and its protocol, 0 if that is none of ours.
+func (c *command) named() (name string, protocol service.Protocol, err error) {
+	for _, kind := range []struct {
+		option   string
+		protocol service.Protocol
+	}{{"tcp-service", service.TCP}, {"udp-service", service.UDP}, {"sctp-service", 0}, {"fwmark-service", 0}} {
+		if !c.has[kind.option] {
+			continue
+		}
+		if name != "" {
+			return "", 0, c.fail("names two services, %s and --%s %s", name, kind.option, c.value[kind.option])
+		}
+		name, protocol = "--"+kind.option+" "+c.value[kind.option], kind.protocol
+	}
+	if name == "" {
+		return "", 0, c.fail("names no service: -t, -u or -f is missing")
+	}
+	return name, protocol, nil
+}
+
+func (r *reader) find(name string) *entry {
+	if i := slices.IndexFunc(r.services, func(e *entry) bool { return e.name == name }); i >= 0 {
+		return r.services[i]
+	}
+	return nil
+}
+
+// service reads -A, and -E, which says everything anew.
+func (r *reader) service(c *command) error {
+	name, protocol, err := c.named()
+	if err != nil {
+		return err
+	}
+	e := r.find(name)
+	if e == nil {
+		e = &entry{name: name}
+		r.services = append(r.services, e)
+	}
+	backends := e.Backends
+	e.Service, e.lost = draft.Service{Service: conf.NewService(), From: c.at, Backends: backends}, ""
+	switch {
+	case c.has["fwmark-service"]:
+		e.lost = "Sluice has no firewall marks: write a [[service]] for each address and port that the mark stood for"
+	case c.has["sctp-service"]:
+		e.lost = "Sluice balances TCP and UDP, not SCTP"
+	}
+	if e.lost != "" {
+		r.draft.Note(c.at, "service %s: %s", name, e.lost)
+		return nil
+	}
+	address, port, err := c.endpoint(strings.TrimPrefix(name, "--"+protocol.String()+"-service "))
+	if err != nil {
+		return err
+	}
+	e.Key = service.Key{Address: address, Ports: service.Ports{First: port, Last: port}, Protocol: protocol}
+	if port == 0 {
+		e.Key.Ports = service.AnyPort
+	}
+	return r.qualities(c, e)
+}
+
+// qualities reads how connections of a service are dealt out.
+func (r *reader) qualities(c *command, e *entry) error {
+	e.Scheduler, e.failover = "wlc", false
+	if asked := c.value["scheduler"]; asked != "" {
+		e.failover = asked == "fo"
+		ours, why := draft.Scheduler(asked)
+		if e.Scheduler = ours; why != "" {
+			r.draft.Note(c.at, "-s %s: %s", asked, why)
+		}
+	}
+	for flag := range strings.SplitSeq(c.value["sched-flags"], ",") {
+		if why := draft.SchedulerFlag(e.Scheduler, flag); flag != "" && why != "" {
+			r.draft.Note(c.at, "-b %s: %s", flag, why)
+		}
+	}
+	if c.has["persistent"] {
+		seconds, err := strconv.Atoi(cmp.Or(c.value["persistent"], "300"))
+		if err != nil || seconds < 1 {
+			return c.fail("-p %s is not a number of seconds", c.value["persistent"])
+		}
+		e.Persistence = draft.Clip(r.draft, c.at, "-p", seconds, 24*time.Hour)
+	}
+	if mask := c.value["netmask"]; mask != "" && mask != "255.255.255.255" && mask != "128" {
+		r.draft.Note(c.at, "-M %s: persistence goes by single client addresses", mask)
+	}
+	if c.has["ops"] {
+		r.draft.Note(c.at, "-o: every UDP packet of a connection goes to one backend; a short [service.timeouts] udp comes near to scheduling each one")
+	}
+	if c.has["pe"] {
+		r.draft.Note(c.at, "--pe %s: persistence goes by client addresses", c.value["pe"])
+	}
+	return nil
+}
+
+// server reads -a, and -e.
+func (r *reader) server(c *command) error {
+	name, _, err := c.named()
+	if err != nil {
+		return err
+	}
+	e := r.find(name)
+	if e == nil {
+		return c.fail("service %s was not added before", name)
+	}
+	if !c.has["real-server"] {
+		return c.fail("names no server: -r is missing")
+	}
+	if e.lost != "" {
+		r.draft.Note(c.at, "backend %s: its service %s is left out", c.value["real-server"], name)
+		return nil
+	}
+	address, port, err := c.endpoint(c.value["real-server"])
+	if err != nil {
+		return err
+	}
+	b := draft.Backend{Backend: conf.Backend{Key: service.BackendKey{Address: address, Port: port}, Weight: 1, Mode: c.mode()}, From: c.at}
+	if w := c.value["weight"]; w != "" {
+		if b.Weight, err = strconv.Atoi(w); err != nil || b.Weight < 0 || b.Weight > 65535 {
+			return c.fail("-w %s is not a weight from 0 to 65535", w)
+		}
+	}
+	r.notCarried(c)
+	if why := draft.FitPort(&b.Backend, e.Key.Ports); why != "" {
+		r.draft.Note(c.at, "-r %s: %s", c.value["real-server"], why)
+	}
+	if len(e.Backends) == 0 {
+		e.Mode = b.Mode
+	}
+	same := func(o draft.Backend) bool { return o.Key == b.Key }
+	if i := slices.IndexFunc(e.Backends, same); i >= 0 && c.verb == "edit-server" {
+		e.Backends[i] = b
+		return nil
+	}
+	e.Backends = append(e.Backends, b)
+	return nil
+}
+
+// mode is how packets are to reach the server: DR unless it says otherwise, as in ipvsadm(8).
+func (c *command) mode() service.Mode {
+	switch {
+	case c.has["masquerading"]:
+		return service.NAT
+	case c.has["ipip"]:
+		return service.TUN
+	}
+	return service.DR
+}
+
+// notCarried notes the options of a server that Sluice lacks.
+func (r *reader) notCarried(c *command) {
+	for _, threshold := range []string{"u-threshold", "l-threshold"} {
+		if v := c.value[threshold]; v != "" && v != "0" {
+			r.draft.Note(c.at, "--%s %s: Sluice does not limit the connections of a backend", threshold, v)
+		}
+	}
+	if kind := c.value["tun-type"]; kind != "" && kind != "ipip" {
+		r.draft.Note(c.at, "--tun-type %s: Sluice's tunnels are IPIP; the backend must unwrap that", kind)
+	}
+}
+
+func (r *reader) deleteServer(c *command) error {
+	name, _, err := c.named()
+	if err != nil {
+		return err
+	}
+	e := r.find(name)
+	if e == nil || e.lost != "" {
+		return nil
+	}
+	address, port, err := c.endpoint(c.value["real-server"])
+	if err != nil {
+		return err
+	}
+	e.Backends = slices.DeleteFunc(e.Backends, func(b draft.Backend) bool {
+		return b.Key.Address == address && (b.Key.Port == port || port == 0)
+	})
+	return nil
+}
+
+// setTimeouts reads --set: 0 leaves a timeout as it is.
+func (r *reader) setTimeouts(c *command) error {
+	for i, field := range []*time.Duration{&r.timeouts.TCPEstablished, &r.timeouts.TCPFinWait, &r.timeouts.UDP} {
+		seconds, err := strconv.Atoi(c.timeout[i])
+		if err != nil || seconds < 0 {
+			return c.fail("--set: %q is not a number of seconds", c.timeout[i])
+		}
+		if seconds > 0 {
+			*field = draft.Clip(r.draft, c.at, "--set", seconds, 24*time.Hour)
+		}
+	}
+	return nil
+}
+
+// endpoint reads 10.0.0.11:80, [2001:db8::11]:80, or an address alone, whose port is 0.
+func (c *command) endpoint(text string) (netip.Addr, uint16, error) {
+	host, port := text, ""
+	switch end := strings.LastIndexByte(text, ']'); {
+	case strings.HasPrefix(text, "[") && end > 0:
+		host, port = text[1:end], strings.TrimPrefix(text[end+1:], ":")
+	case strings.Count(text, ":") == 1:
+		host, port, _ = strings.Cut(text, ":")
+	}
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}, 0, c.fail("%q is not an address; dump with `ipvsadm -S -n`, which gives no names", host)
+	}
+	if port == "" {
+		return address.Unmap(), 0, nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.Addr{}, 0, c.fail("%q is not a port; dump with `ipvsadm -S -n`, which gives no names", port)
+	}
+	return address.Unmap(), uint16(n), nil
+}
