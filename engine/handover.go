@@ -18,8 +18,8 @@ const (
 	// transmitBit marks a frame that is finished and only has to be sent: the worker that finished it
 	// has no queue on the egress port.
 	transmitBit = 1 << 16
-	// replyBit says, beside transmitBit, that the frame was booked as our answer.
-	replyBit = 1 << 17
+	// bookedShift is where, beside transmitBit, it says what the frame was booked as.
+	bookedShift = 17
 )
 
 // wire connects every pair of workers with the rings that frames travel on: forth to their flow's owner,

@@ -94,7 +94,9 @@ func (o *machineOptions) newWorker(id, frames int) (*Worker, error) {
 	// Room for a whole batch, and for what every other worker may hand over in the same turn.
 	room := o.batch * (n + 1)
 	for i := range w.egress {
-		w.egress[i].descs = [2][]rings.Desc{make([]rings.Desc, 0, room), make([]rings.Desc, 0, room)}
+		for as := range w.egress[i].descs {
+			w.egress[i].descs[as] = make([]rings.Desc, 0, room)
+		}
 	}
 	for i := range w.handOut {
 		w.handOut[i].descs = make([]rings.Desc, 0, room)

@@ -28,7 +28,7 @@ func (w *Worker) rest() {
 	w.bell.asleep.Store(true)
 	if !w.hasWork() {
 		timeoutMs := restIdleMs
-		if w.idle < patientTurns && w.unsent() {
+		if w.idle < patientTurns && w.unsent() || w.proc.Poking() {
 			timeoutMs = restPendingMs
 		}
 		w.stats.sleeps++

@@ -32,7 +32,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	if err != nil {
 		return api.Stats{}, err
 	}
-	out.Rx, out.Forwarded, out.Replied = sum.Rx, sum.Forwarded, sum.Replied
+	out.Rx, out.Forwarded, out.Replied, out.Originated = sum.Rx, sum.Forwarded, sum.Replied, sum.Originated
 	for r := counter.None + 1; int(r) < counter.Count; r++ {
 		out.Drops[r.String()] = sum.Drops[r]
 	}

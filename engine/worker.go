@@ -73,7 +73,7 @@ type ownQueue struct {
 type egress struct {
 	queue *ownQueue
 	relay int             // worker, if queue is nil; -1: nobody has a queue there
-	descs [2][]rings.Desc // what this turn sends there: forwarded, answers
+	descs [3][]rings.Desc // what this turn sends there: forwarded, answers, our own
 }
 
 // run is the worker's life, on its own locked thread.
@@ -123,7 +123,7 @@ func (w *Worker) receiveHanded(from int, ring *rings.Consumer[rings.Desc], n int
 	for _, d := range w.descs[:got] {
 		port := uint8(d.Options & portBits)
 		if d.Options&transmitBit != 0 {
-			w.queueFor(port, rings.Desc{Addr: d.Addr, Len: d.Len}, int(d.Options&replyBit/replyBit))
+			w.queueFor(port, rings.Desc{Addr: d.Addr, Len: d.Len}, int(d.Options>>bookedShift))
 			continue
 		}
 		w.take(n, d, port, uint8(d.Options&hopBits>>hopShift))
@@ -179,12 +179,16 @@ func (w *Worker) transmit(n int) {
 const (
 	forwarded = iota
 	replied
+	originated
 )
 
 // booked is the counter behind it.
 func (w *Worker) booked(as int) *uint64 {
-	if as == replied {
+	switch as {
+	case replied:
 		return &w.proc.Packets.Replied
+	case originated:
+		return &w.proc.Packets.Originated
 	}
 	return &w.proc.Packets.Forwarded
 }
@@ -196,7 +200,7 @@ func (w *Worker) queueFor(port uint8, d rings.Desc, as int) {
 	case e.queue != nil:
 		e.descs[as] = append(e.descs[as], d)
 	case e.relay >= 0:
-		d.Options = uint32(port) | transmitBit | uint32(as)*replyBit
+		d.Options = uint32(port) | transmitBit | uint32(as)<<bookedShift
 		w.handOut[e.relay].descs = append(w.handOut[e.relay].descs, d)
 	default:
 		w.lose(d, w.booked(as), counter.PortDown)
@@ -214,7 +218,7 @@ func (w *Worker) flushHandOuts() {
 		for _, d := range o.descs[took:] {
 			booked := &w.proc.Packets.HandedOut
 			if d.Options&transmitBit != 0 {
-				booked = w.booked(int(d.Options & replyBit / replyBit))
+				booked = w.booked(int(d.Options >> bookedShift))
 			}
 			w.lose(d, booked, counter.HandOverFull)
 		}
@@ -247,8 +251,9 @@ func (w *Worker) flushPorts() {
 
 // lose drops a frame that was booked otherwise already: the identity of the counters must hold.
 func (w *Worker) lose(d rings.Desc, booked *uint64, r counter.Reason) {
-	*booked--
-	w.proc.Packets.Drops[r]++
+	if *booked--; booked != &w.proc.Packets.Originated { // which was never received
+		w.proc.Packets.Drops[r]++
+	}
 	w.stock.give(d.Addr)
 }
 
@@ -287,6 +292,9 @@ func (w *Worker) tick(n int) {
 			slots = sweepIdleSlots
 		}
 		w.proc.Tick(w.tables.Load(), now, elapsed, slots)
+		if w.proc.Poking() {
+			w.poke(slots)
+		}
 		w.proc.Wanted.Take(w.want)
 	}
 	if n == 0 {

@@ -13,7 +13,7 @@ import (
 //	TCP nat fullnat each end that sends is answered with RST; the connection waits for both in state Close
 //	TCP tun dr      the connection is forgotten; what its client sends then is answered as any segment of no connection
 //
-// A SYN opens a new connection at once, in all modes.
+// A SYN opens a new connection at once, in all modes. Who sends nothing is asked to: see poke.go.
 
 // evictedMs is how long a connection that was reset stays, so that its other end hears of it too: IPVS's time for
 // state Close.
@@ -33,6 +33,7 @@ func (p *Processor) part(b *Batch, i int, t *conn.Table, k conn.Key, c *conn.Con
 	default:
 		p.evict(c)
 		p.reset(b, i)
+		c.Flags |= conn.ClientTold
 	}
 }
 
@@ -84,5 +85,6 @@ func (p *Processor) parted(b *Batch, i int, c *conn.Conn) bool {
 		return false
 	}
 	p.reset(b, i)
+	c.Flags |= conn.BackendTold
 	return true
 }

@@ -41,6 +41,9 @@ const MaxSources = 256
 
 // adopt prepares for tables that were not seen before: every pool of ports they name is made here once.
 func (p *Processor) adopt(t *Tables) {
+	if t.evictsMore(p.t) {
+		p.startPokes()
+	}
 	p.t = t
 	for _, refs := range t.Pools {
 		for i := range refs {

@@ -36,6 +36,7 @@ type Processor struct {
 	sourceTurn      uint32
 	heard           heard
 	replies         limiter
+	poke            pokes
 	ipID            uint16
 
 	t       *Tables // of the batch being processed
@@ -65,6 +66,7 @@ func New(o Options) *Processor {
 	for id := range p.sched {
 		p.sched[id].Rand = p.seed.Hash(packet.Addr{Hi: uint64(o.Worker), Lo: uint64(id)}, 0, 0)
 	}
+	p.poke.visit = p.pokeConn
 	p.v4 = conn.New(4, o.Connections, o.Mem4, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Connections, o.Mem6, o.Seed, p.expired)
 	return p

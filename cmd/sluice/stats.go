@@ -40,6 +40,9 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.Dropped()); rest != 0 {
 		fmt.Fprintf(out, " + under way %d", rest)
 	}
+	if s.Originated > 0 {
+		fmt.Fprintf(out, "\noriginated   %d, to wake idle ends of connections to be reset", s.Originated)
+	}
 	fmt.Fprintf(out, "\nconnections  v4 %d + v6 %d of %d\n", s.Tables.ConnectionsV4, s.Tables.ConnectionsV6, s.Tables.Capacity)
 	f := s.Frames
 	fmt.Fprintf(out, "frames       total %d = free %d + fill %d + rx %d + tx %d + completion %d + in flight %d\n",

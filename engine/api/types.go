@@ -122,6 +122,10 @@ type Stats struct {
 	Replied   uint64            `json:"replied"`   // packets answered by us (RST, ICMP)
 	Drops     map[string]uint64 `json:"drops"`     // by DropReason.Name, zeros included
 
+	// Originated is what was sent without being asked: segments that wake idle ends of connections whose backend was
+	// evicted. It is no part of the sum.
+	Originated uint64 `json:"originated"`
+
 	Workers []WorkerStats `json:"workers"`
 	Ports   []PortStats   `json:"ports"`
 	Frames  FrameStats    `json:"frames"`

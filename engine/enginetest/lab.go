@@ -287,8 +287,8 @@ func (l *Lab) restless(s api.Stats) string {
 		return fmt.Sprintf("the engine has %d free frames, but owns %d: %+v", f.Free, l.ledger.count(engineOwns), f)
 	case l.held() < f.Tx:
 		return fmt.Sprintf("%d frames are still to be sent", f.Tx)
-	case sent+f.Tx != s.Forwarded+s.Replied:
-		return fmt.Sprintf("forwarded %d + replied %d, but sent %d with %d to send", s.Forwarded, s.Replied, sent, f.Tx)
+	case sent+f.Tx != s.Forwarded+s.Replied+s.Originated:
+		return fmt.Sprintf("forwarded %d + replied %d + originated %d, but sent %d with %d to send", s.Forwarded, s.Replied, s.Originated, sent, f.Tx)
 	}
 	return ""
 }

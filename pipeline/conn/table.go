@@ -38,6 +38,8 @@ const (
 	SeenReply                       // a backend's packet came by
 	Translated                      // fullnat: replies come to a local address and find the reverse entry
 	countedActive                   // what Loads holds for it: see the pipeline
+	ClientTold                      // the backend was evicted, and the client has been reset
+	BackendTold                     // likewise the backend
 )
 
 // sweepWhenFull bounds the slots that an insertion into a full table looks at for something expired.

@@ -9,6 +9,7 @@ type Packets struct {
 	HandedOut  uint64 // frames given to another worker: counted there from then on
 	HandedIn   uint64
 	Drops      [Count]uint64
+	Originated uint64 // frames sent that came from nobody: outside the identity
 	ConnOpened uint64
 	ConnClosed uint64
 }
@@ -23,6 +24,7 @@ func (p *Packets) Add(q *Packets) {
 	for i := range p.Drops {
 		p.Drops[i] += q.Drops[i]
 	}
+	p.Originated += q.Originated
 	p.ConnOpened += q.ConnOpened
 	p.ConnClosed += q.ConnClosed
 }

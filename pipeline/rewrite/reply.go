@@ -43,10 +43,25 @@ func TCPReset(mem []byte, m *packet.Meta) {
 	}
 	m.Src, m.Dst = m.Dst, m.Src
 	m.SrcPort, m.DstPort = m.DstPort, m.SrcPort
+	segment(mem, m, seq, ack, flags)
+}
+
+// TCPAck makes a TCP segment out of nothing: a bare ACK between the ends, and at the L3, that m tells, from whose Family
+// it takes the IP version. SetLink sends it. It offers no window.
+func TCPAck(mem []byte, m *packet.Meta, seq, ack uint32) {
+	ethertype := uint16(packet.EtherTypeIPv4)
+	if m.Family == 6 {
+		ethertype = packet.EtherTypeIPv6
+	}
+	setBE16(mem[m.L3-2:], ethertype)
+	segment(mem, m, seq, ack, packet.ACK)
+}
+
+// segment writes a TCP segment without options or payload, with IP header, at m.L3, between the ends that m tells.
+func segment(mem []byte, m *packet.Meta, seq, ack uint32, flags uint64) {
 	m.TCPFlags = uint8(flags)
 	header(mem, m, 0, packet.TCPLen, packet.TCP, m.Src, m.Dst)
-
-	t = mem[m.L4:m.End]
+	t := mem[m.L4:m.End]
 	setBE16(t[0:], m.SrcPort)
 	setBE16(t[2:], m.DstPort)
 	setBE32(t[4:], seq)

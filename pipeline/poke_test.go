@@ -1,0 +1,284 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"testing"
+
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
+)
+
+// poked has the first worker look for whom to poke, as its next tick does, with room for so many frames and slots, and
+// gives the frames it makes.
+func (w *world) poked(room, slots int) (out []outcome) {
+	w.t.Helper()
+	p := w.procs[0]
+	p.Tick(w.tables, w.now, 0, 0)
+	if !p.Poking() {
+		return nil
+	}
+	frames := make([]pipeline.Frame, room)
+	for i := range frames {
+		frames[i].Mem = make([]byte, packettest.ChunkSize)
+	}
+	for _, f := range frames[:p.Poke(frames, slots)] {
+		out = append(out, outcome{Frame: f})
+	}
+	return out
+}
+
+// pokedAll is poked without bounds.
+func (w *world) pokedAll() []outcome { w.t.Helper(); return w.poked(4096, 1<<20) }
+
+// pokeTo is the poke that goes from one end to another.
+func pokeTo(from, to string, seq uint32) packettest.Packet {
+	return packettest.TCP(from, to).Seq(seq, ^seq).Window(0).Payload(nil).DF()
+}
+
+// seqOf reads the sequence number of a TCP frame.
+func seqOf(frame []byte) uint32 {
+	at := 14 + 20 + 4
+	if frame[12] == 0x86 {
+		at += 20
+	}
+	return uint32(frame[at])<<24 | uint32(frame[at+1])<<16 | uint32(frame[at+2])<<8 | uint32(frame[at+3])
+}
+
+// TestPoke: both ends of an idle connection get a segment that they must answer, three times a second apart, at
+// numbers of which no window holds two; whose answer was answered with RST, no more.
+func TestPoke(t *testing.T) {
+	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
+		out := w.pokedAll()
+		if len(out) != 2 {
+			t.Fatalf("%d frames, want 2", len(out))
+		}
+		first := seqOf(out[0].frame())
+		w.expect(out[0], "forward", front, toClient(pokeTo(web, client, first)))
+		w.expect(out[1], "forward", back, toHost(pokeTo(peer, host, seqOf(out[1].frame())), 11))
+		if c := w.only(); c.State != conn.Close || c.Counted() {
+			t.Errorf("%+v", c)
+		}
+		w.now += 999
+		if out := w.pokedAll(); len(out) != 0 {
+			t.Errorf("%d frames after 999 ms", len(out))
+		}
+		w.ends(w.out(packettest.TCP(host, peer)), "reply")
+		w.now++
+		out = w.pokedAll()
+		if len(out) != 1 {
+			t.Fatalf("%d frames, want one to the client", len(out))
+		}
+		w.expect(out[0], "forward", front, toClient(pokeTo(web, client, first+1<<32/3)))
+		w.ends(w.in(packettest.TCP(client, web)), "reply")
+		for range 3 {
+			w.now += 1000
+			if out := w.pokedAll(); len(out) != 0 {
+				t.Errorf("%d frames more", len(out))
+			}
+		}
+		if n := w.sum(); n.Originated != 3 || n.Replied != 2 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// TestPokesEnd: three times, and then never again, whoever answers; a connection that nobody asks about expires.
+func TestPokesEnd(t *testing.T) {
+	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
+		n := 0
+		for range 100 {
+			n += len(w.pokedAll())
+			w.pass(100)
+		}
+		if n != 6 || w.procs[0].Poking() {
+			t.Errorf("%d pokes, want 6", n)
+		}
+		w.pass(2 * sweepMs)
+		if n := w.sum(); n.ConnClosed != 1 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// TestPokeWhom: only the evicted backend's connections, only TCP through us, only while they last; what need not be
+// told is forgotten.
+func TestPokeWhom(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		mode    service.Mode
+		proto   service.Protocol
+		packets string // what passes before, from the client (c) or the backend (b)
+		pokes   int
+		stays   bool
+	}{
+		{"half open", service.NAT, service.TCP, "cS", 0, false},
+		{"established", service.NAT, service.TCP, "cS bS cA", 2, true},
+		{"backend is through", service.NAT, service.TCP, "cS bS cA bF", 2, true},
+		{"client is through", service.NAT, service.TCP, "cS bS cA cF", 2, true},
+		{"both are through", service.NAT, service.TCP, "cS bS cA cF bF", 0, false},
+		{"udp", service.NAT, service.UDP, "c", 0, false},
+		{"udp fullnat", service.FullNAT, service.UDP, "c", 0, false},
+		{"tun", service.TUN, service.TCP, "cS cA", 0, false},
+		{"dr", service.DR, service.TCP, "cS cA", 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, pairOf(vip4, test.mode, test.proto))
+			flags := map[byte]uint8{'S': syn, 'A': ack, 'F': fin | ack}
+			for _, from := range []string{client4, "192.0.2.8:40000"} { // the second one's backend stays
+				for i := 0; i < len(test.packets); i += 3 {
+					host := "10.0.0.11:80"
+					if from != client4 {
+						host = "10.0.0.12:80"
+					}
+					side, p := front, packettest.UDP(from, web4)
+					if test.proto == service.TCP {
+						p = packettest.TCP(from, web4)
+						if test.packets[i] == 'b' {
+							side, p = back, packettest.TCP(host, from)
+						}
+						p = p.Flags(flags[test.packets[i+1]])
+					}
+					w.ends(w.raw(0, side, p.Frame()), "forward")
+				}
+			}
+			w.evictFirst(true)
+			before := w.entries(0, 4)
+			if out := w.pokedAll(); len(out) != test.pokes {
+				t.Errorf("%d pokes, want %d", len(out), test.pokes)
+			}
+			stay := 1
+			if test.stays {
+				stay = 2
+			}
+			if now := w.entries(0, 4); len(before) != 2 || len(now) != stay {
+				t.Errorf("%d connections, then %d", len(before), len(now))
+			}
+			w.sum()
+		})
+	}
+}
+
+// TestPokeOnce: further tables with the same evicted backend begin nothing; another evicted backend does; one that
+// is back before its connections were looked at is left alone.
+func TestPokeOnce(t *testing.T) {
+	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
+	for _, from := range []string{client4, "192.0.2.8:40000"} {
+		w.ends(w.in(packettest.TCP(from, web4).Flags(syn)), "forward")
+		w.ends(w.in(packettest.TCP(from, web4)), "forward")
+	}
+	set := func(first, second bool) {
+		w.svcs[0].backends[0].evict, w.svcs[0].backends[1].evict = first, second
+		w.configure(w.svcs...)
+	}
+	set(true, false)
+	if n := len(w.pokedAll()); n != 2 {
+		t.Errorf("%d pokes", n)
+	}
+	set(true, false)
+	if n := len(w.pokedAll()); n != 0 {
+		t.Errorf("%d pokes for the same news", n)
+	}
+	set(true, true)
+	if n := len(w.pokedAll()); n != 4 {
+		t.Errorf("%d pokes when the second followed", n)
+	}
+	set(false, false)
+	w.now += 1000
+	if n := len(w.pokedAll()); n != 0 {
+		t.Errorf("%d pokes with nobody evicted", n)
+	}
+	set(true, false)
+	if n := len(w.pokedAll()); n != 2 {
+		t.Errorf("%d pokes when the first went again", n)
+	}
+	w.sum()
+}
+
+// TestPokeBounds: with room for few frames, or time for few slots, nobody is left out and nobody asked twice.
+func TestPokeBounds(t *testing.T) {
+	const flows = 300
+	for _, bounds := range [][2]int{{2, 1 << 20}, {3, 1 << 20}, {64, 1 << 20}, {64, 1}, {64, 100}, {1000, 7}} {
+		t.Run(fmt.Sprint(bounds), func(t *testing.T) {
+			w := newWorlds(t, 1, 1024, pairOf(vip4, service.NAT, service.TCP), pairOf(vip6, service.NAT, service.TCP))
+			for n := range flows {
+				for _, to := range []string{web4, web6} {
+					from := fmt.Sprintf("192.0.2.%d:%d", 1+n%9, 1024+n)
+					if to == web6 {
+						from = fmt.Sprintf("[2001:db8:9::%d]:%d", 1+n%9, 1024+n)
+					}
+					w.ends(w.in(packettest.TCP(from, to).Flags(syn)), "forward")
+					w.ends(w.in(packettest.TCP(from, to)), "forward")
+				}
+			}
+			w.evictFirst(true)
+			seen := make(map[string]int)
+			for {
+				out := w.poked(bounds[0], bounds[1])
+				for _, o := range out {
+					c := packettest.Place(o.frame())
+					var m packet.Meta
+					if r := packet.Parse(c.Mem, c.Start, c.End, &m); r != 0 {
+						t.Fatal(r)
+					}
+					seen[fmt.Sprint(m.Src, m.SrcPort, m.Dst, m.DstPort)]++
+				}
+				if len(out) > bounds[0] {
+					t.Fatalf("%d frames, room for %d", len(out), bounds[0])
+				}
+				if !w.procs[0].Poking() {
+					break
+				}
+			}
+			if len(seen) != 2*flows {
+				t.Errorf("%d ends were poked, want %d", len(seen), 2*flows)
+			}
+			for end, n := range seen {
+				if n != 1 {
+					t.Errorf("%s was poked %d times", end, n)
+				}
+			}
+			w.sum()
+		})
+	}
+}
+
+// TestPokeNoWay: whoever can't be reached is passed over, and asked for; the next round finds it.
+func TestPokeNoWay(t *testing.T) {
+	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
+	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
+	w.ends(w.in(packettest.TCP(client4, web4)), "forward")
+	w.svcs[0].backends[0].evict = true
+	w.change(func(n *network) { n.silent, n.frontDown = 11, true })
+	if out := w.pokedAll(); len(out) != 0 {
+		t.Errorf("%d frames", len(out))
+	}
+	w.now += 1000
+	w.change(func(n *network) { n.silent, n.frontDown = 0, false })
+	if out := w.pokedAll(); len(out) != 2 {
+		t.Errorf("%d frames", len(out))
+	}
+	w.sum()
+}
+
+// TestPokeAllocates: nothing.
+func TestPokeAllocates(t *testing.T) {
+	w := newWorld(t, pairOf(vip4, service.FullNAT, service.TCP))
+	for n := range 40 {
+		from := fmt.Sprintf("192.0.2.7:%d", 1024+n)
+		w.ends(w.in(packettest.TCP(from, web4).Flags(syn)), "forward")
+		w.ends(w.in(packettest.TCP(from, web4)), "forward")
+	}
+	w.evictFirst(true)
+	p, frames := w.procs[0], make([]pipeline.Frame, 4)
+	for i := range frames {
+		frames[i].Mem = make([]byte, packettest.ChunkSize)
+	}
+	p.Tick(w.tables, w.now, 0, 0)
+	made := 0
+	if n := testing.AllocsPerRun(8, func() { made += p.Poke(frames, 1<<20) }); n != 0 || made == 0 {
+		t.Errorf("%v allocations for %d pokes", n, made)
+	}
+}
