@@ -2,6 +2,7 @@ package conf
 
 import (
 	"cmp"
+	"slices"
 
 	"sluice/pipeline/service"
 )
@@ -26,10 +27,36 @@ func (t table) backends(s *Service) []Backend {
 	return all
 }
 
-// backend reads one of them. If its address or port is wrong, its Key is zero.
-func (t table) backend(s *Service) Backend {
+// backend reads one of them.
+func (t table) backend(s *Service) Backend { return t.server(s, t.integer("weight")) }
+
+// sorry reads [service.sorry].
+func (t table) sorry(s *Service) *Backend {
+	if !t.has("sorry") {
+		return nil
+	}
+	st := t.table("sorry")
+	b := st.server(s, 1)
+	same := func(other Backend) bool { return other.Key == b.Key && b.Key.Address.IsValid() }
+	if i := slices.IndexFunc(s.Backends, same); i >= 0 {
+		st.fail(st.at.key("address"), "%s is a backend of this service, see line %d; a sorry server is for when none of them is up",
+			b.Key, s.Backends[i].Line)
+	}
+	return &b
+}
+
+// serverAt is where Servers()[i] of the service at a place stands.
+func (s *Service) serverAt(at *place, i int) *place {
+	if i == len(s.Backends) {
+		return at.key("sorry")
+	}
+	return at.key("backend").item(i)
+}
+
+// server reads what a backend and a sorry server have in common. If the address or the port is wrong, the Key is zero.
+func (t table) server(s *Service, weight int) Backend {
 	b := Backend{
-		Weight: t.integer("weight"),
+		Weight: weight,
 		Mode:   cmp.Or(legal(service.ParseMode, t.word("mode")), s.Mode),
 		Line:   t.at.line,
 	}

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sluice/pipeline/service"
@@ -91,11 +92,28 @@ type Service struct {
 	Scheduler   string        // one of service.Schedulers
 	Persistence time.Duration // 0: none
 	Source      []netip.Addr  // fullnat: addresses to send from, of the family of the service
+	OnDown      string        // what becomes of the connections of a backend that is down: OnDownReset or OnDownKeep
+	SlowStart   time.Duration // how long the weight of a backend that comes up or is new grows; 0: not at all
 	Timeouts    Timeouts      // the service's own over [timeouts] over the defaults
 	Health      Health        //
+	Sorry       *Backend      // takes new connections while no backend is up, with weight 1; nil: none
 	Backends    []Backend     // in the order of the file, at least one
 	Line        int           // line of its [[service]]
 }
+
+// Servers lists the backends, and the sorry server last if there is one.
+func (s *Service) Servers() []Backend {
+	if s.Sorry == nil {
+		return s.Backends
+	}
+	return append(slices.Clip(s.Backends), *s.Sorry)
+}
+
+// What becomes of the connections of a backend that health checks have taken out.
+const (
+	OnDownReset = "reset" // they end: TCP is reset where replies pass through us, UDP goes on at another backend
+	OnDownKeep  = "keep"  // they go on, in the hope that the backend does
+)
 
 // The types of a health check.
 const (
@@ -124,6 +142,8 @@ type Health struct {
 	Send         string        // tcp, udp: bytes to send; "": none (udp: an empty datagram)
 	Expect       string        // tcp, udp: what the answer must begin with; "": any answer
 	Query        string        // dns: name to ask for
+	MinHealthy   int           // per cent of the backends that stay in the choice whatever the checks say; 0: none need to
+	FlapHold     time.Duration // how long a backend that flaps must be good before it is up; 0: no longer than others
 }
 
 // Backend is a real server of a service.

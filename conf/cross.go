@@ -90,9 +90,9 @@ func (r *report) checkLoops(services []Service, places []*place) {
 		}
 	}
 	for i, s := range services {
-		for j, b := range s.Backends {
+		for j, b := range s.Servers() {
 			if front := fronts[b.Key.Address]; front != nil && b.Key.Address.IsValid() {
-				r.fail(places[i].key("backend").item(j).key("address"),
+				r.fail(s.serverAt(places[i], j).key("address"),
 					"%s is the address of the service %q at line %d; a backend needs an address of its own", b.Key.Address, front.Name, front.Line)
 			}
 		}

@@ -74,6 +74,9 @@ func serviceFields(s Service) []field {
 		{"scheduler", s.Scheduler},
 		{"persistence", shortDuration(s.Persistence)},
 		{"source", orWord(s.Source, "none")},
+		{"on_down", s.OnDown},
+		{"slow_start", shortDuration(s.SlowStart)},
+		{"sorry", sorryText(s.Sorry)},
 	}
 	for _, k := range timeoutKeys {
 		all = append(all, field{"timeout " + k.key, shortDuration(*k.field(&s.Timeouts))})
@@ -93,7 +96,16 @@ func serviceFields(s Service) []field {
 		field{"health send", fmt.Sprintf("%q", h.Send)},
 		field{"health expect", fmt.Sprintf("%q", h.Expect)},
 		field{"health query", h.Query},
+		field{"health min_healthy", fmt.Sprint(h.MinHealthy)},
+		field{"health flap_hold", shortDuration(h.FlapHold)},
 	)
+}
+
+func sorryText(b *Backend) string {
+	if b == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s (%s)", b.Key, b.Mode)
 }
 
 func backendFields(b Backend) []field {

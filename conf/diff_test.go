@@ -61,6 +61,12 @@ func TestDiff(t *testing.T) {
 			{"service web: timeout udp 5m -> 1h", false}, {"service dns: timeout udp 5m -> 1h", false}}},
 		{"health", `type = "tcp"`, "type = \"http\"\npath = \"/up\"", []conf.Change{
 			{"service web: health type tcp -> http", false}, {"service web: health path / -> /up", false}}},
+		{"protection", `type = "tcp"`, "type = \"tcp\"\nmin_healthy = 0\nflap_hold = \"0s\"", []conf.Change{
+			{"service web: health min_healthy 50 -> 0", false}, {"service web: health flap_hold 1m -> 0s", false}}},
+		{"what becomes of connections", `name = "web"`, "name = \"web\"\non_down = \"keep\"\nslow_start = \"30s\"", []conf.Change{
+			{"service web: on_down reset -> keep", false}, {"service web: slow_start 0s -> 30s", false}}},
+		{"sorry server", `name = "web"`, "name = \"web\"\nsorry = { address = \"10.0.0.99\", port = 8080 }", []conf.Change{
+			{"service web: sorry none -> 10.0.0.99:8080 (nat)", false}}},
 		{"engine", "cores = [1]", "cores = [1, 2]\nbatch = 32\nconnections = 2048", []conf.Change{
 			{"engine: cores [1] -> [1 2]", true}, {"engine: connections 1048576 -> 2048", true}, {"engine: batch 64 -> 32", true}}},
 		{"default cores", "cores = [1]", "", []conf.Change{{"engine: cores [1] -> default", true}}},

@@ -43,9 +43,8 @@ func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host)
 		}
 	}
 	for i, s := range cfg.Services {
-		backends := places[i].key("backend")
-		for j, b := range s.Backends {
-			at := backends.item(j).key("address")
+		for j, b := range s.Servers() {
+			at := s.serverAt(places[i], j).key("address")
 			switch name, ours := own[b.Key.Address]; {
 			case !b.Key.Address.IsValid():
 			case ours && absent: // the file is for another machine, where this address is somebody else's

@@ -57,8 +57,10 @@ address = "10.0.0.11"
 			Key:       service.Key{Address: netip.MustParseAddr("198.51.100.10"), Ports: service.Ports{First: 80, Last: 80}, Protocol: service.TCP},
 			Mode:      service.NAT,
 			Scheduler: "wlc",
+			OnDown:    conf.OnDownReset,
 			Timeouts:  ipvsTimeouts(),
-			Health:    conf.Health{Type: "none", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Path: "/", Query: "."},
+			Health: conf.Health{Type: "none", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Path: "/", Query: ".",
+				MinHealthy: 50, FlapHold: time.Minute},
 			Backends: []conf.Backend{{
 				Key:    service.BackendKey{Address: netip.MustParseAddr("10.0.0.11"), Port: 80},
 				Weight: 1, Mode: service.NAT, Line: 6,
@@ -99,6 +101,8 @@ mode = "fullnat"
 scheduler = "mh"
 persistence = "5m"
 source = ["2001:db8::2", "2001:db8::3"]
+on_down = "keep"
+slow_start = "30s"
 [service.timeouts]
 udp = "10s"
 tcp_none = "3s"
@@ -116,6 +120,11 @@ expect_body = "ok"
 send = "a\r\n"
 expect = "b"
 query = "example.com"
+min_healthy = 75
+flap_hold = "5m"
+[service.sorry]
+address = "2001:db8::99"
+port = 8080
 [[service.backend]]
 address = "2001:db8::11"
 port = 9000
@@ -138,12 +147,16 @@ mode = "tun"
 			Scheduler:   "mh",
 			Persistence: 5 * time.Minute,
 			Source:      []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")},
+			OnDown:      conf.OnDownKeep,
+			SlowStart:   30 * time.Second,
 			Timeouts:    timeouts,
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
-				Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com"},
+				Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
+				MinHealthy: 75, FlapHold: 5 * time.Minute},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 48},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 44},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 48},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 51},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 55},
 			},
 			Line: 18,
 		}},

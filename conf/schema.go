@@ -91,8 +91,13 @@ var Settings = append([]Setting{
 	{Table: "service", Key: "persistence", Kind: Duration, Min: second, Max: day, OrZero: true, Default: time.Duration(0),
 		About: "same client, same backend, for this long"},
 	{Table: "service", Key: "source", Kind: Addresses, About: "fullnat only, and there required: local addresses to send from"},
+	{Table: "service", Key: "on_down", Kind: Word, Words: []string{OnDownReset, OnDownKeep}, Default: OnDownReset,
+		About: "connections of a backend that checks have taken out: reset ends them (TCP by RST in nat and fullnat, UDP goes on at another backend), keep leaves them"},
+	{Table: "service", Key: "slow_start", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Duration(0),
+		About: "how long the weight of a backend that comes up or is new grows to the full. Not for schedulers without weights: rr, lc, nq, dh"},
 	{Table: "service", Key: "timeouts", Kind: Table, About: "timeouts of this service's connections"},
 	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it they are always up"},
+	{Table: "service", Key: "sorry", Kind: Table, About: "a server that takes new connections while no backend is up with a weight above 0"},
 	{Table: "service", Key: "backend", Kind: Tables, Required: true, About: "real servers"},
 
 	{Table: "service.health", Key: "type", Kind: Word, Default: HealthTCP,
@@ -122,6 +127,15 @@ var Settings = append([]Setting{
 		Types: []string{HealthTCP, HealthUDP}, About: "what the answer must begin with"},
 	{Table: "service.health", Key: "query", Kind: Text, Form: `a domain name such as "example.com", or "." for the root`, check: checkDomain, Default: ".",
 		Types: []string{HealthDNS}, About: "name to ask for"},
+
+	{Table: "service.health", Key: "min_healthy", Kind: Integer, Min: 0, Max: 100, Default: 50,
+		About: "per cent of the backends with a weight above 0 that stay in the choice, whatever the checks say. 0: none need to"},
+	{Table: "service.health", Key: "flap_hold", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Minute,
+		About: "how long a backend must be good before it is up again, once it has gone down more than 3 times in a short while"},
+
+	{Table: "service.sorry", Key: "address", Kind: Address, Required: true, About: "where the server is"},
+	{Table: "service.sorry", Key: "port", Kind: Ports, About: "as of a backend"},
+	{Table: "service.sorry", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
 
 	{Table: "service.backend", Key: "address", Kind: Address, Required: true, About: "where the server is"},
 	{Table: "service.backend", Key: "port", Kind: Ports,

@@ -22,6 +22,8 @@ func (t table) service(global Timeouts) Service {
 		Mode:        legal(service.ParseMode, t.word("mode")),
 		Scheduler:   t.word("scheduler"),
 		Persistence: t.duration("persistence"),
+		OnDown:      t.word("on_down"),
+		SlowStart:   t.duration("slow_start"),
 		Timeouts:    t.table("timeouts").timeouts(global),
 		Line:        t.at.line,
 	}
@@ -30,10 +32,17 @@ func (t table) service(global Timeouts) Service {
 		t.at.label = s.Name
 	}
 	s.Backends = t.backends(&s)
+	s.Sorry = t.sorry(&s)
 	s.Source = t.source(&s)
 	s.Health = t.health(&s)
+	if s.SlowStart > 0 && slices.Contains(weightless, s.Scheduler) {
+		t.warn(t.at.key("slow_start"), "has no effect with scheduler %s, which doesn't look at weights", s.Scheduler)
+	}
 	return s
 }
+
+// weightless are the schedulers that know no weights but 0.
+var weightless = []string{"rr", "lc", "nq", "dh"}
 
 // legal parses a word that its setting has checked already. "" gives the zero value.
 func legal[T any](parse func(string) (T, error), word string) T {
@@ -59,7 +68,7 @@ func (t table) source(s *Service) []netip.Addr {
 		return a, wrong
 	})
 	used := s.Mode == service.FullNAT ||
-		slices.ContainsFunc(s.Backends, func(b Backend) bool { return b.Mode == service.FullNAT })
+		slices.ContainsFunc(s.Servers(), func(b Backend) bool { return b.Mode == service.FullNAT })
 	at := t.at.key("source")
 	switch {
 	case used && !t.has("source"):
@@ -87,6 +96,8 @@ func (t table) health(s *Service) Health {
 		Send:         h.text("send"),
 		Expect:       h.text("expect"),
 		Query:        h.text("query"),
+		MinHealthy:   h.integer("min_healthy"),
+		FlapHold:     h.duration("flap_hold"),
 	}
 	if !t.has("health") {
 		health.Type = HealthNone
@@ -95,6 +106,10 @@ func (t table) health(s *Service) Health {
 		return health
 	}
 	h.warnUseless(health.Type)
+	if health.Timeout > health.Interval && (h.has("timeout") || h.has("interval")) {
+		h.warn(h.at.key("timeout"), "%s is longer than the interval, %s: a server that hangs is found out after fall x timeout only",
+			shortDuration(health.Timeout), shortDuration(health.Interval))
+	}
 	if health.Type == HealthPing || h.has("port") {
 		return health
 	}
