@@ -130,12 +130,17 @@ func (p *printer) service(s *Service, shared Timeouts) {
 	p.value("scheduler", s.Scheduler)
 	p.key("persistence", s.Persistence)
 	p.key("source", s.Source)
+	p.key("on_down", s.OnDown)
+	p.key("slow_start", s.SlowStart)
 	p.timeouts("service.timeouts", s.Timeouts, shared)
 	if h := &s.Health; h.Type != HealthNone {
 		p.health(h)
 	}
+	if s.Sorry != nil {
+		p.backend("service.sorry", s, s.Sorry)
+	}
 	for i := range s.Backends {
-		p.backend(s, &s.Backends[i])
+		p.backend("service.backend", s, &s.Backends[i])
 	}
 }
 
@@ -156,10 +161,13 @@ func (p *printer) health(h *Health) {
 	p.key("send", h.Send)
 	p.key("expect", h.Expect)
 	p.key("query", h.Query)
+	p.key("min_healthy", h.MinHealthy)
+	p.key("flap_hold", h.FlapHold)
 }
 
-func (p *printer) backend(s *Service, b *Backend) {
-	p.open("service.backend")
+// backend writes a backend, or the sorry server.
+func (p *printer) backend(section string, s *Service, b *Backend) {
+	p.open(section)
 	p.value("address", b.Key.Address)
 	if same := s.Key.Ports.Single() && b.Key.Port == s.Key.Ports.First; !same && b.Key.Port != 0 {
 		p.value("port", int(b.Key.Port))

@@ -56,16 +56,15 @@ func (e *Engine) describe(s *conf.Service, states map[health.ID]health.State, tr
 	out := api.Service{
 		Name: s.Name, Address: s.Key.Address.String(), Port: api.Port(s.Key.Ports),
 		Protocol: s.Key.Protocol.String(), Mode: s.Mode.String(), Scheduler: s.Scheduler,
-		PersistenceS: s.Persistence.Seconds(),
-		Backends:     make([]api.Backend, 0, len(s.Backends)),
+		PersistenceS: s.Persistence.Seconds(), HealthFrozen: e.wards.isFrozen(s.Key),
+		Backends: make([]api.Backend, 0, len(s.Backends)),
 	}
 	for j := range s.Backends {
-		name := backendName{s.Key, s.Backends[j].Key}
-		state, checked := states[health.ID(name)]
-		if !checked {
-			state = health.State{Up: true, Since: e.started}
-		}
-		out.Backends = append(out.Backends, e.describeBackend(name, &s.Backends[j], state, traffic))
+		out.Backends = append(out.Backends, e.describeBackend(s, &s.Backends[j], states, traffic))
+	}
+	if s.Sorry != nil {
+		b := e.describeBackend(s, s.Sorry, states, traffic)
+		out.Sorry = &b
 	}
 	// Counts survive the backend that made them.
 	for id := 1; id < len(traffic); id++ {
@@ -81,7 +80,9 @@ func (e *Engine) describe(s *conf.Service, states map[health.ID]health.State, tr
 	return out
 }
 
-func (e *Engine) describeBackend(name backendName, b *conf.Backend, health health.State, traffic []counter.Backend) api.Backend {
+func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, states map[health.ID]health.State, traffic []counter.Backend) api.Backend {
+	name := backendName{s.Key, b.Key}
+	show := e.wards.shown[name]
 	var t counter.Backend
 	var load counter.Load
 	for _, id := range e.ids.all(name) {
@@ -92,22 +93,13 @@ func (e *Engine) describeBackend(name backendName, b *conf.Backend, health healt
 		load.Active += of.Active
 		load.Inactive += of.Inactive
 	}
-	weight := b.Weight
-	if w, ok := e.weights[name]; ok {
-		weight = w
-	}
-	state := api.StateUp
-	switch {
-	case e.down[name]: // which new connections go by; the checks may know better already
-		state = api.StateDown
-	case weight == 0:
-		state = api.StateDrain
-	}
 	return api.Backend{
 		Address: b.Key.Address.String(), Port: api.SinglePort(b.Key.Port),
-		Weight: weight, ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: state,
-		StateSinceS: time.Since(health.Since).Seconds(), LastError: health.Last,
-		Active: load.Active, Inactive: load.Inactive,
+		Weight: e.weightOf(name, b.Weight), ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: show.state,
+		StateSinceS: time.Since(show.since).Seconds(), LastError: states[health.ID(name)].Last,
+		Reason: show.reason, Protected: e.judged.protected[name] != "",
+		SlowStart: float64(e.judged.shares[name]) / weightSteps,
+		Active:    load.Active, Inactive: load.Inactive,
 		Connections: t.Connections, Packets: t.InPackets, Bytes: t.InBytes,
 		PacketsOut: t.OutPackets, BytesOut: t.OutBytes,
 	}
@@ -251,6 +243,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	e.local.assign(cfg)
 	old, oldWeights := e.cfg, e.weights
 	e.cfg, e.weights = cfg, weights
+	e.startNew(old, cfg)
 	// The checks come first: what they no longer say is down must be up in the tables.
 	err := e.prober.Set(checks(cfg))
 	if err == nil {
@@ -262,6 +255,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 		e.cfg, e.weights = old, oldWeights
 		return errors.Join(err, e.prober.Set(checks(old)))
 	}
+	e.dropFrozen(cfg)
 	e.platform.Keep(e.backendAddrs())
 	return nil
 }

@@ -33,6 +33,8 @@ type Options struct {
 	Version string
 	// Platform is what the engine stands on; nil: the kernel.
 	Platform Platform
+	// Probe runs one health check; nil: health.Probe.
+	Probe func(context.Context, health.Check) error
 }
 
 // Engine is a running balancer: the workers, and the control plane that feeds them tables. Its exported
@@ -52,7 +54,7 @@ type Engine struct {
 	fail     sync.Once
 	prober   *health.Prober
 	stop     context.CancelFunc // ends keepPorts and followHealth
-	turned   chan struct{}      // a backend's health has changed
+	turned   chan struct{}      // a backend's health has changed, or a weight has to grow
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
@@ -64,9 +66,11 @@ type Engine struct {
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
 	pools        *poolCache
 	steered      steer.Rules
-	down         map[backendName]bool // as the tables have it
-	hardware     *Hardware            // written by Start and keepPorts, which may read it without mu
-	spread       bool                 // every port has a queue for each worker
+	wards        wards
+	judged       *judgement // what the tables follow
+	published    uint64     // tables so far
+	hardware     *Hardware  // written by Start and keepPorts, which may read it without mu
+	spread       bool       // every port has a queue for each worker
 	closed       bool
 }
 
@@ -90,7 +94,8 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 		stop:    func() {},
 		turned:  make(chan struct{}, 1),
 	}
-	e.prober = health.New(health.Config{OnChange: e.healthChanged})
+	e.wards = newWards(e.lookAtHealth)
+	e.prober = health.New(health.Config{OnChange: e.healthChanged, Probe: o.Probe})
 	if err := e.start(ctx, cfg); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -214,6 +219,7 @@ func (e *Engine) Close() error {
 	e.closed = true
 	e.mu.Unlock()
 	e.prober.Close()
+	e.wards.step.Stop()
 	e.stop()
 	for _, w := range e.workers {
 		w.stop.Store(true)
@@ -251,9 +257,13 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 // publish builds tables for cfg and hands them to the workers, then has the packets steered to us. On
 // error the old tables stay. The caller holds mu.
 func (e *Engine) publish(cfg *conf.Config) error {
+	return e.publishJudged(cfg, e.judge(cfg, time.Now()))
+}
+
+// publishJudged is publish with what health makes of cfg.
+func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
 	e.local.share(e.surroundings.Table, e.hardware.Ports)
-	p := e.plan(cfg)
-	t, err := build(p)
+	t, err := build(e.plan(cfg, j))
 	if err != nil {
 		return err
 	}
@@ -268,13 +278,14 @@ func (e *Engine) publish(cfg *conf.Config) error {
 		}
 		e.steered = rules
 	}
-	e.down = p.down
+	e.published++
+	e.settle(cfg, j)
 	return nil
 }
 
-func (e *Engine) plan(cfg *conf.Config) plan {
+func (e *Engine) plan(cfg *conf.Config, j *judgement) plan {
 	return plan{
-		cfg: cfg, ids: e.ids, weights: e.weights, down: e.downNow(), hops: e.surroundings.Table,
+		cfg: cfg, ids: e.ids, weights: e.weights, health: j, hops: e.surroundings.Table,
 		source: e.sourceTo, pools: e.pools,
 		local: e.local, locals: e.surroundings.Locals, kernelPorts: e.platform.KernelPorts(),
 		spread: e.spread,
@@ -288,7 +299,7 @@ func (e *Engine) rules(cfg *conf.Config) steer.Rules {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		rules.Services = append(rules.Services, s.Key)
-		for _, b := range s.Backends {
+		for _, b := range s.Servers() {
 			for _, id := range e.ids.all(backendName{s.Key, b.Key}) {
 				switch e.ids.backend[id].mode {
 				case service.NAT:
@@ -326,7 +337,7 @@ func (e *Engine) backendAddrs() []netip.Addr {
 	seen := make(map[netip.Addr]bool)
 	var out []netip.Addr
 	for _, s := range e.cfg.Services {
-		for _, b := range s.Backends {
+		for _, b := range s.Servers() {
 			if !seen[b.Key.Address] {
 				seen[b.Key.Address] = true
 				out = append(out, b.Key.Address)

@@ -25,7 +25,7 @@ func checks(cfg *conf.Config) map[health.ID]health.Check {
 			}
 			out[health.ID{Service: s.Key, Backend: b.Key}] = health.Check{
 				Type: health.Type(h.Type), Target: netip.AddrPortFrom(b.Key.Address, port),
-				Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall,
+				Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall, FlapHold: h.FlapHold,
 				Path: h.Path, Host: h.Host, ExpectStatus: h.ExpectStatus, ExpectBody: h.ExpectBody,
 				Send: h.Send, Expect: h.Expect, Query: h.Query,
 			}
@@ -35,12 +35,19 @@ func checks(cfg *conf.Config) map[health.ID]health.Check {
 }
 
 // healthChanged has a backend taken in or out of the schedulers' choice. Called by the prober.
-func (e *Engine) healthChanged(id health.ID, s health.State) {
-	log := e.log.Info
-	if !s.Up {
-		log = e.log.Warn
+func (e *Engine) healthChanged(id health.ID, before, now health.State) {
+	if before.Up != now.Up {
+		log := e.log.Info
+		if !now.Up {
+			log = e.log.Warn
+		}
+		log("backend changed state", "service", id.Service.String(), "backend", id.Backend.String(), "up", now.Up, "why", now.Reason)
 	}
-	log("backend changed state", "service", id.Service.String(), "backend", id.Backend.String(), "up", s.Up, "why", s.Reason)
+	e.lookAtHealth()
+}
+
+// lookAtHealth has followHealth look whether the tables have to change. Any goroutine may call it.
+func (e *Engine) lookAtHealth() {
 	select {
 	case e.turned <- struct{}{}:
 	default: // tables that are still to be made will have this change too
@@ -62,7 +69,7 @@ func (e *Engine) followHealth(ctx context.Context) {
 		}
 		e.mu.Lock()
 		if !e.closed {
-			if err := e.publish(e.cfg); err != nil {
+			if err := e.publishHealth(); err != nil {
 				e.log.Error("tables could not follow a change of health", "err", err)
 			}
 		}
@@ -75,19 +82,18 @@ func (e *Engine) followHealth(ctx context.Context) {
 	}
 }
 
+// publishHealth publishes tables if health makes them others than they are. The caller holds mu.
+func (e *Engine) publishHealth() error {
+	j := e.judge(e.cfg, time.Now())
+	if j.sameTables(e.judged) {
+		e.settle(e.cfg, j)
+		return nil
+	}
+	return e.publishJudged(e.cfg, j)
+}
+
 // backendName is what a backend is known by: its service and its key there.
 type backendName struct {
 	Service service.Key
 	Backend service.BackendKey
-}
-
-// downNow lists the backends that are down.
-func (e *Engine) downNow() map[backendName]bool {
-	down := make(map[backendName]bool)
-	for id, s := range e.prober.States() {
-		if !s.Up {
-			down[backendName(id)] = true
-		}
-	}
-	return down
 }

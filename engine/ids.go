@@ -82,7 +82,7 @@ func (d *ids) room(cfg *conf.Config) error {
 		if _, ok := d.services[s.Key]; !ok {
 			services++
 		}
-		for _, b := range s.Backends {
+		for _, b := range s.Servers() {
 			if _, ok := d.backends[backendID{backendName{s.Key, b.Key}, b.Mode}]; !ok {
 				backends++
 			}
@@ -105,7 +105,7 @@ func (d *ids) assign(cfg *conf.Config) {
 			d.service = append(d.service, conf.Service{})
 		}
 		d.service[id] = s
-		for _, b := range s.Backends {
+		for _, b := range s.Servers() {
 			what := backendID{backendName{s.Key, b.Key}, b.Mode}
 			bid, ok := d.backends[what]
 			if !ok {

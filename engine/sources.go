@@ -89,7 +89,7 @@ func (s *sources) assign(cfg *conf.Config) {
 		}
 	}
 	for _, svc := range cfg.Services {
-		for _, b := range svc.Backends {
+		for _, b := range svc.Servers() {
 			if b.Mode != service.FullNAT {
 				continue
 			}

@@ -20,7 +20,7 @@ type plan struct {
 	cfg     *conf.Config
 	ids     *ids                            // has numbers for all of cfg
 	weights map[backendName]int             // set at run time, over those of cfg
-	down    map[backendName]bool            // by health
+	health  *judgement                      // who takes part
 	hops    *nexthop.Table                  //
 	source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
 	pools   *poolCache
@@ -72,7 +72,7 @@ func (p *plan) backendOf(b backendEntry) pipeline.Backend {
 	out := pipeline.Backend{
 		Addr: packet.AddrFrom(b.name.Backend.Address),
 		Port: b.name.Backend.Port, Mode: b.mode,
-		Up: !p.down[b.name],
+		Up: !p.health.down[b.name], Evict: p.health.evict[b.name],
 	}
 	link, reason := p.hops.Lookup(out.Addr)
 	if out.Unreach = reason; reason == counter.None {
@@ -93,6 +93,7 @@ func (p *plan) backendOf(b backendEntry) pipeline.Backend {
 func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends []pipeline.Backend) error {
 	live := &services[p.ids.services[s.Key]]
 	candidates := make([]sched.Candidate, 0, len(s.Backends))
+	shares := make([]int, 0, len(s.Backends))
 	for i := len(s.Backends) - 1; i >= 0; i-- {
 		b := &s.Backends[i]
 		name := backendName{s.Key, b.Key}
@@ -106,11 +107,34 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 			ID: id, Weight: uint32(weight), LastWeight: uint32(p.ids.backend[id].last), Up: backends[id].Up,
 			Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port),
 		})
+		shares = append(shares, p.health.shares[name])
+	}
+	scale(candidates, shares)
+	if s.Sorry != nil {
+		candidates = p.addSorry(s, live, backends, candidates)
 	}
 	var err error
 	live.Live = true
 	live.Scheduler, err = p.pools.scheduler(s.Key, s.Scheduler, candidates, p.cfg.Engine.HashKey)
 	return err
+}
+
+// addSorry makes the service's sorry server live, and the only one to choose while no backend is up. The pool has it
+// at any time, because who owns the service's connections depends on all of its servers; the choice has not, because
+// with some schedulers a server without weight is still somebody's.
+func (p *plan) addSorry(s *conf.Service, live *pipeline.Service, backends []pipeline.Backend, candidates []sched.Candidate) []sched.Candidate {
+	b := s.Sorry
+	name := backendName{s.Key, b.Key}
+	for _, id := range p.ids.all(name) {
+		backends[id].Live = true
+	}
+	id := p.ids.backends[backendID{name, b.Mode}]
+	if !p.health.sorry[s.Key] {
+		live.Pool = append(live.Pool, id)
+		return candidates
+	}
+	live.Pool = append([]uint32{id}, live.Pool...)
+	return []sched.Candidate{{ID: id, Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port)}}
 }
 
 // weight is the backend's weight as the operator last set it.

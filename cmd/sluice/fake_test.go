@@ -22,6 +22,8 @@ type fake struct {
 	conns    []api.Conn
 	stats    api.Stats
 	reload   api.ReloadResult
+	alarms   []api.Alarm
+	frozen   []string
 	err      error
 	told     []string
 	done     chan struct{}
@@ -92,6 +94,13 @@ func (f *fake) SetWeight(_ context.Context, service, backend string, weight int)
 func (f *fake) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	f.note("reload%s", map[bool]string{true: " force"}[o.Force])
 	return f.reload, f.err
+}
+
+func (f *fake) Alarms(context.Context) ([]api.Alarm, error) { return f.alarms, f.err }
+
+func (f *fake) FreezeHealth(_ context.Context, service string, frozen bool) ([]string, error) {
+	f.note("freeze %q %v", service, frozen)
+	return f.frozen, f.err
 }
 
 func (f *fake) Done() <-chan struct{} { return f.done }

@@ -34,6 +34,7 @@ type fake struct {
 	connList []api.Conn
 	stats    api.Stats
 	reloaded api.ReloadResult
+	alarms   []api.Alarm
 	err      error
 	told     []string
 	query    api.ConnQuery
@@ -58,6 +59,15 @@ func (f *fake) SetWeight(_ context.Context, service, backend string, weight int)
 
 func (f *fake) Reload(context.Context, api.ReloadOptions) (api.ReloadResult, error) {
 	return f.reloaded, f.err
+}
+
+func (f *fake) Alarms(context.Context) ([]api.Alarm, error) { return f.alarms, f.err }
+
+func (f *fake) FreezeHealth(_ context.Context, service string, frozen bool) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = append(f.told, fmt.Sprintf("freeze %q %v", service, frozen))
+	return []string{"web"}, f.err
 }
 
 func lab() *fake {

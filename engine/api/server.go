@@ -70,6 +70,8 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	mux.HandleFunc("GET "+pathStats, answer(s.stats))
 	mux.HandleFunc("POST "+pathWeight, answer(s.weight))
 	mux.HandleFunc("POST "+pathReload, answer(s.reload))
+	mux.HandleFunc("GET "+pathAlarms, answer(s.alarms))
+	mux.HandleFunc("POST "+pathFreeze, answer(s.freeze))
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: headerTimeout,

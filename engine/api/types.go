@@ -15,6 +15,8 @@ import (
 // socket, and Client implements it again on the other end, so that a verb cannot tell the difference.
 // All methods may be called from any goroutine.
 type Control interface {
+	AlarmControl
+
 	// List gives all services in the order of the configuration, each with its backends in order.
 	List(ctx context.Context) ([]Service, error)
 
@@ -43,6 +45,8 @@ const (
 	StateUp    = "up"    // healthy: takes new connections
 	StateDown  = "down"  // health checks fail: takes no new connections
 	StateDrain = "drain" // weight 0: existing connections go on, no new ones
+
+	StateStandby = "standby" // a sorry server that has nothing to do
 )
 
 // Service is one configured service and what it has carried.
@@ -55,6 +59,8 @@ type Service struct {
 	Scheduler    string    `json:"scheduler"`
 	PersistenceS float64   `json:"persistence_s"` // 0: none
 	Backends     []Backend `json:"backends"`
+	Sorry        *Backend  `json:"sorry,omitempty"`         // its state is up while it takes new connections, else standby
+	HealthFrozen bool      `json:"health_frozen,omitempty"` // the backends' states stay as they are
 
 	// The sums since the start; they include backends that are no longer configured.
 	Connections uint64 `json:"connections"`
@@ -76,7 +82,10 @@ type Backend struct {
 	Mode             string  `json:"mode"`
 	State            string  `json:"state"`                // up, down or drain
 	StateSinceS      float64 `json:"state_since_s"`        // seconds since it entered the state
-	LastError        string  `json:"last_error,omitempty"` // why the last health check failed
+	LastError        string  `json:"last_error,omitempty"` // why the last health check failed; "": it didn't, or there was none
+	Reason           string  `json:"reason,omitempty"`     // why it is in the state, in words
+	Protected        bool    `json:"protected,omitempty"`  // down, but takes new connections: too few would be left
+	SlowStart        float64 `json:"slow_start,omitempty"` // the part of its weight that it has while that grows, below 1; 0: all
 
 	Active      uint32 `json:"active"`   // established connections
 	Inactive    uint32 `json:"inactive"` // all other connections in the table

@@ -36,10 +36,11 @@ var Types = []Type{TCP, HTTP, HTTPS, UDP, DNS, Ping, None}
 type Check struct {
 	Type     Type
 	Target   netip.AddrPort // ping and none need no port
-	Interval time.Duration  // from the start of one probe to the start of the next, give or take a tenth
+	Interval time.Duration  // from the start of one probe to the start of the next, or up to a tenth less
 	Timeout  time.Duration  // a probe that takes longer has failed
 	Rise     int            // probes in a row that must succeed before a backend that is down is up
 	Fall     int            // probes in a row that must fail before a backend that is up is down
+	FlapHold time.Duration  // how long a backend that went down too often must be good before it is up; 0: no longer than others
 
 	Path         string // http, https: what to request; "": /
 	Host         string // http, https: Host header and TLS server name; "": the target's address

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -19,10 +20,11 @@ type ID struct {
 
 // Config says what a Prober does with results.
 type Config struct {
-	// OnChange is told when a backend goes up or down. It is called on the prober's goroutines, one call at a
-	// time, and not within Set: after Set, look at States. A call may still come for a check that Set has just
-	// removed or replaced. It must not call Close, nor wait for somebody who does.
-	OnChange func(ID, State)
+	// OnChange is told when a backend goes up or down, and also when it is on the way: when its checks begin to fail or
+	// to succeed (State.Failing). It is called on the prober's goroutines, one call at a time, and not within Set:
+	// after Set, look at States. A call may still come for a check that Set has just removed or replaced. It must not
+	// call Close, nor wait for somebody who does.
+	OnChange func(id ID, before, now State)
 	// Probe runs one probe; nil: the function Probe of this package.
 	Probe func(context.Context, Check) error
 }
@@ -35,8 +37,8 @@ type Prober struct {
 	running sync.WaitGroup
 	telling sync.Mutex // held during OnChange
 
-	mu      sync.Mutex // guards what follows; never held during OnChange or a probe
-	runners map[ID]*runner
+	mu      sync.Mutex     // guards what follows; never held during OnChange or a probe
+	runners map[ID]*runner // backends with equal checks have one together
 	closed  bool
 }
 
@@ -53,16 +55,17 @@ func New(c Config) *Prober {
 		c.Probe = Probe
 	}
 	if c.OnChange == nil {
-		c.OnChange = func(ID, State) {}
+		c.OnChange = func(ID, State, State) {}
 	}
 	p := &Prober{config: c, runners: make(map[ID]*runner)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
 
-// Set makes these the checks that run. One that is unchanged goes on undisturbed. One that is new or changed is
-// probed within a second, or within its interval if that is shorter; a changed one keeps the state that its
-// backend had, with the row of results begun anew. Removed ones end. An error means that nothing was changed.
+// Set makes these the checks that run. Equal checks, of one server in several services, run once, and all have its
+// results. One that is unchanged goes on undisturbed. One that is new or changed is probed within a second, or within
+// its interval if that is shorter; a changed one keeps the state that its backend had, with the row of results begun
+// anew. Removed ones end. An error means that nothing was changed.
 func (p *Prober) Set(checks map[ID]Check) error {
 	for id, c := range checks {
 		if err := c.validate(); err != nil {
@@ -74,17 +77,22 @@ func (p *Prober) Set(checks map[ID]Check) error {
 	if p.closed {
 		return errors.New("health: the prober is closed")
 	}
-	runners := make(map[ID]*runner, len(checks))
-	for id, c := range checks {
-		old := p.runners[id]
-		if old != nil && old.check.equal(c) {
-			runners[id] = old
-			continue
-		}
-		runners[id] = p.run(id, c, old)
+	all := make(pool)
+	for _, r := range p.runners {
+		all.add(r)
 	}
-	for id, r := range p.runners {
-		if runners[id] != r {
+	runners := make(map[ID]*runner, len(checks))
+	used := make(map[*runner]bool, len(checks))
+	for id, c := range checks {
+		r := all.find(c)
+		if r == nil {
+			r = p.run(c, p.runners[id])
+			all.add(r)
+		}
+		runners[id], used[r] = r, true
+	}
+	for _, r := range p.runners {
+		if !used[r] {
 			r.cancel()
 		}
 	}
@@ -92,20 +100,40 @@ func (p *Prober) Set(checks map[ID]Check) error {
 	return nil
 }
 
+// pool finds the runner of a check.
+type pool map[netip.AddrPort][]*runner
+
+func (all pool) find(c Check) *runner {
+	for _, r := range all[c.Target] {
+		if r.check.equal(c) {
+			return r
+		}
+	}
+	return nil
+}
+
+// add is for a runner that may be in the pool already.
+func (all pool) add(r *runner) {
+	if all.find(r.check) == nil {
+		all[r.check.Target] = append(all[r.check.Target], r)
+	}
+}
+
 // run starts a check in the state of the one that it replaces, if any. The caller holds mu.
-func (p *Prober) run(id ID, c Check, old *runner) *runner {
+func (p *Prober) run(c Check, old *runner) *runner {
 	r := &runner{check: c, cancel: func() {}, machine: start(time.Now())}
 	switch {
 	case c.Type == None:
 		r.machine.Reason = "not checked"
 		return r
 	case old != nil:
-		r.machine.State = old.machine.State
+		r.machine = old.machine
+		r.machine.row = 0
 	}
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(p.ctx)
 	p.running.Add(1)
-	go p.loop(ctx, id, r)
+	go p.loop(ctx, r)
 	return r
 }
 
@@ -130,7 +158,7 @@ func (p *Prober) Close() {
 }
 
 // loop probes until ctx ends. Probes that share an interval are spread over it from the first one on.
-func (p *Prober) loop(ctx context.Context, id ID, r *runner) {
+func (p *Prober) loop(ctx context.Context, r *runner) {
 	defer p.running.Done()
 	wait := rand.N(min(r.check.Interval, time.Second))
 	for sleep(ctx, wait) {
@@ -140,26 +168,35 @@ func (p *Prober) loop(ctx context.Context, id ID, r *runner) {
 			return
 		}
 		ended := time.Now()
-		p.note(id, r, err, began, ended)
+		p.note(r, err, began, ended)
 		wait = jitter(r.check.Interval) - ended.Sub(began)
 	}
 }
 
-// note puts a result down, and tells of it if the backend changed sides.
-func (p *Prober) note(id ID, r *runner, err error, began, ended time.Time) {
+// note puts a result down, and tells those that have this check if it makes a difference.
+func (p *Prober) note(r *runner, err error, began, ended time.Time) {
 	p.telling.Lock()
 	defer p.telling.Unlock()
 	p.mu.Lock()
-	changed := r.machine.note(err, r.check, began, ended)
-	state, current := r.machine.State, p.runners[id] == r
+	before := r.machine.State
+	r.machine.note(err, r.check, began, ended)
+	now := r.machine.State
+	var whom []ID
+	if before.Up != now.Up || before.Failing != now.Failing {
+		for id, has := range p.runners {
+			if has == r {
+				whom = append(whom, id)
+			}
+		}
+	}
 	p.mu.Unlock()
-	if changed && current {
-		p.config.OnChange(id, state)
+	for _, id := range whom {
+		p.config.OnChange(id, before, now)
 	}
 }
 
-// jitter gives d, a tenth more or less.
-func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
+// jitter gives d, up to a tenth less: never more, so that a backend is found out in the time that Fall checks take.
+func jitter(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
 
 // sleep waits and reports whether ctx still runs.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -1,0 +1,111 @@
+package health
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Member is a backend of a service, as Protection looks at it: one that takes new connections if it is up.
+type Member struct {
+	ID    ID
+	State State
+}
+
+// Rule is what a service says about its protection.
+type Rule struct {
+	MinHealthy int           // per cent of the members that stay in the choice; 0: none need to
+	Sorry      bool          // there is a server for when no member is up
+	AtOnce     time.Duration // members that go down within this time failed at once
+}
+
+// Verdict is what becomes of a service's members.
+type Verdict struct {
+	Out       map[ID]bool // down, and out of the choice
+	Protected map[ID]bool // down, and in the choice all the same
+	NoneUp    bool        // there are members, and all are down
+	AtOnce    bool        // all failed at once, which says more about the checks than about the backends
+	Why       string      // why Protected are: for the alarm; "": nobody is
+}
+
+// Protection decides which of a service's backends that are down leave the choice. Checks can be wrong: when the
+// balancer's own network is gone, all fail, and taking them out would turn a fault of the checks into an outage of the
+// service.
+//
+// A backend that is down goes out as long as MinHealthy of the backends remain; those that fail later stay in. So of
+// two backends (at 50 %) a dead one goes, and its neighbour, should it fail too, stays.
+//
+// When the last check of every backend has failed, all fail at once: whoever goes down then stays in, and those come
+// back in that went out just before, within AtOnce. That lasts until so many are up again that the rest may go. A
+// service's only backend always fails "at once" and so always stays: a dead one then answers for itself (RST), or not.
+//
+// With a sorry server the last one up doesn't stay when it fails: with nobody up, all are out and the sorry server
+// is in.
+//
+// The zero Protection has seen nothing yet. It belongs to one goroutine.
+type Protection struct {
+	out    map[ID]bool
+	atOnce bool
+}
+
+// Judge looks at the members, which are all that have a weight above 0.
+func (p *Protection) Judge(members []Member, rule Rule) Verdict {
+	v := Verdict{Out: map[ID]bool{}, Protected: map[ID]bool{}}
+	var down []Member
+	failing := 0
+	for _, m := range members {
+		if m.State.Failing {
+			failing++
+		}
+		if !m.State.Up {
+			down = append(down, m)
+		}
+	}
+	needed := (len(members)*rule.MinHealthy + 99) / 100
+	up := len(members) - len(down)
+	v.NoneUp = len(members) > 0 && up == 0
+	p.atOnce = rule.MinHealthy > 0 && len(down) > 0 && (failing == len(members) || p.atOnce && up < needed)
+	v.AtOnce = p.atOnce
+	slices.SortFunc(down, func(a, b Member) int { return a.State.Since.Compare(b.State.Since) })
+	mayGo := len(members) - needed
+	switch {
+	case v.NoneUp && rule.Sorry:
+		mayGo = len(down)
+	case p.atOnce:
+		mayGo = min(mayGo, p.wentBefore(down, rule))
+	}
+	for i, m := range down {
+		if i < mayGo {
+			v.Out[m.ID] = true
+		} else {
+			v.Protected[m.ID] = true
+		}
+	}
+	p.out = v.Out
+	if len(v.Protected) > 0 {
+		v.Why = p.why(len(members), len(down), needed, rule)
+	}
+	return v
+}
+
+// wentBefore counts the members that were out before all failed, and not just before. They are first in down.
+func (p *Protection) wentBefore(down []Member, rule Rule) int {
+	last := down[len(down)-1].State.Since
+	for i, m := range down {
+		if !p.out[m.ID] || last.Sub(m.State.Since) < rule.AtOnce && i < len(down)-1 {
+			return i
+		}
+	}
+	return len(down)
+}
+
+func (p *Protection) why(members, down, needed int, rule Rule) string {
+	switch {
+	case members == 1:
+		return "the only backend is down, and stays in use"
+	case p.atOnce:
+		return fmt.Sprintf("the checks of all %d backends failed at once, so those that went down stay in use: "+
+			"look at the checks, and at the way to the backends", members)
+	}
+	return fmt.Sprintf("%d of %d backends are down, but %d (min_healthy %d %%) stay in use", down, members, needed, rule.MinHealthy)
+}

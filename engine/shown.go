@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"time"
+
+	"sluice/conf"
+	"sluice/engine/api"
+	"sluice/engine/health"
+)
+
+// shown is a backend's state as operators see it.
+type shown struct {
+	state  string // api.StateUp, ...
+	since  time.Time
+	reason string
+}
+
+// noteShown brings what operators see up to date with a judgement. The caller holds mu.
+func (e *Engine) noteShown(cfg *conf.Config, j *judgement) {
+	now := make(map[backendName]shown)
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		for k, b := range s.Servers() {
+			name := backendName{s.Key, b.Key}
+			show := e.show(j, name, &b)
+			if k == len(s.Backends) {
+				show = showSorry(j, s)
+			}
+			before, known := e.wards.shown[name]
+			switch {
+			case known && before.state == show.state:
+				show.since = before.since
+			case show.since.IsZero() || known && show.since.Before(before.since):
+				show.since = time.Now()
+			}
+			now[name] = show
+		}
+	}
+	e.wards.shown = now
+}
+
+// show says in which state a backend is and why; since is only known if the checks decided. The caller holds mu.
+func (e *Engine) show(j *judgement, name backendName, b *conf.Backend) shown {
+	state, checked := j.states[health.ID(name)]
+	reason := "not checked"
+	if checked {
+		reason = state.Reason
+	}
+	if e.wards.isFrozen(name.Service) && checked {
+		reason = "frozen by an operator; before: " + reason
+	}
+	_, set := e.weights[name]
+	switch {
+	case checked && !state.Up && j.protected[name] != "":
+		return shown{api.StateDown, state.Since, reason + "; stays in use: " + j.protected[name]}
+	case checked && !state.Up:
+		return shown{api.StateDown, state.Since, reason}
+	case e.weightOf(name, b.Weight) > 0:
+		return shown{api.StateUp, state.Since, reason}
+	case set:
+		return shown{state: api.StateDrain, reason: "an operator set weight 0"}
+	}
+	return shown{state: api.StateDrain, reason: "the file has weight 0"}
+}
+
+func showSorry(j *judgement, s *conf.Service) shown {
+	if j.sorry[s.Key] {
+		return shown{state: api.StateUp, reason: "no backend is up with a weight above 0"}
+	}
+	return shown{state: api.StateStandby, reason: "some backend is up"}
+}

@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"time"
+
+	"sluice/conf"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// Slow start: a backend that comes up, or that a reload brings to a service, begins with a sixteenth of its weight and
+// gains another with every fifteenth of slow_start. All weights of its service are multiplied meanwhile, so that a
+// weight of 1 has sixteenths too. Nothing else in the choice of backends knows about it.
+//
+// A backend that is there when the daemon starts, or when its service comes to the configuration, has its whole weight:
+// they all do.
+const (
+	weightSteps = 16
+	// stepPause is the least time between two tables for growing weights.
+	stepPause = 100 * time.Millisecond
+)
+
+// grow decides how much of their weight starting backends have: those that were down in the tables, and are not
+// any more, start now. The caller holds mu.
+func (e *Engine) grow(j *judgement, cfg *conf.Config, now time.Time) {
+	configured := make(map[backendName]bool)
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		for _, b := range s.Backends {
+			name := backendName{s.Key, b.Key}
+			if e.judged != nil && e.judged.down[name] && !j.down[name] && j.protected[name] == "" {
+				e.wards.starting[name] = now
+			}
+			since, starting := e.wards.starting[name]
+			if !starting || j.down[name] || s.SlowStart == 0 {
+				continue
+			}
+			done := 1 + int(now.Sub(since)*(weightSteps-1)/s.SlowStart)
+			if done >= weightSteps {
+				continue
+			}
+			configured[name], j.shares[name] = true, done
+			next := since.Add(time.Duration(done) * s.SlowStart / (weightSteps - 1))
+			if j.next.IsZero() || next.Before(j.next) {
+				j.next = next
+			}
+		}
+	}
+	for name := range e.wards.starting {
+		if !configured[name] {
+			delete(e.wards.starting, name)
+		}
+	}
+}
+
+// startNew has the backends start that next brings to services that are there already. The caller holds mu.
+func (e *Engine) startNew(now, next *conf.Config) {
+	services := make(map[service.Key]bool)
+	known := make(map[backendName]bool)
+	for _, s := range now.Services {
+		services[s.Key] = true
+		for _, b := range s.Backends {
+			known[backendName{s.Key, b.Key}] = true
+		}
+	}
+	for _, s := range next.Services {
+		for _, b := range s.Backends {
+			if name := (backendName{s.Key, b.Key}); services[s.Key] && !known[name] {
+				e.wards.starting[name] = time.Now()
+			}
+		}
+	}
+}
+
+// scale multiplies the weights of a pool, so that starting backends can have a part of theirs: shares is by
+// position, in weightSteps, 0 for all. Heavy weights are multiplied by less, and the heaviest by 1.
+func scale(pool []sched.Candidate, shares []int) {
+	heaviest := uint32(1)
+	starting := false
+	for i := range pool {
+		heaviest = max(heaviest, pool[i].Weight, pool[i].LastWeight)
+		starting = starting || shares[i] != 0
+	}
+	if !starting {
+		return
+	}
+	by := min(weightSteps, sched.MaxWeight/heaviest)
+	for i := range pool {
+		c := &pool[i]
+		c.Weight, c.LastWeight = c.Weight*by, c.LastWeight*by
+		if shares[i] != 0 && c.Weight > 0 {
+			c.Weight = max(1, c.Weight*uint32(shares[i])/weightSteps)
+		}
+	}
+}
