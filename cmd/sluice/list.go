@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/sluice/text"
 	"sluice/engine/api"
 )
 
@@ -138,23 +139,23 @@ func condition(b api.Backend) string {
 	if b.State != api.StateDown {
 		return b.State
 	}
-	text := b.State
-	if since := ago(b.StateSinceS); since != "" {
-		text += " for " + since
+	words := b.State
+	if since := text.Ago(b.StateSinceS); since != "" {
+		words += " for " + since
 	}
 	if b.LastError != "" {
-		text += ": " + oneLine(b.LastError)
+		words += ": " + text.OneLine(b.LastError)
 	}
-	return text
+	return words
 }
 
 // conditionWide is the same in columns, for every backend.
 func conditionWide(b api.Backend) string {
-	why := oneLine(b.LastError)
+	why := text.OneLine(b.LastError)
 	if b.Weight != b.ConfiguredWeight {
 		why = strings.TrimSpace(fmt.Sprintf("weight %d in the file %s", b.ConfiguredWeight, why))
 	}
-	return strings.TrimRight(fmt.Sprintf("%-5s %-8s %s", b.State, ago(b.StateSinceS), why), " ")
+	return strings.TrimRight(fmt.Sprintf("%-5s %-8s %s", b.State, text.Ago(b.StateSinceS), why), " ")
 }
 
 // traffic is what a service or a backend carried: the columns of --stats and --rate.

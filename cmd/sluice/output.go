@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -44,30 +42,4 @@ func (f format) print(w io.Writer, value any, table func(io.Writer) error) error
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
-}
-
-// tooLong is a time since which nothing is known, in seconds: a hundred years.
-const tooLong = 100 * 365 * 24 * 3600
-
-// ago writes seconds in the two units that matter: 42s, 3m10s, 5h02m, 2d04h; "" for a time that nobody knows.
-func ago(seconds float64) string {
-	if seconds < 0 || seconds > tooLong {
-		return ""
-	}
-	s := int(seconds)
-	switch {
-	case s < 60:
-		return fmt.Sprintf("%ds", s)
-	case s < 3600:
-		return fmt.Sprintf("%dm%02ds", s/60, s%60)
-	case s < 24*3600:
-		return fmt.Sprintf("%dh%02dm", s/3600, s/60%60)
-	}
-	return fmt.Sprintf("%dd%02dh", s/(24*3600), s/3600%24)
-}
-
-// oneLine is text from elsewhere, a backend's words among it, fit for a line of a table or a terminal: control
-// characters, which could move the cursor or worse, become blanks.
-func oneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 }

@@ -66,7 +66,7 @@ func newRoot() *cobra.Command {
 			return usageError{fmt.Errorf("say what to do: %s", verbs(cmd))}
 		},
 	}
-	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newDrain(), newWeight(),
+	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(),
 		newReload(), newImport(), newExport(), newVersion())
 	return root
 }

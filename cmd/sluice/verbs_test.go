@@ -101,14 +101,6 @@ func TestListSaysSinceWhenAndWhy(t *testing.T) {
 	}
 }
 
-func TestAgo(t *testing.T) {
-	for seconds, want := range map[float64]string{-1: "", 0: "0s", 59.9: "59s", 190: "3m10s", 18120: "5h02m", 187200: "2d04h", 9.2e9: ""} {
-		if got := ago(seconds); got != want {
-			t.Errorf("ago(%v) = %q, want %q", seconds, got, want)
-		}
-	}
-}
-
 func TestListJSONIsTheContract(t *testing.T) {
 	code, out, _ := sluice("list", "-o", "json", "--socket", serve(t, newFake()))
 	var services []map[string]any

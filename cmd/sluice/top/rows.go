@@ -1,0 +1,116 @@
+package top
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"sluice/cmd/sluice/text"
+	"sluice/engine/api"
+)
+
+// row is one line of the list: a service, or a backend of it.
+type row struct {
+	id      api.Rated
+	service *api.Service
+	backend *api.Backend // nil: the line is the service's
+}
+
+// Degrees of trouble, the worst first: the order of the list.
+const (
+	dead     = iota // a service with no backend that takes new connections
+	broken          // a backend that is down, or a service that has one
+	draining        // the same with drain
+	fine
+)
+
+func backendTrouble(b *api.Backend) int {
+	switch {
+	case b.State == api.StateUp:
+		return fine
+	case b.State == api.StateDrain:
+		return draining
+	}
+	return broken
+}
+
+// usable is how many backends take new connections.
+func usable(s *api.Service) (n int) {
+	for i := range s.Backends {
+		if s.Backends[i].State == api.StateUp {
+			n++
+		}
+	}
+	return n
+}
+
+func serviceTrouble(s *api.Service) int {
+	worst := fine
+	for i := range s.Backends {
+		worst = min(worst, backendTrouble(&s.Backends[i]))
+	}
+	if usable(s) == 0 {
+		return dead
+	}
+	return worst
+}
+
+// rows are the lines to show: what the filter and the toggles leave, in the order of trouble, else in the file's.
+func (m *Model) rows() []row {
+	services := make([]*api.Service, len(m.now.Services))
+	for i := range m.now.Services {
+		services[i] = &m.now.Services[i]
+	}
+	slices.SortStableFunc(services, func(a, b *api.Service) int { return cmp.Compare(serviceTrouble(a), serviceTrouble(b)) })
+	var all []row
+	for _, s := range services {
+		if m.onlyTrouble && serviceTrouble(s) == fine {
+			continue
+		}
+		whole := contains(m.filter.Value(), s.Name, s.Key())
+		backends := m.backendRows(s, whole)
+		if whole || len(backends) > 0 {
+			all = append(all, row{api.Rated{Service: s.Key()}, s, nil})
+			if !m.folded(s) || !whole {
+				all = append(all, backends...)
+			}
+		}
+	}
+	return all
+}
+
+// backendRows are the lines of a service's backends: all of them if whole, else those that the filter finds.
+func (m *Model) backendRows(s *api.Service, whole bool) (all []row) {
+	key := s.Key()
+	for i := range s.Backends {
+		b := &s.Backends[i]
+		if whole || contains(m.filter.Value(), b.Endpoint(), b.State, b.LastError) {
+			all = append(all, row{api.Rated{Service: key, Backend: b.Endpoint()}, s, b})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b row) int { return cmp.Compare(backendTrouble(a.backend), backendTrouble(b.backend)) })
+	return all
+}
+
+// folded says whether a service's backends are hidden: as told, else where there are many services and this one is well.
+func (m *Model) folded(s *api.Service) bool {
+	if told, ok := m.foldedByHand[s.Key()]; ok {
+		return told
+	}
+	return len(m.now.Services) > manyServices && serviceTrouble(s) == fine
+}
+
+// contains says whether one of the texts has the sought one in it, whatever the case.
+func contains(sought string, texts ...string) bool {
+	sought = strings.ToLower(strings.TrimSpace(sought))
+	return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(text.OneLine(t)), sought) })
+}
+
+// place finds the cursor's line again after the list has changed: its own, else what stands where it stood.
+func (m *Model) place(rows []row) int {
+	at := slices.IndexFunc(rows, func(r row) bool { return r.id == m.cursor })
+	if at < 0 {
+		at = max(0, min(m.cursorAt, len(rows)-1))
+	}
+	return at
+}

@@ -1,0 +1,58 @@
+package top
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+)
+
+// Run shows the view in the terminal until its user quits or ctx ends. Whatever happens, the terminal is as before.
+func (m *Model) Run(ctx context.Context, in io.Reader, out io.Writer) error {
+	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out)).Run()
+	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
+		return nil // that is how one leaves
+	}
+	return err
+}
+
+// Once measures for an interval.
+func Once(ctx context.Context, daemon Daemon, interval time.Duration) (Figures, error) {
+	before, err := Take(ctx, daemon)
+	if err != nil {
+		return Figures{}, err
+	}
+	select {
+	case <-time.After(interval):
+	case <-ctx.Done():
+		return Figures{}, ctx.Err()
+	}
+	now, err := Take(ctx, daemon)
+	return Compare(before, now), err
+}
+
+// Print writes one frame as plain text, all lines of it, for so many columns; what says why may be longer.
+func Print(w io.Writer, f Figures, columns int) error {
+	m := New(nil, "", 0)
+	m.now, m.last = f, f.Snapshot
+	m.width, m.height = columns, 1<<30
+	for i := range f.Services {
+		m.foldedByHand[f.Services[i].Key()] = false
+	}
+	lines := []string{m.titleLine(), m.packetsLine(), m.workersLine(), m.dropsLine(), m.heading(0)}
+	for _, r := range m.rows() {
+		lines = append(lines, m.line(r))
+	}
+	for _, line := range lines {
+		line = strings.TrimRight(ansi.Strip(line), " ")
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
