@@ -152,7 +152,9 @@ func (l *lab) put(i int, flowNumber uint32, tcpFlags byte) {
 	copy(f, l.frame)
 	l.address(f, flowNumber)
 	f[l.l4()+13] = tcpFlags
-	l.batch.Frames[i] = pipeline.Frame{Mem: mem, Start: headroom, End: headroom + len(f)}
+	frame := &l.batch.Frames[i]
+	frame.Mem, frame.Start, frame.End = mem, headroom, headroom+len(f)
+	frame.Port, frame.Hops = 0, 0
 }
 
 // run feeds packets of random flows, in batches, and returns the time that the pipeline takes per packet, in

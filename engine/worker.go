@@ -137,11 +137,10 @@ func (w *Worker) take(i int, d rings.Desc, port, hops uint8) {
 	chunk := d.Addr &^ (FrameSize - 1)
 	start := int(d.Addr - chunk)
 	w.addrs[i] = chunk
-	w.work.Frames[i] = pipeline.Frame{
-		Mem:   w.umem[chunk : chunk+FrameSize : chunk+FrameSize],
-		Start: start, End: start + int(d.Len),
-		Port: port, Hops: hops,
-	}
+	f := &w.work.Frames[i]
+	f.Mem = w.umem[chunk : chunk+FrameSize : chunk+FrameSize]
+	f.Start, f.End = start, start+int(d.Len)
+	f.Port, f.Hops = port, hops
 }
 
 func (w *Worker) process(n int) {

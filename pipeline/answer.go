@@ -30,25 +30,25 @@ func (l *limiter) take(nowMs uint32) bool {
 
 // reject ends a TCP packet that belongs to no connection and may not open one. Where the kernel of a host
 // that owns the VIP would answer it with RST (RFC 9293, 3.10.7.1), so do we.
-func (p *Processor) reject(b *Batch, i int, s *Service) {
-	m := &b.meta[i]
-	if p.elsewhere(b, i, s) {
+func (p *Processor) reject(f *Frame, s *Service) {
+	m := &f.meta
+	if p.elsewhere(f, s) {
 		return
 	}
 	if m.TCPFlags&packet.RST != 0 || !p.replies.take(p.now) {
-		b.drop(i, counter.NoConnection)
+		f.drop(counter.NoConnection)
 		return
 	}
-	rewrite.TCPReset(b.Frames[i].Mem, m)
-	p.sendBack(b, i)
+	rewrite.TCPReset(f.Mem, m)
+	p.sendBack(f)
 }
 
 // answer ends a packet with the ICMP error that the reason asks for. When answers are limited, or the
 // packet must not be answered, it is dropped under that reason.
-func (p *Processor) answer(b *Batch, i int, r counter.Reason) {
-	f, m := &b.Frames[i], &b.meta[i]
+func (p *Processor) answer(f *Frame, r counter.Reason) {
+	m := &f.meta
 	if m.ICMPError || !p.replies.take(p.now) {
-		b.drop(i, r)
+		f.drop(r)
 		return
 	}
 	switch r {
@@ -57,24 +57,24 @@ func (p *Processor) answer(b *Batch, i int, r counter.Reason) {
 	case counter.TTLExpired:
 		rewrite.TimeExceeded(f.Mem, m)
 	}
-	p.sendBack(b, i)
+	p.sendBack(f)
 }
 
 // tooBig ends a packet that is longer than what lies ahead can carry: the sender learns the size that
 // fits (RFC 1191, RFC 8201). IPv4 packets that may be fragmented are dropped: we don't fragment.
-func (p *Processor) tooBig(b *Batch, i int, mtu uint16) {
-	f, m := &b.Frames[i], &b.meta[i]
+func (p *Processor) tooBig(f *Frame, mtu uint16) {
+	m := &f.meta
 	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.replies.take(p.now) {
-		b.drop(i, counter.TooBig)
+		f.drop(counter.TooBig)
 		return
 	}
 	rewrite.TooBig(f.Mem, m, mtu)
-	p.sendBack(b, i)
+	p.sendBack(f)
 }
 
 // sendBack returns the frame, now an answer, to the neighbour that it came from.
-func (p *Processor) sendBack(b *Batch, i int) {
-	f, m := &b.Frames[i], &b.meta[i]
+func (p *Processor) sendBack(f *Frame) {
+	m := &f.meta
 	f.Start = rewrite.SwapLink(f.Mem, m)
 	f.End = int(m.End)
 	f.Verdict = Reply

@@ -21,17 +21,17 @@ const newMs = 3_000
 // It stays a call of its own: inlined, it would have forward, which it is rare in, save its registers.
 //
 //go:noinline
-func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key, old *conn.Conn) *conn.Conn {
+func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *conn.Conn {
 	if old != nil {
 		p.close(t, old)
 		t.Remove(old)
 	}
-	m, s := &b.meta[i], &p.t.Services[b.service[i]]
-	if s.Own == ByFlowNow && p.passToFlowOwner(b, i, m.Src, m.SrcPort) {
+	m, s := &f.meta, &p.t.Services[f.service]
+	if s.Own == ByFlowNow && p.passToFlowOwner(f, m.Src, m.SrcPort) {
 		return nil
 	}
 	if m.Proto == uint8(service.TCP) && m.TCPFlags&(packet.SYN|packet.RST) != packet.SYN {
-		p.reject(b, i, s)
+		p.reject(f, s)
 		return nil
 	}
 	var template *conn.Conn
@@ -42,10 +42,10 @@ func (p *Processor) open(b *Batch, i int, t *conn.Table, k conn.Key, old *conn.C
 	if template != nil && p.usable(template.Backend) {
 		id = template.Backend
 	} else if id = p.pick(m, k.Service, s); id == 0 {
-		p.answer(b, i, counter.NoBackend)
+		p.answer(f, counter.NoBackend)
 		return nil
 	}
-	c := p.insert(b, i, t, k, id)
+	c := p.insert(f, t, k, id)
 	if c != nil && s.PersistMs != 0 {
 		p.bind(t, m, c, s)
 	}
@@ -73,8 +73,8 @@ func (p *Processor) usable(backend uint32) bool {
 }
 
 // insert enters the connection to that backend into the table.
-func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
-	m, be := &b.meta[i], &p.t.Backends[backend]
+func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
+	m, be := &f.meta, &p.t.Backends[backend]
 	port := be.Port
 	if port == 0 {
 		port = m.DstPort
@@ -88,13 +88,13 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 		flags |= conn.Translated
 	case be.Mode != service.NAT:
 		flags |= conn.NoOutput
-	case p.occupied(b, i, t, be.Addr, port):
-		b.drop(i, counter.TupleTaken)
+	case p.occupied(f, t, be.Addr, port):
+		f.drop(counter.TupleTaken)
 		return nil
 	}
-	c := t.Insert(b.home[i], m.Src, k, be.Addr, flags, p.now)
+	c := t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
 	if c == nil {
-		b.drop(i, counter.TableFull)
+		f.drop(counter.TableFull)
 		return nil
 	}
 	c.Backend, c.BackendPort = backend, port
@@ -102,7 +102,7 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 	if flags&conn.Translated != 0 {
 		if reason := p.translate(t, c, be.Addr); reason != counter.None {
 			t.Remove(c)
-			b.drop(i, reason)
+			f.drop(reason)
 			return nil
 		}
 	}
@@ -110,7 +110,7 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 		c.State = conn.UDP
 	}
 	if be.Mode.RepliesThroughUs() {
-		p.heard.note(&b.Frames[i], m)
+		p.heard.note(f, m)
 	}
 	p.loads.Add(p.worker, backend, 0, 1)
 	p.Packets.ConnOpened++
@@ -120,9 +120,9 @@ func (p *Processor) insert(b *Batch, i int, t *conn.Table, k conn.Key, backend u
 
 // occupied says that the backend has a connection with this client address and port already, through another
 // service. One that is over makes room.
-func (p *Processor) occupied(b *Batch, i int, t *conn.Table, backend packet.Addr, port uint16) bool {
-	m := &b.meta[i]
-	c := t.FindReply(b.home[i], m.Src, m.SrcPort, backend, port, m.Proto == uint8(service.UDP), p.now)
+func (p *Processor) occupied(f *Frame, t *conn.Table, backend packet.Addr, port uint16) bool {
+	m := &f.meta
+	c := t.FindReply(f.home, m.Src, m.SrcPort, backend, port, m.Proto == uint8(service.UDP), p.now)
 	if c == nil {
 		return false
 	}

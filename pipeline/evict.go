@@ -23,16 +23,16 @@ const evictedMs = 10_000
 // configured.
 //
 //go:noinline
-func (p *Processor) part(b *Batch, i int, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
-	m := &b.meta[i]
+func (p *Processor) part(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
+	m := &f.meta
 	switch {
 	case !be.Evict:
-		b.drop(i, counter.BackendGone)
+		f.drop(counter.BackendGone)
 	case !be.resets(c) || m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN:
-		p.reopen(b, i, t, k, c)
+		p.reopen(f, t, k, c)
 	default:
 		p.evict(c)
-		p.reset(b, i)
+		p.reset(f)
 		c.Flags |= conn.ClientTold
 	}
 }
@@ -43,16 +43,16 @@ func (be *Backend) resets(c *conn.Conn) bool {
 }
 
 // reopen forgets the connection and treats the packet as one of none.
-func (p *Processor) reopen(b *Batch, i int, t *conn.Table, k conn.Key, c *conn.Conn) {
-	if c = p.open(b, i, t, k, c); c == nil {
+func (p *Processor) reopen(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn) {
+	if c = p.open(f, t, k, c); c == nil {
 		return
 	}
-	m, direction := &b.meta[i], conn.Input
+	m, direction := &f.meta, conn.Input
 	if c.Flags&conn.NoOutput != 0 {
 		direction = conn.InputOnly
 	}
 	p.advance(c, &p.t.Services[k.Service], direction, m.TCPFlags)
-	p.deliver(b, i, c, &p.t.Backends[c.Backend])
+	p.deliver(f, c, &p.t.Backends[c.Backend])
 }
 
 // evict ends a connection that both ends are still to be told of.
@@ -65,26 +65,26 @@ func (p *Processor) evict(c *conn.Conn) {
 
 // reset answers a TCP packet of an evicted connection. There is no limit to that: the sender is one whom we know, it
 // gets no more than it sends, and many are waiting for it at once.
-func (p *Processor) reset(b *Batch, i int) {
-	m := &b.meta[i]
+func (p *Processor) reset(f *Frame) {
+	m := &f.meta
 	if m.TCPFlags&packet.RST != 0 {
-		b.drop(i, counter.BackendGone)
+		f.drop(counter.BackendGone)
 		return
 	}
-	rewrite.TCPReset(b.Frames[i].Mem, m)
-	p.sendBack(b, i)
+	rewrite.TCPReset(f.Mem, m)
+	p.sendBack(f)
 }
 
 // parted is reply's question about a connection in state Close: it decides about a packet from an evicted backend, and
 // reports whether it has.
 //
 //go:noinline
-func (p *Processor) parted(b *Batch, i int, c *conn.Conn) bool {
+func (p *Processor) parted(f *Frame, c *conn.Conn) bool {
 	be := &p.t.Backends[c.Backend]
 	if !be.Evict || c.Flags&conn.IsUDP != 0 {
 		return false
 	}
-	p.reset(b, i)
+	p.reset(f)
 	c.Flags |= conn.BackendTold
 	return true
 }

@@ -9,13 +9,13 @@ import (
 )
 
 // forward takes a client's packet to its connection's backend, opening the connection if there is none.
-func (p *Processor) forward(b *Batch, i int) {
-	m, id := &b.meta[i], b.service[i]
+func (p *Processor) forward(f *Frame) {
+	m, id := &f.meta, f.service
 	t := p.table(m)
 	k := conn.Key{Service: id, ClientPort: m.SrcPort, VIPPort: m.DstPort}
-	c := t.Find(b.home[i], m.Src, k, p.now)
+	c := t.Find(f.home, m.Src, k, p.now)
 	if c == nil || isNew(c, m) {
-		if c = p.open(b, i, t, k, c); c == nil {
+		if c = p.open(f, t, k, c); c == nil {
 			return
 		}
 	}
@@ -25,11 +25,11 @@ func (p *Processor) forward(b *Batch, i int) {
 	}
 	be := &p.t.Backends[c.Backend]
 	if !be.keeps {
-		p.part(b, i, t, k, c, be)
+		p.part(f, t, k, c, be)
 		return
 	}
 	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
-	p.deliver(b, i, c, be)
+	p.deliver(f, c, be)
 }
 
 // isNew says that a SYN means another connection than the finished one whose client address and port it
@@ -40,11 +40,11 @@ func isNew(c *conn.Conn, m *packet.Meta) bool {
 }
 
 // deliver sends a client's packet on to the connection's backend.
-func (p *Processor) deliver(b *Batch, i int, c *conn.Conn, be *Backend) {
-	f, m := &b.Frames[i], &b.meta[i]
+func (p *Processor) deliver(f *Frame, c *conn.Conn, be *Backend) {
+	m := &f.meta
 	length := m.End - m.L3
 	if be.Unreach != counter.None || m.TTL <= 1 || length > be.room {
-		p.undeliverable(b, i, be)
+		p.undeliverable(f, be)
 		return
 	}
 	count := &p.Backends[c.Backend]
@@ -66,14 +66,14 @@ func (p *Processor) deliver(b *Batch, i int, c *conn.Conn, be *Backend) {
 }
 
 // undeliverable ends a packet that can't go to its backend: no way there, TTL used up, or too long.
-func (p *Processor) undeliverable(b *Batch, i int, be *Backend) {
+func (p *Processor) undeliverable(f *Frame, be *Backend) {
 	switch {
 	case be.Unreach != counter.None:
-		p.unreachable(b, i, be.Addr, be.Unreach)
-	case b.meta[i].TTL <= 1:
-		p.answer(b, i, counter.TTLExpired)
+		p.unreachable(f, be.Addr, be.Unreach)
+	case f.meta.TTL <= 1:
+		p.answer(f, counter.TTLExpired)
 	default:
-		p.tooBig(b, i, be.room)
+		p.tooBig(f, be.room)
 	}
 }
 
@@ -95,19 +95,19 @@ func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 }
 
 // reply takes a NAT or FullNAT backend's packet back to the client, as if the service had sent it.
-func (p *Processor) reply(b *Batch, i int) {
-	f, m := &b.Frames[i], &b.meta[i]
+func (p *Processor) reply(f *Frame) {
+	m := &f.meta
 	t := p.table(m)
-	c := p.findReply(t, b.home[i], m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
+	c := p.findReply(t, f.home, m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
-		if !p.passToPortOwner(b, i) && !(p.t.moved && p.passRound(b, i, p.workers)) {
-			b.drop(i, counter.NoConnection)
+		if !p.passToPortOwner(f) && !(p.t.moved && p.passRound(f, p.workers)) {
+			f.drop(counter.NoConnection)
 		}
 		return
 	}
 	s := &p.t.Services[c.Service()]
 	if !midway(c, m.TCPFlags) { // advance, but for a question that only connections off their middle are worth
-		if c.State == conn.Close && p.parted(b, i, c) {
+		if c.State == conn.Close && p.parted(f, c) {
 			return
 		}
 		p.changeState(c, conn.Output, m.TCPFlags)
@@ -127,13 +127,13 @@ func (p *Processor) reply(b *Batch, i int) {
 	}
 	switch {
 	case reason != counter.None:
-		p.unreachable(b, i, client, reason)
+		p.unreachable(f, client, reason)
 		return
 	case m.TTL <= 1:
-		p.answer(b, i, counter.TTLExpired)
+		p.answer(f, counter.TTLExpired)
 		return
 	case m.End-m.L3 > link.MTU:
-		p.tooBig(b, i, link.MTU)
+		p.tooBig(f, link.MTU)
 		return
 	}
 	count := &p.Backends[c.Backend]
@@ -161,9 +161,9 @@ func (p *Processor) findReply(t *conn.Table, home conn.Home, client packet.Addr,
 }
 
 // unreachable drops a packet that has no way to dst and remembers whom to resolve.
-func (p *Processor) unreachable(b *Batch, i int, dst packet.Addr, reason counter.Reason) {
+func (p *Processor) unreachable(f *Frame, dst packet.Addr, reason counter.Reason) {
 	if reason == counter.NoNeighbour {
 		p.Wanted.add(dst)
 	}
-	b.drop(i, reason)
+	f.drop(reason)
 }

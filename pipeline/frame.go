@@ -20,7 +20,8 @@ const (
 	HandOver                // Worker owns this flow; the frame is unchanged
 )
 
-// Frame is one packet and the chunk of memory that it lies in.
+// Frame is one packet, the chunk of memory that it lies in, and what the stages find out about it: two cache lines.
+// Fill in the fields up to Hops; what else it holds from its last packet doesn't matter.
 type Frame struct {
 	Mem        []byte // the whole chunk: headers grow into what is in front of Start
 	Start, End int    // the frame is Mem[Start:End]
@@ -29,6 +30,11 @@ type Frame struct {
 	Verdict    Verdict
 	Worker     uint8
 	Reason     counter.Reason
+
+	kind    kind
+	service uint32
+	home    conn.Home // of the frame's flow
+	meta    packet.Meta
 }
 
 // kind is which of the paths through the pipeline a frame takes.
@@ -42,18 +48,12 @@ const (
 	kindICMPOut             // ICMP error about a packet that went to the backend
 )
 
-// Batch is the working set of one worker: what the stages know about each frame, one array per fact.
-// Fill Frames[:n], call Process with n, read the verdicts.
+// Batch is the working set of one worker: fill Frames[:n], call Process with n, read the verdicts.
 type Batch struct {
 	Frames [MaxBatch]Frame
-
-	meta    [MaxBatch]packet.Meta
-	home    [MaxBatch]conn.Home // of the frame's flow
-	service [MaxBatch]uint32
-	kind    [MaxBatch]kind
 }
 
-func (b *Batch) drop(i int, r counter.Reason) {
-	b.Frames[i].Verdict, b.Frames[i].Reason = Drop, r
-	b.kind[i] = kindDone
+func (f *Frame) drop(r counter.Reason) {
+	f.Verdict, f.Reason = Drop, r
+	f.kind = kindDone
 }

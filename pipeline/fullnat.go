@@ -96,20 +96,16 @@ func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Add
 // passToPortOwner hands a backend's frame, fresh from the card and of no flow of ours, to the worker that has the
 // local port. Only frames to ports that are shared out by the card's hash come here without being asked for their
 // owner before: they are nearly always right.
-func (p *Processor) passToPortOwner(b *Batch, i int) bool {
-	m := &b.meta[i]
-	backend, port, local, localPort := m.Src, m.SrcPort, m.Dst, m.DstPort
-	if b.kind[i] == kindICMPOut {
-		backend, port, local, localPort = m.Dst, m.DstPort, m.Src, m.SrcPort
-	}
-	if p.workers == 1 || b.Frames[i].Hops > 0 || !p.t.isSource(local) {
+func (p *Processor) passToPortOwner(f *Frame) bool {
+	backend, port, local, localPort := f.backendFirst()
+	if p.workers == 1 || f.Hops > 0 || !p.t.isSource(local) {
 		return false
 	}
-	owner := p.portOwner(backend, port, local, localPort, m.Proto)
+	owner := p.portOwner(backend, port, local, localPort, f.meta.Proto)
 	if owner == p.worker || owner >= p.workers {
 		return false
 	}
-	p.handTo(b, i, owner)
+	p.handTo(f, owner)
 	return true
 }
 

@@ -9,24 +9,24 @@ import (
 
 // icmpIn takes an ICMP error about a packet that went to a client to the backend that the packet came
 // from.
-func (p *Processor) icmpIn(b *Batch, i int) {
-	f, m, id := &b.Frames[i], &b.meta[i], b.service[i]
+func (p *Processor) icmpIn(f *Frame) {
+	m, id := &f.meta, f.service
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
-	c := p.table(m).Find(b.home[i], m.Dst, k, p.now)
+	c := p.table(m).Find(f.home, m.Dst, k, p.now)
 	if c == nil {
 		s := &p.t.Services[id]
-		if !p.elsewhere(b, i, s) && (s.Own != ByFlowNow || !p.passToFlowOwner(b, i, m.Dst, m.DstPort)) {
-			b.drop(i, counter.ICMPNoFlow)
+		if !p.elsewhere(f, s) && (s.Own != ByFlowNow || !p.passToFlowOwner(f, m.Dst, m.DstPort)) {
+			f.drop(counter.ICMPNoFlow)
 		}
 		return
 	}
 	be := &p.t.Backends[c.Backend]
 	if !be.keeps {
-		b.drop(i, counter.BackendGone)
+		f.drop(counter.BackendGone)
 		return
 	}
 	if be.Unreach != counter.None || m.TTL <= 1 || m.End-m.L3 > be.room {
-		p.undeliverable(b, i, be)
+		p.undeliverable(f, be)
 		return
 	}
 	rewrite.DecTTL(f.Mem, m)
@@ -44,13 +44,13 @@ func (p *Processor) icmpIn(b *Batch, i int) {
 
 // icmpOut takes an ICMP error about a packet that went to a NAT or FullNAT backend to the client that the packet
 // came from.
-func (p *Processor) icmpOut(b *Batch, i int) {
-	f, m := &b.Frames[i], &b.meta[i]
+func (p *Processor) icmpOut(f *Frame) {
+	m := &f.meta
 	t := p.table(m)
-	c := p.findReply(t, b.home[i], m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
+	c := p.findReply(t, f.home, m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
-		if !p.passToPortOwner(b, i) && !(p.t.moved && p.passRound(b, i, p.workers)) {
-			b.drop(i, counter.ICMPNoFlow)
+		if !p.passToPortOwner(f) && !(p.t.moved && p.passRound(f, p.workers)) {
+			f.drop(counter.ICMPNoFlow)
 		}
 		return
 	}
@@ -61,13 +61,13 @@ func (p *Processor) icmpOut(b *Batch, i int) {
 	link, reason := p.t.Hops.Lookup(client)
 	switch {
 	case reason != counter.None:
-		p.unreachable(b, i, client, reason)
+		p.unreachable(f, client, reason)
 		return
 	case m.TTL <= 1:
-		b.drop(i, counter.TTLExpired)
+		f.drop(counter.TTLExpired)
 		return
 	case m.End-m.L3 > link.MTU:
-		b.drop(i, counter.TooBig)
+		f.drop(counter.TooBig)
 		return
 	}
 	rewrite.DecTTL(f.Mem, m)

@@ -3,9 +3,9 @@
 //
 // A batch goes through each stage as a whole:
 //
-//	parse      headers to Meta, or a drop by name
-//	classify   which service, which direction, whose flow; fetches the connection's cache line
-//	flow       connection found or opened, TCP state moved, frame rewritten, egress chosen
+//	classify   headers to Meta, or a drop by name; which service, which direction, whose flow
+//	fetch      the connections' cache lines, all at once
+//	flows      connection found or opened, TCP state moved, frame rewritten, egress chosen
 //
 // The package is pure: time, tables and memory come in as arguments, verdicts go out in the frames. It
 // knows nothing of sockets, rings or threads. Nothing here allocates once a Processor is made.
@@ -74,150 +74,174 @@ func New(o Options) *Processor {
 
 // Process decides what becomes of b.Frames[:n], n at most MaxBatch. nowMs is a wrapping count of
 // milliseconds that never goes back.
+//
+// It and the stages stay calls, one per batch: what they were inlined into would be too big for the compiler to inline
+// more into it.
+//
+//go:noinline
 func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 	if p.now = nowMs; p.t != t {
 		p.adopt(t)
 	}
-	p.parse(b, n)
-	p.classify(b, n)
-	p.fetched = conn.Fetch(p.v4, p.v6, b.home[:n])
-	p.flows(b, n)
-	p.count(b, n)
+	frames := b.Frames[:n]
+	p.classify(frames)
+	p.fetch(frames)
+	p.flows(frames)
+	p.count(frames)
 }
 
-func (p *Processor) parse(b *Batch, n int) {
-	for i := range b.Frames[:n] {
-		f := &b.Frames[i]
-		f.Reason = packet.Parse(f.Mem, f.Start, f.End, &b.meta[i])
-	}
-}
-
-// classify finds out for every frame which way it takes and whose flow it is. Frames of flows that
-// another worker owns are done here.
-func (p *Processor) classify(b *Batch, n int) {
-	for i := range b.Frames[:n] {
-		f, m := &b.Frames[i], &b.meta[i]
-		b.home[i] = 0
-		if f.Reason != counter.None {
-			b.drop(i, f.Reason)
+// classify finds out for every frame what it is, which way it takes and whose flow it is. Frames that can't be read
+// and frames of flows that another worker owns are done here.
+//
+//go:noinline
+func (p *Processor) classify(frames []Frame) {
+	for i := range frames {
+		f := &frames[i]
+		m := &f.meta
+		f.home = 0
+		if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None {
+			f.drop(reason)
 			continue
 		}
-		client, port := m.Src, m.SrcPort
-		var own Ownership
 		id := p.t.vips.get(m.Dst, m.DstPort, m.Proto) // Service written out: a call would cost as much again
 		if !single(id) {
 			id = p.t.ranged(m.Dst, m.DstPort, m.Proto)
 		}
-		if id != 0 && !m.ICMPError {
-			b.kind[i], b.service[i] = kindForward, id
-			own = p.t.Services[id].Own
-		} else {
-			client, port, own = p.otherWay(b, i, m)
-		}
-		hash := p.seed.Hash(client, port, m.Proto)
-		if p.workers > 1 && f.Hops == 0 && p.handOver(b, i, hash, client, own) {
+		if id == 0 || m.ICMPError {
+			p.otherWay(f)
 			continue
 		}
-		b.home[i] = p.table(m).Home(hash)
+		f.kind, f.service = kindForward, id
+		p.place(f, m.Src, m.SrcPort, id)
 	}
 }
 
-// otherWay sets kind and service of a frame that is no client's to a service, and says who its client is.
-func (p *Processor) otherWay(b *Batch, i int, m *packet.Meta) (client packet.Addr, port uint16, own Ownership) {
+// place finds the home of a frame whose client has this address and port, or gives the frame to the worker that owns
+// the flow. The service is 0 if a backend sent the frame.
+func (p *Processor) place(f *Frame, client packet.Addr, port uint16, service uint32) {
+	m := &f.meta
+	hash := p.seed.Hash(client, port, m.Proto)
+	if p.workers > 1 && f.Hops == 0 && p.handOver(f, hash, client, service) {
+		return
+	}
+	f.home = p.table(m).Home(hash)
+}
+
+// otherWay is the rest of classify for a frame that is no client's to a service.
+//
+//go:noinline
+func (p *Processor) otherWay(f *Frame) {
+	m := &f.meta
 	if !m.ICMPError {
-		b.kind[i] = kindReply
-		return m.Dst, m.DstPort, p.replyOwner(m.Src, m.SrcPort, m.Dst, m.Proto)
+		f.kind = kindReply
+		p.place(f, m.Dst, m.DstPort, 0)
+		return
 	}
 	if id := p.t.Service(m.Src, m.SrcPort, m.Proto); id != 0 {
-		b.kind[i], b.service[i] = kindICMPIn, id
-		return m.Dst, m.DstPort, p.t.Services[id].Own
+		f.kind, f.service = kindICMPIn, id
+		p.place(f, m.Dst, m.DstPort, id)
+		return
 	}
-	b.kind[i] = kindICMPOut
-	return m.Src, m.SrcPort, p.replyOwner(m.Dst, m.DstPort, m.Src, m.Proto)
+	f.kind = kindICMPOut
+	p.place(f, m.Src, m.SrcPort, 0)
 }
 
-// replyOwner says who owns the connection of a packet from a backend to whom it takes for its client.
-func (p *Processor) replyOwner(backend packet.Addr, port uint16, client packet.Addr, proto uint8) Ownership {
+// fetch brings what the flows' connections lie in into the processor's cache.
+func (p *Processor) fetch(frames []Frame) {
+	for i := range frames {
+		p.fetched += conn.Fetch(p.v4, p.v6, frames[i].home)
+	}
+}
+
+// handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over already
+// is processed where it is, so that two workers with different tables can't pass it back and forth.
+func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service uint32) bool {
+	var own Ownership
+	if service != 0 {
+		own = p.t.Services[service].Own
+	} else {
+		own = p.replyOwner(f)
+	}
+	switch own {
+	case ByReceiver, ByFlowNow:
+		return false
+	case ByAddress:
+		hash = p.seed.Hash(client, 0, f.meta.Proto)
+	}
+	owner := flow.Owner(hash, p.workers)
+	if own == ByPort {
+		_, _, _, port := f.backendFirst()
+		owner = int(port) % p.workers
+	}
+	if owner == p.worker {
+		return false
+	}
+	p.handTo(f, owner)
+	return true
+}
+
+// replyOwner says who owns the connection of a packet from a backend, or of the packet to a backend that an ICMP error
+// embeds.
+func (p *Processor) replyOwner(f *Frame) Ownership {
+	backend, port, client, _ := f.backendFirst()
 	switch {
-	case p.workers == 1:
-		return ByFlow
 	case p.t.isSource(client) && p.t.sharings.len == 0:
 		return ByPort
 	case p.t.isSource(client):
 		return ByReceiver // most likely; else see passToPortOwner
-	case p.t.sticksToAddress(backend, port, proto):
+	case p.t.sticksToAddress(backend, port, f.meta.Proto):
 		return ByAddress
 	}
 	return ByFlow
 }
 
-// handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over already
-// is processed where it is, so that two workers with different tables can't pass it back and forth.
-func (p *Processor) handOver(b *Batch, i int, hash uint64, client packet.Addr, own Ownership) bool {
-	switch own {
-	case ByReceiver, ByFlowNow:
-		return false
-	case ByAddress:
-		hash = p.seed.Hash(client, 0, b.meta[i].Proto)
+// backendFirst gives the ends of a reply, or of the packet that an ICMP error to a client embeds: the backend's, and the
+// one that the backend takes for its client's.
+func (f *Frame) backendFirst() (backend packet.Addr, port uint16, client packet.Addr, clientPort uint16) {
+	m := &f.meta
+	if f.kind == kindICMPOut {
+		return m.Dst, m.DstPort, m.Src, m.SrcPort
 	}
-	owner := flow.Owner(hash, p.workers)
-	if own == ByPort {
-		owner = int(b.localPort(i)) % p.workers
-	}
-	if owner == p.worker {
-		return false
-	}
-	p.handTo(b, i, owner)
-	return true
-}
-
-// localPort is the port at the client's end of a packet from a backend, or of the packet that an ICMP
-// error embeds.
-func (b *Batch) localPort(i int) uint16 {
-	if b.kind[i] == kindICMPOut {
-		return b.meta[i].SrcPort
-	}
-	return b.meta[i].DstPort
+	return m.Src, m.SrcPort, m.Dst, m.DstPort
 }
 
 // passToFlowOwner hands a client's fresh frame, or an ICMP error to its client, to the worker that owns its flow by
 // the client's hash.
-func (p *Processor) passToFlowOwner(b *Batch, i int, client packet.Addr, port uint16) bool {
-	owner := flow.Owner(p.seed.Hash(client, port, b.meta[i].Proto), p.workers)
-	if b.Frames[i].Hops > 0 || owner == p.worker {
+func (p *Processor) passToFlowOwner(f *Frame, client packet.Addr, port uint16) bool {
+	owner := flow.Owner(p.seed.Hash(client, port, f.meta.Proto), p.workers)
+	if f.Hops > 0 || owner == p.worker {
 		return false
 	}
-	p.handTo(b, i, owner)
+	p.handTo(f, owner)
 	return true
 }
 
-func (p *Processor) handTo(b *Batch, i int, worker int) {
-	f := &b.Frames[i]
+func (p *Processor) handTo(f *Frame, worker int) {
 	f.Verdict, f.Worker = HandOver, uint8(worker)
 	f.Hops++
-	b.kind[i] = kindDone
+	f.kind = kindDone
 }
 
 // elsewhere hands a frame whose flow isn't known here to the next worker, if its service's flows may be there:
 // flows that the receiver owns, for the card may deliver an ICMP error, or everything after its queues were
 // rearranged, to another worker than the one that opened the connection; and flows from before their service
 // was owned otherwise.
-func (p *Processor) elsewhere(b *Batch, i int, s *Service) bool {
+func (p *Processor) elsewhere(f *Frame, s *Service) bool {
 	switch {
 	case s.Moved:
-		return p.passRound(b, i, p.workers) // the owner is asked first, whoever received it later
+		return p.passRound(f, p.workers) // the owner is asked first, whoever received it later
 	case s.Own == ByReceiver:
-		return p.passRound(b, i, p.workers-1)
+		return p.passRound(f, p.workers-1)
 	}
 	return false
 }
 
 // passRound hands a frame to the next worker, unless so many had a hand in it already.
-func (p *Processor) passRound(b *Batch, i, most int) bool {
-	if p.workers == 1 || int(b.Frames[i].Hops) >= most {
+func (p *Processor) passRound(f *Frame, most int) bool {
+	if p.workers == 1 || int(f.Hops) >= most {
 		return false
 	}
-	p.handTo(b, i, (p.worker+1)%p.workers)
+	p.handTo(f, (p.worker+1)%p.workers)
 	return true
 }
 
@@ -229,35 +253,35 @@ func (p *Processor) table(m *packet.Meta) *conn.Table {
 	return p.v6
 }
 
-func (p *Processor) flows(b *Batch, n int) {
-	for i := 0; i < n; i++ {
-		switch b.kind[i] {
+//go:noinline
+func (p *Processor) flows(frames []Frame) {
+	for i := range frames {
+		f := &frames[i]
+		switch f.kind {
 		case kindForward:
-			p.forward(b, i)
+			p.forward(f)
 		case kindReply:
-			p.reply(b, i)
+			p.reply(f)
 		case kindICMPIn:
-			p.icmpIn(b, i)
+			p.icmpIn(f)
 		case kindICMPOut:
-			p.icmpOut(b, i)
+			p.icmpOut(f)
 		}
 	}
 }
 
 // count books every frame exactly once: fresh ones as received, all by their verdict.
-func (p *Processor) count(b *Batch, n int) {
+func (p *Processor) count(frames []Frame) {
 	c := &p.Packets
-	for i := range b.Frames[:n] {
-		f := &b.Frames[i]
-		handedOn := f.Verdict == HandOver
-		if f.Hops == 0 || handedOn && f.Hops == 1 {
-			c.Rx++
-		} else {
-			c.HandedIn++
+	handedIn, forwarded := uint64(0), uint64(0) // nearly all: kept in registers
+	for i := range frames {
+		f := &frames[i]
+		if f.Hops > 0 && (f.Verdict != HandOver || f.Hops > 1) {
+			handedIn++
 		}
 		switch f.Verdict {
 		case Forward:
-			c.Forwarded++
+			forwarded++
 		case Reply:
 			c.Replied++
 		case HandOver:
@@ -266,6 +290,9 @@ func (p *Processor) count(b *Batch, n int) {
 			c.Drops[f.Reason]++
 		}
 	}
+	c.Rx += uint64(len(frames)) - handedIn
+	c.HandedIn += handedIn
+	c.Forwarded += forwarded
 }
 
 // TableBytes says how much memory Options needs for a table of a family (4 or 6).

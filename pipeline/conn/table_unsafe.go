@@ -51,21 +51,18 @@ func (t *Table) slotOf(c *Conn) uint32 {
 	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(t.base)) >> t.slotShift)
 }
 
-// Fetch brings the home lines of a batch into the processor's cache: it loads from all of them, and since no
-// load waits for another, the misses overlap. v4 and v6 are the tables that the homes were asked of.
+// Fetch brings a home line into the processor's cache, by loading from it. The misses of a batch's Fetches overlap, since
+// no load waits for another. v4 and v6 are the tables, one of which the home was asked of.
 //
 // A prefetch instruction would be the obvious way, in an assembly stub. Measured on EPYC (Zen 4) in a
 // virtual machine, PREFETCHT0, T1 and NTA left most lines unfetched: lookups among 100,000 flows took twice
 // as long as after these loads. Processors may drop a prefetch, but never a load.
 //
-// The result means nothing; the caller keeps it so that the compiler keeps the loads.
-func Fetch(v4, v6 *Table, homes []Home) (sum uint64) {
-	for _, h := range homes {
-		base := v4.base
-		if h&home6 != 0 {
-			base = v6.base
-		}
-		sum += *(*uint64)(unsafe.Add(base, uintptr(h&^home6)*LineSize))
+// The result means nothing; the caller keeps it so that the compiler keeps the load.
+func Fetch(v4, v6 *Table, home Home) uint64 {
+	base := v4.base
+	if home&home6 != 0 {
+		base = v6.base
 	}
-	return sum
+	return *(*uint64)(unsafe.Add(base, uintptr(home&^home6)*LineSize))
 }

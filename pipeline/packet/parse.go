@@ -17,26 +17,22 @@ import (
 //	a: version, IHL, type of service, total length, identification, flags, fragment offset
 //	b: time to live, protocol, checksum, source
 //	c: destination
+//
+//go:noinline
 func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
-	frame := mem[start:end]
-	if len(frame) < EthernetLen+IPv4Len {
+	room := end - start - EthernetLen
+	if room < IPv4Len {
 		return counter.Short
 	}
 	*m = Meta{L2: uint16(start), L3: uint16(start + EthernetLen)}
-	ip := frame[EthernetLen:]
-	switch be16(frame[12:]) {
-	case EtherTypeIPv4:
-	case EtherTypeIPv6:
-		return parse6(ip, m)
-	case EtherTypeTag, EtherTypeTagS:
-		return parseTagged(mem, start, end, m)
-	default:
-		return counter.NotIP
+	h := FrameV4(mem, start)
+	if be16(h[12:]) != EtherTypeIPv4 {
+		return parseOther(mem, start, end, m)
 	}
-	a, b, c := be64(ip), be64(ip[8:]), be32(ip[16:])
+	a, b, c := be64(h[14:]), be64(h[22:]), be32(h[30:])
 	total := int(a >> 32 & 0xffff)
-	if a>>56 != 0x45 || total < IPv4Len || total > len(ip) {
-		return refuse4(ip, total)
+	if a>>56 != 0x45 || total < IPv4Len || total > room {
+		return refuse4(mem[start+EthernetLen:end], total)
 	}
 	if Sum(a).Add(b).Add(uint64(c)).Fold() != 0xffff {
 		return counter.BadIPChecksum
@@ -45,20 +41,36 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 		return counter.Fragment
 	}
 	src := uint32(b)
-	if net := src >> 24; net == 0 || net == 127 || net >= 224 || src == c {
+	if net := src >> 24; net-1 >= 223 || net == 127 || src == c { // 0, or 224 and above
 		return counter.Martian
 	}
 	m.Src, m.Dst = AddrFrom4(src), AddrFrom4(c)
-	m.L4, m.End = m.L3+IPv4Len, m.L3+uint16(total)
+	m.L4, m.End = uint16(start+EthernetLen+IPv4Len), uint16(start+EthernetLen+total)
 	m.Family, m.TTL, m.Proto = 4, uint8(b>>56), uint8(b>>48)
-	seg := ip[IPv4Len:total]
+	if m.Proto == TCP {
+		return parseTCP(mem, start+EthernetLen+IPv4Len, total-IPv4Len, m)
+	}
+	return parseTransport4(mem, m)
+}
+
+// parseOther is Parse for a frame, as long as Parse made sure, whose EtherType isn't IPv4.
+func parseOther(mem []byte, start, end int, m *Meta) counter.Reason {
+	switch be16(mem[start+12:]) {
+	case EtherTypeIPv6:
+		return parse6(mem[start+EthernetLen:end], mem, m)
+	case EtherTypeTag, EtherTypeTagS:
+		return parseTagged(mem, start, end, m)
+	}
+	return counter.NotIP
+}
+
+// parseTransport4 goes on behind an IPv4 header for protocols other than TCP.
+func parseTransport4(mem []byte, m *Meta) counter.Reason {
 	switch m.Proto {
-	case TCP:
-		return parseTCP(seg, m)
 	case UDP:
-		return parseUDP(seg, m)
+		return parseUDP(mem[m.L4:m.End], m)
 	case ICMP:
-		return parseICMP4(seg, m)
+		return parseICMP4(mem[m.L4:m.End], m)
 	}
 	return counter.UnknownProtocol
 }
@@ -75,16 +87,21 @@ func parseTagged(mem []byte, start, end int, m *Meta) counter.Reason {
 	return reason
 }
 
-// parseTCP reads the TCP header at the start of seg, the payload of the packet's IP header.
-func parseTCP(seg []byte, m *Meta) counter.Reason {
-	if len(seg) < TCPLen || seg[12] < TCPLen/4<<4 || int(seg[12]>>4)*4 > len(seg) {
+// parseTCP reads the TCP header at mem[at:], which starts the payload of the packet's IP header: length bytes.
+func parseTCP(mem []byte, at, length int, m *Meta) counter.Reason {
+	if length < TCPLen {
 		return counter.BadL4Header
 	}
-	m.TCPFlags = seg[13] & (FIN | SYN | RST | PSH | ACK)
+	h := HeaderTCP(mem, at)
+	word := be16(h[12:]) // data offset in words of four bytes, flags
+	if header := int(word>>12) * 4; header < TCPLen || header > length {
+		return counter.BadL4Header
+	}
+	m.TCPFlags = uint8(word) & (FIN | SYN | RST | PSH | ACK)
 	if 1<<m.TCPFlags&badFlags != 0 {
 		return counter.BadTCPFlags
 	}
-	m.SrcPort, m.DstPort = be16(seg), be16(seg[2:])
+	m.SrcPort, m.DstPort = be16(h[0:]), be16(h[2:])
 	return counter.None
 }
 
@@ -99,6 +116,9 @@ func parseUDP(seg []byte, m *Meta) counter.Reason {
 	m.SrcPort, m.DstPort = be16(seg), be16(seg[2:])
 	return counter.None
 }
+
+// outside ends what would have been a read or write outside of a chunk: a mistake of ours, never of a sender.
+func outside() { panic("packet: offset outside of the chunk") }
 
 func be16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
 func be32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }

@@ -20,8 +20,9 @@ const (
 	experiment2 = 254
 )
 
-// parse6 reads the IPv6 packet at the start of ip (RFC 8200), which may be followed by Ethernet padding.
-func parse6(ip []byte, m *Meta) counter.Reason {
+// parse6 reads the IPv6 packet at the start of ip (RFC 8200), which may be followed by Ethernet padding. ip is a part
+// of the chunk mem, m.L3 bytes from its start.
+func parse6(ip, mem []byte, m *Meta) counter.Reason {
 	if len(ip) < IPv6Len {
 		return counter.Short
 	}
@@ -48,15 +49,14 @@ func parse6(ip []byte, m *Meta) counter.Reason {
 		}
 	}
 	m.L4 = m.L3 + uint16(at)
-	seg := ip[at:total]
 	m.Proto = proto
-	switch m.Proto {
+	switch proto {
 	case TCP:
-		return parseTCP(seg, m)
+		return parseTCP(mem, int(m.L4), total-at, m)
 	case UDP:
-		return parseUDP(seg, m)
+		return parseUDP(ip[at:total], m)
 	case ICMPv6:
-		return parseICMP6(seg, m)
+		return parseICMP6(ip[at:total], m)
 	}
 	return counter.UnknownProtocol
 }
