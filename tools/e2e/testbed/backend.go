@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 
@@ -73,3 +74,9 @@ func (b *Backend) Kill() error {
 	}
 	return b.process.Kill()
 }
+
+// Hang stops the backend's server where it is; its host goes on, and so do its connections. Resume has it go on.
+func (b *Backend) Hang() error { return b.process.Signal(syscall.SIGSTOP) }
+
+// Resume ends Hang.
+func (b *Backend) Resume() error { return b.process.Signal(syscall.SIGCONT) }
