@@ -15,6 +15,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 		Drops: make(map[string]uint64),
 	}
 	e.mu.Lock()
+	out.TablesPublished = e.published
 	out.Tables.Capacity = uint64(e.cfg.Engine.Connections)
 	links := e.surroundings.Ports
 	for i, p := range e.hardware.Ports {

@@ -138,7 +138,10 @@ type Stats struct {
 	Workers []WorkerStats `json:"workers"`
 	Ports   []PortStats   `json:"ports"`
 	Frames  FrameStats    `json:"frames"`
-	Tables  TableStats    `json:"tables"`
+
+	TablesPublished uint64 `json:"tables_published"` // sets of tables given to the workers: one for each change that they see
+
+	Tables TableStats `json:"tables"`
 }
 
 // Dropped is the sum of all drops.

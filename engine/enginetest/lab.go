@@ -11,6 +11,7 @@ import (
 	"sluice/conf"
 	"sluice/engine"
 	"sluice/engine/api"
+	"sluice/engine/health"
 	"sluice/pipeline/flow"
 )
 
@@ -23,8 +24,9 @@ type Lab struct {
 	*Platform
 	Engine *engine.Engine
 	// To be set before Start:
-	Busy     bool   // workers never sleep
-	StateDir string // what outlives the engine; "": nothing does
+	Busy     bool                                      // workers never sleep
+	StateDir string                                    // what outlives the engine; "": nothing does
+	Probe    func(context.Context, health.Check) error // the engine's Options.Probe; any goroutine may call it
 
 	t       testing.TB
 	workers int
@@ -67,7 +69,7 @@ func (l *Lab) TryStart(workers int, services string) error {
 		l.t.Fatal(err)
 	}
 	l.Engine, err = engine.Start(context.Background(), cfg, engine.Options{
-		Load: l.Load, Version: "test", Platform: l.Platform,
+		Load: l.Load, Version: "test", Platform: l.Platform, Probe: l.Probe,
 	})
 	if err == nil {
 		l.t.Cleanup(l.finish)

@@ -281,3 +281,132 @@ func TestSetRefuses(t *testing.T) {
 		t.Error("Set after Close gives no error")
 	}
 }
+
+// elsewhere names the n-th backend again, in another service.
+func elsewhere(n byte) ID {
+	other := id(n)
+	other.Service.Ports = service.Ports{First: 443, Last: 443}
+	return other
+}
+
+// Services that share a server and its check share the probes, and all are told.
+func TestSharedCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.prober()
+		defer p.Close()
+		set(t, p, map[ID]Check{id(1): every2s(1), elsewhere(1): every2s(1)})
+		w.breaks(1, true)
+		time.Sleep(20 * time.Second)
+		if n := w.count(1); n > 13 {
+			t.Errorf("%d probes in 20 s at an interval of 2 s", n)
+		}
+		states := p.States()
+		if states[id(1)].Up || states[id(1)] != states[elsewhere(1)] || len(w.whom) != 2 || w.whom[0] == w.whom[1] {
+			t.Errorf("states %+v, told %v", states, w.whom)
+		}
+
+		// One that joins has what is known; one that leaves doesn't end it for the other.
+		third := elsewhere(1)
+		third.Service.Ports = service.Ports{First: 8443, Last: 8443}
+		set(t, p, map[ID]Check{third: every2s(1), elsewhere(1): every2s(1)})
+		if s := p.States(); len(s) != 2 || s[third].Up || s[third] != s[elsewhere(1)] {
+			t.Errorf("after a service joined: %+v", s)
+		}
+		set(t, p, map[ID]Check{third: every2s(1)})
+		w.breaks(1, false)
+		time.Sleep(10 * time.Second)
+		if s := p.States(); !s[third].Up {
+			t.Errorf("after the others left: %+v", s)
+		}
+
+		// Another check of the same server goes its own way.
+		slower := every2s(1)
+		slower.Fall = 30
+		set(t, p, map[ID]Check{id(1): slower, third: every2s(1)})
+		w.breaks(1, true)
+		time.Sleep(20 * time.Second)
+		if s := p.States(); s[third].Up || !s[id(1)].Up {
+			t.Errorf("two checks of one server: %+v", s)
+		}
+	})
+}
+
+// Bounds: down within fall intervals and a timeout, up within rise intervals, whenever in the interval it begins.
+func TestBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.prober()
+		defer p.Close()
+		check := every2s(1)
+		check.FlapHold = 0
+		set(t, p, map[ID]Check{id(1): check})
+		time.Sleep(time.Minute)
+		for i := range 200 {
+			broken := i%2 == 0
+			w.breaks(1, broken)
+			at, bound := time.Now(), 3*2*time.Second+time.Second
+			if !broken {
+				bound = 2 * 2 * time.Second
+			}
+			time.Sleep(bound)
+			s := p.States()[id(1)]
+			if s.Up == broken || s.Since.Before(at) {
+				t.Fatalf("after %v of being broken %v: %+v", bound, broken, s)
+			}
+			time.Sleep(time.Duration(i) * 17 * time.Millisecond)
+		}
+	})
+}
+
+// A backend that fails in bursts is held down, with a reason, and comes back when it has been good for long enough.
+func TestFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.prober()
+		defer p.Close()
+		check := every2s(1)
+		check.FlapHold = time.Minute
+		set(t, p, map[ID]Check{id(1): check})
+		burst := func() {
+			w.breaks(1, true)
+			time.Sleep(7 * time.Second)
+			w.breaks(1, false)
+			time.Sleep(5 * time.Second)
+		}
+		for range 3 {
+			burst()
+			if s := p.States()[id(1)]; !s.Up {
+				t.Fatalf("held after few bursts: %+v", s)
+			}
+		}
+		burst()
+		s := p.States()[id(1)]
+		if s.Up || s.Failing || s.Last != "" || !strings.Contains(s.Reason, "flaps") {
+			t.Errorf("after 4 bursts: %+v", s)
+		}
+		w.breaks(1, true)
+		time.Sleep(3 * time.Second)
+		if s := p.States()[id(1)]; s.Up || s.Reason != "broken" {
+			t.Errorf("broken while held: %+v", s)
+		}
+		tales := w.tales()
+		for range 50 {
+			burst()
+		}
+		if n := w.tales() - tales; n > 20 { // 10 minutes: at most one change of sides in a minute, each way
+			t.Errorf("%d changes in 10 minutes of bursts", n)
+		}
+		time.Sleep(time.Minute + 4*time.Second)
+		if s := p.States()[id(1)]; !s.Up || !strings.Contains(s.Reason, "works again") {
+			t.Errorf("good for a minute: %+v", s)
+		}
+
+		// What is long ago is forgiven.
+		time.Sleep(time.Hour)
+		burst()
+		if s := p.States()[id(1)]; !s.Up {
+			t.Errorf("held after a good hour: %+v", s)
+		}
+	})
+}

@@ -1,0 +1,132 @@
+package health_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "sluice/engine/health"
+)
+
+// pool is a service's backends as a test moves them; what is not named is up and good.
+type pool struct {
+	states []State
+	rule   Rule
+	p      Protection
+	now    time.Time
+}
+
+func newPool(n, minHealthy int) *pool {
+	p := &pool{states: make([]State, n), now: time.Unix(1000, 0), rule: Rule{MinHealthy: minHealthy, AtOnce: 3 * time.Second}}
+	for i := range p.states {
+		p.states[i].Up = true
+	}
+	return p
+}
+
+// after lets time pass, and then brings backends into states: "2 failing", "2 down", "2 good" (still down), "2 up".
+func (p *pool) after(seconds int, events string) string {
+	p.now = p.now.Add(time.Duration(seconds) * time.Second)
+	for event := range strings.SplitSeq(events, ", ") {
+		var i int
+		var what string
+		if _, err := fmt.Sscan(event, &i, &what); err != nil {
+			continue
+		}
+		s := &p.states[i-1]
+		s.Failing = what == "failing" || what == "down"
+		if up := what == "up" || what == "failing"; what != "good" && up != s.Up {
+			s.Up, s.Since = up, p.now
+		}
+	}
+	return p.judge()
+}
+
+// judge tells each backend's fate by a letter: u up, o out, p protected.
+func (p *pool) judge() (fates string) {
+	var members []Member
+	for i, s := range p.states {
+		members = append(members, Member{ID: id(byte(i)), State: s})
+	}
+	v := p.p.Judge(members, p.rule)
+	for i, s := range p.states {
+		switch {
+		case v.Out[id(byte(i))] && !s.Up:
+			fates += "o"
+		case v.Protected[id(byte(i))] && !s.Up:
+			fates += "p"
+		case s.Up:
+			fates += "u"
+		default:
+			fates += "?"
+		}
+	}
+	if (v.Why != "") != strings.Contains(fates, "p") {
+		fates += " but why is " + v.Why
+	}
+	return fates
+}
+
+// TestProtection tells stories: after so many seconds this happens, and then that becomes of the backends.
+func TestProtection(t *testing.T) {
+	type step struct {
+		after  int
+		events string
+		want   string
+	}
+	for _, c := range []struct {
+		name       string
+		backends   int
+		minHealthy int
+		sorry      bool
+		story      []step
+	}{
+		{"the only backend is kept", 1, 50, false, []step{
+			{0, "1 failing", "u"}, {2, "1 down", "p"}, {60, "1 down", "p"}, {2, "1 good", "p"}, {2, "1 up", "u"}}},
+		{"unless nobody need to", 1, 0, false, []step{{0, "1 failing", "u"}, {2, "1 down", "o"}, {2, "1 up", "u"}}},
+		{"or a sorry server is there", 1, 50, true, []step{{2, "1 down", "o"}, {2, "1 up", "u"}}},
+		{"one of two goes, the second stays", 2, 50, false, []step{
+			{0, "1 failing", "uu"}, {2, "1 down", "ou"}, {60, "2 failing", "ou"}, {2, "2 down", "op"},
+			{60, "1 up", "uo"}, {2, "2 up", "uu"}}},
+		{"a neighbour that fails once doesn't bring a dead one back", 2, 50, false, []step{
+			{0, "1 down", "ou"}, {1, "2 failing", "ou"}, {2, "2 up", "ou"}}},
+		{"two of two at once stay", 2, 50, false, []step{
+			{0, "1 failing", "uu"}, {1, "2 failing", "uu"}, {2, "1 down", "pu"}, {1, "2 down", "pp"},
+			{9, "2 good", "pp"}, {2, "2 up", "ou"}, {2, "1 up", "uu"}}},
+		{"one that went just before all failed comes back", 2, 50, false, []step{
+			{0, "1 down", "ou"}, {1, "2 failing", "ou"}, {1, "2 down", "pp"}}},
+		{"with a sorry server the last one goes too", 2, 50, true, []step{
+			{0, "1 failing", "uu"}, {1, "2 failing", "uu"}, {2, "1 down", "pu"}, {1, "2 down", "oo"}, {9, "2 up", "ou"}}},
+		{"of four two may go", 4, 50, false, []step{
+			{0, "3 down", "uuou"}, {5, "1 down", "ouou"}, {5, "4 down", "ouop"}, {5, "2 down", "opop"},
+			{60, "3 up", "opup"}, {2, "1 up", "uouo"}}},
+		{"all of four at once", 4, 50, false, []step{
+			{0, "1 failing, 2 failing, 3 failing, 4 failing", "uuuu"},
+			{2, "1 down, 3 down", "pupu"}, {1, "2 down, 4 down", "pppp"}, {60, "", "pppp"},
+			{0, "1 good, 2 good, 3 good, 4 good", "pppp"}, {2, "1 up", "uppp"}, {0, "2 up", "uuoo"}, {0, "3 up, 4 up", "uuuu"}}},
+		{"one long dead, then all at once", 4, 50, false, []step{
+			{0, "4 down", "uuuo"}, {60, "1 failing, 2 failing, 3 failing", "uuuo"}, {2, "1 down, 2 down, 3 down", "pppo"}}},
+		{"everybody is needed", 3, 100, false, []step{{0, "1 down", "puu"}, {5, "2 down", "ppu"}}},
+		{"nobody is needed", 3, 0, false, []step{{0, "1 down, 2 down, 3 down", "ooo"}}},
+	} {
+		p := newPool(c.backends, c.minHealthy)
+		p.rule.Sorry = c.sorry
+		for i, s := range c.story {
+			if got := p.after(s.after, s.events); got != s.want {
+				t.Errorf("%s: step %d, %q: %s, want %s", c.name, i+1, s.events, got, s.want)
+			}
+			if got := p.judge(); got != s.want {
+				t.Errorf("%s: step %d, judged again: %s, want %s", c.name, i+1, got, s.want)
+			}
+		}
+	}
+}
+
+// TestProtectionOfNobody: a service whose backends have no weight has nobody to protect.
+func TestProtectionOfNobody(t *testing.T) {
+	v := new(Protection).Judge(nil, Rule{MinHealthy: 50, Sorry: true})
+	if len(v.Out)+len(v.Protected) != 0 || v.NoneUp || v.AtOnce || v.Why != "" {
+		t.Errorf("%+v", v)
+	}
+}

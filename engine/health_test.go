@@ -1,0 +1,396 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"sluice/engine/api"
+	"sluice/engine/enginetest"
+	"sluice/engine/health"
+	"sluice/pipeline/packet/packettest"
+)
+
+// patients are the backends as health checks find them. Its methods may be called by any goroutine.
+type patients struct {
+	mu     sync.Mutex
+	sick   map[netip.Addr]bool
+	probes int
+}
+
+func (p *patients) probe(_ context.Context, c health.Check) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.probes++
+	if p.sick[c.Target.Addr()] {
+		return errors.New("is sick")
+	}
+	return nil
+}
+
+// are makes exactly these the sick ones.
+func (p *patients) are(sick ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sick = make(map[netip.Addr]bool)
+	for _, a := range sick {
+		p.sick[netip.MustParseAddr(a)] = true
+	}
+}
+
+// clinic is a lab of one worker whose backends are checked every 10 ms.
+func clinic(t *testing.T, services ...svc) (*enginetest.Lab, *patients) {
+	t.Helper()
+	lab, p := enginetest.New(t, 1, 1), &patients{}
+	lab.Probe = p.probe
+	lab.Start(1, config(services...))
+	return lab, p
+}
+
+// checked has a service's backends checked; keys are further ones of [service.health], service of [[service]].
+func checked(s svc, service, keys string) svc {
+	s.extra += service + "\n[service.health]\ntype = \"tcp\"\ninterval = \"10ms\"\ntimeout = \"10ms\"\nflap_hold = \"0s\"\n" + keys
+	return s
+}
+
+// statesOf writes a service's backends as "up down/protected drain".
+func statesOf(s api.Service) string {
+	var all []string
+	for _, b := range s.Backends {
+		text := b.State
+		if b.Protected {
+			text += "/protected"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, " ")
+}
+
+// awaitStates waits until the first service's backends are in these states.
+func awaitStates(t *testing.T, lab *enginetest.Lab, want string) api.Service {
+	t.Helper()
+	var s api.Service
+	lab.Await("states "+want, func() bool {
+		s = list(t, lab)[0]
+		return statesOf(s) == want
+	})
+	return s
+}
+
+// alarms writes the alarms as "kind service".
+func alarms(t *testing.T, lab *enginetest.Lab) string {
+	t.Helper()
+	all, err := lab.Engine.Alarms(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for _, a := range all {
+		if a.Text == "" || a.SinceS < 0 {
+			t.Errorf("%+v", a)
+		}
+		texts = append(texts, strings.TrimSpace(a.Kind+" "+a.Service))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// TestDownAndUp: a dead backend gets no new connections, says why, and comes back.
+func TestDownAndUp(t *testing.T) {
+	lab, p := clinic(t, checked(nat3(), `on_down = "keep"`, ""))
+	before := openAll(t, lab, 0, 30)
+	p.are("10.0.0.12")
+	s := awaitStates(t, lab, "up down up")
+	if b := s.Backends[1]; b.Reason != "is sick" || b.LastError != "is sick" || b.StateSinceS < 0 || b.StateSinceS > 60 {
+		t.Errorf("%+v", b)
+	}
+	if n := spread(openAll(t, lab, 100, 130)); n["10.0.0.12:8080"] != 0 || len(n) != 2 {
+		t.Errorf("new flows went to %v", n)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 30), "")
+	p.are()
+	if b := awaitStates(t, lab, "up up up").Backends[1]; !strings.Contains(b.Reason, "works again") || b.LastError != "" {
+		t.Errorf("%+v", b)
+	}
+	if n := spread(openAll(t, lab, 200, 230)); n["10.0.0.12:8080"] != 10 {
+		t.Errorf("new flows went to %v", n)
+	}
+}
+
+// TestOnDown: flows of a dead backend go elsewhere at once, unless on_down says that they stay.
+func TestOnDown(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		s := svc{proto: "udp", port: "53", backends: []string{"10.0.0.11:53", "10.0.0.12:53", "10.0.0.13:53"}}
+		if s = checked(s, "", ""); keep {
+			s.extra = `on_down = "keep"` + s.extra
+		}
+		lab, p := clinic(t, s)
+		ask := func() map[string]string {
+			for n := range 30 {
+				lab.Arrive(enginetest.Clients, packettest.UDP(client(n), vip4+":53").Frame())
+			}
+			lab.Quiet()
+			return whereTo(t, lab.Collect())
+		}
+		before := ask()
+		p.are("10.0.0.12")
+		awaitStates(t, lab, "up down up")
+		now := ask()
+		if n := spread(now)["10.0.0.12:53"]; (n == 0) == keep {
+			t.Errorf("keep %v: %d flows at the dead backend", keep, n)
+		}
+		sameAs(t, before, now, "10.0.0.12:53")
+		lab.Close()
+	}
+}
+
+// TestHealthOnReload: what checks no longer say is down must be up, in the tables too; what they still say stays.
+func TestHealthOnReload(t *testing.T) {
+	lab, p := clinic(t, checked(nat3(), "", ""))
+	p.are("10.0.0.12")
+	awaitStates(t, lab, "up down up")
+	for i, c := range []struct {
+		to   svc
+		want string
+	}{
+		{checked(nat3(), "", "fall = 9\n"), "up down up"},
+		{checked(nat3(), `persistence = "1m"`, ""), "up down up"},
+		{nat3(), "up up up"},
+		{checked(nat3(), "", ""), "up up up"}, // for now
+	} {
+		p.are()
+		if i < 2 {
+			p.are("10.0.0.12")
+		}
+		if _, err := lab.Reload(config(c.to)); err != nil {
+			t.Fatal(err)
+		}
+		if got := statesOf(list(t, lab)[0]); got != c.want {
+			t.Errorf("reload %d: %s, want %s", i, got, c.want)
+		}
+		at := spread(openAll(t, lab, 1000*i, 1000*i+30))["10.0.0.12:8080"]
+		if (at > 0) != (c.want == "up up up") {
+			t.Errorf("reload %d: %d new flows at the sick backend", i, at)
+		}
+	}
+}
+
+// TestManyFailAtOnce: a few tables serve many changes, whatever their number.
+func TestManyFailAtOnce(t *testing.T) {
+	const many = 100
+	s := svc{}
+	for n := range many {
+		s.backends = append(s.backends, fmt.Sprintf("10.0.0.%d:80", 101+n))
+	}
+	lab := enginetest.New(t, 1, 1)
+	arrived, release := make(chan bool, many), make(chan bool)
+	lab.Probe = func(ctx context.Context, _ health.Check) error {
+		select {
+		case arrived <- true: // the first time
+		default:
+		}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return errors.New("is sick")
+	}
+	lab.Start(1, config(checked(s, "", "fall = 1\nmin_healthy = 0\n")))
+	for range many {
+		<-arrived
+	}
+	before := lab.Stats().TablesPublished
+	close(release)
+	awaitStates(t, lab, strings.TrimSpace(strings.Repeat("down ", many)))
+	if n := lab.Stats().TablesPublished - before; n > many/5 {
+		t.Errorf("%d tables for %d changes", n, many)
+	}
+}
+
+// TestProtectedPool: a pool whose backends fail one after the other is kept at half, and says so until they are back.
+func TestProtectedPool(t *testing.T) {
+	lab, p := clinic(t, checked(nat3(), `on_down = "reset"`, ""))
+	p.are("10.0.0.11")
+	awaitStates(t, lab, "down up up")
+	if got := alarms(t, lab); got != "" {
+		t.Errorf("one of three is down: alarms %s", got)
+	}
+	before := openAll(t, lab, 0, 30)
+	p.are("10.0.0.11", "10.0.0.12")
+	s := awaitStates(t, lab, "down down/protected up")
+	if got := alarms(t, lab); got != "pool_protected web" || !strings.Contains(s.Backends[1].Reason, "is sick; stays in use: 2 of 3") {
+		t.Errorf("alarms %s; %+v", got, s.Backends[1])
+	}
+	if n := spread(openAll(t, lab, 100, 130)); n["10.0.0.12:8080"] != 15 || len(n) != 2 {
+		t.Errorf("new flows went to %v", n)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 30), "") // a protected backend's connections are not reset
+	p.are()
+	awaitStates(t, lab, "up up up")
+	if got := alarms(t, lab); got != "" {
+		t.Errorf("alarms %s", got)
+	}
+}
+
+// TestAllFailAtOnce: nobody is taken out, because it says more about the checks.
+func TestAllFailAtOnce(t *testing.T) {
+	lab, p := clinic(t, checked(nat3(), `on_down = "keep"`, ""))
+	before := openAll(t, lab, 0, 30)
+	p.are("10.0.0.11", "10.0.0.12", "10.0.0.13")
+	awaitStates(t, lab, "down/protected down/protected down/protected")
+	if got := alarms(t, lab); got != "pool_protected web" {
+		t.Errorf("alarms %s", got)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 30), "")
+	if n := spread(openAll(t, lab, 100, 130)); len(n) != 3 {
+		t.Errorf("new flows went to %v", n)
+	}
+}
+
+// TestNobodyProtected: with min_healthy 0 clients are told that there is nobody.
+func TestNobodyProtected(t *testing.T) {
+	lab, p := clinic(t, checked(nat3(), "", "min_healthy = 0\n"))
+	p.are("10.0.0.11", "10.0.0.12", "10.0.0.13")
+	awaitStates(t, lab, "down down down")
+	if got := alarms(t, lab); got != "no_backend web" {
+		t.Errorf("alarms %s", got)
+	}
+	lab.Send(enginetest.Clients, 0, opening(1).Frame())
+	if s := lab.Stats(); s.Replied+s.Drops["no_backend"] != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestFreeze: what checks find changes nothing while an operator wants it so, and everything afterwards.
+func TestFreeze(t *testing.T) {
+	ctx := context.Background()
+	lab, p := clinic(t, checked(nat3(), "", ""))
+	p.are("10.0.0.12")
+	awaitStates(t, lab, "up down up")
+	for _, name := range []string{"web", ""} {
+		frozen, err := lab.Engine.FreezeHealth(ctx, name, true)
+		if err != nil || !slices.Equal(frozen, []string{"web"}) {
+			t.Fatalf("%v, %v", frozen, err)
+		}
+		if got, want := alarms(t, lab), strings.TrimSpace("health_frozen "+name); got != want {
+			t.Errorf("alarms %q, want %q", got, want)
+		}
+		p.are("10.0.0.11")
+		lab.Await("errors and successes under the ice", func() bool {
+			s := list(t, lab)[0]
+			return s.Backends[0].LastError != "" && s.Backends[1].LastError == ""
+		})
+		before := p.count()
+		lab.Await("many more probes", func() bool { return p.count() > before+30 })
+		s := list(t, lab)[0]
+		if got := statesOf(s); got != "up down up" || !s.HealthFrozen || !strings.Contains(s.Backends[1].Reason, "frozen") {
+			t.Errorf("frozen: %s, %+v", got, s)
+		}
+		if name == "" {
+			if _, err := lab.Engine.FreezeHealth(ctx, "web", false); err == nil {
+				t.Error("one of all was thawed")
+			}
+		}
+		if frozen, err := lab.Engine.FreezeHealth(ctx, name, false); err != nil || len(frozen) != 0 {
+			t.Errorf("%v, %v", frozen, err)
+		}
+		awaitStates(t, lab, "down up up")
+		p.are("10.0.0.12")
+		awaitStates(t, lab, "up down up")
+	}
+	missing := new(api.NoSuchService)
+	if _, err := lab.Engine.FreezeHealth(ctx, "nobody", true); !errors.As(err, &missing) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func (p *patients) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.probes
+}
+
+// TestSorryServer: it takes new connections while no backend is up, in the mode that it has, and no longer.
+func TestSorryServer(t *testing.T) {
+	const sorry = "10.0.0.19:8080"
+	for _, scheduler := range []string{"rr", "wlc", "sh", "mh"} {
+		s := checked(nat3(), `on_down = "keep"`+"\n"+`sorry = { address = "10.0.0.19", port = 8080 }`, "")
+		s.sched = scheduler
+		lab, p := clinic(t, s)
+		if b := list(t, lab)[0].Sorry; b == nil || b.Endpoint() != sorry || b.State != api.StateStandby {
+			t.Errorf("%+v", b)
+		}
+		if n := spread(openAll(t, lab, 0, 30)); n[sorry] != 0 {
+			t.Errorf("%s: flows went to %v", scheduler, n)
+		}
+		p.are("10.0.0.11", "10.0.0.12", "10.0.0.13")
+		awaitStates(t, lab, "down down down")
+		if got := alarms(t, lab); got != "no_backend web" {
+			t.Errorf("alarms %s", got)
+		}
+		before := openAll(t, lab, 100, 130)
+		if n := spread(before); n[sorry] != 30 {
+			t.Errorf("%s: flows went to %v", scheduler, n)
+		}
+		if b := list(t, lab)[0].Sorry; b.State != api.StateUp || b.Connections != 30 {
+			t.Errorf("%+v", b)
+		}
+		p.are("10.0.0.11")
+		awaitStates(t, lab, "down up up")
+		if n := spread(openAll(t, lab, 200, 230)); n[sorry] != 0 {
+			t.Errorf("%s: flows went to %v", scheduler, n)
+		}
+		sameAs(t, before, goOn(t, lab, 100, 130), "")
+		lab.Close()
+	}
+}
+
+// TestSorryWhenDrained: a service that an operator has emptied has its sorry server too, without an alarm.
+func TestSorryWhenDrained(t *testing.T) {
+	s := svc{backends: []string{"10.0.0.11:80 0"}, extra: `sorry = { address = "10.0.0.19" }`}
+	lab, _ := clinic(t, s)
+	if n := spread(openAll(t, lab, 0, 5)); n["10.0.0.19:80"] != 5 || alarms(t, lab) != "" {
+		t.Errorf("flows went to %v, alarms %s", n, alarms(t, lab))
+	}
+}
+
+// TestSlowStart: a backend that comes back has a part of its weight first, and all of it when slow_start is over.
+func TestSlowStart(t *testing.T) {
+	slow := func(time string) svc {
+		s := checked(nat3(), `on_down = "keep"`+"\n"+`slow_start = "`+time+`"`, "")
+		s.sched = "wrr"
+		return s
+	}
+	lab, p := clinic(t, slow("1h"))
+	if n := spread(openAll(t, lab, 0, 30)); n["10.0.0.12:8080"] != 10 {
+		t.Errorf("at the start flows went to %v", n)
+	}
+	p.are("10.0.0.12")
+	awaitStates(t, lab, "up down up")
+	p.are()
+	if b := awaitStates(t, lab, "up up up").Backends[1]; b.SlowStart != 1.0/16 || b.Weight != 1 {
+		t.Errorf("%+v", b)
+	}
+	if n := spread(openAll(t, lab, 100, 430)); n["10.0.0.12:8080"] != 10 {
+		t.Errorf("flows went to %v", n)
+	}
+	if _, err := lab.Reload(config(slow("1s"))); err != nil {
+		t.Fatal(err)
+	}
+	lab.Await("the whole weight", func() bool { return list(t, lab)[0].Backends[1].SlowStart == 0 })
+	if n := spread(openAll(t, lab, 1000, 1030)); n["10.0.0.12:8080"] != 10 {
+		t.Errorf("afterwards flows went to %v", n)
+	}
+	with := slow("1h")
+	with.backends = append(with.backends, "10.0.0.14:8080")
+	if _, err := lab.Reload(config(with)); err != nil {
+		t.Fatal(err)
+	}
+	if all := list(t, lab)[0].Backends; all[3].SlowStart != 1.0/16 || all[0].SlowStart != 0 {
+		t.Errorf("a new backend: %+v", all)
+	}
+}
