@@ -343,7 +343,13 @@ func (w *Worker) collect(family int, cursor uint32) (found []rawConn, next uint3
 func (e *Engine) nameConn(r rawConn, worker int) (api.Conn, string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, b := &e.ids.service[r.conn.Service()], &e.ids.backend[r.conn.Backend]
+	c := (&names{services: e.ids.service, backends: e.ids.backend}).conn(r, worker)
+	return c, c.Service
+}
+
+// conn puts a table entry into words.
+func (n *names) conn(r rawConn, worker int) api.Conn {
+	s, b := &n.services[r.conn.Service()], &n.backends[r.conn.Backend]
 	return api.Conn{
 		Service: s.Name, Protocol: s.Key.Protocol.String(),
 		Client:   netip.AddrPortFrom(r.client.Netip(), r.conn.ClientPort()).String(),
@@ -353,7 +359,7 @@ func (e *Engine) nameConn(r rawConn, worker int) (api.Conn, string) {
 		Mode:     b.mode.String(),
 		ExpiresS: float64(r.leftMs) / 1000,
 		Worker:   worker,
-	}, s.Name
+	}
 }
 
 // filter selects an address, or an address with a port.

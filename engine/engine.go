@@ -83,6 +83,15 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 	if o.Platform == nil {
 		o.Platform = newKernel(o.Logger, cfg.Engine.Poll == conf.PollBusy)
 	}
+	e := newEngine(o)
+	if err := e.start(ctx, cfg); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// newEngine makes an Engine that has nothing yet.
+func newEngine(o Options) *Engine {
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
 		failed:  make(chan struct{}),
@@ -96,10 +105,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	e.wards = newWards(e.lookAtHealth)
 	e.prober = health.New(health.Config{OnChange: e.healthChanged, Probe: o.Probe})
-	if err := e.start(ctx, cfg); err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
-	return e, nil
+	return e
 }
 
 func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {

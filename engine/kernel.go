@@ -316,6 +316,17 @@ func (k *kernel) Want(a netip.Addr) { k.follower.Resolve(a) }
 // Keep implements Platform.
 func (k *kernel) Keep(addrs []netip.Addr) { k.follower.Keep(addrs) }
 
+// Steering implements Platform.
+func (k *kernel) Steering(port int) (Steering, error) {
+	p := k.ports[port]
+	counters, err := p.steer.Counters()
+	if err != nil {
+		return Steering{}, err
+	}
+	rx, _, err := xsk.Queues(p.conf.Name)
+	return Steering{Queues: rx, NoSocket: counters.NoSocket}, err
+}
+
 // Stats implements Platform. It is called on the queue's worker.
 func (k *kernel) Stats(port, queue int) QueueStats {
 	s := k.ports[port].sockets[queue]

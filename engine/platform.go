@@ -37,6 +37,8 @@ type Platform interface {
 	Want(netip.Addr)
 	// Keep names the addresses whose neighbours shall be known at all times.
 	Keep([]netip.Addr)
+	// Steering tells what becomes of an open port's frames before they reach a queue. Called by a worker of the port.
+	Steering(port int) (Steering, error)
 	// Stats tells what only the platform knows of a queue. Called by the queue's worker.
 	Stats(port, queue int) QueueStats
 	// Close gives everything back. The workers have stopped.

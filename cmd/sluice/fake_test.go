@@ -17,6 +17,8 @@ import (
 
 // fake is an engine that answers from its fields and remembers what it was told.
 type fake struct {
+	api.Eyes // none
+
 	mu       sync.Mutex
 	services []api.Service
 	conns    []api.Conn

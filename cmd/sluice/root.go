@@ -68,6 +68,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(),
 		newReload(), newImport(), newExport(), newVersion())
+	root.AddCommand(newExplain())
 	return root
 }
 

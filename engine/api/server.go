@@ -68,6 +68,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	mux.HandleFunc("GET "+pathServices, answer(s.services))
 	mux.HandleFunc("GET "+pathConns, s.conns)
 	mux.HandleFunc("GET "+pathStats, answer(s.stats))
+	mux.HandleFunc("GET "+pathExplain, answer(s.explain))
 	mux.HandleFunc("POST "+pathWeight, answer(s.weight))
 	mux.HandleFunc("POST "+pathReload, answer(s.reload))
 	mux.HandleFunc("GET "+pathAlarms, answer(s.alarms))

@@ -41,7 +41,8 @@ type Platform struct {
 	ports  [][]*queue // those in use
 	unsent uint64     // frames that were on TX rings when their port was closed
 	rules  steer.Rules
-	refuse error // what Steer says
+	astray engine.Steering // what Steering adds
+	refuse error           // what Steer says
 	wanted map[netip.Addr]bool
 	kept   []netip.Addr
 	closed bool
@@ -183,6 +184,20 @@ func (p *Platform) Steer(r steer.Rules) error {
 		p.rules = r
 	}
 	return p.refuse
+}
+
+// Astray makes every port have so many more RX queues than the engine has taken, and frames dropped there.
+func (p *Platform) Astray(queues int, frames uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.astray = engine.Steering{Queues: queues, NoSocket: frames}
+}
+
+// Steering implements engine.Platform.
+func (p *Platform) Steering(port int) (engine.Steering, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return engine.Steering{Queues: p.queues[port] + p.astray.Queues, NoSocket: p.astray.NoSocket}, nil
 }
 
 // Steered is what the engine asked to get last.

@@ -1,0 +1,129 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"sluice/pipeline/service"
+)
+
+// Eyes is what shows why packets go the way they go.
+type Eyes interface {
+	Explainer
+}
+
+// Explainer says what becomes of a packet that nobody has sent.
+type Explainer interface {
+	// Explain changes nothing: no connection, no counter, no scheduler's position.
+	Explain(ctx context.Context, q Tuple) (Explanation, error)
+}
+
+// Tuple names a packet by its ends. A client's port may be 0: whichever it takes.
+type Tuple struct {
+	Protocol service.Protocol
+	From, To netip.AddrPort
+	Bytes    int // of the IP packet; 0: as small as can be
+}
+
+// String gives the form that ParseTuple reads.
+func (t Tuple) String() string {
+	from := t.From.String()
+	if t.From.Port() == 0 {
+		from = t.From.Addr().String()
+	}
+	return fmt.Sprintf("%s %s -> %s", t.Protocol, from, t.To)
+}
+
+// ParseTuple reads "tcp 203.0.113.5:4000 198.51.100.10:80", with or without -> or > between the ends, IPv6 in
+// brackets, in one or several words. The first end may lack its port.
+func ParseTuple(words ...string) (Tuple, error) {
+	var fields []string
+	for _, field := range strings.Fields(strings.NewReplacer("->", " ", ">", " ", "→", " ").Replace(strings.Join(words, " "))) {
+		fields = append(fields, strings.TrimSuffix(field, ","))
+	}
+	if len(fields) != 3 {
+		return Tuple{}, fmt.Errorf("%q is no tuple: say PROTOCOL FROM TO, like tcp 203.0.113.5:4000 198.51.100.10:80", strings.Join(words, " "))
+	}
+	protocol, err := service.ParseProtocol(strings.ToLower(fields[0]))
+	if err != nil {
+		return Tuple{}, err
+	}
+	from, err := parseEnd(fields[1])
+	if err != nil {
+		return Tuple{}, err
+	}
+	to, err := parseEnd(fields[2])
+	if err != nil {
+		return Tuple{}, err
+	}
+	t := Tuple{Protocol: protocol, From: from, To: to}
+	switch {
+	case to.Port() == 0:
+		return Tuple{}, fmt.Errorf("%s lacks a port: say which port the packet goes to, like %s", fields[2], netip.AddrPortFrom(to.Addr(), 80))
+	case from.Addr().Is4() != to.Addr().Is4():
+		return Tuple{}, fmt.Errorf("%s and %s are of two families: no packet has both", from.Addr(), to.Addr())
+	}
+	return t, nil
+}
+
+// parseEnd reads an address with or without a port.
+func parseEnd(text string) (netip.AddrPort, error) {
+	if end, err := netip.ParseAddrPort(text); err == nil {
+		return netip.AddrPortFrom(end.Addr().Unmap().WithZone(""), end.Port()), nil
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return netip.AddrPortFrom(addr.Unmap().WithZone(""), 0), nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("%q is neither address:port nor an address; IPv6 with a port is written [2001:db8::1]:80", text)
+}
+
+// Step is one thing that happens to a packet, or that was looked at.
+type Step struct {
+	Stage   string `json:"stage"`
+	Text    string `json:"text"`
+	Problem bool   `json:"problem,omitempty"` // this is, or may be, why it doesn't work
+}
+
+// Explanation is what becomes of a packet and why.
+type Explanation struct {
+	Tuple      string `json:"tuple"`
+	Steps      []Step `json:"steps"`
+	Verdict    string `json:"verdict"`           // what becomes of the packet, in a sentence
+	OK         bool   `json:"ok"`                // it is forwarded, and no step is a problem
+	Service    string `json:"service,omitempty"` // its name
+	Backend    string `json:"backend,omitempty"` // address:port
+	Connection *Conn  `json:"connection,omitempty"`
+	Frame      []byte `json:"frame,omitempty"` // what is sent, if anything
+}
+
+const pathExplain = "/v1/explain" // GET ?tuple= &bytes=
+
+// Explain implements Explainer.
+func (c *Client) Explain(ctx context.Context, q Tuple) (e Explanation, err error) {
+	values := url.Values{"tuple": {q.String()}}
+	if q.Bytes != 0 {
+		values.Set("bytes", strconv.Itoa(q.Bytes))
+	}
+	return e, c.do(ctx, http.MethodGet, pathExplain+"?"+values.Encode(), nil, &e)
+}
+
+func (s *Server) explain(r *http.Request) (any, error) {
+	if err := onlyParameters(r, "tuple", "bytes"); err != nil {
+		return nil, err
+	}
+	q, err := ParseTuple(r.URL.Query().Get("tuple"))
+	if err != nil {
+		return nil, badRequest{err.Error()}
+	}
+	if text := r.URL.Query().Get("bytes"); text != "" {
+		if q.Bytes, err = strconv.Atoi(text); err != nil || q.Bytes < 0 {
+			return nil, badRequest{fmt.Sprintf("bytes %q is not a number from 0", text)}
+		}
+	}
+	return s.control.Explain(r.Context(), q)
+}

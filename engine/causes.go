@@ -1,0 +1,282 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/engine/health"
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+func netipPort(end netip.AddrPort, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(end.Addr(), port)
+}
+
+// covers says whether an end of a packet is what a steering rule names.
+func covers(keys []service.Key, p service.Protocol, end netip.AddrPort) bool {
+	return slices.ContainsFunc(keys, func(k service.Key) bool {
+		return k.Address == end.Addr() && k.Protocol == p && k.Ports.Contains(end.Port())
+	})
+}
+
+// steered tells whether the packet is Sluice's at all, as the steering program decides it.
+func (x *explaining) steered() bool {
+	q, r := x.q, &x.rules
+	local := slices.Contains(r.Locals, q.To.Addr())
+	switch {
+	case covers(r.Services, q.Protocol, q.To):
+		x.step("steer", "to Sluice: %s is a service", q.To)
+	case covers(r.Replies, q.Protocol, q.From) && !local:
+		x.step("steer", "to Sluice: %s is a nat backend, and %s is not this host", q.From, q.To.Addr())
+	case covers(r.Pools, q.Protocol, q.To):
+		x.step("steer", "to Sluice: %s is a port that fullnat sends from", q.To)
+	case covers(r.Replies, q.Protocol, q.From):
+		x.step("steer", "to the kernel: %s is this host's own address, and what backends say to it is no reply to a client", q.To.Addr())
+		return false
+	default:
+		x.nobodys()
+		return false
+	}
+	return true
+}
+
+// nobodys says why no service wants the packet: what there is instead.
+func (x *explaining) nobodys() {
+	var here, elsewhere []string
+	for i := range x.cfg.Services {
+		s := &x.cfg.Services[i]
+		text := fmt.Sprintf("%s (%s %s)", s.Name, s.Key.Protocol, s.Key.Ports)
+		switch {
+		case s.Key.Address == x.q.To.Addr():
+			here = append(here, text)
+		case !slices.Contains(elsewhere, s.Key.Address.String()):
+			elsewhere = append(elsewhere, s.Key.Address.String())
+		}
+	}
+	if covers(x.rules.Services, x.q.Protocol, x.q.From) {
+		x.step("service", "%s is a service's own end: backends of tun and dr send from it, and not through this box", x.q.From)
+	}
+	if len(here) > 0 {
+		x.problem("service", "none for %s port %d: at %s there is %s", x.q.Protocol, x.q.To.Port(), x.q.To.Addr(), listed(here))
+		return
+	}
+	x.problem("service", "none at %s: services are at %s", x.q.To.Addr(), listed(elsewhere))
+}
+
+// maxNamed bounds lists within a sentence.
+const maxNamed = 12
+
+func listed(all []string) string {
+	if len(all) > maxNamed {
+		return strings.Join(all[:maxNamed], ", ") + fmt.Sprintf(" and %d more", len(all)-maxNamed)
+	}
+	return strings.Join(all, ", ")
+}
+
+// arrival tells of frames that never reach a worker.
+func (x *explaining) arrival(ctx context.Context) error {
+	if x.queues == nil {
+		return nil
+	}
+	ports, err := x.queues(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range ports {
+		switch {
+		case p.Queues > p.ours:
+			x.problem("queues", "%s has %d RX queues and %d of them are Sluice's: what comes to the others for a service is dropped (%d frames so far); leave out `queues` of the [[port]], or ethtool -L %s combined %d, then restart",
+				p.name, p.Queues, p.ours, p.NoSocket, p.name, p.ours)
+		case p.NoSocket > 0:
+			x.step("queues", "%s dropped %d frames for a service before their queue had a socket", p.name, p.NoSocket)
+		}
+	}
+	for i := range x.ports {
+		if p := &x.ports[i]; p.Exists && !p.Up {
+			x.problem("queues", "%s has no link", p.Name)
+		} else if !p.Exists {
+			x.problem("queues", "there is no interface %s", p.Name)
+		}
+	}
+	return nil
+}
+
+// leftOut tells which backends get no new connections and why, and which get some and can't be reached.
+func (x *explaining) leftOut(id uint32) {
+	svc, lines := &x.services[id], 0
+	for _, be := range x.tables.Services[id].Pool {
+		b, name := &x.tables.Backends[be], x.backends[be].name
+		why := ""
+		switch {
+		case svc.Sorry != nil && svc.Sorry.Key == name.Backend:
+			if !b.Up {
+				continue
+			}
+			why = "is the sorry server: no other may take a new connection"
+		case x.judged.protected[name] != "":
+			why = "stays in the choice although it is down" + x.since(health.ID(name)) + ": " + x.judged.protected[name]
+		case !b.Up:
+			why = "left out: down" + x.since(health.ID(name))
+		case x.weight(id, name) == 0:
+			why = "left out: its weight is 0 (drained)"
+		case b.Unreach != counter.None:
+			why = fmt.Sprintf("gets its share of new connections, but can't be reached: %s", x.blocked(b.Addr, b.Unreach))
+		default:
+			continue
+		}
+		if lines++; lines > mostLines {
+			continue
+		}
+		if strings.Contains(why, "drained") {
+			x.step("backend", "%s %s", x.backend(be), why)
+		} else {
+			x.problem("backend", "%s %s", x.backend(be), why)
+		}
+	}
+	if lines > mostLines {
+		x.problem("backend", "and %d more are left out or can't be reached", lines-mostLines)
+	}
+}
+
+// since tells how long a backend has been down, and why.
+func (x *explaining) since(id health.ID) string {
+	state, ok := x.judged.states[id]
+	if !ok {
+		return ""
+	}
+	text := " for " + time.Since(state.Since).Round(time.Second).String()
+	if state.Last != "" {
+		text += ", last error: " + state.Last
+	}
+	return text
+}
+
+// weight is the backend's weight as it is now.
+func (x *explaining) weight(id uint32, name backendName) int {
+	if w, ok := x.weights[name]; ok {
+		return w
+	}
+	for _, b := range x.services[id].Backends {
+		if b.Key == name.Backend {
+			return b.Weight
+		}
+	}
+	return 0
+}
+
+// way tells the next hop towards an address.
+func (x *explaining) way(stage, whose string, a packet.Addr) {
+	link, reason := x.tables.Hops.Lookup(a)
+	if reason != counter.None {
+		x.problem(stage, "none to %s %s: %s", whose, a, x.blocked(a, reason))
+		return
+	}
+	by := "on-link"
+	if hop, ok := x.tables.Hops.Want(a); ok && hop.Addr != a.Netip() {
+		by = "gateway " + hop.Addr.String()
+	}
+	if link.VLAN != 0 {
+		by += fmt.Sprintf(", vlan %d", link.VLAN)
+	}
+	x.step(stage, "%s %s by %s, %s, MAC %s, MTU %d", whose, a, x.port(link.Port), by, macText(link.DMAC), link.MTU)
+}
+
+// blocked says why there is no way to an address, and how to look further.
+func (x *explaining) blocked(a packet.Addr, reason counter.Reason) string {
+	switch reason {
+	case counter.NoNeighbour:
+		hop, ok := x.tables.Hops.Want(a)
+		if !ok {
+			break
+		}
+		asks := "ARP"
+		if hop.Addr.Is6() {
+			asks = "neighbour discovery"
+		}
+		return fmt.Sprintf("no_neighbour: nobody answers %s for %s on %s: is the host up, in that network and VLAN? (ip neigh show %s)",
+			asks, hop.Addr, x.port(hop.Port), hop.Addr)
+	case counter.NoRoute:
+		return fmt.Sprintf("no_route: the kernel's main table has none (ip route get %s)", a)
+	case counter.PortDown:
+		return fmt.Sprintf("port_down: the route leads to an interface that is down or is no [[port]] (ip route get %s)", a)
+	}
+	return fmt.Sprintf("%s: %s", reason, reason.Text())
+}
+
+// room tells whether full-sized packets fit where this one goes.
+func (x *explaining) room(p *passage) {
+	if !p.after.Known || p.before.Way != pipeline.ToService {
+		return
+	}
+	be := &x.tables.Backends[p.after.Conn.Backend]
+	if be.Unreach != counter.None || int(p.inPort) >= len(x.ports) {
+		return
+	}
+	full, overhead := int(x.ports[p.inPort].MTU), be.Overhead()
+	room := int(be.Link.MTU) - overhead
+	switch {
+	case full <= room:
+		x.step("size", "packets of up to %d bytes come in, %d are added, %d fit %s", full, overhead, be.Link.MTU, x.port(be.Link.Port))
+	case overhead > 0:
+		x.problem("size", "a full packet of %d bytes becomes %d, and %d fit %s: those of more than %d are answered with 'too big', and hang where a firewall drops ICMP; give %s and what is behind it an MTU of %d, or the clients or the service an MSS that fits %d",
+			full, full+overhead, be.Link.MTU, x.port(be.Link.Port), room, x.port(be.Link.Port), full+overhead, room)
+	default:
+		x.problem("size", "packets of up to %d bytes come in, and %d fit %s: longer ones are answered with 'too big', and hang where a firewall drops ICMP; give both ports the same MTU",
+			full, room, x.port(be.Link.Port))
+	}
+}
+
+// silence is how long a TCP connection may wait for its first reply before that is worth a word, in milliseconds.
+const silence = 500
+
+// returnPath tells whether replies come back, where they have to come this way.
+func (x *explaining) returnPath(ctx context.Context, p *passage) error {
+	if !p.after.Known || p.before.Way != pipeline.ToService || p.frame.Verdict != pipeline.Forward {
+		return nil
+	}
+	c := &p.after.Conn
+	be := &x.tables.Backends[c.Backend]
+	if !be.Mode.RepliesThroughUs() {
+		x.step("return", "by the backend to the client, past this box: the backend must hold %s itself (lo) and accept %s", x.q.To.Addr(), map[service.Mode]string{
+			service.TUN: "the tunnel's packets", service.DR: "packets for it, without answering ARP for it"}[be.Mode])
+		return nil
+	}
+	var traffic counter.Backend
+	for w := range x.workers {
+		if err := x.on(ctx, w, func(p *pipeline.Processor) { traffic.Add(&p.Backends[c.Backend]) }); err != nil {
+			return err
+		}
+	}
+	name := x.backend(c.Backend)
+	waits := p.before.Known && p.before.Conn.Flags&conn.SeenReply == 0 && x.quietFor(&p.before.Conn) >= silence
+	hint := fmt.Sprintf("the backend's default route must lead through this box (on %s: ip route get %s)", be.Addr, x.q.From.Addr())
+	if be.Mode == service.FullNAT {
+		hint = "the backend's route to the service's `source` addresses must lead to this box"
+	}
+	switch {
+	case x.q.Protocol == service.UDP && (waits || traffic.OutPackets == 0): // much of UDP is one-way
+		x.step("return", "through this box; %s was sent %d packets, %d came back: if this flow should be answered, %s", name, traffic.InPackets, traffic.OutPackets, hint)
+	case traffic.InPackets > 0 && traffic.OutPackets == 0:
+		x.problem("return", "%s was sent %d packets and none came back: %s, or it answers nobody", name, traffic.InPackets, hint)
+	case waits:
+		x.problem("return", "no reply of %s to this connection has come by: %s, or it doesn't answer this client", name, hint)
+	default:
+		x.step("return", "through this box; %s was sent %d packets, %d came back", name, traffic.InPackets, traffic.OutPackets)
+	}
+	x.way("return", "client", p.after.Client)
+	return nil
+}
+
+// quietFor is how long ago the connection's last packet was, in milliseconds.
+func (x *explaining) quietFor(c *conn.Conn) uint32 {
+	life := x.tables.Services[c.Service()].TimeoutsMs[c.State]
+	return life - min(life, c.Expires-x.now())
+}

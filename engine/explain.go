@@ -1,0 +1,313 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sluice/engine/api"
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// explaining is one question while it is being answered.
+type explaining struct {
+	*site
+	q       api.Tuple
+	out     api.Explanation
+	frame   pipeline.Frame
+	in      []byte
+	sights  []pipeline.Sight // by worker
+	owner   int
+	trial   *pipeline.Rehearsal
+	assumed bool // the client's port is made up
+}
+
+func (x *explaining) step(stage, format string, args ...any) {
+	x.out.Steps = append(x.out.Steps, api.Step{Stage: stage, Text: fmt.Sprintf(format, args...)})
+}
+
+func (x *explaining) problem(stage, format string, args ...any) {
+	x.step(stage, format, args...)
+	x.out.Steps[len(x.out.Steps)-1].Problem = true
+}
+
+// explain says what becomes of a packet. What the workers know is asked of them; all else is done here.
+func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error) {
+	x := &explaining{site: s, q: q, out: api.Explanation{Tuple: q.String()}}
+	if !x.steered() {
+		x.out.Verdict = "left to the kernel: no packet of Sluice's"
+		return x.out, nil
+	}
+	if err := x.arrival(ctx); err != nil {
+		return x.out, err
+	}
+	if err := x.findPort(ctx); err != nil {
+		return x.out, err
+	}
+	if err := x.rehearse(ctx); err != nil {
+		return x.out, err
+	}
+	p := x.passage()
+	if p.before.Reason == counter.None {
+		x.story(p)
+		if err := x.returnPath(ctx, p); err != nil {
+			return x.out, err
+		}
+	} else {
+		x.problem("parse", "%s", p.before.Reason.Text())
+	}
+	x.finish(p)
+	return x.out, nil
+}
+
+// assumedPort stands for a client's port that nobody has told.
+const assumedPort = 40000
+
+// findPort chooses the client's port if it was left out: that of a connection that it has, one without replies
+// if there is one.
+func (x *explaining) findPort(ctx context.Context) error {
+	if x.q.From.Port() != 0 {
+		return nil
+	}
+	id := x.tables.Service(packet.AddrFrom(x.q.To.Addr()), x.q.To.Port(), uint8(x.q.Protocol))
+	if id == 0 {
+		return fmt.Errorf("%s lacks a port: say which port the backend sends from", x.q.From.Addr())
+	}
+	port, all, silent := uint16(0), 0, 0
+	if x.flows != nil {
+		flows, err := x.flows(ctx, x.q.From.Addr())
+		if err != nil {
+			return err
+		}
+		for _, f := range flows {
+			if f.conn.Service() != id || f.conn.VIPPort() != x.q.To.Port() {
+				continue
+			}
+			all++
+			if port == 0 {
+				port = f.conn.ClientPort()
+			}
+			if f.conn.Flags&(conn.SeenReply|conn.NoOutput) == 0 {
+				silent++
+				port = f.conn.ClientPort()
+			}
+		}
+	}
+	switch {
+	case all == 0:
+		port, x.assumed = assumedPort, true
+		x.step("client", "has no connection to the service; port %d is assumed", port)
+	case silent > 0:
+		x.step("client", "has %d connections to the service, %d of them without a reply: this is one", all, silent)
+	default:
+		x.step("client", "has %d connections to the service: this is one", all)
+	}
+	x.q.From = netipPort(x.q.From, port)
+	return nil
+}
+
+// rehearse makes the packet, finds the worker that has its connection or would have it, and tries it there.
+func (x *explaining) rehearse(ctx context.Context) error {
+	inPort, smac, dmac := x.ingress()
+	make := func(middle bool) (err error) {
+		x.frame, err = probe(x.q, smac, dmac, middle)
+		x.frame.Port = inPort
+		x.in = slices.Clone(x.frame.Mem[x.frame.Start:x.frame.End])
+		return err
+	}
+	if err := make(false); err != nil {
+		return err
+	}
+	known := false
+	for w := range x.workers {
+		var sight pipeline.Sight
+		if err := x.on(ctx, w, func(p *pipeline.Processor) { sight = p.Look(x.frame, x.tables, x.now()) }); err != nil {
+			return err
+		}
+		x.sights = append(x.sights, sight)
+		if sight.Known && !known {
+			x.owner, known = w, true
+		}
+	}
+	if !known {
+		x.owner = x.sights[0].Owner
+	}
+	if x.sights[0].Way == pipeline.FromBackend || known {
+		if err := make(true); err != nil {
+			return err
+		}
+	}
+	x.trial = pipeline.NewRehearsal(x.owner, x.workers, x.seed, x.tables, x.loads)
+	return x.on(ctx, x.owner, func(p *pipeline.Processor) { p.Rehearse(x.trial, x.frame, x.tables, x.now()) })
+}
+
+// ingress is the port and the MAC addresses that the packet would come with.
+func (x *explaining) ingress() (port uint8, smac, dmac [6]byte) {
+	smac = [6]byte{2, 0, 0, 0, 0, 1}
+	src := packet.AddrFrom(x.q.From.Addr())
+	if hop, ok := x.tables.Hops.Want(src); ok {
+		port = hop.Port
+	}
+	if link, reason := x.tables.Hops.Lookup(src); reason == counter.None {
+		smac = link.DMAC
+	}
+	if int(port) < len(x.ports) {
+		dmac = x.ports[port].MAC
+	}
+	return port, smac, dmac
+}
+
+// passage is the rehearsal as a frame's way.
+func (x *explaining) passage() *passage {
+	f := x.trial.Frame
+	p := &passage{
+		before: x.trial.Before, after: x.trial.After, frame: f, inPort: x.frame.Port,
+		in: x.in, worker: x.owner, workers: x.workers, nowMs: x.now(),
+	}
+	if f.Verdict == pipeline.Forward || f.Verdict == pipeline.Reply {
+		p.out = f.Mem[f.Start:f.End]
+		p.outLen = len(p.out)
+	}
+	return p
+}
+
+// story tells the steps from the service on.
+func (x *explaining) story(p *passage) {
+	x.out.Steps = append(x.out.Steps, x.whose(p))
+	if id := x.serviceID(p); id != 0 {
+		x.out.Service = x.services[id].Name
+	}
+	x.out.Steps = append(x.out.Steps, x.ownerStep(p))
+	if p.before.Known || p.before.Way != pipeline.ToService {
+		x.existing(p)
+	} else {
+		x.choice(p)
+	}
+	if p.after.Known {
+		x.out.Backend = x.backend(p.after.Conn.Backend)
+	}
+	x.nextHop(p)
+	if p.frame.Verdict == pipeline.Forward || p.frame.Verdict == pipeline.Reply {
+		x.out.Steps = append(x.out.Steps, x.rewrite(p), x.egress(p))
+		x.out.Frame = p.out
+	}
+	x.room(p)
+}
+
+// serviceID is the service that the packet has to do with, 0 if none.
+func (x *explaining) serviceID(p *passage) uint32 {
+	if p.after.Known {
+		return p.after.Conn.Service()
+	}
+	return p.before.Service
+}
+
+func (x *explaining) ownerStep(p *passage) api.Step {
+	if p.before.Own == pipeline.ByReceiver && !p.before.Known && x.workers > 1 {
+		return api.Step{Stage: "worker", Text: fmt.Sprintf("whichever of %d receives it: the service's flows need no other; worker %d is asked here", x.workers, x.owner)}
+	}
+	return api.Step{Stage: "worker", Text: ownerText(p.before.Own, p.before.Owner, x.owner, x.workers, false)}
+}
+
+// existing tells of the connection that the packet belongs to.
+func (x *explaining) existing(p *passage) {
+	if !p.before.Known {
+		x.problem("connection", "none from %s to backend %s: it was never opened, has expired, or went another way", x.q.To, x.q.From)
+		return
+	}
+	c := &p.before.Conn
+	named := x.named(c, &p.before)
+	x.out.Connection = &named
+	replies := ", replies seen"
+	switch {
+	case c.Flags&conn.NoOutput != 0:
+		replies = ", replies go past this box"
+	case c.Flags&conn.SeenReply == 0:
+		replies = ", no reply seen"
+	}
+	x.step("connection", "%s, %s%s", c.State, x.connText(c, x.now()), replies)
+}
+
+func (x *explaining) named(c *conn.Conn, s *pipeline.Sight) api.Conn {
+	return x.names.conn(rawConn{*c, s.Client, int32(c.Expires - x.now())}, x.owner)
+}
+
+// choice tells how the scheduler chooses a backend for a new connection, and which it leaves out.
+func (x *explaining) choice(p *passage) {
+	id := p.before.Service
+	svc := &x.tables.Services[id]
+	opened := p.after.Known || p.frame.Reason != counter.None
+	x.step("connection", "none yet")
+	switch {
+	case x.trial.Bound && !x.trial.Picked:
+		x.step("schedule", "persistence binds the client to %s", x.backend(x.trial.Template.Backend))
+	case x.trial.Picked:
+		name := func(i int) string { return x.backend(svc.Pool[i]) }
+		why := sched.Explain(svc.Scheduler, x.trial.Sched, x.trial.Loads, x.trial.Key(), name)
+		chosen := "no backend may take a new connection"
+		if p.after.Known {
+			chosen = "takes " + x.backend(p.after.Conn.Backend)
+		}
+		x.step("schedule", "%s: %s -> %s", x.services[id].Scheduler, why.Rule, chosen)
+		x.figures(svc, why.Figures)
+	case !opened:
+		x.step("schedule", "not asked")
+	}
+	x.leftOut(id)
+}
+
+// mostLines bounds how many backends are told one by one.
+const mostLines = 16
+
+// figures lists what the scheduler compared.
+func (x *explaining) figures(svc *pipeline.Service, figures []string) {
+	var all []string
+	for i, f := range figures {
+		if f != "" && len(all) < mostLines {
+			all = append(all, x.backend(svc.Pool[i])+" "+f)
+		}
+	}
+	if len(all) > 0 {
+		x.step("figures", "%s", strings.Join(all, "; "))
+	}
+}
+
+// nextHop tells the way to where the packet goes.
+func (x *explaining) nextHop(p *passage) {
+	if !p.after.Known {
+		return
+	}
+	c := &p.after.Conn
+	if w := p.before.Way; w == pipeline.FromBackend || w == pipeline.ErrorToClient {
+		x.way("next hop", "client", p.after.Client)
+		return
+	}
+	be := &x.tables.Backends[c.Backend]
+	x.way("next hop", "backend", be.Addr)
+	if be.Mode == service.TUN && be.Unreach == counter.NoRoute && x.reachable(be.Addr) {
+		x.problem("next hop", "no port has an address of %s's family for the tunnel to start from", be.Addr)
+	}
+}
+
+func (x *explaining) reachable(a packet.Addr) bool {
+	_, reason := x.tables.Hops.Lookup(a)
+	return reason == counter.None
+}
+
+// finish says in one sentence what becomes of the packet, and whether that is well.
+func (x *explaining) finish(p *passage) {
+	x.out.Verdict = x.verdict(p)
+	x.out.OK = p.frame.Verdict == pipeline.Forward
+	for i := range x.out.Steps {
+		x.out.OK = x.out.OK && !x.out.Steps[i].Problem
+	}
+	if p.frame.Verdict == pipeline.Forward && !x.out.OK {
+		x.out.Verdict += ", but see what is marked"
+	}
+}

@@ -1,0 +1,258 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/engine"
+	"sluice/engine/api"
+	"sluice/engine/enginetest"
+	"sluice/pipeline/packet/packettest"
+)
+
+// explain asks the engine about a tuple, which must change nothing.
+func explain(t *testing.T, lab *enginetest.Lab, tuple string) api.Explanation {
+	t.Helper()
+	q, err := api.ParseTuple(tuple)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := lab.Stats()
+	e, err := lab.Engine.Explain(context.Background(), q)
+	if err != nil {
+		t.Fatalf("explain %s: %v", tuple, err)
+	}
+	after := lab.Stats()
+	if before.Rx != after.Rx || before.Tables != after.Tables || cmp.Diff(before.Drops, after.Drops) != "" {
+		t.Errorf("explaining %s has changed the counters: %+v, %+v", tuple, before, after)
+	}
+	return e
+}
+
+// text is the explanation as people read it.
+func text(e api.Explanation) string {
+	var b strings.Builder
+	for _, s := range e.Steps {
+		mark := " "
+		if s.Problem {
+			mark = "!"
+		}
+		fmt.Fprintf(&b, "%s %s: %s\n", mark, s.Stage, s.Text)
+	}
+	fmt.Fprintf(&b, "= %s\n", e.Verdict)
+	return b.String()
+}
+
+// says checks that the explanation has these lines, or what they begin with.
+func says(t *testing.T, e api.Explanation, lines ...string) {
+	t.Helper()
+	all := text(e)
+	for _, line := range lines {
+		if !strings.Contains("\n"+all, "\n"+line) {
+			t.Errorf("no line begins with %q:\n%s", line, all)
+		}
+	}
+}
+
+const asked = "tcp 192.0.2.7:40000 -> 198.51.100.10:80"
+
+// TestExplainPredicts: what explain says of a new connection is what then happens, for every scheduler, again and
+// again, and asking twice doesn't change it.
+func TestExplainPredicts(t *testing.T) {
+	for _, scheduler := range []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "random", "p2c"} {
+		for _, workers := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%s with %d workers", scheduler, workers), func(t *testing.T) {
+				lab := enginetest.New(t, workers, workers)
+				s := nat3()
+				s.sched, s.backends[1] = scheduler, "10.0.0.12:8080 3"
+				lab.Start(workers, config(s))
+				for n := range 20 {
+					tuple := fmt.Sprintf("tcp %s -> %s:80", client(n), vip4)
+					e, again := explain(t, lab, tuple), explain(t, lab, tuple)
+					if e.Backend != again.Backend || e.Backend == "" {
+						t.Fatalf("explained as %q, then as %q:\n%s", e.Backend, again.Backend, text(e))
+					}
+					out := one(t, lab.Send(enginetest.Clients, 0, opening(n).Frame()))
+					if got := backendOf(t, out.Frame) + ":8080"; got != e.Backend {
+						t.Fatalf("connection %d went to %s:\n%s", n, got, text(e))
+					}
+					if known := explain(t, lab, tuple); known.Connection == nil || known.Backend != e.Backend {
+						t.Fatalf("the connection is not found:\n%s", text(known))
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestExplainGolden: a whole explanation, word for word.
+func TestExplainGolden(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	s := nat3()
+	s.sched, s.backends[2] = "wlc", "10.0.0.13:8080 0"
+	lab.Start(1, config(s))
+	got := text(explain(t, lab, asked))
+	want := `  steer: to Sluice: 198.51.100.10:80 is a service
+  service: client to web (tcp 198.51.100.10:80)
+  worker: 0, the only one
+  connection: none yet
+  schedule: wlc: least connections per weight, active ones counting 256 times as much as inactive ones -> takes 10.0.0.12:8080
+  figures: 10.0.0.12:8080 0/1 (0 active, 0 inactive); 10.0.0.11:8080 0/1 (0 active, 0 inactive)
+  backend: 10.0.0.13:8080 left out: its weight is 0 (drained)
+  next hop: backend 10.0.0.12 by backends, on-link, MAC 02:00:00:00:bb:0c, MTU 1500
+  rewrite: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 40 bytes -> tcp 192.0.2.7:40000 > 10.0.0.12:8080 [S] 40 bytes
+  egress: backends, 54 bytes to 02:00:00:00:bb:0c
+  size: packets of up to 1500 bytes come in, 0 are added, 1500 fit backends
+  return: through this box; 10.0.0.12:8080 was sent 0 packets, 0 came back
+  return: client 192.0.2.7 by clients, gateway 203.0.113.1, MAC 02:00:00:00:ff:01, MTU 1500
+= forwarded to 10.0.0.12:8080 by backends
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestExplainNoService: what there is instead.
+func TestExplainNoService(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
+	e := explain(t, lab, "tcp 192.0.2.7:40000 198.51.100.10:443")
+	says(t, e, "! service: none for tcp port 443: at 198.51.100.10 there is web (tcp 80), dns (udp 53)", "= left to the kernel")
+	says(t, explain(t, lab, "tcp 192.0.2.7:40000 198.51.100.99:80"), "! service: none at 198.51.100.99: services are at 198.51.100.10")
+	says(t, explain(t, lab, "tcp 10.0.0.11:8080 10.0.0.1:5000"), "  steer: to the kernel: 10.0.0.1 is this host's own address")
+	if e.OK {
+		t.Error("that is well")
+	}
+}
+
+// TestExplainNoNeighbour: the backend doesn't answer ARP.
+func TestExplainNoNeighbour(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
+	lab.Change(func(s *enginetest.Surroundings) { s.Forget("10.0.0.11") })
+	says(t, explain(t, lab, asked),
+		"! backend: 10.0.0.11:8080 gets its share of new connections, but can't be reached: no_neighbour",
+		"! next hop: none to backend 10.0.0.11: no_neighbour: nobody answers ARP for 10.0.0.11 on backends",
+		"= dropped: no_neighbour")
+}
+
+// TestExplainNoRoute: neither to the backend, nor back to the client.
+func TestExplainNoRoute(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
+	lab.Change(func(s *enginetest.Surroundings) { s.Routes = nil })
+	says(t, explain(t, lab, asked), "! next hop: none to backend 10.0.0.11: no_route", "= dropped: no_route")
+}
+
+// TestExplainMTU: a tunnel whose packets don't fit.
+func TestExplainMTU(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{mode: "tun", backends: []string{"10.0.0.11:80"}}))
+	e := explain(t, lab, asked)
+	says(t, e, "! size: a full packet of 1500 bytes becomes 1520, and 1500 fit backends: those of more than 1480",
+		"= forwarded to 10.0.0.11:80 by backends, but see what is marked",
+		"  rewrite: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 40 bytes -> ipip 10.0.0.1 > 10.0.0.11: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 60 bytes")
+	q, _ := api.ParseTuple(asked)
+	q.Bytes = 1500
+	full, err := lab.Engine.Explain(context.Background(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, full, "= answered: ICMP fragmentation needed, mtu 1480")
+}
+
+// TestExplainNoBackend: all drained.
+func TestExplainNoBackend(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{sched: "mh", backends: []string{"10.0.0.11:8080 0"}}))
+	says(t, explain(t, lab, asked),
+		"  schedule: mh: Maglev hash of the client address: no backend may take a new connection",
+		"  backend: 10.0.0.11:8080 left out: its weight is 0", "= answered: ICMP port unreachable: service has no usable backend")
+}
+
+// TestExplainQueues: the interface has more queues than the engine took.
+func TestExplainQueues(t *testing.T) {
+	lab := enginetest.New(t, 2, 2)
+	lab.Start(2, config(nat3()))
+	lab.Astray(2, 77)
+	says(t, explain(t, lab, asked), "! queues: clients has 4 RX queues and 2 of them are Sluice's: what comes to the others for a service is dropped (77 frames so far)")
+}
+
+// TestExplainReturnPath: packets go to the backend and none comes back.
+func TestExplainReturnPath(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
+	in := packettest.TCP("192.0.2.7:40000", vip4+":80").Flags(syn)
+	lab.Send(enginetest.Clients, 0, in.Frame())
+	for _, tuple := range []string{asked, "tcp 192.0.2.7 198.51.100.10:80", "tcp 192.0.2.9 198.51.100.10:80"} {
+		e := explain(t, lab, tuple)
+		says(t, e, "! return: 10.0.0.11:8080 was sent 1 packets and none came back: the backend's default route must lead through this box")
+	}
+	says(t, explain(t, lab, "tcp 192.0.2.7 198.51.100.10:80"), "  client: has 1 connections to the service, 1 of them without a reply: this is one")
+	lab.Send(enginetest.Backends, 0, packettest.TCP("10.0.0.11:8080", "192.0.2.7:40000").Flags(syn|ack).Frame())
+	e := explain(t, lab, asked)
+	says(t, e, "  return: through this box; 10.0.0.11:8080 was sent 1 packets, 1 came back", "= forwarded to 10.0.0.11:8080 by backends")
+	says(t, e, "  connection: SYN_RECV, backend 10.0.0.11:8080 by nat, expires in ")
+	if !strings.Contains(text(e), "replies seen") {
+		t.Error(text(e))
+	}
+	back := explain(t, lab, "tcp 10.0.0.11:8080 -> 192.0.2.7:40000")
+	says(t, back, "  steer: to Sluice: 10.0.0.11:8080 is a nat backend", "  service: backend of web (tcp 198.51.100.10:80) to its client",
+		"  rewrite: tcp 10.0.0.11:8080 > 192.0.2.7:40000 [.] 40 bytes -> tcp 198.51.100.10:80 > 192.0.2.7:40000 [.] 40 bytes",
+		"= forwarded to the client by clients")
+	lost := explain(t, lab, "tcp 10.0.0.11:8080 -> 192.0.2.7:40001")
+	says(t, lost, "! connection: none from 192.0.2.7:40001 to backend 10.0.0.11:8080", "= dropped: no_connection")
+}
+
+// TestExplainFullNATTakesNoPort: explaining again and again uses up no port of a pool.
+func TestExplainFullNATTakesNoPort(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{mode: "fullnat", extra: `source = ["10.0.0.1"]`, backends: []string{"10.0.0.11:8080"}}))
+	first := explain(t, lab, asked)
+	for range 50 {
+		if e := explain(t, lab, asked); text(e) != text(first) {
+			t.Fatal(cmp.Diff(text(first), text(e)))
+		}
+	}
+	out := one(t, lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.7:40000", vip4+":80").Flags(syn).Frame()))
+	want := fmt.Sprintf("tcp 10.0.0.1:%d > 10.0.0.11:8080 [S]", parse(t, out.Frame).SrcPort)
+	if !strings.Contains(text(first), want) {
+		t.Errorf("sent %s, explained\n%s", want, text(first))
+	}
+	says(t, explain(t, lab, asked), "  connection: SYN_RECV, backend 10.0.0.11:8080 by fullnat")
+}
+
+// TestExplainPersistence: the template decides.
+func TestExplainPersistence(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	s := nat3()
+	s.extra = `persistence = "5m"`
+	lab.Start(1, config(s))
+	lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.7:40000", vip4+":80").Flags(syn).Frame())
+	says(t, explain(t, lab, "tcp 192.0.2.7:40001 198.51.100.10:80"), "  schedule: persistence binds the client to 10.0.0.13:8080")
+}
+
+// TestExplainOffline: from the configuration alone.
+func TestExplainOffline(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	cfg, _, err := lab.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := engine.NewOffline(cfg, engine.OfflineOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, _ := api.ParseTuple(asked)
+	e, err := box.Explain(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, e, "  schedule: rr: round robin over 3 backends, latest added first, from the head of the list -> takes 10.0.0.13:8080",
+		"= forwarded to 10.0.0.13:8080 by backends")
+}

@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"fmt"
+
+	"sluice/engine/api"
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// passage is one frame's way through one worker's pipeline.
+type passage struct {
+	before, after pipeline.Sight // after has the connection as it was left
+	frame         pipeline.Frame // with its verdict; its memory means nothing
+	inPort        uint8
+	in, out       []byte // the frame as it came and as it left; maybe not whole
+	outLen        int    // bytes of the frame that left
+	worker        int
+	workers       int
+	nowMs         uint32
+}
+
+// steps tells the passage stage by stage.
+func (n *names) steps(p *passage) []api.Step {
+	if p.before.Reason != counter.None {
+		return []api.Step{{Stage: "parse", Text: p.before.Reason.Text(), Problem: true}}
+	}
+	steps := []api.Step{n.whose(p), n.owner(p)}
+	if p.frame.Verdict == pipeline.HandOver {
+		return steps
+	}
+	if c, ok := n.connection(p); ok {
+		steps = append(steps, c)
+	}
+	if p.frame.Verdict == pipeline.Forward || p.frame.Verdict == pipeline.Reply {
+		steps = append(steps, n.rewrite(p), n.egress(p))
+	}
+	return steps
+}
+
+// whose tells the service and direction.
+func (n *names) whose(p *passage) api.Step {
+	of := func(id uint32) string { return n.service(id) }
+	switch known := p.after.Known; {
+	case p.before.Way == pipeline.ToService:
+		return api.Step{Stage: "service", Text: "client to " + of(p.before.Service)}
+	case p.before.Way == pipeline.ErrorToBackend:
+		return api.Step{Stage: "service", Text: "ICMP error about a packet from " + of(p.before.Service) + " to its client"}
+	case p.before.Way == pipeline.ErrorToClient && known:
+		return api.Step{Stage: "service", Text: "ICMP error about a packet of " + of(p.after.Conn.Service()) + " to its backend"}
+	case p.before.Way == pipeline.ErrorToClient:
+		return api.Step{Stage: "service", Text: "ICMP error about no service's packet"}
+	case known:
+		return api.Step{Stage: "service", Text: "backend of " + of(p.after.Conn.Service()) + " to its client"}
+	}
+	return api.Step{Stage: "service", Text: "to no service: taken for a backend's reply"}
+}
+
+// owner tells which worker has the flow and why.
+func (n *names) owner(p *passage) api.Step {
+	return api.Step{Stage: "worker", Text: ownerText(p.before.Own, p.before.Owner, p.worker, p.workers, p.frame.Verdict == pipeline.HandOver)}
+}
+
+func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bool) string {
+	if workers == 1 {
+		return "0, the only one"
+	}
+	if handedOver {
+		worker = owner
+	}
+	why := map[pipeline.Ownership]string{
+		pipeline.ByFlow:     "by hash of client address and port",
+		pipeline.ByAddress:  "by hash of the client address, for persistence",
+		pipeline.ByPort:     "by the local port of the fullnat pool",
+		pipeline.ByReceiver: "that received it: its flows need no other",
+		pipeline.ByFlowNow:  "by hash of client address and port, or the one that had it before a reload",
+	}[own]
+	text := fmt.Sprintf("%d of %d, %s", worker, workers, why)
+	if handedOver {
+		text += ": handed over to it"
+	}
+	return text
+}
+
+// connection tells what was there and what is there now.
+func (n *names) connection(p *passage) (api.Step, bool) {
+	b, a := &p.before, &p.after
+	var text string
+	switch {
+	case b.Known && a.Known && b.Conn.State != a.Conn.State:
+		text = fmt.Sprintf("%s -> %s, %s", b.Conn.State, a.Conn.State, n.connText(&a.Conn, p.nowMs))
+	case b.Known && a.Known:
+		text = fmt.Sprintf("%s, %s", a.Conn.State, n.connText(&a.Conn, p.nowMs))
+	case a.Known:
+		text = fmt.Sprintf("new: %s, %s", a.Conn.State, n.connText(&a.Conn, p.nowMs))
+	case b.Known:
+		text = fmt.Sprintf("%s, and ended", b.Conn.State)
+	default:
+		return api.Step{Stage: "connection", Text: "none"}, true
+	}
+	return api.Step{Stage: "connection", Text: text}, true
+}
+
+func (n *names) connText(c *conn.Conn, nowMs uint32) string {
+	text := "backend " + n.backend(c.Backend)
+	if int(c.Backend) < len(n.backends) {
+		text += " by " + n.backends[c.Backend].mode.String()
+	}
+	return text + ", expires in " + clockText(int32(c.Expires-nowMs))
+}
+
+// clockText writes milliseconds as minutes and seconds.
+func clockText(ms int32) string {
+	s := max(ms, 0) / 1000
+	return fmt.Sprintf("%d:%02d", s/60, s%60)
+}
+
+// rewrite tells the packet before and after.
+func (n *names) rewrite(p *passage) api.Step {
+	from, to := summary(p.in), summary(p.out)
+	if p.frame.Verdict == pipeline.Reply {
+		return api.Step{Stage: "answer", Text: to}
+	}
+	if from == to {
+		return api.Step{Stage: "rewrite", Text: from + ", only MAC addresses and TTL change"}
+	}
+	return api.Step{Stage: "rewrite", Text: from + " -> " + to}
+}
+
+func (n *names) egress(p *passage) api.Step {
+	text := fmt.Sprintf("%s, %d bytes", n.port(p.frame.Port), p.outLen)
+	if len(p.out) >= packet.EthernetLen {
+		text += " to " + macText([6]byte(p.out))
+	}
+	return api.Step{Stage: "egress", Text: text}
+}
+
+func macText(m [6]byte) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// verdict tells how the passage ended, in one line.
+func (n *names) verdict(p *passage) string {
+	f := &p.frame
+	switch f.Verdict {
+	case pipeline.Forward:
+		if way := p.before.Way; way == pipeline.FromBackend || way == pipeline.ErrorToClient {
+			return "forwarded to the client by " + n.port(f.Port)
+		}
+		return fmt.Sprintf("forwarded to %s by %s", n.backend(p.after.Conn.Backend), n.port(f.Port))
+	case pipeline.Reply:
+		return "answered: " + n.answer(p)
+	case pipeline.HandOver:
+		return fmt.Sprintf("handed over to worker %d", f.Worker)
+	}
+	return fmt.Sprintf("dropped: %s: %s", f.Reason, f.Reason.Text())
+}
+
+// answer says with what a packet was answered, and why.
+func (n *names) answer(p *passage) string {
+	text := "ICMP error"
+	if p.before.Meta.Proto == uint8(service.TCP) && len(p.out) > 0 {
+		text = summary(p.out)
+	}
+	switch icmp := answerICMP(p.out); icmp {
+	case "":
+		return text + ": " + counter.NoConnection.Text() + ", and only a SYN opens one"
+	case "port unreachable":
+		return "ICMP port unreachable: " + counter.NoBackend.Text()
+	case "time exceeded":
+		return "ICMP time exceeded: " + counter.TTLExpired.Text()
+	default:
+		return "ICMP " + icmp + ": " + counter.TooBig.Text()
+	}
+}
+
+// answerICMP names the ICMP message that a frame is, "" if it is none.
+func answerICMP(frame []byte) string {
+	at := packet.EthernetLen
+	if len(frame) > at && (frame[12] == 0x81 || frame[12] == 0x88) {
+		at += packet.TagLen
+	}
+	if len(frame) < at {
+		return ""
+	}
+	ip, ok := readIP(frame[at:])
+	if !ok || ip.proto != packet.ICMP && ip.proto != packet.ICMPv6 {
+		return ""
+	}
+	return ip.icmp()
+}

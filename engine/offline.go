@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"sluice/conf"
+	"sluice/engine/api"
+	"sluice/engine/route"
+	"sluice/engine/steer"
+	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/service"
+)
+
+// OfflineOptions say what is invented around a configuration.
+type OfflineOptions struct {
+	MTU        int          // of all ports; 0: 1500
+	Neighbours []netip.Addr // backends that answer ARP and ND; nil: all
+}
+
+// Offline is a balancer without a box: the tables of a configuration and one worker's pipeline, in invented
+// surroundings. Clients are behind a router at the first port, backends on the wire at the last; time is what it is
+// told. One goroutine uses it.
+type Offline struct {
+	engine *Engine
+	proc   *pipeline.Processor
+	batch  *pipeline.Batch
+	spare  *pipeline.Batch
+	frame  [FrameSize]byte
+	nowMs  uint32
+}
+
+// offlineConnections is how many connections a simulation has room for, of each family.
+const offlineConnections = 1 << 18
+
+// NewOffline builds what cfg describes. It needs no rights and touches nothing of this machine.
+func NewOffline(cfg *conf.Config, o OfflineOptions) (*Offline, error) {
+	if o.MTU == 0 {
+		o.MTU = 1500
+	}
+	e := newEngine(Options{Logger: slog.New(slog.DiscardHandler), Platform: invented{}})
+	e.prober.Close() // all backends are up
+	defer e.wards.step.Stop()
+	s := &Offline{engine: e, batch: new(pipeline.Batch), spare: new(pipeline.Batch), nowMs: 1}
+	e.cfg, e.surroundings = cfg, invent(cfg, o)
+	e.local.workers = 1
+	e.hardware = &Hardware{Ports: make([]HardwarePort, len(cfg.Ports))}
+	e.seed = flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344} // any will do: there is one worker
+	e.loads = counter.NewLoads(1, pipeline.MaxBackends)
+	if err := e.ids.room(cfg); err != nil {
+		return nil, err
+	}
+	e.ids.assign(cfg)
+	e.local.assign(cfg)
+	if err := e.publish(cfg); err != nil {
+		return nil, err
+	}
+	s.proc = pipeline.New(pipeline.Options{
+		Workers: 1, Connections: offlineConnections, Seed: &e.seed, Loads: e.loads,
+		Mem4: make([]byte, pipeline.TableBytes(4, offlineConnections)),
+		Mem6: make([]byte, pipeline.TableBytes(6, offlineConnections)),
+	})
+	return s, nil
+}
+
+// Explain says what becomes of a packet that comes to the balancer as it is now.
+func (s *Offline) Explain(q api.Tuple) (api.Explanation, error) {
+	e := s.engine
+	site := &site{
+		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports, judged: e.judged,
+		seed: &e.seed, loads: e.loads, workers: 1,
+		now: func() uint32 { return s.nowMs },
+		on: func(_ context.Context, _ int, f func(*pipeline.Processor)) error {
+			f(s.proc)
+			return nil
+		},
+	}
+	return site.explain(context.Background(), q)
+}
+
+// invent makes up surroundings in which everything is reachable. MAC addresses tell who is who: 02:00:00:00:00:PP
+// are the ports, 02:00:00:00:01:00 the clients' router, 02:02 and the end of the address are backends.
+func invent(cfg *conf.Config, o OfflineOptions) *route.Snapshot {
+	s := &route.Snapshot{}
+	var infos []nexthop.PortInfo
+	for i, p := range cfg.Ports {
+		mac := [6]byte{2, 0, 0, 0, 0, byte(i)}
+		s.Ports = append(s.Ports, route.PortState{Name: p.Name, Exists: true, Ifindex: i + 1, MAC: mac, MTU: uint16(o.MTU), Up: true})
+		infos = append(infos, nexthop.PortInfo{MAC: mac, MTU: uint16(o.MTU), Up: true, Name: p.Name})
+	}
+	last := uint8(len(cfg.Ports) - 1)
+	var routes []nexthop.Route
+	var neighbours []nexthop.Neighbour
+	for _, router := range []string{"192.0.0.8", "fe80::1"} {
+		via := netip.MustParseAddr(router)
+		routes = append(routes, nexthop.Route{Prefix: netip.PrefixFrom(via, 0).Masked(), Via: via})
+		neighbours = append(neighbours, nexthop.Neighbour{Addr: via, MAC: [6]byte{2, 0, 0, 0, 1, 0}})
+	}
+	seen := make(map[netip.Addr]bool)
+	for _, svc := range cfg.Services {
+		for _, b := range svc.Backends {
+			a := b.Key.Address
+			if seen[a] {
+				continue
+			}
+			seen[a] = true
+			routes = append(routes, nexthop.Route{Prefix: netip.PrefixFrom(a, a.BitLen()), Port: last})
+			if o.Neighbours == nil || slices.Contains(o.Neighbours, a) {
+				end := a.As16()
+				neighbours = append(neighbours, nexthop.Neighbour{Addr: a, Port: last, MAC: [6]byte{2, 2, end[12], end[13], end[14], end[15]}})
+			}
+		}
+	}
+	s.Table = nexthop.Build(infos, routes, neighbours)
+	return s
+}
+
+// invented is a Platform of which only the questions are asked that tables follow from.
+type invented struct{ Platform }
+
+// Source gives addresses of the documentation's networks.
+func (invented) Source(dst netip.Addr) netip.Addr {
+	if dst.Is4() {
+		return netip.MustParseAddr("192.0.2.1")
+	}
+	return netip.MustParseAddr("2001:db8::1")
+}
+
+func (invented) KernelPorts() service.Ports { return service.Ports{First: 32768, Last: 60999} }
+
+func (invented) Steer(steer.Rules) error { return nil }

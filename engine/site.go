@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sluice/conf"
+	"sluice/engine/api"
+	"sluice/engine/route"
+	"sluice/engine/steer"
+	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+)
+
+// site is a balancer at one moment, as those see it who want to know why it does what it does: the running one, or
+// one that exists only in a file. Its fields are copies that nobody changes.
+type site struct {
+	names
+	cfg     *conf.Config
+	tables  *pipeline.Tables
+	rules   steer.Rules
+	ports   []route.PortState
+	judged  *judgement
+	weights map[backendName]int
+	seed    *flow.Seed
+	loads   *counter.Loads
+	workers int
+
+	now func() uint32 // tick of the workers' clock
+	// on calls f where the worker's Processor may be touched.
+	on func(ctx context.Context, worker int, f func(p *pipeline.Processor)) error
+	// flows lists the connections of a client. nil: there are none.
+	flows func(ctx context.Context, client netip.Addr) ([]rawConn, error)
+	// queues tells what becomes of frames before they reach a queue of ours. nil: there are no queues.
+	queues func(ctx context.Context) ([]portQueues, error)
+}
+
+// names put numbers of the packet path into words.
+type names struct {
+	services []conf.Service // by id
+	backends []backendEntry // by id
+	portName []string
+}
+
+// portQueues is what a port has and what of it is ours.
+type portQueues struct {
+	name string
+	ours int // queues with a socket of ours
+	Steering
+}
+
+// Steering tells what becomes of a port's frames before they reach a queue of ours.
+type Steering struct {
+	Queues   int    // RX queues that the interface has now
+	NoSocket uint64 // frames for a service that were dropped because they came to a queue that is not ours
+}
+
+func (n *names) service(id uint32) string {
+	if int(id) >= len(n.services) {
+		return fmt.Sprintf("service %d", id)
+	}
+	s := &n.services[id]
+	return fmt.Sprintf("%s (%s)", s.Name, s.Key)
+}
+
+func (n *names) backend(id uint32) string {
+	if int(id) >= len(n.backends) {
+		return fmt.Sprintf("backend %d", id)
+	}
+	b := &n.backends[id]
+	if b.name.Backend.Port == 0 {
+		return b.name.Backend.Address.String()
+	}
+	return b.name.Backend.String()
+}
+
+func (n *names) port(i uint8) string {
+	if int(i) >= len(n.portName) {
+		return fmt.Sprintf("port %d", i)
+	}
+	return n.portName[i]
+}
+
+// names copies what the packet path's numbers mean now. The caller holds mu.
+func (e *Engine) names() names {
+	n := names{services: slices.Clone(e.ids.service), backends: slices.Clone(e.ids.backend)}
+	for _, p := range e.cfg.Ports {
+		n.portName = append(n.portName, p.Name)
+	}
+	return n
+}
+
+// site is the running balancer as it is now.
+func (e *Engine) site() (*site, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errClosed
+	}
+	s := &site{
+		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports,
+		judged: e.judged, weights: make(map[backendName]int),
+		seed: &e.seed, loads: e.loads, workers: len(e.workers),
+		now: nowMs, flows: e.flowsOf, queues: e.portQueues,
+	}
+	for name, w := range e.weights {
+		s.weights[name] = w
+	}
+	s.on = func(ctx context.Context, worker int, f func(*pipeline.Processor)) error {
+		w := e.workers[worker]
+		var stale error
+		err := w.Do(ctx, func() {
+			if e.tables.Load() != s.tables { // and a Processor must not see older ones again
+				stale = errStale
+				return
+			}
+			f(w.proc)
+		})
+		if err != nil {
+			return fmt.Errorf("worker %d: %w", worker, err)
+		}
+		return stale
+	}
+	return s, nil
+}
+
+// flowsOf lists a client's connections, all workers'.
+func (e *Engine) flowsOf(ctx context.Context, client netip.Addr) (found []rawConn, err error) {
+	family := 6
+	if client.Is4() {
+		family = 4
+	}
+	for _, w := range e.workers {
+		for cursor := uint32(0); ; {
+			var part []rawConn
+			if err := w.Do(ctx, func() { part, cursor = w.collect(family, cursor) }); err != nil {
+				return nil, err
+			}
+			for _, r := range part {
+				if r.client.Netip() == client {
+					found = append(found, r)
+				}
+			}
+			if cursor == 0 {
+				break
+			}
+		}
+	}
+	return found, nil
+}
+
+// portQueues asks the platform about every port that is open. A port that can't be asked is left out.
+func (e *Engine) portQueues(ctx context.Context) (out []portQueues, err error) {
+	e.mu.Lock()
+	ports := slices.Clone(e.hardware.Ports)
+	e.mu.Unlock()
+	w := e.workers[0]
+	err = w.Do(ctx, func() {
+		for _, q := range w.queues { // it has one at every port
+			if q.Queue == (noQueue{}) || q.index != 0 {
+				continue
+			}
+			if s, err := e.platform.Steering(int(q.port)); err == nil {
+				out = append(out, portQueues{ports[q.port].Name, len(ports[q.port].Queues), s})
+			}
+		}
+	})
+	return out, err
+}
+
+// errStale is what asking a worker gives when there are newer tables than the site's.
+var errStale = errors.New("the tables change all the time: try again")
+
+// staleTries is how often a question is asked again because the tables have changed meanwhile.
+const staleTries = 20
+
+// Explain implements api.Explainer.
+func (e *Engine) Explain(ctx context.Context, q api.Tuple) (out api.Explanation, err error) {
+	for range staleTries {
+		var s *site
+		if s, err = e.site(); err != nil {
+			break
+		}
+		if out, err = s.explain(ctx, q); !errors.Is(err, errStale) {
+			break
+		}
+	}
+	return out, err
+}

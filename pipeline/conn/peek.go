@@ -1,0 +1,58 @@
+package conn
+
+import "sluice/pipeline/packet"
+
+// Peek is Find for onlookers: it changes nothing, an expired entry stays where it is. The entry is only to be read
+// or copied.
+func (t *Table) Peek(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
+	return t.peek(home, func(c *Conn) bool {
+		return c.key == k.word() && t.Client(c) == client && !c.Expired(nowMs)
+	})
+}
+
+// PeekReply is FindReply in the same way. It has followed a reverse entry to its connection.
+func (t *Table) PeekReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
+	var flags Flags
+	if udp {
+		flags = IsUDP
+	}
+	c := t.peek(home, func(c *Conn) bool {
+		return c.BackendPort == port && c.ClientPort() == clientPort && c.Flags&(IsUDP|NoOutput|Translated) == flags &&
+			!c.IsTemplate() && t.Client(c) == client && t.BackendAddr(c) == backend
+	})
+	if c != nil && c.IsReverse() {
+		c = t.Lead(c)
+	}
+	if c != nil && c.Expired(nowMs) {
+		return nil
+	}
+	return c
+}
+
+// peek gives the first entry from the home on that is the one.
+func (t *Table) peek(home Home, is func(*Conn) bool) *Conn {
+	line := uint32(home &^ home6)
+	for end := line + maxProbe; line < end; line++ {
+		for slot := line << t.lineShift; slot < (line+1)<<t.lineShift; slot++ {
+			if c := t.conn(slot); c.key != 0 && is(c) {
+				return c
+			}
+		}
+		if t.conn(line<<t.lineShift).over == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Adopt enters a copy of another table's entry, as it is but for its place and what leads there. It returns nil when
+// there is no room.
+func (t *Table) Adopt(home Home, c *Conn, client, backend packet.Addr, nowMs uint32) *Conn {
+	mine := t.Insert(home, client, Key{}, backend, 0, nowMs)
+	if mine != nil {
+		over := mine.over
+		*mine = *c
+		mine.over = over
+	}
+	return mine
+}

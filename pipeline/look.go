@@ -1,0 +1,100 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// Way is which way a frame takes through the pipeline.
+type Way uint8
+
+// The ways.
+const (
+	NoWay          Way = iota // it could not be parsed
+	ToService                 // client to service
+	FromBackend               // backend to client
+	ErrorToBackend            // ICMP error about a packet that went to the client
+	ErrorToClient             // ICMP error about a packet that went to the backend
+)
+
+// Sight is what an onlooker can tell of a frame before it is processed.
+type Sight struct {
+	Meta    packet.Meta
+	Reason  counter.Reason // why it can't be parsed; nothing else is valid then
+	Way     Way
+	Service uint32 // id; of ToService and ErrorToBackend
+	Own     Ownership
+	Owner   int         // worker to which the frame would be handed, or the onlooker's own
+	Conn    conn.Conn   // a copy of its connection, if Known
+	Client  packet.Addr // of the connection
+	Known   bool        // the onlooker's worker has the connection
+}
+
+// Look tells what the pipeline sees in the frame, and changes nothing of the connections. Only the owning goroutine
+// may call it.
+func (p *Processor) Look(f Frame, t *Tables, nowMs uint32) (s Sight) {
+	if p.now = nowMs; p.t != t {
+		p.adopt(t)
+	}
+	f.Verdict, f.Reason = Drop, counter.None
+	one := [1]Frame{f}
+	g := &one[0]
+	p.classify(one[:])
+	if s.Reason = g.Reason; s.Reason != counter.None {
+		return s
+	}
+	if s.Owner = p.worker; g.Verdict == HandOver {
+		s.Owner = int(g.Worker)
+		g.Hops = finalHop
+		p.classify(one[:])
+	}
+	s.Meta, s.Way = g.meta, Way(g.kind)
+	switch s.Way {
+	case ToService, ErrorToBackend:
+		s.Service, s.Own = g.service, t.Services[g.service].Own
+	case FromBackend, ErrorToClient:
+		s.Own = p.replyOwner(g)
+	}
+	p.Watch(&s, nowMs)
+	return s
+}
+
+// finalHop is a number of hops that keeps a frame where it is.
+const finalHop = 255
+
+// The kinds are the ways.
+var (
+	_ [ToService - Way(kindForward)]struct{}
+	_ [FromBackend - Way(kindReply)]struct{}
+	_ [ErrorToBackend - Way(kindICMPIn)]struct{}
+	_ [ErrorToClient - Way(kindICMPOut)]struct{}
+)
+
+// Watch brings the sight's connection up to date: what has become of it since.
+func (p *Processor) Watch(s *Sight, nowMs uint32) {
+	m := &s.Meta
+	if s.Way == NoWay {
+		return
+	}
+	var c *conn.Conn
+	t, udp := p.table(m), m.Proto == uint8(service.UDP)
+	home := func(client packet.Addr, port uint16) conn.Home { return t.Home(p.seed.Hash(client, port, m.Proto)) }
+	switch s.Way {
+	case ToService:
+		c = t.Peek(home(m.Src, m.SrcPort), m.Src, conn.Key{Service: s.Service, ClientPort: m.SrcPort, VIPPort: m.DstPort}, nowMs)
+	case ErrorToBackend:
+		c = t.Peek(home(m.Dst, m.DstPort), m.Dst, conn.Key{Service: s.Service, ClientPort: m.DstPort, VIPPort: m.SrcPort}, nowMs)
+	case FromBackend:
+		c = t.PeekReply(home(m.Dst, m.DstPort), m.Dst, m.DstPort, m.Src, m.SrcPort, udp, nowMs)
+	case ErrorToClient:
+		c = t.PeekReply(home(m.Src, m.SrcPort), m.Src, m.SrcPort, m.Dst, m.DstPort, udp, nowMs)
+	}
+	if s.Known = c != nil; s.Known {
+		s.Conn, s.Client = *c, t.Client(c)
+	}
+}
+
+// Overhead is what the backend's mode adds to a packet's length, in bytes.
+func (be *Backend) Overhead() int { return int(be.overhead()) }

@@ -1,0 +1,157 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+)
+
+// Rehearsal tells what a worker's Processor would do with one frame, without any trace of it in the worker's
+// connections, counters or scheduler positions. It is a Processor of its own with room for one flow, which borrows
+// for the moment what the real one knows of that flow.
+type Rehearsal struct {
+	Before, After Sight          // the connection before and after
+	Sched         sched.State    // of the service at that worker, before
+	Loads         *counter.Loads // before
+	Frame         Frame          // with its verdict
+	Picked        bool           // the scheduler was asked
+	Bound         bool           // persistence binds the client to Template's backend
+	Template      conn.Conn
+
+	p *Processor
+	b *Batch
+}
+
+// rehearsalConnections is room for a connection, its reverse entry and its template, before and after.
+const rehearsalConnections = 8
+
+// NewRehearsal makes a Rehearsal for one of so many workers. It reads the live loads.
+func NewRehearsal(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.Loads) *Rehearsal {
+	before, own := counter.NewLoads(workers, len(t.Backends)), counter.NewLoads(workers, len(t.Backends))
+	for id := 1; id < len(t.Backends); id++ {
+		l := loads.Of(uint32(id))
+		before.Add(worker, uint32(id), int32(l.Active), int32(l.Inactive))
+		own.Add(worker, uint32(id), int32(l.Active), int32(l.Inactive))
+	}
+	r := &Rehearsal{Loads: before, b: new(Batch)}
+	r.p = &Processor{
+		Backends: make([]counter.Backend, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
+		worker: worker, workers: workers, seed: seed, loads: own, t: t,
+	}
+	mem := func(family int) []byte { return aligned(conn.Bytes(family, rehearsalConnections)) }
+	r.p.poke.visit = r.p.pokeConn
+	r.p.v4 = conn.New(4, rehearsalConnections, mem(4), seed, r.p.expired)
+	r.p.v6 = conn.New(6, rehearsalConnections, mem(6), seed, r.p.expired)
+	return r
+}
+
+// Rehearse tries the frame, whose memory is overwritten with what becomes of it. t must be the tables that the
+// Rehearsal was made for, and p the Processor of its worker. Only the owning goroutine may call it; it takes some
+// microseconds.
+func (p *Processor) Rehearse(r *Rehearsal, f Frame, t *Tables, nowMs uint32) {
+	f.Hops = finalHop
+	r.Before = p.Look(f, t, nowMs)
+	q := r.p
+	q.heard, q.replies, q.ipID, q.sourceTurn, q.pools = p.heard, p.replies, p.ipID, p.sourceTurn, p.pools
+	id := r.Before.Service
+	if r.Before.Known {
+		id = r.Before.Conn.Service()
+		p.lend(q, &r.Before, nowMs)
+	}
+	q.sched[id], r.Sched = p.sched[id], p.sched[id]
+	p.lendTemplate(r, &r.Before, id, nowMs)
+	restore := p.borrowPorts(id)
+
+	r.b.Frames[0] = f
+	q.Process(r.b, 1, t, nowMs)
+	r.Frame = r.b.Frames[0]
+	r.Picked = q.key != (sched.Key{})
+	r.After = r.Before
+	q.Watch(&r.After, nowMs)
+	restore(&r.After)
+}
+
+// lend copies the connection, and the entry that replies to it find.
+func (p *Processor) lend(q *Processor, s *Sight, nowMs uint32) {
+	from, to := p.table(&s.Meta), q.table(&s.Meta)
+	c := &s.Conn
+	backend := p.t.Backends[c.Backend].Addr
+	mine := to.Adopt(to.Home(p.seed.Hash(s.Client, c.ClientPort(), c.Proto())), c, s.Client, backend, nowMs)
+	if mine == nil || c.Flags&conn.Translated == 0 {
+		return
+	}
+	// Closing the copy gives its port back: into copies of the pools.
+	q.pools = append([]*portPool(nil), p.pools...)
+	for _, ref := range p.t.Pools[c.Backend] {
+		pool := *p.pools[ref.Pool]
+		q.pools[ref.Pool] = &pool
+	}
+	local := p.t.Sources[c.Source].Addr
+	hash := p.seed.Hash(local, c.Extra, c.Proto())
+	reverse := from.Peek(from.Home(hash), local, conn.ReverseKey(c.Service(), c.Extra), nowMs)
+	if reverse == nil {
+		return
+	}
+	if r := to.Adopt(to.Home(hash), reverse, local, backend, nowMs); r != nil {
+		to.SetLead(r, mine)
+	}
+}
+
+// lendTemplate copies the client's persistence template, if the service has such.
+func (p *Processor) lendTemplate(r *Rehearsal, s *Sight, id uint32, nowMs uint32) {
+	if s.Way != ToService || p.t.Services[id].PersistMs == 0 {
+		return
+	}
+	m, from, to := &s.Meta, p.table(&s.Meta), r.p.table(&s.Meta)
+	vipPort := m.DstPort
+	if !p.t.Services[id].Ports.Single() {
+		vipPort = 0
+	}
+	hash := p.seed.Hash(m.Src, 0, m.Proto)
+	if tp := from.Peek(from.Home(hash), m.Src, conn.TemplateKey(id, vipPort), nowMs); tp != nil {
+		r.Bound, r.Template = true, *tp
+		to.Adopt(to.Home(hash), tp, m.Src, packet.Addr{}, nowMs)
+	}
+}
+
+// borrowPorts notes where the search for a free port stands in the pools that a new connection of the service may
+// take one of. What it gives puts back the port that was taken, and the search to where it stood.
+func (p *Processor) borrowPorts(id uint32) (restore func(after *Sight)) {
+	type position struct {
+		pool *portPool
+		next uint16
+	}
+	var before []position
+	for _, be := range p.t.Services[id].Pool {
+		if int(be) >= len(p.t.Pools) || p.t.Backends[be].Mode != service.FullNAT {
+			continue
+		}
+		for _, ref := range p.t.Pools[be] {
+			before = append(before, position{p.pools[ref.Pool], p.pools[ref.Pool].next})
+		}
+	}
+	free := make([]int, len(before))
+	for i, b := range before {
+		free[i] = b.pool.free
+	}
+	return func(after *Sight) {
+		for i, b := range before {
+			if b.pool.free < free[i] {
+				b.pool.give(after.Conn.Extra)
+			}
+			b.pool.next = b.next
+		}
+	}
+}
+
+// Key is what the service's scheduler was given, if Picked.
+func (r *Rehearsal) Key() *sched.Key { return &r.p.key }
+
+// aligned gives zeroed memory that begins at a cache line.
+func aligned(n int) []byte {
+	// Go aligns objects of a page and more to pages.
+	return make([]byte, max(n, 1<<13))[:n]
+}
