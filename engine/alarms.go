@@ -74,19 +74,21 @@ func serviceNames(cfg *conf.Config) map[service.Key]string {
 func (e *Engine) Alarms(context.Context) ([]api.Alarm, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := []api.Alarm{}
-	add := func(key service.Key, name string) {
-		for _, kind := range api.AlarmKinds() {
-			if a, raised := e.wards.alarms[alarmName{kind, key}]; raised {
-				all = append(all, api.Alarm{Kind: kind, Service: name, Text: a.text, SinceS: time.Since(a.since).Seconds()})
-			}
-		}
-	}
-	add(service.Key{}, "")
+	all := e.alarmsAbout(service.Key{}, "")
 	for i := range e.cfg.Services {
-		add(e.cfg.Services[i].Key, e.cfg.Services[i].Name)
+		all = append(all, e.alarmsAbout(e.cfg.Services[i].Key, e.cfg.Services[i].Name)...)
 	}
 	return all, nil
+}
+
+// alarmsAbout lists the alarms of a service, or of the whole daemon: the zero Key. The caller holds mu.
+func (e *Engine) alarmsAbout(key service.Key, name string) (all []api.Alarm) {
+	for _, kind := range api.AlarmKinds() {
+		if a, raised := e.wards.alarms[alarmName{kind, key}]; raised {
+			all = append(all, api.Alarm{Kind: kind, Service: name, Text: a.text, SinceS: time.Since(a.since).Seconds()})
+		}
+	}
+	return all
 }
 
 // isFrozen says whether an operator has frozen the service's health.

@@ -62,6 +62,7 @@ func (e *Engine) describe(s *conf.Service, states map[health.ID]health.State, tr
 	for j := range s.Backends {
 		out.Backends = append(out.Backends, e.describeBackend(s, &s.Backends[j], states, traffic))
 	}
+	out.Alarms = e.alarmsAbout(s.Key, s.Name)
 	if s.Sorry != nil {
 		b := e.describeBackend(s, s.Sorry, states, traffic)
 		out.Sorry = &b

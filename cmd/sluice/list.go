@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -125,33 +126,37 @@ func listTable(w io.Writer, services []api.Service, wide bool) error {
 		if s.PersistenceS > 0 {
 			fmt.Fprintf(out, " persistent %.0f", s.PersistenceS)
 		}
-		fmt.Fprintf(out, " name %s\n", s.Name)
-		for _, b := range s.Backends {
+		fmt.Fprintf(out, " name %s%s\n", s.Name, frozenFlag(s))
+		for _, b := range serversOf(s) {
 			fmt.Fprintf(out, "  -> %-*s %-7s %-6d %-10d %-10d %s\n",
 				width, b.Endpoint(), forwardNames[b.Mode], b.Weight, b.Active, b.Inactive, condition(b))
 		}
+		alarmLines(out, s.Alarms)
 	}
 	return out.Flush()
 }
 
 // condition is a backend's state, and where it takes no new connections since when and why.
 func condition(b api.Backend) string {
+	words := stateWords(b)
 	if b.State != api.StateDown {
-		return b.State
+		return words
 	}
-	words := b.State
 	if since := text.Ago(b.StateSinceS); since != "" {
 		words += " for " + since
 	}
-	if b.LastError != "" {
-		words += ": " + text.OneLine(b.LastError)
+	if why := whyDown(b); why != "" {
+		words += ": " + why
 	}
 	return words
 }
 
 // conditionWide is the same in columns, for every backend.
 func conditionWide(b api.Backend) string {
-	why := text.OneLine(b.LastError)
+	why := whyDown(b)
+	if b.State != api.StateDown {
+		why = text.OneLine(cmp.Or(b.LastError, b.Reason))
+	}
 	if b.Weight != b.ConfiguredWeight {
 		why = strings.TrimSpace(fmt.Sprintf("weight %d in the file %s", b.ConfiguredWeight, why))
 	}

@@ -66,7 +66,7 @@ func newRoot() *cobra.Command {
 			return usageError{fmt.Errorf("say what to do: %s", verbs(cmd))}
 		},
 	}
-	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(),
+	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(), newHealth(),
 		newReload(), newImport(), newExport(), newVersion())
 	root.AddCommand(newExplain())
 	return root

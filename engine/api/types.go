@@ -62,6 +62,7 @@ type Service struct {
 	Backends     []Backend `json:"backends"`
 	Sorry        *Backend  `json:"sorry,omitempty"`         // its state is up while it takes new connections, else standby
 	HealthFrozen bool      `json:"health_frozen,omitempty"` // the backends' states stay as they are
+	Alarms       []Alarm   `json:"alarms,omitempty"`        // about this service
 
 	// The sums since the start; they include backends that are no longer configured.
 	Connections uint64 `json:"connections"`

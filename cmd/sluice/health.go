@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sluice/cmd/sluice/text"
+	"sluice/engine/api"
+)
+
+// healthReport is what health prints as JSON.
+type healthReport struct {
+	Alarms   []api.Alarm     `json:"alarms"`
+	Services []healthService `json:"services"`
+}
+
+type healthService struct {
+	Name         string        `json:"name"`
+	HealthFrozen bool          `json:"health_frozen"`
+	Backends     []api.Backend `json:"backends"`
+	Sorry        *api.Backend  `json:"sorry,omitempty"`
+}
+
+func newHealth() *cobra.Command {
+	var flags daemonFlags
+	cmd := &cobra.Command{
+		Use:   "health [SERVICE]",
+		Short: "Show alarms, and each backend's state with since when and why; freeze and thaw them",
+		Long: "Health shows the alarms that hold now, and the state of each backend, since when and why it is in it.\n" +
+			"A backend that is down and marked \"in use\" takes new connections all the same, because too few would be left.\n" +
+			"SERVICE is the name in the file, or protocol and address: \"tcp 198.51.100.10:80\".",
+		Example: "  sluice health\n  sluice health web\n  sluice health freeze web",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("%s takes one SERVICE at most, or freeze or thaw: %d arguments given", cmd.Name(), len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report, err := healthOf(cmd, flags.client(), args)
+			if err != nil {
+				return err
+			}
+			return flags.output.print(cmd.OutOrStdout(), report, func(w io.Writer) error { return healthTable(w, report) })
+		},
+	}
+	flags.add(cmd)
+	cmd.AddCommand(
+		newFreeze("freeze", true, "Keep the states of a service's backends, or of all, whatever the checks say",
+			"Freeze keeps the states of a service's backends as they are, or those of all services, until thaw. Checks go on, and\n"+
+				"`sluice health` shows what they find, but nothing follows from it. Reloads don't thaw; the end of the daemon does.\n"),
+		newFreeze("thaw", false, "Let checks decide again",
+			"Thaw ends a freeze: what the checks have found meanwhile decides at once.\n"))
+	return cmd
+}
+
+func newFreeze(verb string, frozen bool, short, long string) *cobra.Command {
+	var flags daemonFlags
+	cmd := &cobra.Command{
+		Use: verb + " [SERVICE]", Short: short,
+		Long:    long + "Without SERVICE all services are meant.",
+		Example: fmt.Sprintf("  sluice health %s web\n  sluice health %s", verb, verb),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("%s takes one SERVICE at most: %d given", cmd.Name(), len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, err := flags.client().FreezeHealth(cmd.Context(), strings.Join(args, ""), frozen)
+			if err != nil {
+				return err
+			}
+			return flags.output.print(cmd.OutOrStdout(), map[string][]string{"frozen": names}, func(w io.Writer) error {
+				list := strings.Join(names, " ")
+				if list == "" {
+					list = "none"
+				}
+				_, err := fmt.Fprintf(w, "services with frozen health: %s\n", list)
+				return err
+			})
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// healthOf asks for all services or the one that args name, and for their alarms.
+func healthOf(cmd *cobra.Command, client api.Control, args []string) (healthReport, error) {
+	report := healthReport{Alarms: []api.Alarm{}}
+	services, err := client.List(cmd.Context())
+	if err != nil {
+		return report, err
+	}
+	if len(args) == 1 {
+		s, err := api.FindService(services, args[0])
+		if err != nil {
+			return report, err
+		}
+		services = []api.Service{s}
+	}
+	alarms, err := client.Alarms(cmd.Context())
+	if err != nil {
+		return report, err
+	}
+	for _, a := range alarms {
+		if a.Service == "" || len(args) == 0 || a.Service == services[0].Name {
+			report.Alarms = append(report.Alarms, a)
+		}
+	}
+	for _, s := range services {
+		report.Services = append(report.Services, healthService{s.Name, s.HealthFrozen, s.Backends, s.Sorry})
+	}
+	return report, nil
+}
+
+func healthTable(w io.Writer, report healthReport) error {
+	out := bufio.NewWriter(w)
+	for _, a := range report.Alarms {
+		where := a.Service
+		if where == "" {
+			where = "all services"
+		}
+		fmt.Fprintf(out, "ALARM %s, for %s: %s\n", where, text.Ago(a.SinceS), text.OneLine(a.Text))
+	}
+	width := len("BACKEND")
+	for _, s := range report.Services {
+		for _, b := range s.Backends {
+			width = max(width, len(b.Endpoint()))
+		}
+	}
+	for _, s := range report.Services {
+		frozen := ""
+		if s.HealthFrozen {
+			frozen = " (frozen)"
+		}
+		fmt.Fprintf(out, "%s%s\n", s.Name, frozen)
+		for _, b := range serversOf(api.Service{Backends: s.Backends, Sorry: s.Sorry}) {
+			line := fmt.Sprintf("  %-*s  %-13s %-8s %s", width, b.Endpoint(), stateWords(b), text.Ago(b.StateSinceS), why(b))
+			fmt.Fprintln(out, strings.TrimRight(line, " "))
+		}
+	}
+	return out.Flush()
+}
+
+// serversOf lists a service's backends, and its sorry server if it has one.
+func serversOf(s api.Service) []api.Backend {
+	if s.Sorry == nil {
+		return s.Backends
+	}
+	sorry := *s.Sorry
+	if sorry.State == api.StateUp {
+		sorry.State = "sorry"
+	}
+	return append(s.Backends[:len(s.Backends):len(s.Backends)], sorry)
+}
+
+// stateWords is a backend's state with what qualifies it.
+func stateWords(b api.Backend) string {
+	switch {
+	case b.Protected:
+		return b.State + " (in use)"
+	case b.SlowStart > 0:
+		return fmt.Sprintf("%s (%.0f%%)", b.State, 100*b.SlowStart)
+	}
+	return b.State
+}
+
+// whyDown is why a backend is down: the reason, and what the last check said if that is something else.
+func whyDown(b api.Backend) string {
+	why, last := text.OneLine(b.Reason), text.OneLine(b.LastError)
+	switch {
+	case why == "":
+		return last
+	case last == "" || strings.Contains(why, last):
+		return why
+	}
+	return why + "; last check: " + last
+}
+
+// why is why a backend is in its state.
+func why(b api.Backend) string {
+	words := whyDown(b)
+	if b.Weight != b.ConfiguredWeight {
+		words += fmt.Sprintf(" (weight %d, in the file %d)", b.Weight, b.ConfiguredWeight)
+	}
+	return words
+}
+
+// frozenFlag follows a service's name in listings.
+func frozenFlag(s api.Service) string {
+	if s.HealthFrozen {
+		return " frozen"
+	}
+	return ""
+}
+
+// alarmLines shows what is wrong with a service below its backends. That it is frozen is shown above them.
+func alarmLines(w io.Writer, alarms []api.Alarm) {
+	for _, a := range alarms {
+		if a.Kind != api.AlarmFrozen {
+			fmt.Fprintf(w, "  !! %s (for %s)\n", text.OneLine(a.Text), text.Ago(a.SinceS))
+		}
+	}
+}
