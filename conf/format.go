@@ -107,6 +107,7 @@ func (p *printer) engine(e *Engine) {
 	p.key("batch", e.Batch)
 	p.key("poll", string(e.Poll))
 	p.key("hash_key", e.HashKey)
+	p.key("state_dir", e.StateDir)
 }
 
 func (p *printer) timeouts(section string, t, base Timeouts) {

@@ -13,6 +13,7 @@ import (
 
 	"sluice/conf/draft"
 	"sluice/conf/ipvsadm"
+	"sluice/conf/keepalived"
 )
 
 // maxImport bounds what is read: far above any file that a person or ipvsadm wrote.
@@ -34,8 +35,16 @@ func newImport() *cobra.Command {
 			return usageError{fmt.Errorf("say what to import from: %s", verbs(cmd))}
 		},
 	}
-	cmd.AddCommand(newImportIpvsadm())
+	cmd.AddCommand(newImportKeepalived(), newImportIpvsadm())
 	return cmd
+}
+
+func newImportKeepalived() *cobra.Command {
+	return importer("keepalived", "Make a configuration from a keepalived.conf",
+		"Reads the virtual servers of a keepalived.conf, with the files that it includes. FILE may be - for stdin.\n"+
+			"VRRP stays with keepalived, which can go on running for it.",
+		"  sluice import keepalived /etc/keepalived/keepalived.conf --port eth0 -w sluice.toml",
+		func(name string, data []byte) (*draft.Draft, error) { return keepalived.Parse(name, data, included{}) })
 }
 
 func newImportIpvsadm() *cobra.Command {
@@ -156,4 +165,14 @@ func (o *outputFile) write(stdout io.Writer, data []byte) (err error) {
 		return errors.New(strings.TrimPrefix(err.Error(), "link "))
 	}
 	return nil
+}
+
+// included reads the files that a keepalived.conf includes.
+type included struct{}
+
+func (included) Glob(pattern string) ([]string, error) { return filepath.Glob(pattern) }
+
+func (included) Read(path string) ([]byte, error) {
+	_, data, err := readInput(nil, path)
+	return data, err
 }

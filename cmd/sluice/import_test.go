@@ -96,3 +96,18 @@ func TestImportUsage(t *testing.T) {
 		}
 	}
 }
+
+func TestImportKeepalived(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "sluice.toml")
+	code, _, stderr := sluice("import", "keepalived", "../../conf/keepalived/testdata/keepalived.conf", "-w", out, "--port", "none0")
+	if code != 0 || !strings.Contains(stderr, "virtual.d/ldap.conf:10: colour blue") {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	if code, stdout, stderr := sluice("check", "--config", out); code != 0 || !strings.Contains(stdout, "valid: ports=1 services=3") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	bad := writeFile(t, "k.conf", "virtual_server 192.0.2.1 80 {\nlvs_sched \"rr\n}\n")
+	if code, stdout, stderr := sluice("import", "keepalived", bad); code != 1 || stdout != "" || !strings.Contains(stderr, bad+":2: a quote") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}

@@ -207,7 +207,12 @@ func (d *Draft) sortNotes() {
 	slices.SortStableFunc(d.Notes, func(a, b Note) int {
 		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
 	})
-	d.Notes = slices.Compact(d.Notes)
+	seen := map[Note]bool{}
+	d.Notes = slices.DeleteFunc(d.Notes, func(n Note) bool {
+		again := seen[n]
+		seen[n] = true
+		return again
+	})
 }
 
 // TOML gives the file, with the notes at its head.

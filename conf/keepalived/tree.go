@@ -1,0 +1,97 @@
+package keepalived
+
+import (
+	"strings"
+
+	"sluice/conf/draft"
+)
+
+// node is one directive: its words, and what stands in its braces.
+type node struct {
+	at        draft.Place
+	words     []string
+	block     []*node
+	last      draft.Place // of the closing brace
+	hasBlock  bool
+	condition string // "@main": on some machines only
+}
+
+// name is the first word, value the second or "".
+func (n *node) name() string { return n.words[0] }
+
+func (n *node) value() string {
+	if len(n.words) < 2 {
+		return ""
+	}
+	return n.words[1]
+}
+
+// text is the directive as it stands in the file, cut to what a note can hold.
+func (n *node) text() string {
+	text := []rune(strings.Join(n.words, " "))
+	if len(text) > 80 {
+		return string(text[:77]) + "..."
+	}
+	return string(text)
+}
+
+// maxDepth bounds blocks within blocks. The deepest that keepalived knows is 4.
+const maxDepth = 32
+
+// builder makes the tree out of tokens.
+type builder struct {
+	root  node
+	stack []*node // blocks that are open, the root first
+}
+
+func newBuilder() *builder {
+	b := &builder{}
+	b.stack = []*node{&b.root}
+	return b
+}
+
+// add takes the tokens of a line. A directive ends with the line or at a brace; an opening brace may stand on a line of
+// its own below its directive.
+func (b *builder) add(at draft.Place, all []token, condition string) error {
+	var current *node
+	for _, t := range all {
+		top := b.stack[len(b.stack)-1]
+		switch {
+		case !t.brace && current == nil:
+			current = &node{at: at, words: []string{t.text}, condition: condition}
+			top.block = append(top.block, current)
+		case !t.brace:
+			current.words = append(current.words, t.text)
+		case t.text == "{":
+			if current == nil && len(top.block) > 0 {
+				current = top.block[len(top.block)-1]
+			}
+			if current == nil || current.hasBlock {
+				return fail(at, "{ belongs to no directive")
+			}
+			if len(b.stack) > maxDepth {
+				return fail(at, "blocks are nested more than %d deep", maxDepth)
+			}
+			current.hasBlock = true
+			b.stack = append(b.stack, current)
+			current = nil
+		default:
+			if len(b.stack) == 1 {
+				return fail(at, "} closes nothing: a { is missing before, or this } is one too many")
+			}
+			top.last = at
+			b.stack = b.stack[:len(b.stack)-1]
+			current = nil
+		}
+	}
+	return nil
+}
+
+// end gives the directives of the file.
+func (b *builder) end() ([]*node, error) {
+	if n := len(b.stack); n > 1 {
+		open := b.stack[n-1]
+		return nil, fail(open.at, "%s has no closing }", open.text())
+	}
+	return b.root.block, nil
+}
