@@ -149,8 +149,8 @@ func TestServers(t *testing.T) {
 		{"", "", func(*conf.Service) {}},
 		{"lb_algo rr\nlb_kind DR", "", func(s *conf.Service) { s.Scheduler, s.Mode, s.Backends[0].Mode = "rr", service.DR, service.DR }},
 		{"lvs_sched sed\nlvs_method TUN type ipip", "lvs_method NAT", func(s *conf.Service) { s.Scheduler, s.Mode = "sed", service.TUN }},
-		{"persistence_timeout 90", "weight 7", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 90 * time.Second, 7 }},
-		{"persistence_timeout", "weight 0", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 6 * time.Minute, 0 }},
+		{"persistence_timeout 90", "weight 7", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 90*time.Second, 7 }},
+		{"persistence_timeout", "weight 0", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 6*time.Minute, 0 }},
 		{"snmp_name shop", "", func(s *conf.Service) { s.Name = "shop" }},
 		{"delay_loop 7", "TCP_CHECK { connect_timeout 3.5\nretry 2 }", func(s *conf.Service) {
 			h := &s.Health
