@@ -126,6 +126,12 @@ const (
 	HealthPing  = "ping"
 )
 
+// The ways that checks of tun and dr backends take.
+const (
+	ViaPath   = "path"   // as clients' packets: to the service's address
+	ViaDirect = "direct" // to the backend's own address
+)
+
 // Health says how the backends of a service are checked. Without a [service.health] table the type is
 // HealthNone and a backend is always up; all other fields hold their defaults even then.
 type Health struct {
@@ -135,8 +141,9 @@ type Health struct {
 	Rise         int           // checks in a row that must succeed before a backend is up
 	Fall         int           // checks in a row that must fail before a backend is down
 	Port         int           // port to check; 0: the backend's
+	Via          string        // tun, dr: ViaPath or ViaDirect; others are always checked directly
 	Path         string        // http, https: request path with query
-	Host         string        // http, https: Host header and TLS server name; "": the backend's address
+	Host         string        // http, https: Host header and TLS server name; "": the address that is checked
 	ExpectStatus []int         // http, https: good status codes; nil: 200 to 399
 	ExpectBody   string        // http, https: text that the body must contain; "": any body
 	Send         string        // tcp, udp: bytes to send; "": none (udp: an empty datagram)

@@ -89,6 +89,7 @@ func serviceFields(s Service) []field {
 		field{"health rise", fmt.Sprint(h.Rise)},
 		field{"health fall", fmt.Sprint(h.Fall)},
 		field{"health port", fmt.Sprint(h.Port)},
+		field{"health via", h.Via},
 		field{"health path", h.Path},
 		field{"health host", fmt.Sprintf("%q", h.Host)},
 		field{"health expect_status", orWord(h.ExpectStatus, "200 to 399")},

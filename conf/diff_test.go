@@ -59,6 +59,7 @@ func TestDiff(t *testing.T) {
 			{"service web: scheduler wlc -> mh", false}, {"service web: persistence 0s -> 5m", false}}},
 		{"timeouts", "[[port]]", "[timeouts]\nudp = \"1h\"\n[[port]]", []conf.Change{
 			{"service web: timeout udp 5m -> 1h", false}, {"service dns: timeout udp 5m -> 1h", false}}},
+		{"health path", `type = "tcp"`, "type = \"tcp\"\nvia = \"direct\"", []conf.Change{{"service web: health via path -> direct", false}}},
 		{"health", `type = "tcp"`, "type = \"http\"\npath = \"/up\"", []conf.Change{
 			{"service web: health type tcp -> http", false}, {"service web: health path / -> /up", false}}},
 		{"protection", `type = "tcp"`, "type = \"tcp\"\nmin_healthy = 0\nflap_hold = \"0s\"", []conf.Change{

@@ -155,6 +155,7 @@ func (p *printer) health(h *Health) {
 	if h.Port != 0 {
 		p.value("port", h.Port)
 	}
+	p.key("via", h.Via)
 	p.key("path", h.Path)
 	p.key("host", h.Host)
 	p.key("expect_status", h.ExpectStatus)

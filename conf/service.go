@@ -89,6 +89,7 @@ func (t table) health(s *Service) Health {
 		Rise:         h.integer("rise"),
 		Fall:         h.integer("fall"),
 		Port:         h.integer("port"),
+		Via:          h.word("via"),
 		Path:         h.text("path"),
 		Host:         h.text("host"),
 		ExpectStatus: h.integers("expect_status"),

@@ -246,7 +246,9 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	e.cfg, e.weights = cfg, weights
 	e.startNew(old, cfg)
 	// The checks come first: what they no longer say is down must be up in the tables.
-	err := e.prober.Set(checks(cfg))
+	e.openDetour(cfg)
+	e.setPaths(cfg)
+	err := e.prober.Set(e.checks(cfg))
 	if err == nil {
 		err = e.publish(cfg)
 	}
@@ -254,7 +256,8 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 		e.ids.assign(old)
 		e.local.assign(old)
 		e.cfg, e.weights = old, oldWeights
-		return errors.Join(err, e.prober.Set(checks(old)))
+		e.setPaths(old)
+		return errors.Join(err, e.prober.Set(e.checks(old)))
 	}
 	e.dropFrozen(cfg)
 	e.platform.Keep(e.backendAddrs())

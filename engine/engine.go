@@ -17,6 +17,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/cpu"
 	"sluice/engine/health"
+	"sluice/engine/health/truepath"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline"
@@ -72,6 +73,10 @@ type Engine struct {
 	hardware     *Hardware  // written by Start and keepPorts, which may read it without mu
 	spread       bool       // every port has a queue for each worker
 	closed       bool
+
+	detour          atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
+	noDetour        error                           // why there is none, though there should be
+	probed, probers []service.Key                   // steer.Rules'
 }
 
 // Start opens the ports, publishes the tables and sets the workers to work. When it returns without
@@ -104,6 +109,9 @@ func newEngine(o Options) *Engine {
 		turned:  make(chan struct{}, 1),
 	}
 	e.wards = newWards(e.lookAtHealth)
+	if o.Probe == nil {
+		o.Probe = e.probe
+	}
 	e.prober = health.New(health.Config{OnChange: e.healthChanged, Probe: o.Probe})
 	return e
 }
@@ -138,6 +146,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.mu.Lock()
 	e.hardware, e.spread = hardware, hardware.queueForEach(len(cores))
 	e.local.workers = len(cores)
+	e.openDetour(cfg)
 	err = e.publish(cfg)
 	e.mu.Unlock()
 	if err != nil {
@@ -163,7 +172,9 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	go e.keepPorts(keep)
 	go e.followHealth(keep)
 	e.awaitNeighbours(ctx)
-	return e.prober.Set(checks(cfg))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.prober.Set(e.checks(cfg))
 }
 
 // A frame names its worker and its port by a byte.
@@ -226,13 +237,14 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.prober.Close()
 	e.wards.step.Stop()
+	err := e.closeDetour()
 	e.stop()
 	for _, w := range e.workers {
 		w.stop.Store(true)
 		w.bell.ring()
 	}
 	e.running.Wait()
-	err := e.platform.Close()
+	err = errors.Join(err, e.platform.Close())
 	for _, w := range e.workers {
 		err = errors.Join(err, w.close())
 	}
@@ -268,6 +280,7 @@ func (e *Engine) publish(cfg *conf.Config) error {
 
 // publishJudged is publish with what health makes of cfg.
 func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
+	e.setPaths(cfg)
 	e.local.share(e.surroundings.Table, e.hardware.Ports)
 	t, err := build(e.plan(cfg, j))
 	if err != nil {
@@ -301,7 +314,7 @@ func (e *Engine) plan(cfg *conf.Config, j *judgement) plan {
 // rules says which packets are ours: those of the services, the replies of their NAT backends, and what
 // comes to the ports that fullnat sends from.
 func (e *Engine) rules(cfg *conf.Config) steer.Rules {
-	rules := steer.Rules{Locals: e.surroundings.Locals}
+	rules := steer.Rules{Locals: e.surroundings.Locals, Probed: e.probed, Probers: e.probers}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		rules.Services = append(rules.Services, s.Key)

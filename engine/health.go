@@ -10,25 +10,25 @@ import (
 	"sluice/pipeline/service"
 )
 
-// checks translates a configuration into what the prober is to do.
-func checks(cfg *conf.Config) map[health.ID]health.Check {
+// checks translates a configuration into what the prober is to do. The caller holds mu.
+func (e *Engine) checks(cfg *conf.Config) map[health.ID]health.Check {
 	out := make(map[health.ID]health.Check)
-	for _, s := range cfg.Services {
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
 		h := s.Health
 		if h.Type == conf.HealthNone {
 			continue
 		}
-		for _, b := range s.Backends {
-			port := b.Key.Port
-			if h.Port != 0 {
-				port = uint16(h.Port)
-			}
-			out[health.ID{Service: s.Key, Backend: b.Key}] = health.Check{
-				Type: health.Type(h.Type), Target: netip.AddrPortFrom(b.Key.Address, port),
+		for j := range s.Backends {
+			b := &s.Backends[j]
+			c := health.Check{
+				Type: health.Type(h.Type), Target: netip.AddrPortFrom(b.Key.Address, checkPort(s, b)),
 				Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall, FlapHold: h.FlapHold,
 				Path: h.Path, Host: h.Host, ExpectStatus: h.ExpectStatus, ExpectBody: h.ExpectBody,
 				Send: h.Send, Expect: h.Expect, Query: h.Query,
 			}
+			e.takePath(s, b, &c)
+			out[health.ID{Service: s.Key, Backend: b.Key}] = c
 		}
 	}
 	return out

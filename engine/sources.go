@@ -187,9 +187,16 @@ func portsOf(source netip.Addr, locals []netip.Addr, kernels service.Ports) *pip
 	return set
 }
 
-// poolRanges is the same as intervals, for the steering program.
+// The ports that fullnat and probes may have.
+const (
+	firstPort = 1024
+	lastPort  = 65535
+)
+
+// poolRanges is the same as intervals, for the steering program. The probes of tun and dr have ports of the kernel's
+// addresses too, next to those of the kernel.
 func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) []service.Ports {
-	const first, last = 1024, 65535
+	const first, last = firstPort, lastPort
 	shared := false
 	for _, a := range locals {
 		shared = shared || a == source
@@ -197,6 +204,7 @@ func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) [
 	if !shared || kernels.Last < first || kernels.First > kernels.Last {
 		return []service.Ports{{First: first, Last: last}}
 	}
+	kernels = around(kernels, probePorts(kernels))
 	var out []service.Ports
 	if kernels.First > first {
 		out = append(out, service.Ports{First: first, Last: kernels.First - 1})

@@ -49,6 +49,12 @@ type Check struct {
 	Send         string // tcp, udp: bytes to send; "": none (udp: an empty datagram)
 	Expect       string // tcp, udp: what the answer must begin with; "": anything, and none is needed
 	Query        string // dns: name to ask for; "": the root
+
+	// Through is what to connect to in place of the target's address, for probes that take a service's path (package
+	// truepath). Silence is then what it may mean that nothing comes back.
+	Through netip.Addr
+	By      string // how packets go, in words: "dr to 10.0.0.11"; "": to the target
+	Silence string
 }
 
 // equal reports whether the two are the same check.
@@ -105,25 +111,39 @@ func inWords(err error, c Check) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Errorf("%s: no answer within %s", c.where(), c.Timeout)
+		return fmt.Errorf("%s: no answer within %s%s", c.Where(), c.Timeout, c.Silence)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%s: connection refused", c.where())
+		return fmt.Errorf("%s: connection refused", c.Where())
 	case errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("%s: connection reset", c.where())
+		return fmt.Errorf("%s: connection reset", c.Where())
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: connection closed in the middle of an answer", c.where())
+		return fmt.Errorf("%s: connection closed in the middle of an answer", c.Where())
+	case errors.Is(err, syscall.EHOSTUNREACH) && c.Through.IsValid(): // TTL exceeded, most likely: see truepath
+		return fmt.Errorf("%s: the backend doesn't have the service's address", c.Where())
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fmt.Errorf("%s: no route, or nobody has this address", c.where())
+		return fmt.Errorf("%s: no route, or nobody has this address", c.Where())
 	}
-	return fmt.Errorf("%s: %w", c.where(), err)
+	return fmt.Errorf("%s: %w", c.Where(), err)
 }
 
-// where names the target with its type: "tcp 10.0.0.11:80".
-func (c Check) where() string {
+// Where names the target with its type, and the way there: "tcp 10.0.0.11:80".
+func (c Check) Where() string {
+	where := string(c.Type) + " " + c.Target.String()
 	if c.Type == Ping {
-		return "ping " + c.Target.Addr().String()
+		where = "ping " + c.Target.Addr().String()
 	}
-	return string(c.Type) + " " + c.Target.String()
+	if c.By != "" {
+		where += " by " + c.By
+	}
+	return where
+}
+
+// endpoint is what sockets connect to.
+func (c Check) endpoint() string {
+	if c.Through.IsValid() {
+		return netip.AddrPortFrom(c.Through, c.Target.Port()).String()
+	}
+	return c.Target.String()
 }
 
 // maxRead is how many bytes a probe reads of what a backend sends, in all.
@@ -142,7 +162,7 @@ var errTooMuch = fmt.Errorf("answer is longer than %d KiB", maxRead>>10)
 // dial connects to the check's target.
 func dial(ctx context.Context, network string, c Check) (*conn, error) {
 	var d net.Dialer
-	raw, err := d.DialContext(ctx, network, c.Target.String())
+	raw, err := d.DialContext(ctx, network, c.endpoint())
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,10 @@
 // into an outage for the time of Rise checks, and the first checks follow at once. A backend that doesn't work is
 // found out after Fall checks, as at any other time. (keepalived does the same unless told `alpha`.)
 //
-// Probes go through the kernel's sockets to the backend's own address: they say that the server works, not that
-// the way of the forwarded packets does.
+// Probes go through the kernel's sockets. In nat and fullnat they go to the backend's own address, as forwarded packets
+// do. In tun and dr those go to the service's address, inside a tunnel or with the backend's MAC address, and so do
+// probes: a Check says by Through what its sockets connect to instead, and package truepath carries it from there. A
+// ping asks the host, not the path.
 //
 // A backend's answers are not trusted: a probe reads 64 KiB at most, follows no redirects, and everything that it
 // does ends with its timeout, however slowly the other side talks.

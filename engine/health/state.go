@@ -69,10 +69,10 @@ func (m *machine) note(err error, c Check, began, ended time.Time) (changed bool
 		if left := m.heldFor(began, c); left > 0 {
 			m.held = true
 			m.Reason = fmt.Sprintf("%s: flaps: it works, but went down too often lately; up if it stays good for %s more",
-				c.where(), left.Round(time.Second))
+				c.Where(), left.Round(time.Second))
 			return false
 		}
-		m.turn(true, fmt.Sprintf("%s: works again, %d of %d checks in a row", c.where(), m.row, c.Rise), ended)
+		m.turn(true, fmt.Sprintf("%s: works again, %d of %d checks in a row", c.Where(), m.row, c.Rise), ended)
 		return true
 	}
 	return false

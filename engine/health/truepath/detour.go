@@ -1,0 +1,221 @@
+package truepath
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/engine/health"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/service"
+)
+
+// Path is the way to one backend of one service. It is immutable.
+type Path struct {
+	VIP     packet.Addr // the service's address,
+	Port    uint16      // and the port of it that is probed
+	Own     packet.Addr // our address that the backend answers to; of the service's family
+	Mode    service.Mode
+	Backend packet.Addr  // tun: outer destination
+	Outer   packet.Addr  // tun: outer source
+	Link    rewrite.Link // to the next hop
+	Ifindex int          // of the port that it leaves by
+	Why     string       // why nothing can be sent; "": it can
+}
+
+// Detour is the device with what goes through it. Its methods may be called from any goroutine.
+type Detour struct {
+	device *device
+	wire   int // AF_PACKET socket, which receives nothing
+	ports  service.Ports
+	ended  chan struct{}
+	paths  atomic.Pointer[map[packet.Addr]*Path] // by target; read by the reader
+
+	mu       sync.Mutex // guards what follows
+	targets  map[health.ID]netip.Addr
+	next     uint16
+	used     map[uint16]bool
+	troubles map[netip.Addr]string // by target: why the last packet was not sent
+}
+
+// Open makes the device, in the network namespace of the calling thread, and takes packets from then on. The ports
+// are what our addresses send probes from. It takes CAP_NET_ADMIN and CAP_NET_RAW; errors say what is missing.
+func Open(ports service.Ports) (*Detour, error) {
+	wire, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			err = errors.New("sending probes takes CAP_NET_RAW: run as root, or give the service AmbientCapabilities=CAP_NET_RAW")
+		}
+		return nil, err
+	}
+	device, err := openDevice()
+	if err != nil {
+		unix.Close(wire)
+		return nil, err
+	}
+	d := &Detour{
+		device: device, wire: wire, ports: ports, ended: make(chan struct{}),
+		targets: make(map[health.ID]netip.Addr), next: firstTarget, used: make(map[uint16]bool),
+		troubles: make(map[netip.Addr]string),
+	}
+	d.paths.Store(&map[packet.Addr]*Path{})
+	go d.read()
+	return d, nil
+}
+
+// Close removes the device. What probes still send fails. Not to be called twice.
+func (d *Detour) Close() error {
+	err := d.device.file.Close()
+	<-d.ended
+	return errors.Join(err, unix.Close(d.wire))
+}
+
+// Ifindex is the device's, for answers to be redirected to.
+func (d *Detour) Ifindex() int { return d.device.link.Attrs().Index }
+
+// Ended is closed when the device is gone: somebody removed it, or Close did.
+func (d *Detour) Ended() <-chan struct{} { return d.ended }
+
+// Name is the device's.
+func (d *Detour) Name() string { return d.device.link.Attrs().Name }
+
+// Ports are what our addresses send probes from.
+func (d *Detour) Ports() service.Ports { return d.ports }
+
+// Target gives the address that a probe of this backend connects to. It stays until Set is called without it. The
+// error is one for the operator.
+func (d *Detour) Target(id health.ID) (netip.Addr, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.target(id)
+}
+
+// target is Target; the caller holds mu.
+func (d *Detour) target(id health.ID) (netip.Addr, error) {
+	f := &d.device.v6
+	if id.Service.Address.Is4() {
+		f = &d.device.v4
+	}
+	if f.err != nil {
+		return netip.Addr{}, f.err
+	}
+	if a, ok := d.targets[id]; ok {
+		return a, nil
+	}
+	if len(d.used) > lastTarget-firstTarget {
+		return netip.Addr{}, fmt.Errorf("more than %d backends", lastTarget-firstTarget)
+	}
+	for d.used[d.next] {
+		d.step()
+	}
+	a := target(f.targets, d.next)
+	d.used[d.next], d.targets[id] = true, a
+	d.step()
+	return a, nil
+}
+
+// step goes round the numbers, so that one that was given back is given out again last.
+func (d *Detour) step() {
+	if d.next++; d.next > lastTarget {
+		d.next = firstTarget
+	}
+}
+
+// Set makes these the paths. Targets of others are given back.
+func (d *Detour) Set(paths map[health.ID]*Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, a := range d.targets {
+		if paths[id] == nil {
+			delete(d.used, number(a))
+			delete(d.targets, id)
+			delete(d.troubles, a)
+		}
+	}
+	byTarget := make(map[packet.Addr]*Path, len(paths))
+	for id, path := range paths {
+		if a, err := d.target(id); err == nil { // else it is not probed this way
+			byTarget[packet.AddrFrom(a)] = path
+		}
+	}
+	d.paths.Store(&byTarget)
+}
+
+// Ready says why a probe of the target would go nowhere: nil if it can be sent. It forgets what was wrong before.
+func (d *Detour) Ready(target netip.Addr) error {
+	d.mu.Lock()
+	delete(d.troubles, target)
+	d.mu.Unlock()
+	path := (*d.paths.Load())[packet.AddrFrom(target)]
+	switch {
+	case path == nil:
+		return errors.New("the backend is configured no longer")
+	case path.Why != "":
+		return errors.New(path.Why)
+	}
+	return nil
+}
+
+// Trouble says why a packet to the target was not sent since Ready; "": all were.
+func (d *Detour) Trouble(target netip.Addr) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.troubles[target]
+}
+
+// read takes frames from the device until it is closed: those of sockets, and those that XDP redirected.
+func (d *Detour) read() {
+	defer close(d.ended)
+	t := &translator{
+		flows: newFlows(d.ports), mac: d.device.mac,
+		own: [2]packet.Addr{packet.AddrFrom(d.device.v4.own), packet.AddrFrom(d.device.v6.own)},
+	}
+	mem := make([]byte, 1<<16-1)
+	for {
+		n, err := d.device.file.Read(mem[headroom:])
+		if err != nil {
+			if errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.EAGAIN) {
+				continue
+			}
+			return // closed, or the interface was deleted
+		}
+		d.handle(t, mem, headroom+n)
+	}
+}
+
+// handle takes one frame, mem[headroom:end], on its way.
+func (d *Detour) handle(t *translator, mem []byte, end int) {
+	var m packet.Meta
+	if !parse(mem, headroom, end, &m) {
+		return // router solicitations and the like
+	}
+	now := time.Now()
+	path := (*d.paths.Load())[m.Dst]
+	if path == nil || m.ICMPError {
+		if start, end, ok := t.in(mem, &m, now); ok {
+			_, _ = d.device.file.Write(mem[start:end]) // what is lost is sent again, or the probe fails
+		}
+		return
+	}
+	if m.Src != t.own[0] && m.Src != t.own[1] {
+		return // somebody has found out the target's address, and this host forwards
+	}
+	target := m.Dst.Netip()
+	start, end, err := t.out(mem, &m, path, now)
+	if err == nil {
+		err = unix.Sendto(d.wire, mem[start:end], unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: path.Ifindex})
+	}
+	if err != nil {
+		d.mu.Lock()
+		d.troubles[target] = err.Error()
+		d.mu.Unlock()
+	}
+}

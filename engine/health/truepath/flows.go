@@ -1,0 +1,83 @@
+package truepath
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// inUse is for how long after its last packet a flow keeps its port, if others have one to spare.
+const inUse = 2 * time.Second
+
+// searched bounds how many ports are looked at for one that nobody uses.
+const searched = 64
+
+// flow is a socket that probes, and what the backend sees of it.
+type flow struct {
+	socket  socket
+	path    *Path  // as of its last packet
+	port    uint16 // of path.Own
+	touched time.Time
+}
+
+// socket names the kernel's side: the target that it is connected to, its port, its protocol.
+type socket struct {
+	target packet.Addr
+	port   uint16
+	proto  uint8
+}
+
+// flows is the table of flows: a port for each, given out in turn, so that one that was just used is used again last.
+// One goroutine owns it.
+type flows struct {
+	first uint16
+	slots []flow // by port, from first on
+	of    map[socket]*flow
+	next  int
+}
+
+// newFlows makes a table for some ports. It starts anywhere: a backend may remember what an earlier process sent.
+func newFlows(ports service.Ports) *flows {
+	n := int(ports.Last) - int(ports.First) + 1
+	return &flows{first: ports.First, slots: make([]flow, n), of: make(map[socket]*flow, n), next: rand.N(n)}
+}
+
+// out finds the socket's flow, or makes one.
+func (f *flows) out(s socket, path *Path, now time.Time) *flow {
+	found := f.of[s]
+	if found == nil {
+		found = f.free(now)
+		delete(f.of, found.socket)
+		found.socket = s
+		f.of[s] = found
+	}
+	found.path, found.touched = path, now
+	return found
+}
+
+// free takes the next port whose flow is quiet, or the next one at all.
+func (f *flows) free(now time.Time) *flow {
+	n := len(f.slots)
+	at := f.next
+	for range min(searched, n) {
+		if now.Sub(f.slots[at].touched) > inUse {
+			break
+		}
+		at = (at + 1) % n
+	}
+	f.next = (at + 1) % n
+	f.slots[at].port = f.first + uint16(at)
+	return &f.slots[at]
+}
+
+// in finds the flow that a packet to a port belongs to; nil: none.
+func (f *flows) in(port uint16, now time.Time) *flow {
+	at := int(port) - int(f.first)
+	if at < 0 || at >= len(f.slots) || f.slots[at].path == nil {
+		return nil
+	}
+	f.slots[at].touched = now
+	return &f.slots[at]
+}

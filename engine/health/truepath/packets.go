@@ -1,0 +1,110 @@
+package truepath
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/service"
+)
+
+// headroom is how much may grow in front of a frame: an outer IPv6 header and a tag.
+const headroom = 64
+
+// outerTTL is that of the tunnel, as the kernel's own packets have it. The inner one is 1.
+const outerTTL = 64
+
+// translator rewrites packets. One goroutine owns it.
+type translator struct {
+	flows *flows
+	own   [2]packet.Addr // the device's addresses, IPv4 and IPv6
+	mac   [6]byte        // the device's
+	id    uint16         // IPv4 identification of the last outer header
+}
+
+// out turns the frame mem[start:end] from a socket into the one for the backend, and returns where that starts and
+// ends. It fails with words for the operator.
+func (t *translator) out(mem []byte, m *packet.Meta, path *Path, now time.Time) (start, end int, err error) {
+	if path.Why != "" {
+		return 0, 0, fmt.Errorf("%s", path.Why)
+	}
+	length := m.End - m.L3
+	if path.Mode == service.TUN {
+		length += tunnelLen(path.Backend)
+	}
+	if length > path.Link.MTU {
+		return 0, 0, fmt.Errorf("a packet of %d bytes is longer than the way's MTU of %d", length, path.Link.MTU)
+	}
+	f := t.flows.out(socket{m.Dst, m.SrcPort, m.Proto}, path, now)
+	rewrite.NATBoth(mem, m, path.Own, f.port, path.VIP, path.Port)
+	if path.Mode == service.TUN {
+		t.id++
+		m.TTL = outerTTL
+		rewrite.Encap(mem, m, path.Outer, path.Backend, t.id)
+	}
+	return rewrite.SetLink(mem, m, &path.Link), int(m.End), nil
+}
+
+func tunnelLen(backend packet.Addr) uint16 {
+	if backend.Is4() {
+		return packet.IPv4Len
+	}
+	return packet.IPv6Len
+}
+
+// in turns a backend's frame into one for the socket, and returns where that starts and ends. It is false for what
+// answers no probe.
+func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end int, ok bool) {
+	ours, theirs, port, from := m.Dst, m.Src, m.DstPort, m.SrcPort
+	if m.ICMPError { // names what we sent
+		ours, theirs, port, from = m.Src, m.Dst, m.SrcPort, m.DstPort
+	}
+	f := t.flows.in(port, now)
+	if f == nil || f.socket.proto != m.Proto || f.path.Own != ours || f.path.VIP != theirs || f.path.Port != from || m.TTL == 0 {
+		return 0, 0, false
+	}
+	own := t.own[0]
+	if m.Family == 6 {
+		own = t.own[1]
+	}
+	if m.ICMPError {
+		rewrite.ICMPBoth(mem, m, own, f.socket.port, f.socket.target, f.path.Port)
+	} else {
+		complete(mem, m)
+		rewrite.NATBoth(mem, m, f.socket.target, f.path.Port, own, f.socket.port)
+	}
+	// From a locally administered address that is not the device's own.
+	link := rewrite.Link{DMAC: t.mac, SMAC: [6]byte{2, 0, 0, 0, 0, 1}}
+	return rewrite.SetLink(mem, m, &link), int(m.End), true
+}
+
+// complete makes a checksum whole that the sender left to hardware which never saw the packet: between virtual
+// machines and containers, such packets are common, and the kernel would take them from its own wire. What stands in
+// the field then is the sum of the pseudo-header alone (CHECKSUM_PARTIAL, include/linux/skbuff.h). Any other wrong
+// checksum stays wrong.
+func complete(mem []byte, m *packet.Meta) {
+	l4 := mem[m.L4:m.End]
+	at := 16
+	if m.Proto == packet.UDP {
+		at = 6
+	}
+	field := l4[at : at+2]
+	pseudo := packet.Sum(0).Pseudo(m.Src, m.Dst, m.Proto, len(l4))
+	if binary.BigEndian.Uint16(field) != pseudo.Fold() {
+		return
+	}
+	binary.BigEndian.PutUint16(field, 0)
+	sum := pseudo.Bytes(l4).Checksum()
+	if sum == 0 && m.Proto == packet.UDP {
+		sum = 0xffff
+	}
+	binary.BigEndian.PutUint16(field, sum)
+}
+
+// parse reads a frame of the device. It is false for what is no TCP, UDP, or error about them.
+func parse(mem []byte, start, end int, m *packet.Meta) bool {
+	return packet.Parse(mem, start, end, m) == counter.None
+}

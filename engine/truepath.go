@@ -1,0 +1,268 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sluice/conf"
+	"sluice/engine/health"
+	"sluice/engine/health/truepath"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// detourer is a Platform on which probes can take the path of tun and dr.
+type detourer interface {
+	// Detour makes the device for it, and has answers to what the ports send redirected there.
+	Detour(ports service.Ports) (*truepath.Detour, error)
+}
+
+var _ detourer = (*kernel)(nil)
+
+// Detour implements detourer.
+func (k *kernel) Detour(ports service.Ports) (*truepath.Detour, error) {
+	d, err := truepath.Open(ports)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.program.Detour(d.Ifindex()); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// probedPorts is how many ports probes have. With more than so many sockets at a time, they would disturb each other.
+const probedPorts = 4096
+
+// probePorts are the ports that probes are sent from: the kernel chooses none of them for connections of its own.
+// They lie next to those that it does choose, unless it leaves no room there.
+func probePorts(kernels service.Ports) service.Ports {
+	first, last := int(kernels.First), int(kernels.Last)
+	switch {
+	case first-probedPorts >= firstPort:
+		return service.Ports{First: uint16(first - probedPorts), Last: uint16(first - 1)}
+	case last+probedPorts <= lastPort:
+		return service.Ports{First: uint16(last + 1), Last: uint16(last + probedPorts)}
+	}
+	return service.Ports{First: lastPort - probedPorts + 1, Last: lastPort}
+}
+
+// around is the smallest range that holds both.
+func around(a, b service.Ports) service.Ports {
+	return service.Ports{First: min(a.First, b.First), Last: max(a.Last, b.Last)}
+}
+
+// takesPath says whether a backend's check is to go the way of clients' packets.
+func takesPath(s *conf.Service, b *conf.Backend) bool {
+	return (b.Mode == service.TUN || b.Mode == service.DR) && s.Health.Via == conf.ViaPath &&
+		s.Health.Type != conf.HealthNone && s.Health.Type != conf.HealthPing
+}
+
+// eachPath calls f for every backend whose check takes its path.
+func eachPath(cfg *conf.Config, f func(s *conf.Service, b *conf.Backend)) {
+	for i := range cfg.Services {
+		for j := range cfg.Services[i].Backends {
+			if s, b := &cfg.Services[i], &cfg.Services[i].Backends[j]; takesPath(s, b) {
+				f(s, b)
+			}
+		}
+	}
+}
+
+// openDetour makes the detour when the configuration is the first that needs it. Where there can be none, backends are
+// checked directly, and every result says so. The caller holds mu.
+func (e *Engine) openDetour(cfg *conf.Config) {
+	needed := 0
+	eachPath(cfg, func(*conf.Service, *conf.Backend) { needed++ })
+	platform, able := e.platform.(detourer)
+	if needed == 0 || !able || e.detour.Load() != nil {
+		return
+	}
+	d, err := platform.Detour(probePorts(e.platform.KernelPorts()))
+	if err != nil {
+		e.noDetour = err
+		e.log.Error("health checks of tun and dr backends go to the backends' own addresses: they don't notice a missing service address or decapsulator",
+			"backends", needed, "why", err, "fix", "see the reason, or set via = \"direct\" in [service.health]")
+		return
+	}
+	e.noDetour = nil
+	e.detour.Store(d)
+	e.running.Add(1)
+	go e.followDetour(d)
+	e.log.Info("health checks of tun and dr take the path of their mode", "backends", needed, "device", d.Name(), "ports", d.Ports().String())
+}
+
+// followDetour makes another device when somebody has removed the detour's.
+func (e *Engine) followDetour(d *truepath.Detour) {
+	defer e.running.Done()
+	<-d.Ended()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	e.log.Error("the device for health checks is gone: making another", "device", d.Name())
+	e.detour.Store(nil)
+	err := d.Close()
+	e.openDetour(e.cfg)
+	e.setPaths(e.cfg)
+	if err = errors.Join(err, e.prober.Set(e.checks(e.cfg)), e.publish(e.cfg)); err != nil {
+		e.log.Error("health checks could not go on by another device", "err", err)
+	}
+}
+
+// closeDetour ends what openDetour began. No probe runs any more.
+func (e *Engine) closeDetour() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if d := e.detour.Swap(nil); d != nil {
+		return d.Close()
+	}
+	return nil
+}
+
+// takePath turns a check of the backend's own address into one of the service's on the path of its mode.
+func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) {
+	d := e.detour.Load()
+	if !takesPath(s, b) || d == nil && e.noDetour == nil {
+		return
+	}
+	err := e.noDetour
+	if d != nil {
+		c.Through, err = d.Target(health.ID{Service: s.Key, Backend: b.Key})
+	}
+	if err != nil {
+		c.By = fmt.Sprintf("its own address, not by %s, because %s", b.Mode, err)
+		return
+	}
+	c.Target = netip.AddrPortFrom(s.Key.Address, c.Target.Port())
+	c.By = fmt.Sprintf("%s to %s", b.Mode, b.Key.Address)
+	c.Silence = ": does the backend have the service's address?"
+	if b.Mode == service.TUN {
+		c.Silence = ": does the backend unwrap tunnels and have the service's address?"
+	}
+}
+
+// setPaths tells the detour how backends are reached now, and notes which answers are to come to it. The caller holds
+// mu.
+func (e *Engine) setPaths(cfg *conf.Config) {
+	d := e.detour.Load()
+	e.probed, e.probers = nil, nil
+	if d == nil {
+		return
+	}
+	vips := make(map[netip.Addr]bool)
+	for i := range cfg.Services {
+		vips[cfg.Services[i].Key.Address] = true
+	}
+	paths := make(map[health.ID]*truepath.Path)
+	eachPath(cfg, func(s *conf.Service, b *conf.Backend) {
+		path := e.pathTo(s, b, vips)
+		paths[health.ID{Service: s.Key, Backend: b.Key}] = path
+		protocol := checkProtocol(s)
+		e.probed = append(e.probed, service.Key{
+			Address: s.Key.Address, Ports: service.Ports{First: path.Port, Last: path.Port}, Protocol: protocol,
+		})
+		if path.Own != (packet.Addr{}) {
+			e.probers = append(e.probers, service.Key{Address: path.Own.Netip(), Ports: d.Ports(), Protocol: protocol})
+		}
+	})
+	e.probed, e.probers = distinct(e.probed), distinct(e.probers)
+	d.Set(paths)
+}
+
+// distinct leaves each key once, in an order that depends on nothing else.
+func distinct(keys []service.Key) []service.Key {
+	slices.SortFunc(keys, func(a, b service.Key) int {
+		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Ports.First, b.Ports.First), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	return slices.Compact(keys)
+}
+
+// checkPort is the port that a backend is checked at.
+func checkPort(s *conf.Service, b *conf.Backend) uint16 {
+	if s.Health.Port != 0 {
+		return uint16(s.Health.Port)
+	}
+	return b.Key.Port
+}
+
+// checkProtocol is what a service's checks speak.
+func checkProtocol(s *conf.Service) service.Protocol {
+	if s.Health.Type == conf.HealthUDP || s.Health.Type == conf.HealthDNS {
+		return service.UDP
+	}
+	return service.TCP
+}
+
+// pathTo is how the backend is reached now.
+func (e *Engine) pathTo(s *conf.Service, b *conf.Backend, vips map[netip.Addr]bool) *truepath.Path {
+	p := &truepath.Path{
+		VIP: packet.AddrFrom(s.Key.Address), Port: checkPort(s, b),
+		Mode: b.Mode, Backend: packet.AddrFrom(b.Key.Address),
+	}
+	link, reason := e.surroundings.Table.Lookup(p.Backend)
+	if reason != counter.None {
+		p.Why = reason.Text()
+		return p
+	}
+	p.Link = *link
+	port := &e.surroundings.Ports[link.Port]
+	p.Ifindex = port.Ifindex
+	own := ownAddress(port.Prefixes, e.surroundings.Locals, s.Key.Address.Is4(), b.Key.Address, vips)
+	if !own.IsValid() {
+		p.Why = fmt.Sprintf("port %s, which leads to the backend, has no address that it could answer a check of %s to", port.Name, s.Key.Address)
+		return p
+	}
+	p.Own = packet.AddrFrom(own)
+	if b.Mode == service.TUN {
+		outer := e.sourceTo(b.Key.Address)
+		p.Outer = packet.AddrFrom(outer)
+		if !outer.IsValid() {
+			p.Why = "this host has no address to send the tunnel from"
+		}
+	}
+	return p
+}
+
+// ownAddress is what a backend answers to: an address of the port that leads to it, if possible in its network, of the
+// service's family. No service's, for the backend has those itself.
+func ownAddress(prefixes []netip.Prefix, locals []netip.Addr, is4 bool, backend netip.Addr, vips map[netip.Addr]bool) (own netip.Addr) {
+	fits := func(a netip.Addr) bool {
+		return a.Is4() == is4 && !vips[a] && a.IsGlobalUnicast() && a.Zone() == ""
+	}
+	for _, p := range prefixes {
+		if fits(p.Addr()) && (!own.IsValid() || p.Contains(backend)) {
+			own = p.Addr()
+		}
+	}
+	if own.IsValid() {
+		return own
+	}
+	// An address that answers find by way of some port, of which routes know more than we.
+	if i := slices.IndexFunc(locals, fits); i >= 0 {
+		return locals[i]
+	}
+	return netip.Addr{}
+}
+
+// probe runs one probe, on its path if it has one.
+func (e *Engine) probe(ctx context.Context, c health.Check) error {
+	d := e.detour.Load()
+	if d == nil || !c.Through.IsValid() {
+		return health.Probe(ctx, c)
+	}
+	if err := d.Ready(c.Through); err != nil {
+		return fmt.Errorf("%s: %w", c.Where(), err)
+	}
+	err := health.Probe(ctx, c)
+	if why := d.Trouble(c.Through); err != nil && why != "" {
+		return fmt.Errorf("%s: %s", c.Where(), why)
+	}
+	return err
+}

@@ -1,0 +1,142 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"sluice/engine/api"
+	"sluice/tools/e2e/testbed"
+	"sluice/tools/netlab/decap"
+)
+
+// probed has the HTTP and UDP services of some paths checked, and finds out quickly.
+func probed(t *testing.T, paths ...testbed.Path) testbed.Config {
+	cfg := config(t, paths...)
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		s.Health = map[string]any{"type": "http", "path": "/healthz", "interval": "50ms", "timeout": "500ms", "fall": 2, "rise": 2, "flap_hold": "0s"}
+		if s.Protocol == "udp" {
+			s.Health["type"] = "udp"
+			s.Health["send"] = "anybody there?"
+			s.Health["expect"] = "name="
+			delete(s.Health, "path")
+		}
+	}
+	return cfg
+}
+
+// secondBackends gives the second backend of each service; the others must be up.
+func secondBackends(ctx context.Context, d *testbed.Daemon) (map[string]api.Backend, error) {
+	services, err := d.API.List(ctx)
+	out := map[string]api.Backend{}
+	for _, s := range services {
+		for i, b := range s.Backends {
+			if i == 1 {
+				out[s.Name] = b
+			} else if b.State != api.StateUp {
+				return nil, fmt.Errorf("%s: %s is %s: %s", s.Name, b.Address, b.State, b.LastError)
+			}
+		}
+	}
+	return out, err
+}
+
+// awaitSecond waits until the second backend of exactly the services that down tells is down, all others being up,
+// and the last error of those contains why.
+func awaitSecond(t *testing.T, d *testbed.Daemon, why string, down func(service string) bool) {
+	t.Helper()
+	poll(t, "states of the second backends", func() error {
+		backends, err := secondBackends(ctxOf(t), d)
+		if err != nil {
+			return err
+		}
+		for name, b := range backends {
+			// Over UDP, hosts limit how often they refuse.
+			said := strings.Contains(b.LastError, why) || why == refused && strings.HasPrefix(name, "udp")
+			if (b.State == api.StateDown) != down(name) || down(name) && !said {
+				return fmt.Errorf("%s: %s is %s: %q", name, b.Address, b.State, b.LastError)
+			}
+		}
+		return nil
+	})
+}
+
+const refused = "connection refused"
+
+func none(string) bool { return false }
+
+// TestTruePath: checks of tun and dr backends go to the service's address on the way of clients' packets.
+func TestTruePath(t *testing.T) {
+	var paths []testbed.Path
+	for _, p := range testbed.Paths {
+		if p.Mode != "nat" {
+			paths = append(paths, p)
+		}
+	}
+	b := newBed(t, testbed.Options{Name: "e2e-path"})
+	d := start(t, b, probed(t, paths...))
+	b2 := b.Backends[1]
+	awaitSecond(t, d, "", none)
+	held := hold(t, b, paths[0].URL(), 1)
+	moves(t, held...)
+	t.Log("held", held[0].Backend)
+
+	t.Run("address missing", func(t *testing.T) {
+		for _, p := range paths {
+			must(t, b2.Host.Do(func() error { return loAddress(netlink.AddrDel, p.Address()) }))
+		}
+		awaitSecond(t, d, "address", func(string) bool { return true })
+		for _, p := range paths {
+			wantSpread(t, b.Ask(ctxOf(t), p.URL(), 4), [3]int{2, 0, 2})
+		}
+		for _, p := range paths {
+			must(t, b2.Host.AddLo(p.Address().String()))
+		}
+		awaitSecond(t, d, "", none)
+		moves(t, held...)
+	})
+	t.Run("decapsulator missing", func(t *testing.T) {
+		must(t, b2.Decap.Close())
+		awaitSecond(t, d, "unwrap", func(service string) bool { return strings.Contains(service, "tun") })
+		var err error
+		must(t, b2.Host.Do(func() error {
+			b2.Decap, err = decap.Attach("eth0", b2.Addr(4), b2.Addr(6))
+			return err
+		}))
+		b.Lab.CloseLater(b2.Decap)
+		awaitSecond(t, d, "", none)
+		moves(t, held...)
+	})
+	t.Run("server dead", func(t *testing.T) {
+		must(t, b2.Kill())
+		awaitSecond(t, d, refused, func(string) bool { return true })
+		must(t, b2.Start(ctxOf(t)))
+		awaitSecond(t, d, "", none)
+		moves(t, held...)
+	})
+	t.Run("address not the balancer's", func(t *testing.T) {
+		for _, p := range paths {
+			must(t, b.Balancer.Do(func() error { return loAddress(netlink.AddrDel, p.Address()) }))
+		}
+		must(t, b2.Kill())
+		awaitSecond(t, d, refused, func(string) bool { return true })
+		must(t, b2.Start(ctxOf(t)))
+		awaitSecond(t, d, "", none)
+		moves(t, held...)
+	})
+}
+
+// loAddress does something with an address of the loopback interface.
+func loAddress(do func(netlink.Link, *netlink.Addr) error, a netip.Addr) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return do(lo, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}})
+}
