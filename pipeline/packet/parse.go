@@ -25,7 +25,7 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 		return counter.Short
 	}
 	*m = Meta{L2: uint16(start), L3: uint16(start + EthernetLen)}
-	h := FrameV4(mem, start)
+	h := EthernetV4(mem, start)
 	if be16(h[12:]) != EtherTypeIPv4 {
 		return parseOther(mem, start, end, m)
 	}
@@ -92,7 +92,7 @@ func parseTCP(mem []byte, at, length int, m *Meta) counter.Reason {
 	if length < TCPLen {
 		return counter.BadL4Header
 	}
-	h := HeaderTCP(mem, at)
+	h := TCPHeader(mem, at)
 	word := be16(h[12:]) // data offset in words of four bytes, flags
 	if header := int(word>>12) * 4; header < TCPLen || header > length {
 		return counter.BadL4Header

@@ -21,9 +21,7 @@ func SetLink(mem []byte, m *packet.Meta, l *Link) (start int) {
 		return setTagged(mem, m, l)
 	}
 	start = int(m.L3) - packet.EthernetLen
-	h := (*[packet.EthernetLen]byte)(mem[start:])
-	*(*[6]byte)(h[0:]) = l.DMAC
-	*(*[6]byte)(h[6:]) = l.SMAC
+	*(*[12]byte)(packet.Ethernet(mem, start)[:]) = *l.macs()
 	m.L2 = uint16(start)
 	return start
 }
@@ -31,8 +29,7 @@ func SetLink(mem []byte, m *packet.Meta, l *Link) (start int) {
 func setTagged(mem []byte, m *packet.Meta, l *Link) (start int) {
 	start = int(m.L3) - packet.EthernetLen - packet.TagLen
 	h := (*[packet.EthernetLen + packet.TagLen]byte)(mem[start:])
-	*(*[6]byte)(h[0:]) = l.DMAC
-	*(*[6]byte)(h[6:]) = l.SMAC
+	*(*[12]byte)(h[0:]) = *l.macs()
 	setBE32(h[12:], packet.EtherTypeTag<<16|uint32(l.VLAN))
 	m.L2 = uint16(start)
 	return start

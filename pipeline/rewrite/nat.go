@@ -17,13 +17,6 @@ import (
 // forth. The word of TTL and protocol, whose low byte is then the TTL, falls by 1: a difference of -1.
 const ttlFell packet.Diff = 0xfffe
 
-// The lengths of what Parse has made sure of: an IPv4 header, which has no options, and behind it the least of
-// a TCP or UDP header.
-const (
-	ipTCP = packet.IPv4Len + packet.TCPLen
-	ipUDP = packet.IPv4Len + packet.UDPLen
-)
-
 // NATIn turns a client's packet to the service into one to the backend: destination address and port change.
 // dst is of the packet's family.
 func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
@@ -33,7 +26,7 @@ func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 		return
 	}
 	if m.Proto == packet.TCP {
-		h := (*[ipTCP]byte)(mem[m.L3:])
+		h := packet.V4TCP(mem, m.L3)
 		d := put32(h[16:], dst.V4())
 		h[8] = m.TTL
 		fix(h[10:], d+ttlFell)
@@ -41,7 +34,7 @@ func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 		fix(h[36:], d)
 		return
 	}
-	h := (*[ipUDP]byte)(mem[m.L3:])
+	h := packet.V4UDP(mem, m.L3)
 	d := put32(h[16:], dst.V4())
 	h[8] = m.TTL
 	fix(h[10:], d+ttlFell)
@@ -50,7 +43,7 @@ func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 }
 
 func natIn6(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
-	ip := (*[packet.IPv6Len]byte)(mem[m.L3:])
+	ip := packet.V6(mem, m.L3)
 	ip[7] = m.TTL
 	d := putAddr6(ip[24:], dst)
 	l4 := mem[m.L4:]
@@ -67,7 +60,7 @@ func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 		return
 	}
 	if m.Proto == packet.TCP {
-		h := (*[ipTCP]byte)(mem[m.L3:])
+		h := packet.V4TCP(mem, m.L3)
 		d := put32(h[12:], src.V4())
 		h[8] = m.TTL
 		fix(h[10:], d+ttlFell)
@@ -75,7 +68,7 @@ func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 		fix(h[36:], d)
 		return
 	}
-	h := (*[ipUDP]byte)(mem[m.L3:])
+	h := packet.V4UDP(mem, m.L3)
 	d := put32(h[12:], src.V4())
 	h[8] = m.TTL
 	fix(h[10:], d+ttlFell)
@@ -84,7 +77,7 @@ func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 }
 
 func natOut6(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
-	ip := (*[packet.IPv6Len]byte)(mem[m.L3:])
+	ip := packet.V6(mem, m.L3)
 	ip[7] = m.TTL
 	d := putAddr6(ip[8:], src)
 	l4 := mem[m.L4:]
@@ -97,12 +90,12 @@ func NATBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst pa
 	m.TTL--
 	var d packet.Diff
 	if m.Family == 4 {
-		ip := (*[packet.IPv4Len]byte)(mem[m.L3:])
+		ip := packet.V4(mem, m.L3)
 		d = put32(ip[12:], src.V4()) + put32(ip[16:], dst.V4())
 		ip[8] = m.TTL
 		fix(ip[10:], d+ttlFell)
 	} else {
-		ip := (*[packet.IPv6Len]byte)(mem[m.L3:])
+		ip := packet.V6(mem, m.L3)
 		ip[7] = m.TTL
 		d = putAddr6(ip[8:], src) + putAddr6(ip[24:], dst)
 	}

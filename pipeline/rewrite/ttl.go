@@ -12,8 +12,8 @@ func DecTTL(mem []byte, m *packet.Meta) {
 		mem[m.L3+7] = m.TTL
 		return
 	}
-	h := (*[4]byte)(mem[m.L3+8:])
-	h[0] = m.TTL
-	sum := uint32(be16(h[2:])) + 0x0100
-	setBE16(h[2:], uint16(sum+(sum+1)>>16))
+	h := packet.V4(mem, m.L3)
+	h[8] = m.TTL
+	sum := uint32(be16(h[10:])) + 0x0100
+	setBE16(h[10:], uint16(sum+(sum+1)>>16))
 }
