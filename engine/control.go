@@ -100,6 +100,7 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, states map[he
 		StateSinceS: time.Since(show.since).Seconds(), LastError: states[health.ID(name)].Last,
 		Reason: show.reason, Protected: e.judged.protected[name] != "",
 		SlowStart: float64(e.judged.shares[name]) / weightSteps,
+		Override:  e.overrides[name].name(),
 		Active:    load.Active, Inactive: load.Inactive,
 		Connections: t.Connections, Packets: t.InPackets, Bytes: t.InBytes,
 		PacketsOut: t.OutPackets, BytesOut: t.OutBytes,
@@ -130,47 +131,6 @@ func (e *Engine) find(service, backend string) (*conf.Service, *conf.Backend, er
 	return nil, nil, missing
 }
 
-// SetWeight implements api.Control. The weight holds until the backend's weight changes in the file, or
-// the daemon ends.
-func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
-	if weight < 0 || weight > api.MaxWeight {
-		return api.Backend{}, fmt.Errorf("weight %d is not 0 to %d", weight, api.MaxWeight)
-	}
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return api.Backend{}, errClosed
-	}
-	s, b, err := e.find(service, backend)
-	if err != nil {
-		e.mu.Unlock()
-		return api.Backend{}, err
-	}
-	name := backendName{s.Key, b.Key}
-	before, had := e.weights[name]
-	e.weights[name] = weight
-	if weight == b.Weight {
-		delete(e.weights, name)
-	}
-	entry := &e.ids.backend[e.ids.backends[backendID{name, b.Mode}]]
-	last := entry.last
-	if weight > 0 {
-		entry.last = weight
-	}
-	if err = e.publish(e.cfg); err != nil {
-		delete(e.weights, name)
-		if had {
-			e.weights[name] = before
-		}
-		entry.last = last
-	}
-	e.mu.Unlock()
-	if err != nil {
-		return api.Backend{}, err
-	}
-	return e.backend(ctx, name)
-}
-
 // backend reports one backend with its traffic.
 func (e *Engine) backend(ctx context.Context, name backendName) (api.Backend, error) {
 	services, err := e.List(ctx)
@@ -185,40 +145,6 @@ func (e *Engine) backend(ctx context.Context, name backendName) (api.Backend, er
 		}
 	}
 	return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", name.Backend)
-}
-
-// Reload implements api.Control.
-func (e *Engine) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
-	if e.opts.Load == nil {
-		return api.ReloadResult{}, fmt.Errorf("this daemon was not started from a file")
-	}
-	cfg, warnings, err := e.opts.Load()
-	if err != nil {
-		return api.ReloadResult{}, err
-	}
-	var out api.ReloadResult
-	for _, w := range warnings {
-		out.Warnings = append(out.Warnings, w.Error())
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !o.Force {
-		if err := guard(e.cfg, cfg); err != nil {
-			return api.ReloadResult{}, err
-		}
-	}
-	for _, c := range conf.Diff(e.cfg, cfg) {
-		if c.Restart {
-			out.Warnings = append(out.Warnings, c.Text+": takes effect at the next start")
-		} else {
-			out.Changes = append(out.Changes, c.Text)
-		}
-	}
-	cfg = asRunning(cfg, e.cfg)
-	if err := e.adopt(cfg); err != nil {
-		return api.ReloadResult{}, err
-	}
-	return out, nil
 }
 
 // asRunning is the new configuration with what can only change at a start as it is now.
@@ -239,11 +165,11 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	if err := errors.Join(e.ids.room(cfg), e.local.room(cfg)); err != nil {
 		return err
 	}
-	weights := overrides(e.weights, e.cfg, cfg)
 	e.ids.assign(cfg)
 	e.local.assign(cfg)
-	old, oldWeights := e.cfg, e.weights
-	e.cfg, e.weights = cfg, weights
+	old := e.cfg
+	e.cfg = cfg
+	e.keepLast()
 	e.startNew(old, cfg)
 	// The checks come first: what they no longer say is down must be up in the tables.
 	e.openDetour(cfg)
@@ -255,33 +181,14 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	if err != nil {
 		e.ids.assign(old)
 		e.local.assign(old)
-		e.cfg, e.weights = old, oldWeights
+		e.cfg = old
+		e.keepLast()
 		e.setPaths(old)
 		return errors.Join(err, e.prober.Set(e.checks(old)))
 	}
 	e.dropFrozen(cfg)
 	e.platform.Keep(e.backendAddrs())
 	return nil
-}
-
-// overrides keeps the weights set at run time for all backends whose weight the file has not changed.
-func overrides(weights map[backendName]int, old, new *conf.Config) map[backendName]int {
-	was := make(map[backendName]int)
-	for _, s := range old.Services {
-		for _, b := range s.Backends {
-			was[backendName{s.Key, b.Key}] = b.Weight
-		}
-	}
-	out := make(map[backendName]int)
-	for _, s := range new.Services {
-		for _, b := range s.Backends {
-			name := backendName{s.Key, b.Key}
-			if w, set := weights[name]; set && was[name] == b.Weight {
-				out[name] = w
-			}
-		}
-	}
-	return out
 }
 
 // connsPerVisit bounds how many table slots a worker looks at in one go for a listing: packets wait no

@@ -31,6 +31,8 @@ import (
 type Options struct {
 	Logger  *slog.Logger                                 // nil: discards
 	Load    func() (*conf.Config, []conf.Problem, error) // reads the configuration again, for Reload
+	File    string                                       // that Load reads, for Apply and Rollback to replace; "": none
+	Parse   func(name string, text []byte) (*conf.Config, []conf.Problem, error)
 	Version string
 	// Platform is what the engine stands on; nil: the kernel.
 	Platform Platform
@@ -57,11 +59,20 @@ type Engine struct {
 	stop     context.CancelFunc // ends keepPorts and followHealth
 	turned   chan struct{}      // a backend's health has changed, or a weight has to grow
 
+	changing    sync.Mutex // held by whoever changes the configuration or the overrides, from begin to end; taken before mu
+	store       *store     // these two belong to the holder of changing
+	generations *generations
+	woken       chan struct{} // deadlines have changed
+
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
 	ids          *ids
 	local        *sources // fullnat's
-	weights      map[backendName]int
+	overrides    overrides
+	generation   generation // that runs
+	loaded       time.Time  // when it became the one that runs
+	reloaded     reloaded   // how the last attempt to change it ended
+	pending      *pending   // nil: nothing waits for a confirm
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced with surroundings
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
@@ -102,7 +113,7 @@ func newEngine(o Options) *Engine {
 		failed:  make(chan struct{}),
 		ids:     newIDs(),
 		local:   newSources(),
-		weights: make(map[backendName]int),
+		woken:   make(chan struct{}, 1),
 		pools:   newPoolCache(),
 		changed: make(chan struct{}),
 		stop:    func() {},
@@ -135,6 +146,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.ids.assign(cfg)
 	e.local.assign(cfg)
 	e.cfg = cfg
+	e.recall(cfg)
 	if err := e.platform.Watch(cfg.Ports, e.surroundingsChanged); err != nil {
 		return err
 	}
@@ -168,7 +180,8 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	keep, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	e.running.Add(2)
+	e.running.Add(3)
+	go e.keepTime(keep)
 	go e.keepPorts(keep)
 	go e.followHealth(keep)
 	e.awaitNeighbours(ctx)
@@ -304,7 +317,7 @@ func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
 
 func (e *Engine) plan(cfg *conf.Config, j *judgement) plan {
 	return plan{
-		cfg: cfg, ids: e.ids, weights: e.weights, health: j, hops: e.surroundings.Table,
+		cfg: cfg, ids: e.ids, weights: e.overrides.weights(cfg), evicted: e.overrides.evicted(time.Now()), health: j, hops: e.surroundings.Table,
 		source: e.sourceTo, pools: e.pools,
 		local: e.local, locals: e.surroundings.Locals, kernelPorts: e.platform.KernelPorts(),
 		spread: e.spread,

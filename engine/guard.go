@@ -20,19 +20,23 @@ func guard(now, next *conf.Config) error {
 	if len(conf.Diff(now, next)) == 0 {
 		return nil
 	}
-	return errors.Join(cut(now.Text, next.Text), removesMost(now, next))
+	if err := errors.Join(cut(now.Text, next.Text), removesMost(now, next)); err != nil {
+		return suspect{err}
+	}
+	return nil
 }
+
+// suspect is the refusal of a file that is valid.
+type suspect struct{ error }
 
 // cut says that a text is the beginning of another, or lost the mark at its end.
 func cut(now, next string) error {
 	now, next = strings.TrimRight(now, " \t\r\n"), strings.TrimRight(next, " \t\r\n")
 	switch {
 	case len(next) < len(now) && strings.HasPrefix(now, next):
-		return fmt.Errorf("the file looks cut off: it is the beginning of the one that runs and ends at line %d of %d; "+
-			"if that is meant, sluice reload --force", 1+strings.Count(next, "\n"), 1+strings.Count(now, "\n"))
+		return fmt.Errorf("the file looks cut off: it is the beginning of the one that runs and ends at line %d of %d", 1+strings.Count(next, "\n"), 1+strings.Count(now, "\n"))
 	case lastLine(now) == endMark && lastLine(next) != endMark:
-		return fmt.Errorf("the file looks cut off: the one that runs ends with a line %q, this one with %q; "+
-			"if that is meant, sluice reload --force", endMark, lastLine(next))
+		return fmt.Errorf("the file looks cut off: the one that runs ends with a line %q, this one with %q", endMark, lastLine(next))
 	}
 	return nil
 }
@@ -45,7 +49,7 @@ func removesMost(now, next *conf.Config) error {
 	var errs []error
 	say := func(gone []string, of int, what string) {
 		if 2*len(gone) > of {
-			errs = append(errs, fmt.Errorf("the file removes %d of %d %s, which is more than half: %s; if that is meant, sluice reload --force",
+			errs = append(errs, fmt.Errorf("the file removes %d of %d %s, which is more than half: %s",
 				len(gone), of, what, listSome(gone)))
 		}
 	}

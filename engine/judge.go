@@ -146,14 +146,6 @@ func (e *Engine) protection(key service.Key) *health.Protection {
 	return p
 }
 
-// weightOf is the backend's weight as the operator last set it. The caller holds mu.
-func (e *Engine) weightOf(name backendName, configured int) int {
-	if w, ok := e.weights[name]; ok {
-		return w
-	}
-	return configured
-}
-
 // settle takes note of a judgement that the tables now follow. The caller holds mu.
 func (e *Engine) settle(cfg *conf.Config, j *judgement) {
 	e.judged = j

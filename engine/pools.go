@@ -26,8 +26,7 @@ func newPoolCache() *poolCache { return &poolCache{last: make(map[service.Key]ca
 
 func (c *poolCache) scheduler(k service.Key, name string, candidates []sched.Candidate, hashKey string) (sched.Scheduler, error) {
 	if c.builder == nil || c.hashKey != hashKey {
-		digest := sha256.Sum256([]byte(hashKey))
-		c.builder, c.hashKey = sched.NewBuilder([16]byte(digest[:16])), hashKey
+		c.builder, c.hashKey = sched.NewBuilder(mhKey(hashKey)), hashKey
 		clear(c.last)
 	}
 	if have, ok := c.last[k]; ok && have.name == name && slices.Equal(have.candidates, candidates) {
@@ -51,4 +50,10 @@ func (c *poolCache) forget(configured map[service.Key]bool) {
 	if c.builder != nil && c.builder.Len() > 2*len(configured)+16 {
 		c.builder.Sweep()
 	}
+}
+
+// mhKey is what mh hashes with for a hash_key of the file.
+func mhKey(hashKey string) [16]byte {
+	digest := sha256.Sum256([]byte(hashKey))
+	return [16]byte(digest[:16])
 }

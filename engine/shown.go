@@ -49,7 +49,6 @@ func (e *Engine) show(j *judgement, name backendName, b *conf.Backend) shown {
 	if e.wards.isFrozen(name.Service) && checked {
 		reason = "frozen by an operator; before: " + reason
 	}
-	_, set := e.weights[name]
 	switch {
 	case checked && !state.Up && j.protected[name] != "":
 		return shown{api.StateDown, state.Since, reason + "; stays in use: " + j.protected[name]}
@@ -57,8 +56,14 @@ func (e *Engine) show(j *judgement, name backendName, b *conf.Backend) shown {
 		return shown{api.StateDown, state.Since, reason}
 	case e.weightOf(name, b.Weight) > 0:
 		return shown{api.StateUp, state.Since, reason}
-	case set:
+	}
+	switch e.overrides[name].name() {
+	case api.OverrideWeight:
 		return shown{state: api.StateDrain, reason: "an operator set weight 0"}
+	case api.OverrideDrain:
+		return shown{state: api.StateDrain, reason: "an operator drains it"}
+	case api.OverrideDisable:
+		return shown{state: api.StateDrain, reason: "an operator disabled it"}
 	}
 	return shown{state: api.StateDrain, reason: "the file has weight 0"}
 }

@@ -103,12 +103,9 @@ func (e *Engine) site() (*site, error) {
 	}
 	s := &site{
 		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports,
-		judged: e.judged, weights: make(map[backendName]int),
+		judged: e.judged, weights: e.overrides.weights(e.cfg),
 		seed: &e.seed, loads: e.loads, workers: len(e.workers),
 		now: nowMs, flows: e.flowsOf, queues: e.portQueues,
-	}
-	for name, w := range e.weights {
-		s.weights[name] = w
 	}
 	s.on = func(ctx context.Context, worker int, f func(*pipeline.Processor)) error {
 		w := e.workers[worker]

@@ -21,6 +21,7 @@ type plan struct {
 	ids     *ids                            // has numbers for all of cfg
 	weights map[backendName]int             // set at run time, over those of cfg
 	health  *judgement                      // who takes part
+	evicted map[backendName]bool            // whose connections an operator ends
 	hops    *nexthop.Table                  //
 	source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
 	pools   *poolCache
@@ -72,7 +73,7 @@ func (p *plan) backendOf(b backendEntry) pipeline.Backend {
 	out := pipeline.Backend{
 		Addr: packet.AddrFrom(b.name.Backend.Address),
 		Port: b.name.Backend.Port, Mode: b.mode,
-		Up: !p.health.down[b.name], Evict: p.health.evict[b.name],
+		Up: !p.health.down[b.name], Evict: p.health.evict[b.name] || p.evicted[b.name],
 	}
 	link, reason := p.hops.Lookup(out.Addr)
 	if out.Unreach = reason; reason == counter.None {

@@ -17,7 +17,8 @@ import (
 
 // fake is an engine that answers from its fields and remembers what it was told.
 type fake struct {
-	api.Eyes // none
+	api.Eyes    // none
+	api.Changes // none
 
 	mu       sync.Mutex
 	services []api.Service

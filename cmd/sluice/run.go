@@ -210,12 +210,7 @@ func (l logged) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResu
 		l.logger.Error("reload failed, nothing changed")
 		return result, err
 	}
-	for _, change := range result.Changes {
-		l.logger.Info("reload: " + change)
-	}
-	for _, warning := range result.Warnings {
-		l.logger.Warn("reload: " + warning)
-	}
+	l.changed("reload", result)
 	l.logger.Info("reloaded", "changes", len(result.Changes))
 	return result, nil
 }

@@ -73,6 +73,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	mux.HandleFunc("POST "+pathReload, answer(s.reload))
 	mux.HandleFunc("GET "+pathAlarms, answer(s.alarms))
 	mux.HandleFunc("POST "+pathFreeze, answer(s.freeze))
+	s.handleChanges(mux)
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: headerTimeout,
@@ -219,9 +220,12 @@ func (s *Server) connQuery(r *http.Request) (ConnQuery, error) {
 }
 
 // answer makes a handler of a function that gives the value to answer with.
-func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
+func answer(f func(*http.Request) (any, error)) http.HandlerFunc { return answerTo(maxBody, f) }
+
+// answerTo is answer for requests of so many bytes at most.
+func answerTo(limit int64, f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		value, err := f(r)
 		if err != nil {
 			fail(w, r, err)
@@ -235,7 +239,7 @@ func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	body := failureBody{Error: err.Error()}
 	status := http.StatusInternalServerError
-	if r.Method == http.MethodPost {
+	if r.Method != http.MethodGet {
 		status = http.StatusUnprocessableEntity // what was asked for cannot be; a wrong file, most often
 	}
 	switch {

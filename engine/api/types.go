@@ -36,6 +36,8 @@ type Control interface {
 	// made of several (errors.Join) reaches the client as that many lines. A file that looks cut off or takes
 	// most of what runs away is an error, unless the options force it.
 	Reload(ctx context.Context, o ReloadOptions) (ReloadResult, error)
+
+	Changes
 }
 
 // MaxWeight is the greatest weight of a backend.
@@ -88,6 +90,7 @@ type Backend struct {
 	Reason           string  `json:"reason,omitempty"`     // why it is in the state, in words
 	Protected        bool    `json:"protected,omitempty"`  // down, but takes new connections: too few would be left
 	SlowStart        float64 `json:"slow_start,omitempty"` // the part of its weight that it has while that grows, below 1; 0: all
+	Override         string  `json:"override,omitempty"`   // Override.State of what was set at run time
 
 	Active      uint32 `json:"active"`   // established connections
 	Inactive    uint32 `json:"inactive"` // all other connections in the table

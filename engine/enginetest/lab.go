@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +28,8 @@ type Lab struct {
 	// To be set before Start:
 	Busy     bool                                      // workers never sleep
 	StateDir string                                    // what outlives the engine; "": nothing does
+	File     string                                    // where the configuration is kept; "": in memory
+	Log      *slog.Logger                              // the engine's Options.Logger
 	Probe    func(context.Context, health.Check) error // the engine's Options.Probe; any goroutine may call it
 
 	t       testing.TB
@@ -63,13 +67,14 @@ func (l *Lab) Start(workers int, services string) {
 // TryStart is Start for an engine that may not.
 func (l *Lab) TryStart(workers int, services string) error {
 	l.t.Helper()
-	l.workers, l.text = workers, services
+	l.workers = workers
+	l.Write(services)
 	cfg, _, err := l.Load()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.Engine, err = engine.Start(context.Background(), cfg, engine.Options{
-		Load: l.Load, Version: "test", Platform: l.Platform, Probe: l.Probe,
+		Load: l.Load, Version: "test", Platform: l.Platform, File: l.File, Parse: l.parse, Logger: l.Log, Probe: l.Probe,
 	})
 	if err == nil {
 		l.t.Cleanup(l.finish)
@@ -77,8 +82,31 @@ func (l *Lab) TryStart(workers int, services string) error {
 	return err
 }
 
+// Write writes the configuration with other services. It does not tell the engine.
+func (l *Lab) Write(services string) {
+	l.t.Helper()
+	l.text = services
+	if l.File != "" {
+		if err := os.WriteFile(l.File, []byte(l.Text(services)), 0o600); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
 // Load parses the present configuration: what the engine's Options.Load is.
 func (l *Lab) Load() (*conf.Config, []conf.Problem, error) {
+	if l.File != "" {
+		return conf.Load(l.File, nil)
+	}
+	return l.parse("test.toml", []byte(l.Text(l.text)))
+}
+
+func (l *Lab) parse(name string, text []byte) (*conf.Config, []conf.Problem, error) {
+	return conf.Parse(name, text, nil)
+}
+
+// Text is a whole configuration with those services.
+func (l *Lab) Text(services string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[engine]\nconnections = %d\ncores = [", 8192*l.workers)
 	for i := range l.workers {
@@ -92,8 +120,8 @@ func (l *Lab) Load() (*conf.Config, []conf.Problem, error) {
 	for _, p := range newSurroundings(len(l.queues)).Ports {
 		fmt.Fprintf(&b, "[[port]]\nname = %q\n", p.Name)
 	}
-	b.WriteString(l.text)
-	return conf.Parse("test.toml", []byte(b.String()), nil)
+	b.WriteString(services)
+	return b.String()
 }
 
 // Reload has the engine read another configuration, however much that removes.
@@ -103,7 +131,7 @@ func (l *Lab) Reload(services string) (api.ReloadResult, error) {
 
 // ReloadAs is Reload with options.
 func (l *Lab) ReloadAs(services string, o api.ReloadOptions) (api.ReloadResult, error) {
-	l.text = services
+	l.Write(services)
 	return l.Engine.Reload(context.Background(), o)
 }
 

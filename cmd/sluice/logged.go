@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"sluice/engine/api"
+)
+
+// The changes that api.Changes brings leave a trace in the log like all others. What happens by itself, because a
+// time has come, the engine logs.
+
+func (l logged) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
+	b, err := l.Control.Override(ctx, r)
+	if err == nil {
+		attributes := []any{"service", r.Service, "backend", r.Backend, "state", b.State}
+		if r.DeadlineS > 0 {
+			attributes = append(attributes, "deadline", time.Duration(r.DeadlineS*float64(time.Second)))
+		}
+		words := map[string]string{api.OverrideDrain: "backend drains", api.OverrideDisable: "backend disabled", api.OverrideEnable: "backend enabled"}
+		l.logger.Info(words[r.State], attributes...)
+	}
+	return b, err
+}
+
+func (l logged) ClearOverrides(ctx context.Context, service, backend string) ([]api.Override, error) {
+	cleared, err := l.Control.ClearOverrides(ctx, service, backend)
+	for _, o := range cleared {
+		l.logger.Info("override cleared", "service", o.Service, "backend", o.Backend, "was", o.State)
+	}
+	return cleared, err
+}
+
+func (l logged) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
+	result, err := l.Control.Apply(ctx, r)
+	return l.applied("apply", result, err, "file", r.File.Name)
+}
+
+func (l logged) Confirm(ctx context.Context) (api.ApplyResult, error) {
+	result, err := l.Control.Confirm(ctx)
+	return l.applied("confirm", result, err)
+}
+
+func (l logged) Rollback(ctx context.Context, generation int) (api.ApplyResult, error) {
+	result, err := l.Control.Rollback(ctx, generation)
+	return l.applied("rollback", result, err)
+}
+
+func (l logged) applied(verb string, result api.ApplyResult, err error, attributes ...any) (api.ApplyResult, error) {
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			l.logger.Error(verb + ": " + strings.TrimSpace(line))
+		}
+		l.logger.Error(verb+" failed, nothing changed", attributes...)
+		return result, err
+	}
+	l.changed(verb, result.ReloadResult)
+	attributes = append(attributes, "changes", len(result.Changes), "generation", result.Generation)
+	if p := result.Pending; p != nil {
+		attributes = append(attributes, "confirm until", p.Deadline.Format(time.TimeOnly))
+	}
+	l.logger.Info(verb+" done", attributes...)
+	return result, nil
+}
+
+// changed logs a line per change and warning.
+func (l logged) changed(verb string, result api.ReloadResult) {
+	for _, change := range result.Changes {
+		l.logger.Info(verb + ": " + change)
+	}
+	for _, warning := range result.Warnings {
+		l.logger.Warn(verb + ": " + warning)
+	}
+}

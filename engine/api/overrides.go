@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// What an override says about new connections.
+const (
+	OverrideWeight  = "weight"  // the weight, until the file has a new one for the backend
+	OverrideDrain   = "drain"   // none; those that exist go on, at most until the deadline
+	OverrideDisable = "disable" // none, and those that exist end
+	OverrideEnable  = "enable"  // in an OverrideRequest: undoes drain, disable and a weight of 0
+)
+
+// Override is what was set at run time about a backend. It outlives reloads and restarts.
+type Override struct {
+	Service    string    `json:"service"` // the name of the service, or its key if it is not configured
+	Backend    string    `json:"backend"`
+	State      string    `json:"state"`            // OverrideWeight, OverrideDrain or OverrideDisable
+	Weight     *int      `json:"weight,omitempty"` // set at run time; holds again after enable
+	Deadline   time.Time `json:"deadline,omitzero"`
+	Since      time.Time `json:"since"`
+	Configured bool      `json:"configured"` // false: the file has no such backend; it holds again when that comes back
+}
+
+// OverrideRequest asks for an override.
+type OverrideRequest struct {
+	Service   string  `json:"service"`
+	Backend   string  `json:"backend"`
+	State     string  `json:"state"`                // OverrideDrain, OverrideDisable or OverrideEnable
+	DeadlineS float64 `json:"deadline_s,omitempty"` // drain: connections end after so many seconds; 0: they go on
+}
+
+// MaxDeadlineS is the longest deadline, and the longest time for a confirm: 30 days.
+const MaxDeadlineS = 30 * 24 * 3600
+
+// Check says what is wrong with a request, without knowledge of services.
+func (r OverrideRequest) Check() error {
+	switch r.State {
+	case OverrideDrain, OverrideDisable, OverrideEnable:
+	default:
+		return badRequest{fmt.Sprintf("state %q is not one of %s, %s, %s", r.State, OverrideDrain, OverrideDisable, OverrideEnable)}
+	}
+	if r.DeadlineS != 0 && r.State != OverrideDrain {
+		return badRequest{"only a drain has a deadline"}
+	}
+	return checkSeconds("deadline_s", r.DeadlineS)
+}
+
+func checkSeconds(name string, s float64) error {
+	if !(s >= 0 && s <= MaxDeadlineS) {
+		return badRequest{fmt.Sprintf("%s must be a number from 0 to %d", name, MaxDeadlineS)}
+	}
+	return nil
+}
+
+const pathOverrides = "/v1/overrides" // GET; POST OverrideRequest; DELETE ?service= &backend=, or ?all=true
+
+// Override implements Changes. Service and backend may be any form that FindService and FindBackend know.
+func (c *Client) Override(ctx context.Context, r OverrideRequest) (b Backend, err error) {
+	return b, c.do(ctx, http.MethodPost, pathOverrides, r, &b)
+}
+
+// Overrides implements Changes.
+func (c *Client) Overrides(ctx context.Context) (all []Override, err error) {
+	return all, c.do(ctx, http.MethodGet, pathOverrides, nil, &all)
+}
+
+// ClearOverrides implements Changes.
+func (c *Client) ClearOverrides(ctx context.Context, service, backend string) (cleared []Override, err error) {
+	values := url.Values{"service": {service}, "backend": {backend}}
+	if service == "" {
+		values = url.Values{"all": {"true"}}
+	}
+	return cleared, c.do(ctx, http.MethodDelete, pathOverrides+"?"+values.Encode(), nil, &cleared)
+}
+
+func (s *Server) override(r *http.Request) (any, error) {
+	var body OverrideRequest
+	if err := readBody(r, &body); err != nil {
+		return nil, err
+	}
+	if err := body.Check(); err != nil {
+		return nil, err
+	}
+	ctx := context.WithoutCancel(r.Context()) // a client that hangs up must not leave a change half done
+	services, err := s.control.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	service, err := FindService(services, body.Service)
+	if err != nil {
+		return nil, err
+	}
+	backend, err := FindBackend(service, body.Backend)
+	if err != nil {
+		return nil, err
+	}
+	body.Service, body.Backend = service.Name, backend.Endpoint()
+	return s.control.Override(ctx, body)
+}
+
+func (s *Server) overrides(r *http.Request) (any, error) {
+	if err := onlyParameters(r); err != nil {
+		return nil, err
+	}
+	all, err := s.control.Overrides(r.Context())
+	return orEmpty(all), err
+}
+
+func (s *Server) clearOverrides(r *http.Request) (any, error) {
+	if err := onlyParameters(r, "service", "backend", "all"); err != nil {
+		return nil, err
+	}
+	values := r.URL.Query()
+	service, backend := values.Get("service"), values.Get("backend")
+	if (service == "") != (values.Get("all") == "true") {
+		return nil, badRequest{"say service, and backend if only one is meant, or all=true"}
+	}
+	ctx := context.WithoutCancel(r.Context())
+	if service != "" {
+		var err error
+		if service, backend, err = s.findOverridden(ctx, service, backend); err != nil {
+			return nil, err
+		}
+	}
+	cleared, err := s.control.ClearOverrides(ctx, service, backend)
+	return orEmpty(cleared), err
+}
+
+// findOverridden is the name of a service, and of a backend if one is given, that an operator means. What is not
+// configured any more may still have overrides: it is named as they name it.
+func (s *Server) findOverridden(ctx context.Context, service, backend string) (string, string, error) {
+	services, err := s.control.List(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	all, err := s.control.Overrides(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	for _, o := range all {
+		if o.Service == service && (backend == "" || o.Backend == canonical(backend)) {
+			return service, canonical(backend), nil
+		}
+	}
+	found, err := FindService(services, service)
+	if err != nil || backend == "" {
+		return found.Name, "", err
+	}
+	of, err := FindBackend(found, backend)
+	return found.Name, of.Endpoint(), err
+}
+
+// orEmpty is a list that is an array in JSON even if nothing is in it.
+func orEmpty[T any](all []T) []T {
+	if all == nil {
+		return []T{}
+	}
+	return all
+}
