@@ -176,7 +176,7 @@ func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
 	case !c.IsTemplate():
 		p.close(t, c)
 		return false
-	case c.Extra > 0: // connections under it live
+	case c.Held() > 0: // connections under it live
 		c.Expires = p.now + templateGraceMs
 		return true
 	}

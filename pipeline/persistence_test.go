@@ -164,3 +164,27 @@ func TestTemplatesCost(t *testing.T) {
 	}
 	w.sum()
 }
+
+// TestTemplateOfMany: a template of more connections than 16 bits can count goes with the last of them, and not before.
+func TestTemplateOfMany(t *testing.T) {
+	const flows = 1<<16 + 10
+	s := svc{ports: service.AnyPort, proto: service.UDP, persistMs: 60_000, backends: []backend{{host: 11}, {host: 12}}}
+	w := newWorlds(t, 1, 2*flows, s)
+	packet := func(n int) packettest.Packet {
+		return packettest.UDP(fmt.Sprintf("192.0.2.1:%d", 1000+n/2), fmt.Sprintf("%s:%d", vip4, 80+n%2))
+	}
+	for n := range flows {
+		w.ends(w.in(packet(n)), "forward")
+	}
+	w.pass(200_000)
+	w.ends(w.in(packet(0)), "forward")
+	w.pass(200_000)
+	if live := w.procs[0].Table(4).Live(); live != 2 {
+		t.Errorf("%d entries, want one connection and its template", live)
+	}
+	w.pass(100_000 + 60_000 + 2*sweepMs)
+	if live := w.procs[0].Table(4).Live(); live != 0 {
+		t.Errorf("%d entries are left", live)
+	}
+	w.sum()
+}

@@ -19,12 +19,12 @@ type Conn struct {
 	key         uint64 // service (with templateBit or reverseBit), client port, VIP port; 0: the slot is free
 	Expires     uint32 // millisecond tick from which on the entry is dead
 	Backend     uint32 // backend id; reverse entry: slot of the connection
-	BackendPort uint16
+	BackendPort uint16 // template: upper half of the number of connections under it
 	State       State
 	Flags       Flags
 	over        uint8  // of the line, kept in its first slot: entries that passed over this line; 255 sticks
 	Source      uint8  // fullnat: id of the local address
-	Extra       uint16 // fullnat: local port; template: connections under it, 65535 sticks
+	Extra       uint16 // fullnat: local port; template: lower half of the number of connections under it
 }
 
 // Flags are facts about an entry.
@@ -52,10 +52,7 @@ const (
 	serviceMask = reverseBit - 1
 )
 
-const (
-	overSticky       = 255
-	controlledSticky = 65535
-)
+const overSticky = 255
 
 // Service is the id of the connection's service.
 func (c *Conn) Service() uint32 { return uint32(c.key>>32) & serviceMask }
@@ -93,17 +90,21 @@ func (c *Conn) SetCounted(active bool) {
 
 // Hold counts one connection under the template.
 func (c *Conn) Hold() {
-	if c.Extra < controlledSticky {
-		c.Extra++
-	}
+	c.hold(c.Held() + 1)
 }
 
 // Release takes one connection from under the template.
 func (c *Conn) Release() {
-	if c.Extra > 0 && c.Extra < controlledSticky {
-		c.Extra--
+	if n := c.Held(); n > 0 {
+		c.hold(n - 1)
 	}
 }
+
+// Held is how many connections are counted under the template. One client can have more of them to a service of many
+// ports than 16 bits can count.
+func (c *Conn) Held() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.Extra) }
+
+func (c *Conn) hold(n uint32) { c.BackendPort, c.Extra = uint16(n>>16), uint16(n) }
 
 // Proto is the connection's IP protocol number.
 func (c *Conn) Proto() uint8 {
