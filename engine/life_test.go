@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"sluice/engine"
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
+	"sluice/pipeline"
 )
 
 // TestClose: twice is no mistake, and afterwards questions end with an error instead of hanging.
@@ -121,6 +123,31 @@ func TestOptionsAreOptional(t *testing.T) {
 		t.Error("reloaded from nowhere")
 	}
 	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMemoryRunsOut: a worker that can't be made takes those with it that were.
+func TestMemoryRunsOut(t *testing.T) {
+	open := func() int {
+		t.Helper()
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	leaks, before := goleak.IgnoreCurrent(), open()
+	lab, left := enginetest.New(t, 1, 1), 5*pipeline.TableBytes(4, 8192)
+	lab.MemoryLeft = &left // for the first worker's two tables and one more
+	err := lab.TryStart(3, config(nat3()))
+	if err == nil || !strings.Contains(err.Error(), "out of memory") {
+		t.Errorf("error %v", err)
+	}
+	if now := open(); now != before {
+		t.Errorf("%d files were open before, %d after", before, now)
+	}
+	if err := goleak.Find(leaks); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -36,6 +37,9 @@ func newWorkers(o machineOptions) ([]*Worker, error) {
 	for i := range workers {
 		w, err := o.newWorker(i, frames)
 		if err != nil {
+			for _, made := range workers[:i] {
+				err = errors.Join(err, made.close())
+			}
 			return nil, err
 		}
 		workers[i] = w

@@ -74,18 +74,24 @@ func TestPortDownAndNoRoute(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(test.reason, func(t *testing.T) {
-			lab := enginetest.New(t, 1, 1)
-			lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
-			one(t, lab.Send(enginetest.Clients, 0, opening(1).Frame()))
-			lab.Change(func(s *enginetest.Surroundings) { test.change(s, true) })
-			if sent := lab.Send(enginetest.Clients, 0, opening(1).Flags(ack).Frame()); len(sent) != 0 {
-				t.Errorf("sent %+v", sent)
-			}
-			dropped(t, lab.Stats(), test.reason, 1)
-			lab.Change(func(s *enginetest.Surroundings) { test.change(s, false) })
-			one(t, lab.Send(enginetest.Clients, 0, opening(1).Flags(ack).Frame()))
-		})
+		for _, mode := range []string{"nat", "fullnat", "tun", "dr"} {
+			t.Run(test.reason+" "+mode, func(t *testing.T) {
+				s := svc{mode: mode, backends: []string{"10.0.0.11:80"}}
+				if mode == "fullnat" {
+					s.extra = `source = ["10.0.0.2"]`
+				}
+				lab := enginetest.New(t, 1, 1)
+				lab.Start(1, config(s))
+				one(t, lab.Send(enginetest.Clients, 0, opening(1).Frame()))
+				lab.Change(func(s *enginetest.Surroundings) { test.change(s, true) })
+				if sent := lab.Send(enginetest.Clients, 0, opening(1).Flags(ack).Frame()); len(sent) != 0 {
+					t.Errorf("sent %+v", sent)
+				}
+				dropped(t, lab.Stats(), test.reason, 1)
+				lab.Change(func(s *enginetest.Surroundings) { test.change(s, false) })
+				one(t, lab.Send(enginetest.Clients, 0, opening(1).Flags(ack).Frame()))
+			})
+		}
 	}
 }
 

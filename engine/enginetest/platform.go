@@ -28,6 +28,8 @@ type Platform struct {
 	// RSS is how all ports' cards spread what they receive; nil: they don't tell. It may be set before the engine
 	// starts.
 	RSS *flow.RSS
+	// MemoryLeft is how many bytes Memory still gives; nil: any number. It may be set before the engine starts.
+	MemoryLeft *int
 
 	ledger *ledger
 	umem   []byte
@@ -174,7 +176,15 @@ func (p *Platform) every(f func(port, number int, q *queue)) {
 }
 
 // Memory implements engine.Platform. Go aligns objects of this size to pages.
-func (p *Platform) Memory(bytes int) ([]byte, error) { return make([]byte, max(bytes, 64<<10)), nil }
+func (p *Platform) Memory(bytes int) ([]byte, error) {
+	if p.MemoryLeft != nil {
+		if *p.MemoryLeft < bytes {
+			return nil, errors.New("out of memory")
+		}
+		*p.MemoryLeft -= bytes
+	}
+	return make([]byte, max(bytes, 64<<10)), nil
+}
 
 // Steer implements engine.Platform.
 func (p *Platform) Steer(r steer.Rules) error {
@@ -252,8 +262,14 @@ func (p *Platform) Kept() []netip.Addr {
 	return slices.Clone(p.kept)
 }
 
-// Stats implements engine.Platform.
-func (p *Platform) Stats(port, queue int) engine.QueueStats { return p.queue(port, queue).stats() }
+// Stats implements engine.Platform. The engine must not ask about queues that are closed: the platform may be busy
+// with the port.
+func (p *Platform) Stats(port, queue int) engine.QueueStats {
+	if p.Closed(port) {
+		p.ledger.breach("the statistics of a closed queue are asked for")
+	}
+	return p.queue(port, queue).stats()
+}
 
 // Close implements engine.Platform.
 func (p *Platform) Close() error {
