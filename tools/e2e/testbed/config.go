@@ -46,8 +46,11 @@ type Service struct {
 	Scheduler   string            `toml:"scheduler"`
 	Persistence string            `toml:"persistence,omitempty"`
 	Source      []string          `toml:"source,omitempty"`
+	OnDown      string            `toml:"on_down,omitempty"`
+	SlowStart   string            `toml:"slow_start,omitempty"`
 	Timeouts    map[string]string `toml:"timeouts,omitempty"`
 	Health      map[string]any    `toml:"health,omitempty"`
+	Sorry       *Server           `toml:"sorry,omitempty"`
 	Backends    []Server          `toml:"backend"`
 }
 
