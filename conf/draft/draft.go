@@ -169,7 +169,11 @@ func (d *Draft) drop(text string, problems conf.Problems) bool {
 				s.Backends = slices.Delete(s.Backends, j, j+1)
 			}
 		}
-		if why, ok := bad[owner{i, -1}]; ok {
+		if why, ok := bad[owner{i, sorryServer}]; ok {
+			d.Note(s.From, "sorry server %s of service %s is left out: %s", s.Sorry.Key, s.Key, why)
+			s.Sorry = nil
+		}
+		if why, ok := bad[owner{i, wholeService}]; ok {
 			d.Note(s.From, "service %s is left out: %s", s.Key, why)
 			d.Services = slices.Delete(d.Services, i, i+1)
 		}
@@ -177,19 +181,27 @@ func (d *Draft) drop(text string, problems conf.Problems) bool {
 	return len(bad) > 0
 }
 
-// owner is the service and backend that a line of the text belongs to, -1 for none.
+// owner is the service that a line of the text belongs to, -1 for none, and the backend or one of those below.
 type owner struct{ service, backend int }
+
+const (
+	wholeService = -1
+	sorryServer  = -2
+)
 
 // ownersOf gives the owner of each line, counted from 1. The headers are those that conf.Format writes.
 func ownersOf(text string) []owner {
-	at := owner{-1, -1}
+	at, backends := owner{-1, wholeService}, 0
 	all := []owner{at}
 	for line := range strings.Lines(text) {
 		switch strings.TrimSpace(line) {
 		case "[[service]]":
-			at = owner{at.service + 1, -1}
+			at, backends = owner{at.service + 1, wholeService}, 0
+		case "[service.sorry]":
+			at.backend = sorryServer
 		case "[[service.backend]]":
-			at.backend++
+			at.backend = backends
+			backends++
 		}
 		all = append(all, at)
 	}

@@ -30,6 +30,8 @@ func TestSettle(t *testing.T) {
 	d.Add(one(20, "web", "192.0.2.1", 80, "10.0.0.1"))
 	d.Add(one(30, "bad", "192.0.2.3", 80, "2001:db8::1"))
 	d.Add(one(40, "", "127.0.0.1", 80, "10.0.0.1"))
+	sorry := d.Services[0].Backends[0].Backend // of its own service
+	d.Services[0].Sorry = &sorry
 	d.Note(Place{"a.conf", 5}, "said\x07 before")
 	if err := d.Settle(); err != nil {
 		t.Fatal(err)
@@ -50,7 +52,7 @@ func TestSettle(t *testing.T) {
 		}
 	}
 	all := strings.Join(lines, "\n")
-	for _, want := range []string{"a.conf:4: backend 10.0.0.1:80", "a.conf:5: said", "a.conf:20: service tcp 192.0.2.1:80 is left out",
+	for _, want := range []string{"a.conf:1: sorry server 10.0.0.1:80", "a.conf:4: backend 10.0.0.1:80", "a.conf:5: said", "a.conf:20: service tcp 192.0.2.1:80 is left out",
 		"a.conf:31: backend [2001:db8::1]:80", "a.conf:40: service tcp 127.0.0.1:80"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no note %q in\n%s", want, all)

@@ -41,6 +41,7 @@ func (v *server) backend(n *node) {
 			b.Mode = v.mode(n, v.service.Mode)
 		case "inhibit_on_failure":
 			v.inhibit(n)
+			v.inhibited = append(v.inhibited, n)
 		case "snmp_name":
 			v.lost(n, "backends have no names")
 		default:
@@ -83,6 +84,9 @@ func (v *server) check(n *node, checkers []*node, defaults checkDefaults, key se
 func (v *server) emit(sorry *node) {
 	if v.failover {
 		draft.KeepHighest(&v.service)
+	}
+	if some := len(v.inhibited); some > 0 && some < len(v.service.Backends) {
+		v.lost(v.inhibited[0], "holds for all backends of the service now (on_down)")
 	}
 	for _, f := range v.fronts {
 		s := v.service

@@ -2,6 +2,7 @@ package keepalived_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,6 +152,12 @@ func TestServers(t *testing.T) {
 		{"lvs_sched sed\nlvs_method TUN type ipip", "lvs_method NAT", func(s *conf.Service) { s.Scheduler, s.Mode = "sed", service.TUN }},
 		{"persistence_timeout 90", "weight 7", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 90*time.Second, 7 }},
 		{"persistence_timeout", "weight 0", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 6*time.Minute, 0 }},
+		{"inhibit_on_failure\nsorry_server 10.0.0.99 81\nsorry_server_lvs_method TUN", "inhibit_on_failure\nPING_CHECK", func(s *conf.Service) {
+			s.OnDown = "keep"
+			s.Sorry = &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("10.0.0.99"), Port: 80}, Weight: 1, Mode: service.TUN}
+			h := &s.Health
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.MinHealthy = "ping", time.Minute, 5*time.Second, 1, 2, 0
+		}},
 		{"snmp_name shop", "", func(s *conf.Service) { s.Name = "shop" }},
 		{"delay_loop 7", "TCP_CHECK { connect_timeout 3.5\nretry 2 }", func(s *conf.Service) {
 			h := &s.Health
@@ -190,7 +197,10 @@ func TestServers(t *testing.T) {
 		want.Line, want.Backends[0].Line = 0, 0
 		got := cfg.Services[0]
 		got.Line, got.Backends[0].Line = 0, 0
-		if diff := cmp.Diff(fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got)); diff != "" {
+		if got.Sorry != nil {
+			got.Sorry.Line = 0
+		}
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 			t.Errorf("%q, %q:\n%s", c.lines, c.backend, diff)
 		}
 	}
@@ -260,6 +270,7 @@ func TestNotes(t *testing.T) {
 		{serverTextAt(7, "delay_loop 3", "TCP_CHECK { }"), "k:4: TCP_CHECK: the timeout became 3s"},
 		{serverTextAt(7, "protocol UDP", "MISC_CHECK {\nmisc_path x\n}"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs for checks and knows no BFD: nothing is checked now"},
 		{serverTextAt(7, "", "TCP_CHECK { }\nPING_CHECK { }"), "k:5: PING_CHECK { to line 5 }: Sluice has one check per service, and that is the TCP_CHECK at line 4"},
+		{serverTextAt(7, "real_server 10.0.0.2 80 {\ninhibit_on_failure\n}", ""), "k:3: inhibit_on_failure: holds for all backends"},
 		{serverTextAt(7, "", "HTTP_GET {\nurl {\nregex \"a.*b\"\npath x\nstatus_code 1000\n}\n}"), "k:6: regex a.*b: Sluice looks for a text"},
 	} {
 		d, _ := parse(t, c.text+serverText("", ""))

@@ -1,17 +1,37 @@
 package keepalived
 
-import "sluice/conf/draft"
+import (
+	"sluice/conf"
+	"sluice/conf/draft"
+)
 
-// inhibit reads inhibit_on_failure.
+// inhibit reads inhibit_on_failure: keepalived leaves a server that fails in IPVS's table, with weight 0, so that its
+// connections go on.
 func (v *server) inhibit(n *node) {
 	if isOn(n) {
-		v.lost(n, "connections of a backend that is down")
+		v.service.OnDown = conf.OnDownKeep
 	}
 }
 
-// applySorry gives a service its sorry server.
-func (v *server) applySorry(_ *draft.Service, n *node) {
-	if n != nil {
-		v.lost(n, "Sluice has no sorry server")
+// applySorry gives a service its sorry server. keepalived knows no least number of servers that stay in whatever their
+// checks say; with one, Sluice would never come to the sorry server.
+func (v *server) applySorry(s *draft.Service, n *node) {
+	if n == nil {
+		return
 	}
+	key, ok := v.endpoint(n)
+	if !ok {
+		return
+	}
+	b := conf.Backend{Key: key, Weight: 1, Mode: s.Mode}
+	if v.sorryMethod != nil {
+		b.Mode = v.mode(v.sorryMethod, s.Mode)
+	}
+	v.fit(&b, s.Key.Ports, n.at)
+	s.Sorry = &b
+	if s.Health.Type == conf.HealthNone {
+		v.lost(n, "is kept, but takes no connections: without checks no backend is ever down")
+		return
+	}
+	s.Health.MinHealthy = 0
 }

@@ -132,6 +132,9 @@ type server struct {
 	failover bool // scheduler fo
 	checks   checkDefaults
 	health   *check // of the first real server that has one
+
+	sorryMethod *node   // sorry_server_lvs_method
+	inhibited   []*node // inhibit_on_failure of real servers
 }
 
 // server reads a virtual_server and adds its services, one for each address.
@@ -198,6 +201,8 @@ func (v *server) directive(n *node) {
 		v.name(n)
 	case "inhibit_on_failure":
 		v.inhibit(n)
+	case "sorry_server_lvs_method":
+		v.sorryMethod = n
 	default:
 		if !v.checks.read(v.reader, n) {
 			v.notOurs(n)
