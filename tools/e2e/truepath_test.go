@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -66,6 +67,8 @@ func awaitSecond(t *testing.T, d *testbed.Daemon, why string, down func(service 
 		return nil
 	})
 }
+
+var tun6, tun4in6 = testbed.Paths[4], testbed.Paths[6]
 
 const refused = "connection refused"
 
@@ -139,4 +142,67 @@ func loAddress(do func(netlink.Link, *netlink.Addr) error, a netip.Addr) error {
 		return err
 	}
 	return do(lo, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}})
+}
+
+// TestTruePathGeneric: with one port, in generic mode, probes go out and answers come in like everything else.
+func TestTruePathGeneric(t *testing.T) {
+	b := newBed(t, testbed.Options{Name: "e2e-path-arm"})
+	must(t, b.OneArm())
+	cfg := probed(t, dr4, tun6, tun4in6)
+	cfg.Ports = []testbed.Port{{Name: testbed.Back, IO: api.IOGeneric}}
+	d := start(t, b, cfg)
+	must(t, b.Backends[1].Kill())
+	awaitSecond(t, d, refused, func(string) bool { return true })
+	must(t, b.Backends[1].Start(ctxOf(t)))
+	awaitSecond(t, d, "", none)
+}
+
+// TestTruePathForwarder: a backend without the address, which sends packets for it on to whoever has it, is down.
+func TestTruePathForwarder(t *testing.T) {
+	b := newBed(t, testbed.Options{Name: "e2e-path-fwd"})
+	d := start(t, b, probed(t, dr4, tun6))
+	b2 := b.Backends[1]
+	for _, key := range []string{"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"} {
+		must(t, b2.Host.Sysctl(key, "1"))
+	}
+	for _, p := range []testbed.Path{dr4, tun6} {
+		must(t, b2.Host.Do(func() error { return loAddress(netlink.AddrDel, p.Address()) }))
+	}
+	awaitSecond(t, d, "address", func(string) bool { return true })
+}
+
+// TestTruePathDevice: the device ends with the daemon, however that ends; one that somebody removes is replaced.
+func TestTruePathDevice(t *testing.T) {
+	const device = "sluice-probe0"
+	b := newBed(t, testbed.Options{Name: "e2e-path-dev"})
+	d := start(t, b, probed(t, dr4))
+	awaitSecond(t, d, "", none)
+	must(t, b.Balancer.LinkDel(device))
+	_, err := d.Process.WaitLine(ctxOf(t), "making another")
+	must(t, err)
+	must(t, b.Backends[1].Kill())
+	awaitSecond(t, d, refused, func(string) bool { return true })
+	must(t, b.Backends[1].Start(ctxOf(t)))
+	awaitSecond(t, d, "", none)
+
+	// Another service, and one less.
+	cfg := probed(t, tun6)
+	must(t, d.Write(cfg))
+	_, err = d.Verb(ctxOf(t), "reload", "--force")
+	must(t, err)
+	must(t, b.Backends[1].Kill())
+	awaitSecond(t, d, refused, func(string) bool { return true })
+	must(t, b.Backends[1].Start(ctxOf(t)))
+
+	must(t, d.Process.Kill())
+	poll(t, "device of the dead", func() error {
+		return b.Balancer.Do(func() error {
+			if _, err := netlink.LinkByName(device); err == nil {
+				return errors.New("it is still there")
+			}
+			return nil
+		})
+	})
+	must(t, d.Restart(ctxOf(t)))
+	awaitSecond(t, d, "", none)
 }

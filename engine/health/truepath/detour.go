@@ -193,29 +193,18 @@ func (d *Detour) read() {
 
 // handle takes one frame, mem[headroom:end], on its way.
 func (d *Detour) handle(t *translator, mem []byte, end int) {
-	var m packet.Meta
-	if !parse(mem, headroom, end, &m) {
-		return // router solicitations and the like
+	r := t.take(*d.paths.Load(), mem, end, time.Now())
+	frame := mem[r.start:r.end]
+	switch {
+	case r.err == nil && len(frame) == 0:
+	case r.err == nil && r.path == nil:
+		_, _ = d.device.file.Write(frame) // what is lost is sent again, or the probe fails
+	case r.err == nil:
+		r.err = unix.Sendto(d.wire, frame, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: r.path.Ifindex})
 	}
-	now := time.Now()
-	path := (*d.paths.Load())[m.Dst]
-	if path == nil || m.ICMPError {
-		if start, end, ok := t.in(mem, &m, now); ok {
-			_, _ = d.device.file.Write(mem[start:end]) // what is lost is sent again, or the probe fails
-		}
-		return
-	}
-	if m.Src != t.own[0] && m.Src != t.own[1] {
-		return // somebody has found out the target's address, and this host forwards
-	}
-	target := m.Dst.Netip()
-	start, end, err := t.out(mem, &m, path, now)
-	if err == nil {
-		err = unix.Sendto(d.wire, mem[start:end], unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: path.Ifindex})
-	}
-	if err != nil {
+	if r.err != nil {
 		d.mu.Lock()
-		d.troubles[target] = err.Error()
+		d.troubles[r.target] = r.err.Error()
 		d.mu.Unlock()
 	}
 }

@@ -2,7 +2,9 @@ package truepath
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"sluice/pipeline/counter"
@@ -25,11 +27,39 @@ type translator struct {
 	id    uint16         // IPv4 identification of the last outer header
 }
 
+// result is what became of a frame.
+type result struct {
+	start, end int        // the frame to send; empty: none
+	path       *Path      // the way to the backend that it takes; nil: to the device
+	target     netip.Addr // that it was sent to
+	err        error      // why it can't be sent, for the operator
+}
+
+// take rewrites the frame mem[headroom:end] of the device, be it a socket's or a backend's. What is neither vanishes:
+// router solicitations, answers that nobody waits for, what strangers send to a target.
+func (t *translator) take(paths map[packet.Addr]*Path, mem []byte, end int, now time.Time) result {
+	var m packet.Meta
+	if packet.Parse(mem, headroom, end, &m) != counter.None {
+		return result{}
+	}
+	path := paths[m.Dst]
+	if path == nil || m.ICMPError {
+		start, end := t.in(mem, &m, now)
+		return result{start: start, end: end}
+	}
+	if m.Src != t.own[0] && m.Src != t.own[1] {
+		return result{}
+	}
+	r := result{path: path, target: m.Dst.Netip()}
+	r.start, r.end, r.err = t.out(mem, &m, path, now)
+	return r
+}
+
 // out turns the frame mem[start:end] from a socket into the one for the backend, and returns where that starts and
 // ends. It fails with words for the operator.
 func (t *translator) out(mem []byte, m *packet.Meta, path *Path, now time.Time) (start, end int, err error) {
 	if path.Why != "" {
-		return 0, 0, fmt.Errorf("%s", path.Why)
+		return 0, 0, errors.New(path.Why)
 	}
 	length := m.End - m.L3
 	if path.Mode == service.TUN {
@@ -55,16 +85,16 @@ func tunnelLen(backend packet.Addr) uint16 {
 	return packet.IPv6Len
 }
 
-// in turns a backend's frame into one for the socket, and returns where that starts and ends. It is false for what
-// answers no probe.
-func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end int, ok bool) {
+// in turns a backend's frame into one for the socket, and returns where that starts and ends: nowhere if it answers
+// no probe.
+func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end int) {
 	ours, theirs, port, from := m.Dst, m.Src, m.DstPort, m.SrcPort
 	if m.ICMPError { // names what we sent
 		ours, theirs, port, from = m.Src, m.Dst, m.SrcPort, m.DstPort
 	}
 	f := t.flows.in(port, now)
 	if f == nil || f.socket.proto != m.Proto || f.path.Own != ours || f.path.VIP != theirs || f.path.Port != from || m.TTL == 0 {
-		return 0, 0, false
+		return 0, 0
 	}
 	own := t.own[0]
 	if m.Family == 6 {
@@ -78,7 +108,7 @@ func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end i
 	}
 	// From a locally administered address that is not the device's own.
 	link := rewrite.Link{DMAC: t.mac, SMAC: [6]byte{2, 0, 0, 0, 0, 1}}
-	return rewrite.SetLink(mem, m, &link), int(m.End), true
+	return rewrite.SetLink(mem, m, &link), int(m.End)
 }
 
 // complete makes a checksum whole that the sender left to hardware which never saw the packet: between virtual
@@ -102,9 +132,4 @@ func complete(mem []byte, m *packet.Meta) {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(field, sum)
-}
-
-// parse reads a frame of the device. It is false for what is no TCP, UDP, or error about them.
-func parse(mem []byte, start, end int, m *packet.Meta) bool {
-	return packet.Parse(mem, start, end, m) == counter.None
 }

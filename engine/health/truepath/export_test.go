@@ -1,0 +1,31 @@
+package truepath
+
+import (
+	"net/netip"
+	"time"
+
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// Headroom is what a frame has in front of it.
+const Headroom = headroom
+
+// InUse is for how long a quiet flow keeps its port.
+const InUse = inUse
+
+// Translator rewrites packets without a device.
+type Translator struct{ t translator }
+
+// NewTranslator makes one whose device has some addresses.
+func NewTranslator(ports service.Ports, own4, own6 netip.Addr, mac [6]byte) *Translator {
+	return &Translator{translator{flows: newFlows(ports), own: [2]packet.Addr{packet.AddrFrom(own4), packet.AddrFrom(own6)}, mac: mac}}
+}
+
+// Take gives a frame to the translator, and returns what it made of it.
+func (t *Translator) Take(paths map[packet.Addr]*Path, frame []byte, now time.Time) (out []byte, path *Path, err error) {
+	mem := make([]byte, headroom+len(frame))
+	end := headroom + copy(mem[headroom:], frame)
+	r := t.t.take(paths, mem, end, now)
+	return mem[r.start:r.end], r.path, r.err
+}
