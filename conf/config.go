@@ -61,9 +61,22 @@ const (
 
 // API is where the daemon can be talked to.
 type API struct {
-	Socket string // path of the control socket
-	HTTP   string // host:port of metrics, JSON and dashboard; "": none
+	Socket    string // path of the control socket
+	HTTP      string // host:port of metrics, JSON and dashboard; "": none
+	Host      string // name by which HTTP is asked, besides addresses, localhost and the machine's own; "": none
+	Reads     Reads  // over HTTP
+	TokenFile string // holds the token that changes over HTTP need; "": nobody has one
 }
+
+// Reads says who may read over HTTP. Changes need the token, always.
+type Reads string
+
+// The ways to read.
+const (
+	ReadsLoopback Reads = "loopback" // everybody if HTTP is a loopback address, else who has the token
+	ReadsOpen     Reads = "open"     // everybody
+	ReadsToken    Reads = "token"    // who has the token
+)
 
 // Timeouts says how long a connection lives after its last packet, by the state it is in. The states
 // and defaults are those of IPVS (net/netfilter/ipvs/ip_vs_proto_tcp.c, ip_vs_proto_udp.c).

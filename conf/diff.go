@@ -60,7 +60,13 @@ func engineFields(e Engine) []field {
 }
 
 func apiFields(a API) []field {
-	return []field{{"socket", a.Socket}, {"http", fmt.Sprintf("%q", a.HTTP)}}
+	return []field{
+		{"socket", a.Socket},
+		{"http", fmt.Sprintf("%q", a.HTTP)},
+		{"host", fmt.Sprintf("%q", a.Host)},
+		{"reads", string(a.Reads)},
+		{"token_file", fmt.Sprintf("%q", a.TokenFile)},
+	}
 }
 
 func portFields(p Port) []field {

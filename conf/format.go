@@ -28,6 +28,9 @@ func Format(cfg *Config, note func(*Service) string) []byte {
 	p.open("api")
 	p.key("socket", cfg.API.Socket)
 	p.key("http", cfg.API.HTTP)
+	p.key("host", cfg.API.Host)
+	p.key("reads", string(cfg.API.Reads))
+	p.key("token_file", cfg.API.TokenFile)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if note != nil {
@@ -106,6 +109,7 @@ func (p *printer) engine(e *Engine) {
 	p.key("connections", e.Connections)
 	p.key("batch", e.Batch)
 	p.key("poll", string(e.Poll))
+	p.key("state_dir", e.StateDir)
 	p.key("hash_key", e.HashKey)
 	p.key("state_dir", e.StateDir)
 }

@@ -14,6 +14,9 @@ import (
 type Host struct {
 	CPUs  []int               // that this process may use; nil: unknown
 	Ports map[string]HostPort // by interface name: every interface there is
+
+	// CheckToken says what is wrong with a token file; fs.ErrNotExist among it is only a warning. nil: nobody looks.
+	CheckToken func(path string) error
 }
 
 // HostPort is what is known about an interface.

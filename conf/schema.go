@@ -79,6 +79,12 @@ var Settings = append([]Setting{
 		About: "control socket"},
 	{Table: "api", Key: "http", Kind: Text, Form: `host:port such as "127.0.0.1:9180", or "" for none`, check: checkHostPort, Default: "127.0.0.1:9180",
 		About: "metrics, JSON and dashboard"},
+	{Table: "api", Key: "host", Kind: Text, Form: "a host name", check: checkHost, Default: "",
+		About: "name by which browsers and Prometheus ask http, besides addresses, localhost and the machine's own name"},
+	{Table: "api", Key: "reads", Kind: Word, Words: []string{string(ReadsLoopback), string(ReadsOpen), string(ReadsToken)}, Default: string(ReadsLoopback),
+		About: "who may read over http: everybody if only this machine reaches it, else who has the token; everybody; only who has the token"},
+	{Table: "api", Key: "token_file", Kind: Text, Form: `an absolute path, or "" for none`, check: checkFile, Default: "",
+		About: "holds the token that changes over http need: one line of 16 to 1024 characters, readable for no others. Read at each use"},
 
 	{Table: "service", Key: "name", Kind: Text, Form: "1 to 64 printable characters without spaces", check: checkName,
 		About: `unique. Without it: PROTOCOL-ADDRESS-PORT, such as "tcp-198.51.100.10-80"`},

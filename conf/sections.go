@@ -20,6 +20,7 @@ func (r *report) config(at *place, values map[string]any, host *Host) *Config {
 		places[i] = t.at
 	}
 	r.checkServices(cfg.Services, places)
+	r.checkAPI(cfg.API, root.at.key("api"), host)
 	if host != nil {
 		r.checkHost(cfg, root, places, host)
 	}
@@ -52,7 +53,10 @@ func (t table) portList() []Port {
 }
 
 func (t table) api() API {
-	return API{Socket: t.text("socket"), HTTP: t.text("http")}
+	return API{
+		Socket: t.text("socket"), HTTP: t.text("http"), Host: t.text("host"),
+		Reads: Reads(t.word("reads")), TokenFile: t.text("token_file"),
+	}
 }
 
 // timeouts gives those of the table, over the defaults of its section, over base.

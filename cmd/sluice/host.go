@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/conf"
+	"sluice/engine/api"
 )
 
 // dumpAttempts is how often the kernel is asked when its tables change while they are read.
@@ -18,7 +19,7 @@ const dumpAttempts = 5
 
 // thisHost asks the kernel for all that conf wants to know about this machine. It needs no rights.
 func thisHost() (*conf.Host, error) {
-	host := &conf.Host{CPUs: allowedCPUs(), Ports: map[string]conf.HostPort{}}
+	host := &conf.Host{CPUs: allowedCPUs(), Ports: map[string]conf.HostPort{}, CheckToken: checkToken}
 	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("interfaces of this machine: %w", err)
@@ -121,4 +122,9 @@ func allowedCPUs() (cpus []int) {
 		}
 	}
 	return cpus
+}
+
+func checkToken(path string) error {
+	_, err := api.ReadToken(path)
+	return err
 }

@@ -110,6 +110,9 @@ func (r *runner) run(ctx context.Context) error {
 	server := api.NewServer(control, r.logger)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
+	if cfg.API.HTTP != "" {
+		server.OpenNetwork(cfg.API.HTTP, api.Access{TokenFile: cfg.API.TokenFile, OpenReads: cfg.API.OpenReads(), Host: cfg.API.Host})
+	}
 
 	r.announce(ctx, cfg, engine)
 	failure := r.wait(ctx, engine, control, reloads, served)

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Alarm is something that an operator should look at, for as long as it holds.
@@ -41,51 +43,50 @@ const (
 
 // freezeBody asks for FreezeHealth. The service may be a short form.
 type freezeBody struct {
-	Service string `json:"service"`
-	Frozen  *bool  `json:"frozen"` // a pointer, so that a missing one is not taken for a thaw
+	Service string `json:"service" required:"false" doc:"in any form that names one; empty: all, those to come included"`
+	Frozen  bool   `json:"frozen"`
 }
+
+type freezeInput struct{ Body freezeBody }
 
 // freezeResult is the answer.
 type freezeResult struct {
-	Frozen []string `json:"frozen"` // names of services
+	Frozen []string `json:"frozen" doc:"names of services"`
 }
 
-func (s *Server) alarms(r *http.Request) (any, error) {
-	if err := onlyParameters(r); err != nil {
-		return nil, err
-	}
-	alarms, err := s.control.Alarms(r.Context())
-	if alarms == nil {
-		alarms = []Alarm{}
-	}
-	return alarms, err
+func (s *Server) routeAlarms() {
+	route(s, huma.Operation{
+		OperationID: "list-alarms", Method: http.MethodGet, Path: pathAlarms,
+		Summary: "What an operator should look at now",
+	}, func(ctx context.Context, _ *none) ([]Alarm, error) {
+		alarms, err := s.control.Alarms(ctx)
+		if alarms == nil {
+			alarms = []Alarm{}
+		}
+		return alarms, err
+	})
 }
 
-func (s *Server) freeze(r *http.Request) (any, error) {
-	var body freezeBody
-	if err := readBody(r, &body); err != nil {
-		return nil, err
-	}
-	if body.Frozen == nil {
-		return nil, badRequest{"frozen must be true or false"}
-	}
-	ctx := context.WithoutCancel(r.Context())
-	if body.Service != "" {
-		services, err := s.control.List(ctx)
-		if err != nil {
-			return nil, err
+func (s *Server) routeFreeze() {
+	route(s, huma.Operation{
+		OperationID: "freeze-health", Method: http.MethodPost, Path: pathFreeze,
+		Summary: "Keep the states of backends as they are, whatever the checks say, or no longer",
+	}, func(ctx context.Context, in *freezeInput) (freezeResult, error) {
+		ctx = context.WithoutCancel(ctx)
+		name := ""
+		if in.Body.Service != "" {
+			service, err := s.find(ctx, in.Body.Service)
+			if err != nil {
+				return freezeResult{}, err
+			}
+			name = service.Name
 		}
-		service, err := FindService(services, body.Service)
-		if err != nil {
-			return nil, err
+		frozen, err := s.control.FreezeHealth(ctx, name, in.Body.Frozen)
+		if frozen == nil {
+			frozen = []string{}
 		}
-		body.Service = service.Name
-	}
-	frozen, err := s.control.FreezeHealth(ctx, body.Service, *body.Frozen)
-	if frozen == nil {
-		frozen = []string{}
-	}
-	return freezeResult{frozen}, err
+		return freezeResult{frozen}, err
+	})
 }
 
 // Alarms implements Control.
@@ -96,6 +97,6 @@ func (c *Client) Alarms(ctx context.Context) (alarms []Alarm, err error) {
 // FreezeHealth implements Control. The service may be any form that FindService knows.
 func (c *Client) FreezeHealth(ctx context.Context, service string, frozen bool) ([]string, error) {
 	var result freezeResult
-	err := c.do(ctx, http.MethodPost, pathFreeze, freezeBody{service, &frozen}, &result)
+	err := c.do(ctx, http.MethodPost, pathFreeze, freezeBody{service, frozen}, &result)
 	return result.Frozen, err
 }

@@ -84,10 +84,10 @@ func lab() *fake {
 				}},
 			{Name: "dns", Address: "198.51.100.10", Port: api.SinglePort(53), Protocol: "udp", Mode: "dr",
 				Backends: []api.Backend{{Address: "10.0.0.13", Port: api.SinglePort(53)}}},
-			{Name: "dns-tcp", Address: "198.51.100.10", Port: api.SinglePort(53), Protocol: "tcp", Mode: "dr"},
+			{Name: "dns-tcp", Address: "198.51.100.10", Port: api.SinglePort(53), Protocol: "tcp", Mode: "dr", Backends: []api.Backend{}},
 			{Name: "six", Address: "2001:db8::10", Port: api.Port{First: 8000, Last: 8099}, Protocol: "tcp", Mode: "tun",
 				Backends: []api.Backend{{Address: "2001:db8::11"}}},
-			{Name: "all", Address: "198.51.100.11", Port: api.Port{First: 0, Last: 65535}, Protocol: "tcp", Mode: "dr"},
+			{Name: "all", Address: "198.51.100.11", Port: api.Port{First: 0, Last: 65535}, Protocol: "tcp", Mode: "dr", Backends: []api.Backend{}},
 		},
 	}
 }
@@ -246,7 +246,7 @@ func TestWeightErrorsNameWhatIsLegal(t *testing.T) {
 	if _, err := client.SetWeight(t.Context(), "web", "x", 1); !errors.As(err, &none) || len(none.Legal) != 3 {
 		t.Errorf("the error lost its type on the way: %#v", err)
 	}
-	if _, err := client.SetWeight(t.Context(), "web", "10.0.0.11", -1); err == nil || !strings.Contains(err.Error(), "from 0 to 65535") {
+	if _, err := client.SetWeight(t.Context(), "web", "10.0.0.11", -1); err == nil || !strings.Contains(err.Error(), "body.weight: expected number >= 0") {
 		t.Error("weight -1:", err)
 	}
 	if len(daemon.told) != 0 {
@@ -276,18 +276,18 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		status             int
 		says               string
 	}{
-		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":1,"wieght":2}`, 400, `unknown field`},
-		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11"}`, 400, "weight must be"},
-		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":65536}`, 400, "weight must be"},
-		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":1}{}`, 400, "more than one"},
-		{"POST", "/v1/weight", ``, 400, "request body"},
-		{"POST", "/v1/weight", long, 400, "too large"},
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":1,"wieght":2}`, 400, `body.wieght: unexpected property`},
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11"}`, 400, "expected required property weight"},
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":65536}`, 400, "body.weight: expected number <= 65535"},
+		{"POST", "/v1/weight", `{"service":"web","backend":"10.0.0.11","weight":1}{}`, 400, "after top-level value"},
+		{"POST", "/v1/weight", ``, 400, "body"},
+		{"POST", "/v1/weight", long, 413, "too large"},
 		{"POST", "/v1/reload", `{}`, 400, "no body"},
 		{"GET", "/v1/weight", ``, 405, ""},
 		{"GET", "/v1/conns?limit=-1", ``, 400, "limit"},
-		{"GET", "/v1/conns?limt=1", ``, 400, "unknown parameter"},
+		{"GET", "/v1/conns?limt=1", ``, 400, "unknown query parameter"},
 		{"GET", "/v1/conns?service=nope", ``, 404, "no service"},
-		{"GET", "/v1/services?x=1", ``, 400, "unknown parameter"},
+		{"GET", "/v1/services?x=1", ``, 400, "unknown query parameter"},
 		{"GET", "/nothing", ``, 404, ""},
 	} {
 		status, body := raw(t, socket, c.method, c.path, c.body)

@@ -1,9 +1,6 @@
 package api
 
-import (
-	"context"
-	"net/http"
-)
+import "context"
 
 // Changes is how a running daemon is changed, and asked about changes: part of Control. What changes something is
 // done one after the other, and is either done as a whole or not at all.
@@ -40,15 +37,15 @@ type File struct {
 	Text string `json:"text,omitempty"` // TOML
 }
 
-// handleChanges adds what Changes needs.
-func (s *Server) handleChanges(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+pathStatus, answer(s.status))
-	mux.HandleFunc("POST "+pathPlan, answerTo(maxFileBody, s.plan))
-	mux.HandleFunc("POST "+pathApply, answerTo(maxFileBody, s.apply))
-	mux.HandleFunc("POST "+pathConfirm, answer(s.confirm))
-	mux.HandleFunc("POST "+pathRollback, answer(s.rollback))
-	mux.HandleFunc("GET "+pathGenerations, answer(s.generations))
-	mux.HandleFunc("GET "+pathOverrides, answer(s.overrides))
-	mux.HandleFunc("POST "+pathOverrides, answer(s.override))
-	mux.HandleFunc("DELETE "+pathOverrides, answer(s.clearOverrides))
+// routeChanges adds what Changes needs.
+func (s *Server) routeChanges() {
+	s.routeStatus()
+	s.routePlan()
+	s.routeApply()
+	s.routeConfirm()
+	s.routeRollback()
+	s.routeGenerations()
+	s.routeOverrides()
+	s.routeOverride()
+	s.routeClearOverrides()
 }

@@ -68,7 +68,7 @@ func (c *Client) Stats(ctx context.Context) (stats Stats, err error) {
 
 // SetWeight implements Control. Service and backend may be any form that FindService and FindBackend know.
 func (c *Client) SetWeight(ctx context.Context, service, backend string, weight int) (b Backend, err error) {
-	return b, c.do(ctx, http.MethodPost, pathWeight, weightBody{service, backend, &weight}, &b)
+	return b, c.do(ctx, http.MethodPost, pathWeight, weightBody{service, backend, weight}, &b)
 }
 
 // Reload implements Control.
@@ -130,7 +130,7 @@ func failure(response *http.Response) error {
 		return fmt.Errorf("the daemon answers %s, and then: %w", response.Status, err)
 	}
 	var body failureBody
-	if json.Unmarshal(data, &body) != nil || body.Error == "" {
+	if json.Unmarshal(data, &body) != nil || body.Text == "" {
 		return fmt.Errorf("the daemon answers %s: %s", response.Status, bytes.TrimSpace(data))
 	}
 	switch {
@@ -141,5 +141,5 @@ func failure(response *http.Response) error {
 	case body.Ambiguous != nil:
 		return body.Ambiguous
 	}
-	return errors.New(body.Error)
+	return errors.New(body.Text)
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"sluice/pipeline/service"
 )
 
@@ -112,18 +114,21 @@ func (c *Client) Explain(ctx context.Context, q Tuple) (e Explanation, err error
 	return e, c.do(ctx, http.MethodGet, pathExplain+"?"+values.Encode(), nil, &e)
 }
 
-func (s *Server) explain(r *http.Request) (any, error) {
-	if err := onlyParameters(r, "tuple", "bytes"); err != nil {
-		return nil, err
-	}
-	q, err := ParseTuple(r.URL.Query().Get("tuple"))
-	if err != nil {
-		return nil, badRequest{err.Error()}
-	}
-	if text := r.URL.Query().Get("bytes"); text != "" {
-		if q.Bytes, err = strconv.Atoi(text); err != nil || q.Bytes < 0 {
-			return nil, badRequest{fmt.Sprintf("bytes %q is not a number from 0", text)}
+type explainInput struct {
+	Tuple string `query:"tuple" required:"true" doc:"PROTOCOL FROM TO" example:"tcp 203.0.113.5:4000 198.51.100.10:80"`
+	Bytes int    `query:"bytes" minimum:"0" doc:"of the IP packet; 0: as small as can be"`
+}
+
+func (s *Server) routeExplain() {
+	route(s, huma.Operation{
+		OperationID: "explain", Method: http.MethodGet, Path: pathExplain,
+		Summary: "What would become of a packet and why; nothing changes",
+	}, func(ctx context.Context, in *explainInput) (Explanation, error) {
+		q, err := ParseTuple(in.Tuple)
+		if err != nil {
+			return Explanation{}, badRequest{err.Error()}
 		}
-	}
-	return s.control.Explain(r.Context(), q)
+		q.Bytes = in.Bytes
+		return s.control.Explain(ctx, q)
+	})
 }

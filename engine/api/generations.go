@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Generation is a configuration that ran at some time.
@@ -42,7 +44,7 @@ const maxFileBody = 40 << 20
 
 // rollbackBody asks for an earlier configuration.
 type rollbackBody struct {
-	Generation int `json:"generation"` // 0: the one before
+	Generation int `json:"generation" required:"false" minimum:"0" doc:"0: the one before"`
 }
 
 // Apply implements Changes.
@@ -65,45 +67,52 @@ func (c *Client) Generations(ctx context.Context) (all []Generation, err error) 
 	return all, c.do(ctx, http.MethodGet, pathGenerations, nil, &all)
 }
 
-func (s *Server) apply(r *http.Request) (any, error) {
-	var body ApplyRequest
-	if err := readBody(r, &body); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(body.File.check(), checkSeconds("confirm_s", body.ConfirmS)); err != nil {
-		return nil, err
-	}
-	return applied(s.control.Apply(context.WithoutCancel(r.Context()), body))
+type applyInput struct{ Body ApplyRequest }
+
+func (s *Server) routeApply() {
+	route(s, huma.Operation{
+		OperationID: "apply", Method: http.MethodPost, Path: pathApply, MaxBodyBytes: maxFileBody,
+		Summary: "Make a configuration the running one, for good or until the time for its confirmation is over",
+	}, func(ctx context.Context, in *applyInput) (ApplyResult, error) {
+		if err := errors.Join(in.Body.File.check(), checkSeconds("confirm_s", in.Body.ConfirmS)); err != nil {
+			return ApplyResult{}, err
+		}
+		return applied(s.control.Apply(context.WithoutCancel(ctx), in.Body))
+	})
 }
 
-func (s *Server) confirm(r *http.Request) (any, error) {
-	if err := errors.Join(onlyParameters(r), noBody(r)); err != nil {
-		return nil, err
-	}
-	return applied(s.control.Confirm(context.WithoutCancel(r.Context())))
+func (s *Server) routeConfirm() {
+	route(s, huma.Operation{
+		OperationID: "confirm", Method: http.MethodPost, Path: pathConfirm,
+		Summary: "Make the configuration that waits for it permanent",
+	}, func(ctx context.Context, _ *none) (ApplyResult, error) {
+		return applied(s.control.Confirm(context.WithoutCancel(ctx)))
+	})
 }
 
-func (s *Server) rollback(r *http.Request) (any, error) {
-	var body rollbackBody
-	if err := readBody(r, &body); err != nil {
-		return nil, err
-	}
-	if body.Generation < 0 {
-		return nil, badRequest{"generation must be a number from 0; 0 is the one before"}
-	}
-	return applied(s.control.Rollback(context.WithoutCancel(r.Context()), body.Generation))
+type rollbackInput struct{ Body rollbackBody }
+
+func (s *Server) routeRollback() {
+	route(s, huma.Operation{
+		OperationID: "rollback", Method: http.MethodPost, Path: pathRollback,
+		Summary: "Make an earlier configuration the running one",
+	}, func(ctx context.Context, in *rollbackInput) (ApplyResult, error) {
+		return applied(s.control.Rollback(context.WithoutCancel(ctx), in.Body.Generation))
+	})
 }
 
-func (s *Server) generations(r *http.Request) (any, error) {
-	if err := onlyParameters(r); err != nil {
-		return nil, err
-	}
-	all, err := s.control.Generations(r.Context())
-	return orEmpty(all), err
+func (s *Server) routeGenerations() {
+	route(s, huma.Operation{
+		OperationID: "list-generations", Method: http.MethodGet, Path: pathGenerations,
+		Summary: "The configurations that are kept, the latest first",
+	}, func(ctx context.Context, _ *none) ([]Generation, error) {
+		all, err := s.control.Generations(ctx)
+		return orEmpty(all), err
+	})
 }
 
 // applied makes no changes an empty array.
-func applied(result ApplyResult, err error) (any, error) {
+func applied(result ApplyResult, err error) (ApplyResult, error) {
 	result.Changes = orEmpty(result.Changes)
 	return result, err
 }
@@ -112,14 +121,6 @@ func applied(result ApplyResult, err error) (any, error) {
 func (f File) check() error {
 	if f.Text == "" {
 		return badRequest{"the file is empty"}
-	}
-	return nil
-}
-
-// noBody refuses a body that would be ignored.
-func noBody(r *http.Request) error {
-	if n, _ := r.Body.Read(make([]byte, 1)); n > 0 {
-		return badRequest{"this request takes no body"}
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // What an override says about new connections.
@@ -79,57 +81,65 @@ func (c *Client) ClearOverrides(ctx context.Context, service, backend string) (c
 	return cleared, c.do(ctx, http.MethodDelete, pathOverrides+"?"+values.Encode(), nil, &cleared)
 }
 
-func (s *Server) override(r *http.Request) (any, error) {
-	var body OverrideRequest
-	if err := readBody(r, &body); err != nil {
-		return nil, err
-	}
-	if err := body.Check(); err != nil {
-		return nil, err
-	}
-	ctx := context.WithoutCancel(r.Context()) // a client that hangs up must not leave a change half done
-	services, err := s.control.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	service, err := FindService(services, body.Service)
-	if err != nil {
-		return nil, err
-	}
-	backend, err := FindBackend(service, body.Backend)
-	if err != nil {
-		return nil, err
-	}
-	body.Service, body.Backend = service.Name, backend.Endpoint()
-	return s.control.Override(ctx, body)
-}
+type overrideInput struct{ Body OverrideRequest }
 
-func (s *Server) overrides(r *http.Request) (any, error) {
-	if err := onlyParameters(r); err != nil {
-		return nil, err
-	}
-	all, err := s.control.Overrides(r.Context())
-	return orEmpty(all), err
-}
-
-func (s *Server) clearOverrides(r *http.Request) (any, error) {
-	if err := onlyParameters(r, "service", "backend", "all"); err != nil {
-		return nil, err
-	}
-	values := r.URL.Query()
-	service, backend := values.Get("service"), values.Get("backend")
-	if (service == "") != (values.Get("all") == "true") {
-		return nil, badRequest{"say service, and backend if only one is meant, or all=true"}
-	}
-	ctx := context.WithoutCancel(r.Context())
-	if service != "" {
-		var err error
-		if service, backend, err = s.findOverridden(ctx, service, backend); err != nil {
-			return nil, err
+func (s *Server) routeOverride() {
+	route(s, huma.Operation{
+		OperationID: "override", Method: http.MethodPost, Path: pathOverrides,
+		Summary: "Drain, disable or enable a backend whatever the file says; answers with the backend",
+	}, func(ctx context.Context, in *overrideInput) (Backend, error) {
+		if err := in.Body.Check(); err != nil {
+			return Backend{}, err
 		}
-	}
-	cleared, err := s.control.ClearOverrides(ctx, service, backend)
-	return orEmpty(cleared), err
+		ctx = context.WithoutCancel(ctx) // a client that hangs up must not leave a change half done
+		service, err := s.find(ctx, in.Body.Service)
+		if err != nil {
+			return Backend{}, err
+		}
+		backend, err := FindBackend(service, in.Body.Backend)
+		if err != nil {
+			return Backend{}, err
+		}
+		in.Body.Service, in.Body.Backend = service.Name, backend.Endpoint()
+		return s.control.Override(ctx, in.Body)
+	})
+}
+
+func (s *Server) routeOverrides() {
+	route(s, huma.Operation{
+		OperationID: "list-overrides", Method: http.MethodGet, Path: pathOverrides,
+		Summary: "What was set at run time and holds",
+	}, func(ctx context.Context, _ *none) ([]Override, error) {
+		all, err := s.control.Overrides(ctx)
+		return orEmpty(all), err
+	})
+}
+
+type clearInput struct {
+	Service string `query:"service" doc:"of this service only"`
+	Backend string `query:"backend" doc:"of this backend of the service only"`
+	All     bool   `query:"all" doc:"true, in place of a service: all of them"`
+}
+
+func (s *Server) routeClearOverrides() {
+	route(s, huma.Operation{
+		OperationID: "clear-overrides", Method: http.MethodDelete, Path: pathOverrides,
+		Summary: "Have the file decide again; answers with what was cleared",
+	}, func(ctx context.Context, in *clearInput) ([]Override, error) {
+		if (in.Service == "") != in.All {
+			return nil, badRequest{"say service, and backend if only one is meant, or all=true"}
+		}
+		ctx = context.WithoutCancel(ctx)
+		service, backend := in.Service, in.Backend
+		if service != "" {
+			var err error
+			if service, backend, err = s.findOverridden(ctx, service, backend); err != nil {
+				return nil, err
+			}
+		}
+		cleared, err := s.control.ClearOverrides(ctx, service, backend)
+		return orEmpty(cleared), err
+	})
 }
 
 // findOverridden is the name of a service, and of a backend if one is given, that an operator means. What is not

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Plan is what a configuration would change.
@@ -61,15 +63,21 @@ func (c *Client) Plan(ctx context.Context, f File) (plan Plan, err error) {
 	return plan, c.do(ctx, http.MethodPost, pathPlan, f, &plan)
 }
 
-func (s *Server) plan(r *http.Request) (any, error) {
-	var body File
-	if err := readBody(r, &body); err != nil {
-		return nil, err
-	}
-	if body.Name != "" && body.Text == "" {
-		return nil, body.check()
-	}
-	plan, err := s.control.Plan(r.Context(), body)
-	plan.Changes, plan.Services = orEmpty(plan.Changes), orEmpty(plan.Services)
-	return plan, err
+type planInput struct{ Body File }
+
+func (s *Server) routePlan() {
+	route(s, huma.Operation{
+		OperationID: "plan", Method: http.MethodPost, Path: pathPlan, MaxBodyBytes: maxFileBody,
+		Summary: "Compare a configuration, or without a text the daemon's file, with what runs; nothing changes",
+	}, func(ctx context.Context, in *planInput) (Plan, error) {
+		if in.Body.Name != "" && in.Body.Text == "" {
+			return Plan{}, in.Body.check()
+		}
+		plan, err := s.control.Plan(ctx, in.Body)
+		plan.Changes, plan.Services = orEmpty(plan.Changes), orEmpty(plan.Services)
+		for i := range plan.Services {
+			plan.Services[i].Backends = orEmpty(plan.Services[i].Backends)
+		}
+		return plan, err
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Status is what an operator wants to know first. All times are those of the daemon's clock.
@@ -57,9 +59,13 @@ func (c *Client) Status(ctx context.Context) (status Status, err error) {
 	return status, c.do(ctx, http.MethodGet, pathStatus, nil, &status)
 }
 
-func (s *Server) status(r *http.Request) (any, error) {
-	if err := onlyParameters(r); err != nil {
-		return nil, err
-	}
-	return s.control.Status(r.Context())
+func (s *Server) routeStatus() {
+	route(s, huma.Operation{
+		OperationID: "status", Method: http.MethodGet, Path: pathStatus,
+		Summary: "What runs, since when, and what needs somebody's attention",
+	}, func(ctx context.Context, _ *none) (Status, error) {
+		status, err := s.control.Status(ctx)
+		status.Alarms, status.Overrides, status.Attention = orEmpty(status.Alarms), orEmpty(status.Overrides), orEmpty(status.Attention)
+		return status, err
+	})
 }

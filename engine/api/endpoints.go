@@ -1,0 +1,148 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// none is the input of an endpoint that takes none.
+type none struct{}
+
+// find gives the service that any form of its name means.
+func (s *Server) find(ctx context.Context, text string) (Service, error) {
+	services, err := s.control.List(ctx)
+	if err != nil {
+		return Service{}, err
+	}
+	return FindService(services, text)
+}
+
+func (s *Server) routeServices() {
+	route(s, huma.Operation{
+		OperationID: "list-services", Method: http.MethodGet, Path: pathServices,
+		Summary: "All services in the order of the configuration, each with its backends in order",
+	}, func(ctx context.Context, _ *none) ([]Service, error) {
+		services, err := s.control.List(ctx)
+		if services == nil {
+			services = []Service{}
+		}
+		return services, err
+	})
+}
+
+func (s *Server) routeStats() {
+	route(s, huma.Operation{
+		OperationID: "stats", Method: http.MethodGet, Path: pathStats,
+		Summary: "A snapshot of all counters since the start of the daemon",
+	}, func(ctx context.Context, _ *none) (Stats, error) { return s.control.Stats(ctx) })
+}
+
+// weightBody asks for another weight of a backend.
+type weightBody struct {
+	Service string `json:"service" doc:"a name, or a form like tcp 198.51.100.10:80"`
+	Backend string `json:"backend" doc:"address:port, or the address where that is clear"`
+	Weight  int    `json:"weight" minimum:"0" maximum:"65535" doc:"0 drains"`
+}
+
+type weightInput struct{ Body weightBody }
+
+func (s *Server) routeWeight() {
+	route(s, huma.Operation{
+		OperationID: "set-weight", Method: http.MethodPost, Path: pathWeight,
+		Summary: "Give a backend another weight until the file gives it a new one; answers with the backend",
+	}, func(ctx context.Context, in *weightInput) (Backend, error) {
+		ctx = context.WithoutCancel(ctx) // a client that hangs up must not leave a change half done
+		service, err := s.find(ctx, in.Body.Service)
+		if err != nil {
+			return Backend{}, err
+		}
+		backend, err := FindBackend(service, in.Body.Backend)
+		if err != nil {
+			return Backend{}, err
+		}
+		return s.control.SetWeight(ctx, service.Name, backend.Endpoint(), in.Body.Weight)
+	})
+}
+
+type reloadInput struct {
+	Force bool `query:"force" doc:"take the file even if it looks cut off or removes more than half of what runs"`
+}
+
+func (s *Server) routeReload() {
+	route(s, huma.Operation{
+		OperationID: "reload", Method: http.MethodPost, Path: pathReload,
+		Summary: "Read the configuration file again and make it the running one; on error nothing changes",
+	}, func(ctx context.Context, in *reloadInput) (ReloadResult, error) {
+		result, err := s.control.Reload(context.WithoutCancel(ctx), ReloadOptions{Force: in.Force})
+		if result.Changes == nil {
+			result.Changes = []string{}
+		}
+		return result, err
+	})
+}
+
+// connsInput is the query of a conns request.
+type connsInput struct {
+	Service string `query:"service" doc:"connections of this service only, in any form that names one"`
+	Client  string `query:"client" doc:"address, or address:port"`
+	Backend string `query:"backend" doc:"address, or address:port"`
+	Limit   int    `query:"limit" minimum:"0" doc:"at most so many; 0, the default: all, but on the network 10000"`
+}
+
+// maxConnsNetwork bounds what anybody who may read over the network can have collected.
+const maxConnsNetwork = 10_000
+
+func (s *Server) routeConns() {
+	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[[]Conn](), true, "")
+	stream(s, huma.Operation{
+		OperationID: "list-connections", Method: http.MethodGet, Path: pathConns,
+		Summary: "The live connections that the query selects, in no particular order",
+	}, "application/json", schema, func(ctx context.Context, in *connsInput) (func(io.Writer), error) {
+		query, err := s.connQuery(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		conns, err := s.control.Conns(ctx, query)
+		return func(w io.Writer) { writeConns(w, conns) }, err
+	})
+}
+
+// connQuery reads the query; short forms of the service become its name.
+func (s *Server) connQuery(ctx context.Context, in *connsInput) (ConnQuery, error) {
+	query := ConnQuery{Service: in.Service, Client: in.Client, Backend: in.Backend, Limit: in.Limit}
+	if !callerOf(ctx).all && (query.Limit == 0 || query.Limit > maxConnsNetwork) {
+		query.Limit = maxConnsNetwork
+	}
+	if query.Service != "" {
+		service, err := s.find(ctx, query.Service)
+		if err != nil {
+			return ConnQuery{}, err
+		}
+		query.Service = service.Name
+	}
+	return query, nil
+}
+
+// writeConns writes one connection after the other: a table of millions must not be copied into one buffer.
+func writeConns(to io.Writer, conns []Conn) {
+	w := bufio.NewWriterSize(to, 64<<10)
+	defer w.Flush()
+	encoder := newEncoder(w)
+	separator := "["
+	for _, conn := range conns {
+		_, _ = io.WriteString(w, separator)
+		if encoder.Encode(conn) != nil {
+			return // the client is gone
+		}
+		separator = ","
+	}
+	if len(conns) == 0 {
+		_, _ = io.WriteString(w, separator)
+	}
+	_, _ = io.WriteString(w, "]\n")
+}
