@@ -14,7 +14,9 @@ import (
 func (w *world) evictFirst(evict bool) {
 	w.t.Helper()
 	for i := range w.svcs {
-		w.svcs[i].backends[0].evict = evict
+		if len(w.svcs[i].backends) > 0 {
+			w.svcs[i].backends[0].evict = evict
+		}
 	}
 	w.configure(w.svcs...)
 }

@@ -11,11 +11,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-// poked has the first worker look for whom to poke, as its next tick does, with room for so many frames and slots, and
-// gives the frames it makes.
-func (w *world) poked(room, slots int) (out []outcome) {
+// poked has a worker look for whom to poke, as its next tick does, with room for so many frames and slots, and gives
+// the frames that it makes.
+func (w *world) poked(worker, room, slots int) (out []outcome) {
 	w.t.Helper()
-	p := w.procs[0]
+	p := w.procs[worker]
 	p.Tick(w.tables, w.now, 0, 0)
 	if !p.Poking() {
 		return nil
@@ -25,13 +25,13 @@ func (w *world) poked(room, slots int) (out []outcome) {
 		frames[i].Mem = make([]byte, packettest.ChunkSize)
 	}
 	for _, f := range frames[:p.Poke(frames, slots)] {
-		out = append(out, outcome{Frame: f})
+		out = append(out, outcome{Frame: f, owner: worker})
 	}
 	return out
 }
 
-// pokedAll is poked without bounds.
-func (w *world) pokedAll() []outcome { w.t.Helper(); return w.poked(4096, 1<<20) }
+// pokedAll is poked of the first worker, without bounds.
+func (w *world) pokedAll() []outcome { w.t.Helper(); return w.poked(0, 4096, 1<<20) }
 
 // pokeTo is the poke that goes from one end to another.
 func pokeTo(from, to string, seq uint32) packettest.Packet {
@@ -216,7 +216,7 @@ func TestPokeBounds(t *testing.T) {
 			w.evictFirst(true)
 			seen := make(map[string]int)
 			for {
-				out := w.poked(bounds[0], bounds[1])
+				out := w.poked(0, bounds[0], bounds[1])
 				for _, o := range out {
 					c := packettest.Place(o.frame())
 					var m packet.Meta

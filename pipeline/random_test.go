@@ -101,6 +101,16 @@ func (w *world) checkFrame(worker, side int, frame []byte) {
 	}
 }
 
+// checkPokes has a worker poke whom it wants to.
+func (w *world) checkPokes(worker int) {
+	w.t.Helper()
+	for _, o := range w.poked(worker, 64, 1<<10) {
+		if err := packettest.CheckSums(o.frame()); err != nil || o.Verdict != pipeline.Forward || int(o.Port) > back {
+			w.t.Errorf("%v\n%s by port %d:\n%s", err, o, o.Port, packettest.Decode(o.frame()))
+		}
+	}
+}
+
 var poison = bytes.Repeat([]byte{0xa5}, packettest.ChunkSize)
 
 func (w *world) opened() (n uint64) {
@@ -128,9 +138,15 @@ func TestRandomFrames(t *testing.T) {
 				if w.now += uint32(r.IntN(40)); i%100 == 0 {
 					w.pass(uint32(r.IntN(2000)))
 				}
+				if i%1000 == 0 {
+					w.evictFirst(i%2000 == 0)
+				}
+				if i%50 == 0 {
+					w.checkPokes(r.IntN(workers))
+				}
 			}
 			n := w.sum()
-			if n.Forwarded == 0 || n.Replied == 0 || n.ConnClosed == 0 || workers > 1 && n.HandedOut == 0 {
+			if n.Originated == 0 || n.Drops[counter.BackendGone] == 0 || n.Forwarded == 0 || n.Replied == 0 || n.ConnClosed == 0 || workers > 1 && n.HandedOut == 0 {
 				t.Errorf("%+v", n)
 			}
 		})

@@ -91,6 +91,14 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 		delete(w.flows, k)
 		f = nil
 	}
+	if f != nil && s.backends[f.backend].evict {
+		if s.resets() && flags&(syn|rst|ack) != syn {
+			w.evict(f)
+			return evicted(flags)
+		}
+		delete(w.flows, k)
+		f = nil
+	}
 	if f == nil {
 		if proto == service.TCP && flags&(syn|rst) == rst {
 			return verdict{any: []string{"no_connection"}}
@@ -121,6 +129,38 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 	return verdict{[]string{"forward"}, src, netip.AddrPortFrom(w.host(i, f.backend), f.bport)}
 }
 
+// resets says that the ends of the service's connections are told of their backend's eviction.
+func (s *svc) resets() bool { return s.mode == service.NAT && s.proto == service.TCP }
+
+// evict ends a flow that both ends are still to be told of.
+func (w *twin) evict(f *twinFlow) {
+	if f.state != conn.Close {
+		f.state, f.expires = conn.Close, w.now+10_000
+	}
+}
+
+// evicted is what becomes of a TCP packet with these flags.
+func evicted(flags uint8) verdict {
+	if flags&rst != 0 {
+		return verdict{any: []string{"backend_gone"}}
+	}
+	return verdict{any: []string{"reply"}}
+}
+
+// look ends the flows of evicted backends, as the walk over the table does.
+func (w *twin) look() {
+	for k, f := range w.flows {
+		s := &w.svcs[k.svc]
+		switch {
+		case !s.backends[f.backend].evict || !f.live(w.now):
+		case s.resets() && slices.Contains([]conn.State{conn.Established, conn.FinWait, conn.CloseWait, conn.Close}, f.state):
+			w.evict(f)
+		default:
+			delete(w.flows, k)
+		}
+	}
+}
+
 // over says that a packet with these flags begins another connection than this one, which has ended.
 func over(f *twinFlow, flags uint8) bool {
 	return (f.state == conn.TimeWait || f.state == conn.Close) && flags&(syn|rst|ack) == syn
@@ -131,7 +171,7 @@ func (w *twin) opened(i int, k flowKey, flags uint8, chosen int) (*twinFlow, ver
 	s := &w.svcs[i]
 	var usable, taken []int
 	for j, b := range s.backends {
-		if b.gone || b.drain || b.down {
+		if b.gone || b.drain || b.down || b.evict {
 			continue
 		}
 		usable = append(usable, j)
@@ -179,6 +219,9 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 	k, f := w.behind(src, dst, proto)
 	if f == nil {
 		return verdict{any: []string{"no_connection"}}
+	}
+	if s := &w.svcs[k.svc]; s.backends[f.backend].evict && f.state == conn.Close {
+		return evicted(flags)
 	}
 	w.advance(f, conn.Output, flags)
 	if ttl <= 1 {
@@ -261,16 +304,21 @@ func replay(t *testing.T, r *rand.Rand, steps int) {
 	w.sum()
 }
 
-// reconfigure drains, removes or returns a backend. Services keep their numbers.
+// reconfigure drains, removes, evicts or returns a backend. Services keep their numbers.
 func (w *world) reconfigure(r *rand.Rand, m *twin) {
 	s := &m.svcs[r.IntN(len(m.svcs))]
 	b := &s.backends[r.IntN(len(s.backends))]
-	b.drain, b.gone, b.down = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(4) == 0
+	b.drain, b.gone, b.down, b.evict = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(3) == 0
 	next := slices.Clone(m.svcs)
 	for i := range next {
 		next[i].backends = slices.Clone(next[i].backends)
 	}
 	w.configure(next...)
+	if r.IntN(2) == 0 { // else packets come first
+		w.pokedAll()
+		m.now = w.now
+		m.look()
+	}
 }
 
 // pause lets time pass: often a little, at times as long as connections live.
