@@ -1,8 +1,9 @@
 // Package health asks backends whether they work.
 //
-// A Prober runs one check per backend, each on a goroutine of its own: probe, wait, probe. What a probe is, is said
-// in one file per type (tcp.go, http.go, udp.go, dns.go, ping.go); how often probes must succeed or fail in a row
-// before a backend changes sides, in state.go.
+// A Prober runs each check once, however many services have it, on a goroutine of its own: probe, wait, probe. What a
+// probe is, is said in one file per type (tcp.go, http.go, udp.go, dns.go, ping.go); how often probes must succeed or
+// fail in a row before a backend changes sides, in state.go; which of a service's backends that are down leave the
+// choice, in protect.go. README.md tells operators.
 //
 // A backend starts up: a restart of the balancer, or a new backend in the file, must not turn a working service
 // into an outage for the time of Rise checks, and the first checks follow at once. A backend that doesn't work is
