@@ -1,20 +1,77 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+)
 
 func newDrain() *cobra.Command {
 	var flags daemonFlags
+	var deadline time.Duration
+	var wait bool
 	cmd := &cobra.Command{
 		Use:   "drain SERVICE BACKEND",
-		Short: "Give a backend no new connections; those it has go on",
-		Long: "Drain sets a backend's weight to 0: it gets no new connections, and those it has go on.\n" +
-			"It is empty when `sluice list` shows no active ones any more; `sluice weight` brings it back.\n" + namingHelp,
-		Example: "  sluice drain web 10.0.0.11:8080",
-		Args:    arguments("SERVICE", "BACKEND"),
+		Short: "Give a backend no new connections; those it has go on, or end at a deadline",
+		Long: "Drain gives a backend no new connections; those that it has go on. With --deadline the daemon ends what is\n" +
+			"left then: TCP is reset in nat and fullnat, UDP goes on at another backend. With --deadline or --wait the verb\n" +
+			"shows how many connections are left until there are none; to interrupt it leaves the drain as it is.\n" +
+			"A drain holds over reloads and restarts, until `sluice enable` or `sluice weight`.\n" + namingHelp,
+		Example: "  sluice drain web 10.0.0.11:8080\n  sluice drain web 10.0.0.11:8080 --deadline 5m\n" +
+			"  sluice drain web 10.0.0.11:8080 --deadline 5m --wait=false\n  sluice drain web 10.0.0.11:8080 --wait",
+		Args: arguments("SERVICE", "BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return setWeight(cmd, flags, args[0], args[1], 0)
+			if err := checkWithin("--deadline", deadline); err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("wait") {
+				wait = deadline > 0
+			}
+			request := api.OverrideRequest{Service: args[0], Backend: args[1], State: api.OverrideDrain, DeadlineS: deadline.Seconds()}
+			if !wait {
+				return override(cmd, flags, request)
+			}
+			b, err := watchDrain(cmd, flags, request)
+			if err != nil || flags.output == formatTable {
+				return err
+			}
+			return flags.output.print(cmd.OutOrStdout(), b, nil)
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().DurationVar(&deadline, "deadline", 0, "end the connections that are left after so long, e.g. 5m; 0: never")
+	cmd.Flags().BoolVar(&wait, "wait", false, "show progress until no connection is left; on with --deadline")
 	return cmd
+}
+
+// checkWithin refuses times that the daemon would refuse.
+func checkWithin(flag string, d time.Duration) error {
+	if d < 0 || d.Seconds() > api.MaxDeadlineS {
+		return usageError{fmt.Errorf("%s %s is not from 0 to %s", flag, d, time.Duration(api.MaxDeadlineS)*time.Second)}
+	}
+	return nil
+}
+
+// override is what drain, disable and enable have in common.
+func override(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequest) error {
+	b, err := flags.client().Override(cmd.Context(), request)
+	if err != nil {
+		return err
+	}
+	return flags.output.print(cmd.OutOrStdout(), b, func(w io.Writer) error {
+		if err := printBackend(w, request.Service, b); err != nil {
+			return err
+		}
+		switch {
+		case request.State == api.OverrideDrain && request.DeadlineS > 0:
+			_, err = fmt.Fprintf(w, "connections that are left end in %s\n", time.Duration(request.DeadlineS*float64(time.Second)))
+		case request.State == api.OverrideEnable && b.ConfiguredWeight == 0:
+			_, err = fmt.Fprintln(w, "the file itself gives it weight 0")
+		}
+		return err
+	})
 }

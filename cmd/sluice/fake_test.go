@@ -94,6 +94,19 @@ func (f *fake) SetWeight(_ context.Context, service, backend string, weight int)
 	return b, nil
 }
 
+func (f *fake) Override(_ context.Context, r api.OverrideRequest) (api.Backend, error) {
+	f.note("%s %s %s %v", r.State, r.Service, r.Backend, r.DeadlineS)
+	if f.err != nil {
+		return api.Backend{}, f.err
+	}
+	b := f.services[0].Backends[0]
+	b.ConfiguredWeight, b.Override = 1, r.State
+	if r.State != api.OverrideEnable {
+		b.Weight, b.State = 0, api.StateDrain
+	}
+	return b, nil
+}
+
 func (f *fake) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	f.note("reload%s", map[bool]string{true: " force"}[o.Force])
 	return f.reload, f.err

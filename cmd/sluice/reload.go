@@ -28,15 +28,7 @@ func newReload() *cobra.Command {
 				return err
 			}
 			return flags.output.print(cmd.OutOrStdout(), result, func(w io.Writer) error {
-				for _, change := range result.Changes {
-					fmt.Fprintln(w, change)
-				}
-				for _, warning := range result.Warnings {
-					fmt.Fprintln(w, "warning:", warning)
-				}
-				if len(result.Changes)+len(result.Warnings) == 0 {
-					fmt.Fprintln(w, "nothing changed")
-				}
+				printReload(w, result)
 				return nil
 			})
 		},
@@ -44,4 +36,17 @@ func newReload() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&options.Force, "force", false, "take a file that removes most of what runs, or looks cut off")
 	return cmd
+}
+
+// printReload lists changes and warnings.
+func printReload(w io.Writer, result api.ReloadResult) {
+	for _, change := range result.Changes {
+		fmt.Fprintln(w, change)
+	}
+	for _, warning := range result.Warnings {
+		fmt.Fprintln(w, "warning:", warning)
+	}
+	if len(result.Changes)+len(result.Warnings) == 0 {
+		fmt.Fprintln(w, "nothing changed")
+	}
 }

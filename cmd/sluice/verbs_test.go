@@ -192,7 +192,10 @@ func TestWeightAndDrain(t *testing.T) {
 	}{
 		{[]string{"weight", "web", "10.0.0.11:8080", "7"}, "weight web 10.0.0.11:8080 7"},
 		{[]string{"weight", "tcp 198.51.100.10:80", "10.0.0.11", "65535"}, "weight web 10.0.0.11:8080 65535"},
-		{[]string{"drain", "web", "10.0.0.11"}, "weight web 10.0.0.11:8080 0"},
+		{[]string{"drain", "web", "10.0.0.11"}, "drain web 10.0.0.11:8080 0"},
+		{[]string{"drain", "web", "10.0.0.11", "--deadline", "5m", "--wait=false"}, "drain web 10.0.0.11:8080 300"},
+		{[]string{"disable", "web", "10.0.0.11"}, "disable web 10.0.0.11:8080 0"},
+		{[]string{"enable", "web", "10.0.0.11"}, "enable web 10.0.0.11:8080 0"},
 	} {
 		if code, _, errs := sluice(append(c.args, "--socket", socket)...); code != 0 || daemon.heard() != c.want {
 			t.Errorf("%q: exit code %d, %s", c.args, code, errs)
@@ -263,8 +266,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"check", "--config", missing}, exitFailed, missing},
 		{[]string{"run", "--config", missing}, exitFailed, missing},
 
-		{[]string{}, exitUsage, "say what to do: check, completion, conns, "},
-		{[]string{"lst"}, exitUsage, `unknown command "lst": there is check, completion, conns, `},
+		{[]string{}, exitUsage, "say what to do: apply, check, completion, confirm, conns, "},
+		{[]string{"lst"}, exitUsage, `unknown command "lst": there is apply, check, completion, confirm, conns, `},
 		{[]string{"--nonsense"}, exitUsage, "unknown flag"},
 		{[]string{"list", "--nonsense"}, exitUsage, "sluice: see sluice list --help\n"},
 		{[]string{"list", "more"}, exitUsage, "list takes no arguments"},

@@ -13,9 +13,10 @@ import (
 func newWeight() *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
-		Use:     "weight SERVICE BACKEND N",
-		Short:   "Give a backend another weight until the file gives it a new one",
-		Long:    "Weight gives a backend another weight. It holds until the file has a new one for the backend, reloads of other things included.\n" + namingHelp,
+		Use:   "weight SERVICE BACKEND N",
+		Short: "Give a backend another weight until the file gives it a new one",
+		Long: "Weight gives a backend another weight, and ends a drain or disable. It holds over reloads and restarts, until the\n" +
+			"file has a new one for the backend.\n" + namingHelp,
 		Example: "  sluice weight web 10.0.0.11:8080 3",
 		Args:    arguments("SERVICE", "BACKEND", "N"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,15 +35,18 @@ const namingHelp = `
 SERVICE is the name in the file, or protocol and address: "tcp 198.51.100.10:80".
 BACKEND is address:port, or the address alone where the service has it once.`
 
-// setWeight is what weight and drain have in common.
 func setWeight(cmd *cobra.Command, flags daemonFlags, service, backend string, weight int) error {
 	b, err := flags.client().SetWeight(cmd.Context(), service, backend, weight)
 	if err != nil {
 		return err
 	}
 	return flags.output.print(cmd.OutOrStdout(), b, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s %s: weight %d (file: %d), state %s, %d active and %d inactive connections\n",
-			service, b.Endpoint(), b.Weight, b.ConfiguredWeight, b.State, b.Active, b.Inactive)
-		return err
+		return printBackend(w, service, b)
 	})
+}
+
+func printBackend(w io.Writer, service string, b api.Backend) error {
+	_, err := fmt.Fprintf(w, "%s %s: weight %d (file: %d), state %s, %d active and %d inactive connections\n",
+		service, b.Endpoint(), b.Weight, b.ConfiguredWeight, b.State, b.Active, b.Inactive)
+	return err
 }

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/engine/api"
+)
+
+// changing is a daemon whose answers about changes are the test's.
+type changing struct {
+	*fake
+	status  api.Status
+	plan    api.Plan
+	applied api.ApplyResult
+	got     []any
+}
+
+func (c *changing) Status(context.Context) (api.Status, error) { return c.status, c.err }
+
+func (c *changing) Plan(_ context.Context, f api.File) (api.Plan, error) {
+	c.got = append(c.got, f)
+	return c.plan, c.err
+}
+
+func (c *changing) Apply(_ context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
+	c.got = append(c.got, r)
+	return c.applied, c.err
+}
+
+func (c *changing) Confirm(context.Context) (api.ApplyResult, error) {
+	c.got = append(c.got, "confirm")
+	return c.applied, c.err
+}
+
+func (c *changing) Rollback(_ context.Context, n int) (api.ApplyResult, error) {
+	c.got = append(c.got, n)
+	return c.applied, c.err
+}
+
+func (c *changing) Generations(context.Context) ([]api.Generation, error) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
+	return []api.Generation{{Number: 8, Loaded: at, Cause: "apply", SHA256: "0123456789abcdef", Running: true},
+		{Number: 7, Loaded: at, Cause: "start", SHA256: "fedcba9876543210"}}, c.err
+}
+
+func (c *changing) Overrides(context.Context) ([]api.Override, error) {
+	return c.status.Overrides, c.err
+}
+
+func (c *changing) ClearOverrides(_ context.Context, service, backend string) ([]api.Override, error) {
+	c.got = append(c.got, service+"|"+backend)
+	return c.status.Overrides, c.err
+}
+
+func TestStatus(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
+	daemon := &changing{fake: newFake(), status: api.Status{
+		Version: "0.1", UptimeS: 65, Workers: 2, Reload: api.ReloadStatus{OK: true, At: at}, StateDir: "/var/lib/sluice/x",
+		Config: api.ConfigStatus{File: "/etc/sluice/sluice.toml", Generation: 12, Loaded: at, SHA256: "0123456789abcdef", Services: 2, Backends: 4},
+	}}
+	socket := serve(t, daemon)
+	code, out, errs := sluice("status", "--socket", socket)
+	want := `version        0.1, up for 1m05s, 2 workers
+configuration  /etc/sluice/sluice.toml
+               generation 12, loaded 2026-11-23 12:00:00, sha256 0123456789ab, 2 services, 4 backends
+last reload    2026-11-23 12:00:00: ok
+alarms         none
+overrides      none
+state          /var/lib/sluice/x
+`
+	if diff := cmp.Diff(want, out); code != exitDone || errs != "" || diff != "" {
+		t.Errorf("exit code %d, %s\n%s", code, errs, diff)
+	}
+
+	weight := 3
+	daemon.status.Reload = api.ReloadStatus{At: at, Error: "a.toml:3: port 70000\na.toml:9: weight -1"}
+	daemon.status.Pending = &api.Pending{Generation: 12, LeftS: 42}
+	daemon.status.Alarms = []api.Alarm{{Kind: api.AlarmNoBackend, Service: "web", Text: "no backend is up"}}
+	daemon.status.Overrides = []api.Override{
+		{Service: "web", Backend: "10.0.0.11:8080", State: api.OverrideDrain, Deadline: at, Since: at, Configured: true},
+		{Service: "udp 1.2.3.4:53", Backend: "10.0.0.12:53", State: api.OverrideWeight, Weight: &weight, Since: at},
+	}
+	daemon.status.Attention = []string{"the last reload failed", "generation 12 waits"}
+	code, out, errs = sluice("status", "--socket", socket)
+	if code != exitFailed || errs != "sluice: the last reload failed\nsluice: generation 12 waits\n" {
+		t.Errorf("exit code %d, %s", code, errs)
+	}
+	for _, text := range []string{"failed, nothing changed: a.toml:3: port 70000\n", "to be confirmed  generation 12, within 42s",
+		"web: no backend is up", "1 drain, 1 weight: sluice overrides"} {
+		if !strings.Contains(out, text) {
+			t.Errorf("%q is missing in\n%s", text, out)
+		}
+	}
+	_, out, _ = sluice("overrides", "--socket", socket)
+	want = `SERVICE         BACKEND         SET     WEIGHT  DEADLINE  SINCE                IN THE FILE
+web             10.0.0.11:8080  drain   -       over      2026-11-23 12:00:00  yes
+udp 1.2.3.4:53  10.0.0.12:53    weight  3       -         2026-11-23 12:00:00  no
+`
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPlanTable(t *testing.T) {
+	moved := 0.248
+	daemon := &changing{fake: newFake(), plan: api.Plan{
+		File: "new.toml", Changes: []string{"service web: added backend 10.0.0.14:80 (nat, weight 1)"}, Restart: []string{"engine: batch 64 -> 32"},
+		Refused: []string{"the file removes much"}, Connections: 100, Affected: 25,
+		Services: []api.ServicePlan{{Name: "web", Does: api.PlanChange, Connections: 50, Affected: 25, ClientsMoved: &moved, Backends: []api.BackendPlan{
+			{Backend: "10.0.0.14:80", Does: api.PlanAdd, NewWeight: 1},
+			{Backend: "10.0.0.11:8080", Does: api.PlanRemove, Weight: 1, Connections: 25},
+		}}},
+	}}
+	socket := serve(t, daemon)
+	file := filepath.Join(t.TempDir(), "new.toml")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := sluice("plan", "--config", file, "--socket", socket)
+	want := `would change:
+  service web: added backend 10.0.0.14:80 (nat, weight 1)
+would change at the next start only:
+  engine: batch 64 -> 32
+SERVICE           DOES    CONNECTIONS  LOST        CLIENTS MOVED
+web               change  50           25 (50.0%)  24.8%
+  10.0.0.14:80    add     0                        weight 1
+  10.0.0.11:8080  remove  25           25          
+25 of 100 connections would lose their backend (25.0%)
+a reload would refuse the file unless forced:
+  the file removes much
+`
+	if diff := cmp.Diff(want, out); code != exitDone || diff != "" {
+		t.Errorf("exit code %d, %s\n%s", code, errs, diff)
+	}
+	daemon.plan = api.Plan{File: "new.toml"}
+	if _, out, _ := sluice("plan", "--socket", socket); out != "new.toml says what runs already\n" {
+		t.Error(out)
+	}
+	if diff := cmp.Diff([]any{api.File{Name: file, Text: "text"}, api.File{}}, daemon.got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestApplyConfirmRollback(t *testing.T) {
+	daemon := &changing{fake: newFake()}
+	socket := serve(t, daemon)
+	file := filepath.Join(t.TempDir(), "new.toml")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sent := api.File{Name: file, Text: "text"}
+	daemon.applied = api.ApplyResult{ReloadResult: api.ReloadResult{Changes: []string{"backend added"}}, Generation: 7}
+	for _, c := range []struct {
+		args []string
+		got  any
+	}{
+		{[]string{"apply", file}, api.ApplyRequest{File: sent}},
+		{[]string{"apply", file, "--confirm", "90s", "--force"}, api.ApplyRequest{File: sent, ConfirmS: 90, Force: true}},
+		{[]string{"confirm"}, "confirm"},
+		{[]string{"rollback"}, 0},
+		{[]string{"rollback", "12"}, 12},
+		{[]string{"overrides", "clear", "--all"}, "|"},
+		{[]string{"overrides", "clear", "web"}, "web|"},
+		{[]string{"overrides", "clear", "web", "10.0.0.11"}, "web|10.0.0.11:8080"},
+	} {
+		daemon.got = nil
+		code, out, errs := sluice(append(c.args, "--socket", socket)...)
+		if diff := cmp.Diff([]any{c.got}, daemon.got); code != exitDone || diff != "" {
+			t.Errorf("%q: exit code %d: %s%s", c.args, code, errs, diff)
+		}
+		if c.args[0] != "overrides" && out != "backend added\ngeneration 7 runs\n" {
+			t.Errorf("%q: %s", c.args, out)
+		}
+	}
+	daemon.applied.Pending = &api.Pending{Generation: 7, Deadline: time.Now().Add(time.Minute), LeftS: 60}
+	if _, out, _ := sluice("apply", file, "--confirm", "1m", "--socket", socket); !strings.Contains(out, "generation 7 runs until ") {
+		t.Error(out)
+	}
+	_, out, _ := sluice("rollback", "--list", "--socket", socket)
+	want := "N  LOADED               BY     SHA256        \n8  2026-11-23 12:00:00  apply  0123456789ab  runs\n7  2026-11-23 12:00:00  start  fedcba987654  \n"
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Error(diff)
+	}
+	for _, args := range [][]string{
+		{"apply"}, {"apply", file, "--confirm", "-1s"}, {"apply", file, "--confirm", "9000h"}, {"rollback", "none"}, {"rollback", "0"},
+		{"rollback", "1", "2"}, {"rollback", "1", "--list"}, {"overrides", "clear"}, {"overrides", "clear", "web", "--all"},
+		{"overrides", "web"}, {"drain", "web", "10.0.0.11", "--deadline", "-5m"}, {"confirm", "now"}, {"plan", "file"},
+	} {
+		if code, _, errs := sluice(append(args, "--socket", socket)...); code != exitUsage {
+			t.Errorf("%q: exit code %d, want %d: %s", args, code, exitUsage, errs)
+		}
+	}
+	for _, args := range [][]string{{"apply", file + ".missing"}, {"plan", "--config", os.DevNull}} {
+		if code, _, errs := sluice(append(args, "--socket", socket)...); code != exitFailed || !strings.Contains(errs, args[len(args)-1]) {
+			t.Errorf("%q: exit code %d: %s", args, code, errs)
+		}
+	}
+}
+
+// emptying is a daemon whose backend loses connections with every look.
+type emptying struct {
+	*fake
+	left uint32
+}
+
+func (e *emptying) List(context.Context) ([]api.Service, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := &e.services[0].Backends[0]
+	b.Override, b.Active, b.Inactive = api.OverrideDrain, e.left, 0
+	if e.left > 0 {
+		e.left--
+	}
+	return e.services, nil
+}
+
+func TestDrainShowsProgress(t *testing.T) {
+	socket := serve(t, &emptying{fake: newFake(), left: 4})
+	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
+	if code != exitDone || !strings.Contains(out, "4 of 4 connections left, 4 active") || !strings.Contains(out, "web 10.0.0.11:8080: no connections are left, after ") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	if code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "-o", "json", "--socket", socket); code != exitDone || !strings.HasPrefix(out, "{\n") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	// Somebody else enables it.
+	code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", serve(t, newFake()))
+	if code != exitFailed || !strings.Contains(errs, "was ended by somebody else") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+)
+
+func newDisable() *cobra.Command {
+	var flags daemonFlags
+	cmd := &cobra.Command{
+		Use:   "disable SERVICE BACKEND",
+		Short: "Take a backend out at once: no new connections, and those it has end",
+		Long: "Disable gives a backend no new connections and ends those that it has: TCP is reset in nat and fullnat, UDP\n" +
+			"goes on at another backend. It holds over reloads and restarts, until `sluice enable` or `sluice weight`.\n" + namingHelp,
+		Example: "  sluice disable web 10.0.0.11:8080",
+		Args:    arguments("SERVICE", "BACKEND"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return override(cmd, flags, api.OverrideRequest{Service: args[0], Backend: args[1], State: api.OverrideDisable})
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}

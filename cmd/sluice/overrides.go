@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+)
+
+func newOverrides() *cobra.Command {
+	var flags daemonFlags
+	cmd := &cobra.Command{
+		Use:   "overrides",
+		Short: "Show what was set at run time and holds whatever the file says; clear it",
+		Long: "Overrides shows what drain, disable and weight have set. It holds over reloads and restarts. What is set for\n" +
+			"backends that the file does not have holds again when they come back.",
+		Example: "  sluice overrides\n  sluice overrides clear web 10.0.0.11:8080\n  sluice overrides clear --all",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := flags.client().Overrides(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return flags.output.print(cmd.OutOrStdout(), all, func(w io.Writer) error { return overridesTable(w, all) })
+		},
+	}
+	flags.add(cmd)
+	cmd.AddCommand(newClearOverrides())
+	return cmd
+}
+
+func newClearOverrides() *cobra.Command {
+	var flags daemonFlags
+	var everything bool
+	cmd := &cobra.Command{
+		Use:   "clear [SERVICE [BACKEND]]",
+		Short: "Have the file decide again",
+		Long: "Clear forgets what was set at run time for a backend, for all backends of a service, or, with --all, for\n" +
+			"all, and shows what that was.\n" + namingHelp,
+		Example: "  sluice overrides clear web\n  sluice overrides clear web 10.0.0.11:8080\n  sluice overrides clear --all",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 2:
+				return fmt.Errorf("clear takes SERVICE and BACKEND at most: %d given", len(args))
+			case everything == (len(args) > 0):
+				return errors.New("clear takes either a SERVICE or --all")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args = append(args, "", "")
+			cleared, err := flags.client().ClearOverrides(cmd.Context(), args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return flags.output.print(cmd.OutOrStdout(), cleared, func(w io.Writer) error { return overridesTable(w, cleared) })
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&everything, "all", false, "clear everything that was set at run time")
+	return cmd
+}
+
+func overridesTable(w io.Writer, all []api.Override) error {
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(w, "none")
+		return err
+	}
+	out := bufio.NewWriter(w)
+	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(columns, "SERVICE\tBACKEND\tSET\tWEIGHT\tDEADLINE\tSINCE\tIN THE FILE")
+	for _, o := range all {
+		weight, inFile := "-", "yes"
+		if o.Weight != nil {
+			weight = fmt.Sprint(*o.Weight)
+		}
+		if !o.Configured {
+			inFile = "no"
+		}
+		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Service, o.Backend, o.State, weight, deadlineText(o.Deadline), clock(o.Since), inFile)
+	}
+	return errors.Join(columns.Flush(), out.Flush())
+}
+
+// deadlineText is how long is left of a drain.
+func deadlineText(deadline time.Time) string {
+	switch left := time.Until(deadline).Round(time.Second); {
+	case deadline.IsZero():
+		return "-"
+	case left <= 0:
+		return "over"
+	default:
+		return "in " + left.String()
+	}
+}
+
+// clock writes a time as the operator's clock shows it.
+func clock(t time.Time) string { return t.Local().Format(time.DateTime) }

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+)
+
+func newRollback() *cobra.Command {
+	var flags daemonFlags
+	var list bool
+	cmd := &cobra.Command{
+		Use:   "rollback [N]",
+		Short: "Run an earlier configuration again",
+		Long: "Rollback makes generation N the running configuration again, without N the one that ran before the present one,\n" +
+			"and replaces the daemon's file by it; the present file stays beside it as FILE.previous. While a configuration\n" +
+			"waits for its confirm, rollback takes it back. --list shows the generations that are kept: the last ten.\n" +
+			"What was set at run time stays set.",
+		Example: "  sluice rollback --list\n  sluice rollback\n  sluice rollback 12",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 || list && len(args) > 0 {
+				return errors.New("rollback takes one generation N at most, and none with --list")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if list {
+				return listGenerations(cmd, flags)
+			}
+			generation := 0
+			if len(args) > 0 {
+				n, err := strconv.Atoi(args[0])
+				if err != nil || n < 1 {
+					return usageError{fmt.Errorf("generation %q is not a number from 1", args[0])}
+				}
+				generation = n
+			}
+			result, err := flags.client().Rollback(cmd.Context(), generation)
+			return printApplied(cmd, flags, result, err)
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&list, "list", false, "show the generations that are kept")
+	return cmd
+}
+
+func listGenerations(cmd *cobra.Command, flags daemonFlags) error {
+	all, err := flags.client().Generations(cmd.Context())
+	if err != nil {
+		return err
+	}
+	return flags.output.print(cmd.OutOrStdout(), all, func(w io.Writer) error { return generationsTable(w, all) })
+}
+
+func generationsTable(w io.Writer, all []api.Generation) error {
+	out := bufio.NewWriter(w)
+	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(columns, "N\tLOADED\tBY\tSHA256\t")
+	for _, g := range all {
+		running := ""
+		if g.Running {
+			running = "runs"
+		}
+		fmt.Fprintf(columns, "%d\t%s\t%s\t%.12s\t%s\n", g.Number, clock(g.Loaded), g.Cause, g.SHA256, running)
+	}
+	return errors.Join(columns.Flush(), out.Flush())
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice/cmd/sluice/text"
+	"sluice/engine/api"
+)
+
+func newStatus() *cobra.Command {
+	var flags daemonFlags
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what runs, since when, and what needs attention",
+		Long: "Status shows the daemon's version, the configuration that runs and how the last reload ended, what waits for\n" +
+			"a confirm, alarms, and what was set at run time. It exits with 0 when all is well and with 1 when something\n" +
+			"needs attention: the last reload failed, a configuration waits for its confirm, an alarm is raised, or the\n" +
+			"state directory can't be written. Each is one line on stderr.",
+		Example: "  sluice status\n  sluice status -o json",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			status, err := flags.client().Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			err = flags.output.print(cmd.OutOrStdout(), status, func(w io.Writer) error { return statusTable(w, &status) })
+			if err == nil && len(status.Attention) > 0 {
+				err = errors.New(strings.Join(status.Attention, "\n"))
+			}
+			return err
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func statusTable(w io.Writer, s *api.Status) error {
+	out := bufio.NewWriter(w)
+	lines := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) { fmt.Fprintf(lines, name+"\t"+format+"\n", args...) }
+	line("version", "%s, up for %s, %d workers", s.Version, text.Ago(s.UptimeS), s.Workers)
+	line("configuration", "%s", s.Config.File)
+	line("", "generation %d, loaded %s, sha256 %.12s, %d services, %d backends",
+		s.Config.Generation, clock(s.Config.Loaded), s.Config.SHA256, s.Config.Services, s.Config.Backends)
+	if s.Config.FileDiffers {
+		line("", "the file has changed since: sluice plan shows how")
+	}
+	if s.Reload.OK {
+		line("last reload", "%s: ok", clock(s.Reload.At))
+	} else {
+		line("last reload", "%s: failed, nothing changed: %s", clock(s.Reload.At), strings.ReplaceAll(s.Reload.Error, "\n", "\n\t"))
+	}
+	if p := s.Pending; p != nil {
+		line("to be confirmed", "generation %d, within %s", p.Generation, time.Duration(p.LeftS*float64(time.Second)).Round(time.Second))
+	}
+	for i, a := range s.Alarms {
+		line(map[bool]string{true: "alarms"}[i == 0], "%s", strings.TrimPrefix(a.Service+": "+a.Text, ": "))
+	}
+	if len(s.Alarms) == 0 {
+		line("alarms", "none")
+	}
+	line("overrides", "%s", overridesLine(s.Overrides))
+	line("state", "%s", stateLine(s))
+	return errors.Join(lines.Flush(), out.Flush())
+}
+
+// overridesLine counts what sluice overrides lists.
+func overridesLine(all []api.Override) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	count := map[string]int{}
+	for _, o := range all {
+		count[o.State]++
+	}
+	var words []string
+	for _, state := range []string{api.OverrideDrain, api.OverrideDisable, api.OverrideWeight} {
+		if n := count[state]; n > 0 {
+			words = append(words, fmt.Sprint(n, " ", state))
+		}
+	}
+	return strings.Join(words, ", ") + ": sluice overrides lists them"
+}
+
+func stateLine(s *api.Status) string {
+	switch {
+	case s.StateDir == "":
+		return "in memory only, as configured"
+	case s.StateErr != "":
+		return "in memory only: " + s.StateErr
+	}
+	return s.StateDir
+}
