@@ -227,10 +227,63 @@ func TestHungServer(t *testing.T) {
 	}
 	must(t, b.Backends[1].Resume())
 	awaitState(t, d, 1, api.StateUp)
-	poll(t, "b2 to have lost its connections", func() error {
-		for inode := range established(t, b.Backends[1].Host) {
-			if theirs[inode] {
-				return fmt.Errorf("one is left")
+	awaitGone(t, b.Backends[1].Host, theirs)
+}
+
+// TestDrainDeadline: a drained backend keeps its connections until the deadline, when all of them are reset at both
+// ends, whether they carry requests or wait.
+func TestDrainDeadline(t *testing.T) {
+	b := bed(t)
+	d := start(t, b, config(t, through...))
+	for _, p := range through {
+		t.Run(p.String(), func(t *testing.T) {
+			ctx := ctxOf(t)
+			before := established(t, b.Backends[1].Host)
+			all, busy := idles(t, b, p.URL(), 3), hold(t, b, p.URL(), 3)
+			theirs := established(t, b.Backends[1].Host)
+			maps.DeleteFunc(theirs, func(inode uint32, _ bool) bool { return before[inode] })
+			if len(theirs) != 2 {
+				t.Fatalf("b2 has %d connections, want 2", len(theirs))
+			}
+			drain := api.OverrideRequest{Service: p.Web().Name, Backend: b.Backends[1].Addr(p.Backend).String(), State: api.OverrideDrain}
+			_, err := d.API.Override(ctx, drain)
+			must(t, err)
+			moves(t, busy...)
+			drain.DeadlineS = 0.2
+			_, err = d.API.Override(ctx, drain)
+			must(t, err)
+			for _, i := range all {
+				if i.backend == "b2" {
+					wantReset(t, i)
+				}
+			}
+			for _, h := range busy {
+				if h.Backend != "b2" {
+					must(t, h.Moves(ctx, 5))
+					continue
+				}
+				select {
+				case <-h.Ended():
+				case <-ctx.Done():
+					t.Error("a busy connection goes on")
+				}
+			}
+			awaitGone(t, b.Backends[1].Host, theirs)
+			drain.State, drain.DeadlineS = api.OverrideEnable, 0
+			_, err = d.API.Override(ctx, drain)
+			must(t, err)
+			wantSpread(t, b.Ask(ctx, p.URL(), 6), [3]int{2, 2, 2})
+		})
+	}
+}
+
+// awaitGone waits until a host has none of these sockets any more.
+func awaitGone(t *testing.T, h *netlab.Host, sockets map[uint32]bool) {
+	t.Helper()
+	poll(t, h.Name()+" to have lost its connections", func() error {
+		for inode := range established(t, h) {
+			if sockets[inode] {
+				return errors.New("one is left")
 			}
 		}
 		return nil
