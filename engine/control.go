@@ -30,7 +30,7 @@ func (e *Engine) onWorkers(ctx context.Context, f func(w *Worker)) error {
 // List implements api.Control.
 func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	e.mu.Lock()
-	cfg, known := e.cfg, len(e.ids.backend)
+	known := len(e.ids.backend)
 	e.mu.Unlock()
 	traffic := make([]counter.Backend, known)
 	err := e.onWorkers(ctx, func(w *Worker) {
@@ -43,28 +43,28 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	states := e.prober.States()
-	out := make([]api.Service, 0, len(cfg.Services))
-	for i := range cfg.Services {
-		out = append(out, e.describe(&cfg.Services[i], states, traffic))
+	j := e.refreshed()
+	out := make([]api.Service, 0, len(e.cfg.Services))
+	for i := range e.cfg.Services {
+		out = append(out, e.describe(&e.cfg.Services[i], j, traffic))
 	}
 	return out, nil
 }
 
 // describe reports one service. The caller holds mu.
-func (e *Engine) describe(s *conf.Service, states map[health.ID]health.State, traffic []counter.Backend) api.Service {
+func (e *Engine) describe(s *conf.Service, j *judgement, traffic []counter.Backend) api.Service {
 	out := api.Service{
 		Name: s.Name, Address: s.Key.Address.String(), Port: api.Port(s.Key.Ports),
 		Protocol: s.Key.Protocol.String(), Mode: s.Mode.String(), Scheduler: s.Scheduler,
 		PersistenceS: s.Persistence.Seconds(), HealthFrozen: e.wards.isFrozen(s.Key),
 		Backends: make([]api.Backend, 0, len(s.Backends)),
 	}
-	for j := range s.Backends {
-		out.Backends = append(out.Backends, e.describeBackend(s, &s.Backends[j], states, traffic))
+	for i := range s.Backends {
+		out.Backends = append(out.Backends, e.describeBackend(s, &s.Backends[i], j, traffic))
 	}
 	out.Alarms = e.alarmsAbout(s.Key, s.Name)
 	if s.Sorry != nil {
-		b := e.describeBackend(s, s.Sorry, states, traffic)
+		b := e.describeBackend(s, s.Sorry, j, traffic)
 		out.Sorry = &b
 	}
 	// Counts survive the backend that made them.
@@ -81,9 +81,13 @@ func (e *Engine) describe(s *conf.Service, states map[health.ID]health.State, tr
 	return out
 }
 
-func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, states map[health.ID]health.State, traffic []counter.Backend) api.Backend {
+func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, j *judgement, traffic []counter.Backend) api.Backend {
 	name := backendName{s.Key, b.Key}
 	show := e.wards.shown[name]
+	state, checked := j.states[health.ID(name)]
+	if checked {
+		show.reason = e.show(j, name, b).reason
+	}
 	var t counter.Backend
 	var load counter.Load
 	for _, id := range e.ids.all(name) {
@@ -97,9 +101,9 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, states map[he
 	return api.Backend{
 		Address: b.Key.Address.String(), Port: api.SinglePort(b.Key.Port),
 		Weight: e.weightOf(name, b.Weight), ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: show.state,
-		StateSinceS: time.Since(show.since).Seconds(), LastError: states[health.ID(name)].Last,
-		Reason: show.reason, Protected: e.judged.protected[name] != "",
-		SlowStart: float64(e.judged.shares[name]) / weightSteps,
+		StateSinceS: time.Since(show.since).Seconds(), LastError: state.Last,
+		Reason: show.reason, Protected: j.protected[name] != "",
+		SlowStart: float64(j.shares[name]) / weightSteps,
 		Override:  e.overrides[name].name(),
 		Active:    load.Active, Inactive: load.Inactive,
 		Connections: t.Connections, Packets: t.InPackets, Bytes: t.InBytes,

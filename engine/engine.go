@@ -123,7 +123,7 @@ func newEngine(o Options) *Engine {
 	if o.Probe == nil {
 		o.Probe = e.probe
 	}
-	e.prober = health.New(health.Config{OnChange: e.healthChanged, Probe: o.Probe})
+	e.prober = health.New(health.Config{OnChange: func(health.ID, health.State, health.State) { e.lookAtHealth() }, Probe: o.Probe})
 	return e
 }
 

@@ -34,18 +34,6 @@ func (e *Engine) checks(cfg *conf.Config) map[health.ID]health.Check {
 	return out
 }
 
-// healthChanged has a backend taken in or out of the schedulers' choice. Called by the prober.
-func (e *Engine) healthChanged(id health.ID, before, now health.State) {
-	if before.Up != now.Up {
-		log := e.log.Info
-		if !now.Up {
-			log = e.log.Warn
-		}
-		log("backend changed state", "service", id.Service.String(), "backend", id.Backend.String(), "up", now.Up, "why", now.Reason)
-	}
-	e.lookAtHealth()
-}
-
 // lookAtHealth has followHealth look whether the tables have to change. Any goroutine may call it.
 func (e *Engine) lookAtHealth() {
 	select {

@@ -121,6 +121,23 @@ func TestDownAndUp(t *testing.T) {
 	}
 }
 
+// TestFlapsAreShown: a backend that works and is held down says so.
+func TestFlapsAreShown(t *testing.T) {
+	s := checked(nat3(), `on_down = "keep"`, "rise = 1\nfall = 1\n")
+	s.extra = strings.Replace(s.extra, `flap_hold = "0s"`, `flap_hold = "1h"`, 1)
+	lab, p := clinic(t, s)
+	for range 4 {
+		awaitStates(t, lab, "up up up")
+		p.are("10.0.0.12")
+		awaitStates(t, lab, "up down up")
+		p.are()
+	}
+	lab.Await("the reason", func() bool {
+		b := list(t, lab)[0].Backends[1]
+		return b.State == api.StateDown && b.LastError == "" && strings.Contains(b.Reason, "flaps")
+	})
+}
+
 // TestOnDown: flows of a dead backend go elsewhere at once, unless on_down says that they stay.
 func TestOnDown(t *testing.T) {
 	for _, keep := range []bool{false, true} {

@@ -27,16 +27,46 @@ func (e *Engine) noteShown(cfg *conf.Config, j *judgement) {
 				show = showSorry(j, s)
 			}
 			before, known := e.wards.shown[name]
-			switch {
-			case known && before.state == show.state:
+			if known && before.state == show.state {
 				show.since = before.since
-			case show.since.IsZero() || known && show.since.Before(before.since):
+			} else if show.since.IsZero() || show.since.Before(before.since) {
 				show.since = time.Now()
+			}
+			if known && before.state != show.state {
+				e.logShown(s, &b, before, show)
 			}
 			now[name] = show
 		}
 	}
 	e.wards.shown = now
+}
+
+// logShown tells of a state that operators see from now on.
+func (e *Engine) logShown(s *conf.Service, b *conf.Backend, before, now shown) {
+	log := e.log.Info
+	if now.state == api.StateDown {
+		log = e.log.Warn
+	}
+	log("backend changed state", "service", s.Name, "backend", b.Key.String(), "from", before.state, "to", now.state,
+		"after", now.since.Sub(before.since).Round(time.Millisecond).String(), "why", now.reason)
+}
+
+// refreshed is the judgement that the tables follow with the latest results of checks, and the reasons that go with
+// it: both may change while a state lasts. The caller holds mu.
+func (e *Engine) refreshed() *judgement {
+	j := *e.judged
+	j.states = make(map[health.ID]health.State, len(e.judged.states))
+	latest := e.prober.States()
+	for id, state := range e.judged.states {
+		if now, checked := latest[id]; checked {
+			state.Last = now.Last
+			if now.Up == state.Up && !e.wards.isFrozen(id.Service) {
+				state.Reason = now.Reason
+			}
+		}
+		j.states[id] = state
+	}
+	return &j
 }
 
 // show says in which state a backend is and why; since is only known if the checks decided. The caller holds mu.
