@@ -78,6 +78,7 @@ func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
 		PacketsPerBatch:   ratio(w.stats.frames, w.stats.busyTurns),
 		SyscallsPerPacket: ratio(syscalls, w.stats.frames),
 		BusyShare:         ratio(uint64(w.clock.busyNs), uint64(nowNs()-w.startNs)),
+		BusyS:             float64(w.clock.busyNs) / 1e9, RunS: float64(nowNs()-w.startNs) / 1e9,
 		StageNs: api.StageNs{
 			Receive:  ratio(uint64(w.clock.stageNs[receiving]), w.stats.frames),
 			Process:  ratio(uint64(w.clock.stageNs[processing]), w.stats.frames),

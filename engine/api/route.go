@@ -52,7 +52,7 @@ func stream[I any](s *Server, op huma.Operation, contentType string, schema *hum
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			c.SetHeader("Content-Type", contentType)
 			_, w := humago.Unwrap(c)
-			write(patientWriter{w, http.NewResponseController(w)})
+			write(patientWriter{w, http.NewResponseController(w), writeTimeout})
 		}}, nil
 	})
 }
@@ -67,11 +67,12 @@ func newEncoder(w io.Writer) *json.Encoder {
 // patientWriter gives every write its own deadline: an answer may be long, a client that takes nothing may not stay.
 type patientWriter struct {
 	http.ResponseWriter
-	control *http.ResponseController
+	control  *http.ResponseController
+	patience time.Duration // one write may take
 }
 
 func (w patientWriter) Write(data []byte) (int, error) {
-	_ = w.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.patience))
 	return w.ResponseWriter.Write(data)
 }
 
@@ -144,6 +145,8 @@ func failed(method string, err error) *failureBody {
 		body.status = http.StatusNotFound
 	case errors.As(err, &body.Ambiguous), errors.As(err, new(badRequest)):
 		body.status = http.StatusBadRequest
+	case errors.Is(err, errManyStreams):
+		body.status = http.StatusServiceUnavailable
 	}
 	return body
 }

@@ -44,6 +44,7 @@ type Server struct {
 	closing chan struct{} // closed by Shutdown: streams end
 	close   sync.Once
 	served  sync.WaitGroup // what OpenNetwork started
+	hub     hub
 	socket  http.Server
 	network http.Server
 }
@@ -58,6 +59,7 @@ type Server struct {
 // the network. Errors that are no failure of the daemon are badRequest, or get a case in failed.
 func NewServer(control Control, logger *slog.Logger) *Server {
 	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{})}
+	s.hub.control, s.hub.subscribers = control, map[*subscriber]struct{}{}
 	s.api = humago.New(s.mux, documentConfig())
 	s.api.UseMiddleware(s.permitOperation, takeBody)
 	s.routeServices()
@@ -69,6 +71,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	s.routeAlarms()
 	s.routeFreeze()
 	s.routeChanges()
+	s.routeEvents()
 	s.serveDocument()
 	s.limit(&s.socket)
 	s.socket.Handler, s.socket.BaseContext = s.mux, trusted

@@ -172,6 +172,8 @@ type WorkerStats struct {
 	PacketsPerBatch   float64 `json:"packets_per_batch"` // over batches that were not empty
 	SyscallsPerPacket float64 `json:"syscalls_per_packet"`
 	BusyShare         float64 `json:"busy_share"` // of the time since the start, 0 to 1, that went into frames
+	BusyS             float64 `json:"busy_s"`     // seconds that went into frames
+	RunS              float64 `json:"run_s"`      // seconds since the worker started
 	StageNs           StageNs `json:"stage_ns"`
 	GapNs             GapNs   `json:"gap_ns"`
 	FramesFree        uint64  `json:"frames_free"`

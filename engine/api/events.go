@@ -1,0 +1,248 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// pathEvents answers with Server-Sent Events until either side has enough: GET. Each has an `event:` line with one
+// of the names below and a `data:` line with JSON. The first `stats` comes within two seconds; whoever needs the
+// state to begin with asks for the services after it has subscribed. A browser's EventSource can't send a token:
+// where reads need one, read the stream with fetch.
+const pathEvents = "/v1/events"
+
+// Names of what the stream holds.
+const (
+	streamState = "state" // data is an Event: something changed
+	streamStats = "stats" // data is a Sample: once per second
+	streamEnd   = "end"   // data is a StreamEnd: the last one
+)
+
+// Event is a change of state, as the log has it: a backend goes up or down, a weight, a reload, an alarm.
+type Event struct {
+	Time    time.Time         `json:"time"`
+	Event   string            `json:"event" doc:"its id; engine/eventlog/README.md lists them"`
+	Level   string            `json:"level" enum:"DEBUG,INFO,WARN,ERROR"`
+	Message string            `json:"message" doc:"the same in words"`
+	Fields  map[string]string `json:"fields,omitempty" doc:"such as service, backend, why"`
+}
+
+// Sample is what happened between two looks at the counters, a second apart or more when the daemon is busy.
+// Numbers that only grow are given as differences: divide by interval_s for a rate.
+type Sample struct {
+	Time      time.Time `json:"time"`
+	IntervalS float64   `json:"interval_s"`
+
+	Rx        uint64            `json:"rx" doc:"difference; likewise forwarded, replied, drops"`
+	Forwarded uint64            `json:"forwarded"`
+	Replied   uint64            `json:"replied"`
+	Drops     map[string]uint64 `json:"drops" doc:"reasons that did not happen are left out"`
+
+	Connections uint64 `json:"connections" doc:"in the table now"`
+	Capacity    uint64 `json:"capacity" doc:"of the table"`
+
+	// Services that had no packet and look as they did in the sample before are left out: /v1/services has all.
+	Services []ServiceSample `json:"services"`
+	Workers  []WorkerSample  `json:"workers"`
+}
+
+// ServiceSample is one service's part of a Sample.
+type ServiceSample struct {
+	Name        string `json:"name"`
+	Connections uint64 `json:"connections" doc:"new ones: difference; likewise packets and bytes"`
+	Packets     uint64 `json:"packets" doc:"from clients"`
+	Bytes       uint64 `json:"bytes"`
+	PacketsOut  uint64 `json:"packets_out" doc:"to clients"`
+	BytesOut    uint64 `json:"bytes_out"`
+	Active      uint64 `json:"active" doc:"established connections now"`
+	Inactive    uint64 `json:"inactive" doc:"all others now"`
+	Up          int    `json:"up" doc:"backends that take new connections"`
+	Backends    int    `json:"backends"`
+}
+
+// WorkerSample is one worker's part of a Sample.
+type WorkerSample struct {
+	Worker  int     `json:"worker"`
+	CPU     int     `json:"cpu"`
+	Packets uint64  `json:"packets" doc:"received: difference"`
+	Busy    float64 `json:"busy" doc:"share of the interval, 0 to 1, that went into frames"`
+}
+
+// StreamEnd says why the daemon ends a stream.
+type StreamEnd struct {
+	Reason string `json:"reason"`
+}
+
+// Bounds of event streams.
+const (
+	maxStreams      = 64
+	streamBacklog   = 512              // events that a subscriber may lag behind
+	streamPatience  = 10 * time.Second // one write
+	sampleInterval  = time.Second
+	sampleTimeout   = 5 * time.Second
+	streamReconnect = 2 * time.Second // what we ask a browser to wait
+)
+
+// hub brings events to subscribers. One goroutine takes samples for all, while there are any.
+type hub struct {
+	control Control
+
+	mu          sync.Mutex
+	subscribers map[*subscriber]struct{}
+	stop        context.CancelFunc // ends the sampler; nil: none runs
+}
+
+// subscriber is one stream. Closing messages drops it; why is set before.
+type subscriber struct {
+	messages chan message
+	why      string
+}
+
+type message struct {
+	name string
+	data []byte // one line of JSON
+}
+
+// Publish sends an event to all streams. It never waits, and may be called from any goroutine.
+func (s *Server) Publish(e Event) { s.hub.send(streamState, e) }
+
+func (h *hub) send(name string, value any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.subscribers) == 0 {
+		return
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return // no value of ours has what JSON lacks
+	}
+	for sub := range h.subscribers {
+		select {
+		case sub.messages <- message{name, data}:
+		default:
+			h.drop(sub, "too slow: events were lost, so subscribe again and read the state anew")
+		}
+	}
+}
+
+// drop ends a subscription, once. The caller holds mu.
+func (h *hub) drop(sub *subscriber, why string) {
+	if _, there := h.subscribers[sub]; !there {
+		return
+	}
+	delete(h.subscribers, sub)
+	sub.why = why
+	close(sub.messages)
+	if len(h.subscribers) == 0 {
+		h.stop()
+		h.stop = nil
+	}
+}
+
+// errManyStreams is for one subscriber too many.
+var errManyStreams = errors.New("too many event streams: at most 64 are served; close one, or ask for /v1/stats now and then")
+
+func (h *hub) subscribe() (*subscriber, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.subscribers) >= maxStreams {
+		return nil, errManyStreams
+	}
+	sub := &subscriber{messages: make(chan message, streamBacklog)}
+	h.subscribers[sub] = struct{}{}
+	if h.stop == nil {
+		ctx, stop := context.WithCancel(context.Background())
+		h.stop = stop
+		go h.run(ctx)
+	}
+	return sub, nil
+}
+
+func (h *hub) unsubscribe(sub *subscriber) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.drop(sub, "")
+}
+
+// run takes samples until ctx ends.
+func (h *hub) run(ctx context.Context) {
+	var sampler sampler
+	tick := time.NewTicker(sampleInterval)
+	defer tick.Stop()
+	for {
+		asking, cancel := context.WithTimeout(ctx, sampleTimeout)
+		sample, ok := sampler.take(asking, h.control)
+		cancel()
+		if ok && ctx.Err() == nil {
+			h.send(streamStats, sample)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Server) routeEvents() {
+	registry := s.api.OpenAPI().Components.Schemas
+	for _, t := range []reflect.Type{reflect.TypeFor[Event](), reflect.TypeFor[Sample](), reflect.TypeFor[StreamEnd]()} {
+		registry.Schema(t, true, "")
+	}
+	stream(s, huma.Operation{
+		OperationID: "events", Method: http.MethodGet, Path: pathEvents,
+		Summary: "Changes of state as they happen, and a sample of the counters each second, as Server-Sent Events",
+	}, "text/event-stream", &huma.Schema{
+		Type:        huma.TypeString,
+		Description: "Events named state, stats and end, whose data are the schemas Event, Sample and StreamEnd.",
+	}, func(ctx context.Context, _ *none) (func(io.Writer), error) {
+		sub, err := s.hub.subscribe()
+		if err != nil {
+			return nil, err
+		}
+		return func(w io.Writer) {
+			defer s.hub.unsubscribe(sub)
+			s.follow(ctx, w, sub)
+		}, nil
+	})
+}
+
+// follow writes what comes until the client or the daemon goes.
+func (s *Server) follow(ctx context.Context, w io.Writer, sub *subscriber) {
+	if patient, ok := w.(patientWriter); ok {
+		patient.patience = streamPatience
+		w = patient
+	}
+	_, err := fmt.Fprintf(w, "retry: %d\n\n", streamReconnect.Milliseconds())
+	for err == nil {
+		flush(w)
+		select {
+		case m, more := <-sub.messages:
+			if !more {
+				writeEnd(w, sub.why)
+				return
+			}
+			_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", m.name, m.data)
+		case <-s.closing:
+			writeEnd(w, "the daemon stops")
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func writeEnd(w io.Writer, reason string) {
+	data, _ := json.Marshal(StreamEnd{reason}) // a string is always JSON
+	_, _ = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", streamEnd, data)
+	flush(w)
+}

@@ -1,0 +1,101 @@
+package api
+
+import (
+	"context"
+	"time"
+)
+
+// sampler makes Samples out of snapshots. It belongs to one goroutine.
+type sampler struct {
+	at       time.Time // of the last snapshot; zero: none yet
+	stats    Stats
+	services map[string]Service
+	shown    map[string]ServiceSample // as of the last sample
+}
+
+// take looks at the counters, and gives what happened since it did so last; the first time nothing has.
+func (p *sampler) take(ctx context.Context, control Control) (Sample, bool) {
+	services, err := control.List(ctx)
+	if err != nil {
+		return Sample{}, false
+	}
+	stats, err := control.Stats(ctx)
+	if err != nil {
+		return Sample{}, false
+	}
+	now := time.Now()
+	sample := Sample{
+		Time: now, IntervalS: now.Sub(p.at).Seconds(),
+		Rx: since(stats.Rx, p.stats.Rx), Forwarded: since(stats.Forwarded, p.stats.Forwarded), Replied: since(stats.Replied, p.stats.Replied),
+		Drops:       map[string]uint64{},
+		Connections: stats.Tables.ConnectionsV4 + stats.Tables.ConnectionsV6, Capacity: stats.Tables.Capacity,
+		Services: p.diff(services), Workers: p.workers(stats),
+	}
+	for reason, n := range stats.Drops {
+		if d := since(n, p.stats.Drops[reason]); d > 0 {
+			sample.Drops[reason] = d
+		}
+	}
+	first := p.at.IsZero()
+	p.at, p.stats = now, stats
+	return sample, !first
+}
+
+// since is the growth of a counter. Several are read at slightly different times, and one may seem to shrink.
+func since(now, before uint64) uint64 { return now - min(now, before) }
+
+// diff gives the services that did something, and remembers them all.
+func (p *sampler) diff(services []Service) []ServiceSample {
+	out := []ServiceSample{}
+	seen, shown := make(map[string]Service, len(services)), make(map[string]ServiceSample, len(services))
+	for _, s := range services {
+		before, known := p.services[s.Name]
+		state := ServiceSample{Name: s.Name, Backends: len(s.Backends)}
+		for _, b := range s.Backends {
+			state.Active += uint64(b.Active)
+			state.Inactive += uint64(b.Inactive)
+			if b.State == StateUp || b.Protected {
+				state.Up++
+			}
+		}
+		full := state
+		if known {
+			full.Connections = since(s.Connections, before.Connections)
+			full.Packets, full.Bytes = since(s.Packets, before.Packets), since(s.Bytes, before.Bytes)
+			full.PacketsOut, full.BytesOut = since(s.PacketsOut, before.PacketsOut), since(s.BytesOut, before.BytesOut)
+		}
+		if last, was := p.shown[s.Name]; !was || last != state || full != state {
+			out = append(out, full)
+		}
+		s.Backends = nil // only the sums are needed next time
+		seen[s.Name] = s
+		if p.services != nil {
+			shown[s.Name] = state
+		}
+	}
+	p.services, p.shown = seen, shown
+	return out
+}
+
+func (p *sampler) workers(stats Stats) []WorkerSample {
+	out := make([]WorkerSample, 0, len(stats.Workers))
+	for i, w := range stats.Workers {
+		sample := WorkerSample{Worker: w.Worker, CPU: w.CPU}
+		if i < len(p.stats.Workers) {
+			before := p.stats.Workers[i]
+			sample.Packets = since(w.Rx, before.Rx)
+			sample.Busy = BusyBetween(before, w)
+		}
+		out = append(out, sample)
+	}
+	return out
+}
+
+// BusyBetween is the share of the time between two snapshots of a worker, 0 to 1, that went into frames.
+func BusyBetween(before, after WorkerStats) float64 {
+	elapsed := after.RunS - before.RunS
+	if elapsed <= 0 {
+		return 0
+	}
+	return min(1, max(0, (after.BusyS-before.BusyS)/elapsed))
+}
