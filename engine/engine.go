@@ -58,6 +58,8 @@ type Engine struct {
 	prober   *health.Prober
 	stop     context.CancelFunc // ends keepPorts and followHealth
 	turned   chan struct{}      // a backend's health has changed, or a weight has to grow
+	ending   chan struct{}      // closed by Close: onlookers go
+	traces   atomic.Int32       // onlookers
 
 	changing    sync.Mutex // held by whoever changes the configuration or the overrides, from begin to end; taken before mu
 	store       *store     // these two belong to the holder of changing
@@ -118,6 +120,7 @@ func newEngine(o Options) *Engine {
 		changed: make(chan struct{}),
 		stop:    func() {},
 		turned:  make(chan struct{}, 1),
+		ending:  make(chan struct{}),
 	}
 	e.wards = newWards(e.lookAtHealth)
 	if o.Probe == nil {
@@ -247,6 +250,7 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	e.closed = true
+	close(e.ending)
 	e.mu.Unlock()
 	e.prober.Close()
 	e.wards.step.Stop()

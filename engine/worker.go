@@ -40,6 +40,7 @@ type Worker struct {
 	sleeper *cpu.Sleeper
 	waking  sync.RWMutex // held by those who ask while they ring, and to take the bell away
 	mailbox chan func()  // what other goroutines want done between two batches
+	tapping *tapping     // nil: nobody looks on
 	stop    atomic.Bool  // set by anyone
 	done    chan struct{}
 	want    func(packet.Addr) // asks the control plane to resolve a neighbour; must not block
@@ -146,7 +147,11 @@ func (w *Worker) take(i int, d rings.Desc, port, hops uint8) {
 func (w *Worker) process(n int) {
 	if n > 0 {
 		w.clock.end(receiving)
-		w.proc.Process(w.work, n, w.tables.Load(), w.clock.ms)
+		if w.tapping == nil {
+			w.proc.Process(w.work, n, w.tables.Load(), w.clock.ms)
+		} else {
+			w.processTapped(n)
+		}
 		w.clock.end(processing)
 	}
 }
@@ -253,6 +258,9 @@ func (w *Worker) lose(d rings.Desc, booked *uint64, r counter.Reason) {
 	if *booked--; booked != &w.proc.Packets.Originated { // which was never received
 		w.proc.Packets.Drops[r]++
 	}
+	if w.tapping != nil {
+		w.tapLoss(d.Addr, r)
+	}
 	w.stock.give(d.Addr)
 }
 
@@ -270,6 +278,9 @@ func (w *Worker) reclaim() {
 // tick does what time and other goroutines ask for, and sleeps when there is nothing to do.
 func (w *Worker) tick(n int) {
 	w.stats.turns++
+	if w.tapping != nil {
+		w.publishTaps()
+	}
 	if n > 0 {
 		w.clock.end(transmitting)
 		w.idle = 0

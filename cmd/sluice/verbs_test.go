@@ -266,8 +266,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"check", "--config", missing}, exitFailed, missing},
 		{[]string{"run", "--config", missing}, exitFailed, missing},
 
-		{[]string{}, exitUsage, "say what to do: apply, check, completion, confirm, conns, "},
-		{[]string{"lst"}, exitUsage, `unknown command "lst": there is apply, check, completion, confirm, conns, `},
+		{[]string{}, exitUsage, "say what to do: apply, capture, check, completion, confirm, conns, "},
+		{[]string{"lst"}, exitUsage, `unknown command "lst": there is apply, capture, check, completion, confirm, conns, `},
 		{[]string{"--nonsense"}, exitUsage, "unknown flag"},
 		{[]string{"list", "--nonsense"}, exitUsage, "sluice: see sluice list --help\n"},
 		{[]string{"list", "more"}, exitUsage, "list takes no arguments"},

@@ -17,6 +17,7 @@ import (
 // Eyes is what shows why packets go the way they go.
 type Eyes interface {
 	Explainer
+	Tracer
 }
 
 // Explainer says what becomes of a packet that nobody has sent.

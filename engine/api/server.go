@@ -66,6 +66,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	s.routeConns()
 	s.routeStats()
 	s.routeExplain()
+	s.routeTrace()
 	s.routeWeight()
 	s.routeReload()
 	s.routeAlarms()

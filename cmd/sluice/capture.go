@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+)
+
+func newCapture() *cobra.Command {
+	var flags daemonFlags
+	q := api.TraceQuery{Frames: true}
+	var path string
+	var most int64
+	cmd := &cobra.Command{
+		Use:   "capture -w FILE [FILTER]",
+		Short: "Write live packets to a pcapng file, before and after rewriting",
+		Long: "Capture writes every packet twice: as it came and as it left. The file's interfaces say which is which:\n" +
+			"\"eth0 in\", \"eth1 out\", \"eth0 in, dropped: no_backend\", \"eth0 out, reply\". -w - writes to stdout, for a\n" +
+			"pipe into tcpdump or wireshark. FILTER is tcpdump's, of the packet as it comes or as it leaves. It ends after\n" +
+			"--count packets, after --duration, at --max-bytes, or with ^C.",
+		Example: "  sluice capture -w lost.pcapng --count 1000 host 203.0.113.5\n" +
+			"  sluice capture -w - tcp port 80 | tcpdump -nr -",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if path == "" {
+				return usageError{errors.New("say where to write: -w FILE, or -w - for stdout")}
+			}
+			if most <= 0 {
+				return usageError{fmt.Errorf("--max-bytes %d is less than 1", most)}
+			}
+			q.Filter = strings.Join(args, " ")
+			if _, err := q.Checked(); err != nil {
+				return usageError{err}
+			}
+			file := io.WriteCloser(keepOpen{cmd.OutOrStdout()})
+			if path != "-" {
+				if file, err = os.Create(path); err != nil {
+					return err
+				}
+			}
+			defer func() { err = errors.Join(err, file.Close()) }()
+			w := &pcapWriter{out: bufio.NewWriter(file), most: most, now: path == "-"}
+			q.Started = func() { fmt.Fprintln(cmd.ErrOrStderr(), "sluice: capturing; ^C ends it") }
+			end, err := watch(cmd.Context(), flags.client(), q, w.write)
+			return errors.Join(err, w.close(), tellEnd(cmd.ErrOrStderr(), end, err))
+		},
+	}
+	cmd.Flags().StringVar(&flags.socket, "socket", api.DefaultSocket, "control socket of the daemon")
+	cmd.Flags().StringVarP(&path, "write", "w", "", "file to write, - for stdout")
+	cmd.Flags().IntVar(&q.Snaplen, "snaplen", 0, "bytes of each frame to keep (0: all)")
+	cmd.Flags().Int64Var(&most, "max-bytes", 1<<30, "end when the file would grow beyond so many bytes")
+	traceFlags(cmd, &q)
+	return cmd
+}
+
+// keepOpen is stdout, which others may want afterwards.
+type keepOpen struct{ io.Writer }
+
+func (keepOpen) Close() error { return nil }
+
+// pcapWriter writes packets before and after. Its interfaces are made as they are met.
+type pcapWriter struct {
+	out  *bufio.Writer
+	most int64 // bytes
+	now  bool  // flush each packet: somebody waits for it
+
+	ng         *pcapgo.NgWriter
+	interfaces map[string]int
+	bytes      int64
+}
+
+// overhead is more than what the file has beside a frame's bytes: block, padding, and an interface's block.
+const overhead = 256
+
+// write adds a packet; errEnough when it would be too much.
+func (w *pcapWriter) write(e api.TraceEvent) error {
+	size := int64(len(e.In) + len(e.Out) + 2*overhead)
+	if w.bytes+size > w.most {
+		return errEnough
+	}
+	w.bytes += size
+	in := e.Port + " in"
+	switch e.Verdict {
+	case "drop":
+		in += ", dropped: " + e.Reason
+	case "pass":
+		in += ", left to the kernel"
+	}
+	if err := w.packet(e, in, e.In, e.Length); err != nil {
+		return err
+	}
+	if len(e.Out) > 0 {
+		out := e.OutPort + " out"
+		if e.Verdict == "reply" {
+			out += ", reply"
+		}
+		if err := w.packet(e, out, e.Out, e.OutLength); err != nil {
+			return err
+		}
+	}
+	if w.now {
+		return w.flush()
+	}
+	return nil
+}
+
+func (w *pcapWriter) packet(e api.TraceEvent, name string, frame []byte, length int) (err error) {
+	number, known := w.interfaces[name]
+	if !known {
+		of := pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeEthernet, SnapLength: 0, TimestampResolution: 9}
+		if w.ng == nil {
+			w.interfaces = make(map[string]int)
+			w.ng, err = pcapgo.NewNgWriterInterface(w.out, of, pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "sluice " + version}})
+		} else {
+			number, err = w.ng.AddInterface(of)
+		}
+		if err != nil {
+			return err
+		}
+		w.interfaces[name] = number
+	}
+	return w.ng.WritePacket(gopacket.CaptureInfo{
+		Timestamp: e.Time, CaptureLength: len(frame), Length: max(length, len(frame)), InterfaceIndex: number,
+	}, frame)
+}
+
+func (w *pcapWriter) flush() error {
+	if w.ng == nil {
+		return nil
+	}
+	return errors.Join(w.ng.Flush(), w.out.Flush())
+}
+
+// close makes the file whole, also when no packet came.
+func (w *pcapWriter) close() error {
+	if w.ng == nil {
+		ng, err := pcapgo.NewNgWriter(w.out, layers.LinkTypeEthernet)
+		if err != nil {
+			return err
+		}
+		w.ng = ng
+	}
+	return w.flush()
+}

@@ -1,0 +1,257 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Tracer shows packets as they pass.
+type Tracer interface {
+	// Trace calls emit for every packet that the query selects, in order, until there were Count, Duration is over,
+	// ctx ends or emit gives an error. What comes faster than emit takes it is left out, and counted in TraceEnd.
+	// The slices in an event are the callee's until it returns.
+	Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) error) (TraceEnd, error)
+}
+
+// TraceQuery selects packets.
+type TraceQuery struct {
+	Filter   string        // as for tcpdump, of the packet as it comes or as it leaves; "": all
+	Count    int           // at most so many; 0: no limit but time
+	Duration time.Duration // at most so long; 0: DefaultTraceTime
+	Frames   bool          // with the bytes of the frames
+	Snaplen  int           // of these at most so many, 0: all
+	Started  func()        // called when packets are looked at; may be nil
+}
+
+// Bounds of a trace's duration.
+const (
+	DefaultTraceTime = time.Minute
+	MaxTraceTime     = time.Hour
+)
+
+// maxSnaplen is as long as frames can be here, in bytes.
+const maxSnaplen = 4096
+
+// Checked gives the query with defaults for what is 0, or says what is wrong with it.
+func (q TraceQuery) Checked() (TraceQuery, error) {
+	if q.Duration == 0 {
+		q.Duration = DefaultTraceTime
+	}
+	if q.Snaplen == 0 {
+		q.Snaplen = maxSnaplen
+	}
+	switch {
+	case q.Count < 0:
+		return q, badRequest{fmt.Sprintf("count %d is less than 0", q.Count)}
+	case q.Duration < 0 || q.Duration > MaxTraceTime:
+		return q, badRequest{fmt.Sprintf("duration %s is not within %s", q.Duration, MaxTraceTime)}
+	case q.Snaplen < 0:
+		return q, badRequest{fmt.Sprintf("snaplen %d is less than 0", q.Snaplen)}
+	}
+	return q, nil
+}
+
+// BadRequest is an error that says what is wrong with what was asked.
+func BadRequest(text string) error { return badRequest{text} }
+
+// TraceEvent is what became of one packet at one worker.
+type TraceEvent struct {
+	Time      time.Time `json:"time"`
+	Worker    int       `json:"worker"`
+	Port      string    `json:"port"`   // that it came by
+	Packet    string    `json:"packet"` // as it came, in words
+	Length    int       `json:"length"` // of the frame, in bytes
+	Service   string    `json:"service,omitempty"`
+	Backend   string    `json:"backend,omitempty"`
+	Steps     []Step    `json:"steps"`
+	Verdict   string    `json:"verdict"`          // forward, reply, drop, hand-over; pass: left to the kernel
+	Reason    string    `json:"reason,omitempty"` // of a drop: a key of Stats.Drops
+	Text      string    `json:"text"`             // the verdict in words
+	OutPort   string    `json:"out_port,omitempty"`
+	OutPacket string    `json:"out_packet,omitempty"` // as it left
+	OutLength int       `json:"out_length,omitempty"`
+	Lost      uint64    `json:"lost,omitempty"` // packets so far that should be shown and are not, for want of time
+	In        []byte    `json:"in,omitempty"`   // the frame as it came
+	Out       []byte    `json:"out,omitempty"`  // the frame as it left
+}
+
+// TraceEnd says how a trace ended.
+type TraceEnd struct {
+	Seen int    `json:"seen"`
+	Lost uint64 `json:"lost"` // see TraceEvent
+	Why  string `json:"why"`
+}
+
+const pathTrace = "/v1/trace" // GET ?filter= &count= &duration= &frames= &snaplen=; a traceLine per line
+
+// traceLine is a line of the stream: exactly one field is there.
+type traceLine struct {
+	Started bool        `json:"started,omitempty"`
+	Event   *TraceEvent `json:"event,omitempty"`
+	End     *TraceEnd   `json:"end,omitempty"`
+	Error   string      `json:"error,omitempty"`
+}
+
+type traceInput struct {
+	Filter   string `query:"filter" doc:"as for tcpdump, of the packet as it comes or as it leaves; empty: all"`
+	Count    int    `query:"count" minimum:"0" doc:"end after so many; 0: not by number"`
+	Duration string `query:"duration" doc:"end after so long, at most 1h; 1m if empty" example:"30s"`
+	Frames   bool   `query:"frames" doc:"with the bytes of the frames"`
+	Snaplen  int    `query:"snaplen" minimum:"0" doc:"of these at most so many; 0: all"`
+}
+
+func (in *traceInput) query() (q TraceQuery, err error) {
+	q = TraceQuery{Filter: in.Filter, Count: in.Count, Frames: in.Frames, Snaplen: in.Snaplen}
+	if in.Duration != "" {
+		if q.Duration, err = time.ParseDuration(in.Duration); err != nil {
+			return q, badRequest{fmt.Sprintf("duration %q is not like 30s", in.Duration)}
+		}
+	}
+	return q.Checked()
+}
+
+// routeTrace adds the stream of packets. What packets carry is not for everybody: on the network it needs the token.
+func (s *Server) routeTrace() {
+	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[traceLine](), true, "")
+	stream(s, huma.Operation{
+		OperationID: "trace", Method: http.MethodGet, Path: pathTrace, Security: tokenOnly,
+		Summary: "Live packets and what becomes of each, one JSON object per line, until an end or an error",
+	}, "application/x-ndjson", schema, func(ctx context.Context, in *traceInput) (func(io.Writer), error) {
+		q, err := in.query()
+		if err != nil {
+			return nil, err
+		}
+		return s.startTrace(ctx, q)
+	})
+}
+
+// traceStream brings the lines of a trace from the goroutine that makes them to the one that answers.
+type traceStream struct {
+	lines   chan traceLine // closed behind the last one
+	written chan error     // what became of the line before
+}
+
+// startTrace starts a trace and waits until it sees, or gives the error why it doesn't.
+func (s *Server) startTrace(ctx context.Context, q TraceQuery) (func(io.Writer), error) {
+	t := &traceStream{make(chan traceLine), make(chan error)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	started, failed := make(chan struct{}), make(chan error, 1)
+	q.Started = func() { close(started) }
+	go func() {
+		select {
+		case <-s.closing:
+			cancel(errors.New("the daemon is stopping"))
+		case <-ctx.Done():
+		}
+	}()
+	go func() {
+		defer cancel(nil)
+		defer close(t.lines)
+		end, err := s.control.Trace(ctx, q, func(e TraceEvent) error { return t.send(ctx, traceLine{Event: &e}) })
+		select {
+		case <-started:
+		default:
+			failed <- err
+			return
+		}
+		last := traceLine{End: &end}
+		if err != nil {
+			last = traceLine{Error: err.Error()}
+			if cause := context.Cause(ctx); cause != nil {
+				last.Error = cause.Error()
+			}
+		}
+		t.last(last)
+	}()
+	select {
+	case <-started:
+		return t.write, nil
+	case err := <-failed:
+		return nil, err
+	}
+}
+
+// send hands over a line and waits until it is written.
+func (t *traceStream) send(ctx context.Context, l traceLine) error {
+	select {
+	case t.lines <- l:
+		return <-t.written
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// lastPause is how long the end of a trace waits for whoever answers: long only when nobody does.
+const lastPause = time.Second
+
+func (t *traceStream) last(l traceLine) {
+	select {
+	case t.lines <- l:
+		<-t.written
+	case <-time.After(lastPause):
+	}
+}
+
+// write writes the lines until there are no more.
+func (t *traceStream) write(w io.Writer) {
+	encoder := newEncoder(w)
+	_ = encoder.Encode(traceLine{Started: true}) // who is gone is met again
+	flush(w)
+	for l := range t.lines {
+		err := encoder.Encode(l)
+		flush(w)
+		t.written <- err
+	}
+}
+
+// Trace implements Tracer.
+func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) error) (TraceEnd, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // tells the daemon that nobody listens
+	values := url.Values{"filter": {q.Filter}, "count": {strconv.Itoa(q.Count)}, "duration": {q.Duration.String()},
+		"frames": {strconv.FormatBool(q.Frames)}, "snaplen": {strconv.Itoa(q.Snaplen)}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sluice"+pathTrace+"?"+values.Encode(), nil)
+	if err != nil {
+		return TraceEnd{}, err
+	}
+	stream := http.Client{Transport: c.http.Transport} // lasts as long as it lasts
+	response, err := stream.Do(request)
+	if err != nil {
+		return TraceEnd{}, c.explain(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= 400 {
+		return TraceEnd{}, failure(response)
+	}
+	for decoder := json.NewDecoder(response.Body); ; {
+		var l traceLine
+		if err := decoder.Decode(&l); err != nil {
+			if ctx.Err() != nil {
+				return TraceEnd{}, ctx.Err()
+			}
+			return TraceEnd{}, fmt.Errorf("socket %s: the daemon went away: %w", c.socket, err)
+		}
+		switch {
+		case l.Started && q.Started != nil:
+			q.Started()
+		case l.Event != nil:
+			if err := emit(*l.Event); err != nil {
+				return TraceEnd{}, err
+			}
+		case l.Error != "":
+			return TraceEnd{}, errors.New(l.Error)
+		case l.End != nil:
+			return *l.End, nil
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	frames "sluice/engine/filter"
+	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/rings"
+)
+
+// tap is what one onlooker has in one worker: which frames, and where to put what became of them. Records lie in
+// slots; their numbers travel to the onlooker and back over two rings, so that the worker neither allocates nor
+// waits. Frames that find no free slot are counted and go by unseen.
+type tap struct {
+	filter *frames.Filter
+	snap   int // bytes of a frame that are kept, before and after
+	slots  []record
+	lost   atomic.Uint64 // the worker writes, the onlooker reads
+
+	free    *rings.Consumer[uint32] // the worker's ends
+	full    *rings.Producer[uint32]
+	pending []uint32 // of this turn: sending may still change how they end
+
+	giveBack *rings.Producer[uint32] // the onlooker's ends
+	arrived  *rings.Consumer[uint32]
+}
+
+// record is a passage in a slot. The worker writes it, then the onlooker reads it, then the slot is free again.
+type record struct {
+	passage
+	chunk uint64 // of the frame
+	atNs  int64
+	inLen int
+	bytes []byte // snap before, snap after
+}
+
+func newTap(f *frames.Filter, snap, slots int) *tap {
+	t := &tap{filter: f, snap: snap, slots: make([]record, slots), pending: make([]uint32, 0, slots)}
+	t.giveBack, t.free = rings.NewSPSC[uint32](slots)
+	t.full, t.arrived = rings.NewSPSC[uint32](slots)
+	bytes := make([]byte, 2*snap*slots)
+	for i := range t.slots {
+		t.slots[i].bytes = bytes[2*snap*i : 2*snap*(i+1)]
+		t.giveBack.Insert([]uint32{uint32(i)})
+	}
+	t.giveBack.Publish()
+	return t
+}
+
+// tapping is a worker's state while somebody looks on. Owned by the worker; nil while nobody does.
+type tapping struct {
+	taps    []*tap
+	one     *pipeline.Batch
+	in      []byte // the frame before
+	scratch frames.Scratch
+	number  [1]uint32 // scratch
+}
+
+// addTap and removeTap are called on the worker.
+func (w *Worker) addTap(t *tap) {
+	if w.tapping == nil {
+		w.tapping = &tapping{one: new(pipeline.Batch), in: make([]byte, FrameSize)}
+	}
+	w.tapping.taps = append(w.tapping.taps, t)
+}
+
+func (w *Worker) removeTap(t *tap) {
+	if w.tapping == nil {
+		return
+	}
+	w.publishTaps()
+	var rest []*tap
+	for _, other := range w.tapping.taps {
+		if other != t {
+			rest = append(rest, other)
+		}
+	}
+	if w.tapping.taps = rest; len(rest) == 0 {
+		w.tapping = nil
+	}
+}
+
+// processTapped is Process for a worker that is looked at: frame by frame, so that what changes in the connections is
+// known to be the frame's doing.
+func (w *Worker) processTapped(n int) {
+	x, tables := w.tapping, w.tables.Load()
+	for i := range w.work.Frames[:n] {
+		f := &w.work.Frames[i]
+		in := x.in[:copy(x.in, f.Mem[f.Start:f.End])]
+		port := f.Port
+		before := w.proc.Look(*f, tables, w.clock.ms)
+		x.one.Frames[0] = *f
+		w.proc.Process(x.one, 1, tables, w.clock.ms)
+		*f = x.one.Frames[0]
+		for _, t := range x.taps {
+			if t.filter.Match(&x.scratch, in, len(in)) || sent(f) && t.filter.Match(&x.scratch, f.Mem[f.Start:f.End], f.End-f.Start) {
+				w.tapFrame(t, f, &before, in, port, w.addrs[i])
+			}
+		}
+	}
+}
+
+// sent says that the frame is to leave, changed or not, and not to another worker.
+func sent(f *pipeline.Frame) bool {
+	return f.Verdict == pipeline.Forward || f.Verdict == pipeline.Reply
+}
+
+// tapFrame puts what became of a frame into a slot.
+func (w *Worker) tapFrame(t *tap, f *pipeline.Frame, before *pipeline.Sight, in []byte, port uint8, chunk uint64) {
+	number := w.tapping.number[:]
+	if t.free.Pop(number) == 0 {
+		t.lost.Store(t.lost.Load() + 1)
+		return
+	}
+	r := &t.slots[number[0]]
+	r.passage = passage{
+		before: *before, after: *before, frame: *f, inPort: port,
+		worker: w.id, workers: len(w.handOut), nowMs: w.clock.ms,
+	}
+	w.proc.Watch(&r.after, w.clock.ms)
+	r.frame.Mem = nil
+	r.chunk, r.atNs, r.inLen = chunk, w.clock.ns, len(in)
+	r.in = r.bytes[:copy(r.bytes[:t.snap], in)]
+	if sent(f) {
+		r.out = r.bytes[t.snap : t.snap+copy(r.bytes[t.snap:], f.Mem[f.Start:f.End])]
+		r.outLen = f.End - f.Start
+	}
+	t.pending = append(t.pending, number[0])
+}
+
+// tapLoss notes that a frame of this turn could not be sent after all.
+func (w *Worker) tapLoss(addr uint64, reason counter.Reason) {
+	for _, t := range w.tapping.taps {
+		for _, number := range t.pending {
+			if r := &t.slots[number]; r.chunk == addr&^(FrameSize-1) {
+				r.frame.Verdict, r.frame.Reason = pipeline.Drop, reason
+			}
+		}
+	}
+}
+
+// publishTaps shows the onlookers what this turn has brought.
+func (w *Worker) publishTaps() {
+	for _, t := range w.tapping.taps {
+		t.full.Push(t.pending) // there is room: it holds all slots
+		t.pending = t.pending[:0]
+	}
+}

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"sluice/engine/api"
+	frames "sluice/engine/filter"
+	"sluice/pipeline"
+	"sluice/pipeline/packet"
+)
+
+// Bounds on what looking on may cost.
+const (
+	maxTraces  = 8       // at the same time
+	traceBytes = 8 << 20 // of frames, per trace and all workers together
+	tracePause = 5 * time.Millisecond
+	traceSnap  = 192 // bytes of a frame that steps are told from: headers of a packet in a tunnel
+	minSlots   = 64
+	maxSlots   = 4096
+)
+
+// Trace implements api.Tracer.
+func (e *Engine) Trace(ctx context.Context, q api.TraceQuery, emit func(api.TraceEvent) error) (api.TraceEnd, error) {
+	filter, err := frames.Compile(q.Filter)
+	if err != nil {
+		return api.TraceEnd{}, api.BadRequest(err.Error())
+	}
+	if q, err = q.Checked(); err != nil {
+		return api.TraceEnd{}, err
+	}
+	if e.traces.Add(1) > maxTraces {
+		e.traces.Add(-1)
+		return api.TraceEnd{}, fmt.Errorf("%d traces and captures run already: end one", maxTraces)
+	}
+	defer e.traces.Add(-1)
+	snap := traceSnap
+	if q.Frames {
+		snap = min(FrameSize, max(traceSnap, q.Snaplen))
+	}
+	t := &tracer{engine: e, q: q, emit: emit, deadline: time.Now().Add(q.Duration)}
+	slots := min(maxSlots, max(minSlots, traceBytes/(2*snap)/len(e.workers)))
+	for range e.workers {
+		t.taps = append(t.taps, newTap(filter, snap, slots))
+	}
+	defer t.remove()
+	if err := e.onWorkers(ctx, func(w *Worker) { w.addTap(t.taps[w.id]) }); err != nil {
+		return api.TraceEnd{}, err
+	}
+	if q.Started != nil {
+		q.Started()
+	}
+	return t.follow(ctx)
+}
+
+// tracer is one onlooker: it takes the records of all workers and tells them in the order of time.
+type tracer struct {
+	engine   *Engine
+	q        api.TraceQuery
+	emit     func(api.TraceEvent) error
+	taps     []*tap // by worker
+	deadline time.Time
+	seen     int
+	batch    []taken
+}
+
+// taken is a record that waits to be told.
+type taken struct {
+	tap    *tap
+	number uint32
+}
+
+// remove takes the taps off the workers, those that still run.
+func (t *tracer) remove() {
+	for _, w := range t.engine.workers {
+		_ = w.Do(context.Background(), func() { w.removeTap(t.taps[w.id]) }) // fails when the worker has ended
+	}
+}
+
+// follow tells what comes until it is enough, time is over or nobody listens.
+func (t *tracer) follow(ctx context.Context) (api.TraceEnd, error) {
+	tick := time.NewTicker(tracePause)
+	defer tick.Stop()
+	for {
+		enough, err := t.round()
+		end := api.TraceEnd{Seen: t.seen, Lost: t.lost()}
+		switch {
+		case err != nil:
+			return end, err
+		case enough:
+			end.Why = "count reached"
+			return end, nil
+		case !time.Now().Before(t.deadline):
+			end.Why = "time is over"
+			return end, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return end, ctx.Err()
+		case <-t.engine.failed:
+			return end, errClosed
+		case <-t.engine.ending:
+			return end, errClosed
+		}
+	}
+}
+
+func (t *tracer) lost() (n uint64) {
+	for _, tap := range t.taps {
+		n += tap.lost.Load()
+	}
+	return n
+}
+
+// round tells all that has come. It reports whether that was enough.
+func (t *tracer) round() (enough bool, err error) {
+	t.batch = t.batch[:0]
+	var numbers [256]uint32
+	for _, tap := range t.taps {
+		for {
+			n := tap.arrived.Pop(numbers[:])
+			for _, number := range numbers[:n] {
+				t.batch = append(t.batch, taken{tap, number})
+			}
+			if n < len(numbers) {
+				break
+			}
+		}
+	}
+	if len(t.batch) == 0 {
+		return false, nil
+	}
+	slices.SortStableFunc(t.batch, func(a, b taken) int {
+		return int(a.tap.slots[a.number].atNs - b.tap.slots[b.number].atNs)
+	})
+	t.engine.mu.Lock()
+	names := t.engine.names()
+	t.engine.mu.Unlock()
+	for _, k := range t.batch {
+		r := &k.tap.slots[k.number]
+		if !enough && err == nil {
+			err = t.tell(&names, r)
+			enough = t.q.Count > 0 && t.seen >= t.q.Count
+		}
+		k.tap.giveBack.Push([]uint32{k.number})
+	}
+	return enough, err
+}
+
+func (t *tracer) tell(n *names, r *record) error {
+	handedOver := r.frame.Verdict == pipeline.HandOver
+	if handedOver && t.q.Frames {
+		return nil // its owner shows it, with what becomes of it
+	}
+	event := n.event(&r.passage, r.inLen)
+	event.Time = started.Add(time.Duration(r.atNs))
+	event.Lost = t.lost()
+	if t.q.Frames {
+		event.In, event.Out = r.in[:min(len(r.in), t.q.Snaplen)], r.out[:min(len(r.out), t.q.Snaplen)]
+	}
+	if !handedOver {
+		t.seen++
+	}
+	return t.emit(event)
+}
+
+// event is a passage as onlookers get it.
+func (n *names) event(p *passage, inLen int) api.TraceEvent {
+	e := api.TraceEvent{
+		Worker: p.worker, Port: n.port(p.inPort), Packet: summary(p.in), Length: inLen,
+		Steps: n.steps(p), Text: n.verdict(p), Verdict: verdictNames[p.frame.Verdict],
+	}
+	if p.before.Way == pipeline.ToService || p.before.Way == pipeline.ErrorToBackend {
+		e.Service = n.services[p.before.Service].Name
+	}
+	if p.after.Known {
+		e.Service = n.services[p.after.Conn.Service()].Name
+		e.Backend = n.backend(p.after.Conn.Backend)
+	}
+	switch p.frame.Verdict {
+	case pipeline.Drop:
+		e.Reason = p.frame.Reason.String()
+	case pipeline.Forward, pipeline.Reply:
+		e.OutPort, e.OutPacket, e.OutLength = n.port(p.frame.Port), summary(p.out), p.outLen
+	}
+	return e
+}
+
+// verdictNames are what scripts see.
+var verdictNames = map[pipeline.Verdict]string{
+	pipeline.Drop: "drop", pipeline.Forward: "forward", pipeline.Reply: "reply", pipeline.HandOver: "hand-over",
+}
+
+// The headers of a packet in a tunnel fit what is kept of a frame.
+var _ [traceSnap - (packet.EthernetLen + packet.TagLen + 2*packet.IPv6Len + packet.TCPLen)]struct{}
