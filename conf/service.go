@@ -107,6 +107,10 @@ func (t table) health(s *Service) Health {
 		return health
 	}
 	h.warnUseless(health.Type)
+	routed := func(b Backend) bool { return b.Mode == service.TUN || b.Mode == service.DR }
+	if h.has("via") && (health.Type == HealthPing || !slices.ContainsFunc(s.Backends, routed)) {
+		h.warn(h.at.key("via"), "has no effect: only checks of tun and dr backends, other than ping, can take the path of their mode")
+	}
 	if health.Timeout > health.Interval && (h.has("timeout") || h.has("interval")) {
 		h.warn(h.at.key("timeout"), "%s is longer than the interval, %s: a server that hangs is found out after fall x timeout only",
 			shortDuration(health.Timeout), shortDuration(health.Interval))

@@ -89,6 +89,8 @@ type Engine struct {
 
 	detour          atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
 	noDetour        error                           // why there is none, though there should be
+	lost            int                             // detours in a row that did not live long
+	direct          error                           // why some checks go directly that should take their path
 	probed, probers []service.Key                   // steer.Rules'
 }
 
@@ -190,7 +192,11 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.awaitNeighbours(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.prober.Set(e.checks(cfg))
+	err = e.prober.Set(e.checks(cfg))
+	if err == nil && e.direct != nil {
+		err = e.publish(cfg) // raises the alarm
+	}
+	return err
 }
 
 // A frame names its worker and its port by a byte.

@@ -12,6 +12,7 @@ import (
 
 // checks translates a configuration into what the prober is to do. The caller holds mu.
 func (e *Engine) checks(cfg *conf.Config) map[health.ID]health.Check {
+	e.direct = nil
 	out := make(map[health.ID]health.Check)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]

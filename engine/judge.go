@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/conf"
+	"sluice/engine/api"
 	"sluice/engine/health"
 	"sluice/pipeline/service"
 )
@@ -68,6 +69,9 @@ func (e *Engine) judge(cfg *conf.Config, now time.Time) *judgement {
 		e.judgeService(j, &cfg.Services[i])
 	}
 	e.grow(j, cfg, now)
+	if e.direct != nil {
+		j.alarms[alarmName{kind: api.AlarmDirect}] = directText(e.direct)
+	}
 	if e.wards.frozenAll {
 		j.alarms[alarmName{kind: frozenKind}] = "the health of all services is frozen: checks change nothing until `sluice health thaw`"
 	}

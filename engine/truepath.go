@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"sluice/conf"
 	"sluice/engine/health"
@@ -84,32 +85,50 @@ func (e *Engine) openDetour(cfg *conf.Config) {
 		return
 	}
 	d, err := platform.Detour(probePorts(e.platform.KernelPorts()))
-	if err != nil {
-		e.noDetour = err
-		e.log.Error("health checks of tun and dr backends go to the backends' own addresses: they don't notice a missing service address or decapsulator",
-			"backends", needed, "why", err, "fix", "see the reason, or set via = \"direct\" in [service.health]")
+	if e.noDetour = err; err != nil {
+		e.log.Error(directText(err), "backends", needed)
 		return
 	}
-	e.noDetour = nil
 	e.detour.Store(d)
 	e.running.Add(1)
 	go e.followDetour(d)
 	e.log.Info("health checks of tun and dr take the path of their mode", "backends", needed, "device", d.Name(), "ports", d.Ports().String())
 }
 
+// directText says that checks don't take their path, for operators.
+func directText(why error) string {
+	return fmt.Sprintf("health checks of tun and dr backends ask the backends' own addresses and don't notice a missing service address or decapsulator: %s. "+
+		"Mend that and reload, or set via = \"direct\" in [service.health]", why)
+}
+
+// A device that is gone is replaced, but not for ever: somebody may want none. So many in a row may live shorter.
+const (
+	shortLife  = time.Minute
+	shortLived = 5
+)
+
 // followDetour makes another device when somebody has removed the detour's.
 func (e *Engine) followDetour(d *truepath.Detour) {
 	defer e.running.Done()
+	born := time.Now()
 	<-d.Ended()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return
 	}
-	e.log.Error("the device for health checks is gone: making another", "device", d.Name())
 	e.detour.Store(nil)
 	err := d.Close()
-	e.openDetour(e.cfg)
+	if e.lost++; time.Since(born) > shortLife {
+		e.lost = 0
+	}
+	if e.lost > shortLived {
+		e.noDetour = fmt.Errorf("somebody removes the device %s again and again", d.Name())
+		e.log.Error(directText(e.noDetour))
+	} else {
+		e.log.Error("the device for health checks is gone: making another", "device", d.Name())
+		e.openDetour(e.cfg)
+	}
 	e.setPaths(e.cfg)
 	if err = errors.Join(err, e.prober.Set(e.checks(e.cfg)), e.publish(e.cfg)); err != nil {
 		e.log.Error("health checks could not go on by another device", "err", err)
@@ -137,7 +156,8 @@ func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) {
 		c.Through, err = d.Target(health.ID{Service: s.Key, Backend: b.Key})
 	}
 	if err != nil {
-		c.By = fmt.Sprintf("its own address, not by %s, because %s", b.Mode, err)
+		e.direct = err
+		c.By = fmt.Sprintf("its own address, not by %s: %s", b.Mode, err)
 		return
 	}
 	c.Target = netip.AddrPortFrom(s.Key.Address, c.Target.Port())

@@ -19,11 +19,14 @@ type Alarm struct {
 const (
 	AlarmProtected = "pool_protected" // checks fail for so many backends that some are used all the same
 	AlarmNoBackend = "no_backend"     // no backend is up: new connections are refused, or go to the sorry server
+	AlarmDirect    = "checks_direct"  // checks of tun and dr backends can't take the path of their mode
 	AlarmFrozen    = "health_frozen"  // an operator has frozen what checks decide
 )
 
 // AlarmKinds lists the kinds.
-func AlarmKinds() []string { return []string{AlarmProtected, AlarmNoBackend, AlarmFrozen} }
+func AlarmKinds() []string {
+	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmFrozen}
+}
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.
 type AlarmControl interface {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -204,5 +206,27 @@ func TestTruePathDevice(t *testing.T) {
 		})
 	})
 	must(t, d.Restart(ctxOf(t)))
+	awaitSecond(t, d, "", none)
+}
+
+// TestNoTruePath: where there can be no device, the daemon says so, and checks ask the backends' own addresses.
+func TestNoTruePath(t *testing.T) {
+	needRoot(t)
+	// A program that is the daemon without /dev/net/tun.
+	program := filepath.Join(t.TempDir(), "sluice")
+	script := fmt.Sprintf("#!/bin/sh\nexec unshare -m sh -c 'mount -t tmpfs none /dev/net && exec %s \"$@\"' - \"$@\"\n", sluice)
+	must(t, os.WriteFile(program, []byte(script), 0o700))
+	b, err := testbed.New(ctxOf(t), testbed.Options{Name: "e2e-path-none", Sluice: program})
+	must(t, err)
+	t.Cleanup(func() { must(t, b.Close()) })
+	d := start(t, b, probed(t, dr4))
+	alarms, err := d.API.Alarms(ctxOf(t))
+	must(t, err)
+	if len(alarms) != 1 || alarms[0].Kind != api.AlarmDirect || !strings.Contains(alarms[0].Text, "/dev/net/tun") {
+		t.Errorf("alarms: %+v", alarms)
+	}
+	must(t, b.Backends[1].Kill())
+	awaitSecond(t, d, "by its own address, not by dr", func(string) bool { return true })
+	must(t, b.Backends[1].Start(ctxOf(t)))
 	awaitSecond(t, d, "", none)
 }
