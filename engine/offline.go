@@ -30,9 +30,8 @@ type Offline struct {
 	engine *Engine
 	proc   *pipeline.Processor
 	batch  *pipeline.Batch
-	spare  *pipeline.Batch
-	frame  [FrameSize]byte
-	nowMs  uint32
+
+	beganMs, nowMs uint32 // ticks of the time 0, and of now
 }
 
 // offlineConnections is how many connections a simulation has room for, of each family.
@@ -46,7 +45,7 @@ func NewOffline(cfg *conf.Config, o OfflineOptions) (*Offline, error) {
 	e := newEngine(Options{Logger: slog.New(slog.DiscardHandler), Platform: invented{}})
 	e.prober.Close() // all backends are up
 	defer e.wards.step.Stop()
-	s := &Offline{engine: e, batch: new(pipeline.Batch), spare: new(pipeline.Batch), nowMs: 1}
+	s := &Offline{engine: e, batch: new(pipeline.Batch), beganMs: 1, nowMs: 1}
 	e.cfg, e.surroundings = cfg, invent(cfg, o)
 	e.local.workers = 1
 	e.hardware = &Hardware{Ports: make([]HardwarePort, len(cfg.Ports))}

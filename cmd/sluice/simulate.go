@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+)
+
+func newSimulate() *cobra.Command {
+	var offline offlineFlags
+	var output format
+	var path string
+	var trace bool
+	cmd := &cobra.Command{
+		Use:   "simulate --config FILE IN.pcap [-w OUT.pcapng]",
+		Short: "Run recorded packets through a configuration's pipeline, offline",
+		Long: "Simulate runs the packets of a pcap or pcapng file through the same pipeline as run, in the time that the file\n" +
+			"tells, with next hops that are made up: every backend answers ARP unless --neighbours says which do. It needs no\n" +
+			"root and no interface, and prints what became of the packets. -w writes them before and after, as capture does.",
+		Example: "  sluice simulate --config sluice.toml in.pcap -w out.pcapng\n" +
+			"  sluice simulate --config sluice.toml --trace --mtu 1400 in.pcap",
+		Args: arguments("IN.pcap"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if offline.config == "" {
+				return usageError{errors.New("say which configuration: --config FILE")}
+			}
+			box, err := offline.box(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			in, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			shows := []func(api.TraceEvent) error{}
+			if trace {
+				shows = append(shows, func(e api.TraceEvent) error {
+					traceText(cmd.OutOrStdout(), e)
+					return nil
+				})
+			}
+			if path != "" {
+				file, err := os.Create(path)
+				if err != nil {
+					return err
+				}
+				w := &pcapWriter{out: bufio.NewWriter(file), most: 1 << 62}
+				shows = append(shows, w.write)
+				defer func() { err = errors.Join(err, w.close(), file.Close()) }()
+			}
+			sum := simulation{Drops: map[string]int{}, Backends: map[string]int{}}
+			failed := replay(in, func(at time.Time, frame []byte, cut bool) error {
+				if sum.Packets == 0 {
+					sum.began = at
+				}
+				e := box.Process(frame, at.Sub(sum.began))
+				e.Time = at
+				sum.add(&e, cut)
+				for _, show := range shows {
+					if err := show(e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			return errors.Join(output.print(cmd.OutOrStdout(), sum, sum.table), failed)
+		},
+	}
+	output.add(cmd)
+	offline.add(cmd, "configuration file")
+	cmd.Flags().StringVarP(&path, "write", "w", "", "pcapng file to write")
+	cmd.Flags().BoolVar(&trace, "trace", false, "show each packet as trace does")
+	return cmd
+}
+
+// simulation is what became of all packets.
+type simulation struct {
+	Packets   int            `json:"packets"`
+	Forwarded int            `json:"forwarded"`
+	Replied   int            `json:"replied"`
+	Passed    int            `json:"passed"` // left to the kernel
+	Drops     map[string]int `json:"drops"`
+	Backends  map[string]int `json:"backends"` // packets to and from each
+	Cut       int            `json:"cut"`      // recorded in part only
+
+	began time.Time
+}
+
+func (s *simulation) add(e *api.TraceEvent, cut bool) {
+	s.Packets++
+	if cut {
+		s.Cut++
+	}
+	switch e.Verdict {
+	case "forward":
+		s.Forwarded++
+		s.Backends[e.Service+" "+e.Backend]++
+	case "reply":
+		s.Replied++
+	case "pass":
+		s.Passed++
+	default:
+		s.Drops[e.Reason]++
+	}
+}
+
+func (s simulation) table(w io.Writer) error {
+	dropped := 0
+	for _, n := range s.Drops {
+		dropped += n
+	}
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "packets %d = forwarded %d + replied %d + dropped %d + left to the kernel %d\n",
+		s.Packets, s.Forwarded, s.Replied, dropped, s.Passed)
+	for _, r := range api.DropReasons() {
+		if n := s.Drops[r.Name]; n > 0 {
+			fmt.Fprintf(out, "  dropped   %8d  %-16s %s\n", n, r.Name, r.Text)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
+		fmt.Fprintf(out, "  forwarded %8d  %s\n", s.Backends[name], name)
+	}
+	if s.Cut > 0 {
+		fmt.Fprintf(out, "  %d packets were recorded in part: record with tcpdump -s 0\n", s.Cut)
+	}
+	return out.Flush()
+}
+
+// ngMagic begins a pcapng file.
+var ngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
+
+// replay calls each for the packets of a pcap or pcapng file, in the file's order.
+func replay(file io.Reader, each func(at time.Time, frame []byte, cut bool) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // the library is not made for every file
+			err = fmt.Errorf("the file can't be read: %v", p)
+		}
+	}()
+	in := bufio.NewReader(file)
+	magic, err := in.Peek(len(ngMagic))
+	if err != nil {
+		return errors.New("the file is empty: record one with tcpdump -w")
+	}
+	var source gopacket.PacketDataSource
+	link := layers.LinkTypeEthernet
+	if slices.Equal(magic, ngMagic) {
+		r, err := pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+		if err != nil {
+			return fmt.Errorf("no pcapng file: %w", err)
+		}
+		source = r
+	} else {
+		r, err := pcapgo.NewReader(in)
+		if err != nil {
+			return fmt.Errorf("neither a pcap nor a pcapng file: %w", err)
+		}
+		source, link = r, r.LinkType()
+	}
+	for {
+		data, info, err := source.ReadPacketData()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("the file is damaged or cut off: %w", err)
+		}
+		if len(info.AncillaryData) > 0 {
+			if of, ok := info.AncillaryData[0].(layers.LinkType); ok {
+				link = of
+			}
+		}
+		if link != layers.LinkTypeEthernet {
+			return fmt.Errorf("the file has packets of link type %s: record on an Ethernet interface, not on `any`", link)
+		}
+		if err := each(info.Timestamp, data, info.CaptureLength < info.Length); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+)
+
+// segment is a TCP frame with these flags.
+func segment(t *testing.T, src string, sport int, dst string, dport int, syn, ack bool) []byte {
+	t.Helper()
+	ether := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0}, EthernetType: layers.EthernetTypeIPv4}
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: net.ParseIP(src).To4(), DstIP: net.ParseIP(dst).To4()}
+	tcp := &layers.TCP{SrcPort: layers.TCPPort(sport), DstPort: layers.TCPPort(dport), SYN: syn, ACK: ack}
+	if err := tcp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ether, ip, tcp); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// recorded writes a pcap file of frames, one second apart, but for the last, which comes after ten minutes.
+func recorded(t *testing.T, frames ...[]byte) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "in.pcap")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	w := pcapgo.NewWriter(file)
+	if err := w.WriteFileHeader(1<<16, layers.LinkTypeEthernet); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1700000000, 0)
+	for i, frame := range frames {
+		if at = at.Add(time.Second); i == len(frames)-1 {
+			at = at.Add(10 * time.Minute)
+		}
+		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(frame), Length: len(frame)}, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+func TestSimulate(t *testing.T) {
+	config := offlineConfig(t)
+	in := recorded(t,
+		segment(t, "203.0.113.5", 4000, "198.51.100.10", 80, true, false),
+		segment(t, "10.9.0.12", 8080, "203.0.113.5", 4000, true, true),
+		segment(t, "203.0.113.5", 4000, "198.51.100.10", 80, false, true),
+		segment(t, "203.0.113.6", 4000, "198.51.100.10", 80, false, true), // of no connection: RST
+		segment(t, "203.0.113.6", 4001, "198.51.100.10", 80, true, false),
+		segment(t, "10.9.0.11", 8080, "203.0.113.9", 4000, false, true),   // of no connection: dropped
+		segment(t, "203.0.113.5", 4000, "198.51.100.99", 80, true, false), // no service's
+		segment(t, "203.0.113.6", 4001, "198.51.100.10", 80, false, true), // expired by then
+	)
+	out := filepath.Join(t.TempDir(), "out.pcapng")
+	code, stdout, errs := sluice("simulate", "--config", config, in, "-w", out)
+	want := `packets 8 = forwarded 4 + replied 2 + dropped 1 + left to the kernel 1
+  dropped          1  no_connection    packet belongs to no connection
+  forwarded        1  web 10.9.0.11:8080
+  forwarded        3  web 10.9.0.12:8080
+`
+	if diff := cmp.Diff(want, stdout); code != 0 || diff != "" {
+		t.Fatal(code, errs, diff)
+	}
+	file, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	names, frames := captured(t, file)
+	wantNames := []string{"front in", "back out", "back in", "front out", "front in", "back out", "front in", "front out, reply", "front in", "back out",
+		"back in, dropped: no_connection", "front in, left to the kernel", "front in", "front out, reply"}
+	if diff := cmp.Diff(wantNames, names); diff != "" {
+		t.Fatal(diff)
+	}
+	ends := func(frame []byte) string {
+		p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
+		return p.NetworkLayer().NetworkFlow().String() + " " + p.TransportLayer().TransportFlow().String()
+	}
+	for i, want := range []string{"203.0.113.5->198.51.100.10 4000->80", "203.0.113.5->10.9.0.12 4000->8080",
+		"10.9.0.12->203.0.113.5 8080->4000", "198.51.100.10->203.0.113.5 80->4000"} {
+		if got := ends(frames[i]); got != want {
+			t.Errorf("packet %d is %s, want %s", i, got, want)
+		}
+	}
+	// What was written is a recording too, now of pcapng: what left is no service's any more.
+	_, stdout, _ = sluice("simulate", "--config", config, out, "-o", "json")
+	var sum simulation
+	if err := json.Unmarshal([]byte(stdout), &sum); err != nil || sum.Packets != len(names) {
+		t.Error(err, stdout)
+	}
+	_, stdout, _ = sluice("simulate", "--config", config, "--trace", "--neighbours", "10.9.0.11", in)
+	for _, line := range []string{" front in, worker 0: tcp 203.0.113.5:4000 > 198.51.100.10:80 [S] 40 bytes\n", "! verdict     dropped: no_neighbour: "} {
+		if !strings.Contains(stdout, line) {
+			t.Errorf("%q is not in\n%s", line, stdout)
+		}
+	}
+}
+
+func TestSimulateFailures(t *testing.T) {
+	config := offlineConfig(t)
+	good := recorded(t, segment(t, "203.0.113.5", 4000, "198.51.100.10", 80, true, false))
+	write := func(name string, data []byte) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	whole, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{good}, exitUsage, "say which configuration"},
+		{[]string{"--config", config}, exitUsage, "takes IN.pcap"},
+		{[]string{"--config", config, good + ".none"}, exitFailed, "in.pcap.none"},
+		{[]string{"--config", config, config}, exitFailed, "neither a pcap nor a pcapng file"},
+		{[]string{"--config", config, write("empty", nil)}, exitFailed, "empty"},
+		{[]string{"--config", config, write("cut", whole[:len(whole)-7])}, exitFailed, "damaged or cut off"},
+		{[]string{"--config", config, write("ng", append([]byte{0x0a, 0x0d, 0x0d, 0x0a}, whole...))}, exitFailed, "pcapng"},
+		{[]string{"--config", config, good, "-w", "/nowhere/out.pcapng"}, exitFailed, "/nowhere"},
+	} {
+		if code, _, errs := sluice(append([]string{"simulate"}, c.args...)...); code != c.code || !strings.Contains(errs, c.says) {
+			t.Errorf("%q: exit code %d, want %d: %s", c.args, code, c.code, errs)
+		}
+	}
+}
