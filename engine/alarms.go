@@ -33,8 +33,8 @@ func (e *Engine) alarmsOf(j *judgement, s *conf.Service, v health.Verdict) {
 		j.alarms[alarmName{api.AlarmNoBackend, s.Key}] = fmt.Sprintf("no backend is up: new connections go to the sorry server, %s", s.Sorry.Key)
 	case v.NoneUp && len(v.Protected) == 0:
 		j.alarms[alarmName{api.AlarmNoBackend, s.Key}] = "no backend is up: new connections are refused"
-	case v.Why != "":
-		j.alarms[alarmName{api.AlarmProtected, s.Key}] = v.Why
+	case v.Alarm != "":
+		j.alarms[alarmName{api.AlarmProtected, s.Key}] = v.Alarm
 	}
 	if e.wards.frozen[s.Key] {
 		j.alarms[alarmName{api.AlarmFrozen, s.Key}] = fmt.Sprintf("its health is frozen: checks change nothing until `sluice health thaw %s`", s.Name)

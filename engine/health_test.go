@@ -239,7 +239,7 @@ func TestProtectedPool(t *testing.T) {
 	before := openAll(t, lab, 0, 30)
 	p.are("10.0.0.11", "10.0.0.12")
 	s := awaitStates(t, lab, "down down/protected up")
-	if got := alarms(t, lab); got != "pool_protected web" || !strings.Contains(s.Backends[1].Reason, "is sick; stays in use: 2 of 3") {
+	if got := alarms(t, lab); got != "pool_protected web" || !strings.Contains(s.Backends[1].Reason, "is sick; stays in use: min_healthy keeps 50 %") {
 		t.Errorf("alarms %s; %+v", got, s.Backends[1])
 	}
 	if n := spread(openAll(t, lab, 100, 130)); n["10.0.0.12:8080"] != 15 || len(n) != 2 {

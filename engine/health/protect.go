@@ -25,7 +25,8 @@ type Verdict struct {
 	Protected map[ID]bool // down, and in the choice all the same
 	NoneUp    bool        // there are members, and all are down
 	AtOnce    bool        // all failed at once, which says more about the checks than about the backends
-	Why       string      // why Protected are: for the alarm; "": nobody is
+	Why       string      // why Protected are; "": nobody is
+	Alarm     string      // the same as a sentence, with what to do
 }
 
 // Protection decides which of a service's backends that are down leave the choice. Checks can be wrong: when the
@@ -39,12 +40,15 @@ type Verdict struct {
 // back in that went out just before, within AtOnce. That lasts until so many are up again that the rest may go. A
 // service's only backend always fails "at once" and so always stays: a dead one then answers for itself (RST), or not.
 //
+// Nobody who stays in goes out while the checks find that it works again: it is about to be up.
+//
 // With a sorry server the last one up doesn't stay when it fails: with nobody up, all are out and the sorry server
 // is in.
 //
 // The zero Protection has seen nothing yet. It belongs to one goroutine.
 type Protection struct {
 	out    map[ID]bool
+	kept   map[ID]bool // were protected
 	atOnce bool
 }
 
@@ -75,15 +79,15 @@ func (p *Protection) Judge(members []Member, rule Rule) Verdict {
 		mayGo = min(mayGo, p.wentBefore(down, rule))
 	}
 	for i, m := range down {
-		if i < mayGo {
+		if returns := p.kept[m.ID] && !m.State.Failing && !(v.NoneUp && rule.Sorry); i < mayGo && !returns {
 			v.Out[m.ID] = true
 		} else {
 			v.Protected[m.ID] = true
 		}
 	}
-	p.out = v.Out
+	p.out, p.kept = v.Out, v.Protected
 	if len(v.Protected) > 0 {
-		v.Why = p.why(len(members), len(down), needed, rule)
+		v.Why, v.Alarm = p.why(len(members), len(down), rule)
 	}
 	return v
 }
@@ -99,13 +103,16 @@ func (p *Protection) wentBefore(down []Member, rule Rule) int {
 	return len(down)
 }
 
-func (p *Protection) why(members, down, needed int, rule Rule) string {
+// why explains the protection, briefly and in full.
+func (p *Protection) why(members, down int, rule Rule) (brief, full string) {
 	switch {
 	case members == 1:
-		return "the only backend is down, and stays in use"
+		return "it is the only backend", "the only backend is down, and stays in use: repair it, or name a sorry server"
 	case p.atOnce:
-		return fmt.Sprintf("the checks of all %d backends failed at once, so those that went down stay in use: "+
-			"look at the checks, and at the way to the backends", members)
+		brief = "the checks of all backends failed at once"
+		return brief, fmt.Sprintf("%d of %d backends are down and stay in use, because %s: look at the checks, and at the way to the backends",
+			down, members, brief)
 	}
-	return fmt.Sprintf("%d of %d backends are down, but %d (min_healthy %d %%) stay in use", down, members, needed, rule.MinHealthy)
+	brief = fmt.Sprintf("min_healthy keeps %d %% of the backends in use", rule.MinHealthy)
+	return brief, fmt.Sprintf("%d of %d backends are down, and %s: repair some", down, members, brief)
 }

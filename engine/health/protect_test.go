@@ -104,9 +104,11 @@ func TestProtection(t *testing.T) {
 		{"all of four at once", 4, 50, false, []step{
 			{0, "1 failing, 2 failing, 3 failing, 4 failing", "uuuu"},
 			{2, "1 down, 3 down", "pupu"}, {1, "2 down, 4 down", "pppp"}, {60, "", "pppp"},
-			{0, "1 good, 2 good, 3 good, 4 good", "pppp"}, {2, "1 up", "uppp"}, {0, "2 up", "uuoo"}, {0, "3 up, 4 up", "uuuu"}}},
+			{0, "1 good, 2 good, 3 good, 4 good", "pppp"}, {2, "1 up", "uppp"}, {0, "2 up", "uupp"}, {0, "3 up", "uuup"}, {0, "4 failing", "uuuu"}}},
 		{"one long dead, then all at once", 4, 50, false, []step{
 			{0, "4 down", "uuuo"}, {60, "1 failing, 2 failing, 3 failing", "uuuo"}, {2, "1 down, 2 down, 3 down", "pppo"}}},
+		{"who is about to be back stays in", 3, 50, false, []step{
+			{0, "1 down", "ouu"}, {5, "2 down", "opu"}, {9, "1 good, 2 good", "opu"}, {1, "1 up", "upu"}, {1, "2 down", "uou"}}},
 		{"everybody is needed", 3, 100, false, []step{{0, "1 down", "puu"}, {5, "2 down", "ppu"}}},
 		{"nobody is needed", 3, 0, false, []step{{0, "1 down, 2 down, 3 down", "ooo"}}},
 	} {

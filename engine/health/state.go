@@ -46,6 +46,9 @@ func start(now time.Time) machine {
 
 // note takes the result of a probe and reports whether the backend changed sides.
 func (m *machine) note(err error, c Check, began, ended time.Time) (changed bool) {
+	if err == nil && m.Up && m.Checked.IsZero() {
+		m.Reason = c.Where() + ": works"
+	}
 	m.Checked, m.Took, m.Last, m.Failing = ended, ended.Sub(began), "", err != nil
 	if err != nil {
 		m.Last, m.good = err.Error(), time.Time{}

@@ -2,6 +2,7 @@ package health
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,7 +34,7 @@ func TestTransitions(t *testing.T) {
 		{false, 0, nil, false, 1, false}, {false, 0, failure, false, 0, false},
 		{false, 1, nil, true, 0, true}, {false, 1, failure, false, 0, false},
 	} {
-		m := machine{State: State{Up: c.up, Since: began, Reason: "before"}, row: c.row}
+		m := machine{State: State{Up: c.up, Since: began, Reason: "before", Checked: began}, row: c.row}
 		changed := m.note(c.result, check, began, ended)
 		if m.Up != c.wantUp || m.row != c.wantRow || changed != c.changed {
 			t.Errorf("up %v row %d, result %v: up %v row %d changed %v, want %v %d %v",
@@ -57,5 +58,14 @@ func TestTransitionsAtOnce(t *testing.T) {
 	}
 	if !m.note(nil, check, time.Unix(1003, 0), time.Unix(1004, 0)) || !m.Up {
 		t.Error("one success is not enough")
+	}
+}
+
+// What was never checked says so until it is, and then that it works.
+func TestFirstResult(t *testing.T) {
+	m := start(time.Unix(1000, 0))
+	check := Check{Type: Ping, Rise: 2, Fall: 3}
+	if m.note(nil, check, time.Unix(1001, 0), time.Unix(1001, 0)) || !strings.HasSuffix(m.Reason, "works") || !m.Since.Equal(time.Unix(1000, 0)) {
+		t.Errorf("%+v", m)
 	}
 }
