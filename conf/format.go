@@ -111,7 +111,6 @@ func (p *printer) engine(e *Engine) {
 	p.key("poll", string(e.Poll))
 	p.key("state_dir", e.StateDir)
 	p.key("hash_key", e.HashKey)
-	p.key("state_dir", e.StateDir)
 }
 
 func (p *printer) timeouts(section string, t, base Timeouts) {
