@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 
 	"sluice/engine/api"
@@ -132,6 +133,24 @@ func TestKeptAreNotReset(t *testing.T) {
 	sameAs(t, before, goOn(t, lab, 0, 30), "")
 	if n := lab.Stats(); n.Originated != 0 || n.Replied != 0 {
 		t.Errorf("%+v", n)
+	}
+}
+
+// TestExplainEvicted: explain tells of the reset, and why there is one.
+func TestExplainEvicted(t *testing.T) {
+	lab, p := clinic(t, checked(nat3(), "", ""))
+	openAll(t, lab, 0, 3)
+	behind := goOn(t, lab, 0, 3)
+	p.are("10.0.0.12")
+	awaitStates(t, lab, "up down up")
+	for client, backend := range behind {
+		want := "forwarded to " + backend
+		if backend == "10.0.0.12:8080" {
+			want = "[R] 40 bytes: the connections of 10.0.0.12:8080 end"
+		}
+		if e := explain(t, lab, fmt.Sprintf("tcp %s %s:80", client, vip4)); !strings.Contains(e.Verdict, want) {
+			t.Errorf("%s: %s", client, e.Verdict)
+		}
 	}
 }
 

@@ -167,6 +167,9 @@ func (n *names) answer(p *passage) string {
 	}
 	switch icmp := answerICMP(p.out); icmp {
 	case "":
+		if p.before.Known {
+			return text + ": the connections of " + n.backend(p.before.Conn.Backend) + " end: it is down, disabled, or its drain's time is over"
+		}
 		return text + ": " + counter.NoConnection.Text() + ", and only a SYN opens one"
 	case "port unreachable":
 		return "ICMP port unreachable: " + counter.NoBackend.Text()
