@@ -8,18 +8,23 @@ const chunkShift = 10
 // nothing and its memory is never touched.
 func (t *Table) Sweep(nowMs uint32, n int) (removed int) {
 	before := t.live
-	for ; n > 0; n-- {
+	for n > 0 {
 		if t.sweepAt >= t.slots() {
 			t.sweepAt = 0
 		}
-		if t.chunkLive[t.sweepAt>>chunkShift] == 0 {
-			t.sweepAt = (t.sweepAt>>chunkShift + 1) << chunkShift
+		chunk := t.sweepAt >> chunkShift
+		if t.chunkLive[chunk] == 0 {
+			t.sweepAt = (chunk + 1) << chunkShift
+			n--
 			continue
 		}
-		c := t.conn(t.sweepAt)
-		t.sweepAt++
-		if c.key != 0 && c.Expired(nowMs) {
-			t.expire(c)
+		end := min((chunk+1)<<chunkShift, t.slots(), t.sweepAt+uint32(n))
+		at := t.dead(t.sweepAt, end, nowMs)
+		n -= int(at - t.sweepAt)
+		if t.sweepAt = at; at < end {
+			t.expire(t.conn(at))
+			t.sweepAt++
+			n--
 		}
 	}
 	return before - t.live
