@@ -33,6 +33,23 @@ type lab struct {
 	nowMs  uint32
 	size   int             // frames per batch
 	times  []time.Duration // of each batch
+	owned  []uint32        // numbers of the flows that are this worker's; nil: all
+}
+
+// crew is what the workers of one process share.
+type crew struct {
+	workers int
+	seed    *flow.Seed
+	loads   *counter.Loads
+	tables  *pipeline.Tables // nil until the first lab made them
+}
+
+func newCrew(workers int) *crew {
+	return &crew{
+		workers: workers,
+		seed:    &flow.Seed{A: 0x9e3779b97f4a7c15, B: 0xbf58476d1ce4e5b9},
+		loads:   counter.NewLoads(workers, pipeline.MaxBackends),
+	}
 }
 
 const (
@@ -42,7 +59,13 @@ const (
 	chunksInUse = 512
 )
 
+// newLab makes the lab of a worker that is alone.
 func newLab(family int, mode service.Mode, connections, batch int) (*lab, error) {
+	return newWorkerLab(newCrew(1), 0, family, mode, connections, batch)
+}
+
+// newWorkerLab makes the lab of one of a crew's workers.
+func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, batch int) (*lab, error) {
 	l := &lab{family: family, mode: mode, batch: new(pipeline.Batch), size: batch, nowMs: 1}
 	mem, err := l.memory(chunksInUse * chunkSize)
 	if err != nil {
@@ -58,14 +81,16 @@ func newLab(family int, mode service.Mode, connections, batch int) (*lab, error)
 		}
 	}
 	l.proc = pipeline.New(pipeline.Options{
-		Worker: 0, Workers: 1, Connections: connections,
-		Seed:  &flow.Seed{A: 0x9e3779b97f4a7c15, B: 0xbf58476d1ce4e5b9},
-		Loads: counter.NewLoads(1, pipeline.MaxBackends),
-		Mem4:  tables[0], Mem6: tables[1],
+		Worker: worker, Workers: c.workers, Connections: connections,
+		Seed: c.seed, Loads: c.loads,
+		Mem4: tables[0], Mem6: tables[1],
 	})
-	if l.tables, err = l.config(); err != nil {
-		return nil, err
+	if c.tables == nil {
+		if c.tables, err = l.config(); err != nil {
+			return nil, err
+		}
 	}
+	l.tables = c.tables
 	l.template()
 	return l, nil
 }
@@ -165,7 +190,11 @@ func (l *lab) run(flows, packets int) float64 {
 	l.times = l.times[:0]
 	for done := 0; done < packets; done += l.size {
 		for i := range l.size {
-			l.put(i, uint32(random.Uint64()>>32*uint64(flows)>>32), packet.ACK)
+			number := uint32(random.Uint64() >> 32 * uint64(flows) >> 32)
+			if l.owned != nil {
+				number = l.owned[number]
+			}
+			l.put(i, number, packet.ACK)
 		}
 		l.timed(l.size)
 	}
@@ -188,6 +217,28 @@ func (l *lab) mean() float64 {
 		sum += t
 	}
 	return float64(sum.Nanoseconds()) / float64(len(l.times)*l.size)
+}
+
+// own makes the lab work on so many flows that are its worker's among all that there are, and opens them.
+func (l *lab) own(c *crew, worker, flows int) error {
+	l.owned = make([]uint32, 0, flows)
+	for number := uint32(0); len(l.owned) < flows; number++ {
+		l.put(0, number, packet.SYN)
+		f := &l.batch.Frames[0]
+		var m packet.Meta
+		if reason := packet.Parse(f.Mem, f.Start, f.End, &m); reason != counter.None {
+			return fmt.Errorf("flow %d: %v", number, reason)
+		}
+		if flow.Owner(c.seed.Hash(m.Src, m.SrcPort, m.Proto), c.workers) != worker {
+			continue
+		}
+		l.owned = append(l.owned, number)
+		l.proc.Process(l.batch, 1, l.tables, l.nowMs)
+		if f.Verdict != pipeline.Forward {
+			return fmt.Errorf("flow %d was not opened: %v", number, f.Reason)
+		}
+	}
+	return nil
 }
 
 // open makes connections for flows [from, to).

@@ -24,6 +24,11 @@ type result struct {
 	Max             float64 `json:"max"`
 	AllocsPerPacket float64 `json:"allocs_per_packet"`
 	BudgetNs        float64 `json:"budget_ns,omitempty"`
+
+	Workers            int     `json:"workers,omitempty"`              // at work at once; rows without it: 1
+	Mpps               float64 `json:"mpps,omitempty"`                 // of all of them together
+	RatioToOne         float64 `json:"ratio_to_one,omitempty"`         // of mpps to that of one worker alone
+	RatioToIndependent float64 `json:"ratio_to_independent,omitempty"` // to that of as many that share nothing
 }
 
 // opened is the capacity of the table that new connections are measured on.
@@ -84,6 +89,11 @@ func pipelineVerb(args []string) error {
 			results = append(results, show(r))
 		}
 	}
+	more, err := manyCores(match, *rounds, *packets, *batch)
+	if err != nil {
+		return err
+	}
+	results = append(results, more...)
 	if err := writeJSON(*out, results); err != nil {
 		return err
 	}

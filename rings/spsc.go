@@ -9,28 +9,35 @@ import (
 // maxCapacity bounds NewSPSC against sizes that can only be a mistake.
 const maxCapacity = 1 << 30
 
-// lineBytes is what each side of an SPSC occupies: two cache lines, because x86 fetches them in pairs.
-// Objects of this size are also aligned to it by Go's allocator, so the two sides share no pair.
+// lineBytes is what separates two things that different CPUs write: two cache lines, because x86 fetches them in pairs.
 const lineBytes = 128
 
 // Producer is the putting side of an SPSC ring. It belongs to one goroutine at a time.
 //
 // Push is Insert followed by Publish; a producer that gathers several small batches calls Insert for each
 // and Publish once, before it turns to other work.
+//
+// What the consumer reads is apart from what the producer alone uses: a consumer that waits for entries reads its line
+// all the time, and each write to that line costs the producer a trip to the other CPU.
 type Producer[T any] struct {
 	published atomic.Uint64 // entries the consumer may take; written here, read by the consumer
-	inserted  uint64        // entries written to slots, published or not
-	taken     uint64        // the consumer's index when last looked at
-	slots     []T           // shared with the consumer; len is a power of two
-	consumer  *Consumer[T]
-	_         [lineBytes - 56]byte
+	_         [lineBytes - 8]byte
+
+	inserted uint64 // entries written to slots, published or not
+	taken    uint64 // the consumer's index when last looked at
+	slots    []T    // shared with the consumer; len is a power of two
+	consumer *Consumer[T]
+	_        [lineBytes - 48]byte
 }
 
 // Consumer is the taking side of an SPSC ring. It belongs to one goroutine at a time.
 type Consumer[T any] struct {
 	released atomic.Uint64 // entries whose slots the producer may overwrite; written here, read by the producer
-	ready    uint64        // the producer's index when last looked at
-	slots    []T           // shared with the producer; len is a power of two
+	_        [lineBytes - 8]byte
+
+	took     uint64 // the same, for the consumer itself
+	ready    uint64 // the producer's index when last looked at
+	slots    []T    // shared with the producer; len is a power of two
 	producer *Producer[T]
 	_        [lineBytes - 48]byte
 }
@@ -89,7 +96,7 @@ func (p *Producer[T]) Cap() int { return len(p.slots) }
 // given back to the producer before it returns: dst holds copies.
 func (c *Consumer[T]) Pop(dst []T) int {
 	size := uint64(len(c.slots))
-	at := c.released.Load()
+	at := c.took
 	if c.ready-at < uint64(len(dst)) {
 		c.ready = c.producer.published.Load()
 	}
@@ -98,14 +105,15 @@ func (c *Consumer[T]) Pop(dst []T) int {
 		return 0
 	}
 	take(dst[:n], c.slots, at&(size-1))
-	c.released.Store(at + n)
+	c.took = at + n
+	c.released.Store(c.took)
 	return int(n)
 }
 
 // Len is how many entries Pop could take now; the producer can only make it more.
 func (c *Consumer[T]) Len() int {
 	c.ready = c.producer.published.Load()
-	return int(c.ready - c.released.Load())
+	return int(c.ready - c.took)
 }
 
 // Cap is the ring's capacity in entries.

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"sluice/engine/cpu"
+	"sluice/pipeline/service"
+	"sluice/rings"
+)
+
+// flowsPerWorker is how many established flows each of several workers has.
+const flowsPerWorker = 100_000
+
+// manyCores measures what one core alone cannot show: two workers beside one, and a frame's way between them.
+func manyCores(match *regexp.Regexp, rounds, packets, batch int) ([]result, error) {
+	allowed, err := cpu.Allowed()
+	if err != nil {
+		return nil, err
+	}
+	if len(allowed) < 2 {
+		fmt.Println("workers, handover: skipped, they need two CPUs")
+		return nil, nil
+	}
+	var results []result
+	if match.MatchString("workers/nat/4") {
+		rows, err := workers(allowed[:2], rounds, packets, batch)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, rows...)
+	}
+	if match.MatchString("handover") {
+		results = append(results, show(handover(allowed[:2], rounds, packets, batch)))
+	}
+	return results, nil
+}
+
+// workers measures one worker alone, two of one process, and two that share nothing at all, in turn. The last say
+// what the machine can do: CPUs that share a core, its caches or its clock are slower together than alone.
+func workers(cpus []int, rounds, packets, batch int) ([]result, error) {
+	together, err := newTeam(newCrew(2), []int{0, 1}, batch)
+	if err != nil {
+		return nil, err
+	}
+	defer together.close()
+	var apart team
+	defer func() { apart.close() }()
+	for range cpus {
+		one, err := newTeam(newCrew(1), []int{0}, batch)
+		if err != nil {
+			return nil, err
+		}
+		apart = append(apart, one...)
+	}
+	var alone, two, independent []float64
+	for range rounds {
+		alone = append(alone, apart[:1].run(cpus, packets))
+		two = append(two, together.run(cpus, packets))
+		independent = append(independent, apart.run(cpus, packets))
+	}
+	row := func(name string, n int, mpps []float64) result {
+		r := result{Name: name, Mode: service.NAT.String(), Family: 4, Flows: n * flowsPerWorker, Workers: n}
+		var ns, toOne, toIndependent []float64
+		for i := range mpps {
+			ns = append(ns, 1000/mpps[i])
+			toOne = append(toOne, mpps[i]/alone[i])
+			toIndependent = append(toIndependent, mpps[i]/independent[i])
+		}
+		r.fill(ns)
+		r.Mpps = round1(1000 / r.NsPerPacket)
+		if n > 1 {
+			r.RatioToOne, r.RatioToIndependent = median(toOne), median(toIndependent)
+			fmt.Printf("%s: %.2f times one worker, %.2f times two that share nothing\n", name, r.RatioToOne, r.RatioToIndependent)
+		}
+		return show(r)
+	}
+	return []result{row("workers", 1, alone), row("workers", 2, two), row("independent", 2, independent)}, nil
+}
+
+// team is labs that run at once, each on a CPU of its own.
+type team []*lab
+
+func newTeam(c *crew, members []int, batch int) (t team, err error) {
+	for _, worker := range members {
+		l, err := newWorkerLab(c, worker, 4, service.NAT, 2*flowsPerWorker, batch)
+		if err == nil {
+			t = append(t, l)
+			err = l.own(c, worker, flowsPerWorker)
+		}
+		if err != nil {
+			t.close()
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t team) close() {
+	for _, l := range t {
+		l.close()
+	}
+}
+
+// run gives the packets per microsecond of all together, while all are at work.
+func (t team) run(cpus []int, packets int) (mpps float64) {
+	ns := make([]float64, len(t))
+	onCPUs(cpus[:len(t)], func(i int) { ns[i] = t[i].run(flowsPerWorker, packets) })
+	for _, n := range ns {
+		mpps += 1000 / n
+	}
+	return mpps
+}
+
+// onCPUs runs f once on each CPU, all at once, and waits for them.
+func onCPUs(cpus []int, f func(i int)) {
+	var running sync.WaitGroup
+	for i, number := range cpus {
+		running.Go(func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with its CPU affinity
+			if err := cpu.Pin(number); err != nil {
+				panic(err) // it is one of those allowed
+			}
+			f(i)
+		})
+	}
+	running.Wait()
+}
+
+// handover measures a descriptor's way over a hand-over ring, from one CPU to the other, in batches.
+func handover(cpus []int, rounds, packets, batch int) result {
+	r := result{Name: "handover", Family: 4, Workers: 2}
+	var ns []float64
+	for range rounds {
+		in, out := rings.NewSPSC[rings.Desc](4096)
+		start := time.Now()
+		onCPUs(cpus, func(i int) {
+			descs := make([]rings.Desc, batch)
+			for done := 0; done < packets; {
+				if i == 0 {
+					done += in.Push(descs[:min(batch, packets-done)])
+				} else {
+					done += out.Pop(descs)
+				}
+			}
+		})
+		ns = append(ns, float64(time.Since(start).Nanoseconds())/float64(packets))
+	}
+	r.fill(ns)
+	return r
+}
+
+// median is the middle one, to two places.
+func median(of []float64) float64 {
+	of = slices.Sorted(slices.Values(of))
+	return math.Round(of[len(of)/2]*100) / 100
+}
