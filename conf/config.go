@@ -64,9 +64,19 @@ type API struct {
 	Socket    string // path of the control socket
 	HTTP      string // host:port of metrics, JSON and dashboard; "": none
 	Host      string // name by which HTTP is asked, besides addresses, localhost and the machine's own; "": none
+	Metrics   Metrics
 	Reads     Reads  // over HTTP
 	TokenFile string // holds the token that changes over HTTP need; "": nobody has one
 }
+
+// Metrics says how fine the metrics are.
+type Metrics string
+
+// What has series of its own.
+const (
+	MetricsBackends Metrics = "backends" // each backend of each service
+	MetricsServices Metrics = "services" // each service
+)
 
 // Reads says who may read over HTTP. Changes need the token, always.
 type Reads string

@@ -64,6 +64,7 @@ func apiFields(a API) []field {
 		{"socket", a.Socket},
 		{"http", fmt.Sprintf("%q", a.HTTP)},
 		{"host", fmt.Sprintf("%q", a.Host)},
+		{"metrics", string(a.Metrics)},
 		{"reads", string(a.Reads)},
 		{"token_file", fmt.Sprintf("%q", a.TokenFile)},
 	}

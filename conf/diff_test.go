@@ -79,8 +79,8 @@ func TestDiff(t *testing.T) {
 		{"port exchanged", `"eth0"`, `"eth1"`, []conf.Change{{"added port eth1", true}, {"removed port eth0", true}}},
 		{"api", "[[port]]", "[api]\nsocket = \"/run/s\"\nhttp = \"\"\n[[port]]", []conf.Change{
 			{"api: socket /run/sluice/sluice.sock -> /run/s", true}, {`api: http "127.0.0.1:9180" -> ""`, true}}},
-		{"api access", "[[port]]", "[api]\nhost = \"lb\"\nreads = \"open\"\ntoken_file = \"/t\"\n[[port]]", []conf.Change{
-			{`api: host "" -> "lb"`, true}, {"api: reads loopback -> open", true}, {`api: token_file "" -> "/t"`, true}}},
+		{"api access", "[[port]]", "[api]\nhost = \"lb\"\nmetrics = \"services\"\nreads = \"open\"\ntoken_file = \"/t\"\n[[port]]", []conf.Change{
+			{`api: host "" -> "lb"`, true}, {"api: metrics backends -> services", true}, {"api: reads loopback -> open", true}, {`api: token_file "" -> "/t"`, true}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := diffBase

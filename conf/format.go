@@ -29,6 +29,7 @@ func Format(cfg *Config, note func(*Service) string) []byte {
 	p.key("socket", cfg.API.Socket)
 	p.key("http", cfg.API.HTTP)
 	p.key("host", cfg.API.Host)
+	p.key("metrics", string(cfg.API.Metrics))
 	p.key("reads", string(cfg.API.Reads))
 	p.key("token_file", cfg.API.TokenFile)
 	for i := range cfg.Services {

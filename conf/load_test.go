@@ -51,7 +51,7 @@ address = "10.0.0.11"
 	want := &conf.Config{
 		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey},
 		Ports:  []conf.Port{{Name: "eth0", IO: conf.IOAuto, Line: 1}},
-		API:    conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180", Reads: conf.ReadsLoopback},
+		API:    conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180", Metrics: conf.MetricsBackends, Reads: conf.ReadsLoopback},
 		Services: []conf.Service{{
 			Name:      "tcp-198.51.100.10-80",
 			Key:       service.Key{Address: netip.MustParseAddr("198.51.100.10"), Ports: service.Ports{First: 80, Last: 80}, Protocol: service.TCP},
@@ -93,6 +93,7 @@ udp = "1m30s"
 socket = "/tmp/s"
 http = ""
 host = "lb.example.com"
+metrics = "services"
 reads = "token"
 token_file = "/etc/sluice/token"
 [[service]]
@@ -143,7 +144,7 @@ mode = "tun"
 	want := &conf.Config{
 		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, HashKey: "secret"},
 		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 8}},
-		API:    conf.API{Socket: "/tmp/s", HTTP: "", Host: "lb.example.com", Reads: conf.ReadsToken, TokenFile: "/etc/sluice/token"},
+		API:    conf.API{Socket: "/tmp/s", HTTP: "", Host: "lb.example.com", Metrics: conf.MetricsServices, Reads: conf.ReadsToken, TokenFile: "/etc/sluice/token"},
 		Services: []conf.Service{{
 			Name:        "web",
 			Key:         service.Key{Address: netip.MustParseAddr("2001:db8:f::10"), Ports: service.Ports{First: 8000, Last: 8099}, Protocol: service.UDP},
@@ -157,12 +158,12 @@ mode = "tun"
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 52},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 53},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 55},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 59},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 56},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 60},
 			},
-			Line: 21,
+			Line: 22,
 		}},
 	}
 	if diff := cmp.Diff(want, mustParse(t, text), compareAddrs, ignoreText); diff != "" {

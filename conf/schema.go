@@ -81,6 +81,8 @@ var Settings = append([]Setting{
 		About: "metrics, JSON and dashboard"},
 	{Table: "api", Key: "host", Kind: Text, Form: "a host name", check: checkHost, Default: "",
 		About: "name by which browsers and Prometheus ask http, besides addresses, localhost and the machine's own name"},
+	{Table: "api", Key: "metrics", Kind: Word, Words: []string{string(MetricsBackends), string(MetricsServices)}, Default: string(MetricsBackends),
+		About: "how fine /metrics is: series for each backend, or only for each service, where thousands of backends would be too many"},
 	{Table: "api", Key: "reads", Kind: Word, Words: []string{string(ReadsLoopback), string(ReadsOpen), string(ReadsToken)}, Default: string(ReadsLoopback),
 		About: "who may read over http: everybody if only this machine reaches it, else who has the token; everybody; only who has the token"},
 	{Table: "api", Key: "token_file", Kind: Text, Form: `an absolute path, or "" for none`, check: checkFile, Default: "",

@@ -55,7 +55,7 @@ func (t table) portList() []Port {
 func (t table) api() API {
 	return API{
 		Socket: t.text("socket"), HTTP: t.text("http"), Host: t.text("host"),
-		Reads: Reads(t.word("reads")), TokenFile: t.text("token_file"),
+		Metrics: Metrics(t.word("metrics")), Reads: Reads(t.word("reads")), TokenFile: t.text("token_file"),
 	}
 }
 

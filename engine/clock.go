@@ -63,6 +63,7 @@ func (c *clock) slept() { c.turnNs = 0 }
 type histogram struct {
 	counts [64 * 8]uint64
 	max    uint64
+	sum    uint64
 }
 
 const (
@@ -73,6 +74,7 @@ const (
 func (h *histogram) add(v uint64) {
 	h.counts[bucketOf(v)]++
 	h.max = max(h.max, v)
+	h.sum += v
 }
 
 // bucketOf numbers the buckets: values below 8 have one each, then eight per power of two.
@@ -107,4 +109,20 @@ func (h *histogram) quantile(share float64) uint64 {
 		left -= n
 	}
 	return h.max
+}
+
+// below counts the values that are less than each bound and not less than the one before it, and last those beyond all.
+// A bound must be a power of two, where a bucket begins.
+func (h *histogram) below(bounds []uint64) []uint64 {
+	counts := make([]uint64, len(bounds)+1)
+	b := 0
+	for i, bound := range bounds {
+		for end := bucketOf(bound); b < end; b++ {
+			counts[i] += h.counts[b]
+		}
+	}
+	for ; b < len(h.counts); b++ {
+		counts[len(bounds)] += h.counts[b]
+	}
+	return counts
 }

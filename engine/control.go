@@ -13,6 +13,7 @@ import (
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
 )
 
 var _ api.Control = (*Engine)(nil)
@@ -33,26 +34,53 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	known := len(e.ids.backend)
 	e.mu.Unlock()
 	traffic := make([]counter.Backend, known)
-	err := e.onWorkers(ctx, func(w *Worker) {
-		for id := range traffic {
-			traffic[id].Add(&w.proc.Backends[id])
-		}
-	})
-	if err != nil {
+	if err := e.addTraffic(ctx, traffic); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	j := e.refreshed()
+	sums := e.sumServices(traffic)
 	out := make([]api.Service, 0, len(e.cfg.Services))
 	for i := range e.cfg.Services {
-		out = append(out, e.describe(&e.cfg.Services[i], j, traffic))
+		out = append(out, e.describe(&e.cfg.Services[i], j, traffic, sums))
 	}
 	return out, nil
 }
 
+// idsPerVisit bounds how many backends' counters a worker adds up in one go: some ten microseconds' worth.
+const idsPerVisit = 2048
+
+// addTraffic adds what all workers counted for the first len(traffic) backend ids.
+func (e *Engine) addTraffic(ctx context.Context, traffic []counter.Backend) error {
+	for from := 0; from < len(traffic); from += idsPerVisit {
+		to := min(from+idsPerVisit, len(traffic))
+		err := e.onWorkers(ctx, func(w *Worker) {
+			for id := from; id < to; id++ {
+				traffic[id].Add(&w.proc.Backends[id])
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sumServices adds up the counters of each service. They survive the backend that made them. The caller holds mu.
+func (e *Engine) sumServices(traffic []counter.Backend) map[service.Key]counter.Backend {
+	sums := make(map[service.Key]counter.Backend, len(e.cfg.Services))
+	for id := 1; id < len(traffic); id++ {
+		key := e.ids.backend[id].name.Service
+		sum := sums[key]
+		sum.Add(&traffic[id])
+		sums[key] = sum
+	}
+	return sums
+}
+
 // describe reports one service. The caller holds mu.
-func (e *Engine) describe(s *conf.Service, j *judgement, traffic []counter.Backend) api.Service {
+func (e *Engine) describe(s *conf.Service, j *judgement, traffic []counter.Backend, sums map[service.Key]counter.Backend) api.Service {
 	out := api.Service{
 		Name: s.Name, Address: s.Key.Address.String(), Port: api.Port(s.Key.Ports),
 		Protocol: s.Key.Protocol.String(), Mode: s.Mode.String(), Scheduler: s.Scheduler,
@@ -67,17 +95,10 @@ func (e *Engine) describe(s *conf.Service, j *judgement, traffic []counter.Backe
 		b := e.describeBackend(s, s.Sorry, j, traffic)
 		out.Sorry = &b
 	}
-	// Counts survive the backend that made them.
-	for id := 1; id < len(traffic); id++ {
-		if e.ids.backend[id].name.Service == s.Key {
-			t := &traffic[id]
-			out.Connections += t.Connections
-			out.Packets += t.InPackets
-			out.Bytes += t.InBytes
-			out.PacketsOut += t.OutPackets
-			out.BytesOut += t.OutBytes
-		}
-	}
+	t := sums[s.Key]
+	out.Connections = t.Connections
+	out.Packets, out.Bytes = t.InPackets, t.InBytes
+	out.PacketsOut, out.BytesOut = t.OutPackets, t.OutBytes
 	return out
 }
 

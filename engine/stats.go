@@ -87,6 +87,7 @@ func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
 		GapNs: api.GapNs{
 			P50: w.clock.gaps.quantile(0.5), P99: w.clock.gaps.quantile(0.99),
 			P999: w.clock.gaps.quantile(0.999), Max: w.clock.gaps.max,
+			Sum: w.clock.gaps.sum, Counts: w.clock.gaps.below(api.GapBounds),
 		},
 		FramesFree:  uint64(len(w.stock.free)),
 		Connections: uint64(v4 + v6),

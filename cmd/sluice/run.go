@@ -16,6 +16,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/metrics"
 )
 
 // shutdownTimeout bounds how long a stopping daemon waits for the verbs that it is answering.
@@ -108,6 +109,8 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	control := logged{engine, r.logger}
 	server := api.NewServer(control, r.logger)
+	exporter := metrics.New(engine, metrics.Options{Backends: cfg.API.Metrics == conf.MetricsBackends})
+	server.Handle("GET /metrics", exporter.Handler())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	if cfg.API.HTTP != "" {

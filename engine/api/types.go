@@ -194,7 +194,15 @@ type GapNs struct {
 	P99  uint64 `json:"p99"`
 	P999 uint64 `json:"p99_9"`
 	Max  uint64 `json:"max"`
+	Sum  uint64 `json:"sum"`
+
+	// Counts are how many gaps were shorter than the GapBounds of the same index, and not shorter than the bound before;
+	// the last one, beyond the bounds, counts all others.
+	Counts []uint64 `json:"counts,omitempty"`
 }
+
+// GapBounds are the bounds of GapNs.Counts in nanoseconds: powers of four, from a microsecond to four seconds.
+var GapBounds = []uint64{1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28, 1 << 30, 1 << 32}
 
 // I/O modes of a port, from best to worst.
 const (

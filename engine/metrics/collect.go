@@ -1,0 +1,201 @@
+package metrics
+
+import (
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/engine/api"
+)
+
+// series are the values of one scrape on their way to the registry.
+type series chan<- prometheus.Metric
+
+func (out series) put(f *Family, value float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...) // panics on a wrong number of labels, which a test meets
+}
+
+func (out series) count(f *Family, n uint64, labels ...string) { out.put(f, float64(n), labels...) }
+
+func (out series) flag(f *Family, is bool, labels ...string) {
+	value := 0.0
+	if is {
+		value = 1
+	}
+	out.put(f, value, labels...)
+}
+
+// directions puts a counter that has both.
+func (out series) directions(f *Family, in, outgoing uint64, labels ...string) {
+	out.count(f, in, append(labels, "in")...)
+	out.count(f, outgoing, append(labels, "out")...)
+}
+
+func (s *snapshot) put(out series, backends bool) {
+	s.putDaemon(out)
+	s.putConfig(out)
+	for i := range s.services {
+		s.putService(out, &s.services[i], backends)
+	}
+	for i := range s.stats.Workers {
+		s.putWorker(out, i)
+	}
+	for i := range s.stats.Ports {
+		putPort(out, &s.stats.Ports[i])
+	}
+}
+
+func (s *snapshot) putDaemon(out series) {
+	st := &s.stats
+	out.put(buildInfo, 1, st.Version, runtime.Version())
+	out.put(startTime, seconds(s.at)-st.UptimeS)
+	out.count(received, st.Rx)
+	out.count(forwarded, st.Forwarded)
+	out.count(replied, st.Replied)
+	out.count(originated, st.Originated)
+	for reason, n := range st.Drops {
+		out.count(drops, n, reason)
+	}
+	out.count(connections, st.Tables.ConnectionsV4, "ipv4")
+	out.count(connections, st.Tables.ConnectionsV6, "ipv6")
+	out.count(capacity, st.Tables.Capacity)
+	for owner, n := range map[string]uint64{"free": st.Frames.Free, "fill": st.Frames.Fill, "rx": st.Frames.Rx,
+		"tx": st.Frames.Tx, "completion": st.Frames.Completion, "in_flight": st.Frames.InFlight} {
+		out.count(frames, n, owner)
+	}
+	out.count(published, st.TablesPublished)
+	for id, n := range s.events {
+		out.count(events, n, id)
+	}
+	out.count(suppressed, s.suppressed)
+}
+
+func (s *snapshot) putConfig(out series) {
+	st := &s.status
+	out.flag(reloadOK, st.Reload.OK)
+	out.put(reloadTime, seconds(st.Reload.At))
+	out.put(generation, float64(st.Config.Generation))
+	out.flag(fileDiffers, st.Config.FileDiffers)
+	out.flag(pending, st.Pending != nil)
+	out.flag(stateKept, st.StateErr == "")
+	states := map[string]int{api.OverrideWeight: 0, api.OverrideDrain: 0, api.OverrideDisable: 0}
+	for _, o := range st.Overrides {
+		states[o.State]++
+	}
+	for state, n := range states {
+		out.put(overrides, float64(n), state)
+	}
+	kinds := map[string]int{}
+	for _, kind := range api.AlarmKinds() {
+		kinds[kind] = 0
+	}
+	for _, a := range st.Alarms {
+		kinds[a.Kind]++
+	}
+	for kind, n := range kinds {
+		out.put(alarms, float64(n), kind)
+	}
+}
+
+func (s *snapshot) putService(out series, v *api.Service, backends bool) {
+	out.put(serviceInfo, 1, v.Name, v.Address, v.Port.String(), v.Protocol, v.Mode, v.Scheduler)
+	out.count(serviceOpened, v.Connections, v.Name)
+	out.directions(servicePackets, v.Packets, v.PacketsOut, v.Name)
+	out.directions(serviceBytes, v.Bytes, v.BytesOut, v.Name)
+	var active, inactive uint64
+	states := map[string]int{api.StateUp: 0, api.StateDown: 0, api.StateDrain: 0}
+	all := v.Backends
+	if v.Sorry != nil && !slices.ContainsFunc(all, func(b api.Backend) bool { return b.Endpoint() == v.Sorry.Endpoint() }) {
+		all = append(all[:len(all):len(all)], *v.Sorry)
+	}
+	for i := range all {
+		b := &all[i]
+		active += uint64(b.Active)
+		inactive += uint64(b.Inactive)
+		if i < len(v.Backends) {
+			states[b.State]++
+		}
+		if backends {
+			s.putBackend(out, v.Name, b)
+		}
+	}
+	out.count(serviceConnections, active, v.Name, "active")
+	out.count(serviceConnections, inactive, v.Name, "inactive")
+	for state, n := range states {
+		out.put(serviceBackends, float64(n), v.Name, state)
+	}
+	raised := map[string]bool{}
+	for _, a := range v.Alarms {
+		if !raised[a.Kind] {
+			raised[a.Kind] = true
+			out.put(serviceAlarm, 1, v.Name, a.Kind)
+		}
+	}
+}
+
+func (s *snapshot) putBackend(out series, service string, b *api.Backend) {
+	backend := b.Endpoint()
+	out.flag(backendUp, b.State != api.StateDown, service, backend)
+	out.flag(backendProtected, b.Protected, service, backend)
+	out.put(backendChanged, seconds(s.at)-b.StateSinceS, service, backend)
+	out.put(backendWeight, float64(b.Weight), service, backend)
+	out.count(backendConnections, uint64(b.Active), service, backend, "active")
+	out.count(backendConnections, uint64(b.Inactive), service, backend, "inactive")
+	out.count(backendOpened, b.Connections, service, backend)
+	out.directions(backendPackets, b.Packets, b.PacketsOut, service, backend)
+	out.directions(backendBytes, b.Bytes, b.BytesOut, service, backend)
+}
+
+func (s *snapshot) putWorker(out series, i int) {
+	w := &s.stats.Workers[i]
+	labels := []string{strconv.Itoa(w.Worker), strconv.Itoa(w.CPU)}
+	out.count(workerReceived, w.Rx, labels...)
+	out.count(workerForwarded, w.Forwarded, labels...)
+	out.count(workerDropped, w.Dropped, labels...)
+	out.directions(workerHanded, w.HandOversIn, w.HandOversOut, labels...)
+	out.count(workerTurns, w.Loops, labels...)
+	out.put(workerBusySeconds, w.BusyS, labels...)
+	var before api.WorkerStats // the start
+	if s.before != nil && i < len(s.before.stats.Workers) {
+		before = s.before.stats.Workers[i]
+	}
+	out.put(workerBusy, api.BusyBetween(before, *w), labels...)
+	out.count(workerConnections, w.Connections, labels...)
+	out.count(workerFrames, w.FramesFree, labels...)
+	buckets, total := map[float64]uint64{}, uint64(0)
+	for i, n := range w.GapNs.Counts {
+		total += n
+		if i < len(api.GapBounds) {
+			buckets[float64(api.GapBounds[i])/1e9] = total
+		}
+	}
+	out <- prometheus.MustNewConstHistogram(workerGap.desc, total, float64(w.GapNs.Sum)/1e9, buckets, labels...)
+}
+
+func putPort(out series, p *api.PortStats) {
+	out.put(portInfo, 1, p.Name, p.IO)
+	out.flag(portUp, p.Up, p.Name)
+	out.put(portMTU, float64(p.MTU), p.Name)
+	for i := range p.Queues {
+		q := &p.Queues[i]
+		queue := strconv.Itoa(q.Queue)
+		out.count(queueReceived, q.Rx, p.Name, queue)
+		out.count(queueSent, q.Tx, p.Name, queue)
+		out.count(queueFull, q.TxRingFull, p.Name, queue)
+		out.count(queueWakeups, q.Wakeups, p.Name, queue)
+		for event, n := range map[string]uint64{"rx_dropped": q.KernelRxDropped, "rx_invalid": q.KernelRxInvalid, "tx_invalid": q.KernelTxInvalid,
+			"rx_ring_full": q.KernelRxRingFull, "fill_ring_empty": q.KernelFillRingEmpty, "tx_ring_empty": q.KernelTxRingEmpty} {
+			out.count(queueKernel, n, p.Name, queue, event)
+		}
+	}
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / 1e9
+}

@@ -1,0 +1,108 @@
+package metrics
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sluice/engine/api"
+)
+
+// Options says what an Exporter shows besides a Control's answers.
+type Options struct {
+	Backends bool // series for each backend, not only sums per service
+	// Log gives how many events of each id there were, those that the log left out too, and how many lines that
+	// were; nil: none.
+	Log func() (events map[string]uint64, suppressed uint64)
+}
+
+// Bounds on what scrapers can cost.
+const (
+	snapshotAge   = time.Second
+	askTimeout    = 8 * time.Second // below Prometheus' scrape_timeout of 10 s
+	scrapesAtOnce = 4
+)
+
+// Exporter is the prometheus.Collector of a daemon. It may be used from any goroutine.
+type Exporter struct {
+	control api.Control
+	options Options
+
+	mu   sync.Mutex // held while the daemon is asked: by one at a time
+	last *snapshot  // nil: none yet
+}
+
+// snapshot is what one scrape shows. It is never changed, but that it forgets the one before.
+type snapshot struct {
+	at         time.Time
+	services   []api.Service
+	stats      api.Stats
+	status     api.Status
+	events     map[string]uint64
+	suppressed uint64
+	before     *snapshot // without a before of its own; nil: this is the first
+}
+
+// New makes an Exporter of control.
+func New(control api.Control, o Options) *Exporter { return &Exporter{control: control, options: o} }
+
+// Describe implements prometheus.Collector.
+func (e *Exporter) Describe(out chan<- *prometheus.Desc) {
+	for _, f := range Families {
+		out <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector. When the daemon doesn't answer, the scrape fails as a whole: numbers that
+// are partly missing would look like a fault of what they count.
+func (e *Exporter) Collect(out chan<- prometheus.Metric) {
+	s, err := e.snapshot()
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(buildInfo.desc, err)
+		return
+	}
+	s.put(out, e.options.Backends)
+}
+
+// snapshot asks the daemon, unless it was asked within the last second.
+func (e *Exporter) snapshot() (*snapshot, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.last != nil && time.Since(e.last.at) < snapshotAge {
+		return e.last, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	s := &snapshot{}
+	var err error
+	if s.services, err = e.control.List(ctx); err != nil {
+		return nil, err
+	}
+	if s.stats, err = e.control.Stats(ctx); err != nil {
+		return nil, err
+	}
+	if s.status, err = e.control.Status(ctx); err != nil {
+		return nil, err
+	}
+	if e.options.Log != nil {
+		s.events, s.suppressed = e.options.Log()
+	}
+	s.at = time.Now()
+	if e.last != nil {
+		s.before = &snapshot{stats: e.last.stats}
+	}
+	e.last = s
+	return s, nil
+}
+
+// Handler serves the exporter's metrics, and those of the Go runtime and the process.
+func (e *Exporter) Handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: scrapesAtOnce})
+}
