@@ -18,14 +18,13 @@ import (
 // explaining is one question while it is being answered.
 type explaining struct {
 	*site
-	q       api.Tuple
-	out     api.Explanation
-	frame   pipeline.Frame
-	in      []byte
-	sights  []pipeline.Sight // by worker
-	owner   int
-	trial   *pipeline.Rehearsal
-	assumed bool // the client's port is made up
+	q      api.Tuple
+	out    api.Explanation
+	frame  pipeline.Frame
+	in     []byte
+	sights []pipeline.Sight // by worker
+	owner  int
+	trial  *pipeline.Rehearsal
 }
 
 func (x *explaining) step(stage, format string, args ...any) {
@@ -69,8 +68,8 @@ func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error
 // assumedPort stands for a client's port that nobody has told.
 const assumedPort = 40000
 
-// findPort chooses the client's port if it was left out: that of a connection that it has, one without replies
-// if there is one.
+// findPort chooses the client's port if it was left out: that of a connection without replies, if it has one, else
+// that of none.
 func (x *explaining) findPort(ctx context.Context) error {
 	if x.q.From.Port() != 0 {
 		return nil
@@ -79,7 +78,7 @@ func (x *explaining) findPort(ctx context.Context) error {
 	if id == 0 {
 		return fmt.Errorf("%s lacks a port: say which port the backend sends from", x.q.From.Addr())
 	}
-	port, all, silent := uint16(0), 0, 0
+	used, silent := make(map[uint16]bool), []uint16(nil)
 	if x.flows != nil {
 		flows, err := x.flows(ctx, x.q.From.Addr())
 		if err != nil {
@@ -89,24 +88,24 @@ func (x *explaining) findPort(ctx context.Context) error {
 			if f.conn.Service() != id || f.conn.VIPPort() != x.q.To.Port() {
 				continue
 			}
-			all++
-			if port == 0 {
-				port = f.conn.ClientPort()
-			}
+			used[f.conn.ClientPort()] = true
 			if f.conn.Flags&(conn.SeenReply|conn.NoOutput) == 0 {
-				silent++
-				port = f.conn.ClientPort()
+				silent = append(silent, f.conn.ClientPort())
 			}
 		}
 	}
+	port := uint16(assumedPort)
+	for used[port] {
+		port++
+	}
 	switch {
-	case all == 0:
-		port, x.assumed = assumedPort, true
+	case len(used) == 0:
 		x.step("client", "has no connection to the service; port %d is assumed", port)
-	case silent > 0:
-		x.step("client", "has %d connections to the service, %d of them without a reply: this is one", all, silent)
+	case len(silent) > 0:
+		port = silent[len(silent)-1]
+		x.step("client", "has %d connections to the service, %d of them without a reply: this is one", len(used), len(silent))
 	default:
-		x.step("client", "has %d connections to the service: this is one", all)
+		x.step("client", "has %d connections to the service; a new one is assumed, from port %d", len(used), port)
 	}
 	x.q.From = netipPort(x.q.From, port)
 	return nil

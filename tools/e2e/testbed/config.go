@@ -29,6 +29,8 @@ type Engine struct {
 type Port struct {
 	Name string `toml:"name"`
 	IO   string `toml:"io,omitempty"` // "": auto
+
+	Queues []int `toml:"queues,omitempty"` // nil: all
 }
 
 // API is [api].
