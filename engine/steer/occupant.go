@@ -63,9 +63,45 @@ func (e *BusyError) Error() string {
 // What a Sluice that is gone can leave behind isn't much, since its link goes with it: a link that somebody has
 // pinned in a BPF file system or is still dying, and a program attached by other means than Sluice's own, like ip.
 func makeRoom(device netlink.Link) error {
+	occupant, err := occupantOf(device)
+	switch {
+	case err != nil || occupant == nil:
+		return err
+	case occupant.Program != steerProgSluiceSteer:
+		return occupant
+	case occupant.PID != 0:
+		return &BusyError{Interface: occupant.Interface, PID: occupant.PID}
+	case occupant.Link != 0:
+		return detachLink(link.ID(occupant.Link))
+	}
+	return detachProgram(device, device.Attrs().Xdp.AttachMode)
+}
+
+// Occupant says which XDP program is on an interface, as BusyError if it is a running Sluice's and as ForeignError if
+// it is somebody else's, and nil if there is none or one that a Sluice left behind. It changes nothing.
+func Occupant(ifname string) error {
+	device, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return fmt.Errorf("steer: interface %s: %w", ifname, err)
+	}
+	occupant, err := occupantOf(device)
+	switch {
+	case err != nil || occupant == nil:
+		return err
+	case occupant.Program != steerProgSluiceSteer:
+		return occupant
+	case occupant.PID != 0:
+		return &BusyError{Interface: occupant.Interface, PID: occupant.PID}
+	}
+	return nil
+}
+
+// occupantOf finds the XDP program that is on a device, whosever it is; nil if there is none. What can't be looked at
+// is an error, mostly a ForeignError.
+func occupantOf(device netlink.Link) (*ForeignError, error) {
 	attached := device.Attrs().Xdp
 	if attached == nil || !attached.Attached {
-		return nil
+		return nil, nil
 	}
 	occupant := &ForeignError{
 		Interface: device.Attrs().Name,
@@ -74,25 +110,17 @@ func makeRoom(device netlink.Link) error {
 	}
 	var err error
 	if occupant.Program, err = programName(attached.ProgId); err != nil {
-		return occupantGone(err, occupant)
+		return nil, occupantGone(err, occupant)
 	}
 	if occupant.Link, err = linkOn(device.Attrs().Index, attached.ProgId); err != nil {
-		return occupantGone(err, occupant)
+		return nil, occupantGone(err, occupant)
 	}
 	if occupant.Link != 0 {
 		if occupant.PID, err = holder(occupant.Link); err != nil {
-			return fmt.Errorf("steer: interface %s: looking for the process behind its XDP program: %w", occupant.Interface, err)
+			return nil, fmt.Errorf("steer: interface %s: looking for the process behind its XDP program: %w", occupant.Interface, err)
 		}
 	}
-	switch {
-	case occupant.Program != steerProgSluiceSteer:
-		return occupant
-	case occupant.PID != 0:
-		return &BusyError{Interface: occupant.Interface, PID: occupant.PID}
-	case occupant.Link != 0:
-		return detachLink(link.ID(occupant.Link))
-	}
-	return detachProgram(device, attached.AttachMode)
+	return occupant, nil
 }
 
 // occupantGone turns the error of a look at the occupant into makeRoom's: it may have gone before we looked, and

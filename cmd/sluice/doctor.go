@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sluice/engine/api"
+	"sluice/engine/doctor"
+)
+
+func newDoctor() *cobra.Command {
+	var configPath, socket string
+	var output format
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Examine this box: what is wrong, what is slow, and what to do about it",
+		Long: "Doctor looks at this machine with the eyes of Sluice: the file, the running daemon if there is one, interfaces,\n" +
+			"queues, interrupts, routes, neighbours, offloads, limits. Each finding is one sentence and the fix; nothing is\n" +
+			"changed. It exits with 0 if there is no problem, with 1 if there is one; notes and warnings are no problems.",
+		Example: "  sluice doctor --config /etc/sluice/sluice.toml\n  sluice doctor -o json | jq '.[] | select(.severity == \"problem\")'",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			findings, err := examine(cmd, configPath, socket)
+			if err != nil {
+				return err
+			}
+			err = output.print(cmd.OutOrStdout(), findings, func(w io.Writer) error { return findingTable(w, findings) })
+			if n := count(findings, doctor.Problem); err == nil && n > 0 {
+				return fmt.Errorf("%d problem(s)", n)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&configPath, "config", "c", DefaultConfig, "configuration file")
+	cmd.Flags().StringVar(&socket, "socket", "", "control socket of the daemon, in place of the file's [api] socket")
+	output.add(cmd)
+	return cmd
+}
+
+// examine gathers all facts and makes the checks.
+func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, error) {
+	runtime.LockOSThread() // /proc/net and netlink are those of the thread's namespace
+	defer runtime.UnlockOSThread()
+	box, err := doctor.Look()
+	if err != nil {
+		return nil, err
+	}
+	box.Config, box.Warnings, box.ConfigErr = loadConfig(configPath)
+	if socket == "" {
+		socket = api.DefaultSocket
+		if box.Config != nil {
+			socket = box.Config.API.Socket
+		}
+	}
+	client := api.NewClient(socket)
+	stats, err := client.Stats(cmd.Context())
+	if err == nil {
+		box.Services, err = client.List(cmd.Context())
+	}
+	if box.DaemonErr = err; err == nil {
+		box.Stats = &stats
+	} else if none := (*api.NoDaemon)(nil); !errors.As(err, &none) && cmd.Flags().Changed("socket") {
+		return nil, err // it is there, and can't be asked
+	}
+	return doctor.Run(box), nil
+}
+
+func count(findings []doctor.Finding, severity doctor.Severity) (n int) {
+	for _, f := range findings {
+		if f.Severity == severity {
+			n++
+		}
+	}
+	return n
+}
+
+// findingTable prints a line for each finding and one below it for what to do.
+func findingTable(w io.Writer, findings []doctor.Finding) error {
+	out := bufio.NewWriter(w)
+	for _, f := range findings {
+		fmt.Fprintf(out, "%-8s %-13s %s\n", f.Severity, f.Check, oneLine(f.Text))
+		if f.Fix != "" {
+			fmt.Fprintf(out, "%-8s %-13s -> %s\n", "", "", oneLine(f.Fix))
+		}
+	}
+	fmt.Fprintf(out, "%d problems, %d warnings, %d notes\n",
+		count(findings, doctor.Problem), count(findings, doctor.Warning), count(findings, doctor.Note))
+	return out.Flush()
+}
+
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }

@@ -1,0 +1,242 @@
+package doctor
+
+import (
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sluice/conf"
+	"sluice/engine/api"
+	"sluice/engine/cpu"
+	"sluice/pipeline/service"
+)
+
+// Box is all that the checks know.
+type Box struct {
+	Config       *conf.Config // nil: there is none that is valid
+	ConfigErr    error        // why there is none
+	Warnings     []conf.Problem
+	Stats        *api.Stats // of the running daemon; nil: none answers
+	Services     []api.Service
+	DaemonErr    error // why none answers
+	FS           fs.FS // of the root directory; only proc and sys are read
+	Links        map[string]*Link
+	Addresses    []Address
+	Allowed      []int // CPUs that the process may use
+	Capabilities uint64
+	Memlock      uint64 // bytes; the greatest number is no limit
+
+	// Route asks the kernel for the way to an address.
+	Route func(netip.Addr) (Route, error)
+	// Neighbour gives the state of a neighbour as ip-neighbour(8) names it, "" if the kernel has none.
+	Neighbour func(ifindex int, a netip.Addr) string
+}
+
+// Link is a network interface.
+type Link struct {
+	Name               string
+	Index              int
+	Up                 bool
+	MTU                int
+	Kind               string // of a virtual device: veth, vlan, bond ...; "device" for hardware
+	Parent             int    // of a VLAN: index of what it is on
+	Driver             string // "" if it isn't known
+	RxQueues, TxQueues int
+	RxRing, RxRingMax  uint32          // 0: not known
+	Features           map[string]bool // of ethtool -k, by the kernel's names; nil: not known
+	Occupant           error           // see steer.Occupant
+}
+
+// Address is an address of this machine.
+type Address struct {
+	Prefix netip.Prefix
+	Link   string
+}
+
+// Route is the way to an address.
+type Route struct {
+	Ifindex int
+	Gateway netip.Addr // invalid: on the link
+	MTU     int        // of the route; 0: that of the interface
+	Local   bool       // it is one of ours
+}
+
+// text reads a small file of /proc or /sys, "" if it isn't there.
+func (b *Box) text(path string) string {
+	data, err := fs.ReadFile(b.FS, path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// dir lists the names in a directory of /proc or /sys, none if it isn't there.
+func (b *Box) dir(path string) (names []string) {
+	entries, _ := fs.ReadDir(b.FS, path)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// number reads a file that holds one, ok if it does.
+func (b *Box) number(path string) (n int, ok bool) {
+	n, err := strconv.Atoi(b.text(path))
+	return n, err == nil
+}
+
+// ports gives the interfaces of the configured ports that exist.
+func (b *Box) ports() (all []*Link) {
+	if b.Config == nil {
+		return nil
+	}
+	for _, p := range b.Config.Ports {
+		if l := b.Links[p.Name]; l != nil {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// portByIndex finds the port that an interface is, or that it is a VLAN on.
+func (b *Box) portByIndex(index int) *Link {
+	for _, l := range b.Links {
+		if l.Index == index && l.Kind == "vlan" {
+			index = l.Parent
+			break
+		}
+	}
+	ports := b.ports()
+	if i := slices.IndexFunc(ports, func(l *Link) bool { return l.Index == index }); i >= 0 {
+		return ports[i]
+	}
+	return nil
+}
+
+// linkByIndex finds any interface; nil if there is none.
+func (b *Box) linkByIndex(index int) *Link {
+	for _, l := range b.Links {
+		if l.Index == index {
+			return l
+		}
+	}
+	return nil
+}
+
+// queuesOf gives the RX queues that are used of a port.
+func (b *Box) queuesOf(l *Link) []int {
+	for _, p := range b.Config.Ports {
+		if p.Name == l.Name && p.Queues != nil {
+			return p.Queues
+		}
+	}
+	all := make([]int, l.RxQueues)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// cores gives the CPUs of the workers: those of the daemon, else those that it would take.
+func (b *Box) cores() []int {
+	if b.Stats != nil {
+		var cores []int
+		for _, w := range b.Stats.Workers {
+			cores = append(cores, w.CPU)
+		}
+		return cores
+	}
+	if b.Config != nil && len(b.Config.Engine.Cores) > 0 {
+		return b.Config.Engine.Cores
+	}
+	return cpu.Default(b.Allowed)
+}
+
+// target is a backend with the services that it serves.
+type target struct {
+	address  netip.Addr
+	mode     service.Mode
+	services []string
+}
+
+func (t target) who() string {
+	names := strings.Join(t.services[:min(3, len(t.services))], ", ")
+	if len(t.services) > 3 {
+		names += ", ..."
+	}
+	return t.address.String() + " (" + names + ")"
+}
+
+// targets gives each backend address and mode once, sorry servers included, in the order of the file.
+func (b *Box) targets() []target {
+	if b.Config == nil {
+		return nil
+	}
+	type key struct {
+		address netip.Addr
+		mode    service.Mode
+	}
+	at := map[key]int{}
+	var all []target
+	for i := range b.Config.Services {
+		s := &b.Config.Services[i]
+		for _, backend := range s.Servers() {
+			k := key{backend.Key.Address, backend.Mode}
+			j, ok := at[k]
+			if !ok {
+				j = len(all)
+				at[k] = j
+				all = append(all, target{address: k.address, mode: k.mode})
+			}
+			if !slices.Contains(all[j].services, s.Name) {
+				all[j].services = append(all[j].services, s.Name)
+			}
+		}
+	}
+	return all
+}
+
+// vips gives each service address once.
+func (b *Box) vips() (all []netip.Addr) {
+	if b.Config == nil {
+		return nil
+	}
+	for _, s := range b.Config.Services {
+		if !slices.Contains(all, s.Key.Address) {
+			all = append(all, s.Key.Address)
+		}
+	}
+	return all
+}
+
+// onInterface names the interface that has an address, "" if none has.
+func (b *Box) onInterface(a netip.Addr) string {
+	for _, own := range b.Addresses {
+		if own.Prefix.Addr() == a {
+			return own.Link
+		}
+	}
+	return ""
+}
+
+// list joins names for a sentence, the first few.
+func list(names []string) string {
+	if len(names) > 5 {
+		return strings.Join(names[:5], ", ") + " and " + strconv.Itoa(len(names)-5) + " more"
+	}
+	return strings.Join(names, ", ")
+}
+
+func sorted(names []string) []string {
+	slices.Sort(names)
+	return names
+}
+
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}

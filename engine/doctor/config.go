@@ -1,0 +1,24 @@
+package doctor
+
+import (
+	"errors"
+
+	"sluice/conf"
+)
+
+// checkConfig: without a valid file nothing starts, and most other checks have nothing to look at.
+func checkConfig(b *Box) (all []Finding) {
+	var problems conf.Problems
+	switch {
+	case errors.As(b.ConfigErr, &problems):
+		for _, p := range problems {
+			all = append(all, found(Problem, "correct the line; `sluice check` says when all is right", "%s", p.Error()))
+		}
+	case b.ConfigErr != nil:
+		all = append(all, found(Problem, "name the file with --config", "the configuration can't be read: %v", b.ConfigErr))
+	}
+	for _, w := range b.Warnings {
+		all = append(all, found(Warning, "correct the line, unless it is meant for another machine", "%s", w.Error()))
+	}
+	return all
+}

@@ -1,0 +1,133 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sluice/engine/cpu"
+	"sluice/engine/steer"
+	"sluice/engine/xsk"
+)
+
+// Look fills the machine's part of a Box: all but the configuration and the daemon's answers. It looks at the network
+// namespace of the calling thread, which must stay in it.
+func Look() (*Box, error) {
+	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbour}
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("interfaces of this machine: %w", err)
+	}
+	tool, err := ethtool.NewEthtool()
+	if err != nil {
+		return nil, fmt.Errorf("ethtool: %w", err)
+	}
+	defer tool.Close()
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+		b.Links[l.Attrs().Name] = linkFrom(l, tool)
+	}
+	addresses, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("addresses of this machine: %w", err)
+	}
+	for _, a := range addresses {
+		if a.IPNet == nil {
+			continue
+		}
+		ip, _ := netip.AddrFromSlice(a.IP)
+		bits, _ := a.Mask.Size()
+		b.Addresses = append(b.Addresses, Address{netip.PrefixFrom(ip.Unmap(), bits), names[a.LinkIndex]})
+	}
+	if b.Allowed, err = cpu.Allowed(); err != nil {
+		return nil, err
+	}
+	b.Capabilities = capabilities(b.text("proc/self/status"))
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		return nil, fmt.Errorf("limit of locked memory: %w", err)
+	}
+	b.Memlock = limit.Cur
+	return b, nil
+}
+
+// dump asks again when the kernel says that its answer is a mix of before and after.
+func dump[T any](ask func() ([]T, error)) (all []T, err error) {
+	for range 5 {
+		if all, err = ask(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, err
+}
+
+// linkFrom gathers what is known of an interface. What its driver doesn't tell stays unknown.
+func linkFrom(l netlink.Link, tool *ethtool.Ethtool) *Link {
+	a := l.Attrs()
+	out := &Link{Name: a.Name, Index: a.Index, MTU: a.MTU, Kind: l.Type(), Parent: a.ParentIndex,
+		Up: a.Flags&net.FlagUp != 0 && a.OperState != netlink.OperDown}
+	out.Driver, _ = tool.DriverName(a.Name)
+	out.Features, _ = tool.Features(a.Name)
+	if ring, err := tool.GetRing(a.Name); err == nil {
+		out.RxRing, out.RxRingMax = ring.RxPending, ring.RxMaxPending
+	}
+	if rx, tx, err := xsk.Queues(a.Name); err == nil {
+		out.RxQueues, out.TxQueues = rx, tx
+	}
+	out.Occupant = steer.Occupant(a.Name)
+	return out
+}
+
+// kernelRoute is `ip route get`.
+func kernelRoute(dst netip.Addr) (Route, error) {
+	routes, err := netlink.RouteGet(net.IP(dst.AsSlice()))
+	switch {
+	case errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || err == nil && len(routes) == 0:
+		return Route{}, errors.New("there is no route to it")
+	case err != nil:
+		return Route{}, fmt.Errorf("asking for the route: %w", err)
+	}
+	r := routes[0]
+	gateway, _ := netip.AddrFromSlice(r.Gw)
+	return Route{Ifindex: r.LinkIndex, Gateway: gateway.Unmap(), MTU: r.MTU, Local: r.Type == unix.RTN_LOCAL}, nil
+}
+
+// neighbourStates are the names of ip-neighbour(8).
+var neighbourStates = map[int]string{
+	netlink.NUD_INCOMPLETE: "INCOMPLETE", netlink.NUD_REACHABLE: "REACHABLE", netlink.NUD_STALE: "STALE", netlink.NUD_DELAY: "DELAY",
+	netlink.NUD_PROBE: "PROBE", netlink.NUD_FAILED: "FAILED", netlink.NUD_NOARP: "NOARP", netlink.NUD_PERMANENT: "PERMANENT",
+}
+
+func kernelNeighbour(ifindex int, a netip.Addr) string {
+	family := netlink.FAMILY_V4
+	if a.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	all, err := dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(ifindex, family) })
+	if err != nil {
+		return ""
+	}
+	for _, n := range all {
+		if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap() == a {
+			return neighbourStates[n.State]
+		}
+	}
+	return ""
+}
+
+// capabilities reads the effective ones out of a /proc/PID/status.
+func capabilities(status string) uint64 {
+	_, rest, _ := strings.Cut(status, "\nCapEff:")
+	line, _, _ := strings.Cut(rest, "\n")
+	effective, _ := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	return effective
+}

@@ -1,0 +1,24 @@
+package doctor
+
+import "strings"
+
+func checkPorts(b *Box) (all []Finding) {
+	if b.Config == nil {
+		return nil
+	}
+	for _, p := range b.Config.Ports {
+		switch l := b.Links[p.Name]; {
+		case l == nil:
+			var names []string
+			for name := range b.Links {
+				if name != "lo" {
+					names = append(names, name)
+				}
+			}
+			all = append(all, found(Problem, "name one that is there: "+strings.Join(sorted(names), ", "), "there is no interface %q", p.Name))
+		case !l.Up:
+			all = append(all, found(Problem, "ip link set "+p.Name+" up, and look at the cable", "port %s is down", p.Name))
+		}
+	}
+	return all
+}
