@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/doctor"
 )
@@ -52,6 +53,9 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 		return nil, err
 	}
 	box.Config, box.Warnings, box.ConfigErr = loadConfig(configPath)
+	if box.Config == nil { // what doesn't fit this machine may still be a file to look at
+		box.Config, _, _ = conf.Load(configPath, nil)
+	}
 	if socket == "" {
 		socket = api.DefaultSocket
 		if box.Config != nil {

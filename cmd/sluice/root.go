@@ -69,6 +69,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(), newHealth(),
 		newReload(), newImport(), newExport(), newVersion())
 	root.AddCommand(newExplain(), newTrace(), newCapture(), newSimulate())
+	root.AddCommand(newDoctor())
 	root.AddCommand(newPlan(), newApply(), newConfirm(), newRollback(), newStatus(), newOverrides(), newDisable(), newEnable())
 	return root
 }
