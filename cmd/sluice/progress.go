@@ -19,8 +19,8 @@ import (
 const (
 	// drainPause is the time between two looks at a backend that drains.
 	drainPause = 250 * time.Millisecond
-	// drainGrace is how long after the deadline connections may still be in the table: both ends of those that were
-	// reset are told for ten seconds. What is left then belongs to ends that have said nothing since.
+	// drainGrace is how long after the deadline active connections may still be in the table: both ends are asked for a
+	// packet that can be answered with a reset. What is left then belongs to ends that say nothing.
 	drainGrace = 15 * time.Second
 	// drainLines is the least time between two lines where they can't replace each other.
 	drainLines = 5 * time.Second
@@ -82,6 +82,10 @@ func (d *draining) look(b api.Backend) (done bool, err error) {
 		return false, fmt.Errorf("the drain of %s was ended by somebody else: its weight is %d, its state %s", d.name, b.Weight, b.State)
 	case left(b) == 0:
 		d.line.end(fmt.Sprintf("%s: no connections are left, after %s", d.name, now.Sub(d.begun).Round(time.Second)))
+		return true, nil
+	case passed && b.Active == 0:
+		d.line.end(fmt.Sprintf("%s: no active connections are left, after %s; %d that are over leave the table by themselves",
+			d.name, now.Sub(d.begun).Round(time.Second), left(b)))
 		return true, nil
 	case passed && now.Sub(d.deadline) > drainGrace:
 		d.line.end(fmt.Sprintf("%s: the deadline is over; %d connections have said nothing since and end with their next packet", d.name, left(b)))

@@ -68,7 +68,9 @@ func (l *Lab) Start(workers int, services string) {
 func (l *Lab) TryStart(workers int, services string) error {
 	l.t.Helper()
 	l.workers = workers
-	l.Write(services)
+	if services != "" || l.File == "" { // else the File is taken as it is
+		l.Write(services)
+	}
 	cfg, _, err := l.Load()
 	if err != nil {
 		l.t.Fatal(err)
