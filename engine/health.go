@@ -44,8 +44,11 @@ func (e *Engine) lookAtHealth() {
 }
 
 // healthPause is the least time between two tables for changes of health: when many backends fail at once,
-// one table serves them all.
-const healthPause = 20 * time.Millisecond
+// one table serves them all. Tables that take long to make are made the less often.
+const (
+	healthPause  = 20 * time.Millisecond
+	pausePerWork = 4
+)
 
 // followHealth publishes tables after changes of health, until ctx ends.
 func (e *Engine) followHealth(ctx context.Context) {
@@ -57,6 +60,7 @@ func (e *Engine) followHealth(ctx context.Context) {
 			return
 		}
 		e.mu.Lock()
+		began := time.Now()
 		if !e.closed {
 			if err := e.publishHealth(); err != nil {
 				e.log.Error("tables could not follow a change of health", "err", err)
@@ -64,7 +68,7 @@ func (e *Engine) followHealth(ctx context.Context) {
 		}
 		e.mu.Unlock()
 		select {
-		case <-time.After(healthPause):
+		case <-time.After(max(healthPause, pausePerWork*time.Since(began))):
 		case <-ctx.Done():
 			return
 		}
