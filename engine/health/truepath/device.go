@@ -196,10 +196,13 @@ func (d *device) addAddress(a netip.Addr) error {
 		Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE,
 		Scope: map[bool]int{true: unix.RT_SCOPE_LINK, false: unix.RT_SCOPE_UNIVERSE}[a.Is4()],
 	})
-	if err != nil {
-		return fmt.Errorf("address %s: %w", a, err)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrPermission) && !a.Is4(): // EACCES, whoever asks
+		return errors.New("this host has IPv6 turned off (net.ipv6.conf.all.disable_ipv6)")
 	}
-	return nil
+	return fmt.Errorf("address %s: %w", a, err)
 }
 
 // addRoute routes the targets to the device, all by way of one neighbour, which is the device itself: the kernel's
