@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/conf"
 	"sluice/conf/draft"
 	"sluice/conf/ipvsadm"
 	"sluice/conf/keepalived"
@@ -79,7 +81,11 @@ func importer(name, short, long, example string, parse func(name string, data []
 				return err
 			}
 			d.Ports = ports
-			if err := out.write(cmd.OutOrStdout(), d.TOML()); err != nil {
+			text := d.TOML()
+			if _, _, err := conf.Parse(cmp.Or(out.path, "sluice.toml"), text, nil); err != nil {
+				return err // of a --port: all else is settled
+			}
+			if err := out.write(cmd.OutOrStdout(), text); err != nil {
 				return err
 			}
 			summary(cmd.ErrOrStderr(), d, out.path)
