@@ -26,8 +26,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// watched is a fake with what top asks for and gives besides.
+type watched struct{ *fake }
+
+func (w watched) Status(context.Context) (api.Status, error) {
+	return api.Status{Attention: []string{"web: a backend is down"}}, w.err
+}
+
+func (w watched) Override(_ context.Context, r api.OverrideRequest) (api.Backend, error) {
+	w.note("%s %s %s", r.State, r.Service, r.Backend)
+	b := w.services[0].Backends[0]
+	b.Weight, b.State = 0, api.StateDrain
+	return b, w.err
+}
+
 func TestTopWithoutATerminalPrintsOneFrame(t *testing.T) {
-	socket := serve(t, newFake())
+	socket := serve(t, watched{newFake()})
 	for _, args := range [][]string{{"top"}, {"top", "--once"}} {
 		code, out, errs := sluice(append(args, "--interval", "100ms", "--socket", socket)...)
 		if code != 0 || errs != "" || strings.Contains(out, "\x1b") || !strings.Contains(out, "10.0.0.12:8081") || !strings.Contains(out, "no_backend") {
@@ -118,7 +132,7 @@ func TestTopInATerminal(t *testing.T) {
 	term := newTerminal(t)
 	socket := filepath.Join(t.TempDir(), "s.sock")
 	daemon := newFake()
-	stop := daemonAt(t, socket, daemon)
+	stop := daemonAt(t, socket, watched{daemon})
 	term.typed("clear; echo before; stty -g | md5sum; "+os.Args[0]+" top --interval 100ms --socket "+socket+"; echo code $?; stty -g | md5sum", "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)
 	if coloured := term.tmux("capture-pane", "-p", "-e"); !regexp.MustCompile(`\x1b\[[0-9;]*3[123]m`).MatchString(coloured) {
@@ -136,7 +150,7 @@ func TestTopInATerminal(t *testing.T) {
 	term.shows(`y/n`)
 	term.typed("y")
 	term.shows(`10.0.0.11:8080: weight 0, state drain`)
-	if told := daemon.heard(); told != "weight web 10.0.0.11:8080 0" {
+	if told := daemon.heard(); told != "drain web 10.0.0.11:8080" {
 		t.Error("the daemon heard", told)
 	}
 	term.typed("Escape")
@@ -152,7 +166,7 @@ func TestTopInATerminal(t *testing.T) {
 	}
 	stop()
 	term.shows(`NO ANSWER for \d`)
-	stop = daemonAt(t, socket, daemon)
+	stop = daemonAt(t, socket, watched{daemon})
 	term.shows(`the daemon answers again`)
 	term.typed("q")
 	screen := term.shows(`(?s)before\n(.*?)code 0\n.*-\n`)
@@ -165,7 +179,7 @@ func TestTopInATerminal(t *testing.T) {
 
 func TestTopWithoutColour(t *testing.T) {
 	term := newTerminal(t, "NO_COLOR=1")
-	term.typed("clear; "+os.Args[0]+" top --interval 100ms --socket "+serve(t, newFake()), "Enter")
+	term.typed("clear; "+os.Args[0]+" top --interval 100ms --socket "+serve(t, watched{newFake()}), "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)
 	if coloured := term.tmux("capture-pane", "-p", "-e"); regexp.MustCompile(`\x1b\[[0-9;]*[349][0-7]m`).MatchString(coloured) {
 		t.Errorf("there are colours:\n%q", coloured)

@@ -13,7 +13,9 @@ import (
 type Daemon interface {
 	List(ctx context.Context) ([]api.Service, error)
 	Stats(ctx context.Context) (api.Stats, error)
+	Status(ctx context.Context) (api.Status, error)
 	SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error)
+	Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error)
 }
 
 // Snapshot is what a daemon answers at one moment.
@@ -21,6 +23,7 @@ type Snapshot struct {
 	At       time.Time
 	Services []api.Service
 	Stats    api.Stats
+	Status   api.Status
 }
 
 // Take asks the daemon.
@@ -30,7 +33,10 @@ func Take(ctx context.Context, daemon Daemon) (Snapshot, error) {
 	if s.Services, err = daemon.List(ctx); err != nil {
 		return s, err
 	}
-	s.Stats, err = daemon.Stats(ctx)
+	if s.Stats, err = daemon.Stats(ctx); err != nil {
+		return s, err
+	}
+	s.Status, err = daemon.Status(ctx)
 	return s, err
 }
 

@@ -13,8 +13,8 @@ var keyHelp = []struct{ keys, does string }{
 	{"+  -", "unfold or fold all services"},
 	{"t", "only services in trouble, or all"},
 	{"/", "filter by name, address, state or error; Esc clears"},
-	{"d", "drain the backend: weight 0, existing connections go on"},
-	{"e", "enable it: the weight that the file gives it"},
+	{"d", "drain the backend: existing connections go on, none are new"},
+	{"e", "enable it again"},
 	{"q", "quit"},
 }
 

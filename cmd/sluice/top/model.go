@@ -35,6 +35,7 @@ type Model struct {
 	lostSince time.Time // when the first question had none
 	notice    string    // what just happened
 	noticeFor int       // measurements until it goes
+	turn      int       // counts measurements, to show one alarm after the other
 
 	cursor       api.Rated
 	cursorAt     int // its line among rows when it was last shown
@@ -47,12 +48,12 @@ type Model struct {
 	help         bool
 }
 
-// order is a change of a backend's weight.
+// order is a change of what a backend gets.
 type order struct {
 	id      api.Rated
 	service string // name
-	weight  int
-	verb    string // drain or enable
+	weight  int    // to set, where there is nothing that enable could undo
+	verb    string // api.OverrideDrain or api.OverrideEnable
 	text    string // the question
 }
 
@@ -118,6 +119,7 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 
 // take works a measurement in.
 func (m *Model) take(got measured) {
+	m.turn++
 	if m.noticeFor--; m.noticeFor <= 0 {
 		m.notice = ""
 	}
@@ -175,21 +177,21 @@ func (m *Model) ask(verb string) {
 	b := r.backend
 	o := order{id: r.id, service: r.service.Name, verb: verb}
 	if verb == "enable" {
-		if o.weight = b.ConfiguredWeight; o.weight == 0 {
-			o.weight = 1
-		}
 		if b.Weight > 0 {
 			m.say("%s has weight %d already", r.id.Backend, b.Weight)
 			return
 		}
-		o.text = fmt.Sprintf("enable %s with weight %d?", r.id.Backend, o.weight)
+		o.text = fmt.Sprintf("enable %s?", r.id.Backend)
+		if b.ConfiguredWeight == 0 {
+			o.weight, o.text = 1, fmt.Sprintf("enable %s with weight 1? The file has 0.", r.id.Backend)
+		}
 	} else {
 		if b.Weight == 0 {
 			m.say("%s has weight 0 already", r.id.Backend)
 			return
 		}
 		o.text = fmt.Sprintf("drain %s? %d active connections go on.", r.id.Backend, b.Active)
-		if b.State == api.StateUp && usable(r.service) == 1 {
+		if takesNew(b) && usable(r.service) == 1 {
 			o.text = fmt.Sprintf("drain %s, THE LAST of %s that takes connections?", r.id.Backend, r.service.Name)
 		}
 	}
@@ -202,7 +204,12 @@ func (m *Model) obey() tea.Cmd {
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		b, err := m.daemon.SetWeight(ctx, o.service, o.id.Backend, o.weight)
-		return obeyed{o, b, err}
+		done := obeyed{order: o}
+		if o.weight > 0 {
+			done.backend, done.err = m.daemon.SetWeight(ctx, o.service, o.id.Backend, o.weight)
+		} else {
+			done.backend, done.err = m.daemon.Override(ctx, api.OverrideRequest{Service: o.service, Backend: o.id.Backend, State: o.verb})
+		}
+		return done
 	}
 }

@@ -26,7 +26,7 @@ const (
 
 func backendTrouble(b *api.Backend) int {
 	switch {
-	case b.State == api.StateUp:
+	case b.State == api.StateUp, b.State == api.StateStandby:
 		return fine
 	case b.State == api.StateDrain:
 		return draining
@@ -34,15 +34,17 @@ func backendTrouble(b *api.Backend) int {
 	return broken
 }
 
-// usable is how many backends take new connections.
+// usable is how many backends take new connections; a protected one does although its checks fail.
 func usable(s *api.Service) (n int) {
 	for i := range s.Backends {
-		if s.Backends[i].State == api.StateUp {
+		if takesNew(&s.Backends[i]) {
 			n++
 		}
 	}
 	return n
 }
+
+func takesNew(b *api.Backend) bool { return b.State == api.StateUp || b.Protected }
 
 func serviceTrouble(s *api.Service) int {
 	worst := fine
@@ -84,7 +86,7 @@ func (m *Model) backendRows(s *api.Service, whole bool) (all []row) {
 	key := s.Key()
 	for i := range s.Backends {
 		b := &s.Backends[i]
-		if whole || contains(m.filter.Value(), b.Endpoint(), b.State, b.LastError) {
+		if whole || contains(m.filter.Value(), b.Endpoint(), b.State, api.Why(*b)) {
 			all = append(all, row{api.Rated{Service: key, Backend: b.Endpoint()}, s, b})
 		}
 	}

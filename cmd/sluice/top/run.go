@@ -10,6 +10,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
+
+	"sluice/cmd/sluice/text"
 )
 
 // Run shows the view in the terminal until its user quits or ctx ends. Whatever happens, the terminal is as before.
@@ -44,7 +46,11 @@ func Print(w io.Writer, f Figures, columns int) error {
 	for i := range f.Services {
 		m.foldedByHand[f.Services[i].Key()] = false
 	}
-	lines := []string{m.titleLine(), m.packetsLine(), m.workersLine(), m.dropsLine(), m.heading(0)}
+	lines := []string{m.titleLine()}
+	for _, alarm := range f.Status.Attention {
+		lines = append(lines, "! "+text.OneLine(alarm))
+	}
+	lines = append(lines, m.packetsLine(), m.workersLine(), m.dropsLine(), m.heading(0))
 	for _, r := range m.rows() {
 		lines = append(lines, m.line(r))
 	}

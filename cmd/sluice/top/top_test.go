@@ -28,6 +28,8 @@ type daemon struct {
 	services []api.Service
 	told     []string
 	err      error
+
+	attention []string
 }
 
 func newDaemon() *daemon {
@@ -58,6 +60,16 @@ func (d *daemon) Stats(context.Context) (api.Stats, error) {
 		Workers: []api.WorkerStats{{Worker: 0, CPU: 2, BusyShare: 0.72 * float64(d.seconds) / (7200 + float64(d.seconds))},
 			{Worker: 1, CPU: 3, BusyShare: 0.95 * float64(d.seconds) / (7200 + float64(d.seconds))}},
 		Tables: api.TableStats{ConnectionsV4: 123456, ConnectionsV6: 10, Capacity: 1 << 20}}, d.err
+}
+
+func (d *daemon) Status(context.Context) (api.Status, error) {
+	return api.Status{Attention: d.attention}, d.err
+}
+
+func (d *daemon) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
+	b, err := d.SetWeight(ctx, r.Service, r.Backend, map[string]int{api.OverrideEnable: 1}[r.State])
+	d.told = []string{fmt.Sprint(r.State, " ", r.Service, " ", r.Backend)}
+	return b, err
 }
 
 func (d *daemon) SetWeight(_ context.Context, service, backend string, weight int) (api.Backend, error) {
@@ -187,6 +199,9 @@ func TestFrames(t *testing.T) {
 	s.golden("question")
 	s.press("n", "j", "d", "y")
 	s.golden("drained")
+	s.daemon.attention = []string{"web: no backend\nis up", "the last reload failed"}
+	s.measure(1)
+	s.golden("alarm")
 	s.model.Update(tea.WindowSizeMsg{Width: 132, Height: 30})
 	s.measure(100)
 	s.golden("wide")
@@ -239,19 +254,29 @@ func TestOrders(t *testing.T) {
 	}
 	told()
 	s.press("y")
-	told("web 10.0.0.11:8080 0")
+	told("drain web 10.0.0.11:8080")
 	s.measure(1)
 	s.press("d") // has none to lose
 	s.press("y")
 	told()
+	s.daemon.services[2].Backends[0].ConfiguredWeight = 0
+	s.measure(1)
 	s.press("e", "y")
-	told("web 10.0.0.11:8080 1")
+	told("web 10.0.0.11:8080 1") // there is nothing that enable could undo
+	s.measure(1)
+	s.daemon.services[2].Backends[0].ConfiguredWeight = 1
+	s.measure(1)
+	s.press("d", "y")
+	told("drain web 10.0.0.11:8080")
+	s.measure(1)
+	s.press("e", "y")
+	told("enable web 10.0.0.11:8080")
 	s.measure(1)
 	s.press("e", "y") // is
 	told()
 	s.daemon.err = errors.New("the daemon is\nstopping")
 	s.press("d", "y")
-	told("web 10.0.0.11:8080 0")
+	told("drain web 10.0.0.11:8080")
 	if text := s.text(); !strings.Contains(text, "drain 10.0.0.11:8080: the daemon is stopping") {
 		t.Error(text)
 	}

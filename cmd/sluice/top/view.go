@@ -25,14 +25,20 @@ var (
 
 var troubleStyle = map[int]lipgloss.Style{dead: bad, broken: bad, draining: careful, fine: good}
 
-// Lines of the frame besides the list: five above, its heading, and two below.
+// Lines of the frame besides the list: five above, perhaps an alarm, its heading, and two below.
 const (
 	headerLines = 5
-	otherLines  = headerLines + 1 + 2
+	otherLines  = headerLines + 1 + 1 + 2
+	alarmTurns  = 3 // measurements for which an alarm is shown where there are several
 )
 
 // listHeight is how many lines the list has.
-func (m *Model) listHeight() int { return max(1, m.height-otherLines) }
+func (m *Model) listHeight() int {
+	if len(m.now.Status.Attention) > 0 {
+		return max(1, m.height-otherLines)
+	}
+	return max(1, m.height-otherLines+1)
+}
 
 // View implements tea.Model.
 func (m *Model) View() tea.View {
@@ -75,7 +81,12 @@ func (m *Model) waiting() []string {
 
 // header is the machine as a whole.
 func (m *Model) header() []string {
-	return []string{m.titleLine(), m.packetsLine(), m.historyLine(), m.workersLine(), m.dropsLine()}
+	lines := []string{m.titleLine()}
+	if alarms := m.now.Status.Attention; len(alarms) > 0 {
+		at := m.turn / alarmTurns % len(alarms)
+		lines = append(lines, careful.Render(fmt.Sprintf("! %d/%d %s", at+1, len(alarms), text.OneLine(alarms[at]))))
+	}
+	return append(lines, m.packetsLine(), m.historyLine(), m.workersLine(), m.dropsLine())
 }
 
 // titleLine says what is wrong, in one sentence.
@@ -277,6 +288,9 @@ func (m *Model) line(r row) string {
 		mark = "▸ "
 	}
 	trouble := serviceTrouble(r.service)
+	if r.service.HealthFrozen {
+		mark += "FROZEN "
+	}
 	name := mark + text.OneLine(r.service.Name) + " " + r.service.Protocol + " " + strings.TrimPrefix(r.service.Key(), r.service.Protocol+" ")
 	state := fmt.Sprintf("%d/%d", usable(r.service), len(r.service.Backends))
 	return strong.Render(pad(name, m.nameWidth())) + " " + troubleStyle[trouble].Render(pad(state, stateColumn-1)) +
@@ -289,8 +303,8 @@ func (m *Model) backendLine(r row, rate api.Rate) string {
 	line := pad("    "+b.Endpoint(), m.nameWidth()) + " " + troubleStyle[trouble].Render(pad(b.State, stateColumn-1)) +
 		left(text.Ago(b.StateSinceS), sinceColumn)
 	conns := uint64(b.Active) + uint64(b.Inactive)
-	if trouble == broken && b.LastError != "" && rate == (api.Rate{}) {
-		return line + " " + bad.Render(text.OneLine(b.LastError)) // numbers would say nothing
+	if why := api.Why(*b); trouble == broken && why != "" && rate == (api.Rate{}) {
+		return line + " " + bad.Render(text.OneLine(why)) // numbers would say nothing
 	}
 	return line + m.numbers(r.id, conns, rate)
 }
@@ -323,8 +337,8 @@ func (m *Model) detail(r row) string {
 	}
 	line := fmt.Sprintf("%s: %s, %s, %d active, %d inactive, in %s out %s pps",
 		b.Endpoint(), b.Mode, weight, b.Active, b.Inactive, text.SI(rate.InPPS), text.SI(rate.OutPPS))
-	if b.LastError != "" {
-		line = fmt.Sprintf("%s: %s; last check: %s", b.Endpoint(), weight, text.OneLine(b.LastError))
+	if why := api.Why(*b); why != "" {
+		line = fmt.Sprintf("%s: %s; %s", b.Endpoint(), weight, text.OneLine(why))
 	}
 	return quiet.Render(line)
 }
