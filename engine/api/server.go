@@ -73,6 +73,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	s.routeFreeze()
 	s.routeChanges()
 	s.routeEvents()
+	s.servePage()
 	s.serveDocument()
 	s.limit(&s.socket)
 	s.socket.Handler, s.socket.BaseContext = s.mux, trusted

@@ -18,6 +18,7 @@ var needs = []struct{ program, pkg, why string }{
 	{"ip", "iproute2", "to build the lab of the README as its reader does"},
 	{"ethtool", "ethtool", "to build the lab of the README as its reader does"},
 	{"curl", "curl", "to be the client in that lab"},
+	{"chromium", "chromium", "to look at the page of [api] http as its readers do"},
 	{"tmux", "tmux", "to look at `sluice top` as its user does"},
 }
 

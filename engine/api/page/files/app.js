@@ -1,0 +1,156 @@
+// The page: asks the daemon once a second, and shows what it says.
+import {el, say, mark, show, arrange} from './dom.js';
+import {DEAD, endpoint, serviceTrouble, backendTrouble, BROKEN, DRAINING, compare, count, ago} from './model.js';
+import {snapshot, reasons, token, Refused} from './daemon.js';
+import {ServiceList} from './services.js';
+import {Charts} from './charts.js';
+import {Machine, Log} from './machine.js';
+import {Orders} from './orders.js';
+
+const INTERVAL = 1000; // ms
+
+const $ = id => document.getElementById(id);
+let last = null; // the newest snapshot
+let lostSince = 0; // when the daemon stopped answering; 0: it answers
+let explained = false;
+
+const orders = new Orders({
+  done: text => { log.note(text); notice(text); },
+  changedToken: () => { drawToken(); poll(); },
+});
+const list = new ServiceList($('broken'), $('services'), orders);
+const charts = new Charts($('tiles'));
+const machine = new Machine($('workers'), $('drops'), $('ports'));
+const log = new Log($('log'));
+
+// notice tells what just happened, to screen readers too, and goes by itself.
+let noticeTimer;
+function notice(text) {
+  say($('notice'), text);
+  show($('notice'), true);
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => show($('notice'), false), 8000);
+}
+
+let timer, asking = false;
+async function poll() {
+  if (asking) return;
+  asking = true;
+  clearTimeout(timer);
+  const began = Date.now();
+  try {
+    accept(await snapshot());
+  } catch (failure) {
+    lose(failure);
+  }
+  asking = false;
+  timer = setTimeout(poll, Math.max(0, INTERVAL - (Date.now() - began)));
+}
+
+function accept(now) {
+  const restarted = last && now.stats.uptime_s < last.stats.uptime_s;
+  if (restarted) say_('The daemon has restarted: its counters begin anew.');
+  else if (lostSince) say_(`The daemon answers again, after ${ago((now.at - lostSince) / 1000)}.`);
+  lostSince = 0;
+  const before = restarted ? null : last;
+  const figures = compare(before, now);
+  last = now;
+  mark(document.body, '');
+  drawStatus(now);
+  drawAttention(now);
+  list.update(now.services, figures);
+  if (before) charts.update(now.at, figures, now.stats, now.services);
+  machine.update(now.stats, figures);
+  log.update(now.services, endpoint);
+  say($('version'), `${now.stats.version}, up ${ago(now.stats.uptime_s)}`);
+  if (!explained) {
+    explained = true;
+    reasons().then(all => machine.explain(all), () => { explained = false; });
+  }
+}
+
+function say_(text) {
+  log.note(text);
+  notice(text);
+}
+
+// lose tells that there is no answer. What is shown stays, as old.
+function lose(failure) {
+  if (failure instanceof Refused && (failure.status === 401 || failure.status === 403)) {
+    status('down', 'The daemon shows nothing without its token', failure.message);
+    show($('give-token'), true);
+    return;
+  }
+  lostSince ||= Date.now();
+  if (last) charts.update(Date.now(), null);
+  mark(document.body, 'stale');
+  const why = failure instanceof Refused ? failure.message : '';
+  status('down', `No answer from the daemon for ${ago((Date.now() - lostSince) / 1000)}`,
+    `Trying again each second. ${last ? 'What you see is old.' : ''} ${why}`);
+}
+
+function status(className, sentence, details = '') {
+  mark($('status'), className);
+  say($('sentence'), sentence);
+  say($('details'), details);
+}
+
+// drawStatus says in one sentence what is wrong, worst first.
+function drawStatus({services, stats}) {
+  const backends = services.flatMap(s => s.backends);
+  const dead = services.filter(s => serviceTrouble(s) === DEAD).length;
+  const down = backends.filter(b => backendTrouble(b) === BROKEN).length;
+  const drain = backends.filter(b => backendTrouble(b) === DRAINING).length;
+  const links = (stats.ports ?? []).filter(p => !p.up).map(p => p.name);
+  const bad = [];
+  if (dead) bad.push(count(dead, 'service without a backend', 'services without a backend'));
+  if (links.length) bad.push('link down: ' + links.join(', '));
+  if (down) bad.push(count(down, 'backend down', 'backends down'));
+  const all = [...bad];
+  if (drain) all.push(count(drain, 'backend draining', 'backends draining'));
+  if (all.length === 0) all.push(services.length ? 'All is well' : 'Nothing is configured');
+  const size = `${count(services.length, 'service', 'services')}, ${count(backends.length, 'backend', 'backends')}`;
+  status(bad.length ? 'down' : drain ? 'drain' : 'up', all.join(', '), size);
+  document.title = (bad.length ? `✕ ${bad[0]} – ` : '') + 'Sluice';
+}
+
+// drawAttention lists what the daemon itself says is not as it should be, in its words.
+let alarms = [];
+function drawAttention({attention}) {
+  if (attention.join('\n') !== alarms.join('\n')) arrange($('alarms'), attention.map(text => el('li', {text})));
+  alarms = attention;
+  show($('alarms'), attention.length > 0);
+}
+
+function drawToken() {
+  show($('give-token'), true);
+  say($('give-token'), token.get() ? 'Forget token' : 'Give token');
+}
+
+$('give-token').addEventListener('click', () => {
+  if (token.get()) {
+    token.set('');
+    drawToken();
+    notice('The token is forgotten.');
+  } else {
+    orders.askToken('Changes need it; reads too, where [api] reads says so.');
+  }
+});
+$('filter').addEventListener('input', event => { list.filter = event.target.value; list.draw(); });
+$('only').addEventListener('change', event => { list.onlyTrouble = event.target.checked; list.draw(); });
+$('unfold').addEventListener('click', () => list.foldAll(false));
+$('fold').addEventListener('click', () => list.foldAll(true));
+document.addEventListener('keydown', event => {
+  const writing = event.target.matches?.('input, textarea') || document.querySelector('dialog[open]');
+  if (event.key === '/' && !writing) {
+    event.preventDefault();
+    $('filter').focus();
+  } else if (event.key === 'Escape' && event.target === $('filter')) {
+    $('filter').value = list.filter = '';
+    list.draw();
+  }
+});
+document.addEventListener('visibilitychange', () => { if (!document.hidden) poll(); });
+
+drawToken();
+poll();

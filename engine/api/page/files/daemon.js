@@ -1,0 +1,42 @@
+// Questions and orders to the daemon that serves this page.
+
+const PATIENCE = 10_000; // ms
+const KEY = 'sluice token';
+
+// Refused is an answer that says no, in the daemon's words.
+export class Refused extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+// The token lives as long as the tab.
+export const token = {
+  get: () => sessionStorage.getItem(KEY) ?? '',
+  set: value => value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY),
+};
+
+async function ask(path, options = {}) {
+  const headers = {...options.headers};
+  if (token.get()) headers.Authorization = 'Bearer ' + token.get();
+  const answer = await fetch(path, {...options, headers, cache: 'no-store', redirect: 'error', signal: AbortSignal.timeout(PATIENCE)});
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(answer.status, body.error ?? `status ${answer.status}`);
+  return body;
+}
+
+// snapshot asks for everything that the page shows.
+export async function snapshot() {
+  const at = Date.now();
+  const [services, stats, state] = await Promise.all([ask('/v1/services'), ask('/v1/stats'), ask('/v1/status')]);
+  return {at, services, stats, attention: state.attention};
+}
+
+export const reasons = () => ask('/page/reasons.json');
+
+const order = (path, body) => ask(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
+
+// Orders answer with the backend as it is then.
+export const setWeight = (service, backend, weight) => order('/v1/weight', {service, backend, weight});
+export const override = (service, backend, state) => order('/v1/overrides', {service, backend, state});

@@ -1,0 +1,193 @@
+// Package browser lets tests look at a page as its readers do: in a real Chromium, headless, driven by chromedp.
+package browser
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// patience bounds every wait for something on a page.
+const patience = 30 * time.Second
+
+// Screens are the ones that pages are looked at on.
+var Screens = []Screen{
+	{"phone-light", 375, 812, false},
+	{"phone-dark", 375, 812, true},
+	{"desktop-light", 1280, 800, false},
+	{"desktop-dark", 1280, 800, true},
+}
+
+// Screen is a size and a preference.
+type Screen struct {
+	Name          string
+	Width, Height int64
+	Dark          bool
+}
+
+// Browser is one Chromium; it ends with the test.
+type Browser struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+// New starts Chromium. Where there is none, the test fails as root, who could have installed it, and is skipped otherwise.
+func New(t *testing.T) *Browser {
+	t.Helper()
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Geteuid() == 0 {
+			t.Fatal("chromium is missing: apt-get install chromium")
+		}
+		t.Skip("needs chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-dev-shm-usage", true),
+		// Names are not looked up: a page that wants something from elsewhere does not get it.
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.WSURLReadTimeout(patience),
+	)
+	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, end := chromedp.NewContext(allocator)
+	t.Cleanup(func() { end(); endAllocator() })
+	if err := chromedp.Run(ctx); err != nil {
+		t.Fatal("chromium does not start:", err)
+	}
+	return &Browser{t, ctx}
+}
+
+// Page is one tab.
+type Page struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	troubles []string // errors on the console, exceptions
+	hosts    map[string]bool
+}
+
+// Open opens a tab of a size with an address.
+func (b *Browser) Open(address string, screen Screen) *Page {
+	b.t.Helper()
+	ctx, end := chromedp.NewContext(b.ctx)
+	b.t.Cleanup(end)
+	p := &Page{t: b.t, ctx: ctx, hosts: map[string]bool{}}
+	// The first Run makes the tab, for as long as its context lives: not that of a single action.
+	if err := chromedp.Run(ctx); err != nil {
+		b.t.Fatal("a new tab:", err)
+	}
+	chromedp.ListenTarget(ctx, p.note)
+	preference := "light"
+	if screen.Dark {
+		preference = "dark"
+	}
+	p.Do(network.Enable(), log.Enable(),
+		chromedp.EmulateViewport(screen.Width, screen.Height),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: preference}}),
+		chromedp.Navigate(address))
+	return p
+}
+
+// note remembers what the page should not have.
+func (p *Page) note(event any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e := event.(type) {
+	case *network.EventRequestWillBeSent:
+		if u, err := url.Parse(e.Request.URL); err == nil && u.Scheme != "data" {
+			p.hosts[u.Host] = true
+		}
+	case *runtime.EventExceptionThrown:
+		p.troubles = append(p.troubles, e.ExceptionDetails.Error())
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning {
+			p.troubles = append(p.troubles, fmt.Sprint("console: ", e.Args))
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.LevelError || e.Entry.Level == log.LevelWarning {
+			p.troubles = append(p.troubles, e.Entry.Text+" "+e.Entry.URL)
+		}
+	}
+}
+
+// Troubles are what the console had to complain of since the last call.
+func (p *Page) Troubles() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := p.troubles
+	p.troubles = nil
+	return all
+}
+
+// Hosts are those that the page has asked for something.
+func (p *Page) Hosts() (all []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for host := range p.hosts {
+		all = append(all, host)
+	}
+	return all
+}
+
+// Do carries actions out.
+func (p *Page) Do(actions ...chromedp.Action) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		p.t.Fatalf("in the browser: %v", err)
+	}
+}
+
+// Eval gives the value of an expression.
+func Eval[T any](p *Page, expression string) (value T) {
+	p.t.Helper()
+	p.Do(chromedp.Evaluate(expression, &value))
+	return value
+}
+
+// Await waits until an expression is true.
+func (p *Page) Await(expression string) {
+	p.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		if Eval[bool](p, "Boolean("+expression+")") {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s is never true; the page says:\n%s", expression, Eval[string](p, "document.body.innerText"))
+		}
+	}
+}
+
+// Shot writes what is on the screen to DIR/NAME.png; whole has all of the page on it.
+func (p *Page) Shot(dir, name string, whole bool) {
+	p.t.Helper()
+	var picture []byte
+	if whole {
+		p.Do(chromedp.FullScreenshot(&picture, 100))
+	} else {
+		p.Do(chromedp.CaptureScreenshot(&picture))
+	}
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+".png"), picture, 0o644)
+	}
+	if err != nil {
+		p.t.Error(err)
+	}
+}
