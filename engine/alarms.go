@@ -48,7 +48,7 @@ func (e *Engine) noteAlarms(cfg *conf.Config, j *judgement) {
 		a, raised := e.wards.alarms[name]
 		if !raised {
 			a.since = time.Now()
-			e.log.Warn("alarm raised", "kind", name.kind, "service", names[name.service], "text", text)
+			e.log.Warn("alarm raised", "event", "alarm_raised", "kind", name.kind, "service", names[name.service], "text", text)
 		}
 		a.text = text
 		e.wards.alarms[name] = a
@@ -56,7 +56,7 @@ func (e *Engine) noteAlarms(cfg *conf.Config, j *judgement) {
 	for name, a := range e.wards.alarms {
 		if _, still := j.alarms[name]; !still {
 			delete(e.wards.alarms, name)
-			e.log.Info("alarm ended", "kind", name.kind, "service", names[name.service],
+			e.log.Info("alarm ended", "event", "alarm_ended", "kind", name.kind, "service", names[name.service],
 				"after", time.Since(a.since).Round(time.Millisecond).String())
 		}
 	}

@@ -72,13 +72,13 @@ func (e *Engine) endDrains(then, now time.Time) {
 		return
 	}
 	if err := e.publish(e.cfg); err != nil {
-		e.log.Error("tables could not follow the deadline of a drain", "error", err)
+		e.log.Error("tables could not follow the deadline of a drain", "event", "tables_failed", "error", err)
 		return
 	}
 	names := serviceNames(e.cfg)
 	for name := range after {
 		if of, configured := names[name.Service]; configured {
-			e.log.Info("drain: the deadline has come, connections end", "service", of, "backend", name.Backend.String())
+			e.log.Info("drain: the deadline has come, connections end", "event", "drain_deadline", "service", of, "backend", name.Backend.String())
 		}
 	}
 }
@@ -105,5 +105,5 @@ func (e *Engine) endPending(now time.Time) {
 		e.log.Warn("not confirmed: " + change)
 	}
 	e.noteReload(fmt.Errorf("nobody confirmed generation %d in time: generation %d is back", p.now.number, p.before.number))
-	e.log.Warn("nobody confirmed the configuration: the former one is back", "generation", p.before.number, "not confirmed", p.now.number)
+	e.log.Warn("nobody confirmed the configuration: the former one is back", "event", "config_reverted", "generation", p.before.number, "not confirmed", p.now.number)
 }

@@ -291,7 +291,7 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 		return // Start publishes when the ports are open
 	}
 	if err := e.publish(e.cfg); err != nil {
-		e.log.Error("tables could not follow a change of routes", "err", err)
+		e.log.Error("tables could not follow a change of routes", "event", "tables_failed", "err", err)
 	}
 }
 

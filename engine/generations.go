@@ -139,7 +139,7 @@ func (e *Engine) recall(cfg *conf.Config) {
 		e.log.Info(text)
 	}
 	for _, o := range e.listOverrides() {
-		e.log.Info("set at run time and still in force", "service", o.Service, "backend", o.Backend, "state", o.State, "configured", o.Configured)
+		e.log.Info("set at run time and still in force", "event", "override_restored", "service", o.Service, "backend", o.Backend, "state", o.State, "configured", o.Configured)
 	}
 	e.keep(e.generations.next(cfg.Text, "start"))
 	e.keepLast()

@@ -63,7 +63,7 @@ func (e *Engine) followHealth(ctx context.Context) {
 		began := time.Now()
 		if !e.closed {
 			if err := e.publishHealth(); err != nil {
-				e.log.Error("tables could not follow a change of health", "err", err)
+				e.log.Error("tables could not follow a change of health", "event", "tables_failed", "err", err)
 			}
 		}
 		e.mu.Unlock()

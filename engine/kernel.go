@@ -192,7 +192,7 @@ func (k *kernel) open(p *kernelPort) error {
 			if p.rss, untold = xsk.RSS(p.conf.Name); untold != nil {
 				k.log.Debug("fullnat hands replies over between workers", "port", p.conf.Name, "why", untold)
 			}
-			k.log.Info("port is open", "port", p.conf.Name, "af_xdp", p.io, "queues", len(p.queues), "rss", p.rss != nil)
+			k.log.Info("port is open", "event", "port_open", "port", p.conf.Name, "af_xdp", p.io, "queues", len(p.queues), "rss", p.rss != nil)
 			return nil
 		}
 		errs = append(errs, fmt.Errorf("io %s: %w", a.io, err))

@@ -27,7 +27,7 @@ func (e *Engine) awaitNeighbours(ctx context.Context) {
 		case <-changed:
 		case <-ctx.Done():
 			for addr, reason := range missing {
-				e.log.Warn("backend can't be reached yet", "backend", addr, "why", reason.Text())
+				e.log.Warn("backend can't be reached yet", "event", "backend_unreachable", "backend", addr, "why", reason.Text())
 			}
 			return
 		}
@@ -68,13 +68,13 @@ func (e *Engine) logLinks(s *route.Snapshot) {
 	for i, now := range s.Ports {
 		switch was := e.surroundings.Ports[i]; {
 		case was.Exists && !now.Exists:
-			e.log.Error("interface is gone", "port", now.Name)
+			e.log.Error("interface is gone", "event", "port_gone", "port", now.Name)
 		case !was.Exists && now.Exists:
-			e.log.Info("interface is there again", "port", now.Name)
+			e.log.Info("interface is there again", "event", "port_back", "port", now.Name)
 		case was.Up && !now.Up:
-			e.log.Warn("link is down", "port", now.Name)
+			e.log.Warn("link is down", "event", "link_down", "port", now.Name)
 		case !was.Up && now.Up:
-			e.log.Info("link is up", "port", now.Name)
+			e.log.Info("link is up", "event", "link_up", "port", now.Name)
 		}
 	}
 }

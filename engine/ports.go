@@ -67,7 +67,7 @@ func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool
 	}
 	opened, err := e.platform.OpenPort(port)
 	if err != nil {
-		e.log.Error("port does not open again; next attempt in "+reopenPause.String(), "port", hw.Name, "err", err)
+		e.log.Error("port does not open again; next attempt in "+reopenPause.String(), "event", "port_failed", "port", hw.Name, "err", err)
 		return true
 	}
 	err = e.onWorkers(ctx, func(w *Worker) { w.connect(port, opened) })

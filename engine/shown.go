@@ -47,7 +47,7 @@ func (e *Engine) logShown(s *conf.Service, b *conf.Backend, before, now shown) {
 	if now.state == api.StateDown {
 		log = e.log.Warn
 	}
-	log("backend changed state", "service", s.Name, "backend", b.Key.String(), "from", before.state, "to", now.state,
+	log("backend changed state", "event", "backend_"+now.state, "service", s.Name, "backend", b.Key.String(), "from", before.state, "to", now.state,
 		"after", now.since.Sub(before.since).Round(time.Millisecond).String(), "why", now.reason)
 }
 

@@ -48,10 +48,10 @@ func (s *store) note(err error) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil && s.err == nil:
-		s.log.Warn("the state directory can't be written: overrides and former configurations are kept in memory only",
+		s.log.Warn("the state directory can't be written: overrides and former configurations are kept in memory only", "event", "state_failed",
 			"dir", s.dir, "error", err)
 	case err == nil && s.err != nil:
-		s.log.Info("the state directory can be written again", "dir", s.dir)
+		s.log.Info("the state directory can be written again", "event", "state_back", "dir", s.dir)
 	}
 	s.err = err
 }

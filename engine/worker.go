@@ -319,7 +319,7 @@ const faultPauseMs = 5000
 func (w *Worker) fault(q *ownQueue, err error) {
 	if now := w.clock.ms; now-q.faultMs >= faultPauseMs || q.faultMs == 0 {
 		q.faultMs = now | 1
-		w.log.Warn("queue does not send", "port", q.name, "queue", q.number, "err", err)
+		w.log.Warn("queue does not send", "event", "queue_failed", "port", q.name, "queue", q.number, "err", err)
 	}
 }
 

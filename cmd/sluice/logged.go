@@ -14,7 +14,7 @@ import (
 func (l logged) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
 	b, err := l.Control.Override(ctx, r)
 	if err == nil {
-		attributes := []any{"service", r.Service, "backend", r.Backend, "state", b.State}
+		attributes := []any{"event", "override_set", "service", r.Service, "backend", r.Backend, "state", b.State}
 		if r.DeadlineS > 0 {
 			attributes = append(attributes, "deadline", time.Duration(r.DeadlineS*float64(time.Second)))
 		}
@@ -27,7 +27,7 @@ func (l logged) Override(ctx context.Context, r api.OverrideRequest) (api.Backen
 func (l logged) ClearOverrides(ctx context.Context, service, backend string) ([]api.Override, error) {
 	cleared, err := l.Control.ClearOverrides(ctx, service, backend)
 	for _, o := range cleared {
-		l.logger.Info("override cleared", "service", o.Service, "backend", o.Backend, "was", o.State)
+		l.logger.Info("override cleared", "event", "override_cleared", "service", o.Service, "backend", o.Backend, "was", o.State)
 	}
 	return cleared, err
 }
@@ -52,7 +52,7 @@ func (l logged) applied(verb string, result api.ApplyResult, err error, attribut
 		for line := range strings.Lines(err.Error()) {
 			l.logger.Error(verb + ": " + strings.TrimSpace(line))
 		}
-		l.logger.Error(verb+" failed, nothing changed", attributes...)
+		l.logger.Error(verb+" failed, nothing changed", append(attributes, "event", "config_refused")...)
 		return result, err
 	}
 	l.changed(verb, result.ReloadResult)
@@ -60,7 +60,7 @@ func (l logged) applied(verb string, result api.ApplyResult, err error, attribut
 	if p := result.Pending; p != nil {
 		attributes = append(attributes, "confirm until", p.Deadline.Format(time.TimeOnly))
 	}
-	l.logger.Info(verb+" done", attributes...)
+	l.logger.Info(verb+" done", append(attributes, "event", "config_changed")...)
 	return result, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/eventlog"
 	"sluice/engine/metrics"
 )
 
@@ -24,7 +26,7 @@ const shutdownTimeout = 5 * time.Second
 
 func newRun() *cobra.Command {
 	var configPath, socket string
-	level := slog.LevelInfo
+	level, format := slog.LevelInfo, eventlog.Auto
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Be the load balancer, in the foreground",
@@ -32,13 +34,21 @@ func newRun() *cobra.Command {
 			"file again on SIGHUP and stops on SIGTERM or SIGINT; a second one of these stops it without cleaning up.",
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains(eventlog.Formats, format) {
+				return usageError{fmt.Errorf("--log-format %q: there is %s", format, strings.Join(eventlog.Formats, ", "))}
+			}
+			log, err := eventlog.New(cmd.ErrOrStderr(), level, format)
+			if err != nil {
+				return err
+			}
 			signals := make(chan os.Signal, 8)
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
 			return (&runner{
 				configPath: configPath,
 				socket:     socket,
-				logger:     slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
+				logger:     log.Logger,
+				log:        log,
 				privileges: checkPrivileges,
 				load:       loadConfig,
 				start:      startEngine,
@@ -50,6 +60,7 @@ func newRun() *cobra.Command {
 	cmd.Flags().StringVarP(&configPath, "config", "c", DefaultConfig, "configuration file")
 	cmd.Flags().StringVar(&socket, "socket", "", "control socket, in place of the file's [api] socket")
 	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	cmd.Flags().StringVar(&format, "log-format", eventlog.Auto, strings.Join(eventlog.Formats, ", ")+": auto is journal where stderr is the journal, else text")
 	return cmd
 }
 
@@ -68,6 +79,7 @@ type runner struct {
 	configPath string
 	socket     string // "": what the file says
 	logger     *slog.Logger
+	log        *eventlog.Log // behind logger; nil: nobody follows or counts
 	privileges func() error
 	load       func(path string) (*conf.Config, []conf.Problem, error)
 	start      func(ctx context.Context, cfg *conf.Config, configPath string, logger *slog.Logger) (machine, error)
@@ -109,7 +121,12 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	control := logged{engine, r.logger}
 	server := api.NewServer(control, r.logger)
-	exporter := metrics.New(engine, metrics.Options{Backends: cfg.API.Metrics == conf.MetricsBackends})
+	options := metrics.Options{Backends: cfg.API.Metrics == conf.MetricsBackends}
+	if r.log != nil {
+		r.log.Follow(server.Publish)
+		options.Log = r.log.Counts
+	}
+	exporter := metrics.New(engine, options)
 	server.Handle("GET /metrics", exporter.Handler())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -120,7 +137,7 @@ func (r *runner) run(ctx context.Context) error {
 	r.announce(ctx, cfg, engine)
 	failure := r.wait(ctx, engine, control, reloads, served)
 	r.notify(daemon.SdNotifyStopping)
-	r.logger.Info("stopping")
+	r.logger.Info("stopping", "event", "stopping")
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(deadline); err != nil {
@@ -129,7 +146,7 @@ func (r *runner) run(ctx context.Context) error {
 	if err := errors.Join(failure, engine.Close()); err != nil {
 		return err
 	}
-	r.logger.Info("stopped")
+	r.logger.Info("stopped", "event", "stopped")
 	return nil
 }
 
@@ -182,7 +199,7 @@ func (r *runner) announce(ctx context.Context, cfg *conf.Config, engine machine)
 		}
 		attributes = append(attributes, "workers", len(stats.Workers), "ports", strings.Join(ports, ","))
 	}
-	r.logger.Info("ready", attributes...)
+	r.logger.Info("ready", append(attributes, "event", "ready")...)
 	r.notify(daemon.SdNotifyReady)
 }
 
@@ -202,7 +219,7 @@ type logged struct {
 func (l logged) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
 	b, err := l.Control.SetWeight(ctx, service, backend, weight)
 	if err == nil {
-		l.logger.Info("weight set", "service", service, "backend", backend, "weight", weight, "state", b.State)
+		l.logger.Info("weight set", "event", "weight_set", "service", service, "backend", backend, "weight", weight, "state", b.State)
 	}
 	return b, err
 }
@@ -213,10 +230,10 @@ func (l logged) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResu
 		for line := range strings.Lines(err.Error()) {
 			l.logger.Error("reload: " + strings.TrimSpace(line))
 		}
-		l.logger.Error("reload failed, nothing changed")
+		l.logger.Error("reload failed, nothing changed", "event", "config_refused")
 		return result, err
 	}
 	l.changed("reload", result)
-	l.logger.Info("reloaded", "changes", len(result.Changes))
+	l.logger.Info("reloaded", "event", "config_reloaded", "changes", len(result.Changes))
 	return result, nil
 }

@@ -140,7 +140,7 @@ func TestRunReloads(t *testing.T) {
 	if code, _, errs := sluice("weight", "web", "10.0.0.11", "5", "--socket", l.socket); code != 0 {
 		t.Error(errs)
 	}
-	l.untilLogged(`msg="weight set" service=web backend=10.0.0.11:8080 weight=5`)
+	l.untilLogged(`msg="weight set" event=weight_set service=web backend=10.0.0.11:8080 weight=5`)
 	l.signals <- syscall.SIGINT
 	if err := l.end(); err != nil {
 		t.Error(err)

@@ -1,0 +1,195 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	slogjournal "github.com/systemd/slog-journal"
+
+	"sluice/engine/api"
+)
+
+// Formats of a log.
+const (
+	Auto    = "auto"    // Journal if stderr is the journal, else Text
+	Text    = "text"    // key=value, one line per record
+	JSON    = "json"    // one object per line
+	Journal = "journal" // native fields: journalctl EVENT=backend_down SERVICE=web
+)
+
+// Formats lists them.
+var Formats = []string{Auto, Text, JSON, Journal}
+
+// Log is a logger, and what can be asked of it. It may be used from any goroutine.
+type Log struct {
+	*slog.Logger
+	limit *limiter
+
+	mu     sync.Mutex
+	counts map[string]uint64 // by event
+	follow func(api.Event)   // nil: nobody
+}
+
+// New makes a log that writes to w, or to the journal. An error says why the format can't be had.
+func New(w io.Writer, level slog.Leveler, format string) (*Log, error) {
+	if format == Auto {
+		format = Text
+		if onJournal(w) {
+			format = Journal
+		}
+	}
+	var out slog.Handler
+	switch format {
+	case Text:
+		out = slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
+	case JSON:
+		out = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
+	case Journal:
+		journal, err := slogjournal.NewHandler(&slogjournal.Options{Level: level, ReplaceAttr: journalField, ReplaceGroup: fieldName})
+		if err != nil {
+			return nil, fmt.Errorf("the journal can't be written to: %w", err)
+		}
+		out = journal
+	default:
+		return nil, fmt.Errorf("%q is no format of a log: there is %s", format, strings.Join(Formats, ", "))
+	}
+	l := &Log{limit: newLimiter(), counts: make(map[string]uint64)}
+	l.Logger = slog.New(&handler{Handler: out, log: l})
+	return l, nil
+}
+
+// onJournal says whether what is written to w ends up in the journal: systemd names the file that it gave us as
+// stderr, see systemd.exec(5), $JOURNAL_STREAM.
+func onJournal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+}
+
+// journalField gives an attribute the name and value that the journal takes.
+func journalField(_ []string, a slog.Attr) slog.Attr {
+	a.Key = fieldName(a.Key)
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
+}
+
+// fieldName makes "confirm until" CONFIRM_UNTIL.
+func fieldName(key string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z':
+			return c - 'a' + 'A'
+		case c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+			return c
+		}
+		return '_'
+	}, key)
+}
+
+// Follow has f told of every event that is logged from now on. f must not wait, nor log.
+func (l *Log) Follow(f func(api.Event)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.follow = f
+}
+
+// Counts gives how many events of each id there were, every id included, and how many lines were left out.
+func (l *Log) Counts() (events map[string]uint64, suppressed uint64) {
+	l.mu.Lock()
+	events = maps.Clone(l.counts)
+	l.mu.Unlock()
+	for _, e := range Events {
+		if _, happened := events[e.ID]; !happened {
+			events[e.ID] = 0
+		}
+	}
+	return events, l.limit.total()
+}
+
+// handler limits, counts and tells before it passes a record on.
+type handler struct {
+	slog.Handler
+	log   *Log
+	attrs []slog.Attr // of the logger
+}
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &handler{h.Handler.WithAttrs(attrs), h.log, append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+}
+
+func (h *handler) WithGroup(name string) slog.Handler {
+	return &handler{h.Handler.WithGroup(name), h.log, h.attrs}
+}
+
+func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	e := h.event(r)
+	if e.Event != "" {
+		h.log.mu.Lock()
+		h.log.counts[e.Event]++
+		h.log.mu.Unlock()
+	}
+	reason, subject := e.Event, e.Fields["service"]+" "+e.Fields["backend"]+" "+e.Fields["port"]
+	if reason == "" {
+		reason, subject = r.Message, ""
+	}
+	if !ordered(e.Event) && !h.log.limit.allows(reason, subject, r.Time, func(n uint64) { h.leftOut(reason, subject, n) }) {
+		return nil
+	}
+	return h.pass(ctx, r, e)
+}
+
+// pass writes the record and tells who follows.
+func (h *handler) pass(ctx context.Context, r slog.Record, e api.Event) error {
+	h.log.mu.Lock()
+	follow := h.log.follow
+	h.log.mu.Unlock()
+	if follow != nil && e.Event != "" {
+		follow(e)
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// leftOut says what the limit has kept out of the log.
+func (h *handler) leftOut(reason, subject string, n uint64) {
+	if !h.Enabled(context.Background(), slog.LevelWarn) {
+		return
+	}
+	r := slog.NewRecord(time.Now(), slog.LevelWarn, fmt.Sprintf("%d more suppressed", n), 0)
+	r.Add("event", Suppressed, "of", strings.TrimSpace(reason+" "+subject), "count", n)
+	_ = h.pass(context.Background(), r, h.event(r))
+}
+
+// event is the record as those see it who follow.
+func (h *handler) event(r slog.Record) api.Event {
+	e := api.Event{Time: r.Time, Level: r.Level.String(), Message: r.Message, Fields: make(map[string]string, r.NumAttrs()+len(h.attrs))}
+	add := func(a slog.Attr) bool {
+		if a.Key == "event" {
+			e.Event = a.Value.String()
+		} else {
+			e.Fields[a.Key] = a.Value.Resolve().String()
+		}
+		return true
+	}
+	for _, a := range h.attrs {
+		add(a)
+	}
+	r.Attrs(add)
+	return e
+}

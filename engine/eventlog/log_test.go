@@ -1,0 +1,207 @@
+package eventlog_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/engine/api"
+	"sluice/engine/eventlog"
+)
+
+var update = flag.Bool("update", false, "write README.md anew")
+
+func TestFormats(t *testing.T) {
+	for format, want := range map[string]string{
+		"text": `level=WARN msg="backend changed state" event=backend_down service=web why="no answer"`,
+		"auto": `level=WARN msg="backend changed state" event=backend_down service=web why="no answer"`,
+		"json": `"level":"WARN","msg":"backend changed state","event":"backend_down","service":"web","why":"no answer"`,
+	} {
+		var out bytes.Buffer
+		log, err := eventlog.New(&out, slog.LevelInfo, format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Debug("not seen")
+		log.Warn("backend changed state", "event", "backend_down", "service", "web", "why", "no answer")
+		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "not seen") {
+			t.Errorf("%s: %s", format, out.String())
+		}
+		if format == "json" && !json.Valid(out.Bytes()) {
+			t.Errorf("not JSON: %s", out.String())
+		}
+	}
+	if _, err := eventlog.New(&bytes.Buffer{}, slog.LevelInfo, "xml"); err == nil || !strings.Contains(err.Error(), "there is auto, text, json, journal") {
+		t.Error(err)
+	}
+}
+
+func TestEventsAreToldAndCounted(t *testing.T) {
+	log, err := eventlog.New(&bytes.Buffer{}, slog.LevelInfo, eventlog.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []api.Event
+	log.Follow(func(e api.Event) { told = append(told, e) })
+	log.Info("no event")
+	log.With("service", "web").Warn("changed", "event", "backend_down", "after", 3*time.Second)
+	if len(told) != 1 || told[0].Event != "backend_down" || told[0].Level != "WARN" || told[0].Message != "changed" ||
+		told[0].Fields["service"] != "web" || told[0].Fields["after"] != "3s" || told[0].Fields["event"] != "" {
+		t.Errorf("%+v", told)
+	}
+	counts, suppressed := log.Counts()
+	if counts["backend_down"] != 1 || counts["backend_up"] != 0 || len(counts) != len(eventlog.Events) || suppressed != 0 {
+		t.Error(counts, suppressed)
+	}
+}
+
+// One noisy backend is limited, others are heard; when the window is over it is said how much was left out.
+func TestLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out lockedBuffer
+		log, err := eventlog.New(&out, slog.LevelInfo, eventlog.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			log.Warn("changed", "event", "backend_down", "service", "web", "backend", "noisy")
+			log.Warn("trouble with netlink")
+		}
+		log.Warn("changed", "event", "backend_down", "service", "web", "backend", "other")
+		if n := strings.Count(out.String(), "backend=noisy"); n != 10 {
+			t.Errorf("%d lines about the noisy one", n)
+		}
+		if n := strings.Count(out.String(), "netlink"); n != 10 {
+			t.Errorf("%d lines without an event", n)
+		}
+		if !strings.Contains(out.String(), "backend=other") {
+			t.Error("the other one was not heard")
+		}
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		for _, want := range []string{`msg="40 more suppressed" event=suppressed of="backend_down web noisy" count=40`, `of="trouble with netlink" count=40`} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %s in\n%s", want, out.String())
+			}
+		}
+		log.Warn("changed", "event", "backend_down", "service", "web", "backend", "noisy")
+		if n := strings.Count(out.String(), "backend=noisy"); n != 11 {
+			t.Error("silent for ever:", n)
+		}
+		if counts, suppressed := log.Counts(); counts["backend_down"] != 52 || suppressed != 80 {
+			t.Error(counts["backend_down"], suppressed)
+		}
+	})
+}
+
+// Thousands of backends that fail at once don't flood the log.
+func TestLimitPerReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out lockedBuffer
+		log, err := eventlog.New(&out, slog.LevelInfo, eventlog.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20_000 {
+			log.Warn("changed", "event", "backend_down", "service", "web", "backend", fmt.Sprint(i))
+		}
+		if n := strings.Count(out.String(), "\n"); n < 200 || n > 1000 {
+			t.Errorf("%d lines", n)
+		}
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if !strings.Contains(out.String(), "more suppressed") {
+			t.Error("nobody was told")
+		}
+	})
+}
+
+// Every event that the daemon logs is in the table.
+func TestEveryEventIsListed(t *testing.T) {
+	known := map[string]bool{}
+	for _, e := range eventlog.Events {
+		if known[e.ID] {
+			t.Error(e.ID, "is there twice")
+		}
+		known[e.ID] = true
+	}
+	for _, state := range []string{api.StateUp, api.StateDown, api.StateDrain, api.StateStandby} {
+		if !known["backend_"+state] {
+			t.Error("no event for the state", state)
+		}
+	}
+	used := map[string]bool{eventlog.Suppressed: true, "backend_up": true, "backend_down": true, "backend_drain": true, "backend_standby": true}
+	literal := regexp.MustCompile(`"event", "([a-z_]+[a-z])"`)
+	for _, root := range []string{"../../engine", "../../cmd"} {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			for _, m := range literal.FindAllSubmatch(data, -1) {
+				used[string(m[1])] = true
+				if !known[string(m[1])] {
+					t.Errorf("%s: event %s is not in eventlog.Events", path, m[1])
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id := range known {
+		if !used[id] {
+			t.Error(id, "is listed, but nothing logs it")
+		}
+	}
+}
+
+// The reference is current.
+func TestReference(t *testing.T) {
+	const mark = "-update`. -->\n\n"
+	data, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(data), mark)
+	if !ok {
+		t.Fatal("README.md has lost the line after which the reference stands")
+	}
+	if *update {
+		if err := os.WriteFile("README.md", []byte(head+mark+eventlog.Reference()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if rest != eventlog.Reference() {
+		t.Error("README.md is not current: go test ./engine/eventlog -run Reference -update")
+	}
+}
+
+// lockedBuffer may be written to by timers.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
