@@ -29,8 +29,11 @@ type reloaded struct {
 	err error
 }
 
+// outOfTurn is an error that says nothing about a configuration: what was asked for can't be, or not now.
+type outOfTurn struct{ error }
+
 // errNoFile is for daemons that were not started from a file.
-var errNoFile = errors.New("this daemon was not started from a file")
+var errNoFile = outOfTurn{errors.New("this daemon was not started from a file")}
 
 // Reload implements api.Control.
 func (e *Engine) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
@@ -109,7 +112,7 @@ func (e *Engine) Confirm(context.Context) (result api.ApplyResult, err error) {
 	defer e.changing.Unlock()
 	p := e.pending
 	if p == nil {
-		return result, errors.New("nothing waits for a confirm")
+		return result, outOfTurn{errors.New("nothing waits for a confirm")}
 	}
 	if err := replaceConfig(e.opts.File, p.now.text); err != nil {
 		return result, fmt.Errorf("not confirmed, the former configuration comes back at %s: %w", p.deadline.Format(time.TimeOnly), err)
@@ -146,7 +149,7 @@ func (e *Engine) rollback(number int) (result api.ApplyResult, err error) {
 	_, running := e.runs()
 	g, err := e.generations.find(number, running)
 	if err != nil {
-		return result, err
+		return result, outOfTurn{err}
 	}
 	cfg, warnings, err := e.opts.Parse(fmt.Sprintf("generation %d", g.number), []byte(g.text))
 	if err != nil {
@@ -260,6 +263,9 @@ func (e *Engine) runs() (*conf.Config, generation) {
 
 // noteReload remembers how an attempt to change the configuration ended.
 func (e *Engine) noteReload(err error) {
+	if errors.As(err, new(outOfTurn)) {
+		return
+	}
 	e.mu.Lock()
 	e.reloaded = reloaded{time.Now(), err}
 	e.mu.Unlock()
@@ -278,8 +284,8 @@ func (e *Engine) hold(p *pending) {
 // notWaiting says what has to be decided before anything else can be changed.
 func (e *Engine) notWaiting() error {
 	if p := e.pending; p != nil {
-		return fmt.Errorf("generation %d waits for its confirm until %s: sluice confirm, or sluice rollback, comes first",
-			p.now.number, p.deadline.Format(time.TimeOnly))
+		return outOfTurn{fmt.Errorf("generation %d waits for its confirm until %s: sluice confirm, or sluice rollback, comes first",
+			p.now.number, p.deadline.Format(time.TimeOnly))}
 	}
 	return nil
 }

@@ -88,6 +88,9 @@ func TestConfirm(t *testing.T) {
 			t.Errorf("%s while a configuration waits: %v", what, err)
 		}
 	}
+	if s := d.status(); !s.Reload.OK {
+		t.Errorf("what came out of turn counts as a failed reload: %+v", s.Reload)
+	}
 	if result, err := d.Engine.Confirm(bg); err != nil || result.Generation != 2 {
 		t.Errorf("%+v, %v", result, err)
 	}

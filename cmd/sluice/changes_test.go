@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,7 +93,7 @@ state          /var/lib/sluice/x
 	if code != exitFailed || errs != "sluice: the last reload failed\nsluice: generation 12 waits\n" {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
-	for _, text := range []string{"failed, nothing changed: a.toml:3: port 70000\n", "to be confirmed  generation 12, within 42s",
+	for _, text := range []string{"failed: a.toml:3: port 70000\n", "to be confirmed  generation 12, within 42s",
 		"web: no backend is up", "1 drain, 1 weight: sluice overrides"} {
 		if !strings.Contains(out, text) {
 			t.Errorf("%q is missing in\n%s", text, out)
@@ -221,6 +222,13 @@ func (e *emptying) List(context.Context) ([]api.Service, error) {
 	return e.services, nil
 }
 
+// asked says whether it was listed so often.
+func (e *emptying) asked(times uint32) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.left <= 1<<20-times
+}
+
 func TestDrainShowsProgress(t *testing.T) {
 	socket := serve(t, &emptying{fake: newFake(), left: 4})
 	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
@@ -233,6 +241,29 @@ func TestDrainShowsProgress(t *testing.T) {
 	// Somebody else enables it.
 	code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", serve(t, newFake()))
 	if code != exitFailed || !strings.Contains(errs, "was ended by somebody else") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// TestDrainInterrupted: whoever stops watching is told that the drain goes on.
+func TestDrainInterrupted(t *testing.T) {
+	daemon := &emptying{fake: newFake(), left: 1 << 20}
+	socket := serve(t, daemon)
+	code, errs, ended := 0, "", make(chan struct{})
+	go func() {
+		defer close(ended)
+		code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", socket)
+	}()
+	for deadline := time.Now().Add(10 * time.Second); !daemon.asked(3); time.Sleep(time.Millisecond) { // it watches by then
+		if time.Now().After(deadline) {
+			t.Fatal("no drain was begun")
+		}
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	if code != exitFailed || !strings.Contains(errs, "the drain of web 10.0.0.11:8080 goes on, and the daemon ends what is left at ") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }

@@ -32,7 +32,10 @@ func watchDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideReque
 	defer stop()
 	client := flags.client()
 	b, err := client.Override(ctx, request)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return b, fmt.Errorf("interrupted before the daemon answered: sluice overrides says whether %s %s drains", request.Service, request.Backend)
+	case err != nil:
 		return b, err
 	}
 	out := cmd.OutOrStdout()

@@ -56,7 +56,7 @@ func statusTable(w io.Writer, s *api.Status) error {
 	if s.Reload.OK {
 		line("last reload", "%s: ok", clock(s.Reload.At))
 	} else {
-		line("last reload", "%s: failed, nothing changed: %s", clock(s.Reload.At), strings.ReplaceAll(s.Reload.Error, "\n", "\n\t"))
+		line("last reload", "%s: failed: %s", clock(s.Reload.At), strings.ReplaceAll(s.Reload.Error, "\n", "\n\t"))
 	}
 	if p := s.Pending; p != nil {
 		line("to be confirmed", "generation %d, within %s", p.Generation, time.Duration(p.LeftS*float64(time.Second)).Round(time.Second))
