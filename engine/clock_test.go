@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -36,5 +37,19 @@ func TestQuantilesAgainstSorting(t *testing.T) {
 	}
 	if h.quantile(1) != all[len(all)-1] {
 		t.Errorf("quantile 1 is %d, the largest value %d", h.quantile(1), all[len(all)-1])
+	}
+}
+
+// Bounds that are powers of two split the values exactly.
+func TestHistogramBelow(t *testing.T) {
+	var h histogram
+	for _, v := range []uint64{0, 7, 1023, 1024, 4095, 4096, 1 << 40} {
+		h.add(v)
+	}
+	if got, want := h.below([]uint64{1 << 10, 1 << 12}), []uint64{3, 2, 2}; !slices.Equal(got, want) {
+		t.Errorf("%v, not %v", got, want)
+	}
+	if want := uint64(0 + 7 + 1023 + 1024 + 4095 + 4096 + 1<<40); h.sum != want {
+		t.Errorf("sum %d, not %d", h.sum, want)
 	}
 }

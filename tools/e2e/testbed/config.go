@@ -35,7 +35,8 @@ type Port struct {
 
 // API is [api].
 type API struct {
-	Socket string `toml:"socket"`
+	Socket    string `toml:"socket"`
+	TokenFile string `toml:"token_file,omitempty"`
 }
 
 // Service is [[service]].
