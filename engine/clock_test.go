@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"math/rand/v2"
 	"slices"
 	"testing"
