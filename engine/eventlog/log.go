@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,9 @@ import (
 
 	"sluice/engine/api"
 )
+
+// journalSocket is where systemd-journald takes native records, see systemd.journal-fields(7).
+const journalSocket = "/run/systemd/journal/socket"
 
 // Formats of a log.
 const (
@@ -40,9 +44,10 @@ type Log struct {
 
 // New makes a log that writes to w, or to the journal. An error says why the format can't be had.
 func New(w io.Writer, level slog.Leveler, format string) (*Log, error) {
+	_, missing := os.Stat(journalSocket) // the library would lose everything, without a word
 	if format == Auto {
 		format = Text
-		if onJournal(w) {
+		if onJournal(w) && missing == nil {
 			format = Journal
 		}
 	}
@@ -54,16 +59,37 @@ func New(w io.Writer, level slog.Leveler, format string) (*Log, error) {
 		out = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	case Journal:
 		journal, err := slogjournal.NewHandler(&slogjournal.Options{Level: level, ReplaceAttr: journalField, ReplaceGroup: fieldName})
-		if err != nil {
+		if err = errors.Join(err, missing); err != nil {
 			return nil, fmt.Errorf("the journal can't be written to: %w", err)
 		}
-		out = journal
+		out = &either{Handler: journal, text: slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})}
 	default:
 		return nil, fmt.Errorf("%q is no format of a log: there is %s", format, strings.Join(Formats, ", "))
 	}
 	l := &Log{limit: newLimiter(), counts: make(map[string]uint64)}
 	l.Logger = slog.New(&handler{Handler: out, log: l})
 	return l, nil
+}
+
+// either writes to the journal, and as text where the journal is not to be had: nothing is lost.
+type either struct {
+	slog.Handler // the journal
+	text         slog.Handler
+}
+
+func (e *either) Handle(ctx context.Context, r slog.Record) error {
+	if e.Handler.Handle(ctx, r) == nil {
+		return nil
+	}
+	return e.text.Handle(ctx, r)
+}
+
+func (e *either) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &either{Handler: e.Handler.WithAttrs(attrs), text: e.text.WithAttrs(attrs)}
+}
+
+func (e *either) WithGroup(name string) slog.Handler {
+	return &either{Handler: e.Handler.WithGroup(name), text: e.text.WithGroup(name)}
 }
 
 // onJournal says whether what is written to w ends up in the journal: systemd names the file that it gave us as

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,36 @@ func TestFormats(t *testing.T) {
 	}
 	if _, err := eventlog.New(&bytes.Buffer{}, slog.LevelInfo, "xml"); err == nil || !strings.Contains(err.Error(), "there is auto, text, json, journal") {
 		t.Error(err)
+	}
+}
+
+// Where there is no journal, what was meant for it is not lost.
+func TestJournalThatIsNotThere(t *testing.T) {
+	const socket = "/run/systemd/journal/socket"
+	if _, err := os.Stat(socket); err == nil {
+		t.Logf("%s is there: not tried", socket)
+		return
+	}
+	if _, err := eventlog.New(&bytes.Buffer{}, slog.LevelInfo, eventlog.Journal); err == nil || !strings.Contains(err.Error(), socket) {
+		t.Error("a journal that is not there was taken for one:", err)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(int(file.Fd()), &stat); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("JOURNAL_STREAM", fmt.Sprintf("%d:%d", stat.Dev, stat.Ino))
+	log, err := eventlog.New(file, slog.LevelInfo, eventlog.Auto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.With("service", "web").Warn("changed", "event", "backend_down")
+	if text, _ := os.ReadFile(file.Name()); !strings.Contains(string(text), "msg=changed service=web event=backend_down") {
+		t.Errorf("lost: %q", text)
 	}
 }
 
