@@ -143,11 +143,9 @@ func TestStreamsEndWithAReason(t *testing.T) {
 	server, open := streams(t, lab())
 	slow, other := open(), open()
 	event := api.Event{Event: "backend_down", Message: strings.Repeat("x", 64<<10)}
-	go func() {
-		for range 1000 { // more than sockets and backlog hold
-			server.Publish(event)
-		}
-	}()
+	for range 1000 { // more than sockets and backlog hold; a reader that began already might keep up
+		server.Publish(event)
+	}
 	var end api.StreamEnd
 	for _, stream := range []*eventStream{slow, other} { // the second is not read while the first is
 		if !stream.next("end", &end) || !strings.Contains(end.Reason, "too slow") {

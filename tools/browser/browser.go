@@ -63,7 +63,7 @@ func New(t *testing.T) *Browser {
 		chromedp.WSURLReadTimeout(patience),
 	)
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, end := chromedp.NewContext(allocator)
+	ctx, end := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it complains of events newer than itself
 	t.Cleanup(func() { end(); endAllocator() })
 	if err := chromedp.Run(ctx); err != nil {
 		t.Fatal("chromium does not start:", err)

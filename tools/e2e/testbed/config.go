@@ -36,6 +36,7 @@ type Port struct {
 // API is [api].
 type API struct {
 	Socket    string `toml:"socket"`
+	HTTP      string `toml:"http,omitempty"` // "": the default
 	TokenFile string `toml:"token_file,omitempty"`
 }
 

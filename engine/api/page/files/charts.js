@@ -61,7 +61,7 @@ class Tile {
     const colour = name => style.getPropertyValue(name).trim();
     const axis = {stroke: colour('--quiet'), grid: {stroke: colour('--grid'), width: 1}, ticks: {show: false}, font: '11px system-ui, sans-serif'};
     this.chart = new uPlot({
-      width: 200, height: 110, legend: {show: false}, padding: [6, 4, 0, 0],
+      width: 200, height: 110, legend: {show: false}, padding: [6, 22, 0, 0],
       cursor: {y: false, drag: {x: false, y: false}, points: {show: false}},
       scales: {x: {time: true, range: () => this.span()}, y: {range: (_, min, max) => [0, max > 0 ? max * 1.1 : 1]}},
       axes: [{...axis, size: 22, space: 70, values: [[60, '{HH}:{mm}', null, null, null, null, null, null, 1], [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1]]},
@@ -83,6 +83,7 @@ class Tile {
       this.data[i].push(figures ? of(figures) : null);
       if (this.data[i].length > POINTS) this.data[i].shift();
     });
+    this.plot.dataset.points = times.length; // for tests
     this.chart.setData([times, ...this.data]);
     if (!figures) return;
     this.hover(this.chart.cursor.idx);

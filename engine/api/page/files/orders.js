@@ -49,7 +49,10 @@ export class Orders {
       say(this.failure, refusal.message);
       if (refusal.status === 401) token.set('');
       show(this.tokenLabel, refusal.status === 401);
-      if (refusal.status === 401) this.tokenInput.focus();
+      if (refusal.status === 401) {
+        this.tokenInput.value = '';
+        this.tokenInput.focus();
+      }
     } finally {
       this.go.disabled = false;
       this.changedToken();
