@@ -30,6 +30,9 @@ type kernel struct {
 	// By port. keepPorts replaces them while no worker is connected to the port; else only workers look.
 	ports []*kernelPort
 
+	cores   []int  // the workers' CPUs
+	restore func() // undoes quietRuntime; nil before it
+
 	stop  chan struct{}
 	ended sync.WaitGroup
 }
@@ -51,7 +54,10 @@ func newKernel(log *slog.Logger, busyPoll bool) *kernel {
 }
 
 // Cores implements Platform.
-func (k *kernel) Cores(configured []int) ([]int, error) { return cpu.Cores(configured) }
+func (k *kernel) Cores(configured []int) (cores []int, err error) {
+	k.cores, err = cpu.Cores(configured)
+	return k.cores, err
+}
 
 // Watch implements Platform.
 func (k *kernel) Watch(ports []conf.Port, publish func(*route.Snapshot)) error {
@@ -90,6 +96,7 @@ const (
 
 // Open implements Platform.
 func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
+	k.restore = quietRuntime(k.cores, k.log)
 	snapshot := k.follower.Snapshot()
 	queues := make([][]int, len(ports))
 	perWorker := 0
@@ -346,6 +353,9 @@ func (k *kernel) Stats(port, queue int) QueueStats {
 // Close implements Platform.
 func (k *kernel) Close() error {
 	close(k.stop)
+	if k.restore != nil {
+		k.restore()
+	}
 	if k.follower != nil {
 		k.ended.Wait()
 		k.follower.Close()

@@ -1,0 +1,61 @@
+package cpu
+
+import (
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// Threads that are there and threads that come are where they are told to be, a pinned one stays where it was put.
+func TestConfine(t *testing.T) {
+	allowed, err := Allowed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := allowed[:1]
+	if spare := Spare(first); !slices.Equal(spare, allowed[1:]) {
+		t.Errorf("spare of %v without %v: %v", allowed, first, spare)
+	}
+	if err := Confine(first); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := Confine(allowed); err != nil {
+			t.Error(err)
+		}
+	}()
+	where, pinned := make(chan []int), make(chan []int)
+	for range 20 { // more threads than there were
+		go func() {
+			runtime.LockOSThread() // ends with the goroutine
+			on, _ := affinity()
+			where <- on
+		}()
+	}
+	go func() {
+		runtime.LockOSThread()
+		last := allowed[len(allowed)-1]
+		if err := Pin(last); err != nil {
+			t.Error(err)
+		}
+		inherited := make(chan []int)
+		go func() {
+			runtime.LockOSThread()
+			on, _ := affinity()
+			inherited <- on
+		}()
+		if on := <-inherited; !slices.Equal(on, first) {
+			t.Errorf("a thread started beside a pinned one is on %v", on)
+		}
+		on, _ := affinity()
+		pinned <- on
+	}()
+	for range 20 {
+		if on := <-where; !slices.Equal(on, first) {
+			t.Errorf("a thread is on %v, not on %v", on, first)
+		}
+	}
+	if on := <-pinned; !slices.Equal(on, allowed[len(allowed)-1:]) {
+		t.Errorf("the pinned thread is on %v", on)
+	}
+}
