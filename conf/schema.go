@@ -50,10 +50,10 @@ const (
 // Settings is every key with its default and range. Nothing else in Sluice has a default of its own.
 var Settings = append([]Setting{
 	{Table: "", Key: "engine", Kind: Table, About: "how the machine is used"},
-	{Table: "", Key: "port", Kind: Tables, Required: true, About: "interfaces to receive from and send to"},
+	{Table: "", Key: "port", Kind: Tables, Required: true, About: "interfaces to receive from and send to; `port = []` beside `service = []` says that there are none yet"},
 	{Table: "", Key: "timeouts", Kind: Table, About: "how long idle connections live"},
 	{Table: "", Key: "api", Kind: Table, About: "where the daemon can be talked to"},
-	{Table: "", Key: "service", Kind: Tables, Required: true, About: "virtual services"},
+	{Table: "", Key: "service", Kind: Tables, Required: true, About: "virtual services; `service = []` says that there are none yet"},
 
 	{Table: "engine", Key: "cores", Kind: Integers, Max: 4095,
 		About: "CPUs, one worker each. Without it: all allowed CPUs but the first (the only one, if one)"},

@@ -19,12 +19,26 @@ func (r *report) config(at *place, values map[string]any, host *Host) *Config {
 		cfg.Services = append(cfg.Services, t.service(timeouts))
 		places[i] = t.at
 	}
+	r.checkIdle(root, len(services))
 	r.checkServices(cfg.Services, places)
 	r.checkAPI(cfg.API, root.at.key("api"), host)
 	if host != nil {
 		r.checkHost(cfg, root, places, host)
 	}
 	return cfg
+}
+
+// checkIdle: without services, on purpose, ports may lack too.
+func (r *report) checkIdle(root table, services int) {
+	elements, written := elementsOf(root.values["port"])
+	switch {
+	case services == 0:
+		if _, empty := elementsOf(root.values["service"]); empty {
+			r.warn(root.at.key("service"), "there is none: no packet is balanced")
+		}
+	case written && len(elements) == 0:
+		r.fail(root.at.key("port"), "there is none, and services need at least one; write a [[port]]")
+	}
 }
 
 func (t table) engine() Engine {

@@ -152,7 +152,7 @@ func (t table) tables(key string) []table {
 		return nil
 	}
 	if len(elements) == 0 && s.Required {
-		t.fail(at, "there is none; write at least one [[%s]]", s.path())
+		t.none(at, s, ok)
 	}
 	all := make([]table, 0, len(elements))
 	for i, element := range elements {
@@ -163,6 +163,16 @@ func (t table) tables(key string) []table {
 		}
 	}
 	return all
+}
+
+// none is about an array that has nothing in it. At the top level it may be written as such, [], and means that there is
+// to be none: a file that lost a part of its lines never says so.
+func (t table) none(at *place, s *Setting, written bool) {
+	if t.section != "" {
+		t.fail(at, "there is none; write at least one [[%s]]", s.path())
+	} else if !written {
+		t.fail(at, "there is none; write at least one [[%s]], or %s = [] for none", s.path(), s.Key)
+	}
 }
 
 // elementsOf gives the elements of both kinds of array that the toml library makes.

@@ -111,7 +111,7 @@ func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
 		perWorker += (len(queues[i]) + workers - 1) / workers * framesPerQueue
 	}
 	var err error
-	if k.umem, err = xsk.NewUMEM(perWorker * workers); err != nil {
+	if k.umem, err = xsk.NewUMEM(max(1, perWorker) * workers); err != nil { // without ports, too: the rest need not know
 		return nil, err
 	}
 	if !k.umem.HugePages() {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,8 +18,9 @@ import (
 
 // fake is an engine that answers from its fields and remembers what it was told.
 type fake struct {
-	api.Eyes    // none
-	api.Changes // none
+	stuck       atomic.Bool // a worker hangs
+	api.Eyes                // none
+	api.Changes             // none
 
 	mu       sync.Mutex
 	services []api.Service
@@ -117,6 +119,13 @@ func (f *fake) Alarms(context.Context) ([]api.Alarm, error) { return f.alarms, f
 func (f *fake) FreezeHealth(_ context.Context, service string, frozen bool) ([]string, error) {
 	f.note("freeze %q %v", service, frozen)
 	return f.frozen, f.err
+}
+
+func (f *fake) Alive(context.Context) error {
+	if f.stuck.Load() {
+		return errors.New("worker 1 does not turn")
+	}
+	return nil
 }
 
 func (f *fake) Done() <-chan struct{} { return f.done }

@@ -67,6 +67,8 @@ func newRun() *cobra.Command {
 // machine is what run needs of the engine.
 type machine interface {
 	api.Control
+	// Alive says whether every worker's loop goes round, before ctx ends.
+	Alive(ctx context.Context) error
 	// Done is closed when the engine has stopped by itself.
 	Done() <-chan struct{}
 	// Close stops the workers, gives the ports back to the kernel, and says why the engine failed if it did.
@@ -119,7 +121,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		return err
 	}
-	control := logged{engine, r.logger}
+	control := told{logged{engine, r.logger}, r}
 	server := api.NewServer(control, r.logger)
 	options := metrics.Options{Backends: cfg.API.Metrics == conf.MetricsBackends}
 	if r.log != nil {
@@ -135,6 +137,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 
 	r.announce(ctx, cfg, engine)
+	go r.watchdog(ctx, engine)
 	failure := r.wait(ctx, engine, control, reloads, served)
 	r.notify(daemon.SdNotifyStopping)
 	r.logger.Info("stopping", "event", "stopping")
@@ -200,7 +203,7 @@ func (r *runner) announce(ctx context.Context, cfg *conf.Config, engine machine)
 		attributes = append(attributes, "workers", len(stats.Workers), "ports", strings.Join(ports, ","))
 	}
 	r.logger.Info("ready", append(attributes, "event", "ready")...)
-	r.notify(daemon.SdNotifyReady)
+	r.serving(ctx, engine)
 }
 
 // notify tells systemd, if it is systemd that started us.

@@ -79,8 +79,8 @@ const (
 // Start opens the sockets in the network namespace of the calling thread, reads everything once and begins to
 // follow. The first Snapshot is there when it returns. Ports need not exist yet.
 func Start(c Config) (*Follower, error) {
-	if len(c.Ports) == 0 || len(c.Ports) > 256 {
-		return nil, fmt.Errorf("route: %d ports given, 1 to 256 are possible", len(c.Ports))
+	if len(c.Ports) > 256 {
+		return nil, fmt.Errorf("route: %d ports given, at most 256 are possible", len(c.Ports))
 	}
 	f := &Follower{
 		log:        c.Log,

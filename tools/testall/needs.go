@@ -19,6 +19,7 @@ var needs = []struct{ program, pkg, why string }{
 	{"ethtool", "ethtool", "to build the lab of the README as its reader does"},
 	{"curl", "curl", "to be the client in that lab"},
 	{"chromium", "chromium", "to look at the page of [api] http as its readers do"},
+	{"systemd-analyze", "systemd", "to look at the unit as systemd does"},
 	{"tmux", "tmux", "to look at `sluice top` as its user does"},
 }
 

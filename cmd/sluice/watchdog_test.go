@@ -1,0 +1,104 @@
+package main
+
+import (
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// systemd is what a service manager hears from a daemon.
+type systemd struct {
+	t    *testing.T
+	conn *net.UnixConn
+}
+
+// newSystemd makes this process one that systemd has started, with a watchdog unless period is 0.
+func newSystemd(t *testing.T, period time.Duration) *systemd {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	t.Setenv("WATCHDOG_USEC", "")
+	if period > 0 {
+		t.Setenv("WATCHDOG_USEC", strconv.Itoa(int(period/time.Microsecond)))
+	}
+	return &systemd{t, conn}
+}
+
+// hears waits for a message that begins so; others before it are passed over if they may be there.
+func (s *systemd) hears(what string, mayPass ...string) string {
+	s.t.Helper()
+	buf := make([]byte, 1024)
+	for {
+		s.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, err := s.conn.Read(buf)
+		if err != nil {
+			s.t.Fatalf("systemd waits for %s: %v", what, err)
+		}
+		said := string(buf[:n])
+		if strings.HasPrefix(said, what) {
+			return said
+		}
+		for _, other := range mayPass {
+			if strings.HasPrefix(said, other) {
+				said = ""
+			}
+		}
+		if said != "" {
+			s.t.Fatalf("systemd waits for %s and hears %q", what, said)
+		}
+	}
+}
+
+// TestRunTellsSystemd: ready, each reload whoever asks for it and however it ends, and the stop.
+func TestRunTellsSystemd(t *testing.T) {
+	manager := newSystemd(t, 0)
+	l := newLife(t)
+	l.begin()
+	if said := manager.hears("READY=1"); !strings.Contains(said, "STATUS=2 services") {
+		t.Errorf("status: %q", said)
+	}
+	l.signals <- syscall.SIGHUP
+	if said := manager.hears("RELOADING=1\nMONOTONIC_USEC="); strings.HasSuffix(said, "=") {
+		t.Errorf("no time: %q", said)
+	}
+	manager.hears("READY=1")
+	if code, _, errs := sluice("reload", "--socket", l.socket); code != 0 {
+		t.Error(errs)
+	}
+	manager.hears("RELOADING=1")
+	manager.hears("READY=1")
+	l.signals <- syscall.SIGTERM
+	manager.hears("STOPPING=1")
+	if err := l.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWatchdog: systemd hears that we are alive as long as every worker turns, and no longer.
+func TestWatchdog(t *testing.T) {
+	manager := newSystemd(t, 30*time.Millisecond)
+	l := newLife(t)
+	l.begin()
+	manager.hears("READY=1")
+	for range 3 {
+		manager.hears("WATCHDOG=1")
+	}
+	l.engine.stuck.Store(true)
+	l.untilLogged("worker 1 does not turn")
+	l.engine.stuck.Store(false)
+	manager.hears("WATCHDOG=1")
+	l.signals <- syscall.SIGTERM
+	manager.hears("STOPPING=1", "WATCHDOG=1")
+	if err := l.end(); err != nil {
+		t.Error(err)
+	}
+}
