@@ -18,6 +18,8 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"sluice/tools/e2e/testbed"
 )
 
 // patience bounds every wait for something on a page.
@@ -56,7 +58,7 @@ func New(t *testing.T) *Browser {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()),
+		chromedp.UserDataDir(profile(t)),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		// Names are not looked up: a page that wants something from elsewhere does not get it.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
@@ -69,6 +71,24 @@ func New(t *testing.T) *Browser {
 		t.Fatal("chromium does not start:", err)
 	}
 	return &Browser{t, ctx}
+}
+
+// profile is a directory for Chromium's files. Its processes write there until the last of them has ended, a moment
+// after the one that is waited for.
+func profile(t *testing.T) string {
+	t.Helper()
+	dir, err := testbed.TempDir("browser-" + strings.ReplaceAll(t.Name(), "/", "-"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := testbed.Poll(ctx, func() error { return os.RemoveAll(dir) }); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // Page is one tab.
