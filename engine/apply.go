@@ -184,7 +184,7 @@ func (e *Engine) take(cfg *conf.Config, warnings []conf.Problem, force bool) (re
 		result.Warnings = append(result.Warnings, w.Error())
 	}
 	if !force {
-		if err := guard(e.cfg, cfg); err != nil {
+		if err := guard(e.cfg, cfg, e.reloaded.err != nil); err != nil {
 			return result, err
 		}
 	}

@@ -140,9 +140,9 @@ func TestApplyRefuses(t *testing.T) {
 	d := newOnDisk(t)
 	d.start(with3)
 	for text, says := range map[string]string{
-		"no TOML":                               "new.toml:",
-		config(svc{backends: []string{b1}}):     "2 of 3 backends",
-		config(svc{backends: []string{b1, b2}}): "looks cut off",
+		"no TOML":                           "new.toml:",
+		config(svc{backends: []string{b1}}): "2 of 3 backends",
+		strings.TrimSpace(config(svc{backends: []string{b1, b2}})): "looks cut off",
 	} {
 		err := second(d.apply(text, 60))
 		if err == nil || !strings.Contains(err.Error(), says) {

@@ -15,12 +15,13 @@ import (
 const endMark = "# end"
 
 // guard says why a file that is valid should still not take the place of what runs: it looks as if a part of it were
-// missing. TOML that is cut between two lines is TOML, so validity says nothing about that. nil: nothing looks wrong.
-func guard(now, next *conf.Config) error {
+// missing. TOML that is cut between two lines is TOML, so validity says nothing about that. wrong says that the last file
+// read was refused. nil: nothing looks wrong.
+func guard(now, next *conf.Config, wrong bool) error {
 	if len(conf.Diff(now, next)) == 0 {
 		return nil
 	}
-	if err := errors.Join(cut(now.Text, next.Text), removesMost(now, next)); err != nil {
+	if err := errors.Join(cut(now.Text, next.Text, wrong), removesMost(now, next)); err != nil {
 		return suspect{err}
 	}
 	return nil
@@ -29,16 +30,26 @@ func guard(now, next *conf.Config) error {
 // suspect is the refusal of a file that is valid.
 type suspect struct{ error }
 
-// cut says that a text is the beginning of another, or lost the mark at its end.
-func cut(now, next string) error {
+// cut says that a text is the beginning of another, or lost the mark at its end. The beginning up to a [[service]] or
+// [[service.backend]] is how a file looks whose last one somebody took out: that is believed, unless the last file was
+// refused, for then it is more likely that one file is still being written, or that what wrote it failed.
+func cut(now, next string, wrong bool) error {
+	whole := strings.HasSuffix(next, "\n") && !wrong && endsBeforeTable(now, next)
 	now, next = strings.TrimRight(now, " \t\r\n"), strings.TrimRight(next, " \t\r\n")
 	switch {
+	case whole:
 	case len(next) < len(now) && strings.HasPrefix(now, next):
 		return fmt.Errorf("the file looks cut off: it is the beginning of the one that runs and ends at line %d of %d", 1+strings.Count(next, "\n"), 1+strings.Count(now, "\n"))
 	case lastLine(now) == endMark && lastLine(next) != endMark:
 		return fmt.Errorf("the file looks cut off: the one that runs ends with a line %q, this one with %q", endMark, lastLine(next))
 	}
 	return nil
+}
+
+// endsBeforeTable says that what a text has beyond its beginning starts with a table of an array.
+func endsBeforeTable(text, beginning string) bool {
+	rest, is := strings.CutPrefix(text, beginning)
+	return is && strings.HasPrefix(strings.TrimLeft(rest, " \t\r\n"), "[[") && lastLine(strings.TrimRight(text, " \t\r\n")) != endMark
 }
 
 func lastLine(text string) string { return text[strings.LastIndexByte(text, '\n')+1:] }

@@ -34,7 +34,7 @@ func (e *Engine) Plan(_ context.Context, f api.File) (api.Plan, error) {
 			out.Changes = append(out.Changes, c.Text)
 		}
 	}
-	if err := guard(d.now, next); err != nil {
+	if err := guard(d.now, next, d.wrong); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			out.Refused = append(out.Refused, strings.TrimSpace(line))
 		}
@@ -59,6 +59,7 @@ func (e *Engine) read(f api.File) (*conf.Config, []conf.Problem, error) {
 // difference is two configurations and what has to be known of the engine to compare them: a copy, so that nothing is
 // locked while tables are built.
 type difference struct {
+	wrong       bool // the last file that the daemon read was refused
 	now, next   *conf.Config
 	overrides   overrides
 	down        map[backendName]bool
@@ -70,7 +71,7 @@ func (e *Engine) compareTo(next *conf.Config) *difference {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	d := &difference{
-		now: e.cfg, next: next, overrides: e.overrides, down: e.judged.down,
+		now: e.cfg, next: next, wrong: e.reloaded.err != nil, overrides: e.overrides, down: e.judged.down,
 		last: make(map[backendName]int), connections: make(map[backendName]uint64),
 	}
 	for id := 1; id < len(e.ids.backend); id++ {

@@ -18,8 +18,8 @@ func newReload() *cobra.Command {
 		Long: "Reload makes the daemon read its file again, as SIGHUP does, and shows what changed. Connections keep\n" +
 			"their backends. If the file has errors they are shown, and nothing changes. Nor does anything change if\n" +
 			"the file would remove more than half of the services or of the backends that run, or looks cut off: a\n" +
-			"file that is only the beginning of the one that runs, or has lost its last line `# end`. --force takes\n" +
-			"such a file; SIGHUP never does. What would change, `sluice plan` says.",
+			"file that is the beginning of the one that runs, ends within a line or a table, or has lost its last\n" +
+			"line `# end`. --force takes such a file; SIGHUP never does. What would change, `sluice plan` says.",
 		Example: "  sluice reload\n  sluice reload --force",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
