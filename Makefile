@@ -27,7 +27,7 @@ help:
 	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod'
 	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME)'
 	@echo 'make generate   compile the XDP programs again (needs clang-14)'
-	@echo 'make install    the binary, the unit and the examples below DESTDIR=$(DESTDIR)'
+	@echo 'make install    programs, unit, man pages, completions and manual below DESTDIR=$(DESTDIR)'
 	@echo 'make deb        a package of the same in bin/'
 
 build:
@@ -78,19 +78,22 @@ generate:
 		echo 'make generate needs clang 14: apt-get install clang-14 llvm-14' >&2; exit 1; }
 	go generate ./...
 
+# All that an installed Sluice is: the Debian package is made of it.
+MANUALS := README.md $(shell find bench cmd conf engine tools -name '*.md' -not -path '*/testdata/*')
 install: build
 	install -D -m 0755 bin/sluice $(DESTDIR)$(PREFIX)/sbin/sluice
-	install -D -m 0644 cmd/sluice/sluice.service $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
-	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice/examples
-	install -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -D -m 0755 bin/pktgen $(DESTDIR)$(PREFIX)/sbin/pktgen
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/sluice $(DESTDIR)$(PREFIX)/share/doc/sluice/examples
+	sed 's,/usr/sbin/,$(PREFIX)/sbin/,' cmd/sluice/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
+	bin/sluice manual $(DESTDIR)$(PREFIX)/share
+	install -m 0644 engine/metrics/sluice-alerts.yml engine/metrics/sluice-dashboard.json $(DESTDIR)$(PREFIX)/share/sluice/
 	install -m 0644 conf/examples/*.toml $(DESTDIR)$(PREFIX)/share/doc/sluice/examples/
+	for page in $(MANUALS); do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/doc/sluice/$$page || exit 1; done
+	[ -e $(DESTDIR)/etc/sluice/sluice.toml ] || install -D -m 0640 conf/sluice.toml $(DESTDIR)/etc/sluice/sluice.toml
 
-deb: ARCH = $(shell dpkg --print-architecture)
 deb:
-	@command -v dpkg-deb >/dev/null || { echo 'make deb needs dpkg-deb: build it on Debian' >&2; exit 1; }
+	$(need_go)
 	rm -rf bin/deb
-	@$(MAKE) --no-print-directory install DESTDIR=bin/deb PREFIX=/usr
-	mkdir -p bin/deb/DEBIAN
-	printf '%s\n' 'Package: sluice' 'Version: $(VERSION)' 'Architecture: $(ARCH)' 'Section: net' 'Priority: optional' \
-		'Maintainer: The Sluice project <root@localhost>' 'Description: layer-4 load balancer on AF_XDP' > bin/deb/DEBIAN/control
-	dpkg-deb --build --root-owner-group bin/deb bin/sluice_$(VERSION)_$(ARCH).deb
+	@umask 022 && $(MAKE) --no-print-directory install DESTDIR=bin/deb PREFIX=/usr
+	gzip -9n bin/deb/usr/share/man/man?/*
+	VERSION=$(VERSION) ARCH=$$(go env GOARCH) go tool -modfile=tools/deb/go.mod nfpm package --config tools/deb/nfpm.yaml --packager deb --target bin/

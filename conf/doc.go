@@ -26,7 +26,7 @@
 // # Defaults
 //
 // Settings is the only place that knows a default, a range or a legal word. Error messages, the
-// suggestions for unknown keys and reference.md come out of it.
+// suggestions for unknown keys and README.md come out of it.
 //
 // All functions here are for the control plane: they allocate, and may be called from any goroutine.
 package conf

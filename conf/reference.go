@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Reference writes Settings down for people, in Markdown. reference.md is its output.
+// Reference writes Settings down for people, in Markdown. README.md is its output.
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("# Every key of the configuration file\n\n" +

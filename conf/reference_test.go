@@ -9,21 +9,21 @@ import (
 	"sluice/conf"
 )
 
-var update = flag.Bool("update", false, "write reference.md")
+var update = flag.Bool("update", false, "write README.md")
 
 // The manual says what the program does.
 func TestReference(t *testing.T) {
 	if *update {
-		if err := os.WriteFile("reference.md", []byte(conf.Reference()), 0o644); err != nil {
+		if err := os.WriteFile("README.md", []byte(conf.Reference()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	data, err := os.ReadFile("reference.md")
+	data, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(data) != conf.Reference() {
-		t.Error("reference.md is older than Settings: run go test ./conf -run Reference -update")
+		t.Error("README.md is older than Settings: run go test ./conf -run Reference -update")
 	}
 }
 

@@ -71,6 +71,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newExplain(), newTrace(), newCapture(), newSimulate())
 	root.AddCommand(newDoctor())
 	root.AddCommand(newPlan(), newApply(), newConfirm(), newRollback(), newStatus(), newOverrides(), newDisable(), newEnable())
+	root.AddCommand(newManual())
+	completeWords(root)
 	return root
 }
 

@@ -19,7 +19,7 @@ const pingsPerPeriod = 3
 func (r *runner) watchdog(ctx context.Context, engine machine) {
 	period, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		r.logger.Warn("systemd's watchdog is not fed", "event", "watchdog", "error", err)
+		r.logger.Warn("systemd's watchdog is not fed", "error", err)
 	}
 	if period <= 0 {
 		return
@@ -35,7 +35,7 @@ func (r *runner) watchdog(ctx context.Context, engine machine) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			r.logger.Error("systemd's watchdog is not fed", "event", "watchdog", "error", err)
+			r.logger.Error("systemd's watchdog is not fed", "event", "worker_stuck", "error", err)
 		default:
 			r.notify(daemon.SdNotifyWatchdog)
 		}

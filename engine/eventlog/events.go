@@ -32,6 +32,7 @@ var Events = []Kind{
 	{"config_refused", "a reload, apply or rollback failed: nothing changed"},
 	{"config_changed", "an apply, confirm or rollback was done"},
 	{"config_reverted", "nobody confirmed: the former configuration is back"},
+	{"worker_stuck", "a worker does not turn: systemd is not told that we are alive"},
 	{"tables_failed", "the workers go on with tables that are out of date"},
 
 	{"port_open", "a port is attached, in the mode that af_xdp names"},
