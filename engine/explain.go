@@ -234,7 +234,7 @@ func (x *explaining) existing(p *passage) {
 }
 
 func (x *explaining) named(c *conn.Conn, s *pipeline.Sight) api.Conn {
-	return x.names.conn(rawConn{*c, s.Client, int32(c.Expires - x.now())}, x.owner)
+	return x.conn(rawConn{*c, s.Client, int32(c.Expires - x.now())}, x.owner)
 }
 
 // choice tells how the scheduler chooses a backend for a new connection, and which it leaves out.

@@ -1,7 +1,7 @@
 package engine_test
 
 import (
-	"fmt"
+	"bytes"
 	"testing"
 
 	"sluice/engine/api"
@@ -108,7 +108,7 @@ func TestModeChange(t *testing.T) {
 				}
 				// Compare IP addresses, protocol and ports of the two.
 				x, y := a.Frame, bs[0].Frame
-				if fmt.Sprint(x[23], x[26:38]) != fmt.Sprint(y[23], y[26:38]) {
+				if x[23] != y[23] || !bytes.Equal(x[26:38], y[26:38]) {
 					t.Errorf("proto/src/dst/ports before %v, after %v", x[23:38], y[23:38])
 				}
 			})

@@ -128,7 +128,7 @@ func replace(path string, data []byte, perm os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer file.Cleanup()
+	defer func() { _ = file.Cleanup() }() // removes it if it did not take the place
 	if err := keepOwner(path, file.File); err != nil {
 		return err
 	}

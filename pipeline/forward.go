@@ -100,9 +100,10 @@ func (p *Processor) reply(f *Frame) {
 	t := p.table(m)
 	c := p.findReply(t, f.home, m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
-		if !p.passToPortOwner(f) && !(p.t.moved && p.passRound(f, p.workers)) {
-			f.drop(counter.NoConnection)
+		if p.passToPortOwner(f) || p.t.moved && p.passRound(f, p.workers) {
+			return
 		}
+		f.drop(counter.NoConnection)
 		return
 	}
 	s := &p.t.Services[c.Service()]

@@ -49,9 +49,10 @@ func (p *Processor) icmpOut(f *Frame) {
 	t := p.table(m)
 	c := p.findReply(t, f.home, m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
-		if !p.passToPortOwner(f) && !(p.t.moved && p.passRound(f, p.workers)) {
-			f.drop(counter.ICMPNoFlow)
+		if p.passToPortOwner(f) || p.t.moved && p.passRound(f, p.workers) {
+			return
 		}
+		f.drop(counter.ICMPNoFlow)
 		return
 	}
 	client := m.Src

@@ -14,19 +14,9 @@ import (
 )
 
 func newExport() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "export",
-		Short: "Write services as another program's configuration",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("%q can't be exported to: there is %s", args[0], verbs(cmd))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("say what to export to: %s", verbs(cmd))}
-		},
-	}
+	cmd := parent("%q can't be exported to", "say what to export to")
+	cmd.Use = "export"
+	cmd.Short = "Write services as another program's configuration"
 	cmd.AddCommand(newExportIpvsadm())
 	return cmd
 }

@@ -22,21 +22,11 @@ import (
 const maxImport = 16 << 20
 
 func newImport() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "import",
-		Short: "Make a configuration from another program's",
-		Long: "Import reads the configuration of another load balancer and writes Sluice's. Whatever is not carried over, or\n" +
-			"not as it was, is listed with its line, on stderr and in comments at the head of the new file.",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("%q can't be imported from: there is %s", args[0], verbs(cmd))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("say what to import from: %s", verbs(cmd))}
-		},
-	}
+	cmd := parent("%q can't be imported from", "say what to import from")
+	cmd.Use = "import"
+	cmd.Short = "Make a configuration from another program's"
+	cmd.Long = "Import reads the configuration of another load balancer and writes Sluice's. Whatever is not carried over, or\n" +
+		"not as it was, is listed with its line, on stderr and in comments at the head of the new file."
 	cmd.AddCommand(newImportKeepalived(), newImportIpvsadm())
 	return cmd
 }

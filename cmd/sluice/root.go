@@ -49,23 +49,11 @@ func execute(args []string, stdout, stderr io.Writer) int {
 }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "sluice",
-		Short:         "Layer-4 load balancer on AF_XDP",
-		SilenceErrors: true, // execute prints them
-		SilenceUsage:  true,
-		// Without these two, cobra's own words for a wrong verb would not say which there are, and no verb
-		// at all would be taken for a wish for help.
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q: there is %s", args[0], verbs(cmd))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("say what to do: %s", verbs(cmd))}
-		},
-	}
+	root := parent("unknown command %q", "say what to do")
+	root.Use = "sluice"
+	root.Short = "Layer-4 load balancer on AF_XDP"
+	root.SilenceErrors = true // execute prints them
+	root.SilenceUsage = true
 	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(), newHealth(),
 		newReload(), newImport(), newExport(), newVersion())
 	root.AddCommand(newExplain(), newTrace(), newCapture(), newSimulate())
@@ -74,6 +62,22 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newManual())
 	completeWords(root)
 	return root
+}
+
+// parent is a command that does nothing without one of its own. Without it, cobra's words for a wrong one would not say
+// which there are, and none at all would be taken for a wish for help. unknown has a place for the wrong one.
+func parent(unknown, missing string) *cobra.Command {
+	return &cobra.Command{
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf(unknown+": there is %s", args[0], verbs(cmd))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError{fmt.Errorf("%s: %s", missing, verbs(cmd))}
+		},
+	}
 }
 
 // verbs lists the commands that there are, for error messages.

@@ -53,8 +53,8 @@ func newSimulate() *cobra.Command {
 				})
 			}
 			if path != "" {
-				file, err := os.Create(path)
-				if err != nil {
+				var file *os.File
+				if file, err = os.Create(path); err != nil {
 					return err
 				}
 				w := &pcapWriter{out: bufio.NewWriter(file), most: 1 << 62}

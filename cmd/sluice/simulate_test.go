@@ -140,6 +140,7 @@ func TestSimulateFailures(t *testing.T) {
 		{[]string{"--config", config, write("cut", whole[:len(whole)-7])}, exitFailed, "damaged or cut off"},
 		{[]string{"--config", config, write("ng", append([]byte{0x0a, 0x0d, 0x0d, 0x0a}, whole...))}, exitFailed, "pcapng"},
 		{[]string{"--config", config, good, "-w", "/nowhere/out.pcapng"}, exitFailed, "/nowhere"},
+		{[]string{"--config", config, good, "-w", "/dev/full"}, exitFailed, "no space left"},
 	} {
 		if code, _, errs := sluice(append([]string{"simulate"}, c.args...)...); code != c.code || !strings.Contains(errs, c.says) {
 			t.Errorf("%q: exit code %d, want %d: %s", c.args, code, c.code, errs)

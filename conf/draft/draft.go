@@ -35,7 +35,7 @@ type Error struct {
 	Text string
 }
 
-func (e *Error) Error() string { return e.Place.String() + ": " + e.Text }
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Place, e.Text) }
 
 // Note is one directive that was not carried over, or not as it was.
 type Note struct {

@@ -116,7 +116,7 @@ func portOf(text string) (service.Ports, bool) {
 // addressRange reads 192.0.2.1, 192.0.2.1-10, 192.0.2.250-192.0.3.10 or 192.0.2.8/29, and the same of IPv6.
 func addressRange(text string) (all []netip.Addr, why string) {
 	first, last, isRange := strings.Cut(text, "-")
-	from, to := netip.Addr{}, netip.Addr{}
+	var from, to netip.Addr
 	if prefix, err := netip.ParsePrefix(text); err == nil {
 		from, to = prefix.Masked().Addr(), lastOf(prefix)
 	} else {

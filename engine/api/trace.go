@@ -197,7 +197,7 @@ const lastPause = time.Second
 func (t *traceStream) last(l traceLine) {
 	select {
 	case t.lines <- l:
-		<-t.written
+		_ = <-t.written // nothing follows
 	case <-time.After(lastPause):
 	}
 }

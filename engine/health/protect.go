@@ -79,7 +79,8 @@ func (p *Protection) Judge(members []Member, rule Rule) Verdict {
 		mayGo = min(mayGo, p.wentBefore(down, rule))
 	}
 	for i, m := range down {
-		if returns := p.kept[m.ID] && !m.State.Failing && !(v.NoneUp && rule.Sorry); i < mayGo && !returns {
+		returns := p.kept[m.ID] && !m.State.Failing && (!v.NoneUp || !rule.Sorry)
+		if i < mayGo && !returns {
 			v.Out[m.ID] = true
 		} else {
 			v.Protected[m.ID] = true

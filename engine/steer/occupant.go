@@ -64,14 +64,13 @@ func (e *BusyError) Error() string {
 // pinned in a BPF file system or is still dying, and a program attached by other means than Sluice's own, like ip.
 func makeRoom(device netlink.Link) error {
 	occupant, err := occupantOf(device)
-	switch {
-	case err != nil || occupant == nil:
+	if err != nil || occupant == nil {
 		return err
-	case occupant.Program != steerProgSluiceSteer:
-		return occupant
-	case occupant.PID != 0:
-		return &BusyError{Interface: occupant.Interface, PID: occupant.PID}
-	case occupant.Link != 0:
+	}
+	if err := occupant.claim(); err != nil {
+		return err
+	}
+	if occupant.Link != 0 {
 		return detachLink(link.ID(occupant.Link))
 	}
 	return detachProgram(device, device.Attrs().Xdp.AttachMode)
@@ -85,13 +84,20 @@ func Occupant(ifname string) error {
 		return fmt.Errorf("steer: interface %s: %w", ifname, err)
 	}
 	occupant, err := occupantOf(device)
-	switch {
-	case err != nil || occupant == nil:
+	if err != nil || occupant == nil {
 		return err
-	case occupant.Program != steerProgSluiceSteer:
-		return occupant
-	case occupant.PID != 0:
-		return &BusyError{Interface: occupant.Interface, PID: occupant.PID}
+	}
+	return occupant.claim()
+}
+
+// claim says why the interface can't be had: the program is somebody else's, or a running Sluice's. It is nil for what
+// an earlier Sluice left behind.
+func (e *ForeignError) claim() error {
+	switch {
+	case e.Program != steerProgSluiceSteer:
+		return e
+	case e.PID != 0:
+		return &BusyError{Interface: e.Interface, PID: e.PID}
 	}
 	return nil
 }

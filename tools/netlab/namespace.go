@@ -82,7 +82,7 @@ func nsIDOf(path string) (nsID, error) {
 	if err := unix.Stat(path, &st); err != nil {
 		return nsID{}, fmt.Errorf("%s: %w", path, err)
 	}
-	return nsID{uint64(st.Dev), st.Ino}, nil
+	return nsID{st.Dev, st.Ino}, nil
 }
 
 // openRunDir makes runDir as ip-netns(8) does and locks it against other makers and sweepers until

@@ -25,10 +25,10 @@ const (
 )
 
 func backendTrouble(b *api.Backend) int {
-	switch {
-	case b.State == api.StateUp, b.State == api.StateStandby:
+	switch b.State {
+	case api.StateUp, api.StateStandby:
 		return fine
-	case b.State == api.StateDrain:
+	case api.StateDrain:
 		return draining
 	}
 	return broken
