@@ -313,7 +313,7 @@ func endpointFilter(text string) (filter, error) {
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil {
-		return filter{}, fmt.Errorf("%q is neither an address nor address:port", text)
+		return filter{}, api.BadRequest(fmt.Sprintf("%q is neither an address nor address:port", text))
 	}
 	return filter{addr: a}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -41,20 +40,21 @@ func newCapture() *cobra.Command {
 			if _, err := q.Checked(); err != nil {
 				return usageError{err}
 			}
-			file := io.WriteCloser(keepOpen{cmd.OutOrStdout()})
-			if path != "-" {
-				if file, err = os.Create(path); err != nil {
-					return err
-				}
+			end, err := capture(cmd, flags.client(), q, path, most)
+			if err != nil {
+				return err
 			}
-			defer func() { err = errors.Join(err, file.Close()) }()
-			w := &pcapWriter{out: bufio.NewWriter(file), most: most, now: path == "-"}
-			q.Started = func() { fmt.Fprintln(cmd.ErrOrStderr(), "sluice: capturing; ^C ends it") }
-			end, err := watch(cmd.Context(), flags.client(), q, w.write)
-			return errors.Join(err, w.close(), tellEnd(cmd.ErrOrStderr(), end, err))
+			if flags.output == formatTable {
+				return tellEnd(cmd.ErrOrStderr(), end, nil)
+			}
+			out := cmd.OutOrStdout()
+			if path == "-" {
+				out = cmd.ErrOrStderr() // stdout has the packets
+			}
+			return flags.output.print(out, captureEnd{end, path}, nil)
 		},
 	}
-	cmd.Flags().StringVar(&flags.socket, "socket", api.DefaultSocket, "control socket of the daemon")
+	flags.add(cmd)
 	cmd.Flags().StringVarP(&path, "write", "w", "", "file to write, - for stdout")
 	cmd.Flags().IntVar(&q.Snaplen, "snaplen", 0, "bytes of each frame to keep (0: all)")
 	cmd.Flags().Int64Var(&most, "max-bytes", 1<<30, "end when the file would grow beyond so many bytes")
@@ -62,10 +62,43 @@ func newCapture() *cobra.Command {
 	return cmd
 }
 
-// keepOpen is stdout, which others may want afterwards.
-type keepOpen struct{ io.Writer }
+// captureEnd is what capture says at its end in JSON.
+type captureEnd struct {
+	api.TraceEnd
+	File string `json:"file"` // - for stdout
+}
 
-func (keepOpen) Close() error { return nil }
+// capture writes packets to a file, or to stdout, until the trace ends. A former capture at path is lost only once the
+// daemon has begun with the new one.
+func capture(cmd *cobra.Command, control api.Control, q api.TraceQuery, path string, most int64) (end api.TraceEnd, err error) {
+	out := cmd.OutOrStdout()
+	if path != "-" {
+		file, failed := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+		if failed != nil {
+			return end, failed
+		}
+		defer func() {
+			if failed := file.Close(); err == nil {
+				err = failed
+			}
+		}()
+		out = file
+	}
+	w := &pcapWriter{out: bufio.NewWriter(out), most: most, now: path == "-"}
+	started := false
+	q.Started = func() {
+		started = true
+		if file, ok := out.(*os.File); ok && path != "-" {
+			_ = file.Truncate(0) // fails on what has no length, such as a pipe with a name
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), "sluice: capturing; ^C ends it")
+	}
+	end, err = watch(cmd.Context(), control, q, w.write)
+	if started {
+		err = errors.Join(err, w.close())
+	}
+	return end, err
+}
 
 // pcapWriter writes packets before and after. Its interfaces are made as they are met.
 type pcapWriter struct {

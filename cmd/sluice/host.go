@@ -12,6 +12,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/cpu"
 )
 
 // dumpAttempts is how often the kernel is asked when its tables change while they are read.
@@ -110,16 +111,12 @@ func dump[T any](ask func() ([]T, error)) (all []T, err error) {
 	return all, err
 }
 
-// allowedCPUs is the CPUs that this process may run on; nil if the kernel does not say.
-func allowedCPUs() (cpus []int) {
-	var set unix.CPUSet
-	if unix.SchedGetaffinity(0, &set) != nil {
+// allowedCPUs is the CPUs that this process was started with; nil if the kernel did not say. A running daemon has
+// confined its threads to fewer.
+func allowedCPUs() []int {
+	cpus, err := cpu.Allowed()
+	if err != nil {
 		return nil
-	}
-	for cpu := range len(set) * 64 {
-		if set.IsSet(cpu) {
-			cpus = append(cpus, cpu)
-		}
 	}
 	return cpus
 }

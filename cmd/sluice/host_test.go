@@ -3,8 +3,11 @@ package main
 import (
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"sluice/conf"
 	"sluice/tools/netlab"
@@ -20,6 +23,23 @@ func TestThisHostHasItsLoopback(t *testing.T) {
 	}
 	if len(host.CPUs) == 0 {
 		t.Error("this process runs, but on no CPU")
+	}
+}
+
+// TestThisHostHasTheWorkersCPUs: a reload is read by a daemon that has left some CPUs to its workers.
+func TestThisHostHasTheWorkersCPUs(t *testing.T) {
+	before, err := thisHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread() // for good: the thread ends with the test, and what it may run on with it
+	var one unix.CPUSet
+	one.Set(before.CPUs[0])
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	if confined, err := thisHost(); err != nil || !slices.Equal(confined.CPUs, before.CPUs) {
+		t.Errorf("CPUs %v, then %v: %v", before.CPUs, confined.CPUs, err)
 	}
 }
 

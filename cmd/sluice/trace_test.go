@@ -107,6 +107,33 @@ func TestTraceFailures(t *testing.T) {
 	}
 }
 
+// TestCaptureFile: what capture says in JSON, and that a capture which can't begin leaves a former one alone.
+func TestCaptureFile(t *testing.T) {
+	socket, path := serve(t, newTracing()), filepath.Join(t.TempDir(), "x.pcapng")
+	if err := os.WriteFile(path, []byte("a former capture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []string{socket + ".none", socket} {
+		if code, _, _ := sluice("capture", "-w", path, "--socket", wrong, "nonsense"); code != exitFailed {
+			t.Errorf("exit code %d", code)
+		}
+	}
+	if now, err := os.ReadFile(path); err != nil || string(now) != "a former capture" {
+		t.Errorf("%q, %v", now, err)
+	}
+	code, out, errs := sluice("capture", "-w", path, "--socket", socket, "-o", "json")
+	var end captureEnd
+	if err := json.Unmarshal([]byte(out), &end); code != exitDone || err != nil || end.File != path || end.Seen != 3 || end.Lost != 3 {
+		t.Errorf("exit code %d, %v: %s%s", code, err, out, errs)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	captured(t, file)
+}
+
 // TestTraceEndsWithTheServer: a stream doesn't hold up a daemon that stops.
 func TestTraceEndsWithTheServer(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s.sock")

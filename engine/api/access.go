@@ -150,8 +150,8 @@ func (a Access) showsToken(r *http.Request) *failureBody {
 		return &failureBody{status: http.StatusForbidden, Text: "refused, because no token is configured: set [api] token_file to a file " +
 			"that holds one, or ask on the control socket, as sluice's own commands do"}
 	}
-	shown, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !bearer {
+	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, 11.1: case doesn't matter
 		return &failureBody{status: http.StatusUnauthorized,
 			Text: "this needs the token: send the header \"Authorization: Bearer TOKEN\", TOKEN being the content of [api] token_file"}
 	}

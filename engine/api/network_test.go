@@ -104,6 +104,7 @@ func TestWhoMayDoWhatOverTheNetwork(t *testing.T) {
 		{"open, prefix of the token", api.Access{OpenReads: true, TokenFile: file}, []string{bearer[:len(bearer)-1]}, 200, 401, "not the token"},
 		{"open, empty token", api.Access{OpenReads: true, TokenFile: file}, []string{"Authorization: Bearer "}, 200, 401, ""},
 		{"open, other scheme", api.Access{OpenReads: true, TokenFile: file}, []string{"Authorization: Basic " + token}, 200, 401, ""},
+		{"open, the scheme in small letters", api.Access{OpenReads: true, TokenFile: file}, []string{"Authorization: bearer " + token}, 200, 200, ""},
 		{"closed, no token", api.Access{}, nil, 403, 403, "set [api] token_file"},
 		{"closed, nothing shown", api.Access{TokenFile: file}, nil, 401, 401, "Authorization: Bearer TOKEN"},
 		{"closed, token", api.Access{TokenFile: file}, []string{bearer}, 200, 200, ""},
