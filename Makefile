@@ -79,7 +79,7 @@ generate:
 	go generate ./...
 
 # All that an installed Sluice is: the Debian package is made of it.
-MANUALS := README.md $(shell find bench cmd conf engine tools -name '*.md' -not -path '*/testdata/*')
+MANUALS := README.md $(shell find bench cmd conf engine tools '(' -name '*.md' -o -name '*.svg' ')' -not -path '*/testdata/*')
 install: build
 	install -D -m 0755 bin/sluice $(DESTDIR)$(PREFIX)/sbin/sluice
 	install -D -m 0755 bin/pktgen $(DESTDIR)$(PREFIX)/sbin/pktgen

@@ -2,7 +2,9 @@ package conf_test
 
 import (
 	"net/netip"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +29,27 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s: %v %v", path, err, warnings)
 			}
 		}
+	}
+}
+
+// What a package puts into /etc/sluice is valid as it stands, and with its comments taken for the file.
+func TestInstalledFile(t *testing.T) {
+	cfg, warnings, err := conf.Load("sluice.toml", exampleMachine())
+	if err != nil || len(warnings) != 1 || len(cfg.Services)+len(cfg.Ports) > 0 {
+		t.Errorf("sluice.toml: %v %v %+v", err, warnings, cfg)
+	}
+	data, err := os.ReadFile("sluice.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(data), "service = []\n")
+	if !found {
+		t.Fatal("sluice.toml has no line service = []")
+	}
+	text := strings.ReplaceAll(strings.ReplaceAll("\n"+rest, "\n# ", "\n"), "\n#\n", "\n\n")
+	cfg, warnings, err = conf.Parse("sluice.toml", []byte(text), exampleMachine())
+	if err != nil || len(warnings) > 0 || len(cfg.Services) != 1 {
+		t.Errorf("what is commented out: %v %v\n%s", err, warnings, text)
 	}
 }
 

@@ -30,6 +30,7 @@ var Rules = []Rule{
 	{"libraries", libraries},
 	{"examples", examples},
 	{"make targets", makeTargets},
+	{"links", links},
 }
 
 // ignored are the directories that builds write to and git does not keep.

@@ -116,6 +116,11 @@ func TestRulesFindWhatBreaksThem(t *testing.T) {
 		{"libraries", "x.go", "import _ \"os\"", ""},
 
 		{"examples", "conf/examples/dr.toml", "", "README.md does not mention conf/examples/dr.toml"},
+		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/a.md)", "README.md: (conf/a.md) leads nowhere"},
+		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/load.go) [out](https://sluice.example/x.md)", ""},
+		{"links", "README.md", "# Two words: `x`\n[up](#two-words-x) conf/examples/nat.toml", ""},
+		{"links", "README.md", "# Two words\n[up](#three) conf/examples/nat.toml", "leads to a heading that is not there"},
+		{"links", "conf/a.md", "alone", "conf/a.md is a page that no other leads to"},
 		{"make targets", "Makefile", "demo:\n", "Makefile has no target test"},
 		{"make targets", ".ci/run", "exit 0\n", ".ci/run does not call make test"},
 		{"make targets", "x.go", "", ""},
