@@ -2,14 +2,41 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"time"
 
 	"sluice/engine/api"
 )
 
-// The changes that api.Changes brings leave a trace in the log like all others. What happens by itself, because a
-// time has come, the engine logs.
+// logged is a Control that leaves a trace of every change in the log, whoever asked for it. What happens by itself,
+// because a time has come, the engine logs.
+type logged struct {
+	api.Control
+	logger *slog.Logger
+}
+
+func (l logged) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
+	b, err := l.Control.SetWeight(ctx, service, backend, weight)
+	if err == nil {
+		l.logger.Info("weight set", "event", "weight_set", "service", service, "backend", backend, "weight", weight, "state", b.State)
+	}
+	return b, err
+}
+
+func (l logged) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
+	result, err := l.Control.Reload(ctx, o)
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			l.logger.Error("reload: " + strings.TrimSpace(line))
+		}
+		l.logger.Error("reload failed, nothing changed", "event", "config_refused")
+		return result, err
+	}
+	l.changed("reload", result)
+	l.logger.Info("reloaded", "event", "config_reloaded", "changes", len(result.Changes))
+	return result, nil
+}
 
 func (l logged) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
 	b, err := l.Control.Override(ctx, r)

@@ -205,38 +205,3 @@ func (r *runner) announce(ctx context.Context, cfg *conf.Config, engine machine)
 	r.logger.Info("ready", append(attributes, "event", "ready")...)
 	r.serving(ctx, engine)
 }
-
-// notify tells systemd, if it is systemd that started us.
-func (r *runner) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		r.logger.Warn("systemd cannot be told", "state", state, "error", err)
-	}
-}
-
-// logged is a Control that leaves a trace of every change in the log, whoever asked for it.
-type logged struct {
-	api.Control
-	logger *slog.Logger
-}
-
-func (l logged) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
-	b, err := l.Control.SetWeight(ctx, service, backend, weight)
-	if err == nil {
-		l.logger.Info("weight set", "event", "weight_set", "service", service, "backend", backend, "weight", weight, "state", b.State)
-	}
-	return b, err
-}
-
-func (l logged) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
-	result, err := l.Control.Reload(ctx, o)
-	if err != nil {
-		for line := range strings.Lines(err.Error()) {
-			l.logger.Error("reload: " + strings.TrimSpace(line))
-		}
-		l.logger.Error("reload failed, nothing changed", "event", "config_refused")
-		return result, err
-	}
-	l.changed("reload", result)
-	l.logger.Info("reloaded", "event", "config_reloaded", "changes", len(result.Changes))
-	return result, nil
-}

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-
-	"sluice/engine/api"
 )
 
 // pingsPerPeriod is how often systemd's watchdog is fed before it would bite: two pings may come late.
@@ -45,25 +42,4 @@ func (r *runner) watchdog(ctx context.Context, engine machine) {
 			return
 		}
 	}
-}
-
-// told is a Control that tells systemd about reloads, whoever asks for them.
-type told struct {
-	api.Control
-	runner *runner
-}
-
-func (t told) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
-	t.runner.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	defer t.runner.serving(ctx, t.Control)
-	return t.Control.Reload(ctx, o)
-}
-
-// serving tells systemd that packets flow, and `systemctl status` for how many services.
-func (r *runner) serving(ctx context.Context, control api.Control) {
-	state := daemon.SdNotifyReady
-	if services, err := control.List(ctx); err == nil {
-		state += fmt.Sprintf("\nSTATUS=%d services", len(services))
-	}
-	r.notify(state)
 }
