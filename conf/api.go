@@ -2,13 +2,10 @@ package conf
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"strings"
-	"unicode"
 )
 
 // OpenReads says whether everybody who reaches HTTP may read there.
@@ -45,19 +42,10 @@ func (r *report) checkAPI(a API, at *place, host *Host) {
 	}
 }
 
-// checkFile is for the path of a file that need not be here yet.
-func checkFile(path string) string {
-	switch {
-	case path == "":
+// checkTokenFile takes the path of a file, or "" for none.
+func checkTokenFile(path string) string {
+	if path == "" {
 		return ""
-	case !filepath.IsAbs(path):
-		return fmt.Sprintf("%q is not an absolute path", path)
-	case len(path) > 4095:
-		return fmt.Sprintf("has %d bytes, the kernel allows 4095", len(path))
-	case strings.ContainsFunc(path, unicode.IsControl):
-		return fmt.Sprintf("%q has a control character", path)
-	case strings.HasSuffix(path, "/"):
-		return fmt.Sprintf("%q is a directory, not a file in it", path)
 	}
-	return ""
+	return checkFile(path)
 }

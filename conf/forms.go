@@ -53,11 +53,19 @@ func checkInterface(name string) string {
 
 // checkSocket leaves room for the final zero in the 108 bytes of sun_path, see unix(7).
 func checkSocket(path string) string {
+	if len(path) > 107 {
+		return fmt.Sprintf("has %d bytes", len(path))
+	}
+	return checkFile(path)
+}
+
+// checkFile is for the path of a file that need not be here yet.
+func checkFile(path string) string {
 	switch {
 	case !filepath.IsAbs(path):
 		return fmt.Sprintf("%q is not an absolute path", path)
-	case len(path) > 107:
-		return fmt.Sprintf("has %d bytes", len(path))
+	case len(path) > 4095:
+		return fmt.Sprintf("has %d bytes, the kernel allows 4095", len(path))
 	case strings.ContainsFunc(path, unicode.IsControl):
 		return fmt.Sprintf("%q has a control character", path)
 	case strings.HasSuffix(path, "/"):

@@ -85,7 +85,7 @@ var Settings = append([]Setting{
 		About: "how fine /metrics is: series for each backend, or only for each service, where thousands of backends would be too many"},
 	{Table: "api", Key: "reads", Kind: Word, Words: []string{string(ReadsLoopback), string(ReadsOpen), string(ReadsToken)}, Default: string(ReadsLoopback),
 		About: "who may read over http: everybody if only this machine reaches it, else who has the token; everybody; only who has the token"},
-	{Table: "api", Key: "token_file", Kind: Text, Form: `an absolute path, or "" for none`, check: checkFile, Default: "",
+	{Table: "api", Key: "token_file", Kind: Text, Form: `an absolute path, or "" for none`, check: checkTokenFile, Default: "",
 		About: "holds the token that changes over http need: one line of 16 to 1024 characters, readable for no others. Read at each use"},
 
 	{Table: "service", Key: "name", Kind: Text, Form: "1 to 64 printable characters without spaces", check: checkName,

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -95,7 +96,7 @@ func (x *explaining) findPort(ctx context.Context) error {
 		}
 	}
 	port := uint16(assumedPort)
-	for used[port] {
+	for used[port] && len(used) <= math.MaxUint16 { // else a client has them all, and this is one
 		port++
 	}
 	switch {

@@ -63,10 +63,7 @@ func (s *Server) routeAlarms() {
 		Summary: "What an operator should look at now",
 	}, func(ctx context.Context, _ *none) ([]Alarm, error) {
 		alarms, err := s.control.Alarms(ctx)
-		if alarms == nil {
-			alarms = []Alarm{}
-		}
-		return alarms, err
+		return orEmpty(alarms), err
 	})
 }
 

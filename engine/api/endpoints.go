@@ -22,16 +22,23 @@ func (s *Server) find(ctx context.Context, text string) (Service, error) {
 	return FindService(services, text)
 }
 
+// findBackend gives names for the service and the backend that any forms of theirs mean.
+func (s *Server) findBackend(ctx context.Context, service, backend string) (name, endpoint string, err error) {
+	found, err := s.find(ctx, service)
+	if err != nil {
+		return "", "", err
+	}
+	of, err := FindBackend(found, backend)
+	return found.Name, of.Endpoint(), err
+}
+
 func (s *Server) routeServices() {
 	route(s, huma.Operation{
 		OperationID: "list-services", Method: http.MethodGet, Path: pathServices,
 		Summary: "All services in the order of the configuration, each with its backends in order",
 	}, func(ctx context.Context, _ *none) ([]Service, error) {
 		services, err := s.control.List(ctx)
-		if services == nil {
-			services = []Service{}
-		}
-		return services, err
+		return orEmpty(services), err
 	})
 }
 
@@ -57,15 +64,11 @@ func (s *Server) routeWeight() {
 		Summary: "Give a backend another weight until the file gives it a new one; answers with the backend",
 	}, func(ctx context.Context, in *weightInput) (Backend, error) {
 		ctx = context.WithoutCancel(ctx) // a client that hangs up must not leave a change half done
-		service, err := s.find(ctx, in.Body.Service)
+		service, backend, err := s.findBackend(ctx, in.Body.Service, in.Body.Backend)
 		if err != nil {
 			return Backend{}, err
 		}
-		backend, err := FindBackend(service, in.Body.Backend)
-		if err != nil {
-			return Backend{}, err
-		}
-		return s.control.SetWeight(ctx, service.Name, backend.Endpoint(), in.Body.Weight)
+		return s.control.SetWeight(ctx, service, backend, in.Body.Weight)
 	})
 }
 
@@ -79,9 +82,7 @@ func (s *Server) routeReload() {
 		Summary: "Read the configuration file again and make it the running one; on error nothing changes",
 	}, func(ctx context.Context, in *reloadInput) (ReloadResult, error) {
 		result, err := s.control.Reload(context.WithoutCancel(ctx), ReloadOptions{Force: in.Force})
-		if result.Changes == nil {
-			result.Changes = []string{}
-		}
+		result.Changes = orEmpty(result.Changes)
 		return result, err
 	})
 }

@@ -92,15 +92,10 @@ func (s *Server) routeOverride() {
 			return Backend{}, err
 		}
 		ctx = context.WithoutCancel(ctx) // a client that hangs up must not leave a change half done
-		service, err := s.find(ctx, in.Body.Service)
-		if err != nil {
+		var err error
+		if in.Body.Service, in.Body.Backend, err = s.findBackend(ctx, in.Body.Service, in.Body.Backend); err != nil {
 			return Backend{}, err
 		}
-		backend, err := FindBackend(service, in.Body.Backend)
-		if err != nil {
-			return Backend{}, err
-		}
-		in.Body.Service, in.Body.Backend = service.Name, backend.Endpoint()
 		return s.control.Override(ctx, in.Body)
 	})
 }
@@ -164,12 +159,4 @@ func (s *Server) findOverridden(ctx context.Context, service, backend string) (s
 	}
 	of, err := FindBackend(found, backend)
 	return found.Name, of.Endpoint(), err
-}
-
-// orEmpty is a list that is an array in JSON even if nothing is in it.
-func orEmpty[T any](all []T) []T {
-	if all == nil {
-		return []T{}
-	}
-	return all
 }

@@ -64,6 +64,14 @@ func newEncoder(w io.Writer) *json.Encoder {
 	return encoder
 }
 
+// orEmpty is a list that is an array in JSON even if nothing is in it.
+func orEmpty[T any](all []T) []T {
+	if all == nil {
+		return []T{}
+	}
+	return all
+}
+
 // patientWriter gives every write its own deadline: an answer may be long, a client that takes nothing may not stay.
 type patientWriter struct {
 	http.ResponseWriter
