@@ -94,6 +94,9 @@ const (
 	framesPerQueue = fillSize + rxSize + txSize
 )
 
+// BytesPerQueue is the memory that the frames of one queue take.
+const BytesPerQueue = framesPerQueue * FrameSize
+
 // Open implements Platform.
 func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
 	k.restore = quietRuntime(k.cores, k.log)

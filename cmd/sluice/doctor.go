@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/sluice/text"
 	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/doctor"
@@ -88,14 +88,12 @@ func count(findings []doctor.Finding, severity doctor.Severity) (n int) {
 func findingTable(w io.Writer, findings []doctor.Finding) error {
 	out := bufio.NewWriter(w)
 	for _, f := range findings {
-		fmt.Fprintf(out, "%-8s %-13s %s\n", f.Severity, f.Check, oneLine(f.Text))
+		fmt.Fprintf(out, "%-8s %-13s %s\n", f.Severity, f.Check, text.OneLine(f.Text))
 		if f.Fix != "" {
-			fmt.Fprintf(out, "%-8s %-13s -> %s\n", "", "", oneLine(f.Fix))
+			fmt.Fprintf(out, "%-8s %-13s -> %s\n", "", "", text.OneLine(f.Fix))
 		}
 	}
 	fmt.Fprintf(out, "%d problems, %d warnings, %d notes\n",
 		count(findings, doctor.Problem), count(findings, doctor.Warning), count(findings, doctor.Note))
 	return out.Flush()
 }
-
-func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }

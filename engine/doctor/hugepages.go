@@ -3,6 +3,8 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
+	"sluice/engine"
 )
 
 // checkHugePages: frames and connection tables take huge pages of 2 MiB if there are enough, and plain ones otherwise.
@@ -14,7 +16,7 @@ func checkHugePages(b *Box) []Finding {
 	}
 	need := 0
 	for _, l := range b.ports() {
-		need += len(b.queuesOf(l)) * bytesPerQueue
+		need += len(b.queuesOf(l)) * engine.BytesPerQueue
 	}
 	need = (need + 2<<20 - 1) / (2 << 20)
 	if need == 0 || reserved-free >= need && b.Stats != nil || free >= need {

@@ -6,14 +6,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"sluice/engine/cpu"
+	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/xsk"
 )
@@ -22,7 +21,7 @@ import (
 // namespace of the calling thread, which must stay in it.
 func Look() (*Box, error) {
 	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbour}
-	links, err := dump(netlink.LinkList)
+	links, err := route.Dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("interfaces of this machine: %w", err)
 	}
@@ -36,7 +35,7 @@ func Look() (*Box, error) {
 		names[l.Attrs().Index] = l.Attrs().Name
 		b.Links[l.Attrs().Name] = linkFrom(l, tool)
 	}
-	addresses, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := route.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("addresses of this machine: %w", err)
 	}
@@ -51,23 +50,15 @@ func Look() (*Box, error) {
 	if b.Allowed, err = cpu.Allowed(); err != nil {
 		return nil, err
 	}
-	b.Capabilities = capabilities(b.text("proc/self/status"))
+	if b.Capabilities, err = Effective(b.text("proc/self/status")); err != nil {
+		return nil, err
+	}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
 		return nil, fmt.Errorf("limit of locked memory: %w", err)
 	}
 	b.Memlock = limit.Cur
 	return b, nil
-}
-
-// dump asks again when the kernel says that its answer is a mix of before and after.
-func dump[T any](ask func() ([]T, error)) (all []T, err error) {
-	for range 5 {
-		if all, err = ask(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return all, err
-		}
-	}
-	return all, err
 }
 
 // linkFrom gathers what is known of an interface. What its driver doesn't tell stays unknown.
@@ -112,7 +103,7 @@ func kernelNeighbour(ifindex int, a netip.Addr) string {
 	if a.Is6() {
 		family = netlink.FAMILY_V6
 	}
-	all, err := dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(ifindex, family) })
+	all, err := route.Dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(ifindex, family) })
 	if err != nil {
 		return ""
 	}
@@ -122,12 +113,4 @@ func kernelNeighbour(ifindex int, a netip.Addr) string {
 		}
 	}
 	return ""
-}
-
-// capabilities reads the effective ones out of a /proc/PID/status.
-func capabilities(status string) uint64 {
-	_, rest, _ := strings.Cut(status, "\nCapEff:")
-	line, _, _ := strings.Cut(rest, "\n")
-	effective, _ := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
-	return effective
 }

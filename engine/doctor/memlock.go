@@ -1,7 +1,6 @@
 package doctor
 
-// bytesPerQueue is what the frames of one queue take: fill, RX and TX ring full of frames of 4 KiB.
-const bytesPerQueue = (2048 + 2048 + 2048) * 4096
+import "sluice/engine"
 
 // checkMemlock: the kernel charges the frames of AF_XDP to the limit of locked memory, whatever its version.
 func checkMemlock(b *Box) []Finding {
@@ -10,7 +9,7 @@ func checkMemlock(b *Box) []Finding {
 	}
 	need := uint64(0)
 	for _, l := range b.ports() {
-		need += uint64(len(b.queuesOf(l))) * bytesPerQueue
+		need += uint64(len(b.queuesOf(l))) * engine.BytesPerQueue
 	}
 	if b.Memlock >= need {
 		return nil

@@ -240,16 +240,27 @@ func (k *kernel) snapshot() *Snapshot {
 	return &Snapshot{nexthop.Build(infos, k.routes, k.neighbours), k.ports, k.locals}
 }
 
-// whole reads a list again if it changed while the kernel was giving it out. After a few attempts it takes what
-// it got: the change that interrupted it has been notified and brings another reading.
-func whole[T any](read func() (T, error)) (list T, err error) {
-	for range 3 {
-		list, err = read()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return list, err
+// dumpAttempts is how often a list is read that changes while the kernel gives it out.
+const dumpAttempts = 5
+
+// Dump reads a list of the kernel's, again when it says that its answer is a mix of before and after.
+func Dump[T any](read func() (T, error)) (list T, err error) {
+	for range dumpAttempts {
+		if list, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
 		}
 	}
-	return list, nil
+	return list, err
+}
+
+// whole is Dump for those whom a change that interrupts it is notified to and brings another reading: they take what
+// they get.
+func whole[T any](read func() (T, error)) (T, error) {
+	list, err := Dump(read)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		err = nil
+	}
+	return list, err
 }
 
 func prefixFrom(n *net.IPNet) (netip.Prefix, bool) {
