@@ -68,6 +68,10 @@ func (x *explaining) nobodys() {
 		x.problem("service", "none for %s port %d: at %s there is %s", x.q.Protocol, x.q.To.Port(), x.q.To.Addr(), listed(here))
 		return
 	}
+	if len(elsewhere) == 0 {
+		x.problem("service", "none at %s, and none anywhere: the configuration has no services", x.q.To.Addr())
+		return
+	}
 	x.problem("service", "none at %s: services are at %s", x.q.To.Addr(), listed(elsewhere))
 }
 
