@@ -94,6 +94,17 @@ func (e *Engine) alarmsAbout(key service.Key, name string) (all []api.Alarm) {
 // isFrozen says whether an operator has frozen the service's health.
 func (w *wards) isFrozen(key service.Key) bool { return w.frozenAll || w.frozen[key] }
 
+// frozen is the services whose health an operator has frozen. The caller holds mu.
+func (e *Engine) frozen() map[service.Key]bool {
+	frozen := map[service.Key]bool{}
+	for i := range e.cfg.Services {
+		if key := e.cfg.Services[i].Key; e.wards.isFrozen(key) {
+			frozen[key] = true
+		}
+	}
+	return frozen
+}
+
 // FreezeHealth implements api.Control.
 func (e *Engine) FreezeHealth(_ context.Context, name string, frozen bool) ([]string, error) {
 	e.mu.Lock()

@@ -131,6 +131,8 @@ func (x *explaining) leftOut(id uint32) {
 			why = "left out: down" + x.since(health.ID(name))
 		case x.weight(id, name) == 0:
 			why = "left out: its weight is 0 (drained)"
+		case x.judged.states[health.ID(name)].Last != "":
+			why = "gets its share of new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.judged.states[health.ID(name)].Last
 		case b.Unreach != counter.None:
 			why = fmt.Sprintf("gets its share of new connections, but can't be reached: %s", x.blocked(b.Addr, b.Unreach))
 		default:
@@ -148,6 +150,14 @@ func (x *explaining) leftOut(id uint32) {
 	if lines > mostLines {
 		x.problem("backend", "and %d more are left out or can't be reached", lines-mostLines)
 	}
+}
+
+// untilWhen tells what keeps backends of a service up whose checks fail.
+func (x *explaining) untilWhen(key service.Key) string {
+	if x.frozen[key] {
+		return ", because the service's health is frozen (sluice health thaw)"
+	}
+	return ", until more of them fail"
 }
 
 // since tells how long a backend has been down, and why.

@@ -14,6 +14,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
+	"sluice/pipeline/service"
 )
 
 // site is a balancer at one moment, as those see it who want to know why it does what it does: the running one, or
@@ -25,6 +26,7 @@ type site struct {
 	rules   steer.Rules
 	ports   []route.PortState
 	judged  *judgement
+	frozen  map[service.Key]bool // services whose health an operator has frozen
 	weights map[backendName]int
 	seed    *flow.Seed
 	loads   *counter.Loads
@@ -103,7 +105,7 @@ func (e *Engine) site() (*site, error) {
 	}
 	s := &site{
 		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports,
-		judged: e.judged, weights: e.overrides.weights(e.cfg),
+		judged: e.refreshed(), frozen: e.frozen(), weights: e.overrides.weights(e.cfg),
 		seed: &e.seed, loads: e.loads, workers: len(e.workers),
 		now: nowMs, flows: e.flowsOf, queues: e.portQueues,
 	}

@@ -158,7 +158,7 @@ func conditionWide(b api.Backend) string {
 		why = text.OneLine(cmp.Or(b.LastError, b.Reason))
 	}
 	if b.Weight != b.ConfiguredWeight {
-		why = strings.TrimSpace(fmt.Sprintf("weight %d in the file %s", b.ConfiguredWeight, why))
+		why = strings.TrimSuffix(fmt.Sprintf("weight %d in the file; %s", b.ConfiguredWeight, why), "; ")
 	}
 	return strings.TrimRight(fmt.Sprintf("%-5s %-8s %s", b.State, text.Ago(b.StateSinceS), why), " ")
 }

@@ -93,7 +93,7 @@ func TestListSaysSinceWhenAndWhy(t *testing.T) {
 	_, out, _ = sluice("list", "--wide", "--socket", socket)
 	for _, want := range []string{
 		" InActConn  State Since    Why\n",
-		" down  2m14s    weight 3 in the file tcp: connection [31mrefused\n",
+		" down  2m14s    weight 3 in the file; tcp: connection [31mrefused\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
