@@ -176,7 +176,11 @@ func TestApplyConfirmRollback(t *testing.T) {
 		if diff := cmp.Diff([]any{c.got}, daemon.got); code != exitDone || diff != "" {
 			t.Errorf("%q: exit code %d: %s%s", c.args, code, errs, diff)
 		}
-		if c.args[0] != "overrides" && out != "backend added\ngeneration 7 runs\n" {
+		said := "backend added\ngeneration 7 runs\n"
+		if c.args[0] == "confirm" {
+			said = "generation 7 stays\n"
+		}
+		if c.args[0] != "overrides" && out != said {
 			t.Errorf("%q: %s", c.args, out)
 		}
 	}

@@ -1,6 +1,11 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
 
 func newConfirm() *cobra.Command {
 	var flags daemonFlags
@@ -13,7 +18,16 @@ func newConfirm() *cobra.Command {
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			result, err := flags.client().Confirm(cmd.Context())
-			return printApplied(cmd, flags, result, err)
+			if err != nil {
+				return err
+			}
+			return flags.output.print(cmd.OutOrStdout(), result, func(w io.Writer) error {
+				for _, warning := range result.Warnings {
+					fmt.Fprintln(w, "warning:", warning)
+				}
+				_, err := fmt.Fprintf(w, "generation %d stays\n", result.Generation)
+				return err
+			})
 		},
 	}
 	flags.add(cmd)

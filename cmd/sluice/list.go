@@ -157,6 +157,9 @@ func conditionWide(b api.Backend) string {
 	if b.State != api.StateDown {
 		why = text.OneLine(cmp.Or(b.LastError, b.Reason))
 	}
+	if b.SlowStart > 0 {
+		why = strings.TrimSuffix(fmt.Sprintf("slow start: %.0f%% of its weight; %s", 100*b.SlowStart, why), "; ")
+	}
 	if b.Weight != b.ConfiguredWeight {
 		why = strings.TrimSuffix(fmt.Sprintf("weight %d in the file; %s", b.ConfiguredWeight, why), "; ")
 	}

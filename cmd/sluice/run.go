@@ -59,9 +59,21 @@ func newRun() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&configPath, "config", "c", DefaultConfig, "configuration file")
 	cmd.Flags().StringVar(&socket, "socket", "", "control socket, in place of the file's [api] socket")
-	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	cmd.Flags().Var(levelFlag{&level}, "log-level", "DEBUG, INFO, WARN or ERROR")
 	cmd.Flags().StringVar(&format, "log-format", eventlog.Auto, strings.Join(eventlog.Formats, ", ")+": auto is journal where stderr is the journal, else text")
 	return cmd
+}
+
+// levelFlag is the value of --log-level.
+type levelFlag struct{ *slog.Level }
+
+func (levelFlag) Type() string { return "LEVEL" }
+
+func (l levelFlag) Set(text string) error {
+	if l.UnmarshalText([]byte(text)) != nil {
+		return fmt.Errorf("%q is not one of DEBUG, INFO, WARN, ERROR", text)
+	}
+	return nil
 }
 
 // machine is what run needs of the engine.

@@ -285,7 +285,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"weight", "web", "10.0.0.11", "65536"}, exitUsage, "from 0 to 65535"},
 		{[]string{"weight", "web", "10.0.0.11", "--", "-1"}, exitUsage, "from 0 to 65535"},
 		{[]string{"check", "a.toml"}, exitUsage, "check takes no arguments"},
-		{[]string{"run", "--log-level", "loud"}, exitUsage, "log-level"},
+		{[]string{"run", "--log-level", "loud"}, exitUsage, "not one of DEBUG, INFO, WARN, ERROR"},
 		{[]string{"run", "extra"}, exitUsage, "run takes no arguments"},
 		{[]string{"version", "-o", "yaml"}, exitUsage, "not one of table, json"},
 	} {
