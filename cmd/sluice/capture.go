@@ -73,7 +73,7 @@ type captureEnd struct {
 func capture(cmd *cobra.Command, control api.Control, q api.TraceQuery, path string, most int64) (end api.TraceEnd, err error) {
 	out := cmd.OutOrStdout()
 	if path != "-" {
-		file, failed := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+		file, failed := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600) // what packets carry is not for everybody
 		if failed != nil {
 			return end, failed
 		}

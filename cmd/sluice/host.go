@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,15 +12,13 @@ import (
 	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/cpu"
+	"sluice/engine/route"
 )
-
-// dumpAttempts is how often the kernel is asked when its tables change while they are read.
-const dumpAttempts = 5
 
 // thisHost asks the kernel for all that conf wants to know about this machine. It needs no rights.
 func thisHost() (*conf.Host, error) {
 	host := &conf.Host{CPUs: allowedCPUs(), Ports: map[string]conf.HostPort{}, CheckToken: checkToken}
-	links, err := dump(netlink.LinkList)
+	links, err := route.Dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("interfaces of this machine: %w", err)
 	}
@@ -41,7 +38,7 @@ func thisHost() (*conf.Host, error) {
 		}
 		host.Ports[name] = port
 	}
-	addresses, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := route.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("addresses of this machine: %w", err)
 	}
@@ -65,7 +62,7 @@ func addOnLink(host *conf.Host, names map[int]string) error {
 		netlink.FAMILY_V4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
 		netlink.FAMILY_V6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
 	} {
-		routes, err := dump(func() ([]netlink.Route, error) {
+		routes, err := route.Dump(func() ([]netlink.Route, error) {
 			main := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
 			return netlink.RouteListFiltered(family, main, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
 		})
@@ -99,16 +96,6 @@ func prefixOf(address *netlink.Addr) (netip.Prefix, bool) {
 	ip, ok := netip.AddrFromSlice(address.IP)
 	bits, _ := address.Mask.Size()
 	return netip.PrefixFrom(ip.Unmap(), bits), ok
-}
-
-// dump asks again when the kernel says that its answer is a mix of before and after.
-func dump[T any](ask func() ([]T, error)) (all []T, err error) {
-	for range dumpAttempts {
-		if all, err = ask(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return all, err
-		}
-	}
-	return all, err
 }
 
 // allowedCPUs is the CPUs that this process was started with; nil if the kernel did not say. A running daemon has
