@@ -98,7 +98,7 @@ func affinity() ([]int, error) {
 
 // onlineCPUs is what sysfs says, nil if it doesn't.
 func onlineCPUs() []int {
-	text, err := os.ReadFile(sysfs + "/devices/system/cpu/online")
+	text, err := os.ReadFile("/sys/devices/system/cpu/online")
 	if err != nil {
 		return nil
 	}

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"strings"
 
 	"sluice/engine/cpu"
 )
@@ -10,13 +9,13 @@ import (
 // checkNUMA: a worker on another node than its card reaches every packet through the other node's memory.
 func checkNUMA(b *Box) (all []Finding) {
 	for _, l := range b.ports() {
-		node, ok := b.number("sys/class/net/" + l.Name + "/device/numa_node")
-		if !ok || node < 0 {
+		node := cpu.NodeOfInterface(b.FS, l.Name)
+		if node < 0 {
 			continue
 		}
 		var far []int
 		for _, core := range b.cores() {
-			if at := b.nodeOf(core); at >= 0 && at != node {
+			if at := cpu.NodeOf(b.FS, core); at >= 0 && at != node {
 				far = append(far, core)
 			}
 		}
@@ -27,17 +26,4 @@ func checkNUMA(b *Box) (all []Finding) {
 		}
 	}
 	return all
-}
-
-// nodeOf is the NUMA node of a CPU, -1 if the kernel doesn't say.
-func (b *Box) nodeOf(core int) int {
-	for _, name := range b.dir(fmt.Sprintf("sys/devices/system/cpu/cpu%d", core)) {
-		var node int
-		if strings.HasPrefix(name, "node") {
-			if _, err := fmt.Sscanf(name, "node%d", &node); err == nil {
-				return node
-			}
-		}
-	}
-	return -1
 }
