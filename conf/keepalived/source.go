@@ -65,8 +65,8 @@ func (s *source) read(name string, data []byte) error {
 
 // line takes one line, or several that a definition stands for.
 func (s *source) line(at draft.Place, line string, depth int) error {
-	if s.text += len(line) + 1; s.text > maxText {
-		return fail(at, "the file, with all that it includes and defines, has more than %d MiB", maxText>>20)
+	if err := s.grow(at, len(line)+1); err != nil {
+		return err
 	}
 	if depth > maxNested {
 		return fail(at, "definitions are nested more than %d deep: does one contain itself?", maxNested)
@@ -81,6 +81,9 @@ func (s *source) line(at draft.Place, line string, depth int) error {
 		return s.words(at, rest, condition)
 	}
 	expanded, err := s.expand(at, line)
+	if err == nil {
+		err = s.grow(at, max(0, len(expanded)-len(line)))
+	}
 	switch {
 	case err != nil:
 		return err
@@ -93,6 +96,14 @@ func (s *source) line(at draft.Place, line string, depth int) error {
 		return nil
 	}
 	return s.words(at, expanded, "")
+}
+
+// grow counts what has been read and what definitions made of it.
+func (s *source) grow(at draft.Place, bytes int) error {
+	if s.text += bytes; s.text > maxText {
+		return fail(at, "the file, with all that it includes and defines, has more than %d MiB", maxText>>20)
+	}
+	return nil
 }
 
 // words hands the words of a line to the tree, unless they include a file. A condition makes all that they
