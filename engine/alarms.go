@@ -18,8 +18,6 @@ type alarmName struct {
 	service service.Key
 }
 
-const frozenKind = api.AlarmFrozen
-
 // alarm is one that is raised.
 type alarm struct {
 	text  string

@@ -73,7 +73,7 @@ func (e *Engine) judge(cfg *conf.Config, now time.Time) *judgement {
 		j.alarms[alarmName{kind: api.AlarmDirect}] = directText(e.direct)
 	}
 	if e.wards.frozenAll {
-		j.alarms[alarmName{kind: frozenKind}] = "the health of all services is frozen: checks change nothing until `sluice health thaw`"
+		j.alarms[alarmName{kind: api.AlarmFrozen}] = "the health of all services is frozen: checks change nothing until `sluice health thaw`"
 	}
 	return j
 }
