@@ -1,6 +1,10 @@
 package doctor
 
-import "sluice/engine/api"
+import (
+	"strings"
+
+	"sluice/engine/api"
+)
 
 // checkBackends: what health checks have found.
 func checkBackends(b *Box) (all []Finding) {
@@ -11,12 +15,24 @@ func checkBackends(b *Box) (all []Finding) {
 				continue
 			}
 			down++
-			all = append(all, found(Warning, "make its server answer the check of [service.health]; curl or nc from this box shows the same",
-				"backend %s of service %s is down since %.0f s: %s", backend.Endpoint(), s.Name, backend.StateSinceS, or(backend.LastError, "its check fails")))
+			all = append(all, found(Warning, repair(s, backend),
+				"backend %s of service %s has been down for %.0f s: %s", backend.Endpoint(), s.Name, backend.StateSinceS, or(backend.LastError, "its check fails")))
 		}
 		if down > 0 && down == len(s.Backends) {
 			all = append(all, found(Problem, "see each backend's own line", "service %s has no backend that is up", s.Name))
 		}
 	}
 	return all
+}
+
+// repair is what to do about a backend that is down. What a check in a tunnel or by a MAC address finds, nothing that
+// asks the backend's own address does.
+func repair(s api.Service, b api.Backend) string {
+	switch {
+	case strings.Contains(b.LastError, " by tun to "):
+		return "on the backend: " + s.Address + " on lo, a server that answers there, and a tunnel interface that unwraps, with rp_filter 0"
+	case strings.Contains(b.LastError, " by dr to "):
+		return "on the backend: " + s.Address + " on lo, and a server that answers there"
+	}
+	return "make its server answer the check of [service.health]; curl or nc from this box shows the same"
 }

@@ -201,7 +201,7 @@ func TestFaults(t *testing.T) {
 				return "STALE"
 			}
 		}},
-		{"backends", Warning, "10.2.0.11:80 of service web is down since 7 s: refused", func(b *Box) {
+		{"backends", Warning, "10.2.0.11:80 of service web has been down for 7 s: refused", func(b *Box) {
 			be := &b.Services[0].Backends[0]
 			be.State, be.StateSinceS, be.LastError = api.StateDown, 7, "refused"
 		}},
@@ -250,6 +250,19 @@ func TestFaults(t *testing.T) {
 		}
 		if hits != 1 {
 			t.Errorf("%s: %d findings %q: %+v", c.check, hits, c.text, Run(b))
+		}
+	}
+}
+
+// TestRepairOfPaths: what asks a backend's own address finds nothing of what a check in a tunnel or by a MAC address does.
+func TestRepairOfPaths(t *testing.T) {
+	for lastError, want := range map[string]string{
+		"tcp 10.2.0.11:80: no answer within 1s":                          "curl or nc",
+		"tcp 198.51.100.10:80 by dr to 10.2.0.11: no answer within 1s":   "198.51.100.10 on lo, and a server",
+		"http 198.51.100.10:80 by tun to 10.2.0.11: no answer within 1s": "a tunnel interface that unwraps",
+	} {
+		if fix := repair(api.Service{Address: "198.51.100.10"}, api.Backend{LastError: lastError}); !strings.Contains(fix, want) {
+			t.Errorf("%s: %s", lastError, fix)
 		}
 	}
 }
