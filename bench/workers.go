@@ -73,7 +73,7 @@ func workers(cpus []int, rounds, packets, batch int) ([]result, error) {
 			toIndependent = append(toIndependent, mpps[i]/independent[i])
 		}
 		r.fill(ns)
-		r.Mpps = round1(1000 / r.NsPerPacket)
+		r.Mpps = round1(1000 / r.Median)
 		if n > 1 {
 			r.RatioToOne, r.RatioToIndependent = median(toOne), median(toIndependent)
 			fmt.Printf("%s: %.2f times one worker, %.2f times two that share nothing\n", name, r.RatioToOne, r.RatioToIndependent)
