@@ -138,12 +138,12 @@ func (s *Server) routeTrace() {
 // traceStream brings the lines of a trace from the goroutine that makes them to the one that answers.
 type traceStream struct {
 	lines   chan traceLine // closed behind the last one
-	written chan error     // what became of the line before
+	written chan error     // what became of the line before; has room for the last one's, which nobody waits for
 }
 
 // startTrace starts a trace and waits until it sees, or gives the error why it doesn't.
 func (s *Server) startTrace(ctx context.Context, q TraceQuery) (func(io.Writer), error) {
-	t := &traceStream{make(chan traceLine), make(chan error)}
+	t := &traceStream{make(chan traceLine), make(chan error, 1)}
 	ctx, cancel := context.WithCancelCause(ctx)
 	started, failed := make(chan struct{}), make(chan error, 1)
 	q.Started = func() { close(started) }
@@ -196,8 +196,7 @@ const lastPause = time.Second
 
 func (t *traceStream) last(l traceLine) {
 	select {
-	case t.lines <- l:
-		_ = <-t.written // nothing follows
+	case t.lines <- l: // and nobody asks what became of it
 	case <-time.After(lastPause):
 	}
 }
