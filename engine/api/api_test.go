@@ -95,12 +95,19 @@ func lab() *fake {
 // start serves control on a socket until the test ends and gives a client of it.
 func start(t *testing.T, control api.Control) (socket string, client *api.Client) {
 	t.Helper()
+	_, socket = serve(t, control)
+	return socket, api.NewClient(socket)
+}
+
+// serve serves control on a socket until the test ends, which it must survive in good order.
+func serve(t *testing.T, control api.Control) (server *api.Server, socket string) {
+	t.Helper()
 	socket = filepath.Join(t.TempDir(), "run", "s.sock")
 	listener, err := api.Listen(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := api.NewServer(control, slog.New(slog.DiscardHandler))
+	server = api.NewServer(control, slog.New(slog.DiscardHandler))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -116,7 +123,7 @@ func start(t *testing.T, control api.Control) (socket string, client *api.Client
 			t.Error("the socket is still there after shutdown")
 		}
 	})
-	return socket, api.NewClient(socket)
+	return server, socket
 }
 
 func TestListArrivesAsSent(t *testing.T) {
@@ -415,19 +422,29 @@ func abandon(t *testing.T, socket string) {
 // raw sends a request that the client would never send.
 func raw(t *testing.T, socket, method, path, body string) (status int, answer string) {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exchange(t, overSocket(socket), request)
+}
+
+// overSocket is a client whose requests go to the socket, each on a connection of its own.
+func overSocket(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	request, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+// exchange sends a request and reads all of its answer.
+func exchange(t *testing.T, client *http.Client, request *http.Request) (status int, answer string) {
+	t.Helper()
 	response, err := client.Do(request)
 	if err != nil {
-		t.Fatal(method, path, err)
+		t.Fatal(request.Method, request.URL.Path, err)
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)

@@ -4,12 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -41,27 +37,10 @@ func (c *counting) List(context.Context) ([]api.Service, error) {
 // streams serves a daemon on a socket and gives a function that opens an event stream there.
 func streams(t *testing.T, control api.Control) (*api.Server, func() *eventStream) {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "s.sock")
-	listener, err := api.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := api.NewServer(control, slog.New(slog.DiscardHandler))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		deadline, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := errors.Join(server.Shutdown(deadline), <-served); err != nil {
-			t.Error(err)
-		}
-	})
+	server, socket := serve(t, control)
 	return server, func() *eventStream {
 		t.Helper()
-		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}}}
-		response, err := client.Get("http://sluice/v1/events")
+		response, err := overSocket(socket).Get("http://sluice/v1/events")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,18 +25,9 @@ const token = "0123456789abcdef-secret"
 func network(t *testing.T, control api.Control, access api.Access) (ask func(method, path, body string, header ...string) (int, string)) {
 	t.Helper()
 	address := freeAddress(t)
-	server := api.NewServer(control, slog.New(slog.DiscardHandler))
-	server.OpenNetwork(address, access)
-	t.Cleanup(func() {
-		deadline, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := server.Shutdown(deadline); err != nil {
-			t.Error("shutdown:", err)
-		}
-	})
+	serveAt(t, address, control, access)
 	return func(method, path, body string, header ...string) (int, string) {
 		t.Helper()
-		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+address+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -49,16 +39,7 @@ func network(t *testing.T, control api.Control, access api.Access) (ask func(met
 				request.Host = value
 			}
 		}
-		response, err := client.Do(request)
-		if err != nil {
-			t.Fatal(method, path, err)
-		}
-		defer response.Body.Close()
-		data, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, string(data)
+		return exchange(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, request)
 	}
 }
 
