@@ -4,7 +4,6 @@ import (
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
-	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
 )
 
@@ -54,11 +53,10 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 
 // pick asks the service's scheduler. 0: no backend may take a connection.
 func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
-	p.key = sched.Key{
-		Client: [2]uint64{m.Src.Hi, m.Src.Lo}, VIP: [2]uint64{m.Dst.Hi, m.Dst.Lo},
-		ClientPort: m.SrcPort, VIPPort: m.DstPort, IPv4: m.Src.Is4(),
-	}
-	at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.key)
+	k := &p.key
+	k.Client[0], k.Client[1], k.VIP[0], k.VIP[1] = m.Src.Hi, m.Src.Lo, m.Dst.Hi, m.Dst.Lo
+	k.ClientPort, k.VIPPort, k.IPv4 = m.SrcPort, m.DstPort, m.Src.Is4()
+	at := s.Scheduler.Pick(&p.sched[id], p.loads, k)
 	if at < 0 {
 		return 0
 	}
@@ -143,9 +141,9 @@ func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags
 	c.Expires = p.now + s.TimeoutsMs[c.State]
 }
 
-// midway says that a packet with these flags is one in the middle of its connection.
+// midway says that a packet with these flags is one in the middle of its connection. UDP has nothing else.
 func midway(c *conn.Conn, tcpFlags uint8) bool {
-	return c.State == conn.Established && tcpFlags&(packet.SYN|packet.FIN|packet.RST) == 0
+	return 1<<c.State&(1<<conn.Established|1<<conn.UDP) != 0 && tcpFlags&(packet.SYN|packet.FIN|packet.RST) == 0
 }
 
 // changeState enters the state that the packet leads to, and counts the connection as what it then is:

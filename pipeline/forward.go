@@ -47,9 +47,13 @@ func (p *Processor) deliver(f *Frame, c *conn.Conn, be *Backend) {
 		p.undeliverable(f, be)
 		return
 	}
-	count := &p.Backends[c.Backend]
-	count.InPackets++
-	count.InBytes += uint64(length)
+	p.carry(f, c, be, length)
+}
+
+// carry rewrites a packet of so many bytes, which can go to its backend, and sends it there.
+func (p *Processor) carry(f *Frame, c *conn.Conn, be *Backend, length uint16) {
+	m := &f.meta
+	p.countIn(c, length)
 	switch be.Mode {
 	case service.NAT:
 		rewrite.NATIn(f.Mem, m, be.Addr, c.BackendPort)
@@ -137,9 +141,7 @@ func (p *Processor) reply(f *Frame) {
 		p.tooBig(f, link.MTU)
 		return
 	}
-	count := &p.Backends[c.Backend]
-	count.OutPackets++
-	count.OutBytes += uint64(m.End - m.L3)
+	p.countOut(c, m.End-m.L3)
 	if c.Flags&conn.Translated != 0 {
 		rewrite.NATBoth(f.Mem, m, s.Addr, c.VIPPort(), client, c.ClientPort())
 	} else {

@@ -35,17 +35,22 @@ type Frame struct {
 	service uint32
 	home    conn.Home // of the frame's flow
 	meta    packet.Meta
+	_       [8]byte
 }
 
 // kind is which of the paths through the pipeline a frame takes.
 type kind uint8
 
 const (
-	kindDone    kind = iota // verdict is set already
-	kindForward             // client to service
-	kindReply               // backend to client
-	kindICMPIn              // ICMP error about a packet that went to the client
-	kindICMPOut             // ICMP error about a packet that went to the backend
+	kindDone     kind = iota // verdict is set already
+	kindForward              // client to service
+	kindReply                // backend to client
+	kindICMPIn               // ICMP error about a packet that went to the client
+	kindICMPOut              // ICMP error about a packet that went to the backend
+	kindExpress4             // client to service, if a look at its connection confirms it: see express.go
+	kindExpress6
+	kindBack4 // backend to client, likewise
+	kindBack6
 )
 
 // Batch is the working set of one worker: fill Frames[:n], call Process with n, read the verdicts.

@@ -27,7 +27,8 @@ func (h *heard) note(f *Frame, m *packet.Meta) {
 	e := &h[heardAt(m.Src)]
 	ether := f.Mem[m.L2:]
 	e.client = m.Src
-	e.link = rewrite.Link{DMAC: [6]byte(ether[6:]), SMAC: [6]byte(ether), VLAN: m.VLAN, MTU: heardMTU, Port: f.Port}
+	l := &e.link // field by field: a whole one would be made elsewhere and copied
+	l.DMAC, l.SMAC, l.VLAN, l.MTU, l.Port = [6]byte(ether[6:]), [6]byte(ether), m.VLAN, heardMTU, f.Port
 }
 
 // of gives the way back to the client, nil if it was not heard lately.

@@ -8,19 +8,20 @@ import (
 )
 
 // mustInline lists the calls on the way of every packet that the compiler has to write out, by the file they stand in:
-// each is a few instructions, and a call would cost more than what it does. Those below the line are too big to be
-// written out without cmd/sluice/default.pgo, which says that they are worth it.
+// each is a few instructions, and a call would cost more than what it does.
 var mustInline = map[string][]string{
-	"pipeline/packet/parse.go": {"be16", "be32", "be64", "EthernetV4", "TCPHeader", "AddrFrom4", "Sum.Add", "Sum.Fold",
-		"parseTCP"},
-	"pipeline/pipeline.go": {"single", "conn.(*Table).Home", "conn.Fetch", "(*Processor).table", "flow.Owner",
-		"flow.(*Seed).Hash", "(*Processor).isMine", "(*lookup).get"},
-	"pipeline/forward.go": {"isNew", "midway", "rewrite.SetLink", "rewrite.DecTTL",
-		"conn.(*Table).Find", "(*Processor).deliver", "(*Frame).send"},
-	"pipeline/conn/table.go": {"(*Table).conn", "(*Table).entry4", "(*Conn).Expired", "isZero"},
-	"pipeline/rewrite/nat.go": {"packet.V4TCP", "packet.V4UDP", "put16", "put32", "fix", "packet.Diff16", "packet.Diff32",
-		"packet.Diff.Update", "packet.Addr.V4"},
-	"pipeline/rewrite/dr.go": {"packet.Ethernet", "(*Link).macs"},
+	"pipeline/packet/glance.go": {"be16", "be32", "be64", "le32", "le64", "glance"},
+	"pipeline/express.go": {"packet.HeadersAt", "packet.(*Headers).MaybeIPv4", "packet.(*Headers).Ends4", "packet.(*Headers).Ends6",
+		"packet.Glance.Proto", "packet.AddrFrom4", "(*lookup).get4", "single", "flow.(*Seed).Hash", "(*Processor).isMine",
+		"conn.(*Table).Home", "conn.Word", "conn.(*Table).AtHome4", "conn.(*Table).AtHome6", "conn.(*Conn).Expired",
+		"packet.(*Headers).Length4", "packet.(*Headers).TTL4", "(*Frame).headers", "(*Processor).countIn", "(*Frame).depart",
+		"rewrite.(*End).In4", "rewrite.(*Link).Address", "rewrite.(*Link).DR4"},
+	"pipeline/rewrite/prepared.go": {"grow", "growUDP", "(*Link).macs"},
+	"pipeline/pipeline.go":         {"conn.Fetch", "conn.FetchNext", "(*Processor).fetch", "flow.Owner"},
+	"pipeline/conn/table.go":       {"(*Table).conn", "(*Table).entry4", "(*Table).line4", "(*entry4).client", "isZero"},
+	// Of new connections.
+	"pipeline/forward.go":    {"isNew", "midway", "conn.Key.word"},
+	"pipeline/connection.go": {"counter.(*Loads).Add", "conn.State.Next", "conn.(*Table).Home"},
 }
 
 // The compiler itself is asked, about the binary as it is shipped.

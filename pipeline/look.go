@@ -41,14 +41,14 @@ func (p *Processor) Look(f Frame, t *Tables, nowMs uint32) (s Sight) {
 	f.Verdict, f.Reason = Drop, counter.None
 	one := [1]Frame{f}
 	g := &one[0]
-	p.classify(one[:])
+	p.sort(g)
 	if s.Reason = g.Reason; s.Reason != counter.None {
 		return s
 	}
 	if s.Owner = p.worker; g.Verdict == HandOver {
 		s.Owner = int(g.Worker)
 		g.Hops = finalHop
-		p.classify(one[:])
+		p.sort(g)
 	}
 	s.Meta, s.Way = g.meta, Way(g.kind)
 	switch s.Way {

@@ -9,9 +9,17 @@ import (
 // probes is how many slots a search for the key looks at.
 func (l *lookup) probes(addr packet.Addr, port uint16, proto uint8) int {
 	end := endOf(port, proto)
-	for i, n := l.at(addr, end), 1; ; i, n = i+1, n+1 {
-		s := &l.slots[i&uint64(len(l.slots)-1)]
-		if s.value == 0 || s.addr == addr && s.end == end {
+	if addr.Is4() {
+		at := at4(key4(addr.V4(), end))
+		for n := 1; ; n++ {
+			if &l.v4[(at+uint64(n-1))&uint64(len(l.v4)-1)] == l.slot4(key4(addr.V4(), end)) {
+				return n
+			}
+		}
+	}
+	at := at6(addr, end)
+	for n := 1; ; n++ {
+		if &l.v6[(at+uint64(n-1))&uint64(len(l.v6)-1)] == l.slot6(addr, end) {
 			return n
 		}
 	}
@@ -26,12 +34,15 @@ func TestLookupScatters(t *testing.T) {
 		port uint16
 	}
 	for name, at := range map[string]func(i int) key{
-		"ports of one address":     func(i int) key { return key{packet.AddrFrom4(0xc6336401), uint16(1000 + i)} },
-		"IPv4 addresses in a row":  func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i)), 80} },
-		"IPv4 networks in a row":   func(i int) key { return key{packet.AddrFrom4(uint32(i)<<8 | 0x0a000001), 443} },
-		"IPv6 addresses in a row":  func(i int) key { return key{packet.Addr{Hi: 0x20010db8 << 32, Lo: uint64(i)}, 80} },
-		"IPv6 networks in a row":   func(i int) key { return key{packet.Addr{Hi: 0x20010db8<<32 | uint64(i), Lo: 1}, 80} },
-		"addresses, each 10 ports": func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i/10)), uint16(80 + i%10)} },
+		"ports of one address":             func(i int) key { return key{packet.AddrFrom4(0xc6336401), uint16(1000 + i)} },
+		"IPv4 addresses in a row":          func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i)), 80} },
+		"IPv4 networks in a row":           func(i int) key { return key{packet.AddrFrom4(uint32(i)<<8 | 0x0a000001), 443} },
+		"IPv6 addresses in a row":          func(i int) key { return key{packet.Addr{Hi: 0x20010db8 << 32, Lo: uint64(i)}, 80} },
+		"IPv6 networks in a row":           func(i int) key { return key{packet.Addr{Hi: 0x20010db8<<32 | uint64(i), Lo: 1}, 80} },
+		"IPv4 /18 networks in a row":       func(i int) key { return key{packet.AddrFrom4(uint32(i)<<14 + 0x0a000001), 443} },
+		"address and port in step":         func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i)), uint16(1000 + i)} },
+		"address and port in counter-step": func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i)), uint16(9000 - i)} },
+		"addresses, each 10 ports":         func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i/10)), uint16(80 + i%10)} },
 	} {
 		l := newLookup(n)
 		for i := range n {

@@ -7,6 +7,8 @@
 //	fetch      the connections' cache lines, all at once
 //	flows      connection found or opened, TCP state moved, frame rewritten, egress chosen
 //
+// Nearly all frames take the express lane through these stages: see express.go.
+//
 // The package is pure: time, tables and memory come in as arguments, verdicts go out in the frames. It
 // knows nothing of sockets, rings or threads. Nothing here allocates once a Processor is made.
 package pipeline
@@ -87,7 +89,6 @@ func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 	p.classify(frames)
 	p.fetch(frames)
 	p.flows(frames)
-	p.count(frames)
 }
 
 // classify finds out for every frame what it is, which way it takes and whose flow it is. Frames that can't be read
@@ -97,23 +98,29 @@ func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 func (p *Processor) classify(frames []Frame) {
 	for i := range frames {
 		f := &frames[i]
-		m := &f.meta
-		f.home = 0
-		if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None {
-			f.drop(reason)
-			continue
+		if !p.board(f) {
+			p.sort(f)
 		}
-		id := p.t.vips.get(m.Dst, m.DstPort, m.Proto) // Service written out: a call would cost as much again
-		if !single(id) {
-			id = p.t.ranged(m.Dst, m.DstPort, m.Proto)
-		}
-		if id == 0 || m.ICMPError {
-			p.otherWay(f)
-			continue
-		}
-		f.kind, f.service = kindForward, id
-		p.place(f, m.Src, m.SrcPort, id)
 	}
+}
+
+// sort is classify for a frame that can't take the express lane.
+//
+//go:noinline
+func (p *Processor) sort(f *Frame) {
+	m := &f.meta
+	f.home = 0
+	if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None {
+		f.drop(reason)
+		return
+	}
+	id := p.t.Service(m.Dst, m.DstPort, m.Proto)
+	if id == 0 || m.ICMPError {
+		p.otherWay(f)
+		return
+	}
+	f.kind, f.service = kindForward, id
+	p.place(f, m.Src, m.SrcPort, id)
 }
 
 // place finds the home of a frame whose client has this address and port, or gives the frame to the worker that owns
@@ -133,7 +140,7 @@ func (p *Processor) isMine(hash uint64, service uint32) bool {
 	return service != 0 && (own == ByReceiver || own == ByFlow && flow.Owner(hash, p.workers) == p.worker)
 }
 
-// otherWay is the rest of classify for a frame that is no client's to a service.
+// otherWay is the rest of sort for a frame that is no client's to a service.
 //
 //go:noinline
 func (p *Processor) otherWay(f *Frame) {
@@ -152,11 +159,21 @@ func (p *Processor) otherWay(f *Frame) {
 	p.place(f, m.Src, m.SrcPort, 0)
 }
 
+// cached6 is how many IPv6 entries fit a processor's own cache: 2 MiB.
+const cached6 = 1 << 15
+
 // fetch brings what the flows' connections lie in into the processor's cache.
 func (p *Processor) fetch(frames []Frame) {
+	v4, v6, sum := p.v4, p.v6, uint64(0)
 	for i := range frames {
-		p.fetched += conn.Fetch(p.v4, p.v6, frames[i].home)
+		sum += conn.Fetch(v4, v6, frames[i].home)
 	}
+	if v6.Live() > cached6 {
+		for i := range frames {
+			sum += conn.FetchNext(v4, v6, frames[i].home)
+		}
+	}
+	p.fetched += sum
 }
 
 // handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over already
@@ -259,46 +276,73 @@ func (p *Processor) table(m *packet.Meta) *conn.Table {
 	return p.v6
 }
 
+// flows finds or opens the flow of every frame and does what its mode asks. Every frame is booked once.
+//
 //go:noinline
 func (p *Processor) flows(frames []Frame) {
+	c := &p.Packets
+	handedIn := c.HandedIn
 	for i := range frames {
 		f := &frames[i]
+		done := false
 		switch f.kind {
-		case kindForward:
-			p.forward(f)
-		case kindReply:
-			p.reply(f)
-		case kindICMPIn:
-			p.icmpIn(f)
-		case kindICMPOut:
-			p.icmpOut(f)
+		case kindExpress4:
+			done = p.express4(f)
+		case kindBack4:
+			done = p.back4(f)
+		case kindExpress6:
+			done = p.express6(f)
+		case kindBack6:
+			done = p.back6(f)
+		default:
+			p.travel(f)
+			continue
+		}
+		if !done {
+			p.leave(f)
+			p.travel(f)
+			continue
+		}
+		if c.Forwarded++; f.Hops > 0 {
+			c.HandedIn++
 		}
 	}
+	c.Rx += uint64(len(frames)) - (c.HandedIn - handedIn)
 }
 
-// count books every frame exactly once: fresh ones as received, all by their verdict.
-func (p *Processor) count(frames []Frame) {
-	c := &p.Packets
-	handedIn, forwarded := uint64(0), uint64(0) // nearly all: kept in registers
-	for i := range frames {
-		f := &frames[i]
-		if f.Hops > 0 && (f.Verdict != HandOver || f.Hops > 1) {
-			handedIn++
-		}
-		switch f.Verdict {
-		case Forward:
-			forwarded++
-		case Reply:
-			c.Replied++
-		case HandOver:
-			c.HandedOut++
-		default:
-			c.Drops[f.Reason]++
-		}
+// travel takes a frame the way that sort has found, and books it by its verdict.
+//
+//go:noinline
+func (p *Processor) travel(f *Frame) {
+	switch f.kind {
+	case kindForward:
+		p.forward(f)
+	case kindReply:
+		p.reply(f)
+	case kindICMPIn:
+		p.icmpIn(f)
+	case kindICMPOut:
+		p.icmpOut(f)
 	}
-	c.Rx += uint64(len(frames)) - handedIn
-	c.HandedIn += handedIn
-	c.Forwarded += forwarded
+	p.count(f)
+}
+
+// count books a frame by its verdict, and as handed in if it was.
+func (p *Processor) count(f *Frame) {
+	c := &p.Packets
+	if f.Hops > 0 && (f.Verdict != HandOver || f.Hops > 1) {
+		c.HandedIn++
+	}
+	switch f.Verdict {
+	case Forward:
+		c.Forwarded++
+	case Reply:
+		c.Replied++
+	case HandOver:
+		c.HandedOut++
+	default:
+		c.Drops[f.Reason]++
+	}
 }
 
 // TableBytes says how much memory Options needs for a table of a family (4 or 6).

@@ -52,7 +52,7 @@ type Backend struct {
 	Port    uint16       // 0: the port that the client asked for
 	Mode    service.Mode
 	Unreach counter.Reason // why Link can't be used
-	room    uint16         // longest packet that Link carries with what the mode adds, in bytes
+	room    uint16         // longest packet that Link carries with what the mode adds, in bytes; 0 without a Link
 	Live    bool           // configured now; false: only its old connections know it
 	Up      bool           // health
 	// Evict says that its connections end: TCP is reset in nat and fullnat, UDP flows go to another backend. Its
@@ -64,20 +64,22 @@ type Backend struct {
 // Tables is everything that the packet path reads and does not write: immutable, built by the control
 // plane, swapped by one atomic pointer, loaded once per batch.
 type Tables struct {
-	Services []Service // by service id
-	Backends []Backend // by backend id
-	Hops     *nexthop.Table
-	Sources  []Source      // fullnat's local addresses, by number
-	Pools    [][]SourceRef // by backend id: what its fullnat connections are sent from
-	vips     lookup        // destination address, port, protocol -> service id
-	sticky   lookup        // endpoint of a backend whose services are owned ByAddress -> 1
-	sources  lookup        // fullnat's local addresses -> 1
-	sharings lookup        // endpoint of a backend whose fullnat ports follow the card's hash -> index+1 into shares
-	shares   []*flow.Shares
-	anyPort  bool // a fullnat backend takes connections at any port
-	ranges   []portRange
-	moved    bool     // a service has
-	evicted  []uint32 // backends that are evicted, by id in ascending order
+	Services     []Service // by service id
+	Backends     []Backend // by backend id
+	Hops         *nexthop.Table
+	Sources      []Source      // fullnat's local addresses, by number
+	Pools        [][]SourceRef // by backend id: what its fullnat connections are sent from
+	lanes        []lane        // by backend id
+	vips         lookup        // destination address, port, protocol -> service id
+	sticky       lookup        // endpoint of a backend whose services are owned ByAddress -> 1
+	sources      lookup        // fullnat's local addresses -> 1
+	sharings     lookup        // endpoint of a backend whose fullnat ports follow the card's hash -> index+1 into shares
+	shares       []*flow.Shares
+	anyPort      bool // a fullnat backend takes connections at any port
+	ranges       []portRange
+	moved        bool     // a service has
+	plainReplies bool     // every backend's packet is owned by its client's hash: ByFlow
+	evicted      []uint32 // backends that are evicted, by id in ascending order
 }
 
 type portRange struct {
@@ -100,12 +102,15 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	t.findSharings()
 	for i := range backends {
 		be := &backends[i]
-		be.room = be.Link.MTU - be.overhead()
 		be.keeps = be.Live && !be.Evict
+		if be.Unreach == counter.None {
+			be.room = be.Link.MTU - be.overhead()
+		}
 		if be.Evict {
 			t.evicted = append(t.evicted, uint32(i))
 		}
 	}
+	t.makeLanes()
 	t.vips = newLookup(2 * len(services))
 	t.sticky = newLookup(len(backends))
 	for id := range services {
@@ -125,6 +130,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 			}
 		}
 	}
+	t.plainReplies = t.sticky.len == 0 && t.sources.len == 0
 	return t
 }
 
@@ -161,6 +167,9 @@ func single(id uint32) bool { return id != 0 && id < rangesBit }
 
 // ranged is Service for destinations without a service of one port.
 func (t *Tables) ranged(addr packet.Addr, port uint16, proto uint8) uint32 {
+	if len(t.ranges) == 0 {
+		return 0
+	}
 	at := t.vips.get(addr, 0, proto) &^ rangesBit
 	for at != 0 {
 		r := &t.ranges[at-1]

@@ -89,6 +89,7 @@ type network struct {
 	frontDown     bool       //
 	backDown      bool       //
 	lost          netip.Addr // destination of a blackhole route
+	vlan          uint16     // tag towards the backends
 }
 
 // world is one or several processors with their tables and clock.
@@ -103,6 +104,8 @@ type world struct {
 	svcs    []svc
 	sources []string
 	seed    *flow.Seed
+
+	ordinary bool // no express lane
 }
 
 // capacity is the size of a world's connection table for each family and worker.
@@ -238,8 +241,8 @@ func (n *network) hops() *nexthop.Table {
 		{MAC: backMAC, MTU: mtu, Up: !n.backDown, Name: "back"},
 	}
 	routes := []nexthop.Route{
-		{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Port: back},
-		{Prefix: netip.MustParsePrefix("2001:db8:a::/64"), Port: back},
+		{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Port: back, VLAN: n.vlan},
+		{Prefix: netip.MustParsePrefix("2001:db8:a::/64"), Port: back, VLAN: n.vlan},
 		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr(router4), Port: front},
 		{Prefix: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr(router6), Port: front},
 	}
@@ -258,7 +261,7 @@ func (n *network) hops() *nexthop.Table {
 		}
 		for _, form := range []string{"10.0.0.%d", "2001:db8:a::%d"} {
 			neighbours = append(neighbours, nexthop.Neighbour{
-				Addr: netip.MustParseAddr(fmt.Sprintf(form, host)), Port: back, MAC: hostMAC(host),
+				Addr: netip.MustParseAddr(fmt.Sprintf(form, host)), Port: back, VLAN: n.vlan, MAC: hostMAC(host),
 			})
 		}
 	}
@@ -292,7 +295,11 @@ func (w *world) raw(worker, port int, frame []byte) outcome {
 	f := pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Port: uint8(port)}
 	for range len(w.procs) + 1 {
 		w.batch.Frames[0] = f
-		w.procs[worker].Process(w.batch, 1, w.tables, w.now)
+		if p := w.procs[worker]; w.ordinary {
+			p.ProcessOrdinary(w.batch, w.tables, w.now)
+		} else {
+			p.Process(w.batch, 1, w.tables, w.now)
+		}
 		f = w.batch.Frames[0]
 		if f.Verdict != pipeline.HandOver {
 			return outcome{f, worker}

@@ -3,8 +3,12 @@ package conn
 // chunkShift is log2 of the slots per chunk: the unit in which the sweep knows what is empty.
 const chunkShift = 10
 
-// Sweep looks at up to n slots from where the last sweep ended, removes what has expired and returns how
-// many it removed. Chunks with nothing in them cost one slot each, so that an idle table is swept for
+// farMs is how far ahead the sweep sets the Expires of free slots, which means nothing otherwise: it then passes over
+// them as over living ones. After this time, twelve days, it does so again.
+const farMs = 1 << 30
+
+// Sweep goes over the next n slots from where the last sweep ended, removes what has expired and returns how
+// many it removed. Chunks with nothing in them are passed over, so that an empty table is swept for
 // nothing and its memory is never touched.
 func (t *Table) Sweep(nowMs uint32, n int) (removed int) {
 	before := t.live
@@ -13,21 +17,31 @@ func (t *Table) Sweep(nowMs uint32, n int) (removed int) {
 			t.sweepAt = 0
 		}
 		chunk := t.sweepAt >> chunkShift
-		if t.chunkLive[chunk] == 0 {
-			t.sweepAt = (chunk + 1) << chunkShift
-			n--
-			continue
-		}
 		end := min((chunk+1)<<chunkShift, t.slots(), t.sweepAt+uint32(n))
-		at := t.dead(t.sweepAt, end, nowMs)
-		n -= int(at - t.sweepAt)
-		if t.sweepAt = at; at < end {
-			t.expire(t.conn(at))
-			t.sweepAt++
-			n--
+		n -= int(end - t.sweepAt)
+		if t.chunkLive[chunk] > 0 {
+			t.sweep(t.sweepAt, end, nowMs)
 		}
+		t.sweepAt = end
 	}
 	return before - t.live
+}
+
+// sweep removes what has expired of the slots from from to below to.
+func (t *Table) sweep(from, to, nowMs uint32) {
+	for {
+		if from = t.due(from, to, nowMs); from == to {
+			return
+		}
+		c := t.conn(from)
+		if c.key != 0 {
+			t.expire(c)
+		}
+		if c.key == 0 {
+			c.Expires = nowMs + farMs
+		}
+		from++
+	}
 }
 
 // SweepSlots is the number of slots that one whole round looks at, for dividing it over ticks.

@@ -124,6 +124,12 @@ func (k Key) word() uint64 {
 	return uint64(k.Service)<<32 | uint64(k.ClientPort)<<16 | uint64(k.VIPPort)
 }
 
+// Word is a Key in one word, for the packet's ports: the client's and, in the lower half, the VIP's.
+func Word(service, ports uint32) uint64 { return uint64(service)<<32 | uint64(ports) }
+
+// KeyOf is the Key behind a Word.
+func KeyOf(word uint64) Key { return Key{uint32(word >> 32), uint16(word >> 16), uint16(word)} }
+
 // TemplateKey is the key of a client's persistence template. VIPPort is 0 for a service of many ports.
 func TemplateKey(service uint32, vipPort uint16) Key {
 	return Key{Service: service | templateBit, VIPPort: vipPort}
@@ -211,8 +217,8 @@ func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 		// Which of the two entries it is, if any, is a coin toss that the processor could only guess wrong every
 		// other time: so the choice is arithmetic, and what is left to guess is nearly always the same.
 		second := t.entry4(line<<1 | 1)
-		c := t.entry4(line<<1 | isZero(second.key^key|uint64(second.client^client4)))
-		if c.key == key && c.client == client4 {
+		c := t.entry4(line<<1 | isZero(second.key^key|uint64(second.client()^client4)))
+		if c.key == key && c.client() == client4 {
 			if c.Expired(nowMs) {
 				return t.unlessKept(&c.Conn)
 			}
@@ -223,6 +229,63 @@ func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 		}
 	}
 	return nil
+}
+
+// AtHome4 is Find for an IPv4 entry that lies in its home line, as nearly all do, expired or not. Without a result there
+// may be one all the same.
+func (t *Table) AtHome4(home Home, client uint32, key uint64) *Conn {
+	line := t.line4(home)
+	e, second := &line[0], &line[1]
+	if second.key^key|uint64(second.client()^client) == 0 { // no branch: see Find
+		e = second
+	}
+	if e.key == key && e.client() == client {
+		return &e.Conn
+	}
+	return nil
+}
+
+// AtHome6 is AtHome4 for IPv6.
+func (t *Table) AtHome6(home Home, client packet.Addr, key uint64) *Conn {
+	c := t.entry6(uint32(home &^ home6))
+	if c.key^key|(c.client[1]^client.Lo)|(c.client[0]^client.Hi) != 0 {
+		return nil
+	}
+	return &c.Conn
+}
+
+// ReplyAtHome4 is FindReply for an entry that lies in its home line, expired or not: from the backend, over TCP or UDP, to
+// the client that the backend knows, which is the real one. ports is the backend's port and, in the lower half, the
+// client's. Without a result there may be one all the same. The protocol is the caller's to compare.
+func (t *Table) ReplyAtHome4(home Home, backend, client, ports uint32) *Conn {
+	ends := uint64(backend)<<32 | uint64(client)
+	line := t.line4(home)
+	c, second := &line[0], &line[1]
+	if second.ends^ends|uint64(second.replyPorts()^ports) == 0 {
+		c = second
+	}
+	if c.ends^ends|uint64(c.replyPorts()^ports) != 0 || !c.plain() {
+		return nil
+	}
+	return &c.Conn
+}
+
+// ReplyAtHome6 is ReplyAtHome4 for IPv6.
+func (t *Table) ReplyAtHome6(home Home, backend, client packet.Addr, ports uint32) *Conn {
+	c := t.entry6(uint32(home &^ home6))
+	if c.client[1] != client.Lo || c.client[0] != client.Hi || c.backend[1] != backend.Lo || c.backend[0] != backend.Hi ||
+		c.replyPorts() != ports || !c.plain() {
+		return nil
+	}
+	return &c.Conn
+}
+
+// replyPorts is the backend's and, in the lower half, the client's port.
+func (c *Conn) replyPorts() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.ClientPort()) }
+
+// plain says that the entry is a connection whose replies come through us, from its backend to its client.
+func (c *Conn) plain() bool {
+	return c.key != 0 && c.IsConnection() && c.Flags&(NoOutput|Translated) == 0
 }
 
 // isZero is 1 if x is 0, else 0, without a branch.
@@ -263,14 +326,7 @@ func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, back
 	}
 	line := uint32(home &^ home6)
 	for end := line + maxProbe; line < end; line++ {
-		for slot := line << t.lineShift; slot < (line+1)<<t.lineShift; slot++ {
-			c := t.conn(slot)
-			if c.BackendPort != port || c.ClientPort() != clientPort || c.Flags&(IsUDP|NoOutput|Translated) != flags {
-				continue
-			}
-			if c.key == 0 || c.IsTemplate() || !t.sameEnds(slot, client, backend) {
-				continue
-			}
+		if c := t.replyIn(line, client, clientPort, backend, port, flags); c != nil {
 			if c.Expired(nowMs) && !t.expire(c) {
 				return nil
 			}
@@ -283,14 +339,30 @@ func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, back
 	return nil
 }
 
-func (t *Table) sameEnds(slot uint32, client, backend packet.Addr) bool {
-	if t.mark == 0 {
-		e := t.entry4(slot)
-		return e.client == client.V4() && e.backend == backend.V4()
+// replyIn is FindReply in one line.
+func (t *Table) replyIn(line uint32, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, flags Flags) *Conn {
+	is := func(c *Conn) bool {
+		return c.BackendPort == port && c.ClientPort() == clientPort && c.Flags&(IsUDP|NoOutput|Translated) == flags &&
+			c.key != 0 && !c.IsTemplate()
 	}
-	e := t.entry6(slot)
-	return e.client == [2]uint64{client.Hi, client.Lo} && e.backend == [2]uint64{backend.Hi, backend.Lo}
+	if t.mark != 0 {
+		e := t.entry6(line)
+		if e.client == [2]uint64{client.Hi, client.Lo} && e.backend == [2]uint64{backend.Hi, backend.Lo} && is(&e.Conn) {
+			return &e.Conn
+		}
+		return nil
+	}
+	ends := ends4(client, backend)
+	for slot := line << 1; slot < (line+1)<<1; slot++ {
+		if e := t.entry4(slot); e.ends == ends && is(&e.Conn) {
+			return &e.Conn
+		}
+	}
+	return nil
 }
+
+// ends4 packs the addresses of an entry4.
+func ends4(client, backend packet.Addr) uint64 { return uint64(backend.V4())<<32 | uint64(client.V4()) }
 
 // Insert adds an entry and returns it for the caller to fill in: backend, port, state, expiry. It returns
 // nil when the table is at its limit or has no free slot near the home. The caller made sure by Find that
@@ -313,8 +385,7 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 		e := t.entry6(slot)
 		e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
 	} else {
-		e := t.entry4(slot)
-		e.client, e.backend = client.V4(), backend.V4()
+		t.entry4(slot).ends = ends4(client, backend)
 	}
 	t.live++
 	t.chunkLive[slot>>chunkShift]++
@@ -323,6 +394,13 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 
 // freeSlot finds the first slot from home on that is free or whose entry has expired.
 func (t *Table) freeSlot(home, nowMs uint32) (slot uint32, ok bool) {
+	slot = home << t.lineShift
+	if t.mark == 0 { // which of the line's two slots is free is a coin toss, as in Find
+		slot |= 1 ^ isZero(t.entry4(slot).key)
+	}
+	if t.conn(slot).key == 0 {
+		return slot, true
+	}
 	end := (home + maxProbe) << t.lineShift
 	for slot = home << t.lineShift; slot < end; slot++ {
 		c := t.conn(slot)
@@ -345,9 +423,10 @@ func (t *Table) passOver(home, line uint32, by int) {
 // Remove takes an entry out. The caller must not use it afterwards.
 func (t *Table) Remove(c *Conn) {
 	slot := t.slotOf(c)
-	client := t.Client(c)
-	home := t.Home(t.seed.Hash(client, c.ClientPort(), c.Proto()))
-	t.passOver(uint32(home&^home6), slot>>t.lineShift, -1)
+	if line := slot >> t.lineShift; line > 0 && t.conn((line-1)<<t.lineShift).over > 0 { // else it is at home
+		home := t.Home(t.seed.Hash(t.Client(c), c.ClientPort(), c.Proto()))
+		t.passOver(uint32(home&^home6), line, -1)
+	}
 	over := c.over
 	*c = Conn{over: over}
 	t.live--
@@ -369,7 +448,7 @@ func (t *Table) Client(c *Conn) packet.Addr {
 		e := t.entry6(t.slotOf(c))
 		return packet.Addr{Hi: e.client[0], Lo: e.client[1]}
 	}
-	return packet.AddrFrom4(t.entry4(t.slotOf(c)).client)
+	return packet.AddrFrom4(t.entry4(t.slotOf(c)).client())
 }
 
 // BackendAddr gives the backend's address as it was inserted.
@@ -378,7 +457,7 @@ func (t *Table) BackendAddr(c *Conn) packet.Addr {
 		e := t.entry6(t.slotOf(c))
 		return packet.Addr{Hi: e.backend[0], Lo: e.backend[1]}
 	}
-	return packet.AddrFrom4(t.entry4(t.slotOf(c)).backend)
+	return packet.AddrFrom4(uint32(t.entry4(t.slotOf(c)).ends >> 32))
 }
 
 // Lead gives the connection that a reverse entry leads to.

@@ -9,8 +9,7 @@ type pointer = unsafe.Pointer
 // comparison works on either. Sizes are pinned below: two entry4 or one entry6 fill a cache line.
 type entry4 struct {
 	Conn
-	client  uint32
-	backend uint32
+	ends uint64 // backend's and, in the lower half, client's address
 }
 
 type entry6 struct {
@@ -19,6 +18,8 @@ type entry6 struct {
 	client  [2]uint64
 	backend [2]uint64
 }
+
+func (e *entry4) client() uint32 { return uint32(e.ends) }
 
 var (
 	_ [32]byte = [unsafe.Sizeof(entry4{})]byte{}
@@ -42,6 +43,11 @@ func (t *Table) entry4(slot uint32) *entry4 {
 	return (*entry4)(unsafe.Add(t.base, uintptr(slot)<<5))
 }
 
+// line4 is a line of an IPv4 table.
+func (t *Table) line4(home Home) *[2]entry4 {
+	return (*[2]entry4)(unsafe.Add(t.base, uintptr(home)*LineSize))
+}
+
 func (t *Table) entry6(slot uint32) *entry6 {
 	return (*entry6)(unsafe.Add(t.base, uintptr(slot)<<6))
 }
@@ -51,17 +57,20 @@ func (t *Table) slotOf(c *Conn) uint32 {
 	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(t.base)) >> t.slotShift)
 }
 
-// dead gives the first slot from from to below to whose entry's time is over; to if there is none. Whether a slot is free
-// is nearly a coin toss, so it is no branch.
-func (t *Table) dead(from, to, nowMs uint32) uint32 {
-	p, size := unsafe.Pointer(t.conn(from)), uintptr(1)<<t.slotShift
-	for ; from < to; from++ {
-		c := (*Conn)(p)
-		taken, over := uint32((c.key|-c.key)>>63), (c.Expires-nowMs-1)>>31
-		if taken&over != 0 {
-			break
+// due gives the first slot from from to below to whose Expires is not ahead of now; to if there is none.
+func (t *Table) due(from, to, nowMs uint32) uint32 {
+	p, size := unsafe.Pointer(t.conn(from)), uintptr(1)<<(t.slotShift&7)
+	for ; from+1 < to; from += 2 { // two at a time: most slots are not due, and the loop is most of the work
+		if (*Conn)(p).Expired(nowMs) {
+			return from
 		}
-		p = unsafe.Add(p, size)
+		if (*Conn)(unsafe.Add(p, size)).Expired(nowMs) {
+			return from + 1
+		}
+		p = unsafe.Add(p, 2*size)
+	}
+	if from < to && !(*Conn)(p).Expired(nowMs) {
+		from++
 	}
 	return from
 }
@@ -80,4 +89,17 @@ func Fetch(v4, v6 *Table, home Home) uint64 {
 		base = v6.base
 	}
 	return *(*uint64)(unsafe.Add(base, uintptr(home&^home6)*LineSize))
+}
+
+// FetchNext is Fetch for the line behind a home line, if entries of the home line may have gone on there.
+func FetchNext(v4, v6 *Table, home Home) uint64 {
+	base := v4.base
+	if home&home6 != 0 {
+		base = v6.base
+	}
+	line := unsafe.Add(base, uintptr(home&^home6)*LineSize)
+	if (*Conn)(line).over == 0 {
+		return 0
+	}
+	return *(*uint64)(unsafe.Add(line, LineSize))
 }

@@ -19,15 +19,17 @@ type Seed struct{ A, B uint64 }
 // Hash mixes the client's address, port and protocol into 64 bits, keyed by the seed. Equal clients give
 // equal hashes for as long as the seed lives; hashes are never compared between machines.
 //
-// The address is multiplied with the secret, 64 by 64 bits, and the halves folded, as wyhash does. That alone
-// leaves neighbouring addresses neighbours under unlucky secrets; two rounds of multiplying by a constant and
-// shifting (the finalizer of rrmxmx, by Pelle Evensen, 2018) scatter them under any.
+// The address is multiplied with the secret, 64 by 64 bits, and the halves folded, as wyhash does (Wang Yi, 2019).
+// That alone leaves neighbouring addresses neighbours under unlucky secrets; two more such multiplications, by
+// constants, scatter them under any.
 func (s *Seed) Hash(client packet.Addr, port uint16, proto uint8) uint64 {
-	hi, lo := bits.Mul64(client.Lo^s.A, client.Hi^s.B)
-	h := hi ^ lo ^ (uint64(port)<<8|uint64(proto))*0x9e3779b97f4a7c15
-	h = (h ^ h>>32) * 0xd6e8feb86659fd93
-	h = (h ^ h>>32) * 0xd6e8feb86659fd93
-	return h ^ h>>32
+	h := fold(client.Lo^s.A, client.Hi^s.B) ^ (uint64(port)<<8|uint64(proto))*0x9e3779b97f4a7c15
+	return fold(fold(h, 0xd6e8feb86659fd93), 0xff51afd7ed558ccd)
+}
+
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
 }
 
 // Owner says which of so many workers owns the flow with this hash. It uses the hash's low half, the

@@ -36,6 +36,15 @@ func V6(mem []byte, off uint16) *[IPv6Len]byte { return (*[IPv6Len]byte)(at(mem,
 // TCPHeader is a TCP header.
 func TCPHeader(mem []byte, off int) *[TCPLen]byte { return (*[TCPLen]byte)(at(mem, off, TCPLen)) }
 
+// HeadersAt is the start of a frame, or nil if there is no room for as much behind off: then, other than those above, it
+// isn't a mistake.
+func HeadersAt(mem []byte, off int) *Headers {
+	if uint(off+len(Headers{})) > uint(len(mem)) {
+		return nil
+	}
+	return (*Headers)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(mem)), off))
+}
+
 func at(mem []byte, off, size int) unsafe.Pointer {
 	if uint(off+size) > uint(len(mem)) {
 		outside()

@@ -41,7 +41,7 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 		return counter.Fragment
 	}
 	src := uint32(b)
-	if net := src >> 24; net-1 >= 223 || net == 127 || src == c { // 0, or 224 and above
+	if martian4(src, c) {
 		return counter.Martian
 	}
 	m.Src, m.Dst = AddrFrom4(src), AddrFrom4(c)
@@ -51,6 +51,12 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 		return parseTCP(mem, start+EthernetLen+IPv4Len, total-IPv4Len, m)
 	}
 	return parseTransport4(mem, m)
+}
+
+// martian4 says that no packet may have this source, or this source with this destination.
+func martian4(src, dst uint32) bool {
+	net := src >> 24
+	return net-1 >= 223 || net == 127 || src == dst // 0, or 224 and above
 }
 
 // parseOther is Parse for a frame, as long as Parse made sure, whose EtherType isn't IPv4.

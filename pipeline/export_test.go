@@ -1,0 +1,16 @@
+package pipeline
+
+// Expressed says that the frame took the express lane to its end, or at least to where it left it.
+func (f *Frame) Expressed() bool { return f.kind >= kindExpress4 }
+
+// ProcessOrdinary is Process for one frame without the express lane.
+func (p *Processor) ProcessOrdinary(b *Batch, t *Tables, nowMs uint32) {
+	if p.now = nowMs; p.t != t {
+		p.adopt(t)
+	}
+	f, c := &b.Frames[0], &p.Packets
+	handedIn := c.HandedIn
+	p.sort(f)
+	p.travel(f)
+	c.Rx += 1 - (c.HandedIn - handedIn)
+}

@@ -1,0 +1,319 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/service"
+)
+
+// The express lane carries what nearly all packets are: those in the middle of a connection, with nothing wrong about
+// them. It does with them what sort, forward and reply would do, in half the instructions, since it asks only
+// whether all is as usual, and not what else it may be. Where it isn't sure it does nothing, and the frame goes the
+// ordinary way.
+//
+//	board     is it TCP or UDP to a service of one port, or from a backend? then where would its connection be
+//	express   is the connection there, alive, and in its middle? then rewrite by what is prepared, and send
+
+// lane is all that the express lane has to know of a backend: a cache line for each direction.
+type lane struct {
+	passes uint16     // longest packet that may pass, in bytes; 0: the backend has no lane
+	state  conn.State // of a connection in its middle
+	mode   service.Mode
+	proto  uint8
+	idleMs uint32
+	link   rewrite.Link
+	in     rewrite.End // nat: the backend's
+	_      [8]byte
+
+	out rewrite.End // nat: the service's
+	_   [40]byte
+}
+
+// makeLanes finds out which backends can have a lane: those whose every packet is rewritten in the same way, because they
+// serve one service of one port.
+func (t *Tables) makeLanes() {
+	t.lanes = make([]lane, len(t.Backends))
+	served := make([]bool, len(t.Backends))
+	for i := range t.Services {
+		s := &t.Services[i]
+		for _, id := range s.Pool {
+			l, be := &t.lanes[id], &t.Backends[id]
+			if served[id] || !s.Live || !s.Ports.Single() || !be.keeps || be.Unreach != counter.None || be.Link.VLAN != 0 {
+				*l = lane{}
+			} else {
+				*l = newLane(s, be)
+			}
+			served[id] = true
+		}
+	}
+}
+
+func newLane(s *Service, be *Backend) lane {
+	l := lane{passes: be.room, state: conn.Established, mode: be.Mode, proto: s.Proto, link: be.Link}
+	if s.Proto == uint8(service.UDP) {
+		l.state = conn.UDP
+	}
+	l.idleMs = s.TimeoutsMs[l.state]
+	if be.Mode == service.NAT {
+		port := be.Port
+		if port == 0 {
+			port = s.Ports.First
+		}
+		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, port)
+		l.out = rewrite.NewEnd(be.Addr, port, s.Addr, s.Ports.First)
+	}
+	return l
+}
+
+// board is sort for the express lane: it finds the service and the connection's home. It reports whether the frame may
+// take the lane, or is sorted.
+func (p *Processor) board(f *Frame) bool {
+	h := packet.HeadersAt(f.Mem, f.Start)
+	if h == nil {
+		return false
+	}
+	if !h.MaybeIPv4() {
+		return h.MaybeIPv6() && p.board6(f, h)
+	}
+	g := h.Glance4(f.End - f.Start - packet.EthernetLen)
+	if g == packet.Nothing {
+		return false
+	}
+	client, vip, ports := h.Ends4()
+	id := p.t.vips.get4(key4(vip, endOf(uint16(ports), g.Proto())))
+	if !single(id) {
+		return id == 0 && p.boardBack4(f, h, g)
+	}
+	hash := p.seed.Hash(packet.AddrFrom4(client), uint16(ports>>16), g.Proto())
+	if p.workers > 1 && f.Hops == 0 && !p.isMine(hash, id) {
+		return false
+	}
+	f.kind, f.service, f.home = kindExpress4, id, p.v4.Home(hash)
+	if g == packet.Milestone {
+		p.leave(f)
+	}
+	return true
+}
+
+// boardBack4 is board for what is no client's packet: if it is a backend's, its destination is the client.
+//
+//go:noinline
+func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.Glance) bool {
+	_, client, ports := h.Ends4()
+	if p.t.ranged(packet.AddrFrom4(client), uint16(ports), g.Proto()) != 0 {
+		return false
+	}
+	hash := p.seed.Hash(packet.AddrFrom4(client), uint16(ports), g.Proto())
+	if p.workers > 1 && f.Hops == 0 && !p.isMyReply(hash) {
+		return false
+	}
+	f.kind, f.service, f.home = kindBack4, 0, p.v4.Home(hash)
+	if g == packet.Milestone {
+		p.leave(f)
+	}
+	return true
+}
+
+// board6 is board for IPv6.
+func (p *Processor) board6(f *Frame, h *packet.Headers) bool {
+	g := h.Glance6(f.End - f.Start - packet.EthernetLen)
+	if g == packet.Nothing {
+		return false
+	}
+	client, vip, ports := h.Ends6()
+	id := p.t.vips.get(vip, uint16(ports), g.Proto())
+	if !single(id) {
+		return id == 0 && p.boardBack6(f, h, g)
+	}
+	hash := p.seed.Hash(client, uint16(ports>>16), g.Proto())
+	if p.workers > 1 && f.Hops == 0 && !p.isMine(hash, id) {
+		return false
+	}
+	f.kind, f.service, f.home = kindExpress6, id, p.v6.Home(hash)
+	if g == packet.Milestone {
+		p.leave(f)
+	}
+	return true
+}
+
+// boardBack6 is boardBack4 for IPv6.
+//
+//go:noinline
+func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) bool {
+	_, client, ports := h.Ends6()
+	if p.t.ranged(client, uint16(ports), g.Proto()) != 0 {
+		return false
+	}
+	hash := p.seed.Hash(client, uint16(ports), g.Proto())
+	if p.workers > 1 && f.Hops == 0 && !p.isMyReply(hash) {
+		return false
+	}
+	f.kind, f.service, f.home = kindBack6, 0, p.v6.Home(hash)
+	if g == packet.Milestone {
+		p.leave(f)
+	}
+	return true
+}
+
+// isMyReply is isMine for a backend's packet.
+func (p *Processor) isMyReply(hash uint64) bool {
+	return p.t.plainReplies && flow.Owner(hash, p.workers) == p.worker
+}
+
+// leave takes a frame that has boarded out of the lane: it is sorted then.
+//
+//go:noinline
+func (p *Processor) leave(f *Frame) {
+	h, ok := f.headers(), false
+	if f.kind == kindExpress6 || f.kind == kindBack6 {
+		ok = h.Parse6(f.Start, &f.meta)
+	} else {
+		ok = h.Parse4(f.Start, &f.meta)
+	}
+	if !ok {
+		f.drop(counter.Martian)
+		return
+	}
+	if f.service != 0 {
+		f.kind = kindForward
+	} else {
+		f.kind = kindReply
+	}
+}
+
+// express4 is forward for the lane. It reports whether the frame is on its way; if not, nothing has happened.
+func (p *Processor) express4(f *Frame) bool {
+	h := f.headers()
+	client, _, ports := h.Ends4()
+	key := conn.Word(f.service, ports)
+	c := p.v4.AtHome4(f.home, client, key)
+	if c == nil {
+		if c = p.v4.Find(f.home, packet.AddrFrom4(client), conn.KeyOf(key), p.now); c == nil {
+			return false
+		}
+	}
+	l, length := &p.t.lanes[c.Backend], h.Length4()
+	if c.State != l.state || length > l.passes || h.TTL4() <= 1 || c.Expired(p.now) {
+		return false
+	}
+	c.Expires = p.now + l.idleMs
+	switch l.mode {
+	case service.NAT:
+		l.in.In4(h, l.proto == packet.TCP)
+		l.link.Address(h)
+	case service.DR:
+		l.link.DR4(h)
+	default:
+		h.Parse4(f.Start, &f.meta)
+		p.carry(f, c, &p.t.Backends[c.Backend], length)
+		return true
+	}
+	p.countIn(c, length)
+	f.depart(&l.link, length)
+	return true
+}
+
+// express6 is express4 for IPv6.
+func (p *Processor) express6(f *Frame) bool {
+	h := f.headers()
+	client, _, ports := h.Ends6()
+	key := conn.Word(f.service, ports)
+	c := p.v6.AtHome6(f.home, client, key)
+	if c == nil {
+		if c = p.v6.Find(f.home, client, conn.KeyOf(key), p.now); c == nil {
+			return false
+		}
+	}
+	l, length := &p.t.lanes[c.Backend], h.Length6()
+	if c.State != l.state || length > l.passes || h.TTL6() <= 1 || c.Expired(p.now) {
+		return false
+	}
+	c.Expires = p.now + l.idleMs
+	switch l.mode {
+	case service.NAT:
+		l.in.In6(h, l.proto == packet.TCP)
+		l.link.Address(h)
+	case service.DR:
+		l.link.DR6(h)
+	default:
+		h.Parse6(f.Start, &f.meta)
+		p.carry(f, c, &p.t.Backends[c.Backend], length)
+		return true
+	}
+	p.countIn(c, length)
+	f.depart(&l.link, length)
+	return true
+}
+
+// back4 is express for a backend's packet.
+func (p *Processor) back4(f *Frame) bool {
+	h := f.headers()
+	backend, client, ports := h.Ends4()
+	c := p.v4.ReplyAtHome4(f.home, backend, client, ports)
+	if c == nil {
+		return false
+	}
+	l, length := &p.t.lanes[c.Backend], h.Length4()
+	if l.mode != service.NAT || h.Proto4() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL4() <= 1 {
+		return false
+	}
+	link, reason := p.t.Hops.Lookup(packet.AddrFrom4(client))
+	if reason != counter.None || length > link.MTU || link.VLAN != 0 {
+		return false
+	}
+	c.Expires = p.now + l.idleMs
+	c.Flags |= conn.SeenReply
+	l.out.Out4(h, l.proto == packet.TCP)
+	link.Address(h)
+	p.countOut(c, length)
+	f.depart(link, length)
+	return true
+}
+
+// back6 is back4 for IPv6.
+func (p *Processor) back6(f *Frame) bool {
+	h := f.headers()
+	backend, client, ports := h.Ends6()
+	c := p.v6.ReplyAtHome6(f.home, backend, client, ports)
+	if c == nil {
+		return false
+	}
+	l, length := &p.t.lanes[c.Backend], h.Length6()
+	if l.mode != service.NAT || h.Proto6() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL6() <= 1 {
+		return false
+	}
+	link, reason := p.t.Hops.Lookup(client)
+	if reason != counter.None || length > link.MTU || link.VLAN != 0 {
+		return false
+	}
+	c.Expires = p.now + l.idleMs
+	c.Flags |= conn.SeenReply
+	l.out.Out6(h, l.proto == packet.TCP)
+	link.Address(h)
+	p.countOut(c, length)
+	f.depart(link, length)
+	return true
+}
+
+// countIn counts a packet to a backend.
+func (p *Processor) countIn(c *conn.Conn, length uint16) {
+	count := &p.Backends[c.Backend]
+	count.InPackets++
+	count.InBytes += uint64(length)
+}
+
+// countOut counts a packet from a backend.
+func (p *Processor) countOut(c *conn.Conn, length uint16) {
+	count := &p.Backends[c.Backend]
+	count.OutPackets++
+	count.OutBytes += uint64(length)
+}
+
+// depart sends a packet of so many bytes by the link, from the place where it is.
+func (f *Frame) depart(l *rewrite.Link, length uint16) {
+	f.End = f.Start + packet.EthernetLen + int(length)
+	f.Port, f.Verdict = l.Port, Forward
+}
