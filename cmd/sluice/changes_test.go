@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sluice/conf"
 	"sluice/engine/api"
 )
 
@@ -75,6 +79,7 @@ last reload    2026-11-23 12:00:00: ok
 alarms         none
 overrides      none
 state          /var/lib/sluice/x
+http           off, as configured
 `
 	if diff := cmp.Diff(want, out); code != exitDone || errs != "" || diff != "" {
 		t.Errorf("exit code %d, %s\n%s", code, errs, diff)
@@ -106,6 +111,47 @@ udp 1.2.3.4:53  10.0.0.12:53    weight  3       -         2026-11-23 12:00:00  n
 `
 	if diff := cmp.Diff(want, out); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestStatusSaysThatHTTPIsNotThere: the address is taken, and then it is free.
+func TestStatusSaysThatHTTPIsNotThere(t *testing.T) {
+	rival, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rival.Close()
+	address := rival.Addr().String()
+	l := newLife(t)
+	l.load = func(string) (*conf.Config, []conf.Problem, error) {
+		return &conf.Config{API: conf.API{HTTP: address}}, nil, nil
+	}
+	daemon := &changing{fake: l.engine, status: api.Status{Reload: api.ReloadStatus{OK: true}}}
+	l.start = func(context.Context, *conf.Config, string, *slog.Logger) (machine, error) { return daemon, nil }
+	l.begin()
+	l.untilLogged("ready")
+	code, out, errs := sluice("status", "--socket", l.socket)
+	why := "listen tcp " + address + ": bind: address already in use; tried again every 5s"
+	if !strings.Contains(out, "http           nothing answers on "+address+": "+why+"\n") {
+		t.Error(out)
+	}
+	if code != exitFailed || errs != "sluice: nothing answers on [api] http: no metrics, no page: "+why+"\n" {
+		t.Errorf("exit code %d, %s", code, errs)
+	}
+	var status api.Status
+	_, out, _ = sluice("status", "-o", "json", "--socket", l.socket)
+	if err := json.Unmarshal([]byte(out), &status); err != nil || status.HTTP != address || status.HTTPErr != why || len(status.Attention) != 1 {
+		t.Errorf("%v: %s", err, out)
+	}
+	rival.Close()
+	l.untilLogged("http_open")
+	code, out, errs = sluice("status", "--socket", l.socket)
+	if code != exitDone || errs != "" || !strings.HasSuffix(out, "http           "+address+"\n") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	l.signals <- syscall.SIGTERM
+	if err := l.end(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -22,8 +22,8 @@ func newStatus() *cobra.Command {
 		Short: "Show what runs, since when, and what needs attention",
 		Long: "Status shows the daemon's version, the configuration that runs and how the last reload ended, what waits for\n" +
 			"a confirm, alarms, and what was set at run time. It exits with 0 when all is well and with 1 when something\n" +
-			"needs attention: the last reload failed, a configuration waits for its confirm, an alarm is raised, or the\n" +
-			"state directory can't be written. Each is one line on stderr.",
+			"needs attention: the last reload failed, a configuration waits for its confirm, an alarm is raised, the state\n" +
+			"directory can't be written, or nothing answers on [api] http. Each is one line on stderr.",
 		Example: "  sluice status\n  sluice status -o json",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +69,7 @@ func statusTable(w io.Writer, s *api.Status) error {
 	}
 	line("overrides", "%s", overridesLine(s.Overrides))
 	line("state", "%s", stateLine(s))
+	line("http", "%s", httpLine(s))
 	return errors.Join(lines.Flush(), out.Flush())
 }
 
@@ -98,4 +99,14 @@ func stateLine(s *api.Status) string {
 		return "in memory only: " + s.StateErr
 	}
 	return s.StateDir
+}
+
+func httpLine(s *api.Status) string {
+	switch {
+	case s.HTTP == "":
+		return "off, as configured"
+	case s.HTTPErr != "":
+		return "nothing answers on " + s.HTTP + ": " + s.HTTPErr
+	}
+	return s.HTTP
 }

@@ -37,16 +37,17 @@ const (
 // Server offers a Control to HTTP clients: on the control socket, whose owner may do all, and on the network, where
 // Access says who may do what.
 type Server struct {
-	control Control
-	logger  *slog.Logger
-	mux     *http.ServeMux
-	api     huma.API
-	closing chan struct{} // closed by Shutdown: streams end
-	close   sync.Once
-	served  sync.WaitGroup // what OpenNetwork started
-	hub     hub
-	socket  http.Server
-	network http.Server
+	control  Control
+	logger   *slog.Logger
+	mux      *http.ServeMux
+	api      huma.API
+	closing  chan struct{} // closed by Shutdown: streams end
+	close    sync.Once
+	served   sync.WaitGroup // what OpenNetwork started
+	hub      hub
+	socket   http.Server
+	network  http.Server
+	presence presence
 }
 
 // NewServer makes a server that logs its own troubles, not the requests, to logger.

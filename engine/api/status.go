@@ -21,6 +21,9 @@ type Status struct {
 	StateDir  string       `json:"state_dir"`             // where overrides and generations are kept; "": in memory only
 	StateErr  string       `json:"state_error,omitempty"` // why they are in memory only although a directory is configured
 
+	HTTP    string `json:"http"`                 // [api] http: the address for the network; "": off, as configured
+	HTTPErr string `json:"http_error,omitempty"` // why nothing answers there
+
 	// Attention says in a sentence each what is not as it should be; empty: all is well.
 	Attention []string `json:"attention"`
 }
@@ -65,6 +68,7 @@ func (s *Server) routeStatus() {
 		Summary: "What runs, since when, and what needs somebody's attention",
 	}, func(ctx context.Context, _ *none) (Status, error) {
 		status, err := s.control.Status(ctx)
+		s.presence.tell(&status)
 		status.Alarms, status.Overrides, status.Attention = orEmpty(status.Alarms), orEmpty(status.Overrides), orEmpty(status.Attention)
 		return status, err
 	})
