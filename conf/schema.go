@@ -102,7 +102,7 @@ var Settings = append([]Setting{
 	{Table: "service", Key: "on_down", Kind: Word, Words: []string{OnDownReset, OnDownKeep}, Default: OnDownReset,
 		About: "connections of a backend that checks have taken out: reset ends them (TCP by RST in nat and fullnat, UDP goes on at another backend), keep leaves them"},
 	{Table: "service", Key: "slow_start", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Duration(0),
-		About: "how long the weight of a backend that comes up or is new grows to the full. Not for schedulers without weights: rr, lc, nq, dh"},
+		About: "how long the weight of a backend that comes up or is new grows to the full. Not for schedulers without weights: rr, lc, dh"},
 	{Table: "service", Key: "timeouts", Kind: Table, About: "timeouts of this service's connections"},
 	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it they are always up"},
 	{Table: "service", Key: "sorry", Kind: Table, About: "a server that takes new connections while no backend is up with a weight above 0"},
@@ -151,7 +151,7 @@ var Settings = append([]Setting{
 	{Table: "service.backend", Key: "port", Kind: Ports,
 		About: "nat, fullnat: one port. Without it: the service's, or the one that the client asked for. tun, dr: must equal the service's"},
 	{Table: "service.backend", Key: "weight", Kind: Integer, Min: 0, Max: 65535, Default: 1,
-		About: "share of new connections. 0 drains: existing connections go on, no new ones come"},
+		About: "share of new connections. 0 drains: existing connections go on, no new ones come. The schedulers rr, lc and dh take all others for the same"},
 	{Table: "service.backend", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
 }, timeoutSettings()...)
 

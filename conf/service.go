@@ -35,14 +35,37 @@ func (t table) service(global Timeouts) Service {
 	s.Sorry = t.sorry(&s)
 	s.Source = t.source(&s)
 	s.Health = t.health(&s)
-	if s.SlowStart > 0 && slices.Contains(weightless, s.Scheduler) {
-		t.warn(t.at.key("slow_start"), "has no effect with scheduler %s, which doesn't look at weights", s.Scheduler)
-	}
+	t.warnWeightless(&s)
 	return s
 }
 
-// weightless are the schedulers that know no weights but 0.
-var weightless = []string{"rr", "lc", "nq", "dh"}
+// weightless are the schedulers that know no weights but 0. nq is none of them: where no backend is idle, it goes by weight.
+var weightless = []string{"rr", "lc", "dh"}
+
+// IgnoresWeights says that the service's scheduler takes all weights above 0 for the same.
+func (s *Service) IgnoresWeights() bool { return slices.Contains(weightless, s.Scheduler) }
+
+// warnWeightless warns of what such a scheduler doesn't look at. Weights above 0 that are all equal promise nothing that
+// it doesn't keep.
+func (t table) warnWeightless(s *Service) {
+	if !s.IgnoresWeights() {
+		return
+	}
+	if s.SlowStart > 0 {
+		t.warn(t.at.key("slow_start"), "has no effect with scheduler %s, which doesn't look at weights", s.Scheduler)
+	}
+	first := 0
+	for i, b := range s.Backends {
+		switch {
+		case first == 0:
+			first = b.Weight
+		case b.Weight != 0 && b.Weight != first:
+			t.warn(t.at.key("backend").item(i).key("weight"), "%d beside %d has no effect: scheduler %s takes all weights above 0 for the same; "+
+				"for shares by weight take another one, such as wrr or wlc", b.Weight, first, s.Scheduler)
+			return
+		}
+	}
+}
 
 // legal parses a word that its setting has checked already. "" gives the zero value.
 func legal[T any](parse func(string) (T, error), word string) T {

@@ -146,12 +146,36 @@ func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight 
 	if weight < 0 || weight > api.MaxWeight {
 		return api.Backend{}, fmt.Errorf("weight %d is not 0 to %d", weight, api.MaxWeight)
 	}
-	return e.change(ctx, service, backend, func(o override, configured int) override {
+	note := ""
+	b, err := e.change(ctx, service, backend, func(o override, configured int) override {
+		note = e.weightNote(service, backend, o.over(configured), weight)
 		if weight == configured {
 			return override{}
 		}
 		return override{weight: &weight, fileWeight: configured}
 	})
+	b.Note = note
+	return b, err
+}
+
+// weightNote says that a weight is not what it seems to be, because the scheduler looks at none; "": it is. The caller
+// holds mu.
+func (e *Engine) weightNote(service, backend string, before, weight int) string {
+	s, b, err := e.find(service, backend)
+	if err != nil || weight == 0 || !s.IgnoresWeights() {
+		return ""
+	}
+	idle := before > 0 && before != weight
+	for i := range s.Backends {
+		other := &s.Backends[i]
+		w := e.weightOf(backendName{s.Key, other.Key}, other.Weight)
+		idle = idle || other != b && w > 0 && w != weight
+	}
+	if !idle {
+		return ""
+	}
+	return fmt.Sprintf("the scheduler of %s, %s, takes all weights above 0 for the same: %s gets as many connections as with any other; 0 drains it",
+		s.Name, s.Scheduler, b.Key)
 }
 
 // Override implements api.Changes.

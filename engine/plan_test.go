@@ -24,6 +24,9 @@ func TestPlanCountsConnections(t *testing.T) {
 	lab.Start(1, config(nat3(), other))
 	before := openAll(t, lab, 0, 30)
 	p := planOf(t, lab, config(svc{backends: []string{b1 + " 4", b2, "10.0.0.15:80"}}))
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], `service["web"].backend[1].weight: 1 beside 4 has no effect: scheduler rr`) {
+		t.Errorf("%q", p.Warnings)
+	}
 	if p.Connections != 30 || p.Affected != 10 || len(p.Changes) != 4 || len(p.Refused) != 0 || len(p.Services) != 2 {
 		t.Errorf("%+v", p)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"sluice/engine/enginetest"
 	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
 )
 
 // order opens connections one after the other and gives the last bytes of the backends chosen: "13 12 11".
@@ -133,5 +134,51 @@ func TestPersistence(t *testing.T) {
 	moved := from("192.0.2.1", 21)
 	if again := from("192.0.2.1", 22); moved == "10.0.0.13" || again != moved {
 		t.Errorf("with 13 gone: %s, then %s", moved, again)
+	}
+}
+
+// TestWeightsThatDoNothing: who sets one is told so, exactly where backends get as many connections as before.
+func TestWeightsThatDoNothing(t *testing.T) {
+	const heavy = "10.0.0.12:8080"
+	setWeight := func(lab *enginetest.Lab, weight int) string {
+		t.Helper()
+		b, err := lab.Engine.SetWeight(bg, "web", heavy, weight)
+		if err != nil || b.Weight != weight {
+			t.Fatalf("%v, %+v", err, b)
+		}
+		return b.Note
+	}
+	for _, scheduler := range service.Schedulers {
+		share := func(weight int) (connections int, note string) {
+			lab := enginetest.New(t, 1, 1)
+			s := nat3()
+			s.sched = scheduler
+			lab.Start(1, config(s))
+			if weight != 1 {
+				note = setWeight(lab, weight)
+			}
+			return spread(openAll(t, lab, 0, 300))[heavy], note
+		}
+		before, _ := share(1)
+		after, note := share(50)
+		if (note == "") == (before == after) {
+			t.Errorf("%s: %d connections of 300, with weight 50 %d; the note is %q", scheduler, before, after, note)
+		}
+		if note != "" && !strings.Contains(note, "the scheduler of web, "+scheduler+", takes all weights above 0 for the same: "+heavy) {
+			t.Error(note)
+		}
+	}
+
+	lab := enginetest.New(t, 1, 1)
+	s := nat3()
+	s.backends = []string{"10.0.0.11:8080 2", "10.0.0.12:8080 2"}
+	lab.Start(1, config(s))
+	for i, step := range []struct {
+		weight int
+		note   bool
+	}{{0, false}, {2, false}, {1, true}, {0, false}, {1, true}, {2, true}, {2, false}} {
+		if note := setWeight(lab, step.weight); (note != "") != step.note {
+			t.Errorf("step %d, weight %d: the note is %q", i+1, step.weight, note)
+		}
 	}
 }

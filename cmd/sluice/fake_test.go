@@ -29,6 +29,7 @@ type fake struct {
 	reload   api.ReloadResult
 	alarms   []api.Alarm
 	frozen   []string
+	remark   string // Backend.Note in answers to SetWeight
 	err      error
 	told     []string
 	done     chan struct{}
@@ -93,6 +94,7 @@ func (f *fake) SetWeight(_ context.Context, service, backend string, weight int)
 	if weight == 0 {
 		b.State = api.StateDrain
 	}
+	b.Note = f.remark
 	return b, nil
 }
 

@@ -212,6 +212,22 @@ func TestWeightAndDrain(t *testing.T) {
 	}
 }
 
+// TestWeightWithoutEffect: a note about the weight is on stderr, or a field; the order was obeyed all the same.
+func TestWeightWithoutEffect(t *testing.T) {
+	daemon := newFake()
+	daemon.remark = "the scheduler takes all weights for the same"
+	socket := serve(t, daemon)
+	code, out, errs := sluice("weight", "web", "10.0.0.11", "7", "--socket", socket)
+	if code != exitDone || errs != "sluice: note: "+daemon.remark+"\n" || !strings.HasPrefix(out, "web 10.0.0.11:8080: weight 7 ") || strings.Count(out, "\n") != 1 {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	code, out, errs = sluice("weight", "web", "10.0.0.11", "7", "-o", "json", "--socket", socket)
+	var b api.Backend
+	if err := json.Unmarshal([]byte(out), &b); code != exitDone || errs != "" || err != nil || b.Note != daemon.remark {
+		t.Errorf("exit code %d, %v: %s%s", code, err, out, errs)
+	}
+}
+
 func TestReload(t *testing.T) {
 	daemon := newFake()
 	socket := serve(t, daemon)

@@ -16,7 +16,8 @@ func newWeight() *cobra.Command {
 		Use:   "weight SERVICE BACKEND N",
 		Short: "Give a backend another weight until the file gives it a new one",
 		Long: "Weight gives a backend another weight, and ends a drain or disable. It holds over reloads and restarts, until the\n" +
-			"file has a new one for the backend.\n" + namingHelp,
+			"file has a new one for the backend. The schedulers rr, lc and dh take all weights above 0 for the same; a note\n" +
+			"says so where that matters.\n" + namingHelp,
 		Example: "  sluice weight web 10.0.0.11:8080 3",
 		Args:    arguments("SERVICE", "BACKEND", "N"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +42,9 @@ func setWeight(cmd *cobra.Command, flags daemonFlags, service, backend string, w
 		return err
 	}
 	return flags.output.print(cmd.OutOrStdout(), b, func(w io.Writer) error {
+		if b.Note != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "sluice: note:", b.Note)
+		}
 		return printBackend(w, service, b)
 	})
 }

@@ -92,6 +92,9 @@ type Backend struct {
 	SlowStart        float64 `json:"slow_start,omitempty"` // the part of its weight that it has while that grows, below 1; 0: all
 	Override         string  `json:"override,omitempty"`   // Override.State of what was set at run time
 
+	// Note is in the answer to an order only: what whoever gave it should know. "": nothing.
+	Note string `json:"note,omitempty"`
+
 	Active      uint32 `json:"active"`   // established connections
 	Inactive    uint32 `json:"inactive"` // all other connections in the table
 	Connections uint64 `json:"connections"`

@@ -102,6 +102,9 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.poll
 	case obeyed:
 		m.say("%s: weight %d, state %s", msg.id.Backend, msg.backend.Weight, msg.backend.State)
+		if msg.backend.Note != "" {
+			m.say("%s: weight %d: %s", msg.id.Backend, msg.backend.Weight, msg.backend.Note)
+		}
 		if msg.err != nil {
 			m.say("%s %s: %v", msg.verb, msg.id.Backend, msg.err)
 		}

@@ -63,7 +63,7 @@ export class Orders {
     const id = endpoint(backend);
     this.open({...question, needsToken: !token.get(), act: async () => {
       const now = await act(service.name, id);
-      this.done(`${id} of ${service.name}: weight ${now.weight}, state ${now.state}`);
+      this.done(`${id} of ${service.name}: weight ${now.weight}, state ${now.state}${now.note ? ': ' + now.note : ''}`);
     }});
   }
 
