@@ -15,6 +15,7 @@ type pool struct {
 	rule   Rule
 	p      Protection
 	now    time.Time
+	alarm  string // of the last verdict
 }
 
 func newPool(n, minHealthy int) *pool {
@@ -35,7 +36,11 @@ func (p *pool) after(seconds int, events string) string {
 			continue
 		}
 		s := &p.states[i-1]
-		s.Failing = what == "failing" || what == "down"
+		failing := what == "failing" || what == "down"
+		if failing && !s.Failing {
+			s.Failed = p.now
+		}
+		s.Failing = failing
 		if up := what == "up" || what == "failing"; what != "good" && up != s.Up {
 			s.Up, s.Since = up, p.now
 		}
@@ -50,6 +55,7 @@ func (p *pool) judge() (fates string) {
 		members = append(members, Member{ID: id(byte(i)), State: s})
 	}
 	v := p.p.Judge(members, p.rule)
+	p.alarm = v.Alarm
 	for i, s := range p.states {
 		switch {
 		case v.Out[id(byte(i))] && !s.Up:
@@ -100,7 +106,14 @@ func TestProtection(t *testing.T) {
 			{0, "1 failing", "uu"}, {1, "2 failing", "uu"}, {2, "1 down", "pu"}, {1, "2 down", "oo"}, {9, "2 up", "ou"}}},
 		{"of four two may go", 4, 50, false, []step{
 			{0, "3 down", "uuou"}, {5, "1 down", "ouou"}, {5, "4 down", "ouop"}, {5, "2 down", "opop"},
-			{60, "3 up", "opup"}, {2, "1 up", "uouo"}}},
+			{60, "3 up", "opuo"}, {2, "1 up", "uouo"}}},
+		{"two that died together long ago stay out when the others fail", 4, 50, false, []step{
+			{0, "1 down", "ouuu"}, {1, "2 down", "oouu"}, {3600, "3 failing", "oouu"}, {1, "4 failing", "oouu"}, {2, "3 up, 4 up", "oouu"},
+			{60, "3 failing, 4 failing", "oouu"}, {2, "3 down", "oopu"}, {1, "4 down", "oopp"}, {60, "", "oopp"}, {1, "4 up", "oopu"}, {2, "3 up", "oouu"}}},
+		{"two that died together long ago stay out when the last one fails", 3, 10, false, []step{
+			{0, "1 down, 2 down", "oou"}, {3600, "3 failing", "oou"}, {2, "3 down", "oop"}, {60, "", "oop"}, {1, "3 up", "oou"}}},
+		{"two that went just before the others failed come back", 4, 50, false, []step{
+			{0, "1 down, 2 down", "oouu"}, {1, "3 failing", "oouu"}, {1, "4 failing", "ppuu"}, {60, "3 down", "pppu"}, {0, "4 down", "pppp"}}},
 		{"all of four at once", 4, 50, false, []step{
 			{0, "1 failing, 2 failing, 3 failing, 4 failing", "uuuu"},
 			{2, "1 down, 3 down", "pupu"}, {1, "2 down, 4 down", "pppp"}, {60, "", "pppp"},
@@ -121,6 +134,31 @@ func TestProtection(t *testing.T) {
 			if got := p.judge(); got != s.want {
 				t.Errorf("%s: step %d, judged again: %s, want %s", c.name, i+1, got, s.want)
 			}
+		}
+	}
+}
+
+// TestWhyProtected: an alarm says "at once" of what failed at once only, and how many are in use.
+func TestWhyProtected(t *testing.T) {
+	for _, c := range []struct{ story, why string }{
+		{"1 down; 2 down", "2 of 2 backends are down, 1 of them in use all the same, because min_healthy keeps 50 % of the backends in use: repair some"},
+		{"1 failing, 2 failing; 1 down, 2 down", "2 of 2 backends are down, 2 of them in use all the same, because " +
+			"the checks of all backends failed at once: look at the checks, and at the way to the backends"},
+		{"1 down; 2 down; 3 down; 4 down", "4 of 4 backends are down, 2 of them in use all the same, because min_healthy"},
+		{"1 down; 2 failing, 3 failing, 4 failing; 2 down, 3 down", "3 of 4 backends are down, 2 of them in use all the same, because " +
+			"the checks of all backends that were left failed at once: look at the checks"},
+		{"1 down; 2 down; 3 failing, 4 failing; 3 down, 4 down", "4 of 4 backends are down, 2 of them in use all the same, because the checks of all backends that were left"},
+	} {
+		n := 2
+		if strings.Contains(c.story, "4") {
+			n = 4
+		}
+		p := newPool(n, 50)
+		for step := range strings.SplitSeq(c.story, "; ") {
+			p.after(60, step)
+		}
+		if !strings.HasPrefix(p.alarm, c.why) {
+			t.Errorf("%s: %s, want %s", c.story, p.alarm, c.why)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 type State struct {
 	Up      bool
 	Failing bool      // the last probe failed: with Up, it may be on its way down
+	Failed  time.Time // with Failing: when the first probe of the present row of failures failed
 	Since   time.Time // when it went up or down
 	Reason  string    // why, in words
 
@@ -50,6 +51,12 @@ func (m *machine) note(err error, c Check, began, ended time.Time) (changed bool
 		m.Reason = c.Where() + ": works"
 	}
 	m.Checked, m.Took, m.Last, m.Failing = ended, ended.Sub(began), "", err != nil
+	switch {
+	case err == nil:
+		m.Failed = time.Time{}
+	case m.Failed.IsZero():
+		m.Failed = ended
+	}
 	if err != nil {
 		m.Last, m.good = err.Error(), time.Time{}
 	} else if m.good.IsZero() {

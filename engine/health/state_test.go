@@ -40,6 +40,9 @@ func TestTransitions(t *testing.T) {
 			t.Errorf("up %v row %d, result %v: up %v row %d changed %v, want %v %d %v",
 				c.up, c.row, c.result, m.Up, m.row, changed, c.wantUp, c.wantRow, c.changed)
 		}
+		if m.Failing != (c.result != nil) || m.Failed.Equal(ended) != m.Failing {
+			t.Errorf("up %v row %d, result %v: failing %v since %v", c.up, c.row, c.result, m.Failing, m.Failed)
+		}
 		if m.Since.Equal(ended) != c.changed || (m.Reason != "before") != c.changed {
 			t.Errorf("up %v row %d, result %v: since %v because %q", c.up, c.row, c.result, m.Since, m.Reason)
 		}
