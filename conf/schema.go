@@ -67,7 +67,7 @@ var Settings = append([]Setting{
 		About: "key of the mh scheduler: equal keys on several boxes give equal choices. The default is public"},
 
 	{Table: "engine", Key: "state_dir", Kind: Text, Form: `an absolute path, or "" for none`, check: checkStateDir, Default: "/var/lib/sluice",
-		About: "where run-time overrides and former configurations are kept over restarts. If it can't be written they are kept in memory"},
+		About: "where run-time overrides and former configurations are kept over restarts. If it can't be written, or others can write to it, they are kept in memory"},
 
 	{Table: "port", Key: "name", Kind: Text, Form: `the name of a network interface, such as "eth0"`, check: checkInterface, Required: true,
 		About: "interface name"},

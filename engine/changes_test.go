@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -330,11 +331,86 @@ func TestNoStateDirectory(t *testing.T) {
 	if _, err := d.Engine.Rollback(bg, 0); err != nil || len(list(t, d.Lab)[0].Backends) != 3 {
 		t.Error("rollback from memory:", err)
 	}
-	if n := strings.Count(d.log.String(), "can't be written"); n != 1 {
+	if n := strings.Count(d.log.String(), "can't be used"); n != 1 {
 		t.Errorf("%d warnings, want one:\n%s", n, d.log)
 	}
 	d.restart("")
 	if got := overridesOf(t, d.Lab); got != "" {
 		t.Error(got)
+	}
+}
+
+// TestStateDirectoryOfOthers: what others can write to is neither believed nor written to, until it is ours alone and the
+// daemon starts anew. The directories are state_dir ("") and what the daemon has in it ("*").
+func TestStateDirectoryOfOthers(t *testing.T) {
+	type dirCase struct {
+		name, dir string
+		spoil     func(path string) error
+		says      string // "": that is fine
+	}
+	mode := func(mode os.FileMode) func(string) error {
+		return func(path string) error { return os.Chmod(path, mode) }
+	}
+	cases := []dirCase{
+		{"everybody", "", mode(0o777), "has mode 0777, so everybody on this machine can change what is in it: chmod o-w "},
+		{"everybody below", "*", mode(0o702), "has mode 0702, so everybody"},
+		{"sticky", "", mode(0o777 | os.ModeSticky), ""},
+		{"our group", "", mode(0o770), ""},
+		{"all may read", "*", mode(0o755), ""},
+	}
+	if os.Geteuid() == 0 { // who may give directories away
+		own := func(uid, gid int, then os.FileMode) func(string) error {
+			return func(path string) error { return errors.Join(os.Lchown(path, uid, gid), os.Chmod(path, then)) }
+		}
+		cases = append(cases,
+			dirCase{"another's", "", own(4242, 0, 0o700), "belongs to user 4242, who could change what is in it; only root or the daemon's user, 0, may own it: chown 0 "},
+			dirCase{"another's below", "*", own(4242, 0, 0o700), "belongs to user 4242"},
+			dirCase{"another group's", "", own(0, 4242, 0o770), "has mode 0770, so group 4242, which the daemon is not in"},
+			dirCase{"another group's, to read", "", own(0, 4242, 0o750), ""},
+			dirCase{"a link of another's", "*", func(path string) error {
+				return errors.Join(os.Rename(path, path+".real"), os.Symlink(path+".real", path), os.Lchown(path, 4242, 4242))
+			}, "belongs to user 4242"},
+		)
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			d := newOnDisk(t)
+			d.start(config(nat3()))
+			set(t, d.Lab, api.OverrideDrain, b1, 0)
+			before := overridesOf(t, d.Lab)
+			file := d.stateFile("overrides.json")
+			path := filepath.Join(d.dir, "state")
+			if c.dir != "" {
+				path = filepath.Dir(file)
+			}
+			kept, err := os.ReadFile(file)
+			if err := errors.Join(err, c.spoil(path)); err != nil {
+				t.Fatal(err)
+			}
+			d.restart("")
+			s := d.status()
+			if c.says == "" {
+				if s.StateErr != "" || overridesOf(t, d.Lab) != before {
+					t.Errorf("%s, and set is %q", s.StateErr, overridesOf(t, d.Lab))
+				}
+				return
+			}
+			if !strings.Contains(s.StateErr, path+" "+c.says) || len(s.Attention) != 1 || !strings.Contains(s.Attention[0], s.StateErr) {
+				t.Errorf("%q, %q", s.StateErr, s.Attention)
+			}
+			if !strings.Contains(d.log.String(), "state_failed") || !strings.Contains(d.log.String(), path+" "+c.says) {
+				t.Error("the log does not say it:", d.log)
+			}
+			if got := overridesOf(t, d.Lab); got != "" {
+				t.Error("what others could write was believed:", got)
+			}
+			set(t, d.Lab, api.OverrideDrain, b2, 0)
+			if now, err := os.ReadFile(file); err != nil || string(now) != string(kept) {
+				t.Errorf("%v, the file was written: %s", err, now)
+			}
+			if s := d.status(); s.StateErr == "" {
+				t.Error("after a change all seems well")
+			}
+		})
 	}
 }

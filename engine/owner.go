@@ -2,8 +2,10 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -23,4 +25,44 @@ func keepOwner(path string, file *os.File) error {
 		return err
 	}
 	return nil
+}
+
+// oursAlone says why a directory is no place for what a daemon will believe at its next start; nil: it is one. Who can
+// write there could drain every backend, or have a rollback run a configuration of his own.
+//
+// It must belong to root or to the daemon's user, and only they may write to it, or a group that the daemon is in: that is
+// how root gives a directory to a daemon that is not root. Everybody may where only the owner of a file can take its
+// place (the sticky bit): what is made below is checked by itself.
+func oursAlone(path string) error {
+	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} { // a link, and what it points to
+		info, err := stat(path)
+		if err != nil {
+			return err
+		}
+		of, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			continue
+		}
+		if uid := int(of.Uid); uid != 0 && uid != os.Geteuid() {
+			return fmt.Errorf("%s belongs to user %d, who could change what is in it; only root or the daemon's user, %d, may own it: "+
+				"chown %d %s, and restart", path, uid, os.Geteuid(), os.Geteuid(), path)
+		}
+		if info.Mode().Type() == fs.ModeSymlink {
+			continue // its mode means nothing
+		}
+		switch perm := info.Mode().Perm(); {
+		case perm&0o002 != 0 && info.Mode()&fs.ModeSticky == 0:
+			return fmt.Errorf("%s has mode %04o, so everybody on this machine can change what is in it: chmod o-w %s, and restart", path, perm, path)
+		case perm&0o020 != 0 && !inGroup(int(of.Gid)):
+			return fmt.Errorf("%s has mode %04o, so group %d, which the daemon is not in, can change what is in it: chmod g-w %s, and restart",
+				path, perm, of.Gid, path)
+		}
+	}
+	return nil
+}
+
+// inGroup says whether the daemon has a group. A failure to list them leaves its first one.
+func inGroup(gid int) bool {
+	groups, _ := os.Getgroups()
+	return gid == os.Getegid() || slices.Contains(groups, gid)
 }

@@ -19,8 +19,9 @@ import (
 // written is no reason to stop anything: it says so once, and tries again with the next write. It belongs to whoever
 // holds Engine.changing.
 type store struct {
-	dir string // "": everything is forgotten
-	log *slog.Logger
+	dir     string // "": everything is forgotten
+	refused bool   // the directory is not ours alone: nothing is read from it or written to it until the next start
+	log     *slog.Logger
 
 	mu  sync.Mutex
 	err error // of the last write; guarded by mu, so that Status need not wait for a change that goes on
@@ -38,7 +39,16 @@ func openStore(dir, file string, log *slog.Logger) *store {
 		name = filepath.Base(file) + "-" + shaOf(file)[:8]
 	}
 	s.dir = filepath.Join(dir, name)
-	s.note(os.MkdirAll(s.dir, 0o700)) // a configuration may hold secrets
+	for _, path := range []string{dir, s.dir} {
+		err := os.MkdirAll(path, 0o700) // a configuration may hold secrets
+		if err == nil {
+			err = oursAlone(path)
+			s.refused = err != nil
+		}
+		if s.note(err); err != nil {
+			break
+		}
+	}
 	return s
 }
 
@@ -48,10 +58,10 @@ func (s *store) note(err error) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil && s.err == nil:
-		s.log.Warn("the state directory can't be written: overrides and former configurations are kept in memory only", "event", "state_failed",
+		s.log.Warn("the state directory can't be used: overrides and former configurations are kept in memory only", "event", "state_failed",
 			"dir", s.dir, "error", err)
 	case err == nil && s.err != nil:
-		s.log.Info("the state directory can be written again", "event", "state_back", "dir", s.dir)
+		s.log.Info("the state directory can be used again", "event", "state_back", "dir", s.dir)
 	}
 	s.err = err
 }
@@ -65,7 +75,7 @@ func (s *store) failure() error {
 
 // save replaces a file at once: whoever reads it, after a crash too, finds the old content or the new.
 func (s *store) save(name string, data []byte) {
-	if s.dir == "" {
+	if s.dir == "" || s.refused {
 		return
 	}
 	err := os.MkdirAll(s.dir, 0o700)
@@ -77,7 +87,7 @@ func (s *store) save(name string, data []byte) {
 
 // load gives a file's content; nil if there is none that can be read.
 func (s *store) load(name string) []byte {
-	if s.dir == "" {
+	if s.dir == "" || s.refused {
 		return nil
 	}
 	data, err := os.ReadFile(filepath.Join(s.dir, name))
@@ -89,7 +99,7 @@ func (s *store) load(name string) []byte {
 
 // names lists the files that end so.
 func (s *store) names(suffix string) (names []string) {
-	if s.dir == "" {
+	if s.dir == "" || s.refused {
 		return nil
 	}
 	entries, _ := os.ReadDir(s.dir) // what can't be read is not there; save says why
@@ -102,7 +112,7 @@ func (s *store) names(suffix string) (names []string) {
 }
 
 func (s *store) remove(name string) {
-	if s.dir != "" {
+	if s.dir != "" && !s.refused {
 		_ = os.Remove(filepath.Join(s.dir, name)) // one too many does no harm
 	}
 }

@@ -23,7 +23,7 @@ func newStatus() *cobra.Command {
 		Long: "Status shows the daemon's version, the configuration that runs and how the last reload ended, what waits for\n" +
 			"a confirm, alarms, and what was set at run time. It exits with 0 when all is well and with 1 when something\n" +
 			"needs attention: the last reload failed, a configuration waits for its confirm, an alarm is raised, the state\n" +
-			"directory can't be written, or nothing answers on [api] http. Each is one line on stderr.",
+			"directory can't be used, or nothing answers on [api] http. Each is one line on stderr.",
 		Example: "  sluice status\n  sluice status -o json",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

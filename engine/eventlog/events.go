@@ -43,7 +43,7 @@ var Events = []Kind{
 	{"link_up", "a link came up"},
 	{"queue_failed", "the driver sends nothing on a queue"},
 
-	{"state_failed", "the state directory can't be written"},
+	{"state_failed", "the state directory can't be used"},
 	{"state_back", "it can again"},
 	{"http_failed", "nothing answers on [api] http"},
 	{"http_open", "it answers after all"},
