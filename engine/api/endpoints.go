@@ -108,7 +108,8 @@ func (s *Server) routeConns() {
 		if err != nil {
 			return nil, err
 		}
-		conns, err := s.control.Conns(ctx, query)
+		var conns []Conn
+		err = s.scan(ctx, func() (err error) { conns, err = s.control.Conns(ctx, query); return })
 		return func(w io.Writer) { writeConns(w, conns) }, err
 	})
 }

@@ -130,6 +130,8 @@ func (s *Server) routeExplain() {
 			return Explanation{}, badRequest{err.Error()}
 		}
 		q.Bytes = in.Bytes
-		return s.control.Explain(ctx, q)
+		var e Explanation
+		err = s.scan(ctx, func() (err error) { e, err = s.control.Explain(ctx, q); return })
+		return e, err
 	})
 }

@@ -153,7 +153,7 @@ func failed(method string, err error) *failureBody {
 		body.status = http.StatusNotFound
 	case errors.As(err, &body.Ambiguous), errors.As(err, new(badRequest)):
 		body.status = http.StatusBadRequest
-	case errors.Is(err, errManyStreams):
+	case errors.Is(err, errManyStreams), errors.Is(err, errManyScans):
 		body.status = http.StatusServiceUnavailable
 	}
 	return body

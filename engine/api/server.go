@@ -48,6 +48,8 @@ type Server struct {
 	socket   http.Server
 	network  http.Server
 	presence presence
+
+	socketScans, networkScans scans
 }
 
 // NewServer makes a server that logs its own troubles, not the requests, to logger.
@@ -59,7 +61,8 @@ type Server struct {
 // does too). Methods other than GET, and operations with Security: tokenOnly, need the token when they come by
 // the network. Errors that are no failure of the daemon are badRequest, or get a case in failed.
 func NewServer(control Control, logger *slog.Logger) *Server {
-	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{})}
+	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{}),
+		socketScans: newScans(socketScans), networkScans: newScans(networkScans)}
 	s.hub.control, s.hub.subscribers = control, map[*subscriber]struct{}{}
 	s.api = humago.New(s.mux, documentConfig())
 	s.api.UseMiddleware(s.permitOperation, takeBody)
