@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/engine/api"
 	"sluice/engine/enginetest"
 )
 
@@ -121,6 +122,10 @@ func TestBackendRemoved(t *testing.T) {
 	dropped(t, lab.Stats(), "backend_gone", uint64(lost))
 	if lost == 0 || len(now) != 90-lost {
 		t.Errorf("%d flows were lost, %d went on", lost, len(now))
+	}
+	conns, err := lab.Engine.Conns(bg, api.ConnQuery{Backend: gone})
+	if err != nil || len(conns) != lost {
+		t.Errorf("%d connections of it are listed, not %d: %v", len(conns), lost, err)
 	}
 	if n := spread(openAll(t, lab, 1000, 1030)); n[gone] != 0 || len(n) != 2 {
 		t.Errorf("new flows went to %v", n)
