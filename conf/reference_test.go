@@ -1,31 +1,15 @@
 package conf_test
 
 import (
-	"flag"
-	"os"
 	"strings"
 	"testing"
 
 	"sluice/conf"
+	"sluice/tools/reference"
 )
 
-var update = flag.Bool("update", false, "write README.md")
-
 // The manual says what the program does.
-func TestReference(t *testing.T) {
-	if *update {
-		if err := os.WriteFile("README.md", []byte(conf.Reference()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	data, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(data) != conf.Reference() {
-		t.Error("README.md is older than Settings: run go test ./conf -run Reference -update")
-	}
-}
+func TestReference(t *testing.T) { reference.Whole(t, conf.Reference()) }
 
 // Each row is complete, each key stands once, and each default is legal.
 func TestSettings(t *testing.T) {

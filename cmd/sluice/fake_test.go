@@ -5,15 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // fake is an engine that answers from its fields and remembers what it was told.
@@ -137,24 +135,10 @@ func (f *fake) Close() error {
 	return nil
 }
 
-// serve offers the fake on a socket until the test ends.
+// serve offers a control on a socket until the test ends.
 func serve(t *testing.T, control api.Control) (socket string) {
 	t.Helper()
-	socket = filepath.Join(t.TempDir(), "s.sock")
-	listener, err := api.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := api.NewServer(control, slog.New(slog.DiscardHandler))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		deadline, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := errors.Join(server.Shutdown(deadline), <-served); err != nil {
-			t.Error(err)
-		}
-	})
+	_, socket = apitest.Serve(t, control)
 	return socket
 }
 

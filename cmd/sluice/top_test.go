@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // asProgram makes this test binary the program itself, for tests that need a process of it.
@@ -107,32 +106,13 @@ func (term terminal) shows(pattern string) string {
 	}
 }
 
-// daemonAt offers a control on a socket until stop is called.
-func daemonAt(t *testing.T, socket string, control api.Control) (stop func()) {
-	t.Helper()
-	listener, err := api.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := api.NewServer(control, slog.New(slog.DiscardHandler))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	return func() {
-		deadline, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := errors.Join(server.Shutdown(deadline), <-served); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // TestTopInATerminal drives top in tmux as its user does: through an order, another size, the loss and the return of
 // the daemon, and out, with the terminal as it was before.
 func TestTopInATerminal(t *testing.T) {
 	term := newTerminal(t)
 	socket := filepath.Join(t.TempDir(), "s.sock")
 	daemon := newFake()
-	stop := daemonAt(t, socket, watched{daemon})
+	_, stop := apitest.At(t, socket, watched{daemon})
 	term.typed("clear; echo before; stty -g | md5sum; "+os.Args[0]+" top --interval 100ms --socket "+socket+"; echo code $?; stty -g | md5sum", "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)
 	if coloured := term.tmux("capture-pane", "-p", "-e"); !regexp.MustCompile(`\x1b\[[0-9;]*3[123]m`).MatchString(coloured) {
@@ -166,7 +146,7 @@ func TestTopInATerminal(t *testing.T) {
 	}
 	stop()
 	term.shows(`NO ANSWER for \d`)
-	stop = daemonAt(t, socket, watched{daemon})
+	_, stop = apitest.At(t, socket, watched{daemon})
 	term.shows(`the daemon answers again`)
 	term.typed("q")
 	screen := term.shows(`(?s)before\n(.*?)code 0\n.*-\n`)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/gopacket/pcapgo"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // tracing is a daemon with packets to show.
@@ -137,13 +137,7 @@ func TestCaptureFile(t *testing.T) {
 // TestTraceEndsWithTheServer: a stream doesn't hold up a daemon that stops.
 func TestTraceEndsWithTheServer(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s.sock")
-	listener, err := api.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := api.NewServer(newTracing(), slog.New(slog.DiscardHandler))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	_, stop := apitest.At(t, socket, newTracing())
 	ended := make(chan error, 1)
 	started := make(chan struct{})
 	go func() {
@@ -152,11 +146,7 @@ func TestTraceEndsWithTheServer(t *testing.T) {
 		ended <- err
 	}()
 	<-started
-	deadline, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := errors.Join(server.Shutdown(deadline), <-served); err != nil {
-		t.Error(err)
-	}
+	stop()
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the daemon is stopping") {
 		t.Error(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 func TestMain(m *testing.M) {
@@ -95,35 +96,8 @@ func lab() *fake {
 // start serves control on a socket until the test ends and gives a client of it.
 func start(t *testing.T, control api.Control) (socket string, client *api.Client) {
 	t.Helper()
-	_, socket = serve(t, control)
+	_, socket = apitest.Serve(t, control)
 	return socket, api.NewClient(socket)
-}
-
-// serve serves control on a socket until the test ends, which it must survive in good order.
-func serve(t *testing.T, control api.Control) (server *api.Server, socket string) {
-	t.Helper()
-	socket = filepath.Join(t.TempDir(), "run", "s.sock")
-	listener, err := api.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server = api.NewServer(control, slog.New(slog.DiscardHandler))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		deadline, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := server.Shutdown(deadline); err != nil {
-			t.Error("shutdown:", err)
-		}
-		if err := <-served; err != nil {
-			t.Error("serve:", err)
-		}
-		if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
-			t.Error("the socket is still there after shutdown")
-		}
-	})
-	return server, socket
 }
 
 func TestListArrivesAsSent(t *testing.T) {

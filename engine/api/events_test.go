@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // counting is a daemon whose counters grow with each look.
@@ -37,7 +38,7 @@ func (c *counting) List(context.Context) ([]api.Service, error) {
 // streams serves a daemon on a socket and gives a function that opens an event stream there.
 func streams(t *testing.T, control api.Control) (*api.Server, func() *eventStream) {
 	t.Helper()
-	server, socket := serve(t, control)
+	server, socket := apitest.Serve(t, control)
 	return server, func() *eventStream {
 		t.Helper()
 		response, err := overSocket(socket).Get("http://sluice/v1/events")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // scanned is a daemon whose scans last until they may end.
@@ -130,7 +131,7 @@ func TestManyScans(t *testing.T) {
 func TestScansOfTheNetworkAreApart(t *testing.T) {
 	daemon := &scanned{fake: lab(), end: make(chan struct{})}
 	address := freeAddress(t)
-	server, socket := serve(t, daemon)
+	server, socket := apitest.Serve(t, daemon)
 	server.OpenNetwork(address, api.Access{OpenReads: true})
 	ctx, hangUp := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -3,7 +3,6 @@ package eventlog_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -19,9 +18,8 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/eventlog"
+	"sluice/tools/reference"
 )
-
-var update = flag.Bool("update", false, "write README.md anew")
 
 func TestFormats(t *testing.T) {
 	for format, want := range map[string]string{
@@ -200,24 +198,7 @@ func TestEveryEventIsListed(t *testing.T) {
 }
 
 // The reference is current.
-func TestReference(t *testing.T) {
-	const mark = "-update`. -->\n\n"
-	data, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, rest, ok := strings.Cut(string(data), mark)
-	if !ok {
-		t.Fatal("README.md has lost the line after which the reference stands")
-	}
-	if *update {
-		if err := os.WriteFile("README.md", []byte(head+mark+eventlog.Reference()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if rest != eventlog.Reference() {
-		t.Error("README.md is not current: go test ./engine/eventlog -run Reference -update")
-	}
-}
+func TestReference(t *testing.T) { reference.Rest(t, eventlog.Reference()) }
 
 // lockedBuffer may be written to by timers.
 type lockedBuffer struct {

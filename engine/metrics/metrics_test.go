@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,9 +20,8 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/metrics"
+	"sluice/tools/reference"
 )
-
-var update = flag.Bool("update", false, "write README.md anew")
 
 // daemon answers from its fields.
 type daemon struct {
@@ -243,26 +240,7 @@ func findFamily(name string) *metrics.Family {
 }
 
 // The reference is current.
-func TestReference(t *testing.T) {
-	const mark = "-update`. -->\n\n"
-	data, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, rest, ok := strings.Cut(string(data), mark)
-	if !ok {
-		t.Fatal("README.md has lost the line after which the reference stands")
-	}
-	if *update {
-		if err := os.WriteFile("README.md", []byte(head+mark+metrics.Reference()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if rest != metrics.Reference() {
-		t.Error("README.md is not current: go test ./engine/metrics -run Reference -update")
-	}
-}
+func TestReference(t *testing.T) { reference.Rest(t, metrics.Reference()) }
 
 func scrape(t *testing.T, exporter *metrics.Exporter) string {
 	t.Helper()

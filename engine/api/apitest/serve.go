@@ -1,0 +1,50 @@
+// Package apitest serves a Control in tests, as the daemon does on its control socket.
+package apitest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/engine/api"
+)
+
+// patience is how long requests that still run may hold up the end of a test.
+const patience = 20 * time.Second
+
+// Serve serves control on a socket of its own until the test ends, which it must survive in good order.
+func Serve(t testing.TB, control api.Control) (server *api.Server, socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "run", "s.sock")
+	server, _ = At(t, socket, control)
+	return server, socket
+}
+
+// At serves control on a socket until stop is called, or the test ends.
+func At(t testing.TB, socket string, control api.Control) (server *api.Server, stop func()) {
+	t.Helper()
+	listener, err := api.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server = api.NewServer(control, slog.New(slog.DiscardHandler))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	stop = sync.OnceFunc(func() {
+		deadline, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := errors.Join(server.Shutdown(deadline), <-served); err != nil {
+			t.Error("shutdown:", err)
+		}
+		if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+			t.Error("the socket is still there after shutdown:", err)
+		}
+	})
+	t.Cleanup(stop)
+	return server, stop
+}
