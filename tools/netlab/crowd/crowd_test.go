@@ -1,0 +1,179 @@
+package crowd_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/tools/netlab"
+	"sluice/tools/netlab/crowd"
+)
+
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	crowd.RunIfChild()
+	goleak.VerifyTestMain(m)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ctxOf(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// family is the same lab in IPv4 and in IPv6.
+type family struct {
+	name, clients1, clients2, servers, target, nobody string
+}
+
+var families = []family{
+	{"IPv4", "10.0.0.2/24", "10.0.0.3/24", "10.0.0.1/24", "10.0.0.1:7000", "10.0.0.9"},
+	{"IPv6", "fd00::2/64", "fd00::3/64", "fd00::1/64", "[fd00::1]:7000", "fd00::9"},
+}
+
+// ends are two hosts with a wire between them.
+type ends struct {
+	clients, servers *netlab.Host
+	locals           []netip.Addr
+}
+
+func newEnds(t *testing.T, f family) ends {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	lab, err := netlab.New("crowd")
+	must(t, err)
+	t.Cleanup(func() { must(t, lab.Close()) })
+	var e ends
+	e.clients, err = lab.Host("clients")
+	must(t, err)
+	e.servers, err = lab.Host("servers")
+	must(t, err)
+	must(t, lab.Link(e.clients, "eth0", e.servers, "eth0", netlab.LinkOptions{}))
+	must(t, e.clients.Addr("eth0", f.clients1, f.clients2))
+	must(t, e.servers.Addr("eth0", f.servers))
+	for _, cidr := range []string{f.clients1, f.clients2} {
+		e.locals = append(e.locals, netip.MustParsePrefix(cidr).Addr())
+	}
+	return e
+}
+
+// want checks for how many connections something was done, and that it was for all of them.
+func want(t *testing.T, what string, n, got int, err error) {
+	t.Helper()
+	if got != n || err != nil {
+		t.Fatalf("%s: %d of %d connections, %v", what, got, n, err)
+	}
+}
+
+// holds waits until the servers have so many connections.
+func holds(t *testing.T, s *crowd.Servers, n int, peers ...netip.Addr) {
+	t.Helper()
+	for ctx := ctxOf(t); ; time.Sleep(5 * time.Millisecond) {
+		held, from, err := s.Held(ctx)
+		must(t, err)
+		if held == n && slices.Equal(from, peers) {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the servers hold %d connections from %v, want %d from %v", held, from, n, peers)
+		}
+	}
+}
+
+// TestCrowd has connections come, talk and go, and come again from the same ports at once.
+func TestCrowd(t *testing.T) {
+	const n = 1001
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			e, ctx := newEnds(t, f), ctxOf(t)
+			servers, err := crowd.Serve(ctx, e.servers, f.target, 3)
+			must(t, err)
+			clients, err := crowd.Gather(ctx, e.clients, e.locals, f.target)
+			must(t, err)
+			for range 2 {
+				opened, err := clients.Open(ctx, 1024, n)
+				want(t, "opened", n, opened, err)
+				holds(t, servers, n, e.locals...)
+				for range 2 {
+					talked, err := clients.Talk(ctx)
+					want(t, "talked", n, talked, err)
+				}
+				left, err := clients.Leave(ctx)
+				want(t, "left", n, left, err)
+				holds(t, servers, 0)
+			}
+			must(t, clients.Stop())
+			must(t, servers.Stop())
+		})
+	}
+}
+
+// TestKnock: those who are let in are counted, and those whom nobody hears are not.
+func TestKnock(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			e, ctx := newEnds(t, f), ctxOf(t)
+			servers, err := crowd.Serve(ctx, e.servers, f.target, 1)
+			must(t, err)
+			clients, err := crowd.Gather(ctx, e.clients, e.locals, f.target)
+			must(t, err)
+			knocked, err := clients.Knock(ctx, 1024, 50)
+			want(t, "knocked", 50, knocked, err)
+			holds(t, servers, 50, e.locals...)
+			opened, err := clients.GiveUp(ctx)
+			want(t, "let in", 50, opened, err)
+			holds(t, servers, 0)
+
+			must(t, e.clients.Neigh("eth0", f.nobody, net.HardwareAddr{2, 0, 0, 0, 0, 99}))
+			unheard, err := crowd.Gather(ctx, e.clients, e.locals, netip.AddrPortFrom(netip.MustParseAddr(f.nobody), 7000).String())
+			must(t, err)
+			knocked, err = unheard.Knock(ctx, 1024, 50)
+			want(t, "knocked", 50, knocked, err)
+			opened, err = unheard.GiveUp(ctx)
+			want(t, "let in", 0, opened, err)
+		})
+	}
+}
+
+// TestBroken: connections that are no more are told from those that are, and no servers from servers.
+func TestBroken(t *testing.T) {
+	const n = 300
+	e, ctx := newEnds(t, families[0]), ctxOf(t)
+	target := families[0].target
+	lost, err := crowd.Serve(ctx, e.servers, target, 1)
+	must(t, err)
+	clients, err := crowd.Gather(ctx, e.clients, e.locals, target)
+	must(t, err)
+	opened, err := clients.Open(ctx, 1024, n)
+	want(t, "opened", n, opened, err)
+	servers, err := crowd.Serve(ctx, e.servers, target, 1)
+	must(t, err)
+	must(t, lost.Stop())
+	opened, err = clients.Open(ctx, 2048, n)
+	want(t, "opened", n, opened, err)
+	if talked, err := clients.Talk(ctx); talked != n || err == nil {
+		t.Errorf("with half of the connections broken, %d of %d talked: %v", talked, n, err)
+	}
+	talked, err := clients.Talk(ctx)
+	want(t, "talked without the broken ones", n, talked, err)
+	must(t, servers.Stop())
+	if opened, err := clients.Open(ctx, 4096, n); opened != 0 || err == nil {
+		t.Errorf("without a server, %d connections were opened: %v", opened, err)
+	}
+}
