@@ -15,6 +15,7 @@ import (
 	"sluice/engine/cpu"
 	"sluice/tools/e2e/testbed"
 	"sluice/tools/netlab/backend"
+	"sluice/tools/netlab/crowd"
 )
 
 // patience bounds every wait; what is waited for takes milliseconds, seconds where TCP sends again.
@@ -28,6 +29,7 @@ var site *testbed.Bed
 
 func TestMain(m *testing.M) {
 	backend.RunIfChild()
+	crowd.RunIfChild()
 	os.Exit(run(m))
 }
 

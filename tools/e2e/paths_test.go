@@ -58,7 +58,7 @@ func TestTwoWorkers(t *testing.T) {
 			for _, p := range testbed.AllPaths {
 				t.Run(p.String(), func(t *testing.T) { carry(t, b, p, len(cfg.Engine.Cores)) })
 			}
-			t.Run("crowd", func(t *testing.T) { crowd(t, b) })
+			t.Run("many", func(t *testing.T) { many(t, b) })
 			t.Run("drain", func(t *testing.T) { drainWorkers(t, b, d) })
 			s, err := d.Quiet(ctxOf(t))
 			must(t, err)
@@ -76,8 +76,8 @@ func TestTwoWorkers(t *testing.T) {
 	}
 }
 
-// crowd lets many clients download at once, over all paths.
-func crowd(t *testing.T, b *testbed.Bed) {
+// many lets many clients download at once, over all paths.
+func many(t *testing.T, b *testbed.Bed) {
 	const clients, bytes = 64, 256 << 10
 	ctx := ctxOf(t)
 	failures := make(chan error)
