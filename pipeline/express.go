@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"math/bits"
+
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -28,8 +30,8 @@ type lane struct {
 	in     rewrite.End // nat: the backend's
 	_      [8]byte
 
-	out rewrite.End // nat: the service's
-	_   [40]byte
+	out    rewrite.End // nat: the service's
+	tunnel rewrite.Tunnel
 }
 
 // makeLanes finds out which backends can have a lane: those whose every packet is rewritten in the same way, because they
@@ -57,7 +59,10 @@ func newLane(s *Service, be *Backend) lane {
 		l.state = conn.UDP
 	}
 	l.idleMs = s.TimeoutsMs[l.state]
-	if be.Mode == service.NAT {
+	switch be.Mode {
+	case service.TUN:
+		l.tunnel = rewrite.NewTunnel(be.Source, be.Addr)
+	case service.NAT:
 		port := be.Port
 		if port == 0 {
 			port = s.Ports.First
@@ -200,19 +205,23 @@ func (p *Processor) express4(f *Frame) bool {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	switch l.mode {
-	case service.NAT:
-		l.in.In4(h, l.proto == packet.TCP)
-		l.link.Address(h)
-	case service.DR:
-		l.link.DR4(h)
-	default:
+	if l.mode == service.FullNAT {
 		h.Parse4(f.Start, &f.meta)
 		p.carry(f, c, &p.t.Backends[c.Backend], length)
 		return true
 	}
 	p.countIn(c, length)
 	f.depart(&l.link, length)
+	switch l.mode {
+	case service.NAT:
+		l.in.In4(h, l.proto == packet.TCP)
+		l.link.Address(h)
+	case service.TUN:
+		p.ipID++
+		f.Start = l.tunnel.Wrap4(f.Mem, f.Start, h, length, bits.ReverseBytes16(p.ipID), &l.link)
+	default:
+		l.link.DR4(h)
+	}
 	return true
 }
 
@@ -232,19 +241,23 @@ func (p *Processor) express6(f *Frame) bool {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	switch l.mode {
-	case service.NAT:
-		l.in.In6(h, l.proto == packet.TCP)
-		l.link.Address(h)
-	case service.DR:
-		l.link.DR6(h)
-	default:
+	if l.mode == service.FullNAT {
 		h.Parse6(f.Start, &f.meta)
 		p.carry(f, c, &p.t.Backends[c.Backend], length)
 		return true
 	}
 	p.countIn(c, length)
 	f.depart(&l.link, length)
+	switch l.mode {
+	case service.NAT:
+		l.in.In6(h, l.proto == packet.TCP)
+		l.link.Address(h)
+	case service.TUN:
+		p.ipID++
+		f.Start = l.tunnel.Wrap6(f.Mem, f.Start, h, length, bits.ReverseBytes16(p.ipID), &l.link)
+	default:
+		l.link.DR6(h)
+	}
 	return true
 }
 

@@ -107,12 +107,10 @@ func growUDP(b []byte, by uint16) {
 	}
 }
 
-// Link4 and Link6 are DecTTL and SetLink: all that direct routing does.
+// DR4 is DecTTL and SetLink for IPv4: all that direct routing does.
 func (l *Link) DR4(h *packet.Headers) {
 	l.Address(h)
-	h[22]--
-	sum := uint32(be16(h[24:])) + 0x0100
-	setBE16(h[24:], uint16(sum+(sum+1)>>16))
+	decTTL4(h)
 }
 
 // DR6 is DR4 for IPv6.
@@ -121,5 +119,78 @@ func (l *Link) DR6(h *packet.Headers) {
 	h[21]--
 }
 
+func decTTL4(h *packet.Headers) {
+	h[22]--
+	sum := uint32(be16(h[24:])) + 0x0100
+	setBE16(h[24:], uint16(sum+(sum+1)>>16))
+}
+
 // Address is SetLink.
 func (l *Link) Address(h *packet.Headers) { *(*[12]byte)(h[:]) = *l.macs() }
+
+// Tunnel is the outer header of a tunnel, as far as it is the same for all packets.
+type Tunnel struct {
+	ends  [4]uint64 // addresses as they stand in the header; of IPv4 both are in the first word
+	sum   uint16    // of an IPv4 header's version, header length and addresses
+	outer uint8     // family
+}
+
+// NewTunnel prepares the tunnel from src to dst, which are of one family.
+func NewTunnel(src, dst packet.Addr) Tunnel {
+	if dst.Is4() {
+		ends := uint64(bits.ReverseBytes32(dst.V4()))<<32 | uint64(bits.ReverseBytes32(src.V4()))
+		return Tunnel{ends: [4]uint64{ends}, sum: packet.Sum(ends).Add(0x45).Fold(), outer: 4}
+	}
+	s, d := reversed(src), reversed(dst)
+	return Tunnel{ends: [4]uint64{s.Hi, s.Lo, d.Hi, d.Lo}, outer: 6}
+}
+
+// Wrap4 is DecTTL, Encap and SetLink for an IPv4 packet of so many bytes, whose frame begins at start with h. It returns
+// the frame's new start. id is the outer header's identification, as it stands there.
+func (t *Tunnel) Wrap4(mem []byte, start int, h *packet.Headers, length, id uint16, l *Link) int {
+	decTTL4(h)
+	if t.outer == 6 {
+		return t.wrap6(mem, start, length, h[15], packet.IPIP, h[22], l)
+	}
+	return t.wrap4(mem, start, length, h[15], h[20]&0x40, packet.IPIP, h[22], id, l)
+}
+
+// Wrap6 is Wrap4 for an IPv6 packet.
+func (t *Tunnel) Wrap6(mem []byte, start int, h *packet.Headers, length, id uint16, l *Link) int {
+	h[21]--
+	tos := h[14]<<4 | h[15]>>4
+	if t.outer == 6 {
+		return t.wrap6(mem, start, length, tos, packet.IPv6, h[21], l)
+	}
+	return t.wrap4(mem, start, length, tos, 0x40, packet.IPv6, h[21], id, l)
+}
+
+// wrap4 puts an IPv4 header before a packet, and an Ethernet header before that. df is the flag, in its place in a byte.
+func (t *Tunnel) wrap4(mem []byte, start int, length uint16, tos, df, proto, ttl uint8, id uint16, l *Link) int {
+	start -= packet.IPv4Len
+	h := packet.EthernetV4(mem, start)
+	*(*[12]byte)(h[:]) = *l.macs()
+	total := bits.ReverseBytes16(length + packet.IPv4Len)
+	idFlags, ttlProto := uint32(df)<<16|uint32(id), uint32(proto)<<8|uint32(ttl)
+	sum := uint32(t.sum) + uint32(tos)<<8 + uint32(total) + idFlags>>16 + uint32(id) + ttlProto
+	sum = sum&0xffff + sum>>16
+	binary.LittleEndian.PutUint32(h[12:], 0x45_0008|uint32(tos)<<24)
+	binary.LittleEndian.PutUint16(h[16:], total)
+	binary.LittleEndian.PutUint32(h[18:], idFlags)
+	binary.LittleEndian.PutUint32(h[22:], uint32(^uint16(sum+sum>>16))<<16|ttlProto)
+	binary.LittleEndian.PutUint64(h[26:], t.ends[0])
+	return start
+}
+
+// wrap6 is wrap4 with an IPv6 header.
+func (t *Tunnel) wrap6(mem []byte, start int, length uint16, tos, proto, hops uint8, l *Link) int {
+	start -= packet.IPv6Len
+	h := packet.EthernetV6(mem, start)
+	*(*[12]byte)(h[:]) = *l.macs()
+	setBE16(h[12:], packet.EtherTypeIPv6)
+	setBE64(h[14:], 6<<60|uint64(tos)<<52|uint64(length)<<16|uint64(proto)<<8|uint64(hops))
+	for i := range t.ends {
+		binary.LittleEndian.PutUint64(h[22+8*i:], t.ends[i])
+	}
+	return start
+}
