@@ -10,12 +10,13 @@ import (
 // template builds the packet that all flows' packets are copies of: 64 bytes on the wire with IPv4, and
 // as small as TCP gets with IPv6.
 func (l *lab) template() {
-	vip, _, _ := l.addresses()
+	vip, backend, _ := l.addresses()
 	p := packettest.TCP("10.0.0.0:0", vip.String()+":80")
 	if l.family == 6 {
 		p = packettest.TCP("[2001:db8:9::]:0", "["+vip.String()+"]:80")
 	}
 	l.frame = p.Frame()
+	l.backend = backend(0).AsSlice()
 	for len(l.frame) < 60 {
 		l.frame = append(l.frame, 0)
 	}
@@ -41,4 +42,20 @@ func (l *lab) address(f []byte, flowNumber uint32) {
 	d := packet.Diff32(old, old+host)
 	sum := f[packet.EthernetLen+10:]
 	binary.BigEndian.PutUint16(sum, d.Update(binary.BigEndian.Uint16(sum)))
+}
+
+// turn makes a client's packet one from its flow's backend, at the service's port, to the client. The checksum of TCP is
+// as wrong as before: nobody looks at it.
+func (l *lab) turn(f []byte, backend uint8) {
+	size := len(l.backend)
+	dst := l.l4() - size
+	src := dst - size
+	copy(f[dst:], f[src:dst])
+	copy(f[src:], l.backend)
+	f[dst-1] = backend
+	ports := f[l.l4():]
+	ports[0], ports[1], ports[2], ports[3] = ports[2], ports[3], ports[0], ports[1]
+	if l.family == 4 {
+		packettest.FixIPv4(f[packet.EthernetLen:])
+	}
 }

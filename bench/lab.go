@@ -21,19 +21,22 @@ import (
 
 // lab is one worker's pipeline with frames to feed it: one TCP service with three backends.
 type lab struct {
-	family int
-	mode   service.Mode
-	proc   *pipeline.Processor
-	tables *pipeline.Tables
-	batch  *pipeline.Batch
-	chunks [][]byte
-	next   int // chunk that is filled next
-	frame  []byte
-	maps   [][]byte
-	nowMs  uint32
-	size   int             // frames per batch
-	times  []time.Duration // of each batch
-	owned  []uint32        // numbers of the flows that are this worker's; nil: all
+	family  int
+	mode    service.Mode
+	proc    *pipeline.Processor
+	tables  *pipeline.Tables
+	batch   *pipeline.Batch
+	chunks  [][]byte
+	next    int // chunk that is filled next
+	frame   []byte
+	maps    [][]byte
+	nowMs   uint32
+	size    int             // frames per batch
+	times   []time.Duration // of each batch
+	owned   []uint32        // numbers of the flows that are this worker's; nil: all
+	chosen  []uint8         // by number of the flow: last byte of its backend's address; nil unless replies are wanted
+	reply   bool            // put writes packets from backends
+	backend []byte          // address of a backend; all differ in the last byte
 }
 
 // crew is what the workers of one process share.
@@ -177,6 +180,9 @@ func (l *lab) put(i int, flowNumber uint32, tcpFlags byte) {
 	copy(f, l.frame)
 	l.address(f, flowNumber)
 	f[l.l4()+13] = tcpFlags
+	if l.reply {
+		l.turn(f, l.chosen[flowNumber])
+	}
 	frame := &l.batch.Frames[i]
 	frame.Mem, frame.Start, frame.End = mem, headroom, headroom+len(f)
 	frame.Port, frame.Hops = 0, 0
@@ -241,22 +247,32 @@ func (l *lab) own(c *crew, worker, flows int) error {
 	return nil
 }
 
-// open makes connections for flows [from, to).
-func (l *lab) open(from, to int) error { return l.churn(from, to-from, 0) }
+// open makes connections for flows [0, flows), and brings them to their middle.
+func (l *lab) open(flows int) error {
+	l.chosen = make([]uint8, flows)
+	if err := l.churn(0, flows, 0, packet.SYN); err != nil {
+		return err
+	}
+	return l.churn(0, flows, 0, packet.ACK)
+}
 
-// churn opens n connections from flow number from on, while so many milliseconds of the pipeline's time
-// pass evenly, with a tick in each.
-func (l *lab) churn(from, n int, overMs uint32) error {
+// churn sends the next packet of n flows from number from on, SYN to open them, while so many milliseconds of the
+// pipeline's time pass evenly, with a tick in each.
+func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
 	startMs, to := l.nowMs, from+n
 	for at := from; at < to; {
 		n := min(l.size, to-at)
 		for i := range n {
-			l.put(i, uint32(at+i), packet.SYN)
+			l.put(i, uint32(at+i), tcpFlags)
 		}
 		l.timed(n)
 		for i := range n {
-			if f := &l.batch.Frames[i]; f.Verdict != pipeline.Forward {
+			f := &l.batch.Frames[i]
+			if f.Verdict != pipeline.Forward {
 				return fmt.Errorf("flow %d was not opened: %v", at+i, f.Reason)
+			}
+			if at+i < len(l.chosen) {
+				l.chosen[at+i] = f.Mem[f.Start+l.l4()-1]
 			}
 		}
 		at += n

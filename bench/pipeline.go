@@ -10,6 +10,7 @@ import (
 	"runtime/pprof"
 	"slices"
 
+	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
 
@@ -113,6 +114,14 @@ func oneCore(match *regexp.Regexp, before []result, rounds, packets, batch int) 
 					return nil, err
 				}
 			}
+			for _, flows := range []int{1_000, 100_000, 1_000_000} {
+				if mode != service.NAT || !match.MatchString(fmt.Sprintf("reply/%s/%d/%d", mode, family, flows)) {
+					continue
+				}
+				if err := add(replies(mode, family, flows, rounds, packets, batch)); err != nil {
+					return nil, err
+				}
+			}
 			if !match.MatchString(fmt.Sprintf("new/%s/%d/%d", mode, family, opened)) {
 				continue
 			}
@@ -133,20 +142,35 @@ func show(r result) result {
 	return r
 }
 
-// established measures packets of random ones of so many established flows.
+// established measures clients' packets of random ones of so many established flows.
 func established(mode service.Mode, family, flows, rounds, packets, batch int) (result, error) {
 	r := result{Name: "established", Mode: mode.String(), Family: family, Flows: flows}
 	if mode == service.NAT && family == 4 {
 		r.BudgetNs = budgets[flows]
 	}
+	err := midway(&r, mode, false, rounds, packets, batch)
+	return r, err
+}
+
+// replies measures backends' packets likewise.
+func replies(mode service.Mode, family, flows, rounds, packets, batch int) (result, error) {
+	r := result{Name: "reply", Mode: mode.String(), Family: family, Flows: flows}
+	err := midway(&r, mode, true, rounds, packets, batch)
+	return r, err
+}
+
+// midway measures packets of established flows for the row r.
+func midway(r *result, mode service.Mode, reply bool, rounds, packets, batch int) error {
+	family, flows := r.Family, r.Flows
 	l, err := newLab(family, mode, flows, batch)
 	if err != nil {
-		return r, err
+		return err
 	}
 	defer l.close()
-	if err := l.open(0, flows); err != nil {
-		return r, err
+	if err := l.open(flows); err != nil {
+		return err
 	}
+	l.reply = reply
 	l.run(flows, packets/4)
 	var ns []float64
 	allocs := allocations(func() {
@@ -156,7 +180,7 @@ func established(mode service.Mode, family, flows, rounds, packets, batch int) (
 	})
 	r.AllocsPerPacket = perUnit(allocs, rounds*packets)
 	r.fill(ns)
-	return r, nil
+	return nil
 }
 
 // opening measures connections from SYN to installed entry in a table that stays three quarters full:
@@ -175,7 +199,7 @@ func opening(mode service.Mode, family, capacity, rounds, batch int) (result, er
 	step := capacity / 8
 	at := 0
 	for range 6 {
-		if err := l.churn(at, step, 10_000); err != nil {
+		if err := l.churn(at, step, 10_000, packet.SYN); err != nil {
 			return r, err
 		}
 		at += step
@@ -184,7 +208,7 @@ func opening(mode service.Mode, family, capacity, rounds, batch int) (result, er
 	allocs := allocations(func() {
 		for range rounds {
 			l.times = l.times[:0]
-			if err = l.churn(at, step, 10_000); err != nil {
+			if err = l.churn(at, step, 10_000, packet.SYN); err != nil {
 				return
 			}
 			ns = append(ns, l.mean())

@@ -36,11 +36,12 @@ func newStock(worker, workers, frames int) *stock {
 // give takes back a frame from wherever it was; addr may lie anywhere in its chunk.
 func (s *stock) give(addr uint64) {
 	addr &^= FrameSize - 1
-	if home := int(addr / s.share); home != s.worker {
-		s.away[home] = append(s.away[home], addr)
+	if addr-uint64(s.worker)*s.share < s.share { // nearly all: to divide takes as long as all else
+		s.free = append(s.free, addr)
 		return
 	}
-	s.free = append(s.free, addr)
+	home := addr / s.share
+	s.away[home] = append(s.away[home], addr)
 }
 
 // refill gives the queue up to n free frames.

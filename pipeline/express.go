@@ -267,7 +267,10 @@ func (p *Processor) back4(f *Frame) bool {
 	backend, client, ports := h.Ends4()
 	c := p.v4.ReplyAtHome4(f.home, backend, client, ports)
 	if c == nil {
-		return false
+		c = p.v4.FindReply(f.home, packet.AddrFrom4(client), uint16(ports), packet.AddrFrom4(backend), uint16(ports>>16), h.Proto4() == packet.UDP, p.now)
+		if c == nil || c.IsReverse() {
+			return false
+		}
 	}
 	l, length := &p.t.lanes[c.Backend], h.Length4()
 	if l.mode != service.NAT || h.Proto4() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL4() <= 1 {
@@ -292,7 +295,10 @@ func (p *Processor) back6(f *Frame) bool {
 	backend, client, ports := h.Ends6()
 	c := p.v6.ReplyAtHome6(f.home, backend, client, ports)
 	if c == nil {
-		return false
+		c = p.v6.FindReply(f.home, client, uint16(ports), backend, uint16(ports>>16), h.Proto6() == packet.UDP, p.now)
+		if c == nil || c.IsReverse() {
+			return false
+		}
 	}
 	l, length := &p.t.lanes[c.Backend], h.Length6()
 	if l.mode != service.NAT || h.Proto6() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL6() <= 1 {

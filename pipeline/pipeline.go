@@ -86,9 +86,21 @@ func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 		p.adopt(t)
 	}
 	frames := b.Frames[:n]
+	p.touch(frames)
 	p.classify(frames)
 	p.fetch(frames)
 	p.flows(frames)
+}
+
+// touch brings the frames' headers into the processor's cache: whoever wrote them was another processor, or a card.
+func (p *Processor) touch(frames []Frame) {
+	sum := uint64(0)
+	for i := range frames {
+		if h := packet.HeadersAt(frames[i].Mem, frames[i].Start); h != nil {
+			sum += uint64(h[0])
+		}
+	}
+	p.fetched += sum
 }
 
 // classify finds out for every frame what it is, which way it takes and whose flow it is. Frames that can't be read
