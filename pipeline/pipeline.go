@@ -96,8 +96,8 @@ func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 func (p *Processor) touch(frames []Frame) {
 	sum := uint64(0)
 	for i := range frames {
-		if h := packet.HeadersAt(frames[i].Mem, frames[i].Start); h != nil {
-			sum += uint64(h[0])
+		if f := &frames[i]; uint(f.Start) < uint(len(f.Mem)) {
+			sum += uint64(f.Mem[f.Start])
 		}
 	}
 	p.fetched += sum
