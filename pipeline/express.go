@@ -276,6 +276,9 @@ func (p *Processor) back4(f *Frame) bool {
 	if l.mode != service.NAT || h.Proto4() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL4() <= 1 {
 		return false
 	}
+	if backend == client { // a backend that is a client of its own: martian
+		return false
+	}
 	link, reason := p.t.Hops.Lookup(packet.AddrFrom4(client))
 	if reason != counter.None || length > link.MTU || link.VLAN != 0 {
 		return false
@@ -302,6 +305,9 @@ func (p *Processor) back6(f *Frame) bool {
 	}
 	l, length := &p.t.lanes[c.Backend], h.Length6()
 	if l.mode != service.NAT || h.Proto6() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL6() <= 1 {
+		return false
+	}
+	if backend == client { // a backend that is a client of its own: martian
 		return false
 	}
 	link, reason := p.t.Hops.Lookup(client)

@@ -90,6 +90,60 @@ func state(p *pipeline.Processor) string {
 	return out.String()
 }
 
+// twoWays is a world with the express lane and one without, which are alike otherwise.
+type twoWays struct {
+	w         [2]*world
+	expressed map[string]int
+}
+
+func newTwoWays(t *testing.T, workers, connections int, net network, services ...svc) *twoWays {
+	b := &twoWays{expressed: make(map[string]int)}
+	for i := range b.w {
+		b.w[i] = newWorlds(t, workers, connections)
+		b.w[i].net, b.w[i].ordinary = net, i == 1
+		b.w[i].configure(services...)
+	}
+	return b
+}
+
+// both does the same to both worlds.
+func (b *twoWays) both(do func(w *world)) {
+	for _, w := range b.w {
+		do(w)
+	}
+}
+
+// later lets time pass without housekeeping.
+func (b *twoWays) later(ms uint32) {
+	b.both(func(w *world) { w.now += ms })
+}
+
+// send sends a frame through both worlds: the same must leave.
+func (b *twoWays) send(worker, side int, frame []byte) outcome {
+	t := b.w[0].t
+	t.Helper()
+	x, o := b.w[0].raw(worker, side, frame), b.w[1].raw(worker, side, frame)
+	if x.String() != o.String() || x.owner != o.owner || x.Verdict != pipeline.Drop && (x.Port != o.Port || !bytes.Equal(x.frame(), o.frame())) {
+		t.Fatalf("worker %d:\n%sexpress:  %s by %d of %d\n%sordinary: %s by %d of %d\n%s", worker, packettest.Decode(frame),
+			x, x.Port, x.owner, packettest.Decode(x.frame()), o, o.Port, o.owner, packettest.Decode(o.frame()))
+	}
+	if x.Expressed() {
+		b.expressed[kindOf(frame, side)]++
+	}
+	return x
+}
+
+// compare checks that both worlds have kept the same.
+func (b *twoWays) compare() {
+	t := b.w[0].t
+	t.Helper()
+	for i := range b.w[0].procs {
+		if x, o := state(b.w[0].procs[i]), state(b.w[1].procs[i]); x != o {
+			t.Errorf("worker %d:\nexpress\n%s\nordinary\n%s", i, x, o)
+		}
+	}
+}
+
 // TestExpressIsOrdinary sends the same frames through a world with the express lane and through one without: whatever
 // comes, the same leaves, and the same is remembered and counted.
 func TestExpressIsOrdinary(t *testing.T) {
@@ -97,13 +151,8 @@ func TestExpressIsOrdinary(t *testing.T) {
 		for _, net := range []network{{}, {frontMTU: 1280, mtu: 1400}, {silent: 11}, {noRouter: true}, {vlan: 7}} {
 			t.Run(fmt.Sprintf("%d/%+v", workers, net), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(workers), uint64(net.mtu)))
-				var w [2]*world
-				for i := range w {
-					w[i] = newWorlds(t, workers, 4096)
-					w[i].net, w[i].ordinary = net, i == 1
-					w[i].configure(expressModes()...)
-				}
-				expressed, last := make(map[string]int), packet.Meta{}
+				b := newTwoWays(t, workers, 4096, net, expressModes()...)
+				last := packet.Meta{}
 				for n := 0; n < 30_000 && !t.Failed(); n++ {
 					side, frame := conversation(r, &last)
 					switch r.IntN(20) {
@@ -112,40 +161,149 @@ func TestExpressIsOrdinary(t *testing.T) {
 					case 1:
 						frame = seeds()[r.IntN(len(seeds()))]
 					}
-					worker, ms, change := r.IntN(workers), uint32(r.IntN(40)), n%3000 == 2999
-					var o [2]outcome
-					for i := range w {
-						o[i] = w[i].raw(worker, side, frame)
-						if w[i].now += ms; change {
-							w[i].evictFirst(n%6000 < 3000)
-						}
+					o := b.send(r.IntN(workers), side, frame)
+					b.later(uint32(r.IntN(40)))
+					if n%3000 == 2999 {
+						b.both(func(w *world) { w.evictFirst(n%6000 < 3000) })
 					}
-					a, b := &o[0], &o[1]
-					if a.String() != b.String() || a.owner != b.owner || a.Verdict != pipeline.Drop && (a.Port != b.Port || !bytes.Equal(a.frame(), b.frame())) {
-						t.Fatalf("frame %d of worker %d:\n%sexpress:  %s by %d of %d\n%sordinary: %s by %d of %d\n%s", n, worker, packettest.Decode(frame),
-							a, a.Port, a.owner, packettest.Decode(a.frame()), b, b.Port, b.owner, packettest.Decode(b.frame()))
-					}
-					if side == front && a.Verdict == pipeline.Forward && int(a.Port) == back {
-						packet.Parse(a.Mem, a.Start, a.End, &last)
-					}
-					if a.Expressed() {
-						expressed[kindOf(frame, side)]++
+					if side == front && o.Verdict == pipeline.Forward && int(o.Port) == back {
+						packet.Parse(o.Mem, o.Start, o.End, &last)
 					}
 				}
-				for i := range w[0].procs {
-					if a, b := state(w[0].procs[i]), state(w[1].procs[i]); a != b {
-						t.Errorf("worker %d:\nexpress\n%s\nordinary\n%s", i, a, b)
-					}
-				}
+				b.compare()
 				if net == (network{}) {
 					for _, kind := range []string{"tcp4 in", "tcp4 out", "udp4 in", "udp4 out", "tcp6 in", "tcp6 out", "udp6 in", "udp6 out"} {
-						if expressed[kind] < 50/workers/2 {
-							t.Errorf("%s took the express lane %d times: %v", kind, expressed[kind], expressed)
+						if b.expressed[kind] < 50/workers/2 {
+							t.Errorf("%s took the express lane %d times: %v", kind, b.expressed[kind], b.expressed)
 						}
 					}
 				}
 			})
 		}
+	}
+}
+
+// tangled are services that share backends, and whose addresses are backends' and clients' of others. Every one has
+// another mode from time to time.
+func tangled() []svc {
+	return []svc{
+		{backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
+		{vip: "198.51.100.11", backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
+		{vip: "10.0.0.11", backends: []backend{{host: 12, port: 80}, {host: 13, port: 80}}},
+		{proto: service.UDP, backends: []backend{{host: 11, port: 80}, {host: 12}}},
+		{vip: "10.0.0.12", proto: service.UDP, backends: []backend{{host: 11, port: 80}, {host: 13, port: 80}}},
+		{vip: "10.0.0.13", proto: service.UDP, ports: service.Ports{First: 79, Last: 81}, backends: []backend{{host: 11, port: 80}}},
+		{vip: vip6, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
+		{vip: "2001:db8:a::11", backends: []backend{{host: 12, port: 80}, {host: 13, port: 80}}},
+		{vip: vip6, proto: service.UDP, backends: []backend{{host: 11, port: 80}, {host: 12}}},
+		{vip: "2001:db8:a::12", proto: service.UDP, backends: []backend{{host: 11, port: 80}, {host: 13, port: 80}}},
+		{ports: service.Ports{First: 9, Last: 9}, mode: service.FullNAT, backends: []backend{{host: 14, port: 9}}},
+	}
+}
+
+// retangle changes the services as reloads and operators do, and more.
+func retangle(r *rand.Rand, services []svc) {
+	for i := range services[:len(services)-1] {
+		s := &services[i]
+		s.gone = r.IntN(8) == 0
+		s.idleMs = []uint32{0, 0, 500, 60_000}[r.IntN(4)]
+		s.mode = []service.Mode{service.NAT, service.NAT, service.NAT, service.FullNAT, service.TUN, service.DR}[r.IntN(6)]
+		s.own, s.persistMs = pipeline.ByFlow, 0
+		switch r.IntN(12) {
+		case 0:
+			s.own, s.persistMs = pipeline.ByAddress, 5_000
+		case 1:
+			s.own = pipeline.ByReceiver
+		case 2:
+			s.own = pipeline.ByFlowNow
+		}
+		s.moved = true
+		for j := range s.backends {
+			be := &s.backends[j]
+			be.drain, be.down, be.evict, be.gone, be.mode = r.IntN(4) == 0, r.IntN(8) == 0, r.IntN(12) == 0, r.IntN(12) == 0, 0
+			if r.IntN(8) == 0 {
+				be.mode = service.NAT + service.Mode(r.IntN(4))
+			}
+		}
+	}
+}
+
+// TestExpressInATangle is TestExpressIsOrdinary with packets from anybody to anybody, among services that are changed again
+// and again, in a table that is nearly full, while the clock wraps and leaps.
+func TestExpressInATangle(t *testing.T) {
+	ends := [2][]string{
+		{"192.0.2.7:40000", "192.0.2.8:40000", "10.0.0.11:40000", "10.0.0.12:40000", "10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80",
+			"10.0.0.2:1024", web4, "198.51.100.11:80", vip4 + ":9", "192.0.2.7:80", "10.0.0.14:9"},
+		{"[2001:db8:9::7]:40000", "[2001:db8:9::8]:40000", "[2001:db8:a::11]:40000", "[2001:db8:a::12]:40000", "[2001:db8:a::11]:80",
+			"[2001:db8:a::12]:80", "[2001:db8:a::13]:80", web6, "[2001:db8:9::7]:80"},
+	}
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprint(workers), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(uint64(workers), 3))
+			services := tangled()
+			b := newTwoWays(t, workers, 24, network{}, services...)
+			b.both(func(w *world) { w.now = 1<<32 - 100_000 })
+			from, to, tcp, side := "", "", false, front
+			for n := 0; n < 60_000 && !t.Failed(); n++ {
+				if n%400 == 399 {
+					net := network{}
+					switch r.IntN(6) {
+					case 0:
+						net.vlan = 7
+					case 1:
+						net.mtu = 1400
+					case 2:
+						net.silent = 12
+					case 3:
+						net.frontMTU = 1300
+					}
+					retangle(r, services)
+					b.both(func(w *world) { w.net = net; w.configure(services...) })
+				}
+				if n%197 == 196 {
+					leap := []uint32{100, 10_000, 1_000_000, 1 << 30, 1<<30 + 1<<29}[r.IntN(5)]
+					b.later(leap)
+					b.both(func(w *world) {
+						for _, p := range w.procs {
+							p.Tick(w.tables, w.now, leap, 1<<20)
+						}
+					})
+				}
+				fresh := r.IntN(6) == 0 || from == ""
+				if fresh {
+					all := ends[r.IntN(2)]
+					from, to, tcp = all[r.IntN(len(all))], all[r.IntN(len(all))], r.IntN(2) == 0
+				}
+				p := packettest.UDP(from, to)
+				if tcp {
+					p = packettest.TCP(from, to).Flags([]uint8{ack, ack, ack, ack, ack, ack | 8, ack | 8, syn | ack, fin | ack, rst, 8}[r.IntN(11)])
+					if fresh {
+						p = p.Flags(syn)
+					}
+				}
+				p = p.TTL([]uint8{64, 64, 64, 64, 2, 1}[r.IntN(6)]).Payload(make([]byte, []int{0, 1, 10, 1300, 1460}[r.IntN(5)]))
+				side = r.IntN(2)
+				o := b.send(r.IntN(workers), side, p.Frame())
+				b.later(uint32(r.IntN(20)))
+				if o.Verdict == pipeline.Forward && r.IntN(2) == 0 { // an answer, or what comes after one
+					var m packet.Meta
+					packet.Parse(o.Mem, o.Start, o.End, &m)
+					if m.Proto == packet.TCP || m.Proto == packet.UDP {
+						from, to = port(m.Dst.String(), fmt.Sprint(m.DstPort)), port(m.Src.String(), fmt.Sprint(m.SrcPort))
+					}
+				}
+				if n%2000 == 0 {
+					b.compare()
+				}
+			}
+			b.compare()
+			b.both(func(w *world) { w.sum() })
+			for _, kind := range []string{"tcp4 in", "tcp4 out", "udp4 in", "udp4 out", "tcp6 in", "tcp6 out", "udp6 in", "udp6 out"} {
+				if b.expressed[kind] < 30 {
+					t.Errorf("%s took the express lane %d times: %v", kind, b.expressed[kind], b.expressed)
+				}
+			}
+		})
 	}
 }
 

@@ -72,6 +72,8 @@ type svc struct {
 	sched     string
 	persistMs uint32
 	own       pipeline.Ownership
+	moved     bool
+	idleMs    uint32 // timeout of UDP and of established TCP; 0: IPVS's
 	gone      bool
 	backends  []backend
 }
@@ -189,9 +191,13 @@ func (s *svc) service() pipeline.Service {
 	if s.mode == 0 {
 		s.mode = service.NAT
 	}
+	timeouts := conn.DefaultTimeoutsMs
+	if s.idleMs != 0 {
+		timeouts[conn.Established], timeouts[conn.UDP] = s.idleMs, s.idleMs
+	}
 	return pipeline.Service{
-		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Own: s.own, Live: !s.gone,
-		TimeoutsMs: conn.DefaultTimeoutsMs, PersistMs: s.persistMs,
+		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Own: s.own, Moved: s.moved, Live: !s.gone,
+		TimeoutsMs: timeouts, PersistMs: s.persistMs,
 	}
 }
 
