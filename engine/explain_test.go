@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -234,6 +235,31 @@ func TestExplainPersistence(t *testing.T) {
 	lab.Start(1, config(s))
 	lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.7:40000", vip4+":80").Flags(syn).Frame())
 	says(t, explain(t, lab, "tcp 192.0.2.7:40001 198.51.100.10:80"), "  schedule: persistence binds the client to 10.0.0.13:8080")
+}
+
+// TestOfflineForgets: connections whose time is over are counted no more, wherever in the table they are.
+func TestOfflineForgets(t *testing.T) {
+	lab, s := enginetest.New(t, 1, 1), nat3()
+	s.sched = "lc"
+	lab.Start(1, config(s))
+	cfg, _, err := lab.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := engine.NewOffline(cfg, engine.OfflineOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 60 {
+		box.Process(opening(n).Frame(), 0)
+	}
+	box.Process(packettest.TCP(client(1), vip4+":80").Frame(), time.Hour)
+	q, _ := api.ParseTuple(asked)
+	e, err := box.Explain(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, e, "  figures: 10.0.0.13:8080 0 (0 active, 0 inactive); 10.0.0.12:8080 0 (0 active, 0 inactive); 10.0.0.11:8080 0 (0 active, 0 inactive)")
 }
 
 // TestExplainOffline: from the configuration alone.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -51,7 +52,7 @@ func (s *Offline) advance(t *pipeline.Tables, at time.Duration) {
 	if int32(now-s.nowMs) <= 0 {
 		return
 	}
-	s.proc.Tick(t, now, now-s.nowMs, offlineConnections)
+	s.proc.Tick(t, now, now-s.nowMs, math.MaxInt)
 	s.nowMs = now
 }
 
