@@ -3,6 +3,7 @@ package conn
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"sluice/pipeline/flow"
@@ -190,7 +191,7 @@ func checkOver(t *testing.T, tab *Table) {
 	}
 }
 
-// twin is the slow, obvious table: a map.
+// twin is the slow, obvious table: a map, with a clock that doesn't wrap.
 type twin struct {
 	entries map[twinKey]*twinEntry
 	limit   int
@@ -202,11 +203,11 @@ type twinKey struct {
 }
 
 type twinEntry struct {
-	expires uint32
+	expires uint64
 	backend uint32
 }
 
-func (w *twin) find(k twinKey, now uint32) *twinEntry {
+func (w *twin) find(k twinKey, now uint64) *twinEntry {
 	if e := w.entries[k]; e != nil {
 		if e.expires > now {
 			return e
@@ -216,26 +217,38 @@ func (w *twin) find(k twinKey, now uint32) *twinEntry {
 	return nil
 }
 
+// Ticks of replay: it begins so long before the clock's wrap, and may leap so far, more often than not over the time for
+// which the sweep lets free slots be.
+const (
+	beforeWrap = 700
+	leap       = farMs + farMs/8
+)
+
 // replay runs commands of 4 bytes on a table and its twin and compares.
 func replay(t *testing.T, family int, data []byte) {
 	const capacity = 64
 	tab := newTable(family, capacity, nil)
 	slow := &twin{entries: map[twinKey]*twinEntry{}, limit: capacity}
-	now := uint32(1)
+	time := uint64(1<<32 - beforeWrap)
 	for ; len(data) >= 4; data = data[4:] {
+		now := uint32(time)
 		c := client(family, int(data[1]%16))
 		k := Key{1 + uint32(data[2]%4), uint16(data[2] >> 2 & 3), 80}
 		key, h := twinKey{c, k}, homeOf(tab, c, k.ClientPort, 6)
-		fast, want := tab.Find(h, c, k, now), slow.find(key, now)
-		if (fast != nil) != (want != nil) || fast != nil && (fast.Backend != want.backend || fast.Expires != want.expires) {
+		atHome := atHome(tab, h, c, k)
+		fast, want := tab.Find(h, c, k, now), slow.find(key, time)
+		if (fast != nil) != (want != nil) || fast != nil && (fast.Backend != want.backend || fast.Expires != uint32(want.expires)) {
 			t.Fatalf("%v: table has %+v, twin %+v", key, fast, want)
 		}
-		switch data[0] % 4 {
+		if fast != nil && atHome != at(tab, fast, h) {
+			t.Fatalf("%v: %p lies at home, but there was %p", key, fast, atHome)
+		}
+		switch data[0] % 5 {
 		case 0:
 			if fast == nil {
 				if e := tab.Insert(h, c, k, packet.Addr{}, 0, now); e != nil {
 					e.Backend, e.Expires = uint32(data[3]), now+uint32(data[3])+1
-					slow.entries[key] = &twinEntry{e.Expires, e.Backend}
+					slow.entries[key] = &twinEntry{time + uint64(data[3]) + 1, e.Backend}
 				} else if len(slow.entries) < capacity/2 {
 					t.Fatalf("insertion refused with %d entries", len(slow.entries))
 				}
@@ -246,20 +259,56 @@ func replay(t *testing.T, family int, data []byte) {
 				delete(slow.entries, key)
 			}
 		case 2:
-			now += uint32(data[3])
+			time += uint64(data[3])
 		case 3:
 			tab.Sweep(now, int(data[3]))
+		case 4: // nothing may be left for so long
+			if data[3]%16 == 0 {
+				time += leap
+				tab.Sweep(uint32(time), tab.SweepSlots())
+			}
 		}
 	}
 	checkOver(t, tab)
-	tab.Sweep(now, 2*tab.SweepSlots())
+	checkChunks(t, tab)
+	tab.Sweep(uint32(time), 2*tab.SweepSlots())
 	for k, e := range slow.entries {
-		if e.expires <= now {
+		if e.expires <= time {
 			delete(slow.entries, k)
 		}
 	}
 	if tab.Live() != len(slow.entries) {
 		t.Fatalf("%d entries live, twin has %d", tab.Live(), len(slow.entries))
+	}
+}
+
+// atHome looks for an entry at its home, as the express lane does.
+func atHome(tab *Table, h Home, c packet.Addr, k Key) *Conn {
+	if tab.mark != 0 {
+		return tab.AtHome6(h, c, k.word())
+	}
+	return tab.AtHome4(h, c.V4(), k.word())
+}
+
+// at is the entry if it lies at its home, else nil.
+func at(tab *Table, c *Conn, h Home) *Conn {
+	if tab.slotOf(c)>>tab.lineShift != uint32(h&^home6) {
+		return nil
+	}
+	return c
+}
+
+// checkChunks compares what the sweep believes to be in each chunk of slots with what is there.
+func checkChunks(t *testing.T, tab *Table) {
+	t.Helper()
+	want := make([]uint32, len(tab.chunkLive))
+	for slot := range tab.slots() {
+		if tab.conn(slot).key != 0 {
+			want[slot>>chunkShift]++
+		}
+	}
+	if !slices.Equal(tab.chunkLive, want) {
+		t.Fatalf("chunks with %v entries, counted %v", want, tab.chunkLive)
 	}
 }
 
