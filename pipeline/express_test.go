@@ -197,6 +197,7 @@ func tangled() []svc {
 		{vip: "2001:db8:a::11", backends: []backend{{host: 12, port: 80}, {host: 13, port: 80}}},
 		{vip: vip6, proto: service.UDP, backends: []backend{{host: 11, port: 80}, {host: 12}}},
 		{vip: "2001:db8:a::12", proto: service.UDP, backends: []backend{{host: 11, port: 80}, {host: 13, port: 80}}},
+		{vip: "2001:db8:a::13", proto: service.UDP, ports: service.Ports{First: 79, Last: 81}, backends: []backend{{host: 11, port: 80}}},
 		{ports: service.Ports{First: 9, Last: 9}, mode: service.FullNAT, backends: []backend{{host: 14, port: 9}}},
 	}
 }
@@ -237,11 +238,12 @@ func TestExpressInATangle(t *testing.T) {
 		{"[2001:db8:9::7]:40000", "[2001:db8:9::8]:40000", "[2001:db8:a::11]:40000", "[2001:db8:a::12]:40000", "[2001:db8:a::11]:80",
 			"[2001:db8:a::12]:80", "[2001:db8:a::13]:80", web6, "[2001:db8:9::7]:80"},
 	}
-	for _, workers := range []int{1, 3} {
-		t.Run(fmt.Sprint(workers), func(t *testing.T) {
+	for _, test := range []struct{ workers, connections int }{{1, 24}, {3, 24}, {1, 6}} { // of few, many share a home
+		workers := test.workers
+		t.Run(fmt.Sprint(test), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(workers), 3))
 			services := tangled()
-			b := newTwoWays(t, workers, 24, network{}, services...)
+			b := newTwoWays(t, workers, test.connections, network{}, services...)
 			b.both(func(w *world) { w.now = 1<<32 - 100_000 })
 			from, to, tcp, side := "", "", false, front
 			for n := 0; n < 60_000 && !t.Failed(); n++ {
@@ -314,4 +316,41 @@ func kindOf(frame []byte, side int) string {
 	packet.Parse(c.Mem, c.Start, c.End, &m)
 	proto := map[uint8]string{packet.TCP: "tcp", packet.UDP: "udp"}[m.Proto]
 	return fmt.Sprintf("%s%d %s", proto, m.Family, []string{front: "in", back: "out"}[side])
+}
+
+// TestNoLaneForTwo: a backend that two services have answers each one's clients from its address.
+func TestNoLaneForTwo(t *testing.T) {
+	w := newWorld(t, nat(), svc{vip: "198.51.100.11", backends: []backend{{host: 14, port: 8080}}})
+	all := slices.Clone(w.tables.Services)
+	all[1].Pool, all[1].Scheduler = all[2].Pool, all[2].Scheduler
+	w.tables = pipeline.NewTables(all, w.tables.Backends, w.tables.Hops, nil, nil)
+	for i, vip := range []string{vip4, "198.51.100.11"} {
+		client, vip, host := fmt.Sprintf("192.0.2.7:%d", 4000+i), port(vip, "80"), "10.0.0.14:8080"
+		w.ends(w.in(packettest.TCP(client, vip).Flags(syn)), "forward")
+		for range 3 {
+			w.expect(w.in(packettest.TCP(client, vip)), "forward", back, toHost(packettest.TCP(client, host).TTL(63), 14))
+			w.expect(w.out(packettest.TCP(host, client)), "forward", front, toClient(packettest.TCP(vip, client).TTL(63)))
+		}
+	}
+}
+
+// TestOneHomeTwoProtocols: a client has connections over TCP and UDP from one port to one port of a backend, which may lie
+// in one line of the table. Each is answered from its own service.
+func TestOneHomeTwoProtocols(t *testing.T) {
+	for _, family := range []struct{ tcp, udp, client, host string }{
+		{web4, vip4 + ":81", "192.0.2.7:%d", "10.0.0.11:80"}, {web6, port(vip6, "81"), "[2001:db8:9::7]:%d", "[2001:db8:a::11]:80"},
+	} {
+		vip := packettest.Addr(family.tcp).String()
+		w := newWorlds(t, 1, 4, svc{vip: vip, backends: []backend{{host: 11, port: 80}}},
+			svc{vip: vip, proto: service.UDP, ports: service.Ports{First: 81, Last: 81}, backends: []backend{{host: 11, port: 80}}})
+		for n := range 64 {
+			client := fmt.Sprintf(family.client, 4000+n)
+			w.in(packettest.TCP(client, family.tcp).Flags(syn))
+			w.in(packettest.UDP(client, family.udp))
+			w.in(packettest.TCP(client, family.tcp))
+			w.expect(w.out(packettest.TCP(family.host, client)), "forward", front, toClient(packettest.TCP(family.tcp, client).TTL(63)))
+			w.expect(w.out(packettest.UDP(family.host, client)), "forward", front, toClient(packettest.UDP(family.udp, client).TTL(63)))
+			w.pass(1_000_000)
+		}
+	}
 }
