@@ -354,3 +354,40 @@ func TestOneHomeTwoProtocols(t *testing.T) {
 		}
 	}
 }
+
+// TestExpressInBatches: frames of a batch are treated and counted as if they had come one by one, whether they are fresh or
+// handed over.
+func TestExpressInBatches(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		r := rand.New(rand.NewPCG(uint64(workers), 5))
+		b := newTwoWays(t, workers, 4096, network{}, expressModes()...)
+		last := packet.Meta{}
+		for range 400 {
+			n := 1 + r.IntN(32)
+			batch, alone := new(pipeline.Batch), new(pipeline.Batch)
+			for i := range n {
+				side, frame := conversation(r, &last)
+				c, again := packettest.Place(frame), packettest.Place(frame)
+				f := pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Port: uint8(side), Hops: uint8(r.IntN(min(workers, 2)))}
+				batch.Frames[i] = f
+				f.Mem = again.Mem
+				alone.Frames[i] = f
+			}
+			b.w[0].procs[0].Process(batch, n, b.w[0].tables, b.w[0].now)
+			for i := range n {
+				w, one := b.w[1], new(pipeline.Batch)
+				one.Frames[0] = alone.Frames[i]
+				w.procs[0].ProcessOrdinary(one, w.tables, w.now)
+				x, o := &batch.Frames[i], &one.Frames[0]
+				if x.Verdict != o.Verdict || x.Hops != o.Hops || x.Verdict == pipeline.Drop && x.Reason != o.Reason || !bytes.Equal(x.Mem[x.Start:x.End], o.Mem[o.Start:o.End]) {
+					t.Fatalf("frame %d of a batch of %d: verdict %d, alone %d\n%s", i, n, x.Verdict, o.Verdict, packettest.Decode(x.Mem[x.Start:x.End]))
+				}
+				if x.Verdict == pipeline.Forward && int(x.Port) == back {
+					packet.Parse(x.Mem, x.Start, x.End, &last)
+				}
+			}
+			b.later(uint32(r.IntN(100)))
+		}
+		b.compare()
+	}
+}
