@@ -365,3 +365,26 @@ func TestNextFollowsIPVS(t *testing.T) {
 		}
 	}
 }
+
+// TestWholeAddress: two clients in one home line, whose addresses differ in one half only, are two.
+func TestWholeAddress(t *testing.T) {
+	tab := newTable(6, 8, nil)
+	k, backend := Key{1, 5, 80}, client(6, 77)
+	one := client(6, 1)
+	h := homeOf(tab, one, 5, 6)
+	e := tab.Insert(h, one, k, backend, 0, 0)
+	e.BackendPort, e.Expires = 80, 1000
+	if tab.AtHome6(h, one, k.word()) != e || tab.ReplyAtHome6(h, backend, one, 80<<16|5) != e {
+		t.Error("not found at home")
+	}
+	for _, other := range []packet.Addr{{Hi: one.Hi + 1, Lo: one.Lo}, {Hi: one.Hi, Lo: one.Lo + 1}} {
+		if tab.Find(h, other, k, 0) != nil || tab.AtHome6(h, other, k.word()) != nil || tab.ReplyAtHome6(h, backend, other, 80<<16|5) != nil {
+			t.Errorf("%s is taken for %s", other, one)
+		}
+	}
+	for _, other := range []packet.Addr{{Hi: backend.Hi + 1, Lo: backend.Lo}, {Hi: backend.Hi, Lo: backend.Lo + 1}} {
+		if tab.ReplyAtHome6(h, other, one, 80<<16|5) != nil {
+			t.Errorf("%s is taken for %s", other, backend)
+		}
+	}
+}
