@@ -237,11 +237,9 @@ func TestExplainPersistence(t *testing.T) {
 	says(t, explain(t, lab, "tcp 192.0.2.7:40001 198.51.100.10:80"), "  schedule: persistence binds the client to 10.0.0.13:8080")
 }
 
-// TestOfflineForgets: connections whose time is over are counted no more, wherever in the table they are.
-func TestOfflineForgets(t *testing.T) {
-	lab, s := enginetest.New(t, 1, 1), nat3()
-	s.sched = "lc"
-	lab.Start(1, config(s))
+// offline is the balancer that the lab's configuration makes, with nothing running.
+func offline(t *testing.T, lab *enginetest.Lab) *engine.Offline {
+	t.Helper()
 	cfg, _, err := lab.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -250,6 +248,15 @@ func TestOfflineForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return box
+}
+
+// TestOfflineForgets: connections whose time is over are counted no more, wherever in the table they are.
+func TestOfflineForgets(t *testing.T) {
+	lab, s := enginetest.New(t, 1, 1), nat3()
+	s.sched = "lc"
+	lab.Start(1, config(s))
+	box := offline(t, lab)
 	for n := range 60 {
 		box.Process(opening(n).Frame(), 0)
 	}
@@ -266,14 +273,7 @@ func TestOfflineForgets(t *testing.T) {
 func TestExplainOffline(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
-	cfg, _, err := lab.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	box, err := engine.NewOffline(cfg, engine.OfflineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	box := offline(t, lab)
 	q, _ := api.ParseTuple(asked)
 	e, err := box.Explain(q)
 	if err != nil {
