@@ -53,14 +53,19 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 
 // pick asks the service's scheduler. 0: no backend may take a connection.
 func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
-	k := &p.key
-	k.Client[0], k.Client[1], k.VIP[0], k.VIP[1] = m.Src.Hi, m.Src.Lo, m.Dst.Hi, m.Dst.Lo
-	k.ClientPort, k.VIPPort, k.IPv4 = m.SrcPort, m.DstPort, m.Src.Is4()
-	at := s.Scheduler.Pick(&p.sched[id], p.loads, k)
+	p.describe(m.Src, m.SrcPort, m.Dst, m.DstPort)
+	at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.key)
 	if at < 0 {
 		return 0
 	}
 	return s.Pool[at]
+}
+
+// describe fills in the key for a scheduler.
+func (p *Processor) describe(client packet.Addr, clientPort uint16, vip packet.Addr, vipPort uint16) {
+	k := &p.key
+	k.Client[0], k.Client[1], k.VIP[0], k.VIP[1] = client.Hi, client.Lo, vip.Hi, vip.Lo
+	k.ClientPort, k.VIPPort, k.IPv4 = clientPort, vipPort, client.Is4()
 }
 
 // usable says whether persistence may still send a client to the backend: weight 0 doesn't matter here,
@@ -108,7 +113,7 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 		c.State = conn.UDP
 	}
 	if be.Mode.RepliesThroughUs() {
-		p.heard.note(f, m)
+		p.heard.note(f, m.Src, int(m.L2), m.VLAN)
 	}
 	p.loads.Add(p.worker, backend, 0, 1)
 	p.Packets.ConnOpened++

@@ -3,6 +3,9 @@ package pipeline
 // Expressed says that the frame took the express lane to its end, or at least to where it left it.
 func (f *Frame) Expressed() bool { return f.kind >= kindExpress4 }
 
+// Opened says that the frame opened a connection in the express lane.
+func (f *Frame) Opened() bool { return f.kind == kindOpen4 || f.kind == kindOpen6 }
+
 // ProcessOrdinary is Process for one frame without the express lane.
 func (p *Processor) ProcessOrdinary(b *Batch, t *Tables, nowMs uint32) {
 	if p.now = nowMs; p.t != t {

@@ -18,6 +18,7 @@ import (
 //
 //	board     is it TCP or UDP to a service of one port, or from a backend? then where would its connection be
 //	express   is the connection there, alive, and in its middle? then rewrite by what is prepared, and send
+//	open      express for the packet that opens a connection: see express_open.go
 
 // lane is all that the express lane has to know of a backend: a cache line for each direction.
 type lane struct {
@@ -28,7 +29,12 @@ type lane struct {
 	idleMs uint32
 	link   rewrite.Link
 	in     rewrite.End // nat: the backend's
-	_      [8]byte
+
+	// Of a connection that opens:
+	port    uint16 // the backend's
+	fresh   conn.State
+	flags   conn.Flags
+	freshMs uint32
 
 	out    rewrite.End // nat: the service's
 	tunnel rewrite.Tunnel
@@ -41,6 +47,7 @@ func (t *Tables) makeLanes() {
 	served := make([]bool, len(t.Backends))
 	for i := range t.Services {
 		s := &t.Services[i]
+		s.opens = false
 		for _, id := range s.Pool {
 			l, be := &t.lanes[id], &t.Backends[id]
 			if served[id] || !s.Live || !s.Ports.Single() || !be.keeps || be.Unreach != counter.None || be.Link.VLAN != 0 {
@@ -49,26 +56,31 @@ func (t *Tables) makeLanes() {
 				*l = newLane(s, be)
 			}
 			served[id] = true
+			s.opens = s.opens || l.passes > 0 && l.mode != service.FullNAT
 		}
+		s.opens = s.opens && s.PersistMs == 0
 	}
 }
 
 func newLane(s *Service, be *Backend) lane {
-	l := lane{passes: be.room, state: conn.Established, mode: be.Mode, proto: s.Proto, link: be.Link}
+	l := lane{passes: be.room, state: conn.Established, mode: be.Mode, proto: s.Proto, link: be.Link, port: be.Port}
+	l.fresh = conn.StateNone.Next(conn.Input, packet.SYN)
 	if s.Proto == uint8(service.UDP) {
-		l.state = conn.UDP
+		l.state, l.fresh, l.flags = conn.UDP, conn.UDP, conn.IsUDP
 	}
-	l.idleMs = s.TimeoutsMs[l.state]
+	l.idleMs, l.freshMs = s.TimeoutsMs[l.state], s.TimeoutsMs[l.fresh]
+	if l.port == 0 {
+		l.port = s.Ports.First
+	}
+	if be.Mode == service.TUN || be.Mode == service.DR {
+		l.flags |= conn.NoOutput
+	}
 	switch be.Mode {
 	case service.TUN:
 		l.tunnel = rewrite.NewTunnel(be.Source, be.Addr)
 	case service.NAT:
-		port := be.Port
-		if port == 0 {
-			port = s.Ports.First
-		}
-		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, port)
-		l.out = rewrite.NewEnd(be.Addr, port, s.Addr, s.Ports.First)
+		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, l.port)
+		l.out = rewrite.NewEnd(be.Addr, l.port, s.Addr, s.Ports.First)
 	}
 	return l
 }
@@ -97,8 +109,8 @@ func (p *Processor) board(f *Frame) bool {
 		return false
 	}
 	f.kind, f.service, f.home = kindExpress4, id, p.v4.Home(hash)
-	if g == packet.Milestone {
-		p.leave(f)
+	if g >= packet.Opening {
+		p.unusual(f, g)
 	}
 	return true
 }
@@ -116,8 +128,8 @@ func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.Glance) boo
 		return false
 	}
 	f.kind, f.service, f.home = kindBack4, 0, p.v4.Home(hash)
-	if g == packet.Milestone {
-		p.leave(f)
+	if g >= packet.Opening {
+		p.unusual(f, g)
 	}
 	return true
 }
@@ -138,8 +150,8 @@ func (p *Processor) board6(f *Frame, h *packet.Headers) bool {
 		return false
 	}
 	f.kind, f.service, f.home = kindExpress6, id, p.v6.Home(hash)
-	if g == packet.Milestone {
-		p.leave(f)
+	if g >= packet.Opening {
+		p.unusual(f, g)
 	}
 	return true
 }
@@ -157,10 +169,22 @@ func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) boo
 		return false
 	}
 	f.kind, f.service, f.home = kindBack6, 0, p.v6.Home(hash)
-	if g == packet.Milestone {
-		p.leave(f)
+	if g >= packet.Opening {
+		p.unusual(f, g)
 	}
 	return true
+}
+
+// unusual is the end of boarding for a packet that isn't in the middle of its connection.
+//
+//go:noinline
+func (p *Processor) unusual(f *Frame, g packet.Glance) {
+	if g == packet.Opening && p.t.Services[f.service].opens {
+		f.kind += kindOpen4 - kindExpress4
+		p.opening++
+		return
+	}
+	p.leave(f)
 }
 
 // isMyReply is isMine for a backend's packet.
@@ -173,7 +197,7 @@ func (p *Processor) isMyReply(hash uint64) bool {
 //go:noinline
 func (p *Processor) leave(f *Frame) {
 	h, ok := f.headers(), false
-	if f.kind == kindExpress6 || f.kind == kindBack6 {
+	if f.kind >= kindExpress6 {
 		ok = h.Parse6(f.Start, &f.meta)
 	} else {
 		ok = h.Parse4(f.Start, &f.meta)
@@ -197,7 +221,7 @@ func (p *Processor) express4(f *Frame) bool {
 	c := p.v4.AtHome4(f.home, client, key)
 	if c == nil {
 		if c = p.v4.Find(f.home, packet.AddrFrom4(client), conn.KeyOf(key), p.now); c == nil {
-			return false
+			return h.Proto4() == packet.UDP && p.open4(f)
 		}
 	}
 	l, length := &p.t.lanes[c.Backend], h.Length4()
@@ -210,6 +234,12 @@ func (p *Processor) express4(f *Frame) bool {
 		p.carry(f, c, &p.t.Backends[c.Backend], length)
 		return true
 	}
+	p.ride4(f, h, c, l, length)
+	return true
+}
+
+// ride4 sends a packet of so many bytes to its connection's backend.
+func (p *Processor) ride4(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, length uint16) {
 	p.countIn(c, length)
 	f.depart(&l.link, length)
 	switch l.mode {
@@ -218,11 +248,10 @@ func (p *Processor) express4(f *Frame) bool {
 		l.link.Address(h)
 	case service.TUN:
 		p.ipID++
-		f.Start = l.tunnel.Wrap4(f.Mem, f.Start, h, length, bits.ReverseBytes16(p.ipID), &l.link)
+		f.Start = l.tunnel.Wrap4(h, f.Start, length, bits.ReverseBytes16(p.ipID), &l.link)
 	default:
 		l.link.DR4(h)
 	}
-	return true
 }
 
 // express6 is express4 for IPv6.
@@ -233,7 +262,7 @@ func (p *Processor) express6(f *Frame) bool {
 	c := p.v6.AtHome6(f.home, client, key)
 	if c == nil {
 		if c = p.v6.Find(f.home, client, conn.KeyOf(key), p.now); c == nil {
-			return false
+			return h.Proto6() == packet.UDP && p.open6(f)
 		}
 	}
 	l, length := &p.t.lanes[c.Backend], h.Length6()
@@ -246,6 +275,12 @@ func (p *Processor) express6(f *Frame) bool {
 		p.carry(f, c, &p.t.Backends[c.Backend], length)
 		return true
 	}
+	p.ride6(f, h, c, l, length)
+	return true
+}
+
+// ride6 sends a packet of so many bytes to its connection's backend.
+func (p *Processor) ride6(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, length uint16) {
 	p.countIn(c, length)
 	f.depart(&l.link, length)
 	switch l.mode {
@@ -254,11 +289,10 @@ func (p *Processor) express6(f *Frame) bool {
 		l.link.Address(h)
 	case service.TUN:
 		p.ipID++
-		f.Start = l.tunnel.Wrap6(f.Mem, f.Start, h, length, bits.ReverseBytes16(p.ipID), &l.link)
+		f.Start = l.tunnel.Wrap6(h, f.Start, length, bits.ReverseBytes16(p.ipID), &l.link)
 	default:
 		l.link.DR6(h)
 	}
-	return true
 }
 
 // back4 is express for a backend's packet.

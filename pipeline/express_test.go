@@ -92,12 +92,12 @@ func state(p *pipeline.Processor) string {
 
 // twoWays is a world with the express lane and one without, which are alike otherwise.
 type twoWays struct {
-	w         [2]*world
-	expressed map[string]int
+	w                 [2]*world
+	expressed, opened map[string]int // how many frames took the lane, by their kind
 }
 
 func newTwoWays(t *testing.T, workers, connections int, net network, services ...svc) *twoWays {
-	b := &twoWays{expressed: make(map[string]int)}
+	b := &twoWays{expressed: make(map[string]int), opened: make(map[string]int)}
 	for i := range b.w {
 		b.w[i] = newWorlds(t, workers, connections)
 		b.w[i].net, b.w[i].ordinary = net, i == 1
@@ -127,7 +127,9 @@ func (b *twoWays) send(worker, side int, frame []byte) outcome {
 		t.Fatalf("worker %d:\n%sexpress:  %s by %d of %d\n%sordinary: %s by %d of %d\n%s", worker, packettest.Decode(frame),
 			x, x.Port, x.owner, packettest.Decode(x.frame()), o, o.Port, o.owner, packettest.Decode(o.frame()))
 	}
-	if x.Expressed() {
+	if x.Opened() {
+		b.opened[kindOf(frame, side)]++
+	} else if x.Expressed() {
 		b.expressed[kindOf(frame, side)]++
 	}
 	return x
@@ -177,6 +179,73 @@ func TestExpressIsOrdinary(t *testing.T) {
 							t.Errorf("%s took the express lane %d times: %v", kind, b.expressed[kind], b.expressed)
 						}
 					}
+				}
+			})
+		}
+	}
+}
+
+// TestOpensAreOrdinary is TestExpressIsOrdinary with ever new clients, of services with each of the schedulers, some of which
+// have no backend to offer from time to time, in a table that is crowded and swept now and then.
+func TestOpensAreOrdinary(t *testing.T) {
+	var services []svc
+	for i, name := range service.Schedulers {
+		for _, vip := range []string{vip4, vip6} {
+			s := svc{vip: vip, ports: service.Ports{First: uint16(100 + i), Last: uint16(100 + i)}, sched: name,
+				mode:     []service.Mode{service.NAT, service.TUN, service.DR, service.FullNAT}[i%4],
+				backends: []backend{{host: 11, port: 80}, {host: 12, weight: 3}, {host: 13, mode: service.DR, weight: 2}}}
+			if i%3 == 2 {
+				s.proto = service.UDP
+			}
+			services = append(services, s)
+		}
+	}
+	for _, workers := range []int{1, 3} {
+		for _, connections := range []int{48, 2000} {
+			t.Run(fmt.Sprint(workers, connections), func(t *testing.T) {
+				r := rand.New(rand.NewPCG(uint64(workers), uint64(connections)))
+				b := newTwoWays(t, workers, connections, network{}, services...)
+				for n := 0; n < 40_000 && !t.Failed(); n++ {
+					if n%500 == 499 {
+						for i := range services {
+							services[i].persistMs = []uint32{0, 0, 0, 5_000}[r.IntN(4)]
+							for j := range services[i].backends {
+								be := &services[i].backends[j]
+								be.down, be.drain = r.IntN(4) == 0, r.IntN(8) == 0
+							}
+						}
+						b.both(func(w *world) { w.configure(services...) })
+					}
+					if n%97 == 96 {
+						b.both(func(w *world) {
+							for _, p := range w.procs {
+								p.Tick(w.tables, w.now, 500, 1<<20)
+							}
+						})
+					}
+					client, vip := fmt.Sprintf("192.0.%d.%d:%d", r.IntN(4), 1+r.IntN(200), 1024+r.IntN(20)), vip4
+					if r.IntN(2) == 0 {
+						client, vip = fmt.Sprintf("[2001:db8:9::%d]:%d", 1+r.IntN(200), 1024+r.IntN(20)), vip6
+					}
+					i := r.IntN(len(service.Schedulers))
+					to := port(vip, fmt.Sprint(100+i))
+					p := packettest.TCP(client, to).Flags([]uint8{syn, syn, syn, syn, syn, syn | 8, syn | ack, ack}[r.IntN(8)])
+					if i%3 == 2 {
+						p = packettest.UDP(client, to)
+					}
+					p = p.TTL([]uint8{64, 64, 64, 64, 2, 1}[r.IntN(6)]).Payload(make([]byte, []int{0, 0, 0, 10, 1460, 1480}[r.IntN(6)]))
+					for range 1 + r.IntN(2) { // once more, as retransmitted
+						b.send(r.IntN(workers), front, p.Frame())
+					}
+					b.later(uint32(r.IntN(400)))
+					if n%1000 == 0 {
+						b.compare()
+					}
+				}
+				b.compare()
+				b.both(func(w *world) { w.sum() })
+				if b.opened["tcp4 in"] < 50 || b.opened["tcp6 in"] < 50 {
+					t.Errorf("connections opened in the express lane: %v", b.opened)
 				}
 			})
 		}
@@ -245,7 +314,7 @@ func TestExpressInATangle(t *testing.T) {
 			services := tangled()
 			b := newTwoWays(t, workers, test.connections, network{}, services...)
 			b.both(func(w *world) { w.now = 1<<32 - 100_000 })
-			from, to, tcp, side := "", "", false, front
+			from, to, tcp := "", "", false
 			for n := 0; n < 60_000 && !t.Failed(); n++ {
 				if n%400 == 399 {
 					net := network{}
@@ -284,7 +353,7 @@ func TestExpressInATangle(t *testing.T) {
 					}
 				}
 				p = p.TTL([]uint8{64, 64, 64, 64, 2, 1}[r.IntN(6)]).Payload(make([]byte, []int{0, 1, 10, 1300, 1460}[r.IntN(5)]))
-				side = r.IntN(2)
+				side := r.IntN(2)
 				o := b.send(r.IntN(workers), side, p.Frame())
 				b.later(uint32(r.IntN(20)))
 				if o.Verdict == pipeline.Forward && r.IntN(2) == 0 { // an answer, or what comes after one
@@ -300,6 +369,9 @@ func TestExpressInATangle(t *testing.T) {
 			}
 			b.compare()
 			b.both(func(w *world) { w.sum() })
+			if b.opened["tcp4 in"] < 20 || b.opened["tcp6 in"] < 20 {
+				t.Errorf("connections opened in the express lane: %v", b.opened)
+			}
 			for _, kind := range []string{"tcp4 in", "tcp4 out", "udp4 in", "udp4 out", "tcp6 in", "tcp6 out", "udp6 in", "udp6 out"} {
 				if b.expressed[kind] < 30 {
 					t.Errorf("%s took the express lane %d times: %v", kind, b.expressed[kind], b.expressed)

@@ -48,8 +48,10 @@ const (
 	kindICMPIn               // ICMP error about a packet that went to the client
 	kindICMPOut              // ICMP error about a packet that went to the backend
 	kindExpress4             // client to service, if a look at its connection confirms it: see express.go
-	kindExpress6
-	kindBack4 // backend to client, likewise
+	kindOpen4                // client to service, if a connection can be opened: see express_open.go
+	kindBack4                // backend to client, likewise
+	kindExpress6             // from here on IPv6
+	kindOpen6
 	kindBack6
 )
 

@@ -22,13 +22,13 @@ func heardAt(client packet.Addr) uint8 {
 	return uint8((client.Lo ^ client.Hi) * 0x9e3779b97f4a7c15 >> 56)
 }
 
-// note remembers whom the client's frame came from, as it was received.
-func (h *heard) note(f *Frame, m *packet.Meta) {
-	e := &h[heardAt(m.Src)]
-	ether := f.Mem[m.L2:]
-	e.client = m.Src
+// note remembers whom the client's frame came from, as it was received: at l2, with that tag.
+func (h *heard) note(f *Frame, client packet.Addr, l2 int, vlan uint16) {
+	e := &h[heardAt(client)]
+	ether := f.Mem[l2:]
+	e.client = client
 	l := &e.link // field by field: a whole one would be made elsewhere and copied
-	l.DMAC, l.SMAC, l.VLAN, l.MTU, l.Port = [6]byte(ether[6:]), [6]byte(ether), m.VLAN, heardMTU, f.Port
+	l.DMAC, l.SMAC, l.VLAN, l.MTU, l.Port = [6]byte(ether[6:]), [6]byte(ether), vlan, heardMTU, f.Port
 }
 
 // of gives the way back to the client, nil if it was not heard lately.

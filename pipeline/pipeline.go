@@ -40,6 +40,7 @@ type Processor struct {
 	replies         limiter
 	poke            pokes
 	ipID            uint16
+	opening         int // frames of the batch that open4 or open6 is to see
 
 	t       *Tables // of the batch being processed
 	fetched uint64  // see conn.Fetch
@@ -185,6 +186,14 @@ func (p *Processor) fetch(frames []Frame) {
 			sum += conn.FetchNext(v4, v6, frames[i].home)
 		}
 	}
+	if p.opening > 0 && v4.Live()+v6.Live() > cached6 {
+		for i := range frames {
+			if k := frames[i].kind; k == kindOpen4 || k == kindOpen6 {
+				sum += conn.FetchRoom(v4, v6, frames[i].home)
+			}
+		}
+	}
+	p.opening = 0
 	p.fetched += sum
 }
 
@@ -302,8 +311,12 @@ func (p *Processor) flows(frames []Frame) {
 			done = p.express4(f)
 		case kindBack4:
 			done = p.back4(f)
+		case kindOpen4:
+			done = p.open4(f)
 		case kindExpress6:
 			done = p.express6(f)
+		case kindOpen6:
+			done = p.open6(f)
 		case kindBack6:
 			done = p.back6(f)
 		default:

@@ -42,6 +42,7 @@ type Service struct {
 	Pool       []uint32        // backend ids, latest added first, as IPVS keeps them
 	TimeoutsMs [conn.StateCount]uint32
 	PersistMs  uint32 // 0: no persistence
+	opens      bool   // the express lane opens connections of it, if its backend has a lane
 }
 
 // Backend is a backend as the packet path sees it.

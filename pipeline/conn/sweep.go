@@ -30,7 +30,7 @@ func (t *Table) Sweep(nowMs uint32, n int) (removed int) {
 // sweep removes what has expired of the slots from from to below to.
 func (t *Table) sweep(from, to, nowMs uint32) {
 	for {
-		if from = t.due(from, to, nowMs); from == to {
+		if from = t.due(from, to, nowMs+1); from == to {
 			return
 		}
 		c := t.conn(from)

@@ -377,35 +377,42 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 	if !ok {
 		return nil
 	}
-	t.passOver(line, slot>>t.lineShift, 1)
-	c := t.conn(slot)
-	over := c.over
-	*c = Conn{key: k.word(), Flags: flags, over: over}
+	c := t.occupy(line, slot, k.word(), flags)
 	if t.mark != 0 {
 		e := t.entry6(slot)
 		e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
 	} else {
 		t.entry4(slot).ends = ends4(client, backend)
 	}
+	return c
+}
+
+// occupy makes a free slot an entry's, whose home is that line.
+func (t *Table) occupy(home, slot uint32, key uint64, flags Flags) *Conn {
+	t.passOver(home, slot>>t.lineShift, 1)
+	c := t.conn(slot) // field by field: a whole one would be made elsewhere and copied
+	c.key, c.Flags = key, flags
+	c.Expires, c.Backend, c.BackendPort, c.State, c.Source, c.Extra = 0, 0, 0, 0, 0, 0
 	t.live++
 	t.chunkLive[slot>>chunkShift]++
 	return c
 }
 
-// freeSlot finds the first slot from home on that is free or whose entry has expired.
+// freeSlot finds a slot in the first line from home on that has one that is free or, failing that, one whose entry has
+// expired.
 func (t *Table) freeSlot(home, nowMs uint32) (slot uint32, ok bool) {
-	slot = home << t.lineShift
-	if t.mark == 0 { // which of the line's two slots is free is a coin toss, as in Find
-		slot |= 1 ^ isZero(t.entry4(slot).key)
-	}
-	if t.conn(slot).key == 0 {
-		return slot, true
-	}
-	end := (home + maxProbe) << t.lineShift
-	for slot = home << t.lineShift; slot < end; slot++ {
-		c := t.conn(slot)
-		if c.key == 0 || c.Expired(nowMs) && !t.expire(c) {
+	for line, end := home, home+maxProbe; line < end; line++ {
+		slot = line << t.lineShift
+		if t.mark == 0 { // which of the line's two slots is free is a coin toss, as in Find
+			slot |= 1 ^ isZero(t.entry4(slot).key)
+		}
+		if t.conn(slot).key == 0 {
 			return slot, true
+		}
+		for slot = line << t.lineShift; slot < (line+1)<<t.lineShift; slot++ {
+			if c := t.conn(slot); c.Expired(nowMs) && !t.expire(c) {
+				return slot, true
+			}
 		}
 	}
 	return 0, false

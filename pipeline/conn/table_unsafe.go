@@ -57,22 +57,36 @@ func (t *Table) slotOf(c *Conn) uint32 {
 	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(t.base)) >> t.slotShift)
 }
 
-// due gives the first slot from from to below to whose Expires is not ahead of now; to if there is none.
-func (t *Table) due(from, to, nowMs uint32) uint32 {
-	p, size := unsafe.Pointer(t.conn(from)), uintptr(1)<<(t.slotShift&7)
-	for ; from+1 < to; from += 2 { // two at a time: most slots are not due, and the loop is most of the work
-		if (*Conn)(p).Expired(nowMs) {
-			return from
-		}
-		if (*Conn)(unsafe.Add(p, size)).Expired(nowMs) {
-			return from + 1
-		}
-		p = unsafe.Add(p, 2*size)
+// FetchRoom is Fetch for the line behind a home line that has no room for one entry more, or has sent some on.
+func FetchRoom(v4, v6 *Table, home Home) uint64 {
+	base, second := v4.base, LineSize/2
+	if home&home6 != 0 {
+		base, second = v6.base, 0
 	}
-	if from < to && !(*Conn)(p).Expired(nowMs) {
-		from++
+	line := unsafe.Add(base, uintptr(home&^home6)*LineSize)
+	first := (*Conn)(line)
+	if first.over == 0 && (first.key == 0 || (*Conn)(unsafe.Add(line, second)).key == 0) {
+		return 0
 	}
-	return from
+	return *(*uint64)(unsafe.Add(line, LineSize))
+}
+
+// due gives the first slot from from to below to whose Expires is before late; to if there is none. Most slots are not due,
+// and this is most of a sweep's work: it looks at four at a time, at which one only where one of them is.
+func (t *Table) due(from, to, late uint32) uint32 {
+	size := uintptr(1) << (t.slotShift & 7)
+	p, end := unsafe.Pointer(t.conn(from)), unsafe.Pointer(t.conn(to))
+	for ; uintptr(p)+3*size < uintptr(end); p = unsafe.Add(p, 4*size) {
+		a, b := (*Conn)(p).Expires-late, (*Conn)(unsafe.Add(p, size)).Expires-late
+		c, d := (*Conn)(unsafe.Add(p, 2*size)).Expires-late, (*Conn)(unsafe.Add(p, 3*size)).Expires-late
+		if int32(a|b|c|d) < 0 {
+			break
+		}
+	}
+	for uintptr(p) < uintptr(end) && int32((*Conn)(p).Expires-late) >= 0 {
+		p = unsafe.Add(p, size)
+	}
+	return t.slotOf((*Conn)(p))
 }
 
 // Fetch brings a home line into the processor's cache, by loading from it. The misses of a batch's Fetches overlap, since

@@ -17,11 +17,6 @@ func EthernetV4(mem []byte, off int) *[EthernetLen + IPv4Len]byte {
 	return (*[EthernetLen + IPv4Len]byte)(at(mem, off, EthernetLen+IPv4Len))
 }
 
-// EthernetV6 is an Ethernet header with the IPv6 header behind it.
-func EthernetV6(mem []byte, off int) *[EthernetLen + IPv6Len]byte {
-	return (*[EthernetLen + IPv6Len]byte)(at(mem, off, EthernetLen+IPv6Len))
-}
-
 // V4 is an IPv4 header.
 func V4(mem []byte, off uint16) *[IPv4Len]byte { return (*[IPv4Len]byte)(at(mem, int(off), IPv4Len)) }
 

@@ -12,24 +12,20 @@ import (
 // nothing else may be asked.
 type Headers [EthernetLen + IPv6Len + TCPLen]byte
 
-// Glance is what a glance tells of a packet.
+// Glance is what a glance tells of a packet: its protocol, and what is unusual about it.
 type Glance uint8
 
-// What it may be. Nothing says that only Parse can tell.
+// What it may be. Nothing says that only Parse can tell. What isn't in the middle of its connection is the greatest.
 const (
-	Nothing   Glance = iota
-	Datagram         // UDP
-	Segment          // TCP, in the middle of a connection: ACK, and neither SYN, FIN nor RST
-	Milestone        // TCP, any other
+	Nothing   Glance = 0
+	Segment   Glance = TCP // in the middle of a connection: ACK, and neither SYN, FIN nor RST
+	Datagram  Glance = UDP
+	Opening   Glance = TCP | 64  // SYN, and neither ACK, FIN nor RST
+	Milestone Glance = TCP | 128 // any other of TCP
 )
 
 // Proto is the protocol's number.
-func (g Glance) Proto() uint8 {
-	if g == Datagram {
-		return UDP
-	}
-	return TCP
-}
+func (g Glance) Proto() uint8 { return uint8(g) & 63 }
 
 // MaybeIPv4 says that Glance4 is worth asking.
 func (h *Headers) MaybeIPv4() bool { return le32(h[12:])&0xffffff == 0x45_0008 }
@@ -80,6 +76,8 @@ var glances = func() (g [32]Glance) {
 		switch {
 		case flags&(FIN|SYN|RST|ACK) == ACK:
 			g[flags] = Segment
+		case flags&(FIN|SYN|RST|ACK) == SYN && badFlags>>flags&1 == 0:
+			g[flags] = Opening
 		case badFlags>>flags&1 == 0:
 			g[flags] = Milestone
 		}
@@ -122,7 +120,7 @@ func (h *Headers) Parse4(start int, m *Meta) bool {
 	m.place(start, IPv4Len, h.Length4())
 	m.Family, m.TTL, m.Proto = 4, h[22], h[23]
 	m.transport(ports, h[47])
-	return !martian4(src, dst)
+	return !Martian4(src, dst)
 }
 
 // Parse6 is Parse4 for IPv6.
@@ -132,7 +130,7 @@ func (h *Headers) Parse6(start int, m *Meta) bool {
 	m.place(start, IPv6Len, h.Length6())
 	m.Family, m.TTL, m.Proto = 6, h[21], h[20]
 	m.transport(ports, h[67])
-	return !martian6(m.Src, m.Dst)
+	return !Martian6(m.Src, m.Dst)
 }
 
 // place notes where what is of a packet, in an untagged frame that begins at start.

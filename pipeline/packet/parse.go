@@ -41,7 +41,7 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 		return counter.Fragment
 	}
 	src := uint32(b)
-	if martian4(src, c) {
+	if Martian4(src, c) {
 		return counter.Martian
 	}
 	m.Src, m.Dst = AddrFrom4(src), AddrFrom4(c)
@@ -53,8 +53,8 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 	return parseTransport4(mem, m)
 }
 
-// martian4 says that no packet may have this source, or this source with this destination.
-func martian4(src, dst uint32) bool {
+// Martian4 says that no packet may have this source, or this source with this destination.
+func Martian4(src, dst uint32) bool {
 	net := src >> 24
 	return net-1 >= 223 || net == 127 || src == dst // 0, or 224 and above
 }

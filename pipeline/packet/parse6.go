@@ -35,7 +35,7 @@ func parse6(ip, mem []byte, m *Meta) counter.Reason {
 		return counter.Short
 	}
 	src, dst := Addr{be64(ip[8:]), be64(ip[16:])}, Addr{be64(ip[24:]), be64(ip[32:])}
-	if martian6(src, dst) {
+	if Martian6(src, dst) {
 		return counter.Martian
 	}
 	m.Src, m.Dst = src, dst
@@ -61,8 +61,8 @@ func parse6(ip, mem []byte, m *Meta) counter.Reason {
 	return counter.UnknownProtocol
 }
 
-// martian6 is martian4 for IPv6.
-func martian6(src, dst Addr) bool {
+// Martian6 is martian4 for IPv6.
+func Martian6(src, dst Addr) bool {
 	return src.Hi>>56 == 0xff || src.Hi == 0 && (src.Lo <= 1 || src.Is4()) || dst.Is4() || src == dst
 }
 

@@ -143,3 +143,5 @@ func fix(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.Update(le
 func fixUDP(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.UpdateUDP(le16(b))) }
 
 func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }
+func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
+func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }

@@ -119,10 +119,10 @@ func (l *Link) DR6(h *packet.Headers) {
 	h[21]--
 }
 
+// decTTL4 lowers the TTL, and adds as much to the checksum: one word has both.
 func decTTL4(h *packet.Headers) {
-	h[22]--
-	sum := uint32(be16(h[24:])) + 0x0100
-	setBE16(h[24:], uint16(sum+(sum+1)>>16))
+	word := uint64(le32(h[22:])) + 1<<16 - 1
+	binary.LittleEndian.PutUint32(h[22:], uint32(word+(word+1<<16)>>32<<16))
 }
 
 // Address is SetLink.
@@ -131,7 +131,7 @@ func (l *Link) Address(h *packet.Headers) { *(*[12]byte)(h[:]) = *l.macs() }
 // Tunnel is the outer header of a tunnel, as far as it is the same for all packets.
 type Tunnel struct {
 	ends  [4]uint64 // addresses as they stand in the header; of IPv4 both are in the first word
-	sum   uint16    // of an IPv4 header's version, header length and addresses
+	sum   uint16    // of an IPv4 header's addresses
 	outer uint8     // family
 }
 
@@ -139,58 +139,70 @@ type Tunnel struct {
 func NewTunnel(src, dst packet.Addr) Tunnel {
 	if dst.Is4() {
 		ends := uint64(bits.ReverseBytes32(dst.V4()))<<32 | uint64(bits.ReverseBytes32(src.V4()))
-		return Tunnel{ends: [4]uint64{ends}, sum: packet.Sum(ends).Add(0x45).Fold(), outer: 4}
+		return Tunnel{ends: [4]uint64{ends}, sum: packet.Sum(ends).Fold(), outer: 4}
 	}
 	s, d := reversed(src), reversed(dst)
 	return Tunnel{ends: [4]uint64{s.Hi, s.Lo, d.Hi, d.Lo}, outer: 6}
 }
 
-// Wrap4 is DecTTL, Encap and SetLink for an IPv4 packet of so many bytes, whose frame begins at start with h. It returns
-// the frame's new start. id is the outer header's identification, as it stands there.
-func (t *Tunnel) Wrap4(mem []byte, start int, h *packet.Headers, length, id uint16, l *Link) int {
+// Wrap4 is DecTTL, Encap and SetLink for an IPv4 packet of so many bytes, whose frame begins with h, at start of its chunk.
+// It returns the frame's new start. id is the outer header's identification, as it stands there.
+func (t *Tunnel) Wrap4(h *packet.Headers, start int, length, id uint16, l *Link) int {
 	decTTL4(h)
 	if t.outer == 6 {
-		return t.wrap6(mem, start, length, h[15], packet.IPIP, h[22], l)
+		return t.wrap6(h, start, length, h[15], packet.IPIP, h[22], l)
 	}
-	return t.wrap4(mem, start, length, h[15], h[20]&0x40, packet.IPIP, h[22], id, l)
+	first := le64(h[14:])&(flagDF|typeOfService) | first4(length, id)
+	t.put4(outer4(h, start), first, t.second4(first, packet.IPIP, h[22]), l)
+	return start - packet.IPv4Len
 }
 
 // Wrap6 is Wrap4 for an IPv6 packet.
-func (t *Tunnel) Wrap6(mem []byte, start int, h *packet.Headers, length, id uint16, l *Link) int {
+func (t *Tunnel) Wrap6(h *packet.Headers, start int, length, id uint16, l *Link) int {
 	h[21]--
 	tos := h[14]<<4 | h[15]>>4
 	if t.outer == 6 {
-		return t.wrap6(mem, start, length, tos, packet.IPv6, h[21], l)
+		return t.wrap6(h, start, length, tos, packet.IPv6, h[21], l)
 	}
-	return t.wrap4(mem, start, length, tos, 0x40, packet.IPv6, h[21], id, l)
+	first := flagDF | uint64(tos)<<8 | first4(length, id)
+	t.put4(outer4(h, start), first, t.second4(first, packet.IPv6, h[21]), l)
+	return start - packet.IPv4Len
 }
 
-// wrap4 puts an IPv4 header before a packet, and an Ethernet header before that. df is the flag, in its place in a byte.
-func (t *Tunnel) wrap4(mem []byte, start int, length uint16, tos, df, proto, ttl uint8, id uint16, l *Link) int {
-	start -= packet.IPv4Len
-	h := packet.EthernetV4(mem, start)
+// What an outer IPv4 header has of the inner one, in the place where it has it: in its first eight bytes.
+const (
+	typeOfService = 0xff << 8
+	flagDF        = 0x40 << 48
+)
+
+// first4 is the rest of the first eight bytes of the outer header of an inner packet of so many bytes.
+func first4(length, id uint16) uint64 {
+	return 0x45 | uint64(bits.ReverseBytes16(length+packet.IPv4Len))<<16 | uint64(id)<<32
+}
+
+// second4 is the four bytes behind the first eight of an outer header: TTL, protocol and checksum.
+func (t *Tunnel) second4(first uint64, proto, ttl uint8) uint32 {
+	ttlProto := uint32(proto)<<8 | uint32(ttl)
+	return uint32(packet.Sum(first).Add(uint64(ttlProto+uint32(t.sum))).Checksum())<<16 | ttlProto
+}
+
+// put4 writes an Ethernet and an IPv4 header.
+func (t *Tunnel) put4(h *[packet.EthernetLen + packet.IPv4Len]byte, first uint64, second uint32, l *Link) {
 	*(*[12]byte)(h[:]) = *l.macs()
-	total := bits.ReverseBytes16(length + packet.IPv4Len)
-	idFlags, ttlProto := uint32(df)<<16|uint32(id), uint32(proto)<<8|uint32(ttl)
-	sum := uint32(t.sum) + uint32(tos)<<8 + uint32(total) + idFlags>>16 + uint32(id) + ttlProto
-	sum = sum&0xffff + sum>>16
-	binary.LittleEndian.PutUint32(h[12:], 0x45_0008|uint32(tos)<<24)
-	binary.LittleEndian.PutUint16(h[16:], total)
-	binary.LittleEndian.PutUint32(h[18:], idFlags)
-	binary.LittleEndian.PutUint32(h[22:], uint32(^uint16(sum+sum>>16))<<16|ttlProto)
+	binary.LittleEndian.PutUint16(h[12:], 0x0008)
+	binary.LittleEndian.PutUint64(h[14:], first)
+	binary.LittleEndian.PutUint32(h[22:], second)
 	binary.LittleEndian.PutUint64(h[26:], t.ends[0])
-	return start
 }
 
-// wrap6 is wrap4 with an IPv6 header.
-func (t *Tunnel) wrap6(mem []byte, start int, length uint16, tos, proto, hops uint8, l *Link) int {
-	start -= packet.IPv6Len
-	h := packet.EthernetV6(mem, start)
-	*(*[12]byte)(h[:]) = *l.macs()
-	setBE16(h[12:], packet.EtherTypeIPv6)
-	setBE64(h[14:], 6<<60|uint64(tos)<<52|uint64(length)<<16|uint64(proto)<<8|uint64(hops))
+// wrap6 puts an IPv6 header before a packet, and an Ethernet header before that.
+func (t *Tunnel) wrap6(h *packet.Headers, start int, length uint16, tos, proto, hops uint8, l *Link) int {
+	o := outer6(h, start)
+	*(*[12]byte)(o[:]) = *l.macs()
+	setBE16(o[12:], packet.EtherTypeIPv6)
+	setBE64(o[14:], 6<<60|uint64(tos)<<52|uint64(length)<<16|uint64(proto)<<8|uint64(hops))
 	for i := range t.ends {
-		binary.LittleEndian.PutUint64(h[22+8*i:], t.ends[i])
+		binary.LittleEndian.PutUint64(o[22+8*i:], t.ends[i])
 	}
-	return start
+	return start - packet.IPv6Len
 }

@@ -67,9 +67,9 @@ var prepared = []struct {
 func wrap(c packettest.Chunk, m *packet.Meta, h *packet.Headers, t rewrite.Tunnel, id uint16, l *rewrite.Link) int {
 	id = bits.ReverseBytes16(id)
 	if m.Family == 4 {
-		return t.Wrap4(c.Mem, c.Start, h, m.End-m.L3, id, l)
+		return t.Wrap4(h, c.Start, m.End-m.L3, id, l)
 	}
-	return t.Wrap6(c.Mem, c.Start, h, m.End-m.L3, id, l)
+	return t.Wrap6(h, c.Start, m.End-m.L3, id, l)
 }
 
 // otherFamily gives two addresses of the family that the packet isn't of.

@@ -1,0 +1,79 @@
+package conn
+
+import "sluice/pipeline/packet"
+
+// roomLines is how many lines a look for room goes over.
+const roomLines = 4
+
+// Room4 finds a slot for a client's new IPv4 connection: in one pass what Find, FindReply and Insert need three for. It is sure of
+// it only if nothing else has to be thought of: ok is false when the table is at its limit, when an entry near is of the
+// same client's address and port, or has to be removed first, and when there is no free slot near.
+func (t *Table) Room4(home Home, client uint32, port uint16, nowMs uint32) (slot uint32, ok bool) {
+	if t.live >= t.limit {
+		return 0, false
+	}
+	for line, end := home, home+roomLines; line < end; line++ {
+		e := t.line4(line)
+		if e[0].isOf(client, port) || e[1].isOf(client, port) {
+			return 0, false
+		}
+		if !ok {
+			second := 1 ^ isZero(e[0].key) // no branch: see Find
+			switch {
+			case e[second&1].key == 0:
+				slot, ok = uint32(line)<<1|second, true
+			case e[0].Expired(nowMs) || e[1].Expired(nowMs):
+				return 0, false
+			}
+		}
+		if ok && e[0].over == 0 {
+			return slot, true
+		}
+	}
+	return 0, false
+}
+
+func (e *entry4) isOf(client uint32, port uint16) bool {
+	return (e.client()^client)|uint32(e.ClientPort()^port) == 0
+}
+
+// Room6 is Room4 for IPv6.
+func (t *Table) Room6(home Home, client packet.Addr, port uint16, nowMs uint32) (slot uint32, ok bool) {
+	if t.live >= t.limit {
+		return 0, false
+	}
+	line := uint32(home &^ home6)
+	for end := line + roomLines; line < end; line++ {
+		e := t.entry6(line)
+		if (e.client[1]^client.Lo)|(e.client[0]^client.Hi)|uint64(e.ClientPort()^port) == 0 {
+			return 0, false
+		}
+		if !ok {
+			switch {
+			case e.key == 0:
+				slot, ok = line, true
+			case e.Expired(nowMs):
+				return 0, false
+			}
+		}
+		if ok && e.over == 0 {
+			return slot, true
+		}
+	}
+	return 0, false
+}
+
+// Occupy4 is Insert for a slot that Room4 found a moment ago.
+func (t *Table) Occupy4(home Home, slot uint32, client uint32, key uint64, backend uint32, flags Flags) *Conn {
+	c := t.occupy(uint32(home), slot, key, flags)
+	t.entry4(slot).ends = uint64(backend)<<32 | uint64(client)
+	return c
+}
+
+// Occupy6 is Insert for a slot that Room6 found a moment ago.
+func (t *Table) Occupy6(home Home, slot uint32, client packet.Addr, key uint64, backend packet.Addr, flags Flags) *Conn {
+	c := t.occupy(uint32(home&^home6), slot, key, flags)
+	e := t.entry6(slot)
+	e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
+	return c
+}
