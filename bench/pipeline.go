@@ -46,9 +46,9 @@ var budgets = map[int]float64{1_000: 40, 100_000: 60, 1_000_000: 80, 10_000_000:
 func pipelineVerb(args []string) error {
 	flags := flag.NewFlagSet("pipeline", flag.ContinueOnError)
 	out := flags.String("out", "bench/out/pipeline.json", "file for the results")
-	rounds := flags.Int("rounds", 5, "rounds per row and pass")
+	rounds := flags.Int("rounds", 25, "rounds per row and pass; short ones find the moments in which the machine does nothing else")
 	passes := flags.Int("passes", 2, "passes over all rows; the fastest round of a row counts, since nothing but disturbance differs")
-	packets := flags.Int("packets", 2_000_000, "packets per round")
+	packets := flags.Int("packets", 400_000, "packets per round")
 	batch := flags.Int("batch", 64, "packets per batch")
 	only := flags.String("run", "", "regular expression: only rows like established/nat/4/100000")
 	profile := flags.String("cpuprofile", "", "file for a CPU profile")
