@@ -1,6 +1,7 @@
 package xsk
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -36,7 +37,9 @@ type UMEM struct {
 }
 
 // NewUMEM maps memory for a number of frames, on huge pages of 2 MiB if enough of them are free, else on plain pages
-// that the kernel is asked to merge into huge ones. It fails if there is not enough memory.
+// that the kernel is asked to merge into huge ones. It fails if there is not enough memory. All of it is there when
+// NewUMEM returns: to clear a page of 2 MiB takes the kernel a fifth of a millisecond, and some milliseconds where a hypervisor
+// has to find it first, and a worker that met one now and then would keep its packets waiting for so long.
 func NewUMEM(frames int) (*UMEM, error) {
 	if frames < 1 || frames > maxFrames {
 		return nil, fmt.Errorf("UMEM of %d frames: allowed are 1 to %d", frames, maxFrames)
@@ -54,6 +57,10 @@ func NewUMEM(frames int) (*UMEM, error) {
 	}
 	// Merging is a wish: a kernel without transparent huge pages refuses it, and nothing is lost but speed.
 	_ = unix.Madvise(mapping, unix.MADV_HUGEPAGE)
+	if err := unix.Madvise(mapping, unix.MADV_POPULATE_WRITE); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: before Linux 5.14
+		_ = unix.Munmap(mapping)
+		return nil, fmt.Errorf("UMEM of %d frames: filling %d MiB: %w", frames, rounded>>20, err)
+	}
 	return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes]}, nil
 }
 
