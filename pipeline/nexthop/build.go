@@ -65,7 +65,7 @@ func (b *builder) cutRoutes(routes []Route) {
 	}
 	t.v4 = makeRanges4(starts4, slices.Clone(ways))
 	starts, ways = cut(spans[n:], packet.Addr{}, packet.Addr{Hi: ^uint64(0), Lo: ^uint64(0)})
-	t.v6 = ranges6{slices.Clone(starts), slices.Clone(ways)}
+	t.v6 = makeRanges6(slices.Clone(starts), slices.Clone(ways))
 }
 
 // ordered is what routes are sorted by: small, so that a million of them move quickly.

@@ -10,35 +10,22 @@ import (
 type ranges4 struct {
 	starts []uint32 // first address of each range, ascending; starts[0] is 0.0.0.0
 	ways   []uint32 // index into the table's ways, for each range
-	tops   []uint32 // index of the range that holds the first address with these upper bits; one more at the end
-	shift  uint8    // an address shifted right by it is an index into tops
+	tops   tops
 }
 
-// makeRanges4 adds the index by upper bits: none for a few ranges, 16 bits (256 KiB) for a full Internet table.
 func makeRanges4(starts, ways []uint32) ranges4 {
-	top := min(16, max(0, bits.Len(uint(len(starts)))-4))
-	r := ranges4{starts, ways, make([]uint32, 1<<top+1), uint8(32 - top)}
-	for i := range 1 << top {
-		r.tops[i] = uint32(search(starts, uint32(i)<<r.shift))
-	}
-	r.tops[1<<top] = uint32(len(starts) - 1)
-	return r
+	return ranges4{starts, ways, makeTops(len(starts), func(i int, upper uint32) bool { return starts[i] <= upper })}
 }
 
 // find gives the index of the range that holds a.
-func (r *ranges4) find(a uint32) int {
-	top := a >> r.shift
-	from := r.tops[top]
-	return int(from) + search(r.starts[from:r.tops[top+1]+1], a)
-}
-
-// search gives the index of the last start that is not above a; starts[0] is not. The loop runs the same number
-// of times for every address, and its one decision compiles to a conditional move.
-func search(starts []uint32, a uint32) int {
-	at, n := 0, len(starts)
-	for n > 1 {
+func (r *ranges4) find(a uint32) uint32 {
+	at, last := r.tops.of(a)
+	if at == last {
+		return at
+	}
+	for n := last - at + 1; n > 1; { // see tops
 		half := n / 2
-		if starts[at+half] <= a {
+		if r.starts[at+half] <= a {
 			at += half
 		}
 		n -= half
@@ -50,12 +37,22 @@ func search(starts []uint32, a uint32) int {
 type ranges6 struct {
 	starts []packet.Addr // first address of each range, ascending; starts[0] is ::
 	ways   []uint32
+	tops   tops
+}
+
+func makeRanges6(starts []packet.Addr, ways []uint32) ranges6 {
+	return ranges6{starts, ways, makeTops(len(starts), func(i int, upper uint32) bool {
+		return !less(packet.Addr{Hi: uint64(upper) << 32}, starts[i])
+	})}
 }
 
 // find gives the index of the range that holds a.
-func (r *ranges6) find(a packet.Addr) int {
-	at, n := 0, len(r.starts)
-	for n > 1 {
+func (r *ranges6) find(a packet.Addr) uint32 {
+	at, last := r.tops.of(uint32(a.Hi >> 32))
+	if at == last {
+		return at
+	}
+	for n := last - at + 1; n > 1; {
 		half := n / 2
 		if !less(a, r.starts[at+half]) {
 			at += half
@@ -63,6 +60,40 @@ func (r *ranges6) find(a packet.Addr) int {
 		n -= half
 	}
 	return at
+}
+
+// tops is an index of ranges by the upper bits of addresses: as few ranges as there mostly are, most addresses share theirs with
+// nothing but the range that they lie in, and nothing has to be searched. What has to runs the same number of times for every
+// address with these bits, and its one decision compiles to a conditional move.
+type tops struct {
+	at    []uint32 // for upper bits, the range that holds the first address with them; one more at the end
+	shift uint8    // the upper 32 bits of an address shifted right by it are an index into at
+}
+
+// minTopBits leaves the neighbourhoods of a few networks apart from the rest: in IPv6, from what the registries of other regions
+// have given away.
+const minTopBits = 12
+
+// makeTops indexes n ranges by 16 bits (256 KiB) for a full Internet table, else by fewer. begun says whether a range begins
+// at the first address with these upper 32 bits, or before.
+func makeTops(n int, begun func(i int, upper uint32) bool) tops {
+	top := min(16, max(minTopBits, bits.Len(uint(n))-4))
+	t := tops{make([]uint32, 1<<top+1), uint8(32 - top)}
+	at := 0
+	for i := range 1 << top {
+		for at+1 < n && begun(at+1, uint32(i)<<t.shift) {
+			at++
+		}
+		t.at[i] = uint32(at)
+	}
+	t.at[1<<top] = uint32(n - 1)
+	return t
+}
+
+// of gives the first and the last range that may hold an address with these upper 32 bits.
+func (t *tops) of(upper uint32) (first, last uint32) {
+	top := upper >> (t.shift & 31)
+	return t.at[top], t.at[top+1]
 }
 
 // less compares as 128-bit numbers.
