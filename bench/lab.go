@@ -279,7 +279,7 @@ func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
 		now := startMs + uint32(uint64(overMs)*uint64(at-from)/uint64(to-from))
 		if now != l.nowMs {
 			start := time.Now()
-			l.proc.Tick(l.tables, now, now-l.nowMs, 8192)
+			l.proc.Tick(l.tables, now, now-l.nowMs, pipeline.TickSlotTimes)
 			l.times[len(l.times)-1] += time.Since(start)
 			l.nowMs = now
 		}

@@ -26,6 +26,9 @@ type result struct {
 	AllocsPerPacket float64 `json:"allocs_per_packet"`
 	BudgetNs        float64 `json:"budget_ns,omitempty"`
 
+	TickUs   float64 `json:"tick_us,omitempty"` // of sweep: what nearly all ticks (99 of 100) stay below, in us
+	BudgetUs float64 `json:"budget_us,omitempty"`
+
 	Workers            int     `json:"workers,omitempty"`              // at work at once; rows without it: 1
 	Mpps               float64 `json:"mpps,omitempty"`                 // of all of them together
 	RatioToOne         float64 `json:"ratio_to_one,omitempty"`         // of mpps to that of one worker alone
@@ -100,6 +103,9 @@ func oneCore(match *regexp.Regexp, before []result, rounds, packets, batch int) 
 			was := &before[len(results)]
 			r.AllocsPerPacket = max(r.AllocsPerPacket, was.AllocsPerPacket)
 			r.fill(slices.Concat(was.ns, r.ns))
+			if r.TickUs > 0 {
+				r.TickUs = min(r.TickUs, was.TickUs)
+			}
 		}
 		results = append(results, show(r))
 		return err
@@ -122,11 +128,15 @@ func oneCore(match *regexp.Regexp, before []result, rounds, packets, batch int) 
 					return nil, err
 				}
 			}
-			if !match.MatchString(fmt.Sprintf("new/%s/%d/%d", mode, family, opened)) {
-				continue
+			if match.MatchString(fmt.Sprintf("new/%s/%d/%d", mode, family, opened)) {
+				if err := add(opening(mode, family, opened, rounds, batch)); err != nil {
+					return nil, err
+				}
 			}
-			if err := add(opening(mode, family, opened, rounds, batch)); err != nil {
-				return nil, err
+			if mode == service.NAT && match.MatchString(fmt.Sprintf("sweep/%s/%d/%d", mode, family, opened)) {
+				if err := add(sweeping(mode, family, opened, rounds, batch)); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
@@ -137,6 +147,10 @@ func show(r result) result {
 	budget := ""
 	if r.BudgetNs > 0 {
 		budget = fmt.Sprintf("%.0f", r.BudgetNs)
+	}
+	if r.TickUs > 0 {
+		fmt.Printf("%-12s %-5s %6d %10d %9.1f us, the most for which it keeps a batch waiting: goal %.0f\n", r.Name, r.Mode, r.Family, r.Flows, r.TickUs, r.BudgetUs)
+		return r
 	}
 	fmt.Printf("%-12s %-5s %6d %10d %9.1f %9.1f %9.1f %7.4f %7s\n", r.Name, r.Mode, r.Family, r.Flows, r.NsPerPacket, r.Median, r.Max, r.AllocsPerPacket, budget)
 	return r

@@ -50,6 +50,7 @@ type Worker struct {
 	startNs  int64
 	idle     int // turns in a row that found nothing
 	tickedMs uint32
+	behind   bool // the sweep is
 	stats    workerStats
 }
 
@@ -295,19 +296,19 @@ func (w *Worker) tick(n int) {
 	default:
 	}
 	now := w.clock.ms
-	if elapsed := now - w.tickedMs; elapsed > 0 {
+	if elapsed := now - w.tickedMs; elapsed > 0 || n == 0 && w.behind {
 		w.tickedMs = now
-		slots := sweepSlots
-		if n == 0 {
-			slots = sweepIdleSlots
-		}
-		w.proc.Tick(w.tables.Load(), now, elapsed, slots)
+		w.behind = w.proc.Tick(w.tables.Load(), now, elapsed, pipeline.TickSlotTimes)
 		if w.proc.Poking() {
+			slots := pokeSlots
+			if n == 0 {
+				slots = pokeIdleSlots
+			}
 			w.poke(slots)
 		}
 		w.proc.Wanted.Take(w.want)
 	}
-	if n == 0 {
+	if n == 0 && !w.behind {
 		w.rest()
 	}
 }
@@ -323,9 +324,9 @@ func (w *Worker) fault(q *ownQueue, err error) {
 	}
 }
 
-// These bound how many table slots one tick looks at: some 20 microseconds' worth while frames wait, a
-// millisecond's worth when none do.
+// These bound how many table slots one tick looks at for connections of evicted backends: some 20 microseconds' worth while
+// frames wait, a millisecond's worth when none do.
 const (
-	sweepSlots     = 8192
-	sweepIdleSlots = 1 << 18
+	pokeSlots     = 8192
+	pokeIdleSlots = 1 << 18
 )

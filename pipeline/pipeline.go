@@ -40,7 +40,8 @@ type Processor struct {
 	replies         limiter
 	poke            pokes
 	ipID            uint16
-	opening         int // frames of the batch that open4 or open6 is to see
+	owed            [2]uint64 // to each table's sweep: slots times sweepRoundMs
+	opening         int       // frames of the batch that open4 or open6 is to see
 
 	t       *Tables // of the batch being processed
 	fetched uint64  // see conn.Fetch

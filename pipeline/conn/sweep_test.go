@@ -1,0 +1,50 @@
+package conn
+
+import (
+	"testing"
+
+	"sluice/pipeline/packet"
+)
+
+// fullTable is full of entries that expire at 1000.
+func fullTable(t *testing.T, family, capacity int) *Table {
+	tab := newTable(family, capacity, nil)
+	for i := range capacity {
+		c := client(family, i)
+		e := tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0)
+		if e == nil {
+			t.Fatalf("v%d: insertion %d of %d refused", family, i, capacity)
+		}
+		e.Expires = 1000
+	}
+	return tab
+}
+
+// TestSweepWithin: a sweep looks at no more slots than it has time for, removes what is due among them, and goes on there the next time.
+func TestSweepWithin(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		const capacity, time = 20_000, 3000
+		tab := fullTable(t, family, capacity)
+		if passed := tab.SweepWithin(999, 1<<30, time); passed < time || passed >= time+sweepStride || tab.Live() != capacity {
+			t.Errorf("v%d: %d slots in the time of %d; %d entries left", family, passed, time, tab.Live())
+		}
+		if passed := tab.SweepWithin(999, 100, time); passed != 100 {
+			t.Errorf("v%d: %d slots instead of 100", family, passed)
+		}
+		passed, before := 0, tab.Live()
+		for passed < tab.SweepSlots() {
+			n := tab.SweepWithin(1000, tab.SweepSlots()-passed, time)
+			removed := before - tab.Live()
+			if cost := n + visitCost*removed; n == 0 || cost > time+(1+visitCost)*sweepStride {
+				t.Fatalf("v%d: %d slots with %d removals in the time of %d slots", family, n, removed, time)
+			}
+			passed, before = passed+n, tab.Live()
+		}
+		if tab.Live() != 0 {
+			t.Errorf("v%d: %d entries left after a round", family, tab.Live())
+		}
+		if passed := tab.SweepWithin(2000, tab.SweepSlots(), time); passed != tab.SweepSlots() {
+			t.Errorf("v%d: an empty table is swept in parts: %d of %d", family, passed, tab.SweepSlots())
+		}
+	}
+}

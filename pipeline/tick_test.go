@@ -1,0 +1,52 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"testing"
+
+	"sluice/pipeline/packet/packettest"
+)
+
+// crowded is a world with n connections that have seen their SYN, in a table for so many.
+func crowded(t *testing.T, n int) *world {
+	w := newWorlds(t, 1, n, nat())
+	for i := range n {
+		w.ends(w.in(packettest.TCP(fmt.Sprintf("192.0.2.%d:%d", 1+i%200, 1024+i/200), web4).Flags(syn)), "forward")
+	}
+	return w
+}
+
+// TestTickEveryMillisecond: time in the smallest portions is time too, for a table so small that its share of a millisecond is
+// no whole slot.
+func TestTickEveryMillisecond(t *testing.T) {
+	w := crowded(t, 50)
+	const synRecvMs, roundMs = 60_000, 8_000
+	for range synRecvMs + roundMs + 1 {
+		w.now++
+		w.procs[0].Tick(w.tables, w.now, 1, 1<<20)
+	}
+	if v4, _ := w.procs[0].Live(); v4 != 0 {
+		t.Errorf("%d connections outlive their time by a whole round", v4)
+	}
+}
+
+// TestTickCatchesUp: what a tick has no time for it does the next time, however little time has passed.
+func TestTickCatchesUp(t *testing.T) {
+	w := crowded(t, 3000)
+	p := w.procs[0]
+	w.now += 70_000
+	ticks := 1
+	for behind := p.Tick(w.tables, w.now, 70_000, 1000); behind; ticks++ {
+		before, _ := p.Live()
+		behind = p.Tick(w.tables, w.now, 0, 1000)
+		if after, _ := p.Live(); before-after > 200 {
+			t.Fatalf("%d connections removed in the time of 1000 slots", before-after)
+		}
+	}
+	if v4, _ := p.Live(); v4 != 0 || ticks < 15 {
+		t.Errorf("%d connections left after %d ticks", v4, ticks)
+	}
+	if p.Tick(w.tables, w.now, 1, 1000) {
+		t.Error("behind after a millisecond")
+	}
+}
