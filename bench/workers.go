@@ -14,6 +14,9 @@ import (
 	"sluice/rings"
 )
 
+// scalingGoal is how much more two workers are to carry than one.
+const scalingGoal = 1.9
+
 // flowsPerWorker is how many established flows each of several workers has.
 const flowsPerWorker = 100_000
 
@@ -76,6 +79,9 @@ func workers(cpus []int, rounds, packets, batch int) ([]result, error) {
 		r.Mpps = round1(1000 / r.Median)
 		if n > 1 {
 			r.RatioToOne, r.RatioToIndependent = median(toOne), median(toIndependent)
+			if name == "workers" {
+				r.RatioGoal = scalingGoal
+			}
 			fmt.Printf("%s: %.2f times one worker, %.2f times two that share nothing\n", name, r.RatioToOne, r.RatioToIndependent)
 		}
 		return show(r)
@@ -135,7 +141,7 @@ func onCPUs(cpus []int, f func(i int)) {
 // handover measures a descriptor's way over a hand-over ring, from one CPU to the other, in batches: what pushing and
 // popping it cost the two workers together.
 func handover(cpus []int, rounds, packets, batch int) result {
-	r := result{Name: "handover", Family: 4, Workers: 2}
+	r := result{Name: "handover", Family: 4, Workers: 2, BudgetNs: handoverBudget}
 	var ns []float64
 	for range rounds {
 		in, out := rings.NewSPSC[rings.Desc](4096)

@@ -61,10 +61,10 @@ func (o *machineOptions) newWorker(id, frames int) (*Worker, error) {
 	n := len(o.cores)
 	connections := (o.connections + n - 1) / n
 	var tables [2][]byte
-	for i, bytes := range []int{pipeline.TableBytes(4, connections), pipeline.TableBytes(6, connections)} {
-		mem, err := o.memory(bytes)
+	for i, family := range []int{4, 6} {
+		mem, err := o.memory(pipeline.TableBytes(family, connections))
 		if err != nil {
-			return nil, fmt.Errorf("connection table of %d bytes: %w", bytes, err)
+			return nil, fmt.Errorf("table for %d IPv%d connections of worker %d: %w: lower [engine] connections", connections, family, id, err)
 		}
 		tables[i] = mem
 	}

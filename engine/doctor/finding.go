@@ -46,6 +46,7 @@ var Checks = []Check{
 	{"kernel", "the kernel has what Sluice needs", checkKernel, machine},
 	{"capabilities", "all capabilities are there", checkCapabilities, machine},
 	{"memlock", "the limit of locked memory suffices", checkMemlock, file},
+	{"memory", "there is memory enough", checkMemory, file},
 	{"ports", "all ports exist and are up", checkPorts, file},
 	{"occupant", "no foreign XDP program is on a port", checkOccupant, file},
 	{"mode", "all ports have the best AF_XDP mode", checkMode, file},

@@ -3,6 +3,7 @@ package xsk
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -50,6 +51,9 @@ func NewUMEM(frames int) (*UMEM, error) {
 	mapping, err := unix.Mmap(-1, 0, rounded, access, private|unix.MAP_HUGETLB|unix.MAP_HUGE_2MB|unix.MAP_POPULATE)
 	if err == nil {
 		return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], huge: true}, nil
+	}
+	if left := LeftMemory(os.DirFS("/")); uint64(rounded) > left {
+		return nil, fmt.Errorf("%d MiB of memory are needed, %d MiB are left", rounded>>20, left>>20)
 	}
 	mapping, err = unix.Mmap(-1, 0, rounded, access, private)
 	if err != nil {

@@ -1,0 +1,24 @@
+package main
+
+import "testing"
+
+func TestVerdict(t *testing.T) {
+	rows := []result{
+		{Name: "reply", Mode: "nat", Family: 4, Flows: 1000, NsPerPacket: 90},
+		{Name: "established", Mode: "nat", Family: 6, Flows: 1000, NsPerPacket: 52, BudgetNs: ofFamily(6, 40)},
+		{Name: "sweep", Mode: "nat", Family: 4, Flows: 1000, TickUs: 49, BudgetUs: 50},
+		{Name: "workers", Mode: "nat", Family: 4, Flows: 2000, NsPerPacket: 20, RatioToOne: 1.9, RatioGoal: 1.9},
+	}
+	check := func(want string) {
+		t.Helper()
+		for i := range rows {
+			rows[i].judge()
+		}
+		if got := verdict(rows); got != want {
+			t.Errorf("%q instead of %q", got, want)
+		}
+	}
+	check("all 3 goals are reached")
+	rows[1].NsPerPacket, rows[2].TickUs, rows[3].RatioToOne = 52.1, 50.1, 1.89
+	check("0 of 3 goals are reached, but not by established/nat/6/1000, sweep/nat/4/1000, workers/nat/4/2000")
+}

@@ -1,0 +1,30 @@
+package doctor
+
+import (
+	"sluice/engine"
+	"sluice/engine/xsk"
+	"sluice/pipeline"
+)
+
+// restBytes is what a daemon takes beside frames and connection tables.
+const restBytes = 50 << 20
+
+// checkMemory: the daemon takes all the memory for frames and connections when it starts, or doesn't start.
+func checkMemory(b *Box) []Finding {
+	if b.Stats != nil { // it has its memory
+		return nil
+	}
+	connections := b.Config.Engine.Connections
+	tables := pipeline.TableBytes(4, connections) + pipeline.TableBytes(6, connections)
+	frames := 0
+	for _, l := range b.ports() {
+		frames += len(b.queuesOf(l)) * engine.BytesPerQueue
+	}
+	need, left := uint64(tables+frames+restBytes), xsk.LeftMemory(b.FS)
+	if need <= left {
+		return nil
+	}
+	return []Finding{found(Problem, "lower [engine] connections, or give the box, or the daemon's control group, more memory",
+		"the daemon needs %d MiB, of which the tables for %d connections of either family take %d MiB, and %d MiB are left: it would not start",
+		need>>20, connections, tables>>20, left>>20)}
+}
