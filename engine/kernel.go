@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"sluice/conf"
 	"sluice/engine/cpu"
@@ -26,6 +27,8 @@ type kernel struct {
 	program  *steer.Program
 	umem     *xsk.UMEM
 	memory   []*xsk.UMEM // behind Memory
+	filling  sync.Mutex
+	unfilled atomic.Int64 // bytes of it that fill has not gone through yet
 
 	// By port. keepPorts replaces them while no worker is connected to the port; else only workers look.
 	ports []*kernelPort
@@ -285,14 +288,31 @@ func (p *kernelPort) close() (frames []uint64, err error) {
 	return frames, err
 }
 
-// Memory implements Platform.
+// Memory implements Platform. The memory is filled while packets flow already: the daemon is not to start later for it.
 func (k *kernel) Memory(bytes int) ([]byte, error) {
+	if left := xsk.LeftMemory(os.DirFS("/")); uint64(k.unfilled.Load())+uint64(bytes) > left {
+		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB more, and %d MiB are left", bytes>>20, k.unfilled.Load()>>20, left>>20)
+	}
 	m, err := xsk.NewUMEM((bytes + xsk.FrameSize - 1) / xsk.FrameSize)
 	if err != nil {
 		return nil, err
 	}
 	k.memory = append(k.memory, m)
+	if !m.HugePages() {
+		k.unfilled.Add(int64(len(m.Mem())))
+		k.ended.Go(func() { k.fill(m) })
+	}
 	return m.Mem(), nil
+}
+
+// fill puts pages under memory, one after the other if there are several.
+func (k *kernel) fill(m *xsk.UMEM) {
+	k.filling.Lock()
+	defer k.filling.Unlock()
+	if err := m.Fill(k.stop); err != nil {
+		k.log.Warn("memory for connections is not there yet: some of the first will wait for it", "err", err)
+	}
+	k.unfilled.Add(-int64(len(m.Mem())))
 }
 
 // Steer implements Platform.
@@ -359,8 +379,8 @@ func (k *kernel) Close() error {
 	if k.restore != nil {
 		k.restore()
 	}
+	k.ended.Wait()
 	if k.follower != nil {
-		k.ended.Wait()
 		k.follower.Close()
 	}
 	var err error

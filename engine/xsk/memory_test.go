@@ -2,8 +2,6 @@ package xsk
 
 import (
 	"math"
-	"os"
-	"strings"
 	"testing"
 	"testing/fstest"
 )
@@ -37,17 +35,5 @@ func TestLeftMemory(t *testing.T) {
 		if got := LeftMemory(test.root); got != test.want {
 			t.Errorf("%s: %d bytes, want %d", name, got, test.want)
 		}
-	}
-}
-
-// TestUMEMTooLarge: more than there is, is refused at once; nobody is killed for it.
-func TestUMEMTooLarge(t *testing.T) {
-	left := LeftMemory(os.DirFS("/"))
-	if left > maxFrames*FrameSize/2 {
-		t.Fatalf("the kernel says that %d bytes are left", left)
-	}
-	_, err := NewUMEM(int(left/FrameSize) * 2)
-	if err == nil || !strings.Contains(err.Error(), "MiB are left") {
-		t.Errorf("a UMEM of twice the memory that is left: %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package xsk
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 
@@ -38,9 +37,7 @@ type UMEM struct {
 }
 
 // NewUMEM maps memory for a number of frames, on huge pages of 2 MiB if enough of them are free, else on plain pages
-// that the kernel is asked to merge into huge ones. It fails if there is not enough memory. All of it is there when
-// NewUMEM returns: to clear a page of 2 MiB takes the kernel a fifth of a millisecond, and some milliseconds where a hypervisor
-// has to find it first, and a worker that met one now and then would keep its packets waiting for so long.
+// that the kernel is asked to merge into huge ones. Plain pages come when they are first touched; see Fill.
 func NewUMEM(frames int) (*UMEM, error) {
 	if frames < 1 || frames > maxFrames {
 		return nil, fmt.Errorf("UMEM of %d frames: allowed are 1 to %d", frames, maxFrames)
@@ -52,19 +49,12 @@ func NewUMEM(frames int) (*UMEM, error) {
 	if err == nil {
 		return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], huge: true}, nil
 	}
-	if left := LeftMemory(os.DirFS("/")); uint64(rounded) > left {
-		return nil, fmt.Errorf("%d MiB of memory are needed, %d MiB are left", rounded>>20, left>>20)
-	}
 	mapping, err = unix.Mmap(-1, 0, rounded, access, private)
 	if err != nil {
 		return nil, fmt.Errorf("UMEM of %d frames: mapping %d MiB: %w", frames, rounded>>20, err)
 	}
 	// Merging is a wish: a kernel without transparent huge pages refuses it, and nothing is lost but speed.
 	_ = unix.Madvise(mapping, unix.MADV_HUGEPAGE)
-	if err := unix.Madvise(mapping, unix.MADV_POPULATE_WRITE); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: before Linux 5.14
-		_ = unix.Munmap(mapping)
-		return nil, fmt.Errorf("UMEM of %d frames: filling %d MiB: %w", frames, rounded>>20, err)
-	}
 	return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes]}, nil
 }
 
@@ -73,6 +63,26 @@ func (u *UMEM) Mem() []byte { return u.mem }
 
 // Frames is the number of frames.
 func (u *UMEM) Frames() int { return len(u.mem) / FrameSize }
+
+// Fill has the kernel put pages under all of the memory, while others use it already: to clear one of 2 MiB takes the kernel a fifth of
+// a millisecond, and some milliseconds where a hypervisor has to find it first, and a worker that met one every now and
+// then would keep its packets waiting for so long. It ends early when stop is closed; Close must not be called before it has ended.
+func (u *UMEM) Fill(stop <-chan struct{}) error {
+	for rest := u.mapping; len(rest) > 0 && !u.huge; rest = rest[hugeBytes:] {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if err := unix.Madvise(rest[:hugeBytes], unix.MADV_POPULATE_WRITE); err != nil {
+			if errors.Is(err, unix.EINVAL) { // before Linux 5.14
+				return nil
+			}
+			return fmt.Errorf("filling %d MiB of memory: %w", len(u.mapping)>>20, err)
+		}
+	}
+	return nil
+}
 
 // HugePages says whether the memory lies on reserved huge pages. If not, `sysctl vm.nr_hugepages` was too low, and
 // lookups in frames cost more TLB misses: worth a log line.

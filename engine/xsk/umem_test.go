@@ -7,13 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUMEMIsThere: no page of it has to be fetched when the first packet needs it.
-func TestUMEMIsThere(t *testing.T) {
+// TestFill: afterwards no page has to be fetched when the first packet needs it.
+func TestFill(t *testing.T) {
 	u, err := NewUMEM(3000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer u.Close()
+	if err := u.Fill(nil); err != nil {
+		t.Fatal(err)
+	}
 	mem := u.Mem()
 	resident := make([]byte, u.Frames())
 	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&mem[0])), uintptr(len(mem)), uintptr(unsafe.Pointer(&resident[0]))); errno != 0 {
