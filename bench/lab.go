@@ -70,6 +70,9 @@ func newLab(family int, mode service.Mode, connections, batch int) (*lab, error)
 // newWorkerLab makes the lab of one of a crew's workers.
 func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, batch int) (*lab, error) {
 	l := &lab{family: family, mode: mode, batch: new(pipeline.Batch), size: batch, nowMs: 1}
+	if mode == service.FullNAT { // its connections have an entry for each direction
+		connections *= 2
+	}
 	mem, err := l.memory(chunksInUse * chunkSize)
 	if err != nil {
 		return nil, err
@@ -164,7 +167,29 @@ func (l *lab) config() (*pipeline.Tables, error) {
 	if s.Scheduler, err = sched.New("rr", candidates, [16]byte{}); err != nil {
 		return nil, err
 	}
-	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, nil, nil), nil
+	if l.mode != service.FullNAT {
+		return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, nil, nil), nil
+	}
+	sources, pools := l.pools(all[backends].Addr.Netip().Next())
+	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, sources, pools), nil
+}
+
+// pools makes fullnat's local addresses, from first on, as many as connections need, and each backend's pools of their ports.
+func (l *lab) pools(first netip.Addr) (sources []pipeline.Source, pools [][]pipeline.SourceRef) {
+	ports := new(pipeline.PortSet)
+	ports.Add(1024, 65535)
+	for n := 0; n < l.proc.Table(l.family).Capacity(); n += backends * ports.Len() {
+		sources = append(sources, pipeline.Source{Addr: packet.AddrFrom(first), Ports: ports})
+		first = first.Next()
+	}
+	pools = make([][]pipeline.SourceRef, 1+backends)
+	for i := range backends {
+		for j := range sources {
+			pools[1+i] = append(pools[1+i], pipeline.SourceRef{
+				Source: uint8(j), Proto: uint8(service.TCP), Live: true, Pool: uint32(i*len(sources) + j)})
+		}
+	}
+	return sources, pools
 }
 
 // flowsPerAddress is how many client ports stand for one client address.

@@ -1,11 +1,15 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"sluice/pipeline/service"
+)
 
 func TestVerdict(t *testing.T) {
 	rows := []result{
 		{Name: "reply", Mode: "nat", Family: 4, Flows: 1000, NsPerPacket: 90},
-		{Name: "established", Mode: "nat", Family: 6, Flows: 1000, NsPerPacket: 52, BudgetNs: ofFamily(6, 40)},
+		{Name: "established", Mode: "nat", Family: 6, Flows: 1000, NsPerPacket: 52, BudgetNs: goal(service.NAT, 6, 40)},
 		{Name: "sweep", Mode: "nat", Family: 4, Flows: 1000, TickUs: 49, BudgetUs: 50},
 		{Name: "workers", Mode: "nat", Family: 4, Flows: 2000, NsPerPacket: 20, RatioToOne: 1.9, RatioGoal: 1.9},
 	}

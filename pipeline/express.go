@@ -28,7 +28,7 @@ type lane struct {
 	proto  uint8
 	idleMs uint32
 	link   rewrite.Link
-	in     rewrite.End // nat: the backend's
+	in     rewrite.End // nat, fullnat: the backend's
 
 	// Of a connection that opens:
 	port    uint16 // the backend's
@@ -78,7 +78,7 @@ func newLane(s *Service, be *Backend) lane {
 	switch be.Mode {
 	case service.TUN:
 		l.tunnel = rewrite.NewTunnel(be.Source, be.Addr)
-	case service.NAT:
+	case service.NAT, service.FullNAT:
 		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, l.port)
 		l.out = rewrite.NewEnd(be.Addr, l.port, s.Addr, s.Ports.First)
 	}
@@ -229,11 +229,6 @@ func (p *Processor) express4(f *Frame) bool {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	if l.mode == service.FullNAT {
-		h.Parse4(f.Start, &f.meta)
-		p.carry(f, c, &p.t.Backends[c.Backend], length)
-		return true
-	}
 	p.ride4(f, h, c, l, length)
 	return true
 }
@@ -249,6 +244,9 @@ func (p *Processor) ride4(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 	case service.TUN:
 		p.ipID++
 		f.Start = l.tunnel.Wrap4(h, f.Start, length, bits.ReverseBytes16(p.ipID), &l.link)
+	case service.FullNAT:
+		l.in.Both4(h, p.t.Sources[c.Source].Addr.V4(), c.Extra, l.proto == packet.TCP)
+		l.link.Address(h)
 	default:
 		l.link.DR4(h)
 	}
@@ -270,11 +268,6 @@ func (p *Processor) express6(f *Frame) bool {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	if l.mode == service.FullNAT {
-		h.Parse6(f.Start, &f.meta)
-		p.carry(f, c, &p.t.Backends[c.Backend], length)
-		return true
-	}
 	p.ride6(f, h, c, l, length)
 	return true
 }
@@ -290,6 +283,9 @@ func (p *Processor) ride6(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 	case service.TUN:
 		p.ipID++
 		f.Start = l.tunnel.Wrap6(h, f.Start, length, bits.ReverseBytes16(p.ipID), &l.link)
+	case service.FullNAT:
+		l.in.Both6(h, p.t.Sources[c.Source].Addr, c.Extra, l.proto == packet.TCP)
+		l.link.Address(h)
 	default:
 		l.link.DR6(h)
 	}

@@ -46,23 +46,34 @@ func reversed(a packet.Addr) packet.Addr {
 func (e *End) In4(h *packet.Headers, tcp bool) {
 	binary.LittleEndian.PutUint32(h[30:], uint32(e.addr[0]))
 	binary.LittleEndian.PutUint16(h[36:], e.port)
-	e.finish4(h, tcp)
+	finish4(h, e.ip, e.transport, tcp)
 }
 
 // Out4 is NATOut for IPv4.
 func (e *End) Out4(h *packet.Headers, tcp bool) {
 	binary.LittleEndian.PutUint32(h[26:], uint32(e.addr[0]))
 	binary.LittleEndian.PutUint16(h[34:], e.port)
-	e.finish4(h, tcp)
+	finish4(h, e.ip, e.transport, tcp)
 }
 
-func (e *End) finish4(h *packet.Headers, tcp bool) {
+// Both4 is NATBoth for IPv4: In4 with another address and port of the sender's, which are none that could be prepared for.
+func (e *End) Both4(h *packet.Headers, src uint32, port uint16, tcp bool) {
+	d := put32(h[26:], src)
+	binary.LittleEndian.PutUint32(h[30:], uint32(e.addr[0]))
+	ip := packet.Sum(d + packet.Diff(e.ip)).Fold()
+	d += put16(h[34:], port)
+	binary.LittleEndian.PutUint16(h[36:], e.port)
+	finish4(h, ip, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
+}
+
+// finish4 lowers the TTL and brings the checksums up to date, ip and transport being by how much the sums grow.
+func finish4(h *packet.Headers, ip, transport uint16, tcp bool) {
 	h[22]--
-	grow(h[24:], e.ip)
+	grow(h[24:], ip)
 	if tcp {
-		grow(h[50:], e.transport)
+		grow(h[50:], transport)
 	} else {
-		growUDP(h[40:], e.transport)
+		growUDP(h[40:], transport)
 	}
 }
 
@@ -71,7 +82,7 @@ func (e *End) In6(h *packet.Headers, tcp bool) {
 	binary.LittleEndian.PutUint64(h[38:], e.addr[0])
 	binary.LittleEndian.PutUint64(h[46:], e.addr[1])
 	binary.LittleEndian.PutUint16(h[56:], e.port)
-	e.finish6(h, tcp)
+	finish6(h, e.transport, tcp)
 }
 
 // Out6 is NATOut for IPv6.
@@ -79,15 +90,25 @@ func (e *End) Out6(h *packet.Headers, tcp bool) {
 	binary.LittleEndian.PutUint64(h[22:], e.addr[0])
 	binary.LittleEndian.PutUint64(h[30:], e.addr[1])
 	binary.LittleEndian.PutUint16(h[54:], e.port)
-	e.finish6(h, tcp)
+	finish6(h, e.transport, tcp)
 }
 
-func (e *End) finish6(h *packet.Headers, tcp bool) {
+// Both6 is Both4 for IPv6.
+func (e *End) Both6(h *packet.Headers, src packet.Addr, port uint16, tcp bool) {
+	d := putAddr6(h[22:], src) + put16(h[54:], port)
+	binary.LittleEndian.PutUint64(h[38:], e.addr[0])
+	binary.LittleEndian.PutUint64(h[46:], e.addr[1])
+	binary.LittleEndian.PutUint16(h[56:], e.port)
+	finish6(h, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
+}
+
+// finish6 is finish4 for IPv6.
+func finish6(h *packet.Headers, transport uint16, tcp bool) {
 	h[21]--
 	if tcp {
-		grow(h[70:], e.transport)
+		grow(h[70:], transport)
 	} else {
-		growUDP(h[60:], e.transport)
+		growUDP(h[60:], transport)
 	}
 }
 

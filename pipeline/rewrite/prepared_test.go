@@ -40,6 +40,18 @@ var prepared = []struct {
 		l.Address(h)
 		return c.Start
 	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, _ uint16) { rewrite.NATOut(mem, m, end, port) }},
+	{"fullnat", func(c packettest.Chunk, m *packet.Meta, h *packet.Headers, end packet.Addr, port, id uint16, l *rewrite.Link) int {
+		e := rewrite.NewEnd(m.Dst, m.DstPort, end, port)
+		if m.Family == 4 {
+			e.Both4(h, local(m, id).V4(), id, m.Proto == packet.TCP)
+		} else {
+			e.Both6(h, local(m, id), id, m.Proto == packet.TCP)
+		}
+		l.Address(h)
+		return c.Start
+	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, id uint16) {
+		rewrite.NATBoth(mem, m, local(m, id), id, end, port)
+	}},
 	{"dr", func(c packettest.Chunk, m *packet.Meta, h *packet.Headers, _ packet.Addr, _, _ uint16, l *rewrite.Link) int {
 		if m.Family == 4 {
 			l.DR4(h)
@@ -70,6 +82,17 @@ func wrap(c packettest.Chunk, m *packet.Meta, h *packet.Headers, t rewrite.Tunne
 		return t.Wrap4(h, c.Start, m.End-m.L3, id, l)
 	}
 	return t.Wrap6(h, c.Start, m.End-m.L3, id, l)
+}
+
+// local gives an address of the packet's family, sometimes its source's own.
+func local(m *packet.Meta, n uint16) packet.Addr {
+	switch {
+	case n%8 == 0:
+		return m.Src
+	case m.Family == 4:
+		return packet.AddrFrom4(uint32(n)<<16 | uint32(^n))
+	}
+	return packet.Addr{Hi: 0xfd<<56 | uint64(n), Lo: uint64(n) * 0x1_0001_0000}
 }
 
 // otherFamily gives two addresses of the family that the packet isn't of.
