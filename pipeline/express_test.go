@@ -464,6 +464,39 @@ func TestExpressInBatches(t *testing.T) {
 	}
 }
 
+// TestLaneOpens: the twins would be none the wiser if the lane opened nothing. It opens connections of both protocols, fresh
+// from a port or handed over, and some for services that have a backend without a lane.
+func TestLaneOpens(t *testing.T) {
+	for _, vip := range []string{vip4, vip6} {
+		for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR} {
+			for _, proto := range []service.Protocol{service.TCP, service.UDP} {
+				w := newWorlds(t, 2, 64, svc{vip: vip, mode: mode, proto: proto, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80, mode: service.FullNAT}}})
+				var lane [2]int // by hops
+				for n := range 16 {
+					client := fmt.Sprintf("192.0.2.7:%d", 4000+n)
+					if vip == vip6 {
+						client = fmt.Sprintf("[2001:db8:9::7]:%d", 4000+n)
+					}
+					p := packettest.TCP(client, port(vip, "80")).Flags(syn)
+					if proto == service.UDP {
+						p = packettest.UDP(client, port(vip, "80"))
+					}
+					c, opened := p.Chunk(), w.procs[0].Packets.ConnOpened
+					f := &w.batch.Frames[0]
+					*f = pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Hops: uint8(n % 2)}
+					w.procs[0].Process(w.batch, 1, w.tables, w.now)
+					if f.Verdict == pipeline.Forward && f.Expressed() && w.procs[0].Packets.ConnOpened == opened+1 {
+						lane[n%2]++
+					}
+				}
+				if lane[0] == 0 || lane[1] == 0 {
+					t.Errorf("%s %s %s: the lane opened %d connections of fresh packets and %d of those handed over", vip, mode, proto, lane[0], lane[1])
+				}
+			}
+		}
+	}
+}
+
 // TestOpensAreRehearsed: what a rehearsal tells of a packet that opens a connection is what becomes of it then, the scheduler is
 // said to have been asked with what the packet says, and the worker knows nothing of it.
 func TestOpensAreRehearsed(t *testing.T) {
