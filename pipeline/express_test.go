@@ -12,6 +12,7 @@ import (
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
 )
 
@@ -67,7 +68,8 @@ func conversation(r *rand.Rand, last *packet.Meta) (side int, frame []byte) {
 	return side, frame
 }
 
-// state is all that a worker has kept of the frames that it saw.
+// state is all that a worker has kept of the frames that it saw. The entries of a table are in the order of their slots: which
+// slot a connection gets decides what a full table has room for later.
 func state(p *pipeline.Processor) string {
 	var out bytes.Buffer
 	fmt.Fprintln(&out, p.Packets)
@@ -78,15 +80,13 @@ func state(p *pipeline.Processor) string {
 	}
 	for _, family := range []int{4, 6} {
 		t := p.Table(family)
-		var entries []string
 		for cursor, first := uint32(0), true; first || cursor != 0; first = false {
 			cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
-				entries = append(entries, fmt.Sprintf("%+v of %v to %v", *c, t.Client(c), t.BackendAddr(c)))
+				fmt.Fprintf(&out, "%+v of %v to %v\n", *c, t.Client(c), t.BackendAddr(c))
 			})
 		}
-		slices.Sort(entries)
-		fmt.Fprintln(&out, entries)
 	}
+	fmt.Fprintln(&out, p.Memory(64))
 	return out.String()
 }
 
@@ -461,5 +461,84 @@ func TestExpressInBatches(t *testing.T) {
 			b.later(uint32(r.IntN(100)))
 		}
 		b.compare()
+	}
+}
+
+// TestLaneOpens: the twins would be none the wiser if the lane opened nothing. It opens connections of both protocols, fresh
+// from a port or handed over, and some for services that have a backend without a lane.
+func TestLaneOpens(t *testing.T) {
+	for _, vip := range []string{vip4, vip6} {
+		for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR} {
+			for _, proto := range []service.Protocol{service.TCP, service.UDP} {
+				w := newWorlds(t, 2, 64, svc{vip: vip, mode: mode, proto: proto, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80, mode: service.FullNAT}}})
+				var lane [2]int // by hops
+				for n := range 16 {
+					client := fmt.Sprintf("192.0.2.7:%d", 4000+n)
+					if vip == vip6 {
+						client = fmt.Sprintf("[2001:db8:9::7]:%d", 4000+n)
+					}
+					p := packettest.TCP(client, port(vip, "80")).Flags(syn)
+					if proto == service.UDP {
+						p = packettest.UDP(client, port(vip, "80"))
+					}
+					c := p.Chunk()
+					f := &w.batch.Frames[0]
+					*f = pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Hops: uint8(n % 2)}
+					w.procs[0].Process(w.batch, 1, w.tables, w.now)
+					if mac := hostMAC(11); f.Verdict != pipeline.Forward || !bytes.Equal(f.Mem[f.Start:f.Start+6], mac[:]) {
+						continue // not this worker's, or to the backend without a lane
+					}
+					if lane[n%2]++; !f.Expressed() {
+						t.Errorf("%s %s %s: opened the ordinary way, after %d hops", vip, mode, proto, n%2)
+					}
+				}
+				if lane[0] == 0 || lane[1] == 0 {
+					t.Errorf("%s %s %s: the lane opened %d connections of fresh packets and %d of those handed over", vip, mode, proto, lane[0], lane[1])
+				}
+			}
+		}
+	}
+}
+
+// TestOpensAreRehearsed: what a rehearsal tells of a packet that opens a connection is what becomes of it then, the scheduler is
+// said to have been asked with what the packet says, and the worker knows nothing of it.
+func TestOpensAreRehearsed(t *testing.T) {
+	for _, vip := range []string{vip4, vip6} {
+		for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
+			for _, proto := range []service.Protocol{service.TCP, service.UDP} {
+				s := svc{vip: vip, mode: mode, proto: proto, sched: "wrr", backends: []backend{{host: 11, port: 8080}, {host: 12, port: 8080, weight: 2}}}
+				w := newWorld(t, s)
+				w.sources = []string{"10.0.0.2"}
+				if vip == vip6 {
+					w.sources = []string{"2001:db8:a::2"}
+				}
+				w.configure(s)
+				for n := range 8 {
+					client := fmt.Sprintf("192.0.2.7:%d", 4000+n)
+					if vip == vip6 {
+						client = fmt.Sprintf("[2001:db8:9::7]:%d", 4000+n)
+					}
+					p := packettest.TCP(client, port(vip, "80")).Flags(syn)
+					if proto == service.UDP {
+						p = packettest.UDP(client, port(vip, "80"))
+					}
+					before := state(w.procs[0])
+					x, c := pipeline.NewRehearsal(0, 1, w.seed, w.tables, w.loads), p.Chunk()
+					w.procs[0].Rehearse(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, w.tables, w.now)
+					if after := state(w.procs[0]); after != before {
+						t.Fatalf("%s %s: rehearsed, and no longer\n%s\nbut\n%s", vip, mode, before, after)
+					}
+					from, to := addr(client), addr(vip)
+					want := sched.Key{Client: [2]uint64{from.Hi, from.Lo}, VIP: [2]uint64{to.Hi, to.Lo}, ClientPort: uint16(4000 + n), VIPPort: 80, IPv4: vip == vip4}
+					if !x.Picked || *x.Key() != want || !x.After.Known {
+						t.Errorf("%s %s: picked %t by %+v, want %+v; connection known: %t", vip, mode, x.Picked, *x.Key(), want, x.After.Known)
+					}
+					o := w.in(p)
+					if got := (outcome{x.Frame, 0}); got.String() != o.String() || !bytes.Equal(got.frame(), o.frame()) {
+						t.Errorf("%s %s: %s, rehearsed %s\n%s\nrehearsed\n%s", vip, mode, o, got, packettest.Decode(o.frame()), packettest.Decode(got.frame()))
+					}
+				}
+			}
+		}
 	}
 }

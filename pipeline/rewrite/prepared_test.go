@@ -192,3 +192,40 @@ func TestPrepared(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomForTheOuterHeader: a tunnel needs as much room ahead of the frame as its header is long. With less it stops, before
+// it has written to what is ahead of the chunk: that is another frame.
+func TestRoomForTheOuterHeader(t *testing.T) {
+	const ahead = 64 // of the chunk, in the same memory
+	v6 := packet.Addr{Hi: 0xfd << 56, Lo: 1}
+	for _, test := range []struct {
+		tunnel rewrite.Tunnel
+		need   int
+	}{
+		{rewrite.NewTunnel(packet.AddrFrom4(1<<24), packet.AddrFrom4(2<<24)), packet.IPv4Len},
+		{rewrite.NewTunnel(v6, v6), packet.IPv6Len},
+	} {
+		for _, p := range []packettest.Packet{packettest.UDP("192.0.2.1:1", "192.0.2.2:2"), packettest.UDP("[fd00::1]:1", "[fd00::2]:2")} {
+			for room := range packet.IPv6Len + 2 {
+				memory := make([]byte, ahead+room+200)
+				mem := memory[ahead:]
+				length := copy(mem[room:], p.Frame()) - packet.EthernetLen
+				start, stopped := -1, true
+				func() {
+					defer func() { _ = recover() }()
+					h, wrap := packet.HeadersAt(mem, room), test.tunnel.Wrap4
+					if h.MaybeIPv6() {
+						wrap = test.tunnel.Wrap6
+					}
+					start, stopped = wrap(h, room, uint16(length), 0, &rewrite.Link{DMAC: [6]byte{2, 2, 2, 2, 2, 2}}), false
+				}()
+				if stopped != (room < test.need) || !stopped && start != room-test.need {
+					t.Errorf("%d bytes of room for %d: stopped %t, the frame starts at %d", room, test.need, stopped, start)
+				}
+				if !bytes.Equal(memory[:ahead], make([]byte, ahead)) {
+					t.Errorf("%d bytes of room for %d: written ahead of the chunk", room, test.need)
+				}
+			}
+		}
+	}
+}
