@@ -117,7 +117,7 @@ func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
 		perWorker += (len(queues[i]) + workers - 1) / workers * framesPerQueue
 	}
 	var err error
-	if k.umem, err = xsk.NewUMEM(max(1, perWorker) * workers); err != nil { // without ports, too: the rest need not know
+	if k.umem, err = xsk.NewUMEM(max(1, perWorker)*workers, -1); err != nil { // without ports, too: the rest need not know
 		return nil, err
 	}
 	if !k.umem.HugePages() {
@@ -289,11 +289,11 @@ func (p *kernelPort) close() (frames []uint64, err error) {
 }
 
 // Memory implements Platform. The memory is filled while packets flow already: the daemon is not to start later for it.
-func (k *kernel) Memory(bytes int) ([]byte, error) {
+func (k *kernel) Memory(bytes, core int) ([]byte, error) {
 	if left := xsk.LeftMemory(os.DirFS("/")); uint64(k.unfilled.Load())+uint64(bytes) > left {
 		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB more, and %d MiB are left", bytes>>20, k.unfilled.Load()>>20, left>>20)
 	}
-	m, err := xsk.NewUMEM((bytes + xsk.FrameSize - 1) / xsk.FrameSize)
+	m, err := xsk.NewUMEM((bytes+xsk.FrameSize-1)/xsk.FrameSize, cpu.NodeOf(os.DirFS("/"), core))
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ type machineOptions struct {
 	connections int
 	busyPoll    bool
 	hardware    *Hardware
-	memory      func(bytes int) ([]byte, error)
+	memory      func(bytes, core int) ([]byte, error)
 	seed        *flow.Seed
 	loads       *counter.Loads
 	tables      *atomic.Pointer[pipeline.Tables]
@@ -62,7 +62,7 @@ func (o *machineOptions) newWorker(id, frames int) (*Worker, error) {
 	connections := (o.connections + n - 1) / n
 	var tables [2][]byte
 	for i, family := range []int{4, 6} {
-		mem, err := o.memory(pipeline.TableBytes(family, connections))
+		mem, err := o.memory(pipeline.TableBytes(family, connections), o.cores[id])
 		if err != nil {
 			return nil, fmt.Errorf("table for %d IPv%d connections of worker %d: %w: lower [engine] connections", connections, family, id, err)
 		}

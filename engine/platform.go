@@ -25,8 +25,9 @@ type Platform interface {
 	ClosePort(port int) (frames []uint64, err error)
 	// OpenPort takes the same queues of the new interface of the same name.
 	OpenPort(port int) (*HardwarePort, error)
-	// Memory gives zeroed memory, aligned to pages, on huge pages where there are any, until Close.
-	Memory(bytes int) ([]byte, error)
+	// Memory gives zeroed memory, aligned to pages, on huge pages where there are any, near the CPU that will use it, until
+	// Close.
+	Memory(bytes, core int) ([]byte, error)
 	// Steer says which packets are to come to the queues.
 	Steer(steer.Rules) error
 	// Source is our own address towards dst, for the outer header of a tunnel; the zero Addr if there is none.

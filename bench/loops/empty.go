@@ -54,7 +54,7 @@ func newEmpty(c Config) (*empty, error) {
 
 func (e *empty) open(c Config) (err error) {
 	const framesPerQueue = 3 * ringSize
-	if e.umem, err = xsk.NewUMEM(2 * framesPerQueue); err != nil {
+	if e.umem, err = xsk.NewUMEM(2*framesPerQueue, -1); err != nil {
 		return err
 	}
 	e.mem = e.umem.Mem()

@@ -176,7 +176,7 @@ func (p *Platform) every(f func(port, number int, q *queue)) {
 }
 
 // Memory implements engine.Platform. Go aligns objects of this size to pages.
-func (p *Platform) Memory(bytes int) ([]byte, error) {
+func (p *Platform) Memory(bytes, core int) ([]byte, error) {
 	if p.MemoryLeft != nil {
 		if *p.MemoryLeft < bytes {
 			return nil, errors.New("out of memory")

@@ -30,7 +30,7 @@ func child(role string) int {
 	case "raw":
 		dropCapability(unix.CAP_NET_RAW)
 	}
-	u, err := NewUMEM(1024)
+	u, err := NewUMEM(1024, -1)
 	if err != nil {
 		fmt.Println("UMEM:", err)
 		return 1

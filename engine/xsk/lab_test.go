@@ -254,7 +254,7 @@ func (l *lab) open(cfg Config) *Socket {
 
 func newUMEM(t testing.TB, frames int) *UMEM {
 	t.Helper()
-	u, err := NewUMEM(frames)
+	u, err := NewUMEM(frames, -1)
 	if err != nil {
 		t.Fatal(err)
 	}

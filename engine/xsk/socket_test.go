@@ -767,7 +767,7 @@ func TestQueues(t *testing.T) {
 }
 
 func TestUMEM(t *testing.T) {
-	u, err := NewUMEM(3)
+	u, err := NewUMEM(3, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -783,7 +783,7 @@ func TestUMEM(t *testing.T) {
 		t.Errorf("socket on a closed UMEM: %v", err)
 	}
 	for _, n := range []int{0, -1, maxFrames + 1} {
-		if _, err := NewUMEM(n); err == nil {
+		if _, err := NewUMEM(n, -1); err == nil {
 			t.Errorf("UMEM of %d frames", n)
 		}
 	}

@@ -33,3 +33,16 @@ func getsockoptXDP[T any](fd, option int) (T, error) {
 	}
 	return value, nil
 }
+
+// prefer has the memory come from a NUMA node, whichever thread touches it first, as long as the node has some. It is a wish: a kernel
+// without NUMA refuses it, and has one node only.
+func prefer(mem []byte, node int) {
+	const preferred = 1 // MPOL_PREFERRED, linux/mempolicy.h
+	var nodes [16]uint64
+	if node < 0 || node >= 64*len(nodes) {
+		return
+	}
+	nodes[node/64] |= 1 << (node % 64)
+	_, _, _ = unix.Syscall6(unix.SYS_MBIND, uintptr(unsafe.Pointer(unsafe.SliceData(mem))), uintptr(len(mem)), preferred,
+		uintptr(unsafe.Pointer(&nodes)), 64*uintptr(len(nodes)), 0)
+}

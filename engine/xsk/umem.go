@@ -1,7 +1,6 @@
 package xsk
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -37,22 +36,29 @@ type UMEM struct {
 }
 
 // NewUMEM maps memory for a number of frames, on huge pages of 2 MiB if enough of them are free, else on plain pages
-// that the kernel is asked to merge into huge ones. Plain pages come when they are first touched; see Fill.
-func NewUMEM(frames int) (*UMEM, error) {
+// that the kernel is asked to merge into huge ones. Plain pages come when they are first touched; see Fill. All lie on that NUMA
+// node if it has room; -1: wherever the thread runs that touches them first. It fails if there is not enough memory.
+func NewUMEM(frames, node int) (*UMEM, error) {
 	if frames < 1 || frames > maxFrames {
 		return nil, fmt.Errorf("UMEM of %d frames: allowed are 1 to %d", frames, maxFrames)
 	}
 	bytes := frames * FrameSize
 	rounded := (bytes + hugeBytes - 1) &^ (hugeBytes - 1)
 	const access, private = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
-	mapping, err := unix.Mmap(-1, 0, rounded, access, private|unix.MAP_HUGETLB|unix.MAP_HUGE_2MB|unix.MAP_POPULATE)
+	mapping, err := unix.Mmap(-1, 0, rounded, access, private|unix.MAP_HUGETLB|unix.MAP_HUGE_2MB)
 	if err == nil {
-		return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], huge: true}, nil
+		u := &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], huge: true}
+		prefer(mapping, node)
+		if u.Fill(nil) == nil {
+			return u, nil
+		}
+		_ = unix.Munmap(mapping) // some are free, and not for us
 	}
 	mapping, err = unix.Mmap(-1, 0, rounded, access, private)
 	if err != nil {
 		return nil, fmt.Errorf("UMEM of %d frames: mapping %d MiB: %w", frames, rounded>>20, err)
 	}
+	prefer(mapping, node)
 	// Merging is a wish: a kernel without transparent huge pages refuses it, and nothing is lost but speed.
 	_ = unix.Madvise(mapping, unix.MADV_HUGEPAGE)
 	return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes]}, nil
@@ -68,16 +74,13 @@ func (u *UMEM) Frames() int { return len(u.mem) / FrameSize }
 // a millisecond, and some milliseconds where a hypervisor has to find it first, and a worker that met one every now and
 // then would keep its packets waiting for so long. It ends early when stop is closed; Close must not be called before it has ended.
 func (u *UMEM) Fill(stop <-chan struct{}) error {
-	for rest := u.mapping; len(rest) > 0 && !u.huge; rest = rest[hugeBytes:] {
+	for rest := u.mapping; len(rest) > 0; rest = rest[hugeBytes:] {
 		select {
 		case <-stop:
 			return nil
 		default:
 		}
 		if err := unix.Madvise(rest[:hugeBytes], unix.MADV_POPULATE_WRITE); err != nil {
-			if errors.Is(err, unix.EINVAL) { // before Linux 5.14
-				return nil
-			}
 			return fmt.Errorf("filling %d MiB of memory: %w", len(u.mapping)>>20, err)
 		}
 	}

@@ -1,6 +1,9 @@
 package xsk
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -9,7 +12,7 @@ import (
 
 // TestFill: afterwards no page has to be fetched when the first packet needs it.
 func TestFill(t *testing.T) {
-	u, err := NewUMEM(3000)
+	u, err := NewUMEM(3000, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,5 +29,13 @@ func TestFill(t *testing.T) {
 		if r&1 == 0 {
 			t.Fatalf("page %d of %d is not in memory", i, len(resident))
 		}
+	}
+	maps, err := os.ReadFile("/proc/self/numa_maps")
+	if err != nil {
+		t.Log("a kernel without NUMA:", err)
+		return
+	}
+	if want := fmt.Sprintf("%x prefer:0 ", uintptr(unsafe.Pointer(&mem[0]))); !strings.Contains(string(maps), want) {
+		t.Errorf("the memory has no policy: %q is not in\n%s", want, maps)
 	}
 }
