@@ -12,7 +12,8 @@ import (
 )
 
 // Limits of the id spaces. Ids are array indexes; they stay with their service or backend across
-// reloads and are given away again only when no connection uses them. Id 0 is never used.
+// reloads. A backend's means one service, backend and mode for ever: connections of old ones live on, and the express lane rewrites by the
+// id alone. Id 0 is never used.
 const (
 	MaxServices = 1 << 16
 	MaxBackends = 1 << 16

@@ -2,11 +2,11 @@ package conn
 
 import "sluice/pipeline/packet"
 
-// Peek is Find for onlookers: it changes nothing, an expired entry stays where it is. The entry is only to be read
-// or copied.
+// Peek is Find for onlookers: it changes nothing, an expired entry stays where it is. A template under which connections live
+// is there, expired or not: its owner keeps it. The entry is only to be read or copied.
 func (t *Table) Peek(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	return t.peek(home, func(c *Conn) bool {
-		return c.key == k.word() && t.Client(c) == client && !c.Expired(nowMs)
+		return c.key == k.word() && t.Client(c) == client && (!c.Expired(nowMs) || c.IsTemplate() && c.Held() > 0)
 	})
 }
 
