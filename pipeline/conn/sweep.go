@@ -13,7 +13,7 @@ const farMs = 1 << 30
 const visitCost = 12
 
 // sweepStride is how many slots a sweep looks at before it asks again what that has cost.
-const sweepStride = 128
+const sweepStride = 256
 
 // Sweep goes over the next n slots from where the last sweep ended, removes what has expired and returns how
 // many it removed. Chunks with nothing in them are passed over, so that an empty table is swept for
