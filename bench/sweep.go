@@ -14,16 +14,16 @@ const sweepBudgetUs = 50
 
 // sweeping measures for how long one tick keeps the next batch waiting, when the sweep has as much to do as it may at once: in a full table
 // with nothing to remove, and in one where all has expired. The longer counts.
-func sweeping(mode service.Mode, family, capacity, rounds, batch int) (result, error) {
-	r := result{Name: "sweep", Mode: mode.String(), Family: family, Flows: capacity, BudgetUs: sweepBudgetUs}
-	l, err := newLab(family, mode, capacity, batch)
+func sweeping(r *result, mode service.Mode, rounds, batch int) error {
+	l, err := newLab(r.Family, mode, r.Flows, batch)
 	if err != nil {
-		return r, err
+		return err
 	}
 	defer l.close()
-	if err := l.churn(0, capacity, 0, packet.SYN); err != nil {
-		return r, err
+	if err := l.churn(0, r.Flows, 0, packet.SYN); err != nil {
+		return err
 	}
+	r.TickUs = 0
 	for _, passMs := range []uint32{0, 100_000} { // none is due; all are
 		l.nowMs += passMs
 		fastest := time.Hour
@@ -32,7 +32,7 @@ func sweeping(mode service.Mode, family, capacity, rounds, batch int) (result, e
 		}
 		r.TickUs = max(r.TickUs, round1(float64(fastest.Nanoseconds())/1000))
 	}
-	return r, nil
+	return nil
 }
 
 // ticks is what 99 of 100 of n ticks stay below. What is longer is the machine's doing.
