@@ -169,7 +169,7 @@ func poll(t *testing.T, what string, look func() error) {
 func wantSpread(t *testing.T, s testbed.Spread, by [testbed.Backends]int) {
 	t.Helper()
 	if s.By != by || s.Refused > 0 || len(s.Errors) > 0 {
-		t.Errorf("requests went %s, want %v", &s, by)
+		t.Errorf("requests went %s, want %v: %v", &s, by, s.Turns)
 	}
 }
 

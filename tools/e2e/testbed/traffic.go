@@ -21,6 +21,7 @@ type Spread struct {
 	Refused int                // by RST or ICMP error
 	Clients map[netip.Addr]int // whom the backends took for the client
 	Errors  []error            // of all others
+	Turns   []string           // the answers in their order: backend, and port of the client that it took for such
 }
 
 // Answered is how many requests were.
@@ -56,6 +57,7 @@ func (s *Spread) add(a backend.Answer, err error) {
 			return
 		}
 		s.By[number-1]++
+		s.Turns = append(s.Turns, fmt.Sprint(a.Name, ":", a.Client.Port()))
 		if s.Clients == nil {
 			s.Clients = map[netip.Addr]int{}
 		}
