@@ -172,10 +172,8 @@ func (w *row) again() error {
 	if w.TickUs > 0 {
 		r.TickUs = min(r.TickUs, w.TickUs)
 	}
-	r.summarize()
-	r.judge()
+	r.conclude()
 	w.result = r
-	show(r)
 	return nil
 }
 
@@ -210,8 +208,15 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 	return rows
 }
 
+// conclude sums up what was measured, and prints it.
+func (r *result) conclude() {
+	r.summarize()
+	r.judge()
+	show(r)
+}
+
 // show prints a row.
-func show(r result) {
+func show(r *result) {
 	budget := ""
 	if r.BudgetNs > 0 {
 		budget = fmt.Sprintf("%.0f", r.BudgetNs)

@@ -77,8 +77,6 @@ func workers(cpus []int, rounds, packets, batch int) ([]result, error) {
 		for i := range mpps {
 			r.ns = append(r.ns, 1000/mpps[i])
 		}
-		r.summarize()
-		r.Mpps = round1(1000 / r.Median)
 		if n > 1 {
 			r.RatioToOne, r.RatioToIndependent = medianRatio(mpps, alone), medianRatio(mpps, independent)
 			if name == "workers" {
@@ -86,8 +84,8 @@ func workers(cpus []int, rounds, packets, batch int) ([]result, error) {
 			}
 			fmt.Printf("%s: %.2f times one worker, %.2f times two that share nothing\n", name, r.RatioToOne, r.RatioToIndependent)
 		}
-		r.judge()
-		show(r)
+		r.conclude()
+		r.Mpps = round1(1000 / r.Median)
 		return r
 	}
 	return []result{row("workers", 1, alone), row("workers", 2, two), row("independent", 2, independent)}, nil
@@ -164,9 +162,7 @@ func handover(cpus []int, rounds, packets, batch int) result {
 		})
 		r.ns = append(r.ns, spent[0].mean()+spent[1].mean())
 	}
-	r.summarize()
-	r.judge()
-	show(r)
+	r.conclude()
 	return r
 }
 

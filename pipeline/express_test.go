@@ -146,6 +146,17 @@ func (b *twoWays) compare() {
 	}
 }
 
+// end compares for the last time, adds up, and checks that in each family so many connections were opened in the lane.
+func (b *twoWays) end(opened int) {
+	t := b.w[0].t
+	t.Helper()
+	b.compare()
+	b.both(func(w *world) { w.sum() })
+	if b.opened["tcp4 in"] < opened || b.opened["tcp6 in"] < opened {
+		t.Errorf("connections opened in the express lane: %v", b.opened)
+	}
+}
+
 // TestExpressIsOrdinary sends the same frames through a world with the express lane and through one without: whatever
 // comes, the same leaves, and the same is remembered and counted.
 func TestExpressIsOrdinary(t *testing.T) {
@@ -242,11 +253,7 @@ func TestOpensAreOrdinary(t *testing.T) {
 						b.compare()
 					}
 				}
-				b.compare()
-				b.both(func(w *world) { w.sum() })
-				if b.opened["tcp4 in"] < 50 || b.opened["tcp6 in"] < 50 {
-					t.Errorf("connections opened in the express lane: %v", b.opened)
-				}
+				b.end(50)
 			})
 		}
 	}
@@ -367,11 +374,7 @@ func TestExpressInATangle(t *testing.T) {
 					b.compare()
 				}
 			}
-			b.compare()
-			b.both(func(w *world) { w.sum() })
-			if b.opened["tcp4 in"] < 20 || b.opened["tcp6 in"] < 20 {
-				t.Errorf("connections opened in the express lane: %v", b.opened)
-			}
+			b.end(20)
 			for _, kind := range []string{"tcp4 in", "tcp4 out", "udp4 in", "udp4 out", "tcp6 in", "tcp6 out", "udp6 in", "udp6 out"} {
 				if b.expressed[kind] < 30 {
 					t.Errorf("%s took the express lane %d times: %v", kind, b.expressed[kind], b.expressed)

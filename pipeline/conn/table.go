@@ -377,14 +377,10 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 	if !ok {
 		return nil
 	}
-	c := t.occupy(line, slot, k.word(), flags)
 	if t.mark != 0 {
-		e := t.entry6(slot)
-		e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
-	} else {
-		t.entry4(slot).ends = ends4(client, backend)
+		return t.Occupy6(home, slot, client, k.word(), backend, flags)
 	}
-	return c
+	return t.Occupy4(home, slot, client.V4(), k.word(), backend.V4(), flags)
 }
 
 // occupy makes a free slot an entry's, whose home is that line.

@@ -88,15 +88,7 @@ func TestInsertFindRemove(t *testing.T) {
 func TestFullTableRefusesAndRecovers(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		const capacity = 3000
-		tab := newTable(family, capacity, nil)
-		for i := range capacity {
-			c := client(family, i)
-			e := tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0)
-			if e == nil {
-				t.Fatalf("v%d: insertion %d of %d refused", family, i, capacity)
-			}
-			e.Expires = 1000
-		}
+		tab := fullTable(t, family, capacity)
 		c := client(family, capacity)
 		if tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 999) != nil {
 			t.Fatalf("v%d: a full table took one more", family)

@@ -57,20 +57,6 @@ func (t *Table) slotOf(c *Conn) uint32 {
 	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(t.base)) >> t.slotShift)
 }
 
-// FetchRoom is Fetch for the line behind a home line that has no room for one entry more, or has sent some on.
-func FetchRoom(v4, v6 *Table, home Home) uint64 {
-	base, second := v4.base, LineSize/2
-	if home&home6 != 0 {
-		base, second = v6.base, 0
-	}
-	line := unsafe.Add(base, uintptr(home&^home6)*LineSize)
-	first := (*Conn)(line)
-	if first.over == 0 && (first.key == 0 || (*Conn)(unsafe.Add(line, second)).key == 0) {
-		return 0
-	}
-	return *(*uint64)(unsafe.Add(line, LineSize))
-}
-
 // due gives the first slot from from to below to whose Expires is before late; to if there is none. Most slots are not due,
 // and this is most of a sweep's work: it looks at four at a time, at which one only where one of them is.
 func (t *Table) due(from, to, late uint32) uint32 {
@@ -98,22 +84,36 @@ func (t *Table) due(from, to, late uint32) uint32 {
 //
 // The result means nothing; the caller keeps it so that the compiler keeps the load.
 func Fetch(v4, v6 *Table, home Home) uint64 {
-	base := v4.base
-	if home&home6 != 0 {
-		base = v6.base
-	}
-	return *(*uint64)(unsafe.Add(base, uintptr(home&^home6)*LineSize))
+	return *(*uint64)(homeLine(v4, v6, home))
 }
 
 // FetchNext is Fetch for the line behind a home line, if entries of the home line may have gone on there.
 func FetchNext(v4, v6 *Table, home Home) uint64 {
-	base := v4.base
-	if home&home6 != 0 {
-		base = v6.base
-	}
-	line := unsafe.Add(base, uintptr(home&^home6)*LineSize)
+	line := homeLine(v4, v6, home)
 	if (*Conn)(line).over == 0 {
 		return 0
 	}
 	return *(*uint64)(unsafe.Add(line, LineSize))
+}
+
+// FetchRoom is Fetch for the line behind a home line that has no room for one entry more, or has sent some on.
+func FetchRoom(v4, v6 *Table, home Home) uint64 {
+	line, second := homeLine(v4, v6, home), LineSize/2
+	if home&home6 != 0 {
+		second = 0 // there is but one
+	}
+	first := (*Conn)(line)
+	if first.over == 0 && (first.key == 0 || (*Conn)(unsafe.Add(line, second)).key == 0) {
+		return 0
+	}
+	return *(*uint64)(unsafe.Add(line, LineSize))
+}
+
+// homeLine is the line that a home stands for, in the table that it was asked of.
+func homeLine(v4, v6 *Table, home Home) unsafe.Pointer {
+	base := v4.base
+	if home&home6 != 0 {
+		base = v6.base
+	}
+	return unsafe.Add(base, uintptr(home&^home6)*LineSize)
 }

@@ -61,7 +61,7 @@ func parse6(ip, mem []byte, m *Meta) counter.Reason {
 	return counter.UnknownProtocol
 }
 
-// Martian6 is martian4 for IPv6.
+// Martian6 is Martian4 for IPv6.
 func Martian6(src, dst Addr) bool {
 	return src.Hi>>56 == 0xff || src.Hi == 0 && (src.Lo <= 1 || src.Is4()) || dst.Is4() || src == dst
 }
