@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"sluice/conf"
 	"sluice/engine/cpu"
@@ -28,7 +27,8 @@ type kernel struct {
 	umem     *xsk.UMEM
 	memory   []*xsk.UMEM // behind Memory
 	filling  sync.Mutex
-	unfilled atomic.Int64 // bytes of it that fill has not gone through yet
+	plain    int           // bytes of it that are on plain pages
+	left     func() uint64 // bytes of memory that were left before any of it was taken
 
 	// By port. keepPorts replaces them while no worker is connected to the port; else only workers look.
 	ports []*kernelPort
@@ -53,7 +53,8 @@ type kernelPort struct {
 }
 
 func newKernel(log *slog.Logger, busyPoll bool) *kernel {
-	return &kernel{log: log, busyPoll: busyPoll, stop: make(chan struct{})}
+	left := sync.OnceValue(func() uint64 { return xsk.LeftMemory(os.DirFS("/")) })
+	return &kernel{log: log, busyPoll: busyPoll, stop: make(chan struct{}), left: left}
 }
 
 // Cores implements Platform.
@@ -290,18 +291,20 @@ func (p *kernelPort) close() (frames []uint64, err error) {
 
 // Memory implements Platform. The memory is filled while packets flow already: the daemon is not to start later for it.
 func (k *kernel) Memory(bytes, core int) ([]byte, error) {
-	if left := xsk.LeftMemory(os.DirFS("/")); uint64(k.unfilled.Load())+uint64(bytes) > left {
-		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB more, and %d MiB are left", bytes>>20, k.unfilled.Load()>>20, left>>20)
-	}
+	left := k.left()
 	m, err := xsk.NewUMEM((bytes+xsk.FrameSize-1)/xsk.FrameSize, cpu.NodeOf(os.DirFS("/"), core))
 	if err != nil {
 		return nil, err
 	}
 	k.memory = append(k.memory, m)
-	if !m.HugePages() {
-		k.unfilled.Add(int64(len(m.Mem())))
-		k.ended.Go(func() { k.fill(m) })
+	if m.HugePages() { // reserved, and not of what is left
+		return m.Mem(), nil
 	}
+	if uint64(k.plain)+uint64(bytes) > left {
+		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB more, and %d MiB are left", bytes>>20, k.plain>>20, left>>20)
+	}
+	k.plain += bytes
+	k.ended.Go(func() { k.fill(m) })
 	return m.Mem(), nil
 }
 
@@ -312,7 +315,6 @@ func (k *kernel) fill(m *xsk.UMEM) {
 	if err := m.Fill(k.stop); err != nil {
 		k.log.Warn("memory for connections is not there yet: some of the first will wait for it", "err", err)
 	}
-	k.unfilled.Add(-int64(len(m.Mem())))
 }
 
 // Steer implements Platform.
