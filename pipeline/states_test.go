@@ -19,7 +19,7 @@ type step struct {
 	active  bool
 }
 
-// walks are connections from begin to end, as ip_vs_proto_tcp.c sees them.
+// walks are connections from begin to end, as ip_vs_proto_tcp.c sees them (but for one transition, see conn/state.go).
 var walks = []struct {
 	name  string
 	mode  service.Mode
@@ -59,6 +59,14 @@ var walks = []struct {
 	{"reset before anything", service.NAT, []step{
 		{"in", syn, "SYN_RECV", 60, true},
 		{"in", rst, "SYN_RECV", 60, true}, // as IPVS: perhaps forged
+		{"in", ack, "ESTABLISHED", 900, true},
+	}},
+	{"the backend still knows the port", service.NAT, []step{
+		{"in", syn, "SYN_RECV", 60, true},
+		{"out", ack, "SYN_RECV", 60, true}, // what do you want?
+		{"in", rst, "SYN_RECV", 60, true},
+		{"in", syn, "SYN_RECV", 60, true},
+		{"out", syn | ack, "SYN_RECV", 60, true},
 		{"in", ack, "ESTABLISHED", 900, true},
 	}},
 	{"reset wins over all, SYN over FIN", service.NAT, []step{

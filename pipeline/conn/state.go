@@ -113,6 +113,10 @@ const (
 
 var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA}
 
+// transitions are IPVS's but for one: to it a backend's ACK in SYN_RECV means ESTABLISHED. But only the client's does
+// (RFC 9293, 3.10.7.4). The backend's without a SYN asks what the client wants, who came back with a port that the
+// backend still has in TIME_WAIT: the client's kernel answers with RST, and some milliseconds later with the same SYN
+// again. That is the same connection, still about to open, and not one that is over and makes room for another.
 var transitions = [directionCount][eventCount]row{
 	Input: {
 		//      NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA
@@ -125,7 +129,7 @@ var transitions = [directionCount][eventCount]row{
 	Output: {
 		evSYN:  {sSS, sES, sSS, sSR, sSS, sSS, sSS, sSS, sSS, sLI, sSR},
 		evFIN:  {sTW, sFW, sSS, sTW, sFW, sTW, sCL, sTW, sLA, sLI, sTW},
-		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sLA, sES, sES},
+		evACK:  {sES, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sES, sES}, // SR: not IPVS's, see transitions
 		evRST:  {sCL, sCL, sSS, sCL, sCL, sTW, sCL, sCL, sCL, sCL, sCL},
 		evNone: stay,
 	},

@@ -334,6 +334,7 @@ func TestNextFollowsIPVS(t *testing.T) {
 	for _, s := range []step{
 		{StateNone, Input, packet.SYN, SynRecv},
 		{SynRecv, Output, packet.SYN | packet.ACK, SynRecv},
+		{SynRecv, Output, packet.ACK, SynRecv}, // not IPVS's
 		{SynRecv, Input, packet.ACK, Established},
 		{Established, Input, packet.FIN | packet.ACK, CloseWait},
 		{Established, Output, packet.FIN | packet.ACK, FinWait},

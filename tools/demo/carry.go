@@ -38,9 +38,8 @@ func (d *demo) carry(ctx context.Context, p testbed.Path) error {
 
 // checkSpread checks that round robin went round, and whom the backends took for the client.
 func (d *demo) checkSpread(s *testbed.Spread, sent int, p testbed.Path) {
-	for i, n := range s.By {
-		d.check(n == sent/testbed.Backends, "%s: b%d answered %d of %d, not a third", p, i+1, n, sent)
-	}
+	third := sent / testbed.Backends
+	d.check(s.By == [testbed.Backends]int{third, third, third}, "%s: not each backend answered a third of %d: %s, in the order %v", p, sent, s, s.Turns)
 	for _, err := range s.Errors {
 		d.check(false, "%s: %v", p, err)
 	}

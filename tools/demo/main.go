@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,7 +43,7 @@ func demonstrate(sluice string) int {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "demo: FAILED:", err)
 	case d.failed():
-		fmt.Fprintf(os.Stderr, "demo: FAILED: %d things were not right, see above\n", len(d.wrong))
+		fmt.Fprintf(os.Stderr, "demo: FAILED: not right was:\n  %s\n", strings.Join(d.wrong, "\n  "))
 	default:
 		fmt.Printf("\nEverything was right, in %.0f s.\n", time.Since(d.started).Seconds())
 		return 0

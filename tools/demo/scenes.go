@@ -37,7 +37,7 @@ func (d *demo) drain(ctx context.Context) error {
 	asked := d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
 	d.note("%d new requests: %s; b2 gets none", sceneRequests, &asked)
 	d.check(asked.By == [testbed.Backends]int{sceneRequests / 2, 0, sceneRequests / 2} && asked.Answered() == sceneRequests,
-		"with b2 drained, %d requests went %s", sceneRequests, &asked)
+		"with b2 drained, %d requests went %s, in the order %v", sceneRequests, &asked, asked.Turns)
 	alive := d.alive(ctx, held)
 	d.note("all connections that were open are alive: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
 	for _, name := range []string{"b1", "b2", "b3"} {
@@ -48,7 +48,7 @@ func (d *demo) drain(ctx context.Context) error {
 	}
 	asked = d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
 	d.note("b2 has its weight back: %s", &asked)
-	d.check(asked.By[1] == sceneRequests/testbed.Backends, "with its weight back, b2 got %d of %d requests", asked.By[1], sceneRequests)
+	d.check(asked.By[1] == sceneRequests/testbed.Backends, "with its weight back, b2 got %d of %d requests: %s, in the order %v", asked.By[1], sceneRequests, &asked, asked.Turns)
 	return ctx.Err()
 }
 
@@ -69,7 +69,7 @@ func (d *demo) kill(ctx context.Context) error {
 	d.note("%d new requests: %s", sceneRequests, &asked)
 	third := sceneRequests / testbed.Backends
 	d.check(asked.By == [testbed.Backends]int{third, third, 0} && asked.Refused == third,
-		"with b3 dead, %d requests went %s; the third for b3 should be refused, no other", sceneRequests, &asked)
+		"with b3 dead, %d requests went %s; the third for b3 should be refused, no other; the order is %v", sceneRequests, &asked, asked.Turns)
 	alive := d.alive(ctx, held)
 	d.note("connections that were open and live: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
 	d.check(alive["b1"] == heldPerBackend && alive["b2"] == heldPerBackend && alive["b3"] == 0,

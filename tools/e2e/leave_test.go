@@ -1,6 +1,11 @@
 package e2e_test
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
 	"testing"
 
 	"sluice/tools/e2e/testbed"
@@ -52,4 +57,46 @@ func TestBackendKilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPortComesBack: a client's port comes back to a backend whose server is dead and whose kernel still has the port in
+// TIME_WAIT. The backend asks what the client wants, the client resets that and sends its SYN again: all that is one
+// connection, to one backend, and takes one turn.
+func TestPortComesBack(t *testing.T) {
+	b := bed(t)
+	paths := []testbed.Path{testbed.Paths[0], testbed.Paths[3]} // where Sluice sees what the backend says
+	start(t, b, config(t, paths...))
+	for _, p := range paths {
+		t.Run(p.String(), func(t *testing.T) {
+			ctx := ctxOf(t)
+			local, first := closedByServer(t, b, p)
+			next := b.Ask(ctx, p.URL(), 2).Turns
+			server := b.Backends[first[1]-'1']
+			must(t, server.Kill())
+			t.Cleanup(func() { must(t, server.Start(ctxOf(t))) })
+			c, err := b.Client.DialFrom(ctx, "tcp", local, web(p))
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("from %s again, to %s, which is dead: %v, %v", local, first, c, err)
+			}
+			turns := b.Ask(ctx, p.URL(), 1).Turns
+			if len(next) != 2 || len(turns) != 1 || turns[0][:2] != next[0][:2] {
+				t.Errorf("after %s came %v, but after it was refused %v", first, next, turns)
+			}
+		})
+	}
+}
+
+// closedByServer asks once; the server closes the connection first. It gives the client's end
+// and the name of the backend.
+func closedByServer(t *testing.T, b *testbed.Bed, p testbed.Path) (local, backend string) {
+	t.Helper()
+	c, err := b.Client.Dial(ctxOf(t), "tcp", web(p))
+	must(t, err)
+	defer c.Close()
+	_, err = fmt.Fprintf(c, "GET / HTTP/1.0\r\n\r\n")
+	must(t, err)
+	text, err := io.ReadAll(c)
+	must(t, err)
+	_, name, _ := strings.Cut(string(text), "name=")
+	return c.LocalAddr().String(), name[:2]
 }
