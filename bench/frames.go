@@ -5,6 +5,7 @@ import (
 
 	"sluice/pipeline/packet"
 	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
 )
 
 // template builds the packet that all flows' packets are copies of: 64 bytes on the wire with IPv4, and
@@ -44,17 +45,22 @@ func (l *lab) address(f []byte, flowNumber uint32) {
 	binary.BigEndian.PutUint16(sum, d.Update(binary.BigEndian.Uint16(sum)))
 }
 
-// turn makes a client's packet one from its flow's backend, at the service's port, to the client. The checksum of TCP is
-// as wrong as before: nobody looks at it.
-func (l *lab) turn(f []byte, backend uint8) {
+// turn makes a client's packet one from its flow's backend, at the service's port, to the client or who stands for it. The
+// checksum of TCP is as wrong as before: nobody looks at it.
+func (l *lab) turn(f []byte, w way) {
 	size := len(l.backend)
 	dst := l.l4() - size
 	src := dst - size
 	copy(f[dst:], f[src:dst])
 	copy(f[src:], l.backend)
-	f[dst-1] = backend
+	f[dst-1] = w.backend
 	ports := f[l.l4():]
 	ports[0], ports[1], ports[2], ports[3] = ports[2], ports[3], ports[0], ports[1]
+	if l.mode == service.FullNAT {
+		copy(f[dst:], l.backend)
+		f[dst+size-1] = w.source
+		binary.BigEndian.PutUint16(ports[2:], w.port)
+	}
 	if l.family == 4 {
 		packettest.FixIPv4(f[packet.EthernetLen:])
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -34,9 +35,15 @@ type lab struct {
 	size    int             // frames per batch
 	times   []time.Duration // of each batch
 	owned   []uint32        // numbers of the flows that are this worker's; nil: all
-	chosen  []uint8         // by number of the flow: last byte of its backend's address; nil unless replies are wanted
+	chosen  []way           // by number of the flow
 	reply   bool            // put writes packets from backends
-	backend []byte          // address of a backend; all differ in the last byte
+	backend []byte          // address of a backend; all differ in the last byte, and so do fullnat's sources
+}
+
+// way is where the pipeline sends a flow: the last bytes of the addresses, and the port that the backend sees.
+type way struct {
+	backend, source uint8
+	port            uint16
 }
 
 // crew is what the workers of one process share.
@@ -70,9 +77,6 @@ func newLab(family int, mode service.Mode, connections, batch int) (*lab, error)
 // newWorkerLab makes the lab of one of a crew's workers.
 func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, batch int) (*lab, error) {
 	l := &lab{family: family, mode: mode, batch: new(pipeline.Batch), size: batch, nowMs: 1}
-	if mode == service.FullNAT { // its connections have an entry for each direction
-		connections *= 2
-	}
 	mem, err := l.memory(chunksInUse * chunkSize)
 	if err != nil {
 		return nil, err
@@ -274,7 +278,7 @@ func (l *lab) own(c *crew, worker, flows int) error {
 
 // open makes connections for flows [0, flows), and brings them to their middle.
 func (l *lab) open(flows int) error {
-	l.chosen = make([]uint8, flows)
+	l.chosen = make([]way, flows)
 	if err := l.churn(0, flows, 0, packet.SYN); err != nil {
 		return err
 	}
@@ -297,7 +301,8 @@ func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
 				return fmt.Errorf("flow %d was not opened: %v", at+i, f.Reason)
 			}
 			if at+i < len(l.chosen) {
-				l.chosen[at+i] = f.Mem[f.Start+l.l4()-1]
+				l4 := f.Start + l.l4()
+				l.chosen[at+i] = way{f.Mem[l4-1], f.Mem[l4-len(l.backend)-1], binary.BigEndian.Uint16(f.Mem[l4:])}
 			}
 		}
 		at += n

@@ -195,7 +195,7 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 					return midway(r, mode, false, rounds, packets, batch)
 				})
 			}
-			if mode == service.NAT {
+			if mode == service.NAT || mode == service.FullNAT {
 				for _, flows := range []int{1_000, 100_000, 1_000_000} {
 					add("reply", mode, family, flows, 0, 0, func(r *result) error { return midway(r, mode, true, rounds, packets, batch) })
 				}

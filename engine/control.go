@@ -268,7 +268,7 @@ type rawConn struct {
 func (w *Worker) collect(family int, cursor uint32) (found []rawConn, next uint32) {
 	t, now := w.proc.Table(family), nowMs()
 	next = t.Scan(cursor, connsPerVisit, func(c *conn.Conn) {
-		if c.IsConnection() && !c.Expired(now) {
+		if !c.IsTemplate() && !c.Expired(now) {
 			found = append(found, rawConn{*c, t.Client(c), int32(c.Expires - now)})
 		}
 	})

@@ -173,9 +173,6 @@ func (p *Processor) enter(c *conn.Conn, s conn.State) {
 // expired is the table's question whether an entry whose time is over may go.
 func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
 	switch {
-	case c.IsReverse():
-		p.follow(t, c)
-		return true
 	case !c.IsTemplate():
 		p.close(t, c)
 		return false
@@ -195,7 +192,7 @@ func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 		p.loads.Add(p.worker, c.Backend, 0, -1)
 	}
 	if c.Flags&conn.Translated != 0 {
-		p.untranslate(t, c)
+		p.untranslate(c)
 	}
 	if c.Flags&conn.HasTemplate == 0 {
 		return

@@ -16,7 +16,7 @@ import (
 // whether all is as usual, and not what else it may be. Where it isn't sure it does nothing, and the frame goes the
 // ordinary way.
 //
-//	board     is it TCP or UDP to a service of one port, or from a backend? then where would its connection be
+//	board     is it TCP or UDP to a service of one port, or from a backend? then where would its connection be (fullnat: where is it)
 //	express   is the connection there, alive, and in its middle? then rewrite by what is prepared, and send
 //	open      express for the packet that opens a connection: see express_open.go
 
@@ -36,7 +36,7 @@ type lane struct {
 	flags   conn.Flags
 	freshMs uint32
 
-	out    rewrite.End // nat: the service's
+	out    rewrite.End // nat, fullnat: the service's
 	tunnel rewrite.Tunnel
 }
 
@@ -56,7 +56,7 @@ func (t *Tables) makeLanes() {
 				*l = newLane(s, be)
 			}
 			served[id] = true
-			s.opens = s.opens || l.passes > 0 && l.mode != service.FullNAT
+			s.opens = s.opens || l.passes > 0
 		}
 		s.opens = s.opens && s.PersistMs == 0
 	}
@@ -72,7 +72,10 @@ func newLane(s *Service, be *Backend) lane {
 	if l.port == 0 {
 		l.port = s.Ports.First
 	}
-	if be.Mode == service.TUN || be.Mode == service.DR {
+	switch be.Mode {
+	case service.FullNAT:
+		l.flags |= conn.Translated
+	case service.TUN, service.DR:
 		l.flags |= conn.NoOutput
 	}
 	switch be.Mode {
@@ -119,15 +122,18 @@ func (p *Processor) board(f *Frame) bool {
 //
 //go:noinline
 func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.Glance) bool {
-	_, client, ports := h.Ends4()
+	backend, client, ports := h.Ends4()
 	if p.t.ranged(packet.AddrFrom4(client), uint16(ports), g.Proto()) != 0 {
 		return false
+	}
+	if source := p.t.sourceAt(packet.AddrFrom4(client)); source != 0 {
+		return p.boardLocal(f, g, p.v4, uint8(source-1), packet.AddrFrom4(backend), ports)
 	}
 	hash := p.seed.Hash(packet.AddrFrom4(client), uint16(ports), g.Proto())
 	if p.workers > 1 && f.Hops == 0 && !p.isMyReply(hash) {
 		return false
 	}
-	f.kind, f.service, f.home = kindBack4, 0, p.v4.Home(hash)
+	f.kind, f.service, f.home, f.local = kindBack4, 0, p.v4.Home(hash), 0
 	if g >= packet.Opening {
 		p.unusual(f, g)
 	}
@@ -160,15 +166,41 @@ func (p *Processor) board6(f *Frame, h *packet.Headers) bool {
 //
 //go:noinline
 func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) bool {
-	_, client, ports := h.Ends6()
+	backend, client, ports := h.Ends6()
 	if p.t.ranged(client, uint16(ports), g.Proto()) != 0 {
 		return false
+	}
+	if source := p.t.sourceAt(client); source != 0 {
+		return p.boardLocal(f, g, p.v6, uint8(source-1), backend, ports)
 	}
 	hash := p.seed.Hash(client, uint16(ports), g.Proto())
 	if p.workers > 1 && f.Hops == 0 && !p.isMyReply(hash) {
 		return false
 	}
-	f.kind, f.service, f.home = kindBack6, 0, p.v6.Home(hash)
+	f.kind, f.service, f.home, f.local = kindBack6, 0, p.v6.Home(hash), 0
+	if g >= packet.Opening {
+		p.unusual(f, g)
+	}
+	return true
+}
+
+// boardLocal is boardBack for what comes to one of fullnat's sources. Whether the connection that has the port is the frame's,
+// is seen when it has come from memory.
+//
+//go:noinline
+func (p *Processor) boardLocal(f *Frame, g packet.Glance, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
+	d := p.t.door(backend, uint16(ports>>16), g.Proto())
+	if d == nil || d.pools[source] == 0 || p.t.anyPort {
+		return false
+	}
+	slot, ok := p.pools[d.pools[source]-1].holder(uint16(ports))
+	if !ok {
+		return false
+	}
+	f.kind, f.service, f.home, f.local = kindBack4, 0, t.HomeAt(slot), slot+1
+	if t == p.v6 {
+		f.kind = kindBack6
+	}
 	if g >= packet.Opening {
 		p.unusual(f, g)
 	}
@@ -295,18 +327,24 @@ func (p *Processor) ride6(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 func (p *Processor) back4(f *Frame) bool {
 	h := f.headers()
 	backend, client, ports := h.Ends4()
-	c := p.v4.ReplyAtHome4(f.home, backend, client, ports)
-	if c == nil {
-		c = p.v4.FindReply(f.home, packet.AddrFrom4(client), uint16(ports), packet.AddrFrom4(backend), uint16(ports>>16), h.Proto4() == packet.UDP, p.now)
-		if c == nil || c.IsReverse() {
-			return false
-		}
-	}
-	l, length := &p.t.lanes[c.Backend], h.Length4()
-	if l.mode != service.NAT || h.Proto4() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL4() <= 1 {
+	if backend == client { // a backend that is a client of its own: martian
 		return false
 	}
-	if backend == client { // a backend that is a client of its own: martian
+	var c *conn.Conn
+	mode := service.NAT
+	if f.local == 0 {
+		c = p.v4.ReplyAtHome4(f.home, backend, client, ports)
+		if c == nil {
+			c = p.v4.FindReply(f.home, packet.AddrFrom4(client), uint16(ports), packet.AddrFrom4(backend), uint16(ports>>16), h.Proto4() == packet.UDP, p.now)
+		}
+	} else if c = p.v4.TranslatedAt4(f.local-1, backend, ports); c != nil && p.t.Sources[c.Source].Addr.V4() == client {
+		mode, client = service.FullNAT, p.v4.Client4(c)
+	}
+	if c == nil {
+		return false
+	}
+	l, length := &p.t.lanes[c.Backend], h.Length4()
+	if l.mode != mode || h.Proto4() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL4() <= 1 {
 		return false
 	}
 	link, reason := p.t.Hops.Lookup(packet.AddrFrom4(client))
@@ -315,7 +353,11 @@ func (p *Processor) back4(f *Frame) bool {
 	}
 	c.Expires = p.now + l.idleMs
 	c.Flags |= conn.SeenReply
-	l.out.Out4(h, l.proto == packet.TCP)
+	if mode == service.NAT {
+		l.out.Out4(h, l.proto == packet.TCP)
+	} else {
+		l.out.Back4(h, client, c.ClientPort(), l.proto == packet.TCP)
+	}
 	link.Address(h)
 	p.countOut(c, length)
 	f.depart(link, length)
@@ -326,18 +368,24 @@ func (p *Processor) back4(f *Frame) bool {
 func (p *Processor) back6(f *Frame) bool {
 	h := f.headers()
 	backend, client, ports := h.Ends6()
-	c := p.v6.ReplyAtHome6(f.home, backend, client, ports)
-	if c == nil {
-		c = p.v6.FindReply(f.home, client, uint16(ports), backend, uint16(ports>>16), h.Proto6() == packet.UDP, p.now)
-		if c == nil || c.IsReverse() {
-			return false
-		}
-	}
-	l, length := &p.t.lanes[c.Backend], h.Length6()
-	if l.mode != service.NAT || h.Proto6() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL6() <= 1 {
+	if backend == client { // a backend that is a client of its own: martian
 		return false
 	}
-	if backend == client { // a backend that is a client of its own: martian
+	var c *conn.Conn
+	mode := service.NAT
+	if f.local == 0 {
+		c = p.v6.ReplyAtHome6(f.home, backend, client, ports)
+		if c == nil {
+			c = p.v6.FindReply(f.home, client, uint16(ports), backend, uint16(ports>>16), h.Proto6() == packet.UDP, p.now)
+		}
+	} else if c = p.v6.TranslatedAt6(f.local-1, backend, ports); c != nil && p.t.Sources[c.Source].Addr == client {
+		mode, client = service.FullNAT, p.v6.Client(c)
+	}
+	if c == nil {
+		return false
+	}
+	l, length := &p.t.lanes[c.Backend], h.Length6()
+	if l.mode != mode || h.Proto6() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL6() <= 1 {
 		return false
 	}
 	link, reason := p.t.Hops.Lookup(client)
@@ -346,7 +394,11 @@ func (p *Processor) back6(f *Frame) bool {
 	}
 	c.Expires = p.now + l.idleMs
 	c.Flags |= conn.SeenReply
-	l.out.Out6(h, l.proto == packet.TCP)
+	if mode == service.NAT {
+		l.out.Out6(h, l.proto == packet.TCP)
+	} else {
+		l.out.Back6(h, client, c.ClientPort(), l.proto == packet.TCP)
+	}
 	link.Address(h)
 	p.countOut(c, length)
 	f.depart(link, length)

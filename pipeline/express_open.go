@@ -30,8 +30,8 @@ func (p *Processor) open4(f *Frame) bool {
 	}
 	l := &p.t.lanes[id]
 	c := p.v4.Occupy4(f.home, slot, client, conn.Word(f.service, ports), p.t.Backends[id].Addr.V4(), l.flags)
-	p.begin(c, id, l)
-	if l.mode == service.NAT {
+	p.begin(p.v4, c, id, l)
+	if l.mode.RepliesThroughUs() {
 		p.heard.note(f, packet.AddrFrom4(client), f.Start, 0)
 	}
 	p.ride4(f, h, c, l, length)
@@ -59,8 +59,8 @@ func (p *Processor) open6(f *Frame) bool {
 	}
 	l := &p.t.lanes[id]
 	c := p.v6.Occupy6(f.home, slot, client, conn.Word(f.service, ports), p.t.Backends[id].Addr, l.flags)
-	p.begin(c, id, l)
-	if l.mode == service.NAT {
+	p.begin(p.v6, c, id, l)
+	if l.mode.RepliesThroughUs() {
 		p.heard.note(f, client, f.Start, 0)
 	}
 	p.ride6(f, h, c, l, length)
@@ -74,7 +74,7 @@ func (p *Processor) choose(id uint32, length uint16) uint32 {
 	before := *st
 	if at := s.Scheduler.Pick(st, p.loads, &p.key); at >= 0 {
 		backend := s.Pool[at]
-		if l := &p.t.lanes[backend]; length <= l.passes && l.mode != service.FullNAT {
+		if l := &p.t.lanes[backend]; length <= l.passes && (l.mode != service.FullNAT || p.hasPort(backend)) {
 			return backend
 		}
 	}
@@ -83,8 +83,11 @@ func (p *Processor) choose(id uint32, length uint16) uint32 {
 }
 
 // begin fills in a new connection, and counts it.
-func (p *Processor) begin(c *conn.Conn, backend uint32, l *lane) {
+func (p *Processor) begin(t *conn.Table, c *conn.Conn, backend uint32, l *lane) {
 	c.Backend, c.BackendPort, c.State, c.Expires = backend, l.port, l.fresh, p.now+l.freshMs
+	if l.mode == service.FullNAT {
+		p.translate(t, c, p.t.Backends[backend].Addr) // succeeds: see hasPort
+	}
 	if l.fresh.Active() {
 		c.SetCounted(true)
 		p.loads.Add(p.worker, backend, 1, 0)

@@ -34,8 +34,9 @@ type Frame struct {
 	kind    kind
 	service uint32
 	home    conn.Home // of the frame's flow
+	local   uint32    // kindBack: slot, plus 1, of the fullnat connection that the frame may be for; 0: it is no reply to us
 	meta    packet.Meta
-	_       [8]byte
+	_       [4]byte
 }
 
 // kind is which of the paths through the pipeline a frame takes.

@@ -59,36 +59,48 @@ func (p *Processor) adopt(t *Tables) {
 	}
 }
 
-// findSharings notes for which backends ports are shared out by the card's hash.
-func (t *Tables) findSharings() {
-	t.sharings = newLookup(len(t.Pools))
+// door is where the replies of fullnat backends with one address, port and protocol come from.
+type door struct {
+	pools  []uint32     // by source: number of the pool, plus 1; 0: none
+	shares *flow.Shares // how its ports are shared out; nil: in turn
+}
+
+// findDoors notes by which pools replies are to be told apart.
+func (t *Tables) findDoors() {
+	t.doorOf = newLookup(len(t.Pools))
 	for id, refs := range t.Pools {
 		be := &t.Backends[id]
 		for i := range refs {
-			if s := refs[i].Shares; s != nil {
-				t.sharings.put(be.Addr, be.Port, refs[i].Proto, t.numberOf(s))
+			r := &refs[i]
+			at := t.doorOf.get(be.Addr, be.Port, r.Proto)
+			if at == 0 {
+				t.doors = append(t.doors, door{pools: make([]uint32, len(t.Sources))})
+				at = uint32(len(t.doors))
+				t.doorOf.put(be.Addr, be.Port, r.Proto, at)
+			}
+			d := &t.doors[at-1]
+			d.pools[r.Source] = r.Pool + 1
+			if r.Shares != nil {
+				d.shares, t.shared = r.Shares, true
 			}
 		}
 		t.anyPort = t.anyPort || be.Port == 0 && len(refs) > 0
 	}
 }
 
-// numberOf finds or gives the place of s in shares, counted from 1. There are few: one per card and kind of packet.
-func (t *Tables) numberOf(s *flow.Shares) uint32 {
-	for i := range t.shares {
-		if t.shares[i] == s {
-			return uint32(i + 1)
-		}
+// door finds the one of the backends there; port 0 means those of any port. nil: there is none.
+func (t *Tables) door(backend packet.Addr, port uint16, proto uint8) *door {
+	at := t.doorOf.get(backend, port, proto)
+	if at == 0 {
+		return nil
 	}
-	t.shares = append(t.shares, s)
-	return uint32(len(t.shares))
+	return &t.doors[at-1]
 }
 
 // portOwner says which worker has a local port towards a backend. If it is nobody's, there is no such worker.
 func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Addr, localPort uint16, proto uint8) int {
-	if i := p.t.sharings.get(backend, port, proto); i != 0 {
-		s := p.t.shares[i-1]
-		return s.Owner(s.Base(backend, port, local), localPort)
+	if d := p.t.door(backend, port, proto); d != nil && d.shares != nil {
+		return d.shares.Owner(d.shares.Base(backend, port, local), localPort)
 	}
 	return int(localPort) % p.workers
 }
@@ -112,30 +124,33 @@ func (p *Processor) passToPortOwner(f *Frame) bool {
 // portTries bounds, times the number of workers, how many ports a new connection looks at.
 const portTries = 4
 
-// translate gives a new fullnat connection a local address and port, and the entry that replies to them
-// find.
+// translate gives a new fullnat connection a local address and port, by which replies find it.
 func (p *Processor) translate(t *conn.Table, c *conn.Conn, backend packet.Addr) counter.Reason {
 	for range portTries * p.workers {
 		ref, port := p.takePort(c)
 		if port == 0 {
 			return p.noPort(c)
 		}
-		local := p.t.Sources[ref.Source].Addr
-		if p.t.anyPort && p.tupleTaken(t, c, backend, local, port) {
+		if p.t.anyPort && p.tupleTaken(t, c, backend, ref.Source, port) {
 			p.pools[ref.Pool].give(port)
 			continue
 		}
-		r := t.Insert(t.Home(p.seed.Hash(local, port, c.Proto())), local, conn.ReverseKey(c.Service(), port), backend, c.Flags&conn.IsUDP, p.now)
-		if r == nil {
-			p.pools[ref.Pool].give(port)
-			return counter.TableFull
-		}
 		c.Source, c.Extra = ref.Source, port
-		r.BackendPort, r.Expires = c.BackendPort, c.Expires
-		t.SetLead(r, c)
+		p.pools[ref.Pool].lead(port, t.Slot(c))
 		return counter.None
 	}
 	return counter.TupleTaken
+}
+
+// hasPort says that translate will give a new connection to the backend a port.
+func (p *Processor) hasPort(backend uint32) bool {
+	refs := p.t.Pools[backend]
+	for i := range refs {
+		if refs[i].Live && p.pools[refs[i].Pool].free > 0 {
+			return !p.t.anyPort
+		}
+	}
+	return false
 }
 
 // noPort says why there is no port for a new connection. A backend that could not be reached yet has no pools.
@@ -148,20 +163,51 @@ func (p *Processor) noPort(c *conn.Conn) counter.Reason {
 
 // tupleTaken says that the connection can't have a local port although it is free in its pool: a backend of
 // any port has a pool of its own, and may be the same host as a backend of the port that the client asked for.
-func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend, local packet.Addr, port uint16) bool {
-	if p.workers > 1 && p.portOwner(backend, c.BackendPort, local, port, c.Proto()) != p.worker {
+func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr, source uint8, port uint16) bool {
+	if p.workers > 1 && p.portOwner(backend, c.BackendPort, p.t.Sources[source].Addr, port, c.Proto()) != p.worker {
 		return true
 	}
-	home := t.Home(p.seed.Hash(local, port, c.Proto()))
-	return t.FindReply(home, local, port, backend, c.BackendPort, c.Flags&conn.IsUDP != 0, p.now) != nil
+	other := uint16(0)
+	if p.t.Backends[c.Backend].Port == 0 {
+		other = c.BackendPort
+	}
+	return p.holder(t, source, port, backend, other, c.BackendPort, c.Proto()) != nil
+}
+
+// translated finds the fullnat connection whose replies come to that port of a source, from that address and port of its
+// backend, expired or not.
+func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
+	c := p.holder(t, source, localPort, backend, port, port, proto)
+	if c == nil && p.t.anyPort {
+		c = p.holder(t, source, localPort, backend, 0, port, proto)
+	}
+	return c
+}
+
+// holder gives the connection to an address and port of a backend that has a source's port from the pool there: that of
+// backends of the port at, or with 0 that of backends of any port.
+func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, at, port uint16, proto uint8) *conn.Conn {
+	d := p.t.door(backend, at, proto)
+	if d == nil || d.pools[source] == 0 {
+		return nil
+	}
+	slot, ok := p.pools[d.pools[source]-1].holder(localPort)
+	if !ok {
+		return nil
+	}
+	c := t.At(slot)
+	if c.BackendPort != port || c.Extra != localPort || c.Source != source || c.Flags&conn.Translated == 0 {
+		return nil
+	}
+	return c
 }
 
 // takePort picks a free port towards the connection's backend, from the sources in turn.
-func (p *Processor) takePort(c *conn.Conn) (SourceRef, uint16) {
+func (p *Processor) takePort(c *conn.Conn) (*SourceRef, uint16) {
 	refs := p.t.Pools[c.Backend]
 	p.sourceTurn++
 	for i := range refs {
-		r := refs[(i+int(p.sourceTurn))%len(refs)]
+		r := &refs[(i+int(p.sourceTurn))%len(refs)]
 		if !r.Live {
 			continue
 		}
@@ -169,31 +215,14 @@ func (p *Processor) takePort(c *conn.Conn) (SourceRef, uint16) {
 			return r, port
 		}
 	}
-	return SourceRef{}, 0
+	return nil, 0
 }
 
 // untranslate gives back what translate took. Called when the connection is closed.
-func (p *Processor) untranslate(t *conn.Table, c *conn.Conn) {
+func (p *Processor) untranslate(c *conn.Conn) {
 	for _, r := range p.t.Pools[c.Backend] {
 		if r.Source == c.Source {
 			p.pools[r.Pool].give(c.Extra)
 		}
-	}
-	local, be := p.t.Sources[c.Source].Addr, t.BackendAddr(c)
-	r := t.FindReply(t.Home(p.seed.Hash(local, c.Extra, c.Proto())), local, c.Extra, be, c.BackendPort, c.Flags&conn.IsUDP != 0, p.now)
-	if r != nil && r.IsReverse() {
-		t.Remove(r)
-	}
-}
-
-// reverseGraceMs is how long a reverse entry waits for its connection, which has expired, to be swept.
-const reverseGraceMs = 1000
-
-// follow gives a reverse entry the life of its connection, whose packets don't touch it. It goes when the
-// connection is closed.
-func (p *Processor) follow(t *conn.Table, reverse *conn.Conn) {
-	reverse.Expires = t.Lead(reverse).Expires
-	if reverse.Expired(p.now) {
-		reverse.Expires = p.now + reverseGraceMs
 	}
 }

@@ -111,7 +111,7 @@ func fnClient(i int) string { return fmt.Sprintf("10.%d.%d.%d:4000", i>>16, i>>8
 // ports, sees the next one dropped under its name, and gets all ports back (scenario O07).
 func TestFullNATUsesEveryPort(t *testing.T) {
 	const ports = 65536 - 1024
-	l := newFullnatLab(t, 0, 1, 2*ports+100)
+	l := newFullnatLab(t, 0, 1, ports+100)
 	clients := make(map[netip.AddrPort]int, ports)
 	for i := range ports {
 		f, out := l.send(packettest.TCP(fnClient(i), fnVIP).Flags(packet.SYN))
@@ -137,11 +137,11 @@ func TestFullNATUsesEveryPort(t *testing.T) {
 		}
 	}
 	v4, _ := l.proc.Live()
-	if v4 != 2*ports {
-		t.Errorf("%d table entries, want two for each of %d connections", v4, ports)
+	if v4 != ports {
+		t.Errorf("%d table entries for %d connections", v4, ports)
 	}
 	l.nowMs += conn.DefaultTimeoutsMs[conn.SynRecv] + 1
-	for range 20 { // a reverse entry goes with its connection, wherever the sweep stands
+	for range 20 {
 		l.nowMs += 1000
 		l.proc.Tick(l.tables, l.nowMs, 8000, 1<<30)
 	}

@@ -79,7 +79,7 @@ func (p *Processor) Watch(s *Sight, nowMs uint32) {
 		return
 	}
 	var c *conn.Conn
-	t, udp := p.table(m), m.Proto == uint8(service.UDP)
+	t := p.table(m)
 	home := func(client packet.Addr, port uint16) conn.Home { return t.Home(p.seed.Hash(client, port, m.Proto)) }
 	switch s.Way {
 	case ToService:
@@ -87,13 +87,24 @@ func (p *Processor) Watch(s *Sight, nowMs uint32) {
 	case ErrorToBackend:
 		c = t.Peek(home(m.Dst, m.DstPort), m.Dst, conn.Key{Service: s.Service, ClientPort: m.DstPort, VIPPort: m.SrcPort}, nowMs)
 	case FromBackend:
-		c = t.PeekReply(home(m.Dst, m.DstPort), m.Dst, m.DstPort, m.Src, m.SrcPort, udp, nowMs)
+		c = p.peekReply(t, m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto, nowMs)
 	case ErrorToClient:
-		c = t.PeekReply(home(m.Src, m.SrcPort), m.Src, m.SrcPort, m.Dst, m.DstPort, udp, nowMs)
+		c = p.peekReply(t, m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto, nowMs)
 	}
 	if s.Known = c != nil; s.Known {
 		s.Conn, s.Client = *c, t.Client(c)
 	}
+}
+
+// peekReply is findReply for onlookers.
+func (p *Processor) peekReply(t *conn.Table, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8, nowMs uint32) *conn.Conn {
+	if source := p.t.sourceAt(client); source != 0 {
+		if c := p.translated(t, uint8(source-1), clientPort, backend, port, proto); c != nil && !c.Expired(nowMs) {
+			return c
+		}
+	}
+	home := t.Home(p.seed.Hash(client, clientPort, proto))
+	return t.PeekReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), nowMs)
 }
 
 // Overhead is what the backend's mode adds to a packet's length, in bytes.

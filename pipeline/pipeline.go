@@ -230,7 +230,7 @@ func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service 
 func (p *Processor) replyOwner(f *Frame) Ownership {
 	backend, port, client, _ := f.backendFirst()
 	switch {
-	case p.t.isSource(client) && p.t.sharings.len == 0:
+	case p.t.isSource(client) && !p.t.shared:
 		return ByPort
 	case p.t.isSource(client):
 		return ByReceiver // most likely; else see passToPortOwner

@@ -107,7 +107,7 @@ func (k *pokes) next() {
 
 // pokeConn looks at one entry.
 func (p *Processor) pokeConn(c *conn.Conn) {
-	if !c.IsConnection() || c.Expired(p.now) {
+	if c.IsTemplate() || c.Expired(p.now) {
 		return
 	}
 	be := &p.t.Backends[c.Backend]

@@ -27,22 +27,50 @@ func (s *PortSet) Len() (n int) {
 // can't be told apart but by the port. Workers share the ports out among them (SourceRef), so that a reply's
 // port says whose it is.
 type portPool struct {
-	used PortSet    // ports in use, and those that are not ours to use
-	full [16]uint64 // bit per word of used: no port in it is free
-	free int
-	next uint16 // search begins here: behind the last one taken, so that a port rests as long as possible
+	words   [1024]portWord
+	full    [16]uint64 // bit per word: no port in it is free
+	holders []uint32   // by number among our ports: the connection that has it, by its slot in the table
+	free    int
+	next    uint16 // search begins here: behind the last one taken, so that a port rests as long as possible
+}
+
+// portWord is what a pool has of 64 ports, one bit each.
+type portWord struct {
+	ours   uint64
+	used   uint64 // ports in use, and those that are not ours to use
+	before int    // how many ports are ours in the words before
 }
 
 // newPortPool makes a pool of the allowed ports that are mine, which tells of the 64 ports from 64*w on.
 func newPortPool(allowed *PortSet, mine func(w int) uint64) *portPool {
 	p := new(portPool)
-	for w := range p.used {
+	for w := range p.words {
 		ours := allowed[w] & mine(w)
-		p.used[w] = ^ours
+		p.words[w] = portWord{ours, ^ours, p.free}
 		p.free += bits.OnesCount64(ours)
 		p.note(w)
 	}
+	p.holders = make([]uint32, p.free)
 	return p
+}
+
+// lead notes which connection has a port that was taken.
+func (p *portPool) lead(port uint16, slot uint32) {
+	p.holders[p.words[port>>6].number(port)] = slot
+}
+
+// holder gives the connection that has the port.
+func (p *portPool) holder(port uint16) (slot uint32, ok bool) {
+	w := &p.words[port>>6]
+	if w.ours&w.used>>(port&63)&1 == 0 {
+		return 0, false
+	}
+	return p.holders[w.number(port)], true
+}
+
+// number is how many of our ports are below one of them.
+func (w *portWord) number(port uint16) int {
+	return w.before + bits.OnesCount64(w.ours&(1<<(port&63)-1))
 }
 
 // byNumber tells which of the ports from 64*w on the worker has if ports are dealt out in turn.
@@ -54,9 +82,9 @@ func byNumber(worker, workers, w int) (ports uint64) {
 	return ports
 }
 
-// note brings the summary in line with a word of used.
+// note brings the summary in line with a word.
 func (p *portPool) note(w int) {
-	if p.used[w] == ^uint64(0) {
+	if p.words[w].used == ^uint64(0) {
 		p.full[w>>6] |= 1 << (w & 63)
 	} else {
 		p.full[w>>6] &^= 1 << (w & 63)
@@ -69,13 +97,13 @@ func (p *portPool) take() (port uint16, ok bool) {
 		return 0, false
 	}
 	w := int(p.next >> 6)
-	free := ^p.used[w] >> (p.next & 63) << (p.next & 63)
+	free := ^p.words[w].used >> (p.next & 63) << (p.next & 63)
 	if free == 0 {
 		w = p.wordAfter(w)
-		free = ^p.used[w]
+		free = ^p.words[w].used
 	}
 	port = uint16(w<<6 + bits.TrailingZeros64(free))
-	p.used[w] |= free & -free
+	p.words[w].used |= free & -free
 	p.note(w)
 	p.free--
 	p.next = port + 1
@@ -84,7 +112,7 @@ func (p *portPool) take() (port uint16, ok bool) {
 
 // wordAfter finds the first word behind w, or around the end, that has a free port. There is one.
 func (p *portPool) wordAfter(w int) int {
-	at := (w + 1) % len(p.used)
+	at := (w + 1) % len(p.words)
 	block := ^p.full[at>>6] >> (at & 63) << (at & 63)
 	for i := at >> 6; ; {
 		if block != 0 {
@@ -98,7 +126,7 @@ func (p *portPool) wordAfter(w int) int {
 // give takes a port back.
 func (p *portPool) give(port uint16) {
 	w := int(port >> 6)
-	p.used[w] &^= 1 << (port & 63)
+	p.words[w].used &^= 1 << (port & 63)
 	p.note(w)
 	p.free++
 }

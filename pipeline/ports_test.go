@@ -39,27 +39,41 @@ func TestPoolsShareOut(t *testing.T) {
 	}
 }
 
-// TestPoolAgainstMap replays random takes and gives on a pool and on a map of what is in use.
+// TestPoolAgainstMap replays random takes and gives on a pool of some ports, and on a map of which is in use by what
+// connection.
 func TestPoolAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	allowed := ports(1000, 1200)
 	allowed.Add(40000, 40100)
-	pool := newPortPool(allowed, every)
-	inUse := map[uint16]bool{}
+	ours := new(PortSet)
+	for w := range ours {
+		ours[w] = allowed[w] & (random.Uint64() | random.Uint64())
+	}
+	pool := newPortPool(allowed, func(w int) uint64 { return ours[w] })
+	inUse := map[uint16]uint32{}
 	var order []uint16
 	for step := range 200_000 {
+		probe := uint16(990 + random.IntN(220))
+		if slot, ok := pool.holder(probe); ok {
+			if want, used := inUse[probe]; !used || slot != want {
+				t.Fatalf("step %d: port %d is said to be that of %d, want %d, in use: %t", step, probe, slot, want, used)
+			}
+		} else if slot, used := inUse[probe]; used {
+			t.Fatalf("step %d: port %d is said to be nobody's, and is that of %d", step, probe, slot)
+		}
 		if random.IntN(2) == 0 || len(order) == 0 {
 			port, ok := pool.take()
-			if ok != (len(inUse) < allowed.Len()) {
-				t.Fatalf("step %d: take says %v with %d of %d in use", step, ok, len(inUse), allowed.Len())
+			if ok != (len(inUse) < ours.Len()) {
+				t.Fatalf("step %d: take says %v with %d of %d in use", step, ok, len(inUse), ours.Len())
 			}
 			if !ok {
 				continue
 			}
-			if inUse[port] || !allowed.Has(port) {
+			if _, used := inUse[port]; used || !ours.Has(port) {
 				t.Fatalf("step %d: took port %d", step, port)
 			}
-			inUse[port] = true
+			inUse[port] = uint32(step)
+			pool.lead(port, uint32(step))
 			order = append(order, port)
 			continue
 		}

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -25,8 +27,8 @@ type Rehearsal struct {
 	b *Batch
 }
 
-// rehearsalConnections is room for a connection, its reverse entry and its template, before and after.
-const rehearsalConnections = 8
+// rehearsalConnections is room for a connection and its template, before and after.
+const rehearsalConnections = 4
 
 // NewRehearsal makes a Rehearsal for one of so many workers. It reads the live loads.
 func NewRehearsal(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.Loads) *Rehearsal {
@@ -74,29 +76,23 @@ func (p *Processor) Rehearse(r *Rehearsal, f Frame, t *Tables, nowMs uint32) {
 	restore(&r.After)
 }
 
-// lend copies the connection, and the entry that replies to it find.
+// lend copies the connection, and what leads replies to it.
 func (p *Processor) lend(q *Processor, s *Sight, nowMs uint32) {
-	from, to := p.table(&s.Meta), q.table(&s.Meta)
-	c := &s.Conn
+	to, c := q.table(&s.Meta), &s.Conn
 	backend := p.t.Backends[c.Backend].Addr
 	mine := to.Adopt(to.Home(p.seed.Hash(s.Client, c.ClientPort(), c.Proto())), c, s.Client, backend, nowMs)
 	if mine == nil || c.Flags&conn.Translated == 0 {
 		return
 	}
 	// Closing the copy gives its port back: into copies of the pools.
-	q.pools = append([]*portPool(nil), p.pools...)
+	q.pools = slices.Clone(p.pools)
 	for _, ref := range p.t.Pools[c.Backend] {
 		pool := *p.pools[ref.Pool]
 		q.pools[ref.Pool] = &pool
-	}
-	local := p.t.Sources[c.Source].Addr
-	hash := p.seed.Hash(local, c.Extra, c.Proto())
-	reverse := from.Peek(from.Home(hash), local, conn.ReverseKey(c.Service(), c.Extra), nowMs)
-	if reverse == nil {
-		return
-	}
-	if r := to.Adopt(to.Home(hash), reverse, local, backend, nowMs); r != nil {
-		to.SetLead(r, mine)
+		if ref.Source == c.Source {
+			pool.holders = slices.Clone(pool.holders)
+			pool.lead(c.Extra, to.Slot(mine))
+		}
 	}
 }
 

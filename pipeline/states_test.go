@@ -272,7 +272,7 @@ func TestFullTableRecovers(t *testing.T) {
 			s := svc{mode: mode, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}, {host: 13, port: 80}}}
 			w.ends(w.fill(s), "table_full")
 			n := w.sum()
-			if room := capacity; mode == service.FullNAT && n.ConnOpened != uint64(room/2) || mode != service.FullNAT && n.ConnOpened != uint64(room) {
+			if n.ConnOpened != capacity {
 				t.Errorf("%d connections", n.ConnOpened)
 			}
 			// Those that there are go on.

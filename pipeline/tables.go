@@ -3,7 +3,6 @@ package pipeline
 import (
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
-	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/rewrite"
@@ -74,9 +73,10 @@ type Tables struct {
 	lanes        []lane        // by backend id
 	vips         lookup        // destination address, port, protocol -> service id
 	sticky       lookup        // endpoint of a backend whose services are owned ByAddress -> 1
-	sources      lookup        // fullnat's local addresses -> 1
-	sharings     lookup        // endpoint of a backend whose fullnat ports follow the card's hash -> index+1 into shares
-	shares       []*flow.Shares
+	sources      lookup        // fullnat's local addresses -> index+1 into Sources
+	doorOf       lookup        // endpoint of a fullnat backend -> index+1 into doors
+	doors        []door
+	shared       bool // a door's ports follow the card's hash
 	anyPort      bool // a fullnat backend takes connections at any port
 	ranges       []portRange
 	moved        bool     // a service has
@@ -98,10 +98,10 @@ const rangesBit = 1 << 31
 func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []Source, pools [][]SourceRef) *Tables {
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
 	t.sources = newLookup(len(sources))
-	for _, s := range sources {
-		t.sources.put(s.Addr, 0, 0, 1)
+	for i, s := range sources {
+		t.sources.put(s.Addr, 0, 0, uint32(i+1))
 	}
-	t.findSharings()
+	t.findDoors()
 	for i := range backends {
 		be := &backends[i]
 		be.keeps = be.Live && !be.Evict
@@ -192,6 +192,12 @@ func (t *Tables) sticksToAddress(src packet.Addr, port uint16, proto uint8) bool
 }
 
 // isSource says whether fullnat sends from the address.
-func (t *Tables) isSource(a packet.Addr) bool {
-	return t.sources.len != 0 && t.sources.get(a, 0, 0) != 0
+func (t *Tables) isSource(a packet.Addr) bool { return t.sourceAt(a) != 0 }
+
+// sourceAt gives the number, plus 1, of the source with that address; 0: fullnat doesn't send from it.
+func (t *Tables) sourceAt(a packet.Addr) uint32 {
+	if t.sources.len == 0 {
+		return 0
+	}
+	return t.sources.get(a, 0, 0)
 }

@@ -364,7 +364,7 @@ func (w *world) entries(worker, family int) (all []conn.Conn) {
 	t := w.procs[worker].Table(family)
 	for cursor, first := uint32(0), true; first || cursor != 0; first = false {
 		cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
-			if c.IsConnection() && !c.Expired(w.now) {
+			if !c.IsTemplate() && !c.Expired(w.now) {
 				all = append(all, *c)
 			}
 		})
@@ -411,7 +411,7 @@ func (w *world) sum() (all counter.Packets) {
 			t := p.Table(family)
 			for cursor, first := uint32(0), true; first || cursor != 0; first = false {
 				cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
-					if c.IsConnection() {
+					if !c.IsTemplate() {
 						live++
 					}
 				})

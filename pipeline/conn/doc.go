@@ -17,7 +17,8 @@
 //
 // One entry serves both directions: the home depends on the client alone (package flow), which is the
 // source of what clients send and the destination of what backends answer. The first match compares
-// service and VIP port, the second backend address and port.
+// service and VIP port, the second backend address and port. Replies of fullnat come to a local port instead, and who gave
+// that out knows the entry's slot: entries never move.
 //
 // # Size
 //

@@ -10,23 +10,16 @@ func (t *Table) Peek(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	})
 }
 
-// PeekReply is FindReply in the same way. It has followed a reverse entry to its connection.
+// PeekReply is FindReply in the same way.
 func (t *Table) PeekReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
 		flags = IsUDP
 	}
-	c := t.peek(home, func(c *Conn) bool {
+	return t.peek(home, func(c *Conn) bool {
 		return c.BackendPort == port && c.ClientPort() == clientPort && c.Flags&(IsUDP|NoOutput|Translated) == flags &&
-			!c.IsTemplate() && t.Client(c) == client && t.BackendAddr(c) == backend
+			!c.IsTemplate() && t.Client(c) == client && t.BackendAddr(c) == backend && !c.Expired(nowMs)
 	})
-	if c != nil && c.IsReverse() {
-		c = t.Lead(c)
-	}
-	if c != nil && c.Expired(nowMs) {
-		return nil
-	}
-	return c
 }
 
 // peek gives the first entry from the home on that is the one.

@@ -16,9 +16,9 @@ const maxProbe = 128
 
 // Conn is what both families' entries have in common: 24 bytes.
 type Conn struct {
-	key         uint64 // service (with templateBit or reverseBit), client port, VIP port; 0: the slot is free
+	key         uint64 // service (with templateBit), client port, VIP port; 0: the slot is free
 	Expires     uint32 // millisecond tick from which on the entry is dead
-	Backend     uint32 // backend id; reverse entry: slot of the connection
+	Backend     uint32 // backend id
 	BackendPort uint16 // template: upper half of the number of connections under it
 	State       State
 	Flags       Flags
@@ -36,7 +36,7 @@ const (
 	NoOutput                        // replies bypass us: tun, dr
 	HasTemplate                     // counted in the persistence template of its client
 	SeenReply                       // a backend's packet came by
-	Translated                      // fullnat: replies come to a local address and find the reverse entry
+	Translated                      // fullnat: replies come to a local address, and are no business of FindReply's
 	countedActive                   // what Loads holds for it: see the pipeline
 	ClientTold                      // the backend was evicted, and the client has been reset
 	BackendTold                     // likewise the backend
@@ -45,30 +45,19 @@ const (
 // sweepWhenFull bounds the slots that an insertion into a full table looks at for something expired.
 const sweepWhenFull = 512
 
-// These bits mark the service half of the keys of entries that are no connections; service ids stay below.
-const (
-	templateBit = 1 << 31
-	reverseBit  = 1 << 30
-	serviceMask = reverseBit - 1
-)
+// templateBit marks the service half of a template's key; service ids stay below.
+const templateBit = 1 << 31
 
 const overSticky = 255
 
 // Service is the id of the connection's service.
-func (c *Conn) Service() uint32 { return uint32(c.key>>32) & serviceMask }
+func (c *Conn) Service() uint32 { return uint32(c.key>>32) &^ templateBit }
 
 // ClientPort is the client's port; 0 for a template.
 func (c *Conn) ClientPort() uint16 { return uint16(c.key >> 16) }
 
 // VIPPort is the port of the service that the client asked for.
 func (c *Conn) VIPPort() uint16 { return uint16(c.key) }
-
-// IsConnection says that the entry is neither a template nor a reverse entry.
-func (c *Conn) IsConnection() bool { return c.key>>32&^serviceMask == 0 }
-
-// IsReverse says that the entry stands where replies to a fullnat connection's local address and port look
-// for it, and only leads to the connection.
-func (c *Conn) IsReverse() bool { return c.key>>32&reverseBit != 0 }
 
 // IsTemplate says that the entry binds a client to a backend and is no connection itself.
 func (c *Conn) IsTemplate() bool { return c.key>>32&templateBit != 0 }
@@ -116,7 +105,7 @@ func (c *Conn) Proto() uint8 {
 
 // Key is what a client's packet is looked up by, hash aside.
 type Key struct {
-	Service             uint32 // below 1<<30, never 0
+	Service             uint32 // below 1<<31, never 0
 	ClientPort, VIPPort uint16
 }
 
@@ -133,11 +122,6 @@ func KeyOf(word uint64) Key { return Key{uint32(word >> 32), uint16(word >> 16),
 // TemplateKey is the key of a client's persistence template. VIPPort is 0 for a service of many ports.
 func TemplateKey(service uint32, vipPort uint16) Key {
 	return Key{Service: service | templateBit, VIPPort: vipPort}
-}
-
-// ReverseKey is the key of the entry that replies to a fullnat connection's local port find.
-func ReverseKey(service uint32, localPort uint16) Key {
-	return Key{Service: service | reverseBit, ClientPort: localPort}
 }
 
 // Table holds the connections of one address family. See the package comment for its layout.
@@ -280,12 +264,36 @@ func (t *Table) ReplyAtHome6(home Home, backend, client packet.Addr, ports uint3
 	return &c.Conn
 }
 
+// TranslatedAt4 gives the entry in a slot if it is a fullnat connection to that backend. ports is the backend's port and, in
+// the lower half, the local one. Of which source that is, and the protocol, are the caller's to compare.
+func (t *Table) TranslatedAt4(slot, backend, ports uint32) *Conn {
+	e := t.entry4(slot)
+	if uint32(e.ends>>32) != backend || !e.translated(ports) {
+		return nil
+	}
+	return &e.Conn
+}
+
+// TranslatedAt6 is TranslatedAt4 for IPv6.
+func (t *Table) TranslatedAt6(slot uint32, backend packet.Addr, ports uint32) *Conn {
+	e := t.entry6(slot)
+	if e.backend[1] != backend.Lo || e.backend[0] != backend.Hi || !e.translated(ports) {
+		return nil
+	}
+	return &e.Conn
+}
+
+// translated says that the entry is a fullnat connection to that port of its backend, from that local one.
+func (c *Conn) translated(ports uint32) bool {
+	return c.Flags&Translated != 0 && uint32(c.BackendPort)<<16|uint32(c.Extra) == ports
+}
+
 // replyPorts is the backend's and, in the lower half, the client's port.
 func (c *Conn) replyPorts() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.ClientPort()) }
 
 // plain says that the entry is a connection whose replies come through us, from its backend to its client.
 func (c *Conn) plain() bool {
-	return c.key != 0 && c.IsConnection() && c.Flags&(NoOutput|Translated) == 0
+	return c.key != 0 && !c.IsTemplate() && c.Flags&(NoOutput|Translated) == 0
 }
 
 // isZero is 1 if x is 0, else 0, without a branch.
@@ -317,8 +325,8 @@ func (t *Table) unlessKept(c *Conn) *Conn {
 }
 
 // FindReply looks up the connection of a backend's packet: from backend and port to client and port, whose
-// home is the same as for Find. For fullnat the backend knows a local address and port
-// as its client; the result is then the reverse entry, which Lead follows.
+// home is the same as for Find. Those of fullnat are not found: the backend knows a local address and port as its
+// client, and who gave out the port knows whose it is.
 func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
@@ -454,6 +462,9 @@ func (t *Table) Client(c *Conn) packet.Addr {
 	return packet.AddrFrom4(t.entry4(t.slotOf(c)).client())
 }
 
+// Client4 is Client in an IPv4 table.
+func (t *Table) Client4(c *Conn) uint32 { return t.entry4(t.slotOf(c)).client() }
+
 // BackendAddr gives the backend's address as it was inserted.
 func (t *Table) BackendAddr(c *Conn) packet.Addr {
 	if t.mark != 0 {
@@ -463,8 +474,11 @@ func (t *Table) BackendAddr(c *Conn) packet.Addr {
 	return packet.AddrFrom4(uint32(t.entry4(t.slotOf(c)).ends >> 32))
 }
 
-// Lead gives the connection that a reverse entry leads to.
-func (t *Table) Lead(reverse *Conn) *Conn { return t.conn(reverse.Backend) }
+// HomeAt gives the line of a slot as a home, for Fetch.
+func (t *Table) HomeAt(slot uint32) Home { return Home(slot>>t.lineShift) | t.mark }
 
-// SetLead makes the reverse entry lead to the connection.
-func (t *Table) SetLead(reverse, c *Conn) { reverse.Backend = t.slotOf(c) }
+// Slot is where the entry lies, until it is removed: what At takes.
+func (t *Table) Slot(c *Conn) uint32 { return t.slotOf(c) }
+
+// At gives the entry that lies in a slot.
+func (t *Table) At(slot uint32) *Conn { return t.conn(slot) }

@@ -56,13 +56,23 @@ func (e *End) Out4(h *packet.Headers, tcp bool) {
 	finish4(h, e.ip, e.transport, tcp)
 }
 
-// Both4 is NATBoth for IPv4: In4 with another address and port of the sender's, which are none that could be prepared for.
+// Both4 is NATBoth for a client's packet: In4 with another address and port of the sender's, which are none that could be prepared for.
 func (e *End) Both4(h *packet.Headers, src uint32, port uint16, tcp bool) {
 	d := put32(h[26:], src)
 	binary.LittleEndian.PutUint32(h[30:], uint32(e.addr[0]))
 	ip := packet.Sum(d + packet.Diff(e.ip)).Fold()
 	d += put16(h[34:], port)
 	binary.LittleEndian.PutUint16(h[36:], e.port)
+	finish4(h, ip, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
+}
+
+// Back4 is NATBoth for a backend's packet: Out4 with another address and port of the receiver's.
+func (e *End) Back4(h *packet.Headers, dst uint32, port uint16, tcp bool) {
+	d := put32(h[30:], dst)
+	binary.LittleEndian.PutUint32(h[26:], uint32(e.addr[0]))
+	ip := packet.Sum(d + packet.Diff(e.ip)).Fold()
+	d += put16(h[36:], port)
+	binary.LittleEndian.PutUint16(h[34:], e.port)
 	finish4(h, ip, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
 }
 
@@ -99,6 +109,15 @@ func (e *End) Both6(h *packet.Headers, src packet.Addr, port uint16, tcp bool) {
 	binary.LittleEndian.PutUint64(h[38:], e.addr[0])
 	binary.LittleEndian.PutUint64(h[46:], e.addr[1])
 	binary.LittleEndian.PutUint16(h[56:], e.port)
+	finish6(h, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
+}
+
+// Back6 is Back4 for IPv6.
+func (e *End) Back6(h *packet.Headers, dst packet.Addr, port uint16, tcp bool) {
+	d := putAddr6(h[38:], dst) + put16(h[56:], port)
+	binary.LittleEndian.PutUint64(h[22:], e.addr[0])
+	binary.LittleEndian.PutUint64(h[30:], e.addr[1])
+	binary.LittleEndian.PutUint16(h[54:], e.port)
 	finish6(h, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
 }
 

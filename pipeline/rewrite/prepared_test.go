@@ -52,6 +52,18 @@ var prepared = []struct {
 	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, id uint16) {
 		rewrite.NATBoth(mem, m, local(m, id), id, end, port)
 	}},
+	{"fullnat back", func(c packettest.Chunk, m *packet.Meta, h *packet.Headers, end packet.Addr, port, id uint16, l *rewrite.Link) int {
+		e := rewrite.NewEnd(m.Src, m.SrcPort, end, port)
+		if m.Family == 4 {
+			e.Back4(h, local(m, id).V4(), id, m.Proto == packet.TCP)
+		} else {
+			e.Back6(h, local(m, id), id, m.Proto == packet.TCP)
+		}
+		l.Address(h)
+		return c.Start
+	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, id uint16) {
+		rewrite.NATBoth(mem, m, end, port, local(m, id), id)
+	}},
 	{"dr", func(c packettest.Chunk, m *packet.Meta, h *packet.Headers, _ packet.Addr, _, _ uint16, l *rewrite.Link) int {
 		if m.Family == 4 {
 			l.DR4(h)
