@@ -33,12 +33,10 @@ func Scheduler(ipvs string) (ours, why string) {
 // SchedulerFlag says why a flag of a scheduler is not carried over, "" if it needs none.
 func SchedulerFlag(scheduler, flag string) string {
 	switch {
-	case flag == "mh-fallback", scheduler == "mh" && flag == "flag-1":
-		return "" // Sluice's mh always falls back
+	case flag == "mh-fallback", flag == "sh-fallback", scheduler == "mh" && flag == "flag-1", scheduler == "sh" && flag == "flag-1":
+		return "" // Sluice's always fall back
 	case flag == "mh-port", flag == "sh-port", flag == "flag-2":
 		return "Sluice's " + scheduler + " goes by the client's address alone"
-	case flag == "sh-fallback", scheduler == "sh" && flag == "flag-1":
-		return "Sluice's sh has no fallback; mh has, and moves fewer clients"
 	}
 	return "Sluice's schedulers have no flags"
 }

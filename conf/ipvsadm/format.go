@@ -78,8 +78,8 @@ func (f *formatter) options(s *conf.Service) string {
 	case "random":
 		scheduler = "wrr"
 		f.note(s, "scheduler random became wrr: IPVS has no random one")
-	case "mh":
-		flags = " -b mh-fallback" // what Sluice's does anyway
+	case "mh", "sh":
+		flags = " -b " + scheduler + "-fallback" // what Sluice's do anyway
 	}
 	persistence := ""
 	switch {

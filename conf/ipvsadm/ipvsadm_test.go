@@ -19,7 +19,7 @@ const dump = `-A -t 198.51.100.10:80 -s wlc -p 300
 -a -u 198.51.100.10:53 -r 10.0.0.12:53 -i -w 1
 -A -t [2001:db8::10]:443 -s mh -b mh-fallback
 -a -t [2001:db8::10]:443 -r [2001:db8:a::11]:443 -g -w 1
--A -t 198.51.100.11:0 -s sh -p 3600
+-A -t 198.51.100.11:0 -s sh -p 3600 -b sh-fallback
 -a -t 198.51.100.11:0 -r 10.0.0.11:0 -m -w 65535
 `
 
@@ -125,7 +125,7 @@ func TestNotes(t *testing.T) {
 		"dump:1: service --fwmark-service 1: Sluice has no firewall marks", "dump:2: backend 10.0.0.11:0: its service",
 		"dump:3: service --sctp", "dump:4: -s lblcr: became wlc", "dump:4: -M 255.255.255.0", "dump:4: -p 999999",
 		"dump:5: --u-threshold 100", "dump:5: --l-threshold 50", "dump:5: -r 10.0.0.11:8080: port 8080 became the service's, 80",
-		"dump:6: --tun-type gue", "dump:7: -b sh-port", "dump:7: -b sh-fallback", "dump:7: -o", "dump:9: service tcp 198.51.100.12:80 is left out",
+		"dump:6: --tun-type gue", "dump:7: -b sh-port", "dump:7: -o", "dump:9: service tcp 198.51.100.12:80 is left out",
 		"dump:10: -s fo", "dump:13: backend [2001:db8::1]:80 of service", "dump:14: --start-daemon",
 	} {
 		if !strings.Contains(all, want) {

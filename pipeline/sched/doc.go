@@ -7,8 +7,8 @@
 //	wlc     least (256*active + inactive) / weight                         Loads          O(n)
 //	sed     least (active + 1) / weight                                    Loads          O(n)
 //	nq      the first with no active connection, else as sed               Loads          O(n)
-//	sh      by client address, 256 buckets dealt by weight, no fallback    -              O(1)
-//	dh      by VIP, 256 buckets dealt one each, no fallback                -              O(1)
+//	sh      by client address, 256 buckets dealt by weight, with fallback  -              O(1)
+//	dh      by VIP, 256 buckets dealt one each, with fallback              -              O(1)
 //	mh      by client address, Maglev table of 65537 slots, with fallback  -              O(1)
 //	random  by lot, odds by weight                                         State          O(log n)
 //	p2c     of two drawn by weight, the one with less load per weight      State, Loads   O(log n)
@@ -44,7 +44,9 @@
 //     bits; sorts the backends by address, so that the order of the list does not matter.
 //   - p2c draws from exactly the sum of weights; twos draws from one more, which favours the first a little.
 //   - random does not exist in IPVS.
-//   - sh-port, sh-fallback, mh-port and other table sizes are not offered.
+//   - sh and dh fall back, too, where IPVS refuses the connection unless sh gets the flag sh-fallback: by another hash than
+//     that one's, which shares out the clients of an unusable backend among all others.
+//   - sh-port, mh-port and other table sizes are not offered.
 //   - Products of load and weight are 64 bits wide throughout, so that no load is too high to be compared.
 //   - Weights are at most 65535, as ipvsadm demands.
 //

@@ -79,28 +79,45 @@ func TestSHAndDHUseOneAddress(t *testing.T) {
 	}
 }
 
-// An unusable backend keeps its buckets, at least one, and its clients get none.
-func TestSHAndDHHaveNoFallback(t *testing.T) {
-	list := pool(2, 0, 4)
-	list[2].Up = false
-	for name, table := range map[string][256]int{"sh": dealt(2, 0, 4), "dh": dealt(1, 1, 1)} {
-		s := mustNew(t, name, list)
-		count := map[int]int{}
-		for n := range uint32(5000) {
-			k := v4(n)
-			k.VIP = k.Client
-			want := table[n*0x61C88647>>24]
-			if want != 0 {
-				want = -1
+// An unusable backend keeps its buckets, at least one. Its clients are shared out among the others by the buckets that these
+// have, each always to the same one; nobody else's move.
+func TestSHAndDHFallBack(t *testing.T) {
+	for name, table := range map[string][256]int{"sh": dealt(2, 0, 4, 1, 6), "dh": dealt(1, 1, 1, 1, 1)} {
+		for _, down := range []int{0, 2, 4} {
+			list := pool(2, 0, 4, 1, 6)
+			list[down].Up = false
+			s := mustNew(t, name, list)
+			buckets, all := map[int]float64{}, 0.0
+			for _, i := range table {
+				if i != down && i != 1 {
+					buckets[i]++
+					all++
+				}
 			}
-			got := s.Pick(nil, nil, k)
-			if got != want {
-				t.Fatalf("%s, address %d: %d, want %d", name, n, got, want)
+			got, fell := map[int]float64{}, 0.0
+			for n := range uint32(20_000) {
+				k := v4(n * 2654435761)
+				k.VIP = k.Client
+				i := s.Pick(nil, nil, k)
+				if again := s.Pick(nil, nil, k); again != i {
+					t.Fatalf("%s, address %d: %d, then %d", name, n, i, again)
+				}
+				switch own := table[n*2654435761*0x61C88647>>24]; {
+				case own == down, own == 1:
+					got[i]++
+					fell++
+				case own != i:
+					t.Fatalf("%s, address %d: %d, want its own, %d", name, n, i, own)
+				}
 			}
-			count[got]++
-		}
-		if count[0] == 0 || count[-1] == 0 {
-			t.Errorf("%s: %v", name, count)
+			for i, n := range buckets {
+				if !near(int(got[i]), fell*n/all, 0.25) {
+					t.Errorf("%s without %d: %v of %.0f clients fell to %d, which has %.0f of %.0f buckets", name, down, got[i], fell, i, n, all)
+				}
+			}
+			if len(got) != len(buckets) {
+				t.Errorf("%s without %d: clients fell to %v", name, down, got)
+			}
 		}
 	}
 }

@@ -5,12 +5,15 @@ import "sluice/pipeline/counter"
 // bucketBits is IPVS's default table size for sh and dh: 256 buckets.
 const bucketBits = 8
 
-// buckets holds candidate indexes, -1 where the owner is unusable.
-type buckets [1 << bucketBits]int32
+// buckets holds candidate indexes by an address's hash.
+type buckets struct {
+	all    [1 << bucketBits]int32 // -1 where the owner is unusable
+	usable []int32                // all without those
+}
 
 // sh serves a client address always from the same backend (ip_vs_sh.c). The buckets are dealt out in list order, as many
 // in a row as the backend's weight, round and round. Weight 0 still takes one bucket. A client whose backend is unusable
-// gets none: there is no fallback.
+// meanwhile falls back to one of the others, by the buckets that they have; nobody else moves.
 type sh struct{ buckets buckets }
 
 func newSH(c []Candidate) *sh {
@@ -24,13 +27,14 @@ func (s *sh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(
 // deal fills the buckets: in list order, round and round, each candidate as many in a row as count says, at least one.
 func (b *buckets) deal(c []Candidate, count func(*Candidate) uint32) {
 	i, dealt := 0, uint32(0)
-	for n := range b {
-		b[n] = -1
+	for n := range b.all {
+		b.all[n] = -1
 		if len(c) == 0 {
 			continue
 		}
 		if c[i].usable() {
-			b[n] = int32(i)
+			b.all[n] = int32(i)
+			b.usable = append(b.usable, int32(i))
 		}
 		if dealt++; dealt >= count(&c[i]) {
 			i, dealt = (i+1)%len(c), 0
@@ -38,9 +42,25 @@ func (b *buckets) deal(c []Candidate, count func(*Candidate) uint32) {
 	}
 }
 
-// at returns what the bucket of an address holds.
+// at returns what the bucket of an address holds, or the one that it falls back to.
 func (b *buckets) at(addr [2]uint64, ipv4 bool) int {
-	return int(b[hash32(fold(addr, ipv4), bucketBits)])
+	v := fold(addr, ipv4)
+	if i := b.all[hash32(v, bucketBits)]; i >= 0 {
+		return int(i)
+	}
+	if len(b.usable) == 0 {
+		return -1
+	}
+	return int(b.usable[b.second(v)])
+}
+
+// second chooses among the usable buckets by another hash than the first, so that the clients of one backend are shared out
+// among all others. ip_vs_sh.c walks on from twice the first hash instead, and with backends of equal weight most often ends
+// at the same one.
+func (b *buckets) second(v uint32) int {
+	v = (v ^ v>>16) * 0x7feb352d
+	v = (v ^ v>>15) * 0x846ca68b
+	return int(uint64(v^v>>16) * uint64(len(b.usable)) >> 32)
 }
 
 // fold makes 32 bits of an address: IPv4 as it is, IPv6 as the exclusive or of its four words.

@@ -87,9 +87,13 @@ func (s *wrr) why(st State) Why {
 
 func (b *buckets) why(of string, addr [2]uint64, ipv4 bool) Why {
 	bucket := hash32(fold(addr, ipv4), bucketBits)
-	w := Why{Rule: fmt.Sprintf("hash of the %s address: bucket %d of %d", of, bucket, len(b))}
-	if b[bucket] < 0 {
-		w.Rule += ", whose backend may take no new connection; there is no fallback"
+	w := Why{Rule: fmt.Sprintf("hash of the %s address: bucket %d of %d", of, bucket, len(b.all))}
+	switch {
+	case b.all[bucket] >= 0:
+	case len(b.usable) == 0:
+		w.Rule += ", and no backend may take a new connection"
+	default:
+		w.Rule += fmt.Sprintf(", whose backend may take no new connection; so bucket %d of the %d that are left", b.second(fold(addr, ipv4)), len(b.usable))
 	}
 	return w
 }
