@@ -95,8 +95,8 @@ type Backend struct {
 	// Note is in the answer to an order only: what whoever gave it should know. "": nothing.
 	Note string `json:"note,omitempty"`
 
-	Active      uint32 `json:"active"`   // established connections
-	Inactive    uint32 `json:"inactive"` // all other connections in the table
+	Active      uint32 `json:"active"`   // connections that are established or about to be
+	Inactive    uint32 `json:"inactive"` // all others in the table
 	Connections uint64 `json:"connections"`
 	Packets     uint64 `json:"packets"` // directions as in Service
 	Bytes       uint64 `json:"bytes"`

@@ -113,7 +113,8 @@ const (
 
 var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA}
 
-// transitions are IPVS's but for one: to it a backend's ACK in SYN_RECV means ESTABLISHED. But only the client's does
+// transitions are IPVS's but for two. A segment with none of the flags leaves the state as it is, where IPVS ends the
+// connection. And to IPVS a backend's ACK in SYN_RECV means ESTABLISHED, but only the client's does
 // (RFC 9293, 3.10.7.4). The backend's without a SYN asks what the client wants, who came back with a port that the
 // backend still has in TIME_WAIT: the client's kernel answers with RST, and some milliseconds later with the same SYN
 // again. That is the same connection, still about to open, and not one that is over and makes room for another.

@@ -7,7 +7,7 @@ import "sluice/pipeline/packet"
 // for IPv6, with the EtherType before it, over the link header, which SetLink has to write anew. The packet itself isn't touched.
 //
 // As with IPVS, the outer TTL is the inner one (so lower it first), the whole type of service or traffic class
-// with its ECN bits is copied, and so is DF; an IPv6 packet may not be fragmented, so 6in4 has DF set. id is the IPv4
+// with its ECN bits is copied, and so is DF. An IPv6 packet may not be fragmented, so 6in4 has DF set, which IPVS leaves 0. id is the IPv4
 // identification, which matters without DF. The IPv6 flow label is 0.
 //
 // m.L3 and m.Family then tell of the outer header; m.L4 and all else still of the packet.
