@@ -183,6 +183,40 @@ func TestAskUDPGivesUp(t *testing.T) {
 	}
 }
 
+// TestAskUDPAsksAgain: a datagram that was lost is sent again, and the socket can be used long after its last question.
+func TestAskUDPAsksAgain(t *testing.T) {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	must(t, err)
+	defer server.Close()
+	c, err := net.Dial("udp", server.LocalAddr().String())
+	must(t, err)
+	defer c.Close()
+	answer := backend.Answer{Name: "b1", Client: netip.MustParseAddrPort(c.LocalAddr().String()), Server: netip.MustParseAddrPort(server.LocalAddr().String())}
+	go func() {
+		buf := make([]byte, 100)
+		for received := 1; ; received++ {
+			n, from, err := server.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if received > 1 { // the first is lost
+				_, _ = server.WriteTo(append([]byte(answer.String()+"\n"), buf[:n]...), from)
+			}
+		}
+	}()
+	if a, err := backend.AskUDP(ctxOf(t), c, []byte("x")); err != nil || a != answer {
+		t.Errorf("asked again: %s, %v", a, err)
+	}
+	gone, cancel := context.WithCancel(ctxOf(t))
+	cancel()
+	if _, err := backend.AskUDP(gone, c, []byte("y")); !errors.Is(err, context.Canceled) { // its deadline is long past
+		t.Errorf("error %v", err)
+	}
+	if a, err := backend.AskUDP(ctxOf(t), c, []byte("z")); err != nil || a != answer {
+		t.Errorf("asked later: %s, %v", a, err)
+	}
+}
+
 // TestConfigErrors: a backend that cannot be as asked does not run at all.
 func TestConfigErrors(t *testing.T) {
 	b, http4, _, _, udp4, _ := local(t)

@@ -78,10 +78,10 @@ const resendAfter = time.Second
 
 // awaitUDP reads until the answer to the payload comes, ctx ends, or it is time to ask again.
 func awaitUDP(ctx context.Context, c net.Conn, payload, buf []byte) (Answer, error) {
-	if err := c.SetDeadline(time.Now().Add(resendAfter)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(resendAfter)); err != nil { // not of writes: the next one may be long after
 		return Answer{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
 		n, err := c.Read(buf)
