@@ -122,9 +122,12 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 }
 
 // occupied says that the backend has a connection with this client address and port already, through another
-// service. One that is over makes room.
+// service, or may have one at any time, because fullnat sends from that address. A connection that is over makes room.
 func (p *Processor) occupied(f *Frame, t *conn.Table, backend packet.Addr, port uint16) bool {
 	m := &f.meta
+	if p.t.isSource(m.Src) {
+		return true
+	}
 	c := t.FindReply(f.home, m.Src, m.SrcPort, backend, port, m.Proto == uint8(service.UDP), p.now)
 	if c == nil {
 		return false

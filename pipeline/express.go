@@ -189,12 +189,8 @@ func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) boo
 //
 //go:noinline
 func (p *Processor) boardLocal(f *Frame, g packet.Glance, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
-	d := p.t.door(backend, uint16(ports>>16), g.Proto())
-	if d == nil || d.pools[source] == 0 || p.t.anyPort {
-		return false
-	}
-	slot, ok := p.pools[d.pools[source]-1].holder(uint16(ports))
-	if !ok {
+	slot, ok := p.slotOf(t, p.t.door(backend, uint16(ports>>16), g.Proto()), source, uint16(ports))
+	if !ok || p.t.anyPort {
 		return false
 	}
 	f.kind, f.service, f.home, f.local = kindBack4, 0, t.HomeAt(slot), slot+1

@@ -15,7 +15,7 @@ import (
 func (p *Processor) open4(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends4()
-	if !p.t.Services[f.service].opens || h.TTL4() <= 1 || packet.Martian4(client, vip) {
+	if !p.t.Services[f.service].opens || h.TTL4() <= 1 || packet.Martian4(client, vip) || p.t.isSource(packet.AddrFrom4(client)) {
 		return false
 	}
 	slot, ok := p.v4.Room4(f.home, client, uint16(ports>>16), p.now)
@@ -44,7 +44,7 @@ func (p *Processor) open4(f *Frame) bool {
 func (p *Processor) open6(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends6()
-	if !p.t.Services[f.service].opens || h.TTL6() <= 1 || packet.Martian6(client, vip) {
+	if !p.t.Services[f.service].opens || h.TTL6() <= 1 || packet.Martian6(client, vip) || p.t.isSource(client) {
 		return false
 	}
 	slot, ok := p.v6.Room6(f.home, client, uint16(ports>>16), p.now)

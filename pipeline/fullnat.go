@@ -171,6 +171,11 @@ func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr,
 	if p.t.Backends[c.Backend].Port == 0 {
 		other = c.BackendPort
 	}
+	if q := p.live; q != nil {
+		if p, t = q, q.v6; backend.Is4() {
+			t = q.v4
+		}
+	}
 	return p.holder(t, source, port, backend, other, c.BackendPort, c.Proto()) != nil
 }
 
@@ -187,11 +192,7 @@ func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, ba
 // holder gives the connection to an address and port of a backend that has a source's port from the pool there: that of
 // backends of the port at, or with 0 that of backends of any port.
 func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, at, port uint16, proto uint8) *conn.Conn {
-	d := p.t.door(backend, at, proto)
-	if d == nil || d.pools[source] == 0 {
-		return nil
-	}
-	slot, ok := p.pools[d.pools[source]-1].holder(localPort)
+	slot, ok := p.slotOf(t, p.t.door(backend, at, proto), source, localPort)
 	if !ok {
 		return nil
 	}
@@ -200,6 +201,16 @@ func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backen
 		return nil
 	}
 	return c
+}
+
+// slotOf gives the slot of the connection behind a door that has a source's port. A rehearsal knows of one connection at most, and
+// its table is smaller than the one that the slots of all others are in.
+func (p *Processor) slotOf(t *conn.Table, d *door, source uint8, localPort uint16) (slot uint32, ok bool) {
+	if d == nil || d.pools[source] == 0 {
+		return 0, false
+	}
+	slot, ok = p.pools[d.pools[source]-1].holder(localPort)
+	return slot, ok && t.Has(slot)
 }
 
 // takePort picks a free port towards the connection's backend, from the sources in turn.

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -294,21 +295,85 @@ func TestFullNATAstray(t *testing.T) {
 	}
 }
 
+// withAnyPort adds a service of many ports, whose backend is the same host at the port that the client asked for.
+func withAnyPort(s *fullnatSetup) {
+	backend := s.backends[1]
+	backend.Port = 0
+	wide := s.services[1]
+	wide.Ports = service.Ports{First: 8000, Last: 8100}
+	wide.Pool = []uint32{2}
+	s.services = append(s.services, wide)
+	s.backends = append(s.backends, backend)
+	s.pools = append(s.pools, []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 1, Live: true}})
+}
+
+// rehearse tells what would become of a packet.
+func (l *fullnatLab) rehearse(p packettest.Packet) (*pipeline.Rehearsal, []byte) {
+	x, c := pipeline.NewRehearsal(0, 1, &flow.Seed{A: 11, B: 13}, l.tables, counter.NewLoads(1, pipeline.MaxBackends)), p.Chunk()
+	l.proc.Rehearse(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, l.tables, l.nowMs)
+	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
+}
+
+// TestFullNATRehearsed: a reply to a connection that lives, to one whose time is over but which was not swept yet, a new connection
+// to a host of which another pool has ports in use, and the answer of a backend of any port.
+func TestFullNATRehearsed(t *testing.T) {
+	l := newFullnatLab(t, 0, 1, 400_000, withAnyPort)
+	var locals []string
+	for i := range 5000 {
+		_, out := l.send(packettest.TCP(fnClient(i), fnVIP).Flags(packet.SYN))
+		locals = append(locals, source(t, out).String())
+	}
+	same := func(what string, p packettest.Packet) (sent *pipeline.Frame) {
+		x, rehearsed := l.rehearse(p)
+		f, out := l.send(p)
+		if x.Frame.Verdict != f.Verdict || f.Verdict == pipeline.Drop && x.Frame.Reason != f.Reason || !bytes.Equal(rehearsed, out) {
+			t.Fatalf("%s: verdict %d, %v\n%s\nrehearsed: verdict %d, %v\n%s", what, f.Verdict, f.Reason, packettest.Decode(out),
+				x.Frame.Verdict, x.Frame.Reason, packettest.Decode(rehearsed))
+		}
+		return f
+	}
+	if f := same("reply", packettest.TCP(fnBackend, locals[4000]).Flags(packet.SYN|packet.ACK)); f.Verdict != pipeline.Forward {
+		t.Errorf("a reply: %v", f.Reason)
+	}
+	_, out := l.send(packettest.TCP(fnClient(9000), "198.51.100.10:8001").Flags(packet.SYN))
+	answer := packettest.TCP("192.0.2.11:8001", source(t, out).String()).Flags(packet.SYN | packet.ACK)
+	if f := same("answer of any port", answer); f.Verdict != pipeline.Forward {
+		t.Errorf("an answer from the port that was asked for: %v", f.Reason)
+	}
+	same("answer of another port", packettest.TCP("192.0.2.11:8002", source(t, out).String()).Flags(packet.SYN|packet.ACK))
+	for range 3 { // its pool begins with ports that the other pool has in use towards the host's port 8080
+		if f := same("new", packettest.TCP(fnClient(9001), "198.51.100.10:8080").Flags(packet.SYN)); f.Reason != counter.TupleTaken {
+			t.Errorf("so many ports are in use: %v", f.Reason)
+		}
+	}
+	l.nowMs += conn.DefaultTimeoutsMs[conn.SynRecv] + 1
+	for i := 0; i < len(locals); i += 97 {
+		if f := same("late reply", packettest.TCP(fnBackend, locals[i]).Flags(packet.ACK)); f.Reason != counter.NoConnection {
+			t.Fatalf("a reply to a connection that is over: %v", f.Reason)
+		}
+	}
+}
+
+// TestSourceAsClient: a nat service's client has, or says it has, an address that fullnat sends from. The backend could not tell its
+// connection from one of fullnat.
+func TestSourceAsClient(t *testing.T) {
+	for _, ordinary := range []bool{true, false} {
+		w := newWorld(t, svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}},
+			svc{vip: "198.51.100.11", mode: service.NAT, backends: []backend{{host: 11, port: 80}}})
+		w.ordinary = ordinary
+		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "tuple_taken")
+		w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward") // as 10.0.0.2:1024
+		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "tuple_taken")
+	}
+}
+
 // TestFullNATAnyPort has one backend host twice, with its port and with the port that the client asked for.
 // No tuple of local address, local port, host and port is used twice, at any worker.
 func TestFullNATAnyPort(t *testing.T) {
 	card := fnCard(2)
 	for name, sharing := range map[string]func(*fullnatSetup){"by card": byCard(t, card, 2), "by number": func(*fullnatSetup) {}} {
 		t.Run(name, func(t *testing.T) {
-			anyPort := func(s *fullnatSetup) {
-				backend := s.backends[1]
-				backend.Port = 0
-				wide := s.services[1]
-				wide.Ports = service.Ports{First: 8000, Last: 8100}
-				wide.Pool = []uint32{2}
-				s.services = append(s.services, wide)
-				s.backends = append(s.backends, backend)
-				s.pools = append(s.pools, []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 1, Live: true}})
+			byReceiver := func(s *fullnatSetup) {
 				for id := range s.services {
 					s.services[id].Own = pipeline.ByReceiver
 				}
@@ -316,7 +381,7 @@ func TestFullNATAnyPort(t *testing.T) {
 			used := make(map[netip.AddrPort]bool)
 			opened := [2]int{}
 			for w := range 2 {
-				l := newFullnatLab(t, w, 2, 200_000, sharing, anyPort)
+				l := newFullnatLab(t, w, 2, 200_000, sharing, withAnyPort, byReceiver)
 				for i := range 20_000 {
 					vip := fnVIP
 					if i%2 == 1 {

@@ -57,7 +57,7 @@ func (p *Processor) Rehearse(r *Rehearsal, f Frame, t *Tables, nowMs uint32) {
 	f.Hops = finalHop
 	r.Before = p.Look(f, t, nowMs)
 	q := r.p
-	q.heard, q.replies, q.ipID, q.sourceTurn, q.pools = p.heard, p.replies, p.ipID, p.sourceTurn, p.pools
+	q.heard, q.replies, q.ipID, q.sourceTurn, q.pools, q.live = p.heard, p.replies, p.ipID, p.sourceTurn, p.pools, p
 	id := r.Before.Service
 	if r.Before.Known {
 		id = r.Before.Conn.Service()

@@ -60,7 +60,7 @@ var reasons = [Count]struct{ name, text string }{
 	NoBackend:       {"no_backend", "service has no usable backend"},
 	BackendGone:     {"backend_gone", "backend of the connection was removed, or its connections were ended"},
 	TableFull:       {"table_full", "connection table is full"},
-	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service"},
+	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service, or fullnat sends from it"},
 	SNATExhausted:   {"snat_exhausted", "all local ports towards the backend are in use"},
 	TTLExpired:      {"ttl_expired", "TTL or hop limit ran out"},
 	NoRoute:         {"no_route", "no route to the next hop"},
