@@ -189,8 +189,8 @@ func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) boo
 //
 //go:noinline
 func (p *Processor) boardLocal(f *Frame, g packet.Glance, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
-	slot, ok := p.slotOf(t, p.t.door(backend, uint16(ports>>16), g.Proto()), source, uint16(ports))
-	if !ok || p.t.anyPort {
+	slot, ok := p.slotOf(p.t.door(backend, uint16(ports>>16), g.Proto()), source, uint16(ports))
+	if !ok || p.t.anyPort { // with any port another door may be meant
 		return false
 	}
 	f.kind, f.service, f.home, f.local = kindBack4, 0, t.HomeAt(slot), slot+1

@@ -467,41 +467,6 @@ func TestExpressInBatches(t *testing.T) {
 	}
 }
 
-// TestLateReply: a fullnat connection is over and its client's port comes back, just before a late reply to the old
-// connection, in one batch. The new connection lies where the old one did, but the reply is none of its.
-func TestLateReply(t *testing.T) {
-	both(t, func(t *testing.T, client, vip string) {
-		w := newWorld(t)
-		host := "10.0.0.11:80"
-		if vip == vip6 {
-			w.sources, host = []string{"2001:db8:a::2"}, "[2001:db8:a::11]:80"
-		}
-		w.configure(svc{vip: vip, mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}})
-		local, web := port(w.sources[0], "1024"), port(vip, "80")
-		open, midway, reply := packettest.TCP(client, web).Flags(syn), packettest.TCP(client, web).Flags(ack), packettest.TCP(host, local).Flags(ack)
-		w.in(open)
-		w.in(midway)
-		if o := w.out(reply); o.Verdict != pipeline.Forward || !o.Expressed() {
-			t.Fatalf("a reply went %s, by the lane: %t", o, o.Expressed())
-		}
-		w.in(packettest.TCP(client, web).Flags(rst))
-		for i, p := range []packettest.Packet{open, midway, reply} {
-			c := p.Chunk()
-			w.batch.Frames[i] = pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}
-		}
-		w.procs[0].Process(w.batch, 3, w.tables, w.now)
-		if f := &w.batch.Frames[1]; f.Verdict != pipeline.Forward {
-			t.Errorf("the second connection was not opened: %v", f.Reason)
-		}
-		if f := &w.batch.Frames[2]; f.Verdict != pipeline.Drop || f.Reason != counter.NoConnection {
-			t.Errorf("the late reply: verdict %d, %v", f.Verdict, f.Reason)
-		}
-		if w.only().Extra == 1024 {
-			t.Error("the new connection has the old one's port, so that this test shows nothing")
-		}
-	})
-}
-
 // TestLaneOpens: the twins would be none the wiser if the lane opened nothing. It opens connections of both protocols, fresh
 // from a port or handed over, and some for services that have a backend without a lane.
 func TestLaneOpens(t *testing.T) {

@@ -34,7 +34,7 @@ type Frame struct {
 	kind    kind
 	service uint32
 	home    conn.Home // of the frame's flow
-	local   uint32    // kindBack: slot, plus 1, of the fullnat connection that the frame may be for; 0: it is no reply to us
+	local   uint32    // kindBack: slot, plus 1, of the fullnat connection that the frame may be for, and then home is where that is; else 0
 	meta    packet.Meta
 	_       [4]byte
 }

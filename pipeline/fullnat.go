@@ -136,18 +136,30 @@ func (p *Processor) translate(t *conn.Table, c *conn.Conn, backend packet.Addr) 
 			continue
 		}
 		c.Source, c.Extra = ref.Source, port
-		p.pools[ref.Pool].lead(port, t.Slot(c))
+		p.lead(ref.Pool, port, t.Slot(c))
 		return counter.None
 	}
 	return counter.TupleTaken
 }
 
-// hasPort says that translate will give a new connection to the backend a port.
+// lead makes replies to a pool's port find the connection.
+func (p *Processor) lead(pool uint32, port uint16, slot uint32) {
+	if l := p.lent; l != nil {
+		l.pool, l.port, l.slot = pool, port, slot
+		return
+	}
+	p.pools[pool].lead(port, slot)
+}
+
+// hasPort says that translate is sure to give a new connection to the backend a port.
 func (p *Processor) hasPort(backend uint32) bool {
+	if p.t.anyPort {
+		return false
+	}
 	refs := p.t.Pools[backend]
 	for i := range refs {
 		if refs[i].Live && p.pools[refs[i].Pool].free > 0 {
-			return !p.t.anyPort
+			return true
 		}
 	}
 	return false
@@ -171,9 +183,9 @@ func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr,
 	if p.t.Backends[c.Backend].Port == 0 {
 		other = c.BackendPort
 	}
-	if q := p.live; q != nil {
-		if p, t = q, q.v6; backend.Is4() {
-			t = q.v4
+	if p.lent != nil {
+		if p, t = p.lent.by, p.lent.by.v6; backend.Is4() {
+			t = p.v4
 		}
 	}
 	return p.holder(t, source, port, backend, other, c.BackendPort, c.Proto()) != nil
@@ -192,7 +204,7 @@ func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, ba
 // holder gives the connection to an address and port of a backend that has a source's port from the pool there: that of
 // backends of the port at, or with 0 that of backends of any port.
 func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, at, port uint16, proto uint8) *conn.Conn {
-	slot, ok := p.slotOf(t, p.t.door(backend, at, proto), source, localPort)
+	slot, ok := p.slotOf(p.t.door(backend, at, proto), source, localPort)
 	if !ok {
 		return nil
 	}
@@ -203,14 +215,16 @@ func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backen
 	return c
 }
 
-// slotOf gives the slot of the connection behind a door that has a source's port. A rehearsal knows of one connection at most, and
-// its table is smaller than the one that the slots of all others are in.
-func (p *Processor) slotOf(t *conn.Table, d *door, source uint8, localPort uint16) (slot uint32, ok bool) {
+// slotOf gives the slot of the connection behind a door that has a source's port.
+func (p *Processor) slotOf(d *door, source uint8, localPort uint16) (slot uint32, ok bool) {
 	if d == nil || d.pools[source] == 0 {
 		return 0, false
 	}
-	slot, ok = p.pools[d.pools[source]-1].holder(localPort)
-	return slot, ok && t.Has(slot)
+	pool := d.pools[source] - 1
+	if l := p.lent; l != nil {
+		return l.slot, l.pool == pool && l.port == localPort
+	}
+	return p.pools[pool].holder(localPort)
 }
 
 // takePort picks a free port towards the connection's backend, from the sources in turn.

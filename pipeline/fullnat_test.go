@@ -335,12 +335,23 @@ func TestFullNATRehearsed(t *testing.T) {
 	if f := same("reply", packettest.TCP(fnBackend, locals[4000]).Flags(packet.SYN|packet.ACK)); f.Verdict != pipeline.Forward {
 		t.Errorf("a reply: %v", f.Reason)
 	}
+	for i, flags := range []uint8{packet.FIN | packet.ACK, packet.RST | packet.ACK} {
+		same("end", packettest.TCP(fnBackend, locals[100+i]).Flags(flags))
+	}
+	for _, flags := range []uint8{packet.ACK, packet.RST, packet.SYN} { // of these the last one opens anew
+		if f := same("client's port comes back", packettest.TCP(fnClient(200), fnVIP).Flags(flags)); f.Verdict != pipeline.Forward {
+			t.Errorf("client's port: %v", f.Reason)
+		}
+	}
 	_, out := l.send(packettest.TCP(fnClient(9000), "198.51.100.10:8001").Flags(packet.SYN))
 	answer := packettest.TCP("192.0.2.11:8001", source(t, out).String()).Flags(packet.SYN | packet.ACK)
 	if f := same("answer of any port", answer); f.Verdict != pipeline.Forward {
 		t.Errorf("an answer from the port that was asked for: %v", f.Reason)
 	}
-	same("answer of another port", packettest.TCP("192.0.2.11:8002", source(t, out).String()).Flags(packet.SYN|packet.ACK))
+	answer = packettest.TCP("192.0.2.11:8002", source(t, out).String()).Flags(packet.SYN | packet.ACK)
+	if f := same("answer of another port", answer); f.Reason != counter.NoConnection {
+		t.Errorf("an answer from another port: verdict %d, %v", f.Verdict, f.Reason)
+	}
 	for range 3 { // its pool begins with ports that the other pool has in use towards the host's port 8080
 		if f := same("new", packettest.TCP(fnClient(9001), "198.51.100.10:8080").Flags(packet.SYN)); f.Reason != counter.TupleTaken {
 			t.Errorf("so many ports are in use: %v", f.Reason)

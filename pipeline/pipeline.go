@@ -35,7 +35,7 @@ type Processor struct {
 	sched           []sched.State // by service id
 	key             sched.Key     // scratch: behind an interface, a local one would be allocated
 	pools           []*portPool   // by number
-	live            *Processor    // of a rehearsal: who has the connections that hold the pools' ports; else nil
+	lent            *lent         // of a rehearsal; else nil
 	sourceTurn      uint32
 	heard           heard
 	replies         limiter

@@ -27,6 +27,15 @@ type Rehearsal struct {
 	b *Batch
 }
 
+// lent is what a rehearsal has of the worker's fullnat connections. The pools' holders are slots of the worker's tables, not of
+// the rehearsal's, which knows of one connection at most.
+type lent struct {
+	by   *Processor
+	pool uint32 // that the connection has its port from
+	port uint16 // 0: there is no such connection
+	slot uint32 // in the rehearsal's table
+}
+
 // rehearsalConnections is room for a connection and its template, before and after.
 const rehearsalConnections = 4
 
@@ -52,12 +61,13 @@ func NewRehearsal(worker, workers int, seed *flow.Seed, t *Tables, loads *counte
 
 // Rehearse tries the frame, whose memory is overwritten with what becomes of it. t must be the tables that the
 // Rehearsal was made for, and p the Processor of its worker. Only the owning goroutine may call it; it takes some
-// microseconds.
+// ten microseconds.
 func (p *Processor) Rehearse(r *Rehearsal, f Frame, t *Tables, nowMs uint32) {
 	f.Hops = finalHop
 	r.Before = p.Look(f, t, nowMs)
 	q := r.p
-	q.heard, q.replies, q.ipID, q.sourceTurn, q.pools, q.live = p.heard, p.replies, p.ipID, p.sourceTurn, p.pools, p
+	q.heard, q.replies, q.ipID, q.sourceTurn, q.pools = p.heard, p.replies, p.ipID, p.sourceTurn, p.pools
+	q.lent = &lent{by: p}
 	id := r.Before.Service
 	if r.Before.Known {
 		id = r.Before.Conn.Service()
@@ -90,8 +100,7 @@ func (p *Processor) lend(q *Processor, s *Sight, nowMs uint32) {
 		pool := *p.pools[ref.Pool]
 		q.pools[ref.Pool] = &pool
 		if ref.Source == c.Source {
-			pool.holders = slices.Clone(pool.holders)
-			pool.lead(c.Extra, to.Slot(mine))
+			q.lead(ref.Pool, c.Extra, to.Slot(mine))
 		}
 	}
 }

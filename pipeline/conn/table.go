@@ -480,8 +480,5 @@ func (t *Table) HomeAt(slot uint32) Home { return Home(slot>>t.lineShift) | t.ma
 // Slot is where the entry lies, until it is removed: what At takes.
 func (t *Table) Slot(c *Conn) uint32 { return t.slotOf(c) }
 
-// Has says whether the table has that slot.
-func (t *Table) Has(slot uint32) bool { return slot < t.slots() }
-
-// At gives the entry that lies in a slot, which the table must have.
+// At gives the entry that lies in a slot of this table.
 func (t *Table) At(slot uint32) *Conn { return t.conn(slot) }

@@ -34,7 +34,7 @@ func TestFullNATAtItsLimit(t *testing.T) {
 	source := netip.MustParseAddr("10.3.0.1")
 	path := testbed.FullNATPaths[0]
 	cfg := config(t, path)
-	cfg.Engine.Connections = 1 << 18 // a connection takes two, one for each direction
+	cfg.Engine.Connections = 1 << 17
 	service := path.Web()
 	service.Source = []string{source.String()}
 	service.Backends = []testbed.Server{{Address: b.Backends[0].Addr(4).String(), Port: serverPort}}

@@ -1,0 +1,97 @@
+package pipeline_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
+)
+
+// TestLateReply: a fullnat connection is over and its client's port comes back, just before a late reply to the old
+// connection, in one batch. The new connection lies where the old one did, and has another local port, or the same one towards another
+// backend, another port of it, or from another source: the reply is none of its.
+func TestLateReply(t *testing.T) {
+	all := map[string]struct {
+		backends []backend
+		pools    []pipeline.SourceRef // of the first backend, instead of its own
+		samePort bool
+	}{
+		"port":           {backends: []backend{{host: 11, port: 80}}},
+		"backend":        {backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}, samePort: true},
+		"backend's port": {backends: []backend{{host: 11, port: 80}, {host: 11, port: 81}}, samePort: true},
+		"source": {backends: []backend{{host: 11, port: 80}}, samePort: true,
+			pools: []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 0, Live: true}, {Source: 1, Proto: 6, Pool: 1, Live: true}}},
+	}
+	for other, c := range all {
+		both(t, func(t *testing.T, client, vip string) {
+			w := newWorld(t)
+			w.sources = []string{"10.0.0.2", "10.0.0.3"}
+			if vip == vip6 {
+				w.sources = []string{"2001:db8:a::2", "2001:db8:a::3"}
+			}
+			w.configure(svc{vip: vip, mode: service.FullNAT, backends: c.backends})
+			if x := w.tables; c.pools != nil {
+				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]pipeline.SourceRef{nil, c.pools})
+			}
+			web := port(vip, "80")
+			open, midway := packettest.TCP(client, web).Flags(syn), packettest.TCP(client, web).Flags(ack)
+			w.in(open)
+			first := w.only()
+			from := &w.tables.Backends[first.Backend]
+			reply := packettest.TCP(netip.AddrPortFrom(from.Addr.Netip(), from.Port).String(), port(w.sources[first.Source], "1024")).Flags(ack)
+			w.in(midway)
+			if o := w.out(reply); o.Verdict != pipeline.Forward || !o.Expressed() {
+				t.Fatalf("%s: a reply went %s, by the lane: %t", other, o, o.Expressed())
+			}
+			w.in(packettest.TCP(client, web).Flags(rst))
+			for i, p := range []packettest.Packet{open, midway, reply} {
+				c := p.Chunk()
+				w.batch.Frames[i] = pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}
+			}
+			w.procs[0].Process(w.batch, 3, w.tables, w.now)
+			if f := &w.batch.Frames[1]; f.Verdict != pipeline.Forward {
+				t.Errorf("%s: the second connection was not opened: %v", other, f.Reason)
+			}
+			if f := &w.batch.Frames[2]; f.Verdict != pipeline.Drop || f.Reason != counter.NoConnection {
+				t.Errorf("%s: the late reply: verdict %d, %v", other, f.Verdict, f.Reason)
+			}
+			if second := w.only(); (second.Extra == 1024) != c.samePort {
+				t.Errorf("%s: after %+v came %+v, so that this shows nothing", other, first, second)
+			}
+		})
+	}
+}
+
+// TestFramesUsedAgain: what a frame held of a fullnat reply is no matter to the nat reply that it holds next.
+func TestFramesUsedAgain(t *testing.T) {
+	both(t, func(t *testing.T, client, vip string) {
+		w := newWorld(t)
+		hosts, other := []string{"10.0.0.11", "10.0.0.12"}, "198.51.100.11"
+		if vip == vip6 {
+			w.sources, hosts, other = []string{"2001:db8:a::2"}, []string{"2001:db8:a::11", "2001:db8:a::12"}, "2001:db8:1::11"
+		}
+		w.configure(svc{vip: vip, mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}}, svc{vip: other, backends: []backend{{host: 12, port: 80}}})
+		f := &w.batch.Frames[0]
+		for i, reply := range []packettest.Packet{
+			packettest.TCP(port(hosts[0], "80"), port(w.sources[0], "1024")),
+			packettest.TCP(port(hosts[1], "80"), client),
+		} {
+			web := port([]string{vip, other}[i], "80")
+			c := new(pipeline.Batch)
+			for _, p := range []packettest.Packet{packettest.TCP(client, web).Flags(syn), packettest.TCP(client, web).Flags(ack)} {
+				chunk := p.Chunk()
+				c.Frames[0] = pipeline.Frame{Mem: chunk.Mem, Start: chunk.Start, End: chunk.End}
+				w.procs[0].Process(c, 1, w.tables, w.now)
+			}
+			chunk := reply.Flags(ack).Chunk()
+			f.Mem, f.Start, f.End, f.Port, f.Hops = chunk.Mem, chunk.Start, chunk.End, back, 0
+			w.procs[0].Process(w.batch, 1, w.tables, w.now)
+			if f.Verdict != pipeline.Forward || !f.Expressed() {
+				t.Errorf("reply %d: verdict %d, %v, by the lane: %t", i, f.Verdict, f.Reason, f.Expressed())
+			}
+		}
+	})
+}
