@@ -75,11 +75,12 @@ func (w *portWord) number(port uint16) int {
 
 // byNumber tells which of the ports from 64*w on the worker has if ports are dealt out in turn.
 func byNumber(worker, workers, w int) (ports uint64) {
-	first := (worker - w<<6%workers + workers) % workers
-	for i := first; i < 64; i += workers {
-		ports |= 1 << i
+	ports = 1
+	for step := workers; step < 64; step *= 2 {
+		ports |= ports << step
 	}
-	return ports
+	first := (worker - w<<6%workers + workers) % workers
+	return ports << first
 }
 
 // note brings the summary in line with a word.
