@@ -72,18 +72,17 @@ func newLane(s *Service, be *Backend) lane {
 	if l.port == 0 {
 		l.port = s.Ports.First
 	}
-	switch be.Mode {
-	case service.FullNAT:
-		l.flags |= conn.Translated
-	case service.TUN, service.DR:
+	if be.Mode.RepliesThroughUs() {
+		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, l.port)
+		l.out = rewrite.NewEnd(be.Addr, l.port, s.Addr, s.Ports.First)
+	} else {
 		l.flags |= conn.NoOutput
 	}
 	switch be.Mode {
+	case service.FullNAT:
+		l.flags |= conn.Translated
 	case service.TUN:
 		l.tunnel = rewrite.NewTunnel(be.Source, be.Addr)
-	case service.NAT, service.FullNAT:
-		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, l.port)
-		l.out = rewrite.NewEnd(be.Addr, l.port, s.Addr, s.Ports.First)
 	}
 	return l
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // The express lane opens connections, too: those of services without persistence, to backends that have a lane, when the
-// table has room near the client's home, and for fullnat a pool has a port for sure. What it leaves in the tables and counters is what open and advance would.
+// table has room near the client's home, and for fullnat a pool has a port for sure. What it leaves in the tables and counters
+// is what open and advance would.
 
 // open4 is open and forward for the lane. It reports whether the frame is on its way; if not, nothing has happened.
 //

@@ -153,15 +153,10 @@ func (p *Processor) reply(f *Frame) {
 // findReply finds the connection of a packet from a backend to whom it takes for its client: the client
 // itself (nat), or one of our addresses (fullnat).
 func (p *Processor) findReply(t *conn.Table, home conn.Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
-	source := p.t.sourceAt(client)
-	if source == 0 {
-		return t.FindReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), p.now)
+	if source := p.t.sourceAt(client); source != 0 {
+		return p.translated(t, uint8(source-1), clientPort, backend, port, proto, p.now)
 	}
-	c := p.translated(t, uint8(source-1), clientPort, backend, port, proto)
-	if c == nil || c.Expired(p.now) {
-		return nil
-	}
-	return c
+	return t.FindReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), p.now)
 }
 
 // unreachable drops a packet that has no way to dst and remembers whom to resolve.

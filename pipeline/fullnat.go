@@ -192,11 +192,14 @@ func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr,
 }
 
 // translated finds the fullnat connection whose replies come to that port of a source, from that address and port of its
-// backend, expired or not.
-func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
+// backend. One that has expired is left to the sweep, and not found.
+func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, port uint16, proto uint8, nowMs uint32) *conn.Conn {
 	c := p.holder(t, source, localPort, backend, port, port, proto)
 	if c == nil && p.t.anyPort {
 		c = p.holder(t, source, localPort, backend, 0, port, proto)
+	}
+	if c == nil || c.Expired(nowMs) {
+		return nil
 	}
 	return c
 }
@@ -209,7 +212,7 @@ func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backen
 		return nil
 	}
 	c := t.At(slot)
-	if c.BackendPort != port || c.Extra != localPort || c.Source != source || c.Flags&conn.Translated == 0 {
+	if c.Source != source || !c.IsTranslated(uint32(port)<<16|uint32(localPort)) {
 		return nil
 	}
 	return c

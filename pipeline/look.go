@@ -98,16 +98,11 @@ func (p *Processor) Watch(s *Sight, nowMs uint32) {
 
 // peekReply is findReply for onlookers.
 func (p *Processor) peekReply(t *conn.Table, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8, nowMs uint32) *conn.Conn {
-	source := p.t.sourceAt(client)
-	if source == 0 {
-		home := t.Home(p.seed.Hash(client, clientPort, proto))
-		return t.PeekReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), nowMs)
+	if source := p.t.sourceAt(client); source != 0 {
+		return p.translated(t, uint8(source-1), clientPort, backend, port, proto, nowMs)
 	}
-	c := p.translated(t, uint8(source-1), clientPort, backend, port, proto)
-	if c == nil || c.Expired(nowMs) {
-		return nil
-	}
-	return c
+	home := t.Home(p.seed.Hash(client, clientPort, proto))
+	return t.PeekReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), nowMs)
 }
 
 // Overhead is what the backend's mode adds to a packet's length, in bytes.

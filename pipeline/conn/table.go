@@ -268,7 +268,7 @@ func (t *Table) ReplyAtHome6(home Home, backend, client packet.Addr, ports uint3
 // the lower half, the local one. Of which source that is, and the protocol, are the caller's to compare.
 func (t *Table) TranslatedAt4(slot, backend, ports uint32) *Conn {
 	e := t.entry4(slot)
-	if uint32(e.ends>>32) != backend || !e.translated(ports) {
+	if uint32(e.ends>>32) != backend || !e.IsTranslated(ports) {
 		return nil
 	}
 	return &e.Conn
@@ -277,14 +277,15 @@ func (t *Table) TranslatedAt4(slot, backend, ports uint32) *Conn {
 // TranslatedAt6 is TranslatedAt4 for IPv6.
 func (t *Table) TranslatedAt6(slot uint32, backend packet.Addr, ports uint32) *Conn {
 	e := t.entry6(slot)
-	if e.backend[1] != backend.Lo || e.backend[0] != backend.Hi || !e.translated(ports) {
+	if e.backend[1] != backend.Lo || e.backend[0] != backend.Hi || !e.IsTranslated(ports) {
 		return nil
 	}
 	return &e.Conn
 }
 
-// translated says that the entry is a fullnat connection to that port of its backend, from that local one.
-func (c *Conn) translated(ports uint32) bool {
+// IsTranslated says that the entry is a fullnat connection: to the port of its backend in the upper half of ports, from the local
+// one in the lower.
+func (c *Conn) IsTranslated(ports uint32) bool {
 	return c.Flags&Translated != 0 && uint32(c.BackendPort)<<16|uint32(c.Extra) == ports
 }
 
