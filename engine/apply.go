@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sluice/pipeline/service"
 	"time"
 
 	"sluice/conf"
@@ -212,10 +213,10 @@ func hint(err error, command string) error {
 
 // comeBack names the backends that come with an override that was set before. The caller holds mu.
 func (e *Engine) comeBack(cfg *conf.Config) (warnings []string) {
-	there := make(map[backendName]bool)
-	each(e.cfg, func(name backendName, _ *conf.Backend) { there[name] = true })
+	there := make(map[service.BackendID]bool)
+	each(e.cfg, func(name service.BackendID, _ *conf.Backend) { there[name] = true })
 	names := serviceNames(cfg)
-	each(cfg, func(name backendName, _ *conf.Backend) {
+	each(cfg, func(name service.BackendID, _ *conf.Backend) {
 		if o, set := e.overrides[name]; set && !there[name] {
 			warnings = append(warnings, fmt.Sprintf("service %s: backend %s comes with what was set at run time before: %s; sluice overrides shows it",
 				names[name.Service], name.Backend, o.name()))

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"sluice/engine/health"
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
@@ -126,13 +125,13 @@ func (x *explaining) leftOut(id uint32) {
 			}
 			why = "is the sorry server: no other may take a new connection"
 		case x.judged.protected[name] != "":
-			why = "stays in the choice although it is down" + x.since(health.ID(name)) + ": " + x.judged.protected[name]
+			why = "stays in the choice although it is down" + x.since(name) + ": " + x.judged.protected[name]
 		case !b.Up:
-			why = "left out: down" + x.since(health.ID(name))
+			why = "left out: down" + x.since(name)
 		case x.weight(id, name) == 0:
 			why = "left out: its weight is 0 (drained)"
-		case x.judged.states[health.ID(name)].Last != "":
-			why = "gets its share of new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.judged.states[health.ID(name)].Last
+		case x.judged.states[name].Last != "":
+			why = "gets its share of new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.judged.states[name].Last
 		case b.Unreach != counter.None:
 			why = fmt.Sprintf("gets its share of new connections, but can't be reached: %s", x.blocked(b.Addr, b.Unreach))
 		default:
@@ -161,7 +160,7 @@ func (x *explaining) untilWhen(key service.Key) string {
 }
 
 // since tells how long a backend has been down, and why.
-func (x *explaining) since(id health.ID) string {
+func (x *explaining) since(id service.BackendID) string {
 	state, ok := x.judged.states[id]
 	if !ok {
 		return ""
@@ -174,7 +173,7 @@ func (x *explaining) since(id health.ID) string {
 }
 
 // weight is the backend's weight as it is now.
-func (x *explaining) weight(id uint32, name backendName) int {
+func (x *explaining) weight(id uint32, name service.BackendID) int {
 	if w, ok := x.weights[name]; ok {
 		return w
 	}

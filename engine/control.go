@@ -9,7 +9,6 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
-	"sluice/engine/health"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -103,9 +102,9 @@ func (e *Engine) describe(s *conf.Service, j *judgement, traffic []counter.Backe
 }
 
 func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, j *judgement, traffic []counter.Backend) api.Backend {
-	name := backendName{s.Key, b.Key}
+	name := s.Key.BackendID(b.Key)
 	show := e.wards.shown[name]
-	state, checked := j.states[health.ID(name)]
+	state, checked := j.states[name]
 	if checked {
 		show.reason = e.show(j, name, b).reason
 	}
@@ -157,7 +156,7 @@ func (e *Engine) find(service, backend string) (*conf.Service, *conf.Backend, er
 }
 
 // backend reports one backend with its traffic.
-func (e *Engine) backend(ctx context.Context, name backendName) (api.Backend, error) {
+func (e *Engine) backend(ctx context.Context, name service.BackendID) (api.Backend, error) {
 	services, err := e.List(ctx)
 	if err != nil {
 		return api.Backend{}, err

@@ -128,7 +128,7 @@ func newEngine(o Options) *Engine {
 	if o.Probe == nil {
 		o.Probe = e.probe
 	}
-	e.prober = health.New(health.Config{OnChange: func(health.ID, health.State, health.State) { e.lookAtHealth() }, Probe: o.Probe})
+	e.prober = health.New(health.Config{OnChange: func(service.BackendID, health.State, health.State) { e.lookAtHealth() }, Probe: o.Probe})
 	return e
 }
 
@@ -342,7 +342,7 @@ func (e *Engine) rules(cfg *conf.Config) steer.Rules {
 		s := &cfg.Services[i]
 		rules.Services = append(rules.Services, s.Key)
 		for _, b := range s.Servers() {
-			for _, id := range e.ids.all(backendName{s.Key, b.Key}) {
+			for _, id := range e.ids.all(s.Key.BackendID(b.Key)) {
 				switch e.ids.backend[id].mode {
 				case service.NAT:
 					rules.Replies = append(rules.Replies, replyKey(s, &b))

@@ -76,11 +76,11 @@ type gone struct {
 }
 
 func compare(now, next *conf.Config) (g gone) {
-	services, backends := make(map[service.Key]bool), make(map[backendName]bool)
+	services, backends := make(map[service.Key]bool), make(map[service.BackendID]bool)
 	for _, s := range next.Services {
 		services[s.Key] = true
 		for _, b := range s.Backends {
-			backends[backendName{s.Key, b.Key}] = true
+			backends[s.Key.BackendID(b.Key)] = true
 		}
 	}
 	for _, s := range now.Services {
@@ -90,7 +90,7 @@ func compare(now, next *conf.Config) (g gone) {
 			g.services = append(g.services, s.Name)
 		}
 		for _, b := range s.Backends {
-			if !backends[backendName{s.Key, b.Key}] {
+			if !backends[s.Key.BackendID(b.Key)] {
 				g.backends = append(g.backends, s.Name+" "+b.Key.String())
 			}
 		}

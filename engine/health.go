@@ -11,9 +11,9 @@ import (
 )
 
 // checks translates a configuration into what the prober is to do. The caller holds mu.
-func (e *Engine) checks(cfg *conf.Config) map[health.ID]health.Check {
+func (e *Engine) checks(cfg *conf.Config) map[service.BackendID]health.Check {
 	e.direct = nil
-	out := make(map[health.ID]health.Check)
+	out := make(map[service.BackendID]health.Check)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		h := s.Health
@@ -29,7 +29,7 @@ func (e *Engine) checks(cfg *conf.Config) map[health.ID]health.Check {
 				Send: h.Send, Expect: h.Expect, Query: h.Query,
 			}
 			e.takePath(s, b, &c)
-			out[health.ID{Service: s.Key, Backend: b.Key}] = c
+			out[s.Key.BackendID(b.Key)] = c
 		}
 	}
 	return out
@@ -83,10 +83,4 @@ func (e *Engine) publishHealth() error {
 		return nil
 	}
 	return e.publishJudged(e.cfg, j)
-}
-
-// backendName is what a backend is known by: its service and its key there.
-type backendName struct {
-	Service service.Key
-	Backend service.BackendKey
 }

@@ -54,7 +54,7 @@ func (d *ids) hasMoved(service uint32, own pipeline.Ownership) bool {
 // backendID is what a backend's number stands for. The mode is part of it: connections stay in the mode that
 // they were opened in when the file gives their backend another.
 type backendID struct {
-	name backendName
+	name service.BackendID
 	mode service.Mode
 }
 
@@ -83,7 +83,7 @@ func (d *ids) room(cfg *conf.Config) error {
 			services++
 		}
 		for _, b := range s.Servers() {
-			if _, ok := d.backends[backendID{backendName{s.Key, b.Key}, b.Mode}]; !ok {
+			if _, ok := d.backends[backendID{s.Key.BackendID(b.Key), b.Mode}]; !ok {
 				backends++
 			}
 		}
@@ -106,7 +106,7 @@ func (d *ids) assign(cfg *conf.Config) {
 		}
 		d.service[id] = s
 		for _, b := range s.Servers() {
-			what := backendID{backendName{s.Key, b.Key}, b.Mode}
+			what := backendID{s.Key.BackendID(b.Key), b.Mode}
 			bid, ok := d.backends[what]
 			if !ok {
 				bid = uint32(len(d.backend))
@@ -122,7 +122,7 @@ func (d *ids) assign(cfg *conf.Config) {
 }
 
 // all gives the numbers that the backend has had, one for each mode that it was ever in.
-func (d *ids) all(name backendName) (numbers []uint32) {
+func (d *ids) all(name service.BackendID) (numbers []uint32) {
 	for mode := service.NAT; mode <= service.DR; mode++ {
 		if id, ok := d.backends[backendID{name, mode}]; ok {
 			numbers = append(numbers, id)

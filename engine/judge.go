@@ -13,13 +13,13 @@ import (
 // wards is what the engine knows of its services' health from one table to the next. Guarded by Engine.mu.
 type wards struct {
 	protections map[service.Key]*health.Protection
-	frozen      map[service.Key]bool       // by an operator
-	frozenAll   bool                       // by an operator, further services included
-	held        map[health.ID]health.State // of frozen services: as they were
-	starting    map[backendName]time.Time  // backends whose weight grows, and since when
-	shown       map[backendName]shown      // as listed
-	alarms      map[alarmName]alarm        // raised
-	step        *time.Timer                // looks at health again when some weight has to grow
+	frozen      map[service.Key]bool               // by an operator
+	frozenAll   bool                               // by an operator, further services included
+	held        map[service.BackendID]health.State // of frozen services: as they were
+	starting    map[service.BackendID]time.Time    // backends whose weight grows, and since when
+	shown       map[service.BackendID]shown        // as listed
+	alarms      map[alarmName]alarm                // raised
+	step        *time.Timer                        // looks at health again when some weight has to grow
 }
 
 func newWards(look func()) wards {
@@ -28,9 +28,9 @@ func newWards(look func()) wards {
 	return wards{
 		protections: make(map[service.Key]*health.Protection),
 		frozen:      make(map[service.Key]bool),
-		held:        make(map[health.ID]health.State),
-		starting:    make(map[backendName]time.Time),
-		shown:       make(map[backendName]shown),
+		held:        make(map[service.BackendID]health.State),
+		starting:    make(map[service.BackendID]time.Time),
+		shown:       make(map[service.BackendID]shown),
 		alarms:      make(map[alarmName]alarm),
 		step:        step,
 	}
@@ -38,13 +38,13 @@ func newWards(look func()) wards {
 
 // judgement is what health makes of a configuration: what tables and listings go by.
 type judgement struct {
-	states    map[health.ID]health.State // as decided, checked backends only
-	down      map[backendName]bool       // out of the choice: what is down and not protected, and idle sorry servers
-	evict     map[backendName]bool       // of these, whose connections end
-	protected map[backendName]string     // down but in the choice, and why
-	sorry     map[service.Key]bool       // services whose sorry server is in the choice
-	shares    map[backendName]int        // of starting backends: how many weightSteps of their weight they have
-	next      time.Time                  // when a share grows; zero: never
+	states    map[service.BackendID]health.State // as decided, checked backends only
+	down      map[service.BackendID]bool         // out of the choice: what is down and not protected, and idle sorry servers
+	evict     map[service.BackendID]bool         // of these, whose connections end
+	protected map[service.BackendID]string       // down but in the choice, and why
+	sorry     map[service.Key]bool               // services whose sorry server is in the choice
+	shares    map[service.BackendID]int          // of starting backends: how many weightSteps of their weight they have
+	next      time.Time                          // when a share grows; zero: never
 	alarms    map[alarmName]string
 }
 
@@ -58,11 +58,11 @@ func (j *judgement) sameTables(other *judgement) bool {
 func (e *Engine) judge(cfg *conf.Config, now time.Time) *judgement {
 	j := &judgement{
 		states:    e.statesNow(cfg),
-		down:      make(map[backendName]bool),
-		evict:     make(map[backendName]bool),
-		protected: make(map[backendName]string),
+		down:      make(map[service.BackendID]bool),
+		evict:     make(map[service.BackendID]bool),
+		protected: make(map[service.BackendID]string),
 		sorry:     make(map[service.Key]bool),
-		shares:    make(map[backendName]int),
+		shares:    make(map[service.BackendID]int),
 		alarms:    make(map[alarmName]string),
 	}
 	for i := range cfg.Services {
@@ -79,13 +79,13 @@ func (e *Engine) judge(cfg *conf.Config, now time.Time) *judgement {
 }
 
 // statesNow gives what the checks say, or said when an operator froze it. The caller holds mu.
-func (e *Engine) statesNow(cfg *conf.Config) map[health.ID]health.State {
+func (e *Engine) statesNow(cfg *conf.Config) map[service.BackendID]health.State {
 	states := e.prober.States()
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		frozen := e.wards.isFrozen(s.Key)
 		for _, b := range s.Backends {
-			id := health.ID{Service: s.Key, Backend: b.Key}
+			id := s.Key.BackendID(b.Key)
 			live, checked := states[id]
 			held, has := e.wards.held[id]
 			switch {
@@ -106,8 +106,8 @@ func (e *Engine) statesNow(cfg *conf.Config) map[health.ID]health.State {
 func (e *Engine) judgeService(j *judgement, s *conf.Service) {
 	var members []health.Member
 	for _, b := range s.Backends {
-		id := health.ID{Service: s.Key, Backend: b.Key}
-		if e.weightOf(backendName(id), b.Weight) == 0 {
+		id := s.Key.BackendID(b.Key)
+		if e.weightOf(id, b.Weight) == 0 {
 			continue
 		}
 		state, checked := j.states[id]
@@ -120,13 +120,13 @@ func (e *Engine) judgeService(j *judgement, s *conf.Service) {
 		MinHealthy: s.Health.MinHealthy, Sorry: s.Sorry != nil, AtOnce: s.Health.Interval + s.Health.Timeout,
 	})
 	for _, b := range s.Backends {
-		name := backendName{s.Key, b.Key}
-		state, checked := j.states[health.ID(name)]
+		name := s.Key.BackendID(b.Key)
+		state, checked := j.states[name]
 		switch {
 		case !checked || state.Up:
-		case verdict.Protected[health.ID(name)]:
+		case verdict.Protected[name]:
 			j.protected[name] = verdict.Why
-		case verdict.Out[health.ID(name)] || !verdict.AtOnce: // without weight: nobody counts on it
+		case verdict.Out[name] || !verdict.AtOnce: // without weight: nobody counts on it
 			j.down[name] = true
 			j.evict[name] = s.OnDown == conf.OnDownReset
 		}
@@ -134,7 +134,7 @@ func (e *Engine) judgeService(j *judgement, s *conf.Service) {
 	if s.Sorry != nil {
 		j.sorry[s.Key] = len(members) == 0 || verdict.NoneUp
 		if !j.sorry[s.Key] {
-			j.down[backendName{s.Key, s.Sorry.Key}] = true
+			j.down[s.Key.BackendID(s.Sorry.Key)] = true
 		}
 	}
 	e.alarmsOf(j, s, verdict)

@@ -55,12 +55,12 @@ func (o override) name() string {
 
 // overrides are all of them, those of backends that are not configured too: what leaves the file by mistake comes
 // back as it was.
-type overrides map[backendName]override
+type overrides map[service.BackendID]override
 
 // weights and evicted are what the tables need to know. A weight that the file has too is left out.
-func (all overrides) weights(cfg *conf.Config) map[backendName]int {
-	out := make(map[backendName]int, len(all))
-	each(cfg, func(name backendName, b *conf.Backend) {
+func (all overrides) weights(cfg *conf.Config) map[service.BackendID]int {
+	out := make(map[service.BackendID]int, len(all))
+	each(cfg, func(name service.BackendID, b *conf.Backend) {
 		if w := all[name].over(b.Weight); w != b.Weight {
 			out[name] = w
 		}
@@ -68,8 +68,8 @@ func (all overrides) weights(cfg *conf.Config) map[backendName]int {
 	return out
 }
 
-func (all overrides) evicted(now time.Time) map[backendName]bool {
-	out := make(map[backendName]bool)
+func (all overrides) evicted(now time.Time) map[service.BackendID]bool {
+	out := make(map[service.BackendID]bool)
 	for name, o := range all {
 		if o.evicts(now) {
 			out[name] = true
@@ -94,7 +94,7 @@ func (all overrides) yield(cfg *conf.Config) (yielded []string) {
 		s := &cfg.Services[i]
 		for j := range s.Backends {
 			b := &s.Backends[j]
-			name := backendName{s.Key, b.Key}
+			name := s.Key.BackendID(b.Key)
 			o, set := all[name]
 			if !set || o.weight == nil || o.fileWeight == b.Weight {
 				continue
@@ -107,7 +107,7 @@ func (all overrides) yield(cfg *conf.Config) (yielded []string) {
 	return yielded
 }
 
-func (all overrides) put(name backendName, o override) {
+func (all overrides) put(name service.BackendID, o override) {
 	if o.empty() {
 		delete(all, name)
 	} else {
@@ -116,24 +116,24 @@ func (all overrides) put(name backendName, o override) {
 }
 
 // each visits every configured backend in order.
-func each(cfg *conf.Config, visit func(name backendName, b *conf.Backend)) {
+func each(cfg *conf.Config, visit func(name service.BackendID, b *conf.Backend)) {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		for j := range s.Backends {
-			visit(backendName{s.Key, s.Backends[j].Key}, &s.Backends[j])
+			visit(s.Key.BackendID(s.Backends[j].Key), &s.Backends[j])
 		}
 	}
 }
 
 // weightOf is the weight that the backend has now. The caller holds mu.
-func (e *Engine) weightOf(name backendName, configured int) int {
+func (e *Engine) weightOf(name service.BackendID, configured int) int {
 	return e.overrides[name].over(configured)
 }
 
 // keepLast has mh remember the weights set at run time, so that a drain moves no client of the others. The caller
 // holds mu.
 func (e *Engine) keepLast() {
-	each(e.cfg, func(name backendName, b *conf.Backend) {
+	each(e.cfg, func(name service.BackendID, b *conf.Backend) {
 		if o := e.overrides[name]; o.weight != nil && *o.weight > 0 && o.fileWeight == b.Weight {
 			e.ids.backend[e.ids.backends[backendID{name, b.Mode}]].last = *o.weight
 		}
@@ -160,15 +160,15 @@ func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight 
 
 // weightNote says that a weight is not what it seems to be, because the scheduler looks at none; "": it is. The caller
 // holds mu.
-func (e *Engine) weightNote(service, backend string, before, weight int) string {
-	s, b, err := e.find(service, backend)
+func (e *Engine) weightNote(serviceName, backendName string, before, weight int) string {
+	s, b, err := e.find(serviceName, backendName)
 	if err != nil || weight == 0 || !s.IgnoresWeights() {
 		return ""
 	}
 	idle := before > 0 && before != weight
 	for i := range s.Backends {
 		other := &s.Backends[i]
-		w := e.weightOf(backendName{s.Key, other.Key}, other.Weight)
+		w := e.weightOf(s.Key.BackendID(other.Key), other.Weight)
 		idle = idle || other != b && w > 0 && w != weight
 	}
 	if !idle {
@@ -207,16 +207,16 @@ func (e *Engine) change(ctx context.Context, service, backend string, how func(o
 	return e.backend(ctx, name)
 }
 
-func (e *Engine) changeOne(service, backend string, how func(o override, configured int) override) (backendName, error) {
+func (e *Engine) changeOne(serviceName, backendName string, how func(o override, configured int) override) (service.BackendID, error) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
 	e.mu.Lock()
-	s, b, err := e.find(service, backend)
+	s, b, err := e.find(serviceName, backendName)
 	if err != nil {
 		e.mu.Unlock()
-		return backendName{}, err
+		return service.BackendID{}, err
 	}
-	name := backendName{s.Key, b.Key}
+	name := s.Key.BackendID(b.Key)
 	next := maps.Clone(e.overrides)
 	o := how(next[name], b.Weight)
 	o.since = time.Now()
@@ -259,13 +259,13 @@ func (e *Engine) listOverrides() []api.Override {
 	out := []api.Override{}
 	left := maps.Clone(e.overrides)
 	names := serviceNames(e.cfg)
-	each(e.cfg, func(name backendName, _ *conf.Backend) {
+	each(e.cfg, func(name service.BackendID, _ *conf.Backend) {
 		if o, set := left[name]; set {
 			out = append(out, o.describe(names[name.Service], name, true))
 			delete(left, name)
 		}
 	})
-	for _, name := range slices.SortedFunc(maps.Keys(left), func(a, b backendName) int {
+	for _, name := range slices.SortedFunc(maps.Keys(left), func(a, b service.BackendID) int {
 		return cmp.Or(cmp.Compare(a.Service.String(), b.Service.String()), cmp.Compare(a.Backend.String(), b.Backend.String()))
 	}) {
 		of, configured := names[name.Service]
@@ -277,7 +277,7 @@ func (e *Engine) listOverrides() []api.Override {
 	return out
 }
 
-func (o override) describe(of string, name backendName, configured bool) api.Override {
+func (o override) describe(of string, name service.BackendID, configured bool) api.Override {
 	return api.Override{
 		Service: of, Backend: name.Backend.String(), State: o.name(), Weight: o.weight,
 		Deadline: o.deadline.Round(0), Since: o.since.Round(0), Configured: configured,
@@ -394,7 +394,7 @@ func parseOverrides(data []byte) (overrides, error) {
 	return all, errors.Join(errs...)
 }
 
-func (s storedOverride) parse() (name backendName, o override, err error) {
+func (s storedOverride) parse() (name service.BackendID, o override, err error) {
 	protocol, err1 := service.ParseProtocol(s.Protocol)
 	address, err2 := netip.ParseAddr(s.Address)
 	ports, err3 := service.ParsePorts(s.Ports)
@@ -410,9 +410,7 @@ func (s storedOverride) parse() (name backendName, o override, err error) {
 	if s.Weight != nil && (*s.Weight < 0 || *s.Weight > api.MaxWeight) {
 		return name, o, fmt.Errorf("weight %d is not 0 to %d", *s.Weight, api.MaxWeight)
 	}
-	name = backendName{
-		service.Key{Address: address, Ports: ports, Protocol: protocol},
-		service.BackendKey{Address: backend.Addr(), Port: backend.Port()},
-	}
+	name = service.Key{Address: address, Ports: ports, Protocol: protocol}.BackendID(
+		service.BackendKey{Address: backend.Addr(), Port: backend.Port()})
 	return name, override{s.State, s.Weight, s.FileWeight, s.Deadline, s.Since}, nil
 }

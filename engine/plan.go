@@ -62,9 +62,9 @@ type difference struct {
 	wrong       bool // the last file that the daemon read was refused
 	now, next   *conf.Config
 	overrides   overrides
-	down        map[backendName]bool
-	last        map[backendName]int    // mh's last weights
-	connections map[backendName]uint64 // in the table
+	down        map[service.BackendID]bool
+	last        map[service.BackendID]int    // mh's last weights
+	connections map[service.BackendID]uint64 // in the table
 }
 
 func (e *Engine) compareTo(next *conf.Config) *difference {
@@ -72,7 +72,7 @@ func (e *Engine) compareTo(next *conf.Config) *difference {
 	defer e.mu.Unlock()
 	d := &difference{
 		now: e.cfg, next: next, wrong: e.reloaded.err != nil, overrides: e.overrides, down: e.judged.down,
-		last: make(map[backendName]int), connections: make(map[backendName]uint64),
+		last: make(map[service.BackendID]int), connections: make(map[service.BackendID]uint64),
 	}
 	for id := 1; id < len(e.ids.backend); id++ {
 		b, load := &e.ids.backend[id], e.loads.Of(uint32(id))
@@ -151,7 +151,7 @@ func (d *difference) service(was, s *conf.Service) api.ServicePlan {
 	for i := range was.Backends {
 		b := &was.Backends[i]
 		before[b.Key] = b
-		p.Connections += d.connections[backendName{named.Key, b.Key}]
+		p.Connections += d.connections[named.Key.BackendID(b.Key)]
 	}
 	for i := range s.Backends {
 		b := &s.Backends[i]
@@ -180,7 +180,7 @@ func (d *difference) backend(of service.Key, was, b *conf.Backend) api.BackendPl
 	case was != nil:
 		does = api.PlanSame
 	}
-	name := backendName{of, named.Key}
+	name := of.BackendID(named.Key)
 	o := d.overrides[name]
 	p := api.BackendPlan{Backend: named.Key.String(), Does: does, Connections: d.connections[name]}
 	if was != nil {
@@ -201,7 +201,7 @@ func (d *difference) candidates(s *conf.Service) []sched.Candidate {
 	all := make([]sched.Candidate, 0, len(s.Backends))
 	for i := len(s.Backends) - 1; i >= 0; i-- {
 		b := &s.Backends[i]
-		name := backendName{s.Key, b.Key}
+		name := s.Key.BackendID(b.Key)
 		last := d.last[name]
 		if b.Weight > 0 {
 			last = b.Weight

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sluice/pipeline/service"
 	"time"
 
 	"sluice/conf"
@@ -17,11 +18,11 @@ type shown struct {
 
 // noteShown brings what operators see up to date with a judgement. The caller holds mu.
 func (e *Engine) noteShown(cfg *conf.Config, j *judgement) {
-	now := make(map[backendName]shown)
+	now := make(map[service.BackendID]shown)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		for k, b := range s.Servers() {
-			name := backendName{s.Key, b.Key}
+			name := s.Key.BackendID(b.Key)
 			show := e.show(j, name, &b)
 			if k == len(s.Backends) {
 				show = showSorry(j, s)
@@ -55,7 +56,7 @@ func (e *Engine) logShown(s *conf.Service, b *conf.Backend, before, now shown) {
 // it: both may change while a state lasts. The caller holds mu.
 func (e *Engine) refreshed() *judgement {
 	j := *e.judged
-	j.states = make(map[health.ID]health.State, len(e.judged.states))
+	j.states = make(map[service.BackendID]health.State, len(e.judged.states))
 	latest := e.prober.States()
 	for id, state := range e.judged.states {
 		if now, checked := latest[id]; checked {
@@ -70,8 +71,8 @@ func (e *Engine) refreshed() *judgement {
 }
 
 // show says in which state a backend is and why; since is only known if the checks decided. The caller holds mu.
-func (e *Engine) show(j *judgement, name backendName, b *conf.Backend) shown {
-	state, checked := j.states[health.ID(name)]
+func (e *Engine) show(j *judgement, name service.BackendID, b *conf.Backend) shown {
+	state, checked := j.states[name]
 	reason := "not checked"
 	if checked {
 		reason = state.Reason

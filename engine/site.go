@@ -27,7 +27,7 @@ type site struct {
 	ports   []route.PortState
 	judged  *judgement
 	frozen  map[service.Key]bool // services whose health an operator has frozen
-	weights map[backendName]int
+	weights map[service.BackendID]int
 	seed    *flow.Seed
 	loads   *counter.Loads
 	workers int

@@ -23,11 +23,11 @@ const (
 // grow decides how much of their weight starting backends have: those that were down in the tables, and are not
 // any more, start now. The caller holds mu.
 func (e *Engine) grow(j *judgement, cfg *conf.Config, now time.Time) {
-	configured := make(map[backendName]bool)
+	configured := make(map[service.BackendID]bool)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		for _, b := range s.Backends {
-			name := backendName{s.Key, b.Key}
+			name := s.Key.BackendID(b.Key)
 			if e.judged != nil && e.judged.down[name] && !j.down[name] && j.protected[name] == "" {
 				e.wards.starting[name] = now
 			}
@@ -56,16 +56,16 @@ func (e *Engine) grow(j *judgement, cfg *conf.Config, now time.Time) {
 // startNew has the backends start that next brings to services that are there already. The caller holds mu.
 func (e *Engine) startNew(now, next *conf.Config) {
 	services := make(map[service.Key]bool)
-	known := make(map[backendName]bool)
+	known := make(map[service.BackendID]bool)
 	for _, s := range now.Services {
 		services[s.Key] = true
 		for _, b := range s.Backends {
-			known[backendName{s.Key, b.Key}] = true
+			known[s.Key.BackendID(b.Key)] = true
 		}
 	}
 	for _, s := range next.Services {
 		for _, b := range s.Backends {
-			if name := (backendName{s.Key, b.Key}); services[s.Key] && !known[name] {
+			if name := s.Key.BackendID(b.Key); services[s.Key] && !known[name] {
 				e.wards.starting[name] = time.Now()
 			}
 		}

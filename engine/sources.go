@@ -25,7 +25,7 @@ type sources struct {
 	number map[netip.Addr]uint8
 	addrs  []netip.Addr
 	pools  map[poolName]uint32
-	refs   map[backendName][]pipeline.SourceRef // every source that the backend ever had
+	refs   map[service.BackendID][]pipeline.SourceRef // every source that the backend ever had
 
 	rules   map[endpoint]*flow.Shares // of backends that could be reached once; nil: ports in turn
 	anyPort map[endpoint]bool         // backends of any port, whose port is 0 here
@@ -57,7 +57,7 @@ func newSources() *sources {
 	return &sources{
 		number: make(map[netip.Addr]uint8),
 		pools:  make(map[poolName]uint32),
-		refs:   make(map[backendName][]pipeline.SourceRef),
+		refs:   make(map[service.BackendID][]pipeline.SourceRef),
 
 		rules:   make(map[endpoint]*flow.Shares),
 		anyPort: make(map[endpoint]bool),
@@ -94,14 +94,14 @@ func (s *sources) assign(cfg *conf.Config) {
 				continue
 			}
 			for _, a := range svc.Source {
-				s.use(backendName{svc.Key, b.Key}, a, svc.Key.Protocol)
+				s.use(svc.Key.BackendID(b.Key), a, svc.Key.Protocol)
 			}
 		}
 	}
 }
 
 // use makes the source one that the backend's connections are sent from.
-func (s *sources) use(name backendName, source netip.Addr, protocol service.Protocol) {
+func (s *sources) use(name service.BackendID, source netip.Addr, protocol service.Protocol) {
 	number, ok := s.number[source]
 	if !ok {
 		number = uint8(len(s.addrs))
@@ -160,7 +160,7 @@ func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.Shares {
 
 // refsOf gives the backend's sources to the packet path, none before it could be reached: then it is not settled
 // which worker has which port. Live marks are copied: tables never change.
-func (s *sources) refsOf(name backendName, refs []pipeline.SourceRef) []pipeline.SourceRef {
+func (s *sources) refsOf(name service.BackendID, refs []pipeline.SourceRef) []pipeline.SourceRef {
 	shares, settled := s.rules[endpoint{name.Backend, name.Service.Protocol}]
 	if !settled {
 		return nil

@@ -19,9 +19,9 @@ import (
 type plan struct {
 	cfg     *conf.Config
 	ids     *ids                            // has numbers for all of cfg
-	weights map[backendName]int             // set at run time, over those of cfg
+	weights map[service.BackendID]int       // set at run time, over those of cfg
 	health  *judgement                      // who takes part
-	evicted map[backendName]bool            // whose connections an operator ends
+	evicted map[service.BackendID]bool      // whose connections an operator ends
 	hops    *nexthop.Table                  //
 	source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
 	pools   *poolCache
@@ -97,7 +97,7 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 	shares := make([]int, 0, len(s.Backends))
 	for i := len(s.Backends) - 1; i >= 0; i-- {
 		b := &s.Backends[i]
-		name := backendName{s.Key, b.Key}
+		name := s.Key.BackendID(b.Key)
 		for _, id := range p.ids.all(name) {
 			backends[id].Live = true
 		}
@@ -125,7 +125,7 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 // with some schedulers a server without weight is still somebody's.
 func (p *plan) addSorry(s *conf.Service, live *pipeline.Service, backends []pipeline.Backend, candidates []sched.Candidate) []sched.Candidate {
 	b := s.Sorry
-	name := backendName{s.Key, b.Key}
+	name := s.Key.BackendID(b.Key)
 	for _, id := range p.ids.all(name) {
 		backends[id].Live = true
 	}
@@ -139,7 +139,7 @@ func (p *plan) addSorry(s *conf.Service, live *pipeline.Service, backends []pipe
 }
 
 // weight is the backend's weight as the operator last set it.
-func (p *plan) weight(name backendName, configured int) int {
+func (p *plan) weight(name service.BackendID, configured int) int {
 	if w, ok := p.weights[name]; ok {
 		return w
 	}

@@ -153,7 +153,7 @@ func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) {
 	}
 	err := e.noDetour
 	if d != nil {
-		c.Through, err = d.Target(health.ID{Service: s.Key, Backend: b.Key})
+		c.Through, err = d.Target(s.Key.BackendID(b.Key))
 	}
 	if err != nil {
 		e.direct = err
@@ -180,10 +180,10 @@ func (e *Engine) setPaths(cfg *conf.Config) {
 	for i := range cfg.Services {
 		vips[cfg.Services[i].Key.Address] = true
 	}
-	paths := make(map[health.ID]*truepath.Path)
+	paths := make(map[service.BackendID]*truepath.Path)
 	eachPath(cfg, func(s *conf.Service, b *conf.Backend) {
 		path := e.pathTo(s, b, vips)
-		paths[health.ID{Service: s.Key, Backend: b.Key}] = path
+		paths[s.Key.BackendID(b.Key)] = path
 		protocol := checkProtocol(s)
 		e.probed = append(e.probed, service.Key{
 			Address: s.Key.Address, Ports: service.Ports{First: path.Port, Last: path.Port}, Protocol: protocol,

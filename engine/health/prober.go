@@ -12,19 +12,13 @@ import (
 	"sluice/pipeline/service"
 )
 
-// ID names a backend of a service.
-type ID struct {
-	Service service.Key
-	Backend service.BackendKey
-}
-
 // Config says what a Prober does with results.
 type Config struct {
 	// OnChange is told when a backend goes up or down, and also when it is on the way: when its checks begin to fail or
 	// to succeed (State.Failing). It is called on the prober's goroutines, one call at a time, and not within Set:
 	// after Set, look at States. A call may still come for a check that Set has just removed or replaced. It must not
 	// call Close, nor wait for somebody who does.
-	OnChange func(id ID, before, now State)
+	OnChange func(id service.BackendID, before, now State)
 	// Probe runs one probe; nil: the function Probe of this package.
 	Probe func(context.Context, Check) error
 }
@@ -37,8 +31,8 @@ type Prober struct {
 	running sync.WaitGroup
 	telling sync.Mutex // held during OnChange
 
-	mu      sync.Mutex     // guards what follows; never held during OnChange or a probe
-	runners map[ID]*runner // backends with equal checks have one together
+	mu      sync.Mutex                    // guards what follows; never held during OnChange or a probe
+	runners map[service.BackendID]*runner // backends with equal checks have one together
 	closed  bool
 }
 
@@ -55,9 +49,9 @@ func New(c Config) *Prober {
 		c.Probe = Probe
 	}
 	if c.OnChange == nil {
-		c.OnChange = func(ID, State, State) {}
+		c.OnChange = func(service.BackendID, State, State) {}
 	}
-	p := &Prober{config: c, runners: make(map[ID]*runner)}
+	p := &Prober{config: c, runners: make(map[service.BackendID]*runner)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -66,7 +60,7 @@ func New(c Config) *Prober {
 // results. One that is unchanged goes on undisturbed. One that is new or changed is probed within a second, or within
 // its interval if that is shorter; a changed one keeps the state that its backend had, with the row of results begun
 // anew. Removed ones end. An error means that nothing was changed.
-func (p *Prober) Set(checks map[ID]Check) error {
+func (p *Prober) Set(checks map[service.BackendID]Check) error {
 	for id, c := range checks {
 		if err := c.validate(); err != nil {
 			return fmt.Errorf("health of %s in %s: %w", id.Backend, id.Service, err)
@@ -81,7 +75,7 @@ func (p *Prober) Set(checks map[ID]Check) error {
 	for _, r := range p.runners {
 		all.add(r)
 	}
-	runners := make(map[ID]*runner, len(checks))
+	runners := make(map[service.BackendID]*runner, len(checks))
 	used := make(map[*runner]bool, len(checks))
 	for id, c := range checks {
 		r := all.find(c)
@@ -138,10 +132,10 @@ func (p *Prober) run(c Check, old *runner) *runner {
 }
 
 // States gives what is known of all backends that Set named last.
-func (p *Prober) States() map[ID]State {
+func (p *Prober) States() map[service.BackendID]State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	states := make(map[ID]State, len(p.runners))
+	states := make(map[service.BackendID]State, len(p.runners))
 	for id, r := range p.runners {
 		states[id] = r.machine.State
 	}
@@ -181,7 +175,7 @@ func (p *Prober) note(r *runner, err error, began, ended time.Time) {
 	before := r.machine.State
 	r.machine.note(err, r.check, began, ended)
 	now := r.machine.State
-	var whom []ID
+	var whom []service.BackendID
 	if before.Up != now.Up || before.Failing != now.Failing {
 		for id, has := range p.runners {
 			if has == r {

@@ -20,8 +20,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // id names the n-th backend of a service.
-func id(n byte) ID {
-	return ID{
+func id(n byte) service.BackendID {
+	return service.BackendID{
 		Service: service.Key{Address: netip.MustParseAddr("198.51.100.10"), Ports: service.Ports{First: 80, Last: 80}, Protocol: service.TCP},
 		Backend: service.BackendKey{Address: netip.AddrFrom4([4]byte{10, 0, 0, n}), Port: 80},
 	}
@@ -39,7 +39,7 @@ type world struct {
 	flips  bool // results alternate
 	probes map[netip.AddrPort][]time.Time
 	told   []State
-	whom   []ID
+	whom   []service.BackendID
 	calls  int
 }
 
@@ -48,7 +48,7 @@ func newWorld() *world {
 }
 
 func (w *world) prober() *Prober {
-	return New(Config{Probe: w.probe, OnChange: func(id ID, before, now State) {
+	return New(Config{Probe: w.probe, OnChange: func(id service.BackendID, before, now State) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.calls++
@@ -90,7 +90,7 @@ func (w *world) tales() int {
 	return len(w.told)
 }
 
-func set(t *testing.T, p *Prober, checks map[ID]Check) {
+func set(t *testing.T, p *Prober, checks map[service.BackendID]Check) {
 	t.Helper()
 	if err := p.Set(checks); err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func TestUpDownUp(t *testing.T) {
 		p := w.prober()
 		defer p.Close()
 		began := time.Now()
-		set(t, p, map[ID]Check{id(1): every2s(1), id(2): every2s(2)})
+		set(t, p, map[service.BackendID]Check{id(1): every2s(1), id(2): every2s(2)})
 		if s := p.States()[id(1)]; !s.Up || s.Reason != "not checked yet" || s.Since != began {
 			t.Errorf("at first: %+v", s)
 		}
@@ -141,7 +141,7 @@ func TestAlternatingResults(t *testing.T) {
 		w.flips = true
 		p := w.prober()
 		defer p.Close()
-		set(t, p, map[ID]Check{id(1): every2s(1)})
+		set(t, p, map[service.BackendID]Check{id(1): every2s(1)})
 		time.Sleep(10 * time.Minute)
 		if w.tales() != 0 || w.count(1) < 270 {
 			t.Errorf("%d changes in %d probes", w.tales(), w.count(1))
@@ -156,7 +156,7 @@ func TestSetByDifference(t *testing.T) {
 		defer p.Close()
 		w.breaks(1, true)
 		w.breaks(2, true)
-		checks := map[ID]Check{id(1): every2s(1), id(2): every2s(2)}
+		checks := map[service.BackendID]Check{id(1): every2s(1), id(2): every2s(2)}
 		set(t, p, checks)
 		time.Sleep(10 * time.Second)
 		before := p.States()
@@ -170,7 +170,7 @@ func TestSetByDifference(t *testing.T) {
 		// A changed check keeps the state; a removed one ends; a new one starts up.
 		slower := every2s(1)
 		slower.Interval = 10 * time.Second
-		set(t, p, map[ID]Check{id(1): slower, id(3): every2s(3)})
+		set(t, p, map[service.BackendID]Check{id(1): slower, id(3): every2s(3)})
 		states := p.States()
 		if states[id(1)].Up || states[id(1)].Since != before[id(1)].Since {
 			t.Errorf("a changed check went from %+v to %+v", before[id(1)], states[id(1)])
@@ -188,7 +188,7 @@ func TestSetByDifference(t *testing.T) {
 		}
 
 		// "none" means up, whatever was before.
-		set(t, p, map[ID]Check{id(1): {Type: None}})
+		set(t, p, map[service.BackendID]Check{id(1): {Type: None}})
 		if s := p.States()[id(1)]; !s.Up || s.Reason != "not checked" {
 			t.Errorf("%+v", s)
 		}
@@ -200,7 +200,7 @@ func TestJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		p := w.prober()
-		checks := make(map[ID]Check)
+		checks := make(map[service.BackendID]Check)
 		for n := range byte(50) {
 			checks[id(n)] = every2s(n)
 		}
@@ -238,7 +238,7 @@ func TestSlowProbe(t *testing.T) {
 			running--
 			return nil
 		}})
-		set(t, p, map[ID]Check{id(1): every2s(1)})
+		set(t, p, map[service.BackendID]Check{id(1): every2s(1)})
 		time.Sleep(time.Minute)
 		p.Close() // in the middle of a probe
 		if probes < 10 || probes > 13 {
@@ -259,7 +259,7 @@ func TestSetRefuses(t *testing.T) {
 	defer p.Close()
 	good := every2s(1)
 	good.Type = None
-	set(t, p, map[ID]Check{id(1): good})
+	set(t, p, map[service.BackendID]Check{id(1): good})
 	for name, spoil := range map[string]func(*Check){
 		"type":     func(c *Check) { c.Type = "smtp" },
 		"target":   func(c *Check) { c.Target = netip.AddrPort{} },
@@ -268,7 +268,7 @@ func TestSetRefuses(t *testing.T) {
 	} {
 		bad := every2s(2)
 		spoil(&bad)
-		err := p.Set(map[ID]Check{id(2): bad})
+		err := p.Set(map[service.BackendID]Check{id(2): bad})
 		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "10.0.0.2") {
 			t.Errorf("%s: error %v", name, err)
 		}
@@ -283,7 +283,7 @@ func TestSetRefuses(t *testing.T) {
 }
 
 // elsewhere names the n-th backend again, in another service.
-func elsewhere(n byte) ID {
+func elsewhere(n byte) service.BackendID {
 	other := id(n)
 	other.Service.Ports = service.Ports{First: 443, Last: 443}
 	return other
@@ -295,7 +295,7 @@ func TestSharedCheck(t *testing.T) {
 		w := newWorld()
 		p := w.prober()
 		defer p.Close()
-		set(t, p, map[ID]Check{id(1): every2s(1), elsewhere(1): every2s(1)})
+		set(t, p, map[service.BackendID]Check{id(1): every2s(1), elsewhere(1): every2s(1)})
 		w.breaks(1, true)
 		time.Sleep(20 * time.Second)
 		if n := w.count(1); n > 13 {
@@ -309,11 +309,11 @@ func TestSharedCheck(t *testing.T) {
 		// One that joins has what is known; one that leaves doesn't end it for the other.
 		third := elsewhere(1)
 		third.Service.Ports = service.Ports{First: 8443, Last: 8443}
-		set(t, p, map[ID]Check{third: every2s(1), elsewhere(1): every2s(1)})
+		set(t, p, map[service.BackendID]Check{third: every2s(1), elsewhere(1): every2s(1)})
 		if s := p.States(); len(s) != 2 || s[third].Up || s[third] != s[elsewhere(1)] {
 			t.Errorf("after a service joined: %+v", s)
 		}
-		set(t, p, map[ID]Check{third: every2s(1)})
+		set(t, p, map[service.BackendID]Check{third: every2s(1)})
 		w.breaks(1, false)
 		time.Sleep(10 * time.Second)
 		if s := p.States(); !s[third].Up {
@@ -323,7 +323,7 @@ func TestSharedCheck(t *testing.T) {
 		// Another check of the same server goes its own way.
 		slower := every2s(1)
 		slower.Fall = 30
-		set(t, p, map[ID]Check{id(1): slower, third: every2s(1)})
+		set(t, p, map[service.BackendID]Check{id(1): slower, third: every2s(1)})
 		w.breaks(1, true)
 		time.Sleep(20 * time.Second)
 		if s := p.States(); s[third].Up || !s[id(1)].Up {
@@ -340,7 +340,7 @@ func TestBounds(t *testing.T) {
 		defer p.Close()
 		check := every2s(1)
 		check.FlapHold = 0
-		set(t, p, map[ID]Check{id(1): check})
+		set(t, p, map[service.BackendID]Check{id(1): check})
 		time.Sleep(time.Minute)
 		for i := range 200 {
 			broken := i%2 == 0
@@ -367,7 +367,7 @@ func TestFlapping(t *testing.T) {
 		defer p.Close()
 		check := every2s(1)
 		check.FlapHold = time.Minute
-		set(t, p, map[ID]Check{id(1): check})
+		set(t, p, map[service.BackendID]Check{id(1): check})
 		burst := func() {
 			w.breaks(1, true)
 			time.Sleep(7 * time.Second)

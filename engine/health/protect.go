@@ -3,12 +3,13 @@ package health
 import (
 	"fmt"
 	"slices"
+	"sluice/pipeline/service"
 	"time"
 )
 
 // Member is a backend of a service, as Protection looks at it: one that takes new connections if it is up.
 type Member struct {
-	ID    ID
+	ID    service.BackendID
 	State State
 }
 
@@ -21,12 +22,12 @@ type Rule struct {
 
 // Verdict is what becomes of a service's members.
 type Verdict struct {
-	Out       map[ID]bool // down, and out of the choice
-	Protected map[ID]bool // down, and in the choice all the same
-	NoneUp    bool        // there are members, and all are down
-	AtOnce    bool        // all failed at once, which says more about the checks than about the backends
-	Why       string      // why Protected are; "": nobody is
-	Alarm     string      // the same as a sentence, with what to do
+	Out       map[service.BackendID]bool // down, and out of the choice
+	Protected map[service.BackendID]bool // down, and in the choice all the same
+	NoneUp    bool                       // there are members, and all are down
+	AtOnce    bool                       // all failed at once, which says more about the checks than about the backends
+	Why       string                     // why Protected are; "": nobody is
+	Alarm     string                     // the same as a sentence, with what to do
 }
 
 // Protection decides which of a service's backends that are down leave the choice. Checks can be wrong: when the
@@ -49,14 +50,14 @@ type Verdict struct {
 //
 // The zero Protection has seen nothing yet. It belongs to one goroutine.
 type Protection struct {
-	out    map[ID]bool
-	kept   map[ID]bool // were protected
+	out    map[service.BackendID]bool
+	kept   map[service.BackendID]bool // were protected
 	atOnce bool
 }
 
 // Judge looks at the members, which are all that have a weight above 0.
 func (p *Protection) Judge(members []Member, rule Rule) Verdict {
-	v := Verdict{Out: map[ID]bool{}, Protected: map[ID]bool{}}
+	v := Verdict{Out: map[service.BackendID]bool{}, Protected: map[service.BackendID]bool{}}
 	var down []Member
 	failing := 0
 	var last time.Time // when the last of those that fail began to

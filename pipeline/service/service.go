@@ -147,3 +147,13 @@ type BackendKey struct {
 
 // String gives "10.0.0.11:8080", with IPv6 addresses in brackets.
 func (k BackendKey) String() string { return netip.AddrPortFrom(k.Address, k.Port).String() }
+
+// BackendID names a backend of a service, whatever the mode: the same address and port in two
+// services are two backends.
+type BackendID struct {
+	Service Key
+	Backend BackendKey
+}
+
+// BackendID returns the name of the service's backend b.
+func (k Key) BackendID(b BackendKey) BackendID { return BackendID{Service: k, Backend: b} }

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sluice/engine/health"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/rewrite"
 	"sluice/pipeline/service"
@@ -40,7 +39,7 @@ type Detour struct {
 	paths  atomic.Pointer[map[packet.Addr]*Path] // by target; read by the reader
 
 	mu       sync.Mutex // guards what follows
-	targets  map[health.ID]netip.Addr
+	targets  map[service.BackendID]netip.Addr
 	next     uint16
 	used     map[uint16]bool
 	troubles map[netip.Addr]string // by target: why the last packet was not sent
@@ -63,7 +62,7 @@ func Open(ports service.Ports) (*Detour, error) {
 	}
 	d := &Detour{
 		device: device, wire: wire, ports: ports, ended: make(chan struct{}),
-		targets: make(map[health.ID]netip.Addr), next: firstTarget, used: make(map[uint16]bool),
+		targets: make(map[service.BackendID]netip.Addr), next: firstTarget, used: make(map[uint16]bool),
 		troubles: make(map[netip.Addr]string),
 	}
 	d.paths.Store(&map[packet.Addr]*Path{})
@@ -92,14 +91,14 @@ func (d *Detour) Ports() service.Ports { return d.ports }
 
 // Target gives the address that a probe of this backend connects to. It stays until Set is called without it. The
 // error is one for the operator.
-func (d *Detour) Target(id health.ID) (netip.Addr, error) {
+func (d *Detour) Target(id service.BackendID) (netip.Addr, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.target(id)
 }
 
 // target is Target; the caller holds mu.
-func (d *Detour) target(id health.ID) (netip.Addr, error) {
+func (d *Detour) target(id service.BackendID) (netip.Addr, error) {
 	f := &d.device.v6
 	if id.Service.Address.Is4() {
 		f = &d.device.v4
@@ -130,7 +129,7 @@ func (d *Detour) step() {
 }
 
 // Set makes these the paths. Targets of others are given back.
-func (d *Detour) Set(paths map[health.ID]*Path) {
+func (d *Detour) Set(paths map[service.BackendID]*Path) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id, a := range d.targets {
