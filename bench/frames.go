@@ -8,8 +8,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// template builds the packet that all flows' packets are copies of: 64 bytes on the wire with IPv4, and
-// as small as TCP gets with IPv6.
+// template builds the packet that all flows' packets are copies of: 64 bytes on the wire with IPv4,
+// and as small as TCP gets with IPv6.
 func (l *lab) template() {
 	vip, backend, _ := l.addresses()
 	p := packettest.TCP("10.0.0.0:0", vip.String()+":80")
@@ -45,8 +45,8 @@ func (l *lab) address(f []byte, flowNumber uint32) {
 	binary.BigEndian.PutUint16(sum, d.Update(binary.BigEndian.Uint16(sum)))
 }
 
-// turn makes a client's packet one from its flow's backend, at the service's port, to the client or who stands for it. The
-// checksum of TCP is as wrong as before: nobody looks at it.
+// turn makes a client's packet one from its flow's backend, at the service's port, to the client or
+// who stands for it. The checksum of TCP is as wrong as before: nobody looks at it.
 func (l *lab) turn(f []byte, w way) {
 	size := len(l.backend)
 	dst := l.l4() - size

@@ -40,7 +40,8 @@ type lab struct {
 	backend []byte          // address of a backend; all differ in the last byte, and so do fullnat's sources
 }
 
-// way is where the pipeline sends a flow: the last bytes of the addresses, and the port that the backend sees.
+// way is where the pipeline sends a flow: the last bytes of the addresses, and the port that the
+// backend sees.
 type way struct {
 	backend, source uint8
 	port            uint16
@@ -65,7 +66,8 @@ func newCrew(workers int) *crew {
 const (
 	chunkSize = 4096
 	headroom  = 256
-	// chunksInUse is how many chunks go round, as many as a receive ring of that size would keep warm.
+	// chunksInUse is how many chunks go round, as many as a receive ring of that size would keep
+	// warm.
 	chunksInUse = 512
 )
 
@@ -135,7 +137,8 @@ func (l *lab) addresses() (vip netip.Addr, backend func(i int) netip.Addr, own n
 
 const backends = 3
 
-// config makes the tables: two ports, clients behind a gateway at the first, backends on-link at the second.
+// config makes the tables: two ports, clients behind a gateway at the first, backends on-link at
+// the second.
 func (l *lab) config() (*pipeline.Tables, error) {
 	vip, backend, own := l.addresses()
 	everywhere, inside, gateway := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("203.0.113.1")
@@ -178,7 +181,8 @@ func (l *lab) config() (*pipeline.Tables, error) {
 	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, sources, pools), nil
 }
 
-// pools makes fullnat's local addresses, from first on, as many as connections need, and each backend's pools of their ports.
+// pools makes fullnat's local addresses, from first on, as many as connections need, and each
+// backend's pools of their ports.
 func (l *lab) pools(first netip.Addr) (sources []pipeline.Source, pools [][]pipeline.SourceRef) {
 	ports := new(pipeline.PortSet)
 	ports.Add(1024, 65535)
@@ -217,8 +221,9 @@ func (l *lab) put(i int, flowNumber uint32, tcpFlags byte) {
 	frame.Port, frame.Hops = 0, 0
 }
 
-// run feeds packets of random flows, in batches, and returns the time that the pipeline takes per packet, in
-// ns. Only the pipeline is timed, each batch by itself; batches during which the machine ran something else
+// run feeds packets of random flows, in batches, and returns the time that the pipeline takes per
+// packet, in ns. Only the pipeline is timed, each batch by itself; batches during which the machine
+// ran something else
 // - the slowest hundredth - are left out of the mean.
 func (l *lab) run(flows, packets int) float64 {
 	random := rand.New(rand.NewPCG(1, uint64(flows)))
@@ -254,7 +259,8 @@ func (l *lab) mean() float64 {
 	return float64(sum.Nanoseconds()) / float64(len(l.times)*l.size)
 }
 
-// own makes the lab work on so many flows that are its worker's among all that there are, and opens them.
+// own makes the lab work on so many flows that are its worker's among all that there are, and opens
+// them.
 func (l *lab) own(c *crew, worker, flows int) error {
 	l.owned = make([]uint32, 0, flows)
 	for number := uint32(0); len(l.owned) < flows; number++ {
@@ -285,8 +291,8 @@ func (l *lab) open(flows int) error {
 	return l.churn(0, flows, 0, packet.ACK)
 }
 
-// churn sends the next packet of n flows from number from on, SYN to open them, while so many milliseconds of the
-// pipeline's time pass evenly, with a tick in each.
+// churn sends the next packet of n flows from number from on, SYN to open them, while so many
+// milliseconds of the pipeline's time pass evenly, with a tick in each.
 func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
 	startMs, to := l.nowMs, from+n
 	for at := from; at < to; {

@@ -1,5 +1,5 @@
-// Command bench measures Sluice: `bench pipeline` the packet path alone, in memory, without root; `bench net` the
-// whole of it beside its peers, over veth.
+// Command bench measures Sluice: `bench pipeline` the packet path alone, in memory, without root;
+// `bench net` the whole of it beside its peers, over veth.
 package main
 
 import (

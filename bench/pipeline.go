@@ -42,18 +42,19 @@ type result struct {
 // opened is the capacity of the table that new connections are measured on.
 const opened = 1_000_000
 
-// newBudget is the goal for a new connection over IPv4, in ns, the removal of an expired one included.
+// newBudget is the goal for a new connection over IPv4, in ns, the removal of an expired one
+// included.
 const newBudget = 200
 
 // handoverBudget is the goal for a descriptor's way to another worker, in ns.
 const handoverBudget = 5
 
-// budgets are the goals over IPv4, in ns per packet of an established connection, by number of flows. They were set for NAT; tun and dr
-// are not to be slower.
+// budgets are the goals over IPv4, in ns per packet of an established connection, by number of
+// flows. They were set for NAT; tun and dr are not to be slower.
 var budgets = map[int]float64{1_000: 40, 100_000: 60, 1_000_000: 80, 10_000_000: 120}
 
-// goal is that of a mode and family, where that of NAT over IPv4 is ns: over IPv6 1.3 times as much. Fullnat, which does twice the work,
-// has none.
+// goal is that of a mode and family, where that of NAT over IPv4 is ns: over IPv6 1.3 times as
+// much. Fullnat, which does twice the work, has none.
 func goal(mode service.Mode, family int, ns float64) float64 {
 	switch {
 	case mode == service.FullNAT:
@@ -153,8 +154,9 @@ func pipelineVerb(args []string) error {
 	return nil
 }
 
-// morePasses is how often what misses its goal is measured once more, unless the operator says otherwise: what disturbs the machine only makes it slower, and may last longer
-// than a pass takes for a row.
+// morePasses is how often what misses its goal is measured once more, unless the operator says
+// otherwise: what disturbs the machine only makes it slower, and may last longer than a pass takes
+// for a row.
 const morePasses = 4
 
 // row is a line of the results that can be measured again and again.
@@ -229,7 +231,8 @@ func show(r *result) {
 	fmt.Printf("%-12s %-7s %6d %10d %9.1f %9.1f %9.1f %7.4f %7s\n", r.Name, r.Mode, r.Family, r.Flows, r.NsPerPacket, r.Median, r.Max, r.AllocsPerPacket, budget)
 }
 
-// midway measures packets of random ones of the row's established flows: clients', or backends' replies.
+// midway measures packets of random ones of the row's established flows: clients', or backends'
+// replies.
 func midway(r *result, mode service.Mode, reply bool, rounds, packets, batch int) error {
 	family, flows := r.Family, r.Flows
 	l, err := newLab(family, mode, flows, batch)
@@ -251,9 +254,9 @@ func midway(r *result, mode service.Mode, reply bool, rounds, packets, batch int
 	return nil
 }
 
-// opening measures connections from SYN to installed entry in a table that stays three quarters full:
-// an eighth of the capacity opens in every ten seconds of the pipeline's time and lives for the sixty of
-// SYN_RECV. Sweeping out the expired ones is part of the time.
+// opening measures connections from SYN to installed entry in a table that stays three quarters
+// full: an eighth of the capacity opens in every ten seconds of the pipeline's time and lives for
+// the sixty of SYN_RECV. Sweeping out the expired ones is part of the time.
 func opening(r *result, mode service.Mode, rounds, batch int) error {
 	l, err := newLab(r.Family, mode, r.Flows, batch)
 	if err != nil {
@@ -291,8 +294,9 @@ func allocations(f func()) uint64 {
 	return after.Mallocs - before.Mallocs
 }
 
-// summarize goes over the rounds' times. The fastest round is the figure: the work is the same each time, and what else the
-// machine does - its other tenants above all, who share cores, caches and clock - can only make it slower.
+// summarize goes over the rounds' times. The fastest round is the figure: the work is the same each
+// time, and what else the machine does - its other tenants above all, who share cores, caches and
+// clock - can only make it slower.
 func (r *result) summarize() {
 	if len(r.ns) == 0 {
 		return

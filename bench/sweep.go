@@ -12,8 +12,9 @@ import (
 // sweepBudgetUs is the goal for a tick, in us: so long may a batch wait for the sweep.
 const sweepBudgetUs = 50
 
-// sweeping measures for how long one tick keeps the next batch waiting, when the sweep has as much to do as it may at once: in a full table
-// with nothing to remove, and in one where all has expired. The longer counts.
+// sweeping measures for how long one tick keeps the next batch waiting, when the sweep has as much
+// to do as it may at once: in a full table with nothing to remove, and in one where all has
+// expired. The longer counts.
 func sweeping(r *result, mode service.Mode, rounds, batch int) error {
 	l, err := newLab(r.Family, mode, r.Flows, batch)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"sluice/rings"
 )
 
-// longer is how many times longer the rounds of several workers are: until all of them are at work, and are so with warm caches, counts less.
+// longer is how many times longer the rounds of several workers are: until all of them are at work,
+// and are so with warm caches, counts less.
 const longer = 5
 
 // scalingGoal is how much more two workers are to carry than one.
@@ -23,7 +24,8 @@ const scalingGoal = 1.9
 // flowsPerWorker is how many established flows each of several workers has.
 const flowsPerWorker = 100_000
 
-// manyCores measures what one core alone cannot show: two workers beside one, and a frame's way between them.
+// manyCores measures what one core alone cannot show: two workers beside one, and a frame's way
+// between them.
 func manyCores(match *regexp.Regexp, rounds, packets, batch int) ([]result, error) {
 	allowed, err := cpu.Allowed()
 	if err != nil {
@@ -47,8 +49,9 @@ func manyCores(match *regexp.Regexp, rounds, packets, batch int) ([]result, erro
 	return results, nil
 }
 
-// workers measures one worker alone, two of one process, and two that share nothing at all, in turn. The last say
-// what the machine can do: CPUs that share a core, its caches or its clock are slower together than alone.
+// workers measures one worker alone, two of one process, and two that share nothing at all, in
+// turn. The last say what the machine can do: CPUs that share a core, its caches or its clock are
+// slower together than alone.
 func workers(cpus []int, rounds, packets, batch int) ([]result, error) {
 	together, err := newTeam(newCrew(2), []int{0, 1}, batch)
 	if err != nil {
@@ -140,8 +143,8 @@ func onCPUs(cpus []int, f func(i int)) {
 	running.Wait()
 }
 
-// handover measures a descriptor's way over a hand-over ring, from one CPU to the other, in batches: what pushing and
-// popping it cost the two workers together.
+// handover measures a descriptor's way over a hand-over ring, from one CPU to the other, in
+// batches: what pushing and popping it cost the two workers together.
 func handover(cpus []int, rounds, packets, batch int) result {
 	r := result{Name: "handover", Family: 4, Workers: 2, BudgetNs: handoverBudget}
 	for range rounds {

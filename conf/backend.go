@@ -53,7 +53,8 @@ func (s *Service) serverAt(at *place, i int) *place {
 	return at.key("backend").item(i)
 }
 
-// server reads what a backend and a sorry server have in common. If the address or the port is wrong, the Key is zero.
+// server reads what a backend and a sorry server have in common. If the address or the port is
+// wrong, the Key is zero.
 func (t table) server(s *Service, weight int) Backend {
 	b := Backend{
 		Weight: weight,
@@ -73,8 +74,9 @@ func (t table) server(s *Service, weight int) Backend {
 	return b
 }
 
-// backendPort gives the port that packets for a backend have, where 0 keeps the client's: the service's
-// unless nat or fullnat change it. front is the zero Ports if the service's port is wrong.
+// backendPort gives the port that packets for a backend have, where 0 keeps the client's: the
+// service's unless nat or fullnat change it. front is the zero Ports if the service's port is
+// wrong.
 func (t table) backendPort(front service.Ports, mode service.Mode) (port uint16, ok bool) {
 	own := t.ports("port")
 	if t.has("port") && own == (service.Ports{}) {

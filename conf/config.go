@@ -36,8 +36,9 @@ const (
 	PollBusy     Poll = "busy"     // never sleeps: lowest latency, one CPU used up per worker
 )
 
-// DefaultHashKey keys the mh scheduler when the file has no hash_key. It is public: who fears clients
-// that choose source ports in order to hit one backend sets a hash_key of his own, equal on all boxes.
+// DefaultHashKey keys the mh scheduler when the file has no hash_key. It is public: who fears
+// clients that choose source ports in order to hit one backend sets a hash_key of his own, equal on
+// all boxes.
 const DefaultHashKey = "sluice"
 
 // Port is a network interface that Sluice receives from and sends to.
@@ -88,8 +89,8 @@ const (
 	ReadsToken    Reads = "token"    // who has the token
 )
 
-// Timeouts says how long a connection lives after its last packet, by the state it is in. The states
-// and defaults are those of IPVS (net/netfilter/ipvs/ip_vs_proto_tcp.c, ip_vs_proto_udp.c).
+// Timeouts says how long a connection lives after its last packet, by the state it is in. The
+// states and defaults are those of IPVS (net/netfilter/ipvs/ip_vs_proto_tcp.c, ip_vs_proto_udp.c).
 type Timeouts struct {
 	TCPNone        time.Duration
 	TCPEstablished time.Duration
@@ -107,8 +108,8 @@ type Timeouts struct {
 
 // Service is a virtual service: what clients connect to.
 type Service struct {
-	// Name is unique. A service without one is called PROTOCOL-ADDRESS-PORT: "tcp-198.51.100.10-80",
-	// "udp-2001:db8::10-any".
+	// Name is unique. A service without one is called PROTOCOL-ADDRESS-PORT:
+	// "tcp-198.51.100.10-80", "udp-2001:db8::10-any".
 	Name        string
 	Key         service.Key   // unique; keys overlap only where one of them has any port
 	Mode        service.Mode  // of backends that name none
@@ -155,8 +156,8 @@ const (
 	ViaDirect = "direct" // to the backend's own address
 )
 
-// Health says how the backends of a service are checked. Without a [service.health] table the type is
-// HealthNone and a backend is always up; all other fields hold their defaults even then.
+// Health says how the backends of a service are checked. Without a [service.health] table the type
+// is HealthNone and a backend is always up; all other fields hold their defaults even then.
 type Health struct {
 	Type         string        // one of the constants above
 	Interval     time.Duration // from the start of one check to the start of the next
@@ -178,8 +179,8 @@ type Health struct {
 
 // Backend is a real server of a service.
 type Backend struct {
-	// Key is unique in its service. Its port is the service's port if none is given; 0, for services
-	// with a range or any port, keeps the port that the client asked for.
+	// Key is unique in its service. Its port is the service's port if none is given; 0, for
+	// services with a range or any port, keeps the port that the client asked for.
 	Key    service.BackendKey
 	Weight int          // 0: drained, existing connections go on and no new ones come
 	Mode   service.Mode // the service's unless the backend has its own

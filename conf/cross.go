@@ -30,8 +30,9 @@ func (r *report) checkNames(services []Service, places []*place) {
 	}
 }
 
-// checkOverlap: a packet has one service. One port is found before a range and that before any port, so
-// only two ranges, or a range and a port in it, or two equal services, are in each other's way.
+// checkOverlap: a packet has one service. One port is found before a range and that before any
+// port, so only two ranges, or a range and a port in it, or two equal services, are in each other's
+// way.
 func (r *report) checkOverlap(services []Service, places []*place) {
 	type front struct {
 		address  netip.Addr

@@ -15,9 +15,9 @@ type Change struct {
 	Restart bool   // a running daemon can't take it over; it waits for the next start
 }
 
-// Diff lists what turns old into new: engine, ports and API first, then services in the order of new, and
-// what is gone last. Services are the same if their keys are, backends likewise: order, names and
-// line numbers don't matter. Equal configurations have no changes.
+// Diff lists what turns old into new: engine, ports and API first, then services in the order of
+// new, and what is gone last. Services are the same if their keys are, backends likewise: order,
+// names and line numbers don't matter. Equal configurations have no changes.
 func Diff(old, new *Config) []Change {
 	d := &diff{}
 	d.fields("engine: ", true, engineFields(old.Engine), engineFields(new.Engine))
@@ -120,7 +120,8 @@ func backendFields(b Backend) []field {
 	return []field{{"weight", fmt.Sprint(b.Weight)}, {"mode", b.Mode.String()}}
 }
 
-// orWord prints a list, or a word if it is nil. Lists are sets: their order in the file says nothing.
+// orWord prints a list, or a word if it is nil. Lists are sets: their order in the file says
+// nothing.
 func orWord[T int | netip.Addr](list []T, word string) string {
 	if list == nil {
 		return word

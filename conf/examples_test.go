@@ -32,7 +32,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// What a package puts into /etc/sluice is valid as it stands, and with its comments taken for the file.
+// What a package puts into /etc/sluice is valid as it stands, and with its comments taken for the
+// file.
 func TestInstalledFile(t *testing.T) {
 	cfg, warnings, err := conf.Load("sluice.toml", exampleMachine())
 	if err != nil || len(warnings) != 1 || len(cfg.Services)+len(cfg.Ports) > 0 {

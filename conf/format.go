@@ -11,9 +11,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Format writes a configuration as a file that Parse reads as an equal one. Keys with their default are left out,
-// but for those that a reader looks for in every service. note gives what is to stand in comments above a service,
-// "" for nothing; it may be nil.
+// Format writes a configuration as a file that Parse reads as an equal one. Keys with their default
+// are left out, but for those that a reader looks for in every service. note gives what is to stand
+// in comments above a service, "" for nothing; it may be nil.
 func Format(cfg *Config, note func(*Service) string) []byte {
 	p := &printer{}
 	p.engine(&cfg.Engine)
@@ -50,7 +50,8 @@ func DefaultTimeouts() (t Timeouts) {
 	return t
 }
 
-// sharedTimeouts are those of [timeouts]: what all services have, and the default where they differ.
+// sharedTimeouts are those of [timeouts]: what all services have, and the default where they
+// differ.
 func sharedTimeouts(services []Service) Timeouts {
 	shared := DefaultTimeouts()
 	for _, k := range timeoutKeys {
@@ -66,7 +67,8 @@ func sharedTimeouts(services []Service) Timeouts {
 	return shared
 }
 
-// printer writes tables. A header is written with the first key below it, so that a table without any leaves no trace.
+// printer writes tables. A header is written with the first key below it, so that a table without
+// any leaves no trace.
 type printer struct {
 	text    bytes.Buffer
 	section string

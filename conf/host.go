@@ -9,13 +9,14 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Host is what is known about the machine that a configuration is for. The caller asks the kernel, so
-// that conf needs neither rights nor netlink, and a test needs no machine.
+// Host is what is known about the machine that a configuration is for. The caller asks the kernel,
+// so that conf needs neither rights nor netlink, and a test needs no machine.
 type Host struct {
 	CPUs  []int               // that this process may use; nil: unknown
 	Ports map[string]HostPort // by interface name: every interface there is
 
-	// CheckToken says what is wrong with a token file; fs.ErrNotExist among it is only a warning. nil: nobody looks.
+	// CheckToken says what is wrong with a token file; fs.ErrNotExist among it is only a warning.
+	// nil: nobody looks.
 	CheckToken func(path string) error
 }
 
@@ -26,9 +27,9 @@ type HostPort struct {
 	Queues    int            // RX queues; 0: unknown
 }
 
-// checkHost compares a configuration with the machine. places[i] is where cfg.Services[i] stands. A file
-// may be checked on another box than the one it is for: what the machine lacks is a warning, what it has
-// and can't do is an error.
+// checkHost compares a configuration with the machine. places[i] is where cfg.Services[i] stands. A
+// file may be checked on another box than the one it is for: what the machine lacks is a warning,
+// what it has and can't do is an error.
 func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host) {
 	cores := root.at.key("engine").key("cores")
 	for i, core := range cfg.Engine.Cores {
@@ -61,8 +62,8 @@ func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host)
 	}
 }
 
-// checkPorts compares the ports and says whether one is absent: then nobody knows what it would reach, or
-// what this machine's addresses mean.
+// checkPorts compares the ports and says whether one is absent: then nobody knows what it would
+// reach, or what this machine's addresses mean.
 func (r *report) checkPorts(ports []Port, at *place, host *Host) (absent bool) {
 	if len(ports) == 0 {
 		return true

@@ -8,8 +8,8 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// place is where a value stands in the file. Places form the same tree as the values: a table has keys,
-// an array has items, and the index of a file is the place of its root table.
+// place is where a value stands in the file. Places form the same tree as the values: a table has
+// keys, an array has items, and the index of a file is the place of its root table.
 //
 //	[[service]]            root.keys["service"].items[0]
 //	source = ["10.0.0.2"]  ... .keys["source"], ... .keys["source"].items[0]
@@ -90,12 +90,12 @@ func (p *place) open() *place {
 	return p
 }
 
-// maxDepth bounds tables within tables and arrays within arrays. The deepest key that exists has a depth
-// of 4; the toml library recurses without a bound of its own.
+// maxDepth bounds tables within tables and arrays within arrays. The deepest key that exists has a
+// depth of 4; the toml library recurses without a bound of its own.
 const maxDepth = 32
 
-// scanner walks over TOML that is valid, or valid up to the point where it stops. What is wrong with the
-// rest is for the toml library to say, which reads the same text afterwards.
+// scanner walks over TOML that is valid, or valid up to the point where it stops. What is wrong
+// with the rest is for the toml library to say, which reads the same text afterwards.
 type scanner struct {
 	text   string
 	at     int // offset of the next byte
@@ -105,8 +105,8 @@ type scanner struct {
 	deep   int // line at which maxDepth was exceeded; 0: nowhere
 }
 
-// index finds the place of everything in text. deepLine is 0, or the line that is nested too deeply for
-// the text to be decoded.
+// index finds the place of everything in text. deepLine is 0, or the line that is nested too deeply
+// for the text to be decoded.
 func index(text string) (root *place, deepLine int) {
 	root = &place{line: 1}
 	s := &scanner{text: strings.TrimPrefix(text, "\ufeff"), line: 1}
@@ -299,7 +299,8 @@ func (s *scanner) quoted() {
 	}
 }
 
-// closing passes everything up to and including end. Only bytes of stops, and escapes, are looked at.
+// closing passes everything up to and including end. Only bytes of stops, and escapes, are looked
+// at.
 func (s *scanner) closing(end, stops string) {
 	escapes := end[0] == '"'
 	if escapes {

@@ -80,7 +80,8 @@ func TestIndexDepth(t *testing.T) {
 	}
 }
 
-// sameShape compares values that the toml library found with the places that index found, both ways.
+// sameShape compares values that the toml library found with the places that index found, both
+// ways.
 func sameShape(t interface{ Errorf(string, ...any) }, value any, p *place, lines int) {
 	if p.line < 1 || p.line > lines {
 		t.Errorf("%s is at line %d of %d", p.path(), p.line, lines)
@@ -106,7 +107,8 @@ func sameShape(t interface{ Errorf(string, ...any) }, value any, p *place, lines
 	}
 }
 
-// naiveLines is the slow twin for lines: the line of each "key = integer" whose key stands nowhere else.
+// naiveLines is the slow twin for lines: the line of each "key = integer" whose key stands nowhere
+// else.
 func naiveLines(text string) map[string]int {
 	all := map[string]int{}
 	for i, line := range strings.Split(text, "\n") {
@@ -136,7 +138,8 @@ func addSeeds(f *testing.F) {
 	f.Add("\ufeff\"a b\".'c.d'.\"\\u0041\" = 1979-05-27 07:32:00Z # x\r\n[\"x]\".'y=z#']")
 }
 
-// Whatever the toml library accepts, index finds entirely; and it comes to an end with everything else.
+// Whatever the toml library accepts, index finds entirely; and it comes to an end with everything
+// else.
 func FuzzIndex(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, text string) {
@@ -258,8 +261,8 @@ func (d *document) pair(depth int) {
 	d.value(depth)
 }
 
-// TestIndexGenerated compares index with lines that were noted, and with the toml library, on documents
-// with everything that a configuration will hardly ever have.
+// TestIndexGenerated compares index with lines that were noted, and with the toml library, on
+// documents with everything that a configuration will hardly ever have.
 func TestIndexGenerated(t *testing.T) {
 	accepted := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -14,9 +14,10 @@ import (
 // maxSize bounds a file: a hundred times what a thousand services with ten backends each need.
 const maxSize = 16 << 20
 
-// Load reads and checks a file. The error is a Problems that holds everything that is wrong; the Config is
-// nil then. The []Problem are warnings: they come in either case, sorted by line, and prevent nothing. host
-// says what is known about the machine that the file is for; nil leaves out the checks that need it.
+// Load reads and checks a file. The error is a Problems that holds everything that is wrong; the
+// Config is nil then. The []Problem are warnings: they come in either case, sorted by line, and
+// prevent nothing. host says what is known about the machine that the file is for; nil leaves out
+// the checks that need it.
 func Load(path string, host *Host) (*Config, []Problem, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -80,7 +81,8 @@ func plainError(err error) error {
 	return err
 }
 
-// decode gives the values of a text and the places where they stand. values is nil if it is not TOML.
+// decode gives the values of a text and the places where they stand. values is nil if it is not
+// TOML.
 func (r *report) decode(text string) (root *place, values map[string]any) {
 	if n := strings.IndexByte(text, 0); n >= 0 {
 		r.failLine(lineAt(text, n), "", "holds a zero byte; a configuration is UTF-8 text")
@@ -116,8 +118,8 @@ func decodeTOML(text string) (values map[string]any, err error) {
 	return values, err
 }
 
-// failSyntax reports what the toml library refused, at the line it gives, which for an unexpected end can
-// lie just outside the file.
+// failSyntax reports what the toml library refused, at the line it gives, which for an unexpected
+// end can lie just outside the file.
 func (r *report) failSyntax(text string, err error) {
 	var at toml.ParseError
 	if !errors.As(err, &at) {

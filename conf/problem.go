@@ -43,8 +43,8 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// report collects problems while a file is read. Reading goes on after a problem, with the default in
-// the place of the bad value, so that one run finds them all.
+// report collects problems while a file is read. Reading goes on after a problem, with the default
+// in the place of the bad value, so that one run finds them all.
 type report struct {
 	file     string
 	errors   Problems

@@ -47,7 +47,8 @@ const (
 	day    = int64(24 * time.Hour)
 )
 
-// Settings is every key with its default and range. Nothing else in Sluice has a default of its own.
+// Settings is every key with its default and range. Nothing else in Sluice has a default of its
+// own.
 var Settings = append([]Setting{
 	{Table: "", Key: "engine", Kind: Table, About: "how the machine is used"},
 	{Table: "", Key: "port", Kind: Tables, Required: true, About: "interfaces to receive from and send to; `port = []` beside `service = []` says that there are none yet"},

@@ -9,8 +9,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// service reads one [[service]]. What is wrong in it leaves a zero value behind, and checks that would
-// need the value don't run: one mistake, one message.
+// service reads one [[service]]. What is wrong in it leaves a zero value behind, and checks that
+// would need the value don't run: one mistake, one message.
 func (t table) service(global Timeouts) Service {
 	s := Service{
 		Name: t.text("name"),
@@ -39,14 +39,15 @@ func (t table) service(global Timeouts) Service {
 	return s
 }
 
-// weightless are the schedulers that know no weights but 0. nq is none of them: where no backend is idle, it goes by weight.
+// weightless are the schedulers that know no weights but 0. nq is none of them: where no backend is
+// idle, it goes by weight.
 var weightless = []string{"rr", "lc", "dh"}
 
 // IgnoresWeights says that the service's scheduler takes all weights above 0 for the same.
 func (s *Service) IgnoresWeights() bool { return slices.Contains(weightless, s.Scheduler) }
 
-// warnWeightless warns of what such a scheduler doesn't look at. Weights above 0 that are all equal promise nothing that
-// it doesn't keep.
+// warnWeightless warns of what such a scheduler doesn't look at. Weights above 0 that are all equal
+// promise nothing that it doesn't keep.
 func (t table) warnWeightless(s *Service) {
 	if !s.IgnoresWeights() {
 		return
@@ -102,7 +103,8 @@ func (t table) source(s *Service) []netip.Addr {
 	return all
 }
 
-// health reads [service.health]. A check needs a port, which backends of a range or of any port lack.
+// health reads [service.health]. A check needs a port, which backends of a range or of any port
+// lack.
 func (t table) health(s *Service) Health {
 	h := t.table("health")
 	health := Health{

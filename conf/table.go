@@ -12,8 +12,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// table is one table of the file, read against the settings of its section. A method that reads a value
-// reports what is wrong with it and gives the default instead.
+// table is one table of the file, read against the settings of its section. A method that reads a
+// value reports what is wrong with it and gives the default instead.
 type table struct {
 	*report
 	at      *place
@@ -126,7 +126,8 @@ func (t table) text(key string) string            { return one(t, key, readText)
 func (t table) address(key string) netip.Addr     { return one(t, key, readAddress) }
 func (t table) ports(key string) service.Ports    { return one(t, key, readPorts) }
 
-// table opens a table in this one. One that the file lacks is empty and stands where this one stands.
+// table opens a table in this one. One that the file lacks is empty and stands where this one
+// stands.
 func (t table) table(key string) table {
 	s := t.setting(key)
 	at := t.at.key(key)
@@ -165,8 +166,8 @@ func (t table) tables(key string) []table {
 	return all
 }
 
-// none is about an array that has nothing in it. At the top level it may be written as such, [], and means that there is
-// to be none: a file that lost a part of its lines never says so.
+// none is about an array that has nothing in it. At the top level it may be written as such, [],
+// and means that there is to be none: a file that lost a part of its lines never says so.
 func (t table) none(at *place, s *Setting, written bool) {
 	if t.section != "" {
 		t.fail(at, "there is none; write at least one [[%s]]", s.path())

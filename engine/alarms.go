@@ -39,7 +39,8 @@ func (e *Engine) alarmsOf(j *judgement, s *conf.Service, v health.Verdict) {
 	}
 }
 
-// noteAlarms raises the judgement's alarms and ends the others, each with one event in the log. The caller holds mu.
+// noteAlarms raises the judgement's alarms and ends the others, each with one event in the log. The
+// caller holds mu.
 func (e *Engine) noteAlarms(cfg *conf.Config, j *judgement) {
 	names := serviceNames(cfg)
 	for name, text := range j.alarms {
@@ -79,7 +80,8 @@ func (e *Engine) Alarms(context.Context) ([]api.Alarm, error) {
 	return all, nil
 }
 
-// alarmsAbout lists the alarms of a service, or of the whole daemon: the zero Key. The caller holds mu.
+// alarmsAbout lists the alarms of a service, or of the whole daemon: the zero Key. The caller holds
+// mu.
 func (e *Engine) alarmsAbout(key service.Key, name string) (all []api.Alarm) {
 	for _, kind := range api.AlarmKinds() {
 		if a, raised := e.wards.alarms[alarmName{kind, key}]; raised {
@@ -148,7 +150,8 @@ func (e *Engine) findService(name string) (*conf.Service, error) {
 	return nil, missing
 }
 
-// dropFrozen forgets that services are frozen which the configuration doesn't have any more. The caller holds mu.
+// dropFrozen forgets that services are frozen which the configuration doesn't have any more. The
+// caller holds mu.
 func (e *Engine) dropFrozen(cfg *conf.Config) {
 	for key := range e.wards.frozen {
 		if !slices.ContainsFunc(cfg.Services, func(s conf.Service) bool { return s.Key == key }) {

@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// Alive says whether every worker's loop goes round: it has each do nothing between two batches, and waits until that
-// is done or ctx ends. The error names those that did not come round. It costs a worker one look at its mailbox, and
-// one that sleeps a turn.
+// Alive says whether every worker's loop goes round: it has each do nothing between two batches,
+// and waits until that is done or ctx ends. The error names those that did not come round. It costs
+// a worker one look at its mailbox, and one that sleeps a turn.
 func (e *Engine) Alive(ctx context.Context) error {
 	stuck := make([]error, len(e.workers))
 	var asking sync.WaitGroup

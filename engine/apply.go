@@ -12,9 +12,10 @@ import (
 	"sluice/engine/api"
 )
 
-// A configuration becomes the running one in one of four ways: the daemon's file is read again (Reload), another one
-// takes its place (Apply), an earlier one comes back (Rollback), or the time of an Apply is over before its Confirm
-// came. All go through take, one after the other: whoever changes anything holds Engine.changing from begin to end.
+// A configuration becomes the running one in one of four ways: the daemon's file is read again
+// (Reload), another one takes its place (Apply), an earlier one comes back (Rollback), or the time
+// of an Apply is over before its Confirm came. All go through take, one after the other: whoever
+// changes anything holds Engine.changing from begin to end.
 
 // pending is a configuration that waits for its Confirm.
 type pending struct {
@@ -30,7 +31,8 @@ type reloaded struct {
 	err error
 }
 
-// outOfTurn is an error that says nothing about a configuration: what was asked for can't be, or not now.
+// outOfTurn is an error that says nothing about a configuration: what was asked for can't be, or
+// not now.
 type outOfTurn struct{ error }
 
 // errNoFile is for daemons that were not started from a file.
@@ -232,7 +234,8 @@ func (e *Engine) takeBack(cfg *conf.Config) error {
 	return e.adopt(cfg)
 }
 
-// yieldWeights has the weights set at run time yield to those of a configuration that is there to stay.
+// yieldWeights has the weights set at run time yield to those of a configuration that is there to
+// stay.
 func (e *Engine) yieldWeights() (yielded []string) {
 	e.mu.Lock()
 	next := maps.Clone(e.overrides)
@@ -272,7 +275,8 @@ func (e *Engine) noteReload(err error) {
 	e.mu.Unlock()
 }
 
-// hold has a configuration wait for its Confirm, or, with nil, ends the wait. The generation that runs changes with it.
+// hold has a configuration wait for its Confirm, or, with nil, ends the wait. The generation that
+// runs changes with it.
 func (e *Engine) hold(p *pending) {
 	e.mu.Lock()
 	if e.pending = p; p != nil {
@@ -305,7 +309,8 @@ func (p *pending) describe() *api.Pending {
 	return &api.Pending{Generation: p.now.number, Deadline: p.deadline.Round(0), LeftS: max(0, time.Until(p.deadline).Seconds())}
 }
 
-// expire brings back what ran before the configuration that waits for its Confirm, and says what that changed.
+// expire brings back what ran before the configuration that waits for its Confirm, and says what
+// that changed.
 func (e *Engine) expire() (changes []string, err error) {
 	p := e.pending
 	now, _ := e.runs()

@@ -105,8 +105,8 @@ func TestConfirm(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestNobodyConfirms: the former configuration comes back by itself, with what was set at run time; so it does when the
-// daemon is started again.
+// TestNobodyConfirms: the former configuration comes back by itself, with what was set at run time;
+// so it does when the daemon is started again.
 func TestNobodyConfirms(t *testing.T) {
 	d := newOnDisk(t)
 	d.start(with3)
@@ -156,7 +156,8 @@ func TestApplyRefuses(t *testing.T) {
 	}
 }
 
-// TestRollback: to the configuration before, and again to the one after; to any that is kept; over restarts.
+// TestRollback: to the configuration before, and again to the one after; to any that is kept; over
+// restarts.
 func TestRollback(t *testing.T) {
 	d := newOnDisk(t)
 	d.start(with3)

@@ -112,7 +112,8 @@ func (x *explaining) arrival(ctx context.Context) error {
 	return nil
 }
 
-// leftOut tells which backends get no new connections and why, and which get some and can't be reached.
+// leftOut tells which backends get no new connections and why, and which get some and can't be
+// reached.
 func (x *explaining) leftOut(id uint32) {
 	svc, lines := &x.services[id], 0
 	for _, be := range x.tables.Services[id].Pool {
@@ -247,7 +248,8 @@ func (x *explaining) room(p *passage) {
 	}
 }
 
-// silence is how long a TCP connection may wait for its first reply before that is worth a word, in milliseconds.
+// silence is how long a TCP connection may wait for its first reply before that is worth a word, in
+// milliseconds.
 const silence = 500
 
 // returnPath tells whether replies come back, where they have to come this way.

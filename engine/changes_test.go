@@ -136,8 +136,8 @@ func set(t *testing.T, lab *enginetest.Lab, state, backend string, deadlineS flo
 
 const b1, b2, b3 = "10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080"
 
-// TestOverridesOutlive: what is set at run time holds over reloads, restarts, and the absence of its backend; a weight
-// yields to a new one in the file; what is cleared stays cleared.
+// TestOverridesOutlive: what is set at run time holds over reloads, restarts, and the absence of
+// its backend; a weight yields to a new one in the file; what is cleared stays cleared.
 func TestOverridesOutlive(t *testing.T) {
 	d := newOnDisk(t)
 	d.start(config(nat3()))
@@ -232,7 +232,8 @@ func TestOverrideStates(t *testing.T) {
 	}
 }
 
-// TestDisableEndsConnections: of one backend, not of the others; a drain does so at its deadline, by itself.
+// TestDisableEndsConnections: of one backend, not of the others; a drain does so at its deadline,
+// by itself.
 func TestDisableEndsConnections(t *testing.T) {
 	for _, state := range []string{api.OverrideDisable, api.OverrideDrain} {
 		t.Run(state, func(t *testing.T) {
@@ -271,8 +272,8 @@ func TestDisableEndsConnections(t *testing.T) {
 	}
 }
 
-// TestBrokenState: nothing that stands in the state directory stops a start; what makes no sense is set aside, and
-// the rest of it used.
+// TestBrokenState: nothing that stands in the state directory stops a start; what makes no sense is
+// set aside, and the rest of it used.
 func TestBrokenState(t *testing.T) {
 	entry := `{"protocol":"tcp","address":"198.51.100.10","ports":"80","backend":"10.0.0.11:8080","state":"drain","since":"2026-01-01T00:00:00Z"}`
 	for name, c := range map[string]struct{ text, want string }{
@@ -313,7 +314,8 @@ func TestBrokenState(t *testing.T) {
 	}
 }
 
-// TestNoStateDirectory: without a place to write everything works, until the daemon ends, and it says so.
+// TestNoStateDirectory: without a place to write everything works, until the daemon ends, and it
+// says so.
 func TestNoStateDirectory(t *testing.T) {
 	d := newOnDisk(t)
 	if err := os.WriteFile(filepath.Join(d.dir, "state"), []byte("in the way"), 0o600); err != nil {
@@ -340,8 +342,9 @@ func TestNoStateDirectory(t *testing.T) {
 	}
 }
 
-// TestStateDirectoryOfOthers: what others can write to is neither believed nor written to, until it is ours alone and the
-// daemon starts anew. The directories are state_dir ("") and what the daemon has in it ("*").
+// TestStateDirectoryOfOthers: what others can write to is neither believed nor written to, until it
+// is ours alone and the daemon starts anew. The directories are state_dir ("") and what the daemon
+// has in it ("*").
 func TestStateDirectoryOfOthers(t *testing.T) {
 	type dirCase struct {
 		name, dir string

@@ -7,7 +7,8 @@ import (
 
 var started = time.Now()
 
-// nowNs is the time since the process started: monotonic, so that no change of the clock expires anything.
+// nowNs is the time since the process started: monotonic, so that no change of the clock expires
+// anything.
 func nowNs() int64 { return int64(time.Since(started)) }
 
 // nowMs is the tick that the pipeline counts time by.
@@ -23,8 +24,8 @@ const (
 	stages
 )
 
-// clock tells a worker the time, once per stage of a turn that has frames and once per turn otherwise, and
-// keeps what it takes to say where the time went. Owned by the worker.
+// clock tells a worker the time, once per stage of a turn that has frames and once per turn
+// otherwise, and keeps what it takes to say where the time went. Owned by the worker.
 type clock struct {
 	ns      int64 // now, as of the last look
 	ms      uint32
@@ -95,7 +96,8 @@ func highest(bucket int) uint64 {
 	return (uint64(bucket%subBuckets+subBuckets)+1)<<e - 1
 }
 
-// quantile gives a value that so large a share of all values does not exceed, at most an eighth too high.
+// quantile gives a value that so large a share of all values does not exceed, at most an eighth too
+// high.
 func (h *histogram) quantile(share float64) uint64 {
 	var total uint64
 	for _, n := range h.counts {
@@ -111,8 +113,8 @@ func (h *histogram) quantile(share float64) uint64 {
 	return h.max
 }
 
-// below counts the values that are less than each bound and not less than the one before it, and last those beyond all.
-// A bound must be a power of two, where a bucket begins.
+// below counts the values that are less than each bound and not less than the one before it, and
+// last those beyond all. A bound must be a power of two, where a bucket begins.
 func (h *histogram) below(bounds []uint64) []uint64 {
 	counts := make([]uint64, len(bounds)+1)
 	b := 0

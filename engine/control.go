@@ -47,7 +47,8 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	return out, nil
 }
 
-// idsPerVisit bounds how many backends' counters a worker adds up in one go: some ten microseconds' worth.
+// idsPerVisit bounds how many backends' counters a worker adds up in one go: some ten microseconds'
+// worth.
 const idsPerVisit = 2048
 
 // addTraffic adds what all workers counted for the first len(traffic) backend ids.
@@ -66,7 +67,8 @@ func (e *Engine) addTraffic(ctx context.Context, traffic []counter.Backend) erro
 	return nil
 }
 
-// sumServices adds up the counters of each service. They survive the backend that made them. The caller holds mu.
+// sumServices adds up the counters of each service. They survive the backend that made them. The
+// caller holds mu.
 func (e *Engine) sumServices(traffic []counter.Backend) map[service.Key]counter.Backend {
 	sums := make(map[service.Key]counter.Backend, len(e.cfg.Services))
 	for id := 1; id < len(traffic); id++ {
@@ -215,8 +217,8 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	return nil
 }
 
-// connsPerVisit bounds how many table slots a worker looks at in one go for a listing: packets wait no
-// longer than for a sweep.
+// connsPerVisit bounds how many table slots a worker looks at in one go for a listing: packets wait
+// no longer than for a sweep.
 const connsPerVisit = 16384
 
 // Conns implements api.Control.

@@ -161,8 +161,8 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// TestDrain: with weight 0 connections go on, new ones go elsewhere; a reload keeps it so, until the file says
-// something else.
+// TestDrain: with weight 0 connections go on, new ones go elsewhere; a reload keeps it so, until
+// the file says something else.
 func TestDrain(t *testing.T) {
 	const drained = "10.0.0.12:8080"
 	ctx := context.Background()
@@ -215,7 +215,8 @@ func TestAllDrained(t *testing.T) {
 	expect(t, out, enginetest.Clients, want)
 }
 
-// TestSetWeightRefuses: names that don't exist come back with those that do, impossible weights by name.
+// TestSetWeightRefuses: names that don't exist come back with those that do, impossible weights by
+// name.
 func TestSetWeightRefuses(t *testing.T) {
 	ctx := context.Background()
 	lab := enginetest.New(t, 1, 1)

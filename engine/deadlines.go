@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Two things happen in the daemon because a time has come, whether or not whoever asked for them still lives: the
-// connections of a drained backend end, and a configuration that nobody confirmed goes.
+// Two things happen in the daemon because a time has come, whether or not whoever asked for them
+// still lives: the connections of a drained backend end, and a configuration that nobody confirmed
+// goes.
 
 // retryExpire is how long after a failure to bring the former configuration back it is tried again.
 const retryExpire = time.Second
@@ -53,7 +54,8 @@ func (e *Engine) nextDeadline(seen time.Time) time.Time {
 	return next
 }
 
-// endDrains publishes tables in which the backends whose deadline came between then and now lose their connections.
+// endDrains publishes tables in which the backends whose deadline came between then and now lose
+// their connections.
 func (e *Engine) endDrains(then, now time.Time) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
@@ -83,7 +85,8 @@ func (e *Engine) endDrains(then, now time.Time) {
 	}
 }
 
-// endPending brings the former configuration back when nobody has confirmed the present one in time.
+// endPending brings the former configuration back when nobody has confirmed the present one in
+// time.
 func (e *Engine) endPending(now time.Time) {
 	e.changing.Lock()
 	defer e.changing.Unlock()

@@ -40,8 +40,8 @@ type Options struct {
 	Probe func(context.Context, health.Check) error
 }
 
-// Engine is a running balancer: the workers, and the control plane that feeds them tables. Its exported
-// methods may be called from any goroutine.
+// Engine is a running balancer: the workers, and the control plane that feeds them tables. Its
+// exported methods may be called from any goroutine.
 type Engine struct {
 	log      *slog.Logger
 	opts     Options
@@ -213,8 +213,8 @@ func (e *Engine) launch() error {
 		go func() {
 			defer e.running.Done()
 			defer close(w.done)
-			// The thread is never unlocked: it ends with the worker instead of serving others with its
-			// CPU affinity.
+			// The thread is never unlocked: it ends with the worker instead of serving others with
+			// its CPU affinity.
 			runtime.LockOSThread()
 			if err := cpu.Pin(w.cpu); err != nil {
 				pinned <- err
@@ -232,7 +232,8 @@ func (e *Engine) launch() error {
 	return errors.Join(errs...)
 }
 
-// guard turns a panic in a worker into the end of the whole process: half a balancer would be worse.
+// guard turns a panic in a worker into the end of the whole process: half a balancer would be
+// worse.
 func (e *Engine) guard(w *Worker) {
 	if r := recover(); r != nil {
 		buf := make([]byte, 16<<10)
@@ -247,8 +248,8 @@ func (e *Engine) guard(w *Worker) {
 // Done is closed when the engine can't go on: close it and exit.
 func (e *Engine) Done() <-chan struct{} { return e.failed }
 
-// Close stops the workers, detaches from the ports and frees everything. Its error includes the one that
-// closed Done. It is safe to call twice.
+// Close stops the workers, detaches from the ports and frees everything. Its error includes the one
+// that closed Done. It is safe to call twice.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -295,8 +296,8 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 	}
 }
 
-// publish builds tables for cfg and hands them to the workers, then has the packets steered to us. On
-// error the old tables stay. The caller holds mu.
+// publish builds tables for cfg and hands them to the workers, then has the packets steered to us.
+// On error the old tables stay. The caller holds mu.
 func (e *Engine) publish(cfg *conf.Config) error {
 	return e.publishJudged(cfg, e.judge(cfg, time.Now()))
 }
@@ -334,8 +335,8 @@ func (e *Engine) plan(cfg *conf.Config, j *judgement) plan {
 	}
 }
 
-// rules says which packets are ours: those of the services, the replies of their NAT backends, and what
-// comes to the ports that fullnat sends from.
+// rules says which packets are ours: those of the services, the replies of their NAT backends, and
+// what comes to the ports that fullnat sends from.
 func (e *Engine) rules(cfg *conf.Config) steer.Rules {
 	rules := steer.Rules{Locals: e.surroundings.Locals, Probed: e.probed, Probers: e.probers}
 	for i := range cfg.Services {

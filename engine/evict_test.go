@@ -21,8 +21,8 @@ func numbers(t *testing.T, frame []byte) (seq, ack uint32) {
 	return binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:])
 }
 
-// hosts are the kernels of clients and backends, as far as idle TCP connections go: they answer a segment out of
-// window with their own numbers, and believe a reset that fits.
+// hosts are the kernels of clients and backends, as far as idle TCP connections go: they answer a
+// segment out of window with their own numbers, and believe a reset that fits.
 type hosts struct {
 	lab   *enginetest.Lab
 	reset map[string]bool // ends whose connection was reset, as "from->to"
@@ -74,8 +74,9 @@ func connect(t *testing.T, lab *enginetest.Lab, clientOf func(int) string, vip s
 	return behind
 }
 
-// TestIdleAreReset: when a backend dies, both ends of all its connections are reset, though none of them sends anything
-// by itself; nobody else hears of it. Whoever has the connection, and whoever has a queue.
+// TestIdleAreReset: when a backend dies, both ends of all its connections are reset, though none of
+// them sends anything by itself; nobody else hears of it. Whoever has the connection, and whoever
+// has a queue.
 func TestIdleAreReset(t *testing.T) {
 	const flows = 90
 	for _, family := range fullnatFamilies {
@@ -154,8 +155,8 @@ func TestExplainEvicted(t *testing.T) {
 	}
 }
 
-// TestManyIdle: more connections than frames or a tick's worth of pokes: all are reset in the end, and all frames come
-// home.
+// TestManyIdle: more connections than frames or a tick's worth of pokes: all are reset in the end,
+// and all frames come home.
 func TestManyIdle(t *testing.T) {
 	const flows = 4000
 	lab, p := enginetest.New(t, 2, 2), &patients{}

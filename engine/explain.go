@@ -37,7 +37,8 @@ func (x *explaining) problem(stage, format string, args ...any) {
 	x.out.Steps[len(x.out.Steps)-1].Problem = true
 }
 
-// explain says what becomes of a packet. What the workers know is asked of them; all else is done here.
+// explain says what becomes of a packet. What the workers know is asked of them; all else is done
+// here.
 func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error) {
 	x := &explaining{site: s, q: q, out: api.Explanation{Tuple: q.String()}}
 	if !x.steered() {
@@ -69,8 +70,8 @@ func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error
 // assumedPort stands for a client's port that nobody has told.
 const assumedPort = 40000
 
-// findPort chooses the client's port if it was left out: that of a connection without replies, if it has one, else
-// that of none.
+// findPort chooses the client's port if it was left out: that of a connection without replies, if
+// it has one, else that of none.
 func (x *explaining) findPort(ctx context.Context) error {
 	if x.q.From.Port() != 0 {
 		return nil
@@ -112,7 +113,8 @@ func (x *explaining) findPort(ctx context.Context) error {
 	return nil
 }
 
-// rehearse makes the packet, finds the worker that has its connection or would have it, and tries it there.
+// rehearse makes the packet, finds the worker that has its connection or would have it, and tries
+// it there.
 func (x *explaining) rehearse(ctx context.Context) error {
 	inPort, smac, dmac := x.ingress()
 	make := func(middle bool) (err error) {

@@ -61,8 +61,8 @@ func says(t *testing.T, e api.Explanation, lines ...string) {
 
 const asked = "tcp 192.0.2.7:40000 -> 198.51.100.10:80"
 
-// TestExplainPredicts: what explain says of a new connection is what then happens, for every scheduler, again and
-// again, and asking twice doesn't change it.
+// TestExplainPredicts: what explain says of a new connection is what then happens, for every
+// scheduler, again and again, and asking twice doesn't change it.
 func TestExplainPredicts(t *testing.T) {
 	for _, scheduler := range []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "random", "p2c"} {
 		for _, workers := range []int{1, 3} {
@@ -251,7 +251,8 @@ func offline(t *testing.T, lab *enginetest.Lab) *engine.Offline {
 	return box
 }
 
-// TestOfflineForgets: connections whose time is over are counted no more, wherever in the table they are.
+// TestOfflineForgets: connections whose time is over are counted no more, wherever in the table
+// they are.
 func TestOfflineForgets(t *testing.T) {
 	lab, s := enginetest.New(t, 1, 1), nat3()
 	s.sched = "lc"

@@ -7,7 +7,8 @@ import (
 	"sluice/engine/enginetest"
 )
 
-// TestTxFull: what a TX ring has no room for is dropped by name; what it took is sent when the driver goes on.
+// TestTxFull: what a TX ring has no room for is dropped by name; what it took is sent when the
+// driver goes on.
 func TestTxFull(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
@@ -51,7 +52,8 @@ func TestKickFails(t *testing.T) {
 // handOverSlots is the capacity of the ring between two workers.
 const handOverSlots = 1024
 
-// TestHandOverFull: what another worker doesn't get round to is dropped by name, and its own flows go on (F11).
+// TestHandOverFull: what another worker doesn't get round to is dropped by name, and its own flows
+// go on (F11).
 func TestHandOverFull(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.FramesPerQueue = 4096
@@ -76,8 +78,8 @@ func TestHandOverFull(t *testing.T) {
 	}
 }
 
-// TestFramesRunOut: while another worker sits on all frames nothing can be received; afterwards everything can
-// again, without anybody's help (F12).
+// TestFramesRunOut: while another worker sits on all frames nothing can be received; afterwards
+// everything can again, without anybody's help (F12).
 func TestFramesRunOut(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.RingSize, lab.FramesPerQueue = 64, 128
@@ -107,8 +109,8 @@ func TestFramesRunOut(t *testing.T) {
 	}
 }
 
-// TestRelayFull: a worker without a queue on the egress port sends by way of one that has; what that one doesn't get
-// round to is dropped by name and taken from what was forwarded.
+// TestRelayFull: a worker without a queue on the egress port sends by way of one that has; what
+// that one doesn't get round to is dropped by name and taken from what was forwarded.
 func TestRelayFull(t *testing.T) {
 	lab := enginetest.New(t, 3, 1)
 	lab.FramesPerQueue = 8192

@@ -30,9 +30,9 @@ var fullnatFamilies = []struct {
 	{"IPv6", vip6, "2001:db8:a::2", "[2001:db8:a::11]:8080", func(n int) string { return fmt.Sprintf("[2001:db8:c::%x]:%d", n, 2000+n) }},
 }
 
-// TestFullNATFollowsTheCard: if it is known which queue the card delivers to, replies come to the worker that sent
-// from their port, and clients' packets stay where they arrive: with a queue for each worker nothing is handed over.
-// Without, all flows work all the same.
+// TestFullNATFollowsTheCard: if it is known which queue the card delivers to, replies come to the
+// worker that sent from their port, and clients' packets stay where they arrive: with a queue for
+// each worker nothing is handed over. Without, all flows work all the same.
 func TestFullNATFollowsTheCard(t *testing.T) {
 	const flows = 500
 	for _, family := range fullnatFamilies {
@@ -88,8 +88,8 @@ func TestFullNATFollowsTheCard(t *testing.T) {
 	}
 }
 
-// TestFullNATSettlesLate: towards a backend that can't be reached at first nothing is sent, and no port is
-// taken; when it can be, its ports follow the card that leads there.
+// TestFullNATSettlesLate: towards a backend that can't be reached at first nothing is sent, and no
+// port is taken; when it can be, its ports follow the card that leads there.
 func TestFullNATSettlesLate(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.RSS = card(2)
@@ -123,8 +123,8 @@ func TestFullNATSettlesLate(t *testing.T) {
 	}
 }
 
-// TestFullNATSettledOnce: ports stay shared out as they were when the card's settings change with a new interface
-// of the same name, and with the connections of before every flow goes on.
+// TestFullNATSettledOnce: ports stay shared out as they were when the card's settings change with a
+// new interface of the same name, and with the connections of before every flow goes on.
 func TestFullNATSettledOnce(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.RSS = card(2)

@@ -25,7 +25,8 @@ type generation struct {
 	sha    string // of text
 }
 
-// generations are the last of them, in memory and in the store. They belong to whoever holds Engine.changing.
+// generations are the last of them, in memory and in the store. They belong to whoever holds
+// Engine.changing.
 type generations struct {
 	store *store
 	log   *slog.Logger
@@ -78,7 +79,8 @@ func loadGenerations(s *store, log *slog.Logger) *generations {
 	return all
 }
 
-// next makes a generation of a text, or finds the latest one if that has the same. It is not kept yet.
+// next makes a generation of a text, or finds the latest one if that has the same. It is not kept
+// yet.
 func (all *generations) next(text, cause string) generation {
 	sha := shaOf(text)
 	if n := len(all.kept); n > 0 && all.kept[n-1].sha == sha {
@@ -130,7 +132,8 @@ func (all *generations) list(running int) []api.Generation {
 	return out
 }
 
-// recall takes up what earlier lives of the daemon left in the store. Called by start, before there are tables.
+// recall takes up what earlier lives of the daemon left in the store. Called by start, before there
+// are tables.
 func (e *Engine) recall(cfg *conf.Config) {
 	e.store = openStore(cfg.Engine.StateDir, e.opts.File, e.log)
 	e.generations = loadGenerations(e.store, e.log)

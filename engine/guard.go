@@ -10,13 +10,13 @@ import (
 	"sluice/pipeline/service"
 )
 
-// endMark is the last line of a file that says where it ends: whoever writes it is told when the rest of the file
-// did not arrive, even if the beginning has changed too.
+// endMark is the last line of a file that says where it ends: whoever writes it is told when the
+// rest of the file did not arrive, even if the beginning has changed too.
 const endMark = "# end"
 
-// guard says why a file that is valid should still not take the place of what runs: it looks as if a part of it were
-// missing. TOML that is cut between two lines is TOML, so validity says nothing about that. wrong says that the last file
-// read was refused. nil: nothing looks wrong.
+// guard says why a file that is valid should still not take the place of what runs: it looks as if
+// a part of it were missing. TOML that is cut between two lines is TOML, so validity says nothing
+// about that. wrong says that the last file read was refused. nil: nothing looks wrong.
 func guard(now, next *conf.Config, wrong bool) error {
 	if len(conf.Diff(now, next)) == 0 {
 		return nil
@@ -30,9 +30,10 @@ func guard(now, next *conf.Config, wrong bool) error {
 // suspect is the refusal of a file that is valid.
 type suspect struct{ error }
 
-// cut says that a text is the beginning of another, or lost the mark at its end. The beginning up to a [[service]] or
-// [[service.backend]] is how a file looks whose last one somebody took out: that is believed, unless the last file was
-// refused, for then it is more likely that one file is still being written, or that what wrote it failed.
+// cut says that a text is the beginning of another, or lost the mark at its end. The beginning up
+// to a [[service]] or [[service.backend]] is how a file looks whose last one somebody took out:
+// that is believed, unless the last file was refused, for then it is more likely that one file is
+// still being written, or that what wrote it failed.
 func cut(now, next string, wrong bool) error {
 	whole := strings.HasSuffix(next, "\n") && !wrong && endsBeforeTable(now, next)
 	now, next = strings.TrimRight(now, " \t\r\n"), strings.TrimRight(next, " \t\r\n")

@@ -43,8 +43,8 @@ func (e *Engine) lookAtHealth() {
 	}
 }
 
-// healthPause is the least time between two tables for changes of health: when many backends fail at once,
-// one table serves them all. Tables that take long to make are made the less often.
+// healthPause is the least time between two tables for changes of health: when many backends fail
+// at once, one table serves them all. Tables that take long to make are made the less often.
 const (
 	healthPause  = 20 * time.Millisecond
 	pausePerWork = 4

@@ -52,7 +52,8 @@ func clinic(t *testing.T, services ...svc) (*enginetest.Lab, *patients) {
 	return lab, p
 }
 
-// checked has a service's backends checked; keys are further ones of [service.health], service of [[service]].
+// checked has a service's backends checked; keys are further ones of [service.health], service of
+// [[service]].
 func checked(s svc, service, keys string) svc {
 	s.extra += service + "\n[service.health]\ntype = \"tcp\"\ninterval = \"10ms\"\ntimeout = \"10ms\"\nflap_hold = \"0s\"\n" + keys
 	return s
@@ -165,7 +166,8 @@ func TestOnDown(t *testing.T) {
 	}
 }
 
-// TestHealthOnReload: what checks no longer say is down must be up, in the tables too; what they still say stays.
+// TestHealthOnReload: what checks no longer say is down must be up, in the tables too; what they
+// still say stays.
 func TestHealthOnReload(t *testing.T) {
 	lab, p := clinic(t, checked(nat3(), "", ""))
 	p.are("10.0.0.12")
@@ -228,7 +230,8 @@ func TestManyFailAtOnce(t *testing.T) {
 	}
 }
 
-// TestProtectedPool: a pool whose backends fail one after the other is kept at half, and says so until they are back.
+// TestProtectedPool: a pool whose backends fail one after the other is kept at half, and says so
+// until they are back.
 func TestProtectedPool(t *testing.T) {
 	lab, p := clinic(t, checked(nat3(), `on_down = "reset"`, ""))
 	p.are("10.0.0.11")
@@ -282,7 +285,8 @@ func TestNobodyProtected(t *testing.T) {
 	}
 }
 
-// TestFreeze: what checks find changes nothing while an operator wants it so, and everything afterwards.
+// TestFreeze: what checks find changes nothing while an operator wants it so, and everything
+// afterwards.
 func TestFreeze(t *testing.T) {
 	ctx := context.Background()
 	lab, p := clinic(t, checked(nat3(), "", ""))
@@ -335,7 +339,8 @@ func (p *patients) count() int {
 	return p.probes
 }
 
-// TestSorryServer: it takes new connections while no backend is up, in the mode that it has, and no longer.
+// TestSorryServer: it takes new connections while no backend is up, in the mode that it has, and no
+// longer.
 func TestSorryServer(t *testing.T) {
 	const sorry = "10.0.0.19:8080"
 	for _, scheduler := range []string{"rr", "wlc", "sh", "mh"} {
@@ -370,7 +375,8 @@ func TestSorryServer(t *testing.T) {
 	}
 }
 
-// TestSorryWhenDrained: a service that an operator has emptied has its sorry server too, without an alarm.
+// TestSorryWhenDrained: a service that an operator has emptied has its sorry server too, without an
+// alarm.
 func TestSorryWhenDrained(t *testing.T) {
 	s := svc{backends: []string{"10.0.0.11:80 0"}, extra: `sorry = { address = "10.0.0.19" }`}
 	lab, _ := clinic(t, s)
@@ -379,7 +385,8 @@ func TestSorryWhenDrained(t *testing.T) {
 	}
 }
 
-// TestSlowStart: a backend that comes back has a part of its weight first, and all of it when slow_start is over.
+// TestSlowStart: a backend that comes back has a part of its weight first, and all of it when
+// slow_start is over.
 func TestSlowStart(t *testing.T) {
 	slow := func(time string) svc {
 		s := checked(nat3(), `on_down = "keep"`+"\n"+`slow_start = "`+time+`"`, "")

@@ -8,9 +8,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// ids keeps the numbers by which the packet path knows services and backends. A number stays with its
-// service or backend for as long as the daemon runs, configured or not, because connections hold it:
-// whoever comes back after a reload finds its connections and counters again. Owned by the Engine.
+// ids keeps the numbers by which the packet path knows services and backends. A number stays with
+// its service or backend for as long as the daemon runs, configured or not, because connections
+// hold it: whoever comes back after a reload finds its connections and counters again. Owned by the
+// Engine.
 type ids struct {
 	services map[service.Key]uint32
 	backends map[backendID]uint32
@@ -25,9 +26,9 @@ type ids struct {
 // owned is how a service's connections were owned since the start: some may live on.
 type owned struct{ byReceiver, byHash bool }
 
-// ownership says who owns the service's connections from now on: oneWay says that no reply from its backends, if it
-// has any, needs the client's hash. Those of before must be found, so that a service that ever had need of the hash
-// keeps it.
+// ownership says who owns the service's connections from now on: oneWay says that no reply from its
+// backends, if it has any, needs the client's hash. Those of before must be found, so that a
+// service that ever had need of the hash keeps it.
 func (d *ids) ownership(service uint32, backends int, oneWay bool) pipeline.Ownership {
 	o := d.owned[service]
 	if oneWay && !o.byHash {
@@ -51,8 +52,8 @@ func (d *ids) hasMoved(service uint32, own pipeline.Ownership) bool {
 	return d.moved[service]
 }
 
-// backendID is what a backend's number stands for. The mode is part of it: connections stay in the mode that
-// they were opened in when the file gives their backend another.
+// backendID is what a backend's number stands for. The mode is part of it: connections stay in the
+// mode that they were opened in when the file gives their backend another.
 type backendID struct {
 	name service.BackendID
 	mode service.Mode

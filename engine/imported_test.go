@@ -18,8 +18,8 @@ type files struct{}
 func (files) Glob(pattern string) ([]string, error) { return filepath.Glob(pattern) }
 func (files) Read(path string) ([]byte, error)      { return os.ReadFile(path) }
 
-// TestImportedFromKeepalived: a whole site's keepalived.conf runs, and each of its services forwards a client's first
-// packet, to one of its backends and in its mode.
+// TestImportedFromKeepalived: a whole site's keepalived.conf runs, and each of its services
+// forwards a client's first packet, to one of its backends and in its mode.
 func TestImportedFromKeepalived(t *testing.T) {
 	path := "../conf/keepalived/testdata/keepalived.conf"
 	data, err := os.ReadFile(path)

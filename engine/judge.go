@@ -10,7 +10,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// wards is what the engine knows of its services' health from one table to the next. Guarded by Engine.mu.
+// wards is what the engine knows of its services' health from one table to the next. Guarded by
+// Engine.mu.
 type wards struct {
 	protections map[service.Key]*health.Protection
 	frozen      map[service.Key]bool               // by an operator

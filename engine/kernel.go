@@ -17,8 +17,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// kernel is the Platform that carries real traffic: AF_XDP sockets behind the steering program, and the
-// kernel's routes and neighbours. It lives in the network namespace that it was made in.
+// kernel is the Platform that carries real traffic: AF_XDP sockets behind the steering program, and
+// the kernel's routes and neighbours. It lives in the network namespace that it was made in.
 type kernel struct {
 	log      *slog.Logger
 	busyPoll bool
@@ -30,7 +30,8 @@ type kernel struct {
 	plain    int           // bytes of it that are on plain pages
 	left     func() uint64 // bytes of memory that were left before any of it was taken
 
-	// By port. keepPorts replaces them while no worker is connected to the port; else only workers look.
+	// By port. keepPorts replaces them while no worker is connected to the port; else only workers
+	// look.
 	ports []*kernelPort
 
 	cores   []int  // the workers' CPUs
@@ -89,8 +90,8 @@ func (k *kernel) Watch(ports []conf.Port, publish func(*route.Snapshot)) error {
 	return nil
 }
 
-// Ring sizes per queue. A queue can hold so many frames at once in each place, so that is how many it
-// gets: posted for reception, received and waiting, on their way out.
+// Ring sizes per queue. A queue can hold so many frames at once in each place, so that is how many
+// it gets: posted for reception, received and waiting, on their way out.
 const (
 	fillSize       = 2048
 	rxSize         = 2048
@@ -271,8 +272,8 @@ func (p *kernelPort) hardware() *HardwarePort {
 	return hw
 }
 
-// close detaches first: afterwards nothing arrives for sockets that are about to go. It returns the frames
-// that the sockets had; closing again returns none.
+// close detaches first: afterwards nothing arrives for sockets that are about to go. It returns the
+// frames that the sockets had; closing again returns none.
 func (p *kernelPort) close() (frames []uint64, err error) {
 	if p.steer != nil {
 		err = p.steer.Close()
@@ -289,7 +290,8 @@ func (p *kernelPort) close() (frames []uint64, err error) {
 	return frames, err
 }
 
-// Memory implements Platform. The memory is filled while packets flow already: the daemon is not to start later for it.
+// Memory implements Platform. The memory is filled while packets flow already: the daemon is not to
+// start later for it.
 func (k *kernel) Memory(bytes, core int) ([]byte, error) {
 	left := k.left()
 	m, err := xsk.NewUMEM((bytes+xsk.FrameSize-1)/xsk.FrameSize, cpu.NodeOf(os.DirFS("/"), core))

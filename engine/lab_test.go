@@ -29,7 +29,8 @@ const (
 	vip6 = "2001:db8:1::10"
 )
 
-// svc is a service of a configuration, with defaults for what is left out: TCP port 80 of vip4, nat, rr.
+// svc is a service of a configuration, with defaults for what is left out: TCP port 80 of vip4,
+// nat, rr.
 type svc struct {
 	name, vip, port, proto, mode, sched string
 	extra                               string   // further lines

@@ -108,7 +108,8 @@ func (o *machineOptions) newWorker(id, frames int) (*Worker, error) {
 	return w, nil
 }
 
-// connectPorts finds for each port the queue that the worker sends by, or the worker that sends for it.
+// connectPorts finds for each port the queue that the worker sends by, or the worker that sends for
+// it.
 func (w *Worker) connectPorts(ports []HardwarePort, workers int) {
 	for _, q := range w.queues {
 		if e := &w.egress[q.port]; e.queue == nil {

@@ -9,14 +9,16 @@ import (
 )
 
 // Busy polling has a worker's own system calls run the driver's receive loop. For that the driver's
-// interrupts must keep away while somebody polls: these two settings of an interface say for how long
-// (Documentation/networking/napi.rst). The values are the ones that the kernel's own AF_XDP sample suggests.
+// interrupts must keep away while somebody polls: these two settings of an interface say for how
+// long (Documentation/networking/napi.rst). The values are the ones that the kernel's own AF_XDP
+// sample suggests.
 var napiSettings = map[string]string{
 	"napi_defer_hard_irqs": "2",      // polls in vain before interrupts are on again
 	"gro_flush_timeout":    "200000", // ns until the kernel polls by itself, should nobody else
 }
 
-// sysNet is where the kernel shows the interfaces of the network namespace that sysfs was mounted in.
+// sysNet is where the kernel shows the interfaces of the network namespace that sysfs was mounted
+// in.
 const sysNet = "/sys/class/net"
 
 // deferInterrupts makes the settings for an interface and returns what puts the old ones back.

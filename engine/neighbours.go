@@ -10,8 +10,9 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// neighbourWait is how long Start waits for the backends' MAC addresses: a connection that comes before
-// them would lose its first packet. A backend that is off doesn't hold up the others for longer.
+// neighbourWait is how long Start waits for the backends' MAC addresses: a connection that comes
+// before them would lose its first packet. A backend that is off doesn't hold up the others for
+// longer.
 const neighbourWait = time.Second
 
 // awaitNeighbours waits until every backend has a next hop, and names those that haven't in time.
@@ -34,7 +35,8 @@ func (e *Engine) awaitNeighbours(ctx context.Context) {
 	}
 }
 
-// unreachable lists the backends without a next hop, and a channel that is closed when that may change.
+// unreachable lists the backends without a next hop, and a channel that is closed when that may
+// change.
 func (e *Engine) unreachable() (map[netip.Addr]counter.Reason, <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -23,9 +23,9 @@ type OfflineOptions struct {
 	Neighbours []netip.Addr // backends that answer ARP and ND; nil: all
 }
 
-// Offline is a balancer without a box: the tables of a configuration and one worker's pipeline, in invented
-// surroundings. Clients are behind a router at the first port, backends on the wire at the last; time is what it is
-// told. One goroutine uses it.
+// Offline is a balancer without a box: the tables of a configuration and one worker's pipeline, in
+// invented surroundings. Clients are behind a router at the first port, backends on the wire at the
+// last; time is what it is told. One goroutine uses it.
 type Offline struct {
 	engine *Engine
 	proc   *pipeline.Processor
@@ -82,8 +82,9 @@ func (s *Offline) Explain(q api.Tuple) (api.Explanation, error) {
 	return site.explain(context.Background(), q)
 }
 
-// invent makes up surroundings in which everything is reachable. MAC addresses tell who is who: 02:00:00:00:00:PP
-// are the ports, 02:00:00:00:01:00 the clients' router, 02:02 and the end of the address are backends.
+// invent makes up surroundings in which everything is reachable. MAC addresses tell who is who:
+// 02:00:00:00:00:PP are the ports, 02:00:00:00:01:00 the clients' router, 02:02 and the end of the
+// address are backends.
 func invent(cfg *conf.Config, o OfflineOptions) *route.Snapshot {
 	s := &route.Snapshot{}
 	var infos []nexthop.PortInfo

@@ -53,8 +53,8 @@ func (o override) name() string {
 	return o.state
 }
 
-// overrides are all of them, those of backends that are not configured too: what leaves the file by mistake comes
-// back as it was.
+// overrides are all of them, those of backends that are not configured too: what leaves the file by
+// mistake comes back as it was.
 type overrides map[service.BackendID]override
 
 // weights and evicted are what the tables need to know. A weight that the file has too is left out.
@@ -130,8 +130,8 @@ func (e *Engine) weightOf(name service.BackendID, configured int) int {
 	return e.overrides[name].over(configured)
 }
 
-// keepLast has mh remember the weights set at run time, so that a drain moves no client of the others. The caller
-// holds mu.
+// keepLast has mh remember the weights set at run time, so that a drain moves no client of the
+// others. The caller holds mu.
 func (e *Engine) keepLast() {
 	each(e.cfg, func(name service.BackendID, b *conf.Backend) {
 		if o := e.overrides[name]; o.weight != nil && *o.weight > 0 && o.fileWeight == b.Weight {
@@ -140,8 +140,8 @@ func (e *Engine) keepLast() {
 	})
 }
 
-// SetWeight implements api.Control. The weight holds until the backend's weight changes in the file; it ends a drain
-// and a disable.
+// SetWeight implements api.Control. The weight holds until the backend's weight changes in the
+// file; it ends a drain and a disable.
 func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
 	if weight < 0 || weight > api.MaxWeight {
 		return api.Backend{}, fmt.Errorf("weight %d is not 0 to %d", weight, api.MaxWeight)
@@ -158,8 +158,8 @@ func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight 
 	return b, err
 }
 
-// weightNote says that a weight is not what it seems to be, because the scheduler looks at none; "": it is. The caller
-// holds mu.
+// weightNote says that a weight is not what it seems to be, because the scheduler looks at none;
+// "": it is. The caller holds mu.
 func (e *Engine) weightNote(serviceName, backendName string, before, weight int) string {
 	s, b, err := e.find(serviceName, backendName)
 	if err != nil || weight == 0 || !s.IgnoresWeights() {
@@ -253,8 +253,8 @@ func (e *Engine) Overrides(context.Context) ([]api.Override, error) {
 	return e.listOverrides(), nil
 }
 
-// listOverrides lists them in the order of the configuration, those of what is not configured last. The caller
-// holds mu.
+// listOverrides lists them in the order of the configuration, those of what is not configured last.
+// The caller holds mu.
 func (e *Engine) listOverrides() []api.Override {
 	out := []api.Override{}
 	left := maps.Clone(e.overrides)
@@ -316,7 +316,8 @@ func (e *Engine) clearOverrides(service, backend string) ([]api.Override, error)
 	}), nil
 }
 
-// overridesFile is the name of the overrides in the store, overridesVersion what this program writes.
+// overridesFile is the name of the overrides in the store, overridesVersion what this program
+// writes.
 const (
 	overridesFile    = "overrides.json"
 	overridesVersion = 1
@@ -359,7 +360,8 @@ func (e *Engine) saveOverrides() {
 	e.store.save(overridesFile, append(data, '\n'))
 }
 
-// loadOverrides reads them from the store. What makes no sense there is set aside: it never stops a start.
+// loadOverrides reads them from the store. What makes no sense there is set aside: it never stops a
+// start.
 func (e *Engine) loadOverrides() overrides {
 	data := e.store.load(overridesFile)
 	if data == nil {

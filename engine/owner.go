@@ -27,12 +27,14 @@ func keepOwner(path string, file *os.File) error {
 	return nil
 }
 
-// oursAlone says why a directory is no place for what a daemon will believe at its next start; nil: it is one. Who can
-// write there could drain every backend, or have a rollback run a configuration of his own.
+// oursAlone says why a directory is no place for what a daemon will believe at its next start; nil:
+// it is one. Who can write there could drain every backend, or have a rollback run a configuration
+// of his own.
 //
-// It must belong to root or to the daemon's user, and only they may write to it, or a group that the daemon is in: that is
-// how root gives a directory to a daemon that is not root. Everybody may where only the owner of a file can take its
-// place (the sticky bit): what is made below is checked by itself.
+// It must belong to root or to the daemon's user, and only they may write to it, or a group that
+// the daemon is in: that is how root gives a directory to a daemon that is not root. Everybody may
+// where only the owner of a file can take its place (the sticky bit): what is made below is checked
+// by itself.
 func oursAlone(path string) error {
 	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} { // a link, and what it points to
 		info, err := stat(path)

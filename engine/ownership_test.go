@@ -9,7 +9,8 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// TestPersistenceTurnedOnTwoWorkers: turning persistence on (2 workers): connections keep their backend.
+// TestPersistenceTurnedOnTwoWorkers: turning persistence on (2 workers): connections keep their
+// backend.
 func TestPersistenceTurnedOnTwoWorkers(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
@@ -116,7 +117,8 @@ func TestModeChange(t *testing.T) {
 	}
 }
 
-// TestTupleTakenByDeadConnection: a client port that is in TIME_WAIT/CLOSE with one service is used with another that has the same backend.
+// TestTupleTakenByDeadConnection: a client port that is in TIME_WAIT/CLOSE with one service is used
+// with another that has the same backend.
 func TestTupleTakenByDeadConnection(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}},
@@ -130,8 +132,8 @@ func TestTupleTakenByDeadConnection(t *testing.T) {
 	}
 }
 
-// TestHandedOverStarvesOwnQueue: frames handed over must not starve the worker's own queue: a worker whose hand-over ring is full takes its
-// own queue's frames within a few batches.
+// TestHandedOverStarvesOwnQueue: frames handed over must not starve the worker's own queue: a
+// worker whose hand-over ring is full takes its own queue's frames within a few batches.
 func TestHandedOverStarvesOwnQueue(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.FramesPerQueue = 4096
@@ -157,7 +159,8 @@ func TestHandedOverStarvesOwnQueue(t *testing.T) {
 		}
 	}
 	thaw := lab.Freeze(enginetest.Clients, 1)
-	// 900 frames for worker 1 wait on the ring from worker 0, then 5 arrive at worker 1's own queue.
+	// 900 frames for worker 1 wait on the ring from worker 0, then 5 arrive at worker 1's own
+	// queue.
 	for i := range 900 {
 		lab.Inject(enginetest.Clients, 0, opening(ones[10+i%(len(ones)-10)]).Flags(ack).TTL(100).Frame())
 	}

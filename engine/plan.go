@@ -56,8 +56,8 @@ func (e *Engine) read(f api.File) (*conf.Config, []conf.Problem, error) {
 	return nil, nil, errNoFile
 }
 
-// difference is two configurations and what has to be known of the engine to compare them: a copy, so that nothing is
-// locked while tables are built.
+// difference is two configurations and what has to be known of the engine to compare them: a copy,
+// so that nothing is locked while tables are built.
 type difference struct {
 	wrong       bool // the last file that the daemon read was refused
 	now, next   *conf.Config
@@ -82,7 +82,8 @@ func (e *Engine) compareTo(next *conf.Config) *difference {
 	return d
 }
 
-// services adds to the plan what would become of each service. Those that stay as they are are left out.
+// services adds to the plan what would become of each service. Those that stay as they are are left
+// out.
 func (d *difference) services(out *api.Plan) error {
 	before := make(map[service.Key]*conf.Service, len(d.now.Services))
 	for i := range d.now.Services {
@@ -217,7 +218,8 @@ func (d *difference) candidates(s *conf.Service) []sched.Candidate {
 // sampler asks old and new schedulers for the same clients.
 type sampler struct{ now, next *sched.Builder }
 
-// sampledClients is how many clients are asked for: the share is right to a hundredth, nearly always.
+// sampledClients is how many clients are asked for: the share is right to a hundredth, nearly
+// always.
 const sampledClients = 1 << 14
 
 // moved is the share of clients that go elsewhere, or nil where clients belong to no backend.
@@ -261,8 +263,8 @@ func picked(all []sched.Candidate, at int) netip.AddrPort {
 	return all[at].Key
 }
 
-// client is the i-th of many different clients, of the family of vip: the same in every plan, spread over all
-// addresses by a multiplication with an odd number.
+// client is the i-th of many different clients, of the family of vip: the same in every plan,
+// spread over all addresses by a multiplication with an odd number.
 func client(i uint64, vip packet.Addr) (addr [2]uint64, port uint16) {
 	x := (i + 1) * 0x9E3779B97F4A7C15
 	if vip.Is4() {

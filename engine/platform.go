@@ -10,27 +10,31 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Platform is what the engine stands on: the kernel (kernel.go), or memory in tests (engine/enginetest).
-// Everything in it is called by the control plane; only the queues it opens meet the packet path.
+// Platform is what the engine stands on: the kernel (kernel.go), or memory in tests
+// (engine/enginetest). Everything in it is called by the control plane; only the queues it opens
+// meet the packet path.
 type Platform interface {
-	// Cores says which CPU each worker takes, one after the other, from those configured; nil: the default.
+	// Cores says which CPU each worker takes, one after the other, from those configured; nil: the
+	// default.
 	Cores(configured []int) ([]int, error)
-	// Watch delivers the surroundings - links, routes, neighbours, own addresses - once before it returns
-	// and from then on whenever they change, one call at a time, until Close. publish must not block.
+	// Watch delivers the surroundings - links, routes, neighbours, own addresses - once before it
+	// returns and from then on whenever they change, one call at a time, until Close. publish must
+	// not block.
 	Watch(ports []conf.Port, publish func(*route.Snapshot)) error
 	// Open takes the ports' queues for so many workers. Frames may arrive from then on.
 	Open(ports []conf.Port, workers int) (*Hardware, error)
-	// ClosePort gives up the port's queues, whose interface is gone, and returns the frames they had. The
-	// workers use them no more.
+	// ClosePort gives up the port's queues, whose interface is gone, and returns the frames they
+	// had. The workers use them no more.
 	ClosePort(port int) (frames []uint64, err error)
 	// OpenPort takes the same queues of the new interface of the same name.
 	OpenPort(port int) (*HardwarePort, error)
-	// Memory gives zeroed memory, aligned to pages, on huge pages where there are any, near the CPU that will use it, until
-	// Close.
+	// Memory gives zeroed memory, aligned to pages, on huge pages where there are any, near the CPU
+	// that will use it, until Close.
 	Memory(bytes, core int) ([]byte, error)
 	// Steer says which packets are to come to the queues.
 	Steer(steer.Rules) error
-	// Source is our own address towards dst, for the outer header of a tunnel; the zero Addr if there is none.
+	// Source is our own address towards dst, for the outer header of a tunnel; the zero Addr if
+	// there is none.
 	Source(dst netip.Addr) netip.Addr
 	// KernelPorts is what the host's kernel takes local ports from for connections of its own.
 	KernelPorts() service.Ports
@@ -38,7 +42,8 @@ type Platform interface {
 	Want(netip.Addr)
 	// Keep names the addresses whose neighbours shall be known at all times.
 	Keep([]netip.Addr)
-	// Steering tells what becomes of an open port's frames before they reach a queue. Called by a worker of the port.
+	// Steering tells what becomes of an open port's frames before they reach a queue. Called by a
+	// worker of the port.
 	Steering(port int) (Steering, error)
 	// Stats tells what only the platform knows of a queue. Called by the queue's worker.
 	Stats(port, queue int) QueueStats
@@ -87,8 +92,8 @@ type HardwareQueue struct {
 	Number int
 }
 
-// QueueStats is what the kernel counts for a queue (struct xdp_statistics, include/uapi/linux/if_xdp.h),
-// and who owns its frames.
+// QueueStats is what the kernel counts for a queue (struct xdp_statistics,
+// include/uapi/linux/if_xdp.h), and who owns its frames.
 type QueueStats struct {
 	RxDropped, RxInvalid, TxInvalid, RxRingFull, FillRingEmpty, TxRingEmpty uint64
 

@@ -5,11 +5,12 @@ import (
 	"sluice/rings"
 )
 
-// pokesPerTick bounds how many frames of our own one tick sends: 64,000 per second, in bursts that any ring takes.
+// pokesPerTick bounds how many frames of our own one tick sends: 64,000 per second, in bursts that
+// any ring takes.
 const pokesPerTick = 64
 
-// poke goes on with ending connections of evicted backends, in frames from the worker's stock. Called by tick, when
-// nothing is in line for any port.
+// poke goes on with ending connections of evicted backends, in frames from the worker's stock.
+// Called by tick, when nothing is in line for any port.
 func (w *Worker) poke(slots int) {
 	free := w.stock.free
 	room := min(pokesPerTick, 2*w.batch, len(free))

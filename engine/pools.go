@@ -8,8 +8,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// poolCache remembers the scheduler of each service, so that a table made anew because some neighbour
-// changed doesn't build every consistent-hash table again, nor look like a change to round robin.
+// poolCache remembers the scheduler of each service, so that a table made anew because some
+// neighbour changed doesn't build every consistent-hash table again, nor look like a change to
+// round robin.
 type poolCache struct {
 	last    map[service.Key]cachedPool
 	hashKey string
@@ -39,8 +40,8 @@ func (c *poolCache) scheduler(k service.Key, name string, candidates []sched.Can
 	return s, err
 }
 
-// forget drops what services that are gone had, and, when they have become many, the consistent-hash tables
-// of pools that are gone.
+// forget drops what services that are gone had, and, when they have become many, the
+// consistent-hash tables of pools that are gone.
 func (c *poolCache) forget(configured map[service.Key]bool) {
 	for k := range c.last {
 		if !configured[k] {

@@ -9,8 +9,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// TestPoolsAreForgotten: however often a service's backends change, and services come and go, the schedulers of those
-// there are stay, and few of those that were (131 kB each).
+// TestPoolsAreForgotten: however often a service's backends change, and services come and go, the
+// schedulers of those there are stay, and few of those that were (131 kB each).
 func TestPoolsAreForgotten(t *testing.T) {
 	key := func(n int) service.Key {
 		return service.Key{Address: netip.MustParseAddr("198.51.100.10"), Ports: service.Ports{First: uint16(n), Last: uint16(n)}, Protocol: service.TCP}

@@ -10,9 +10,9 @@ import (
 // reopenPause is how long a port that can't be opened again waits for the next attempt.
 const reopenPause = time.Second
 
-// keepPorts closes the queues of interfaces that have gone and takes those of interfaces of the same name
-// that have come, until Close. Deleting and making an interface again, as drivers and operators do, thus
-// costs no restart.
+// keepPorts closes the queues of interfaces that have gone and takes those of interfaces of the
+// same name that have come, until Close. Deleting and making an interface again, as drivers and
+// operators do, thus costs no restart.
 func (e *Engine) keepPorts(ctx context.Context) {
 	defer e.running.Done()
 	for {
@@ -43,8 +43,8 @@ func (e *Engine) keepPorts(ctx context.Context) {
 	}
 }
 
-// replacePort gives up the queues of an interface that is gone and, if there is a new one, takes its. It
-// reports whether that has to be tried again.
+// replacePort gives up the queues of an interface that is gone and, if there is a new one, takes
+// its. It reports whether that has to be tried again.
 func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool) {
 	hw := &e.hardware.Ports[port]
 	if hw.Ifindex != 0 {
@@ -99,8 +99,8 @@ func (w *Worker) connect(port int, hw *HardwarePort) {
 	w.idle = 0 // turns to come give the new queues their frames
 }
 
-// takeBack takes the frames that a closed queue had; those of other workers travel home. Called on the
-// worker.
+// takeBack takes the frames that a closed queue had; those of other workers travel home. Called on
+// the worker.
 func (w *Worker) takeBack(frames []uint64) {
 	for _, addr := range frames {
 		w.stock.give(addr)

@@ -19,8 +19,9 @@ const probeRoom = 256
 // maxProbe is the longest IP packet that can be asked about, in bytes.
 const maxProbe = FrameSize - 2*probeRoom
 
-// probe makes a frame of the tuple in a chunk of its own: for TCP the first segment of a connection, or one in its
-// middle. It is as long as the tuple says, and not to be fragmented if it says so.
+// probe makes a frame of the tuple in a chunk of its own: for TCP the first segment of a
+// connection, or one in its middle. It is as long as the tuple says, and not to be fragmented if it
+// says so.
 func probe(q api.Tuple, smac, dmac [6]byte, middle bool) (pipeline.Frame, error) {
 	if q.Bytes > maxProbe {
 		return pipeline.Frame{}, fmt.Errorf("%d bytes are more than a frame here holds: at most %d", q.Bytes, maxProbe)

@@ -12,7 +12,8 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// everyMode is a configuration with services of all modes, families and protocols, that share addresses.
+// everyMode is a configuration with services of all modes, families and protocols, that share
+// addresses.
 func everyMode() string {
 	return config(
 		svc{name: "nat4", backends: []string{"10.0.0.11:8080", "10.0.0.12:8080"}},
@@ -39,8 +40,8 @@ var (
 	real6 = []end{{"tcp", "[2001:db8:a::11]:80"}, {"tcp", "[2001:db8:a::12]:80"}, {"tcp", "[2001:db8:a::13]:443"}}
 )
 
-// randomPacket is a well-formed packet of one of some hundred flows: from a client, from a backend, or an ICMP error
-// about either.
+// randomPacket is a well-formed packet of one of some hundred flows: from a client, from a backend,
+// or an ICMP error about either.
 func randomPacket(r *rand.Rand) packettest.Packet {
 	client, virtual, real := fmt.Sprintf("192.0.2.%d:%d", 1+r.IntN(4), 40000+r.IntN(4)), virtual4, real4
 	router, local := "203.0.113.77", fmt.Sprintf("10.0.0.2:%d", 1024+r.IntN(40))
@@ -121,9 +122,9 @@ const longest = 14 + 4 + 1500 // Ethernet header, tag, MTU of the ports
 // perLot is how many frames a test sends in one go: two lots for each of five layouts make 100,000.
 var perLot = map[bool]int{false: 10_000, true: 4_000}[raceDetector]
 
-// TestIdentity: of 100,000 random and damaged frames each is accounted for, none leaves too long, and those that come
-// in with right checksums go out with right ones. All the while the engine is looked at and changed from outside:
-// with the race detector this is the project's test for races.
+// TestIdentity: of 100,000 random and damaged frames each is accounted for, none leaves too long,
+// and those that come in with right checksums go out with right ones. All the while the engine is
+// looked at and changed from outside: with the race detector this is the project's test for races.
 func TestIdentity(t *testing.T) {
 	for _, layout := range layouts {
 		t.Run(layout.name, func(t *testing.T) {

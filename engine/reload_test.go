@@ -105,8 +105,8 @@ func TestPersistenceTurnedOn(t *testing.T) {
 	}
 }
 
-// TestBackendRemoved: its packets are dropped by name, everybody else's flow; when it comes back, so do its
-// connections and its counters.
+// TestBackendRemoved: its packets are dropped by name, everybody else's flow; when it comes back,
+// so do its connections and its counters.
 func TestBackendRemoved(t *testing.T) {
 	const gone = "10.0.0.12:8080"
 	lab := enginetest.New(t, 2, 2)
@@ -162,7 +162,8 @@ func TestServiceRemoved(t *testing.T) {
 	sameAs(t, before, goOn(t, lab, 0, 3), "")
 }
 
-// TestBadReloads: neither a file with errors nor a refusal by the steering program changes anything.
+// TestBadReloads: neither a file with errors nor a refusal by the steering program changes
+// anything.
 func TestBadReloads(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
@@ -211,8 +212,8 @@ func TestReloadWarnsOfRestart(t *testing.T) {
 	}
 }
 
-// TestReloadsUnderTraffic: a thousand reloads, some of which take a service in use away, move no flow of the others
-// (C07).
+// TestReloadsUnderTraffic: a thousand reloads, some of which take a service in use away, move no
+// flow of the others (C07).
 func TestReloadsUnderTraffic(t *testing.T) {
 	reloads := 1000
 	if raceDetector {

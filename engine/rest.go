@@ -5,8 +5,9 @@ import (
 	"errors"
 )
 
-// idleTurns is how many turns in a row must find nothing before a worker sleeps: some 15 microseconds,
-// so that a gap between two packets of a busy box costs no sleep, and an idle box no CPU.
+// idleTurns is how many turns in a row must find nothing before a worker sleeps: some 15
+// microseconds, so that a gap between two packets of a busy box costs no sleep, and an idle box no
+// CPU.
 const idleTurns = 100
 
 // The longest a worker sleeps: short while frames wait for room in a driver's ring, else just often
@@ -16,8 +17,8 @@ const (
 	restIdleMs    = 250
 )
 
-// patientTurns is after how many idle turns - a second's worth of short sleeps - frames that a driver does
-// not send, because its link is down, are no reason to wake up often any more.
+// patientTurns is after how many idle turns - a second's worth of short sleeps - frames that a
+// driver does not send, because its link is down, are no reason to wake up often any more.
 const patientTurns = idleTurns + 1000
 
 // rest sleeps until a frame, a hand-over or a request comes, or it's time for the next sweep.
@@ -58,8 +59,8 @@ func (w *Worker) unsent() bool {
 	return false
 }
 
-// close frees what the worker slept by. It has stopped, and so have those that hand frames to it; those that ask
-// something of it may not know yet.
+// close frees what the worker slept by. It has stopped, and so have those that hand frames to it;
+// those that ask something of it may not know yet.
 func (w *Worker) close() error {
 	w.waking.Lock()
 	defer w.waking.Unlock()
@@ -70,8 +71,8 @@ func (w *Worker) close() error {
 // errStopped is what Do returns when the worker has ended.
 var errStopped = errors.New("worker has stopped")
 
-// Do has the worker call f between two batches and waits until it has. f may touch all that the worker
-// owns; while it runs, no packet moves. Any goroutine but the worker's own may call Do.
+// Do has the worker call f between two batches and waits until it has. f may touch all that the
+// worker owns; while it runs, no packet moves. Any goroutine but the worker's own may call Do.
 func (w *Worker) Do(ctx context.Context, f func()) error {
 	ran := make(chan struct{})
 	select {

@@ -10,7 +10,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// order opens connections one after the other and gives the last bytes of the backends chosen: "13 12 11".
+// order opens connections one after the other and gives the last bytes of the backends chosen: "13
+// 12 11".
 func order(t *testing.T, lab *enginetest.Lab, from, n int) string {
 	t.Helper()
 	var all []string
@@ -44,7 +45,8 @@ func TestWeightedRoundRobin(t *testing.T) {
 	}
 }
 
-// TestWeightedLeastConnection: sequence of wlc, with connections that open, end and expire in between.
+// TestWeightedLeastConnection: sequence of wlc, with connections that open, end and expire in
+// between.
 func TestWeightedLeastConnection(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{sched: "wlc", backends: []string{"10.0.0.11:80 3", "10.0.0.12:80 1"}}))
@@ -102,7 +104,8 @@ func TestHashedConnections(t *testing.T) {
 	}
 }
 
-// TestPersistence: a client's connections stay together, at weight 0 too, but not when the backend is gone.
+// TestPersistence: a client's connections stay together, at weight 0 too, but not when the backend
+// is gone.
 func TestPersistence(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	sticky := nat3()
@@ -137,7 +140,8 @@ func TestPersistence(t *testing.T) {
 	}
 }
 
-// TestWeightsThatDoNothing: who sets one is told so, exactly where backends get as many connections as before.
+// TestWeightsThatDoNothing: who sets one is told so, exactly where backends get as many connections
+// as before.
 func TestWeightsThatDoNothing(t *testing.T) {
 	const heavy = "10.0.0.12:8080"
 	setWeight := func(lab *enginetest.Lab, weight int) string {

@@ -52,8 +52,8 @@ func (e *Engine) logShown(s *conf.Service, b *conf.Backend, before, now shown) {
 		"after", now.since.Sub(before.since).Round(time.Millisecond).String(), "why", now.reason)
 }
 
-// refreshed is the judgement that the tables follow with the latest results of checks, and the reasons that go with
-// it: both may change while a state lasts. The caller holds mu.
+// refreshed is the judgement that the tables follow with the latest results of checks, and the
+// reasons that go with it: both may change while a state lasts. The caller holds mu.
 func (e *Engine) refreshed() *judgement {
 	j := *e.judged
 	j.states = make(map[service.BackendID]health.State, len(e.judged.states))
@@ -70,7 +70,8 @@ func (e *Engine) refreshed() *judgement {
 	return &j
 }
 
-// show says in which state a backend is and why; since is only known if the checks decided. The caller holds mu.
+// show says in which state a backend is and why; since is only known if the checks decided. The
+// caller holds mu.
 func (e *Engine) show(j *judgement, name service.BackendID, b *conf.Backend) shown {
 	state, checked := j.states[name]
 	reason := "not checked"

@@ -13,8 +13,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Process lets a frame arrive at a time, counted from any beginning; time never goes back here, whatever the frames
-// say. It comes by the port that leads to its sender. The event has the frame before and after.
+// Process lets a frame arrive at a time, counted from any beginning; time never goes back here,
+// whatever the frames say. It comes by the port that leads to its sender. The event has the frame
+// before and after.
 func (s *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 	e, t := s.engine, s.engine.tables.Load()
 	s.advance(t, at)
@@ -72,7 +73,8 @@ func (s *Offline) steered(sight *pipeline.Sight, frame []byte) bool {
 	return s.fragment(frame)
 }
 
-// fragment tells of a frame that can't be parsed whether it concerns an address of a service or backend all the same.
+// fragment tells of a frame that can't be parsed whether it concerns an address of a service or
+// backend all the same.
 func (s *Offline) fragment(frame []byte) bool {
 	if len(frame) < packet.EthernetLen {
 		return false

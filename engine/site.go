@@ -17,8 +17,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// site is a balancer at one moment, as those see it who want to know why it does what it does: the running one, or
-// one that exists only in a file. Its fields are copies that nobody changes.
+// site is a balancer at one moment, as those see it who want to know why it does what it does: the
+// running one, or one that exists only in a file. Its fields are copies that nobody changes.
 type site struct {
 	names
 	cfg     *conf.Config
@@ -37,7 +37,8 @@ type site struct {
 	on func(ctx context.Context, worker int, f func(p *pipeline.Processor)) error
 	// flows lists the connections of a client. nil: there are none.
 	flows func(ctx context.Context, client netip.Addr) ([]rawConn, error)
-	// queues tells what becomes of frames before they reach a queue of ours. nil: there are no queues.
+	// queues tells what becomes of frames before they reach a queue of ours. nil: there are no
+	// queues.
 	queues func(ctx context.Context) ([]portQueues, error)
 }
 
@@ -152,7 +153,8 @@ func (e *Engine) flowsOf(ctx context.Context, client netip.Addr) (found []rawCon
 	return found, nil
 }
 
-// portQueues asks the platform about every port that is open. A port that can't be asked is left out.
+// portQueues asks the platform about every port that is open. A port that can't be asked is left
+// out.
 func (e *Engine) portQueues(ctx context.Context) (out []portQueues, err error) {
 	e.mu.Lock()
 	ports := slices.Clone(e.hardware.Ports)

@@ -8,20 +8,21 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Slow start: a backend that comes up, or that a reload brings to a service, begins with a sixteenth of its weight and
-// gains another with every fifteenth of slow_start. All weights of its service are multiplied meanwhile, so that a
-// weight of 1 has sixteenths too. Nothing else in the choice of backends knows about it.
+// Slow start: a backend that comes up, or that a reload brings to a service, begins with a
+// sixteenth of its weight and gains another with every fifteenth of slow_start. All weights of its
+// service are multiplied meanwhile, so that a weight of 1 has sixteenths too. Nothing else in the
+// choice of backends knows about it.
 //
-// A backend that is there when the daemon starts, or when its service comes to the configuration, has its whole weight:
-// they all do.
+// A backend that is there when the daemon starts, or when its service comes to the configuration,
+// has its whole weight: they all do.
 const (
 	weightSteps = 16
 	// stepPause is the least time between two tables for growing weights.
 	stepPause = 100 * time.Millisecond
 )
 
-// grow decides how much of their weight starting backends have: those that were down in the tables, and are not
-// any more, start now. The caller holds mu.
+// grow decides how much of their weight starting backends have: those that were down in the tables,
+// and are not any more, start now. The caller holds mu.
 func (e *Engine) grow(j *judgement, cfg *conf.Config, now time.Time) {
 	configured := make(map[service.BackendID]bool)
 	for i := range cfg.Services {
@@ -53,7 +54,8 @@ func (e *Engine) grow(j *judgement, cfg *conf.Config, now time.Time) {
 	}
 }
 
-// startNew has the backends start that next brings to services that are there already. The caller holds mu.
+// startNew has the backends start that next brings to services that are there already. The caller
+// holds mu.
 func (e *Engine) startNew(now, next *conf.Config) {
 	services := make(map[service.Key]bool)
 	known := make(map[service.BackendID]bool)
@@ -72,8 +74,9 @@ func (e *Engine) startNew(now, next *conf.Config) {
 	}
 }
 
-// scale multiplies the weights of a pool, so that starting backends can have a part of theirs: shares is by
-// position, in weightSteps, 0 for all. Heavy weights are multiplied by less, and the heaviest by 1.
+// scale multiplies the weights of a pool, so that starting backends can have a part of theirs:
+// shares is by position, in weightSteps, 0 for all. Heavy weights are multiplied by less, and the
+// heaviest by 1.
 func scale(pool []sched.Candidate, shares []int) {
 	heaviest := uint32(1)
 	starting := false

@@ -13,12 +13,14 @@ import (
 )
 
 // sources numbers the local addresses that fullnat sends from, and the pools of ports that each has
-// towards each backend host. Like ids, numbers stay for as long as the daemon runs. Owned by the Engine.
+// towards each backend host. Like ids, numbers stay for as long as the daemon runs. Owned by the
+// Engine.
 //
-// So does the rule by which a backend's ports are shared out among the workers. It is settled when the backend can
-// be reached for the first time, by the settings of the card that leads there as they were when the port was opened.
-// If they change (ethtool -X, -L), or another port leads there, replies come to other workers than those that have
-// the connections and are handed over, until the daemon starts anew.
+// So does the rule by which a backend's ports are shared out among the workers. It is settled when
+// the backend can be reached for the first time, by the settings of the card that leads there as
+// they were when the port was opened. If they change (ethtool -X, -L), or another port leads there,
+// replies come to other workers than those that have the connections and are handed over, until the
+// daemon starts anew.
 type sources struct {
 	workers int // set before share is called
 
@@ -81,7 +83,8 @@ func (s *sources) room(cfg *conf.Config) error {
 	return nil
 }
 
-// assign gives numbers to all of the configuration's sources and pools; room has said that there are enough.
+// assign gives numbers to all of the configuration's sources and pools; room has said that there
+// are enough.
 func (s *sources) assign(cfg *conf.Config) {
 	for _, refs := range s.refs {
 		for i := range refs {
@@ -127,8 +130,8 @@ func (s *sources) use(name service.BackendID, source netip.Addr, protocol servic
 	s.refs[name] = append(refs, pipeline.SourceRef{Source: number, Proto: uint8(protocol), Pool: id, Live: true})
 }
 
-// share settles by which rule ports towards backends are shared out, for those that can be reached for the first
-// time.
+// share settles by which rule ports towards backends are shared out, for those that can be reached
+// for the first time.
 func (s *sources) share(hops *nexthop.Table, ports []HardwarePort) {
 	for name := range s.refs {
 		e := endpoint{name.Backend, name.Service.Protocol}
@@ -141,8 +144,9 @@ func (s *sources) share(hops *nexthop.Table, ports []HardwarePort) {
 	}
 }
 
-// sharesFor is how the endpoint's ports are shared out if it is reached by this port. A host that is a backend of any
-// port, and so of any other backend's port too, gets them in turn, as that does for all of the host's ports.
+// sharesFor is how the endpoint's ports are shared out if it is reached by this port. A host that
+// is a backend of any port, and so of any other backend's port too, gets them in turn, as that does
+// for all of the host's ports.
 func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.Shares {
 	host := endpoint{service.BackendKey{Address: e.backend.Address}, e.protocol}
 	if s.workers == 1 || port.RSS == nil || s.anyPort[host] {
@@ -158,8 +162,8 @@ func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.Shares {
 	return made
 }
 
-// refsOf gives the backend's sources to the packet path, none before it could be reached: then it is not settled
-// which worker has which port. Live marks are copied: tables never change.
+// refsOf gives the backend's sources to the packet path, none before it could be reached: then it
+// is not settled which worker has which port. Live marks are copied: tables never change.
 func (s *sources) refsOf(name service.BackendID, refs []pipeline.SourceRef) []pipeline.SourceRef {
 	shares, settled := s.rules[endpoint{name.Backend, name.Service.Protocol}]
 	if !settled {
@@ -177,8 +181,8 @@ func (s *sources) refsOf(name service.BackendID, refs []pipeline.SourceRef) []pi
 	return out
 }
 
-// portsOf is what fullnat may use of a source's ports: none below 1024, and on an address that the kernel
-// uses too none that it takes for connections of its own.
+// portsOf is what fullnat may use of a source's ports: none below 1024, and on an address that the
+// kernel uses too none that it takes for connections of its own.
 func portsOf(source netip.Addr, locals []netip.Addr, kernels service.Ports) *pipeline.PortSet {
 	set := new(pipeline.PortSet)
 	for _, r := range poolRanges(source, locals, kernels) {
@@ -193,8 +197,8 @@ const (
 	lastPort  = 65535
 )
 
-// poolRanges is the same as intervals, for the steering program. The probes of tun and dr have ports of the kernel's
-// addresses too, next to those of the kernel.
+// poolRanges is the same as intervals, for the steering program. The probes of tun and dr have
+// ports of the kernel's addresses too, next to those of the kernel.
 func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) []service.Ports {
 	const first, last = firstPort, lastPort
 	shared := false

@@ -39,13 +39,14 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	}
 	f := &out.Frames
 	f.Total = uint64(len(e.hardware.UMEM) / FrameSize)
-	// Workers are asked one after the other: a frame that goes from one to the next meanwhile counts twice.
+	// Workers are asked one after the other: a frame that goes from one to the next meanwhile
+	// counts twice.
 	f.InFlight = f.Total - min(f.Total, f.Free+f.Fill+f.Rx+f.Tx+f.Completion)
 	return out, nil
 }
 
-// report describes the worker and adds what it owns to the whole. Called by the worker between batches,
-// when all its frames are on a ring or free.
+// report describes the worker and adds what it owns to the whole. Called by the worker between
+// batches, when all its frames are on a ring or free.
 func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
 	p := &w.proc.Packets
 	v4, v6 := w.proc.Live()

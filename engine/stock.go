@@ -2,9 +2,9 @@ package engine
 
 import "sluice/rings"
 
-// stock is one worker's share of the UMEM's frames. Every frame has a home, the worker in whose share it
-// lies. A worker that ends up with another's frame - handed over to it and sent - returns it over a ring
-// that holds all of the home's frames and so is never full: no worker can bleed dry.
+// stock is one worker's share of the UMEM's frames. Every frame has a home, the worker in whose
+// share it lies. A worker that ends up with another's frame - handed over to it and sent - returns
+// it over a ring that holds all of the home's frames and so is never full: no worker can bleed dry.
 type stock struct {
 	free   []uint64 // chunk addresses; a stack, so that the warmest is used next
 	worker int

@@ -15,9 +15,9 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// store is a directory for what outlives the daemon: overrides and former configurations. A store that can't be
-// written is no reason to stop anything: it says so once, and tries again with the next write. It belongs to whoever
-// holds Engine.changing.
+// store is a directory for what outlives the daemon: overrides and former configurations. A store
+// that can't be written is no reason to stop anything: it says so once, and tries again with the
+// next write. It belongs to whoever holds Engine.changing.
 type store struct {
 	dir     string // "": everything is forgotten
 	refused bool   // the directory is not ours alone: nothing is read from it or written to it until the next start
@@ -27,8 +27,8 @@ type store struct {
 	err error // of the last write; guarded by mu, so that Status need not wait for a change that goes on
 }
 
-// openStore takes a directory of its own under dir for the daemon of that configuration file, so that several daemons
-// of one box stay apart.
+// openStore takes a directory of its own under dir for the daemon of that configuration file, so
+// that several daemons of one box stay apart.
 func openStore(dir, file string, log *slog.Logger) *store {
 	s := &store{log: log}
 	if dir == "" {
@@ -73,7 +73,8 @@ func (s *store) failure() error {
 	return s.err
 }
 
-// save replaces a file at once: whoever reads it, after a crash too, finds the old content or the new.
+// save replaces a file at once: whoever reads it, after a crash too, finds the old content or the
+// new.
 func (s *store) save(name string, data []byte) {
 	if s.dir == "" || s.refused {
 		return
@@ -127,8 +128,9 @@ func (s *store) setAside(name string, why error) {
 	s.log.Warn("a state file makes no sense and is not used", "file", path, "error", why, "moved to", aside)
 }
 
-// replace writes a file so that it has the old content or the new, never a part, whatever crashes. The file keeps
-// its mode and owner; perm is for one that was not there. A link stays, and what it points to is replaced.
+// replace writes a file so that it has the old content or the new, never a part, whatever crashes.
+// The file keeps its mode and owner; perm is for one that was not there. A link stays, and what it
+// points to is replaced.
 func replace(path string, data []byte, perm os.FileMode) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -172,7 +174,8 @@ func canReplace(path string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// replaceConfig puts a configuration in the place of the daemon's file; what was there stays beside it.
+// replaceConfig puts a configuration in the place of the daemon's file; what was there stays beside
+// it.
 func replaceConfig(path, text string) error {
 	former, err := os.ReadFile(path)
 	switch {

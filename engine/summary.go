@@ -9,7 +9,8 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// summary tells a frame in a line, as far as its bytes go: "tcp 203.0.113.5:4000 > 198.51.100.10:80 [S] 60 bytes".
+// summary tells a frame in a line, as far as its bytes go: "tcp 203.0.113.5:4000 > 198.51.100.10:80
+// [S] 60 bytes".
 func summary(frame []byte) string {
 	at := packet.EthernetLen
 	if len(frame) < at {

@@ -9,8 +9,8 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// TestNeighbourMissing: packets to a backend without a MAC address are dropped and the neighbour asked for; when it
-// answers, they flow.
+// TestNeighbourMissing: packets to a backend without a MAC address are dropped and the neighbour
+// asked for; when it answers, they flow.
 func TestNeighbourMissing(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
@@ -26,8 +26,8 @@ func TestNeighbourMissing(t *testing.T) {
 	expect(t, out, enginetest.Backends, toBackend(opening(1).To("10.0.0.11:8080").TTL(63), 11))
 }
 
-// TestRouterMissing: a reply whose next hop has no MAC address goes back to where its client's first packet came
-// from, while the next hop is asked for.
+// TestRouterMissing: a reply whose next hop has no MAC address goes back to where its client's
+// first packet came from, while the next hop is asked for.
 func TestRouterMissing(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
@@ -119,8 +119,8 @@ func TestSourceFollowsAddress(t *testing.T) {
 	}
 }
 
-// TestInterfaceIsReplaced: an interface goes with all frames that it had and comes back with another index; flows
-// go on, and no frame is lost sight of (F09).
+// TestInterfaceIsReplaced: an interface goes with all frames that it had and comes back with
+// another index; flows go on, and no frame is lost sight of (F09).
 func TestInterfaceIsReplaced(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))

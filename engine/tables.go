@@ -120,9 +120,10 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 	return err
 }
 
-// addSorry makes the service's sorry server live, and the only one to choose while no backend is up. The pool has it
-// at any time, because who owns the service's connections depends on all of its servers; the choice has not, because
-// with some schedulers a server without weight is still somebody's.
+// addSorry makes the service's sorry server live, and the only one to choose while no backend is
+// up. The pool has it at any time, because who owns the service's connections depends on all of its
+// servers; the choice has not, because with some schedulers a server without weight is still
+// somebody's.
 func (p *plan) addSorry(s *conf.Service, live *pipeline.Service, backends []pipeline.Backend, candidates []sched.Candidate) []sched.Candidate {
 	b := s.Sorry
 	name := s.Key.BackendID(b.Key)
@@ -146,8 +147,9 @@ func (p *plan) weight(name service.BackendID, configured int) int {
 	return configured
 }
 
-// shareOwnership says by which hash each service's connections are owned. Replies only tell the backend
-// they come from, so services that share a backend must agree: one that is sticky makes its neighbours so.
+// shareOwnership says by which hash each service's connections are owned. Replies only tell the
+// backend they come from, so services that share a backend must agree: one that is sticky makes its
+// neighbours so.
 func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.Backend) {
 	type endpoint struct {
 		addr  packet.Addr
@@ -183,8 +185,8 @@ func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.B
 	}
 }
 
-// oneWay says that no backend's replies have to find the client's worker by the client: they bypass us, or come
-// to a local port (fullnat), which says whose they are.
+// oneWay says that no backend's replies have to find the client's worker by the client: they bypass
+// us, or come to a local port (fullnat), which says whose they are.
 func oneWay(s *pipeline.Service, backends []pipeline.Backend) bool {
 	for _, id := range s.Pool {
 		if backends[id].Mode == service.NAT {

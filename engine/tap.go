@@ -9,9 +9,9 @@ import (
 	"sluice/rings"
 )
 
-// tap is what one onlooker has in one worker: which frames, and where to put what became of them. Records lie in
-// slots; their numbers travel to the onlooker and back over two rings, so that the worker neither allocates nor
-// waits. Frames that find no free slot are counted and go by unseen.
+// tap is what one onlooker has in one worker: which frames, and where to put what became of them.
+// Records lie in slots; their numbers travel to the onlooker and back over two rings, so that the
+// worker neither allocates nor waits. Frames that find no free slot are counted and go by unseen.
 type tap struct {
 	filter *frames.Filter
 	snap   int // bytes of a frame that are kept, before and after
@@ -26,7 +26,8 @@ type tap struct {
 	arrived  *rings.Consumer[uint32]
 }
 
-// record is a passage in a slot. The worker writes it, then the onlooker reads it, then the slot is free again.
+// record is a passage in a slot. The worker writes it, then the onlooker reads it, then the slot is
+// free again.
 type record struct {
 	passage
 	chunk uint64 // of the frame
@@ -81,8 +82,8 @@ func (w *Worker) removeTap(t *tap) {
 	}
 }
 
-// processTapped is Process for a worker that is looked at: frame by frame, so that what changes in the connections is
-// known to be the frame's doing.
+// processTapped is Process for a worker that is looked at: frame by frame, so that what changes in
+// the connections is known to be the frame's doing.
 func (w *Worker) processTapped(n int) {
 	x, tables := w.tapping, w.tables.Load()
 	for i := range w.work.Frames[:n] {

@@ -124,8 +124,8 @@ dropped: no_connection: packet belongs to no connection`} {
 	}
 }
 
-// TestTraceEveryPacketIsSeenOnce: with several workers, all that is received is seen, with its frames before and after,
-// while others look at a part of it; afterwards nobody does.
+// TestTraceEveryPacketIsSeenOnce: with several workers, all that is received is seen, with its
+// frames before and after, while others look at a part of it; afterwards nobody does.
 func TestTraceEveryPacketIsSeenOnce(t *testing.T) {
 	lab := enginetest.New(t, 3, 3)
 	lab.Start(3, config(nat3()))
@@ -187,7 +187,8 @@ func TestTraceShowsLosses(t *testing.T) {
 	}
 }
 
-// TestTraceCountsWhatItCannotShow: a slow onlooker loses packets, not the engine, and is told how many.
+// TestTraceCountsWhatItCannotShow: a slow onlooker loses packets, not the engine, and is told how
+// many.
 func TestTraceCountsWhatItCannotShow(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))

@@ -37,11 +37,13 @@ func (k *kernel) Detour(ports service.Ports) (*truepath.Detour, error) {
 	return d, nil
 }
 
-// probedPorts is how many ports probes have. With more than so many sockets at a time, they would disturb each other.
+// probedPorts is how many ports probes have. With more than so many sockets at a time, they would
+// disturb each other.
 const probedPorts = 4096
 
-// probePorts are the ports that probes are sent from: the kernel chooses none of them for connections of its own.
-// They lie next to those that it does choose, unless it leaves no room there.
+// probePorts are the ports that probes are sent from: the kernel chooses none of them for
+// connections of its own. They lie next to those that it does choose, unless it leaves no room
+// there.
 func probePorts(kernels service.Ports) service.Ports {
 	first, last := int(kernels.First), int(kernels.Last)
 	switch {
@@ -75,8 +77,8 @@ func eachPath(cfg *conf.Config, f func(s *conf.Service, b *conf.Backend)) {
 	}
 }
 
-// openDetour makes the detour when the configuration is the first that needs it. Where there can be none, backends are
-// checked directly, and every result says so. The caller holds mu.
+// openDetour makes the detour when the configuration is the first that needs it. Where there can be
+// none, backends are checked directly, and every result says so. The caller holds mu.
 func (e *Engine) openDetour(cfg *conf.Config) {
 	needed := 0
 	eachPath(cfg, func(*conf.Service, *conf.Backend) { needed++ })
@@ -101,7 +103,8 @@ func directText(why error) string {
 		"Mend that and reload, or set via = \"direct\" in [service.health]", why)
 }
 
-// A device that is gone is replaced, but not for ever: somebody may want none. So many in a row may live shorter.
+// A device that is gone is replaced, but not for ever: somebody may want none. So many in a row may
+// live shorter.
 const (
 	shortLife  = time.Minute
 	shortLived = 5
@@ -145,7 +148,8 @@ func (e *Engine) closeDetour() error {
 	return nil
 }
 
-// takePath turns a check of the backend's own address into one of the service's on the path of its mode.
+// takePath turns a check of the backend's own address into one of the service's on the path of its
+// mode.
 func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) {
 	d := e.detour.Load()
 	if !takesPath(s, b) || d == nil && e.noDetour == nil {
@@ -168,8 +172,8 @@ func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) {
 	}
 }
 
-// setPaths tells the detour how backends are reached now, and notes which answers are to come to it. The caller holds
-// mu.
+// setPaths tells the detour how backends are reached now, and notes which answers are to come to
+// it. The caller holds mu.
 func (e *Engine) setPaths(cfg *conf.Config) {
 	d := e.detour.Load()
 	e.probed, e.probers = nil, nil
@@ -250,8 +254,8 @@ func (e *Engine) pathTo(s *conf.Service, b *conf.Backend, vips map[netip.Addr]bo
 	return p
 }
 
-// ownAddress is what a backend answers to: an address of the port that leads to it, if possible in its network, of the
-// service's family. No service's, for the backend has those itself.
+// ownAddress is what a backend answers to: an address of the port that leads to it, if possible in
+// its network, of the service's family. No service's, for the backend has those itself.
 func ownAddress(prefixes []netip.Prefix, locals []netip.Addr, is4 bool, backend netip.Addr, vips map[netip.Addr]bool) (own netip.Addr) {
 	fits := func(a netip.Addr) bool {
 		return a.Is4() == is4 && !vips[a] && a.IsGlobalUnicast() && a.Zone() == ""

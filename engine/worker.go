@@ -90,9 +90,9 @@ func (w *Worker) run() {
 	}
 }
 
-// receive fills the batch: up to a half with frames that other workers handed over - they have waited longest,
-// but handing over is cheaper than what is left to do, and must not starve the worker's own queues - and the
-// rest from those in turn.
+// receive fills the batch: up to a half with frames that other workers handed over - they have
+// waited longest, but handing over is cheaper than what is left to do, and must not starve the
+// worker's own queues - and the rest from those in turn.
 func (w *Worker) receive() (n int) {
 	if w.handNext++; w.handNext == len(w.handIn) {
 		w.handNext = 0
@@ -324,8 +324,8 @@ func (w *Worker) fault(q *ownQueue, err error) {
 	}
 }
 
-// These bound how many table slots one tick looks at for connections of evicted backends: some 20 microseconds' worth while
-// frames wait, a millisecond's worth when none do.
+// These bound how many table slots one tick looks at for connections of evicted backends: some 20
+// microseconds' worth while frames wait, a millisecond's worth when none do.
 const (
 	pokeSlots     = 8192
 	pokeIdleSlots = 1 << 18

@@ -23,7 +23,8 @@ var layouts = []struct {
 	{"one arm", 2, []int{2}},
 }
 
-// TestFlowsAcrossWorkers: whichever queue a packet comes by, its flow's owner handles it, both ways.
+// TestFlowsAcrossWorkers: whichever queue a packet comes by, its flow's owner handles it, both
+// ways.
 func TestFlowsAcrossWorkers(t *testing.T) {
 	const flows = 600
 	for _, layout := range layouts {
@@ -85,8 +86,8 @@ func checkSharing(t *testing.T, s api.Stats, flows uint64) {
 	}
 }
 
-// TestDirectionsWithoutReplies: with a queue for every worker a tun or dr flow stays where it arrives; with
-// fewer queues all workers share them.
+// TestDirectionsWithoutReplies: with a queue for every worker a tun or dr flow stays where it
+// arrives; with fewer queues all workers share them.
 func TestDirectionsWithoutReplies(t *testing.T) {
 	for _, test := range []struct {
 		name            string
@@ -147,8 +148,9 @@ func checkSameBackends(t *testing.T, first, second []enginetest.Sent) {
 	}
 }
 
-// TestICMPFindsReceiversFlow: an ICMP error may arrive at another worker than the flow that it is about, which stays
-// where it is received. It finds its way to the owner, and ends if there is none.
+// TestICMPFindsReceiversFlow: an ICMP error may arrive at another worker than the flow that it is
+// about, which stays where it is received. It finds its way to the owner, and ends if there is
+// none.
 func TestICMPFindsReceiversFlow(t *testing.T) {
 	lab := enginetest.New(t, 3, 3)
 	lab.Start(3, config(svc{mode: "dr", backends: []string{"10.0.0.11:80"}}))

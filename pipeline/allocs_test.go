@@ -33,8 +33,8 @@ func (l *load) fill(b *pipeline.Batch) int {
 	return len(l.frames)
 }
 
-// TestNothingAllocates: neither new nor established flows, in any mode, nor answers, drops or hand-overs cost an
-// allocation (L06).
+// TestNothingAllocates: neither new nor established flows, in any mode, nor answers, drops or
+// hand-overs cost an allocation (L06).
 func TestNothingAllocates(t *testing.T) {
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
 		for _, scheduler := range service.Schedulers {

@@ -12,8 +12,8 @@ type limiter struct {
 	last   uint32 // tick of the last refill
 }
 
-// answersPerSecond is how many answers of our own one worker gives per second; Linux limits its ICMP
-// errors likewise (net.ipv4.icmp_msgs_per_sec). Saved-up answers are at most one second's.
+// answersPerSecond is how many answers of our own one worker gives per second; Linux limits its
+// ICMP errors likewise (net.ipv4.icmp_msgs_per_sec). Saved-up answers are at most one second's.
 const answersPerSecond = 1000
 
 func (l *limiter) take(nowMs uint32) bool {
@@ -28,8 +28,8 @@ func (l *limiter) take(nowMs uint32) bool {
 	return true
 }
 
-// reject ends a TCP packet that belongs to no connection and may not open one. Where the kernel of a host
-// that owns the VIP would answer it with RST (RFC 9293, 3.10.7.1), so do we.
+// reject ends a TCP packet that belongs to no connection and may not open one. Where the kernel of
+// a host that owns the VIP would answer it with RST (RFC 9293, 3.10.7.1), so do we.
 func (p *Processor) reject(f *Frame, s *Service) {
 	m := &f.meta
 	if p.elsewhere(f, s) {
@@ -43,8 +43,8 @@ func (p *Processor) reject(f *Frame, s *Service) {
 	p.sendBack(f)
 }
 
-// answer ends a packet with the ICMP error that the reason asks for. When answers are limited, or the
-// packet must not be answered, it is dropped under that reason.
+// answer ends a packet with the ICMP error that the reason asks for. When answers are limited, or
+// the packet must not be answered, it is dropped under that reason.
 func (p *Processor) answer(f *Frame, r counter.Reason) {
 	m := &f.meta
 	if m.ICMPError || !p.replies.take(p.now) {
@@ -60,8 +60,9 @@ func (p *Processor) answer(f *Frame, r counter.Reason) {
 	p.sendBack(f)
 }
 
-// tooBig ends a packet that is longer than what lies ahead can carry: the sender learns the size that
-// fits (RFC 1191, RFC 8201). IPv4 packets that may be fragmented are dropped: we don't fragment.
+// tooBig ends a packet that is longer than what lies ahead can carry: the sender learns the size
+// that fits (RFC 1191, RFC 8201). IPv4 packets that may be fragmented are dropped: we don't
+// fragment.
 func (p *Processor) tooBig(f *Frame, mtu uint16) {
 	m := &f.meta
 	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.replies.take(p.now) {

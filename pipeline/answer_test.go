@@ -22,8 +22,8 @@ func port(a, p string) string {
 	return a + ":" + p
 }
 
-// TestReset: a segment that belongs to no connection and may not open one is answered with RST, as RFC 9293 numbers
-// it, unless it is one itself.
+// TestReset: a segment that belongs to no connection and may not open one is answered with RST, as
+// RFC 9293 numbers it, unless it is one itself.
 func TestReset(t *testing.T) {
 	both(t, func(t *testing.T, client, vip string) {
 		s := nat()
@@ -90,7 +90,8 @@ func TestNoBackend(t *testing.T) {
 	}
 }
 
-// TestEmbeddedIsCut: an ICMP error about a long packet holds as much of it as RFC 1812 and RFC 4443 allow.
+// TestEmbeddedIsCut: an ICMP error about a long packet holds as much of it as RFC 1812 and RFC 4443
+// allow.
 func TestEmbeddedIsCut(t *testing.T) {
 	both(t, func(t *testing.T, client, vip string) {
 		w := newWorld(t, svc{vip: vip, proto: service.UDP})
@@ -163,8 +164,8 @@ func tooBig(about packettest.Packet, from, to string, mtu uint32) packettest.Pac
 	return returned(packettest.ICMP(from, to, 3, 4, mtu, ip[:min(len(ip), 576-28)])).TOS(0xc0).DF()
 }
 
-// TestTooBig: packets up to what fits pass; longer ones that may not be fragmented are answered with what would fit,
-// others dropped (M18).
+// TestTooBig: packets up to what fits pass; longer ones that may not be fragmented are answered
+// with what would fit, others dropped (M18).
 func TestTooBig(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -213,7 +214,8 @@ func TestTooBigReply(t *testing.T) {
 	w.sum()
 }
 
-// TestAnswersAreLimited: a thousand in a second, then drops by the same reason, then a thousand more (O08).
+// TestAnswersAreLimited: a thousand in a second, then drops by the same reason, then a thousand
+// more (O08).
 func TestAnswersAreLimited(t *testing.T) {
 	for _, test := range []struct {
 		reason string
@@ -257,7 +259,8 @@ func TestAnswersAreLimited(t *testing.T) {
 	}
 }
 
-// TestNoAnswerToErrors: an ICMP error is never answered, whatever is wrong with it (RFC 1122, 3.2.2).
+// TestNoAnswerToErrors: an ICMP error is never answered, whatever is wrong with it (RFC 1122,
+// 3.2.2).
 func TestNoAnswerToErrors(t *testing.T) {
 	w := newWorld(t, nat())
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")

@@ -7,17 +7,18 @@ import (
 	"sluice/pipeline/service"
 )
 
-// templateGraceMs is by how much a template outlives its time while connections under it live, as in
-// IPVS's ip_vs_conn_expire.
+// templateGraceMs is by how much a template outlives its time while connections under it live, as
+// in IPVS's ip_vs_conn_expire.
 const templateGraceMs = 60_000
 
 // newMs is the life of an entry that has not seen its first state, as in IPVS's ip_vs_conn_new.
 const newMs = 3_000
 
-// open makes a connection for a client's packet that has none, or only an old one that is over. If it
-// can't, the frame's verdict is set and the result is nil.
+// open makes a connection for a client's packet that has none, or only an old one that is over. If
+// it can't, the frame's verdict is set and the result is nil.
 //
-// It stays a call of its own: inlined, it would have forward, which it is rare in, save its registers.
+// It stays a call of its own: inlined, it would have forward, which it is rare in, save its
+// registers.
 //
 //go:noinline
 func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *conn.Conn {
@@ -68,8 +69,8 @@ func (p *Processor) describe(client packet.Addr, clientPort uint16, vip packet.A
 	k.ClientPort, k.VIPPort, k.IPv4 = clientPort, vipPort, client.Is4()
 }
 
-// usable says whether persistence may still send a client to the backend: weight 0 doesn't matter here,
-// being down, evicted or removed does.
+// usable says whether persistence may still send a client to the backend: weight 0 doesn't matter
+// here, being down, evicted or removed does.
 func (p *Processor) usable(backend uint32) bool {
 	b := &p.t.Backends[backend]
 	return b.keeps && b.Up
@@ -121,8 +122,9 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	return c
 }
 
-// occupied says that the backend has a connection with this client address and port already, through another
-// service, or may have one at any time, because fullnat sends from that address. A connection that is over makes room.
+// occupied says that the backend has a connection with this client address and port already,
+// through another service, or may have one at any time, because fullnat sends from that address. A
+// connection that is over makes room.
 func (p *Processor) occupied(f *Frame, t *conn.Table, backend packet.Addr, port uint16) bool {
 	m := &f.meta
 	if p.t.isSource(m.Src) {
@@ -140,8 +142,8 @@ func (p *Processor) occupied(f *Frame, t *conn.Table, backend packet.Addr, port 
 	return false
 }
 
-// advance moves the connection's state by one packet and restarts its timer. Packets in the middle of a
-// connection, nearly all, change no state.
+// advance moves the connection's state by one packet and restarts its timer. Packets in the middle
+// of a connection, nearly all, change no state.
 func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
 	if !midway(c, tcpFlags) {
 		p.changeState(c, d, tcpFlags)
@@ -149,13 +151,14 @@ func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags
 	c.Expires = p.now + s.TimeoutsMs[c.State]
 }
 
-// midway says that a packet with these flags is one in the middle of its connection. UDP has nothing else.
+// midway says that a packet with these flags is one in the middle of its connection. UDP has
+// nothing else.
 func midway(c *conn.Conn, tcpFlags uint8) bool {
 	return 1<<c.State&(1<<conn.Established|1<<conn.UDP) != 0 && tcpFlags&(packet.SYN|packet.FIN|packet.RST) == 0
 }
 
-// changeState enters the state that the packet leads to, and counts the connection as what it then is:
-// active or inactive.
+// changeState enters the state that the packet leads to, and counts the connection as what it then
+// is: active or inactive.
 func (p *Processor) changeState(c *conn.Conn, d conn.Direction, tcpFlags uint8) {
 	p.enter(c, c.State.Next(d, tcpFlags))
 }
@@ -210,7 +213,8 @@ func (p *Processor) template(t *conn.Table, m *packet.Meta, id uint32, s *Servic
 	return p.findTemplate(t, m.Src, m.Proto, id, m.DstPort)
 }
 
-// findTemplate looks for a client's template. Services of many ports have one template for all of them.
+// findTemplate looks for a client's template. Services of many ports have one template for all of
+// them.
 func (p *Processor) findTemplate(t *conn.Table, client packet.Addr, proto uint8, id uint32, vipPort uint16) *conn.Conn {
 	if !p.t.Services[id].Ports.Single() {
 		vipPort = 0
@@ -218,8 +222,9 @@ func (p *Processor) findTemplate(t *conn.Table, client packet.Addr, proto uint8,
 	return t.Find(t.Home(p.seed.Hash(client, 0, proto)), client, conn.TemplateKey(id, vipPort), p.now)
 }
 
-// bind puts a new connection under its client's template, which it makes or turns to the connection's
-// backend, and restarts the template's timer. Without room for a template the connection stands alone.
+// bind puts a new connection under its client's template, which it makes or turns to the
+// connection's backend, and restarts the template's timer. Without room for a template the
+// connection stands alone.
 func (p *Processor) bind(t *conn.Table, m *packet.Meta, c *conn.Conn, s *Service) {
 	id, vipPort := c.Service(), m.DstPort
 	if !s.Ports.Single() {

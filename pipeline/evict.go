@@ -7,7 +7,8 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// An evicted backend (Backend.Evict) loses its connections: it is down, or what it was given time for is over.
+// An evicted backend (Backend.Evict) loses its connections: it is down, or what it was given time
+// for is over.
 //
 //	UDP             the flow's next packet goes to another backend, as a new flow
 //	TCP nat fullnat each end that sends is answered with RST; the connection waits for both in state Close
@@ -15,12 +16,12 @@ import (
 //
 // A SYN opens a new connection at once, in all modes. Who sends nothing is asked to: see poke.go.
 
-// evictedMs is how long a connection that was reset stays, so that its other end hears of it too: IPVS's time for
-// state Close.
+// evictedMs is how long a connection that was reset stays, so that its other end hears of it too:
+// IPVS's time for state Close.
 const evictedMs = 10_000
 
-// part decides about a client's packet whose connection's backend keeps none: it was evicted or is no longer
-// configured.
+// part decides about a client's packet whose connection's backend keeps none: it was evicted or is
+// no longer configured.
 //
 //go:noinline
 func (p *Processor) part(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
@@ -63,8 +64,8 @@ func (p *Processor) evict(c *conn.Conn) {
 	}
 }
 
-// reset answers a TCP packet of an evicted connection. There is no limit to that: the sender is one whom we know, it
-// gets no more than it sends, and many are waiting for it at once.
+// reset answers a TCP packet of an evicted connection. There is no limit to that: the sender is one
+// whom we know, it gets no more than it sends, and many are waiting for it at once.
 func (p *Processor) reset(f *Frame) {
 	m := &f.meta
 	if m.TCPFlags&packet.RST != 0 {
@@ -75,8 +76,8 @@ func (p *Processor) reset(f *Frame) {
 	p.sendBack(f)
 }
 
-// parted is reply's question about a connection in state Close: it decides about a packet from an evicted backend, and
-// reports whether it has.
+// parted is reply's question about a connection in state Close: it decides about a packet from an
+// evicted backend, and reports whether it has.
 //
 //go:noinline
 func (p *Processor) parted(f *Frame, c *conn.Conn) bool {

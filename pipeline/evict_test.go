@@ -34,8 +34,8 @@ func pairOf(vip string, mode service.Mode, proto service.Protocol) svc {
 	return svc{vip: vip, mode: mode, proto: proto, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}}
 }
 
-// bothNAT runs a test for nat and fullnat and either family. The world has one connection, established, with host 11,
-// which knows its client as peer; and then host 11 is evicted.
+// bothNAT runs a test for nat and fullnat and either family. The world has one connection,
+// established, with host 11, which knows its client as peer; and then host 11 is evicted.
 func bothNAT(t *testing.T, f func(t *testing.T, w *world, client, web, host, peer string)) {
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT} {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -61,7 +61,8 @@ func bothNAT(t *testing.T, f func(t *testing.T, w *world, client, web, host, pee
 	}
 }
 
-// TestEvictedResets: whoever sends is answered with RST, numbered as it expects, again and again; the other end too.
+// TestEvictedResets: whoever sends is answered with RST, numbered as it expects, again and again;
+// the other end too.
 func TestEvictedResets(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		data := packettest.TCP(client, web).Seq(1000, 2000).Payload([]byte("hello"))
@@ -105,7 +106,8 @@ func TestEvictedResetsAll(t *testing.T) {
 	}
 }
 
-// TestEvictedReopens: a SYN is a new connection's, to another backend, whatever became of the old one.
+// TestEvictedReopens: a SYN is a new connection's, to another backend, whatever became of the old
+// one.
 func TestEvictedReopens(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		o := w.in(packettest.TCP(client, web).Flags(syn))
@@ -155,7 +157,8 @@ func TestEvictedUDP(t *testing.T) {
 	}
 }
 
-// TestEvictedOneWay: in tun and dr the connection is forgotten: a SYN opens a new one, anything else is of none.
+// TestEvictedOneWay: in tun and dr the connection is forgotten: a SYN opens a new one, anything
+// else is of none.
 func TestEvictedOneWay(t *testing.T) {
 	for _, mode := range []service.Mode{service.TUN, service.DR} {
 		t.Run(mode.String(), func(t *testing.T) {

@@ -18,8 +18,8 @@ func (p *Processor) ProcessOrdinary(b *Batch, t *Tables, nowMs uint32) {
 	c.Rx += 1 - (c.HandedIn - handedIn)
 }
 
-// Memory is what a worker remembers besides its connections and counters: of the first so many services, and of clients
-// that it heard of.
+// Memory is what a worker remembers besides its connections and counters: of the first so many
+// services, and of clients that it heard of.
 func (p *Processor) Memory(services int) (all []any) {
 	all = append(all, p.sched[:services], p.replies, p.ipID, p.sourceTurn, p.Wanted)
 	for i := range p.heard {

@@ -11,10 +11,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// The express lane carries what nearly all packets are: those in the middle of a connection, with nothing wrong about
-// them. It does with them what sort, forward and reply would do, in half the instructions, since it asks only
-// whether all is as usual, and not what else it may be. Where it isn't sure it does nothing, and the frame goes the
-// ordinary way.
+// The express lane carries what nearly all packets are: those in the middle of a connection, with
+// nothing wrong about them. It does with them what sort, forward and reply would do, in half the
+// instructions, since it asks only whether all is as usual, and not what else it may be. Where it
+// isn't sure it does nothing, and the frame goes the ordinary way.
 //
 //	board     is it TCP or UDP to a service of one port, or from a backend? then where would its connection be (fullnat: where is it)
 //	express   is the connection there, alive, and in its middle? then rewrite by what is prepared, and send
@@ -40,8 +40,8 @@ type lane struct {
 	tunnel rewrite.Tunnel
 }
 
-// makeLanes finds out which backends can have a lane: those whose every packet is rewritten in the same way, because they
-// serve one service of one port.
+// makeLanes finds out which backends can have a lane: those whose every packet is rewritten in the
+// same way, because they serve one service of one port.
 func (t *Tables) makeLanes() {
 	t.lanes = make([]lane, len(t.Backends))
 	served := make([]bool, len(t.Backends))
@@ -87,8 +87,8 @@ func newLane(s *Service, be *Backend) lane {
 	return l
 }
 
-// board is sort for the express lane: it finds the service and the connection's home. It reports whether the frame may
-// take the lane, or is sorted.
+// board is sort for the express lane: it finds the service and the connection's home. It reports
+// whether the frame may take the lane, or is sorted.
 func (p *Processor) board(f *Frame) bool {
 	h := packet.HeadersAt(f.Mem, f.Start)
 	if h == nil {
@@ -117,7 +117,8 @@ func (p *Processor) board(f *Frame) bool {
 	return true
 }
 
-// boardBack4 is board for what is no client's packet: if it is a backend's, its destination is the client.
+// boardBack4 is board for what is no client's packet: if it is a backend's, its destination is the
+// client.
 //
 //go:noinline
 func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.Glance) bool {
@@ -183,8 +184,8 @@ func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) boo
 	return true
 }
 
-// boardLocal is boardBack for what comes to one of fullnat's sources. Whether the connection that has the port is the frame's,
-// is seen when it has come from memory.
+// boardLocal is boardBack for what comes to one of fullnat's sources. Whether the connection that
+// has the port is the frame's, is seen when it has come from memory.
 //
 //go:noinline
 func (p *Processor) boardLocal(f *Frame, g packet.Glance, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
@@ -240,7 +241,8 @@ func (p *Processor) leave(f *Frame) {
 	}
 }
 
-// express4 is forward for the lane. It reports whether the frame is on its way; if not, nothing has happened.
+// express4 is forward for the lane. It reports whether the frame is on its way; if not, nothing has
+// happened.
 func (p *Processor) express4(f *Frame) bool {
 	h := f.headers()
 	client, _, ports := h.Ends4()

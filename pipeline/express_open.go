@@ -6,11 +6,12 @@ import (
 	"sluice/pipeline/service"
 )
 
-// The express lane opens connections, too: those of services without persistence, to backends that have a lane, when the
-// table has room near the client's home, and for fullnat a pool has a port for sure. What it leaves in the tables and counters
-// is what open and advance would.
+// The express lane opens connections, too: those of services without persistence, to backends that
+// have a lane, when the table has room near the client's home, and for fullnat a pool has a port
+// for sure. What it leaves in the tables and counters is what open and advance would.
 
-// open4 is open and forward for the lane. It reports whether the frame is on its way; if not, nothing has happened.
+// open4 is open and forward for the lane. It reports whether the frame is on its way; if not,
+// nothing has happened.
 //
 //go:noinline
 func (p *Processor) open4(f *Frame) bool {
@@ -68,8 +69,8 @@ func (p *Processor) open6(f *Frame) bool {
 	return true
 }
 
-// choose is pick for a packet of so many bytes, described already. 0 means that the lane has no backend for it, and
-// that the scheduler doesn't know it was asked.
+// choose is pick for a packet of so many bytes, described already. 0 means that the lane has no
+// backend for it, and that the scheduler doesn't know it was asked.
 func (p *Processor) choose(id uint32, length uint16) uint32 {
 	s, st := &p.t.Services[id], &p.sched[id]
 	before := *st

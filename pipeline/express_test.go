@@ -28,8 +28,9 @@ func expressModes() []svc {
 		svc{vip: vip6, ports: service.Ports{First: 82, Last: 82}, proto: service.UDP, mode: service.DR, backends: []backend{{host: 20, port: 82}}})
 }
 
-// conversation is a random frame of a few flows through expressModes, in either direction, with hardly ever anything
-// wrong about it. Most of those from backends answer the packet that reached one last, which may be none.
+// conversation is a random frame of a few flows through expressModes, in either direction, with
+// hardly ever anything wrong about it. Most of those from backends answer the packet that reached
+// one last, which may be none.
 func conversation(r *rand.Rand, last *packet.Meta) (side int, frame []byte) {
 	client, vip, host := fmt.Sprintf("192.0.2.%d:%d", 1+r.IntN(2), 1024+r.IntN(3)), vip4, "10.0.0.%d"
 	if r.IntN(2) == 0 {
@@ -68,8 +69,8 @@ func conversation(r *rand.Rand, last *packet.Meta) (side int, frame []byte) {
 	return side, frame
 }
 
-// state is all that a worker has kept of the frames that it saw. The entries of a table are in the order of their slots: which
-// slot a connection gets decides what a full table has room for later.
+// state is all that a worker has kept of the frames that it saw. The entries of a table are in the
+// order of their slots: which slot a connection gets decides what a full table has room for later.
 func state(p *pipeline.Processor) string {
 	var out bytes.Buffer
 	fmt.Fprintln(&out, p.Packets)
@@ -146,7 +147,8 @@ func (b *twoWays) compare() {
 	}
 }
 
-// end compares for the last time, adds up, and checks that in each family so many connections were opened in the lane.
+// end compares for the last time, adds up, and checks that in each family so many connections were
+// opened in the lane.
 func (b *twoWays) end(opened int) {
 	t := b.w[0].t
 	t.Helper()
@@ -157,8 +159,8 @@ func (b *twoWays) end(opened int) {
 	}
 }
 
-// TestExpressIsOrdinary sends the same frames through a world with the express lane and through one without: whatever
-// comes, the same leaves, and the same is remembered and counted.
+// TestExpressIsOrdinary sends the same frames through a world with the express lane and through one
+// without: whatever comes, the same leaves, and the same is remembered and counted.
 func TestExpressIsOrdinary(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		for _, net := range []network{{}, {frontMTU: 1280, mtu: 1400}, {silent: 11}, {noRouter: true}, {vlan: 7}} {
@@ -196,8 +198,9 @@ func TestExpressIsOrdinary(t *testing.T) {
 	}
 }
 
-// TestOpensAreOrdinary is TestExpressIsOrdinary with ever new clients, of services with each of the schedulers, some of which
-// have no backend to offer from time to time, in a table that is crowded and swept now and then.
+// TestOpensAreOrdinary is TestExpressIsOrdinary with ever new clients, of services with each of the
+// schedulers, some of which have no backend to offer from time to time, in a table that is crowded
+// and swept now and then.
 func TestOpensAreOrdinary(t *testing.T) {
 	var services []svc
 	for i, name := range service.Schedulers {
@@ -259,8 +262,8 @@ func TestOpensAreOrdinary(t *testing.T) {
 	}
 }
 
-// tangled are services that share backends, and whose addresses are backends' and clients' of others. Every one has
-// another mode from time to time.
+// tangled are services that share backends, and whose addresses are backends' and clients' of
+// others. Every one has another mode from time to time.
 func tangled() []svc {
 	return []svc{
 		{backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
@@ -305,8 +308,9 @@ func retangle(r *rand.Rand, services []svc) {
 	}
 }
 
-// TestExpressInATangle is TestExpressIsOrdinary with packets from anybody to anybody, among services that are changed again
-// and again, in a table that is nearly full, while the clock wraps and leaps.
+// TestExpressInATangle is TestExpressIsOrdinary with packets from anybody to anybody, among
+// services that are changed again and again, in a table that is nearly full, while the clock wraps
+// and leaps.
 func TestExpressInATangle(t *testing.T) {
 	ends := [2][]string{
 		{"192.0.2.7:40000", "192.0.2.8:40000", "10.0.0.11:40000", "10.0.0.12:40000", "10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80",
@@ -409,8 +413,8 @@ func TestNoLaneForTwo(t *testing.T) {
 	}
 }
 
-// TestOneHomeTwoProtocols: a client has connections over TCP and UDP from one port to one port of a backend, which may lie
-// in one line of the table. Each is answered from its own service.
+// TestOneHomeTwoProtocols: a client has connections over TCP and UDP from one port to one port of a
+// backend, which may lie in one line of the table. Each is answered from its own service.
 func TestOneHomeTwoProtocols(t *testing.T) {
 	for _, family := range []struct{ tcp, udp, client, host string }{
 		{web4, vip4 + ":81", "192.0.2.7:%d", "10.0.0.11:80"}, {web6, port(vip6, "81"), "[2001:db8:9::7]:%d", "[2001:db8:a::11]:80"},
@@ -430,8 +434,8 @@ func TestOneHomeTwoProtocols(t *testing.T) {
 	}
 }
 
-// TestExpressInBatches: frames of a batch are treated and counted as if they had come one by one, whether they are fresh or
-// handed over.
+// TestExpressInBatches: frames of a batch are treated and counted as if they had come one by one,
+// whether they are fresh or handed over.
 func TestExpressInBatches(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		r := rand.New(rand.NewPCG(uint64(workers), 5))
@@ -467,8 +471,9 @@ func TestExpressInBatches(t *testing.T) {
 	}
 }
 
-// TestLaneOpens: the twins would be none the wiser if the lane opened nothing. It opens connections of both protocols, fresh
-// from a port or handed over, and some for services that have a backend without a lane.
+// TestLaneOpens: the twins would be none the wiser if the lane opened nothing. It opens connections
+// of both protocols, fresh from a port or handed over, and some for services that have a backend
+// without a lane.
 func TestLaneOpens(t *testing.T) {
 	for _, vip := range []string{vip4, vip6} {
 		for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
@@ -508,8 +513,9 @@ func TestLaneOpens(t *testing.T) {
 	}
 }
 
-// TestOpensAreRehearsed: what a rehearsal tells of a packet that opens a connection is what becomes of it then, the scheduler is
-// said to have been asked with what the packet says, and the worker knows nothing of it.
+// TestOpensAreRehearsed: what a rehearsal tells of a packet that opens a connection is what becomes
+// of it then, the scheduler is said to have been asked with what the packet says, and the worker
+// knows nothing of it.
 func TestOpensAreRehearsed(t *testing.T) {
 	for _, vip := range []string{vip4, vip6} {
 		for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {

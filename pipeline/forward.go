@@ -8,7 +8,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// forward takes a client's packet to its connection's backend, opening the connection if there is none.
+// forward takes a client's packet to its connection's backend, opening the connection if there is
+// none.
 func (p *Processor) forward(f *Frame) {
 	m, id := &f.meta, f.service
 	t := p.table(m)
@@ -32,8 +33,9 @@ func (p *Processor) forward(f *Frame) {
 	p.deliver(f, c, be)
 }
 
-// isNew says that a SYN means another connection than the finished one whose client address and port it
-// reuses: IPVS's conn_reuse_mode 1. Under a template the client stays with its backend anyway.
+// isNew says that a SYN means another connection than the finished one whose client address and
+// port it reuses: IPVS's conn_reuse_mode 1. Under a template the client stays with its backend
+// anyway.
 func isNew(c *conn.Conn, m *packet.Meta) bool {
 	return m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN &&
 		(c.State == conn.TimeWait || c.State == conn.Close) && c.Flags&conn.HasTemplate == 0
@@ -150,8 +152,8 @@ func (p *Processor) reply(f *Frame) {
 	f.send(m, link)
 }
 
-// findReply finds the connection of a packet from a backend to whom it takes for its client: the client
-// itself (nat), or one of our addresses (fullnat).
+// findReply finds the connection of a packet from a backend to whom it takes for its client: the
+// client itself (nat), or one of our addresses (fullnat).
 func (p *Processor) findReply(t *conn.Table, home conn.Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
 	if source := p.t.sourceAt(client); source != 0 {
 		return p.translated(t, uint8(source-1), clientPort, backend, port, proto, p.now)

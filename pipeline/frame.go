@@ -20,8 +20,9 @@ const (
 	HandOver                // Worker owns this flow; the frame is unchanged
 )
 
-// Frame is one packet, the chunk of memory that it lies in, and what the stages find out about it: two cache lines.
-// Fill in the fields up to Hops; what else it holds from its last packet doesn't matter.
+// Frame is one packet, the chunk of memory that it lies in, and what the stages find out about it:
+// two cache lines. Fill in the fields up to Hops; what else it holds from its last packet doesn't
+// matter.
 type Frame struct {
 	Mem        []byte // the whole chunk: headers grow into what is in front of Start
 	Start, End int    // the frame is Mem[Start:End]

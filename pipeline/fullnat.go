@@ -13,12 +13,14 @@ type Source struct {
 	Ports *PortSet // of the address, shared out among all workers
 }
 
-// SourceRef is a source as one backend's connections may use it. Pools have numbers as services have;
-// backends that are the same host and port share one, because their connections could not be told apart.
+// SourceRef is a source as one backend's connections may use it. Pools have numbers as services
+// have; backends that are the same host and port share one, because their connections could not be
+// told apart.
 //
-// Which worker has which port of a pool is settled when the pool is made, for good: connections of workers that
-// disagree could collide. Where the card's hash is known, ports are shared out by it, so that a reply arrives at the
-// worker whose it is. Otherwise they are dealt out in turn, and replies are handed over.
+// Which worker has which port of a pool is settled when the pool is made, for good: connections of
+// workers that disagree could collide. Where the card's hash is known, ports are shared out by it,
+// so that a reply arrives at the worker whose it is. Otherwise they are dealt out in turn, and
+// replies are handed over.
 type SourceRef struct {
 	Source uint8        // index into Tables.Sources
 	Proto  uint8        // of the connections
@@ -39,7 +41,8 @@ func (r *SourceRef) ports(worker, workers, w int) uint64 {
 // MaxSources is the number of local addresses that fullnat can send from.
 const MaxSources = 256
 
-// adopt prepares for tables that were not seen before: every pool of ports they name is made here once.
+// adopt prepares for tables that were not seen before: every pool of ports they name is made here
+// once.
 func (p *Processor) adopt(t *Tables) {
 	if t.evictsMore(p.t) {
 		p.startPokes()
@@ -97,7 +100,8 @@ func (t *Tables) door(backend packet.Addr, port uint16, proto uint8) *door {
 	return &t.doors[at-1]
 }
 
-// portOwner says which worker has a local port towards a backend. If it is nobody's, there is no such worker.
+// portOwner says which worker has a local port towards a backend. If it is nobody's, there is no
+// such worker.
 func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Addr, localPort uint16, proto uint8) int {
 	if d := p.t.door(backend, port, proto); d != nil && d.shares != nil {
 		return d.shares.Owner(d.shares.Base(backend, port, local), localPort)
@@ -105,9 +109,9 @@ func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Add
 	return int(localPort) % p.workers
 }
 
-// passToPortOwner hands a backend's frame, fresh from the card and of no flow of ours, to the worker that has the
-// local port. Only frames to ports that are shared out by the card's hash come here without being asked for their
-// owner before: they are nearly always right.
+// passToPortOwner hands a backend's frame, fresh from the card and of no flow of ours, to the
+// worker that has the local port. Only frames to ports that are shared out by the card's hash come
+// here without being asked for their owner before: they are nearly always right.
 func (p *Processor) passToPortOwner(f *Frame) bool {
 	backend, port, local, localPort := f.backendFirst()
 	if p.workers == 1 || f.Hops > 0 || !p.t.isSource(local) {
@@ -165,7 +169,8 @@ func (p *Processor) hasPort(backend uint32) bool {
 	return false
 }
 
-// noPort says why there is no port for a new connection. A backend that could not be reached yet has no pools.
+// noPort says why there is no port for a new connection. A backend that could not be reached yet
+// has no pools.
 func (p *Processor) noPort(c *conn.Conn) counter.Reason {
 	if be := &p.t.Backends[c.Backend]; len(p.t.Pools[c.Backend]) == 0 && be.Unreach != counter.None {
 		return be.Unreach
@@ -173,8 +178,9 @@ func (p *Processor) noPort(c *conn.Conn) counter.Reason {
 	return counter.SNATExhausted
 }
 
-// tupleTaken says that the connection can't have a local port although it is free in its pool: a backend of
-// any port has a pool of its own, and may be the same host as a backend of the port that the client asked for.
+// tupleTaken says that the connection can't have a local port although it is free in its pool: a
+// backend of any port has a pool of its own, and may be the same host as a backend of the port that
+// the client asked for.
 func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr, source uint8, port uint16) bool {
 	if p.workers > 1 && p.portOwner(backend, c.BackendPort, p.t.Sources[source].Addr, port, c.Proto()) != p.worker {
 		return true
@@ -191,8 +197,8 @@ func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr,
 	return p.holder(t, source, port, backend, other, c.BackendPort, c.Proto()) != nil
 }
 
-// translated finds the fullnat connection whose replies come to that port of a source, from that address and port of its
-// backend. One that has expired is left to the sweep, and not found.
+// translated finds the fullnat connection whose replies come to that port of a source, from that
+// address and port of its backend. One that has expired is left to the sweep, and not found.
 func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, port uint16, proto uint8, nowMs uint32) *conn.Conn {
 	c := p.holder(t, source, localPort, backend, port, port, proto)
 	if c == nil && p.t.anyPort {
@@ -204,8 +210,8 @@ func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, ba
 	return c
 }
 
-// holder gives the connection to an address and port of a backend that has a source's port from the pool there: that of
-// backends of the port at, or with 0 that of backends of any port.
+// holder gives the connection to an address and port of a backend that has a source's port from the
+// pool there: that of backends of the port at, or with 0 that of backends of any port.
 func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, at, port uint16, proto uint8) *conn.Conn {
 	slot, ok := p.slotOf(p.t.door(backend, at, proto), source, localPort)
 	if !ok {

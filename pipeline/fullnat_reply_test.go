@@ -10,9 +10,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// TestLateReply: a fullnat connection is over and its client's port comes back, just before a late reply to the old
-// connection, in one batch. The new connection lies where the old one did, and has another local port, or the same one towards another
-// backend, another port of it, or from another source: the reply is none of its.
+// TestLateReply: a fullnat connection is over and its client's port comes back, just before a late
+// reply to the old connection, in one batch. The new connection lies where the old one did, and has
+// another local port, or the same one towards another backend, another port of it, or from another
+// source: the reply is none of its.
 func TestLateReply(t *testing.T) {
 	all := map[string]struct {
 		backends []backend
@@ -65,7 +66,8 @@ func TestLateReply(t *testing.T) {
 	}
 }
 
-// TestFramesUsedAgain: what a frame held of a fullnat reply is no matter to the nat reply that it holds next.
+// TestFramesUsedAgain: what a frame held of a fullnat reply is no matter to the nat reply that it
+// holds next.
 func TestFramesUsedAgain(t *testing.T) {
 	both(t, func(t *testing.T, client, vip string) {
 		w := newWorld(t)

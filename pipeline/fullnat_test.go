@@ -108,8 +108,9 @@ func source(t *testing.T, frame []byte) netip.AddrPort {
 
 func fnClient(i int) string { return fmt.Sprintf("10.%d.%d.%d:4000", i>>16, i>>8&255, i&255) }
 
-// TestFullNATUsesEveryPort opens as many connections from one source address to one backend as there are
-// ports, sees the next one dropped under its name, and gets all ports back (scenario O07).
+// TestFullNATUsesEveryPort opens as many connections from one source address to one backend as
+// there are ports, sees the next one dropped under its name, and gets all ports back (scenario
+// O07).
 func TestFullNATUsesEveryPort(t *testing.T) {
 	const ports = 65536 - 1024
 	l := newFullnatLab(t, 0, 1, ports+100)
@@ -156,8 +157,8 @@ func TestFullNATUsesEveryPort(t *testing.T) {
 	}
 }
 
-// TestFullNATWorkersDontCollide has two workers with the same source address and backend: each sends from
-// ports of its own, and hands replies to the other's ports over.
+// TestFullNATWorkersDontCollide has two workers with the same source address and backend: each
+// sends from ports of its own, and hands replies to the other's ports over.
 func TestFullNATWorkersDontCollide(t *testing.T) {
 	labs := []*fullnatLab{newFullnatLab(t, 0, 2, 10_000), newFullnatLab(t, 1, 2, 10_000)}
 	owner := make(map[netip.AddrPort]int)
@@ -201,7 +202,8 @@ func fnCard(workers int) *flow.RSS {
 	return r
 }
 
-// byCard has the ports shared out by the card's hash, and clients' packets processed where they arrive.
+// byCard has the ports shared out by the card's hash, and clients' packets processed where they
+// arrive.
 func byCard(t *testing.T, card *flow.RSS, workers int) func(*fullnatSetup) {
 	shares := flow.NewShares(card, 6, true, workers, func(queue int) int { return queue })
 	if shares == nil {
@@ -222,8 +224,8 @@ func queueOf(card *flow.RSS, src, dst netip.AddrPort) int {
 	return int(card.Queues[int(hash)%len(card.Queues)])
 }
 
-// TestFullNATFollowsTheCard opens connections until every port of every worker is in use. No two share one, and
-// each reply is delivered to the worker whose it is, so that none is handed over.
+// TestFullNATFollowsTheCard opens connections until every port of every worker is in use. No two
+// share one, and each reply is delivered to the worker whose it is, so that none is handed over.
 func TestFullNATFollowsTheCard(t *testing.T) {
 	const ports = 65536 - 1024
 	backend := netip.MustParseAddrPort(fnBackend)
@@ -262,8 +264,9 @@ func TestFullNATFollowsTheCard(t *testing.T) {
 	}
 }
 
-// TestFullNATAstray delivers replies and ICMP errors to another worker than the card's settings at the start
-// said: they are handed to the one that has the connection, and dropped there if there is none.
+// TestFullNATAstray delivers replies and ICMP errors to another worker than the card's settings at
+// the start said: they are handed to the one that has the connection, and dropped there if there is
+// none.
 func TestFullNATAstray(t *testing.T) {
 	card := fnCard(2)
 	labs := []*fullnatLab{newFullnatLab(t, 0, 2, 1000, byCard(t, card, 2)), newFullnatLab(t, 1, 2, 1000, byCard(t, card, 2))}
@@ -295,7 +298,8 @@ func TestFullNATAstray(t *testing.T) {
 	}
 }
 
-// withAnyPort adds a service of many ports, whose backend is the same host at the port that the client asked for.
+// withAnyPort adds a service of many ports, whose backend is the same host at the port that the
+// client asked for.
 func withAnyPort(s *fullnatSetup) {
 	backend := s.backends[1]
 	backend.Port = 0
@@ -314,8 +318,9 @@ func (l *fullnatLab) rehearse(p packettest.Packet) (*pipeline.Rehearsal, []byte)
 	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
 }
 
-// TestFullNATRehearsed: a reply to a connection that lives, to one whose time is over but which was not swept yet, a new connection
-// to a host of which another pool has ports in use, and the answer of a backend of any port.
+// TestFullNATRehearsed: a reply to a connection that lives, to one whose time is over but which was
+// not swept yet, a new connection to a host of which another pool has ports in use, and the answer
+// of a backend of any port.
 func TestFullNATRehearsed(t *testing.T) {
 	l := newFullnatLab(t, 0, 1, 400_000, withAnyPort)
 	var locals []string
@@ -365,8 +370,8 @@ func TestFullNATRehearsed(t *testing.T) {
 	}
 }
 
-// TestSourceAsClient: a nat service's client has, or says it has, an address that fullnat sends from. The backend could not tell its
-// connection from one of fullnat.
+// TestSourceAsClient: a nat service's client has, or says it has, an address that fullnat sends
+// from. The backend could not tell its connection from one of fullnat.
 func TestSourceAsClient(t *testing.T) {
 	for _, ordinary := range []bool{true, false} {
 		w := newWorld(t, svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}},
@@ -378,8 +383,8 @@ func TestSourceAsClient(t *testing.T) {
 	}
 }
 
-// TestFullNATAnyPort has one backend host twice, with its port and with the port that the client asked for.
-// No tuple of local address, local port, host and port is used twice, at any worker.
+// TestFullNATAnyPort has one backend host twice, with its port and with the port that the client
+// asked for. No tuple of local address, local port, host and port is used twice, at any worker.
 func TestFullNATAnyPort(t *testing.T) {
 	card := fnCard(2)
 	for name, sharing := range map[string]func(*fullnatSetup){"by card": byCard(t, card, 2), "by number": func(*fullnatSetup) {}} {

@@ -5,11 +5,13 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// heard remembers by which neighbour the latest clients' first packets came. A client on the wire may be new
-// to the kernel, which learns its MAC address from the client's own question a moment before we see its
-// packet, and tells us some milliseconds later: without this the first reply would be lost.
+// heard remembers by which neighbour the latest clients' first packets came. A client on the wire
+// may be new to the kernel, which learns its MAC address from the client's own question a moment
+// before we see its packet, and tells us some milliseconds later: without this the first reply
+// would be lost.
 //
-// It is asked only while the next-hop table knows the client to be on a wire of ours and not its address.
+// It is asked only while the next-hop table knows the client to be on a wire of ours and not its
+// address.
 type heard [256]struct {
 	client packet.Addr
 	link   rewrite.Link

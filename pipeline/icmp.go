@@ -7,8 +7,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// icmpIn takes an ICMP error about a packet that went to a client to the backend that the packet came
-// from.
+// icmpIn takes an ICMP error about a packet that went to a client to the backend that the packet
+// came from.
 func (p *Processor) icmpIn(f *Frame) {
 	m, id := &f.meta, f.service
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
@@ -42,8 +42,8 @@ func (p *Processor) icmpIn(f *Frame) {
 	f.send(m, &be.Link)
 }
 
-// icmpOut takes an ICMP error about a packet that went to a NAT or FullNAT backend to the client that the packet
-// came from.
+// icmpOut takes an ICMP error about a packet that went to a NAT or FullNAT backend to the client
+// that the packet came from.
 func (p *Processor) icmpOut(f *Frame) {
 	m := &f.meta
 	t := p.table(m)

@@ -20,9 +20,9 @@ var families = []family{
 	{"IPv6", client6, vip6, "2001:db8:a::11", "2001:db8:b::2", transit6, 2, 0},
 }
 
-// TestICMPInNAT: an error about the service's answer reaches the backend as one about the backend's; an error about
-// the packet to the backend reaches the client as one about the client's. Outer and embedded headers are translated,
-// checksums included (M14).
+// TestICMPInNAT: an error about the service's answer reaches the backend as one about the
+// backend's; an error about the packet to the backend reaches the client as one about the client's.
+// Outer and embedded headers are translated, checksums included (M14).
 func TestICMPInNAT(t *testing.T) {
 	for _, f := range families {
 		for _, proto := range []string{"tcp", "udp"} {
@@ -129,7 +129,8 @@ func TestICMPOfNoFlow(t *testing.T) {
 	}
 }
 
-// TestICMPKeepsState: an error, which anybody can send, neither moves a connection's state nor keeps it alive (S06).
+// TestICMPKeepsState: an error, which anybody can send, neither moves a connection's state nor
+// keeps it alive (S06).
 func TestICMPKeepsState(t *testing.T) {
 	w := newWorld(t, nat())
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")

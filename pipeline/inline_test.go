@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// mustInline lists the calls on the way of every packet that the compiler has to write out, by the file they stand in:
-// each is a few instructions, and a call would cost more than what it does.
+// mustInline lists the calls on the way of every packet that the compiler has to write out, by the
+// file they stand in: each is a few instructions, and a call would cost more than what it does.
 var mustInline = map[string][]string{
 	"pipeline/packet/glance.go": {"be16", "be32", "be64", "le32", "le64", "glance"},
 	"pipeline/express.go": {"packet.HeadersAt", "packet.(*Headers).MaybeIPv4", "packet.(*Headers).Ends4", "packet.(*Headers).Ends6",

@@ -32,8 +32,8 @@ type Sight struct {
 	Known   bool        // the onlooker's worker has the connection
 }
 
-// Look tells what the pipeline sees in the frame, and changes nothing of the connections. Only the owning goroutine
-// may call it.
+// Look tells what the pipeline sees in the frame, and changes nothing of the connections. Only the
+// owning goroutine may call it.
 func (p *Processor) Look(f Frame, t *Tables, nowMs uint32) (s Sight) {
 	if p.now = nowMs; p.t != t {
 		p.adopt(t)

@@ -2,9 +2,9 @@ package pipeline
 
 import "sluice/pipeline/packet"
 
-// lookup maps address, port and protocol to a number: open-addressed arrays, one for each family, at most half full,
-// so that a miss ends at the first or second slot. Its keys are the operator's, not the sender's; the hash
-// needs no secret.
+// lookup maps address, port and protocol to a number: open-addressed arrays, one for each family,
+// at most half full, so that a miss ends at the first or second slot. Its keys are the operator's,
+// not the sender's; the hash needs no secret.
 type lookup struct {
 	v4  []lookupSlot4 // a power of two, and so is v6
 	v6  []lookupSlot6
@@ -39,8 +39,8 @@ func key4(addr, end uint32) uint64 { return uint64(addr)<<24 | uint64(end) }
 
 // at4 is where the search for a key begins, before it is brought into the array.
 func at4(key uint64) uint64 {
-	// The product's upper half depends on the lower bits of what is multiplied only: addresses and ports in a
-	// row must both differ there.
+	// The product's upper half depends on the lower bits of what is multiplied only: addresses and
+	// ports in a row must both differ there.
 	return (key ^ key>>29) * 0xff51afd7ed558ccd >> 32
 }
 

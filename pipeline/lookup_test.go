@@ -25,8 +25,8 @@ func (l *lookup) probes(addr packet.Addr, port uint16, proto uint8) int {
 	}
 }
 
-// TestLookupScatters fills tables with services as operators number them, and counts: no key may need many
-// looks, and all together few.
+// TestLookupScatters fills tables with services as operators number them, and counts: no key may
+// need many looks, and all together few.
 func TestLookupScatters(t *testing.T) {
 	const n = 2000
 	type key struct {

@@ -19,7 +19,8 @@ func (w *world) visit(host string, p int, web string) uint32 {
 	return uint32(o.frame()[5]) - 10 // of its MAC address
 }
 
-// TestPersistence: a client's connections go to one backend for as long as the last of them is young enough.
+// TestPersistence: a client's connections go to one backend for as long as the last of them is
+// young enough.
 func TestPersistence(t *testing.T) {
 	w := newWorld(t, sticky())
 	if a, b := w.visit("192.0.2.1", 1, web4), w.visit("192.0.2.2", 1, web4); a != 1 || b != 2 {
@@ -53,7 +54,8 @@ func TestTemplateOutlives(t *testing.T) {
 	if got := w.visit("192.0.2.1", 2, web4); got != 1 {
 		t.Errorf("after 899 s: %d", got)
 	}
-	// The second one restarted the template: 300 s. It ends itself after 60 s, the first after 900 s.
+	// The second one restarted the template: 300 s. It ends itself after 60 s, the first after 900
+	// s.
 	w.pass(301_000)
 	if n := w.sum(); n.ConnClosed != 2 {
 		t.Errorf("%+v", n)
@@ -67,7 +69,8 @@ func TestTemplateOutlives(t *testing.T) {
 	}
 }
 
-// TestTemplateFollows: without a new connection, a template goes a minute after its last one at the latest.
+// TestTemplateFollows: without a new connection, a template goes a minute after its last one at the
+// latest.
 func TestTemplateFollows(t *testing.T) {
 	w := newWorld(t, sticky())
 	w.visit("192.0.2.1", 1, web4)
@@ -109,7 +112,8 @@ func TestTemplateAndWeight(t *testing.T) {
 	}
 }
 
-// TestTemplatePerPort: services of one port know their clients each by itself; one of many ports, all together.
+// TestTemplatePerPort: services of one port know their clients each by itself; one of many ports,
+// all together.
 func TestTemplatePerPort(t *testing.T) {
 	w := newWorld(t, sticky(), sticky())
 	one, all := sticky(), sticky()
@@ -134,7 +138,8 @@ func TestTemplatePerPort(t *testing.T) {
 	w.sum()
 }
 
-// TestReuseUnderTemplate: the connection is not placed anew: its client stays with its backend anyway.
+// TestReuseUnderTemplate: the connection is not placed anew: its client stays with its backend
+// anyway.
 func TestReuseUnderTemplate(t *testing.T) {
 	w := newWorld(t, sticky())
 	for _, flags := range []uint8{syn, ack, rst, syn} {
@@ -148,8 +153,8 @@ func TestReuseUnderTemplate(t *testing.T) {
 	}
 }
 
-// TestTemplatesCost: a template takes a place in the table, but is no connection; without a place for it there is
-// still the connection.
+// TestTemplatesCost: a template takes a place in the table, but is no connection; without a place
+// for it there is still the connection.
 func TestTemplatesCost(t *testing.T) {
 	w := newWorlds(t, 1, 5, sticky())
 	for n := range 3 {
@@ -165,7 +170,8 @@ func TestTemplatesCost(t *testing.T) {
 	w.sum()
 }
 
-// TestTemplateOfMany: a template of more connections than 16 bits can count goes with the last of them, and not before.
+// TestTemplateOfMany: a template of more connections than 16 bits can count goes with the last of
+// them, and not before.
 func TestTemplateOfMany(t *testing.T) {
 	const flows = 1<<16 + 10
 	s := svc{ports: service.AnyPort, proto: service.UDP, persistMs: 60_000, backends: []backend{{host: 11}, {host: 12}}}

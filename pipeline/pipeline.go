@@ -9,8 +9,8 @@
 //
 // Nearly all frames take the express lane through these stages: see express.go.
 //
-// The package is pure: time, tables and memory come in as arguments, verdicts go out in the frames. It
-// knows nothing of sockets, rings or threads. Nothing here allocates once a Processor is made.
+// The package is pure: time, tables and memory come in as arguments, verdicts go out in the frames.
+// It knows nothing of sockets, rings or threads. Nothing here allocates once a Processor is made.
 package pipeline
 
 import (
@@ -80,8 +80,8 @@ func New(o Options) *Processor {
 // Process decides what becomes of b.Frames[:n], n at most MaxBatch. nowMs is a wrapping count of
 // milliseconds that never goes back.
 //
-// It and the stages stay calls, one per batch: what they were inlined into would be too big for the compiler to inline
-// more into it.
+// It and the stages stay calls, one per batch: what they were inlined into would be too big for the
+// compiler to inline more into it.
 //
 //go:noinline
 func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
@@ -95,7 +95,8 @@ func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 	p.flows(frames)
 }
 
-// touch brings the frames' headers into the processor's cache: whoever wrote them was another processor, or a card.
+// touch brings the frames' headers into the processor's cache: whoever wrote them was another
+// processor, or a card.
 func (p *Processor) touch(frames []Frame) {
 	sum := uint64(0)
 	for i := range frames {
@@ -106,8 +107,8 @@ func (p *Processor) touch(frames []Frame) {
 	p.fetched += sum
 }
 
-// classify finds out for every frame what it is, which way it takes and whose flow it is. Frames that can't be read
-// and frames of flows that another worker owns are done here.
+// classify finds out for every frame what it is, which way it takes and whose flow it is. Frames
+// that can't be read and frames of flows that another worker owns are done here.
 //
 //go:noinline
 func (p *Processor) classify(frames []Frame) {
@@ -138,8 +139,8 @@ func (p *Processor) sort(f *Frame) {
 	p.place(f, m.Src, m.SrcPort, id)
 }
 
-// place finds the home of a frame whose client has this address and port, or gives the frame to the worker that owns
-// the flow. The service is 0 if a backend sent the frame.
+// place finds the home of a frame whose client has this address and port, or gives the frame to the
+// worker that owns the flow. The service is 0 if a backend sent the frame.
 func (p *Processor) place(f *Frame, client packet.Addr, port uint16, service uint32) {
 	m := &f.meta
 	hash := p.seed.Hash(client, port, m.Proto)
@@ -149,7 +150,8 @@ func (p *Processor) place(f *Frame, client packet.Addr, port uint16, service uin
 	f.home = p.table(m).Home(hash)
 }
 
-// isMine says that the worker has a client's flow for sure: what handOver would find out, but cheaper, for nearly all.
+// isMine says that the worker has a client's flow for sure: what handOver would find out, but
+// cheaper, for nearly all.
 func (p *Processor) isMine(hash uint64, service uint32) bool {
 	own := p.t.Services[service].Own
 	return service != 0 && (own == ByReceiver || own == ByFlow && flow.Owner(hash, p.workers) == p.worker)
@@ -199,8 +201,9 @@ func (p *Processor) fetch(frames []Frame) {
 	p.fetched += sum
 }
 
-// handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over already
-// is processed where it is, so that two workers with different tables can't pass it back and forth.
+// handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over
+// already is processed where it is, so that two workers with different tables can't pass it back
+// and forth.
 func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service uint32) bool {
 	var own Ownership
 	if service != 0 {
@@ -226,8 +229,8 @@ func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service 
 	return true
 }
 
-// replyOwner says who owns the connection of a packet from a backend, or of the packet to a backend that an ICMP error
-// embeds.
+// replyOwner says who owns the connection of a packet from a backend, or of the packet to a backend
+// that an ICMP error embeds.
 func (p *Processor) replyOwner(f *Frame) Ownership {
 	backend, port, client, _ := f.backendFirst()
 	switch {
@@ -241,8 +244,8 @@ func (p *Processor) replyOwner(f *Frame) Ownership {
 	return ByFlow
 }
 
-// backendFirst gives the ends of a reply, or of the packet that an ICMP error to a client embeds: the backend's, and the
-// one that the backend takes for its client's.
+// backendFirst gives the ends of a reply, or of the packet that an ICMP error to a client embeds:
+// the backend's, and the one that the backend takes for its client's.
 func (f *Frame) backendFirst() (backend packet.Addr, port uint16, client packet.Addr, clientPort uint16) {
 	m := &f.meta
 	if f.kind == kindICMPOut {
@@ -251,8 +254,8 @@ func (f *Frame) backendFirst() (backend packet.Addr, port uint16, client packet.
 	return m.Src, m.SrcPort, m.Dst, m.DstPort
 }
 
-// passToFlowOwner hands a client's fresh frame, or an ICMP error to its client, to the worker that owns its flow by
-// the client's hash.
+// passToFlowOwner hands a client's fresh frame, or an ICMP error to its client, to the worker that
+// owns its flow by the client's hash.
 func (p *Processor) passToFlowOwner(f *Frame, client packet.Addr, port uint16) bool {
 	owner := flow.Owner(p.seed.Hash(client, port, f.meta.Proto), p.workers)
 	if f.Hops > 0 || owner == p.worker {
@@ -268,10 +271,10 @@ func (p *Processor) handTo(f *Frame, worker int) {
 	f.kind = kindDone
 }
 
-// elsewhere hands a frame whose flow isn't known here to the next worker, if its service's flows may be there:
-// flows that the receiver owns, for the card may deliver an ICMP error, or everything after its queues were
-// rearranged, to another worker than the one that opened the connection; and flows from before their service
-// was owned otherwise.
+// elsewhere hands a frame whose flow isn't known here to the next worker, if its service's flows
+// may be there: flows that the receiver owns, for the card may deliver an ICMP error, or everything
+// after its queues were rearranged, to another worker than the one that opened the connection; and
+// flows from before their service was owned otherwise.
 func (p *Processor) elsewhere(f *Frame, s *Service) bool {
 	switch {
 	case s.Moved:
@@ -299,7 +302,8 @@ func (p *Processor) table(m *packet.Meta) *conn.Table {
 	return p.v6
 }
 
-// flows finds or opens the flow of every frame and does what its mode asks. Every frame is booked once.
+// flows finds or opens the flow of every frame and does what its mode asks. Every frame is booked
+// once.
 //
 //go:noinline
 func (p *Processor) flows(frames []Frame) {

@@ -7,22 +7,24 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// A reset must be numbered as its receiver expects (RFC 9293, 3.10.7.4; RFC 5961, 3.2), and connections here have no
-// numbers. So an end that waits for the other one, and sends nothing that could be answered, is poked: it gets a
-// segment whose sequence number can't be, answers that with the right ones, and then is reset by them.
+// A reset must be numbered as its receiver expects (RFC 9293, 3.10.7.4; RFC 5961, 3.2), and
+// connections here have no numbers. So an end that waits for the other one, and sends nothing that
+// could be answered, is poked: it gets a segment whose sequence number can't be, answers that with
+// the right ones, and then is reset by them.
 //
 //	poke     VIP -> client   ACK, sequence number out of window
 //	answer   client -> VIP   ACK, with the client's own numbers (RFC 9293, 3.10.7.4: "an acknowledgment should be sent")
 //	reset    VIP -> client   RST, numbered by the answer; see reset
 //
-// Likewise towards the backend, which may be alive. A number that happens to be in the window, or a packet lost on the
-// way, is made up for by the next round.
+// Likewise towards the backend, which may be alive. A number that happens to be in the window, or a
+// packet lost on the way, is made up for by the next round.
 const (
 	pokeRounds = 3
-	// pokePauseMs is the least time between two pokes of one end: Linux answers a connection's unacceptable segments
-	// once in 500 ms (net.ipv4.tcp_invalid_ratelimit).
+	// pokePauseMs is the least time between two pokes of one end: Linux answers a connection's
+	// unacceptable segments once in 500 ms (net.ipv4.tcp_invalid_ratelimit).
 	pokePauseMs = 1000
-	// pokeStep tells the numbers of the rounds from each other by more than the largest window, 2^30 (RFC 7323, 2.3).
+	// pokeStep tells the numbers of the rounds from each other by more than the largest window,
+	// 2^30 (RFC 7323, 2.3).
 	pokeStep = 1 << 32 / pokeRounds
 	// pokeL3 is where in its chunk a poke's IP header is: any place with room for the link header.
 	pokeL3 = 128
@@ -63,13 +65,14 @@ func (p *Processor) startPokes() {
 	p.poke.round, p.poke.began, p.poke.second, p.poke.cursor = 1, p.now, false, 0
 }
 
-// Poking says that connections of evicted backends are to be looked at now: that Poke has something to do.
+// Poking says that connections of evicted backends are to be looked at now: that Poke has something
+// to do.
 func (p *Processor) Poking() bool { return p.poke.round > 0 && int32(p.now-p.poke.began) >= 0 }
 
-// Poke ends connections of evicted backends by the tables that Tick saw last. Flows and connections that need not be
-// told are forgotten, the ends of others poked by the segments that it puts into the first frames, whose Mem are
-// chunks of the caller's. It says how many those are. It looks at some maxSlots slots of the tables and ends early
-// when it has no room for two frames.
+// Poke ends connections of evicted backends by the tables that Tick saw last. Flows and connections
+// that need not be told are forgotten, the ends of others poked by the segments that it puts into
+// the first frames, whose Mem are chunks of the caller's. It says how many those are. It looks at
+// some maxSlots slots of the tables and ends early when it has no room for two frames.
 func (p *Processor) Poke(frames []Frame, maxSlots int) int {
 	k := &p.poke
 	k.frames, k.n = frames, 0
@@ -123,8 +126,8 @@ func (p *Processor) pokeConn(c *conn.Conn) {
 	}
 }
 
-// lasting says that an end may wait for the other one without end. Who has only begun or has seen the end will come
-// by again, or doesn't care.
+// lasting says that an end may wait for the other one without end. Who has only begun or has seen
+// the end will come by again, or doesn't care.
 func lasting(s conn.State) bool {
 	return s == conn.Established || s == conn.FinWait || s == conn.CloseWait || s == conn.Close
 }

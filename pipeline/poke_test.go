@@ -11,8 +11,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// poked has a worker look for whom to poke, as its next tick does, with room for so many frames and slots, and gives
-// the frames that it makes.
+// poked has a worker look for whom to poke, as its next tick does, with room for so many frames and
+// slots, and gives the frames that it makes.
 func (w *world) poked(worker, room, slots int) (out []outcome) {
 	w.t.Helper()
 	p := w.procs[worker]
@@ -47,8 +47,9 @@ func seqOf(frame []byte) uint32 {
 	return uint32(frame[at])<<24 | uint32(frame[at+1])<<16 | uint32(frame[at+2])<<8 | uint32(frame[at+3])
 }
 
-// TestPoke: both ends of an idle connection get a segment that they must answer, three times a second apart, at
-// numbers of which no window holds two; whose answer was answered with RST, no more.
+// TestPoke: both ends of an idle connection get a segment that they must answer, three times a
+// second apart, at numbers of which no window holds two; whose answer was answered with RST, no
+// more.
 func TestPoke(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		out := w.pokedAll()
@@ -85,7 +86,8 @@ func TestPoke(t *testing.T) {
 	})
 }
 
-// TestPokesEnd: three times, and then never again, whoever answers; a connection that nobody asks about expires.
+// TestPokesEnd: three times, and then never again, whoever answers; a connection that nobody asks
+// about expires.
 func TestPokesEnd(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		n := 0
@@ -103,8 +105,8 @@ func TestPokesEnd(t *testing.T) {
 	})
 }
 
-// TestPokeWhom: only the evicted backend's connections, only TCP through us, only while they last; what need not be
-// told is forgotten.
+// TestPokeWhom: only the evicted backend's connections, only TCP through us, only while they last;
+// what need not be told is forgotten.
 func TestPokeWhom(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -161,8 +163,8 @@ func TestPokeWhom(t *testing.T) {
 	}
 }
 
-// TestPokeOnce: further tables with the same evicted backend begin nothing; another evicted backend does; one that
-// is back before its connections were looked at is left alone.
+// TestPokeOnce: further tables with the same evicted backend begin nothing; another evicted backend
+// does; one that is back before its connections were looked at is left alone.
 func TestPokeOnce(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	for _, from := range []string{client4, "192.0.2.8:40000"} {
@@ -197,7 +199,8 @@ func TestPokeOnce(t *testing.T) {
 	w.sum()
 }
 
-// TestPokeBounds: with room for few frames, or time for few slots, nobody is left out and nobody asked twice.
+// TestPokeBounds: with room for few frames, or time for few slots, nobody is left out and nobody
+// asked twice.
 func TestPokeBounds(t *testing.T) {
 	const flows = 300
 	for _, bounds := range [][2]int{{2, 1 << 20}, {3, 1 << 20}, {64, 1 << 20}, {64, 1}, {64, 100}, {1000, 7}} {

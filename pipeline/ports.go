@@ -23,9 +23,9 @@ func (s *PortSet) Len() (n int) {
 	return n
 }
 
-// portPool is what one worker has of a fullnat address's ports towards one backend: its connections there
-// can't be told apart but by the port. Workers share the ports out among them (SourceRef), so that a reply's
-// port says whose it is.
+// portPool is what one worker has of a fullnat address's ports towards one backend: its connections
+// there can't be told apart but by the port. Workers share the ports out among them (SourceRef), so
+// that a reply's port says whose it is.
 type portPool struct {
 	words   [1024]portWord
 	full    [16]uint64 // bit per word: no port in it is free
@@ -41,7 +41,8 @@ type portWord struct {
 	before int    // how many ports are ours in the words before
 }
 
-// newPortPool makes a pool of the allowed ports that are mine, which tells of the 64 ports from 64*w on.
+// newPortPool makes a pool of the allowed ports that are mine, which tells of the 64 ports from
+// 64*w on.
 func newPortPool(allowed *PortSet, mine func(w int) uint64) *portPool {
 	p := new(portPool)
 	for w := range p.words {

@@ -14,8 +14,8 @@ func ports(first, last uint16) *PortSet {
 // every port is the only worker's.
 func every(int) uint64 { return ^uint64(0) }
 
-// TestPoolsShareOut takes every port of every worker: each comes once, belongs to who took it, and all come
-// back.
+// TestPoolsShareOut takes every port of every worker: each comes once, belongs to who took it, and
+// all come back.
 func TestPoolsShareOut(t *testing.T) {
 	for _, workers := range []int{1, 2, 3, 7, 64, 100} {
 		allowed := ports(1024, 65535)
@@ -39,8 +39,8 @@ func TestPoolsShareOut(t *testing.T) {
 	}
 }
 
-// TestPoolAgainstMap replays random takes and gives on a pool of some ports, and on a map of which is in use by what
-// connection.
+// TestPoolAgainstMap replays random takes and gives on a pool of some ports, and on a map of which
+// is in use by what connection.
 func TestPoolAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	allowed := ports(1000, 1200)

@@ -30,8 +30,8 @@ func everyMode() []svc {
 	}
 }
 
-// seeds are frames of all kinds to start from: openings and further packets of flows through everyMode, answers, ICMP
-// errors, and what parsers are tested with.
+// seeds are frames of all kinds to start from: openings and further packets of flows through
+// everyMode, answers, ICMP errors, and what parsers are tested with.
 var seeds = sync.OnceValue(func() (all [][]byte) {
 	add := func(p packettest.Packet) { all = append(all, p.Frame()) }
 	for _, to := range []string{web4, vip4 + ":81", vip4 + ":82", "198.51.100.11:80", "198.51.100.12:80", "198.51.100.99:80"} {
@@ -120,8 +120,8 @@ func (w *world) opened() (n uint64) {
 	return n
 }
 
-// TestRandomFrames: whatever comes, nothing panics, all is counted, nothing leaves too long or with a checksum that has
-// become wrong (I1, I3, I4).
+// TestRandomFrames: whatever comes, nothing panics, all is counted, nothing leaves too long or with
+// a checksum that has become wrong (I1, I3, I4).
 func TestRandomFrames(t *testing.T) {
 	frames := 60_000
 	for _, workers := range []int{1, 3} {
@@ -153,8 +153,8 @@ func TestRandomFrames(t *testing.T) {
 	}
 }
 
-// damage changes, cuts or replaces bytes of a copy of the frame, and puts the IPv4 header checksum right every other
-// time, so that the damage is met further on.
+// damage changes, cuts or replaces bytes of a copy of the frame, and puts the IPv4 header checksum
+// right every other time, so that the damage is met further on.
 func damage(r *rand.Rand, frame []byte) []byte {
 	frame = slices.Clone(frame)
 	switch r.IntN(6) {
@@ -207,7 +207,8 @@ func FuzzProcess(f *testing.F) {
 	})
 }
 
-// TestEveryPrefix: of every seed, each length shorter than the packet is dropped and opens nothing (M01, M02).
+// TestEveryPrefix: of every seed, each length shorter than the packet is dropped and opens nothing
+// (M01, M02).
 func TestEveryPrefix(t *testing.T) {
 	w := newWorlds(t, 1, 512, everyMode()...)
 	for _, frame := range seeds() {
@@ -241,7 +242,8 @@ func TestPaddingStays(t *testing.T) {
 	}
 }
 
-// TestWrongChecksumsStayWrong: by the same amount, because they are changed by difference only (M07).
+// TestWrongChecksumsStayWrong: by the same amount, because they are changed by difference only
+// (M07).
 func TestWrongChecksumsStayWrong(t *testing.T) {
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.DR} {
 		both(t, func(t *testing.T, client, vip string) {
@@ -266,7 +268,8 @@ func TestWrongChecksumsStayWrong(t *testing.T) {
 	}
 }
 
-// TestDRTouchesNothing: from the IP header on only TTL and header checksum differ, whatever the packet is.
+// TestDRTouchesNothing: from the IP header on only TTL and header checksum differ, whatever the
+// packet is.
 func TestDRTouchesNothing(t *testing.T) {
 	w := newWorlds(t, 1, 512, svc{mode: service.DR, backends: []backend{{host: 11, port: 80}}},
 		svc{mode: service.DR, proto: service.UDP, backends: []backend{{host: 11, port: 80}}},
@@ -298,7 +301,8 @@ func TestDRTouchesNothing(t *testing.T) {
 	}
 }
 
-// TestMalformedCostsNothing: frames of no flow leave no entry behind, even as many as fill the table (M09).
+// TestMalformedCostsNothing: frames of no flow leave no entry behind, even as many as fill the
+// table (M09).
 func TestMalformedCostsNothing(t *testing.T) {
 	w := newWorlds(t, 1, 64, everyMode()...)
 	for n := range 2000 {

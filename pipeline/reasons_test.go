@@ -10,8 +10,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// elsewhere are the reasons that the pipeline doesn't give: the worker does, when its rings are full. What is for no
-// service counts as no_connection, because a packet doesn't tell whether it comes from a backend.
+// elsewhere are the reasons that the pipeline doesn't give: the worker does, when its rings are
+// full. What is for no service counts as no_connection, because a packet doesn't tell whether it
+// comes from a backend.
 var elsewhere = []counter.Reason{counter.HandOverFull, counter.TxFull}
 
 // ways shows for each reason at least one way to be dropped for it.

@@ -11,9 +11,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Rehearsal tells what a worker's Processor would do with one frame, without any trace of it in the worker's
-// connections, counters or scheduler positions. It is a Processor of its own with room for one flow, which borrows
-// for the moment what the real one knows of that flow.
+// Rehearsal tells what a worker's Processor would do with one frame, without any trace of it in the
+// worker's connections, counters or scheduler positions. It is a Processor of its own with room for
+// one flow, which borrows for the moment what the real one knows of that flow.
 type Rehearsal struct {
 	Before, After Sight          // the connection before and after
 	Sched         sched.State    // of the service at that worker, before
@@ -27,8 +27,8 @@ type Rehearsal struct {
 	b *Batch
 }
 
-// lent is what a rehearsal has of the worker's fullnat connections. The pools' holders are slots of the worker's tables, not of
-// the rehearsal's, which knows of one connection at most.
+// lent is what a rehearsal has of the worker's fullnat connections. The pools' holders are slots of
+// the worker's tables, not of the rehearsal's, which knows of one connection at most.
 type lent struct {
 	by   *Processor
 	pool uint32 // that the connection has its port from
@@ -59,9 +59,9 @@ func NewRehearsal(worker, workers int, seed *flow.Seed, t *Tables, loads *counte
 	return r
 }
 
-// Rehearse tries the frame, whose memory is overwritten with what becomes of it. t must be the tables that the
-// Rehearsal was made for, and p the Processor of its worker. Only the owning goroutine may call it; it takes some
-// ten microseconds.
+// Rehearse tries the frame, whose memory is overwritten with what becomes of it. t must be the
+// tables that the Rehearsal was made for, and p the Processor of its worker. Only the owning
+// goroutine may call it; it takes some ten microseconds.
 func (p *Processor) Rehearse(r *Rehearsal, f Frame, t *Tables, nowMs uint32) {
 	f.Hops = finalHop
 	r.Before = p.Look(f, t, nowMs)
@@ -122,8 +122,9 @@ func (p *Processor) lendTemplate(r *Rehearsal, s *Sight, id uint32, nowMs uint32
 	}
 }
 
-// borrowPorts notes where the search for a free port stands in the pools that a new connection of the service may
-// take one of. What it gives puts back the port that was taken, and the search to where it stood.
+// borrowPorts notes where the search for a free port stands in the pools that a new connection of
+// the service may take one of. What it gives puts back the port that was taken, and the search to
+// where it stood.
 func (p *Processor) borrowPorts(id uint32) (restore func(after *Sight)) {
 	type position struct {
 		pool *portPool

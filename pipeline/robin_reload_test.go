@@ -10,7 +10,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// TestRoundRobinOverReloads: whole conversations in a row, while services come and go beside theirs: each takes the next backend.
+// TestRoundRobinOverReloads: whole conversations in a row, while services come and go beside
+// theirs: each takes the next backend.
 func TestRoundRobinOverReloads(t *testing.T) {
 	w := newWorlds(t, 1, 8192, nat())
 	r := rand.New(rand.NewPCG(1, 1))

@@ -9,8 +9,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// step is one segment of a connection, from the client (in) or the backend (out), and where it leads: IPVS's state, and
-// the seconds that it lives from then on.
+// step is one segment of a connection, from the client (in) or the backend (out), and where it
+// leads: IPVS's state, and the seconds that it lives from then on.
 type step struct {
 	from    string
 	flags   uint8
@@ -19,7 +19,8 @@ type step struct {
 	active  bool
 }
 
-// walks are connections from begin to end, as ip_vs_proto_tcp.c sees them (but for one transition, see conn/state.go).
+// walks are connections from begin to end, as ip_vs_proto_tcp.c sees them (but for one transition,
+// see conn/state.go).
 var walks = []struct {
 	name  string
 	mode  service.Mode
@@ -93,8 +94,8 @@ var walks = []struct {
 	}},
 }
 
-// TestWalks goes along each connection: after every segment it is in IPVS's state and has IPVS's time left, to the
-// millisecond, and counts as active or not.
+// TestWalks goes along each connection: after every segment it is in IPVS's state and has IPVS's
+// time left, to the millisecond, and counts as active or not.
 func TestWalks(t *testing.T) {
 	for _, walk := range walks {
 		both(t, func(t *testing.T, client, vip string) {
@@ -129,10 +130,12 @@ func TestWalks(t *testing.T) {
 	}
 }
 
-// sweepMs is how long a sweep of the whole table may take, and a second more for what hangs on connections.
+// sweepMs is how long a sweep of the whole table may take, and a second more for what hangs on
+// connections.
 const sweepMs = 9_000
 
-// expires checks that the one connection is there until its time is over, dead then, and swept a little later.
+// expires checks that the one connection is there until its time is over, dead then, and swept a
+// little later.
 func (w *world) expires(ms uint32) {
 	w.t.Helper()
 	w.pass(ms - 1)
@@ -167,8 +170,8 @@ func TestUDPTimeout(t *testing.T) {
 	w.expires(300_000)
 }
 
-// TestExpiryOnLookup: exactly at the timeout a connection is over, without any sweep. Its client then needs a new one,
-// its backend's packets are nobody's.
+// TestExpiryOnLookup: exactly at the timeout a connection is over, without any sweep. Its client
+// then needs a new one, its backend's packets are nobody's.
 func TestExpiryOnLookup(t *testing.T) {
 	for _, early := range []bool{true, false} {
 		t.Run(fmt.Sprint(early), func(t *testing.T) {
@@ -188,7 +191,8 @@ func TestExpiryOnLookup(t *testing.T) {
 	}
 }
 
-// TestClockWraps: the count of milliseconds begins anew after 49 days; nothing expires early or late (L03).
+// TestClockWraps: the count of milliseconds begins anew after 49 days; nothing expires early or
+// late (L03).
 func TestClockWraps(t *testing.T) {
 	for _, before := range []uint32{1, 1000, 899_999, 900_000} {
 		w := newWorld(t, nat())
@@ -205,8 +209,8 @@ func TestClockWraps(t *testing.T) {
 	}
 }
 
-// TestReuse: a SYN on a connection that is over is a new one, placed at once; one on a living connection is not
-// (IPVS's conn_reuse_mode 1).
+// TestReuse: a SYN on a connection that is over is a new one, placed at once; one on a living
+// connection is not (IPVS's conn_reuse_mode 1).
 func TestReuse(t *testing.T) {
 	open := []step{{"in", syn, "", 0, true}, {"out", syn | ack, "", 0, true}, {"in", ack, "", 0, true}}
 	for _, test := range []struct {

@@ -11,8 +11,8 @@ import (
 )
 
 // Limits of the id spaces. Ids are array indexes; they stay with their service or backend across
-// reloads. A backend's means one service, backend and mode for ever: connections of old ones live on, and the express lane rewrites by the
-// id alone. Id 0 is never used.
+// reloads. A backend's means one service, backend and mode for ever: connections of old ones live
+// on, and the express lane rewrites by the id alone. Id 0 is never used.
 const (
 	MaxServices = 1 << 16
 	MaxBackends = 1 << 16
@@ -56,14 +56,15 @@ type Backend struct {
 	room    uint16         // longest packet that Link carries with what the mode adds, in bytes; 0 without a Link
 	Live    bool           // configured now; false: only its old connections know it
 	Up      bool           // health
-	// Evict says that its connections end: TCP is reset in nat and fullnat, UDP flows go to another backend. Its
-	// service's scheduler must not choose it then: it is down, or has weight 0. See evict.go.
+	// Evict says that its connections end: TCP is reset in nat and fullnat, UDP flows go to another
+	// backend. Its service's scheduler must not choose it then: it is down, or has weight 0. See
+	// evict.go.
 	Evict bool
 	keeps bool // its connections go on: Live and not Evict
 }
 
-// Tables is everything that the packet path reads and does not write: immutable, built by the control
-// plane, swapped by one atomic pointer, loaded once per batch.
+// Tables is everything that the packet path reads and does not write: immutable, built by the
+// control plane, swapped by one atomic pointer, loaded once per batch.
 type Tables struct {
 	Services     []Service // by service id
 	Backends     []Backend // by backend id
@@ -93,8 +94,8 @@ type portRange struct {
 // rangesBit marks a vips value that is index+1 into ranges rather than a service id.
 const rangesBit = 1 << 31
 
-// NewTables indexes services, backends and fullnat's sources for lookup. The slices belong to the result;
-// sources and pools may be nil without fullnat.
+// NewTables indexes services, backends and fullnat's sources for lookup. The slices belong to the
+// result; sources and pools may be nil without fullnat.
 func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []Source, pools [][]SourceRef) *Tables {
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
 	t.sources = newLookup(len(sources))
@@ -183,7 +184,8 @@ func (t *Tables) ranged(addr packet.Addr, port uint16, proto uint8) uint32 {
 	return 0
 }
 
-// sticksToAddress says whether a backend's packet belongs to the worker of the client's address alone.
+// sticksToAddress says whether a backend's packet belongs to the worker of the client's address
+// alone.
 func (t *Tables) sticksToAddress(src packet.Addr, port uint16, proto uint8) bool {
 	if t.sticky.len == 0 {
 		return false
@@ -194,7 +196,8 @@ func (t *Tables) sticksToAddress(src packet.Addr, port uint16, proto uint8) bool
 // isSource says whether fullnat sends from the address.
 func (t *Tables) isSource(a packet.Addr) bool { return t.sourceAt(a) != 0 }
 
-// sourceAt gives the number, plus 1, of the source with that address; 0: fullnat doesn't send from it.
+// sourceAt gives the number, plus 1, of the source with that address; 0: fullnat doesn't send from
+// it.
 func (t *Tables) sourceAt(a packet.Addr) uint32 {
 	if t.sources.len == 0 {
 		return 0

@@ -16,8 +16,8 @@ func crowded(t *testing.T, n int) *world {
 	return w
 }
 
-// TestTickEveryMillisecond: time in the smallest portions is time too, for a table so small that its share of a millisecond is
-// no whole slot.
+// TestTickEveryMillisecond: time in the smallest portions is time too, for a table so small that
+// its share of a millisecond is no whole slot.
 func TestTickEveryMillisecond(t *testing.T) {
 	w := crowded(t, 50)
 	const synRecvMs, roundMs = 60_000, 8_000
@@ -30,7 +30,8 @@ func TestTickEveryMillisecond(t *testing.T) {
 	}
 }
 
-// TestTickCatchesUp: what a tick has no time for it does the next time, however little time has passed.
+// TestTickCatchesUp: what a tick has no time for it does the next time, however little time has
+// passed.
 func TestTickCatchesUp(t *testing.T) {
 	w := crowded(t, 3000)
 	p := w.procs[0]

@@ -14,8 +14,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// twin is the pipeline for nat and dr as anybody would write it: maps of what there is, and no thought of speed. It
-// says what must become of a packet, but leaves the choice of a backend to the real one.
+// twin is the pipeline for nat and dr as anybody would write it: maps of what there is, and no
+// thought of speed. It says what must become of a packet, but leaves the choice of a backend to the
+// real one.
 type twin struct {
 	svcs  []svc
 	now   uint32
@@ -38,7 +39,8 @@ type twinFlow struct {
 
 func (f *twinFlow) live(now uint32) bool { return int32(f.expires-now) > 0 }
 
-// verdict is what may become of a packet: one of some verdicts, and for a forwarded one its addresses.
+// verdict is what may become of a packet: one of some verdicts, and for a forwarded one its
+// addresses.
 type verdict struct {
 	any      []string
 	src, dst netip.AddrPort // if forwarded
@@ -78,8 +80,8 @@ func (w *twin) behind(backend, client netip.AddrPort, proto service.Protocol) (f
 	return flowKey{}, nil
 }
 
-// fromClient says what becomes of a client's packet. chosen tells the backend of the connection that the real
-// pipeline has opened for it, -1 if it has none.
+// fromClient says what becomes of a client's packet. chosen tells the backend of the connection
+// that the real pipeline has opened for it, -1 if it has none.
 func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags, ttl uint8, chosen func(flowKey) int) verdict {
 	i := w.serviceOf(dst, proto)
 	if i < 0 {
@@ -161,12 +163,14 @@ func (w *twin) look() {
 	}
 }
 
-// over says that a packet with these flags begins another connection than this one, which has ended.
+// over says that a packet with these flags begins another connection than this one, which has
+// ended.
 func over(f *twinFlow, flags uint8) bool {
 	return (f.state == conn.TimeWait || f.state == conn.Close) && flags&(syn|rst|ack) == syn
 }
 
-// opened is the flow that a new connection to that backend makes, or what becomes of the packet without.
+// opened is the flow that a new connection to that backend makes, or what becomes of the packet
+// without.
 func (w *twin) opened(i int, k flowKey, flags uint8, chosen int) (*twinFlow, verdict) {
 	s := &w.svcs[i]
 	var usable, taken []int

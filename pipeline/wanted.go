@@ -2,8 +2,9 @@ package pipeline
 
 import "sluice/pipeline/packet"
 
-// Wanted collects addresses that packets could not be sent to for want of a neighbour, for the control
-// plane to have them resolved. It is bounded: what doesn't fit asks again with its next packet.
+// Wanted collects addresses that packets could not be sent to for want of a neighbour, for the
+// control plane to have them resolved. It is bounded: what doesn't fit asks again with its next
+// packet.
 type Wanted struct {
 	addrs [16]packet.Addr
 	n     int

@@ -9,7 +9,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// TestOneOwner: whichever worker receives a flow's packet, from either side, the same one handles it.
+// TestOneOwner: whichever worker receives a flow's packet, from either side, the same one handles
+// it.
 func TestOneOwner(t *testing.T) {
 	for _, test := range []struct {
 		name      string
@@ -95,8 +96,8 @@ func TestFullNATOwner(t *testing.T) {
 	w.sum()
 }
 
-// TestReceiverOwns: a new flow stays where it is received. What belongs to no flow there is asked of all workers in
-// turn, and then ends.
+// TestReceiverOwns: a new flow stays where it is received. What belongs to no flow there is asked
+// of all workers in turn, and then ends.
 func TestReceiverOwns(t *testing.T) {
 	const workers = 3
 	w := newWorlds(t, workers, 1024, svc{mode: service.DR, own: pipeline.ByReceiver, backends: []backend{{host: 11, port: 80}}})

@@ -134,7 +134,8 @@ func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 // memory is large enough for Go to align it to a page.
 func memory(bytes int) []byte { return make([]byte, max(bytes, 64<<10)) }
 
-// configure replaces the services. Those at the same place keep their numbers, and so do their backends.
+// configure replaces the services. Those at the same place keep their numbers, and so do their
+// backends.
 func (w *world) configure(services ...svc) {
 	w.t.Helper()
 	w.svcs = services
@@ -401,7 +402,8 @@ func (w *world) pass(ms uint32) {
 	}
 }
 
-// sum adds the counters of all workers and checks that they account for every frame, and every connection.
+// sum adds the counters of all workers and checks that they account for every frame, and every
+// connection.
 func (w *world) sum() (all counter.Packets) {
 	w.t.Helper()
 	live := 0

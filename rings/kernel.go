@@ -20,7 +20,8 @@ type (
 	CompletionRing = FromKernel[uint64]
 )
 
-// Memory is where a shared ring lives. Map finds it in a mapping of a socket, NewMemory makes it on the heap.
+// Memory is where a shared ring lives. Map finds it in a mapping of a socket, NewMemory makes it on
+// the heap.
 type Memory[T uint64 | Desc] struct {
 	Producer *uint32 // written by the producer only
 	Consumer *uint32 // written by the consumer only
@@ -45,19 +46,19 @@ func (m Memory[T]) check() error {
 	return nil
 }
 
-// ToKernel is our end of a ring that we produce into and the kernel consumes from. It belongs to one
-// goroutine at a time.
+// ToKernel is our end of a ring that we produce into and the kernel consumes from. It belongs to
+// one goroutine at a time.
 //
-// The kernel's index is not trusted: one that claims more than we ever put in is ignored, the last good one
-// stays in force, and slots are always computed from our own index.
+// The kernel's index is not trusted: one that claims more than we ever put in is ignored, the last
+// good one stays in force, and slots are always computed from our own index.
 type ToKernel[T uint64 | Desc] struct {
 	memory Memory[T]
 	next   uint32 // our index: equals *memory.Producer between calls
 	taken  uint32 // the kernel's index when last looked at; next - taken <= len(Entries)
 }
 
-// NewToKernel takes up the producing end of a ring where its memory says it stands. It fails if the number of
-// entries is no power of two or the indices contradict each other.
+// NewToKernel takes up the producing end of a ring where its memory says it stands. It fails if the
+// number of entries is no power of two or the indices contradict each other.
 func NewToKernel[T uint64 | Desc](m Memory[T]) (*ToKernel[T], error) {
 	if err := m.check(); err != nil {
 		return nil, err
@@ -70,7 +71,8 @@ func NewToKernel[T uint64 | Desc](m Memory[T]) (*ToKernel[T], error) {
 	return &ToKernel[T]{memory: m, next: next, taken: taken}, nil
 }
 
-// Push puts as many of src as there is room for, from the front, shows them to the kernel, and says how many.
+// Push puts as many of src as there is room for, from the front, shows them to the kernel, and says
+// how many.
 func (r *ToKernel[T]) Push(src []T) int {
 	size := uint32(len(r.memory.Entries))
 	if uint64(size-(r.next-r.taken)) < uint64(len(src)) {
@@ -97,8 +99,8 @@ func (r *ToKernel[T]) Queued() int {
 	return int(r.next - r.taken)
 }
 
-// NeedWakeup says whether the kernel will not look at the ring unless it is called. Asked after Push, it
-// misses nothing: the kernel sets the flag before it looks at the ring for the last time.
+// NeedWakeup says whether the kernel will not look at the ring unless it is called. Asked after
+// Push, it misses nothing: the kernel sets the flag before it looks at the ring for the last time.
 func (r *ToKernel[T]) NeedWakeup() bool { return atomic.LoadUint32(r.memory.Flags)&needWakeup != 0 }
 
 // Cap is the ring's capacity in entries.
@@ -111,19 +113,20 @@ func (r *ToKernel[T]) look() {
 	}
 }
 
-// FromKernel is our end of a ring that the kernel produces into and we consume from. It belongs to one
-// goroutine at a time.
+// FromKernel is our end of a ring that the kernel produces into and we consume from. It belongs to
+// one goroutine at a time.
 //
-// The kernel's index is not trusted: one that claims more than the ring holds, or less than we have taken, is
-// ignored, the last good one stays in force, and slots are always computed from our own index.
+// The kernel's index is not trusted: one that claims more than the ring holds, or less than we have
+// taken, is ignored, the last good one stays in force, and slots are always computed from our own
+// index.
 type FromKernel[T uint64 | Desc] struct {
 	memory Memory[T]
 	next   uint32 // our index: equals *memory.Consumer between calls
 	ready  uint32 // the kernel's index when last looked at; ready - next <= len(Entries)
 }
 
-// NewFromKernel takes up the consuming end of a ring where its memory says it stands. It fails if the number of
-// entries is no power of two or the indices contradict each other.
+// NewFromKernel takes up the consuming end of a ring where its memory says it stands. It fails if
+// the number of entries is no power of two or the indices contradict each other.
 func NewFromKernel[T uint64 | Desc](m Memory[T]) (*FromKernel[T], error) {
 	if err := m.check(); err != nil {
 		return nil, err
@@ -136,7 +139,8 @@ func NewFromKernel[T uint64 | Desc](m Memory[T]) (*FromKernel[T], error) {
 	return &FromKernel[T]{memory: m, next: next, ready: ready}, nil
 }
 
-// Pop fills dst from the front with the oldest entries, gives their slots back to the kernel, and says how many.
+// Pop fills dst from the front with the oldest entries, gives their slots back to the kernel, and
+// says how many.
 func (r *FromKernel[T]) Pop(dst []T) int {
 	if uint64(r.ready-r.next) < uint64(len(dst)) {
 		r.look()

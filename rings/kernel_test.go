@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A ring's memory has two ends, so the test plays the kernel with the opposite end of the same memory.
+// A ring's memory has two ends, so the test plays the kernel with the opposite end of the same
+// memory.
 func fillRing(t testing.TB, n int, start uint32) (*FillRing, *FromKernel[uint64], Memory[uint64]) {
 	t.Helper()
 	m := NewMemory[uint64](n)
@@ -102,8 +103,8 @@ func TestKernelRingFullAndEmpty(t *testing.T) {
 	}
 }
 
-// Whatever stands in the other side's index, no slot outside the ring is touched, nothing is handed out twice
-// or invented, and the ring works again when the index is possible again.
+// Whatever stands in the other side's index, no slot outside the ring is touched, nothing is handed
+// out twice or invented, and the ring works again when the index is possible again.
 func TestKernelRingHostileIndex(t *testing.T) {
 	hostile := []uint32{0, 1, 3, 4, 5, 99, 100, 101, 103, 104, 105, 1 << 31, ^uint32(0)}
 
@@ -143,8 +144,9 @@ func TestKernelRingHostileIndex(t *testing.T) {
 	}
 }
 
-// The kernel is a goroutine that turns chunks from the fill ring into received frames and frames on the TX ring
-// into completions; the worker forwards everything. All rings begin shortly before their indices wrap.
+// The kernel is a goroutine that turns chunks from the fill ring into received frames and frames on
+// the TX ring into completions; the worker forwards everything. All rings begin shortly before
+// their indices wrap.
 func TestKernelRingsTwoGoroutines(t *testing.T) {
 	const chunks, total = 64, 100_000
 	start := ^uint32(0) - 5000
@@ -192,7 +194,8 @@ func TestKernelRingsTwoGoroutines(t *testing.T) {
 	checkChunks(t, chunks, free, fillMem, completionMem, rxMem, txMem)
 }
 
-// checkChunks empties the rings and checks that every chunk was in exactly one place: there or free.
+// checkChunks empties the rings and checks that every chunk was in exactly one place: there or
+// free.
 func checkChunks(t *testing.T, chunks int, free []uint64, fill, completion Memory[uint64], rx, tx Memory[Desc]) {
 	t.Helper()
 	addrs, descs := make([]uint64, chunks), make([]Desc, chunks)
@@ -214,8 +217,8 @@ func checkChunks(t *testing.T, chunks int, free []uint64, fill, completion Memor
 	}
 }
 
-// playKernel numbers received frames in Len and puts them at offset 256, as the kernel does; it holds no frame
-// when it returns.
+// playKernel numbers received frames in Len and puts them at offset 256, as the kernel does; it
+// holds no frame when it returns.
 func playKernel(fillMem, completionMem Memory[uint64], rxMem, txMem Memory[Desc], done chan struct{}) {
 	fill, _ := NewFromKernel(fillMem)
 	tx, _ := NewFromKernel(txMem)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Map finds a ring of n entries in mem, a mapping of an AF_XDP socket, at the offsets that the kernel gave for
-// it (XDP_MMAP_OFFSETS). The result points into mem: it dies when mem is unmapped.
+// Map finds a ring of n entries in mem, a mapping of an AF_XDP socket, at the offsets that the
+// kernel gave for it (XDP_MMAP_OFFSETS). The result points into mem: it dies when mem is unmapped.
 // It fails if the ring would not lie within mem, aligned.
 func Map[T uint64 | Desc](mem []byte, off unix.XDPRingOffset, n int) (Memory[T], error) {
 	var entry T

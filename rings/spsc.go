@@ -9,16 +9,18 @@ import (
 // maxCapacity bounds NewSPSC against sizes that can only be a mistake.
 const maxCapacity = 1 << 30
 
-// lineBytes is what separates two things that different CPUs write: two cache lines, because x86 fetches them in pairs.
+// lineBytes is what separates two things that different CPUs write: two cache lines, because x86
+// fetches them in pairs.
 const lineBytes = 128
 
 // Producer is the putting side of an SPSC ring. It belongs to one goroutine at a time.
 //
-// Push is Insert followed by Publish; a producer that gathers several small batches calls Insert for each
-// and Publish once, before it turns to other work.
+// Push is Insert followed by Publish; a producer that gathers several small batches calls Insert
+// for each and Publish once, before it turns to other work.
 //
-// What the consumer reads is apart from what the producer alone uses: a consumer that waits for entries reads its line
-// all the time, and each write to that line costs the producer a trip to the other CPU.
+// What the consumer reads is apart from what the producer alone uses: a consumer that waits for
+// entries reads its line all the time, and each write to that line costs the producer a trip to the
+// other CPU.
 type Producer[T any] struct {
 	published atomic.Uint64 // entries the consumer may take; written here, read by the consumer
 	_         [lineBytes - 8]byte
@@ -42,9 +44,9 @@ type Consumer[T any] struct {
 	_        [lineBytes - 48]byte
 }
 
-// NewSPSC makes a ring for n entries, rounded up to a power of two, and returns its two ends. T should be a plain
-// value (see Desc): a slot keeps what was in it until it is overwritten, pointers included.
-// It panics if n is less than 1 or more than 2^30.
+// NewSPSC makes a ring for n entries, rounded up to a power of two, and returns its two ends. T
+// should be a plain value (see Desc): a slot keeps what was in it until it is overwritten, pointers
+// included. It panics if n is less than 1 or more than 2^30.
 func NewSPSC[T any](n int) (*Producer[T], *Consumer[T]) {
 	if n < 1 || n > maxCapacity {
 		panic(fmt.Sprintf("rings: SPSC capacity %d, allowed are 1 to %d", n, maxCapacity))
@@ -56,15 +58,16 @@ func NewSPSC[T any](n int) (*Producer[T], *Consumer[T]) {
 	return p, c
 }
 
-// Push puts as many of src as there is room for, from the front, and says how many. The consumer sees them at once.
+// Push puts as many of src as there is room for, from the front, and says how many. The consumer
+// sees them at once.
 func (p *Producer[T]) Push(src []T) int {
 	n := p.Insert(src)
 	p.Publish()
 	return n
 }
 
-// Insert puts as many of src as there is room for, from the front, and says how many. The consumer doesn't see
-// them before Publish.
+// Insert puts as many of src as there is room for, from the front, and says how many. The consumer
+// doesn't see them before Publish.
 func (p *Producer[T]) Insert(src []T) int {
 	size := uint64(len(p.slots))
 	if size-(p.inserted-p.taken) < uint64(len(src)) {
@@ -92,8 +95,8 @@ func (p *Producer[T]) Free() int {
 // Cap is the ring's capacity in entries.
 func (p *Producer[T]) Cap() int { return len(p.slots) }
 
-// Pop fills dst from the front with the oldest published entries, and says how many there were. Their slots are
-// given back to the producer before it returns: dst holds copies.
+// Pop fills dst from the front with the oldest published entries, and says how many there were.
+// Their slots are given back to the producer before it returns: dst holds copies.
 func (c *Consumer[T]) Pop(dst []T) int {
 	size := uint64(len(c.slots))
 	at := c.took
@@ -119,13 +122,15 @@ func (c *Consumer[T]) Len() int {
 // Cap is the ring's capacity in entries.
 func (c *Consumer[T]) Cap() int { return len(c.slots) }
 
-// put copies src into the ring of slots beginning at slot at, going round at its end. len(src) is at most len(slots).
+// put copies src into the ring of slots beginning at slot at, going round at its end. len(src) is
+// at most len(slots).
 func put[T any](slots []T, at uint64, src []T) {
 	n := copy(slots[at:], src)
 	copy(slots, src[n:])
 }
 
-// take copies len(dst) entries out of the ring of slots beginning at slot at, going round at its end.
+// take copies len(dst) entries out of the ring of slots beginning at slot at, going round at its
+// end.
 func take[T any](dst []T, slots []T, at uint64) {
 	n := copy(dst, slots[at:])
 	copy(dst[n:], slots)

@@ -58,7 +58,8 @@ func TestSPSCEmptyBatches(t *testing.T) {
 	}
 }
 
-// No pair of cache lines is written by two goroutines, and what one of them reads all the time is on a pair of its own.
+// No pair of cache lines is written by two goroutines, and what one of them reads all the time is
+// on a pair of its own.
 func TestSPSCLayout(t *testing.T) {
 	for _, typ := range []reflect.Type{reflect.TypeFor[Producer[Desc]](), reflect.TypeFor[Consumer[Desc]]()} {
 		if typ.Size() != 2*lineBytes {

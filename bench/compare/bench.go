@@ -1,5 +1,6 @@
-// Package compare is the network benchmark: it builds the systems side by side, each in a site of its own, and
-// measures them in turn, round after round, so that whatever else the machine does hits all of them alike.
+// Package compare is the network benchmark: it builds the systems side by side, each in a site of
+// its own, and measures them in turn, round after round, so that whatever else the machine does
+// hits all of them alike.
 package compare
 
 import (
@@ -79,7 +80,8 @@ func (b *Bench) Run(ctx context.Context) error {
 	return nil
 }
 
-// warm is how long a load is there before its window: rings and caches fill, and a sleeping worker wakes.
+// warm is how long a load is there before its window: rings and caches fill, and a sleeping worker
+// wakes.
 func (b *Bench) warm() time.Duration { return min(b.Window/3, 200*time.Millisecond) }
 
 // subject is a system, set up in a site of its own.
@@ -103,7 +105,8 @@ type group struct {
 
 func (b *Bench) group() *group { return &group{bench: b, rounds: b.Rounds, window: b.Window} }
 
-// add sets a system up. A system that this machine doesn't have gets a row that says so, and no subject.
+// add sets a system up. A system that this machine doesn't have gets a row that says so, and no
+// subject.
 func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o site.Options) (*subject, error) {
 	b := g.bench
 	b.sites++
@@ -158,7 +161,8 @@ type entry struct {
 	latency                                             []report.Latency
 }
 
-// run measures all entries, round after round, each round beginning with another one, and adds their rows.
+// run measures all entries, round after round, each round beginning with another one, and adds
+// their rows.
 func (g *group) run(ctx context.Context, entries []*entry) error {
 	b := g.bench
 	for round := range g.rounds {
@@ -301,7 +305,8 @@ func (g *group) openAndRun(ctx context.Context, entries []*entry) error {
 	return g.run(ctx, entries)
 }
 
-// anyFlow picks flows at random, so that their state isn't met in the order in which it lies in memory.
+// anyFlow picks flows at random, so that their state isn't met in the order in which it lies in
+// memory.
 const anyFlow = flow.Uniform
 
 // openRate is in frames per second: slow enough for every system to take each of them.

@@ -8,7 +8,8 @@ import (
 	"sluice/bench/site"
 )
 
-// busy is how much time the two CPUs spent not idle and in all, in clock ticks, or as shares after since.
+// busy is how much time the two CPUs spent not idle and in all, in clock ticks, or as shares after
+// since.
 type busy struct {
 	balancer, ends       float64
 	balancerAll, endsAll float64
@@ -50,7 +51,8 @@ func readBusy(cpus site.CPUs) (b busy) {
 	return b
 }
 
-// ticks adds up the columns: all of them, and all but idle and iowait. The last two are parts of the first two.
+// ticks adds up the columns: all of them, and all but idle and iowait. The last two are parts of
+// the first two.
 func ticks(columns []string) (used, all float64) {
 	const idle, iowait, guest = 3, 4, 8
 	for i, text := range columns[:min(len(columns), guest)] {

@@ -44,10 +44,12 @@ func load(row report.Row) wire.Load {
 	return wire.Load{Flows: row.Flows, FrameBytes: row.FrameBytes, TCP: row.Protocol == "tcp", Ports: row.Services}
 }
 
-// shorter is how many times more rounds the capacity has, which everything else refers to, each being shorter.
+// shorter is how many times more rounds the capacity has, which everything else refers to, each
+// being shorter.
 const shorter = 3
 
-// capacity measures how many packets per second each system forwards when more are offered than it can take.
+// capacity measures how many packets per second each system forwards when more are offered than it
+// can take.
 func (b *Bench) capacity(ctx context.Context) (err error) {
 	g := b.group()
 	g.rounds, g.window = b.Rounds*shorter, b.Window*2/shorter

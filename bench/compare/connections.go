@@ -33,10 +33,12 @@ type talk struct {
 	bulkBusy, bulkEnds []float64
 }
 
-// connections measures connections per second and bulk throughput with the kernel's TCP at both ends.
+// connections measures connections per second and bulk throughput with the kernel's TCP at both
+// ends.
 func (b *Bench) connections(ctx context.Context) error {
-	// Every client and every server is a thread in blocking calls. With a processor of the Go runtime for each, none
-	// waits for another thread, maybe on the balancer's CPU, to hand one over.
+	// Every client and every server is a thread in blocking calls. With a processor of the Go
+	// runtime for each, none waits for another thread, maybe on the balancer's CPU, to hand one
+	// over.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(askers + 2*servings + 8))
 	for _, offloads := range []bool{false, true} {
 		if err := b.talks(ctx, offloads); err != nil {
@@ -46,8 +48,8 @@ func (b *Bench) connections(ctx context.Context) error {
 	return nil
 }
 
-// talks measures all systems, with or without checksums and segmentation left to the wire. Sluice can't do with: its
-// frames would have neither a right checksum nor a legal size.
+// talks measures all systems, with or without checksums and segmentation left to the wire. Sluice
+// can't do with: its frames would have neither a right checksum nor a legal size.
 func (b *Bench) talks(ctx context.Context, offloads bool) (err error) {
 	cpu, install := b.CPUs.Balancer, peers.Install(b.Install)
 	systems := []struct {

@@ -18,10 +18,12 @@ func pick[T any](b *Bench, small, full []T) []T {
 	return full
 }
 
-// trackedFlows is how many flows nftables is asked to know: the kernel's default limit is not much above.
+// trackedFlows is how many flows nftables is asked to know: the kernel's default limit is not much
+// above.
 const trackedFlows = 100_000
 
-// flows measures against the number of flows, whose state falls out of the CPU's caches sooner or later.
+// flows measures against the number of flows, whose state falls out of the CPU's caches sooner or
+// later.
 func (b *Bench) flows(ctx context.Context) (err error) {
 	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()
@@ -117,7 +119,8 @@ const (
 	mostAddresses = 100
 )
 
-// workers measures one worker against two. Both sites have two queues per port, so that they differ in nothing else.
+// workers measures one worker against two. Both sites have two queues per port, so that they differ
+// in nothing else.
 func (b *Bench) workers(ctx context.Context) (err error) {
 	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()

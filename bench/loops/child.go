@@ -1,12 +1,15 @@
-// Package loops has the forwarders that Sluice is compared with and that do nothing else than forward: what an
-// AF_XDP program costs that has no balancer in it. Each runs as a process of its own, which is this program again.
+// Package loops has the forwarders that Sluice is compared with and that do nothing else than
+// forward: what an AF_XDP program costs that has no balancer in it. Each runs as a process of its
+// own, which is this program again.
 //
-//   - Empty (empty.go) is the worker loop of the engine with an empty pipeline: the same sockets (engine/xsk), the
-//     same steering program, rings, batch and order of calls; what a balancer does is replaced by writing two MAC
-//     addresses. It is written anew rather than taken from the engine, and leaner: it keeps no time, hands nothing
-//     over and asks for no tables. So the distance to it is all that Sluice adds.
-//   - L2fwd (l2fwd.go) forwards as the l2fwd example of github.com/asavie/xdp does, with the library's own program,
-//     default sockets, one copy from one socket's memory to the other's, and a poll for each turn.
+//   - Empty (empty.go) is the worker loop of the engine with an empty pipeline: the same sockets
+//     (engine/xsk), the same steering program, rings, batch and order of calls; what a balancer
+//     does is replaced by writing two MAC addresses. It is written anew rather than taken from the
+//     engine, and leaner: it keeps no time, hands nothing over and asks for no tables. So the
+//     distance to it is all that Sluice adds.
+//   - L2fwd (l2fwd.go) forwards as the l2fwd example of github.com/asavie/xdp does, with the
+//     library's own program, default sockets, one copy from one socket's memory to the other's, and
+//     a poll for each turn.
 package loops
 
 import (
@@ -46,7 +49,8 @@ type Config struct {
 	Ports     int              `json:"ports"`
 }
 
-// Counters is what a loop has done. Lines that begin with CountersLine carry it as JSON, one for each SIGUSR1.
+// Counters is what a loop has done. Lines that begin with CountersLine carry it as JSON, one for
+// each SIGUSR1.
 type Counters struct {
 	Frames   uint64 `json:"frames"` // received
 	Sent     uint64 `json:"sent"`
@@ -63,7 +67,8 @@ const (
 // childEnv carries the configuration to the process that Command starts.
 const childEnv = "SLUICE_BENCH_LOOP"
 
-// Command is a process that runs the loop until SIGTERM. RunIfChild must be the first thing that this program does.
+// Command is a process that runs the loop until SIGTERM. RunIfChild must be the first thing that
+// this program does.
 func Command(c Config) (*exec.Cmd, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
@@ -74,8 +79,8 @@ func Command(c Config) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// RunIfChild is a whole loop, which it ends with os.Exit, in a process started by Command, and does nothing in any
-// other.
+// RunIfChild is a whole loop, which it ends with os.Exit, in a process started by Command, and does
+// nothing in any other.
 func RunIfChild() {
 	text := os.Getenv(childEnv)
 	if text == "" {

@@ -10,10 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// l2fwd moves frames from one socket of the library to another one, in both directions, as the library's example
-// does: it fills both fill rings with what is free, waits in poll, copies each frame into one of the other socket's,
-// transmits, and completes when poll says that there is something to complete. Sockets have the library's default
-// sizes. Unlike the example it looks up every 100 ms whether it shall end, and writes the source address, too.
+// l2fwd moves frames from one socket of the library to another one, in both directions, as the
+// library's example does: it fills both fill rings with what is free, waits in poll, copies each
+// frame into one of the other socket's, transmits, and completes when poll says that there is
+// something to complete. Sockets have the library's default sizes. Unlike the example it looks up
+// every 100 ms whether it shall end, and writes the source address, too.
 type l2fwd struct {
 	program *xdp.Program
 	in, out *xdp.Socket
@@ -57,7 +58,8 @@ func (l *l2fwd) open(c Config) error {
 	return l.program.Register(0, l.in.FD())
 }
 
-// openWaiting tries again for a while: the kernel frees a queue some time after its last socket has been closed.
+// openWaiting tries again for a while: the kernel frees a queue some time after its last socket has
+// been closed.
 func openWaiting(ifindex int) (*xdp.Socket, error) {
 	for pause := 5 * time.Millisecond; ; pause *= 2 {
 		s, err := xdp.NewSocket(ifindex, 0, nil)

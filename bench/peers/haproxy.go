@@ -13,8 +13,8 @@ import (
 	"sluice/tools/netlab"
 )
 
-// HAProxy is the proxy of that name in TCP mode, with one thread: it ends the client's connection and opens another
-// one to the backend.
+// HAProxy is the proxy of that name in TCP mode, with one thread: it ends the client's connection
+// and opens another one to the backend.
 type HAProxy struct {
 	CPU     int
 	Install Install

@@ -17,8 +17,8 @@ const (
 	aptPause    = 5 * time.Second
 )
 
-// find gives the path of a program, and installs its Debian package if need be. A *Missing error says why it can't
-// be had.
+// find gives the path of a program, and installs its Debian package if need be. A *Missing error
+// says why it can't be had.
 func (allowed Install) find(program, pkg string) (string, error) {
 	if path := lookup(program); path != "" {
 		return path, nil
@@ -54,8 +54,9 @@ func lookup(program string) string {
 	return ""
 }
 
-// apt runs apt-get, and again while another process holds one of its locks. No service that a package brings is
-// started: RUNLEVEL tells Debian's invoke-rc.d that the machine is starting for maintenance.
+// apt runs apt-get, and again while another process holds one of its locks. No service that a
+// package brings is started: RUNLEVEL tells Debian's invoke-rc.d that the machine is starting for
+// maintenance.
 func apt(arguments ...string) error {
 	for attempt := 1; ; attempt++ {
 		command := exec.Command("apt-get", append([]string{"-qq", "-o", "DPkg::Lock::Timeout=60", "-o", "Dpkg::Use-Pty=0"}, arguments...)...)

@@ -27,8 +27,9 @@ func (f *Forward) Counters(context.Context) (Counters, error) { return Counters{
 // Stop implements Peer.
 func (f *Forward) Stop() error { return nil }
 
-// forwarding has the kernel forward, on the given CPU. Frames of the generator, which come from an XDP program, reach
-// a veth only if that polls, for which it gets an XDP program of its own that passes everything.
+// forwarding has the kernel forward, on the given CPU. Frames of the generator, which come from an
+// XDP program, reach a veth only if that polls, for which it gets an XDP program of its own that
+// passes everything.
 func forwarding(s *site.Site, cpu int, fromXDP bool) error {
 	err := errors.Join(
 		s.Balancer.Sysctl("net.ipv4.ip_forward", "1"),

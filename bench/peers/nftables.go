@@ -9,8 +9,8 @@ import (
 	"sluice/bench/site"
 )
 
-// NFTables is the kernel's own NAT: a rule of nft(8) that gives each new connection to the next backend, and
-// connection tracking.
+// NFTables is the kernel's own NAT: a rule of nft(8) that gives each new connection to the next
+// backend, and connection tracking.
 type NFTables struct {
 	CPU      int
 	Install  Install

@@ -1,5 +1,5 @@
-// Package report is what the network benchmark found: rows with their statistics, as JSON, as Markdown tables and as
-// SVG plots. It measures nothing.
+// Package report is what the network benchmark found: rows with their statistics, as JSON, as
+// Markdown tables and as SVG plots. It measures nothing.
 package report
 
 import (
@@ -37,8 +37,8 @@ type Row struct {
 	RatioMax          *float64 `json:"ratio_max,omitempty"`
 	SyscallsPerPacket *float64 `json:"syscalls_per_packet,omitempty"`
 	PacketsPerBatch   *float64 `json:"packets_per_batch,omitempty"`
-	// CPUNsPerPacket is what the balancer's process ran for one packet, the kernel's work in its name included: of
-	// use also when something else has the CPU now and then.
+	// CPUNsPerPacket is what the balancer's process ran for one packet, the kernel's work in its
+	// name included: of use also when something else has the CPU now and then.
 	CPUNsPerPacket *float64 `json:"cpu_ns_per_packet,omitempty"`
 	OfferedMpps    *float64 `json:"offered_mpps,omitempty"` // median
 
@@ -58,7 +58,8 @@ type Row struct {
 	EndsCPU     *float64 `json:"ends_cpu,omitempty"`
 }
 
-// Latency is in microseconds, from the sender's stamp to the receiver's driver; each figure is the median of the rounds.
+// Latency is in microseconds, from the sender's stamp to the receiver's driver; each figure is the
+// median of the rounds.
 type Latency struct {
 	P50   float64 `json:"p50_us"`
 	P99   float64 `json:"p99_us"`
@@ -88,8 +89,8 @@ func (r *Row) Set(unit string, rounds []float64) {
 	}
 }
 
-// Compare fills in the ratio to the empty loop, round by round: what disturbed the machine for longer than a round
-// disturbed both.
+// Compare fills in the ratio to the empty loop, round by round: what disturbed the machine for
+// longer than a round disturbed both.
 func (r *Row) Compare(rounds, empty []float64) {
 	var ratios []float64
 	for i := range min(len(rounds), len(empty)) {

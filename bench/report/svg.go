@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Chart compares series at the same places of the x axis, which are evenly spaced whatever they are called. With one
-// place, or with Bars, each value is a bar.
+// Chart compares series at the same places of the x axis, which are evenly spaced whatever they are
+// called. With one place, or with Bars, each value is a bar.
 type Chart struct {
 	Title, X, Y string
 	Places      []string

@@ -2,15 +2,17 @@
 //
 //	client eth0 ── eth0 balancer eth1 ── eth0 server
 //
-// Each balancer has a site of its own, so that all of them can be up at the same time and be measured in turn.
+// Each balancer has a site of its own, so that all of them can be up at the same time and be
+// measured in turn.
 //
 // # Which CPU does what
 //
-// A veth has no hardware: whoever sends a frame also does the work of the receiver's driver, on its own CPU. So the
-// client and everything that it sends up to the balancer's driver (its XDP program, and the copy into an AF_XDP
-// frame or an skb) run on CPU Ends. What the balancer does with the frame, and what it takes to send it, up to and
-// including the server's driver, runs on CPU Balancer: for AF_XDP because the worker is pinned there, for the
-// kernel's own forwarding because SpreadTo hands its packets over there, as RSS of a NIC would.
+// A veth has no hardware: whoever sends a frame also does the work of the receiver's driver, on its
+// own CPU. So the client and everything that it sends up to the balancer's driver (its XDP program,
+// and the copy into an AF_XDP frame or an skb) run on CPU Ends. What the balancer does with the
+// frame, and what it takes to send it, up to and including the server's driver, runs on CPU
+// Balancer: for AF_XDP because the worker is pinned there, for the kernel's own forwarding because
+// SpreadTo hands its packets over there, as RSS of a NIC would.
 package site
 
 import (
@@ -108,7 +110,8 @@ func (s *Site) build() (err error) {
 	return errors.Join(err, s.route())
 }
 
-// route makes both ways go by the balancer, and all neighbours known, so that none has to be asked for under load.
+// route makes both ways go by the balancer, and all neighbours known, so that none has to be asked
+// for under load.
 func (s *Site) route() error {
 	err := errors.Join(
 		s.Client.Route("0.0.0.0/0", Balancer.String()),

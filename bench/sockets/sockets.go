@@ -1,6 +1,7 @@
-// Package sockets measures a balancer with real connections of the kernel's TCP: how many can be opened, used and
-// closed per second, and how much one direction carries. Clients and servers are threads of this process in the
-// namespaces of a site, on one CPU, each with one connection at a time and plain blocking calls.
+// Package sockets measures a balancer with real connections of the kernel's TCP: how many can be
+// opened, used and closed per second, and how much one direction carries. Clients and servers are
+// threads of this process in the namespaces of a site, on one CPU, each with one connection at a
+// time and plain blocking calls.
 package sockets
 
 import (
@@ -173,7 +174,8 @@ type clients struct {
 	why    error
 }
 
-// Measure runs the clients from before the window until after it. atStart and atEnd are called at its two ends.
+// Measure runs the clients from before the window until after it. atStart and atEnd are called at
+// its two ends.
 func Measure(ctx context.Context, where place.Place, servers *Servers, l Load, atStart, atEnd func() error) (Reading, error) {
 	c := &clients{load: l}
 	for range l.Clients {
@@ -211,7 +213,8 @@ func (c *clients) window(ctx context.Context, servers *Servers, atStart, atEnd f
 	return r, atEnd()
 }
 
-// awaitFirst waits for the first sign of life: a first SYN that is lost is sent again only after a second.
+// awaitFirst waits for the first sign of life: a first SYN that is lost is sent again only after a
+// second.
 func (c *clients) awaitFirst(ctx context.Context, servers *Servers) error {
 	before := servers.received.Load()
 	for deadline := time.Now().Add(2 * patience); c.done.Load() == 0 && servers.received.Load() == before; {
@@ -278,7 +281,8 @@ func (c *clients) connection(block []byte) error {
 	return ask(fd, block)
 }
 
-// connect goes on waiting when a signal interrupts it: a second connect would say that the first one is under way.
+// connect goes on waiting when a signal interrupts it: a second connect would say that the first
+// one is under way.
 func connect(fd int, to netip.AddrPort) error {
 	err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 	if !errors.Is(err, unix.EINTR) {

@@ -1,4 +1,5 @@
-// Package wire measures what gets through a site: the packet generator at the client, its receiver at the server.
+// Package wire measures what gets through a site: the packet generator at the client, its receiver
+// at the server.
 package wire
 
 import (
@@ -110,8 +111,8 @@ func (w *Wire) traffic(l Load) tx.Traffic {
 	return tx.Traffic{Spec: s, Model: flow.Model{Kind: l.Pick, Flows: uint32(l.Flows), Seed: 1}}
 }
 
-// Open sends one frame of each flow, at a rate that every balancer can follow, so that what is measured afterwards
-// are established flows.
+// Open sends one frame of each flow, at a rate that every balancer can follow, so that what is
+// measured afterwards are established flows.
 func (w *Wire) Open(ctx context.Context, l Load, rate float64) error {
 	l.Pick = flow.Round
 	sender, err := w.sender(l, rate, uint64(l.Flows))
@@ -129,7 +130,8 @@ func (w *Wire) sender(l Load, rate float64, limit uint64) (tx.Sender, error) {
 	return tx.New(w.traffic(l), tx.Options{Port: w.send, Backend: tx.Live, Rate: rate, Limit: limit})
 }
 
-// Measure sends from before the window until after it. atStart and atEnd are called at its two ends, if not nil.
+// Measure sends from before the window until after it. atStart and atEnd are called at its two
+// ends, if not nil.
 func (w *Wire) Measure(ctx context.Context, l Load, atStart, atEnd func() error) (Reading, error) {
 	sender, err := w.sender(l, l.Rate, 0)
 	if err != nil {

@@ -68,8 +68,8 @@ type captureEnd struct {
 	File string `json:"file"` // - for stdout
 }
 
-// capture writes packets to a file, or to stdout, until the trace ends. A former capture at path is lost only once the
-// daemon has begun with the new one.
+// capture writes packets to a file, or to stdout, until the trace ends. A former capture at path is
+// lost only once the daemon has begun with the new one.
 func capture(cmd *cobra.Command, control api.Control, q api.TraceQuery, path string, most int64) (end api.TraceEnd, err error) {
 	out := cmd.OutOrStdout()
 	if path != "-" {
@@ -111,7 +111,8 @@ type pcapWriter struct {
 	bytes      int64
 }
 
-// overhead is more than what the file has beside a frame's bytes: block, padding, and an interface's block.
+// overhead is more than what the file has beside a frame's bytes: block, padding, and an
+// interface's block.
 const overhead = 256
 
 // write adds a packet; errEnough when it would be too much.

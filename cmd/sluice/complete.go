@@ -13,8 +13,8 @@ import (
 // completionPatience bounds how long a shell waits for a daemon after the tab key.
 const completionPatience = 2 * time.Second
 
-// completeWords has shells complete what commands take: names of services and backends from the running daemon, and
-// files. Called once all commands are there.
+// completeWords has shells complete what commands take: names of services and backends from the
+// running daemon, and files. Called once all commands are there.
 func completeWords(root *cobra.Command) {
 	for _, path := range []string{"drain", "enable", "disable", "weight", "overrides clear"} {
 		commandAt(root, path).ValidArgsFunction = completeBackend
@@ -40,7 +40,8 @@ func completeWords(root *cobra.Command) {
 	})
 }
 
-// commandAt is the command of that path. One that is missing is a fault of this file, found by any test.
+// commandAt is the command of that path. One that is missing is a fault of this file, found by any
+// test.
 func commandAt(root *cobra.Command, path string) *cobra.Command {
 	cmd, rest, err := root.Find(strings.Fields(path))
 	if err != nil || len(rest) > 0 {

@@ -8,7 +8,8 @@ import (
 	"sluice/engine/doctor"
 )
 
-// TestDoctor: it says something about everything, whatever the machine is like, and fails when there is a problem.
+// TestDoctor: it says something about everything, whatever the machine is like, and fails when
+// there is a problem.
 func TestDoctor(t *testing.T) {
 	bad := writeFile(t, "bad.toml", "[[port]]\nname = \"eth0\"\ncolour = \"red\"\n")
 	code, stdout, stderr := sluice("doctor", "--config", bad, "--socket", "/nowhere/s", "-o", "json")

@@ -170,7 +170,8 @@ func stateWords(b api.Backend) string {
 	return b.State
 }
 
-// whyDown is why a backend is down: the reason, and what the last check said if that is something else.
+// whyDown is why a backend is down: the reason, and what the last check said if that is something
+// else.
 func whyDown(b api.Backend) string {
 	why, last := text.OneLine(b.Reason), text.OneLine(b.LastError)
 	switch {
@@ -199,7 +200,8 @@ func frozenFlag(s api.Service) string {
 	return ""
 }
 
-// alarmLines shows what is wrong with a service below its backends. That it is frozen is shown above them.
+// alarmLines shows what is wrong with a service below its backends. That it is frozen is shown
+// above them.
 func alarmLines(w io.Writer, alarms []api.Alarm) {
 	for _, a := range alarms {
 		if a.Kind != api.AlarmFrozen {

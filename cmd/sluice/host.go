@@ -55,8 +55,9 @@ func thisHost() (*conf.Host, error) {
 	return host, addOnLink(host, names)
 }
 
-// addOnLink adds the prefixes that each interface reaches without a gateway. These are the routes and not the
-// addresses: an address may have been added without its route, and a route without an address.
+// addOnLink adds the prefixes that each interface reaches without a gateway. These are the routes
+// and not the addresses: an address may have been added without its route, and a route without an
+// address.
 func addOnLink(host *conf.Host, names map[int]string) error {
 	for family, everything := range map[int]netip.Prefix{
 		netlink.FAMILY_V4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
@@ -98,8 +99,8 @@ func prefixOf(address *netlink.Addr) (netip.Prefix, bool) {
 	return netip.PrefixFrom(ip.Unmap(), bits), ok
 }
 
-// allowedCPUs is the CPUs that this process was started with; nil if the kernel did not say. A running daemon has
-// confined its threads to fewer.
+// allowedCPUs is the CPUs that this process was started with; nil if the kernel did not say. A
+// running daemon has confined its threads to fewer.
 func allowedCPUs() []int {
 	cpus, err := cpu.Allowed()
 	if err != nil {

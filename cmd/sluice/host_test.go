@@ -26,7 +26,8 @@ func TestThisHostHasItsLoopback(t *testing.T) {
 	}
 }
 
-// TestThisHostHasTheWorkersCPUs: a reload is read by a daemon that has left some CPUs to its workers.
+// TestThisHostHasTheWorkersCPUs: a reload is read by a daemon that has left some CPUs to its
+// workers.
 func TestThisHostHasTheWorkersCPUs(t *testing.T) {
 	before, err := thisHost()
 	if err != nil {

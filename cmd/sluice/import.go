@@ -46,7 +46,8 @@ func newImportIpvsadm() *cobra.Command {
 		func(name string, data []byte) (*draft.Draft, error) { return ipvsadm.Parse(name, data) })
 }
 
-// importer makes the verb for one program. parse gives a Draft with what it found even when it fails.
+// importer makes the verb for one program. parse gives a Draft with what it found even when it
+// fails.
 func importer(name, short, long, example string, parse func(name string, data []byte) (*draft.Draft, error)) *cobra.Command {
 	var out outputFile
 	var ports []string
@@ -121,7 +122,8 @@ func readInput(stdin io.Reader, path string) (name string, data []byte, err erro
 	return name, data, err
 }
 
-// outputFile is where a verb writes a file that it makes: stdout, or a path that must not exist unless forced.
+// outputFile is where a verb writes a file that it makes: stdout, or a path that must not exist
+// unless forced.
 type outputFile struct {
 	path  string
 	force bool

@@ -110,7 +110,8 @@ func listAfter(cmd *cobra.Command, client api.Control, when, began time.Time) ([
 	return services, elapsed, err
 }
 
-// listTable prints what ipvsadm -Ln prints, plus the service's name among the flags and the backend's state.
+// listTable prints what ipvsadm -Ln prints, plus the service's name among the flags and the
+// backend's state.
 func listTable(w io.Writer, services []api.Service, wide bool) error {
 	out := bufio.NewWriter(w)
 	width := endpointWidth(services, 28)

@@ -9,8 +9,8 @@ import (
 	"sluice/engine/api"
 )
 
-// logged is a Control that leaves a trace of every change in the log, whoever asked for it. What happens by itself,
-// because a time has come, the engine logs.
+// logged is a Control that leaves a trace of every change in the log, whoever asked for it. What
+// happens by itself, because a time has come, the engine logs.
 type logged struct {
 	api.Control
 	logger *slog.Logger

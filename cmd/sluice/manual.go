@@ -26,7 +26,8 @@ func newManual() *cobra.Command {
 	}
 }
 
-// writeManual writes all of it below dir. The pages bear the month of $SOURCE_DATE_EPOCH, or this one.
+// writeManual writes all of it below dir. The pages bear the month of $SOURCE_DATE_EPOCH, or this
+// one.
 func writeManual(root *cobra.Command, dir string) error {
 	man8, man5 := filepath.Join(dir, "man", "man8"), filepath.Join(dir, "man", "man5")
 	bash := filepath.Join(dir, "bash-completion", "completions", "sluice")

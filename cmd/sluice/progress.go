@@ -19,8 +19,9 @@ import (
 const (
 	// drainPause is the time between two looks at a backend that drains.
 	drainPause = 250 * time.Millisecond
-	// drainGrace is how long after the deadline active connections may still be in the table: both ends are asked for a
-	// packet that can be answered with a reset. What is left then belongs to ends that say nothing.
+	// drainGrace is how long after the deadline active connections may still be in the table: both
+	// ends are asked for a packet that can be answered with a reset. What is left then belongs to
+	// ends that say nothing.
 	drainGrace = 15 * time.Second
 	// drainLines is the least time between two lines where they can't replace each other.
 	drainLines = 5 * time.Second

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// TestTheLabOfTheREADME does what the README tells its reader to do, block by block, in namespaces of other names.
+// TestTheLabOfTheREADME does what the README tells its reader to do, block by block, in namespaces
+// of other names.
 func TestTheLabOfTheREADME(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
@@ -76,7 +77,8 @@ func TestTheLabOfTheREADME(t *testing.T) {
 	}
 }
 
-// cleanUp removes the namespaces of this test, and those of tests that were killed before they could do so.
+// cleanUp removes the namespaces of this test, and those of tests that were killed before they
+// could do so.
 func cleanUp(t *testing.T) {
 	entries, err := os.ReadDir("/run/netns")
 	if err != nil {

@@ -21,10 +21,12 @@ const (
 	exitUsage  = 2
 )
 
-// usageError is a command line that cannot be understood, as opposed to a thing that could not be done.
+// usageError is a command line that cannot be understood, as opposed to a thing that could not be
+// done.
 type usageError struct{ error }
 
-// execute runs one command line and gives the exit code. Each line of an error is printed for itself.
+// execute runs one command line and gives the exit code. Each line of an error is printed for
+// itself.
 func execute(args []string, stdout, stderr io.Writer) int {
 	understood := false
 	root := newRoot()
@@ -64,8 +66,9 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// parent is a command that does nothing without one of its own. Without it, cobra's words for a wrong one would not say
-// which there are, and none at all would be taken for a wish for help. unknown has a place for the wrong one.
+// parent is a command that does nothing without one of its own. Without it, cobra's words for a
+// wrong one would not say which there are, and none at all would be taken for a wish for help.
+// unknown has a place for the wrong one.
 func parent(unknown, missing string) *cobra.Command {
 	return &cobra.Command{
 		Args: func(cmd *cobra.Command, args []string) error {

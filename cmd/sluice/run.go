@@ -83,12 +83,13 @@ type machine interface {
 	Alive(ctx context.Context) error
 	// Done is closed when the engine has stopped by itself.
 	Done() <-chan struct{}
-	// Close stops the workers, gives the ports back to the kernel, and says why the engine failed if it did.
+	// Close stops the workers, gives the ports back to the kernel, and says why the engine failed
+	// if it did.
 	Close() error
 }
 
-// runner is one life of the daemon. Its functions are fields, so that a test can be the machine, the
-// signals and the file.
+// runner is one life of the daemon. Its functions are fields, so that a test can be the machine,
+// the signals and the file.
 type runner struct {
 	configPath string
 	socket     string // "": what the file says
@@ -165,8 +166,8 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// watch turns signals into their meaning until the process ends: the first stop must not end it, since the
-// second one is for it too.
+// watch turns signals into their meaning until the process ends: the first stop must not end it,
+// since the second one is for it too.
 func (r *runner) watch(ctx context.Context, stop context.CancelFunc, reloads chan<- struct{}) {
 	for sig := range r.signals {
 		switch {
@@ -184,7 +185,8 @@ func (r *runner) watch(ctx context.Context, stop context.CancelFunc, reloads cha
 	}
 }
 
-// wait reloads on demand until somebody stops the daemon, and gives the error if nobody wanted that.
+// wait reloads on demand until somebody stops the daemon, and gives the error if nobody wanted
+// that.
 func (r *runner) wait(ctx context.Context, engine machine, control api.Control, reloads <-chan struct{}, served <-chan error) error {
 	for {
 		select {

@@ -31,7 +31,8 @@ func segment(t *testing.T, src string, sport int, dst string, dport int, syn, ac
 	return buf.Bytes()
 }
 
-// recorded writes a pcap file of frames, one second apart, but for the last, which comes after ten minutes.
+// recorded writes a pcap file of frames, one second apart, but for the last, which comes after ten
+// minutes.
 func recorded(t *testing.T, frames ...[]byte) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "in.pcap")

@@ -53,7 +53,8 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	return out.Flush()
 }
 
-// dropReport prints the reasons, each with its text; those that this binary does not know come from a newer daemon.
+// dropReport prints the reasons, each with its text; those that this binary does not know come from
+// a newer daemon.
 func dropReport(out io.Writer, drops map[string]uint64, all bool) {
 	fmt.Fprintln(out, "\ndrops")
 	printed, unknown := 0, len(drops)

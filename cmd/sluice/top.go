@@ -53,7 +53,8 @@ func newTop() *cobra.Command {
 	return cmd
 }
 
-// terminalColumns says whether the output is a terminal, and how wide: as it says, else $COLUMNS, else onceColumns.
+// terminalColumns says whether the output is a terminal, and how wide: as it says, else $COLUMNS,
+// else onceColumns.
 func terminalColumns(out io.Writer) (columns int, terminal bool) {
 	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) {
 		if width, _, err := term.GetSize(file.Fd()); err == nil && width > 0 {

@@ -106,8 +106,8 @@ func (term terminal) shows(pattern string) string {
 	}
 }
 
-// TestTopInATerminal drives top in tmux as its user does: through an order, another size, the loss and the return of
-// the daemon, and out, with the terminal as it was before.
+// TestTopInATerminal drives top in tmux as its user does: through an order, another size, the loss
+// and the return of the daemon, and out, with the terminal as it was before.
 func TestTopInATerminal(t *testing.T) {
 	term := newTerminal(t)
 	socket := filepath.Join(t.TempDir(), "s.sock")

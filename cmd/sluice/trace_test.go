@@ -107,7 +107,8 @@ func TestTraceFailures(t *testing.T) {
 	}
 }
 
-// TestCaptureFile: what capture says in JSON, and that a capture which can't begin leaves a former one alone.
+// TestCaptureFile: what capture says in JSON, and that a capture which can't begin leaves a former
+// one alone.
 func TestCaptureFile(t *testing.T) {
 	socket, path := serve(t, newTracing()), filepath.Join(t.TempDir(), "x.pcapng")
 	if err := os.WriteFile(path, []byte("a former capture"), 0o600); err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestUnit: systemd understands every line of the unit, and nothing in it is loose. What it names is there: this program
-// stands for the installed one.
+// TestUnit: systemd understands every line of the unit, and nothing in it is loose. What it names
+// is there: this program stands for the installed one.
 func TestUnit(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		if os.Geteuid() != 0 {
@@ -33,7 +33,8 @@ func TestUnit(t *testing.T) {
 	if output, err := verify.CombinedOutput(); err != nil || len(output) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, output)
 	}
-	// Exposure in tenths, as systemd reckons it: 2.5 today. A root service without any such line has 96.
+	// Exposure in tenths, as systemd reckons it: 2.5 today. A root service without any such line
+	// has 96.
 	security := exec.Command("systemd-analyze", "security", "--offline=yes", "--threshold=30", path)
 	if output, err := security.CombinedOutput(); err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, output)

@@ -212,7 +212,8 @@ func TestWeightAndDrain(t *testing.T) {
 	}
 }
 
-// TestWeightWithoutEffect: a note about the weight is on stderr, or a field; the order was obeyed all the same.
+// TestWeightWithoutEffect: a note about the weight is on stderr, or a field; the order was obeyed
+// all the same.
 func TestWeightWithoutEffect(t *testing.T) {
 	daemon := newFake()
 	daemon.remark = "the scheduler takes all weights for the same"

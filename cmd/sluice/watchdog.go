@@ -7,12 +7,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// pingsPerPeriod is how often systemd's watchdog is fed before it would bite: two pings may come late.
+// pingsPerPeriod is how often systemd's watchdog is fed before it would bite: two pings may come
+// late.
 const pingsPerPeriod = 3
 
-// watchdog feeds systemd's watchdog, if there is one, for as long as every worker turns, until ctx ends. That the
-// process lives is not enough: a worker that hangs stops the pings, systemd ends the daemon with SIGABRT, which writes
-// down what each goroutine was doing, and starts it anew.
+// watchdog feeds systemd's watchdog, if there is one, for as long as every worker turns, until ctx
+// ends. That the process lives is not enough: a worker that hangs stops the pings, systemd ends the
+// daemon with SIGABRT, which writes down what each goroutine was doing, and starts it anew.
 func (r *runner) watchdog(ctx context.Context, engine machine) {
 	period, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"sluice/engine"
 )
 
-// loadConfig reads a file and checks it against this machine: the one way in which check, run and reload do it.
+// loadConfig reads a file and checks it against this machine: the one way in which check, run and
+// reload do it.
 func loadConfig(path string) (*conf.Config, []conf.Problem, error) {
 	host, err := thisHost()
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package draft is a configuration in the making, out of another program's: what could be carried over, and a note
-// with file and line for everything that could not. The packages that read other programs' files fill it, Settle takes
-// out what Sluice would refuse, and TOML writes the file.
+// Package draft is a configuration in the making, out of another program's: what could be carried
+// over, and a note with file and line for everything that could not. The packages that read other
+// programs' files fill it, Settle takes out what Sluice would refuse, and TOML writes the file.
 package draft
 
 import (
@@ -97,7 +97,8 @@ func (d *Draft) Config() *conf.Config {
 	return cfg
 }
 
-// Add adds a service under a name that is its own: another one of that name gets its protocol after it, then a number.
+// Add adds a service under a name that is its own: another one of that name gets its protocol after
+// it, then a number.
 func (d *Draft) Add(s Service) {
 	if name := s.Name; name != "" && d.names[name] {
 		name += "-" + s.Key.Protocol.String()
@@ -116,8 +117,8 @@ func (d *Draft) Add(s Service) {
 // ErrNothing means that no service is left.
 var ErrNothing = errors.New("holds no service that Sluice can carry: nothing was imported")
 
-// Settle takes out the backends and services that Sluice would refuse and notes why, so that what is left is a valid
-// configuration, and sorts the notes.
+// Settle takes out the backends and services that Sluice would refuse and notes why, so that what
+// is left is a valid configuration, and sorts the notes.
 func (d *Draft) Settle() error {
 	defer d.sortNotes()
 	for {
@@ -181,7 +182,8 @@ func (d *Draft) drop(text string, problems conf.Problems) bool {
 	return len(bad) > 0
 }
 
-// owner is the service that a line of the text belongs to, -1 for none, and the backend or one of those below.
+// owner is the service that a line of the text belongs to, -1 for none, and the backend or one of
+// those below.
 type owner struct{ service, backend int }
 
 const (
@@ -189,7 +191,8 @@ const (
 	sorryServer  = -2
 )
 
-// ownersOf gives the owner of each line, counted from 1. The headers are those that conf.Format writes.
+// ownersOf gives the owner of each line, counted from 1. The headers are those that conf.Format
+// writes.
 func ownersOf(text string) []owner {
 	at, backends := owner{-1, wholeService}, 0
 	all := []owner{at}
@@ -208,7 +211,8 @@ func ownersOf(text string) []owner {
 	return all
 }
 
-// sortNotes brings the notes into the order of the lines, the main file first, without those that say the same.
+// sortNotes brings the notes into the order of the lines, the main file first, without those that
+// say the same.
 func (d *Draft) sortNotes() {
 	order := map[string]int{}
 	for _, n := range d.Notes {

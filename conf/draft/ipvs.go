@@ -10,9 +10,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-// What follows is common to the programs that configure IPVS: its schedulers, their flags, its ports and times.
+// What follows is common to the programs that configure IPVS: its schedulers, their flags, its
+// ports and times.
 
-// Scheduler gives the scheduler that does what one of IPVS does, or comes nearest, and why it is another one if it is.
+// Scheduler gives the scheduler that does what one of IPVS does, or comes nearest, and why it is
+// another one if it is.
 func Scheduler(ipvs string) (ours, why string) {
 	if slices.Contains(service.Schedulers, ipvs) {
 		return ipvs, ""
@@ -41,7 +43,8 @@ func SchedulerFlag(scheduler, flag string) string {
 	return "Sluice's schedulers have no flags"
 }
 
-// KeepHighest does for scheduler fo what Scheduler's words say: backends below the highest weight get weight 0.
+// KeepHighest does for scheduler fo what Scheduler's words say: backends below the highest weight
+// get weight 0.
 func KeepHighest(s *Service) {
 	highest := 0
 	for _, b := range s.Backends {
@@ -54,8 +57,9 @@ func KeepHighest(s *Service) {
 	}
 }
 
-// FitPort gives a backend the port that it has for Sluice, where 0 is the client's, and says why if that changes
-// anything. IPVS looks at a server's port in NAT only, and so may hold any other one for DR and tunnels.
+// FitPort gives a backend the port that it has for Sluice, where 0 is the client's, and says why if
+// that changes anything. IPVS looks at a server's port in NAT only, and so may hold any other one
+// for DR and tunnels.
 func FitPort(b *conf.Backend, front service.Ports) (why string) {
 	own := b.Key.Port
 	switch {

@@ -12,8 +12,8 @@ import (
 // maxRange is how many ports of a range become services of IPVS, which has no ranges.
 const maxRange = 256
 
-// Format gives services as `ipvsadm -S -n` prints them, for `ipvsadm -R`, and notes on what IPVS can't hold. Of each
-// service key, mode, scheduler, persistence and backends are looked at.
+// Format gives services as `ipvsadm -S -n` prints them, for `ipvsadm -R`, and notes on what IPVS
+// can't hold. Of each service key, mode, scheduler, persistence and backends are looked at.
 func Format(services []conf.Service) (text []byte, notes []string) {
 	f := &formatter{}
 	for i := range services {

@@ -109,7 +109,8 @@ func (c *command) long(name string, words []string) ([]string, error) {
 	return nil, c.fail("--%s is no option of ipvsadm", name)
 }
 
-// shorts reads a cluster such as At, whose last option may have its value behind it: t198.51.100.10:80.
+// shorts reads a cluster such as At, whose last option may have its value behind it:
+// t198.51.100.10:80.
 func (c *command) shorts(cluster string, words []string) ([]string, error) {
 	for cluster != "" {
 		letter := cluster[0]

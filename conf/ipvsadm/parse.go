@@ -28,8 +28,8 @@ type entry struct {
 	failover bool   // scheduler fo
 }
 
-// Parse reads a dump. name stands for it in messages. The error says what is wrong with which line; what Sluice
-// lacks is no error but a note of the Draft, which is settled.
+// Parse reads a dump. name stands for it in messages. The error says what is wrong with which line;
+// what Sluice lacks is no error but a note of the Draft, which is settled.
 func Parse(name string, data []byte) (*draft.Draft, error) {
 	r := &reader{draft: &draft.Draft{Origin: "the ipvsadm dump " + name}, timeouts: conf.DefaultTimeouts()}
 	number := 0
@@ -81,7 +81,8 @@ func (r *reader) do(c *command) error {
 	return nil
 }
 
-// named gives the text that names the command's service, and its protocol, 0 if that is none of ours.
+// named gives the text that names the command's service, and its protocol, 0 if that is none of
+// ours.
 func (c *command) named() (name string, protocol service.Protocol, err error) {
 	for _, kind := range []struct {
 		option   string

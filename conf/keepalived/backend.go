@@ -10,7 +10,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// endpoint reads the address and port behind real_server or sorry_server. The port is 0 if there is none.
+// endpoint reads the address and port behind real_server or sorry_server. The port is 0 if there is
+// none.
 func (v *server) endpoint(n *node) (key service.BackendKey, ok bool) {
 	a, ok := address(n.value())
 	ports := service.AnyPort

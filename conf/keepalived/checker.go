@@ -52,7 +52,8 @@ type check struct {
 	node *node
 }
 
-// checkTypes are the types of Sluice that checks of keepalived become; "" for those that none comes near.
+// checkTypes are the types of Sluice that checks of keepalived become; "" for those that none comes
+// near.
 var checkTypes = map[string]string{
 	"HTTP_GET": conf.HealthHTTP, "SSL_GET": conf.HealthHTTPS, "TCP_CHECK": conf.HealthTCP, "SMTP_CHECK": conf.HealthTCP,
 	"DNS_CHECK": conf.HealthDNS, "UDP_CHECK": conf.HealthUDP, "PING_CHECK": conf.HealthPing,
@@ -190,10 +191,12 @@ func (v *server) url(c *check, n *node) {
 	})
 }
 
-// successes are the 2xx codes that IANA has registered: keepalived's answer to a missing status_code.
+// successes are the 2xx codes that IANA has registered: keepalived's answer to a missing
+// status_code.
 var successes = []int{200, 201, 202, 203, 204, 205, 206, 207, 208, 226}
 
-// statuses reads codes and ranges of them. Of a wide range the codes that are in use are taken. nil is 200 to 399.
+// statuses reads codes and ranges of them. Of a wide range the codes that are in use are taken. nil
+// is 200 to 399.
 func (v *server) statuses(n *node) (all []int) {
 	for _, word := range n.words[1:] {
 		first, last, isRange := strings.Cut(word, "-")
@@ -270,8 +273,9 @@ func (v *server) udp(c *check, n *node) {
 	}
 }
 
-// unhex reads bytes that are written freely: an odd digit at the end of a word is a byte of its own. whole is false if
-// something that is no byte, such as an X that stands for any digit, ended it.
+// unhex reads bytes that are written freely: an odd digit at the end of a word is a byte of its
+// own. whole is false if something that is no byte, such as an X that stands for any digit, ended
+// it.
 func unhex(words []string) (text string, whole bool) {
 	var b []byte
 	for _, word := range words {

@@ -43,8 +43,8 @@ func trimLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// expand puts the values of definitions in their places. A value may hold names itself. It stops after the first value
-// of several lines: what comes later may be defined anew in these.
+// expand puts the values of definitions in their places. A value may hold names itself. It stops
+// after the first value of several lines: what comes later may be defined anew in these.
 func (s *source) expand(at draft.Place, line string) (string, error) {
 	for from, rounds := 0, 0; ; rounds++ {
 		start, end, name := reference(line, from)
@@ -75,7 +75,8 @@ func (s *source) expand(at draft.Place, line string) (string, error) {
 	}
 }
 
-// reference finds the first ${NAME}, or $NAME before a space or the end, from an offset on. start is -1 if there is none.
+// reference finds the first ${NAME}, or $NAME before a space or the end, from an offset on. start
+// is -1 if there is none.
 func reference(line string, from int) (start, end int, name string) {
 	for i := from; i < len(line); i++ {
 		if line[i] != '$' {

@@ -113,7 +113,8 @@ func portOf(text string) (service.Ports, bool) {
 	return service.Ports{First: uint16(n), Last: uint16(n)}, true
 }
 
-// addressRange reads 192.0.2.1, 192.0.2.1-10, 192.0.2.250-192.0.3.10 or 192.0.2.8/29, and the same of IPv6.
+// addressRange reads 192.0.2.1, 192.0.2.1-10, 192.0.2.250-192.0.3.10 or 192.0.2.8/29, and the same
+// of IPv6.
 func addressRange(text string) (all []netip.Addr, why string) {
 	first, last, isRange := strings.Cut(text, "-")
 	var from, to netip.Addr
@@ -153,7 +154,8 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// rangeEnd reads the end of a range: a whole address, or what its last part is, decimal in IPv4, hexadecimal in IPv6.
+// rangeEnd reads the end of a range: a whole address, or what its last part is, decimal in IPv4,
+// hexadecimal in IPv6.
 func rangeEnd(from netip.Addr, text string) (netip.Addr, bool) {
 	if a, ok := address(text); ok {
 		return a, a.Is4() == from.Is4()

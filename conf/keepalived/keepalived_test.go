@@ -33,8 +33,9 @@ func notes(d *draft.Draft) string {
 	return b.String()
 }
 
-// valid reads a draft: it must be valid, without warnings but for weights beside a scheduler that takes them all for the
-// same. Those are carried over as they are, since they did nothing in the kernel either.
+// valid reads a draft: it must be valid, without warnings but for weights beside a scheduler that
+// takes them all for the same. Those are carried over as they are, since they did nothing in the
+// kernel either.
 func valid(d *draft.Draft) (*conf.Config, error) {
 	cfg, warnings, err := conf.Parse("t.toml", d.TOML(), nil)
 	for _, w := range warnings {
@@ -59,7 +60,8 @@ func parse(t *testing.T, text string) (*draft.Draft, *conf.Config) {
 	return d, cfg
 }
 
-// TestRealFile: the file of a site with thirty virtual servers, groups, both families and all methods.
+// TestRealFile: the file of a site with thirty virtual servers, groups, both families and all
+// methods.
 func TestRealFile(t *testing.T) {
 	path := "testdata/keepalived.conf"
 	data, err := os.ReadFile(path)
@@ -103,8 +105,8 @@ func TestRealFile(t *testing.T) {
 	everyLine(t, string(data), d)
 }
 
-// everyLine checks that each directive of the file went into a service or is in a note: take it away, and one of both
-// changes.
+// everyLine checks that each directive of the file went into a service or is in a note: take it
+// away, and one of both changes.
 func everyLine(t *testing.T, text string, whole *draft.Draft) {
 	t.Helper()
 	covered := func(line int) bool { // by the note of a block that ends later

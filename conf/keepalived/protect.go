@@ -5,16 +5,16 @@ import (
 	"sluice/conf/draft"
 )
 
-// inhibit reads inhibit_on_failure: keepalived leaves a server that fails in IPVS's table, with weight 0, so that its
-// connections go on.
+// inhibit reads inhibit_on_failure: keepalived leaves a server that fails in IPVS's table, with
+// weight 0, so that its connections go on.
 func (v *server) inhibit(n *node) {
 	if isOn(n) {
 		v.service.OnDown = conf.OnDownKeep
 	}
 }
 
-// applySorry gives a service its sorry server. keepalived knows no least number of servers that stay in whatever their
-// checks say; with one, Sluice would never come to the sorry server.
+// applySorry gives a service its sorry server. keepalived knows no least number of servers that
+// stay in whatever their checks say; with one, Sluice would never come to the sorry server.
 func (v *server) applySorry(s *draft.Service, n *node) {
 	if n == nil {
 		return

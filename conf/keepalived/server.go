@@ -12,8 +12,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Parse reads a file. name stands for it in messages, and its directory is where included files are looked for. The
-// error says what is wrong with which line; what Sluice lacks is no error but a note of the Draft, which is settled.
+// Parse reads a file. name stands for it in messages, and its directory is where included files are
+// looked for. The error says what is wrong with which line; what Sluice lacks is no error but a
+// note of the Draft, which is settled.
 func Parse(name string, data []byte, files Files) (*draft.Draft, error) {
 	d := &draft.Draft{Origin: "keepalived's " + name}
 	s := &source{files: files, draft: d, tree: newBuilder(), vars: map[string]string{}}

@@ -9,8 +9,8 @@ import (
 	"sluice/conf/draft"
 )
 
-// Files is where included files are. Both methods take paths as they stand in the file, joined with the directory of
-// the file that includes them.
+// Files is where included files are. Both methods take paths as they stand in the file, joined with
+// the directory of the file that includes them.
 type Files interface {
 	Glob(pattern string) ([]string, error)
 	Read(path string) ([]byte, error)
@@ -106,8 +106,8 @@ func (s *source) grow(at draft.Place, bytes int) error {
 	return nil
 }
 
-// words hands the words of a line to the tree, unless they include a file. A condition makes all that they
-// begin one that is not carried over.
+// words hands the words of a line to the tree, unless they include a file. A condition makes all
+// that they begin one that is not carried over.
 func (s *source) words(at draft.Place, line, condition string) error {
 	if strings.HasPrefix(strings.TrimSpace(line), "~") {
 		word, _, _ := strings.Cut(strings.TrimSpace(line), "(")

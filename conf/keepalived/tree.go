@@ -50,8 +50,8 @@ func newBuilder() *builder {
 	return b
 }
 
-// add takes the tokens of a line. A directive ends with the line or at a brace; an opening brace may stand on a line of
-// its own below its directive.
+// add takes the tokens of a line. A directive ends with the line or at a brace; an opening brace
+// may stand on a line of its own below its directive.
 func (b *builder) add(at draft.Place, all []token, condition string) error {
 	var current *node
 	for _, t := range all {

@@ -13,8 +13,8 @@ type token struct {
 
 var errQuote = errors.New("a quote is not closed on its line")
 
-// tokens splits a line, without its comment, into words and braces. Quotes of both kinds keep spaces, and a backslash
-// keeps the character behind it, or makes one as in C.
+// tokens splits a line, without its comment, into words and braces. Quotes of both kinds keep
+// spaces, and a backslash keeps the character behind it, or makes one as in C.
 func tokens(line string) ([]token, error) {
 	var all []token
 	var word strings.Builder
@@ -65,7 +65,8 @@ func tokens(line string) ([]token, error) {
 // letters are the characters that letters behind a backslash stand for.
 var letters = map[byte]byte{'a': 7, 'b': 8, 'E': 27, 'f': 12, 'n': '\n', 'r': '\r', 't': '\t', 'v': 11}
 
-// escape writes what the text behind a backslash stands for and gives the number of bytes that it took, at least 1.
+// escape writes what the text behind a backslash stands for and gives the number of bytes that it
+// took, at least 1.
 func escape(word *strings.Builder, text string) int {
 	c := text[0]
 	switch {

@@ -19,17 +19,19 @@ import (
 
 // Access says who may do what over the network. On the control socket its owner may do everything.
 //
-// Reads are open or need the token, writes always need it. A browser on this machine is no reason to trust the page
-// that it shows, so what a page from elsewhere sends is refused: by Sec-Fetch-Site and Origin, and by the name in
-// Host, since a page may have its own name resolve to our address (DNS rebinding). Answers allow no other
-// origin to read them (no CORS), and no page to frame them.
+// Reads are open or need the token, writes always need it. A browser on this machine is no reason
+// to trust the page that it shows, so what a page from elsewhere sends is refused: by
+// Sec-Fetch-Site and Origin, and by the name in Host, since a page may have its own name resolve to
+// our address (DNS rebinding). Answers allow no other origin to read them (no CORS), and no page to
+// frame them.
 type Access struct {
 	TokenFile string // holds the token; "": nobody has it
 	OpenReads bool   // reads need no token
 	Host      string // a name in Host that is ours, besides addresses, localhost and the machine's own name; "": none
 }
 
-// caller is what is known of the client of a request. Without one in the context nothing is allowed.
+// caller is what is known of the client of a request. Without one in the context nothing is
+// allowed.
 type caller struct {
 	all   bool         // the control socket
 	open  bool         // reads need no token
@@ -173,8 +175,8 @@ const (
 	maxToken = 1024
 )
 
-// ReadToken reads the token out of a file that nobody else may read: one line of 16 to 1024 printable ASCII
-// characters without spaces. os.ErrNotExist is among its errors.
+// ReadToken reads the token out of a file that nobody else may read: one line of 16 to 1024
+// printable ASCII characters without spaces. os.ErrNotExist is among its errors.
 func ReadToken(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {

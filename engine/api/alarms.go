@@ -33,9 +33,10 @@ type AlarmControl interface {
 	// Alarms gives what is wrong now, in the order of the services.
 	Alarms(ctx context.Context) ([]Alarm, error)
 
-	// FreezeHealth keeps the states of a service's backends as they are, whatever the checks say, until it is called
-	// again with false. The service is named by Service.Name; "": all services, those included that a later
-	// configuration brings. It gives the names of all services that are frozen then. Its error is NoSuchService.
+	// FreezeHealth keeps the states of a service's backends as they are, whatever the checks say,
+	// until it is called again with false. The service is named by Service.Name; "": all services,
+	// those included that a later configuration brings. It gives the names of all services that are
+	// frozen then. Its error is NoSuchService.
 	FreezeHealth(ctx context.Context, service string, frozen bool) ([]string, error)
 }
 

@@ -24,7 +24,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// After a body that was too large net/http waits half a second for the client to read the answer.
+	// After a body that was too large net/http waits half a second for the client to read the
+	// answer.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 

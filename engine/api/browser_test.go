@@ -301,7 +301,8 @@ func TestPageByKeyboard(t *testing.T) {
 	serveAt(t, address, newFarm(14), api.Access{OpenReads: true})
 	p := browser.New(t).Open("http://"+address+"/", browser.Screens[2])
 	p.Await("document.querySelectorAll('.service').length === 14")
-	// As a keyboard sends it: chromedp's KeyEvent types the character even if the page has taken the key.
+	// As a keyboard sends it: chromedp's KeyEvent types the character even if the page has taken
+	// the key.
 	p.Do(input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithText("/"), input.DispatchKeyEvent(input.KeyUp).WithKey("/"))
 	p.Await("document.activeElement.id === 'filter'")
 	p.Do(chromedp.KeyEvent("service-005"))

@@ -19,7 +19,8 @@ import (
 // clientTimeout bounds one request of a verb, the reading of its answer included.
 const clientTimeout = 2 * time.Minute
 
-// Client is the Control of a daemon on the other end of a socket. It may be used from any goroutine.
+// Client is the Control of a daemon on the other end of a socket. It may be used from any
+// goroutine.
 type Client struct {
 	socket string
 	http   http.Client
@@ -66,7 +67,8 @@ func (c *Client) Stats(ctx context.Context) (stats Stats, err error) {
 	return stats, c.do(ctx, http.MethodGet, pathStats, nil, &stats)
 }
 
-// SetWeight implements Control. Service and backend may be any form that FindService and FindBackend know.
+// SetWeight implements Control. Service and backend may be any form that FindService and
+// FindBackend know.
 func (c *Client) SetWeight(ctx context.Context, service, backend string, weight int) (b Backend, err error) {
 	return b, c.do(ctx, http.MethodPost, pathWeight, weightBody{service, backend, weight}, &b)
 }

@@ -130,7 +130,8 @@ func (s *Server) connQuery(ctx context.Context, in *connsInput) (ConnQuery, erro
 	return query, nil
 }
 
-// writeConns writes one connection after the other: a table of millions must not be copied into one buffer.
+// writeConns writes one connection after the other: a table of millions must not be copied into one
+// buffer.
 func writeConns(to io.Writer, conns []Conn) {
 	w := bufio.NewWriterSize(to, 64<<10)
 	defer w.Flush()

@@ -14,10 +14,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// pathEvents answers with Server-Sent Events until either side has enough: GET. Each has an `event:` line with one
-// of the names below and a `data:` line with JSON. The first `stats` comes within two seconds; whoever needs the
-// state to begin with asks for the services after it has subscribed. A browser's EventSource can't send a token:
-// where reads need one, read the stream with fetch.
+// pathEvents answers with Server-Sent Events until either side has enough: GET. Each has an
+// `event:` line with one of the names below and a `data:` line with JSON. The first `stats` comes
+// within two seconds; whoever needs the state to begin with asks for the services after it has
+// subscribed. A browser's EventSource can't send a token: where reads need one, read the stream
+// with fetch.
 const pathEvents = "/v1/events"
 
 // Names of what the stream holds.
@@ -27,7 +28,8 @@ const (
 	streamEnd   = "end"   // data is a StreamEnd: the last one
 )
 
-// Event is a change of state, as the log has it: a backend goes up or down, a weight, a reload, an alarm.
+// Event is a change of state, as the log has it: a backend goes up or down, a weight, a reload, an
+// alarm.
 type Event struct {
 	Time    time.Time         `json:"time"`
 	Event   string            `json:"event" doc:"its id; engine/eventlog/README.md lists them"`
@@ -36,8 +38,8 @@ type Event struct {
 	Fields  map[string]string `json:"fields,omitempty" doc:"such as service, backend, why"`
 }
 
-// Sample is what happened between two looks at the counters, a second apart or more when the daemon is busy.
-// Numbers that only grow are given as differences: divide by interval_s for a rate.
+// Sample is what happened between two looks at the counters, a second apart or more when the daemon
+// is busy. Numbers that only grow are given as differences: divide by interval_s for a rate.
 type Sample struct {
 	Time      time.Time `json:"time"`
 	IntervalS float64   `json:"interval_s"`
@@ -50,7 +52,8 @@ type Sample struct {
 	Connections uint64 `json:"connections" doc:"in the table now"`
 	Capacity    uint64 `json:"capacity" doc:"of the table"`
 
-	// Services that had no packet and look as they did in the sample before are left out: /v1/services has all.
+	// Services that had no packet and look as they did in the sample before are left out:
+	// /v1/services has all.
 	Services []ServiceSample `json:"services"`
 	Workers  []WorkerSample  `json:"workers"`
 }

@@ -42,8 +42,8 @@ func (t Tuple) String() string {
 	return fmt.Sprintf("%s %s -> %s", t.Protocol, from, t.To)
 }
 
-// ParseTuple reads "tcp 203.0.113.5:4000 198.51.100.10:80", with or without -> or > between the ends, IPv6 in
-// brackets, in one or several words. The first end may lack its port.
+// ParseTuple reads "tcp 203.0.113.5:4000 198.51.100.10:80", with or without -> or > between the
+// ends, IPv6 in brackets, in one or several words. The first end may lack its port.
 func ParseTuple(words ...string) (Tuple, error) {
 	var fields []string
 	for _, field := range strings.Fields(strings.NewReplacer("->", " ", ">", " ", "→", " ").Replace(strings.Join(words, " "))) {

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// maxNetworkConns bounds the clients on the network that are served at once; more wait in the listener's backlog.
+// maxNetworkConns bounds the clients on the network that are served at once; more wait in the
+// listener's backlog.
 const maxNetworkConns = 256
 
 // networkRetry is the pause before an address that could not be listened on is tried again.
@@ -42,8 +43,9 @@ func (p *presence) tell(status *Status) {
 	}
 }
 
-// OpenNetwork serves address, "host:port", until Shutdown. Packets come first: where the address cannot be had - the
-// port is taken, or the address is not here yet - it logs an error and goes on trying in the background.
+// OpenNetwork serves address, "host:port", until Shutdown. Packets come first: where the address
+// cannot be had - the port is taken, or the address is not here yet - it logs an error and goes on
+// trying in the background.
 func (s *Server) OpenNetwork(address string, access Access) {
 	s.network.Handler = access.guard(s.mux)
 	listen := func() (net.Listener, error) {

@@ -21,7 +21,8 @@ import (
 
 const token = "0123456789abcdef-secret"
 
-// network serves control on a loopback address until the test ends, and gives a function that sends requests there.
+// network serves control on a loopback address until the test ends, and gives a function that sends
+// requests there.
 func network(t *testing.T, control api.Control, access api.Access) (ask func(method, path, body string, header ...string) (int, string)) {
 	t.Helper()
 	address := freeAddress(t)

@@ -8,14 +8,15 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// tokenOnly is the Security of an operation that changes something, or tells what not everybody may know.
+// tokenOnly is the Security of an operation that changes something, or tells what not everybody may
+// know.
 var tokenOnly = []map[string][]string{{"token": {}}}
 
 // documentVersion is that of the API, not of the daemon: paths begin with its first number.
 const documentVersion = "1.0.0"
 
-// documentConfig has huma serve nothing by itself: its pages load scripts from elsewhere, and its document is made
-// at the first request, by two requests at once too.
+// documentConfig has huma serve nothing by itself: its pages load scripts from elsewhere, and its
+// document is made at the first request, by two requests at once too.
 func documentConfig() huma.Config {
 	config := huma.DefaultConfig("Sluice", documentVersion)
 	config.CreateHooks = nil // no $schema in answers
@@ -29,8 +30,8 @@ func documentConfig() huma.Config {
 	return config
 }
 
-// serveDocument offers the OpenAPI document of all endpoints that are there by now. It holds nothing about this
-// daemon.
+// serveDocument offers the OpenAPI document of all endpoints that are there by now. It holds
+// nothing about this daemon.
 func (s *Server) serveDocument() {
 	openAnswers(s.api.OpenAPI())
 	document, err := json.Marshal(s.api.OpenAPI())
@@ -43,8 +44,8 @@ func (s *Server) serveDocument() {
 	}))
 }
 
-// openAnswers has the document say that answers may get more fields, which is how the API grows. What a request
-// holds beyond its fields stays an error.
+// openAnswers has the document say that answers may get more fields, which is how the API grows.
+// What a request holds beyond its fields stays an error.
 func openAnswers(document *huma.OpenAPI) {
 	requests := map[*huma.Schema]bool{}
 	for _, item := range document.Paths {

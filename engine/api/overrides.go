@@ -62,7 +62,8 @@ func checkSeconds(name string, s float64) error {
 
 const pathOverrides = "/v1/overrides" // GET; POST OverrideRequest; DELETE ?service= &backend=, or ?all=true
 
-// Override implements Changes. Service and backend may be any form that FindService and FindBackend know.
+// Override implements Changes. Service and backend may be any form that FindService and FindBackend
+// know.
 func (c *Client) Override(ctx context.Context, r OverrideRequest) (b Backend, err error) {
 	return b, c.do(ctx, http.MethodPost, pathOverrides, r, &b)
 }
@@ -137,8 +138,8 @@ func (s *Server) routeClearOverrides() {
 	})
 }
 
-// findOverridden is the name of a service, and of a backend if one is given, that an operator means. What is not
-// configured any more may still have overrides: it is named as they name it.
+// findOverridden is the name of a service, and of a backend if one is given, that an operator
+// means. What is not configured any more may still have overrides: it is named as they name it.
 func (s *Server) findOverridden(ctx context.Context, service, backend string) (string, string, error) {
 	services, err := s.control.List(ctx)
 	if err != nil {

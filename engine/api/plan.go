@@ -15,8 +15,8 @@ type Plan struct {
 	Warnings []string `json:"warnings,omitempty"` // about the file
 	Refused  []string `json:"refused,omitempty"`  // why a reload would not take it without force
 
-	// Connections are those in the table; Affected are those of them whose backend would be gone: their packets
-	// would be dropped.
+	// Connections are those in the table; Affected are those of them whose backend would be gone:
+	// their packets would be dropped.
 	Connections uint64 `json:"connections"`
 	Affected    uint64 `json:"connections_affected"`
 
@@ -39,9 +39,9 @@ type ServicePlan struct {
 	Connections uint64 `json:"connections"`
 	Affected    uint64 `json:"connections_affected"`
 
-	// ClientsMoved is the share, 0 to 1, of all possible clients (dh: of service addresses) that sh, dh and mh would
-	// send to another backend than now when they open their next connection. Nil: the scheduler goes by load or by
-	// turns, so that no client belongs to a backend.
+	// ClientsMoved is the share, 0 to 1, of all possible clients (dh: of service addresses) that
+	// sh, dh and mh would send to another backend than now when they open their next connection.
+	// Nil: the scheduler goes by load or by turns, so that no client belongs to a backend.
 	ClientsMoved *float64      `json:"clients_moved,omitempty"`
 	Backends     []BackendPlan `json:"backends"` // those that would change, come or go
 }

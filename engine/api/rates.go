@@ -14,8 +14,9 @@ type Rate struct {
 // Rated names what has a Rate: a service by Service.Key, or with Backend.Endpoint a backend of it.
 type Rated struct{ Service, Backend string }
 
-// RatesOf gives what services and backends carried per second between two answers of List, the second elapsed after
-// the first. What was not there before, or whose counters went back, which is another daemon's doing, has a rate of 0.
+// RatesOf gives what services and backends carried per second between two answers of List, the
+// second elapsed after the first. What was not there before, or whose counters went back, which is
+// another daemon's doing, has a rate of 0.
 func RatesOf(before, now []Service, elapsed time.Duration) map[Rated]Rate {
 	then := make(map[Rated]counts)
 	eachCount(before, func(of Rated, c counts) { then[of] = c })

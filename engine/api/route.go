@@ -16,8 +16,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// route adds an endpoint that answers with one JSON value. I is the input as huma knows it: a struct with fields for
-// parameters (`query:"limit"`) and a Body.
+// route adds an endpoint that answers with one JSON value. I is the input as huma knows it: a
+// struct with fields for parameters (`query:"limit"`) and a Body.
 func route[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (O, error)) {
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[O](), true, op.OperationID)
 	stream(s, op, "application/json", schema, func(ctx context.Context, in *I) (func(io.Writer), error) {
@@ -29,9 +29,9 @@ func route[I, O any](s *Server, op huma.Operation, handler func(context.Context,
 	})
 }
 
-// stream adds an endpoint whose answer is written bit by bit. handler checks the request and gives the function that
-// writes; each of its writes may take writeTimeout. What it writes is sent when net/http's buffer is full, or
-// when it calls flush.
+// stream adds an endpoint whose answer is written bit by bit. handler checks the request and gives
+// the function that writes; each of its writes may take writeTimeout. What it writes is sent when
+// net/http's buffer is full, or when it calls flush.
 func stream[I any](s *Server, op huma.Operation, contentType string, schema *huma.Schema,
 	handler func(context.Context, *I) (func(io.Writer), error)) {
 	if op.MaxBodyBytes == 0 {
@@ -72,7 +72,8 @@ func orEmpty[T any](all []T) []T {
 	return all
 }
 
-// patientWriter gives every write its own deadline: an answer may be long, a client that takes nothing may not stay.
+// patientWriter gives every write its own deadline: an answer may be long, a client that takes
+// nothing may not stay.
 type patientWriter struct {
 	http.ResponseWriter
 	control  *http.ResponseController
@@ -91,8 +92,8 @@ func flush(w io.Writer) {
 	}
 }
 
-// takeBody reads a request's body as a whole, within readTimeout, and then ends that time: net/http would
-// otherwise take its end for the client's, in the middle of an answer that takes longer.
+// takeBody reads a request's body as a whole, within readTimeout, and then ends that time: net/http
+// would otherwise take its end for the client's, in the middle of an answer that takes longer.
 func takeBody(c huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(c)
 	op := c.Operation()
@@ -182,7 +183,8 @@ func invalid(status int, text string, errs ...error) huma.StatusError {
 	return &failureBody{Text: text, status: status}
 }
 
-// huma makes its errors through these variables, which belong to the process; nobody else in it uses huma.
+// huma makes its errors through these variables, which belong to the process; nobody else in it
+// uses huma.
 func init() {
 	huma.NewError = invalid
 	huma.DefaultArrayNullable = false

@@ -13,7 +13,8 @@ type sampler struct {
 	shown    map[string]ServiceSample // as of the last sample
 }
 
-// take looks at the counters, and gives what happened since it did so last; the first time nothing has.
+// take looks at the counters, and gives what happened since it did so last; the first time nothing
+// has.
 func (p *sampler) take(ctx context.Context, control Control) (Sample, bool) {
 	services, err := control.List(ctx)
 	if err != nil {
@@ -41,7 +42,8 @@ func (p *sampler) take(ctx context.Context, control Control) (Sample, bool) {
 	return sample, !first
 }
 
-// since is the growth of a counter. Several are read at slightly different times, and one may seem to shrink.
+// since is the growth of a counter. Several are read at slightly different times, and one may seem
+// to shrink.
 func since(now, before uint64) uint64 { return now - min(now, before) }
 
 // diff gives the services that did something, and remembers them all.
@@ -91,7 +93,8 @@ func (p *sampler) workers(stats Stats) []WorkerSample {
 	return out
 }
 
-// BusyBetween is the share of the time between two snapshots of a worker, 0 to 1, that went into frames.
+// BusyBetween is the share of the time between two snapshots of a worker, 0 to 1, that went into
+// frames.
 func BusyBetween(before, after WorkerStats) float64 {
 	elapsed := after.RunS - before.RunS
 	if elapsed <= 0 {

@@ -6,9 +6,10 @@ import (
 	"fmt"
 )
 
-// A scan walks through every worker's connection table. Each step of it is short, but between two batches a worker takes a
-// step of whichever scan is there: with many of them it would do little else. So few run at once and some wait; the rest is
-// refused. The network has a turn of its own, so that nobody there keeps the operator waiting who asks on the socket.
+// A scan walks through every worker's connection table. Each step of it is short, but between two
+// batches a worker takes a step of whichever scan is there: with many of them it would do little
+// else. So few run at once and some wait; the rest is refused. The network has a turn of its own,
+// so that nobody there keeps the operator waiting who asks on the socket.
 const (
 	socketScans  = 2
 	networkScans = 1
@@ -18,7 +19,8 @@ const (
 // errManyScans is for one scan too many.
 var errManyScans = errors.New("too many scans")
 
-// scans lets so many run at once as running has room for, and so many be there at all as present has room for.
+// scans lets so many run at once as running has room for, and so many be there at all as present
+// has room for.
 type scans struct{ running, present chan struct{} }
 
 func newScans(atOnce int) scans {

@@ -44,7 +44,8 @@ func (s *scanned) Explain(ctx context.Context, _ api.Tuple) (api.Explanation, er
 	return api.Explanation{Verdict: "asked"}, s.scan(ctx)
 }
 
-// Of many scans few run at once and a few more wait; the rest is refused, and hears why, while those still run.
+// Of many scans few run at once and a few more wait; the rest is refused, and hears why, while
+// those still run.
 func TestManyScans(t *testing.T) {
 	const asked = 40
 	tuple, err := api.ParseTuple("tcp 192.0.2.1:5000 198.51.100.10:80")
@@ -127,7 +128,8 @@ func TestManyScans(t *testing.T) {
 	}
 }
 
-// What the network asks for keeps nobody waiting who asks on the socket, and who hangs up leaves his place.
+// What the network asks for keeps nobody waiting who asks on the socket, and who hangs up leaves
+// his place.
 func TestScansOfTheNetworkAreApart(t *testing.T) {
 	daemon := &scanned{fake: lab(), end: make(chan struct{})}
 	address := freeAddress(t)

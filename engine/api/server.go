@@ -13,8 +13,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// The paths of the API. All answers are JSON unless the endpoint says otherwise; a failure is a failureBody with a
-// status of 400 or more.
+// The paths of the API. All answers are JSON unless the endpoint says otherwise; a failure is a
+// failureBody with a status of 400 or more.
 const (
 	pathServices = "/v1/services"  // GET
 	pathConns    = "/v1/conns"     // GET ?service= &client= &backend= &limit=
@@ -34,8 +34,8 @@ const (
 	idleTimeout   = time.Minute
 )
 
-// Server offers a Control to HTTP clients: on the control socket, whose owner may do all, and on the network, where
-// Access says who may do what.
+// Server offers a Control to HTTP clients: on the control socket, whose owner may do all, and on
+// the network, where Access says who may do what.
 type Server struct {
 	control  Control
 	logger   *slog.Logger
@@ -55,11 +55,12 @@ type Server struct {
 // NewServer makes a server that logs its own troubles, not the requests, to logger.
 //
 // To add an endpoint: in a file of its own, write the types, the method of Client, and a function
-// (s *Server) routeX() that calls route (one JSON answer), or stream (an answer that goes on), and name it in
-// the list below. huma makes the OpenAPI document from the types and checks requests by it: give fields `doc`,
-// `minimum`, `enum` and the like, and `required:"false"` where a body or parameter may leave them out (omitempty
-// does too). Methods other than GET, and operations with Security: tokenOnly, need the token when they come by
-// the network. Errors that are no failure of the daemon are badRequest, or get a case in failed.
+// (s *Server) routeX() that calls route (one JSON answer), or stream (an answer that goes on), and
+// name it in the list below. huma makes the OpenAPI document from the types and checks requests by
+// it: give fields `doc`, `minimum`, `enum` and the like, and `required:"false"` where a body or
+// parameter may leave them out (omitempty does too). Methods other than GET, and operations with
+// Security: tokenOnly, need the token when they come by the network. Errors that are no failure of
+// the daemon are badRequest, or get a case in failed.
 func NewServer(control Control, logger *slog.Logger) *Server {
 	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{}),
 		socketScans: newScans(socketScans), networkScans: newScans(networkScans)}
@@ -95,8 +96,8 @@ func (s *Server) limit(server *http.Server) {
 	server.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn)
 }
 
-// Handle adds what is no JSON endpoint, such as /metrics, for all who may read. Call it before Serve; patterns are
-// those of http.ServeMux.
+// Handle adds what is no JSON endpoint, such as /metrics, for all who may read. Call it before
+// Serve; patterns are those of http.ServeMux.
 func (s *Server) Handle(pattern string, handler http.Handler) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if refusal := callerOf(r.Context()).mayRead(); refusal != nil {
@@ -107,8 +108,8 @@ func (s *Server) Handle(pattern string, handler http.Handler) {
 	})
 }
 
-// HandleStatic adds files that hold nothing about this daemon, such as a page's scripts, for everybody: a browser
-// has no token yet when it asks for the page that asks for the token.
+// HandleStatic adds files that hold nothing about this daemon, such as a page's scripts, for
+// everybody: a browser has no token yet when it asks for the page that asks for the token.
 func (s *Server) HandleStatic(pattern string, handler http.Handler) { s.mux.Handle(pattern, handler) }
 
 // Serve answers requests on the control socket until Shutdown, and then returns nil.
@@ -119,7 +120,8 @@ func (s *Server) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Shutdown closes the listeners at once, which removes the socket, and waits for running requests until ctx ends.
+// Shutdown closes the listeners at once, which removes the socket, and waits for running requests
+// until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.close.Do(func() { close(s.closing) })
 	err := errors.Join(s.socket.Shutdown(ctx), s.network.Shutdown(ctx), s.awaitNetwork(ctx))

@@ -34,14 +34,15 @@ type ConfigStatus struct {
 	Generation int       `json:"generation"` // counts the configurations that ever ran
 	Loaded     time.Time `json:"loaded"`
 	SHA256     string    `json:"sha256"` // of the text, in hexadecimal
-	// FileDiffers says that the file has other text by now: what a reload would change, a plan says.
+	// FileDiffers says that the file has other text by now: what a reload would change, a plan
+	// says.
 	FileDiffers bool `json:"file_differs"`
 	Services    int  `json:"services"`
 	Backends    int  `json:"backends"`
 }
 
-// ReloadStatus is how the last reload ended: Reload, SIGHUP, Apply, Confirm or Rollback. Before the first one it is
-// the start.
+// ReloadStatus is how the last reload ended: Reload, SIGHUP, Apply, Confirm or Rollback. Before the
+// first one it is the start.
 type ReloadStatus struct {
 	OK    bool      `json:"ok"`
 	At    time.Time `json:"at"`

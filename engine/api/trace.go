@@ -17,9 +17,9 @@ import (
 
 // Tracer shows packets as they pass.
 type Tracer interface {
-	// Trace calls emit for every packet that the query selects, in order, until there were Count, Duration is over,
-	// ctx ends or emit gives an error. What comes faster than emit takes it is left out, and counted in TraceEnd.
-	// The slices in an event are the callee's until it returns.
+	// Trace calls emit for every packet that the query selects, in order, until there were Count,
+	// Duration is over, ctx ends or emit gives an error. What comes faster than emit takes it is
+	// left out, and counted in TraceEnd. The slices in an event are the callee's until it returns.
 	Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) error) (TraceEnd, error)
 }
 
@@ -120,7 +120,8 @@ func (in *traceInput) query() (q TraceQuery, err error) {
 	return q.Checked()
 }
 
-// routeTrace adds the stream of packets. What packets carry is not for everybody: on the network it needs the token.
+// routeTrace adds the stream of packets. What packets carry is not for everybody: on the network it
+// needs the token.
 func (s *Server) routeTrace() {
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[traceLine](), true, "")
 	stream(s, huma.Operation{
@@ -135,7 +136,8 @@ func (s *Server) routeTrace() {
 	})
 }
 
-// traceStream brings the lines of a trace from the goroutine that makes them to the one that answers.
+// traceStream brings the lines of a trace from the goroutine that makes them to the one that
+// answers.
 type traceStream struct {
 	lines   chan traceLine // closed behind the last one
 	written chan error     // what became of the line before; has room for the last one's, which nobody waits for

@@ -11,9 +11,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Control is what a running daemon can be asked for. engine.Engine implements it, Serve offers it on a
-// socket, and Client implements it again on the other end, so that a verb cannot tell the difference.
-// All methods may be called from any goroutine.
+// Control is what a running daemon can be asked for. engine.Engine implements it, Serve offers it
+// on a socket, and Client implements it again on the other end, so that a verb cannot tell the
+// difference. All methods may be called from any goroutine.
 type Control interface {
 	AlarmControl
 	Eyes
@@ -27,14 +27,15 @@ type Control interface {
 	// Stats gives a snapshot of all counters since the start of the daemon.
 	Stats(ctx context.Context) (Stats, error)
 
-	// SetWeight gives a backend a weight of 0 (drain) to MaxWeight until the file gives it a new one. The service is
-	// named by Service.Name, the backend by Backend.Endpoint; the server has resolved shorter forms before.
-	// Errors are NoSuchService, NoSuchBackend, or say why the weight cannot be.
+	// SetWeight gives a backend a weight of 0 (drain) to MaxWeight until the file gives it a new
+	// one. The service is named by Service.Name, the backend by Backend.Endpoint; the server has
+	// resolved shorter forms before. Errors are NoSuchService, NoSuchBackend, or say why the weight
+	// cannot be.
 	SetWeight(ctx context.Context, service, backend string, weight int) (Backend, error)
 
-	// Reload reads the configuration file again and publishes it. On error nothing has changed; an error
-	// made of several (errors.Join) reaches the client as that many lines. A file that looks cut off or takes
-	// most of what runs away is an error, unless the options force it.
+	// Reload reads the configuration file again and publishes it. On error nothing has changed; an
+	// error made of several (errors.Join) reaches the client as that many lines. A file that looks
+	// cut off or takes most of what runs away is an error, unless the options force it.
 	Reload(ctx context.Context, o ReloadOptions) (ReloadResult, error)
 
 	Changes
@@ -74,7 +75,8 @@ type Service struct {
 	BytesOut    uint64 `json:"bytes_out"`
 }
 
-// Key is the text that names a service besides its name: "tcp 198.51.100.10:80", "udp [2001:db8::1]:any".
+// Key is the text that names a service besides its name: "tcp 198.51.100.10:80", "udp
+// [2001:db8::1]:any".
 func (s Service) Key() string { return s.Protocol + " " + endpoint(s.Address, s.Port.String()) }
 
 // Backend is one real server of a service and what it has carried since the start.
@@ -104,7 +106,8 @@ type Backend struct {
 	BytesOut    uint64 `json:"bytes_out"`
 }
 
-// Endpoint is the text that names a backend within its service: "10.0.0.11:8080", "[2001:db8::11]:80".
+// Endpoint is the text that names a backend within its service: "10.0.0.11:8080",
+// "[2001:db8::11]:80".
 func (b Backend) Endpoint() string { return endpoint(b.Address, b.Port.String()) }
 
 // Conn is one connection of the table.
@@ -128,8 +131,8 @@ type ConnQuery struct {
 	Limit   int    // at most so many; 0: no limit
 }
 
-// Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + the sum of Drops, to the packet,
-// once no packet is under way.
+// Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + the sum of Drops, to the
+// packet, once no packet is under way.
 type Stats struct {
 	Version string  `json:"version"`
 	UptimeS float64 `json:"uptime_s"`
@@ -139,8 +142,8 @@ type Stats struct {
 	Replied   uint64            `json:"replied"`   // packets answered by us (RST, ICMP)
 	Drops     map[string]uint64 `json:"drops"`     // by DropReason.Name, zeros included
 
-	// Originated is what was sent without being asked: segments that wake idle ends of connections whose backend was
-	// evicted. It is no part of the sum.
+	// Originated is what was sent without being asked: segments that wake idle ends of connections
+	// whose backend was evicted. It is no part of the sum.
 	Originated uint64 `json:"originated"`
 
 	Workers []WorkerStats `json:"workers"`
@@ -190,8 +193,9 @@ type StageNs struct {
 	Transmit float64 `json:"transmit"` // with the system calls that send
 }
 
-// GapNs says how long packets wait because the worker is busy or was not running: the time from the begin
-// of one turn of its loop to the next, in nanoseconds. Sleep for want of packets doesn't count.
+// GapNs says how long packets wait because the worker is busy or was not running: the time from the
+// begin of one turn of its loop to the next, in nanoseconds. Sleep for want of packets doesn't
+// count.
 type GapNs struct {
 	P50  uint64 `json:"p50"`
 	P99  uint64 `json:"p99"`
@@ -199,12 +203,13 @@ type GapNs struct {
 	Max  uint64 `json:"max"`
 	Sum  uint64 `json:"sum"`
 
-	// Counts are how many gaps were shorter than the GapBounds of the same index, and not shorter than the bound before;
-	// the last one, beyond the bounds, counts all others.
+	// Counts are how many gaps were shorter than the GapBounds of the same index, and not shorter
+	// than the bound before; the last one, beyond the bounds, counts all others.
 	Counts []uint64 `json:"counts,omitempty"`
 }
 
-// GapBounds are the bounds of GapNs.Counts in nanoseconds: powers of four, from a microsecond to four seconds.
+// GapBounds are the bounds of GapNs.Counts in nanoseconds: powers of four, from a microsecond to
+// four seconds.
 var GapBounds = []uint64{1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28, 1 << 30, 1 << 32}
 
 // I/O modes of a port, from best to worst.
@@ -223,7 +228,8 @@ type PortStats struct {
 	Queues []QueueStats `json:"queues"`
 }
 
-// QueueStats is one AF_XDP socket. The kernel's fields are its XDP_STATISTICS (struct xdp_statistics).
+// QueueStats is one AF_XDP socket. The kernel's fields are its XDP_STATISTICS (struct
+// xdp_statistics).
 type QueueStats struct {
 	Queue  int    `json:"queue"`
 	Worker int    `json:"worker"`
@@ -269,7 +275,8 @@ type ReloadResult struct {
 	Warnings []string `json:"warnings,omitempty"` // what changed in the file but needs a restart
 }
 
-// Port is what a service or a backend listens on. In JSON it is a number for a single port, else "8000-8099" or "any".
+// Port is what a service or a backend listens on. In JSON it is a number for a single port, else
+// "8000-8099" or "any".
 type Port service.Ports
 
 // SinglePort is the Port that is one number.

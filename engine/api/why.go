@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Why says in words why a backend is in its state, with what else there is to know about it: "" if nothing is.
+// Why says in words why a backend is in its state, with what else there is to know about it: "" if
+// nothing is.
 func Why(b Backend) string {
 	why := b.Reason
 	if b.LastError != "" && !strings.Contains(why, b.LastError) {

@@ -15,9 +15,9 @@ func Spare(cores []int) []int {
 	return slices.DeleteFunc(slices.Clone(atStart), func(c int) bool { return slices.Contains(cores, c) })
 }
 
-// Confine binds all threads that the process has to the CPUs. Threads that come later inherit it, for the Go runtime
-// starts none from a thread that a goroutine is locked to; who is to run elsewhere calls Pin afterwards. Confine to what
-// Allowed says undoes it.
+// Confine binds all threads that the process has to the CPUs. Threads that come later inherit it,
+// for the Go runtime starts none from a thread that a goroutine is locked to; who is to run
+// elsewhere calls Pin afterwards. Confine to what Allowed says undoes it.
 func Confine(cpus []int) error {
 	set := unix.NewCPUSet(maxCPUs)
 	for _, c := range cpus {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Threads that are there and threads that come are where they are told to be, a pinned one stays where it was put.
+// Threads that are there and threads that come are where they are told to be, a pinned one stays
+// where it was put.
 func TestConfine(t *testing.T) {
 	allowed, err := Allowed()
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 // maxCPUs is how many CPUs are looked at; Linux on amd64 and arm64 is built for at most 8192.
 const maxCPUs = 8192
 
-// atStart is the affinity that the process was started with. It is taken here, once, because later any thread may
-// be a pinned worker's, which sees its own CPU only.
+// atStart is the affinity that the process was started with. It is taken here, once, because later
+// any thread may be a pinned worker's, which sees its own CPU only.
 var atStart, atStartErr = affinity()
 
-// Allowed lists the CPUs that the process may run on - as taskset, systemd's CPUAffinity and AllowedCPUs, or a
-// container left them when it started - in ascending order.
+// Allowed lists the CPUs that the process may run on - as taskset, systemd's CPUAffinity and
+// AllowedCPUs, or a container left them when it started - in ascending order.
 func Allowed() ([]int, error) { return slices.Clone(atStart), atStartErr }
 
-// Default is the CPUs that workers take when none are configured: all allowed ones but the first, which is left to the
-// control plane and the kernel; the only one, if there is one.
+// Default is the CPUs that workers take when none are configured: all allowed ones but the first,
+// which is left to the control plane and the kernel; the only one, if there is one.
 func Default(allowed []int) []int {
 	if len(allowed) > 1 {
 		allowed = allowed[1:]
@@ -29,8 +29,9 @@ func Default(allowed []int) []int {
 	return slices.Clone(allowed)
 }
 
-// Cores is the CPUs for workers: the configured ones in their order, or Default if there are none. It is an error to
-// name a CPU twice, one that is offline, or one that the process may not use; all such are named.
+// Cores is the CPUs for workers: the configured ones in their order, or Default if there are none.
+// It is an error to name a CPU twice, one that is offline, or one that the process may not use; all
+// such are named.
 func Cores(configured []int) ([]int, error) {
 	allowed, err := Allowed()
 	if err != nil {
@@ -45,7 +46,8 @@ func Cores(configured []int) ([]int, error) {
 	return slices.Clone(configured), nil
 }
 
-// check joins one error for each CPU that can't be had. Nothing is known to be offline if online is nil.
+// check joins one error for each CPU that can't be had. Nothing is known to be offline if online is
+// nil.
 func check(cores, allowed, online []int) error {
 	var errs []error
 	for i, core := range cores {
@@ -64,8 +66,8 @@ func check(cores, allowed, online []int) error {
 	return errors.Join(errs...)
 }
 
-// Pin binds the calling OS thread to one CPU. The caller has locked its goroutine to the thread and doesn't unlock it,
-// so that the thread ends with the goroutine and takes its affinity with it.
+// Pin binds the calling OS thread to one CPU. The caller has locked its goroutine to the thread and
+// doesn't unlock it, so that the thread ends with the goroutine and takes its affinity with it.
 func Pin(cpu int) error {
 	if cpu < 0 || cpu >= maxCPUs {
 		return fmt.Errorf("pin to CPU %d: CPUs are numbered 0 to %d", cpu, maxCPUs-1)

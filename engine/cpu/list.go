@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ParseList reads the kernel's notation for sets of CPUs, "0-3,8,10-11" (cpuset(7), List Format); white space around
-// it is ignored, and an empty list is one.
+// ParseList reads the kernel's notation for sets of CPUs, "0-3,8,10-11" (cpuset(7), List Format);
+// white space around it is ignored, and an empty list is one.
 func ParseList(text string) ([]int, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {

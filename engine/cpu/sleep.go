@@ -25,8 +25,8 @@ func NewSleeper() (*Sleeper, error) {
 	return s, nil
 }
 
-// Watch replaces the descriptors that end a sleep; negative ones are ignored. Only the sleeping thread
-// may call it.
+// Watch replaces the descriptors that end a sleep; negative ones are ignored. Only the sleeping
+// thread may call it.
 func (s *Sleeper) Watch(fds []int) {
 	s.fds = append(s.fds[:0], unix.PollFd{Fd: int32(s.event), Events: unix.POLLIN})
 	for _, fd := range fds {
@@ -34,9 +34,9 @@ func (s *Sleeper) Watch(fds []int) {
 	}
 }
 
-// Sleep waits until a descriptor is readable, Wake was called since the last Sleep, or timeoutMs have
-// passed. A descriptor that reports an error instead is watched no longer until the next Watch, because it
-// would end every sleep at once. Signals may end a sleep early.
+// Sleep waits until a descriptor is readable, Wake was called since the last Sleep, or timeoutMs
+// have passed. A descriptor that reports an error instead is watched no longer until the next
+// Watch, because it would end every sleep at once. Signals may end a sleep early.
 func (s *Sleeper) Sleep(timeoutMs int) {
 	if n, err := unix.Poll(s.fds, timeoutMs); n <= 0 || err != nil {
 		return

@@ -25,8 +25,8 @@ func checkBackends(b *Box) (all []Finding) {
 	return all
 }
 
-// repair is what to do about a backend that is down. What a check in a tunnel or by a MAC address finds, nothing that
-// asks the backend's own address does.
+// repair is what to do about a backend that is down. What a check in a tunnel or by a MAC address
+// finds, nothing that asks the backend's own address does.
 func repair(s api.Service, b api.Backend) string {
 	switch {
 	case strings.Contains(b.LastError, " by tun to "):

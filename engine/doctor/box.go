@@ -30,7 +30,8 @@ type Box struct {
 
 	// Route asks the kernel for the way to an address.
 	Route func(netip.Addr) (Route, error)
-	// Neighbour gives the state of a neighbour as ip-neighbour(8) names it, "" if the kernel has none.
+	// Neighbour gives the state of a neighbour as ip-neighbour(8) names it, "" if the kernel has
+	// none.
 	Neighbour func(ifindex int, a netip.Addr) string
 }
 
@@ -169,7 +170,8 @@ func (t target) who() string {
 	return t.address.String() + " (" + names + ")"
 }
 
-// targets gives each backend address and mode once, sorry servers included, in the order of the file.
+// targets gives each backend address and mode once, sorry servers included, in the order of the
+// file.
 func (b *Box) targets() []target {
 	if b.Config == nil {
 		return nil

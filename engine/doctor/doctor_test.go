@@ -258,7 +258,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestRepairOfPaths: what asks a backend's own address finds nothing of what a check in a tunnel or by a MAC address does.
+// TestRepairOfPaths: what asks a backend's own address finds nothing of what a check in a tunnel or
+// by a MAC address does.
 func TestRepairOfPaths(t *testing.T) {
 	for lastError, want := range map[string]string{
 		"tcp 10.2.0.11:80: no answer within 1s":                          "curl or nc",

@@ -2,7 +2,8 @@ package doctor
 
 import "sluice/engine/api"
 
-// advice is what to do about a counter that isn't 0. Reasons that only say what clients sent have none.
+// advice is what to do about a counter that isn't 0. Reasons that only say what clients sent have
+// none.
 var advice = map[string]struct {
 	severity Severity
 	fix      string

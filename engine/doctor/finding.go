@@ -38,8 +38,8 @@ const (
 	running         // the daemon
 )
 
-// Checks is all of them, in the order in which an operator would ask: can it start, do packets arrive, do they leave,
-// is it fast.
+// Checks is all of them, in the order in which an operator would ask: can it start, do packets
+// arrive, do they leave, is it fast.
 var Checks = []Check{
 	{"config", "the configuration is valid", checkConfig, machine},
 	{"daemon", "the daemon runs and answers", checkDaemon, machine},

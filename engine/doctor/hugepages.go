@@ -7,7 +7,8 @@ import (
 	"sluice/engine"
 )
 
-// checkHugePages: frames and connection tables take huge pages of 2 MiB if there are enough, and plain ones otherwise.
+// checkHugePages: frames and connection tables take huge pages of 2 MiB if there are enough, and
+// plain ones otherwise.
 func checkHugePages(b *Box) []Finding {
 	reserved, free := 0, 0
 	for line := range strings.Lines(b.text("proc/meminfo")) {

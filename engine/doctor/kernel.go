@@ -2,8 +2,8 @@ package doctor
 
 import "fmt"
 
-// The oldest kernel that Sluice is made for, and the one from which on a system call sends more than 32 frames in copy
-// mode (XDP_MAX_TX_SKB_BUDGET).
+// The oldest kernel that Sluice is made for, and the one from which on a system call sends more
+// than 32 frames in copy mode (XDP_MAX_TX_SKB_BUDGET).
 var (
 	oldest = [2]int{6, 1}
 	budget = [2]int{6, 17}

@@ -17,8 +17,8 @@ import (
 	"sluice/engine/xsk"
 )
 
-// Look fills the machine's part of a Box: all but the configuration and the daemon's answers. It looks at the network
-// namespace of the calling thread, which must stay in it.
+// Look fills the machine's part of a Box: all but the configuration and the daemon's answers. It
+// looks at the network namespace of the calling thread, which must stay in it.
 func Look() (*Box, error) {
 	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbour}
 	links, err := route.Dump(netlink.LinkList)

@@ -9,7 +9,8 @@ import (
 // restBytes is what a daemon takes beside frames and connection tables.
 const restBytes = 50 << 20
 
-// checkMemory: the daemon takes all the memory for frames and connections when it starts, or doesn't start.
+// checkMemory: the daemon takes all the memory for frames and connections when it starts, or
+// doesn't start.
 func checkMemory(b *Box) []Finding {
 	if b.Stats != nil { // it has its memory
 		return nil

@@ -6,7 +6,8 @@ import (
 	"sluice/engine/api"
 )
 
-// zeroCopyDrivers are the drivers that implement AF_XDP zero-copy in current kernels (ndo_xsk_wakeup in drivers/net).
+// zeroCopyDrivers are the drivers that implement AF_XDP zero-copy in current kernels
+// (ndo_xsk_wakeup in drivers/net).
 var zeroCopyDrivers = []string{"bnxt_en", "ena", "fec", "i40e", "iavf", "ice", "idpf", "igb", "igc", "ixgbe", "ixgbevf", "mlx5_core", "nfp", "st_gmac", "stmmac", "tsnep", "virtio_net"}
 
 // checkMode tells the AF_XDP mode that a port has, or by its driver may get.

@@ -6,8 +6,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// checkMTU: a packet in a tunnel is 20 bytes longer, 40 over IPv6. If the way to the backend has no room for them,
-// clients are told to send smaller packets, and some networks swallow the message.
+// checkMTU: a packet in a tunnel is 20 bytes longer, 40 over IPv6. If the way to the backend has no
+// room for them, clients are told to send smaller packets, and some networks swallow the message.
 func checkMTU(b *Box) (all []Finding) {
 	front := 0
 	for _, l := range b.ports() {

@@ -2,7 +2,8 @@ package doctor
 
 import "net/netip"
 
-// checkNeighbours: without the MAC address of the next hop nothing is sent. A running daemon has the kernel ask.
+// checkNeighbours: without the MAC address of the next hop nothing is sent. A running daemon has
+// the kernel ask.
 func checkNeighbours(b *Box) (all []Finding) {
 	seen := map[netip.Addr]bool{}
 	for _, t := range b.targets() {

@@ -2,8 +2,8 @@ package doctor
 
 import "fmt"
 
-// smallRing is how many packets a card should be able to keep while the driver is busy: some 100 microseconds of a
-// busy 10 Gbit/s port.
+// smallRing is how many packets a card should be able to keep while the driver is busy: some 100
+// microseconds of a busy 10 Gbit/s port.
 const smallRing = 1024
 
 func checkRings(b *Box) (all []Finding) {

@@ -6,8 +6,8 @@ import (
 	"sluice/conf"
 )
 
-// checkRPFilter: a strict filter drops what comes in by another interface than the way back leaves by. Packets of
-// services pass by the kernel, but the answers to health checks do not.
+// checkRPFilter: a strict filter drops what comes in by another interface than the way back leaves
+// by. Packets of services pass by the kernel, but the answers to health checks do not.
 func checkRPFilter(b *Box) (all []Finding) {
 	if b.Config == nil {
 		return nil

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// checkVIP: a service's address must come to this box. Routers send it here, or neighbours ask for it on the link and
-// this box's kernel answers.
+// checkVIP: a service's address must come to this box. Routers send it here, or neighbours ask for
+// it on the link and this box's kernel answers.
 func checkVIP(b *Box) (all []Finding) {
 	for _, vip := range b.vips() {
 		var on *Link
@@ -33,8 +33,8 @@ func checkVIP(b *Box) (all []Finding) {
 	return all
 }
 
-// ignoresARP says whether an interface answers only for its own addresses: the greater of both settings holds
-// (Documentation/networking/ip-sysctl.rst).
+// ignoresARP says whether an interface answers only for its own addresses: the greater of both
+// settings holds (Documentation/networking/ip-sysctl.rst).
 func ignoresARP(b *Box, name string) bool {
 	all, _ := b.number("proc/sys/net/ipv4/conf/all/arp_ignore")
 	own, _ := b.number("proc/sys/net/ipv4/conf/" + name + "/arp_ignore")

@@ -20,8 +20,8 @@ import (
 // patience is how long anything may take that a test waits for: it only ends tests that failed.
 const patience = 20 * time.Second
 
-// Lab is an engine on memory, and the test's hands on its ports. One goroutine of the test uses it, except where a
-// method says otherwise.
+// Lab is an engine on memory, and the test's hands on its ports. One goroutine of the test uses it,
+// except where a method says otherwise.
 type Lab struct {
 	*Platform
 	Engine *engine.Engine
@@ -55,8 +55,9 @@ func New(t testing.TB, queues ...int) *Lab {
 	return &Lab{Platform: newPlatform(queues), t: t}
 }
 
-// Start starts an engine of so many workers with the services in the configuration's text; the sections about
-// engine and ports are the lab's. When the test ends, the engine is closed and everything checked.
+// Start starts an engine of so many workers with the services in the configuration's text; the
+// sections about engine and ports are the lab's. When the test ends, the engine is closed and
+// everything checked.
 func (l *Lab) Start(workers int, services string) {
 	l.t.Helper()
 	if err := l.TryStart(workers, services); err != nil {
@@ -178,8 +179,8 @@ func (l *Lab) Inject(port, queue int, frame []byte) {
 	l.await(fmt.Sprintf("room for a frame on port %d queue %d", port, queue), func() bool { return l.Offer(port, queue, frame) })
 }
 
-// Offer has a frame arrive at a queue and reports whether it was accepted: not if the engine left no chunk for it,
-// or takes no frames from the RX ring.
+// Offer has a frame arrive at a queue and reports whether it was accepted: not if the engine left
+// no chunk for it, or takes no frames from the RX ring.
 func (l *Lab) Offer(port, queue int, frame []byte) bool {
 	l.t.Helper()
 	accepted, err := l.queue(port, queue).arrive(frame)
@@ -192,9 +193,9 @@ func (l *Lab) Offer(port, queue int, frame []byte) bool {
 	return accepted
 }
 
-// Arrive has a frame arrive at the queue that a network card would choose: by a hash of its addresses and ports, that of
-// RSS if it is set.
-// Frames of a flow take one queue; the replies to them take any.
+// Arrive has a frame arrive at the queue that a network card would choose: by a hash of its
+// addresses and ports, that of RSS if it is set. Frames of a flow take one queue; the replies to
+// them take any.
 func (l *Lab) Arrive(port int, frame []byte) {
 	l.t.Helper()
 	from, to := 26, 38
@@ -225,7 +226,8 @@ func (l *Lab) Used(port int) bool {
 	return true
 }
 
-// Send injects frames one after the other, waits until the engine is done with them and gives what it sent.
+// Send injects frames one after the other, waits until the engine is done with them and gives what
+// it sent.
 func (l *Lab) Send(port, queue int, frames ...[]byte) []Sent {
 	l.t.Helper()
 	for _, frame := range frames {
@@ -294,8 +296,8 @@ func (l *Lab) Stats() api.Stats {
 	return s
 }
 
-// Quiet waits until the engine is done with every frame put in, and checks that all are accounted for: as
-// packets in the counters, as chunks in the ledger.
+// Quiet waits until the engine is done with every frame put in, and checks that all are accounted
+// for: as packets in the counters, as chunks in the ledger.
 func (l *Lab) Quiet() {
 	l.t.Helper()
 	var why string

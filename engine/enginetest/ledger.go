@@ -29,7 +29,8 @@ type ledger struct {
 	broken []string // what the engine did wrong
 }
 
-// move notes that the chunk at addr, which may lie anywhere in it, changes hands. It says whether it could.
+// move notes that the chunk at addr, which may lie anywhere in it, changes hands. It says whether
+// it could.
 func (l *ledger) move(addr uint64, from, to owner) bool {
 	i := addr / engine.FrameSize
 	if i >= uint64(len(l.chunks)) {

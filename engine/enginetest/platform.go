@@ -19,16 +19,17 @@ import (
 
 var _ engine.Platform = (*Platform)(nil)
 
-// Platform is the memory that an engine stands on. Tests use it through a Lab. Its methods may be called from any
-// goroutine.
+// Platform is the memory that an engine stands on. Tests use it through a Lab. Its methods may be
+// called from any goroutine.
 type Platform struct {
-	// RingSize is the capacity of each of a queue's four rings, FramesPerQueue how many frames the UMEM has for
-	// each queue. They may be changed before the engine starts.
+	// RingSize is the capacity of each of a queue's four rings, FramesPerQueue how many frames the
+	// UMEM has for each queue. They may be changed before the engine starts.
 	RingSize, FramesPerQueue int
-	// RSS is how all ports' cards spread what they receive; nil: they don't tell. It may be set before the engine
-	// starts.
+	// RSS is how all ports' cards spread what they receive; nil: they don't tell. It may be set
+	// before the engine starts.
 	RSS *flow.RSS
-	// MemoryLeft is how many bytes Memory still gives; nil: any number. It may be set before the engine starts.
+	// MemoryLeft is how many bytes Memory still gives; nil: any number. It may be set before the
+	// engine starts.
 	MemoryLeft *int
 
 	ledger *ledger
@@ -58,8 +59,8 @@ func newPlatform(queues []int) *Platform {
 	}
 }
 
-// Cores implements engine.Platform: workers share the CPUs that there are, so that tests can have any number of
-// them on any machine.
+// Cores implements engine.Platform: workers share the CPUs that there are, so that tests can have
+// any number of them on any machine.
 func (p *Platform) Cores(configured []int) ([]int, error) {
 	allowed, err := cpu.Allowed()
 	if err != nil {
@@ -81,7 +82,8 @@ func (p *Platform) Watch(_ []conf.Port, publish func(*route.Snapshot)) error {
 	return nil
 }
 
-// Change changes the surroundings and tells the engine, which has published new tables when Change returns.
+// Change changes the surroundings and tells the engine, which has published new tables when Change
+// returns.
 func (p *Platform) Change(f func(s *Surroundings)) {
 	p.publishing.Lock()
 	defer p.publishing.Unlock()
@@ -196,7 +198,8 @@ func (p *Platform) Steer(r steer.Rules) error {
 	return p.refuse
 }
 
-// Astray makes every port have so many more RX queues than the engine has taken, and frames dropped there.
+// Astray makes every port have so many more RX queues than the engine has taken, and frames dropped
+// there.
 func (p *Platform) Astray(queues int, frames uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -262,8 +265,8 @@ func (p *Platform) Kept() []netip.Addr {
 	return slices.Clone(p.kept)
 }
 
-// Stats implements engine.Platform. The engine must not ask about queues that are closed: the platform may be busy
-// with the port.
+// Stats implements engine.Platform. The engine must not ask about queues that are closed: the
+// platform may be busy with the port.
 func (p *Platform) Stats(port, queue int) engine.QueueStats {
 	if p.Closed(port) {
 		p.ledger.breach("the statistics of a closed queue are asked for")

@@ -17,10 +17,12 @@ import (
 // poison fills the chunks around received frames.
 var poison = bytes.Repeat([]byte{0xa5}, engine.FrameSize)
 
-// headroom is what the kernel leaves in front of a received frame (XDP_PACKET_HEADROOM, include/uapi/linux/bpf.h).
+// headroom is what the kernel leaves in front of a received frame (XDP_PACKET_HEADROOM,
+// include/uapi/linux/bpf.h).
 const headroom = 256
 
-// queue is an AF_XDP socket made of slices. The worker that owns it and the test use it at the same time.
+// queue is an AF_XDP socket made of slices. The worker that owns it and the test use it at the same
+// time.
 type queue struct {
 	umem   []byte
 	ledger *ledger
@@ -164,7 +166,8 @@ func (q *queue) stats() engine.QueueStats {
 
 var errFrameTooLong = errors.New("frame does not fit into a chunk")
 
-// arrive is a frame from the wire. Without a chunk for it, or without room on the RX ring, it is not accepted.
+// arrive is a frame from the wire. Without a chunk for it, or without room on the RX ring, it is
+// not accepted.
 func (q *queue) arrive(frame []byte) (accepted bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -239,7 +242,8 @@ func (q *queue) checkOpen() {
 	}
 }
 
-// close ends the queue and gives the frames that it had, and how many of those were still to be sent.
+// close ends the queue and gives the frames that it had, and how many of those were still to be
+// sent.
 func (q *queue) close() (frames []uint64, unsent int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -122,7 +122,8 @@ func TestLedgerFindsFaults(t *testing.T) {
 	}
 }
 
-// TestCompletionsHoldBackSending: as in the kernel, a frame is sent only if its completion has a place.
+// TestCompletionsHoldBackSending: as in the kernel, a frame is sent only if its completion has a
+// place.
 func TestCompletionsHoldBackSending(t *testing.T) {
 	_, q := openQueue(t)
 	for i := range 8 {

@@ -32,7 +32,8 @@ var (
 	HostMAC = func(n int) [6]byte { return [6]byte{2, 0, 0, 0, 0xbb, byte(n)} }
 )
 
-// Routers that all addresses but the backends' are reached by, and our own addresses at the two ports.
+// Routers that all addresses but the backends' are reached by, and our own addresses at the two
+// ports.
 const (
 	Router4   = "203.0.113.1"
 	Router6   = "2001:db8:ffff::1"

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// The limit of a log: in each window, so many lines about one thing (an event of one backend, say), and so many for
-// one reason, whatever they are about. What is left out is counted, and said when the window ends.
+// The limit of a log: in each window, so many lines about one thing (an event of one backend, say),
+// and so many for one reason, whatever they are about. What is left out is counted, and said when
+// the window ends.
 const (
 	limitWindow    = 30 * time.Second
 	limitPerThing  = 10
@@ -38,8 +39,8 @@ func (l *limiter) total() uint64 {
 	return l.lost
 }
 
-// allows says whether a line may be written. If not, leftOut is told at the end of the window how many were not,
-// on another goroutine.
+// allows says whether a line may be written. If not, leftOut is told at the end of the window how
+// many were not, on another goroutine.
 func (l *limiter) allows(reason, subject string, now time.Time, leftOut func(n uint64)) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,8 +80,8 @@ func current[K comparable](windows map[K]*window, key K, now time.Time) *window 
 	return w
 }
 
-// forget drops windows that are over, and all if there are still too many: then lines that repeat come again, which
-// is better than to remember without bound. The caller holds mu.
+// forget drops windows that are over, and all if there are still too many: then lines that repeat
+// come again, which is better than to remember without bound. The caller holds mu.
 func (l *limiter) forget(now time.Time) {
 	for key, w := range l.things {
 		if now.Sub(w.began) >= limitWindow {

@@ -92,8 +92,8 @@ func (e *either) WithGroup(name string) slog.Handler {
 	return &either{Handler: e.Handler.WithGroup(name), text: e.text.WithGroup(name)}
 }
 
-// onJournal says whether what is written to w ends up in the journal: systemd names the file that it gave us as
-// stderr, see systemd.exec(5), $JOURNAL_STREAM.
+// onJournal says whether what is written to w ends up in the journal: systemd names the file that
+// it gave us as stderr, see systemd.exec(5), $JOURNAL_STREAM.
 func onJournal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -136,7 +136,8 @@ func (l *Log) Follow(f func(api.Event)) {
 	l.follow = f
 }
 
-// Counts gives how many events of each id there were, every id included, and how many lines were left out.
+// Counts gives how many events of each id there were, every id included, and how many lines were
+// left out.
 func (l *Log) Counts() (events map[string]uint64, suppressed uint64) {
 	l.mu.Lock()
 	events = maps.Clone(l.counts)

@@ -95,7 +95,8 @@ func TestEventsAreToldAndCounted(t *testing.T) {
 	}
 }
 
-// One noisy backend is limited, others are heard; when the window is over it is said how much was left out.
+// One noisy backend is limited, others are heard; when the window is over it is said how much was
+// left out.
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out lockedBuffer

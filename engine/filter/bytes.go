@@ -22,8 +22,8 @@ var relations = map[string]func(a, b int) bool{
 	">=": func(a, b int) bool { return a >= b },
 }
 
-// bytes reads what is behind a protocol's name: [OFFSET:SIZE] & MASK RELATION VALUE, mask and size being optional. A
-// packet that has no such bytes does not match, as with tcpdump.
+// bytes reads what is behind a protocol's name: [OFFSET:SIZE] & MASK RELATION VALUE, mask and size
+// being optional. A packet that has no such bytes does not match, as with tcpdump.
 func (p *parser) bytes(proto string) (test, error) {
 	header, ok := headers[proto]
 	if !ok {

@@ -50,8 +50,8 @@ type Check struct {
 	Expect       string // tcp, udp: what the answer must begin with; "": anything, and none is needed
 	Query        string // dns: name to ask for; "": the root
 
-	// Through is what to connect to in place of the target's address, for probes that take a service's path (package
-	// truepath). Silence is then what it may mean that nothing comes back.
+	// Through is what to connect to in place of the target's address, for probes that take a
+	// service's path (package truepath). Silence is then what it may mean that nothing comes back.
 	Through netip.Addr
 	By      string // how packets go, in words: "dr to 10.0.0.11"; "": to the target
 	Silence string
@@ -80,8 +80,8 @@ func (c Check) validate() error {
 	return nil
 }
 
-// Probe runs one probe of the check and gives nil if the backend works, else the reason in words. It returns when
-// ctx or the check's timeout ends at the latest.
+// Probe runs one probe of the check and gives nil if the backend works, else the reason in words.
+// It returns when ctx or the check's timeout ends at the latest.
 func Probe(ctx context.Context, c Check) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()

@@ -7,9 +7,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// probeDNS asks one question over UDP and waits for the answer to it, passing over other datagrams. A name that the
-// operator chose must be answered without error; for the root any answer but "server failure" will do, because
-// servers that know only their own zones refuse it.
+// probeDNS asks one question over UDP and waits for the answer to it, passing over other datagrams.
+// A name that the operator chose must be answered without error; for the root any answer but
+// "server failure" will do, because servers that know only their own zones refuse it.
 func probeDNS(ctx context.Context, c Check) error {
 	name, kind := dns.Fqdn(c.Query), dns.TypeA
 	if name == "." {

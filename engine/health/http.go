@@ -13,9 +13,10 @@ import (
 	"slices"
 )
 
-// probeHTTP sends one GET on a connection of its own and looks at the status, and at the body if the check says
-// so. It reads the answer off the connection itself rather than through an http.Client: no redirects, no proxy, no
-// keep-alive, no goroutine that could stay behind, and the connection's limit covers headers and body together.
+// probeHTTP sends one GET on a connection of its own and looks at the status, and at the body if
+// the check says so. It reads the answer off the connection itself rather than through an
+// http.Client: no redirects, no proxy, no keep-alive, no goroutine that could stay behind, and the
+// connection's limit covers headers and body together.
 func probeHTTP(ctx context.Context, c Check) error {
 	raw, err := dial(ctx, "tcp", c)
 	if err != nil {
@@ -58,8 +59,9 @@ func probeHTTP(ctx context.Context, c Check) error {
 	return fmt.Errorf("answer doesn't contain %q", clip([]byte(c.ExpectBody)))
 }
 
-// handshake starts TLS. Whose certificate it is doesn't matter here: the question is whether the server serves, and
-// it is asked at an address that no certificate names. Clients do their own verifying.
+// handshake starts TLS. Whose certificate it is doesn't matter here: the question is whether the
+// server serves, and it is asked at an address that no certificate names. Clients do their own
+// verifying.
 func handshake(ctx context.Context, raw net.Conn, c Check) (net.Conn, error) {
 	conn := tls.Client(raw, &tls.Config{
 		ServerName:         c.Host,
@@ -89,7 +91,8 @@ func newRequest(c Check) (*http.Request, error) {
 	return r, nil
 }
 
-// readResponse passes over informational responses (1xx, RFC 9110 section 15.2); the connection's limit bounds them.
+// readResponse passes over informational responses (1xx, RFC 9110 section 15.2); the connection's
+// limit bounds them.
 func readResponse(r *bufio.Reader, request *http.Request) (*http.Response, error) {
 	for {
 		response, err := http.ReadResponse(r, request)

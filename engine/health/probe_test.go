@@ -290,7 +290,8 @@ func TestDNS(t *testing.T) {
 	fails(t, c, "connection refused")
 }
 
-// Ping runs in a network namespace that has nothing but a loopback interface, where answers can be turned off.
+// Ping runs in a network namespace that has nothing but a loopback interface, where answers can be
+// turned off.
 func TestPing(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: raw sockets and a network namespace")

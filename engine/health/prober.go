@@ -14,10 +14,11 @@ import (
 
 // Config says what a Prober does with results.
 type Config struct {
-	// OnChange is told when a backend goes up or down, and also when it is on the way: when its checks begin to fail or
-	// to succeed (State.Failing). It is called on the prober's goroutines, one call at a time, and not within Set:
-	// after Set, look at States. A call may still come for a check that Set has just removed or replaced. It must not
-	// call Close, nor wait for somebody who does.
+	// OnChange is told when a backend goes up or down, and also when it is on the way: when its
+	// checks begin to fail or to succeed (State.Failing). It is called on the prober's goroutines,
+	// one call at a time, and not within Set: after Set, look at States. A call may still come for
+	// a check that Set has just removed or replaced. It must not call Close, nor wait for somebody
+	// who does.
 	OnChange func(id service.BackendID, before, now State)
 	// Probe runs one probe; nil: the function Probe of this package.
 	Probe func(context.Context, Check) error
@@ -56,10 +57,11 @@ func New(c Config) *Prober {
 	return p
 }
 
-// Set makes these the checks that run. Equal checks, of one server in several services, run once, and all have its
-// results. One that is unchanged goes on undisturbed. One that is new or changed is probed within a second, or within
-// its interval if that is shorter; a changed one keeps the state that its backend had, with the row of results begun
-// anew. Removed ones end. An error means that nothing was changed.
+// Set makes these the checks that run. Equal checks, of one server in several services, run once,
+// and all have its results. One that is unchanged goes on undisturbed. One that is new or changed
+// is probed within a second, or within its interval if that is shorter; a changed one keeps the
+// state that its backend had, with the row of results begun anew. Removed ones end. An error means
+// that nothing was changed.
 func (p *Prober) Set(checks map[service.BackendID]Check) error {
 	for id, c := range checks {
 		if err := c.validate(); err != nil {
@@ -151,7 +153,8 @@ func (p *Prober) Close() {
 	p.running.Wait()
 }
 
-// loop probes until ctx ends. Probes that share an interval are spread over it from the first one on.
+// loop probes until ctx ends. Probes that share an interval are spread over it from the first one
+// on.
 func (p *Prober) loop(ctx context.Context, r *runner) {
 	defer p.running.Done()
 	wait := rand.N(min(r.check.Interval, time.Second))
@@ -189,7 +192,8 @@ func (p *Prober) note(r *runner, err error, began, ended time.Time) {
 	}
 }
 
-// jitter gives d, up to a tenth less: never more, so that a backend is found out in the time that Fall checks take.
+// jitter gives d, up to a tenth less: never more, so that a backend is found out in the time that
+// Fall checks take.
 func jitter(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
 
 // sleep waits and reports whether ctx still runs.

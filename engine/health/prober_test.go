@@ -195,7 +195,8 @@ func TestSetByDifference(t *testing.T) {
 	})
 }
 
-// Backends that share an interval are not all probed at the same instant, and none falls into another's step.
+// Backends that share an interval are not all probed at the same instant, and none falls into
+// another's step.
 func TestJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -332,7 +333,8 @@ func TestSharedCheck(t *testing.T) {
 	})
 }
 
-// Bounds: down within fall intervals and a timeout, up within rise intervals, whenever in the interval it begins.
+// Bounds: down within fall intervals and a timeout, up within rise intervals, whenever in the
+// interval it begins.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -359,7 +361,8 @@ func TestBounds(t *testing.T) {
 	})
 }
 
-// A backend that fails in bursts is held down, with a reason, and comes back when it has been good for long enough.
+// A backend that fails in bursts is held down, with a reason, and comes back when it has been good
+// for long enough.
 func TestFlapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

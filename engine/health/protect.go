@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Member is a backend of a service, as Protection looks at it: one that takes new connections if it is up.
+// Member is a backend of a service, as Protection looks at it: one that takes new connections if it
+// is up.
 type Member struct {
 	ID    service.BackendID
 	State State
@@ -30,23 +31,25 @@ type Verdict struct {
 	Alarm     string                     // the same as a sentence, with what to do
 }
 
-// Protection decides which of a service's backends that are down leave the choice. Checks can be wrong: when the
-// balancer's own network is gone, all fail, and taking them out would turn a fault of the checks into an outage of the
-// service.
+// Protection decides which of a service's backends that are down leave the choice. Checks can be
+// wrong: when the balancer's own network is gone, all fail, and taking them out would turn a fault
+// of the checks into an outage of the service.
 //
-// A backend that is down goes out as long as MinHealthy of the backends remain; those that fail later stay in. So of
-// two backends (at 50 %) a dead one goes, and its neighbour, should it fail too, stays.
+// A backend that is down goes out as long as MinHealthy of the backends remain; those that fail
+// later stay in. So of two backends (at 50 %) a dead one goes, and its neighbour, should it fail
+// too, stays.
 //
-// When the last check of every backend has failed, those failed at once that were up when the last of them began to fail,
-// or went down within AtOnce before. If that is one, it failed alone: the others went long ago, each for a reason of its
-// own. Else whoever goes down stays in, and those come back in that went out just before. That lasts until so many are up
-// again that the rest may go. What has been out for longer stays out. A service's only backend always fails "at once" and
+// When the last check of every backend has failed, those failed at once that were up when the last
+// of them began to fail, or went down within AtOnce before. If that is one, it failed alone: the
+// others went long ago, each for a reason of its own. Else whoever goes down stays in, and those
+// come back in that went out just before. That lasts until so many are up again that the rest may
+// go. What has been out for longer stays out. A service's only backend always fails "at once" and
 // so always stays: a dead one then answers for itself (RST), or not.
 //
 // Nobody who stays in goes out while the checks find that it works again: it is about to be up.
 //
-// With a sorry server the last one up doesn't stay when it fails: with nobody up, all are out and the sorry server
-// is in.
+// With a sorry server the last one up doesn't stay when it fails: with nobody up, all are out and
+// the sorry server is in.
 //
 // The zero Protection has seen nothing yet. It belongs to one goroutine.
 type Protection struct {
@@ -106,8 +109,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// together says of members that all fail that several of them, or the only one, still were up when the last began to
-// fail, or had gone down just before.
+// together says of members that all fail that several of them, or the only one, still were up when
+// the last began to fail, or had gone down just before.
 func together(members []Member, last time.Time, rule Rule) bool {
 	n := 0
 	for _, m := range members {
@@ -118,9 +121,9 @@ func together(members []Member, last time.Time, rule Rule) bool {
 	return n > 1 || len(members) == 1
 }
 
-// wentBefore counts the members that were out before all failed, and not just before. They are first in down. It goes by
-// what happened last, be it that one went down or that one began to fail: those that went down last may have been dead for
-// hours when the others fail.
+// wentBefore counts the members that were out before all failed, and not just before. They are
+// first in down. It goes by what happened last, be it that one went down or that one began to fail:
+// those that went down last may have been dead for hours when the others fail.
 func (p *Protection) wentBefore(down []Member, last time.Time, rule Rule) int {
 	last = later(last, down[len(down)-1].State.Since)
 	for i, m := range down {

@@ -26,7 +26,8 @@ func newPool(n, minHealthy int) *pool {
 	return p
 }
 
-// after lets time pass, and then brings backends into states: "2 failing", "2 down", "2 good" (still down), "2 up".
+// after lets time pass, and then brings backends into states: "2 failing", "2 down", "2 good"
+// (still down), "2 up".
 func (p *pool) after(seconds int, events string) string {
 	p.now = p.now.Add(time.Duration(seconds) * time.Second)
 	for event := range strings.SplitSeq(events, ", ") {
@@ -74,7 +75,8 @@ func (p *pool) judge() (fates string) {
 	return fates
 }
 
-// TestProtection tells stories: after so many seconds this happens, and then that becomes of the backends.
+// TestProtection tells stories: after so many seconds this happens, and then that becomes of the
+// backends.
 func TestProtection(t *testing.T) {
 	type step struct {
 		after  int

@@ -19,12 +19,14 @@ type State struct {
 	Last    string        // its result in words; "": success
 }
 
-// machine decides when a backend changes sides. A result that agrees with the state it is in ends the row of those
-// that don't: results that alternate change nothing as long as Rise and Fall are above 1.
+// machine decides when a backend changes sides. A result that agrees with the state it is in ends
+// the row of those that don't: results that alternate change nothing as long as Rise and Fall are
+// above 1.
 //
-// Failures in bursts do, so a backend that goes down again and again is held: each time counts as 1, and counts half
-// as much with every flapHalf times FlapHold that pass. Above flapLimit the backend must be good for FlapHold, without
-// a failure, before it is up. (RFC 2439 damps routes that flap in the same way.)
+// Failures in bursts do, so a backend that goes down again and again is held: each time counts as
+// 1, and counts half as much with every flapHalf times FlapHold that pass. Above flapLimit the
+// backend must be good for FlapHold, without a failure, before it is up. (RFC 2439 damps routes
+// that flap in the same way.)
 type machine struct {
 	State
 	row  int       // results in a row that contradict Up

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// The whole transition table for rise 2, fall 3: a machine is its side and its row of contradicting results.
+// The whole transition table for rise 2, fall 3: a machine is its side and its row of contradicting
+// results.
 //
 //	side  row  success       failure
 //	up    0    up 0          up 1

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// probeUDP sends a datagram. UDP has no handshake to look at, so unless an answer is expected silence is success,
-// and what fails the probe is the ICMP error of a closed port or of a missing route: each probe then takes its
-// whole timeout. A machine that is switched off answers nothing either, so a service with a request that is always
-// answered should say so with Send and Expect.
+// probeUDP sends a datagram. UDP has no handshake to look at, so unless an answer is expected
+// silence is success, and what fails the probe is the ICMP error of a closed port or of a missing
+// route: each probe then takes its whole timeout. A machine that is switched off answers nothing
+// either, so a service with a request that is always answered should say so with Send and Expect.
 func probeUDP(ctx context.Context, c Check) error {
 	conn, err := dial(ctx, "udp", c)
 	if err != nil {

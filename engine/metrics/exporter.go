@@ -16,8 +16,8 @@ import (
 // Options says what an Exporter shows besides a Control's answers.
 type Options struct {
 	Backends bool // series for each backend, not only sums per service
-	// Log gives how many events of each id there were, those that the log left out too, and how many lines that
-	// were; nil: none.
+	// Log gives how many events of each id there were, those that the log left out too, and how
+	// many lines that were; nil: none.
 	Log func() (events map[string]uint64, suppressed uint64)
 }
 
@@ -58,8 +58,8 @@ func (e *Exporter) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. When the daemon doesn't answer, the scrape fails as a whole: numbers that
-// are partly missing would look like a fault of what they count.
+// Collect implements prometheus.Collector. When the daemon doesn't answer, the scrape fails as a
+// whole: numbers that are partly missing would look like a fault of what they count.
 func (e *Exporter) Collect(out chan<- prometheus.Metric) {
 	s, err := e.snapshot()
 	if err != nil {

@@ -12,7 +12,8 @@ type Family struct {
 	kind prometheus.ValueType
 }
 
-// Families is every metric of ours. /metrics has those of the Go runtime (go_) and the process (process_) besides.
+// Families is every metric of ours. /metrics has those of the Go runtime (go_) and the process
+// (process_) besides.
 var Families []*Family
 
 func family(kind string, value prometheus.ValueType, name, help string, labels []string) *Family {

@@ -28,8 +28,8 @@ type Config struct {
 	receiveBuffer int // bytes of notifications that the kernel may queue; 0: 8 MiB
 }
 
-// Follower follows the kernel from Start to Close. Its methods may be called from any goroutine, but not from the
-// packet path: they take locks.
+// Follower follows the kernel from Start to Close. Its methods may be called from any goroutine,
+// but not from the packet path: they take locks.
 type Follower struct {
 	log     *slog.Logger
 	relist  time.Duration
@@ -61,23 +61,23 @@ const (
 	dirtyAll
 )
 
-// Bounds on what is asked of the kernel. Its table holds 1024 neighbours per family unless set otherwise
-// (gc_thresh3), and those that we ask for must not push out the others.
+// Bounds on what is asked of the kernel. Its table holds 1024 neighbours per family unless set
+// otherwise (gc_thresh3), and those that we ask for must not push out the others.
 const (
 	maxResolves = 64   // addresses that Resolve accepts per second
 	maxAsks     = 1024 // neighbours asked for per second, kept ones included
 	maxGateways = 256  // gateways that are kept without being named to Keep
 )
 
-// Bounds on the time from the end of one reading to the start of the next; between them it is four times the time
-// that the last one took.
+// Bounds on the time from the end of one reading to the start of the next; between them it is four
+// times the time that the last one took.
 const (
 	minPause = 10 * time.Millisecond
 	maxPause = 2 * time.Second
 )
 
-// Start opens the sockets in the network namespace of the calling thread, reads everything once and begins to
-// follow. The first Snapshot is there when it returns. Ports need not exist yet.
+// Start opens the sockets in the network namespace of the calling thread, reads everything once and
+// begins to follow. The first Snapshot is there when it returns. Ports need not exist yet.
 func Start(c Config) (*Follower, error) {
 	if len(c.Ports) > 256 {
 		return nil, fmt.Errorf("route: %d ports given, at most 256 are possible", len(c.Ports))
@@ -119,7 +119,8 @@ func (f *Follower) open(receiveBuffer int) (err error) {
 	if err != nil {
 		return fmt.Errorf("route: subscribe to netlink notifications: %w", err)
 	}
-	// Beyond net.core.rmem_max only with CAP_NET_ADMIN; a smaller buffer means more full readings, no more.
+	// Beyond net.core.rmem_max only with CAP_NET_ADMIN; a smaller buffer means more full readings,
+	// no more.
 	if f.socket.SetReceiveBufferSize(receiveBuffer, true) != nil {
 		_ = f.socket.SetReceiveBufferSize(receiveBuffer, false)
 	}
@@ -131,7 +132,8 @@ func (f *Follower) open(receiveBuffer int) (err error) {
 	return nil
 }
 
-// Close ends following; call it once. The Follower gives its last Snapshot afterwards, and does nothing else.
+// Close ends following; call it once. The Follower gives its last Snapshot afterwards, and does
+// nothing else.
 func (f *Follower) Close() {
 	close(f.done)
 	f.socket.Close()
@@ -142,8 +144,8 @@ func (f *Follower) Close() {
 // Snapshot gives the newest one; it is never nil.
 func (f *Follower) Snapshot() *Snapshot { return f.newest.Load() }
 
-// Changed receives a value after Snapshot has changed. Changes that nobody has received yet are one value: read
-// Snapshot after receiving. It is meant for one receiver.
+// Changed receives a value after Snapshot has changed. Changes that nobody has received yet are one
+// value: read Snapshot after receiving. It is meant for one receiver.
 func (f *Follower) Changed() <-chan struct{} { return f.changed }
 
 // listen turns notifications into dirty bits until the socket is closed.
@@ -172,8 +174,9 @@ func (f *Follower) listen() {
 	}
 }
 
-// soiledBy says what has to be read again after a notification. What a bridge learns of MAC addresses is notified
-// as neighbours too (struct ndmsg, whose first byte is the family), and doesn't concern us.
+// soiledBy says what has to be read again after a notification. What a bridge learns of MAC
+// addresses is notified as neighbours too (struct ndmsg, whose first byte is the family), and
+// doesn't concern us.
 func soiledBy(m syscall.NetlinkMessage) uint32 {
 	if m.Header.Type != unix.RTM_NEWNEIGH && m.Header.Type != unix.RTM_DELNEIGH {
 		return dirtyAll

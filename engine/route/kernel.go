@@ -36,7 +36,8 @@ type egress struct {
 	mtu     uint16
 }
 
-// usable are the states in which the kernel itself sends to the MAC address (NUD_VALID, include/net/neighbour.h).
+// usable are the states in which the kernel itself sends to the MAC address (NUD_VALID,
+// include/net/neighbour.h).
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_PROBE | netlink.NUD_STALE | netlink.NUD_DELAY
 
 // readAll reads every list and reports whether anything differs from the last time.
@@ -116,8 +117,8 @@ func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) ([]netip.Ad
 	return slices.Compact(locals), nil
 }
 
-// readRoutes gives the routes of the local table, then those of the main table, each in the kernel's order, less
-// those that can never win.
+// readRoutes gives the routes of the local table, then those of the main table, each in the
+// kernel's order, less those that can never win.
 func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
 	lists, err := whole(func() ([2][]nexthop.Route, error) {
 		var local, main []nexthop.Route
@@ -135,8 +136,8 @@ func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
 		return nil, err
 	}
 	local, main := lists[0], lists[1]
-	// The kernel asks the local table first, and the main table only if nothing matched: a wide local prefix
-	// (127.0.0.0/8, or an AnyIP range) hides all longer ones in the main table.
+	// The kernel asks the local table first, and the main table only if nothing matched: a wide
+	// local prefix (127.0.0.0/8, or an AnyIP range) hides all longer ones in the main table.
 	for _, wide := range local {
 		if !wide.Prefix.IsSingleIP() {
 			main = slices.DeleteFunc(main, func(r nexthop.Route) bool {
@@ -182,7 +183,8 @@ func routeFrom(r *netlink.Route, egress map[int]egress) (route nexthop.Route, ok
 	return route, true
 }
 
-// legFrom translates one next hop. One that needs an encapsulation (MPLS, SEG6) is not ours to send.
+// legFrom translates one next hop. One that needs an encapsulation (MPLS, SEG6) is not ours to
+// send.
 func legFrom(ifindex int, gateway net.IP, via netlink.Destination, encap netlink.Encap, mtu int, egress map[int]egress) nexthop.Leg {
 	e, ok := egress[ifindex]
 	if !ok || encap != nil {
@@ -201,7 +203,8 @@ func legFrom(ifindex int, gateway net.IP, via netlink.Destination, encap netlink
 	return leg
 }
 
-// readNeighbours reads the neighbours at our ports and reports whether the usable ones differ from the last time.
+// readNeighbours reads the neighbours at our ports and reports whether the usable ones differ from
+// the last time.
 func (k *kernel) readNeighbours() (changed bool, err error) {
 	var list []nexthop.Neighbour
 	states := make(map[nexthop.Hop]int)
@@ -243,7 +246,8 @@ func (k *kernel) snapshot() *Snapshot {
 // dumpAttempts is how often a list is read that changes while the kernel gives it out.
 const dumpAttempts = 5
 
-// Dump reads a list of the kernel's, again when it says that its answer is a mix of before and after.
+// Dump reads a list of the kernel's, again when it says that its answer is a mix of before and
+// after.
 func Dump[T any](read func() (T, error)) (list T, err error) {
 	for range dumpAttempts {
 		if list, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -253,8 +257,8 @@ func Dump[T any](read func() (T, error)) (list T, err error) {
 	return list, err
 }
 
-// whole is Dump for those whom a change that interrupts it is notified to and brings another reading: they take what
-// they get.
+// whole is Dump for those whom a change that interrupts it is notified to and brings another
+// reading: they take what they get.
 func whole[T any](read func() (T, error)) (T, error) {
 	list, err := Dump(read)
 	if errors.Is(err, netlink.ErrDumpInterrupted) {

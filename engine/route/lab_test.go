@@ -22,8 +22,9 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// namePrefix begins the names of the lab's namespaces, which end in the number of the process: runs may overlap. A
-// killed run leaves its namespaces behind; TestMain removes those whose process is gone.
+// namePrefix begins the names of the lab's namespaces, which end in the number of the process: runs
+// may overlap. A killed run leaves its namespaces behind; TestMain removes those whose process is
+// gone.
 const namePrefix = "route-"
 
 var boxName, peerName = fmt.Sprintf("%sbox-%d", namePrefix, os.Getpid()), fmt.Sprintf("%speer-%d", namePrefix, os.Getpid())
@@ -43,7 +44,8 @@ func removeLeftovers() {
 	}
 }
 
-// lab is a box with the ports p0 and p1 and a machine at the other end of each, both in one namespace:
+// lab is a box with the ports p0 and p1 and a machine at the other end of each, both in one
+// namespace:
 //
 //	box  p0 02:00:00:00:00:00 10.0.0.1/24 2001:db8:0::1/64 --- q0 04:00:00:00:00:00 10.0.0.2 2001:db8:0::2  peer
 //	box  p1 02:00:00:00:00:01 10.1.0.1/24 2001:db8:1::1/64 --- q1 04:00:00:00:00:01 10.1.0.2 2001:db8:1::2  peer

@@ -10,11 +10,12 @@ import (
 	"sluice/pipeline/nexthop"
 )
 
-// Resolve asks for the neighbour that packets to addr are handed to, be it addr itself or a gateway. It returns at
-// once; when the neighbour answers, a new Snapshot has it. It reports false, and does nothing, if the same address
-// was asked for within the last second or too many others were: the limit protects the kernel's neighbour table
-// from whoever sends to many addresses that don't exist. Give the packet's destination rather than a link-local
-// gateway, whose address doesn't say which port it is at.
+// Resolve asks for the neighbour that packets to addr are handed to, be it addr itself or a
+// gateway. It returns at once; when the neighbour answers, a new Snapshot has it. It reports false,
+// and does nothing, if the same address was asked for within the last second or too many others
+// were: the limit protects the kernel's neighbour table from whoever sends to many addresses that
+// don't exist. Give the packet's destination rather than a link-local gateway, whose address
+// doesn't say which port it is at.
 func (f *Follower) Resolve(addr netip.Addr) bool {
 	f.mu.Lock()
 	ok := f.resolves.allow(addr, time.Now())
@@ -28,8 +29,9 @@ func (f *Follower) Resolve(addr netip.Addr) bool {
 	return ok
 }
 
-// Keep names the addresses whose neighbours are to be resolved, and kept fresh, from now on: those of the backends.
-// It replaces the earlier list. The gateways of routes through our ports need not be named.
+// Keep names the addresses whose neighbours are to be resolved, and kept fresh, from now on: those
+// of the backends. It replaces the earlier list. The gateways of routes through our ports need not
+// be named.
 func (f *Follower) Keep(addrs []netip.Addr) {
 	f.mu.Lock()
 	f.wanted = slices.Clone(addrs)
@@ -63,11 +65,11 @@ func (f *Follower) askKept() {
 	}
 }
 
-// ask makes the kernel resolve or confirm a neighbour, unless it is doing so already or has no need to. A stale
-// neighbour stays usable meanwhile.
+// ask makes the kernel resolve or confirm a neighbour, unless it is doing so already or has no need
+// to. A stale neighbour stays usable meanwhile.
 //
-// The kernel takes away the permanence of an entry that is "used" so (__neigh_update); one that is permanent is
-// left alone.
+// The kernel takes away the permanence of an entry that is "used" so (__neigh_update); one that is
+// permanent is left alone.
 func (f *Follower) ask(hop nexthop.Hop) {
 	const settled = netlink.NUD_INCOMPLETE | (usable &^ netlink.NUD_STALE)
 	if f.kernel.states[hop]&settled != 0 || !f.kernel.ports[hop.Port].Up || !f.asked.allow(hop, time.Now()) {

@@ -64,7 +64,8 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-// Asking for a neighbour makes the kernel ask the network, in both families, on-link and through a gateway.
+// Asking for a neighbour makes the kernel ask the network, in both families, on-link and through a
+// gateway.
 func TestResolve(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{})
@@ -87,7 +88,8 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// Asking for many addresses that don't exist neither fills the kernel's table nor keeps others from being resolved.
+// Asking for many addresses that don't exist neither fills the kernel's table nor keeps others from
+// being resolved.
 func TestResolveIsBounded(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Ports: []string{"p0"}})
@@ -242,7 +244,8 @@ func TestMACChangeIsFollowed(t *testing.T) {
 	goes(t, f, "10.0.0.2", 0, macNew)
 }
 
-// A stale neighbour that is kept is confirmed again; if its MAC address has changed silently, it is found anew.
+// A stale neighbour that is kept is confirmed again; if its MAC address has changed silently, it is
+// found anew.
 func TestKeptNeighbourStaysFresh(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Probe: 50 * time.Millisecond})
@@ -308,8 +311,8 @@ func TestInterfaceIsMadeAgain(t *testing.T) {
 	}
 }
 
-// Lost notifications cost a full reading, not the truth: with room for next to none, a burst of changes still
-// ends in the right table.
+// Lost notifications cost a full reading, not the truth: with room for next to none, a burst of
+// changes still ends in the right table.
 func TestLostNotifications(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Relist: time.Hour, receiveBuffer: 1})

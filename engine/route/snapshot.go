@@ -6,7 +6,8 @@ import (
 	"sluice/pipeline/nexthop"
 )
 
-// Snapshot is what the kernel's lists said at one moment. It is immutable: any goroutine may read and keep it.
+// Snapshot is what the kernel's lists said at one moment. It is immutable: any goroutine may read
+// and keep it.
 type Snapshot struct {
 	Table  *nexthop.Table
 	Ports  []PortState  // in the order of Config.Ports
@@ -24,8 +25,8 @@ type PortState struct {
 	Prefixes []netip.Prefix // addresses of the port and of its VLANs with their prefix lengths; Masked gives the network
 }
 
-// OnLink reports whether addr lies in a network that one of the ports is connected to: whether frames can reach
-// it without a router.
+// OnLink reports whether addr lies in a network that one of the ports is connected to: whether
+// frames can reach it without a router.
 func (s *Snapshot) OnLink(addr netip.Addr) bool {
 	for i := range s.Ports {
 		for _, p := range s.Ports[i].Prefixes {

@@ -5,8 +5,9 @@ import (
 	"net/netip"
 )
 
-// Source gives the address that packets of our own to dst carry: the one that the kernel would choose, else the
-// first address of the same family on the port that leads there. It is the outer source of a tunnel.
+// Source gives the address that packets of our own to dst carry: the one that the kernel would
+// choose, else the first address of the same family on the port that leads there. It is the outer
+// source of a tunnel.
 func (f *Follower) Source(dst netip.Addr) (netip.Addr, error) {
 	dst = dst.Unmap()
 	routes, err := f.kernel.handle.RouteGet(dst.AsSlice())

@@ -10,7 +10,8 @@ import (
 	"sluice/pipeline/nexthop"
 )
 
-// VLANs are tested on the library's values, because not every kernel that the tests run on has the 8021q module.
+// VLANs are tested on the library's values, because not every kernel that the tests run on has the
+// 8021q module.
 func TestVLANsBelongToPorts(t *testing.T) {
 	attrs := func(index int, name string, parent int) netlink.LinkAttrs {
 		a := netlink.NewLinkAttrs()

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestGeneratedFilesAreCurrent compiles steer.c again, in another directory, and compares every byte: the committed
-// object is what this source and this compiler give, on any machine and in any checkout.
+// TestGeneratedFilesAreCurrent compiles steer.c again, in another directory, and compares every
+// byte: the committed object is what this source and this compiler give, on any machine and in any
+// checkout.
 func TestGeneratedFilesAreCurrent(t *testing.T) {
 	for _, tool := range []string{"clang-14", "llvm-strip-14"} {
 		if _, err := exec.LookPath(tool); err != nil {

@@ -7,9 +7,10 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// grace waits for runs of XDP programs. The kernel has no call for that, but an update of a map of maps returns
-// only when every run of a program that began before it has ended, so that user space may do what it likes with
-// the map that was replaced (kernel/bpf/syscall.c, maybe_wait_bpf_programs; since Linux 4.19).
+// grace waits for runs of XDP programs. The kernel has no call for that, but an update of a map of
+// maps returns only when every run of a program that began before it has ended, so that user space
+// may do what it likes with the map that was replaced (kernel/bpf/syscall.c,
+// maybe_wait_bpf_programs; since Linux 4.19).
 type grace struct{ outer, inner *ebpf.Map }
 
 func newGrace() (*grace, error) {

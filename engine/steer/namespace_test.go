@@ -17,8 +17,8 @@ import (
 	"sluice/engine/steer"
 )
 
-// attachEnv makes a process that runs this test binary a Sluice that does nothing but hold an interface: its value
-// is the interface's name.
+// attachEnv makes a process that runs this test binary a Sluice that does nothing but hold an
+// interface: its value is the interface's name.
 const attachEnv = "STEER_TEST_ATTACH"
 
 func TestMain(m *testing.M) {
@@ -77,8 +77,9 @@ func startHolder(t *testing.T, name string) *exec.Cmd {
 	return cmd
 }
 
-// enterNamespace puts the test into a network and a mount namespace of its own. They have no name and belong to the
-// test's thread, so nothing of them is left when the test, or the whole process, ends in whatever way.
+// enterNamespace puts the test into a network and a mount namespace of its own. They have no name
+// and belong to the test's thread, so nothing of them is left when the test, or the whole process,
+// ends in whatever way.
 func enterNamespace(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {

@@ -16,8 +16,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 )
 
-// ForeignError means that the interface carries an XDP program that isn't Sluice's, or whose name can't be read.
-// It is left alone.
+// ForeignError means that the interface carries an XDP program that isn't Sluice's, or whose name
+// can't be read. It is left alone.
 type ForeignError struct {
 	Interface string
 	Program   string // its name, "" if it has none or reading it isn't allowed
@@ -60,8 +60,9 @@ func (e *BusyError) Error() string {
 
 // makeRoom returns nil when no XDP program is, or is any more, on the device.
 //
-// What a Sluice that is gone can leave behind isn't much, since its link goes with it: a link that somebody has
-// pinned in a BPF file system or is still dying, and a program attached by other means than Sluice's own, like ip.
+// What a Sluice that is gone can leave behind isn't much, since its link goes with it: a link that
+// somebody has pinned in a BPF file system or is still dying, and a program attached by other means
+// than Sluice's own, like ip.
 func makeRoom(device netlink.Link) error {
 	occupant, err := occupantOf(device)
 	if err != nil || occupant == nil {
@@ -76,8 +77,9 @@ func makeRoom(device netlink.Link) error {
 	return detachProgram(device, device.Attrs().Xdp.AttachMode)
 }
 
-// Occupant says which XDP program is on an interface, as BusyError if it is a running Sluice's and as ForeignError if
-// it is somebody else's, and nil if there is none or one that a Sluice left behind. It changes nothing.
+// Occupant says which XDP program is on an interface, as BusyError if it is a running Sluice's and
+// as ForeignError if it is somebody else's, and nil if there is none or one that a Sluice left
+// behind. It changes nothing.
 func Occupant(ifname string) error {
 	device, err := netlink.LinkByName(ifname)
 	if err != nil {
@@ -90,8 +92,8 @@ func Occupant(ifname string) error {
 	return occupant.claim()
 }
 
-// claim says why the interface can't be had: the program is somebody else's, or a running Sluice's. It is nil for what
-// an earlier Sluice left behind.
+// claim says why the interface can't be had: the program is somebody else's, or a running Sluice's.
+// It is nil for what an earlier Sluice left behind.
 func (e *ForeignError) claim() error {
 	switch {
 	case e.Program != steerProgSluiceSteer:
@@ -102,8 +104,8 @@ func (e *ForeignError) claim() error {
 	return nil
 }
 
-// occupantOf finds the XDP program that is on a device, whosever it is; nil if there is none. What can't be looked at
-// is an error, mostly a ForeignError.
+// occupantOf finds the XDP program that is on a device, whosever it is; nil if there is none. What
+// can't be looked at is an error, mostly a ForeignError.
 func occupantOf(device netlink.Link) (*ForeignError, error) {
 	attached := device.Attrs().Xdp
 	if attached == nil || !attached.Attached {
@@ -129,8 +131,8 @@ func occupantOf(device netlink.Link) (*ForeignError, error) {
 	return occupant, nil
 }
 
-// occupantGone turns the error of a look at the occupant into makeRoom's: it may have gone before we looked, and
-// what can't be looked at is foreign.
+// occupantGone turns the error of a look at the occupant into makeRoom's: it may have gone before
+// we looked, and what can't be looked at is foreign.
 func occupantGone(err error, occupant *ForeignError) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("steer: interface %s: its XDP program went while it was looked at: %w", occupant.Interface, syscall.EBUSY)
@@ -180,8 +182,8 @@ func linkOn(ifindex int, program uint32) (uint32, error) {
 	return 0, links.Err()
 }
 
-// holder finds the process that holds a link open, 0 if there is none. A process that we may not look into counts
-// if it has our name.
+// holder finds the process that holds a link open, 0 if there is none. A process that we may not
+// look into counts if it has our name.
 func holder(link uint32) (pid int, err error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -200,8 +202,8 @@ func holder(link uint32) (pid int, err error) {
 	return pid, nil
 }
 
-// anyFileContains looks through the files of a /proc directory. They come and go meanwhile: only the error of the
-// directory itself is returned.
+// anyFileContains looks through the files of a /proc directory. They come and go meanwhile: only
+// the error of the directory itself is returned.
 func anyFileContains(dir string, text []byte) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {
@@ -235,7 +237,8 @@ func detachProgram(device netlink.Link, attachMode uint32) error {
 	return nil
 }
 
-// detachLink takes a link off its interface, whoever keeps it alive. It is no error if that has happened already.
+// detachLink takes a link off its interface, whoever keeps it alive. It is no error if that has
+// happened already.
 func detachLink(id link.ID) error {
 	left, err := link.NewFromID(id)
 	if errors.Is(err, fs.ErrNotExist) {

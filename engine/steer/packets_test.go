@@ -170,8 +170,8 @@ func fragment6(next layers.IPProtocol, offset uint16, more bool) gopacket.Payloa
 	return b
 }
 
-// icmp is an ICMP or ICMPv6 message from source to destination with the given type, that quotes the first bytes of
-// a packet.
+// icmp is an ICMP or ICMPv6 message from source to destination with the given type, that quotes the
+// first bytes of a packet.
 func icmp(t testing.TB, source, destination string, kind uint8, quote []byte) []byte {
 	if net.ParseIP(source).To4() != nil {
 		return build(t, ether(layers.EthernetTypeIPv4), ip(source, destination, pICMP4),

@@ -40,11 +40,12 @@ func (m Mode) flags() link.XDPAttachFlags {
 	return link.XDPGenericMode
 }
 
-// ErrNoNative means that the interface's driver refuses a native program, now or always; Generic may work.
+// ErrNoNative means that the interface's driver refuses a native program, now or always; Generic
+// may work.
 var ErrNoNative = errors.New("no native XDP")
 
-// Port is an interface that the program runs on. Its methods may be called from any goroutine, but none during or
-// after Close.
+// Port is an interface that the program runs on. Its methods may be called from any goroutine, but
+// none during or after Close.
 type Port struct {
 	name     string
 	ifindex  int
@@ -54,8 +55,9 @@ type Port struct {
 	counters *ebpf.Map
 }
 
-// Counters tell what became of the frames that the port received: each counts in exactly one of them. Frames that
-// a socket had no room for are in Redirected, and in that socket's XDP_STATISTICS.
+// Counters tell what became of the frames that the port received: each counts in exactly one of
+// them. Frames that a socket had no room for are in Redirected, and in that socket's
+// XDP_STATISTICS.
 type Counters struct {
 	Passed     uint64 // left to the kernel
 	Redirected uint64 // handed to the queue's socket
@@ -63,12 +65,12 @@ type Counters struct {
 	NoSocket   uint64 // ours, and dropped because the queue has no socket
 }
 
-// Attach starts the program on an interface of the calling thread's network namespace. No socket is registered
-// yet: from now on traffic for a service is dropped.
+// Attach starts the program on an interface of the calling thread's network namespace. No socket is
+// registered yet: from now on traffic for a service is dropped.
 //
-// Errors: ErrNoNative; *ForeignError and *BusyError when somebody else's XDP program, or a running Sluice, has the
-// interface (after about a second, for a process may just be exiting). What a Sluice that no longer runs has left
-// is replaced.
+// Errors: ErrNoNative; *ForeignError and *BusyError when somebody else's XDP program, or a running
+// Sluice, has the interface (after about a second, for a process may just be exiting). What a
+// Sluice that no longer runs has left is replaced.
 func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 	if mode != Native && mode != Generic {
 		return nil, fmt.Errorf("steer: XDP %s: the modes are native and generic", mode)
@@ -135,8 +137,8 @@ func (p *Port) tryAttach() error {
 	return p.explainAttach(err)
 }
 
-// explainAttach says what the kernel means. Drivers refuse native mode with errors of their own choice, so each
-// that isn't known to mean something else counts as that.
+// explainAttach says what the kernel means. Drivers refuse native mode with errors of their own
+// choice, so each that isn't known to mean something else counts as that.
 func (p *Port) explainAttach(err error) error {
 	var errno syscall.Errno
 	switch {
@@ -167,8 +169,8 @@ func (p *Port) Interface() string { return p.name }
 // Mode is how the program runs.
 func (p *Port) Mode() Mode { return p.mode }
 
-// Register redirects what the queue receives to the AF_XDP socket fd, which must be bound to this interface and
-// queue for the frames to arrive.
+// Register redirects what the queue receives to the AF_XDP socket fd, which must be bound to this
+// interface and queue for the frames to arrive.
 func (p *Port) Register(queue, fd int) error {
 	if limit := int(p.sockets.Sockets.MaxEntries()); queue < 0 || queue >= limit {
 		return fmt.Errorf("steer: interface %s has no queue %d for us: the XDP program's map takes 0-%d", p.name, queue, limit-1)
@@ -179,8 +181,8 @@ func (p *Port) Register(queue, fd int) error {
 	return nil
 }
 
-// Unregister ends what Register began: service traffic on the queue is dropped from now on. Call it before the
-// socket is closed. It is an error if nothing is registered.
+// Unregister ends what Register began: service traffic on the queue is dropped from now on. Call it
+// before the socket is closed. It is an error if nothing is registered.
 func (p *Port) Unregister(queue int) error {
 	if err := p.sockets.Unregister(queue); err != nil {
 		return fmt.Errorf("steer: interface %s, queue %d: unregistering its socket: %w", p.name, queue, err)
@@ -188,7 +190,8 @@ func (p *Port) Unregister(queue int) error {
 	return nil
 }
 
-// Counters reads the counters: sums over all CPUs since Attach, each monotonic, not all from the same instant.
+// Counters reads the counters: sums over all CPUs since Attach, each monotonic, not all from the
+// same instant.
 func (p *Port) Counters() (Counters, error) {
 	var c Counters
 	for outcome, sum := range map[steerOutcome]*uint64{
@@ -208,8 +211,8 @@ func (p *Port) Counters() (Counters, error) {
 	return c, nil
 }
 
-// Close detaches the program; the interface's traffic is the kernel's again, service traffic too. It is
-// safe to call twice.
+// Close detaches the program; the interface's traffic is the kernel's again, service traffic too.
+// It is safe to call twice.
 func (p *Port) Close() error {
 	var err error
 	if p.link != nil {

@@ -9,7 +9,8 @@ import (
 	"sluice/engine/steer"
 )
 
-// probeCases are answers to probes that took the path of tun or dr, and what could be mistaken for them.
+// probeCases are answers to probes that took the path of tun or dr, and what could be mistaken for
+// them.
 func probeCases(t testing.TB, f family) []testCase {
 	quote := func(source, destination string, sourcePort layers.UDPPort) []byte {
 		return build(t, ip(source, destination, pUDP), udp(sourcePort, 53), gopacket.Payload("payload"))

@@ -10,8 +10,8 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 )
 
-// Program is the steering program with its rules, ready to be attached to ports. Its methods belong to one
-// goroutine; those of the Ports that it makes may be called from others.
+// Program is the steering program with its rules, ready to be attached to ports. Its methods belong
+// to one goroutine; those of the Ports that it makes may be called from others.
 type Program struct {
 	spec      *ebpf.CollectionSpec
 	addresses *ebpf.Map
@@ -23,8 +23,8 @@ type Program struct {
 	writes    int   // to the maps, ever
 }
 
-// Load creates the maps that hold the rules, empty: until Set, every frame passes to the kernel. It needs CAP_BPF
-// and CAP_NET_ADMIN, as Attach does, and says so if they are missing.
+// Load creates the maps that hold the rules, empty: until Set, every frame passes to the kernel. It
+// needs CAP_BPF and CAP_NET_ADMIN, as Attach does, and says so if they are missing.
 func Load() (*Program, error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 charge maps to it
 		return nil, fmt.Errorf("steer: raising the limit on locked memory: %w", explain(err))
@@ -58,9 +58,9 @@ func (p *Program) createMaps() (err error) {
 	return err
 }
 
-// Detour names the interface that answers to probes are redirected to: a TAP, whose owner reads them there. The
-// kernel forgets it when the interface is gone; without one, answers pass to the kernel, as they do before Detour is
-// called.
+// Detour names the interface that answers to probes are redirected to: a TAP, whose owner reads
+// them there. The kernel forgets it when the interface is gone; without one, answers pass to the
+// kernel, as they do before Detour is called.
 func (p *Program) Detour(ifindex int) error {
 	if err := p.detour.Put(uint32(0), uint32(ifindex)); err != nil {
 		return fmt.Errorf("steer: redirecting answers to probes to interface %d: %w", ifindex, explain(err))
@@ -68,20 +68,22 @@ func (p *Program) Detour(ifindex int) error {
 	return nil
 }
 
-// Close gives up the rules' maps; attached ports keep working with the rules of the last Set. It is safe to call
-// twice.
+// Close gives up the rules' maps; attached ports keep working with the rules of the last Set. It is
+// safe to call twice.
 func (p *Program) Close() error {
 	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(), p.grace.close())
 	p.addresses, p.ports, p.ranges, p.detour, p.grace = nil, nil, nil, nil, nil
 	return err
 }
 
-// Set makes r the rules of all ports, attached or not yet. It writes only what differs from the rules before, and
-// in such an order that a frame that is ours by the old and by the new rules is ours at every moment between, and
-// one that is the kernel's by both stays the kernel's. With something to change it takes some tens of milliseconds.
+// Set makes r the rules of all ports, attached or not yet. It writes only what differs from the
+// rules before, and in such an order that a frame that is ours by the old and by the new rules is
+// ours at every moment between, and one that is the kernel's by both stays the kernel's. With
+// something to change it takes some tens of milliseconds.
 //
-// An error about a rule or about capacity means that nothing has changed. After any other, which only a kernel out
-// of memory gives, the rules are a mixture, and the next Set continues from there.
+// An error about a rule or about capacity means that nothing has changed. After any other, which
+// only a kernel out of memory gives, the rules are a mixture, and the next Set continues from
+// there.
 func (p *Program) Set(r Rules) error {
 	want, err := r.compile()
 	if err != nil {
@@ -105,10 +107,11 @@ func (p *Program) Set(r Rules) error {
 	return nil
 }
 
-// steps are the way from the installed rules to those wanted, by way of both together: what an address's roles
-// refer to is there before the roles say so and after they have ceased to, and the addresses that are this host's
-// before or after are so throughout. A run of the program reads several entries, one after another; between the
-// steps all runs end, so that none sees more than two of the states that follow one another.
+// steps are the way from the installed rules to those wanted, by way of both together: what an
+// address's roles refer to is there before the roles say so and after they have ceased to, and the
+// addresses that are this host's before or after are so throughout. A run of the program reads
+// several entries, one after another; between the steps all runs end, so that none sees more than
+// two of the states that follow one another.
 func (p *Program) steps(want table) []func() error {
 	before := maps.Clone(p.installed.addresses)
 	roles := func(mix func(old, new steerRole) steerRole) error {
@@ -153,7 +156,8 @@ func (p *Program) setRoles(before, want map[steerAddress]steerRole, mix func(old
 		remove(p, p.addresses, p.installed.addresses, target))
 }
 
-// fits checks the new rules against half of each map, because old and new ones are in it together for a moment.
+// fits checks the new rules against half of each map, because old and new ones are in it together
+// for a moment.
 func (p *Program) fits(t table) error {
 	for _, c := range []struct {
 		what   string
@@ -202,8 +206,8 @@ func remove[K, V comparable](p *Program, m *ebpf.Map, have, want map[K]V) error 
 	return nil
 }
 
-// permissionError replaces what the libraries say about EPERM, which names the memory limit: on kernels from 5.11
-// on, it is never that.
+// permissionError replaces what the libraries say about EPERM, which names the memory limit: on
+// kernels from 5.11 on, it is never that.
 type permissionError struct{ err error }
 
 func (permissionError) Error() string {

@@ -10,8 +10,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Rules say which packets are Sluice's. Order and duplicates don't matter. A key is one side of a packet: an
-// address, ports and a protocol.
+// Rules say which packets are Sluice's. Order and duplicates don't matter. A key is one side of a
+// packet: an address, ports and a protocol.
 type Rules struct {
 	Services []service.Key // destinations that we balance
 	Replies  []service.Key // sources: NAT backends, whose packets to others are ours (port "any": service.AnyPort)
@@ -43,7 +43,8 @@ func newTable() table {
 	}
 }
 
-// compile turns the rules into map entries. The error names the first rule that no packet could match.
+// compile turns the rules into map entries. The error names the first rule that no packet could
+// match.
 func (r Rules) compile() (table, error) {
 	t := newTable()
 	for _, kind := range []struct {
@@ -140,7 +141,8 @@ func shift(side steerRole, p service.Protocol) steerRole {
 	return side
 }
 
-// blocks cuts a port range into the fewest blocks that are 2^size ports long and start at a multiple of that.
+// blocks cuts a port range into the fewest blocks that are 2^size ports long and start at a
+// multiple of that.
 func blocks(p service.Ports) iter.Seq2[uint16, int] {
 	return func(yield func(first uint16, size int) bool) {
 		for first, end := uint32(p.First), uint32(p.Last)+1; first < end; {
@@ -153,7 +155,8 @@ func blocks(p service.Ports) iter.Seq2[uint16, int] {
 	}
 }
 
-// addressOf gives the form of an address in the maps: 16 bytes in wire order, IPv4 as ::ffff:a.b.c.d.
+// addressOf gives the form of an address in the maps: 16 bytes in wire order, IPv4 as
+// ::ffff:a.b.c.d.
 func addressOf(a netip.Addr) (out steerAddress) {
 	b := a.As16()
 	for i := range out.Word {

@@ -39,7 +39,8 @@ func TestRuleErrors(t *testing.T) {
 	}
 }
 
-// TestPortRanges tries ranges of all shapes at all ports around their ends and, between, at a sample.
+// TestPortRanges tries ranges of all shapes at all ports around their ends and, between, at a
+// sample.
 func TestPortRanges(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)
@@ -69,7 +70,8 @@ func TestPortRanges(t *testing.T) {
 	}
 }
 
-// manyServices gives n services with n addresses, the same for the same salt and others for another.
+// manyServices gives n services with n addresses, the same for the same salt and others for
+// another.
 func manyServices(n int, salt byte, ports service.Ports) (keys []service.Key) {
 	for i := range n {
 		address := netip.AddrFrom4([4]byte{100, salt, byte(i >> 8), byte(i)})
@@ -78,7 +80,8 @@ func manyServices(n int, salt byte, ports service.Ports) (keys []service.Key) {
 	return keys
 }
 
-// TestCapacity fills the maps to the limits that doc.go gives, exchanges all of it, and goes beyond.
+// TestCapacity fills the maps to the limits that doc.go gives, exchanges all of it, and goes
+// beyond.
 func TestCapacity(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)

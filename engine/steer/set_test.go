@@ -44,8 +44,8 @@ func TestSetFollows(t *testing.T) {
 	}
 }
 
-// TestSetNeverMisses sends, while the rules change all the time, what is ours before and after, under the same rule
-// or another, and what is the kernel's before and after.
+// TestSetNeverMisses sends, while the rules change all the time, what is ours before and after,
+// under the same rule or another, and what is the kernel's before and after.
 func TestSetNeverMisses(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)

@@ -20,8 +20,8 @@ const (
 	redirect = 4
 )
 
-// testCase is a frame and what becomes of it under testRules on a port without a socket: ours is dropped, the
-// kernel's is passed, a probe's is redirected.
+// testCase is a frame and what becomes of it under testRules on a port without a socket: ours is
+// dropped, the kernel's is passed, a probe's is redirected.
 type testCase struct {
 	name   string
 	frame  []byte
@@ -332,7 +332,8 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestTruncated cuts each frame at every length. The kernel takes no frame shorter than an Ethernet header.
+// TestTruncated cuts each frame at every length. The kernel takes no frame shorter than an Ethernet
+// header.
 func TestTruncated(t *testing.T) {
 	port, rules := testPort(t), testRules()
 	for _, c := range cases(t) {
@@ -401,7 +402,8 @@ func FuzzVerdict(f *testing.F) {
 	})
 }
 
-// TestSocket: with a socket what is ours is redirected, without it is dropped, and each frame counts once.
+// TestSocket: with a socket what is ours is redirected, without it is dropped, and each frame
+// counts once.
 func TestSocket(t *testing.T) {
 	port := testPort(t)
 	service := packet(t, ip(client4, web4, pTCP), tcp(1234, 80))
@@ -452,7 +454,8 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-// BenchmarkVerdict measures the program in the kernel, without a driver: how long it takes to find out.
+// BenchmarkVerdict measures the program in the kernel, without a driver: how long it takes to find
+// out.
 func BenchmarkVerdict(b *testing.B) {
 	port := testPort(b)
 	for _, c := range []struct {

@@ -42,7 +42,8 @@ func (w wire) send(t *testing.T, frame []byte) {
 	}
 }
 
-// resets reads frames until a TCP reset from the given port, and returns the source ports of all resets.
+// resets reads frames until a TCP reset from the given port, and returns the source ports of all
+// resets.
 func (w wire) resets(t *testing.T, until layers.TCPPort) (ports []layers.TCPPort) {
 	t.Helper()
 	buffer := make([]byte, 4096)
@@ -78,8 +79,9 @@ func holdAddress(t *testing.T, device netlink.Link, address string) {
 	}
 }
 
-// TestTraffic sends real frames at a port whose kernel holds the service's address. Without a socket the kernel
-// never sees, and never resets, the service's connections, only others; with one, the socket gets the frames.
+// TestTraffic sends real frames at a port whose kernel holds the service's address. Without a
+// socket the kernel never sees, and never resets, the service's connections, only others; with one,
+// the socket gets the frames.
 func TestTraffic(t *testing.T) {
 	for _, mode := range []steer.Mode{steer.Native, steer.Generic} {
 		t.Run(mode.String(), func(t *testing.T) {

@@ -9,8 +9,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// actionTwin decides about a frame like steer.c on a port without a socket, slowly: it cuts the frame into slices and
-// goes through the rules one by one, without maps, role bits, port blocks or offsets.
+// actionTwin decides about a frame like steer.c on a port without a socket, slowly: it cuts the
+// frame into slices and goes through the rules one by one, without maps, role bits, port blocks or
+// offsets.
 func actionTwin(r steer.Rules, frame []byte) uint32 {
 	if len(frame) < 14 || frame[0]&1 == 1 {
 		return pass
@@ -186,8 +187,8 @@ func nobodys(a netip.Addr) bool {
 	return slices.ContainsFunc(nowhere, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// twinError says what becomes of the ICMP message in p, if it is an error about something of ours: case by case, as in
-// the table at the top of steer.c.
+// twinError says what becomes of the ICMP message in p, if it is an error about something of ours:
+// case by case, as in the table at the top of steer.c.
 func twinError(r steer.Rules, p twinPacket) uint32 {
 	if len(p.payload) < 8 {
 		return pass

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childRole, if set in the environment, makes the test binary a child that opens a socket on lo with fewer
-// rights - the namespace that it inherits is the parent's near one - and prints what Open says.
+// childRole, if set in the environment, makes the test binary a child that opens a socket on lo
+// with fewer rights - the namespace that it inherits is the parent's near one - and prints what
+// Open says.
 const childRole = "SLUICE_XSK_CHILD"
 
 func child(role string) int {

@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrModeUnsupported is in the chain of Open's error when the driver can't do the mode that was asked for, so
-// that trying the next one makes sense: zero-copy, then native copy, then generic.
+// ErrModeUnsupported is in the chain of Open's error when the driver can't do the mode that was
+// asked for, so that trying the next one makes sense: zero-copy, then native copy, then generic.
 var ErrModeUnsupported = errors.New("mode not supported")
 
-// OpenError says what kept a socket from being opened and what to do about it. Its chain holds the cause, a unix.Errno
-// mostly, and ErrModeUnsupported where that is meant.
+// OpenError says what kept a socket from being opened and what to do about it. Its chain holds the
+// cause, a unix.Errno mostly, and ErrModeUnsupported where that is meant.
 type OpenError struct {
 	Ifname string
 	Queue  int

@@ -2,8 +2,8 @@ package xsk
 
 import "math/bits"
 
-// held is the set of frames that a socket has, one bit per frame of the UMEM. It is private to the socket's
-// worker: workers share no byte of it, unlike an array of owners in the UMEM.
+// held is the set of frames that a socket has, one bit per frame of the UMEM. It is private to the
+// socket's worker: workers share no byte of it, unlike an array of owners in the UMEM.
 type held struct {
 	words  []uint64
 	frames uint64 // of the UMEM
@@ -11,7 +11,8 @@ type held struct {
 
 func newHeld(frames int) held { return held{make([]uint64, (frames+63)/64), uint64(frames)} }
 
-// add puts the frame that addr lies in into the set. It is false if it is in there already or doesn't exist.
+// add puts the frame that addr lies in into the set. It is false if it is in there already or
+// doesn't exist.
 func (h *held) add(addr uint64) bool {
 	frame := addr / FrameSize
 	if frame >= h.frames || h.words[frame/64]&(1<<(frame%64)) != 0 {

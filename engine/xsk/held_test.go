@@ -40,7 +40,8 @@ func FuzzHeld(f *testing.F) {
 	})
 }
 
-// One op is one frame given and taken back, in the order that a busy UMEM of 64 Ki frames has after a while: none.
+// One op is one frame given and taken back, in the order that a busy UMEM of 64 Ki frames has after
+// a while: none.
 func BenchmarkHeld(b *testing.B) {
 	const frames = 1 << 16
 	h, order := newHeld(frames), rand.New(rand.NewPCG(1, 2)).Perm(frames)

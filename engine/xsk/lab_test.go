@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// sweep removes the namespaces of runs that were killed: the name says whose they were. A process that is no more, is only
-// a zombie, or has become another program has no such executable.
+// sweep removes the namespaces of runs that were killed: the name says whose they were. A process
+// that is no more, is only a zombie, or has become another program has no such executable.
 func sweep() {
 	self, _ := os.Executable()
 	stale, _ := filepath.Glob("/var/run/netns/xsk-*")
@@ -193,7 +193,8 @@ func (p *pair) remove() {
 	}))
 }
 
-// steer attaches a program to the near end that redirects every frame to the socket of its queue and drops what has none.
+// steer attaches a program to the near end that redirects every frame to the socket of its queue
+// and drops what has none.
 func (p *pair) steer(generic bool) *ebpf.Map {
 	t := p.lab.t
 	t.Helper()
@@ -266,7 +267,8 @@ func newUMEM(t testing.TB, frames int) *UMEM {
 	return u
 }
 
-// plug is a packet socket on the far end: what it sends arrives near, what is sent near arrives there.
+// plug is a packet socket on the far end: what it sends arrives near, what is sent near arrives
+// there.
 type plug struct {
 	t  testing.TB
 	fd int

@@ -9,11 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Queues is the number of RX and of TX queues that an interface of the calling thread's network namespace uses.
-// Numbers of queues begin with 0.
+// Queues is the number of RX and of TX queues that an interface of the calling thread's network
+// namespace uses. Numbers of queues begin with 0.
 //
-// It asks the driver (ethtool -l) and, if the driver doesn't say, counts the queues that the device was made with.
-// sysfs is not asked: it shows the interfaces of the namespace that it was mounted in, not the caller's.
+// It asks the driver (ethtool -l) and, if the driver doesn't say, counts the queues that the device
+// was made with. sysfs is not asked: it shows the interfaces of the namespace that it was mounted
+// in, not the caller's.
 func Queues(ifname string) (rx, tx int, err error) {
 	if rx, tx := channels(ifname); rx > 0 && tx > 0 {
 		return rx, tx, nil
@@ -39,7 +40,8 @@ func channels(ifname string) (rx, tx int) {
 	return int(c.RxCount + c.CombinedCount), int(c.TxCount + c.CombinedCount)
 }
 
-// checkLink finds what would make a socket on the interface useless although the kernel may accept it.
+// checkLink finds what would make a socket on the interface useless although the kernel may accept
+// it.
 func checkLink(cfg Config) error {
 	link, err := netlink.LinkByIndex(cfg.Ifindex)
 	if gone := (netlink.LinkNotFoundError{}); errors.As(err, &gone) {

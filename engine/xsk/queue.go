@@ -8,7 +8,8 @@ import (
 	"sluice/rings"
 )
 
-// kickTries is how often Kick repeats a call that sent nothing before it leaves the rest for the next Kick.
+// kickTries is how often Kick repeats a call that sent nothing before it leaves the rest for the
+// next Kick.
 const kickTries = 4
 
 // Counters counts since Open. Frames are in balance at any time:
@@ -26,7 +27,8 @@ type Counters struct {
 // Counters is a copy of the counters. It belongs to the worker.
 func (s *Socket) Counters() Counters { return s.counters }
 
-// Ownership says where the socket's frames are. All fields together are the number of frames that the socket has.
+// Ownership says where the socket's frames are. All fields together are the number of frames that
+// the socket has.
 type Ownership struct {
 	Fill       int // on the fill ring
 	RxDriver   int // taken by the driver for reception
@@ -39,13 +41,14 @@ type Ownership struct {
 // Sum is the number of frames that the socket has.
 func (o Ownership) Sum() int { return o.Fill + o.RxDriver + o.RX + o.TX + o.TxDriver + o.Completion }
 
-// Owned says where the socket's frames are at this moment. The sum is exact; frames that move from one place to the next
-// meanwhile are counted with the driver. It belongs to the worker.
+// Owned says where the socket's frames are at this moment. The sum is exact; frames that move from
+// one place to the next meanwhile are counted with the driver. It belongs to the worker.
 func (s *Socket) Owned() Ownership {
 	if s.fd < 0 {
 		return Ownership{}
 	}
-	// Each path is looked at from its end: what moves between two looks is then missed by both, not seen twice.
+	// Each path is looked at from its end: what moves between two looks is then missed by both, not
+	// seen twice.
 	var o Ownership
 	o.RX = s.rx.Available()
 	o.Fill = s.fill.Queued()
@@ -56,8 +59,8 @@ func (s *Socket) Owned() Ownership {
 	return o
 }
 
-// FD is what poll(2) waits on for received frames and the steering program's map takes; -1 when closed. The descriptor
-// stays the socket's.
+// FD is what poll(2) waits on for received frames and the steering program's map takes; -1 when
+// closed. The descriptor stays the socket's.
 func (s *Socket) FD() int { return s.fd }
 
 // Receive fills descs from the front with received frames and says how many there were.
@@ -80,9 +83,9 @@ func (s *Socket) Receive(descs []rings.Desc) int {
 	return good
 }
 
-// Refill gives free frames to the driver for reception and says how many, from the front, it took; what remains of
-// those in addrs is scratch. A frame that the socket has already, or that doesn't exist, is swallowed and
-// counted: giving it again would have two packets in one frame.
+// Refill gives free frames to the driver for reception and says how many, from the front, it took;
+// what remains of those in addrs is scratch. A frame that the socket has already, or that doesn't
+// exist, is swallowed and counted: giving it again would have two packets in one frame.
 func (s *Socket) Refill(addrs []uint64) int {
 	n := min(len(addrs), s.fill.Free())
 	good := 0
@@ -101,9 +104,9 @@ func (s *Socket) Refill(addrs []uint64) int {
 	return n
 }
 
-// Transmit puts frames on the TX ring and says how many, from the front, it took; it sets their Options to 0, which the
-// kernel insists on. It stops before a frame that can't be sent - empty, longer than its chunk, or in the
-// socket already - because the kernel would swallow it.
+// Transmit puts frames on the TX ring and says how many, from the front, it took; it sets their
+// Options to 0, which the kernel insists on. It stops before a frame that can't be sent - empty,
+// longer than its chunk, or in the socket already - because the kernel would swallow it.
 func (s *Socket) Transmit(descs []rings.Desc) int {
 	n := min(len(descs), s.tx.Free())
 	for i := range descs[:n] {
@@ -119,7 +122,8 @@ func (s *Socket) Transmit(descs []rings.Desc) int {
 	return n
 }
 
-// Reclaim fills addrs with chunk start addresses of frames whose transmission is complete and says how many.
+// Reclaim fills addrs with chunk start addresses of frames whose transmission is complete and says
+// how many.
 func (s *Socket) Reclaim(addrs []uint64) int {
 	n := s.completion.Pop(addrs)
 	good := 0
@@ -135,12 +139,14 @@ func (s *Socket) Reclaim(addrs []uint64) int {
 	return good
 }
 
-// Kick has the kernel send what Transmit queued; it makes no system call when there is nothing to do.
+// Kick has the kernel send what Transmit queued; it makes no system call when there is nothing to
+// do.
 //
-// In copy mode it repeats the call until the TX ring is drained or some calls in a row sent nothing, because the device
-// or the completion ring is full: the rest waits for the next Kick. In zero-copy mode it calls once, and
-// the driver sends on its own. An error means that nothing can be sent at present, the interface being down or gone;
-// it is returned by the first Kick that meets it, not by those after.
+// In copy mode it repeats the call until the TX ring is drained or some calls in a row sent
+// nothing, because the device or the completion ring is full: the rest waits for the next Kick. In
+// zero-copy mode it calls once, and the driver sends on its own. An error means that nothing can be
+// sent at present, the interface being down or gone; it is returned by the first Kick that meets
+// it, not by those after.
 func (s *Socket) Kick() error {
 	queued := s.tx.Queued()
 	if queued == 0 || s.fd < 0 || !s.tx.NeedWakeup() {
@@ -175,8 +181,9 @@ func (s *Socket) report(errno unix.Errno) error {
 	return fmt.Errorf("%s: can't send: %s (sendto: %w)", s, advice(&s.cfg, errno), errno)
 }
 
-// waitedInVain is what an empty RX ring may call for: the driver waits to be told that the fill ring is no longer
-// empty - it may have begun to wait after Refill last looked - or we are to poll the device in its place.
+// waitedInVain is what an empty RX ring may call for: the driver waits to be told that the fill
+// ring is no longer empty - it may have begun to wait after Refill last looked - or we are to poll
+// the device in its place.
 func (s *Socket) waitedInVain() {
 	if s.fd >= 0 && (s.busyPoll || s.fill.NeedWakeup() && s.fill.Queued() > 0) {
 		_ = s.call(unix.SYS_RECVFROM)

@@ -10,11 +10,12 @@ import (
 	"sluice/pipeline/flow"
 )
 
-// ErrNoRSS is in the chain of RSS's error when the interface works but doesn't tell by which hash it
-// chooses queues, or hashes otherwise than can be computed here. It is no fault.
+// ErrNoRSS is in the chain of RSS's error when the interface works but doesn't tell by which hash
+// it chooses queues, or hashes otherwise than can be computed here. It is no fault.
 var ErrNoRSS = errors.New("hash of the card is not known")
 
-// Layout of struct ethtool_rxfh and struct ethtool_rxnfc, and numbers in them (include/uapi/linux/ethtool.h).
+// Layout of struct ethtool_rxfh and struct ethtool_rxnfc, and numbers in them
+// (include/uapi/linux/ethtool.h).
 const (
 	rxfhIndirSize = 8
 	rxfhKeySize   = 12
@@ -39,9 +40,10 @@ const (
 	maxKey         = 1 << 10
 )
 
-// RSS reads by which hash the interface chooses the queue of what it receives (ethtool -x, ethtool -n IF
-// rx-flow-hash tcp4). The interface is one of the calling thread's network namespace. The error is ErrNoRSS where
-// the driver doesn't say - veth, bonds and other devices without hardware - or the hash isn't Toeplitz.
+// RSS reads by which hash the interface chooses the queue of what it receives (ethtool -x, ethtool
+// -n IF rx-flow-hash tcp4). The interface is one of the calling thread's network namespace. The
+// error is ErrNoRSS where the driver doesn't say - veth, bonds and other devices without hardware -
+// or the hash isn't Toeplitz.
 func RSS(ifname string) (*flow.RSS, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

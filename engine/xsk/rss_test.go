@@ -110,7 +110,8 @@ func TestUnknownRSS(t *testing.T) {
 	}
 }
 
-// TestRSSOfInterfaces: interfaces without hardware don't tell, and those that are not there are an error.
+// TestRSSOfInterfaces: interfaces without hardware don't tell, and those that are not there are an
+// error.
 func TestRSSOfInterfaces(t *testing.T) {
 	l := newLab(t)
 	p := l.pair(2, 1500)

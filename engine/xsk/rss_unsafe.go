@@ -14,8 +14,8 @@ type ifreq struct {
 	_    [24 - unsafe.Sizeof(uintptr(0))]byte
 }
 
-// ethtoolIoctl sends an ethtool request, which must be as long as its command and contents say: the kernel
-// writes its answer over it. The kernel stops the name at 15 bytes, as it does everywhere.
+// ethtoolIoctl sends an ethtool request, which must be as long as its command and contents say: the
+// kernel writes its answer over it. The kernel stops the name at 15 bytes, as it does everywhere.
 func ethtoolIoctl(fd int, ifname string, request []byte) error {
 	req := ifreq{data: unsafe.Pointer(unsafe.SliceData(request))}
 	copy(req.name[:unix.IFNAMSIZ-1], ifname)

@@ -33,8 +33,8 @@ const (
 	// defaultRing is the number of entries of rings whose size isn't given.
 	defaultRing = 2048
 	maxRing     = 1 << 16
-	// defaultBusyWait is how long Open waits for a queue by default: a socket closed a moment ago, by this
-	// process or a killed one, frees its queue some milliseconds later.
+	// defaultBusyWait is how long Open waits for a queue by default: a socket closed a moment ago,
+	// by this process or a killed one, frees its queue some milliseconds later.
 	defaultBusyWait = 2 * time.Second
 	busyPause       = 5 * time.Millisecond
 )
@@ -55,16 +55,16 @@ type Config struct {
 	BusyPoll   BusyPoll
 }
 
-// BusyPoll makes the worker's own system calls do the driver's work in place of interrupts (SO_PREFER_BUSY_POLL, Linux
-// 5.11), which keeps both on one core. It helps only if the interface's napi_defer_hard_irqs and gro_flush_timeout
-// are set, too. The zero value turns it off.
+// BusyPoll makes the worker's own system calls do the driver's work in place of interrupts
+// (SO_PREFER_BUSY_POLL, Linux 5.11), which keeps both on one core. It helps only if the interface's
+// napi_defer_hard_irqs and gro_flush_timeout are set, too. The zero value turns it off.
 type BusyPoll struct {
 	Usec   int // microseconds one call may poll (SO_BUSY_POLL); 20 is usual
 	Budget int // packets one call may process (SO_BUSY_POLL_BUDGET); 64 is usual
 }
 
-// Socket is an AF_XDP socket with its four rings. Except where noted its methods belong to one worker's goroutine;
-// none allocates, none blocks, and none but Close may run beside Close.
+// Socket is an AF_XDP socket with its four rings. Except where noted its methods belong to one
+// worker's goroutine; none allocates, none blocks, and none but Close may run beside Close.
 type Socket struct {
 	fill       *rings.FillRing
 	completion *rings.CompletionRing
@@ -84,11 +84,11 @@ type Socket struct {
 	maps [][]byte   // the rings' mappings
 }
 
-// Open makes a socket, waits for its queue if it is busy, and binds it. Nothing arrives before frames are given with
-// Refill and the steering program redirects to FD.
+// Open makes a socket, waits for its queue if it is busy, and binds it. Nothing arrives before
+// frames are given with Refill and the steering program redirects to FD.
 //
-// It is called from a thread in the interface's network namespace; afterwards the socket works from any. Errors are
-// *OpenError; see ErrModeUnsupported for when to try another mode.
+// It is called from a thread in the interface's network namespace; afterwards the socket works from
+// any. Errors are *OpenError; see ErrModeUnsupported for when to try another mode.
 func Open(cfg Config) (*Socket, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
@@ -142,8 +142,8 @@ func (s *Socket) open() error {
 	if err := s.bind(); err != nil {
 		return err
 	}
-	// TX budget and send buffer are only for speed, and not every kernel and user may set them: by default
-	// the kernel stops at 32 frames per call and at some 200 KiB of frames on their way.
+	// TX budget and send buffer are only for speed, and not every kernel and user may set them: by
+	// default the kernel stops at 32 frames per call and at some 200 KiB of frames on their way.
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, s.cfg.TX)
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, s.cfg.TX*2*FrameSize)
 
@@ -231,8 +231,8 @@ func (s *Socket) bind() error {
 	}
 }
 
-// bindOnce joins the registration of another socket or, failing that, registers the UMEM anew, and binds. It says
-// which step failed.
+// bindOnce joins the registration of another socket or, failing that, registers the UMEM anew, and
+// binds. It says which step failed.
 func (s *Socket) bindOnce() (step string, err error) {
 	u := s.cfg.UMEM
 	u.mu.Lock()
@@ -273,8 +273,9 @@ func (s *Socket) bindOnce() (step string, err error) {
 	return "", nil
 }
 
-// mayJoin says whether joining the peer's registration gives this socket what it was configured with. A peer on the
-// same queue - its interface must be gone - is left out: the kernel would take it for a wish to share its rings.
+// mayJoin says whether joining the peer's registration gives this socket what it was configured
+// with. A peer on the same queue - its interface must be gone - is left out: the kernel would take
+// it for a wish to share its rings.
 func (s *Socket) mayJoin(peer *Socket) bool {
 	a, b := &s.cfg, &peer.cfg
 	return a.Mode == b.Mode && a.NeedWakeup == b.NeedWakeup && (a.Ifindex != b.Ifindex || a.Queue != b.Queue)
@@ -291,13 +292,14 @@ func (s *Socket) Mode() Mode {
 // String names the socket by interface and queue. Any goroutine may call it.
 func (s *Socket) String() string { return fmt.Sprintf("%s queue %d", s.cfg.Ifname, s.cfg.Queue) }
 
-// Close unmaps the rings - the kernel keeps a socket, and its queue, while they are mapped - and closes the socket. It
-// returns the chunk start addresses of all frames the socket had: posted for reception, received but not taken,
-// queued for sending, or sent but not reclaimed. They are the caller's again, once: closing twice returns none.
+// Close unmaps the rings - the kernel keeps a socket, and its queue, while they are mapped - and
+// closes the socket. It returns the chunk start addresses of all frames the socket had: posted for
+// reception, received but not taken, queued for sending, or sent but not reclaimed. They are the
+// caller's again, once: closing twice returns none.
 //
-// In copy mode they may be used at once. In zero-copy mode the device may still write to them until the kernel has
-// taken the queue down, some milliseconds later; when a new socket on the queue opens, it has, and after ReuseDelay
-// it has, too.
+// In copy mode they may be used at once. In zero-copy mode the device may still write to them until
+// the kernel has taken the queue down, some milliseconds later; when a new socket on the queue
+// opens, it has, and after ReuseDelay it has, too.
 //
 // The worker must have stopped using the socket. After Close its methods do nothing.
 func (s *Socket) Close() (frames []uint64, err error) {
@@ -314,11 +316,13 @@ func (s *Socket) Close() (frames []uint64, err error) {
 	return frames, err
 }
 
-// ReuseDelay is how long frames of a closed zero-copy socket should rest if its queue isn't opened again.
+// ReuseDelay is how long frames of a closed zero-copy socket should rest if its queue isn't opened
+// again.
 const ReuseDelay = time.Second
 
-// closeRings unmaps the rings and puts others in their place, which are empty where we consume and full where we
-// produce: a call that comes too late does nothing, where it would else touch unmapped memory.
+// closeRings unmaps the rings and puts others in their place, which are empty where we consume and
+// full where we produce: a call that comes too late does nothing, where it would else touch
+// unmapped memory.
 func (s *Socket) closeRings() {
 	for _, m := range s.maps {
 		_ = unix.Munmap(m)

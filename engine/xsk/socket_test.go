@@ -124,8 +124,8 @@ func (w *worker) exchange(s *Socket, g *plug, number uint32) {
 	}
 }
 
-// workWhile receives and sends without pause while something happens, and for a hundred turns more. It returns what
-// Kick reported: at least one error.
+// workWhile receives and sends without pause while something happens, and for a hundred turns more.
+// It returns what Kick reported: at least one error.
 func (w *worker) workWhile(s *Socket, something func()) (reports []error) {
 	w.t.Helper()
 	happened := make(chan struct{})
@@ -188,8 +188,9 @@ func TestContentBothWays(t *testing.T) {
 	}
 }
 
-// Ten thousand frames come in and go out again, in order, none lost, none twice, and after each step every
-// frame of the UMEM is accounted for. Descriptors and addresses go round the rings many times.
+// Ten thousand frames come in and go out again, in order, none lost, none twice, and after each
+// step every frame of the UMEM is accounted for. Descriptors and addresses go round the rings many
+// times.
 func TestTenThousandFramesBothWays(t *testing.T) {
 	const total, window = 10_000, 128
 	l := newLab(t)
@@ -235,7 +236,8 @@ func TestTenThousandFramesBothWays(t *testing.T) {
 	t.Logf("%d frames each way: %d kicks, %d system calls", total, c.Kicks, c.Syscalls)
 }
 
-// A frame received on one port leaves on the other from the same chunk: what changes is the descriptor's ring.
+// A frame received on one port leaves on the other from the same chunk: what changes is the
+// descriptor's ring.
 func TestForwardBetweenPortsWithoutCopy(t *testing.T) {
 	const total = 1000
 	l := newLab(t)
@@ -273,7 +275,8 @@ func TestForwardBetweenPortsWithoutCopy(t *testing.T) {
 	}
 }
 
-// Two queues of two ports each: a frame sent on queue i arrives on queue i, because veth keeps the number.
+// Two queues of two ports each: a frame sent on queue i arrives on queue i, because veth keeps the
+// number.
 func TestTwoQueues(t *testing.T) {
 	l := newLab(t)
 	p, q := l.pair(2, 1500), l.pair(2, 1500)
@@ -322,8 +325,8 @@ func TestTwoQueues(t *testing.T) {
 	}
 }
 
-// A queue's socket is closed and opened again under a neighbour that goes on; then the neighbour, which
-// registered the UMEM, is the one to go.
+// A queue's socket is closed and opened again under a neighbour that goes on; then the neighbour,
+// which registered the UMEM, is the one to go.
 func TestReopenFiftyTimes(t *testing.T) {
 	l := newLab(t)
 	p, q := l.pair(1, 1500), l.pair(1, 1500)
@@ -421,9 +424,9 @@ func TestLinkDown(t *testing.T) {
 	}
 }
 
-// The interface is deleted under a working socket. The worker sees one error and nothing worse, Close gives all
-// frames back, a neighbour on the same UMEM doesn't notice, and the interface's successor can be opened although
-// the registration's first socket is dead.
+// The interface is deleted under a working socket. The worker sees one error and nothing worse,
+// Close gives all frames back, a neighbour on the same UMEM doesn't notice, and the interface's
+// successor can be opened although the registration's first socket is dead.
 func TestLinkDeletedAndMadeAnew(t *testing.T) {
 	l := newLab(t)
 	p, q := l.pair(1, 1500), l.pair(1, 1500)
@@ -653,8 +656,8 @@ func TestClosedSocketDoesNothing(t *testing.T) {
 	}
 }
 
-// What the arrangement in doc.go rests on: the kernel lets nobody join a socket that only registered the memory, and
-// a failed attempt leaves the joiner free to register for itself.
+// What the arrangement in doc.go rests on: the kernel lets nobody join a socket that only
+// registered the memory, and a failed attempt leaves the joiner free to register for itself.
 func TestKernelRefusesToJoinUnboundSocket(t *testing.T) {
 	l := newLab(t)
 	p := l.pair(1, 1500)

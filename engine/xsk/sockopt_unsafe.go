@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// registerUMEM registers mem as the socket's UMEM (XDP_UMEM_REG), which pins its pages until the last socket that
-// uses the registration is gone.
+// registerUMEM registers mem as the socket's UMEM (XDP_UMEM_REG), which pins its pages until the
+// last socket that uses the registration is gone.
 func registerUMEM(fd int, mem []byte) error {
 	reg := unix.XDPUmemReg{
 		Addr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem)))),
@@ -34,8 +34,8 @@ func getsockoptXDP[T any](fd, option int) (T, error) {
 	return value, nil
 }
 
-// prefer has the memory come from a NUMA node, whichever thread touches it first, as long as the node has some. It is a wish: a kernel
-// without NUMA refuses it, and has one node only.
+// prefer has the memory come from a NUMA node, whichever thread touches it first, as long as the
+// node has some. It is a wish: a kernel without NUMA refuses it, and has one node only.
 func prefer(mem []byte, node int) {
 	const preferred = 1 // MPOL_PREFERRED, linux/mempolicy.h
 	var nodes [16]uint64

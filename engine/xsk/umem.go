@@ -24,8 +24,8 @@ const (
 	maxFrames = 1 << 28
 )
 
-// UMEM is the memory of all frames of all ports and queues. Its methods may be called from any goroutine; its bytes
-// belong to whoever owns the frame they lie in.
+// UMEM is the memory of all frames of all ports and queues. Its methods may be called from any
+// goroutine; its bytes belong to whoever owns the frame they lie in.
 type UMEM struct {
 	mapping []byte // whole huge pages, if huge
 	mem     []byte // frames * FrameSize
@@ -35,9 +35,10 @@ type UMEM struct {
 	sockets []*Socket // open ones, to share the kernel's registration with
 }
 
-// NewUMEM maps memory for a number of frames, on huge pages of 2 MiB if enough of them are free, else on plain pages
-// that the kernel is asked to merge into huge ones. Plain pages come when they are first touched; see Fill. All lie on that NUMA
-// node if it has room; -1: wherever the thread runs that touches them first. It fails if there is not enough memory.
+// NewUMEM maps memory for a number of frames, on huge pages of 2 MiB if enough of them are free,
+// else on plain pages that the kernel is asked to merge into huge ones. Plain pages come when they
+// are first touched; see Fill. All lie on that NUMA node if it has room; -1: wherever the thread
+// runs that touches them first. It fails if there is not enough memory.
 func NewUMEM(frames, node int) (*UMEM, error) {
 	if frames < 1 || frames > maxFrames {
 		return nil, fmt.Errorf("UMEM of %d frames: allowed are 1 to %d", frames, maxFrames)
@@ -59,7 +60,8 @@ func NewUMEM(frames, node int) (*UMEM, error) {
 		return nil, fmt.Errorf("UMEM of %d frames: mapping %d MiB: %w", frames, rounded>>20, err)
 	}
 	prefer(mapping, node)
-	// Merging is a wish: a kernel without transparent huge pages refuses it, and nothing is lost but speed.
+	// Merging is a wish: a kernel without transparent huge pages refuses it, and nothing is lost
+	// but speed.
 	_ = unix.Madvise(mapping, unix.MADV_HUGEPAGE)
 	return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes]}, nil
 }
@@ -70,9 +72,10 @@ func (u *UMEM) Mem() []byte { return u.mem }
 // Frames is the number of frames.
 func (u *UMEM) Frames() int { return len(u.mem) / FrameSize }
 
-// Fill has the kernel put pages under all of the memory, while others use it already: to clear one of 2 MiB takes the kernel a fifth of
-// a millisecond, and some milliseconds where a hypervisor has to find it first, and a worker that met one every now and
-// then would keep its packets waiting for so long. It ends early when stop is closed; Close must not be called before it has ended.
+// Fill has the kernel put pages under all of the memory, while others use it already: to clear one
+// of 2 MiB takes the kernel a fifth of a millisecond, and some milliseconds where a hypervisor has
+// to find it first, and a worker that met one every now and then would keep its packets waiting for
+// so long. It ends early when stop is closed; Close must not be called before it has ended.
 func (u *UMEM) Fill(stop <-chan struct{}) error {
 	for rest := u.mapping; len(rest) > 0; rest = rest[hugeBytes:] {
 		select {
@@ -87,11 +90,12 @@ func (u *UMEM) Fill(stop <-chan struct{}) error {
 	return nil
 }
 
-// HugePages says whether the memory lies on reserved huge pages. If not, `sysctl vm.nr_hugepages` was too low, and
-// lookups in frames cost more TLB misses: worth a log line.
+// HugePages says whether the memory lies on reserved huge pages. If not, `sysctl vm.nr_hugepages`
+// was too low, and lookups in frames cost more TLB misses: worth a log line.
 func (u *UMEM) HugePages() bool { return u.huge }
 
-// Close unmaps the memory. It fails, and does nothing, while sockets on it are open; closing twice is fine.
+// Close unmaps the memory. It fails, and does nothing, while sockets on it are open; closing twice
+// is fine.
 func (u *UMEM) Close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -2,8 +2,9 @@ package conn
 
 import "sluice/pipeline/packet"
 
-// Peek is Find for onlookers: it changes nothing, an expired entry stays where it is. A template under which connections live
-// is there, expired or not: its owner keeps it. The entry is only to be read or copied.
+// Peek is Find for onlookers: it changes nothing, an expired entry stays where it is. A template
+// under which connections live is there, expired or not: its owner keeps it. The entry is only to
+// be read or copied.
 func (t *Table) Peek(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	return t.peek(home, func(c *Conn) bool {
 		return c.key == k.word() && t.Client(c) == client && (!c.Expired(nowMs) || c.IsTemplate() && c.Held() > 0)
@@ -38,8 +39,8 @@ func (t *Table) peek(home Home, is func(*Conn) bool) *Conn {
 	return nil
 }
 
-// Adopt enters a copy of another table's entry, as it is but for its place and what leads there. It returns nil when
-// there is no room.
+// Adopt enters a copy of another table's entry, as it is but for its place and what leads there. It
+// returns nil when there is no room.
 func (t *Table) Adopt(home Home, c *Conn, client, backend packet.Addr, nowMs uint32) *Conn {
 	mine := t.Insert(home, client, Key{}, backend, 0, nowMs)
 	if mine != nil {

@@ -5,9 +5,10 @@ import "sluice/pipeline/packet"
 // roomLines is how many lines a look for room goes over.
 const roomLines = 4
 
-// Room4 finds a slot for a client's new IPv4 connection: in one pass what Find, FindReply and Insert need three for. It is sure of
-// it only if nothing else has to be thought of: ok is false when the table is at its limit, when an entry near is of the
-// same client's address and port, or has to be removed first, and when there is no free slot near.
+// Room4 finds a slot for a client's new IPv4 connection: in one pass what Find, FindReply and
+// Insert need three for. It is sure of it only if nothing else has to be thought of: ok is false
+// when the table is at its limit, when an entry near is of the same client's address and port, or
+// has to be removed first, and when there is no free slot near.
 func (t *Table) Room4(home Home, client uint32, port uint16, nowMs uint32) (slot uint32, ok bool) {
 	if t.live >= t.limit {
 		return 0, false

@@ -22,9 +22,9 @@ func occupy(t *Table, family int, home Home, slot uint32, c packet.Addr, k Key, 
 	return t.Occupy6(home, slot, c, k.word(), backend, 0)
 }
 
-// TestRoomIsInsert does the same to two tables, where clients come and go, reuse ports and expire: one has Insert find a slot,
-// the other Room if it can. What Room takes upon itself must end as Insert ends it, and what it finds room for must not
-// have been there.
+// TestRoomIsInsert does the same to two tables, where clients come and go, reuse ports and expire:
+// one has Insert find a slot, the other Room if it can. What Room takes upon itself must end as
+// Insert ends it, and what it finds room for must not have been there.
 func TestRoomIsInsert(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		const capacity = 64

@@ -63,7 +63,8 @@ const (
 	directionCount
 )
 
-// event is the one flag that moves the state machine; of several, the first of RST, SYN, FIN, ACK counts.
+// event is the one flag that moves the state machine; of several, the first of RST, SYN, FIN, ACK
+// counts.
 type event uint8
 
 const (
@@ -113,11 +114,12 @@ const (
 
 var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA}
 
-// transitions are IPVS's but for two. A segment with none of the flags leaves the state as it is, where IPVS ends the
-// connection. And to IPVS a backend's ACK in SYN_RECV means ESTABLISHED, but only the client's does
-// (RFC 9293, 3.10.7.4). The backend's without a SYN asks what the client wants, who came back with a port that the
-// backend still has in TIME_WAIT: the client's kernel answers with RST, and some milliseconds later with the same SYN
-// again. That is the same connection, still about to open, and not one that is over and makes room for another.
+// transitions are IPVS's but for two. A segment with none of the flags leaves the state as it is,
+// where IPVS ends the connection. And to IPVS a backend's ACK in SYN_RECV means ESTABLISHED, but
+// only the client's does (RFC 9293, 3.10.7.4). The backend's without a SYN asks what the client
+// wants, who came back with a port that the backend still has in TIME_WAIT: the client's kernel
+// answers with RST, and some milliseconds later with the same SYN again. That is the same
+// connection, still about to open, and not one that is over and makes room for another.
 var transitions = [directionCount][eventCount]row{
 	Input: {
 		//      NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA
@@ -143,7 +145,8 @@ var transitions = [directionCount][eventCount]row{
 	},
 }
 
-// Next gives the state after a TCP segment with these flags, seen from that direction. UDP stays UDP.
+// Next gives the state after a TCP segment with these flags, seen from that direction. UDP stays
+// UDP.
 func (s State) Next(d Direction, tcpFlags uint8) State {
 	if s >= UDP {
 		return s

@@ -20,7 +20,8 @@ func fullTable(t *testing.T, family, capacity int) *Table {
 	return tab
 }
 
-// TestSweepWithin: a sweep looks at no more slots than it has time for, removes what is due among them, and goes on there the next time.
+// TestSweepWithin: a sweep looks at no more slots than it has time for, removes what is due among
+// them, and goes on there the next time.
 func TestSweepWithin(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		const capacity, time = 20_000, 3000

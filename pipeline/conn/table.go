@@ -10,8 +10,9 @@ import (
 // LineSize is the size of a cache line in bytes; tables are arrays of lines.
 const LineSize = 64
 
-// maxProbe bounds how many lines a search or insertion visits. At half load the longest run in a table of
-// ten million stays well below it; a client that aims many services at one slot meets it and only it.
+// maxProbe bounds how many lines a search or insertion visits. At half load the longest run in a
+// table of ten million stays well below it; a client that aims many services at one slot meets it
+// and only it.
 const maxProbe = 128
 
 // Conn is what both families' entries have in common: 24 bytes.
@@ -42,7 +43,8 @@ const (
 	BackendTold                     // likewise the backend
 )
 
-// sweepWhenFull bounds the slots that an insertion into a full table looks at for something expired.
+// sweepWhenFull bounds the slots that an insertion into a full table looks at for something
+// expired.
 const sweepWhenFull = 512
 
 // templateBit marks the service half of a template's key; service ids stay below.
@@ -89,8 +91,8 @@ func (c *Conn) Release() {
 	}
 }
 
-// Held is how many connections are counted under the template. One client can have more of them to a service of many
-// ports than 16 bits can count.
+// Held is how many connections are counted under the template. One client can have more of them to
+// a service of many ports than 16 bits can count.
 func (c *Conn) Held() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.Extra) }
 
 func (c *Conn) hold(n uint32) { c.BackendPort, c.Extra = uint16(n>>16), uint16(n) }
@@ -113,13 +115,15 @@ func (k Key) word() uint64 {
 	return uint64(k.Service)<<32 | uint64(k.ClientPort)<<16 | uint64(k.VIPPort)
 }
 
-// Word is a Key in one word, for the packet's ports: the client's and, in the lower half, the VIP's.
+// Word is a Key in one word, for the packet's ports: the client's and, in the lower half, the
+// VIP's.
 func Word(service, ports uint32) uint64 { return uint64(service)<<32 | uint64(ports) }
 
 // KeyOf is the Key behind a Word.
 func KeyOf(word uint64) Key { return Key{uint32(word >> 32), uint16(word >> 16), uint16(word)} }
 
-// TemplateKey is the key of a client's persistence template. VIPPort is 0 for a service of many ports.
+// TemplateKey is the key of a client's persistence template. VIPPort is 0 for a service of many
+// ports.
 func TemplateKey(service uint32, vipPort uint16) Key {
 	return Key{Service: service | templateBit, VIPPort: vipPort}
 }
@@ -150,9 +154,10 @@ func Bytes(family, capacity int) int {
 	return (lines + maxProbe) * LineSize
 }
 
-// New lays a table for capacity connections of that family (4 or 6) over mem: Bytes(family, capacity)
-// bytes, zeroed, aligned to LineSize, for this table alone. Before an entry is removed because its time is
-// over, expired is called; it may prolong the entry's life and return true to keep it.
+// New lays a table for capacity connections of that family (4 or 6) over mem: Bytes(family,
+// capacity) bytes, zeroed, aligned to LineSize, for this table alone. Before an entry is removed
+// because its time is over, expired is called; it may prolong the entry's life and return true to
+// keep it.
 func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table, *Conn) bool) *Table {
 	if len(mem) < Bytes(family, capacity) {
 		panic(fmt.Sprintf("conn: %d bytes for %d connections, need %d", len(mem), capacity, Bytes(family, capacity)))
@@ -169,11 +174,12 @@ func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table,
 	return t
 }
 
-// slots counts the tail behind the last home too: probing runs on into it instead of wrapping around.
+// slots counts the tail behind the last home too: probing runs on into it instead of wrapping
+// around.
 func (t *Table) slots() uint32 { return (t.lines + maxProbe) << t.lineShift }
 
-// Home is the number of the line that a client's entries live in or near. The zero Home is a line like any
-// other.
+// Home is the number of the line that a client's entries live in or near. The zero Home is a line
+// like any other.
 type Home uint32
 
 // home6 marks homes in an IPv6 table, so that Fetch can tell.
@@ -190,16 +196,17 @@ func (t *Table) Live() int { return t.live }
 // Capacity is the number of entries that the table takes.
 func (t *Table) Capacity() int { return t.limit }
 
-// Find looks up the connection of a client's packet, from the client's home on. An entry that has expired is
-// removed on the way and not found.
+// Find looks up the connection of a client's packet, from the client's home on. An entry that has
+// expired is removed on the way and not found.
 func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	if t.mark != 0 {
 		return t.find6(home, client, k.word(), nowMs)
 	}
 	key, client4 := k.word(), client.V4()
 	for line, end := uint32(home), uint32(home)+maxProbe; line < end; line++ {
-		// Which of the two entries it is, if any, is a coin toss that the processor could only guess wrong every
-		// other time: so the choice is arithmetic, and what is left to guess is nearly always the same.
+		// Which of the two entries it is, if any, is a coin toss that the processor could only
+		// guess wrong every other time: so the choice is arithmetic, and what is left to guess is
+		// nearly always the same.
 		second := t.entry4(line<<1 | 1)
 		c := t.entry4(line<<1 | isZero(second.key^key|uint64(second.client()^client4)))
 		if c.key == key && c.client() == client4 {
@@ -215,8 +222,8 @@ func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	return nil
 }
 
-// AtHome4 is Find for an IPv4 entry that lies in its home line, as nearly all do, expired or not. Without a result there
-// may be one all the same.
+// AtHome4 is Find for an IPv4 entry that lies in its home line, as nearly all do, expired or not.
+// Without a result there may be one all the same.
 func (t *Table) AtHome4(home Home, client uint32, key uint64) *Conn {
 	line := t.line4(home)
 	e, second := &line[0], &line[1]
@@ -238,9 +245,10 @@ func (t *Table) AtHome6(home Home, client packet.Addr, key uint64) *Conn {
 	return &c.Conn
 }
 
-// ReplyAtHome4 is FindReply for an entry that lies in its home line, expired or not: from the backend, over TCP or UDP, to
-// the client that the backend knows, which is the real one. ports is the backend's port and, in the lower half, the
-// client's. Without a result there may be one all the same. The protocol is the caller's to compare.
+// ReplyAtHome4 is FindReply for an entry that lies in its home line, expired or not: from the
+// backend, over TCP or UDP, to the client that the backend knows, which is the real one. ports is
+// the backend's port and, in the lower half, the client's. Without a result there may be one all
+// the same. The protocol is the caller's to compare.
 func (t *Table) ReplyAtHome4(home Home, backend, client, ports uint32) *Conn {
 	ends := uint64(backend)<<32 | uint64(client)
 	line := t.line4(home)
@@ -264,8 +272,9 @@ func (t *Table) ReplyAtHome6(home Home, backend, client packet.Addr, ports uint3
 	return &c.Conn
 }
 
-// TranslatedAt4 gives the entry in a slot if it is a fullnat connection to that backend. ports is the backend's port and, in
-// the lower half, the local one. Of which source that is, and the protocol, are the caller's to compare.
+// TranslatedAt4 gives the entry in a slot if it is a fullnat connection to that backend. ports is
+// the backend's port and, in the lower half, the local one. Of which source that is, and the
+// protocol, are the caller's to compare.
 func (t *Table) TranslatedAt4(slot, backend, ports uint32) *Conn {
 	e := t.entry4(slot)
 	if uint32(e.ends>>32) != backend || !e.IsTranslated(ports) {
@@ -283,8 +292,8 @@ func (t *Table) TranslatedAt6(slot uint32, backend packet.Addr, ports uint32) *C
 	return &e.Conn
 }
 
-// IsTranslated says that the entry is a fullnat connection: to the port of its backend in the upper half of ports, from the local
-// one in the lower.
+// IsTranslated says that the entry is a fullnat connection: to the port of its backend in the upper
+// half of ports, from the local one in the lower.
 func (c *Conn) IsTranslated(ports uint32) bool {
 	return c.Flags&Translated != 0 && uint32(c.BackendPort)<<16|uint32(c.Extra) == ports
 }
@@ -292,7 +301,8 @@ func (c *Conn) IsTranslated(ports uint32) bool {
 // replyPorts is the backend's and, in the lower half, the client's port.
 func (c *Conn) replyPorts() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.ClientPort()) }
 
-// plain says that the entry is a connection whose replies come through us, from its backend to its client.
+// plain says that the entry is a connection whose replies come through us, from its backend to its
+// client.
 func (c *Conn) plain() bool {
 	return c.key != 0 && !c.IsTemplate() && c.Flags&(NoOutput|Translated) == 0
 }
@@ -325,9 +335,9 @@ func (t *Table) unlessKept(c *Conn) *Conn {
 	return nil
 }
 
-// FindReply looks up the connection of a backend's packet: from backend and port to client and port, whose
-// home is the same as for Find. Those of fullnat are not found: the backend knows a local address and port as its
-// client, and who gave out the port knows whose it is.
+// FindReply looks up the connection of a backend's packet: from backend and port to client and
+// port, whose home is the same as for Find. Those of fullnat are not found: the backend knows a
+// local address and port as its client, and who gave out the port knows whose it is.
 func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
@@ -373,10 +383,10 @@ func (t *Table) replyIn(line uint32, client packet.Addr, clientPort uint16, back
 // ends4 packs the addresses of an entry4.
 func ends4(client, backend packet.Addr) uint64 { return uint64(backend.V4())<<32 | uint64(client.V4()) }
 
-// Insert adds an entry and returns it for the caller to fill in: backend, port, state, expiry. It returns
-// nil when the table is at its limit or has no free slot near the home. The caller made sure by Find that
-// there is no entry with this key. backend is compared by FindReply only. The entry may be
-// used until the next call that inserts or removes.
+// Insert adds an entry and returns it for the caller to fill in: backend, port, state, expiry. It
+// returns nil when the table is at its limit or has no free slot near the home. The caller made
+// sure by Find that there is no entry with this key. backend is compared by FindReply only. The
+// entry may be used until the next call that inserts or removes.
 func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
 	if t.live >= t.limit && t.Sweep(nowMs, sweepWhenFull) == 0 {
 		return nil
@@ -403,8 +413,8 @@ func (t *Table) occupy(home, slot uint32, key uint64, flags Flags) *Conn {
 	return c
 }
 
-// freeSlot finds a slot in the first line from home on that has one that is free or, failing that, one whose entry has
-// expired.
+// freeSlot finds a slot in the first line from home on that has one that is free or, failing that,
+// one whose entry has expired.
 func (t *Table) freeSlot(home, nowMs uint32) (slot uint32, ok bool) {
 	for line, end := home, home+maxProbe; line < end; line++ {
 		slot = line << t.lineShift

@@ -127,8 +127,8 @@ func TestTimeWraps(t *testing.T) {
 	}
 }
 
-// TestOneClientManyServices fills the neighbourhood of one hash: everything that is in must be found, in
-// whatever order it goes.
+// TestOneClientManyServices fills the neighbourhood of one hash: everything that is in must be
+// found, in whatever order it goes.
 func TestOneClientManyServices(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		tab := newTable(family, 10000, nil)
@@ -166,7 +166,8 @@ func TestOneClientManyServices(t *testing.T) {
 	}
 }
 
-// checkOver compares every line's over count with a count made anew: it must be exact unless it sticks.
+// checkOver compares every line's over count with a count made anew: it must be exact unless it
+// sticks.
 func checkOver(t *testing.T, tab *Table) {
 	t.Helper()
 	want := make(map[uint32]int)
@@ -209,8 +210,8 @@ func (w *twin) find(k twinKey, now uint64) *twinEntry {
 	return nil
 }
 
-// Ticks of replay: it begins so long before the clock's wrap, and may leap so far, more often than not over the time for
-// which the sweep lets free slots be.
+// Ticks of replay: it begins so long before the clock's wrap, and may leap so far, more often than
+// not over the time for which the sweep lets free slots be.
 const (
 	beforeWrap = 700
 	leap       = farMs + farMs/8

@@ -5,8 +5,9 @@ import "unsafe"
 // pointer is a place in a table's memory.
 type pointer = unsafe.Pointer
 
-// entry4 and entry6 are the two layouts in memory. Both begin with the Conn, so that everything but key
-// comparison works on either. Sizes are pinned below: two entry4 or one entry6 fill a cache line.
+// entry4 and entry6 are the two layouts in memory. Both begin with the Conn, so that everything but
+// key comparison works on either. Sizes are pinned below: two entry4 or one entry6 fill a cache
+// line.
 type entry4 struct {
 	Conn
 	ends uint64 // backend's and, in the lower half, client's address
@@ -57,8 +58,9 @@ func (t *Table) slotOf(c *Conn) uint32 {
 	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(t.base)) >> t.slotShift)
 }
 
-// due gives the first slot from from to below to whose Expires is before late; to if there is none. Most slots are not due,
-// and this is most of a sweep's work: it looks at four at a time, at which one only where one of them is.
+// due gives the first slot from from to below to whose Expires is before late; to if there is none.
+// Most slots are not due, and this is most of a sweep's work: it looks at four at a time, at which
+// one only where one of them is.
 func (t *Table) due(from, to, late uint32) uint32 {
 	size := uintptr(1) << (t.slotShift & 7)
 	p, end := unsafe.Pointer(t.conn(from)), unsafe.Pointer(t.conn(to))
@@ -75,19 +77,21 @@ func (t *Table) due(from, to, late uint32) uint32 {
 	return t.slotOf((*Conn)(p))
 }
 
-// Fetch brings a home line into the processor's cache, by loading from it. The misses of a batch's Fetches overlap, since
-// no load waits for another. v4 and v6 are the tables, one of which the home was asked of.
+// Fetch brings a home line into the processor's cache, by loading from it. The misses of a batch's
+// Fetches overlap, since no load waits for another. v4 and v6 are the tables, one of which the home
+// was asked of.
 //
-// A prefetch instruction would be the obvious way, in an assembly stub. Measured on EPYC (Zen 4) in a
-// virtual machine, PREFETCHT0, T1 and NTA left most lines unfetched: lookups among 100,000 flows took twice
-// as long as after these loads. Processors may drop a prefetch, but never a load.
+// A prefetch instruction would be the obvious way, in an assembly stub. Measured on EPYC (Zen 4) in
+// a virtual machine, PREFETCHT0, T1 and NTA left most lines unfetched: lookups among 100,000 flows
+// took twice as long as after these loads. Processors may drop a prefetch, but never a load.
 //
 // The result means nothing; the caller keeps it so that the compiler keeps the load.
 func Fetch(v4, v6 *Table, home Home) uint64 {
 	return *(*uint64)(homeLine(v4, v6, home))
 }
 
-// FetchNext is Fetch for the line behind a home line, if entries of the home line may have gone on there.
+// FetchNext is Fetch for the line behind a home line, if entries of the home line may have gone on
+// there.
 func FetchNext(v4, v6 *Table, home Home) uint64 {
 	line := homeLine(v4, v6, home)
 	if (*Conn)(line).over == 0 {
@@ -96,7 +100,8 @@ func FetchNext(v4, v6 *Table, home Home) uint64 {
 	return *(*uint64)(unsafe.Add(line, LineSize))
 }
 
-// FetchRoom is Fetch for the line behind a home line that has no room for one entry more, or has sent some on.
+// FetchRoom is Fetch for the line behind a home line that has no room for one entry more, or has
+// sent some on.
 func FetchRoom(v4, v6 *Table, home Home) uint64 {
 	line, second := homeLine(v4, v6, home), LineSize/2
 	if home&home6 != 0 {

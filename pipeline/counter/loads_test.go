@@ -56,7 +56,8 @@ func TestLoadsOutOfRangePanics(t *testing.T) {
 	}
 }
 
-// Workers write their own rows while readers sum: run with -race. A reader must never see half of an update.
+// Workers write their own rows while readers sum: run with -race. A reader must never see half of
+// an update.
 func TestLoadsConcurrent(t *testing.T) {
 	const workers, readers, backends, rounds = 4, 2, 5, 2000
 	l := counter.NewLoads(workers, backends)

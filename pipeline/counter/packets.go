@@ -1,7 +1,7 @@
 package counter
 
-// Packets counts what became of the frames that one worker received or was handed. Plain fields: only
-// the worker touches them; the control plane asks the worker for a copy.
+// Packets counts what became of the frames that one worker received or was handed. Plain fields:
+// only the worker touches them; the control plane asks the worker for a copy.
 type Packets struct {
 	Rx         uint64 // frames from ports
 	Forwarded  uint64

@@ -10,11 +10,12 @@ import (
 // MaxShares is the most workers that ports can be shared out among.
 const MaxShares = 255
 
-// Shares says which worker has which local port towards a backend, such that the card delivers the backend's
-// packets to that port to the worker that has it. One Shares serves all backends behind a card, one Base for each.
+// Shares says which worker has which local port towards a backend, such that the card delivers the
+// backend's packets to that port to the worker that has it. One Shares serves all backends behind a
+// card, one Base for each.
 //
-// The hash is linear, so the hash of any reply is that of the same reply to port 0 - the Base - xor the
-// hash of the port alone, and that has only two bytes. Immutable; for any goroutine.
+// The hash is linear, so the hash of any reply is that of the same reply to port 0 - the Base - xor
+// the hash of the port alone, and that has only two bytes. Immutable; for any goroutine.
 type Shares struct {
 	key       []byte
 	mask      uint32
@@ -26,12 +27,13 @@ type Shares struct {
 // nobody is the owner of ports whose packets we would not get.
 const nobody = 255
 
-// NewShares shares the ports out among so many workers. worker says whose a queue is, -1 for a queue that
-// is nobody's. The result is nil if the card's hash can't serve: it doesn't look at the ports of this protocol and
-// family, or its table or key is not of a usable size, or the ports don't reach all of the table.
+// NewShares shares the ports out among so many workers. worker says whose a queue is, -1 for a
+// queue that is nobody's. The result is nil if the card's hash can't serve: it doesn't look at the
+// ports of this protocol and family, or its table or key is not of a usable size, or the ports
+// don't reach all of the table.
 //
-// Each worker gets at least half of an even share, even if no queue is his or the table favours others: ports
-// for which packets have to be handed over are better than none.
+// Each worker gets at least half of an even share, even if no queue is his or the table favours
+// others: ports for which packets have to be handed over are better than none.
 func NewShares(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int) int) *Shares {
 	n, input := len(r.Queues), tupleBytes(is4)
 	if !r.hashesPorts(proto, is4) || len(r.Key) < input+4 || n&(n-1) != 0 || n < 2*workers || workers > MaxShares {
@@ -52,8 +54,8 @@ func NewShares(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int
 // ofPort is the hash of the port alone.
 func (s *Shares) ofPort(port uint16) uint32 { return s.high[port>>8] ^ s.low[port&255] }
 
-// reachesAll says whether ports that differ reach every place in the table, and so each equally often: the
-// hashes of the sixteen bits have full rank.
+// reachesAll says whether ports that differ reach every place in the table, and so each equally
+// often: the hashes of the sixteen bits have full rank.
 func (s *Shares) reachesAll() bool {
 	var basis [32]uint32 // by highest bit
 	rank := 0
@@ -128,15 +130,15 @@ func (s *Shares) fillWords(workers int) {
 	}
 }
 
-// Base is what Owner and Word need to know of the backend and the local address. The addresses are of the
-// family that the Shares were made for.
+// Base is what Owner and Word need to know of the backend and the local address. The addresses are
+// of the family that the Shares were made for.
 func (s *Shares) Base(backend packet.Addr, port uint16, local packet.Addr) uint32 {
 	var b [36]byte
 	return Toeplitz(s.key, tuple(&b, backend, local, port, 0))
 }
 
-// Owner says which worker has the port; if the card delivers its packets to a queue that isn't ours, no worker
-// of that number exists.
+// Owner says which worker has the port; if the card delivers its packets to a queue that isn't
+// ours, no worker of that number exists.
 func (s *Shares) Owner(base uint32, port uint16) int {
 	return int(s.owners[(base^s.ofPort(port))&s.mask])
 }

@@ -7,9 +7,10 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Toeplitz is the hash by which network cards choose a queue (Microsoft, "RSS Hashing Functions"): each set bit of
-// the input contributes the 32 bits of the key that begin at its place. The key must be 4 bytes longer than
-// the input. It is linear: the hash of a xor b is the hash of a xor the hash of b.
+// Toeplitz is the hash by which network cards choose a queue (Microsoft, "RSS Hashing Functions"):
+// each set bit of the input contributes the 32 bits of the key that begin at its place. The key
+// must be 4 bytes longer than the input. It is linear: the hash of a xor b is the hash of a xor the
+// hash of b.
 func Toeplitz(key, input []byte) (hash uint32) {
 	for i, b := range input {
 		window := uint64(key[i])<<32 | uint64(binary.BigEndian.Uint32(key[i+1:]))
@@ -24,8 +25,8 @@ func Toeplitz(key, input []byte) (hash uint32) {
 type RSS struct {
 	Key    []byte   // of the Toeplitz hash
 	Queues []uint16 // indirection table: queue by the hash's low bits
-	// Whether the hash is that of addresses and ports for packets of this kind. Of the addresses alone, or
-	// of anything else, is as good as unknown here.
+	// Whether the hash is that of addresses and ports for packets of this kind. Of the addresses
+	// alone, or of anything else, is as good as unknown here.
 	TCP4, TCP6, UDP4, UDP6 bool
 }
 
@@ -45,7 +46,8 @@ func (r *RSS) hashesPorts(proto uint8, is4 bool) bool {
 	return false
 }
 
-// tuple lays out what the hash is taken of: source and destination address, source and destination port.
+// tuple lays out what the hash is taken of: source and destination address, source and destination
+// port.
 func tuple(into *[36]byte, src, dst packet.Addr, srcPort, dstPort uint16) []byte {
 	b := into[:0]
 	if src.Is4() {

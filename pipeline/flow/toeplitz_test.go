@@ -15,7 +15,8 @@ import (
 // verificationKey is the key of Microsoft's "Verifying the RSS Hash Calculation".
 var verificationKey, _ = hex.DecodeString("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
 
-// TestToeplitzVerification computes the hashes that Microsoft publishes for cards to be verified with.
+// TestToeplitzVerification computes the hashes that Microsoft publishes for cards to be verified
+// with.
 func TestToeplitzVerification(t *testing.T) {
 	for _, v := range []struct {
 		src, dst       string
@@ -42,8 +43,8 @@ func TestToeplitzVerification(t *testing.T) {
 	}
 }
 
-// slowToeplitz is the definition, on numbers as long as the key: for each set bit of the input, the key
-// shifted so that its 32 bits from there on are the highest.
+// slowToeplitz is the definition, on numbers as long as the key: for each set bit of the input, the
+// key shifted so that its 32 bits from there on are the highest.
 func slowToeplitz(key, input []byte) uint32 {
 	k, sum, width := new(big.Int).SetBytes(key), new(big.Int), 8*len(key)
 	number := new(big.Int).SetBytes(input)
@@ -56,7 +57,8 @@ func slowToeplitz(key, input []byte) uint32 {
 	return uint32(sum.Uint64())
 }
 
-// compareShares checks Shares made of the bytes against the slow hash and the plain reading of the table.
+// compareShares checks Shares made of the bytes against the slow hash and the plain reading of the
+// table.
 func compareShares(t *testing.T, seed uint64, data []byte) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	key := make([]byte, 40)
@@ -132,7 +134,8 @@ func card(queues int) *RSS {
 	return r
 }
 
-// TestSharesFollowTheCard: with a queue for each worker, every port belongs to whom the card delivers to.
+// TestSharesFollowTheCard: with a queue for each worker, every port belongs to whom the card
+// delivers to.
 func TestSharesFollowTheCard(t *testing.T) {
 	for _, workers := range []int{1, 2, 3, 4, 8, 16} {
 		for _, is4 := range []bool{true, false} {
@@ -156,8 +159,8 @@ func TestSharesFollowTheCard(t *testing.T) {
 	}
 }
 
-// TestSharesWithoutQueues: workers without a queue get ports too; ports delivered to queues that are not ours
-// are nobody's.
+// TestSharesWithoutQueues: workers without a queue get ports too; ports delivered to queues that
+// are not ours are nobody's.
 func TestSharesWithoutQueues(t *testing.T) {
 	s := NewShares(card(4), 6, true, 3, func(queue int) int {
 		if queue >= 2 {
@@ -170,7 +173,8 @@ func TestSharesWithoutQueues(t *testing.T) {
 	for port := range 1 << 16 {
 		count[s.Owner(base, uint16(port))]++
 	}
-	// Of 128 places 32 are each worker's and 64 nobody's; worker 2 gets a sixth of 64: 10, 5 of each.
+	// Of 128 places 32 are each worker's and 64 nobody's; worker 2 gets a sixth of 64: 10, 5 of
+	// each.
 	for owner, want := range map[int]int{0: 27 * 512, 1: 27 * 512, 2: 10 * 512, nobody: 64 * 512} {
 		if count[owner] != want {
 			t.Errorf("owner %d has %d ports, want %d", owner, count[owner], want)

@@ -11,9 +11,10 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// Build makes the table. It is a pure function: equal lists give tables that answer alike. It keeps none of its
-// arguments. Neighbours are those that the kernel has a MAC address for, in any order. Invalid prefixes are
-// left out; a leg whose Port is no index into ports is Foreign. A million routes take about a second.
+// Build makes the table. It is a pure function: equal lists give tables that answer alike. It keeps
+// none of its arguments. Neighbours are those that the kernel has a MAC address for, in any order.
+// Invalid prefixes are left out; a leg whose Port is no index into ports is Foreign. A million
+// routes take about a second.
 func Build(ports []PortInfo, routes []Route, neighbours []Neighbour) *Table {
 	b := builder{
 		ports:  ports,
@@ -77,7 +78,8 @@ type ordered struct {
 	family uint8  // 0: IPv4, 1: IPv6
 }
 
-// sortRoutes orders the routes as cut wants them, IPv4 before IPv6, and leaves only the winner of each prefix.
+// sortRoutes orders the routes as cut wants them, IPv4 before IPv6, and leaves only the winner of
+// each prefix.
 func sortRoutes(routes []Route) []ordered {
 	order := make([]ordered, 0, len(routes))
 	for i := range routes {
@@ -132,8 +134,8 @@ func (b *builder) routeWay(r *Route) uint32 {
 	return b.groupWay(members)
 }
 
-// rank orders the legs of a multipath route by use: 0 carries packets, for an on-link leg as soon as the
-// neighbour is there; 1 lacks its gateway's MAC address; 2 carries none.
+// rank orders the legs of a multipath route by use: 0 carries packets, for an on-link leg as soon
+// as the neighbour is there; 1 lacks its gateway's MAC address; 2 carries none.
 func (b *builder) rank(i uint32) int {
 	switch b.table.ways[i].reason {
 	case counter.None:
@@ -147,8 +149,8 @@ func (b *builder) rank(i uint32) int {
 	return 2
 }
 
-// groupWay gives the way that deals out its packets to the members. Members of a group lie side by side, as
-// copies: one index leads to the group, the next to the link.
+// groupWay gives the way that deals out its packets to the members. Members of a group lie side by
+// side, as copies: one index leads to the group, the next to the link.
 func (b *builder) groupWay(members []uint32) uint32 {
 	var key []byte
 	for _, i := range members {
@@ -186,8 +188,8 @@ func (b *builder) legWay(leg Leg) uint32 {
 	return i
 }
 
-// linkWay gives the way to a neighbour at the end of the leg. The zero Addr is never resolved, so that an
-// on-link leg says NoNeighbour for all addresses but those in hosts.
+// linkWay gives the way to a neighbour at the end of the leg. The zero Addr is never resolved, so
+// that an on-link leg says NoNeighbour for all addresses but those in hosts.
 func (b *builder) linkWay(leg Leg, neighbour netip.Addr) way {
 	mac, ok := b.macs[Hop{neighbour, leg.Port, leg.VLAN}]
 	if !ok || !neighbour.IsValid() {
@@ -201,8 +203,8 @@ func (b *builder) linkWay(leg Leg, neighbour netip.Addr) way {
 	return way{link: rewrite.Link{DMAC: mac, SMAC: port.MAC, VLAN: leg.VLAN, MTU: mtu, Port: leg.Port}}
 }
 
-// addHosts gives a way of its own to each neighbour that packets to its address reach directly: its route is
-// on-link, and the address is resolved at that very port and VLAN.
+// addHosts gives a way of its own to each neighbour that packets to its address reach directly: its
+// route is on-link, and the address is resolved at that very port and VLAN.
 func (b *builder) addHosts(neighbours []Neighbour) {
 	t := b.table
 	t.hosts = newHosts(len(neighbours))

@@ -21,8 +21,8 @@ func (s *source) n(below int) int {
 	return int(b) % below
 }
 
-// addr draws from few enough addresses that routes, neighbours and lookups meet, the ends of both families
-// and the neighbourhood of IPv4 inside IPv6 among them.
+// addr draws from few enough addresses that routes, neighbours and lookups meet, the ends of both
+// families and the neighbourhood of IPv4 inside IPv6 among them.
 func (s *source) addr() netip.Addr {
 	if s.n(2) == 0 {
 		tops := [4]byte{0, 10, 11, 255}

@@ -2,11 +2,11 @@ package nexthop
 
 import "sluice/pipeline/packet"
 
-// hosts maps the address of a neighbour to the index of its way: an open-addressed array, at most a quarter
-// full, so that the usual miss (a client behind a gateway) ends at its first slot.
+// hosts maps the address of a neighbour to the index of its way: an open-addressed array, at most a
+// quarter full, so that the usual miss (a client behind a gateway) ends at its first slot.
 //
-// Whoever may claim addresses on a connected network can aim for slots that collide; the kernel's own limit on
-// neighbours (gc_thresh3, 1024 unless set) bounds how far a probe then walks.
+// Whoever may claim addresses on a connected network can aim for slots that collide; the kernel's
+// own limit on neighbours (gc_thresh3, 1024 unless set) bounds how far a probe then walks.
 type hosts struct {
 	slots []host // a power of two
 	mask  uint64

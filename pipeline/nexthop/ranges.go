@@ -62,20 +62,21 @@ func (r *ranges6) find(a packet.Addr) uint32 {
 	return at
 }
 
-// tops is an index of ranges by the upper bits of addresses: as few ranges as there mostly are, most addresses share theirs with
-// nothing but the range that they lie in, and nothing has to be searched. What has to runs the same number of times for every
-// address with these bits, and its one decision compiles to a conditional move.
+// tops is an index of ranges by the upper bits of addresses: as few ranges as there mostly are,
+// most addresses share theirs with nothing but the range that they lie in, and nothing has to be
+// searched. What has to runs the same number of times for every address with these bits, and its
+// one decision compiles to a conditional move.
 type tops struct {
 	at    []uint32 // for upper bits, the range that holds the first address with them; one more at the end
 	shift uint8    // the upper 32 bits of an address shifted right by it are an index into at
 }
 
-// minTopBits leaves the neighbourhoods of a few networks apart from the rest: in IPv6, from what the registries of other regions
-// have given away.
+// minTopBits leaves the neighbourhoods of a few networks apart from the rest: in IPv6, from what
+// the registries of other regions have given away.
 const minTopBits = 12
 
-// makeTops indexes n ranges by 16 bits (256 KiB) for a full Internet table, else by fewer. begun says whether a range begins
-// at the first address with these upper 32 bits, or before.
+// makeTops indexes n ranges by 16 bits (256 KiB) for a full Internet table, else by fewer. begun
+// says whether a range begins at the first address with these upper 32 bits, or before.
 func makeTops(n int, begun func(i int, upper uint32) bool) tops {
 	top := min(16, max(minTopBits, bits.Len(uint(n))-4))
 	t := tops{make([]uint32, 1<<top+1), uint8(32 - top)}
@@ -103,18 +104,19 @@ func less(a, b packet.Addr) bool {
 	return borrow != 0
 }
 
-// span is a prefix as the interval of addresses that it covers. Two spans are disjoint, or one holds the other.
+// span is a prefix as the interval of addresses that it covers. Two spans are disjoint, or one
+// holds the other.
 type span struct {
 	first, last packet.Addr
 	way         uint32
 }
 
-// cut turns nested spans into disjoint ranges that cover lowest to highest: starts[i] is where range i begins
-// and ways[i] is the way of the innermost span there, noRoute where there is none. Spans come ordered by first,
-// the wider before the narrower, no two equal.
+// cut turns nested spans into disjoint ranges that cover lowest to highest: starts[i] is where
+// range i begins and ways[i] is the way of the innermost span there, noRoute where there is none.
+// Spans come ordered by first, the wider before the narrower, no two equal.
 //
-// It is one sweep with the spans that are open at the moment on a stack. A range begins where a span opens, and
-// behind the last address of a span, where the span below it on the stack goes on.
+// It is one sweep with the spans that are open at the moment on a stack. A range begins where a
+// span opens, and behind the last address of a span, where the span below it on the stack goes on.
 func cut(spans []span, lowest, highest packet.Addr) (starts []packet.Addr, ways []uint32) {
 	c := cutter{starts: make([]packet.Addr, 0, 2*len(spans)+1), ways: make([]uint32, 0, 2*len(spans)+1)}
 	c.open = append(c.open, span{lowest, highest, noRoute})
@@ -142,8 +144,8 @@ func (c *cutter) closeBefore(a packet.Addr) {
 	}
 }
 
-// begin starts a range. It replaces a range that began at the same address, which would be empty, and joins
-// the range before it if that has the same way.
+// begin starts a range. It replaces a range that began at the same address, which would be empty,
+// and joins the range before it if that has the same way.
 func (c *cutter) begin(at packet.Addr, way uint32) {
 	n := len(c.starts)
 	if n > 0 && c.starts[n-1] == at {

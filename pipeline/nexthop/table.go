@@ -28,7 +28,8 @@ type Leg struct {
 	Kind Kind
 }
 
-// Route is a route of the kernel. Its first leg is part of it, for that is all that most routes have.
+// Route is a route of the kernel. Its first leg is part of it, for that is all that most routes
+// have.
 type Route struct {
 	Prefix netip.Prefix
 	Via    netip.Addr
@@ -63,7 +64,8 @@ type Hop struct {
 	VLAN uint16
 }
 
-// Table is the finished next-hop table. It is immutable: any goroutine may read it, for as long as it likes.
+// Table is the finished next-hop table. It is immutable: any goroutine may read it, for as long as
+// it likes.
 type Table struct {
 	hosts hosts
 	v4    ranges4
@@ -72,8 +74,8 @@ type Table struct {
 	legs  []Leg // of each way; cold, so apart from it
 }
 
-// way is the answer for all packets of a range, or to a host. It is either final, or a group whose members are
-// ways[first:first+members].
+// way is the answer for all packets of a range, or to a host. It is either final, or a group whose
+// members are ways[first:first+members].
 type way struct {
 	link    rewrite.Link // valid if reason is None
 	reason  counter.Reason
@@ -84,9 +86,9 @@ type way struct {
 // noRoute is the index of the way of what no route matches.
 const noRoute = 0
 
-// Lookup finds the link that a packet to dst leaves by. If there is none, link is nil and the reason is NoRoute,
-// PortDown or NoNeighbour; for NoNeighbour, Want tells whom to resolve. The link belongs to the table and is
-// only to be read. Lookup does not allocate.
+// Lookup finds the link that a packet to dst leaves by. If there is none, link is nil and the
+// reason is NoRoute, PortDown or NoNeighbour; for NoNeighbour, Want tells whom to resolve. The link
+// belongs to the table and is only to be read. Lookup does not allocate.
 func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reason) {
 	w := &t.ways[t.find(dst)]
 	if w.reason != counter.None {
@@ -95,8 +97,8 @@ func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reas
 	return &w.link, counter.None
 }
 
-// Want names the neighbour that packets to dst are handed to: dst itself if it is on-link, else the gateway.
-// ok is false if no port of ours that is up leads there.
+// Want names the neighbour that packets to dst are handed to: dst itself if it is on-link, else the
+// gateway. ok is false if no port of ours that is up leads there.
 func (t *Table) Want(dst packet.Addr) (hop Hop, ok bool) {
 	i := t.find(dst)
 	if r := t.ways[i].reason; r != counter.None && r != counter.NoNeighbour {
@@ -132,13 +134,15 @@ func (t *Table) route(dst packet.Addr) uint32 {
 	return i
 }
 
-// share deals addresses out evenly to 0..n-1. It has no secret: boxes with equal tables choose alike.
+// share deals addresses out evenly to 0..n-1. It has no secret: boxes with equal tables choose
+// alike.
 func share(a packet.Addr, n uint32) uint32 {
 	return uint32(mix(a) >> 32 * uint64(n) >> 32)
 }
 
-// mix hashes an address: the folded product of 64 by 64 bits depends on every bit of both words. (It doesn't in
-// bf58:476d:1ce4:e5b9::/64, which nobody can be assigned: RFC 4291 leaves all but 2000::/3 in reserve.)
+// mix hashes an address: the folded product of 64 by 64 bits depends on every bit of both words.
+// (It doesn't in bf58:476d:1ce4:e5b9::/64, which nobody can be assigned: RFC 4291 leaves all but
+// 2000::/3 in reserve.)
 func mix(a packet.Addr) uint64 {
 	hi, lo := bits.Mul64(a.Lo^0x9e3779b97f4a7c15, a.Hi^0xbf58476d1ce4e5b9)
 	return hi ^ lo

@@ -8,12 +8,13 @@ import (
 // mapped4 is the lower word of ::ffff:0:0, the prefix behind which Addr keeps IPv4 addresses.
 const mapped4 = 0xffff << 32
 
-// Addr is an IP address as two big-endian words; IPv4 is held as ::ffff:a.b.c.d, so one type serves both
-// families. It is comparable, holds no pointer and takes 16 bytes. Its zero value is the address ::.
+// Addr is an IP address as two big-endian words; IPv4 is held as ::ffff:a.b.c.d, so one type serves
+// both families. It is comparable, holds no pointer and takes 16 bytes. Its zero value is the
+// address ::.
 type Addr struct{ Hi, Lo uint64 }
 
-// AddrFrom converts a; the zone of an IPv6 address is lost, and so is the difference between an IPv4 address and
-// the same address mapped into IPv6. The zero netip.Addr gives ::.
+// AddrFrom converts a; the zone of an IPv6 address is lost, and so is the difference between an
+// IPv4 address and the same address mapped into IPv6. The zero netip.Addr gives ::.
 func AddrFrom(a netip.Addr) Addr {
 	if !a.IsValid() {
 		return Addr{}
@@ -28,7 +29,8 @@ func AddrFrom4(v uint32) Addr { return Addr{0, mapped4 | uint64(v)} }
 // Is4 reports whether a is an IPv4 address.
 func (a Addr) Is4() bool { return a.Hi == 0 && a.Lo>>32 == mapped4>>32 }
 
-// V4 gives the number of an IPv4 address, the inverse of AddrFrom4. It means nothing unless Is4 holds.
+// V4 gives the number of an IPv4 address, the inverse of AddrFrom4. It means nothing unless Is4
+// holds.
 func (a Addr) V4() uint32 { return uint32(a.Lo) }
 
 // Netip is the inverse of AddrFrom.

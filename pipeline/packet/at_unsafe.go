@@ -2,10 +2,11 @@ package packet
 
 import "unsafe"
 
-// The functions below are mem[off:] seen as headers of fixed size, each named for what stands there: without tags,
-// options and extension headers. Reading and writing at constant offsets of an array costs no checks, and finding it
-// costs one: that it lies within mem. Slicing mem costs three times as much. They panic if it doesn't lie there, so
-// the caller has made sure of it: that is what Parse is for.
+// The functions below are mem[off:] seen as headers of fixed size, each named for what stands
+// there: without tags, options and extension headers. Reading and writing at constant offsets of an
+// array costs no checks, and finding it costs one: that it lies within mem. Slicing mem costs three
+// times as much. They panic if it doesn't lie there, so the caller has made sure of it: that is
+// what Parse is for.
 
 // Ethernet is an Ethernet header.
 func Ethernet(mem []byte, off int) *[EthernetLen]byte {
@@ -36,8 +37,8 @@ func V6(mem []byte, off uint16) *[IPv6Len]byte { return (*[IPv6Len]byte)(at(mem,
 // TCPHeader is a TCP header.
 func TCPHeader(mem []byte, off int) *[TCPLen]byte { return (*[TCPLen]byte)(at(mem, off, TCPLen)) }
 
-// HeadersAt is the start of a frame, or nil if there is no room for as much behind off: then, other than those above, it
-// isn't a mistake.
+// HeadersAt is the start of a frame, or nil if there is no room for as much behind off: then, other
+// than those above, it isn't a mistake.
 func HeadersAt(mem []byte, off int) *Headers {
 	if uint(off+len(Headers{})) > uint(len(mem)) {
 		return nil

@@ -8,7 +8,8 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// slowSum adds 16-bit words one by one, with the carry brought round each time: RFC 1071 as it is told.
+// slowSum adds 16-bit words one by one, with the carry brought round each time: RFC 1071 as it is
+// told.
 func slowSum(b []byte) uint16 {
 	var s uint32
 	for i := 0; i < len(b); i += 2 {
@@ -54,7 +55,8 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// rewriteCase is a change of the fields that rewriting changes: an address pair, a 32-bit word and ports.
+// rewriteCase is a change of the fields that rewriting changes: an address pair, a 32-bit word and
+// ports.
 type rewriteCase struct {
 	old16, new16 uint16
 	old32, new32 uint32
@@ -94,9 +96,9 @@ func (r rewriteCase) bytes() (before, after []byte) {
 	return put(r.old16, r.old32, r.oldA), put(r.new16, r.new32, r.newA)
 }
 
-// TestUpdateEveryChecksum takes all 65,536 values of a checksum through 256 rewrites. What counts is that the sum
-// of data and checksum, which a receiver looks at, stays the number that it was: all ones if it was right, and as
-// wrong as before if it was wrong.
+// TestUpdateEveryChecksum takes all 65,536 values of a checksum through 256 rewrites. What counts
+// is that the sum of data and checksum, which a receiver looks at, stays the number that it was:
+// all ones if it was right, and as wrong as before if it was wrong.
 func TestUpdateEveryChecksum(t *testing.T) {
 	for _, r := range rewrites() {
 		d := r.diff()
@@ -119,7 +121,8 @@ func TestUpdateEveryChecksum(t *testing.T) {
 	}
 }
 
-// TestUpdateIsRecompute compares the update by difference with the checksum computed anew, for right checksums.
+// TestUpdateIsRecompute compares the update by difference with the checksum computed anew, for
+// right checksums.
 func TestUpdateIsRecompute(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	for _, r := range rewrites() {

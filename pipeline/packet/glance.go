@@ -5,17 +5,19 @@ import (
 	"math/bits"
 )
 
-// Headers is the start of a frame that may be what nearly all are: TCP or UDP over IPv4 or IPv6, without a tag, IP options
-// or extension headers. What a packet says stands at fixed places then. Over IPv4 there is some more behind the headers.
+// Headers is the start of a frame that may be what nearly all are: TCP or UDP over IPv4 or IPv6,
+// without a tag, IP options or extension headers. What a packet says stands at fixed places then.
+// Over IPv4 there is some more behind the headers.
 //
-// A glance - Glance4, Glance6 - makes sure that it is one, with all that Parse asks but for the addresses. Until then
-// nothing else may be asked.
+// A glance - Glance4, Glance6 - makes sure that it is one, with all that Parse asks but for the
+// addresses. Until then nothing else may be asked.
 type Headers [EthernetLen + IPv6Len + TCPLen]byte
 
 // Glance is what a glance tells of a packet: its protocol, and what is unusual about it.
 type Glance uint8
 
-// What it may be. Nothing says that only Parse can tell. What isn't in the middle of its connection is the greatest.
+// What it may be. Nothing says that only Parse can tell. What isn't in the middle of its connection
+// is the greatest.
 const (
 	Nothing   Glance = 0
 	Segment   Glance = TCP // in the middle of a connection: ACK, and neither SYN, FIN nor RST
@@ -85,8 +87,8 @@ var glances = func() (g [32]Glance) {
 	return g
 }()
 
-// Ends4 gives an IPv4 packet's source and destination, and its ports: the source's and, in the lower half, the
-// destination's.
+// Ends4 gives an IPv4 packet's source and destination, and its ports: the source's and, in the
+// lower half, the destination's.
 func (h *Headers) Ends4() (src, dst, ports uint32) { return be32(h[26:]), be32(h[30:]), be32(h[34:]) }
 
 // Ends6 is Ends4 for IPv6.
@@ -112,8 +114,8 @@ func (h *Headers) Proto4() uint8 { return h[23] }
 // Proto6 is the protocol of an IPv6 packet.
 func (h *Headers) Proto6() uint8 { return h[20] }
 
-// Parse4 is Parse for an IPv4 packet after a glance: start is where its frame begins. It reports whether it may
-// have the addresses that it has.
+// Parse4 is Parse for an IPv4 packet after a glance: start is where its frame begins. It reports
+// whether it may have the addresses that it has.
 func (h *Headers) Parse4(start int, m *Meta) bool {
 	src, dst, ports := h.Ends4()
 	m.Src, m.Dst = AddrFrom4(src), AddrFrom4(dst)

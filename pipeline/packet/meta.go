@@ -42,11 +42,12 @@ const (
 	EtherTypeTagS = 0x88a8 // 802.1ad
 )
 
-// Meta is what Parse finds out about a frame, once; later stages don't check again. It fills one cache line and
-// belongs to whoever owns the frame.
+// Meta is what Parse finds out about a frame, once; later stages don't check again. It fills one
+// cache line and belongs to whoever owns the frame.
 //
-// All offsets are bytes from the start of the chunk, not of the frame, so that headers can grow to the front.
-// The functions of package rewrite keep offsets, Family and TTL true while they change the frame.
+// All offsets are bytes from the start of the chunk, not of the frame, so that headers can grow to
+// the front. The functions of package rewrite keep offsets, Family and TTL true while they change
+// the frame.
 type Meta struct {
 	Src, Dst         Addr   // of the flow's packet: for an ICMP error those of the packet embedded in it
 	SrcPort, DstPort uint16 // likewise
@@ -63,7 +64,8 @@ type Meta struct {
 	_                [8]byte
 }
 
-// DontFragment reports whether the outermost header forbids fragmentation: the flag in IPv4, always in IPv6.
+// DontFragment reports whether the outermost header forbids fragmentation: the flag in IPv4, always
+// in IPv6.
 func DontFragment(mem []byte, m *Meta) bool {
 	return m.Family == 6 || mem[m.L3+6]&0x40 != 0
 }

@@ -6,13 +6,14 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// Parse reads the frame mem[start:end], from its Ethernet header on, into m. mem is the whole chunk, at most
-// 65,535 bytes, and 0 <= start <= end <= len(mem). It writes nothing to mem.
+// Parse reads the frame mem[start:end], from its Ethernet header on, into m. mem is the whole
+// chunk, at most 65,535 bytes, and 0 <= start <= end <= len(mem). It writes nothing to mem.
 //
-// The result is counter.None, or the reason to drop the frame; then m says nothing, whatever it holds.
+// The result is counter.None, or the reason to drop the frame; then m says nothing, whatever it
+// holds.
 //
-// IPv4 (RFC 791) is read right here, because a call costs as much as all its checks. Three loads hold the whole
-// header:
+// IPv4 (RFC 791) is read right here, because a call costs as much as all its checks. Three loads
+// hold the whole header:
 //
 //	a: version, IHL, type of service, total length, identification, flags, fragment offset
 //	b: time to live, protocol, checksum, source
@@ -81,8 +82,8 @@ func parseTransport4(mem []byte, m *Meta) counter.Reason {
 	return counter.UnknownProtocol
 }
 
-// parseTagged is Parse for a frame that has a tag and is as long as Parse made sure. Without the tag, the frame
-// would start four bytes later: that is what is parsed.
+// parseTagged is Parse for a frame that has a tag and is as long as Parse made sure. Without the
+// tag, the frame would start four bytes later: that is what is parsed.
 func parseTagged(mem []byte, start, end int, m *Meta) counter.Reason {
 	tag := mem[start+EthernetLen:]
 	if next := be16(tag[2:]); next == EtherTypeTag || next == EtherTypeTagS {
@@ -93,7 +94,8 @@ func parseTagged(mem []byte, start, end int, m *Meta) counter.Reason {
 	return reason
 }
 
-// parseTCP reads the TCP header at mem[at:], which starts the payload of the packet's IP header: length bytes.
+// parseTCP reads the TCP header at mem[at:], which starts the payload of the packet's IP header:
+// length bytes.
 func parseTCP(mem []byte, at, length int, m *Meta) counter.Reason {
 	if length < TCPLen {
 		return counter.BadL4Header
@@ -123,7 +125,8 @@ func parseUDP(seg []byte, m *Meta) counter.Reason {
 	return counter.None
 }
 
-// outside ends what would have been a read or write outside of a chunk: a mistake of ours, never of a sender.
+// outside ends what would have been a read or write outside of a chunk: a mistake of ours, never of
+// a sender.
 func outside() { panic("packet: offset outside of the chunk") }
 
 func be16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }

@@ -2,8 +2,8 @@ package packet
 
 import "sluice/pipeline/counter"
 
-// refuse4 says what is wrong with a header that isn't 20 bytes long, or whose total length doesn't fit. ip holds
-// at least 20 bytes.
+// refuse4 says what is wrong with a header that isn't 20 bytes long, or whose total length doesn't
+// fit. ip holds at least 20 bytes.
 func refuse4(ip []byte, total int) counter.Reason {
 	version, length := ip[0]>>4, int(ip[0]&15)*4
 	switch {
@@ -43,8 +43,9 @@ func parseICMP4(seg []byte, m *Meta) counter.Reason {
 	return counter.None
 }
 
-// embedded notes that the frame is an ICMP error about the packet whose IP header, of the given length in bytes,
-// follows the ICMP header, and whose transport header starts seg. seg holds at least 8 bytes.
+// embedded notes that the frame is an ICMP error about the packet whose IP header, of the given
+// length in bytes, follows the ICMP header, and whose transport header starts seg. seg holds at
+// least 8 bytes.
 func embedded(m *Meta, length int, proto uint8, seg []byte) {
 	m.Inner = m.L4 + ICMPLen
 	m.InnerL4 = m.Inner + uint16(length)

@@ -20,8 +20,8 @@ const (
 	experiment2 = 254
 )
 
-// parse6 reads the IPv6 packet at the start of ip (RFC 8200), which may be followed by Ethernet padding. ip is a part
-// of the chunk mem, m.L3 bytes from its start.
+// parse6 reads the IPv6 packet at the start of ip (RFC 8200), which may be followed by Ethernet
+// padding. ip is a part of the chunk mem, m.L3 bytes from its start.
 func parse6(ip, mem []byte, m *Meta) counter.Reason {
 	if len(ip) < IPv6Len {
 		return counter.Short
@@ -66,9 +66,10 @@ func Martian6(src, dst Addr) bool {
 	return src.Hi>>56 == 0xff || src.Hi == 0 && (src.Lo <= 1 || src.Is4()) || dst.Is4() || src == dst
 }
 
-// extensions follows the chain of extension headers in the packet ip, whose IPv6 header names next as the first
-// of them. It returns the protocol behind the last one and its offset in ip, or the reason to drop. In a packet
-// embedded in an ICMP error it also steps over the header of a first fragment.
+// extensions follows the chain of extension headers in the packet ip, whose IPv6 header names next
+// as the first of them. It returns the protocol behind the last one and its offset in ip, or the
+// reason to drop. In a packet embedded in an ICMP error it also steps over the header of a first
+// fragment.
 func extensions(ip []byte, next uint8, inError bool) (proto uint8, at int, reason counter.Reason) {
 	at = IPv6Len
 	for n := 0; ; n++ {

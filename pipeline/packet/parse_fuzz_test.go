@@ -32,8 +32,8 @@ func compare(t *testing.T, frame []byte) {
 	}
 }
 
-// compareGlance holds a glance against Parse: it may know nothing, but what it says is so, and of an untagged packet
-// without options it knows.
+// compareGlance holds a glance against Parse: it may know nothing, but what it says is so, and of
+// an untagged packet without options it knows.
 func compareGlance(t *testing.T, c packettest.Chunk, m packet.Meta, reason counter.Reason) {
 	t.Helper()
 	h := packet.HeadersAt(c.Mem, c.Start)
@@ -67,8 +67,8 @@ func compareGlance(t *testing.T, c packettest.Chunk, m packet.Meta, reason count
 	}
 }
 
-// compareGopacket compares addresses and ports with what gopacket reads, as far as it does: it refuses TCP options
-// and extension headers that it doesn't know, and panics over some.
+// compareGopacket compares addresses and ports with what gopacket reads, as far as it does: it
+// refuses TCP options and extension headers that it doesn't know, and panics over some.
 func compareGopacket(t *testing.T, frame []byte, m *packet.Meta) {
 	t.Helper()
 	defer func() { _ = recover() }()
@@ -107,7 +107,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// fixIPv4 makes the IPv4 header checksum right, which mutations hardly ever do, so that they get behind it.
+// fixIPv4 makes the IPv4 header checksum right, which mutations hardly ever do, so that they get
+// behind it.
 func fixIPv4(frame []byte) {
 	l3 := 14
 	if len(frame) > 14 && (frame[12] == 0x81 || frame[12] == 0x88) {

@@ -84,8 +84,8 @@ func TestSamplesAndPrefixes(t *testing.T) {
 	}
 }
 
-// TestCutPackets: likewise if the packet was cut before its IP header was written, so that the frame is as long as
-// it announces.
+// TestCutPackets: likewise if the packet was cut before its IP header was written, so that the
+// frame is as long as it announces.
 func TestCutPackets(t *testing.T) {
 	for _, s := range packettest.Samples {
 		frame := s.Packet.Frame()

@@ -7,8 +7,8 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// slowParse is Parse's slow twin. It reads one field after the other, as the RFCs list them, and checks the length of
-// the frame before each. start is only added to the offsets.
+// slowParse is Parse's slow twin. It reads one field after the other, as the RFCs list them, and
+// checks the length of the frame before each. start is only added to the offsets.
 func slowParse(frame []byte, start int) (packet.Meta, counter.Reason) {
 	p := &slow{b: frame, m: packet.Meta{L2: uint16(start)}, start: start}
 	reason := p.frame()

@@ -11,8 +11,9 @@ import (
 // batch is how many frames are rewritten in one go, as a worker does.
 const batch = 4
 
-// BenchmarkForward times what a mode does to a parsed frame, the TTL and the link included. The frame is rewritten
-// again and again, which costs the same each time; m is put back because headers grow.
+// BenchmarkForward times what a mode does to a parsed frame, the TTL and the link included. The
+// frame is rewritten again and again, which costs the same each time; m is put back because headers
+// grow.
 func BenchmarkForward(b *testing.B) {
 	tcp4, tcp6 := packettest.TCP(client4, vip4), packettest.TCP(client6, vip6)
 	dst4, dst6, our4, our6 := addr(backend4), addr(backend6), addr(local4), addr(local6)

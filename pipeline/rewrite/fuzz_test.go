@@ -10,7 +10,8 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// steps are all things that can be done to a frame that parses. Each returns where the frame starts then.
+// steps are all things that can be done to a frame that parses. Each returns where the frame starts
+// then.
 var steps = []struct {
 	name string
 	fits func(m *packet.Meta) bool
@@ -39,8 +40,8 @@ func anything(*packet.Meta) bool  { return true }
 
 func tooBig(mem []byte, m *packet.Meta) { rewrite.TooBig(mem, m, 1400) }
 
-// FuzzRewrite does everything to every frame that parses: nothing panics, nothing behind the frame is written, and if
-// all checksums were right before, they are so afterwards.
+// FuzzRewrite does everything to every frame that parses: nothing panics, nothing behind the frame
+// is written, and if all checksums were right before, they are so afterwards.
 func FuzzRewrite(f *testing.F) {
 	for _, s := range packettest.Samples {
 		f.Add(s.Packet.Frame())
@@ -73,7 +74,8 @@ func FuzzRewrite(f *testing.F) {
 	})
 }
 
-// fixIPv4 makes the IPv4 header checksum right, which mutations hardly ever do, so that they get behind it.
+// fixIPv4 makes the IPv4 header checksum right, which mutations hardly ever do, so that they get
+// behind it.
 func fixIPv4(frame []byte) {
 	if len(frame) >= 34 && frame[14]>>4 == 4 && frame[14]&15 >= 5 {
 		packettest.FixIPv4(frame[14:])

@@ -31,7 +31,8 @@ type golden struct {
 	want packettest.Packet
 }
 
-// run parses, rewrites and compares, and looks that nothing outside the frame was written except in front of it.
+// run parses, rewrites and compares, and looks that nothing outside the frame was written except in
+// front of it.
 func (g golden) run(t *testing.T) {
 	t.Helper()
 	c := g.in.Chunk()

@@ -7,18 +7,19 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Every packet of every NAT connection comes through here, so the functions for the two ends of a packet are
-// written out, with offsets that the compiler knows, and what they change in one header is folded into its
-// checksum in one go. They lower the TTL or hop limit as DecTTL does; the caller has made sure that it is
-// above 1.
+// Every packet of every NAT connection comes through here, so the functions for the two ends of a
+// packet are written out, with offsets that the compiler knows, and what they change in one header
+// is folded into its checksum in one go. They lower the TTL or hop limit as DecTTL does; the caller
+// has made sure that it is above 1.
 //
-// Checksums are followed in the machine's byte order, little endian: swapping the bytes of all words swaps the
-// bytes of their ones' complement sum and changes nothing else (RFC 1071, 2 (B)). It spares swapping back and
-// forth. The word of TTL and protocol, whose low byte is then the TTL, falls by 1: a difference of -1.
+// Checksums are followed in the machine's byte order, little endian: swapping the bytes of all
+// words swaps the bytes of their ones' complement sum and changes nothing else (RFC 1071, 2 (B)).
+// It spares swapping back and forth. The word of TTL and protocol, whose low byte is then the TTL,
+// falls by 1: a difference of -1.
 const ttlFell packet.Diff = 0xfffe
 
-// NATIn turns a client's packet to the service into one to the backend: destination address and port change.
-// dst is of the packet's family.
+// NATIn turns a client's packet to the service into one to the backend: destination address and
+// port change. dst is of the packet's family.
 func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 	m.TTL--
 	if m.Family != 4 {
@@ -51,8 +52,8 @@ func natIn6(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 	fixTransport(l4, m.Proto, d)
 }
 
-// NATOut turns a backend's packet into one from the service: source address and port change. src is of the
-// packet's family.
+// NATOut turns a backend's packet into one from the service: source address and port change. src is
+// of the packet's family.
 func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 	m.TTL--
 	if m.Family != 4 {

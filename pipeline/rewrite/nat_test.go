@@ -38,8 +38,8 @@ func TestNAT(t *testing.T) {
 	})
 }
 
-// TestComputedZero finds datagrams of which the translated checksum comes out as 0. UDP sends 0xffff then, because
-// 0 means that there is none (RFC 768); TCP sends 0.
+// TestComputedZero finds datagrams of which the translated checksum comes out as 0. UDP sends
+// 0xffff then, because 0 means that there is none (RFC 768); TCP sends 0.
 func TestComputedZero(t *testing.T) {
 	for _, dst := range []string{backend4, backend6} {
 		for _, proto := range []int{packet.TCP, packet.UDP} {
@@ -53,7 +53,8 @@ func TestComputedZero(t *testing.T) {
 					in = packettest.TCP(client6, vip6)
 				}
 			}
-			// With one more word w in the payload, the checksum falls by w: choose w so that nothing is left.
+			// With one more word w in the payload, the checksum falls by w: choose w so that
+			// nothing is left.
 			word := func(p packettest.Packet) uint16 {
 				ip := p.IP()
 				l4 := ip[20:]

@@ -7,12 +7,14 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// What NAT does to the packets of one service and one backend is the same for all of them, so that half of the work can
-// be done beforehand. What is prepared is for headers that packet.Headers can describe, and for links without a tag.
-// Like the rest of this package it lowers the TTL, which the caller has made sure is above 1.
+// What NAT does to the packets of one service and one backend is the same for all of them, so that
+// half of the work can be done beforehand. What is prepared is for headers that packet.Headers can
+// describe, and for links without a tag. Like the rest of this package it lowers the TTL, which the
+// caller has made sure is above 1.
 
-// End is an address and port to write over one end of a packet, and what that does to the checksums: all as it stands in
-// a frame, read in little endian, for the reason that NATIn's file gives.
+// End is an address and port to write over one end of a packet, and what that does to the
+// checksums: all as it stands in a frame, read in little endian, for the reason that NATIn's file
+// gives.
 type End struct {
 	addr      [2]uint64 // of IPv4 the first four bytes count
 	port      uint16
@@ -20,7 +22,8 @@ type End struct {
 	transport uint16 // by how much the sum of the pseudo-header and all behind it grows
 }
 
-// NewEnd prepares for packets that have the old address and port at that end. Both addresses are of one family.
+// NewEnd prepares for packets that have the old address and port at that end. Both addresses are of
+// one family.
 func NewEnd(old packet.Addr, oldPort uint16, addr packet.Addr, port uint16) End {
 	e := End{port: bits.ReverseBytes16(port)}
 	change := packet.Diff16(bits.ReverseBytes16(oldPort), e.port)
@@ -56,7 +59,8 @@ func (e *End) Out4(h *packet.Headers, tcp bool) {
 	finish4(h, e.ip, e.transport, tcp)
 }
 
-// Both4 is NATBoth for a client's packet: In4 with another address and port of the sender's, which are none that could be prepared for.
+// Both4 is NATBoth for a client's packet: In4 with another address and port of the sender's, which
+// are none that could be prepared for.
 func (e *End) Both4(h *packet.Headers, src uint32, port uint16, tcp bool) {
 	d := put32(h[26:], src)
 	binary.LittleEndian.PutUint32(h[30:], uint32(e.addr[0]))
@@ -76,7 +80,8 @@ func (e *End) Back4(h *packet.Headers, dst uint32, port uint16, tcp bool) {
 	finish4(h, ip, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
 }
 
-// finish4 lowers the TTL and brings the checksums up to date, ip and transport being by how much the sums grow.
+// finish4 lowers the TTL and brings the checksums up to date, ip and transport being by how much
+// the sums grow.
 func finish4(h *packet.Headers, ip, transport uint16, tcp bool) {
 	h[22]--
 	grow(h[24:], ip)
@@ -185,8 +190,9 @@ func NewTunnel(src, dst packet.Addr) Tunnel {
 	return Tunnel{ends: [4]uint64{s.Hi, s.Lo, d.Hi, d.Lo}, outer: 6}
 }
 
-// Wrap4 is DecTTL, Encap and SetLink for an IPv4 packet of so many bytes, whose frame begins with h, at start of its chunk.
-// It returns the frame's new start. id is the outer header's identification, as it stands there.
+// Wrap4 is DecTTL, Encap and SetLink for an IPv4 packet of so many bytes, whose frame begins with
+// h, at start of its chunk. It returns the frame's new start. id is the outer header's
+// identification, as it stands there.
 func (t *Tunnel) Wrap4(h *packet.Headers, start int, length, id uint16, l *Link) int {
 	decTTL4(h)
 	if t.outer == 6 {
@@ -209,13 +215,15 @@ func (t *Tunnel) Wrap6(h *packet.Headers, start int, length, id uint16, l *Link)
 	return start - packet.IPv4Len
 }
 
-// What an outer IPv4 header has of the inner one, in the place where it has it: in its first eight bytes.
+// What an outer IPv4 header has of the inner one, in the place where it has it: in its first eight
+// bytes.
 const (
 	typeOfService = 0xff << 8
 	flagDF        = 0x40 << 48
 )
 
-// first4 is the rest of the first eight bytes of the outer header of an inner packet of so many bytes.
+// first4 is the rest of the first eight bytes of the outer header of an inner packet of so many
+// bytes.
 func first4(length, id uint16) uint64 {
 	return 0x45 | uint64(bits.ReverseBytes16(length+packet.IPv4Len))<<16 | uint64(id)<<32
 }

@@ -2,12 +2,13 @@ package rewrite
 
 import "sluice/pipeline/packet"
 
-// Answers of our own: the frame becomes one that the packet's destination sends to its source, as the kernel of a
-// host would that owns the service's address. Afterwards m tells of the answer, and SwapLink sends it back.
+// Answers of our own: the frame becomes one that the packet's destination sends to its source, as
+// the kernel of a host would that owns the service's address. Afterwards m tells of the answer, and
+// SwapLink sends it back.
 //
-// Whether to answer is the caller's to decide: never a reset to a reset, never an ICMP error to an ICMP error
-// (RFC 1122, 3.2.2), and not at any rate. Since an ICMP error embeds the packet as it was received, the packet
-// must not have been rewritten before, its TTL included.
+// Whether to answer is the caller's to decide: never a reset to a reset, never an ICMP error to an
+// ICMP error (RFC 1122, 3.2.2), and not at any rate. Since an ICMP error embeds the packet as it
+// was received, the packet must not have been rewritten before, its TTL included.
 
 // answerTTL is the TTL or hop limit of our answers.
 const answerTTL = 64
@@ -21,12 +22,13 @@ const (
 	maxICMP6 = 1280
 )
 
-// dontFragment is the IPv4 identification and flags of our answers: atomic datagrams need no identification
-// (RFC 6864).
+// dontFragment is the IPv4 identification and flags of our answers: atomic datagrams need no
+// identification (RFC 6864).
 const dontFragment = 0x4000
 
-// TCPReset turns a TCP segment without RST into the reset that answers it if there is no connection (RFC 9293,
-// 3.10.7.1): numbered as the sender expects if it acknowledges something, else acknowledging all that it sent.
+// TCPReset turns a TCP segment without RST into the reset that answers it if there is no connection
+// (RFC 9293, 3.10.7.1): numbered as the sender expects if it acknowledges something, else
+// acknowledging all that it sent.
 func TCPReset(mem []byte, m *packet.Meta) {
 	t := mem[m.L4:m.End]
 	seq, ack, flags := be32(t[8:]), uint32(0), uint64(packet.RST)
@@ -46,8 +48,8 @@ func TCPReset(mem []byte, m *packet.Meta) {
 	segment(mem, m, seq, ack, flags)
 }
 
-// TCPAck makes a TCP segment out of nothing: a bare ACK between the ends, and at the L3, that m tells, from whose Family
-// it takes the IP version. SetLink sends it. It offers no window.
+// TCPAck makes a TCP segment out of nothing: a bare ACK between the ends, and at the L3, that m
+// tells, from whose Family it takes the IP version. SetLink sends it. It offers no window.
 func TCPAck(mem []byte, m *packet.Meta, seq, ack uint32) {
 	ethertype := uint16(packet.EtherTypeIPv4)
 	if m.Family == 6 {
@@ -57,7 +59,8 @@ func TCPAck(mem []byte, m *packet.Meta, seq, ack uint32) {
 	segment(mem, m, seq, ack, packet.ACK)
 }
 
-// segment writes a TCP segment without options or payload, with IP header, at m.L3, between the ends that m tells.
+// segment writes a TCP segment without options or payload, with IP header, at m.L3, between the
+// ends that m tells.
 func segment(mem []byte, m *packet.Meta, seq, ack uint32, flags uint64) {
 	m.TCPFlags = uint8(flags)
 	header(mem, m, 0, packet.TCPLen, packet.TCP, m.Src, m.Dst)
@@ -70,7 +73,8 @@ func segment(mem []byte, m *packet.Meta, seq, ack uint32, flags uint64) {
 	setBE16(t[16:], packet.Sum(0).Pseudo(m.Src, m.Dst, packet.TCP, len(t)).Bytes(t).Checksum())
 }
 
-// Unreachable turns the packet into the ICMP error "port unreachable" about it (RFC 792, RFC 4443, 3.1).
+// Unreachable turns the packet into the ICMP error "port unreachable" about it (RFC 792, RFC 4443,
+// 3.1).
 func Unreachable(mem []byte, m *packet.Meta) {
 	if m.Family == 4 {
 		icmpError(mem, m, 3, 3, 0)
@@ -79,8 +83,8 @@ func Unreachable(mem []byte, m *packet.Meta) {
 	icmpError(mem, m, 1, 4, 0)
 }
 
-// TimeExceeded turns the packet into the ICMP error "TTL (hop limit) exceeded in transit" about it (RFC 792,
-// RFC 4443, 3.3).
+// TimeExceeded turns the packet into the ICMP error "TTL (hop limit) exceeded in transit" about it
+// (RFC 792, RFC 4443, 3.3).
 func TimeExceeded(mem []byte, m *packet.Meta) {
 	if m.Family == 4 {
 		icmpError(mem, m, 11, 0, 0)
@@ -89,8 +93,8 @@ func TimeExceeded(mem []byte, m *packet.Meta) {
 	icmpError(mem, m, 3, 0, 0)
 }
 
-// TooBig turns the packet into the ICMP error that it is longer than mtu, in bytes from the IP header on (RFC 1191,
-// 4; RFC 4443, 3.2).
+// TooBig turns the packet into the ICMP error that it is longer than mtu, in bytes from the IP
+// header on (RFC 1191, 4; RFC 4443, 3.2).
 func TooBig(mem []byte, m *packet.Meta, mtu uint16) {
 	if m.Family == 4 {
 		icmpError(mem, m, 3, 4, mtu)
@@ -99,8 +103,9 @@ func TooBig(mem []byte, m *packet.Meta, mtu uint16) {
 	icmpError(mem, m, 2, 0, mtu)
 }
 
-// icmpError puts the IP and ICMP headers of an error in front of the packet, which it embeds as far as allowed. The
-// link header moves to the front, to stay next to the IP header. There must be room for 48 bytes in front.
+// icmpError puts the IP and ICMP headers of an error in front of the packet, which it embeds as far
+// as allowed. The link header moves to the front, to stay next to the IP header. There must be room
+// for 48 bytes in front.
 func icmpError(mem []byte, m *packet.Meta, typ, code uint64, mtu uint16) {
 	room, grow, tos := uint16(maxICMP4-packet.IPv4Len), uint16(packet.IPv4Len+packet.ICMPLen), uint8(controlTOS)
 	proto := uint8(packet.ICMP)
@@ -125,8 +130,8 @@ func icmpError(mem []byte, m *packet.Meta, typ, code uint64, mtu uint16) {
 	setBE16(b[2:], sum.Bytes(b).Checksum())
 }
 
-// header writes the answer's IP header at m.L3, without options or extension headers, for a payload of the given
-// length, and sets the offsets behind it.
+// header writes the answer's IP header at m.L3, without options or extension headers, for a payload
+// of the given length, and sets the offsets behind it.
 func header(mem []byte, m *packet.Meta, tos uint8, length uint16, proto uint8, src, dst packet.Addr) {
 	m.TTL = answerTTL
 	if m.Family == 4 {

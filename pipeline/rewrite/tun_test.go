@@ -44,8 +44,8 @@ func TestEncapMeta(t *testing.T) {
 	}
 }
 
-// TestOuterChecksum takes every identification through an outer header: a checksum folded once too little is wrong
-// for one in thousands.
+// TestOuterChecksum takes every identification through an outer header: a checksum folded once too
+// little is wrong for one in thousands.
 func TestOuterChecksum(t *testing.T) {
 	in := packettest.UDP(client4, vip4).Frame()
 	for id := range 0x10000 {

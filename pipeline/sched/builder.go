@@ -2,9 +2,10 @@ package sched
 
 import "encoding/binary"
 
-// Builder makes schedulers and lets services with equal pools share one Maglev table, which takes 131 kB and a
-// millisecond or two. It remembers tables from one configuration to the next: weight 0 and health don't change a table,
-// so a drain or a backend that goes down costs no rebuilding. It belongs to one goroutine.
+// Builder makes schedulers and lets services with equal pools share one Maglev table, which takes
+// 131 kB and a millisecond or two. It remembers tables from one configuration to the next: weight 0
+// and health don't change a table, so a drain or a backend that goes down costs no rebuilding. It
+// belongs to one goroutine.
 type Builder struct {
 	k0, k1 uint64
 	tables map[string]*shared
@@ -16,7 +17,8 @@ type shared struct {
 	used  bool // since the last Sweep
 }
 
-// NewBuilder makes a Builder whose mh schedulers hash with hashKey. Boxes that stand in for each other need the same one.
+// NewBuilder makes a Builder whose mh schedulers hash with hashKey. Boxes that stand in for each
+// other need the same one.
 func NewBuilder(hashKey [16]byte) *Builder {
 	return &Builder{
 		k0:     binary.LittleEndian.Uint64(hashKey[:8]),
@@ -25,8 +27,8 @@ func NewBuilder(hashKey [16]byte) *Builder {
 	}
 }
 
-// Sweep forgets the tables that no New used since the Sweep before. Call it when all services of a configuration are
-// made; schedulers keep their tables.
+// Sweep forgets the tables that no New used since the Sweep before. Call it when all services of a
+// configuration are made; schedulers keep their tables.
 func (b *Builder) Sweep() {
 	for name, s := range b.tables {
 		if !s.used {

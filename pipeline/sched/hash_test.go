@@ -8,7 +8,8 @@ import (
 	"sluice/pipeline/sched"
 )
 
-// bucketOf says in which of 256 buckets IPVS puts an address, by hash_32 of its 32-bit words folded together.
+// bucketOf says in which of 256 buckets IPVS puts an address, by hash_32 of its 32-bit words folded
+// together.
 func bucketOf(address string) int {
 	a := netip.MustParseAddr(address)
 	var v uint32
@@ -79,8 +80,8 @@ func TestSHAndDHUseOneAddress(t *testing.T) {
 	}
 }
 
-// An unusable backend keeps its buckets, at least one. Its clients are shared out among the others by the buckets that these
-// have, each always to the same one; nobody else's move.
+// An unusable backend keeps its buckets, at least one. Its clients are shared out among the others
+// by the buckets that these have, each always to the same one; nobody else's move.
 func TestSHAndDHFallBack(t *testing.T) {
 	for name, table := range map[string][256]int{"sh": dealt(2, 0, 4, 1, 6), "dh": dealt(1, 1, 1, 1, 1)} {
 		for _, down := range []int{0, 2, 4} {

@@ -6,7 +6,8 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// lc takes the backend with the least overhead, whatever its weight; the first in the list wins ties (ip_vs_lc.c).
+// lc takes the backend with the least overhead, whatever its weight; the first in the list wins
+// ties (ip_vs_lc.c).
 type lc struct{ servers []server }
 
 func (s *lc) Pick(_ *State, loads *counter.Loads, _ *Key) int {

@@ -63,7 +63,8 @@ func TestLoadsAreFoundByID(t *testing.T) {
 	}
 }
 
-// The highest counts and weights there are must not overflow the products: compared with big integers.
+// The highest counts and weights there are must not overflow the products: compared with big
+// integers.
 func TestLeastDoesNotOverflow(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	extreme := func() uint32 { return math.MaxUint32 - r.Uint32N(3) }
@@ -179,7 +180,8 @@ func TestRandomSeedsDiffer(t *testing.T) {
 	}
 }
 
-// Without loads p2c keeps to the first draw, so shares follow weights; with loads it avoids the busy.
+// Without loads p2c keeps to the first draw, so shares follow weights; with loads it avoids the
+// busy.
 func TestP2C(t *testing.T) {
 	const n = 100_000
 	weights := []uint32{1, 2, 5}

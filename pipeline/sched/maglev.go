@@ -9,9 +9,10 @@ import (
 
 // maglevSlots is the size of a Maglev table: a prime, so that every step but 0 visits every slot.
 //
-// 65537 is what the paper and Katran use. When one of ten backends is taken out of the configuration, 0.34 % of the other
-// backends' clients move; with IPVS's 4093 it is 1.2 %, with ten times as many slots 0.09 %. A table takes 131 kB, hence
-// fits a core's L2 cache, and 1000 services with 1000 different pools take 131 MB, which ten times as many slots would not.
+// 65537 is what the paper and Katran use. When one of ten backends is taken out of the
+// configuration, 0.34 % of the other backends' clients move; with IPVS's 4093 it is 1.2 %, with ten
+// times as many slots 0.09 %. A table takes 131 kB, hence fits a core's L2 cache, and 1000 services
+// with 1000 different pools take 131 MB, which ten times as many slots would not.
 const maglevSlots = 65537
 
 // emptySlot marks a slot that nobody owns yet. No rank is as high.
@@ -34,9 +35,10 @@ type walk struct {
 	due        uint64 // round of its next turn
 }
 
-// newMaglev builds the table of Eisenbud and others, "Maglev" (NSDI 2016), section 3.4. In the paper backends claim slots
-// in turn; here the heaviest has a turn in every round and the others in as many rounds as their weight is of its weight.
-// Turns depend on the quotient of two weights only, so what one backend does disturbs the others' order little.
+// newMaglev builds the table of Eisenbud and others, "Maglev" (NSDI 2016), section 3.4. In the
+// paper backends claim slots in turn; here the heaviest has a turn in every round and the others in
+// as many rounds as their weight is of its weight. Turns depend on the quotient of two weights
+// only, so what one backend does disturbs the others' order little.
 func newMaglev(k0, k1 uint64, pool []member) *maglev {
 	t := new(maglev)
 	for i := range t {
@@ -84,7 +86,8 @@ func identity(key netip.AddrPort) (id [18]byte) {
 	return id
 }
 
-// schedule sets the round of the next turn: turn n comes in the first round r with r * weight >= n * heaviest.
+// schedule sets the round of the next turn: turn n comes in the first round r with r * weight >= n
+// * heaviest.
 func (w *walk) schedule(heaviest uint64) {
 	w.due = ((w.turns+1)*heaviest + w.weight - 1) / w.weight
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/dchest/siphash"
 )
 
-// slowMaglev writes the whole permutation of every backend down, as the paper does, and hands out turns by credit: each
-// round a backend earns its weight and pays the heaviest's weight for a slot.
+// slowMaglev writes the whole permutation of every backend down, as the paper does, and hands out
+// turns by credit: each round a backend earns its weight and pays the heaviest's weight for a slot.
 func slowMaglev(k0, k1 uint64, pool []member) []int {
 	permutation := make([][]int, len(pool))
 	for i, m := range pool {
@@ -96,7 +96,8 @@ func FuzzMaglev(f *testing.F) {
 		pool := randomPool(r, 1+int(n%20), min(uint32(limit)+1, MaxWeight))
 		compareWithSlow(t, seed, ^seed, pool)
 
-		// Balance: every share is within a slot or two of its weight's, and at least what rounding leaves.
+		// Balance: every share is within a slot or two of its weight's, and at least what rounding
+		// leaves.
 		count, sum, heaviest := make([]float64, len(pool)), 0.0, 0.0
 		for _, rank := range newMaglev(seed, ^seed, pool) {
 			count[rank]++
@@ -114,7 +115,8 @@ func FuzzMaglev(f *testing.F) {
 	})
 }
 
-// FuzzMHOrder: the choices of any pool are the same in any order, and when one backend goes down only its clients move.
+// FuzzMHOrder: the choices of any pool are the same in any order, and when one backend goes down
+// only its clients move.
 func FuzzMHOrder(f *testing.F) {
 	f.Add(uint64(1), uint8(4), uint8(1))
 	f.Add(uint64(9), uint8(16), uint8(5))

@@ -12,13 +12,14 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// mh serves a client address from the backend that a Maglev table gives it. Every box with the same hash key and the same
-// backends has the same table, in whatever order the backends are listed.
+// mh serves a client address from the backend that a Maglev table gives it. Every box with the same
+// hash key and the same backends has the same table, in whatever order the backends are listed.
 //
-// The table is made of the last weights that were not 0, so neither a drain nor a backend that goes down moves clients of
-// the others. A client whose backend is unusable looks up further slots, always the same ones in the same order, and takes
-// the first usable backend; should all of them be in vain, the usable backends compete for it (compete). So the clients
-// of a lost backend spread over all others by weight, nobody else moves, and when it is back, exactly they return.
+// The table is made of the last weights that were not 0, so neither a drain nor a backend that goes
+// down moves clients of the others. A client whose backend is unusable looks up further slots,
+// always the same ones in the same order, and takes the first usable backend; should all of them be
+// in vain, the usable backends compete for it (compete). So the clients of a lost backend spread
+// over all others by weight, nobody else moves, and when it is back, exactly they return.
 type mh struct {
 	k0, k1  uint64
 	table   *maglev
@@ -33,11 +34,12 @@ type rival struct {
 	index  int32 // into the candidates
 }
 
-// probes bounds the further slots. They are all in vain for one client in 130,000 while half of the slots are of usable
-// backends, and for one in six while a tenth is.
+// probes bounds the further slots. They are all in vain for one client in 130,000 while half of the
+// slots are of usable backends, and for one in six while a tenth is.
 const probes = 16
 
-// maxRanks is how many backends an mh service may have: a rank is 16 bits and one value means an empty slot.
+// maxRanks is how many backends an mh service may have: a rank is 16 bits and one value means an
+// empty slot.
 const maxRanks = math.MaxUint16
 
 func (b *Builder) newMH(c []Candidate) (*mh, error) {
@@ -95,8 +97,9 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 	return s.compete(h)
 }
 
-// compete chooses by weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005): every backend draws an
-// exponential variate whose rate is its weight, from its id and the client's hash; the smallest wins.
+// compete chooses by weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005): every
+// backend draws an exponential variate whose rate is its weight, from its id and the client's hash;
+// the smallest wins.
 func (s *mh) compete(h uint64) int {
 	winner, smallest := int32(-1), math.Inf(1)
 	for i := range s.rivals {

@@ -112,7 +112,8 @@ func TestMHSharesFollowWeights(t *testing.T) {
 	}
 }
 
-// Down and drained backends lose their clients to all others by weight, nobody else's move, and all return.
+// Down and drained backends lose their clients to all others by weight, nobody else's move, and all
+// return.
 func TestMHDownAndDrainMoveNobodyElse(t *testing.T) {
 	const n = 100_000
 	list := pool(1, 1, 1, 2, 1, 1, 1, 1, 1)
@@ -180,8 +181,8 @@ func TestMHMassOutage(t *testing.T) {
 	}
 }
 
-// Taking backends out of the configuration moves few clients of the others: bounds from the expected outcomes for a table
-// of 65537 slots, avg 0.34 %, 0.55 %, 0.93 % and 0.59 %.
+// Taking backends out of the configuration moves few clients of the others: bounds from the
+// expected outcomes for a table of 65537 slots, avg 0.34 %, 0.55 %, 0.93 % and 0.59 %.
 func TestMHRemovalDisruption(t *testing.T) {
 	const n = 200_000
 	for _, c := range []struct {

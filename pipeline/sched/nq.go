@@ -2,8 +2,8 @@ package sched
 
 import "sluice/pipeline/counter"
 
-// nq takes the first backend in the list without an active connection, and chooses like sed when there is none
-// (ip_vs_nq.c, "never queue").
+// nq takes the first backend in the list without an active connection, and chooses like sed when
+// there is none (ip_vs_nq.c, "never queue").
 type nq struct{ servers []server }
 
 func (s *nq) Pick(_ *State, loads *counter.Loads, _ *Key) int {

@@ -16,7 +16,8 @@ func (s *random) Pick(st *State, _ *counter.Loads, _ *Key) int {
 	return int(s.lottery.draw(st).index)
 }
 
-// lottery draws among usable backends by weight. Backend i owns the tickets from ends[i-1] up to, not including, ends[i].
+// lottery draws among usable backends by weight. Backend i owns the tickets from ends[i-1] up to,
+// not including, ends[i].
 type lottery struct {
 	servers []server
 	ends    []uint64
@@ -56,7 +57,8 @@ func (st *State) random() uint64 {
 // goldenGamma is 2^64 divided by the golden ratio, made odd.
 const goldenGamma = 0x9e3779b97f4a7c15
 
-// mix is the output function of SplitMix64: a bijection in which every input bit changes half of the output.
+// mix is the output function of SplitMix64: a bijection in which every input bit changes half of
+// the output.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb

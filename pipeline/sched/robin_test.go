@@ -100,7 +100,8 @@ func TestWRRSequence(t *testing.T) {
 	}
 }
 
-// On a change the pointer returns to the head and the required weight is kept if the new list has it.
+// On a change the pointer returns to the head and the required weight is kept if the new list has
+// it.
 func TestWRRChangedList(t *testing.T) {
 	down := pool(4, 2, 1)
 	down[1].Up = false

@@ -8,8 +8,8 @@ import (
 
 // rr serves the usable backends in turn, whatever their weights (ip_vs_rr.c).
 //
-// The pointer stands on the backend served last. When the list changes it stays with that backend; when that backend is
-// gone, the one that followed it is next.
+// The pointer stands on the backend served last. When the list changes it stays with that backend;
+// when that backend is gone, the one that followed it is next.
 type rr struct {
 	ids  []uint32
 	next []int32 // next[p]: first usable position at or after p, going round; -1: none. p = len(ids) means the head

@@ -117,7 +117,8 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// Whatever the scheduler, an unusable candidate gets nothing, and with none usable there is no choice.
+// Whatever the scheduler, an unusable candidate gets nothing, and with none usable there is no
+// choice.
 func TestUnusableGetsNothing(t *testing.T) {
 	mixed := pool(3, 0, 5, 65535, 1, 0)
 	mixed[3].Up = false

@@ -2,8 +2,8 @@ package sched
 
 import "sluice/pipeline/counter"
 
-// sed takes the backend with the shortest expected delay: active connections, the new one included, per weight.
-// Inactive ones don't count; the first in the list wins ties (ip_vs_sed.c).
+// sed takes the backend with the shortest expected delay: active connections, the new one included,
+// per weight. Inactive ones don't count; the first in the list wins ties (ip_vs_sed.c).
 type sed struct{ servers []server }
 
 func (s *sed) Pick(_ *State, loads *counter.Loads, _ *Key) int {

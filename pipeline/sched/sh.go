@@ -11,9 +11,10 @@ type buckets struct {
 	usable []int32                // all without those
 }
 
-// sh serves a client address always from the same backend (ip_vs_sh.c). The buckets are dealt out in list order, as many
-// in a row as the backend's weight, round and round. Weight 0 still takes one bucket. A client whose backend is unusable
-// meanwhile falls back to one of the others, by the buckets that they have; nobody else moves.
+// sh serves a client address always from the same backend (ip_vs_sh.c). The buckets are dealt out
+// in list order, as many in a row as the backend's weight, round and round. Weight 0 still takes
+// one bucket. A client whose backend is unusable meanwhile falls back to one of the others, by the
+// buckets that they have; nobody else moves.
 type sh struct{ buckets buckets }
 
 func newSH(c []Candidate) *sh {
@@ -24,7 +25,8 @@ func newSH(c []Candidate) *sh {
 
 func (s *sh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(k.Client, k.IPv4) }
 
-// deal fills the buckets: in list order, round and round, each candidate as many in a row as count says, at least one.
+// deal fills the buckets: in list order, round and round, each candidate as many in a row as count
+// says, at least one.
 func (b *buckets) deal(c []Candidate, count func(*Candidate) uint32) {
 	i, dealt := 0, uint32(0)
 	for n := range b.all {
@@ -54,9 +56,9 @@ func (b *buckets) at(addr [2]uint64, ipv4 bool) int {
 	return int(b.usable[b.second(v)])
 }
 
-// second chooses among the usable buckets by another hash than the first, so that the clients of one backend are shared out
-// among all others. ip_vs_sh.c walks on from twice the first hash instead, and with backends of equal weight most often ends
-// at the same one.
+// second chooses among the usable buckets by another hash than the first, so that the clients of
+// one backend are shared out among all others. ip_vs_sh.c walks on from twice the first hash
+// instead, and with backends of equal weight most often ends at the same one.
 func (b *buckets) second(v uint32) int {
 	v = (v ^ v>>16) * 0x7feb352d
 	v = (v ^ v>>15) * 0x846ca68b

@@ -16,7 +16,8 @@ type Why struct {
 	Figures []string // by candidate: what it compared, "" where that is nothing
 }
 
-// Explain says what Pick goes by, given the same arguments, and changes nothing. name names a candidate by its index.
+// Explain says what Pick goes by, given the same arguments, and changes nothing. name names a
+// candidate by its index.
 func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i int) string) Why {
 	switch s := s.(type) {
 	case *rr:

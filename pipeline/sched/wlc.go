@@ -2,7 +2,8 @@ package sched
 
 import "sluice/pipeline/counter"
 
-// wlc takes the backend with the least overhead per weight; the first in the list wins ties (ip_vs_wlc.c).
+// wlc takes the backend with the least overhead per weight; the first in the list wins ties
+// (ip_vs_wlc.c).
 type wlc struct{ servers []server }
 
 func (s *wlc) Pick(_ *State, loads *counter.Loads, _ *Key) int {

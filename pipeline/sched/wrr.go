@@ -7,11 +7,13 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// wrr serves backends in proportion to their weights, in bursts (ip_vs_wrr.c). A pass over the list serves every backend
-// whose weight reaches the required weight; the first pass requires the highest weight, each further one a step less,
-// and after the pass that requires 1 the first follows again. Weights 4, 2, 1 give a a a b a b c.
+// wrr serves backends in proportion to their weights, in bursts (ip_vs_wrr.c). A pass over the list
+// serves every backend whose weight reaches the required weight; the first pass requires the
+// highest weight, each further one a step less, and after the pass that requires 1 the first
+// follows again. Weights 4, 2, 1 give a a a b a b c.
 //
-// The step is the greatest common divisor of the weights. All that is required is congruent to 1 modulo the step.
+// The step is the greatest common divisor of the weights. All that is required is congruent to 1
+// modulo the step.
 type wrr struct {
 	weights []uint32 // in list order, 0 for the unusable
 	step    uint32
@@ -61,7 +63,8 @@ func (s *wrr) Pick(st *State, _ *counter.Loads, _ *Key) int {
 	return s.serve(st, 0)
 }
 
-// serve takes the first backend at or after position from that the current pass serves, -1 if there is none.
+// serve takes the first backend at or after position from that the current pass serves, -1 if there
+// is none.
 func (s *wrr) serve(st *State, from int) int {
 	for i := from; i < len(s.weights); i++ {
 		if s.weights[i] >= st.CW {
@@ -72,7 +75,8 @@ func (s *wrr) serve(st *State, from int) int {
 	return -1
 }
 
-// adopt brings st over to this list: the pointer returns to the head, and the required weight is kept where it can be.
+// adopt brings st over to this list: the pointer returns to the head, and the required weight is
+// kept where it can be.
 func (s *wrr) adopt(st *State) {
 	st.Seen, st.Pos = s.seen, 0
 	if st.CW > s.first || st.CW == 0 {
@@ -82,8 +86,8 @@ func (s *wrr) adopt(st *State) {
 	}
 }
 
-// fingerprint tells lists apart in which IPVS sees a change: other backends, another order, other weights. Going down
-// and up is none, as overload is none in IPVS. It is never 0.
+// fingerprint tells lists apart in which IPVS sees a change: other backends, another order, other
+// weights. Going down and up is none, as overload is none in IPVS. It is never 0.
 func fingerprint(c []Candidate) uint64 {
 	h := fnv.New64a()
 	for i := range c {

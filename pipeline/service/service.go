@@ -1,5 +1,6 @@
-// Package service holds the nouns that every room shares: what a service is, which ports it has, how
-// its packets are forwarded and which schedulers exist. It is a leaf: it imports nothing of Sluice.
+// Package service holds the nouns that every room shares: what a service is, which ports it has,
+// how its packets are forwarded and which schedulers exist. It is a leaf: it imports nothing of
+// Sluice.
 package service
 
 import (

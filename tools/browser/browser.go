@@ -1,4 +1,5 @@
-// Package browser lets tests look at a page as its readers do: in a real Chromium, headless, driven by chromedp.
+// Package browser lets tests look at a page as its readers do: in a real Chromium, headless, driven
+// by chromedp.
 package browser
 
 import (
@@ -46,7 +47,8 @@ type Browser struct {
 	ctx context.Context
 }
 
-// New starts Chromium. Where there is none, the test fails as root, who could have installed it, and is skipped otherwise.
+// New starts Chromium. Where there is none, the test fails as root, who could have installed it,
+// and is skipped otherwise.
 func New(t *testing.T) *Browser {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
@@ -73,8 +75,8 @@ func New(t *testing.T) *Browser {
 	return &Browser{t, ctx}
 }
 
-// profile is a directory for Chromium's files. Its processes write there until the last of them has ended, a moment
-// after the one that is waited for.
+// profile is a directory for Chromium's files. Its processes write there until the last of them has
+// ended, a moment after the one that is waited for.
 func profile(t *testing.T) string {
 	t.Helper()
 	dir, err := testbed.TempDir("browser-" + strings.ReplaceAll(t.Name(), "/", "-"))

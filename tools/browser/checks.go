@@ -1,6 +1,7 @@
 package browser
 
-// Unreadable is an expression that lists texts with less contrast to what is behind them than WCAG 2.2 wants (1.4.3).
+// Unreadable is an expression that lists texts with less contrast to what is behind them than WCAG
+// 2.2 wants (1.4.3).
 const Unreadable = `(() => {
   const channels = colour => (colour.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)

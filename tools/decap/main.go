@@ -1,5 +1,6 @@
-// Command decap unwraps IP-in-IP at an interface until it is told to stop: a backend of mode tun runs it where the
-// kernel has no ipip module. Package tools/netlab/decap says what it does to a packet.
+// Command decap unwraps IP-in-IP at an interface until it is told to stop: a backend of mode tun
+// runs it where the kernel has no ipip module. Package tools/netlab/decap says what it does to a
+// packet.
 //
 //	decap eth0 10.2.0.11
 package main

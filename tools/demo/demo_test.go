@@ -53,8 +53,8 @@ func left(t *testing.T, pid int) (all []string) {
 	return all
 }
 
-// TestDemonstration: it shows every path, finds nothing wrong and leaves nothing behind: neither of itself nor of an
-// earlier one that was killed.
+// TestDemonstration: it shows every path, finds nothing wrong and leaves nothing behind: neither of
+// itself nor of an earlier one that was killed.
 func TestDemonstration(t *testing.T) {
 	killed := signalled(t, syscall.SIGKILL)
 	if len(left(t, killed)) == 0 {

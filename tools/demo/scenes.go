@@ -8,8 +8,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// The scenes with backends that go away use this path: with NAT, Sluice carries both directions and what
-// it breaks shows at once.
+// The scenes with backends that go away use this path: with NAT, Sluice carries both directions and
+// what it breaks shows at once.
 var scenePath = testbed.Paths[0]
 
 const (

@@ -40,7 +40,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// TestNoBackend: when all backends have weight 0, clients are refused at once: by ICMP, TCP and UDP alike.
+// TestNoBackend: when all backends have weight 0, clients are refused at once: by ICMP, TCP and UDP
+// alike.
 func TestNoBackend(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)
@@ -62,7 +63,8 @@ func TestNoBackend(t *testing.T) {
 	}
 }
 
-// TestTooBig: what doesn't fit a tunnel is answered with the size that does; that size goes through.
+// TestTooBig: what doesn't fit a tunnel is answered with the size that does; that size goes
+// through.
 func TestTooBig(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, testbed.Paths...))
@@ -111,8 +113,8 @@ func toldMTU(p gopacket.Packet) int {
 	return 0
 }
 
-// dontFragment makes a socket send packets whole, with DF, whatever the kernel knows of the path: IP_PMTUDISC_PROBE
-// in ip(7) and ipv6(7).
+// dontFragment makes a socket send packets whole, with DF, whatever the kernel knows of the path:
+// IP_PMTUDISC_PROBE in ip(7) and ipv6(7).
 func dontFragment(t *testing.T, c net.Conn, family int) {
 	t.Helper()
 	raw, err := c.(*net.UDPConn).SyscallConn()

@@ -20,8 +20,8 @@ const (
 	steadyRate    = 200 // connections per second
 )
 
-// TestSteadyReloads: 200 reloads in a row, each with a change, under 200 connections per second: no connection and no
-// packet is lost.
+// TestSteadyReloads: 200 reloads in a row, each with a change, under 200 connections per second: no
+// connection and no packet is lost.
 func TestSteadyReloads(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, nat4, dr4))
@@ -72,7 +72,8 @@ func TestSteadyReloads(t *testing.T) {
 	}
 }
 
-// steady makes a new connection for each request, at a steady rate, until ctx ends. Every one must be answered.
+// steady makes a new connection for each request, at a steady rate, until ctx ends. Every one must
+// be answered.
 func steady(ctx context.Context, b *testbed.Bed, urls []string) (asked int, err error) {
 	results := make(chan error)
 	pace := time.NewTicker(time.Second / steadyRate)
@@ -106,8 +107,8 @@ func steady(ctx context.Context, b *testbed.Bed, urls []string) (asked int, err 
 	return asked, err
 }
 
-// TestApplyGoesBack: whoever applied is gone, nobody confirms, and the former configuration is back, with every
-// connection.
+// TestApplyGoesBack: whoever applied is gone, nobody confirms, and the former configuration is
+// back, with every connection.
 func TestApplyGoesBack(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4)
@@ -162,8 +163,8 @@ func TestApplyGoesBack(t *testing.T) {
 	moves(t, held...)
 }
 
-// TestDrainVerb: the drain shows what is left and ends it at the deadline: the clients of that backend are told by
-// RST, the others go on; the drain holds over a restart until it is cleared.
+// TestDrainVerb: the drain shows what is left and ends it at the deadline: the clients of that
+// backend are told by RST, the others go on; the drain holds over a restart until it is cleared.
 func TestDrainVerb(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4)

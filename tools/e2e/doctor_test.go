@@ -43,7 +43,8 @@ func lacks(all []finding, want ...string) error {
 	return nil
 }
 
-// TestDoctorFindsFaults: what is wrong with a box is found and named, and nothing is a problem on one that works.
+// TestDoctorFindsFaults: what is wrong with a box is found and named, and nothing is a problem on
+// one that works.
 func TestDoctorFindsFaults(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4, testbed.Paths[1])
@@ -63,7 +64,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Backends that nobody is, a service on the link that nobody answers for, a strict filter, checks that fail.
+	// Backends that nobody is, a service on the link that nobody answers for, a strict filter,
+	// checks that fail.
 	must(t, b.Balancer.Sysctl("net.ipv4.conf.eth1.rp_filter", "1"))
 	t.Cleanup(func() { must(t, b.Balancer.Sysctl("net.ipv4.conf.eth1.rp_filter", "0")) })
 	broken := cfg

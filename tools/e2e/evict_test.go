@@ -88,8 +88,8 @@ func idles(t *testing.T, b *testbed.Bed, url string, n int) (all []*idle) {
 	return all
 }
 
-// plug puts a backend's cable into the switch or pulls it out at the switch's end: the host is silent, and its own link
-// is up all the time.
+// plug puts a backend's cable into the switch or pulls it out at the switch's end: the host is
+// silent, and its own link is up all the time.
 func plug(t *testing.T, b *testbed.Bed, name string, in bool) {
 	t.Helper()
 	must(t, b.Router.Do(func() error {
@@ -131,8 +131,9 @@ func wantReset(t *testing.T, i *idle) {
 	}
 }
 
-// TestSilentHost: when a backend's host falls silent, the clients that wait for its answers are told, although they
-// send nothing; all others are left alone. The flow of a UDP socket goes to another backend.
+// TestSilentHost: when a backend's host falls silent, the clients that wait for its answers are
+// told, although they send nothing; all others are left alone. The flow of a UDP socket goes to
+// another backend.
 func TestSilentHost(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, checked(t, "tcp", through...))
@@ -199,8 +200,8 @@ func socketAt(t *testing.T, b *testbed.Bed, p testbed.Path, name string) net.Con
 	return nil
 }
 
-// TestHungServer: when a backend's server hangs, its kernel lives on: both ends of its connections are reset, so that
-// it finds none of them when it comes back.
+// TestHungServer: when a backend's server hangs, its kernel lives on: both ends of its connections
+// are reset, so that it finds none of them when it comes back.
 func TestHungServer(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, checked(t, "http", through...))
@@ -230,8 +231,8 @@ func TestHungServer(t *testing.T) {
 	awaitGone(t, b.Backends[1].Host, theirs)
 }
 
-// TestDrainDeadline: a drained backend keeps its connections until the deadline, when all of them are reset at both
-// ends, whether they carry requests or wait.
+// TestDrainDeadline: a drained backend keeps its connections until the deadline, when all of them
+// are reset at both ends, whether they carry requests or wait.
 func TestDrainDeadline(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, through...))

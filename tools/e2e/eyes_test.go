@@ -202,7 +202,8 @@ func captured(r *pcapgo.NgReader) (p gopacket.Packet, name string, err error) {
 	return gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default), of.Name, err
 }
 
-// comparePair checks that two packets are one before and after: the same segment, between other ends.
+// comparePair checks that two packets are one before and after: the same segment, between other
+// ends.
 func comparePair(t *testing.T, in, out gopacket.Packet) {
 	t.Helper()
 	last := func(p gopacket.Packet) (ip *layers.IPv4, tcp *layers.TCP) {

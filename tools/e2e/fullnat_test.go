@@ -13,15 +13,16 @@ import (
 	"sluice/tools/netlab/crowd"
 )
 
-// TestFullNATAtItsLimit has as many real connections open at once as there are ports from one source address to one
-// backend: 64,512, when the address is not one of the balancer's kernel. The next ones are dropped by name and harm
-// none, and all ports come back: as many connections are opened again.
+// TestFullNATAtItsLimit has as many real connections open at once as there are ports from one
+// source address to one backend: 64,512, when the address is not one of the balancer's kernel. The
+// next ones are dropped by name and harm none, and all ports come back: as many connections are
+// opened again.
 func TestFullNATAtItsLimit(t *testing.T) {
 	const (
 		ports = 65536 - 1024
 		more  = 400 // connections than there are ports
-		// Each end is spread over processes that may have 20,000 files open, at worst. A server gets its share of the
-		// connections by their hash: 16,128, and rarely 400 more or less.
+		// Each end is spread over processes that may have 20,000 files open, at worst. A server
+		// gets its share of the connections by their hash: 16,128, and rarely 400 more or less.
 		processes  = 4
 		serverPort = 7000
 		clientPort = 1024 // and up
@@ -38,7 +39,8 @@ func TestFullNATAtItsLimit(t *testing.T) {
 	service := path.Web()
 	service.Source = []string{source.String()}
 	service.Backends = []testbed.Server{{Address: b.Backends[0].Addr(4).String(), Port: serverPort}}
-	// A connection ends by RST. Nobody sends that again if it gets lost: then it ends by the FIN before it.
+	// A connection ends by RST. Nobody sends that again if it gets lost: then it ends by the FIN
+	// before it.
 	service.Timeouts = map[string]string{"tcp_close": "1s", "tcp_fin_wait": "5s"}
 	cfg.Services = []testbed.Service{service}
 	d := start(t, b, cfg)
@@ -122,7 +124,8 @@ func TestFullNATAtItsLimit(t *testing.T) {
 	if after, err := drops(ctx, d); err != nil || after[exhausted] != before[exhausted] {
 		t.Errorf("not all ports had come back: drops were %v, and now are %v, %v", before, after, err)
 	}
-	// Processes that just end would leave the kernel with orphans, who go on trying to reach each other.
+	// Processes that just end would leave the kernel with orphans, who go on trying to reach each
+	// other.
 	all("left again", clients.Leave)
 	finish(t, b, d)
 }

@@ -59,8 +59,8 @@ func awaitStates(t *testing.T, d *testbed.Daemon, want string) (s api.Service) {
 	return s
 }
 
-// TestPoolInTrouble: dead servers are taken out as long as enough are left; then the rest stays in use, with an alarm.
-// A freeze keeps it so, and connections to the living never notice.
+// TestPoolInTrouble: dead servers are taken out as long as enough are left; then the rest stays in
+// use, with an alarm. A freeze keeps it so, and connections to the living never notice.
 func TestPoolInTrouble(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, watched(t, nat4))
@@ -112,7 +112,8 @@ func TestPoolInTrouble(t *testing.T) {
 	moves(t, living...)
 }
 
-// TestSorryServer: when nobody is up, the sorry server answers, in nat and in dr; and no longer when somebody is.
+// TestSorryServer: when nobody is up, the sorry server answers, in nat and in dr; and no longer
+// when somebody is.
 func TestSorryServer(t *testing.T) {
 	for _, p := range []testbed.Path{nat4, testbed.Paths[5]} { // and dr6
 		t.Run(p.String(), func(t *testing.T) {

@@ -11,10 +11,12 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// goes are the paths for tests about backends that come and go: Sluice sees both directions, or one.
+// goes are the paths for tests about backends that come and go: Sluice sees both directions, or
+// one.
 var goes = []testbed.Path{testbed.Paths[0], testbed.Paths[1], testbed.Paths[5]} // nat4, tun4, dr6
 
-// TestDrain: a drained backend keeps its connections and gets no new ones; with a weight it gets them again.
+// TestDrain: a drained backend keeps its connections and gets no new ones; with a weight it gets
+// them again.
 func TestDrain(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, goes...))
@@ -35,8 +37,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestBackendKilled: when a backend's process is killed, its connections break and new ones to it are refused;
-// nobody else's are.
+// TestBackendKilled: when a backend's process is killed, its connections break and new ones to it
+// are refused; nobody else's are.
 func TestBackendKilled(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, goes...))
@@ -59,9 +61,9 @@ func TestBackendKilled(t *testing.T) {
 	}
 }
 
-// TestPortComesBack: a client's port comes back to a backend whose server is dead and whose kernel still has the port in
-// TIME_WAIT. The backend asks what the client wants, the client resets that and sends its SYN again: all that is one
-// connection, to one backend, and takes one turn.
+// TestPortComesBack: a client's port comes back to a backend whose server is dead and whose kernel
+// still has the port in TIME_WAIT. The backend asks what the client wants, the client resets that
+// and sends its SYN again: all that is one connection, to one backend, and takes one turn.
 func TestPortComesBack(t *testing.T) {
 	b := bed(t)
 	paths := []testbed.Path{testbed.Paths[0], testbed.Paths[3]} // where Sluice sees what the backend says

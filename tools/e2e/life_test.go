@@ -32,8 +32,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestKilled: after SIGKILL the kernel has taken the XDP programs away, and a new daemon starts from the same file,
-// on the same socket, and works.
+// TestKilled: after SIGKILL the kernel has taken the XDP programs away, and a new daemon starts
+// from the same file, on the same socket, and works.
 func TestKilled(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, testbed.Paths...))

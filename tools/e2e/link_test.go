@@ -24,7 +24,8 @@ func works(t *testing.T, b *testbed.Bed, p testbed.Path) {
 	})
 }
 
-// TestLinkDown: a port that loses its carrier, or is set down, works again when it is up; connections wait.
+// TestLinkDown: a port that loses its carrier, or is set down, works again when it is up;
+// connections wait.
 func TestLinkDown(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, goes...))
@@ -111,8 +112,9 @@ func setMAC(t *testing.T, h *netlab.Host, ifname string, mac net.HardwareAddr) {
 	}))
 }
 
-// TestUnresolvedNeighbour: packets for a backend whose MAC address nobody knows are dropped under that name, the
-// kernel is made to ask, and as soon as the backend answers, the connection that waits goes on.
+// TestUnresolvedNeighbour: packets for a backend whose MAC address nobody knows are dropped under
+// that name, the kernel is made to ask, and as soon as the backend answers, the connection that
+// waits goes on.
 func TestUnresolvedNeighbour(t *testing.T) {
 	b := bed(t)
 	for _, p := range []testbed.Path{testbed.Paths[0], testbed.Paths[5]} { // nat4, dr6

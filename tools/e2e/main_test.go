@@ -78,7 +78,8 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// bed is the shared site, whose balancer has ports of one queue. A test that changes it changes it back.
+// bed is the shared site, whose balancer has ports of one queue. A test that changes it changes it
+// back.
 func bed(t *testing.T) *testbed.Bed {
 	t.Helper()
 	needRoot(t)
@@ -127,7 +128,8 @@ func start(t *testing.T, b *testbed.Bed, cfg testbed.Config) *testbed.Daemon {
 	return d
 }
 
-// finish stops a daemon, unless the test has: the counters must add up before, and nothing be left after.
+// finish stops a daemon, unless the test has: the counters must add up before, and nothing be left
+// after.
 func finish(t *testing.T, b *testbed.Bed, d *testbed.Daemon) {
 	ctx := ctxOf(t)
 	loaded, err := b.XDP()
@@ -184,7 +186,8 @@ func drops(ctx context.Context, d *testbed.Daemon) (map[string]uint64, error) {
 	return stats.Drops, err
 }
 
-// hold opens busy connections, one per round-robin turn, which end with the test. broken tells whether one did.
+// hold opens busy connections, one per round-robin turn, which end with the test. broken tells
+// whether one did.
 func hold(t *testing.T, b *testbed.Bed, url string, n int) []*testbed.Held {
 	t.Helper()
 	var all []*testbed.Held

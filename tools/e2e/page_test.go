@@ -25,7 +25,8 @@ const (
 	pageToken   = "0123456789abcdef-page"
 )
 
-// bring makes an address of a host one of ours: what is sent to the address that it gives arrives there.
+// bring makes an address of a host one of ours: what is sent to the address that it gives arrives
+// there.
 func bring(t *testing.T, host *netlab.Host, address string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -62,8 +63,9 @@ func busy(t *testing.T, b *testbed.Bed, path testbed.Path) {
 	})
 }
 
-// TestPage: the page of a real daemon with real traffic, in a real browser, on every screen: a backend that dies comes
-// first, with the reason; an order of the page changes where connections go; a restart is told and outlived.
+// TestPage: the page of a real daemon with real traffic, in a real browser, on every screen: a
+// backend that dies comes first, with the reason; an order of the page changes where connections
+// go; a restart is told and outlived.
 func TestPage(t *testing.T) {
 	b := bed(t)
 	cfg := watched(t, nat4)

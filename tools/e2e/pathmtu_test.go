@@ -13,14 +13,14 @@ import (
 	"sluice/tools/netlab"
 )
 
-// TestPathMTU: a router far away tells by ICMP that a backend's packets are too big. It tells the service's address,
-// which is all it knows; Sluice brings the news to the backend that has the connection, in every mode. Without
-// it a download would hang.
+// TestPathMTU: a router far away tells by ICMP that a backend's packets are too big. It tells the
+// service's address, which is all it knows; Sluice brings the news to the backend that has the
+// connection, in every mode. Without it a download would hang.
 func TestPathMTU(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-mtu"}) // backends remember for ten minutes what they are told
 	cfg := config(t, testbed.Paths...)
-	// A backend remembers what it was told, per family and way out, so each path has its own: tunnels that carry
-	// the other family share a backend with nat, whose way out is another one.
+	// A backend remembers what it was told, per family and way out, so each path has its own:
+	// tunnels that carry the other family share a backend with nat, whose way out is another one.
 	only := func(p testbed.Path) int {
 		if p.Family != p.Backend {
 			return 0
@@ -54,7 +54,8 @@ func setMTU(t *testing.T, h *netlab.Host, ifname string, mtu int) {
 	}))
 }
 
-// told counts the ICMP errors of the kind that a host has received: IPv4 counts all that say "unreachable".
+// told counts the ICMP errors of the kind that a host has received: IPv4 counts all that say
+// "unreachable".
 func told(t *testing.T, h *netlab.Host, family int) (n int) {
 	t.Helper()
 	must(t, h.Do(func() error {

@@ -6,8 +6,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// TestPaths: every mode in both families carries requests, transfers in both directions and datagrams; round
-// robin goes round, and the backends see the client, or with fullnat the balancer.
+// TestPaths: every mode in both families carries requests, transfers in both directions and
+// datagrams; round robin goes round, and the backends see the client, or with fullnat the balancer.
 func TestPaths(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, testbed.AllPaths...))
@@ -16,8 +16,8 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// carry sends everything down a path. uneven is by how much a backend's share may be off: round robin goes
-// round in each worker for itself.
+// carry sends everything down a path. uneven is by how much a backend's share may be off: round
+// robin goes round in each worker for itself.
 func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
 	t.Helper()
 	ctx := ctxOf(t)
@@ -46,8 +46,9 @@ func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
 	}
 }
 
-// TestTwoWorkers: the same with two workers. With two queues a NAT reply arrives half of the time at the worker
-// that doesn't own its connection; with one, a worker that owns half of all connections has no queue at all.
+// TestTwoWorkers: the same with two workers. With two queues a NAT reply arrives half of the time
+// at the worker that doesn't own its connection; with one, a worker that owns half of all
+// connections has no queue at all.
 func TestTwoWorkers(t *testing.T) {
 	for name, queues := range map[string]int{"one queue": 1, "two queues": 2} {
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,8 @@ func TestOneArm(t *testing.T) {
 	}
 }
 
-// TestGeneric: XDP behind the driver, for interfaces whose driver has none, carries everything as well.
+// TestGeneric: XDP behind the driver, for interfaces whose driver has none, carries everything as
+// well.
 func TestGeneric(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)
@@ -42,7 +43,8 @@ func TestGeneric(t *testing.T) {
 	}
 }
 
-// TestNoZeroCopy: a mode that the driver hasn't got is refused when nothing else will do, and the reason is said.
+// TestNoZeroCopy: a mode that the driver hasn't got is refused when nothing else will do, and the
+// reason is said.
 func TestNoZeroCopy(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4)
@@ -60,8 +62,8 @@ func TestNoZeroCopy(t *testing.T) {
 	must(t, b.AwaitNoXDP(ctxOf(t), nil))
 }
 
-// TestAddressOnPort: a service's address may be the first port's own, for which the kernel answers ARP and neighbour
-// solicitations.
+// TestAddressOnPort: a service's address may be the first port's own, for which the kernel answers
+// ARP and neighbour solicitations.
 func TestAddressOnPort(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-onlink"})
 	paths := []testbed.Path{nat4, testbed.Paths[3]}
@@ -80,8 +82,8 @@ func TestAddressOnPort(t *testing.T) {
 	}
 }
 
-// TestPortGone: when an interface is taken away, the daemon says so, goes on with the other and does not spin; when
-// one of that name comes, it is used.
+// TestPortGone: when an interface is taken away, the daemon says so, goes on with the other and
+// does not spin; when one of that name comes, it is used.
 func TestPortGone(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-gone"})
 	d := start(t, b, config(t, testbed.Paths...))

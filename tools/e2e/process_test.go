@@ -25,8 +25,8 @@ func rssKiB(t *testing.T, d *testbed.Daemon) (kib int) {
 	return 0
 }
 
-// cpuTime is what the daemon has used of all CPUs, in user mode and in the kernel: fields 14 and 15 of
-// /proc/PID/stat, in the 1/100 s that Linux shows to all programs (proc_pid_stat(5)).
+// cpuTime is what the daemon has used of all CPUs, in user mode and in the kernel: fields 14 and 15
+// of /proc/PID/stat, in the 1/100 s that Linux shows to all programs (proc_pid_stat(5)).
 func cpuTime(t *testing.T, d *testbed.Daemon) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Process.PID()))
@@ -38,8 +38,8 @@ func cpuTime(t *testing.T, d *testbed.Daemon) time.Duration {
 	return time.Duration(ticks[0]+ticks[1]) * time.Second / 100
 }
 
-// TestIdle: a daemon with nothing to do uses next to no CPU, also after it has worked. On a quiet machine it is far
-// less than what is allowed here.
+// TestIdle: a daemon with nothing to do uses next to no CPU, also after it has worked. On a quiet
+// machine it is far less than what is allowed here.
 func TestIdle(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)

@@ -15,7 +15,8 @@ import (
 
 var nat4, dr4 = testbed.Paths[0], testbed.Paths[2]
 
-// TestReload: backends and services come and go under traffic; the connections of those that stay go on.
+// TestReload: backends and services come and go under traffic; the connections of those that stay
+// go on.
 func TestReload(t *testing.T) {
 	b := bed(t)
 	ctx := ctxOf(t)
@@ -84,7 +85,8 @@ func TestReloadStorm(t *testing.T) {
 	moves(t, held...)
 }
 
-// TestBadReload: a file that is wrong changes nothing, and the operator is told what is wrong with it.
+// TestBadReload: a file that is wrong changes nothing, and the operator is told what is wrong with
+// it.
 func TestBadReload(t *testing.T) {
 	b := bed(t)
 	ctx := ctxOf(t)

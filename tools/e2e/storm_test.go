@@ -12,8 +12,9 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// TestStorm: ten thousand frames that are random, or valid ones with something changed, from both sides, do no harm:
-// the daemon lives, its memory stays as it was, every packet is accounted for, and requests are answered.
+// TestStorm: ten thousand frames that are random, or valid ones with something changed, from both
+// sides, do no harm: the daemon lives, its memory stays as it was, every packet is accounted for,
+// and requests are answered.
 func TestStorm(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)
@@ -63,9 +64,9 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// mutate makes a frame: one in eight is noise behind an Ethernet header, the others are valid frames with a few
-// bytes changed, with an end cut off, or with something appended. Every other one gets a right IPv4 checksum:
-// without it, hardly any would be looked at further.
+// mutate makes a frame: one in eight is noise behind an Ethernet header, the others are valid
+// frames with a few bytes changed, with an end cut off, or with something appended. Every other one
+// gets a right IPv4 checksum: without it, hardly any would be looked at further.
 func mutate(random *rand.Rand, valid [][]byte) []byte {
 	frame := append([]byte(nil), valid[random.IntN(len(valid))]...)
 	noise := func(into []byte) {

@@ -50,8 +50,8 @@ func secondBackends(ctx context.Context, d *testbed.Daemon) (map[string]api.Back
 	return out, err
 }
 
-// awaitSecond waits until the second backend of exactly the services that down tells is down, all others being up,
-// and the last error of those contains why.
+// awaitSecond waits until the second backend of exactly the services that down tells is down, all
+// others being up, and the last error of those contains why.
 func awaitSecond(t *testing.T, d *testbed.Daemon, why string, down func(service string) bool) {
 	t.Helper()
 	poll(t, "states of the second backends", func() error {
@@ -76,7 +76,8 @@ const refused = "connection refused"
 
 func none(string) bool { return false }
 
-// TestTruePath: checks of tun and dr backends go to the service's address on the way of clients' packets.
+// TestTruePath: checks of tun and dr backends go to the service's address on the way of clients'
+// packets.
 func TestTruePath(t *testing.T) {
 	var paths []testbed.Path
 	for _, p := range testbed.Paths {
@@ -146,7 +147,8 @@ func loAddress(do func(netlink.Link, *netlink.Addr) error, a netip.Addr) error {
 	return do(lo, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}})
 }
 
-// TestTruePathGeneric: with one port, in generic mode, probes go out and answers come in like everything else.
+// TestTruePathGeneric: with one port, in generic mode, probes go out and answers come in like
+// everything else.
 func TestTruePathGeneric(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-path-arm"})
 	must(t, b.OneArm())
@@ -159,7 +161,8 @@ func TestTruePathGeneric(t *testing.T) {
 	awaitSecond(t, d, "", none)
 }
 
-// TestTruePathForwarder: a backend without the address, which sends packets for it on to whoever has it, is down.
+// TestTruePathForwarder: a backend without the address, which sends packets for it on to whoever
+// has it, is down.
 func TestTruePathForwarder(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-path-fwd"})
 	d := start(t, b, probed(t, dr4, tun6))
@@ -173,7 +176,8 @@ func TestTruePathForwarder(t *testing.T) {
 	awaitSecond(t, d, "address", func(string) bool { return true })
 }
 
-// TestTruePathDevice: the device ends with the daemon, however that ends; one that somebody removes is replaced.
+// TestTruePathDevice: the device ends with the daemon, however that ends; one that somebody removes
+// is replaced.
 func TestTruePathDevice(t *testing.T) {
 	const device = "sluice-probe0"
 	b := newBed(t, testbed.Options{Name: "e2e-path-dev"})
@@ -209,7 +213,8 @@ func TestTruePathDevice(t *testing.T) {
 	awaitSecond(t, d, "", none)
 }
 
-// TestNoTruePath: where there can be no device, the daemon says so, and checks ask the backends' own addresses.
+// TestNoTruePath: where there can be no device, the daemon says so, and checks ask the backends'
+// own addresses.
 func TestNoTruePath(t *testing.T) {
 	needRoot(t)
 	// A program that is the daemon without /dev/net/tun.

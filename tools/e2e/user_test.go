@@ -12,11 +12,13 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// userID is nobody's: the daemon of the package has a user of its own, which this machine may not know.
+// userID is nobody's: the daemon of the package has a user of its own, which this machine may not
+// know.
 const userID = 64747
 
-// asUnit runs the program as the systemd unit does: as a user of its own that can gain no rights, with the capabilities
-// of the unit and no other. The device for health checks is there for everybody, as udev has it.
+// asUnit runs the program as the systemd unit does: as a user of its own that can gain no rights,
+// with the capabilities of the unit and no other. The device for health checks is there for
+// everybody, as udev has it.
 const asUnit = `#!/bin/sh
 set -e
 [ "$INSIDE" ] || INSIDE=1 exec unshare --mount "$0" "$@"
@@ -51,8 +53,8 @@ func capabilities(t *testing.T) (names []string, bits uint64) {
 	return names, bits
 }
 
-// TestOwnUser: with the unit's capabilities and nothing else traffic flows through AF_XDP, checks take their path, and
-// what operators ask is done.
+// TestOwnUser: with the unit's capabilities and nothing else traffic flows through AF_XDP, checks
+// take their path, and what operators ask is done.
 func TestOwnUser(t *testing.T) {
 	needRoot(t)
 	names, bits := capabilities(t)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Addr adds addresses with their prefix length, as "10.0.0.1/24" or "fd00::1/64", to an interface. IPv6
-// addresses are usable at once.
+// Addr adds addresses with their prefix length, as "10.0.0.1/24" or "fd00::1/64", to an interface.
+// IPv6 addresses are usable at once.
 func (h *Host) Addr(ifname string, cidrs ...string) error {
 	for _, cidr := range cidrs {
 		prefix, err := netip.ParsePrefix(cidr)
@@ -42,9 +42,9 @@ func (h *Host) addAddr(ifname string, prefix netip.Prefix) error {
 	})
 }
 
-// awaitLocal waits until the host takes packets for an address of its own. For IPv6 the kernel makes
-// the route for that in a work queue some time after it has confirmed the address, even where there is
-// no duplicate address detection (addrconf_dad_start in net/ipv6/addrconf.c).
+// awaitLocal waits until the host takes packets for an address of its own. For IPv6 the kernel
+// makes the route for that in a work queue some time after it has confirmed the address, even where
+// there is no duplicate address detection (addrconf_dad_start in net/ipv6/addrconf.c).
 func awaitLocal(nl *netlink.Handle, addr net.IP) error {
 	ok, err := poll(linkPatience, func() (bool, error) {
 		routes, err := nl.RouteGet(addr)
@@ -59,10 +59,11 @@ func awaitLocal(nl *netlink.Handle, addr net.IP) error {
 	return err
 }
 
-// AddLo puts an address, without prefix length, on lo such that the host takes packets for it but never
-// says on a wire that it has it: what a DR or TUN backend does with a VIP. For IPv4 that takes
-// arp_ignore and arp_announce on all of the host's interfaces (Documentation/networking/ip-sysctl.rst);
-// in IPv6 a host answers solicitations for the addresses of the asked interface only, anyway.
+// AddLo puts an address, without prefix length, on lo such that the host takes packets for it but
+// never says on a wire that it has it: what a DR or TUN backend does with a VIP. For IPv4 that
+// takes arp_ignore and arp_announce on all of the host's interfaces
+// (Documentation/networking/ip-sysctl.rst); in IPv6 a host answers solicitations for the addresses
+// of the asked interface only, anyway.
 func (h *Host) AddLo(addr string) error {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {
@@ -79,8 +80,8 @@ func (h *Host) AddLo(addr string) error {
 	return h.addAddr("lo", netip.PrefixFrom(a, a.BitLen()))
 }
 
-// Route adds or replaces the route to a network ("0.0.0.0/0" and "::/0" are the default routes) by way
-// of a gateway, or on-link if via is the name of an interface.
+// Route adds or replaces the route to a network ("0.0.0.0/0" and "::/0" are the default routes) by
+// way of a gateway, or on-link if via is the name of an interface.
 func (h *Host) Route(dstCIDR, via string) error {
 	return h.route("adding", dstCIDR, via, func(nl *netlink.Handle, r *netlink.Route) error { return nl.RouteReplace(r) })
 }

@@ -19,7 +19,8 @@ func (h *Host) Bridge(name string, ports ...string) error {
 	if err != nil {
 		return fmt.Errorf("netlab: %s: making bridge %s: %w", h.name, name, err)
 	}
-	// Up before it gets its ports: an operational port of a bridge that is up forwards from the start.
+	// Up before it gets its ports: an operational port of a bridge that is up forwards from the
+	// start.
 	if err := h.LinkUp(name); err != nil {
 		return err
 	}

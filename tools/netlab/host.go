@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Host is one network namespace. Its methods may be called by any goroutine until the lab is closed;
-// afterwards they return an error.
+// Host is one network namespace. Its methods may be called by any goroutine until the lab is
+// closed; afterwards they return an error.
 type Host struct {
 	lab  *Lab
 	name string
@@ -89,8 +89,8 @@ func (h *Host) enterNew() error {
 	return nil
 }
 
-// ownSys gives the calling thread a mount namespace of its own and mounts sysfs there anew: sysfs shows
-// the interfaces of the namespace that mounted it.
+// ownSys gives the calling thread a mount namespace of its own and mounts sysfs there anew: sysfs
+// shows the interfaces of the namespace that mounted it.
 func ownSys() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("new mount namespace: %w", err)
@@ -155,9 +155,9 @@ func (h *Host) Name() string { return h.name }
 // Namespace is the name under which ip-netns(8) knows the host.
 func (h *Host) Namespace() string { return namespaceName(h.lab.name, h.name, h.lab.maker) }
 
-// Do calls f inside the namespace and returns its error. f runs on a goroutine and thread of its own
-// while the caller waits; a panic in f or a runtime.Goexit (as by testing.T.FailNow) continues in the
-// caller. Sockets that f makes stay in the namespace for good, and /proc/sys/net and
+// Do calls f inside the namespace and returns its error. f runs on a goroutine and thread of its
+// own while the caller waits; a panic in f or a runtime.Goexit (as by testing.T.FailNow) continues
+// in the caller. Sockets that f makes stay in the namespace for good, and /proc/sys/net and
 // /proc/thread-self/net are the namespace's; /sys, and goroutines that f starts, are outside.
 func (h *Host) Do(f func() error) error {
 	var (

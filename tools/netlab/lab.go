@@ -32,8 +32,8 @@ func checkName(what, name string) error {
 	return fmt.Errorf("netlab: %s name %q: use 1 to 32 of a-z 0-9 _ -, a letter or digit first", what, name)
 }
 
-// New makes an empty lab. Before that it removes the labs of processes that died before their Close;
-// an error may also be that this was not possible. It needs root.
+// New makes an empty lab. Before that it removes the labs of processes that died before their
+// Close; an error may also be that this was not possible. It needs root.
 func New(name string) (*Lab, error) {
 	if err := checkName("lab", name); err != nil {
 		return nil, err
@@ -58,9 +58,9 @@ func New(name string) (*Lab, error) {
 	return l, nil
 }
 
-// Host makes a namespace with lo up and the sysctls of a quiet test machine: IPv6 addresses are usable
-// at once and nothing is learnt from router advertisements, packets are not filtered by their source.
-// Forwarding stays off (see Sysctl).
+// Host makes a namespace with lo up and the sysctls of a quiet test machine: IPv6 addresses are
+// usable at once and nothing is learnt from router advertisements, packets are not filtered by
+// their source. Forwarding stays off (see Sysctl).
 func (l *Lab) Host(name string) (*Host, error) {
 	if err := checkName("host", name); err != nil {
 		return nil, err
@@ -93,8 +93,8 @@ func (l *Lab) CloseLater(c io.Closer) {
 }
 
 // Close kills every process in the lab's namespaces and removes the namespaces, and with them all
-// interfaces. A step that fails does not keep the others from being done; the error joins all failures.
-// Calls after the first wait for it and return its result.
+// interfaces. A step that fails does not keep the others from being done; the error joins all
+// failures. Calls after the first wait for it and return its result.
 func (l *Lab) Close() error { return l.close() }
 
 func (l *Lab) closeAll() error {

@@ -318,8 +318,8 @@ func TestRoute(t *testing.T) {
 	}
 }
 
-// TestVIPOnLo: a VIP on lo is served but not announced, in either family; an address put on lo without
-// that care is announced, in IPv4.
+// TestVIPOnLo: a VIP on lo is served but not announced, in either family; an address put on lo
+// without that care is announced, in IPv4.
 func TestVIPOnLo(t *testing.T) {
 	lab := newLab(t, "vip")
 	a, b, careless := newHost(t, lab, "a"), newHost(t, lab, "b"), newHost(t, lab, "careless")
@@ -418,7 +418,8 @@ func netnsOf(path string) string {
 	return id
 }
 
-// threadsElsewhere counts this process's threads that are in another namespace than the main thread.
+// threadsElsewhere counts this process's threads that are in another namespace than the main
+// thread.
 func threadsElsewhere() (n int) {
 	paths, _ := filepath.Glob("/proc/self/task/*/ns/net")
 	for _, path := range paths {
@@ -494,7 +495,8 @@ func TestCloseAfterFailure(t *testing.T) {
 	lab.CloseLater(second)
 	p, err := c.Start(exec.Command("sleep", "600"))
 	must(t, err)
-	// Someone removed one name, and put something into the place of another that cannot be unlinked.
+	// Someone removed one name, and put something into the place of another that cannot be
+	// unlinked.
 	must(t, unix.Unmount("/run/netns/"+a.Namespace(), unix.MNT_DETACH))
 	must(t, os.Remove("/run/netns/"+a.Namespace()))
 	obstacle := "/run/netns/" + b.Namespace()
@@ -534,8 +536,8 @@ func names(t *testing.T, lab string) (found []string) {
 	return found
 }
 
-// TestNothingLeft: labs come and go without a trace in descriptors, goroutines, threads, processes and
-// namespaces.
+// TestNothingLeft: labs come and go without a trace in descriptors, goroutines, threads, processes
+// and namespaces.
 func TestNothingLeft(t *testing.T) {
 	needRoot(t)
 	cycle := func() {

@@ -23,9 +23,9 @@ type LinkOptions struct {
 	PeerXDP      bool // PassXDP on end a, so that XDP programs may redirect into end b
 }
 
-// Link joins interface aIf of host a and bIf of host b by a veth pair and returns when both ends are
-// operational. The nth link of a lab has the MAC addresses 02:4e:4c:HI:LO:0a at end a and ...:0b at end
-// b, HI:LO being n.
+// Link joins interface aIf of host a and bIf of host b by a veth pair and returns when both ends
+// are operational. The nth link of a lab has the MAC addresses 02:4e:4c:HI:LO:0a at end a and
+// ...:0b at end b, HI:LO being n.
 func (l *Lab) Link(a *Host, aIf string, b *Host, bIf string, o LinkOptions) error {
 	if err := l.link(a, aIf, b, bIf, o); err != nil {
 		return fmt.Errorf("netlab: link %s/%s - %s/%s: %w", a.name, aIf, b.name, bIf, err)
@@ -119,9 +119,10 @@ func (h *Host) onLink(ifname, doing string, f func(nl *netlink.Handle, link netl
 	return nil
 }
 
-// LinkUp sets an interface administratively up. If it then has a carrier, which a veth has when its peer
-// is up, LinkUp returns when frames flow and the interface's addresses, which it keeps while it is down,
-// are usable again. Routes other than those of its own addresses are gone after a LinkDown.
+// LinkUp sets an interface administratively up. If it then has a carrier, which a veth has when its
+// peer is up, LinkUp returns when frames flow and the interface's addresses, which it keeps while
+// it is down, are usable again. Routes other than those of its own addresses are gone after a
+// LinkDown.
 func (h *Host) LinkUp(ifname string) error {
 	return h.onLink(ifname, "setting it up", func(nl *netlink.Handle, link netlink.Link) error {
 		if err := nl.LinkSetUp(link); err != nil {
@@ -158,8 +159,9 @@ func (h *Host) MAC(ifname string) (mac net.HardwareAddr, err error) {
 	return mac, err
 }
 
-// awaitOperational waits until the kernel has drawn its conclusions from the carrier of an interface:
-// before that a bridge does not forward for a port, no queue sends, and IPv6 addresses wait.
+// awaitOperational waits until the kernel has drawn its conclusions from the carrier of an
+// interface: before that a bridge does not forward for a port, no queue sends, and IPv6 addresses
+// wait.
 func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
 	ok, err := poll(linkPatience, func() (bool, error) {
 		now, err := nl.LinkByIndex(link.Attrs().Index)
@@ -190,8 +192,8 @@ func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
 	return nil
 }
 
-// isOffload tells the features, by their names in net/ethtool/common.c, with which a device takes over
-// work on frames that a veth pair then leaves undone.
+// isOffload tells the features, by their names in net/ethtool/common.c, with which a device takes
+// over work on frames that a veth pair then leaves undone.
 func isOffload(feature string) bool {
 	for _, start := range []string{"tx-checksum-", "tx-gso-", "tx-vlan-", "rx-vlan-", "rx-gro", "rx-lro", "rx-udp-gro"} {
 		if strings.HasPrefix(feature, start) {
@@ -201,8 +203,8 @@ func isOffload(feature string) bool {
 	return strings.HasSuffix(feature, "-segmentation")
 }
 
-// offloadsOff turns off what can be turned off. It looks afterwards whether it is, because the kernel
-// takes such a request as a wish.
+// offloadsOff turns off what can be turned off. It looks afterwards whether it is, because the
+// kernel takes such a request as a wish.
 func (h *Host) offloadsOff(ifname string) error {
 	return h.Do(func() error {
 		// The device is looked up in the namespace in which this socket was made.

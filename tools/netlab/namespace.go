@@ -49,7 +49,8 @@ func processStart(pid int) (startTicks uint64, state byte, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	// Field 2 is the command in parentheses and may hold anything, so the fields are counted after it.
+	// Field 2 is the command in parentheses and may hold anything, so the fields are counted after
+	// it.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
 		return 0, 0, fmt.Errorf("/proc/%d/stat has only %d fields after the command", pid, len(fields))

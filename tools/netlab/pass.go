@@ -12,8 +12,8 @@ import (
 // xdpPass is XDP_PASS of enum xdp_action, include/uapi/linux/bpf.h.
 const xdpPass = 2
 
-// PassXDP attaches, in the driver, an XDP program that passes everything, until the lab is closed. With
-// it a veth polls its queues, so that its peer takes frames that are redirected to it.
+// PassXDP attaches, in the driver, an XDP program that passes everything, until the lab is closed.
+// With it a veth polls its queues, so that its peer takes frames that are redirected to it.
 func (h *Host) PassXDP(ifname string) error {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "netlab_pass",

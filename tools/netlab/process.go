@@ -22,11 +22,11 @@ type Process struct {
 	err    error
 }
 
-// Start starts a command inside the host. It sees the host's interfaces in /sys, is in a process group
-// of its own (so that a Ctrl-C meant for the lab's maker does not reach it), and is killed when the
-// maker dies, unless cmd.SysProcAttr asks for another parent-death signal. What it prints is kept (see
-// Output) and also goes to cmd.Stdout and cmd.Stderr if they are set. cmd belongs to the Process from
-// now on.
+// Start starts a command inside the host. It sees the host's interfaces in /sys, is in a process
+// group of its own (so that a Ctrl-C meant for the lab's maker does not reach it), and is killed
+// when the maker dies, unless cmd.SysProcAttr asks for another parent-death signal. What it prints
+// is kept (see Output) and also goes to cmd.Stdout and cmd.Stderr if they are set. cmd belongs to
+// the Process from now on.
 func (h *Host) Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, host: h, output: newOutput(), ended: make(chan struct{})}
 	cmd.Stdout = alsoTo(p.output, cmd.Stdout)
@@ -73,8 +73,8 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Ended is closed when the process is gone.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// Wait waits until the process is gone and returns what exec.Cmd.Wait did: nil after exit status 0, an
-// *exec.ExitError after another one or a signal.
+// Wait waits until the process is gone and returns what exec.Cmd.Wait did: nil after exit status 0,
+// an *exec.ExitError after another one or a signal.
 func (p *Process) Wait() error {
 	<-p.ended
 	return p.err
@@ -83,8 +83,8 @@ func (p *Process) Wait() error {
 // Signal sends a signal; os.ErrProcessDone means that the process is gone.
 func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 
-// Kill sends SIGKILL to the process, not to its children, and waits until it is gone. It is no error if
-// it was gone already.
+// Kill sends SIGKILL to the process, not to its children, and waits until it is gone. It is no
+// error if it was gone already.
 func (p *Process) Kill() error {
 	if err := p.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("netlab: %s: killing %s: %w", p.host.name, p.cmd.Path, err)
@@ -93,8 +93,8 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Stop asks the process to end with SIGTERM and waits until it is gone; Wait then tells how it ended.
-// When grace has passed it kills it, and says so by an error.
+// Stop asks the process to end with SIGTERM and waits until it is gone; Wait then tells how it
+// ended. When grace has passed it kills it, and says so by an error.
 func (p *Process) Stop(grace time.Duration) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("netlab: %s: stopping %s: %w", p.host.name, p.cmd.Path, err)
@@ -118,8 +118,9 @@ func (p *Process) Output() string { return p.output.tail(outputLimit) }
 // Mark is a place in the output: everything printed so far is before it.
 func (p *Process) Mark() int64 { return p.output.mark() }
 
-// WaitLine waits until the process has printed a whole line containing substr, at any time since its
-// start, and returns it without its newline. It fails when ctx ends, or the process without such a line.
+// WaitLine waits until the process has printed a whole line containing substr, at any time since
+// its start, and returns it without its newline. It fails when ctx ends, or the process without
+// such a line.
 func (p *Process) WaitLine(ctx context.Context, substr string) (string, error) {
 	return p.WaitLineAfter(ctx, 0, substr)
 }
@@ -143,7 +144,8 @@ func (h *Host) killStarted() {
 	}
 }
 
-// awaitStarted returns when the processes of killStarted are gone and nobody writes to their output.
+// awaitStarted returns when the processes of killStarted are gone and nobody writes to their
+// output.
 func (h *Host) awaitStarted() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -225,7 +227,8 @@ func (o *output) waitLine(ctx context.Context, mark int64, substr string) (strin
 	}
 }
 
-// find looks through the lines after mark and moves mark past those that are complete and don't match.
+// find looks through the lines after mark and moves mark past those that are complete and don't
+// match.
 func (o *output) find(mark *int64, substr string) (line string, found, ended bool, more <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -52,8 +52,8 @@ func TestProcessRunsInside(t *testing.T) {
 	}
 }
 
-// TestWaitLine: lines are found whenever they came, and the end of process or patience is an error that
-// shows the output.
+// TestWaitLine: lines are found whenever they came, and the end of process or patience is an error
+// that shows the output.
 func TestWaitLine(t *testing.T) {
 	a := newHost(t, newLab(t, "waitline"), "a")
 	in, out, err := os.Pipe()

@@ -8,8 +8,8 @@ import (
 	"net/netip"
 )
 
-// Listen is net.Listen inside the host; the listener may be used from anywhere. The address is an IP
-// literal and a port number, or only ":port".
+// Listen is net.Listen inside the host; the listener may be used from anywhere. The address is an
+// IP literal and a port number, or only ":port".
 func (h *Host) Listen(network, addr string) (l net.Listener, err error) {
 	if err := h.checkLiteral(addr); err != nil {
 		return nil, err
@@ -35,9 +35,9 @@ func (h *Host) ListenPacket(network, addr string) (c net.PacketConn, err error) 
 	return c, h.named(err)
 }
 
-// Dial connects from inside the host; the connection may be used from anywhere. The address is an IP
-// literal and a port number: resolving a name, and trying several addresses at once, would happen on
-// threads outside the namespace.
+// Dial connects from inside the host; the connection may be used from anywhere. The address is an
+// IP literal and a port number: resolving a name, and trying several addresses at once, would
+// happen on threads outside the namespace.
 func (h *Host) Dial(ctx context.Context, network, addr string) (c net.Conn, err error) {
 	if err := h.checkLiteral(addr); err != nil {
 		return nil, err
@@ -70,8 +70,9 @@ func (h *Host) DialFrom(ctx context.Context, network, local, addr string) (c net
 	return c, h.named(err)
 }
 
-// HTTPClient makes a client whose connections start inside the host, a new one for each request. The
-// host part of its URLs is an IP literal. It has no timeout but those of the requests' contexts.
+// HTTPClient makes a client whose connections start inside the host, a new one for each request.
+// The host part of its URLs is an IP literal. It has no timeout but those of the requests'
+// contexts.
 func (h *Host) HTTPClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true, DisableCompression: true}}
 }

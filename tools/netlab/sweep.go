@@ -14,8 +14,8 @@ import (
 // killPatience is how long the processes of a namespace may take to be gone after SIGKILL.
 const killPatience = 10 * time.Second
 
-// sweep removes the namespaces whose maker is dead, and kills the processes in them. The caller holds
-// the lock of openRunDir.
+// sweep removes the namespaces whose maker is dead, and kills the processes in them. The caller
+// holds the lock of openRunDir.
 func sweep() error {
 	entries, err := os.ReadDir(runDir)
 	if err != nil {
@@ -43,9 +43,9 @@ func sweep() error {
 	return nil
 }
 
-// killIn kills the processes whose main thread is in one of the namespaces, this process excepted, and
-// returns when they are gone. It looks again until it finds none, because a process may fork while it
-// is being killed.
+// killIn kills the processes whose main thread is in one of the namespaces, this process excepted,
+// and returns when they are gone. It looks again until it finds none, because a process may fork
+// while it is being killed.
 func killIn(spaces map[nsID]bool) error {
 	if len(spaces) == 0 {
 		return nil

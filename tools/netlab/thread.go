@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onOwnThread starts a goroutine that is locked to a thread and calls f on it. When f returns without
-// having called runtime.UnlockOSThread, the thread ends. It is never the process's main thread: that
-// one cannot end, and /proc/PID/ns and /proc/PID/net show its namespaces as those of the process.
+// onOwnThread starts a goroutine that is locked to a thread and calls f on it. When f returns
+// without having called runtime.UnlockOSThread, the thread ends. It is never the process's main
+// thread: that one cannot end, and /proc/PID/ns and /proc/PID/net show its namespaces as those of
+// the process.
 func onOwnThread(f func()) {
 	go func() {
 		runtime.LockOSThread()

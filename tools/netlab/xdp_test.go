@@ -54,8 +54,8 @@ func receiver(t *testing.T, h *netlab.Host) (next func() string) {
 	}
 }
 
-// TestXSKTransmit: an AF_XDP socket sends from a veth whose peer has neither an XDP program nor GRO, on
-// any queue, and likewise with a program there.
+// TestXSKTransmit: an AF_XDP socket sends from a veth whose peer has neither an XDP program nor
+// GRO, on any queue, and likewise with a program there.
 func TestXSKTransmit(t *testing.T) {
 	for _, peerXDP := range []bool{false, true} {
 		t.Run(fmt.Sprint("PeerXDP ", peerXDP), func(t *testing.T) {
@@ -95,8 +95,8 @@ func newXSK(t *testing.T, h *netlab.Host, queue int) (socket *xdp.Socket) {
 	return socket
 }
 
-// TestRedirectNeedsPeerXDP: frames that an XDP program redirects into a veth are lost unless its peer
-// has a program.
+// TestRedirectNeedsPeerXDP: frames that an XDP program redirects into a veth are lost unless its
+// peer has a program.
 func TestRedirectNeedsPeerXDP(t *testing.T) {
 	lab := newLab(t, "redirect")
 	src, mid, dst := newHost(t, lab, "src"), newHost(t, lab, "mid"), newHost(t, lab, "dst")
@@ -168,7 +168,8 @@ func sendRaw(t *testing.T, h *netlab.Host, frame []byte) {
 	}))
 }
 
-// redirected counts the frames that an XDP program redirected; those that the kernel refused are drops.
+// redirected counts the frames that an XDP program redirected; those that the kernel refused are
+// drops.
 func redirected(t *testing.T, h *netlab.Host, ifname string) (frames uint64) {
 	t.Helper()
 	must(t, h.Do(func() error {

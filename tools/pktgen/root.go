@@ -19,11 +19,12 @@ const (
 	exitUsage  = 2
 )
 
-// usageError is a command line that can't be understood, as opposed to a thing that could not be done.
+// usageError is a command line that can't be understood, as opposed to a thing that could not be
+// done.
 type usageError struct{ error }
 
-// execute runs one command line and gives the exit code. The first SIGINT or SIGTERM ends it early, with the results
-// so far; the second kills it.
+// execute runs one command line and gives the exit code. The first SIGINT or SIGTERM ends it early,
+// with the results so far; the second kills it.
 func execute(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()

@@ -1,5 +1,5 @@
-// Package reference holds a README to what the program says of itself, in tests: go test PACKAGE -run Reference -update
-// writes it anew. A test that uses it is named TestReference.
+// Package reference holds a README to what the program says of itself, in tests: go test PACKAGE
+// -run Reference -update writes it anew. A test that uses it is named TestReference.
 package reference
 
 import (

@@ -5,8 +5,9 @@
 //	machine   packages whose tests make namespaces or load BPF programs, one after the other: they share one kernel
 //	race      the packages whose goroutines share memory, again, under the race detector
 //
-// Every skipped test is printed. As root none may be skipped but under the race detector, which for one cannot
-// count allocations: root has all that a test may ask for. The last line of the output says how many tests ran.
+// Every skipped test is printed. As root none may be skipped but under the race detector, which for
+// one cannot count allocations: root has all that a test may ask for. The last line of the output
+// says how many tests ran.
 package main
 
 import (
@@ -19,7 +20,8 @@ import (
 	"time"
 )
 
-// perPackage bounds the tests of one package, so that a hang ends with a stack trace and not with patience.
+// perPackage bounds the tests of one package, so that a hang ends with a stack trace and not with
+// patience.
 const perPackage = "-timeout=8m"
 
 func main() {
@@ -88,7 +90,8 @@ func list() (packages []Package, err error) {
 	return packages, nil
 }
 
-// kernel marks the packages that change the machine's state: they, or their tests, import one of these.
+// kernel marks the packages that change the machine's state: they, or their tests, import one of
+// these.
 var kernel = []string{"sluice/tools/netlab", "github.com/vishvananda/netns", "github.com/cilium/ebpf"}
 
 // shared are the rooms in which goroutines share memory.
@@ -112,7 +115,8 @@ func passes(packages []Package) (memory, machine, race []string) {
 	return memory, machine, race
 }
 
-// test runs the tests of packages and counts them. No result is taken from the cache: the kernel is no part of its key.
+// test runs the tests of packages and counts them. No result is taken from the cache: the kernel is
+// no part of its key.
 func test(pass string, packages []string, flags ...string) Tally {
 	heading(pass, len(packages))
 	if len(packages) == 0 {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// needs are the programs that tests want, with the Debian packages that have them, or that they need. The product needs none of them.
+// needs are the programs that tests want, with the Debian packages that have them, or that they
+// need. The product needs none of them.
 var needs = []struct{ program, pkg, why string }{
 	{"clang-14", "clang-14", "to compile the XDP programs and compare them with the committed objects"},
 	{"llvm-strip-14", "llvm-14", "to strip them"},

@@ -36,7 +36,8 @@ type event struct {
 	Elapsed    float64 // seconds
 }
 
-// count reads the output of `go test -json`, prints a line for each package and all that a failed test printed.
+// count reads the output of `go test -json`, prints a line for each package and all that a failed
+// test printed.
 func count(from io.Reader, to io.Writer) (total Tally) {
 	type name struct{ pkg, test string }
 	output := map[name]*strings.Builder{} // of tests that still run
@@ -96,8 +97,8 @@ func (t *Tally) note(e event, output string) {
 	}
 }
 
-// finish counts the end of a package and prints its line. A package that fails without a failed test did not
-// build, or died outside of all tests.
+// finish counts the end of a package and prints its line. A package that fails without a failed
+// test did not build, or died outside of all tests.
 func (t *Tally) finish(e event, to io.Writer) {
 	t.Packages++
 	word := "ok  "

@@ -32,8 +32,8 @@ var lattice = []struct {
 // helpers may be imported by the tests of all rooms.
 var helpers = []string{"tools", "engine/enginetest"}
 
-// impure is what the pipeline must not import: time and outcome are passed in and out, so that every test of it
-// is a function call. The exceptions are by package.
+// impure is what the pipeline must not import: time and outcome are passed in and out, so that
+// every test of it is a function call. The exceptions are by package.
 var impure = []struct {
 	standard string
 	except   func(imported, dir string) bool
@@ -99,7 +99,8 @@ func forbiddenRoom(file *File, ours string) string {
 	return why
 }
 
-// standard says whether an import path is of the standard library: those have no dot in their first element.
+// standard says whether an import path is of the standard library: those have no dot in their first
+// element.
 func standard(imported string) bool {
 	first, _, _ := strings.Cut(imported, "/")
 	return !strings.Contains(first, ".")

@@ -16,8 +16,9 @@ var (
 	oddMark = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// links makes every link of a page lead to a file of this repository and, after a #, to a heading in it, and the main
-// page lead to every other page, by way of others or not: what nobody finds nobody keeps true.
+// links makes every link of a page lead to a file of this repository and, after a #, to a heading
+// in it, and the main page lead to every other page, by way of others or not: what nobody finds
+// nobody keeps true.
 func links(repo *Repo) (broken []string) {
 	reached := map[string]bool{"README.md": true}
 	pages := []string{"README.md"}

@@ -66,7 +66,8 @@ const (
 	longestElsewhere  = 100
 )
 
-// functionLength counts from func to the closing brace. Tests are free: their tables are long and easy to read.
+// functionLength counts from func to the closing brace. Tests are free: their tables are long and
+// easy to read.
 func functionLength(repo *Repo) (broken []string) {
 	for _, file := range repo.Files {
 		if file.Test || file.Generated {
@@ -102,9 +103,9 @@ func unsafeFiles(repo *Repo) (broken []string) {
 	return broken
 }
 
-// sleepInTests forbids to sleep in the hope that something has happened by then. A loop that looks again after a
-// while is waiting for the event itself, and in testing/synctest time is not real; anything else says in a comment
-// "// event: ..." what cannot be waited for.
+// sleepInTests forbids to sleep in the hope that something has happened by then. A loop that looks
+// again after a while is waiting for the event itself, and in testing/synctest time is not real;
+// anything else says in a comment "// event: ..." what cannot be waited for.
 func sleepInTests(repo *Repo) (broken []string) {
 	for _, file := range repo.Files {
 		if !file.Test || slices.Contains(file.Imports, "testing/synctest") {
@@ -129,7 +130,8 @@ func sleepInTests(repo *Repo) (broken []string) {
 	return broken
 }
 
-// sleepsOutsideLoops finds the calls of time.Sleep that no for statement of the same function surrounds.
+// sleepsOutsideLoops finds the calls of time.Sleep that no for statement of the same function
+// surrounds.
 func sleepsOutsideLoops(node ast.Node) (found []token.Pos) {
 	ast.Inspect(node, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -167,7 +169,8 @@ func gofmt(repo *Repo) (broken []string) {
 	return broken
 }
 
-// mandated are the libraries that this project is to be built on: direct requirements with a real job.
+// mandated are the libraries that this project is to be built on: direct requirements with a real
+// job.
 var mandated = []string{"github.com/asavie/xdp", "github.com/google/gopacket", "golang.org/x/sys", "github.com/BurntSushi/toml"}
 
 func libraries(repo *Repo) (broken []string) {

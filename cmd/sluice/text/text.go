@@ -11,7 +11,8 @@ import (
 // tooLong is a time since which nothing is known, in seconds: a hundred years.
 const tooLong = 100 * 365 * 24 * 3600
 
-// Ago writes seconds in the two units that matter: 42s, 3m10s, 5h02m, 2d04h; "" for a time that nobody knows.
+// Ago writes seconds in the two units that matter: 42s, 3m10s, 5h02m, 2d04h; "" for a time that
+// nobody knows.
 func Ago(seconds float64) string {
 	if seconds < 0 || seconds > tooLong {
 		return ""
@@ -28,7 +29,8 @@ func Ago(seconds float64) string {
 	return fmt.Sprintf("%dd%02dh", s/(24*3600), s/3600%24)
 }
 
-// SI writes a number of 0 or more with three digits and a prefix, in at most five columns: 0, 0.4, 12, 999, 1.20k, 35.1M.
+// SI writes a number of 0 or more with three digits and a prefix, in at most five columns: 0, 0.4,
+// 12, 999, 1.20k, 35.1M.
 func SI(n float64) string {
 	switch {
 	case n < 0.05 || math.IsNaN(n):
@@ -52,14 +54,14 @@ func SI(n float64) string {
 	return "much"
 }
 
-// OneLine is text from elsewhere, a backend's words among it, fit for a line of a table or a terminal: control
-// characters, which could move the cursor or worse, become blanks.
+// OneLine is text from elsewhere, a backend's words among it, fit for a line of a table or a
+// terminal: control characters, which could move the cursor or worse, become blanks.
 func OneLine(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 }
 
-// Sparkline draws values as blocks of a height relative to the greatest, the last ones if they are more than columns,
-// aligned right. What is not zero is never drawn as nothing.
+// Sparkline draws values as blocks of a height relative to the greatest, the last ones if they are
+// more than columns, aligned right. What is not zero is never drawn as nothing.
 func Sparkline(values []float64, columns int) string {
 	const blocks = " ▁▂▃▄▅▆▇█"
 	levels := []rune(blocks)

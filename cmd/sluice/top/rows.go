@@ -57,7 +57,8 @@ func serviceTrouble(s *api.Service) int {
 	return worst
 }
 
-// rows are the lines to show: what the filter and the toggles leave, in the order of trouble, else in the file's.
+// rows are the lines to show: what the filter and the toggles leave, in the order of trouble, else
+// in the file's.
 func (m *Model) rows() []row {
 	services := make([]*api.Service, len(m.now.Services))
 	for i := range m.now.Services {
@@ -81,7 +82,8 @@ func (m *Model) rows() []row {
 	return all
 }
 
-// backendRows are the lines of a service's backends: all of them if whole, else those that the filter finds.
+// backendRows are the lines of a service's backends: all of them if whole, else those that the
+// filter finds.
 func (m *Model) backendRows(s *api.Service, whole bool) (all []row) {
 	key := s.Key()
 	for i := range s.Backends {
@@ -94,7 +96,8 @@ func (m *Model) backendRows(s *api.Service, whole bool) (all []row) {
 	return all
 }
 
-// folded says whether a service's backends are hidden: as told, else where there are many services and this one is well.
+// folded says whether a service's backends are hidden: as told, else where there are many services
+// and this one is well.
 func (m *Model) folded(s *api.Service) bool {
 	if told, ok := m.foldedByHand[s.Key()]; ok {
 		return told
@@ -108,7 +111,8 @@ func contains(sought string, texts ...string) bool {
 	return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(text.OneLine(t)), sought) })
 }
 
-// place finds the cursor's line again after the list has changed: its own, else what stands where it stood.
+// place finds the cursor's line again after the list has changed: its own, else what stands where
+// it stood.
 func (m *Model) place(rows []row) int {
 	at := slices.IndexFunc(rows, func(r row) bool { return r.id == m.cursor })
 	if at < 0 {

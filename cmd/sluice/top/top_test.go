@@ -314,8 +314,8 @@ func TestFilterAndToggles(t *testing.T) {
 	}
 }
 
-// TestManyServices: 200 services scroll, those in trouble come first, and the cursor stays on its backend when the
-// order changes under it.
+// TestManyServices: 200 services scroll, those in trouble come first, and the cursor stays on its
+// backend when the order changes under it.
 func TestManyServices(t *testing.T) {
 	s := newScreen(t)
 	s.daemon.services = nil

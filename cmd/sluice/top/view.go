@@ -12,7 +12,8 @@ import (
 	"sluice/engine/api"
 )
 
-// The terminal's own sixteen colours, which its user has made readable. Each only repeats what a word says.
+// The terminal's own sixteen colours, which its user has made readable. Each only repeats what a
+// word says.
 var (
 	bad     = lipgloss.NewStyle().Foreground(lipgloss.Red).Bold(true)
 	careful = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
@@ -249,7 +250,8 @@ const (
 	sparkAtLeast = 10
 )
 
-// nameWidth is what the fixed columns leave; in wide terminals names have enough and the sparkline gets the rest.
+// nameWidth is what the fixed columns leave; in wide terminals names have enough and the sparkline
+// gets the rest.
 func (m *Model) nameWidth() int {
 	return max(8, min(52, m.width-stateColumn-sinceColumn-4*numberColumn-sparkAtLeast))
 }

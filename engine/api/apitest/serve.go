@@ -17,7 +17,8 @@ import (
 // patience is how long requests that still run may hold up the end of a test.
 const patience = 20 * time.Second
 
-// Serve serves control on a socket of its own until the test ends, which it must survive in good order.
+// Serve serves control on a socket of its own until the test ends, which it must survive in good
+// order.
 func Serve(t testing.TB, control api.Control) (server *api.Server, socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "run", "s.sock")

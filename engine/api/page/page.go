@@ -1,11 +1,13 @@
-// Package page is what a browser gets from [api] http: one page that shows a running daemon and, with the token,
-// changes weights. The files are embedded as they are; there is no build step, and nothing is loaded from elsewhere.
+// Package page is what a browser gets from [api] http: one page that shows a running daemon and,
+// with the token, changes weights. The files are embedded as they are; there is no build step, and
+// nothing is loaded from elsewhere.
 //
-// files/lib is uPlot 1.6.32 (https://github.com/leeoniya/uPlot, MIT, its licence beside it), unchanged.
+// files/lib is uPlot 1.6.32 (https://github.com/leeoniya/uPlot, MIT, its licence beside it),
+// unchanged.
 //
-// The browser asks /v1/services, /v1/stats and /v1/alarms once a second and works rates out itself. Whatever
-// the daemon says is inserted as text, never as markup, and the Content-Security-Policy allows no inline script, so that
-// a hostile service name or error of a backend stays words.
+// The browser asks /v1/services, /v1/stats and /v1/alarms once a second and works rates out itself.
+// Whatever the daemon says is inserted as text, never as markup, and the Content-Security-Policy
+// allows no inline script, so that a hostile service name or error of a backend stays words.
 package page
 
 import (
@@ -17,7 +19,8 @@ import (
 //go:embed files
 var files embed.FS
 
-// types are those of the files, by suffix: the machine's own table may have others, and nosniff is sent.
+// types are those of the files, by suffix: the machine's own table may have others, and nosniff is
+// sent.
 var types = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -26,15 +29,16 @@ var types = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 }
 
-// policy allows scripts, styles and questions of this origin only. form-action and the rest have no default-src.
+// policy allows scripts, styles and questions of this origin only. form-action and the rest have no
+// default-src.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // Paths are the patterns of http.ServeMux that Handler is for.
 var Paths = []string{"GET /{$}", "GET /page/"}
 
-// Handler serves the page at / and its files below /page/. They hold nothing about this daemon, so that they may go to
-// anybody: what the page shows it asks for, and may be refused.
+// Handler serves the page at / and its files below /page/. They hold nothing about this daemon, so
+// that they may go to anybody: what the page shows it asks for, and may be refused.
 func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := "index.html"

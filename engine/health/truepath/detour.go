@@ -45,8 +45,9 @@ type Detour struct {
 	troubles map[netip.Addr]string // by target: why the last packet was not sent
 }
 
-// Open makes the device, in the network namespace of the calling thread, and takes packets from then on. The ports
-// are what our addresses send probes from. It takes CAP_NET_ADMIN and CAP_NET_RAW; errors say what is missing.
+// Open makes the device, in the network namespace of the calling thread, and takes packets from
+// then on. The ports are what our addresses send probes from. It takes CAP_NET_ADMIN and
+// CAP_NET_RAW; errors say what is missing.
 func Open(ports service.Ports) (*Detour, error) {
 	wire, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -89,8 +90,8 @@ func (d *Detour) Name() string { return d.device.link.Attrs().Name }
 // Ports are what our addresses send probes from.
 func (d *Detour) Ports() service.Ports { return d.ports }
 
-// Target gives the address that a probe of this backend connects to. It stays until Set is called without it. The
-// error is one for the operator.
+// Target gives the address that a probe of this backend connects to. It stays until Set is called
+// without it. The error is one for the operator.
 func (d *Detour) Target(id service.BackendID) (netip.Addr, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -148,7 +149,8 @@ func (d *Detour) Set(paths map[service.BackendID]*Path) {
 	d.paths.Store(&byTarget)
 }
 
-// Ready says why a probe of the target would go nowhere: nil if it can be sent. It forgets what was wrong before.
+// Ready says why a probe of the target would go nowhere: nil if it can be sent. It forgets what was
+// wrong before.
 func (d *Detour) Ready(target netip.Addr) error {
 	d.mu.Lock()
 	delete(d.troubles, target)
@@ -170,7 +172,8 @@ func (d *Detour) Trouble(target netip.Addr) string {
 	return d.troubles[target]
 }
 
-// read takes frames from the device until it is closed: those of sockets, and those that XDP redirected.
+// read takes frames from the device until it is closed: those of sockets, and those that XDP
+// redirected.
 func (d *Detour) read() {
 	defer close(d.ended)
 	t := &translator{

@@ -12,25 +12,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deviceName is completed by the kernel with the lowest number that is free: a second daemon may run beside us.
+// deviceName is completed by the kernel with the lowest number that is free: a second daemon may
+// run beside us.
 const deviceName = "sluice-probe%d"
 
-// What the route to the targets says about packets. 1280 bytes fit on any path that carries IPv6, tunnels included
-// if the wire has the usual 1500. The hop limit is one more than the inner packet's: translation lowers it.
+// What the route to the targets says about packets. 1280 bytes fit on any path that carries IPv6,
+// tunnels included if the wire has the usual 1500. The hop limit is one more than the inner
+// packet's: translation lowers it.
 const (
 	pathMTU  = 1280
 	pathMSS  = 1200
 	pathHops = 2
 )
 
-// deviceMTU is the largest that a TAP can have: what is redirected to the device may be any frame of any port, and
-// in generic mode several merged into one.
+// deviceMTU is the largest that a TAP can have: what is redirected to the device may be any frame
+// of any port, and in generic mode several merged into one.
 const deviceMTU = 65521
 
 // deviceQueue is how many frames wait for the reader.
 const deviceQueue = 4096
 
-// dummy4 is the address of the device: "IPv4 dummy address" of RFC 7600 and of the IANA special-purpose registry.
+// dummy4 is the address of the device: "IPv4 dummy address" of RFC 7600 and of the IANA
+// special-purpose registry.
 var dummy4 = netip.MustParseAddr("192.0.0.8")
 
 // device is the TAP, with its addresses.
@@ -88,8 +91,8 @@ func openTAP() (fd int, name string, err error) {
 	return fd, request.Name(), nil
 }
 
-// configure gives the device its settings, addresses and routes. A family that the host hasn't got (IPv6 turned off)
-// is no error.
+// configure gives the device its settings, addresses and routes. A family that the host hasn't got
+// (IPv6 turned off) is no error.
 func (d *device) configure(name string) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
@@ -168,7 +171,8 @@ func randomBlock(kind int) family {
 	return family{own: netip.AddrFrom16(a), targets: block}
 }
 
-// overlaps says whether the host has a route, other than a default one, that covers some of the block.
+// overlaps says whether the host has a route, other than a default one, that covers some of the
+// block.
 func overlaps(block netip.Prefix, routes []netlink.Route) bool {
 	for _, r := range routes {
 		if r.Dst == nil {
@@ -189,7 +193,8 @@ func overlaps(block netip.Prefix, routes []netlink.Route) bool {
 	return false
 }
 
-// addAddress gives the device an address that the kernel chooses as source towards the targets only.
+// addAddress gives the device an address that the kernel chooses as source towards the targets
+// only.
 func (d *device) addAddress(a netip.Addr) error {
 	err := netlink.AddrAdd(d.link, &netlink.Addr{
 		IPNet: ipNet(netip.PrefixFrom(a, a.BitLen())),
@@ -205,8 +210,8 @@ func (d *device) addAddress(a netip.Addr) error {
 	return fmt.Errorf("address %s: %w", a, err)
 }
 
-// addRoute routes the targets to the device, all by way of one neighbour, which is the device itself: the kernel's
-// neighbour table has room for few.
+// addRoute routes the targets to the device, all by way of one neighbour, which is the device
+// itself: the kernel's neighbour table has room for few.
 func (d *device) addRoute(f family) error {
 	err := netlink.RouteAdd(&netlink.Route{
 		LinkIndex: d.link.Attrs().Index, Dst: ipNet(f.targets), Src: f.own.AsSlice(),

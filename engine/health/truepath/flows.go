@@ -29,8 +29,8 @@ type socket struct {
 	proto  uint8
 }
 
-// flows is the table of flows: a port for each, given out in turn, so that one that was just used is used again last.
-// One goroutine owns it.
+// flows is the table of flows: a port for each, given out in turn, so that one that was just used
+// is used again last. One goroutine owns it.
 type flows struct {
 	first uint16
 	slots []flow // by port, from first on
@@ -38,7 +38,8 @@ type flows struct {
 	next  int
 }
 
-// newFlows makes a table for some ports. It starts anywhere: a backend may remember what an earlier process sent.
+// newFlows makes a table for some ports. It starts anywhere: a backend may remember what an earlier
+// process sent.
 func newFlows(ports service.Ports) *flows {
 	n := int(ports.Last) - int(ports.First) + 1
 	return &flows{first: ports.First, slots: make([]flow, n), of: make(map[socket]*flow, n), next: rand.N(n)}

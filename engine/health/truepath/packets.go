@@ -35,8 +35,9 @@ type result struct {
 	err        error      // why it can't be sent, for the operator
 }
 
-// take rewrites the frame mem[headroom:end] of the device, be it a socket's or a backend's. What is neither vanishes:
-// router solicitations, answers that nobody waits for, what strangers send to a target.
+// take rewrites the frame mem[headroom:end] of the device, be it a socket's or a backend's. What is
+// neither vanishes: router solicitations, answers that nobody waits for, what strangers send to a
+// target.
 func (t *translator) take(paths map[packet.Addr]*Path, mem []byte, end int, now time.Time) result {
 	var m packet.Meta
 	if packet.Parse(mem, headroom, end, &m) != counter.None {
@@ -55,8 +56,8 @@ func (t *translator) take(paths map[packet.Addr]*Path, mem []byte, end int, now 
 	return r
 }
 
-// out turns the frame mem[start:end] from a socket into the one for the backend, and returns where that starts and
-// ends. It fails with words for the operator.
+// out turns the frame mem[start:end] from a socket into the one for the backend, and returns where
+// that starts and ends. It fails with words for the operator.
 func (t *translator) out(mem []byte, m *packet.Meta, path *Path, now time.Time) (start, end int, err error) {
 	if path.Why != "" {
 		return 0, 0, errors.New(path.Why)
@@ -85,8 +86,8 @@ func tunnelLen(backend packet.Addr) uint16 {
 	return packet.IPv6Len
 }
 
-// in turns a backend's frame into one for the socket, and returns where that starts and ends: nowhere if it answers
-// no probe.
+// in turns a backend's frame into one for the socket, and returns where that starts and ends:
+// nowhere if it answers no probe.
 func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end int) {
 	ours, theirs, port, from := m.Dst, m.Src, m.DstPort, m.SrcPort
 	if m.ICMPError { // names what we sent
@@ -111,10 +112,10 @@ func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end i
 	return rewrite.SetLink(mem, m, &link), int(m.End)
 }
 
-// complete makes a checksum whole that the sender left to hardware which never saw the packet: between virtual
-// machines and containers, such packets are common, and the kernel would take them from its own wire. What stands in
-// the field then is the sum of the pseudo-header alone (CHECKSUM_PARTIAL, include/linux/skbuff.h). Any other wrong
-// checksum stays wrong.
+// complete makes a checksum whole that the sender left to hardware which never saw the packet:
+// between virtual machines and containers, such packets are common, and the kernel would take them
+// from its own wire. What stands in the field then is the sum of the pseudo-header alone
+// (CHECKSUM_PARTIAL, include/linux/skbuff.h). Any other wrong checksum stays wrong.
 func complete(mem []byte, m *packet.Meta) {
 	l4 := mem[m.L4:m.End]
 	at := 16

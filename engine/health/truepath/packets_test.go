@@ -14,7 +14,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// The hosts of the tests: the device's addresses and targets, the service, our address, the backend.
+// The hosts of the tests: the device's addresses and targets, the service, our address, the
+// backend.
 const (
 	device4, target4, vip4, own4, backend4 = "192.0.0.8", "241.7.0.16", "198.51.100.10", "10.0.0.1", "10.0.0.11"
 	device6, target6, vip6, own6, backend6 = "fd11::1", "fd11::10", "2001:db8::10", "fd00::1", "fd00::11"
@@ -224,7 +225,8 @@ func TestNoWay(t *testing.T) {
 	}
 }
 
-// TestPorts: sockets have ports of their own for as long as there are any, and the longest quiet one goes first.
+// TestPorts: sockets have ports of their own for as long as there are any, and the longest quiet
+// one goes first.
 func TestPorts(t *testing.T) {
 	const n = 8
 	w := ways[0]

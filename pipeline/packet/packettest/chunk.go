@@ -2,7 +2,8 @@ package packettest
 
 import "bytes"
 
-// Headroom and ChunkSize are the bytes in front of a placed frame, as XDP leaves them, and of the whole chunk.
+// Headroom and ChunkSize are the bytes in front of a placed frame, as XDP leaves them, and of the
+// whole chunk.
 const (
 	Headroom  = 256
 	ChunkSize = 4096
@@ -14,8 +15,8 @@ type Chunk struct {
 	Start, End int
 }
 
-// Place puts a frame into a chunk of its own. The bytes around it are 0xa5, so that what is read or left there by
-// mistake shows.
+// Place puts a frame into a chunk of its own. The bytes around it are 0xa5, so that what is read or
+// left there by mistake shows.
 func Place(frame []byte) Chunk {
 	mem := bytes.Repeat([]byte{0xa5}, ChunkSize)
 	return Chunk{mem, Headroom, Headroom + copy(mem[Headroom:], frame)}

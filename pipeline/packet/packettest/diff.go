@@ -9,8 +9,8 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// Diff compares two frames. It returns "" if they are equal; otherwise a text with the first bytes that differ and
-// with both frames, decoded and as bytes.
+// Diff compares two frames. It returns "" if they are equal; otherwise a text with the first bytes
+// that differ and with both frames, decoded and as bytes.
 func Diff(want, got []byte) string {
 	if bytes.Equal(want, got) {
 		return ""
@@ -28,7 +28,8 @@ func Diff(want, got []byte) string {
 	return b.String()
 }
 
-// Decode gives the frame as text, a line for each layer, followed by a dump of its bytes. It never panics.
+// Decode gives the frame as text, a line for each layer, followed by a dump of its bytes. It never
+// panics.
 func Decode(frame []byte) (text string) {
 	defer func() {
 		if problem := recover(); problem != nil {

@@ -17,8 +17,8 @@ var (
 	OurMAC       = [6]byte{0x02, 0, 0, 0, 0, 0x02}
 )
 
-// Packet describes a frame. Its methods return a changed copy and leave the receiver as it is, so that the frame
-// wanted can be told by how it differs from the frame put in.
+// Packet describes a frame. Its methods return a changed copy and leave the receiver as it is, so
+// that the frame wanted can be told by how it differs from the frame put in.
 type Packet struct {
 	src, dst     netip.Addr
 	sport, dport uint16
@@ -51,8 +51,8 @@ type extension struct {
 	header []byte
 }
 
-// TCP describes a segment with ACK and five bytes of payload; src and dst are like "192.0.2.7:40000" or
-// "[2001:db8::7]:40000".
+// TCP describes a segment with ACK and five bytes of payload; src and dst are like
+// "192.0.2.7:40000" or "[2001:db8::7]:40000".
 func TCP(src, dst string) Packet {
 	p := base(6, src, dst)
 	p.flags, p.seq, p.ack, p.window = 16, 1000, 2000, 512
@@ -67,8 +67,8 @@ func UDP(src, dst string) Packet {
 	return p
 }
 
-// ICMP describes an ICMP or ICMPv6 message between addresses; rest is the second word of its header, e.g. the MTU.
-// For an error, body is the packet embedded: about.IP().
+// ICMP describes an ICMP or ICMPv6 message between addresses; rest is the second word of its
+// header, e.g. the MTU. For an error, body is the packet embedded: about.IP().
 func ICMP(src, dst string, typ, code uint8, rest uint32, body []byte) Packet {
 	p := base(1, src, dst)
 	if p.src.Is6() {
@@ -108,8 +108,9 @@ func (p Packet) ID(id uint16) Packet { p.id = id; return p }
 // DF sets the IPv4 don't-fragment flag.
 func (p Packet) DF() Packet { p.df = true; return p }
 
-// Fragment makes the packet a fragment at an offset in bytes, a multiple of 8; more says that others follow. In IPv6
-// a fragment header is appended to the extension headers. The payload is not cut to fit.
+// Fragment makes the packet a fragment at an offset in bytes, a multiple of 8; more says that
+// others follow. In IPv6 a fragment header is appended to the extension headers. The payload is not
+// cut to fit.
 func (p Packet) Fragment(offset uint16, more bool) Packet {
 	if p.src.Is6() {
 		if more {
@@ -127,8 +128,8 @@ func (p Packet) FlowLabel(label uint32) Packet { p.flow = label; return p }
 // Options sets the IPv4 options; their length must be a multiple of 4, at most 40.
 func (p Packet) Options(b ...byte) Packet { p.options = b; return p }
 
-// Extension appends an IPv6 extension header of the given number. The first byte of header, which names the next
-// one, is filled in; its length must be a multiple of 8.
+// Extension appends an IPv6 extension header of the given number. The first byte of header, which
+// names the next one, is filled in; its length must be a multiple of 8.
 func (p Packet) Extension(number uint8, header ...byte) Packet {
 	p.extensions = append(slices.Clip(p.extensions), extension{number, header})
 	return p
@@ -158,7 +159,8 @@ func (p Packet) Payload(b []byte) Packet { p.payload = b; return p }
 // NoChecksum sends UDP without a checksum.
 func (p Packet) NoChecksum() Packet { p.noSum = true; return p }
 
-// WrongBy makes the TCP, UDP or ICMP checksum wrong by n (ones' complement), which no change by difference alters.
+// WrongBy makes the TCP, UDP or ICMP checksum wrong by n (ones' complement), which no change by
+// difference alters.
 func (p Packet) WrongBy(n uint16) Packet { p.wrongBy = n; return p }
 
 // Padded appends bytes to the frame that don't belong to the IP packet.
@@ -254,7 +256,8 @@ func (p Packet) transport(ip gopacket.SerializableLayer) []gopacket.Serializable
 	return []gopacket.SerializableLayer{payload}
 }
 
-// fixTransport does in the serialized packet what the layers cannot do: TCP options, and special checksums.
+// fixTransport does in the serialized packet what the layers cannot do: TCP options, and special
+// checksums.
 func (p Packet) fixTransport(b []byte) {
 	l4 := b[20:]
 	if p.src.Is6() {

@@ -10,8 +10,8 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// TestSamplesAreWellFormed has gopacket read what was built: a mistake in the builders would make every other test
-// worthless.
+// TestSamplesAreWellFormed has gopacket read what was built: a mistake in the builders would make
+// every other test worthless.
 func TestSamplesAreWellFormed(t *testing.T) {
 	for _, s := range packettest.Samples {
 		t.Run(s.Name, func(t *testing.T) {

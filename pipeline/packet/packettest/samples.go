@@ -21,7 +21,8 @@ const (
 	fin, syn, rst, psh, ack, urg = 1, 2, 4, 8, 16, 32
 )
 
-// Samples are frames that every parser has to accept: what clients, and routers on the way to them, send to a VIP.
+// Samples are frames that every parser has to accept: what clients, and routers on the way to them,
+// send to a VIP.
 var Samples = []Sample{
 	{"tcp4", TCP(Client4, VIP4)},
 	{"tcp4 syn options", TCP(Client4, VIP4).Flags(syn).Seq(1, 0).Payload(nil).

@@ -27,8 +27,9 @@ func sum(b []byte) uint16 {
 	return s
 }
 
-// CheckSums verifies every checksum in the frame, those in tunnelled packets included, and says which is wrong. A
-// packet embedded in an ICMP error is looked at as far as it is there whole. Packets that aren't IP have none.
+// CheckSums verifies every checksum in the frame, those in tunnelled packets included, and says
+// which is wrong. A packet embedded in an ICMP error is looked at as far as it is there whole.
+// Packets that aren't IP have none.
 func CheckSums(frame []byte) error {
 	if len(frame) < 14 {
 		return nil
@@ -87,7 +88,8 @@ func checkIP6(ip []byte) error {
 	return checkTransport(next, sum(ip[8:40]), ip[at:total])
 }
 
-// checkTransport verifies the payload of an IP packet; addresses is the sum of its source and destination.
+// checkTransport verifies the payload of an IP packet; addresses is the sum of its source and
+// destination.
 func checkTransport(proto uint8, addresses uint16, b []byte) error {
 	pseudo := plus(addresses, plus(uint16(proto), uint16(len(b))))
 	name, field := "", 0

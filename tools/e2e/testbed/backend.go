@@ -75,7 +75,8 @@ func (b *Backend) Kill() error {
 	return b.process.Kill()
 }
 
-// Hang stops the backend's server where it is; its host goes on, and so do its connections. Resume has it go on.
+// Hang stops the backend's server where it is; its host goes on, and so do its connections. Resume
+// has it go on.
 func (b *Backend) Hang() error { return b.process.Signal(syscall.SIGSTOP) }
 
 // Resume ends Hang.

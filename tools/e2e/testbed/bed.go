@@ -55,8 +55,8 @@ type Backend struct {
 // Addr is the backend's own address in a family.
 func (b *Backend) Addr(family int) netip.Addr { return backNet[family].host(b.number) }
 
-// New builds the site and starts the backends; the balancer is idle. What killed runs left behind is removed
-// first. When ctx ends before it is done, there is nothing to close.
+// New builds the site and starts the backends; the balancer is idle. What killed runs left behind
+// is removed first. When ctx ends before it is done, there is nothing to close.
 func New(ctx context.Context, o Options) (*Bed, error) {
 	lab, err := netlab.New(o.Name)
 	if err != nil {
@@ -158,8 +158,8 @@ func (b *Bed) address(Options) error {
 	return errors.Join(errs...)
 }
 
-// Route makes the routes of client, router and balancer, or those that the kernel has dropped because a link
-// was down.
+// Route makes the routes of client, router and balancer, or those that the kernel has dropped
+// because a link was down.
 func (b *Bed) Route() error {
 	var errs []error
 	for _, f := range families {
@@ -171,8 +171,8 @@ func (b *Bed) Route() error {
 	return errors.Join(errs...)
 }
 
-// Replug puts the switch's end of a new cable to the balancer's second port into the switch, and gives the port its
-// addresses.
+// Replug puts the switch's end of a new cable to the balancer's second port into the switch, and
+// gives the port its addresses.
 func (b *Bed) Replug() error {
 	err := b.Router.Do(func() error {
 		port, err := netlink.LinkByName("back")
@@ -191,8 +191,8 @@ func (b *Bed) Replug() error {
 	return err
 }
 
-// OneArm makes the second port the only one that traffic uses: the router sends to the services' addresses through
-// the switch, and the balancer to the client likewise.
+// OneArm makes the second port the only one that traffic uses: the router sends to the services'
+// addresses through the switch, and the balancer to the client likewise.
 func (b *Bed) OneArm() error {
 	var errs []error
 	for _, f := range families {
@@ -203,14 +203,16 @@ func (b *Bed) OneArm() error {
 	return errors.Join(errs...)
 }
 
-// past makes the router forward, and the backends answer on the ways that the package's comment tells.
+// past makes the router forward, and the backends answer on the ways that the package's comment
+// tells.
 func (b *Bed) past(Options) error {
 	errs := []error{
 		b.Router.Sysctl("net.ipv4.ip_forward", "1"),
 		b.Router.Sysctl("net.ipv6.conf.all.forwarding", "1"),
-		// Timestamps without a random offset per connection: a client's port that comes again to a backend in TIME_WAIT,
-		// by way of another service, is then newer for sure. Else the backend may answer the first SYN with an
-		// ACK, the client tries again, and the balancer takes another turn.
+		// Timestamps without a random offset per connection: a client's port that comes again to a
+		// backend in TIME_WAIT, by way of another service, is then newer for sure. Else the backend
+		// may answer the first SYN with an ACK, the client tries again, and the balancer takes
+		// another turn.
 		b.Client.Sysctl("net.ipv4.tcp_timestamps", "2"),
 	}
 	for _, f := range families {

@@ -77,7 +77,8 @@ func (c Config) String() string {
 	return text.String()
 }
 
-// NewConfig has both of the balancer's ports, one worker, and the HTTP and UDP service of each path, round robin.
+// NewConfig has both of the balancer's ports, one worker, and the HTTP and UDP service of each
+// path, round robin.
 func NewConfig(core int, paths ...Path) Config {
 	c := Config{
 		Engine: Engine{Cores: []int{core}, Connections: 1 << 16},

@@ -30,8 +30,8 @@ type Daemon struct {
 	bed *Bed
 }
 
-// Launch writes a configuration and starts the daemon with it, without waiting for anything. The API's socket is
-// set by Launch.
+// Launch writes a configuration and starts the daemon with it, without waiting for anything. The
+// API's socket is set by Launch.
 func (b *Bed) Launch(cfg Config) (*Daemon, error) {
 	b.mu.Lock()
 	b.daemons++
@@ -119,8 +119,8 @@ func (d *Daemon) Verb(ctx context.Context, args ...string) (stdout string, err e
 	return r.Stdout, err
 }
 
-// Quiet waits until no packet is under way: the counters add up, and every frame is on a ring or free. The error
-// says what was wrong with the last look.
+// Quiet waits until no packet is under way: the counters add up, and every frame is on a ring or
+// free. The error says what was wrong with the last look.
 func (d *Daemon) Quiet(ctx context.Context) (api.Stats, error) {
 	for {
 		stats, err := d.API.Stats(ctx)

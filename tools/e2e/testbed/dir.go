@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// TempDir makes a directory for files of this process, after it has removed those of processes that are gone. The
-// name must be another one each time.
+// TempDir makes a directory for files of this process, after it has removed those of processes that
+// are gone. The name must be another one each time.
 func TempDir(name string) (string, error) {
 	const prefix = "sluice-testbed."
 	old, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))

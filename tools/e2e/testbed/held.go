@@ -78,7 +78,8 @@ func (h *Held) Answered() int64 { return h.answered.Load() }
 // Ended is closed when the connection broke, or was closed.
 func (h *Held) Ended() <-chan struct{} { return h.ended }
 
-// Moves waits until the connection has carried some more requests; it is an error if it breaks before.
+// Moves waits until the connection has carried some more requests; it is an error if it breaks
+// before.
 func (h *Held) Moves(ctx context.Context, requests int64) error {
 	for goal := h.Answered() + requests; h.Answered() < goal; {
 		select {

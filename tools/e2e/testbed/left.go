@@ -14,8 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// XDP gives the number of the XDP program on each of the balancer's ports; a port without one, or that
-// a test has taken away, is not in the map.
+// XDP gives the number of the XDP program on each of the balancer's ports; a port without one, or
+// that a test has taken away, is not in the map.
 func (b *Bed) XDP() (programs map[string]ebpf.ProgramID, err error) {
 	programs = map[string]ebpf.ProgramID{}
 	err = b.Balancer.Do(func() error {
@@ -36,8 +36,8 @@ func (b *Bed) XDP() (programs map[string]ebpf.ProgramID, err error) {
 	return programs, err
 }
 
-// AwaitNoXDP waits until no port of the balancer has an XDP program, and the kernel has unloaded the given ones.
-// Both take a moment after the end of the process that had them.
+// AwaitNoXDP waits until no port of the balancer has an XDP program, and the kernel has unloaded
+// the given ones. Both take a moment after the end of the process that had them.
 func (b *Bed) AwaitNoXDP(ctx context.Context, loaded map[string]ebpf.ProgramID) error {
 	return Poll(ctx, func() error {
 		attached, err := b.XDP()
@@ -77,7 +77,8 @@ func Children() (pids []int, err error) {
 		if err != nil {
 			continue // it ended meanwhile
 		}
-		// The command, in parentheses, may hold anything: fields are counted behind it (proc_pid_stat(5)).
+		// The command, in parentheses, may hold anything: fields are counted behind it
+		// (proc_pid_stat(5)).
 		pid, parent, state := 0, 0, ""
 		_, _ = fmt.Sscanf(string(text), "%d", &pid) // a process that is gone leaves zeros
 		_, _ = fmt.Sscanf(string(text[bytes.LastIndexByte(text, ')')+1:]), "%s %d", &state, &parent)
@@ -96,7 +97,8 @@ func Children() (pids []int, err error) {
 	return pids, nil
 }
 
-// Poll looks again and again until look finds nothing wrong; when ctx ends it returns what was wrong last.
+// Poll looks again and again until look finds nothing wrong; when ctx ends it returns what was
+// wrong last.
 func Poll(ctx context.Context, look func() error) error {
 	for {
 		err := look()

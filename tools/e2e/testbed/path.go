@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// Ports of the services, and of the backends where NAT translates them. Backends listen on all of them.
+// Ports of the services, and of the backends where NAT translates them. Backends listen on all of
+// them.
 const (
 	WebPort    = 80 // HTTP
 	NATWebPort = 8080
@@ -15,22 +16,24 @@ const (
 	NATUDPPort = 5300
 )
 
-// Path is one way of a client to the backends: a mode, the family of the service's address, and that of the
-// backends' addresses, which differs only in tunnels.
+// Path is one way of a client to the backends: a mode, the family of the service's address, and
+// that of the backends' addresses, which differs only in tunnels.
 type Path struct {
 	Mode    string // nat, tun or dr
 	Family  int    // of the client and the service: 4 or 6
 	Backend int    // of the backends: 4 or 6
 }
 
-// Paths are all that Sluice has: three modes in both families, and the tunnels that carry one family in the other.
+// Paths are all that Sluice has: three modes in both families, and the tunnels that carry one
+// family in the other.
 var Paths = []Path{
 	{"nat", 4, 4}, {"tun", 4, 4}, {"dr", 4, 4},
 	{"nat", 6, 6}, {"tun", 6, 6}, {"dr", 6, 6},
 	{"tun", 4, 6}, {"tun", 6, 4},
 }
 
-// FullNATPaths are those on which the backends don't see the client: answers go to the balancer's own address.
+// FullNATPaths are those on which the backends don't see the client: answers go to the balancer's
+// own address.
 var FullNATPaths = []Path{{"fullnat", 4, 4}, {"fullnat", 6, 6}}
 
 // AllPaths are both.
@@ -61,7 +64,8 @@ func (p Path) URL() string {
 // UDP is the address of the path's UDP service.
 func (p Path) UDP() string { return netip.AddrPortFrom(p.Address(), UDPPort).String() }
 
-// OnLink is an address that the router takes for a neighbour of its own, on the cable to the balancer's first port.
+// OnLink is an address that the router takes for a neighbour of its own, on the cable to the
+// balancer's first port.
 func OnLink(family int) netip.Addr { return frontNet[family].host(onLinkHost) }
 
 // Client is the client's address in the path's family.

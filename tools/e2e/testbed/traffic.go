@@ -12,7 +12,8 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-// requestPatience bounds one request. A lost SYN is sent again after a second, so that this is for real trouble.
+// requestPatience bounds one request. A lost SYN is sent again after a second, so that this is for
+// real trouble.
 const requestPatience = 10 * time.Second
 
 // Spread is what became of requests, each on a connection or socket of its own.
@@ -76,8 +77,9 @@ func (b *Bed) Ask(ctx context.Context, url string, requests int) (s Spread) {
 	return s
 }
 
-// AskUDP sends datagrams one after the other, each from a new socket, and waits for the answers. The sockets stay
-// open meanwhile: one that got the port of an earlier one would be the same connection.
+// AskUDP sends datagrams one after the other, each from a new socket, and waits for the answers.
+// The sockets stay open meanwhile: one that got the port of an earlier one would be the same
+// connection.
 func (b *Bed) AskUDP(ctx context.Context, addr string, requests int) (s Spread) {
 	for i := range requests {
 		c, err := b.Client.Dial(ctx, "udp", addr)

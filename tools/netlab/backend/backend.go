@@ -67,8 +67,8 @@ func (b *Backend) start(cfg Config) error {
 	return nil
 }
 
-// families gives the networks for an address: one socket serves one family, so that no IPv4 address is
-// ever seen in its IPv6 form.
+// families gives the networks for an address: one socket serves one family, so that no IPv4 address
+// is ever seen in its IPv6 form.
 func families(proto, addr string) ([]string, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -90,7 +90,8 @@ func families(proto, addr string) ([]string, error) {
 // Addrs is what the backend listens on, in the order of its Config.
 func (b *Backend) Addrs() []net.Addr { return b.addrs }
 
-// Close ends everything at once, open connections included, and waits for it. It may be called twice.
+// Close ends everything at once, open connections included, and waits for it. It may be called
+// twice.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -142,7 +143,8 @@ func (b *Backend) serveHTTP(network, addr string) error {
 	if err != nil {
 		return err
 	}
-	// Clients that are killed in the middle of a request are what labs are for; nobody reads of them.
+	// Clients that are killed in the middle of a request are what labs are for; nobody reads of
+	// them.
 	server := &http.Server{Handler: handler(b.name), ErrorLog: log.New(io.Discard, "", 0)}
 	b.run(server, func() { _ = server.Serve(l) })
 	return nil

@@ -183,7 +183,8 @@ func TestAskUDPGivesUp(t *testing.T) {
 	}
 }
 
-// TestAskUDPAsksAgain: a datagram that was lost is sent again, and the socket can be used long after its last question.
+// TestAskUDPAsksAgain: a datagram that was lost is sent again, and the socket can be used long
+// after its last question.
 func TestAskUDPAsksAgain(t *testing.T) {
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(t, err)
@@ -272,8 +273,8 @@ func TestMainArguments(t *testing.T) {
 	}
 }
 
-// TestProcess: as a process in a lab, on wildcard addresses: UDP answers come from the address that was
-// asked, which a connected socket insists on; kill -9 shows as a refused connection.
+// TestProcess: as a process in a lab, on wildcard addresses: UDP answers come from the address that
+// was asked, which a connected socket insists on; kill -9 shows as a refused connection.
 func TestProcess(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")

@@ -8,7 +8,8 @@ import (
 	"math/rand/v2"
 )
 
-// Blob reads bytes that depend on seed only, and of which a shorter blob is the beginning of a longer.
+// Blob reads bytes that depend on seed only, and of which a shorter blob is the beginning of a
+// longer.
 func Blob(bytes int64, seed uint64) io.Reader {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)

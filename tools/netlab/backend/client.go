@@ -58,8 +58,9 @@ func Download(ctx context.Context, c *http.Client, base string, bytes int64, see
 	return name, nil
 }
 
-// AskUDP sends one datagram on a connected UDP socket, again whenever a second has brought no answer, and
-// returns the answer to it. Answers with other bytes, which belong to earlier datagrams, are passed over.
+// AskUDP sends one datagram on a connected UDP socket, again whenever a second has brought no
+// answer, and returns the answer to it. Answers with other bytes, which belong to earlier
+// datagrams, are passed over.
 func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
 	for buf := make([]byte, 1<<16); ; {
 		if _, err := c.Write(payload); err != nil {
@@ -72,8 +73,8 @@ func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
 	}
 }
 
-// resendAfter is how long a request over UDP waits for its answer before it is sent again, as a resolver would:
-// datagrams may be lost, most of all on a machine with more to do than it can.
+// resendAfter is how long a request over UDP waits for its answer before it is sent again, as a
+// resolver would: datagrams may be lost, most of all on a machine with more to do than it can.
 const resendAfter = time.Second
 
 // awaitUDP reads until the answer to the payload comes, ctx ends, or it is time to ask again.

@@ -15,10 +15,12 @@ import (
 // ReadyLine is in the line that a backend's process prints when all its sockets listen.
 const ReadyLine = "backend ready"
 
-// childEnv tells a program that it was started by Command. It is removed again before anything runs.
+// childEnv tells a program that it was started by Command. It is removed again before anything
+// runs.
 const childEnv = "NETLAB_BACKEND_CHILD"
 
-// Command is the running program as a backend. RunIfChild must be the first thing that program does.
+// Command is the running program as a backend. RunIfChild must be the first thing that program
+// does.
 func Command(cfg Config) *exec.Cmd {
 	args := []string{"-name", cfg.Name}
 	for _, f := range []struct {
@@ -34,8 +36,8 @@ func Command(cfg Config) *exec.Cmd {
 	return cmd
 }
 
-// RunIfChild is a whole backend program, which it ends with os.Exit, in a process started by Command,
-// and does nothing in any other.
+// RunIfChild is a whole backend program, which it ends with os.Exit, in a process started by
+// Command, and does nothing in any other.
 func RunIfChild() {
 	if os.Getenv(childEnv) == "" {
 		return
@@ -44,8 +46,8 @@ func RunIfChild() {
 	os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// Main is the program: it serves until SIGTERM or SIGINT. It returns the exit status, 0 if it was asked
-// to end, 1 if it cannot serve, 2 for wrong arguments.
+// Main is the program: it serves until SIGTERM or SIGINT. It returns the exit status, 0 if it was
+// asked to end, 1 if it cannot serve, 2 for wrong arguments.
 func Main(args []string, stdout, stderr io.Writer) int {
 	var cfg Config
 	flags := flag.NewFlagSet("netlab-backend", flag.ContinueOnError)

@@ -1,6 +1,6 @@
-// Package backend is the real server of a lab: it serves HTTP, TCP echo and UDP, and says in each answer
-// who it is, whom it takes for the client and at which of its addresses it was asked. A balancer's test
-// can so tell where a connection went and what the backend saw of it.
+// Package backend is the real server of a lab: it serves HTTP, TCP echo and UDP, and says in each
+// answer who it is, whom it takes for the client and at which of its addresses it was asked. A
+// balancer's test can so tell where a connection went and what the backend saw of it.
 //
 //	GET  /                       an answer line
 //	GET  /healthz                an answer line
@@ -20,6 +20,6 @@
 //		p, err := host.Start(backend.Command(backend.Config{Name: "b1", HTTP: []string{":80"}}))
 //		line, err := p.WaitLine(ctx, backend.ReadyLine)
 //
-// Command starts the running program again, which is why its main, or TestMain, calls RunIfChild first.
-// The program netlab-backend is the same thing for the command line.
+// Command starts the running program again, which is why its main, or TestMain, calls RunIfChild
+// first. The program netlab-backend is the same thing for the command line.
 package backend

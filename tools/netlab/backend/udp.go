@@ -48,8 +48,8 @@ func askPacketInfo(c *net.UDPConn, is6 bool) error {
 	return errors.Join(err, set)
 }
 
-// answerUDP returns when the socket is closed. Other errors concern one datagram: one that was too big,
-// or an ICMP error that a former answer brought back.
+// answerUDP returns when the socket is closed. Other errors concern one datagram: one that was too
+// big, or an ICMP error that a former answer brought back.
 func answerUDP(c *net.UDPConn, name string, port uint16) {
 	in, control := make([]byte, 1<<16), make([]byte, 256)
 	for {
@@ -69,8 +69,8 @@ func answerUDP(c *net.UDPConn, name string, port uint16) {
 	}
 }
 
-// packetInfo reads the address that a datagram was sent to and makes the control message with which the
-// answer goes out from there.
+// packetInfo reads the address that a datagram was sent to and makes the control message with which
+// the answer goes out from there.
 func packetInfo(control []byte) (asked netip.Addr, reply []byte, err error) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {

@@ -14,12 +14,13 @@ import (
 	"sluice/tools/netlab"
 )
 
-// Clients are processes with a local address each. Their methods are for one goroutine at a time. They say for how many
-// connections, of all processes together, something was done; if that is not all, an error says why. Connections that
-// break are closed and forgotten.
+// Clients are processes with a local address each. Their methods are for one goroutine at a time.
+// They say for how many connections, of all processes together, something was done; if that is not
+// all, an error says why. Connections that break are closed and forgotten.
 type Clients struct{ members }
 
-// Gather starts a process for each of a host's addresses, whose connections go to target, an IP literal and a port.
+// Gather starts a process for each of a host's addresses, whose connections go to target, an IP
+// literal and a port.
 func Gather(ctx context.Context, h *netlab.Host, locals []netip.Addr, target string) (*Clients, error) {
 	all, err := start(ctx, len(locals), func(i int) (*member, error) {
 		return newMember(h, calling, locals[i].String(), target)
@@ -27,12 +28,14 @@ func Gather(ctx context.Context, h *netlab.Host, locals []netip.Addr, target str
 	return &Clients{all}, err
 }
 
-// Open opens n connections more: each process its part of them, from as many local ports, beginning with the first.
+// Open opens n connections more: each process its part of them, from as many local ports, beginning
+// with the first.
 func (c *Clients) Open(ctx context.Context, first, n int) (opened int, err error) {
 	return c.do(ctx, n, func(part int) order { return order{Do: "open", First: first, Ports: part} })
 }
 
-// Talk sends a message over each connection that is open, another one over each, and waits until it has come back.
+// Talk sends a message over each connection that is open, another one over each, and waits until it
+// has come back.
 func (c *Clients) Talk(ctx context.Context) (talked int, err error) {
 	return c.do(ctx, 0, func(int) order { return order{Do: "talk"} })
 }
@@ -42,7 +45,8 @@ func (c *Clients) Leave(ctx context.Context) (left int, err error) {
 	return c.do(ctx, 0, func(int) order { return order{Do: "leave"} })
 }
 
-// Knock sends the SYNs of n connections, as Open would, and waits for nothing: the kernel sends them again and again.
+// Knock sends the SYNs of n connections, as Open would, and waits for nothing: the kernel sends
+// them again and again.
 func (c *Clients) Knock(ctx context.Context, first, n int) (knocked int, err error) {
 	return c.do(ctx, n, func(part int) order { return order{Do: "knock", First: first, Ports: part} })
 }
@@ -70,8 +74,8 @@ func (c *Clients) do(ctx context.Context, n int, of func(part int) order) (int, 
 // window is how many connections a process has under way at once: see the package's comment.
 const window = 128
 
-// idle is how long a process waits when of all connections under way none gets on. The kernel sends a SYN again after
-// 1, 3 and 7 seconds.
+// idle is how long a process waits when of all connections under way none gets on. The kernel sends
+// a SYN again after 1, 3 and 7 seconds.
 const idle = 10 * time.Second
 
 // message is how long a message is, and so is a goodbye.
@@ -163,8 +167,8 @@ type step struct {
 	end   func(*conn) error
 }
 
-// each takes one step with each connection, window of them at a time. It gives those for which it succeeded, closes
-// the others, and says what was wrong with the first.
+// each takes one step with each connection, window of them at a time. It gives those for which it
+// succeeded, closes the others, and says what was wrong with the first.
 func (c *client) each(all []*conn, s step) (good []*conn, err error) {
 	under := make(map[int]*conn, window)
 	fail := func(conn *conn, why error) {

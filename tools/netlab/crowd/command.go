@@ -15,7 +15,8 @@ import (
 	"sluice/tools/netlab"
 )
 
-// childEnv tells a program that it was started by this package, and as what. It is removed again before anything runs.
+// childEnv tells a program that it was started by this package, and as what. It is removed again
+// before anything runs.
 const childEnv = "NETLAB_CROWD_CHILD"
 
 // The two kinds of process.
@@ -24,8 +25,8 @@ const (
 	calling = "calling" // its arguments are the local address and the address to connect to
 )
 
-// RunIfChild is a whole process of a crowd, which it ends with os.Exit, in a process started by this package, and does
-// nothing in any other.
+// RunIfChild is a whole process of a crowd, which it ends with os.Exit, in a process started by
+// this package, and does nothing in any other.
 func RunIfChild() {
 	kind := os.Getenv(childEnv)
 	if kind == "" {

@@ -151,7 +151,8 @@ func TestKnock(t *testing.T) {
 	}
 }
 
-// TestBroken: connections that are no more are told from those that are, and no servers from servers.
+// TestBroken: connections that are no more are told from those that are, and no servers from
+// servers.
 func TestBroken(t *testing.T) {
 	const n = 300
 	e, ctx := newEnds(t, families[0]), ctxOf(t)

@@ -14,7 +14,8 @@ import (
 	"sluice/tools/netlab"
 )
 
-// Servers are processes that share one port of a host. Their methods are for one goroutine at a time.
+// Servers are processes that share one port of a host. Their methods are for one goroutine at a
+// time.
 type Servers struct{ members }
 
 // Serve starts so many processes that listen on an address, an IP literal and a port.
@@ -30,7 +31,8 @@ func (s *Servers) Held(ctx context.Context) (n int, peers []netip.Addr, err erro
 	return a.Count, slices.Compact(a.Peers), err
 }
 
-// backlog is how many connections may wait to be accepted: no more than net.core.somaxconn has effect.
+// backlog is how many connections may wait to be accepted: no more than net.core.somaxconn has
+// effect.
 const backlog = 4096
 
 // server is a process of Servers.
@@ -120,8 +122,8 @@ func (s *server) end(fd int) {
 	unix.Close(fd)
 }
 
-// echo returns what has come, and says whether the connection goes on. Messages are few bytes, each is answered before
-// the next, so that neither buffer is ever full.
+// echo returns what has come, and says whether the connection goes on. Messages are few bytes, each
+// is answered before the next, so that neither buffer is ever full.
 func echo(fd int, buf []byte) bool {
 	n, err := unix.Read(fd, buf)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {

@@ -55,7 +55,8 @@ func watch(epoll, fd int, events uint32) error {
 // forever is for servers, whom nobody may ask anything for a long time.
 const forever = -1
 
-// forEvents calls f with each file descriptor that has an event, until f says no or there was none for so long.
+// forEvents calls f with each file descriptor that has an event, until f says no or there was none
+// for so long.
 func forEvents(epoll int, f func(fd int) (more bool, err error), patience time.Duration) error {
 	events := make([]unix.EpollEvent, 256)
 	wait := -1

@@ -169,8 +169,8 @@ func (b *bench) wrapped(tunnel netip.Addr, inner netip.Addr, layer []gopacket.Se
 	return serialize(b.t, append(outer, layer...)...)
 }
 
-// TestUnwrap: a UDP server on a VIP gets the datagram in all four combinations of families, as sent by
-// the client.
+// TestUnwrap: a UDP server on a VIP gets the datagram in all four combinations of families, as sent
+// by the client.
 func TestUnwrap(t *testing.T) {
 	b := newBench(t)
 	next := map[netip.Addr]func() string{vip4: b.listen(vip4), vip6: b.listen(vip6)}

@@ -15,8 +15,8 @@ type ring struct {
 	bytes uintptr
 }
 
-// ringsOf finds the mappings that the library made and keeps to itself. A ring's indices are on the first page of
-// its mapping, its entries reach to the end.
+// ringsOf finds the mappings that the library made and keeps to itself. A ring's indices are on the
+// first page of its mapping, its entries reach to the end.
 func ringsOf(socket *xdp.Socket, o xdp.SocketOptions) (rings []ring) {
 	const addressBytes, descriptorBytes = uintptr(8), unsafe.Sizeof(xdp.Desc{})
 	fields := reflect.ValueOf(socket).Elem()

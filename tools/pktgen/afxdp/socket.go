@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Frame sizes and numbers. FrameBytes is the chunk size, the longest frame that fits; a sender needs no more frames
-// than fill the ring while the kernel works, and the library's search through them costs time for each one.
+// Frame sizes and numbers. FrameBytes is the chunk size, the longest frame that fits; a sender
+// needs no more frames than fill the ring while the kernel works, and the library's search through
+// them costs time for each one.
 const (
 	FrameBytes    = 2048
 	senderFrames  = 512
@@ -24,7 +25,8 @@ const (
 // net/xdp/xsk.c): the best size of a Send.
 const KickFrames = 32
 
-// longestPause is the last of the pauses, each twice the one before, in which the kernel may free a queue.
+// longestPause is the last of the pauses, each twice the one before, in which the kernel may free a
+// queue.
 const longestPause = 640 * time.Millisecond
 
 // flags guards the library's global bind flags.
@@ -49,15 +51,15 @@ type Socket struct {
 	pending int // given to the kernel and not confirmed
 }
 
-// OpenSender makes a socket that only sends. It works in the network namespace of the calling thread; the socket
-// may be used from any.
+// OpenSender makes a socket that only sends. It works in the network namespace of the calling
+// thread; the socket may be used from any.
 func OpenSender(ifindex, queue int, mode Mode) (*Socket, error) {
 	return open(ifindex, queue, mode, xdp.SocketOptions{NumFrames: senderFrames, FrameSize: FrameBytes,
 		FillRingNumDescs: smallestRing, CompletionRingNumDescs: senderFrames, TxRingNumDescs: senderFrames})
 }
 
-// OpenReceiver makes a socket that only receives, with all its frames given to the kernel. The caller's XDP program
-// must redirect to FD.
+// OpenReceiver makes a socket that only receives, with all its frames given to the kernel. The
+// caller's XDP program must redirect to FD.
 func OpenReceiver(ifindex, queue int, mode Mode) (*Socket, error) {
 	s, err := open(ifindex, queue, mode, xdp.SocketOptions{NumFrames: receiveFrames, FrameSize: FrameBytes,
 		FillRingNumDescs: receiveFrames, CompletionRingNumDescs: smallestRing, RxRingNumDescs: receiveFrames})
@@ -109,9 +111,9 @@ func advice(err error) string {
 // FD is for poll and for the socket map of an XDP program.
 func (s *Socket) FD() int { return s.library.FD() }
 
-// Send has fill make at most n frames, each in a chunk of its own of which fill gives the used length, or 0 for
-// "no more", and gives them to the kernel. It gives how many those were: fewer if the ring is full. On an error
-// they are given too, but may never be confirmed.
+// Send has fill make at most n frames, each in a chunk of its own of which fill gives the used
+// length, or 0 for "no more", and gives them to the kernel. It gives how many those were: fewer if
+// the ring is full. On an error they are given too, but may never be confirmed.
 func (s *Socket) Send(n int, fill func([]byte) int) (given int, err error) {
 	descs := s.library.GetDescs(min(n, s.library.NumFreeTxSlots()))
 	for i := range descs {
@@ -126,7 +128,8 @@ func (s *Socket) Send(n int, fill func([]byte) int) (given int, err error) {
 	return len(descs), s.transmit(descs)
 }
 
-// transmit turns the library's panic into an error. It puts the frames on the ring before it can panic.
+// transmit turns the library's panic into an error. It puts the frames on the ring before it can
+// panic.
 func (s *Socket) transmit(descs []xdp.Desc) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -151,8 +154,8 @@ func (s *Socket) Pending() int { return s.pending }
 // Kick makes the kernel go on with the frames that it has.
 func (s *Socket) Kick() error { return s.transmit(nil) }
 
-// Receive calls take for each frame that is there and gives the chunks back to the kernel. take must not keep the
-// frame.
+// Receive calls take for each frame that is there and gives the chunks back to the kernel. take
+// must not keep the frame.
 func (s *Socket) Receive(take func([]byte)) {
 	descs := s.library.Receive(s.library.NumReceived())
 	for _, desc := range descs {

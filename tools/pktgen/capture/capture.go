@@ -30,7 +30,8 @@ type captured struct {
 	offsetNS int64 // when it was captured, after the first one
 }
 
-// mostBytes is how much a capture may hold: it is read as a whole, because reading costs more than sending.
+// mostBytes is how much a capture may hold: it is read as a whole, because reading costs more than
+// sending.
 const mostBytes = 2 << 30
 
 // Read reads a capture file.

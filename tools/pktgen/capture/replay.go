@@ -1,6 +1,7 @@
 package capture
 
-// Replay gives a capture's frames one after the other, as a source of package tx. It belongs to one goroutine.
+// Replay gives a capture's frames one after the other, as a source of package tx. It belongs to one
+// goroutine.
 type Replay struct {
 	file  *File
 	rest  int // loops to begin; below 0: endless
@@ -40,8 +41,8 @@ func (r *Replay) Next(to []byte, _ int64) (bytes int) {
 	return copy(to, r.file.Frame(r.next-1))
 }
 
-// OffsetNS is when the next frame was captured, in ns after the first one. Of a capture that is sent several times,
-// the next loop begins when the last frame of this one is sent.
+// OffsetNS is when the next frame was captured, in ns after the first one. Of a capture that is
+// sent several times, the next loop begins when the last frame of this one is sent.
 func (r *Replay) OffsetNS() int64 {
 	i := min(r.next, r.file.Frames()-1)
 	return r.lapNS + r.file.frames[i].offsetNS

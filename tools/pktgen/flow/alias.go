@@ -2,12 +2,14 @@ package flow
 
 import "math"
 
-// Column is a column of an alias table, with which a flow is drawn in constant time however unequal the chances
-// are (Vose: A linear algorithm for generating random numbers with a given distribution, 1991): draw a column, all
-// equally likely; it gives its own flow if a second number of 32 bits is below Stay, and Other if not.
+// Column is a column of an alias table, with which a flow is drawn in constant time however unequal
+// the chances are (Vose: A linear algorithm for generating random numbers with a given
+// distribution, 1991): draw a column, all equally likely; it gives its own flow if a second number
+// of 32 bits is below Stay, and Other if not.
 type Column struct{ Stay, Other uint32 }
 
-// zipf makes the table for n flows of which flow i, from 0, has a chance proportional to 1/(i+1)^exponent.
+// zipf makes the table for n flows of which flow i, from 0, has a chance proportional to
+// 1/(i+1)^exponent.
 func zipf(n uint32, exponent float64) []Column {
 	share := make([]float64, n) // in units of the mean
 	sum := 0.0

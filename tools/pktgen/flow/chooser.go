@@ -16,8 +16,8 @@ type Shot struct {
 	Flags    uint8  // if it is TCP
 }
 
-// Chooser gives one shot after the other: the same ones for the same model on every machine, and the same as
-// live.c. It belongs to one goroutine.
+// Chooser gives one shot after the other: the same ones for the same model on every machine, and
+// the same as live.c. It belongs to one goroutine.
 type Chooser struct {
 	model   Model
 	sources uint32
@@ -64,8 +64,8 @@ func (c *Chooser) Next() Shot {
 	return s
 }
 
-// advance goes round the open connections and gives which packet of them is sent now; after the last packet it
-// goes on to new connections.
+// advance goes round the open connections and gives which packet of them is sent now; after the
+// last packet it goes on to new connections.
 func (c *Chooser) advance() (step uint32) {
 	step = c.step
 	if c.next++; c.next < c.model.Concurrent {

@@ -76,7 +76,8 @@ func (m Model) Check(sources uint32) error {
 	return nil
 }
 
-// Stamped is how many flows the stamps tell apart. All SYN of a flood are one: no source is expected twice.
+// Stamped is how many flows the stamps tell apart. All SYN of a flood are one: no source is
+// expected twice.
 func (m Model) Stamped() uint32 {
 	if m.Kind == SYN {
 		return 1

@@ -1,7 +1,7 @@
 package flow
 
-// Random is SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014): the same numbers
-// for the same seed on every machine, in every version, and in live.c.
+// Random is SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014):
+// the same numbers for the same seed on every machine, in every version, and in live.c.
 type Random uint64
 
 // Next is 64 random bits.

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Range is a set of endpoints: some addresses in a row, each with the same ports in a row. Items are numbered
-// from 0; all ports of the first address come first.
+// Range is a set of endpoints: some addresses in a row, each with the same ports in a row. Items
+// are numbered from 0; all ports of the first address come first.
 type Range struct {
 	First     netip.Addr
 	Addresses uint32 // at least 1
@@ -25,13 +25,13 @@ const (
 	lastPort        = 65535
 )
 
-// mostAddresses is how many addresses of a prefix are used at most: with all ports, about as many flows as an
-// item's number can tell.
+// mostAddresses is how many addresses of a prefix are used at most: with all ports, about as many
+// flows as an item's number can tell.
 const mostAddresses = 1 << 16
 
-// ParseRange reads ADDRESSES:PORTS. ADDRESSES is one address, FIRST-LAST, or a prefix, of which the network's own
-// and the broadcast address are left out and at most 65,536 are used; IPv6 stands in brackets. PORTS is one port or
-// FIRST-LAST.
+// ParseRange reads ADDRESSES:PORTS. ADDRESSES is one address, FIRST-LAST, or a prefix, of which the
+// network's own and the broadcast address are left out and at most 65,536 are used; IPv6 stands in
+// brackets. PORTS is one port or FIRST-LAST.
 //
 //	198.51.100.10:80   10.0.0.0/16:1024-65535   10.0.0.1-10.0.0.9:5000-5999   [2001:db8::/64]:80
 func ParseRange(text string) (Range, error) { return parse(text, "") }

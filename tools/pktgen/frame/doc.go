@@ -2,8 +2,9 @@
 //
 // # Sizes
 //
-// A frame's size is what a network card counts: RFC 2544's without the four bytes of the frame check sequence, which
-// AF_XDP, XDP and veth never see. So the RFC's 64-byte frame has 60 bytes here.
+// A frame's size is what a network card counts: RFC 2544's without the four bytes of the frame
+// check sequence, which AF_XDP, XDP and veth never see. So the RFC's 64-byte frame has 60 bytes
+// here.
 //
 // # Stamp
 //
@@ -15,5 +16,6 @@
 //	 6  4  sequence number within the flow, from 0, wrapping
 //	10  8  when the frame was sent, ns of CLOCK_MONOTONIC
 //
-// all in network byte order. The rest of the payload is zero. 60 bytes are just enough for UDP over IPv4.
+// all in network byte order. The rest of the payload is zero. 60 bytes are just enough for UDP over
+// IPv4.
 package frame

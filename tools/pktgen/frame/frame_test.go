@@ -35,7 +35,8 @@ func specOf(t *testing.T, six, tcp bool) frame.Spec {
 	return s
 }
 
-// reserialized decodes a frame and makes it again, with lengths and checksums that gopacket has computed.
+// reserialized decodes a frame and makes it again, with lengths and checksums that gopacket has
+// computed.
 func reserialized(t *testing.T, b []byte) []byte {
 	t.Helper()
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
@@ -62,8 +63,8 @@ func reserialized(t *testing.T, b []byte) []byte {
 	return buffer.Bytes()
 }
 
-// TestFramesAreRight: each frame is what gopacket makes of its own decoding, to the byte, checksums and lengths
-// included, and goes from where to where its flow says.
+// TestFramesAreRight: each frame is what gopacket makes of its own decoding, to the byte, checksums
+// and lengths included, and goes from where to where its flow says.
 func TestFramesAreRight(t *testing.T) {
 	for _, six := range []bool{false, true} {
 		for _, tcp := range []bool{false, true} {
@@ -127,7 +128,8 @@ func endpointsOf(p gopacket.Packet) (source, destination netip.AddrPort) {
 	return of(addresses.Src(), ports.Src()), of(addresses.Dst(), ports.Dst())
 }
 
-// TestSYNWithoutStampIsBare: a SYN flood of 64-byte frames looks like one, with padding behind the header.
+// TestSYNWithoutStampIsBare: a SYN flood of 64-byte frames looks like one, with padding behind the
+// header.
 func TestSYNWithoutStampIsBare(t *testing.T) {
 	spec := specOf(t, false, true)
 	spec.Sizes = []int{frame.MinBytes}

@@ -19,8 +19,8 @@ const (
 	typeQinQ = 0x88a8
 )
 
-// Read finds the stamp of a frame, in the innermost packet if a tunnel has wrapped it once, and behind one VLAN tag.
-// It reads just what sink.c of package bpf reads.
+// Read finds the stamp of a frame, in the innermost packet if a tunnel has wrapped it once, and
+// behind one VLAN tag. It reads just what sink.c of package bpf reads.
 func Read(frame []byte) (Stamp, Sort) {
 	if len(frame) < ethernetBytes+4 {
 		return Stamp{}, Other

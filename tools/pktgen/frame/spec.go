@@ -17,7 +17,8 @@ const (
 	tcpBytes      = 20
 )
 
-// FCSBytes is the frame check sequence, which users count in a frame's size and which isn't in any frame here.
+// FCSBytes is the frame check sequence, which users count in a frame's size and which isn't in any
+// frame here.
 const FCSBytes = 4
 
 // Limits of a frame's size in bytes, without the frame check sequence.
@@ -97,8 +98,8 @@ func (s Spec) Stamped() bool { return slices.Min(s.Sizes) >= s.headerBytes()+Sta
 // Largest is the size in bytes of the largest frame.
 func (s Spec) Largest() int { return slices.Max(s.Sizes) }
 
-// IMIX is the simple Internet mix: seven small, four middle and one large frame of twelve, 64, 594 and 1518 bytes
-// with the frame check sequence. The small ones grow if the stamp needs it.
+// IMIX is the simple Internet mix: seven small, four middle and one large frame of twelve, 64, 594
+// and 1518 bytes with the frame check sequence. The small ones grow if the stamp needs it.
 func (s Spec) IMIX() []int {
 	small := s.Smallest()
 	return []int{small, 590, small, small, 590, small, 1514, small, 590, small, 590, small}

@@ -9,8 +9,8 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// Template is the headers that all frames of a Spec have in common. Zero are: both lengths, checksums, ports, TCP
-// sequence number and flags, and of the addresses the last 32 bits.
+// Template is the headers that all frames of a Spec have in common. Zero are: both lengths,
+// checksums, ports, TCP sequence number and flags, and of the addresses the last 32 bits.
 type Template struct {
 	Ethernet [ethernetBytes]byte
 	IP       []byte // 20 or 40 bytes

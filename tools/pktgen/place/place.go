@@ -1,5 +1,5 @@
-// Package place says where a part of the generator runs: in which network namespace and on which CPU. Both are
-// properties of a thread.
+// Package place says where a part of the generator runs: in which network namespace and on which
+// CPU. Both are properties of a thread.
 package place
 
 import (
@@ -26,16 +26,17 @@ type Place struct {
 // namespaces are files that ip-netns(8) makes.
 const namespaces = "/run/netns"
 
-// Do runs f in the place, on a thread of its own that ends afterwards, while the caller waits. Sockets that f makes
-// stay in the namespace, goroutines that it starts do not.
+// Do runs f in the place, on a thread of its own that ends afterwards, while the caller waits.
+// Sockets that f makes stay in the namespace, goroutines that it starts do not.
 func (p Place) Do(f func() error) error {
 	done := make(chan error, 1)
 	go p.run(f, done)
 	return <-done
 }
 
-// run never unlocks its thread, so that it ends with the goroutine. The main thread can't end, and its namespace is
-// what /proc shows for the process: while we hold it, the next goroutine gets another one.
+// run never unlocks its thread, so that it ends with the goroutine. The main thread can't end, and
+// its namespace is what /proc shows for the process: while we hold it, the next goroutine gets
+// another one.
 func (p Place) run(f func() error, done chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {

@@ -23,9 +23,9 @@ const neighbourPatience = 3 * time.Second
 // discard is the port (RFC 863) of the datagram that makes the kernel ask for a neighbour.
 const discard = 9
 
-// NextHop finds the MAC address to which frames for a destination go out of this interface, as the kernel would: by
-// route and neighbour. If nobody has asked for the neighbour lately, it makes the kernel ask, by a datagram to the
-// discard port.
+// NextHop finds the MAC address to which frames for a destination go out of this interface, as the
+// kernel would: by route and neighbour. If nobody has asked for the neighbour lately, it makes the
+// kernel ask, by a datagram to the discard port.
 func (p *Port) NextHop(destination netip.Addr) (frame.MAC, error) {
 	mac, err := p.nextHop(destination)
 	if err != nil {

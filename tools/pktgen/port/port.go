@@ -1,5 +1,5 @@
-// Package port is what the generator must know of a network interface: its number, addresses, counters, and which
-// MAC address the next hop to a destination has.
+// Package port is what the generator must know of a network interface: its number, addresses,
+// counters, and which MAC address the next hop to a destination has.
 package port
 
 import (
@@ -81,7 +81,8 @@ func (p *Port) Statistics() (Statistics, error) {
 	return Statistics{TxFrames: s.TxPackets, TxDropped: s.TxDropped}, nil
 }
 
-// CheckUp is an error if the interface is gone or down, which a sender otherwise learns late or never.
+// CheckUp is an error if the interface is gone or down, which a sender otherwise learns late or
+// never.
 func (p *Port) CheckUp() error {
 	link, err := p.netlink.LinkByIndex(p.Index)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"sluice/tools/pktgen/trial"
 )
 
-// Progress writes a line for each sample: on a terminal over the one before, elsewhere below it. It belongs to one
-// goroutine.
+// Progress writes a line for each sample: on a terminal over the one before, elsewhere below it. It
+// belongs to one goroutine.
 type Progress struct {
 	out      io.Writer
 	terminal bool

@@ -94,7 +94,8 @@ func TestProgressInAFileIsLines(t *testing.T) {
 	contains(t, got, "sent 1.000 Mpps", "lost 10", "p50 7.0 us p99 20.0 us", "as fast as possible", "75.00 %): lost\n", "passed\n")
 }
 
-// TestPlotsAreSVG: well-formed, with a line for each series, every point inside, and nothing from elsewhere.
+// TestPlotsAreSVG: well-formed, with a line for each series, every point inside, and nothing from
+// elsewhere.
 func TestPlotsAreSVG(t *testing.T) {
 	for name, c := range map[string]struct {
 		draw          func(io.Writer) error

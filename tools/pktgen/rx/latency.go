@@ -6,8 +6,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Geometry of sink.c's latency buckets: values below subBuckets ns have a bucket each, above that each power of two
-// has subBuckets.
+// Geometry of sink.c's latency buckets: values below subBuckets ns have a bucket each, above that
+// each power of two has subBuckets.
 const (
 	subBits     = 6
 	subBuckets  = 1 << subBits

@@ -10,7 +10,8 @@ import (
 	"sluice/tools/pktgen/rx"
 )
 
-// TestBucketsAreNarrow: the middle of a value's bucket is within 1/128 of the value, and buckets go up with values.
+// TestBucketsAreNarrow: the middle of a value's bucket is within 1/128 of the value, and buckets go
+// up with values.
 func TestBucketsAreNarrow(t *testing.T) {
 	last := -1
 	for ns := uint64(0); ns <= rx.LongestNS; ns += 1 + ns/1000 {
@@ -29,7 +30,8 @@ func TestBucketsAreNarrow(t *testing.T) {
 	}
 }
 
-// TestSinkMeasuresLatency: what the program in the kernel records lies between what was true before and after it ran.
+// TestSinkMeasuresLatency: what the program in the kernel records lies between what was true before
+// and after it ran.
 func TestSinkMeasuresLatency(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	receiver, err := rx.Open(rx.Options{Port: pair.SinkAt, Latency: true})

@@ -9,10 +9,11 @@ import (
 	"sluice/tools/pktgen/port"
 )
 
-// Receiver receives from Open to Close. Its methods may be called by any goroutine, but Begin and Latency by one at
-// a time.
+// Receiver receives from Open to Close. Its methods may be called by any goroutine, but Begin and
+// Latency by one at a time.
 type Receiver interface {
-	// Begin starts a new measurement: Counts begin at 0, and frames of other streams count as foreign from now on.
+	// Begin starts a new measurement: Counts begin at 0, and frames of other streams count as
+	// foreign from now on.
 	Begin(stream uint8) error
 	// Counts is what came since Begin.
 	Counts() Counts
@@ -26,8 +27,8 @@ type Receiver interface {
 	Close() error
 }
 
-// Counts is what a receiver has received. Frames and plain ones together are all TCP and UDP that came but foreign
-// ones.
+// Counts is what a receiver has received. Frames and plain ones together are all TCP and UDP that
+// came but foreign ones.
 type Counts struct {
 	Frames      uint64 `json:"frames"` // with a stamp of the stream
 	Bytes       uint64 `json:"bytes"`

@@ -15,7 +15,8 @@ import (
 	"sluice/tools/pktgen/place"
 )
 
-// sink is the XDP program on an interface: the whole Kernel receiver, and the first half of the XSK one.
+// sink is the XDP program on an interface: the whole Kernel receiver, and the first half of the XSK
+// one.
 type sink struct {
 	options  Options
 	cpus     int
@@ -87,7 +88,8 @@ func (s *sink) load() error {
 	return spec.LoadAndAssign(&s.objects, nil)
 }
 
-// attach prefers the driver and takes generic XDP where the driver has none. The link goes with this process.
+// attach prefers the driver and takes generic XDP where the driver has none. The link goes with
+// this process.
 func (s *sink) attach() error {
 	var err error
 	for _, mode := range []link.XDPAttachFlags{link.XDPDriverMode, link.XDPGenericMode} {
@@ -105,8 +107,8 @@ func (s *sink) attach() error {
 	return nil
 }
 
-// explain replaces what the library says about EPERM, which names the memory limit: on kernels from 5.11 on, it is
-// never that.
+// explain replaces what the library says about EPERM, which names the memory limit: on kernels from
+// 5.11 on, it is never that.
 func explain(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return errors.New("XDP needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW: run as root")

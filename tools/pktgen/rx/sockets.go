@@ -125,8 +125,8 @@ func (r *sockets) Begin(stream uint8) error {
 	return r.sink.Begin(stream)
 }
 
-// Counts compares with what the XDP program has counted; frames that are on their way between the two look as if
-// the sockets had lost them until they arrive.
+// Counts compares with what the XDP program has counted; frames that are on their way between the
+// two look as if the sockets had lost them until they arrive.
 func (r *sockets) Counts() Counts {
 	came := r.sink.Counts()
 	r.mu.Lock()

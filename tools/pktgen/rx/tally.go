@@ -2,7 +2,8 @@ package rx
 
 import "sluice/tools/pktgen/frame"
 
-// tally counts frames in user space as sink.c does in the kernel. It belongs to one goroutine at a time.
+// tally counts frames in user space as sink.c does in the kernel. It belongs to one goroutine at a
+// time.
 type tally struct {
 	stream uint8
 	counts Counts

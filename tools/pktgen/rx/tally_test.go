@@ -51,7 +51,8 @@ func (s *slowTwin) take(sequence uint32) {
 	s.flow.Top = s.top
 }
 
-// stamped makes frames of one flow and any sequence number: a builder's frame with other bytes in its stamp.
+// stamped makes frames of one flow and any sequence number: a builder's frame with other bytes in
+// its stamp.
 func stamped(t testing.TB, stream uint8) func(flowNumber, sequence uint32) []byte {
 	b, err := frame.NewBuilder(frame.Spec{Stream: stream, Sizes: []int{60},
 		Source:      flow.Range{First: netip.MustParseAddr("10.0.0.1"), Addresses: 1, FirstPort: 1024, Ports: 1},
@@ -69,7 +70,8 @@ func stamped(t testing.TB, stream uint8) func(flowNumber, sequence uint32) []byt
 	}
 }
 
-// FuzzTally: each byte moves the sequence number on, back, or leaves it; the window and the memory agree.
+// FuzzTally: each byte moves the sequence number on, back, or leaves it; the window and the memory
+// agree.
 func FuzzTally(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 0, 1, 255, 3, 1})
 	f.Add([]byte{100, 200, 100, 192, 64, 193, 63})
@@ -100,8 +102,8 @@ func TestSequenceNumbersWrap(t *testing.T) {
 	}
 }
 
-// TestSinkCountsAsTally: the program in the kernel and the Go side make the same of the same frames, good and
-// mutated ones.
+// TestSinkCountsAsTally: the program in the kernel and the Go side make the same of the same
+// frames, good and mutated ones.
 func TestSinkCountsAsTally(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	const flows, stream = 40, 9

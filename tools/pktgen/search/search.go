@@ -1,4 +1,5 @@
-// Package search finds the highest rate at which nothing is lost: the throughput of RFC 2544, section 26.1.
+// Package search finds the highest rate at which nothing is lost: the throughput of RFC 2544,
+// section 26.1.
 package search
 
 import (
@@ -60,8 +61,8 @@ type Result struct {
 // reached is which share of the asked rate a sender must reach for the trial to be about that rate.
 const reached = 0.98
 
-// Find halves the distance between the highest rate that passed and the lowest that failed until it is small. When
-// ctx ends it returns what it has found until then, without an error.
+// Find halves the distance between the highest rate that passed and the lowest that failed until it
+// is small. When ctx ends it returns what it has found until then, without an error.
 func Find(ctx context.Context, c Config, trial Trial) (Result, error) {
 	if err := c.Check(); err != nil {
 		return Result{}, err

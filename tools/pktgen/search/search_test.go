@@ -10,7 +10,8 @@ import (
 	"sluice/tools/pktgen/search"
 )
 
-// device passes so many frames per second and drops the rest; its sender can't go faster than fastest.
+// device passes so many frames per second and drops the rest; its sender can't go faster than
+// fastest.
 func device(capacity, fastest float64) search.Trial {
 	return func(_ context.Context, rate float64) (search.Outcome, error) {
 		sent := rate
@@ -59,7 +60,8 @@ func TestSenderIsTheLimit(t *testing.T) {
 	}
 }
 
-// TestSenderGetsSlower: once the sender was fast enough to lose frames; later, short of time, it isn't any more.
+// TestSenderGetsSlower: once the sender was fast enough to lose frames; later, short of time, it
+// isn't any more.
 func TestSenderGetsSlower(t *testing.T) {
 	trials := 0
 	r, err := search.Find(context.Background(), search.Config{Resolution: 0.01}, func(ctx context.Context, rate float64) (search.Outcome, error) {

@@ -1,5 +1,5 @@
-// Package trial runs the two ends of a measurement and compares them: what was sent, what came, in which order and
-// after how long. Line is the way to drive the generator from a program:
+// Package trial runs the two ends of a measurement and compares them: what was sent, what came, in
+// which order and after how long. Line is the way to drive the generator from a program:
 //
 //	line, err := trial.Open(trial.Setup{
 //		Send:    trial.End{Place: place.Place{Netns: "client", CPU: 1}, Interface: "eth0"},

@@ -26,8 +26,9 @@ type Setup struct {
 	Queue    int  // of the sending interface, for tx.XSK
 	Receive  *End // nil: only send
 	Receiver rx.Backend
-	// Traffic's MAC addresses are found out where they are zero: the source's is the sending interface's, the
-	// destination's that of the next hop, or if there is no route the receiving interface's.
+	// Traffic's MAC addresses are found out where they are zero: the source's is the sending
+	// interface's, the destination's that of the next hop, or if there is no route the receiving
+	// interface's.
 	Traffic tx.Traffic
 	Follow  bool // tell order, duplicates and loss of each flow
 	Latency bool // measure it
@@ -42,7 +43,8 @@ type Load struct {
 	OnSample func(Sample)
 }
 
-// Line is a pair of ends, open, on which one measurement after the other is made. It belongs to one goroutine.
+// Line is a pair of ends, open, on which one measurement after the other is made. It belongs to one
+// goroutine.
 type Line struct {
 	setup    Setup
 	send     *port.Port
@@ -108,8 +110,8 @@ func (l *Line) findMACs() (err error) {
 // Traffic is what is sent, with the MAC addresses found.
 func (l *Line) Traffic() tx.Traffic { return l.setup.Traffic }
 
-// Run makes one measurement. It begins a new stream, so that late frames of the one before aren't counted; frames
-// without a stamp can't be told, though.
+// Run makes one measurement. It begins a new stream, so that late frames of the one before aren't
+// counted; frames without a stamp can't be told, though.
 func (l *Line) Run(ctx context.Context, load Load) (Result, error) {
 	l.stream++
 	t := l.setup.Traffic

@@ -23,8 +23,8 @@ type Measurement struct {
 	OnSample func(Sample)  // called with each, by the goroutine that called Run; may be nil
 }
 
-// The last frames may take up to drainPatience to come, as in RFC 2544, section 24; we are satisfied before if all
-// have come, or if none has come for quiet.
+// The last frames may take up to drainPatience to come, as in RFC 2544, section 24; we are
+// satisfied before if all have come, or if none has come for quiet.
 const (
 	drainPatience = 2 * time.Second
 	quiet         = 500 * time.Millisecond
@@ -40,8 +40,9 @@ type recorder struct {
 	result Result
 }
 
-// Run sends until the sender's limit is reached or ctx ends, waits for the last frames, and compares. The receiver
-// must have begun. If the sender or the receiver fails, the result is what was measured until then.
+// Run sends until the sender's limit is reached or ctx ends, waits for the last frames, and
+// compares. The receiver must have begun. If the sender or the receiver fails, the result is what
+// was measured until then.
 func (m *Measurement) Run(ctx context.Context) (Result, error) {
 	r := &recorder{Measurement: m, began: time.Now()}
 	before, err := m.dropped()

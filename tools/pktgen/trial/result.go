@@ -61,7 +61,8 @@ type FlowLoss struct {
 // worstFlows is how many flows are named.
 const worstFlows = 10
 
-// compareFlows takes sent nil for "unknown": then a flow has sent what its highest sequence number says.
+// compareFlows takes sent nil for "unknown": then a flow has sent what its highest sequence number
+// says.
 func compareFlows(sent []uint32, received []rx.Flow) *Flows {
 	if received == nil {
 		return nil
@@ -133,7 +134,8 @@ const (
 	CountAll                     // everything that came
 )
 
-// of gives how many of the frames are ours, and their bytes; the bytes of others than TCP and UDP aren't known.
+// of gives how many of the frames are ours, and their bytes; the bytes of others than TCP and UDP
+// aren't known.
 func (c Counting) of(counts rx.Counts) (frames, bytes uint64) {
 	switch c {
 	case CountStamped:

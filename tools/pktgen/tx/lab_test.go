@@ -64,7 +64,8 @@ func (w *tap) frames(t *testing.T, n int) (all [][]byte) {
 	return all
 }
 
-// TestBackendsSendTheSameFrames: what arrives is what the traffic says, frame by frame, whoever sends it.
+// TestBackendsSendTheSameFrames: what arrives is what the traffic says, frame by frame, whoever
+// sends it.
 func TestBackendsSendTheSameFrames(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{PeerXDP: true})
 	spec := frame.Spec{SourceMAC: frame.MAC{2, 0xaa, 0, 0, 0, 1}, DestinationMAC: pair.SinkAt.MAC, Stream: 5,
@@ -197,7 +198,8 @@ func TestSendersEndWithTheirContext(t *testing.T) {
 	}
 }
 
-// TestVethWithoutPeerXDP: the kernel says nothing when it drops all frames, so we do. XSK doesn't mind.
+// TestVethWithoutPeerXDP: the kernel says nothing when it drops all frames, so we do. XSK doesn't
+// mind.
 func TestVethWithoutPeerXDP(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	send := func(backend tx.Backend) error {
@@ -229,7 +231,8 @@ func TestQueueCanBeOpenedAgain(t *testing.T) {
 	}))
 }
 
-// TestBusyQueueIsAnError that says what is wrong, after a while in which the queue could have become free.
+// TestBusyQueueIsAnError that says what is wrong, after a while in which the queue could have
+// become free.
 func TestBusyQueueIsAnError(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	labtest.Must(t, pair.Sender.Do(func() error {

@@ -25,12 +25,12 @@ type live struct {
 	before  port.Statistics // of the interface
 }
 
-// liveBatch is how many frames the kernel makes before it hands them to the interface. Its default; a veth's ring
-// has room for 256, and is emptied between two batches.
+// liveBatch is how many frames the kernel makes before it hands them to the interface. Its default;
+// a veth's ring has room for 256, and is emptied between two batches.
 const liveBatch = 64
 
-// checkInterval is how often a sender looks whether it shall stop; every checkPort-th time it looks at the
-// interface, too. Before firstLook frames it doesn't ask whether the interface takes any.
+// checkInterval is how often a sender looks whether it shall stop; every checkPort-th time it looks
+// at the interface, too. Before firstLook frames it doesn't ask whether the interface takes any.
 const (
 	checkInterval = time.Millisecond
 	checkPort     = 100
@@ -79,8 +79,8 @@ func (l *live) load() error {
 	return err
 }
 
-// explain replaces what the library says about EPERM, which names the memory limit: on kernels from 5.11 on, it is
-// never that.
+// explain replaces what the library says about EPERM, which names the memory limit: on kernels from
+// 5.11 on, it is never that.
 func explain(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return errors.New("XDP needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW: run as root")
@@ -149,8 +149,8 @@ func words[T uint16 | uint32](to []T, b []byte, read func([]byte) T) {
 	}
 }
 
-// sum adds the 16-bit words of b in this machine's order: the ones' complement sum is the same in either, but for
-// the order of its bytes (RFC 1071).
+// sum adds the 16-bit words of b in this machine's order: the ones' complement sum is the same in
+// either, but for the order of its bytes (RFC 1071).
 func sum(b []byte) (s uint64) {
 	for i := 0; i+1 < len(b); i += 2 {
 		s += uint64(binary.NativeEndian.Uint16(b[i:]))
@@ -239,9 +239,10 @@ func (l *live) isStopped() bool {
 	return l.objects.Stopped.Get(&stopped) == nil && stopped != 0
 }
 
-// watch waits until the sending thread shall end, stops the program, and then sends the thread signals until it has
-// left the kernel: a single one could come just before it enters. The signal is the one with which Go's runtime
-// interrupts its own threads; its handler knows that it may mean nothing.
+// watch waits until the sending thread shall end, stops the program, and then sends the thread
+// signals until it has left the kernel: a single one could come just before it enters. The signal
+// is the one with which Go's runtime interrupts its own threads; its handler knows that it may mean
+// nothing.
 func (l *live) watch(ctx context.Context, thread int, ended <-chan struct{}) error {
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
@@ -270,8 +271,9 @@ func (l *live) watch(ctx context.Context, thread int, ended <-chan struct{}) err
 	}
 }
 
-// checkTaken is an error if the interface is down or gone, which the kernel doesn't tell the program, or if it is a
-// veth that takes no frames at all. An interface can't go before the test-run ends that uses it.
+// checkTaken is an error if the interface is down or gone, which the kernel doesn't tell the
+// program, or if it is a veth that takes no frames at all. An interface can't go before the
+// test-run ends that uses it.
 func (l *live) checkTaken() error {
 	if err := l.options.Port.CheckUp(); err != nil {
 		return err
@@ -281,7 +283,8 @@ func (l *live) checkTaken() error {
 	if err != nil {
 		return err
 	}
-	// Half, because the kernel itself may send some frames, and the last batch may still be in its hands.
+	// Half, because the kernel itself may send some frames, and the last batch may still be in its
+	// hands.
 	taken := now.TxFrames - l.before.TxFrames + now.TxDropped - l.before.TxDropped
 	if sent < firstLook || l.options.Port.Kind != "veth" || taken > sent/2 {
 		return nil

@@ -61,9 +61,9 @@ var models = []flow.Model{
 // xdpTX is XDP_TX of enum xdp_action, include/uapi/linux/bpf.h.
 const xdpTX = 3
 
-// TestLiveMakesTheSameFrames compares what the program in the kernel makes, run by run, with what the Go side
-// makes: every byte, the time included, which is taken from the kernel's frame. The frame that it works on holds
-// rubbish where it must write, as one that a receiver has changed.
+// TestLiveMakesTheSameFrames compares what the program in the kernel makes, run by run, with what
+// the Go side makes: every byte, the time included, which is taken from the kernel's frame. The
+// frame that it works on holds rubbish where it must write, as one that a receiver has changed.
 func TestLiveMakesTheSameFrames(t *testing.T) {
 	labtest.NeedRoot(t)
 	pair := labtest.NewPair(t, netlab.LinkOptions{})

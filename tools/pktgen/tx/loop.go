@@ -27,7 +27,8 @@ type Pacer interface {
 
 // lane is how frames leave user space. It belongs to the sending thread.
 type lane interface {
-	// send has fill make up to n frames, which gives 0 for "no more", and gives how many it took, which may be none.
+	// send has fill make up to n frames, which gives 0 for "no more", and gives how many it took,
+	// which may be none.
 	send(n int, fill func([]byte) int) (int, error)
 	// confirm gives how many more frames have been sent for certain.
 	confirm() (int, error)
@@ -95,8 +96,8 @@ func (l *loop) Send(ctx context.Context) error {
 	return nil
 }
 
-// burst is how many frames are made at most before the clock and the pace are looked at again; the kernel sends as
-// many for one system call.
+// burst is how many frames are made at most before the clock and the pace are looked at again; the
+// kernel sends as many for one system call.
 const burst = 32
 
 // confirmPatience is how long the last frames may take.
@@ -164,7 +165,8 @@ func (l *loop) finish() error {
 	return l.collect()
 }
 
-// A thread that sleeps wakes up late by up to slackNS; what is left of the wait is spent asking the clock.
+// A thread that sleeps wakes up late by up to slackNS; what is left of the wait is spent asking the
+// clock.
 const (
 	slackNS      = 80_000
 	longestSleep = 10_000_000 // ns; after it, somebody may have asked us to stop

@@ -2,7 +2,8 @@ package tx
 
 import "math"
 
-// Pace says when the next frame is due. It belongs to one goroutine. live.c has the same arithmetic.
+// Pace says when the next frame is due. It belongs to one goroutine. live.c has the same
+// arithmetic.
 type Pace struct {
 	gap   uint64 // between two frames, in 2^-16 ns; 0: always due
 	next  uint64 // when the next frame is due, in 2^-16 ns after start
@@ -10,8 +11,8 @@ type Pace struct {
 	began bool
 }
 
-// fraction is how many bits of a gap are below the nanosecond. With 16, a rate of 10 million per second is met to
-// 1 in 6 million, and 2^48 ns, three days, fit.
+// fraction is how many bits of a gap are below the nanosecond. With 16, a rate of 10 million per
+// second is met to 1 in 6 million, and 2^48 ns, three days, fit.
 const fraction = 16
 
 // backlogNS is how far a sender that was held up may be behind and still make up for it.
@@ -42,7 +43,8 @@ func (p *Pace) Wait(nowNS int64) int64 {
 	return int64(p.next>>fraction) - (nowNS - p.start)
 }
 
-// Took counts one frame as sent now. A backlog of more than 100 ms is forgotten: after a long stop, no flood.
+// Took counts one frame as sent now. A backlog of more than 100 ms is forgotten: after a long stop,
+// no flood.
 func (p *Pace) Took(nowNS int64) {
 	if p.gap == 0 {
 		return

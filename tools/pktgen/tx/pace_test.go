@@ -7,7 +7,8 @@ import (
 	"sluice/tools/pktgen/tx"
 )
 
-// clockwork sends with a pace for so long, looking at the clock every step, and gives how many frames went.
+// clockwork sends with a pace for so long, looking at the clock every step, and gives how many
+// frames went.
 func clockwork(p *tx.Pace, from, until, step int64) (frames int) {
 	for now := from; now < until; now += step {
 		for p.Wait(now) <= 0 {
@@ -18,7 +19,8 @@ func clockwork(p *tx.Pace, from, until, step int64) (frames int) {
 	return frames
 }
 
-// TestPaceIsExact: in a second go as many frames as the rate says, however often the clock is looked at.
+// TestPaceIsExact: in a second go as many frames as the rate says, however often the clock is
+// looked at.
 func TestPaceIsExact(t *testing.T) {
 	const start = 123_456_789
 	for _, rate := range []float64{1, 3, 999, 1000, 123_457, 1e6, 9_999_999} {

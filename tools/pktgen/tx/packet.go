@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packetLane sends through an AF_PACKET socket, one system call for each frame, past the queueing discipline.
+// packetLane sends through an AF_PACKET socket, one system call for each frame, past the queueing
+// discipline.
 type packetLane struct {
 	fd     int
 	buffer []byte

@@ -11,10 +11,11 @@ import (
 	"sluice/tools/pktgen/port"
 )
 
-// Sender sends frames until its limit is reached. Send is called once, by any goroutine; Counts by any at any time;
-// Close after Send.
+// Sender sends frames until its limit is reached. Send is called once, by any goroutine; Counts by
+// any at any time; Close after Send.
 type Sender interface {
-	// Send returns nil when the limit is reached, the source is empty or ctx ends. Counts is final then.
+	// Send returns nil when the limit is reached, the source is empty or ctx ends. Counts is final
+	// then.
 	Send(ctx context.Context) error
 	// Counts is what has been sent so far.
 	Counts() Counts
@@ -123,8 +124,8 @@ func New(t Traffic, o Options) (Sender, error) {
 	return first(o.Backend, []Backend{Live, XSK, Packet}, make)
 }
 
-// NewReplay makes a sender for frames of any other source, which the kernel can't make by itself: Auto is XSK or
-// Packet.
+// NewReplay makes a sender for frames of any other source, which the kernel can't make by itself:
+// Auto is XSK or Packet.
 func NewReplay(source Source, pace Pacer, o Options) (Sender, error) {
 	if o.Backend == Live {
 		return nil, errors.New("backend live makes its frames in the kernel and can't send others: use xsk or packet")

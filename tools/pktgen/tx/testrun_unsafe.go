@@ -23,10 +23,11 @@ type testRunAttr struct {
 	flags, cpu, batchSize, _                uint32
 }
 
-// testRun runs an XDP program repeat times on live frames that begin as copies of frame. It returns EINTR as soon
-// as the thread gets a signal. That is why it doesn't use ebpf.Program.Run, which then begins again: a run that
-// lasts for minutes could never be ended, and many short ones are no way out, because each one makes the kernel
-// rebuild its XDP dispatcher, which takes it 20 ms and more.
+// testRun runs an XDP program repeat times on live frames that begin as copies of frame. It returns
+// EINTR as soon as the thread gets a signal. That is why it doesn't use ebpf.Program.Run, which
+// then begins again: a run that lasts for minutes could never be ended, and many short ones are no
+// way out, because each one makes the kernel rebuild its XDP dispatcher, which takes it 20 ms and
+// more.
 func testRun(program *ebpf.Program, frame []byte, context xdpContext, repeat, batch uint32) error {
 	attr := testRunAttr{
 		progFD:     uint32(program.FD()),
