@@ -1,10 +1,14 @@
-// Package tidy is the rules of this repository, as tests: which room may import which, where unsafe
-// may stand, how long a function may be, and so on. A rule that fails says which file breaks it and
-// why it is there.
+// Package tidy tests the repository itself: which package may import which, which files may use
+// unsafe, how long a function may be, which words are avoided. The message of a rule names the file
+// that breaks it, the reason, and what to do.
 //
-// The rules read files through fs.FS, so that they are tested themselves on repositories that break
-// them. They don't ask `go list`: a test that starts a program is served from the test cache
-// although the tree has changed, a test that reads files is not.
+// The rules read files through fs.FS, so that they are tested on small trees that break them. They
+// do not run `go list`: the test cache does not see what a started program reads, and would serve a
+// stale result.
 //
-// A rule is not loosened to make a build pass: it changes when the design does.
+// These are tests and not settings of golangci-lint, because they must hold in `make test` on a
+// fresh clone: building golangci-lint takes longer than all of the tests in memory, and depguard
+// cannot require a rule for every package.
+//
+// A rule is not loosened to make a build pass. It changes when the design does.
 package tidy

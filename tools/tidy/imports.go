@@ -6,34 +6,8 @@ import (
 	"strings"
 )
 
-// lattice says for each room what it may import of this repository. Imports point one way:
-//
-//	cmd -> engine, conf      engine -> pipeline, rings, conf      conf -> pipeline/service
-//
-// The longest matching room counts. A room may always import itself and what is below it.
-var lattice = []struct {
-	room string
-	may  []string
-	why  string
-}{
-	{"cmd", []string{"engine", "conf"}, "the binary only wires"},
-	{"engine", []string{"pipeline", "rings", "conf"}, "the engine is the only room that knows both rings and pipeline"},
-	{"engine/api", []string{"pipeline/service", "pipeline/counter"}, "the engine implements api.Control, so api cannot know the engine"},
-	{"engine/enginetest", []string{"engine", "pipeline", "rings", "conf"}, "it is the whole engine on memory ports"},
-	{"conf", []string{"pipeline/service"}, "a configuration is checked without a machine"},
-	{"pipeline", nil, "the pipeline is pure"},
-	{"pipeline/service", nil, "service is a leaf"},
-	{"pipeline/counter", nil, "counter is a leaf"},
-	{"rings", nil, "rings carry descriptors of whatever is in them"},
-	{"bench", []string{"engine", "pipeline", "rings", "conf", "tools"}, "benchmarks span rooms"},
-	{"tools", []string{"engine", "pipeline", "rings", "conf"}, "tools may use the product, never the other way round"},
-}
-
-// helpers may be imported by the tests of all rooms.
-var helpers = []string{"tools", "engine/enginetest"}
-
-// impure is what the pipeline must not import: time and outcome are passed in and out, so that
-// every test of it is a function call. The exceptions are by package.
+// impure lists what the pipeline must not import. Time and outcome are passed in and out, so that
+// every test of the pipeline is a function call.
 var impure = []struct {
 	standard string
 	except   func(imported, dir string) bool
@@ -47,21 +21,52 @@ var impure = []struct {
 	{"golang.org/x/sys", nil},
 }
 
+// imports reports every import that the lattice does not allow, and every package that it does not
+// name.
 func imports(repo *Repo) (broken []string) {
+	unnamed := map[string]bool{}
 	for _, file := range repo.Files {
+		entry := layerOf(file.Dir())
+		if entry == nil && !unnamed[file.Dir()] {
+			unnamed[file.Dir()] = true
+			broken = append(broken, file.Dir()+" is not in the lattice: add an entry to tools/tidy/lattice.go that names what it may import")
+		}
 		for _, imported := range file.Imports {
-			if why := forbidden(file, imported); why != "" {
-				broken = append(broken, fmt.Sprintf("%s imports %s: %s", file.Path, imported, why))
+			if why := forbidden(file, entry, imported); why != "" {
+				broken = append(broken, fmt.Sprintf("%s imports %s: %s (see its entry in tools/tidy/lattice.go)", file.Path, imported, why))
 			}
 		}
 	}
 	return broken
 }
 
-// forbidden says why a file must not import a package, "" if it may.
-func forbidden(file *File, imported string) string {
+// latticeEntries reports every entry of the lattice that has no package.
+func latticeEntries(repo *Repo) (broken []string) {
+	for _, entry := range lattice {
+		if !slices.ContainsFunc(repo.Files, func(file *File) bool { return file.Dir() == entry.pkg }) {
+			broken = append(broken, entry.pkg+" is no package: remove its entry from tools/tidy/lattice.go")
+		}
+	}
+	return broken
+}
+
+// layerOf returns the entry of a package, nil if the lattice does not name it.
+func layerOf(pkg string) *layer {
+	at := slices.IndexFunc(lattice, func(entry layer) bool { return entry.pkg == pkg })
+	if at < 0 {
+		return nil
+	}
+	return &lattice[at]
+}
+
+// forbidden returns the reason why a file must not import a package, "" if it may. The entry is that
+// of the file's package, nil for a package that the lattice does not name.
+func forbidden(file *File, entry *layer, imported string) string {
 	if ours, ok := strings.CutPrefix(imported, module+"/"); ok {
-		return forbiddenRoom(file, ours)
+		if entry == nil || ours == file.Dir() || matches(ours, entry.may) || file.Test && testMay(file, ours) {
+			return ""
+		}
+		return entry.why
 	}
 	if file.Test {
 		return ""
@@ -74,33 +79,27 @@ func forbidden(file *File, imported string) string {
 	}
 	for _, rule := range impure {
 		if within(imported, rule.standard) && (rule.except == nil || !rule.except(imported, file.Dir())) {
-			return "the pipeline is pure"
+			return pure
 		}
 	}
 	return ""
 }
 
-func forbiddenRoom(file *File, ours string) string {
-	if file.Test && slices.ContainsFunc(helpers, func(helper string) bool { return within(ours, helper) }) {
-		return ""
-	}
-	room, may, why := "", []string(nil), "this room is not in the lattice"
-	for _, rule := range lattice {
-		if within(file.Path, rule.room) && len(rule.room) > len(room) {
-			room, may, why = rule.room, rule.may, rule.why
-		}
-	}
-	if room != "" && within(ours, room) {
-		return ""
-	}
-	if slices.ContainsFunc(may, func(legal string) bool { return within(ours, legal) }) {
-		return ""
-	}
-	return why
+// testMay reports whether the tests of the file's directory may import a package.
+func testMay(file *File, ours string) bool {
+	return slices.ContainsFunc(tests, func(entry layer) bool { return within(file.Path, entry.pkg) && matches(ours, entry.may) })
 }
 
-// standard says whether an import path is of the standard library: those have no dot in their first
-// element.
+// matches reports whether a package is one of those that the patterns of a layer allow.
+func matches(pkg, patterns string) bool {
+	return slices.ContainsFunc(strings.Fields(patterns), func(pattern string) bool {
+		dir, below := strings.CutSuffix(pattern, "/...")
+		return pkg == dir || below && within(pkg, dir)
+	})
+}
+
+// standard reports whether an import path belongs to the standard library: the first element of its
+// path has no dot.
 func standard(imported string) bool {
 	first, _, _ := strings.Cut(imported, "/")
 	return !strings.Contains(first, ".")

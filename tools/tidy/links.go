@@ -16,9 +16,8 @@ var (
 	oddMark = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// links makes every link of a page lead to a file of this repository and, after a #, to a heading
-// in it, and the main page lead to every other page, by way of others or not: what nobody finds
-// nobody keeps true.
+// links requires every relative link of a page to lead to a file of this repository and, after a #,
+// to a heading in it. Every page must be reachable from README.md, directly or through other pages.
 func links(repo *Repo) (broken []string) {
 	reached := map[string]bool{"README.md": true}
 	pages := []string{"README.md"}
@@ -48,14 +47,14 @@ func links(repo *Repo) (broken []string) {
 		case entry.IsDir() && (slices.Contains(ignored, name) || entry.Name() == "testdata"):
 			return fs.SkipDir
 		case path.Ext(name) == ".md" && !reached[name]:
-			broken = append(broken, name+" is a page that no other leads to: README.md lists them")
+			broken = append(broken, name+" is not linked from any page: add it to the table in README.md")
 		}
 		return nil
 	})
 	return broken
 }
 
-// follow finds the file that a link of a page leads to, and says what is wrong with it.
+// follow returns the file that a link of a page leads to, and what is wrong with the link.
 func follow(repo *Repo, page, target string) (file, wrong string) {
 	name, anchor, _ := strings.Cut(target, "#")
 	file = page
@@ -63,7 +62,7 @@ func follow(repo *Repo, page, target string) (file, wrong string) {
 		file = path.Join(path.Dir(page), name)
 	}
 	if _, err := fs.Stat(repo.FS, file); err != nil {
-		return file, "leads nowhere"
+		return file, "does not exist"
 	}
 	if anchor == "" {
 		return file, ""
@@ -77,10 +76,10 @@ func follow(repo *Repo, page, target string) (file, wrong string) {
 			return file, ""
 		}
 	}
-	return file, "leads to a heading that is not there"
+	return file, "names a heading that the page does not have"
 }
 
-// anchorOf is what a heading is called in links, as forges have it.
+// anchorOf returns the anchor that forges give a heading.
 func anchorOf(title string) string {
 	return strings.ReplaceAll(strings.ToLower(oddMark.ReplaceAllString(strings.TrimSpace(title), "")), " ", "-")
 }

@@ -15,7 +15,7 @@ import (
 // module is the module path of this repository.
 const module = "sluice"
 
-// Repo is a source tree, read once.
+// Repo is a source tree.
 type Repo struct {
 	FS    fs.FS
 	Fset  *token.FileSet
@@ -29,13 +29,13 @@ type File struct {
 	Syntax    *ast.File
 	Imports   []string
 	Test      bool // _test.go
-	Generated bool // by its own first lines
+	Generated bool // has a "Code generated" line
 }
 
-// Dir is the directory of the file, which is its package's import path below the module.
+// Dir returns the directory of the file: the import path of its package below the module.
 func (f *File) Dir() string { return path.Dir(f.Path) }
 
-// Read parses all Go files of a tree, but for what git ignores and test data.
+// Read parses all Go files of a tree except test data and what git ignores.
 func Read(tree fs.FS) (*Repo, error) {
 	repo := &Repo{FS: tree, Fset: token.NewFileSet()}
 	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -78,5 +78,5 @@ func (r *Repo) parse(name string) (*File, error) {
 	return file, nil
 }
 
-// within says whether the import path or directory name is dir or lies below it.
+// within reports whether an import path or a directory is dir or lies below it.
 func within(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }

@@ -4,12 +4,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 )
 
-// TestThisRepository holds the repository to its rules.
+// TestThisRepository applies all rules to this repository.
 func TestThisRepository(t *testing.T) {
 	root := filepath.Join("..", "..")
 	repo, err := Read(os.DirFS(root))
@@ -21,8 +22,16 @@ func TestThisRepository(t *testing.T) {
 	}
 	for _, rule := range Rules {
 		t.Run(rule.Name, func(t *testing.T) {
-			for _, broken := range rule.Check(repo) {
-				t.Error(broken)
+			broken := rule.Check(repo)
+			report := t.Error
+			if slices.Contains(notEnforced, rule.Name) {
+				report = t.Log
+			}
+			for _, sentence := range broken {
+				report(sentence)
+			}
+			if len(broken) > 0 {
+				t.Logf("%d times broken", len(broken))
 			}
 		})
 	}
@@ -31,7 +40,7 @@ func TestThisRepository(t *testing.T) {
 	}
 }
 
-// good is a repository that breaks no rule.
+// good returns a tree that breaks no rule.
 func good() fstest.MapFS {
 	text := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	return fstest.MapFS{
@@ -42,18 +51,18 @@ func good() fstest.MapFS {
 		".ci/run":                text("make test\n"),
 		"conf/examples/nat.toml": text(""),
 		"bin/junk.go":            text("this is not Go"),
-		"conf/load.go":           text("package conf\n\nimport (\n\t_ \"github.com/BurntSushi/toml\"\n\t_ \"sluice/pipeline/service\"\n)\n"),
-		"tools/pktgen/gen.go":    text("package pktgen\n\nimport (\n\t_ \"github.com/asavie/xdp\"\n\t_ \"github.com/google/gopacket/layers\"\n\t_ \"golang.org/x/sys/unix\"\n)\n"),
+		"conf/load.go":           text("// Package conf reads.\npackage conf\n\nimport (\n\t_ \"github.com/BurntSushi/toml\"\n\t_ \"sluice/pipeline/service\"\n)\n"),
+		"tools/pktgen/gen.go":    text("// Package pktgen generates.\npackage pktgen\n\nimport (\n\t_ \"github.com/asavie/xdp\"\n\t_ \"github.com/google/gopacket/layers\"\n\t_ \"golang.org/x/sys/unix\"\n)\n"),
 	}
 }
 
-func TestRulesFindWhatBreaksThem(t *testing.T) {
+func TestRules(t *testing.T) {
 	long := func(lines int) string {
 		return "package x\n\nfunc long() {\n" + strings.Repeat("\t_ = 1\n", lines-2) + "}\n"
 	}
 	for _, c := range []struct {
 		rule, path, text string
-		says             string // "": breaks nothing
+		want             string // part of the message; "": the tree breaks nothing
 	}{
 		{"top level", "docs/a.md", "", "docs does not belong"},
 		{"top level", "notes.txt", "", "notes.txt does not belong"},
@@ -78,14 +87,25 @@ func TestRulesFindWhatBreaksThem(t *testing.T) {
 		{"imports", "rings/x.go", `import _ "sluice/pipeline"`, "rings carry descriptors"},
 		{"imports", "conf/x.go", `import _ "sluice/pipeline/counter"`, "checked without a machine"},
 		{"imports", "engine/x.go", `import _ "sluice/engine/api"`, ""},
-		{"imports", "engine/x.go", `import _ "sluice/tools/netlab"`, "the engine is the only room"},
+		{"imports", "engine/x.go", `import _ "sluice/tools/netlab"`, "the engine is the only package"},
 		{"imports", "engine/x_test.go", `import _ "sluice/tools/netlab"`, ""},
 		{"imports", "engine/api/x.go", `import _ "sluice/engine"`, "api cannot know the engine"},
 		{"imports", "engine/enginetest/x.go", `import _ "sluice/engine"`, ""},
 		{"imports", "cmd/sluice/x.go", `import _ "sluice/engine/xsk"`, ""},
 		{"imports", "cmd/sluice/x.go", `import _ "sluice/pipeline/conn"`, "only wires"},
-		{"imports", "elsewhere/x.go", `import _ "sluice/conf"`, "not in the lattice"},
-		{"imports", "tools/x/x.go", `import _ "sluice/cmd/sluice"`, "never the other way round"},
+		{"imports", "elsewhere/x.go", "", "elsewhere is not in the lattice: add an entry"},
+		{"imports", "engine/api/more/x.go", "", "engine/api/more is not in the lattice: add an entry"},
+		{"imports", "engine/worker/x.go", `import _ "sluice/engine/platform"`, ""},
+		{"imports", "engine/worker/x.go", `import _ "sluice/engine/platform/linux"`, "platform <- worker"},
+		{"imports", "engine/platform/x.go", `import _ "sluice/engine/worker"`, "platform is an interface"},
+		{"imports", "engine/tables/x.go", `import _ "sluice/engine/health/policy"`, ""},
+		{"imports", "engine/health/policy/x.go", `import _ "sluice/engine/tables"`, "policy <- tables"},
+		{"imports", "engine/inspect/x.go", `import _ "sluice/engine"`, "without an Engine"},
+		{"imports", "engine/inspect/x_test.go", `import _ "sluice/engine"`, "without an Engine"},
+		{"imports", "engine/inspect/x_test.go", `import _ "sluice/engine/enginetest"`, ""},
+		{"imports", "engine/override/x.go", `import _ "sluice/engine/state"`, ""},
+		{"imports", "engine/state/x.go", `import _ "sluice/engine/override"`, "state <- override"},
+		{"imports", "tools/demo/x.go", `import _ "sluice/cmd/sluice"`, "never the other way round"},
 
 		{"unsafe", "rings/x.go", `import _ "unsafe"`, "*_unsafe.go"},
 		{"unsafe", "rings/x_unsafe.go", `import _ "unsafe"`, ""},
@@ -94,13 +114,12 @@ func TestRulesFindWhatBreaksThem(t *testing.T) {
 
 		{"function length", "pipeline/x.go", long(70), ""},
 		{"function length", "pipeline/x.go", long(71), "long has 71 lines, more than 70"},
-		{"function length", "engine/x.go", long(100), ""},
-		{"function length", "engine/x.go", long(101), "long has 101 lines, more than 100"},
+		{"function length", "engine/x.go", long(71), "long has 71 lines, more than 70"},
 		{"function length", "engine/x_test.go", long(200), ""},
 		{"function length", "engine/x.go", "// Code generated by x. DO NOT EDIT.\n" + long(200), ""},
 
 		{"sleep in tests", "rings/x_test.go", "func f() { time.Sleep(1) }", "time.Sleep outside a loop"},
-		{"sleep in tests", "rings/x_test.go", "func f() { time.Sleep(1) } // event: the kernel tells nobody", ""},
+		{"sleep in tests", "rings/x_test.go", "func f() { time.Sleep(1) } // event: the kernel reports nothing", ""},
 		{"sleep in tests", "rings/x_test.go", "func f() {\n\t// event: none\n\ttime.Sleep(1)\n}", ""},
 		{"sleep in tests", "rings/x_test.go", "func f() { for !done() { time.Sleep(1) } }", ""},
 		{"sleep in tests", "rings/x_test.go", "func f() { for range 9 { go func() { time.Sleep(1) }() } }", "time.Sleep outside a loop"},
@@ -110,17 +129,38 @@ func TestRulesFindWhatBreaksThem(t *testing.T) {
 		{"gofmt", "rings/x.go", "func  f() {}", "is not formatted"},
 		{"gofmt", "rings/x.go", "func f() {}", ""},
 
-		{"libraries", "go.mod", "require (\n\tgithub.com/asavie/xdp v0.3.3 // indirect\n)", "calls github.com/asavie/xdp indirect"},
+		{"libraries", "go.mod", "require (\n\tgithub.com/asavie/xdp v0.3.3 // indirect\n)", "marks github.com/asavie/xdp as indirect"},
 		{"libraries", "go.mod", "module sluice\n", "does not require github.com/BurntSushi/toml"},
-		{"libraries", "conf/load.go", "import _ \"os\"", "github.com/BurntSushi/toml is imported by no code but tests"},
+		{"libraries", "conf/load.go", "import _ \"os\"", "github.com/BurntSushi/toml is imported by tests only"},
 		{"libraries", "x.go", "import _ \"os\"", ""},
 
 		{"examples", "conf/examples/dr.toml", "", "README.md does not mention conf/examples/dr.toml"},
-		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/a.md)", "README.md: (conf/a.md) leads nowhere"},
+		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/a.md)", "README.md: (conf/a.md) does not exist"},
 		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/load.go) [out](https://sluice.example/x.md)", ""},
 		{"links", "README.md", "# Two words: `x`\n[up](#two-words-x) conf/examples/nat.toml", ""},
-		{"links", "README.md", "# Two words\n[up](#three) conf/examples/nat.toml", "leads to a heading that is not there"},
-		{"links", "conf/a.md", "alone", "conf/a.md is a page that no other leads to"},
+		{"links", "README.md", "# Two words\n[up](#three) conf/examples/nat.toml", "names a heading that the page does not have"},
+		{"links", "conf/a.md", "alone", "conf/a.md is not linked from any page"},
+		{"package comments", "rings/x.go", "", "rings has no package comment"},
+		{"package comments", "rings/x.go", "// Package x is empty.\npackage x\n", ""},
+		{"package comments", "conf/more.go", "", ""},
+		{"comment width", "rings/x.go", "// " + strings.Repeat("x", 97), ""},
+		{"comment width", "rings/x.go", "// " + strings.Repeat("x", 98), "rings/x.go:3: a line with a comment has 101 columns, more than 100"},
+		{"comment width", "rings/x.go", "func f() {\n\tg() // " + strings.Repeat("x", 90) + "\n}", "rings/x.go:4: a line with a comment has 101 columns"},
+		{"comment width", "rings/x.go", "/*\n" + strings.Repeat("x", 101) + "\n*/", "rings/x.go:4: a line with a comment has 101 columns"},
+		{"comment width", "rings/x.go", "var x = `" + strings.Repeat("x", 101) + "`", ""},
+		{"comment width", "rings/x.go", "//go:generate " + strings.Repeat("x", 101), ""},
+		{"comment width", "rings/x.go", "// Code generated by x. DO NOT EDIT.\npackage x\n\n// " + strings.Repeat("x", 98), ""},
+		{"words", "rings/x.go", "// Nobody waits.", `rings/x.go:3: "Nobody" is no word of this repository: write no one`},
+		{"words", "rings/x.c", "/* lest it fails */", `"lest" is no word of this repository`},
+		{"words", "Makefile", "# whose\n", `"whose" is no word of this repository`},
+		{"words", "rings/x.go", "// The janitor swept, unless it was lestoil.", ""},
+		{"words", "rings/testdata/x.md", "whose", ""},
+		{"identifiers", "rings/x.go", "type wards int", "rings/x.go:3: wards is a retired identifier"},
+		{"identifiers", "rings/x.go", "func f() { var heard int; _ = heard }", "rings/x.go:3: heard is a retired identifier"},
+		{"identifiers", "rings/x.go", "// heard\nvar overheard = \"heard\"", ""},
+		{"identifiers", "rings/poke_test.go", "", "rings/poke_test.go: poke is a retired name"},
+		{"identifiers", "rings/crowd/x.go", "", "rings/crowd: crowd is a retired name"},
+		{"identifiers", "rings/rst_probe.go", "", ""},
 		{"make targets", "Makefile", "demo:\n", "Makefile has no target test"},
 		{"make targets", ".ci/run", "exit 0\n", ".ci/run does not call make test"},
 		{"make targets", "x.go", "", ""},
@@ -132,17 +172,34 @@ func TestRulesFindWhatBreaksThem(t *testing.T) {
 		tree := good()
 		tree[c.path] = &fstest.MapFile{Data: []byte(text)}
 		got := check(t, c.rule, tree)
-		if (c.says == "") != (len(got) == 0) || !strings.Contains(strings.Join(got, "\n"), c.says) {
-			t.Errorf("%s: %s with %q:\n got %q\nwant %q", c.rule, c.path, text, got, c.says)
+		if (c.want == "") != (len(got) == 0) || !strings.Contains(strings.Join(got, "\n"), c.want) {
+			t.Errorf("%s: %s with %q:\n got %q\nwant %q", c.rule, c.path, text, got, c.want)
 		}
 	}
 }
 
-func TestAGoodRepositoryBreaksNothing(t *testing.T) {
+func TestGoodRepository(t *testing.T) {
 	for _, rule := range Rules {
+		if rule.Name == "lattice entries" {
+			continue // tested below: a good repository has a package for every entry
+		}
 		if broken := check(t, rule.Name, good()); len(broken) > 0 {
 			t.Errorf("%s: %q", rule.Name, broken)
 		}
+	}
+}
+
+func TestLatticeEntries(t *testing.T) {
+	tree := good()
+	for _, entry := range lattice {
+		tree[entry.pkg+"/x.go"] = &fstest.MapFile{Data: []byte("package x\n")}
+	}
+	if broken := check(t, "lattice entries", tree); len(broken) > 0 {
+		t.Error(broken)
+	}
+	delete(tree, "rings/x.go")
+	if broken := check(t, "lattice entries", tree); len(broken) != 1 || !strings.Contains(broken[0], "rings is no package") {
+		t.Error(broken)
 	}
 }
 

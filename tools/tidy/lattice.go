@@ -1,0 +1,122 @@
+package tidy
+
+// layer is what one package may import of this repository.
+type layer struct {
+	pkg string // directory, from the root of the repository
+	may string // packages, separated by spaces; "x/..." is x and everything below it
+	why string // the reason, which the error message repeats
+}
+
+// lattice has one entry for every package. A package without an entry is an error, and so is an
+// entry without a package. Imports point one way:
+//
+//	cmd -> engine, conf      engine -> pipeline, rings, conf      conf -> pipeline/service
+//
+// and within the engine:
+//
+//	platform <- worker <- inspect      health <- policy <- tables <- inspect      state <- override      engine -> all
+var lattice = []layer{
+	{"cmd/sluice", "cmd/sluice/... engine/... conf/...", "the binary only wires"},
+	{"cmd/sluice/daemon", "cmd/sluice/text engine/... conf/...", "the daemon wires the engine to systemd, the API and the log; verbs call it"},
+	{"cmd/sluice/text", "", "text is a leaf"},
+	{"cmd/sluice/top", "cmd/sluice/text engine/api", "top is a client of the API"},
+
+	{"conf", "pipeline/service", "a configuration is checked without a machine"},
+	{"conf/draft", "conf pipeline/service", "a configuration is checked without a machine"},
+	{"conf/ipvsadm", "conf conf/draft pipeline/service", "a configuration is checked without a machine"},
+	{"conf/keepalived", "conf conf/draft pipeline/service", "a configuration is checked without a machine"},
+
+	{"engine", "engine/... pipeline/... rings conf", "the engine is the only package that knows both rings and pipeline"},
+	{"engine/platform", "engine/cpu engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
+	{"engine/platform/linux", "engine/platform engine/cpu engine/steer engine/route engine/xsk pipeline/... rings conf", "it implements platform and knows no worker"},
+	{"engine/worker", "engine/platform engine/cpu engine/filter engine/steer pipeline/... rings conf", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},
+	{"engine/health", "pipeline/service", "health <- policy: checks report results and know nothing of their use"},
+	{"engine/health/policy", "engine/health engine/api pipeline/... conf", "health <- policy <- tables: availability is a value machine"},
+	{"engine/health/truepath", "engine/health pipeline/...", "it carries health checks the way of the clients' packets"},
+	{"engine/tables", "engine/health engine/health/policy engine/platform engine/route engine/steer pipeline/... conf", "policy <- tables <- inspect: tables are built by pure functions from values"},
+	{"engine/state", "engine/api pipeline/service conf", "state <- override: what is stored knows nothing of what runs"},
+	{"engine/override", "engine/state engine/api pipeline/service conf", "state <- override: values set at run time"},
+	{"engine/inspect", "engine/api engine/filter engine/health engine/health/policy engine/platform engine/route engine/steer engine/tables engine/worker pipeline/... conf",
+		"worker, tables <- inspect: it works on tables and pipeline, without an Engine"},
+	{"engine/api", "engine/api/page pipeline/service pipeline/counter", "the engine implements api.Control, so api cannot know the engine"},
+	{"engine/api/apitest", "engine/api", "it serves a fake api.Control"},
+	{"engine/api/page", "", "the page is files"},
+	{"engine/cpu", "", "cpu is a leaf"},
+	{"engine/doctor", "conf engine/... pipeline/...", "doctor examines a box with what the engine would use"},
+	{"engine/enginetest", "engine/... pipeline/... rings conf", "it is the whole engine on memory ports"},
+	{"engine/eventlog", "engine/api", "the log renders what the API reports"},
+	{"engine/filter", "pipeline/packet pipeline/service", "a filter is compiled without a machine"},
+	{"engine/metrics", "engine/api", "metrics render what the API reports"},
+	{"engine/route", "pipeline/nexthop pipeline/packet", "route follows the kernel and fills the pipeline's next hops"},
+	{"engine/steer", "pipeline/packet pipeline/service", "steering is decided from rules and a packet"},
+	{"engine/xsk", "pipeline/flow rings", "sockets carry descriptors"},
+
+	{"pipeline", "pipeline/...", pure},
+	{"pipeline/conn", "pipeline/flow pipeline/packet", pure},
+	{"pipeline/counter", "", "the pipeline is pure; counter is a leaf"},
+	{"pipeline/flow", "pipeline/packet", pure},
+	{"pipeline/nexthop", "pipeline/counter pipeline/packet pipeline/rewrite", pure},
+	{"pipeline/packet", "pipeline/counter", pure},
+	{"pipeline/packet/packettest", "pipeline/packet", pure},
+	{"pipeline/rewrite", "pipeline/packet", pure},
+	{"pipeline/sched", "pipeline/counter pipeline/service", pure},
+	{"pipeline/service", "", "the pipeline is pure; service is a leaf"},
+	{"pipeline/servicemap", "pipeline/counter pipeline/flow pipeline/packet pipeline/sched pipeline/service", pure},
+	{"pipeline/snat", "pipeline/conn pipeline/counter pipeline/flow pipeline/packet pipeline/service", pure},
+
+	{"rings", "", "rings carry descriptors of whatever is in them"},
+
+	{"bench", "bench/... engine/... pipeline/... rings conf tools/pktgen/...", "benchmarks may use everything, and only tests may use them"},
+	{"bench/compare", "bench/loops bench/peers bench/report bench/site bench/sockets bench/wire tools/pktgen/flow tools/pktgen/place", "benchmarks may use everything, and only tests may use them"},
+	{"bench/loops", "engine/cpu engine/platform/... engine/steer engine/xsk pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
+	{"bench/peers", "bench/loops bench/site engine/api conf tools/netlab", "peers are programs"},
+	{"bench/report", "", "a report is made of values"},
+	{"bench/site", "tools/netlab", "the hosts of a benchmark are namespaces"},
+	{"bench/sockets", "tools/pktgen/place", "load over the kernel's sockets"},
+	{"bench/wire", "bench/site tools/pktgen/...", "load over raw sockets"},
+
+	{"tools/browser", "tools/e2e/testbed", outside},
+	{"tools/decap", "tools/netlab/decap", outside},
+	{"tools/demo", "engine/cpu tools/e2e/testbed tools/netlab/...", outside},
+	{"tools/e2e", "engine/api engine/cpu pipeline/counter tools/browser tools/e2e/testbed tools/netlab/...", outside},
+	{"tools/e2e/testbed", "engine/api tools/netlab/...", outside},
+	{"tools/netlab", "", "a lab knows only namespaces"},
+	{"tools/netlab/backend", "", "a backend is a program of the lab"},
+	{"tools/netlab/backend/netlab-backend", "tools/netlab/backend", "a backend is a program of the lab"},
+	{"tools/netlab/crowd", "tools/netlab", outside},
+	{"tools/netlab/decap", "", "decap is a leaf"},
+	{"tools/pktgen", "tools/pktgen/...", "the generator needs nothing of the product"},
+	{"tools/pktgen/afxdp", "", "afxdp is a leaf"},
+	{"tools/pktgen/bpf", "", "bpf is generated"},
+	{"tools/pktgen/capture", "tools/pktgen/frame", outside},
+	{"tools/pktgen/clock", "", "clock is a leaf"},
+	{"tools/pktgen/flow", "", "flow is a leaf"},
+	{"tools/pktgen/frame", "pipeline/packet tools/pktgen/flow", outside},
+	{"tools/pktgen/labtest", "tools/netlab tools/pktgen/place tools/pktgen/port", outside},
+	{"tools/pktgen/place", "engine/cpu", outside},
+	{"tools/pktgen/port", "engine/xsk tools/pktgen/frame tools/pktgen/place", outside},
+	{"tools/pktgen/report", "tools/pktgen/search tools/pktgen/trial", outside},
+	{"tools/pktgen/rx", "tools/pktgen/afxdp tools/pktgen/bpf tools/pktgen/clock tools/pktgen/frame tools/pktgen/place tools/pktgen/port", outside},
+	{"tools/pktgen/search", "", "search is a leaf"},
+	{"tools/pktgen/trial", "tools/pktgen/frame tools/pktgen/place tools/pktgen/port tools/pktgen/rx tools/pktgen/tx", outside},
+	{"tools/pktgen/tx", "tools/pktgen/afxdp tools/pktgen/bpf tools/pktgen/clock tools/pktgen/flow tools/pktgen/frame tools/pktgen/port", outside},
+	{"tools/reference", "", "reference is a leaf"},
+	{"tools/testall", "", "it runs before anything else is known to build"},
+	{"tools/tidy", "", "it reads files"},
+}
+
+const (
+	pure    = "the pipeline is pure"
+	outside = "tools may use the product, never the other way round"
+)
+
+// tests lists what the tests of a directory and of everything below it may import besides.
+var tests = []layer{
+	{pkg: "bench", may: "bench/... conf pipeline/... tools/..."},
+	{pkg: "cmd", may: "engine/... conf/... tools/..."},
+	{pkg: "conf", may: "conf/... tools/..."},
+	{pkg: "engine", may: "engine/api/apitest engine/enginetest pipeline/... conf/... tools/..."},
+	{pkg: "pipeline", may: "pipeline/... tools/..."},
+	{pkg: "rings", may: "tools/..."},
+	{pkg: "tools", may: "tools/..."},
+}
