@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -131,6 +132,21 @@ func (s *Service) Servers() []Backend {
 		return s.Backends
 	}
 	return append(slices.Clip(s.Backends), *s.Sorry)
+}
+
+// EachBackend visits the backends of all services in order, without sorry servers. The pointers are
+// into c.
+func (c *Config) EachBackend() iter.Seq2[service.BackendID, *Backend] {
+	return func(yield func(service.BackendID, *Backend) bool) {
+		for i := range c.Services {
+			s := &c.Services[i]
+			for j := range s.Backends {
+				if b := &s.Backends[j]; !yield(s.Key.BackendID(b.Key), b) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // What becomes of the connections of a backend that health checks have taken out.

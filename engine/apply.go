@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sluice/pipeline/service"
 	"time"
 
@@ -216,14 +215,16 @@ func hint(err error, command string) error {
 // comeBack names the backends that come with an override that was set before. The caller holds mu.
 func (e *Engine) comeBack(cfg *conf.Config) (warnings []string) {
 	there := make(map[service.BackendID]bool)
-	each(e.cfg, func(name service.BackendID, _ *conf.Backend) { there[name] = true })
+	for name := range e.cfg.EachBackend() {
+		there[name] = true
+	}
 	names := serviceNames(cfg)
-	each(cfg, func(name service.BackendID, _ *conf.Backend) {
+	for name := range cfg.EachBackend() {
 		if o, set := e.overrides[name]; set && !there[name] {
 			warnings = append(warnings, fmt.Sprintf("service %s: backend %s comes with what was set at run time before: %s; sluice overrides shows it",
-				names[name.Service], name.Backend, o.name()))
+				names[name.Service], name.Backend, o.Kind()))
 		}
-	})
+	}
 	return warnings
 }
 
@@ -238,9 +239,7 @@ func (e *Engine) takeBack(cfg *conf.Config) error {
 // stay.
 func (e *Engine) yieldWeights() (yielded []string) {
 	e.mu.Lock()
-	next := maps.Clone(e.overrides)
-	yielded = next.yield(e.cfg)
-	e.overrides = next
+	e.overrides, yielded = e.overrides.Yield(e.cfg)
 	e.mu.Unlock()
 	if len(yielded) > 0 {
 		e.saveOverrides()

@@ -122,11 +122,11 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, j *judgement,
 	}
 	return api.Backend{
 		Address: b.Key.Address.String(), Port: api.SinglePort(b.Key.Port),
-		Weight: e.weightOf(name, b.Weight), ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: show.state,
+		Weight: e.overrides.Weight(name, b.Weight), ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: show.state,
 		StateSinceS: time.Since(show.since).Seconds(), LastError: state.Last,
 		Reason: show.reason, Protected: j.protected[name] != "",
 		SlowStart: float64(j.shares[name]) / weightSteps,
-		Override:  e.overrides[name].name(),
+		Override:  string(e.overrides[name].Kind()),
 		Active:    load.Active, Inactive: load.Inactive,
 		Connections: t.Connections, Packets: t.InPackets, Bytes: t.InBytes,
 		PacketsOut: t.OutPackets, BytesOut: t.OutBytes,

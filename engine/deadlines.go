@@ -47,7 +47,7 @@ func (e *Engine) keepTime(ctx context.Context) {
 func (e *Engine) nextDeadline(seen time.Time) time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next := e.overrides.next(seen)
+	next := e.overrides.NextDeadline(seen)
 	if p := e.pending; p != nil && (next.IsZero() || p.deadline.Before(next)) {
 		next = p.deadline
 	}
@@ -64,13 +64,8 @@ func (e *Engine) endDrains(then, now time.Time) {
 	if e.closed {
 		return
 	}
-	before, after := e.overrides.evicted(then), e.overrides.evicted(now)
-	for name := range after {
-		if before[name] {
-			delete(after, name)
-		}
-	}
-	if len(after) == 0 {
+	expired := e.overrides.Expired(then, now)
+	if len(expired) == 0 {
 		return
 	}
 	if err := e.publish(e.cfg); err != nil {
@@ -78,7 +73,7 @@ func (e *Engine) endDrains(then, now time.Time) {
 		return
 	}
 	names := serviceNames(e.cfg)
-	for name := range after {
+	for _, name := range expired {
 		if of, configured := names[name.Service]; configured {
 			e.log.Info("drain: the deadline has come, connections end", "event", "drain_deadline", "service", of, "backend", name.Backend.String())
 		}

@@ -18,6 +18,7 @@ import (
 	"sluice/engine/cpu"
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
+	"sluice/engine/override"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline"
@@ -70,7 +71,7 @@ type Engine struct {
 	cfg          *conf.Config
 	ids          *ids
 	local        *sources // fullnat's
-	overrides    overrides
+	overrides    override.Set
 	generation   generation // that runs
 	loaded       time.Time  // when it became the one that runs
 	reloaded     reloaded   // how the last attempt to change it ended
@@ -328,7 +329,7 @@ func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
 
 func (e *Engine) plan(cfg *conf.Config, j *judgement) plan {
 	return plan{
-		cfg: cfg, ids: e.ids, weights: e.overrides.weights(cfg), evicted: e.overrides.evicted(time.Now()), health: j, hops: e.surroundings.Table,
+		cfg: cfg, ids: e.ids, weights: e.overrides.Weights(cfg), evicted: e.overrides.Evicted(time.Now()), health: j, hops: e.surroundings.Table,
 		source: e.sourceTo, pools: e.pools,
 		local: e.local, locals: e.surroundings.Locals, kernelPorts: e.platform.KernelPorts(),
 		spread: e.spread,

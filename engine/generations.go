@@ -137,8 +137,9 @@ func (all *generations) list(running int) []api.Generation {
 func (e *Engine) recall(cfg *conf.Config) {
 	e.store = openStore(cfg.Engine.StateDir, e.opts.File, e.log)
 	e.generations = loadGenerations(e.store, e.log)
-	e.overrides = e.loadOverrides()
-	for _, text := range e.overrides.yield(cfg) {
+	var yielded []string
+	e.overrides, yielded = e.loadOverrides().Yield(cfg)
+	for _, text := range yielded {
 		e.log.Info(text)
 	}
 	for _, o := range e.listOverrides() {

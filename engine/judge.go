@@ -108,7 +108,7 @@ func (e *Engine) judgeService(j *judgement, s *conf.Service) {
 	var members []health.Member
 	for _, b := range s.Backends {
 		id := s.Key.BackendID(b.Key)
-		if e.weightOf(id, b.Weight) == 0 {
+		if e.overrides.Weight(id, b.Weight) == 0 {
 			continue
 		}
 		state, checked := j.states[id]

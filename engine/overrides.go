@@ -3,156 +3,36 @@ package engine
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
-	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/override"
 	"sluice/pipeline/service"
 )
 
-// override is what an operator set about a backend at run time: a value, never changed.
-type override struct {
-	state      string // api.OverrideDrain, api.OverrideDisable or "": neither
-	weight     *int   // nil: the file's. It yields to a new one in the file
-	fileWeight int    // what the file said when weight was set
-	deadline   time.Time
-	since      time.Time
-}
-
-// says whether anything is left of it.
-func (o override) empty() bool { return o.state == "" && o.weight == nil }
-
-// over is the weight that holds where the file says so much.
-func (o override) over(configured int) int {
-	switch {
-	case o.state != "":
-		return 0
-	case o.weight != nil && o.fileWeight == configured:
-		return *o.weight
-	}
-	return configured
-}
-
-// evicts says whether the backend's connections are to end.
-func (o override) evicts(now time.Time) bool {
-	return o.state == api.OverrideDisable ||
-		o.state == api.OverrideDrain && !o.deadline.IsZero() && !now.Before(o.deadline)
-}
-
-// name is the state as the API has it.
-func (o override) name() string {
-	if o.state == "" && o.weight != nil {
-		return api.OverrideWeight
-	}
-	return o.state
-}
-
-// overrides are all of them, those of backends that are not configured too: what leaves the file by
-// mistake comes back as it was.
-type overrides map[service.BackendID]override
-
-// weights and evicted are what the tables need to know. A weight that the file has too is left out.
-func (all overrides) weights(cfg *conf.Config) map[service.BackendID]int {
-	out := make(map[service.BackendID]int, len(all))
-	each(cfg, func(name service.BackendID, b *conf.Backend) {
-		if w := all[name].over(b.Weight); w != b.Weight {
-			out[name] = w
-		}
-	})
-	return out
-}
-
-func (all overrides) evicted(now time.Time) map[service.BackendID]bool {
-	out := make(map[service.BackendID]bool)
-	for name, o := range all {
-		if o.evicts(now) {
-			out[name] = true
-		}
-	}
-	return out
-}
-
-// next is the first deadline after now; zero: none.
-func (all overrides) next(now time.Time) (first time.Time) {
-	for _, o := range all {
-		if o.deadline.After(now) && (first.IsZero() || o.deadline.Before(first)) {
-			first = o.deadline
-		}
-	}
-	return first
-}
-
-// yield forgets the weights that yield to new ones in the file, and says which.
-func (all overrides) yield(cfg *conf.Config) (yielded []string) {
-	for i := range cfg.Services {
-		s := &cfg.Services[i]
-		for j := range s.Backends {
-			b := &s.Backends[j]
-			name := s.Key.BackendID(b.Key)
-			o, set := all[name]
-			if !set || o.weight == nil || o.fileWeight == b.Weight {
-				continue
-			}
-			yielded = append(yielded, fmt.Sprintf("service %s: backend %s: the weight %d set at run time yields to the file's", s.Name, b.Key, *o.weight))
-			o.weight = nil
-			all.put(name, o)
-		}
-	}
-	return yielded
-}
-
-func (all overrides) put(name service.BackendID, o override) {
-	if o.empty() {
-		delete(all, name)
-	} else {
-		all[name] = o
-	}
-}
-
-// each visits every configured backend in order.
-func each(cfg *conf.Config, visit func(name service.BackendID, b *conf.Backend)) {
-	for i := range cfg.Services {
-		s := &cfg.Services[i]
-		for j := range s.Backends {
-			visit(s.Key.BackendID(s.Backends[j].Key), &s.Backends[j])
-		}
-	}
-}
-
-// weightOf is the weight that the backend has now. The caller holds mu.
-func (e *Engine) weightOf(name service.BackendID, configured int) int {
-	return e.overrides[name].over(configured)
-}
-
-// keepLast has mh remember the weights set at run time, so that a drain moves no client of the
-// others. The caller holds mu.
+// keepLast has mh retain the weights set at run time, so that a drain moves no client of the other
+// backends. The caller holds mu.
 func (e *Engine) keepLast() {
-	each(e.cfg, func(name service.BackendID, b *conf.Backend) {
-		if o := e.overrides[name]; o.weight != nil && *o.weight > 0 && o.fileWeight == b.Weight {
-			e.ids.backend[e.ids.backends[backendID{name, b.Mode}]].last = *o.weight
+	for name, b := range e.cfg.EachBackend() {
+		if w := e.overrides[name].LastWeight(b.Weight); w > 0 {
+			e.ids.backend[e.ids.backends[backendID{name, b.Mode}]].last = w
 		}
-	})
+	}
 }
 
 // SetWeight implements api.Control. The weight holds until the backend's weight changes in the
 // file; it ends a drain and a disable.
 func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
 	if weight < 0 || weight > api.MaxWeight {
-		return api.Backend{}, fmt.Errorf("weight %d is not 0 to %d", weight, api.MaxWeight)
+		return api.Backend{}, fmt.Errorf("weight %d must be from 0 to %d", weight, api.MaxWeight)
 	}
 	note := ""
-	b, err := e.change(ctx, service, backend, func(o override, configured int) override {
-		note = e.weightNote(service, backend, o.over(configured), weight)
-		if weight == configured {
-			return override{}
-		}
-		return override{weight: &weight, fileWeight: configured}
+	b, err := e.change(ctx, service, backend, func(o override.Override, configured int) override.Override {
+		note = e.weightNote(service, backend, o.EffectiveWeight(configured), weight)
+		return override.OfWeight(weight, configured)
 	})
 	b.Note = note
 	return b, err
@@ -168,7 +48,7 @@ func (e *Engine) weightNote(serviceName, backendName string, before, weight int)
 	idle := before > 0 && before != weight
 	for i := range s.Backends {
 		other := &s.Backends[i]
-		w := e.weightOf(s.Key.BackendID(other.Key), other.Weight)
+		w := e.overrides.Weight(s.Key.BackendID(other.Key), other.Weight)
 		idle = idle || other != b && w > 0 && w != weight
 	}
 	if !idle {
@@ -183,23 +63,19 @@ func (e *Engine) Override(ctx context.Context, r api.OverrideRequest) (api.Backe
 	if err := r.Check(); err != nil {
 		return api.Backend{}, err
 	}
-	return e.change(ctx, r.Service, r.Backend, func(o override, _ int) override {
-		o.state, o.deadline = r.State, time.Time{}
-		switch {
-		case r.State == api.OverrideEnable:
-			o.state = ""
-			if o.weight != nil && *o.weight == 0 {
-				o.weight = nil
-			}
-		case r.DeadlineS > 0:
-			o.deadline = time.Now().Add(time.Duration(r.DeadlineS * float64(time.Second)))
+	return e.change(ctx, r.Service, r.Backend, func(o override.Override, _ int) override.Override {
+		switch r.State {
+		case api.OverrideDrain:
+			return o.WithState(override.Drain, time.Now(), seconds(r.DeadlineS))
+		case api.OverrideDisable:
+			return o.WithState(override.Disable, time.Now(), 0)
 		}
-		return o
+		return o.Enabled()
 	})
 }
 
 // change gives a backend another override, or changes nothing.
-func (e *Engine) change(ctx context.Context, service, backend string, how func(o override, configured int) override) (api.Backend, error) {
+func (e *Engine) change(ctx context.Context, service, backend string, how func(o override.Override, configured int) override.Override) (api.Backend, error) {
 	name, err := e.changeOne(service, backend, how)
 	if err != nil {
 		return api.Backend{}, err
@@ -207,7 +83,7 @@ func (e *Engine) change(ctx context.Context, service, backend string, how func(o
 	return e.backend(ctx, name)
 }
 
-func (e *Engine) changeOne(serviceName, backendName string, how func(o override, configured int) override) (service.BackendID, error) {
+func (e *Engine) changeOne(serviceName, backendName string, how func(o override.Override, configured int) override.Override) (service.BackendID, error) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
 	e.mu.Lock()
@@ -217,11 +93,9 @@ func (e *Engine) changeOne(serviceName, backendName string, how func(o override,
 		return service.BackendID{}, err
 	}
 	name := s.Key.BackendID(b.Key)
-	next := maps.Clone(e.overrides)
-	o := how(next[name], b.Weight)
-	o.since = time.Now()
-	next.put(name, o)
-	err = e.override(next)
+	o := how(e.overrides[name], b.Weight)
+	o.Since = time.Now()
+	err = e.override(e.overrides.With(name, o))
 	e.mu.Unlock()
 	if err == nil {
 		e.saveOverrides()
@@ -230,7 +104,7 @@ func (e *Engine) changeOne(serviceName, backendName string, how func(o override,
 }
 
 // override makes next the overrides that hold, or changes nothing. The caller holds mu.
-func (e *Engine) override(next overrides) error {
+func (e *Engine) override(next override.Set) error {
 	if e.closed {
 		return errClosed
 	}
@@ -257,14 +131,14 @@ func (e *Engine) Overrides(context.Context) ([]api.Override, error) {
 // The caller holds mu.
 func (e *Engine) listOverrides() []api.Override {
 	out := []api.Override{}
-	left := maps.Clone(e.overrides)
+	left := e.overrides.Clone()
 	names := serviceNames(e.cfg)
-	each(e.cfg, func(name service.BackendID, _ *conf.Backend) {
+	for name := range e.cfg.EachBackend() {
 		if o, set := left[name]; set {
-			out = append(out, o.describe(names[name.Service], name, true))
+			out = append(out, describeOverride(o, names[name.Service], name, true))
 			delete(left, name)
 		}
-	})
+	}
 	for _, name := range slices.SortedFunc(maps.Keys(left), func(a, b service.BackendID) int {
 		return cmp.Or(cmp.Compare(a.Service.String(), b.Service.String()), cmp.Compare(a.Backend.String(), b.Backend.String()))
 	}) {
@@ -272,15 +146,15 @@ func (e *Engine) listOverrides() []api.Override {
 		if !configured {
 			of = name.Service.String()
 		}
-		out = append(out, left[name].describe(of, name, false))
+		out = append(out, describeOverride(left[name], of, name, false))
 	}
 	return out
 }
 
-func (o override) describe(of string, name service.BackendID, configured bool) api.Override {
+func describeOverride(o override.Override, of string, name service.BackendID, configured bool) api.Override {
 	return api.Override{
-		Service: of, Backend: name.Backend.String(), State: o.name(), Weight: o.weight,
-		Deadline: o.deadline.Round(0), Since: o.since.Round(0), Configured: configured,
+		Service: of, Backend: name.Backend.String(), State: string(o.Kind()), Weight: o.Weight,
+		Deadline: o.Deadline.Round(0), Since: o.Since.Round(0), Configured: configured,
 	}
 }
 
@@ -298,7 +172,7 @@ func (e *Engine) ClearOverrides(_ context.Context, service, backend string) ([]a
 func (e *Engine) clearOverrides(service, backend string) ([]api.Override, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next := make(overrides)
+	next := make(override.Set)
 	names := serviceNames(e.cfg)
 	for name, o := range e.overrides {
 		of := service == "" || service == names[name.Service] || service == name.Service.String()
@@ -316,103 +190,26 @@ func (e *Engine) clearOverrides(service, backend string) ([]api.Override, error)
 	}), nil
 }
 
-// overridesFile is the name of the overrides in the store, overridesVersion what this program
-// writes.
-const (
-	overridesFile    = "overrides.json"
-	overridesVersion = 1
-)
-
-type storedOverrides struct {
-	Version   int              `json:"version"`
-	Overrides []storedOverride `json:"overrides"`
-}
-
-type storedOverride struct {
-	Protocol   string    `json:"protocol"`
-	Address    string    `json:"address"`
-	Ports      string    `json:"ports"`
-	Backend    string    `json:"backend"`
-	State      string    `json:"state,omitempty"`
-	Weight     *int      `json:"weight,omitempty"`
-	FileWeight int       `json:"file_weight,omitempty"`
-	Deadline   time.Time `json:"deadline,omitzero"`
-	Since      time.Time `json:"since"`
-}
-
-// saveOverrides writes them to the store. The caller holds changing.
+// saveOverrides writes the overrides to the store. The caller holds changing.
 func (e *Engine) saveOverrides() {
-	stored := storedOverrides{Version: overridesVersion, Overrides: []storedOverride{}}
-	for name, o := range e.overrides {
-		stored.Overrides = append(stored.Overrides, storedOverride{
-			Protocol: name.Service.Protocol.String(), Address: name.Service.Address.String(), Ports: name.Service.Ports.String(),
-			Backend: name.Backend.String(), State: o.state, Weight: o.weight, FileWeight: o.fileWeight, Deadline: o.deadline, Since: o.since,
-		})
-	}
-	slices.SortFunc(stored.Overrides, func(a, b storedOverride) int {
-		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Ports, b.Ports), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Backend, b.Backend))
-	})
-	data, err := json.MarshalIndent(stored, "", "  ")
+	data, err := e.overrides.Encode()
 	if err != nil {
 		e.log.Error("overrides can't be written", "error", err)
 		return
 	}
-	e.store.save(overridesFile, append(data, '\n'))
+	e.store.save(override.File, data)
 }
 
-// loadOverrides reads them from the store. What makes no sense there is set aside: it never stops a
-// start.
-func (e *Engine) loadOverrides() overrides {
-	data := e.store.load(overridesFile)
+// loadOverrides reads the overrides from the store. A file with an invalid entry is set aside: it
+// never prevents a start.
+func (e *Engine) loadOverrides() override.Set {
+	data := e.store.load(override.File)
 	if data == nil {
-		return make(overrides)
+		return make(override.Set)
 	}
-	all, err := parseOverrides(data)
+	all, err := override.Parse(data)
 	if err != nil {
-		e.store.setAside(overridesFile, err)
+		e.store.setAside(override.File, err)
 	}
 	return all
-}
-
-// parseOverrides gives what makes sense, and says what doesn't.
-func parseOverrides(data []byte) (overrides, error) {
-	all := make(overrides)
-	var stored storedOverrides
-	if err := json.Unmarshal(data, &stored); err != nil {
-		return all, err
-	}
-	if stored.Version != overridesVersion {
-		return all, fmt.Errorf("it has version %d; this program knows %d", stored.Version, overridesVersion)
-	}
-	var errs []error
-	for _, s := range stored.Overrides {
-		name, o, err := s.parse()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("backend %s of %s %s:%s: %w", s.Backend, s.Protocol, s.Address, s.Ports, err))
-			continue
-		}
-		all.put(name, o)
-	}
-	return all, errors.Join(errs...)
-}
-
-func (s storedOverride) parse() (name service.BackendID, o override, err error) {
-	protocol, err1 := service.ParseProtocol(s.Protocol)
-	address, err2 := netip.ParseAddr(s.Address)
-	ports, err3 := service.ParsePorts(s.Ports)
-	backend, err4 := netip.ParseAddrPort(s.Backend)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		return name, o, err
-	}
-	switch s.State {
-	case "", api.OverrideDrain, api.OverrideDisable:
-	default:
-		return name, o, fmt.Errorf("state %q is not one of %s, %s", s.State, api.OverrideDrain, api.OverrideDisable)
-	}
-	if s.Weight != nil && (*s.Weight < 0 || *s.Weight > api.MaxWeight) {
-		return name, o, fmt.Errorf("weight %d is not 0 to %d", *s.Weight, api.MaxWeight)
-	}
-	name = service.Key{Address: address, Ports: ports, Protocol: protocol}.BackendID(
-		service.BackendKey{Address: backend.Addr(), Port: backend.Port()})
-	return name, override{s.State, s.Weight, s.FileWeight, s.Deadline, s.Since}, nil
 }

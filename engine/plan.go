@@ -7,6 +7,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/override"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
@@ -61,7 +62,7 @@ func (e *Engine) read(f api.File) (*conf.Config, []conf.Problem, error) {
 type difference struct {
 	wrong       bool // the last file that the daemon read was refused
 	now, next   *conf.Config
-	overrides   overrides
+	overrides   override.Set
 	down        map[service.BackendID]bool
 	last        map[service.BackendID]int    // mh's last weights
 	connections map[service.BackendID]uint64 // in the table
@@ -185,14 +186,14 @@ func (d *difference) backend(of service.Key, was, b *conf.Backend) api.BackendPl
 	o := d.overrides[name]
 	p := api.BackendPlan{Backend: named.Key.String(), Does: does, Connections: d.connections[name]}
 	if was != nil {
-		p.Weight = o.over(was.Weight)
+		p.Weight = o.EffectiveWeight(was.Weight)
 	}
 	if b != nil {
-		p.NewWeight = o.over(b.Weight)
-		if o.weight != nil && o.fileWeight != b.Weight {
-			o.weight = nil // it yields
+		p.NewWeight = o.EffectiveWeight(b.Weight)
+		if o.Yields(b.Weight) {
+			o = o.WithoutWeight()
 		}
-		p.Override = o.name()
+		p.Override = string(o.Kind())
 	}
 	return p
 }
@@ -208,7 +209,7 @@ func (d *difference) candidates(s *conf.Service) []sched.Candidate {
 			last = b.Weight
 		}
 		all = append(all, sched.Candidate{
-			Weight: uint32(d.overrides[name].over(b.Weight)), LastWeight: uint32(last), Up: !d.down[name],
+			Weight: uint32(d.overrides.Weight(name, b.Weight)), LastWeight: uint32(last), Up: !d.down[name],
 			Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port),
 		})
 	}

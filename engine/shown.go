@@ -7,6 +7,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/health"
+	"sluice/engine/override"
 )
 
 // shown is a backend's state as operators see it.
@@ -86,15 +87,15 @@ func (e *Engine) show(j *judgement, name service.BackendID, b *conf.Backend) sho
 		return shown{api.StateDown, state.Since, reason + "; stays in use: " + j.protected[name]}
 	case checked && !state.Up:
 		return shown{api.StateDown, state.Since, reason}
-	case e.weightOf(name, b.Weight) > 0:
+	case e.overrides.Weight(name, b.Weight) > 0:
 		return shown{api.StateUp, state.Since, reason}
 	}
-	switch e.overrides[name].name() {
-	case api.OverrideWeight:
+	switch e.overrides[name].Kind() {
+	case override.Weight:
 		return shown{state: api.StateDrain, reason: "an operator set weight 0"}
-	case api.OverrideDrain:
+	case override.Drain:
 		return shown{state: api.StateDrain, reason: "an operator drains it"}
-	case api.OverrideDisable:
+	case override.Disable:
 		return shown{state: api.StateDrain, reason: "an operator disabled it"}
 	}
 	return shown{state: api.StateDrain, reason: "the file has weight 0"}

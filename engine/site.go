@@ -106,7 +106,7 @@ func (e *Engine) site() (*site, error) {
 	}
 	s := &site{
 		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports,
-		judged: e.refreshed(), frozen: e.frozen(), weights: e.overrides.weights(e.cfg),
+		judged: e.refreshed(), frozen: e.frozen(), weights: e.overrides.Weights(e.cfg),
 		seed: &e.seed, loads: e.loads, workers: len(e.workers),
 		now: nowMs, flows: e.flowsOf, queues: e.portQueues,
 	}

@@ -33,7 +33,7 @@ func (e *Engine) grow(j *judgement, cfg *conf.Config, now time.Time) {
 				e.wards.starting[name] = now
 			}
 			since, starting := e.wards.starting[name]
-			if !starting || j.down[name] || s.SlowStart == 0 || e.weightOf(name, b.Weight) == 0 {
+			if !starting || j.down[name] || s.SlowStart == 0 || e.overrides.Weight(name, b.Weight) == 0 {
 				continue
 			}
 			done := 1 + int(now.Sub(since)*(weightSteps-1)/s.SlowStart)
