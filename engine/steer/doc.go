@@ -10,8 +10,7 @@
 //   - its source is a NAT backend's and its destination somebody else's (Rules.Replies): not this
 //     host's (Rules.Locals), so that health checks and SSH between this host and its backends stay
 //     the kernel's, and not multicast, broadcast, loopback or link-local;
-//   - it is an ICMP or ICMPv6 error, and the answer to the packet that it quotes would be ours;
-//     also when it quotes a tunnel packet from this host to a TUN backend (Rules.Tunnels). The
+//   - it is an ICMP or ICMPv6 error, and the answer to the packet that it quotes would be ours. The
 //     comment at the top of steer.c lists the cases of NAT, FullNAT, TUN and DR one by one;
 //   - it is a fragment, the first or a later one, to a service's address or from a NAT backend's to
 //     somebody else, with that rule's protocol. Of the fragments to a pool address that is also one

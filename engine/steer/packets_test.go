@@ -48,8 +48,7 @@ func addrs(list ...string) (out []netip.Addr) {
 // testRules has one rule of each kind in each family.
 func testRules() steer.Rules {
 	r := steer.Rules{
-		Tunnels: addrs(bTunnel4, bTunnel6),
-		Locals:  addrs(h4, h6, l4, l6, broadcast4, web4), // the kernel holds one of the services' addresses
+		Locals: addrs(h4, h6, l4, l6, broadcast4, web4), // the kernel holds one of the services' addresses
 	}
 	for _, f := range [][6]string{{web4, any4, b4, bAny4, bRange4, l4}, {web6, any6, b6, bAny6, bRange6, l6}} {
 		r.Services = append(r.Services, key(f[0], 80, 80, service.TCP), key(f[0], 8000, 8099, service.TCP),

@@ -16,7 +16,6 @@ type Rules struct {
 	Services []service.Key // destinations that we balance
 	Replies  []service.Key // sources: NAT backends, whose packets to others are ours (port "any": service.AnyPort)
 	Pools    []service.Key // destinations: what fullnat sends from, and so gets its replies at
-	Tunnels  []netip.Addr  // TUN backends, if errors about the tunnel packets that we send are wanted
 	Probed   []service.Key // sources: tun and dr services whose backends are probed by way of Detour's interface
 	Probers  []service.Key // destinations: what those probes are sent from, ports of addresses among Locals
 	Locals   []netip.Addr  // all addresses of this host, subnet broadcast addresses included
@@ -70,9 +69,6 @@ func (r Rules) compile() (table, error) {
 			return table{}, fmt.Errorf("steer: prober rule %s: %w", key, err)
 		}
 		t.addProber(key)
-	}
-	for _, a := range r.Tunnels {
-		t.addresses[addressOf(a)] |= steerRoleTUNNEL
 	}
 	for _, a := range r.Locals {
 		t.addresses[addressOf(a)] |= steerRoleLOCAL

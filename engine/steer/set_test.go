@@ -25,7 +25,7 @@ func TestSetFollows(t *testing.T) {
 		full,
 		{Services: full.Services, Locals: full.Locals},
 		{Replies: full.Replies, Pools: full.Pools},
-		{Replies: full.Replies, Locals: full.Locals, Tunnels: full.Tunnels},
+		{Replies: full.Replies, Locals: full.Locals},
 		{Probed: full.Probed, Probers: full.Probers},
 		{Services: full.Services, Probed: full.Probed},
 		{Services: full.Replies, Replies: full.Services, Pools: full.Services},

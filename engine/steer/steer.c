@@ -27,7 +27,7 @@
  *                     translated before it can mean anything to the client
  *   L>B     L         fullnat: what we sent the backend                    B>L     ours (pool)
  *   H>B     H         what this host sent the backend (a health check)     B>H     kernel's: H is this host
- *   H>B     H         TUN: the tunnel packet that we sent (protocol 4 or   -       ours if B is a tunnel's end
+ *   H>B     H         TUN: the tunnel packet that we sent (protocol 4 or   -       kernel's: nothing uses it yet
  *                     41 inside the quote)
  *   H>V     H         TUN, DR: what a probe sent the backend               V>H     a probe's
  *   C>V     C         what the client sent, before it reached us (never    V>C     kernel's, to forward or drop
@@ -63,8 +63,7 @@ enum role {
 	FROM_SHIFT = 8, /* NAT backends */
 
 	LOCAL = 1 << 16, /* an address of this host */
-	TUNNEL = 1 << 17, /* a TUN backend */
-	PROBER = 1 << 18, /* an address of this host that probes are sent from; the ports are in ranges */
+	PROBER = 1 << 17, /* an address of this host that probes are sent from; the ports are in ranges */
 
 	PROBED_SHIFT = 24, /* services that are probed: what answers come from */
 };
@@ -418,13 +417,10 @@ INLINE int owner_of_error(struct xdp_md *ctx, const struct packet *p, int is_ipv
 		return KERNEL;
 	if (!parse(ctx, p->payload + sizeof(icmp), is_ipv6, 1, &quoted) || !same(&quoted.source, &p->destination))
 		return KERNEL;
-	if (is_balanced(quoted.protocol)) {
-		struct packet answer = answer_to(&quoted);
-		return owner_of_flow(&answer);
-	}
-	if (quoted.protocol != IPV4_IN_IP && quoted.protocol != IPV6_IN_IP)
+	if (!is_balanced(quoted.protocol))
 		return KERNEL;
-	return roles_of(&quoted.source) & LOCAL && roles_of(&quoted.destination) & TUNNEL ? OURS : KERNEL;
+	struct packet answer = answer_to(&quoted);
+	return owner_of_flow(&answer);
 }
 
 INLINE int owner_of_frame(struct xdp_md *ctx)

@@ -53,8 +53,7 @@ const (
 	steerRoleTO_SHIFT     steerRole = 0
 	steerRoleFROM_SHIFT   steerRole = 8
 	steerRoleLOCAL        steerRole = 65536
-	steerRoleTUNNEL       steerRole = 131072
-	steerRolePROBER       steerRole = 262144
+	steerRolePROBER       steerRole = 131072
 	steerRolePROBED_SHIFT steerRole = 24
 )
 

@@ -204,7 +204,7 @@ func twinError(r steer.Rules, p twinPacket) uint32 {
 	local := slices.Contains(r.Locals, q.source)
 	switch {
 	case len(q.protocols) == 0:
-		return actionFor((q.next == 4 || q.next == 41) && local && slices.Contains(r.Tunnels, q.destination))
+		return pass
 	case q.matches(q.source, q.sourcePort, r.Services, true): // from a service to a client
 		return drop
 	case q.matches(q.source, q.sourcePort, r.Pools, !local): // from fullnat to a backend

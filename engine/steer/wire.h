@@ -89,10 +89,8 @@ struct icmp {
 enum {
 	HOP_BY_HOP = 0,
 	ICMP = 1,
-	IPV4_IN_IP = 4,
 	TCP = 6,
 	UDP = 17,
-	IPV6_IN_IP = 41,
 	ROUTING = 43,
 	FRAGMENT = 44,
 	ICMPV6 = 58,
