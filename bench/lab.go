@@ -150,7 +150,7 @@ func (l *lab) config() (*pipeline.Tables, error) {
 	candidates := make([]sched.Candidate, backends)
 	s := pipeline.Service{
 		Addr: packet.AddrFrom(vip), Ports: service.Ports{First: 80, Last: 80}, Proto: uint8(service.TCP),
-		Live: true, TimeoutsMs: conn.DefaultTimeoutsMs,
+		Configured: true, TimeoutsMs: conn.DefaultTimeoutsMs,
 	}
 	for i := range backends {
 		neighbours = append(neighbours, nexthop.Neighbour{Addr: backend(i), Port: 1, MAC: [6]byte{2, 0, 0, 0, 1, byte(i)}})
@@ -161,13 +161,13 @@ func (l *lab) config() (*pipeline.Tables, error) {
 		neighbours)
 	for i := range backends {
 		b := &all[1+i]
-		*b = pipeline.Backend{Addr: packet.AddrFrom(backend(i)), Source: packet.AddrFrom(own), Port: 80, Mode: l.mode, Live: true, Up: true}
+		*b = pipeline.Backend{Addr: packet.AddrFrom(backend(i)), Source: packet.AddrFrom(own), Port: 80, Mode: l.mode, Configured: true, Up: true}
 		link, reason := hops.Lookup(b.Addr)
 		if reason != counter.None {
 			return nil, fmt.Errorf("backend %v: %v", backend(i), reason)
 		}
 		b.Link = *link
-		s.Pool = append(s.Pool, uint32(1+i))
+		s.Backends = append(s.Backends, uint32(1+i))
 		candidates[i] = sched.Candidate{ID: uint32(1 + i), Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(backend(i), 80)}
 	}
 	var err error
@@ -194,7 +194,7 @@ func (l *lab) pools(first netip.Addr) (sources []pipeline.Source, pools [][]pipe
 	for i := range backends {
 		for j := range sources {
 			pools[1+i] = append(pools[1+i], pipeline.SourceRef{
-				Source: uint8(j), Proto: uint8(service.TCP), Live: true, Pool: uint32(i*len(sources) + j)})
+				Source: uint8(j), Proto: uint8(service.TCP), Configured: true, Pool: uint32(i*len(sources) + j)})
 		}
 	}
 	return sources, pools
@@ -315,7 +315,7 @@ func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
 		now := startMs + uint32(uint64(overMs)*uint64(at-from)/uint64(to-from))
 		if now != l.nowMs {
 			start := time.Now()
-			l.proc.Tick(l.tables, now, now-l.nowMs, pipeline.TickSlotTimes)
+			l.proc.Housekeep(l.tables, now, now-l.nowMs, pipeline.HousekeepingBudget)
 			l.times[len(l.times)-1] += time.Since(start)
 			l.nowMs = now
 		}

@@ -41,7 +41,7 @@ func (l *lab) ticks(n int) time.Duration {
 	l.times = l.times[:0]
 	for range n {
 		start := time.Now()
-		l.proc.Tick(l.tables, l.nowMs, 8000, pipeline.TickSlotTimes)
+		l.proc.Housekeep(l.tables, l.nowMs, 8000, pipeline.HousekeepingBudget)
 		l.times = append(l.times, time.Since(start))
 	}
 	slices.Sort(l.times)

@@ -116,7 +116,7 @@ func (x *explaining) arrival(ctx context.Context) error {
 // reached.
 func (x *explaining) leftOut(id uint32) {
 	svc, lines := &x.services[id], 0
-	for _, be := range x.tables.Services[id].Pool {
+	for _, be := range x.tables.Services[id].Backends {
 		b, name := &x.tables.Backends[be], x.backends[be].name
 		why := ""
 		switch {
@@ -194,7 +194,7 @@ func (x *explaining) way(stage, whose string, a packet.Addr) {
 		return
 	}
 	by := "on-link"
-	if hop, ok := x.tables.Hops.Want(a); ok && hop.Addr != a.Netip() {
+	if hop, ok := x.tables.Hops.NextHop(a); ok && hop.Addr != a.Netip() {
 		by = "gateway " + hop.Addr.String()
 	}
 	if link.VLAN != 0 {
@@ -207,7 +207,7 @@ func (x *explaining) way(stage, whose string, a packet.Addr) {
 func (x *explaining) blocked(a packet.Addr, reason counter.Reason) string {
 	switch reason {
 	case counter.NoNeighbour:
-		hop, ok := x.tables.Hops.Want(a)
+		hop, ok := x.tables.Hops.NextHop(a)
 		if !ok {
 			break
 		}
@@ -227,7 +227,7 @@ func (x *explaining) blocked(a packet.Addr, reason counter.Reason) string {
 
 // room tells whether full-sized packets fit where this one goes.
 func (x *explaining) room(p *passage) {
-	if !p.after.Known || p.before.Way != pipeline.ToService {
+	if !p.after.Known || p.before.Class != pipeline.ToService {
 		return
 	}
 	be := &x.tables.Backends[p.after.Conn.Backend]
@@ -254,7 +254,7 @@ const silence = 500
 
 // returnPath tells whether replies come back, where they have to come this way.
 func (x *explaining) returnPath(ctx context.Context, p *passage) error {
-	if !p.after.Known || p.before.Way != pipeline.ToService || p.frame.Verdict != pipeline.Forward {
+	if !p.after.Known || p.before.Class != pipeline.ToService || p.frame.Verdict != pipeline.Forward {
 		return nil
 	}
 	c := &p.after.Conn

@@ -23,9 +23,9 @@ type explaining struct {
 	out    api.Explanation
 	frame  pipeline.Frame
 	in     []byte
-	sights []pipeline.Sight // by worker
+	sights []pipeline.Observation // by worker
 	owner  int
-	trial  *pipeline.Rehearsal
+	trial  *pipeline.DryRun
 }
 
 func (x *explaining) step(stage, format string, args ...any) {
@@ -128,8 +128,8 @@ func (x *explaining) rehearse(ctx context.Context) error {
 	}
 	known := false
 	for w := range x.workers {
-		var sight pipeline.Sight
-		if err := x.on(ctx, w, func(p *pipeline.Processor) { sight = p.Look(x.frame, x.tables, x.now()) }); err != nil {
+		var sight pipeline.Observation
+		if err := x.on(ctx, w, func(p *pipeline.Processor) { sight = p.Observe(x.frame, x.tables, x.now()) }); err != nil {
 			return err
 		}
 		x.sights = append(x.sights, sight)
@@ -140,20 +140,20 @@ func (x *explaining) rehearse(ctx context.Context) error {
 	if !known {
 		x.owner = x.sights[0].Owner
 	}
-	if x.sights[0].Way == pipeline.FromBackend || known {
+	if x.sights[0].Class == pipeline.FromBackend || known {
 		if err := make(true); err != nil {
 			return err
 		}
 	}
-	x.trial = pipeline.NewRehearsal(x.owner, x.workers, x.seed, x.tables, x.loads)
-	return x.on(ctx, x.owner, func(p *pipeline.Processor) { p.Rehearse(x.trial, x.frame, x.tables, x.now()) })
+	x.trial = pipeline.NewDryRun(x.owner, x.workers, x.seed, x.tables, x.loads)
+	return x.on(ctx, x.owner, func(p *pipeline.Processor) { p.DryRun(x.trial, x.frame, x.tables, x.now()) })
 }
 
 // ingress is the port and the MAC addresses that the packet would come with.
 func (x *explaining) ingress() (port uint8, smac, dmac [6]byte) {
 	smac = [6]byte{2, 0, 0, 0, 0, 1}
 	src := packet.AddrFrom(x.q.From.Addr())
-	if hop, ok := x.tables.Hops.Want(src); ok {
+	if hop, ok := x.tables.Hops.NextHop(src); ok {
 		port = hop.Port
 	}
 	if link, reason := x.tables.Hops.Lookup(src); reason == counter.None {
@@ -186,7 +186,7 @@ func (x *explaining) story(p *passage) {
 		x.out.Service = x.services[id].Name
 	}
 	x.out.Steps = append(x.out.Steps, x.ownerStep(p))
-	if p.before.Known || p.before.Way != pipeline.ToService {
+	if p.before.Known || p.before.Class != pipeline.ToService {
 		x.existing(p)
 	} else {
 		x.choice(p)
@@ -211,10 +211,10 @@ func (x *explaining) serviceID(p *passage) uint32 {
 }
 
 func (x *explaining) ownerStep(p *passage) api.Step {
-	if p.before.Own == pipeline.ByReceiver && !p.before.Known && x.workers > 1 {
+	if p.before.Ownership == pipeline.ByReceiver && !p.before.Known && x.workers > 1 {
 		return api.Step{Stage: "worker", Text: fmt.Sprintf("whichever of %d receives it: the service's flows need no other; worker %d is asked here", x.workers, x.owner)}
 	}
-	return api.Step{Stage: "worker", Text: ownerText(p.before.Own, p.before.Owner, x.owner, x.workers, false)}
+	return api.Step{Stage: "worker", Text: ownerText(p.before.Ownership, p.before.Owner, x.owner, x.workers, false)}
 }
 
 // existing tells of the connection that the packet belongs to.
@@ -236,7 +236,7 @@ func (x *explaining) existing(p *passage) {
 	x.step("connection", "%s, %s%s", c.State, x.connText(c, x.now()), replies)
 }
 
-func (x *explaining) named(c *conn.Conn, s *pipeline.Sight) api.Conn {
+func (x *explaining) named(c *conn.Conn, s *pipeline.Observation) api.Conn {
 	return x.conn(rawConn{*c, s.Client, int32(c.Expires - x.now())}, x.owner)
 }
 
@@ -250,7 +250,7 @@ func (x *explaining) choice(p *passage) {
 	case x.trial.Bound && !x.trial.Picked:
 		x.step("schedule", "persistence binds the client to %s", x.backend(x.trial.Template.Backend))
 	case x.trial.Picked:
-		name := func(i int) string { return x.backend(svc.Pool[i]) }
+		name := func(i int) string { return x.backend(svc.Backends[i]) }
 		why := sched.Explain(svc.Scheduler, x.trial.Sched, x.trial.Loads, x.trial.Key(), name)
 		chosen := "no backend may take a new connection"
 		if p.after.Known {
@@ -272,7 +272,7 @@ func (x *explaining) figures(svc *pipeline.Service, figures []string) {
 	var all []string
 	for i, f := range figures {
 		if f != "" && len(all) < mostLines {
-			all = append(all, x.backend(svc.Pool[i])+" "+f)
+			all = append(all, x.backend(svc.Backends[i])+" "+f)
 		}
 	}
 	if len(all) > 0 {
@@ -286,7 +286,7 @@ func (x *explaining) nextHop(p *passage) {
 		return
 	}
 	c := &p.after.Conn
-	if w := p.before.Way; w == pipeline.FromBackend || w == pipeline.ErrorToClient {
+	if w := p.before.Class; w == pipeline.FromBackend || w == pipeline.ErrorToClient {
 		x.way("next hop", "client", p.after.Client)
 		return
 	}

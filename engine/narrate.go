@@ -13,8 +13,8 @@ import (
 
 // passage is one frame's way through one worker's pipeline.
 type passage struct {
-	before, after pipeline.Sight // after has the connection as it was left
-	frame         pipeline.Frame // with its verdict; its memory means nothing
+	before, after pipeline.Observation // after has the connection as it was left
+	frame         pipeline.Frame       // with its verdict; its memory means nothing
 	inPort        uint8
 	in, out       []byte // the frame as it came and as it left; maybe not whole
 	outLen        int    // bytes of the frame that left
@@ -45,13 +45,13 @@ func (n *names) steps(p *passage) []api.Step {
 func (n *names) whose(p *passage) api.Step {
 	of := func(id uint32) string { return n.service(id) }
 	switch known := p.after.Known; {
-	case p.before.Way == pipeline.ToService:
+	case p.before.Class == pipeline.ToService:
 		return api.Step{Stage: "service", Text: "client to " + of(p.before.Service)}
-	case p.before.Way == pipeline.ErrorToBackend:
+	case p.before.Class == pipeline.ErrorToBackend:
 		return api.Step{Stage: "service", Text: "ICMP error about a packet from " + of(p.before.Service) + " to its client"}
-	case p.before.Way == pipeline.ErrorToClient && known:
+	case p.before.Class == pipeline.ErrorToClient && known:
 		return api.Step{Stage: "service", Text: "ICMP error about a packet of " + of(p.after.Conn.Service()) + " to its backend"}
-	case p.before.Way == pipeline.ErrorToClient:
+	case p.before.Class == pipeline.ErrorToClient:
 		return api.Step{Stage: "service", Text: "ICMP error about no service's packet"}
 	case known:
 		return api.Step{Stage: "service", Text: "backend of " + of(p.after.Conn.Service()) + " to its client"}
@@ -61,7 +61,7 @@ func (n *names) whose(p *passage) api.Step {
 
 // owner tells which worker has the flow and why.
 func (n *names) owner(p *passage) api.Step {
-	return api.Step{Stage: "worker", Text: ownerText(p.before.Own, p.before.Owner, p.worker, p.workers, p.frame.Verdict == pipeline.HandOver)}
+	return api.Step{Stage: "worker", Text: ownerText(p.before.Ownership, p.before.Owner, p.worker, p.workers, p.frame.Verdict == pipeline.HandOver)}
 }
 
 func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bool) string {
@@ -147,7 +147,7 @@ func (n *names) verdict(p *passage) string {
 	f := &p.frame
 	switch f.Verdict {
 	case pipeline.Forward:
-		if way := p.before.Way; way == pipeline.FromBackend || way == pipeline.ErrorToClient {
+		if way := p.before.Class; way == pipeline.FromBackend || way == pipeline.ErrorToClient {
 			return "forwarded to the client by " + n.port(f.Port)
 		}
 		return fmt.Sprintf("forwarded to %s by %s", n.backend(p.after.Conn.Backend), n.port(f.Port))

@@ -19,7 +19,7 @@ func (w *Worker) poke(slots int) {
 		w.addrs[i] = chunk
 		w.work.Frames[i] = pipeline.Frame{Mem: w.umem[chunk : chunk+FrameSize : chunk+FrameSize]}
 	}
-	n := w.proc.Poke(w.work.Frames[:room], slots)
+	n := w.proc.MakeRSTProbes(w.work.Frames[:room], slots)
 	w.stock.free = free[:len(free)-n]
 	for i := range w.work.Frames[:n] {
 		f := &w.work.Frames[i]

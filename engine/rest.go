@@ -29,7 +29,7 @@ func (w *Worker) rest() {
 	w.bell.asleep.Store(true)
 	if !w.hasWork() {
 		timeoutMs := restIdleMs
-		if w.idle < patientTurns && w.unsent() || w.proc.Poking() {
+		if w.idle < patientTurns && w.unsent() || w.proc.RSTProbesDue() {
 			timeoutMs = restPendingMs
 		}
 		w.stats.sleeps++

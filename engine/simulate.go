@@ -25,8 +25,8 @@ func (s *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 			Text: "left out: longer than any frame that a port receives", In: frame}
 	}
 	f := frameOf(frame)
-	before := s.proc.Look(f, t, s.nowMs)
-	if hop, ok := t.Hops.Want(before.Meta.Src); ok && before.Reason == counter.None {
+	before := s.proc.Observe(f, t, s.nowMs)
+	if hop, ok := t.Hops.NextHop(before.Meta.Src); ok && before.Reason == counter.None {
 		f.Port = hop.Port
 	}
 	p := &passage{before: before, after: before, inPort: f.Port, in: frame, workers: 1, nowMs: s.nowMs}
@@ -36,8 +36,8 @@ func (s *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 	}
 	s.batch.Frames[0] = f
 	s.proc.Process(s.batch, 1, t, s.nowMs)
-	s.proc.Wanted.Take(func(packet.Addr) {}) // there is nobody to ask
-	s.proc.Watch(&p.after, s.nowMs)
+	s.proc.NeighbourRequests.Flush(func(packet.Addr) {}) // there is nobody to ask
+	s.proc.Refresh(&p.after, s.nowMs)
 	p.frame = s.batch.Frames[0]
 	if g := &p.frame; sent(g) {
 		p.out, p.outLen = g.Mem[g.Start:g.End], g.End-g.Start
@@ -53,16 +53,16 @@ func (s *Offline) advance(t *pipeline.Tables, at time.Duration) {
 	if int32(now-s.nowMs) <= 0 {
 		return
 	}
-	s.proc.Tick(t, now, now-s.nowMs, math.MaxInt)
+	s.proc.Housekeep(t, now, now-s.nowMs, math.MaxInt)
 	s.nowMs = now
 }
 
 // steered tells whether the steering program would give the frame to us.
-func (s *Offline) steered(sight *pipeline.Sight, frame []byte) bool {
+func (s *Offline) steered(sight *pipeline.Observation, frame []byte) bool {
 	r, m := &s.engine.steered, &sight.Meta
 	protocol := service.Protocol(m.Proto)
 	src, dst := netip.AddrPortFrom(m.Src.Netip(), m.SrcPort), netip.AddrPortFrom(m.Dst.Netip(), m.DstPort)
-	switch sight.Way {
+	switch sight.Class {
 	case pipeline.ToService, pipeline.ErrorToBackend:
 		return true
 	case pipeline.FromBackend:

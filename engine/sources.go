@@ -29,9 +29,9 @@ type sources struct {
 	pools  map[poolName]uint32
 	refs   map[service.BackendID][]pipeline.SourceRef // every source that the backend ever had
 
-	rules   map[endpoint]*flow.Shares // of backends that could be reached once; nil: ports in turn
-	anyPort map[endpoint]bool         // backends of any port, whose port is 0 here
-	shares  map[sharesName]*flow.Shares
+	rules   map[endpoint]*flow.PortOwners // of backends that could be reached once; nil: ports in turn
+	anyPort map[endpoint]bool             // backends of any port, whose port is 0 here
+	shares  map[sharesName]*flow.PortOwners
 }
 
 // endpoint is a backend as fullnat sees it, whatever its service.
@@ -61,9 +61,9 @@ func newSources() *sources {
 		pools:  make(map[poolName]uint32),
 		refs:   make(map[service.BackendID][]pipeline.SourceRef),
 
-		rules:   make(map[endpoint]*flow.Shares),
+		rules:   make(map[endpoint]*flow.PortOwners),
 		anyPort: make(map[endpoint]bool),
-		shares:  make(map[sharesName]*flow.Shares),
+		shares:  make(map[sharesName]*flow.PortOwners),
 	}
 }
 
@@ -88,7 +88,7 @@ func (s *sources) room(cfg *conf.Config) error {
 func (s *sources) assign(cfg *conf.Config) {
 	for _, refs := range s.refs {
 		for i := range refs {
-			refs[i].Live = false
+			refs[i].Configured = false
 		}
 	}
 	for _, svc := range cfg.Services {
@@ -123,11 +123,11 @@ func (s *sources) use(name service.BackendID, source netip.Addr, protocol servic
 	refs := s.refs[name]
 	for i := range refs {
 		if refs[i].Pool == id {
-			refs[i].Live = true
+			refs[i].Configured = true
 			return
 		}
 	}
-	s.refs[name] = append(refs, pipeline.SourceRef{Source: number, Proto: uint8(protocol), Pool: id, Live: true})
+	s.refs[name] = append(refs, pipeline.SourceRef{Source: number, Proto: uint8(protocol), Pool: id, Configured: true})
 }
 
 // share settles by which rule ports towards backends are shared out, for those that can be reached
@@ -138,7 +138,7 @@ func (s *sources) share(hops *nexthop.Table, ports []HardwarePort) {
 		if _, settled := s.rules[e]; settled {
 			continue
 		}
-		if hop, ok := hops.Want(packet.AddrFrom(e.backend.Address)); ok {
+		if hop, ok := hops.NextHop(packet.AddrFrom(e.backend.Address)); ok {
 			s.rules[e] = s.sharesFor(e, &ports[hop.Port])
 		}
 	}
@@ -147,7 +147,7 @@ func (s *sources) share(hops *nexthop.Table, ports []HardwarePort) {
 // sharesFor is how the endpoint's ports are shared out if it is reached by this port. A host that
 // is a backend of any port, and so of any other backend's port too, gets them in turn, as that does
 // for all of the host's ports.
-func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.Shares {
+func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.PortOwners {
 	host := endpoint{service.BackendKey{Address: e.backend.Address}, e.protocol}
 	if s.workers == 1 || port.RSS == nil || s.anyPort[host] {
 		return nil
@@ -155,7 +155,7 @@ func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.Shares {
 	name := sharesName{port.Name, port.RSS, e.protocol, e.backend.Address.Is4()}
 	made, ok := s.shares[name]
 	if !ok {
-		made = flow.NewShares(name.card, uint8(name.protocol), name.is4, s.workers,
+		made = flow.NewPortOwners(name.card, uint8(name.protocol), name.is4, s.workers,
 			func(queue int) int { return port.worker(queue, s.workers) })
 		s.shares[name] = made
 	}
@@ -176,7 +176,7 @@ func (s *sources) refsOf(name service.BackendID, refs []pipeline.SourceRef) []pi
 	backend := packet.AddrFrom(name.Backend.Address)
 	for i := range out {
 		r := &out[i]
-		r.Shares, r.Base = shares, shares.Base(backend, name.Backend.Port, packet.AddrFrom(s.addrs[r.Source]))
+		r.Owners, r.Base = shares, shares.Base(backend, name.Backend.Port, packet.AddrFrom(s.addrs[r.Source]))
 	}
 	return out
 }

@@ -49,7 +49,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 // batches, when all its frames are on a ring or free.
 func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
 	p := &w.proc.Packets
-	v4, v6 := w.proc.Live()
+	v4, v6 := w.proc.Entries()
 	all.Tables.ConnectionsV4 += uint64(v4)
 	all.Tables.ConnectionsV6 += uint64(v6)
 	all.Frames.Free += uint64(len(w.stock.free))

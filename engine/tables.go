@@ -99,10 +99,10 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 		b := &s.Backends[i]
 		name := s.Key.BackendID(b.Key)
 		for _, id := range p.ids.all(name) {
-			backends[id].Live = true
+			backends[id].Configured = true
 		}
 		id := p.ids.backends[backendID{name, b.Mode}]
-		live.Pool = append(live.Pool, id)
+		live.Backends = append(live.Backends, id)
 		weight := p.weight(name, b.Weight)
 		candidates = append(candidates, sched.Candidate{
 			ID: id, Weight: uint32(weight), LastWeight: uint32(p.ids.backend[id].last), Up: backends[id].Up,
@@ -115,7 +115,7 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 		candidates = p.addSorry(s, live, backends, candidates)
 	}
 	var err error
-	live.Live = true
+	live.Configured = true
 	live.Scheduler, err = p.pools.scheduler(s.Key, s.Scheduler, candidates, p.cfg.Engine.HashKey)
 	return err
 }
@@ -128,14 +128,14 @@ func (p *plan) addSorry(s *conf.Service, live *pipeline.Service, backends []pipe
 	b := s.Sorry
 	name := s.Key.BackendID(b.Key)
 	for _, id := range p.ids.all(name) {
-		backends[id].Live = true
+		backends[id].Configured = true
 	}
 	id := p.ids.backends[backendID{name, b.Mode}]
 	if !p.health.sorry[s.Key] {
-		live.Pool = append(live.Pool, id)
+		live.Backends = append(live.Backends, id)
 		return candidates
 	}
-	live.Pool = append([]uint32{id}, live.Pool...)
+	live.Backends = append([]uint32{id}, live.Backends...)
 	return []sched.Candidate{{ID: id, Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port)}}
 }
 
@@ -162,25 +162,25 @@ func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.B
 		for i := range services {
 			s := &services[i]
 			own := s.PersistMs > 0
-			for _, id := range s.Pool {
+			for _, id := range s.Backends {
 				own = own || sticky[endpoint{backends[id].Addr, backends[id].Port, s.Proto}]
 			}
-			if !own || s.Own == pipeline.ByAddress {
+			if !own || s.Ownership == pipeline.ByAddress {
 				continue
 			}
-			s.Own, changed = pipeline.ByAddress, true
-			for _, id := range s.Pool {
+			s.Ownership, changed = pipeline.ByAddress, true
+			for _, id := range s.Backends {
 				sticky[endpoint{backends[id].Addr, backends[id].Port, s.Proto}] = true
 			}
 		}
 	}
 	for i := range services {
 		s := &services[i]
-		if p.spread && s.Live && s.Own == pipeline.ByFlow {
-			s.Own = p.ids.ownership(uint32(i), len(s.Pool), oneWay(s, backends))
+		if p.spread && s.Configured && s.Ownership == pipeline.ByFlow {
+			s.Ownership = p.ids.ownership(uint32(i), len(s.Backends), oneWay(s, backends))
 		}
-		if s.Live {
-			s.Moved = p.ids.hasMoved(uint32(i), s.Own)
+		if s.Configured {
+			s.Moved = p.ids.hasMoved(uint32(i), s.Ownership)
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.B
 // oneWay says that no backend's replies have to find the client's worker by the client: they bypass
 // us, or come to a local port (fullnat), which says whose they are.
 func oneWay(s *pipeline.Service, backends []pipeline.Backend) bool {
-	for _, id := range s.Pool {
+	for _, id := range s.Backends {
 		if backends[id].Mode == service.NAT {
 			return false
 		}

@@ -90,7 +90,7 @@ func (w *Worker) processTapped(n int) {
 		f := &w.work.Frames[i]
 		in := x.in[:copy(x.in, f.Mem[f.Start:f.End])]
 		port := f.Port
-		before := w.proc.Look(*f, tables, w.clock.ms)
+		before := w.proc.Observe(*f, tables, w.clock.ms)
 		x.one.Frames[0] = *f
 		w.proc.Process(x.one, 1, tables, w.clock.ms)
 		*f = x.one.Frames[0]
@@ -108,7 +108,7 @@ func sent(f *pipeline.Frame) bool {
 }
 
 // tapFrame puts what became of a frame into a slot.
-func (w *Worker) tapFrame(t *tap, f *pipeline.Frame, before *pipeline.Sight, in []byte, port uint8, chunk uint64) {
+func (w *Worker) tapFrame(t *tap, f *pipeline.Frame, before *pipeline.Observation, in []byte, port uint8, chunk uint64) {
 	number := w.tapping.number[:]
 	if t.free.Pop(number) == 0 {
 		t.lost.Store(t.lost.Load() + 1)
@@ -119,7 +119,7 @@ func (w *Worker) tapFrame(t *tap, f *pipeline.Frame, before *pipeline.Sight, in 
 		before: *before, after: *before, frame: *f, inPort: port,
 		worker: w.id, workers: len(w.handOut), nowMs: w.clock.ms,
 	}
-	w.proc.Watch(&r.after, w.clock.ms)
+	w.proc.Refresh(&r.after, w.clock.ms)
 	r.frame.Mem = nil
 	r.chunk, r.atNs, r.inLen = chunk, w.clock.ns, len(in)
 	r.in = r.bytes[:copy(r.bytes[:t.snap], in)]

@@ -173,7 +173,7 @@ func (n *names) event(p *passage, inLen int) api.TraceEvent {
 		Worker: p.worker, Port: n.port(p.inPort), Packet: summary(p.in), Length: inLen,
 		Steps: n.steps(p), Text: n.verdict(p), Verdict: verdictNames[p.frame.Verdict],
 	}
-	if p.before.Way == pipeline.ToService || p.before.Way == pipeline.ErrorToBackend {
+	if p.before.Class == pipeline.ToService || p.before.Class == pipeline.ErrorToBackend {
 		e.Service = n.services[p.before.Service].Name
 	}
 	if p.after.Known {

@@ -298,15 +298,15 @@ func (w *Worker) tick(n int) {
 	now := w.clock.ms
 	if elapsed := now - w.tickedMs; elapsed > 0 || n == 0 && w.behind {
 		w.tickedMs = now
-		w.behind = w.proc.Tick(w.tables.Load(), now, elapsed, pipeline.TickSlotTimes)
-		if w.proc.Poking() {
+		w.behind = w.proc.Housekeep(w.tables.Load(), now, elapsed, pipeline.HousekeepingBudget)
+		if w.proc.RSTProbesDue() {
 			slots := pokeSlots
 			if n == 0 {
 				slots = pokeIdleSlots
 			}
 			w.poke(slots)
 		}
-		w.proc.Wanted.Take(w.want)
+		w.proc.NeighbourRequests.Flush(w.want)
 	}
 	if n == 0 && !w.behind {
 		w.rest()

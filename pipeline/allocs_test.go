@@ -73,7 +73,7 @@ func (w *world) checkAllocs(name, client, vip string) {
 	allocs := testing.AllocsPerRun(20, func() {
 		w.now += 250
 		w.procs[0].Process(w.batch, l.fill(w.batch), w.tables, w.now)
-		w.procs[0].Tick(w.tables, w.now, 250, 4096)
+		w.procs[0].Housekeep(w.tables, w.now, 250, 4096)
 	})
 	if allocs != 0 {
 		w.t.Errorf("%s: %v allocations per batch of %d", name, allocs, len(mixed))

@@ -27,7 +27,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		t.Remove(old)
 	}
 	m, s := &f.meta, &p.t.Services[f.service]
-	if s.Own == ByFlowNow && p.passToFlowOwner(f, m.Src, m.SrcPort) {
+	if s.Ownership == ByFlowNow && p.passToFlowOwner(f, m.Src, m.SrcPort) {
 		return nil
 	}
 	if m.Proto == uint8(service.TCP) && m.TCPFlags&(packet.SYN|packet.RST) != packet.SYN {
@@ -59,7 +59,7 @@ func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
 	if at < 0 {
 		return 0
 	}
-	return s.Pool[at]
+	return s.Backends[at]
 }
 
 // describe fills in the key for a scheduler.
@@ -182,7 +182,7 @@ func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
 	case !c.IsTemplate():
 		p.close(t, c)
 		return false
-	case c.Held() > 0: // connections under it live
+	case c.Refs() > 0: // connections under it live
 		c.Expires = p.now + templateGraceMs
 		return true
 	}
@@ -204,7 +204,7 @@ func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 		return
 	}
 	if tp := p.findTemplate(t, t.Client(c), c.Proto(), c.Service(), c.VIPPort()); tp != nil {
-		tp.Release()
+		tp.Unref()
 	}
 }
 
@@ -240,6 +240,6 @@ func (p *Processor) bind(t *conn.Table, m *packet.Meta, c *conn.Conn, s *Service
 	}
 	tp.Backend = c.Backend
 	tp.Expires = p.now + s.PersistMs
-	tp.Hold()
+	tp.Ref()
 	c.Flags |= conn.HasTemplate
 }

@@ -34,7 +34,7 @@ func (p *Processor) part(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *
 	default:
 		p.evict(c)
 		p.reset(f)
-		c.Flags |= conn.ClientTold
+		c.Flags |= conn.ClientReset
 	}
 }
 
@@ -86,6 +86,6 @@ func (p *Processor) parted(f *Frame, c *conn.Conn) bool {
 		return false
 	}
 	p.reset(f)
-	c.Flags |= conn.BackendTold
+	c.Flags |= conn.BackendReset
 	return true
 }

@@ -21,7 +21,7 @@ func (p *Processor) ProcessOrdinary(b *Batch, t *Tables, nowMs uint32) {
 // Memory is what a worker remembers besides its connections and counters: of the first so many
 // services, and of clients that it heard of.
 func (p *Processor) Memory(services int) (all []any) {
-	all = append(all, p.sched[:services], p.replies, p.ipID, p.sourceTurn, p.Wanted)
+	all = append(all, p.sched[:services], p.replies, p.ipID, p.sourceTurn, p.NeighbourRequests)
 	for i := range p.heard {
 		if e := &p.heard[i]; e.link.MTU != 0 {
 			all = append(all, e.client, e.link)

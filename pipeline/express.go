@@ -48,9 +48,9 @@ func (t *Tables) makeLanes() {
 	for i := range t.Services {
 		s := &t.Services[i]
 		s.opens = false
-		for _, id := range s.Pool {
+		for _, id := range s.Backends {
 			l, be := &t.lanes[id], &t.Backends[id]
-			if served[id] || !s.Live || !s.Ports.Single() || !be.keeps || be.Unreach != counter.None || be.Link.VLAN != 0 {
+			if served[id] || !s.Configured || !s.Ports.Single() || !be.keeps || be.Unreach != counter.None || be.Link.VLAN != 0 {
 				*l = lane{}
 			} else {
 				*l = newLane(s, be)
@@ -97,8 +97,8 @@ func (p *Processor) board(f *Frame) bool {
 	if !h.MaybeIPv4() {
 		return h.MaybeIPv6() && p.board6(f, h)
 	}
-	g := h.Glance4(f.End - f.Start - packet.EthernetLen)
-	if g == packet.Nothing {
+	g := h.FastParse4(f.End - f.Start - packet.EthernetLen)
+	if g == packet.NotFast {
 		return false
 	}
 	client, vip, ports := h.Ends4()
@@ -121,7 +121,7 @@ func (p *Processor) board(f *Frame) bool {
 // client.
 //
 //go:noinline
-func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.Glance) bool {
+func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.FastKind) bool {
 	backend, client, ports := h.Ends4()
 	if p.t.ranged(packet.AddrFrom4(client), uint16(ports), g.Proto()) != 0 {
 		return false
@@ -142,8 +142,8 @@ func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.Glance) boo
 
 // board6 is board for IPv6.
 func (p *Processor) board6(f *Frame, h *packet.Headers) bool {
-	g := h.Glance6(f.End - f.Start - packet.EthernetLen)
-	if g == packet.Nothing {
+	g := h.FastParse6(f.End - f.Start - packet.EthernetLen)
+	if g == packet.NotFast {
 		return false
 	}
 	client, vip, ports := h.Ends6()
@@ -165,7 +165,7 @@ func (p *Processor) board6(f *Frame, h *packet.Headers) bool {
 // boardBack6 is boardBack4 for IPv6.
 //
 //go:noinline
-func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) bool {
+func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.FastKind) bool {
 	backend, client, ports := h.Ends6()
 	if p.t.ranged(client, uint16(ports), g.Proto()) != 0 {
 		return false
@@ -188,7 +188,7 @@ func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.Glance) boo
 // has the port is the frame's, is seen when it has come from memory.
 //
 //go:noinline
-func (p *Processor) boardLocal(f *Frame, g packet.Glance, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
+func (p *Processor) boardLocal(f *Frame, g packet.FastKind, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
 	slot, ok := p.slotOf(p.t.door(backend, uint16(ports>>16), g.Proto()), source, uint16(ports))
 	if !ok || p.t.anyPort { // with any port another door may be meant
 		return false
@@ -206,7 +206,7 @@ func (p *Processor) boardLocal(f *Frame, g packet.Glance, t *conn.Table, source 
 // unusual is the end of boarding for a packet that isn't in the middle of its connection.
 //
 //go:noinline
-func (p *Processor) unusual(f *Frame, g packet.Glance) {
+func (p *Processor) unusual(f *Frame, g packet.FastKind) {
 	if g == packet.Opening && p.t.Services[f.service].opens {
 		f.kind += kindOpen4 - kindExpress4
 		p.opening++
@@ -246,10 +246,10 @@ func (p *Processor) leave(f *Frame) {
 func (p *Processor) express4(f *Frame) bool {
 	h := f.headers()
 	client, _, ports := h.Ends4()
-	key := conn.Word(f.service, ports)
+	key := conn.PackKey(f.service, ports)
 	c := p.v4.AtHome4(f.home, client, key)
 	if c == nil {
-		if c = p.v4.Find(f.home, packet.AddrFrom4(client), conn.KeyOf(key), p.now); c == nil {
+		if c = p.v4.Find(f.home, packet.AddrFrom4(client), conn.UnpackKey(key), p.now); c == nil {
 			return h.Proto4() == packet.UDP && p.open4(f)
 		}
 	}
@@ -269,13 +269,13 @@ func (p *Processor) ride4(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 	switch l.mode {
 	case service.NAT:
 		l.in.In4(h, l.proto == packet.TCP)
-		l.link.Address(h)
+		l.link.Apply(h)
 	case service.TUN:
 		p.ipID++
 		f.Start = l.tunnel.Wrap4(h, f.Start, length, bits.ReverseBytes16(p.ipID), &l.link)
 	case service.FullNAT:
 		l.in.Both4(h, p.t.Sources[c.Source].Addr.V4(), c.Extra, l.proto == packet.TCP)
-		l.link.Address(h)
+		l.link.Apply(h)
 	default:
 		l.link.DR4(h)
 	}
@@ -285,10 +285,10 @@ func (p *Processor) ride4(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 func (p *Processor) express6(f *Frame) bool {
 	h := f.headers()
 	client, _, ports := h.Ends6()
-	key := conn.Word(f.service, ports)
+	key := conn.PackKey(f.service, ports)
 	c := p.v6.AtHome6(f.home, client, key)
 	if c == nil {
-		if c = p.v6.Find(f.home, client, conn.KeyOf(key), p.now); c == nil {
+		if c = p.v6.Find(f.home, client, conn.UnpackKey(key), p.now); c == nil {
 			return h.Proto6() == packet.UDP && p.open6(f)
 		}
 	}
@@ -308,13 +308,13 @@ func (p *Processor) ride6(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 	switch l.mode {
 	case service.NAT:
 		l.in.In6(h, l.proto == packet.TCP)
-		l.link.Address(h)
+		l.link.Apply(h)
 	case service.TUN:
 		p.ipID++
 		f.Start = l.tunnel.Wrap6(h, f.Start, length, bits.ReverseBytes16(p.ipID), &l.link)
 	case service.FullNAT:
 		l.in.Both6(h, p.t.Sources[c.Source].Addr, c.Extra, l.proto == packet.TCP)
-		l.link.Address(h)
+		l.link.Apply(h)
 	default:
 		l.link.DR6(h)
 	}
@@ -355,7 +355,7 @@ func (p *Processor) back4(f *Frame) bool {
 	} else {
 		l.out.Back4(h, client, c.ClientPort(), l.proto == packet.TCP)
 	}
-	link.Address(h)
+	link.Apply(h)
 	p.countOut(c, length)
 	f.depart(link, length)
 	return true
@@ -396,7 +396,7 @@ func (p *Processor) back6(f *Frame) bool {
 	} else {
 		l.out.Back6(h, client, c.ClientPort(), l.proto == packet.TCP)
 	}
-	link.Address(h)
+	link.Apply(h)
 	p.countOut(c, length)
 	f.depart(link, length)
 	return true

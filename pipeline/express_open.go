@@ -20,7 +20,7 @@ func (p *Processor) open4(f *Frame) bool {
 	if !p.t.Services[f.service].opens || h.TTL4() <= 1 || packet.Martian4(client, vip) || p.t.isSource(packet.AddrFrom4(client)) {
 		return false
 	}
-	slot, ok := p.v4.Room4(f.home, client, uint16(ports>>16), p.now)
+	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
 	if !ok {
 		return false
 	}
@@ -31,7 +31,7 @@ func (p *Processor) open4(f *Frame) bool {
 		return false
 	}
 	l := &p.t.lanes[id]
-	c := p.v4.Occupy4(f.home, slot, client, conn.Word(f.service, ports), p.t.Backends[id].Addr.V4(), l.flags)
+	c := p.v4.InsertAt4(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[id].Addr.V4(), l.flags)
 	p.begin(p.v4, c, id, l)
 	if l.mode.RepliesThroughUs() {
 		p.heard.note(f, packet.AddrFrom4(client), f.Start, 0)
@@ -49,7 +49,7 @@ func (p *Processor) open6(f *Frame) bool {
 	if !p.t.Services[f.service].opens || h.TTL6() <= 1 || packet.Martian6(client, vip) || p.t.isSource(client) {
 		return false
 	}
-	slot, ok := p.v6.Room6(f.home, client, uint16(ports>>16), p.now)
+	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)
 	if !ok {
 		return false
 	}
@@ -60,7 +60,7 @@ func (p *Processor) open6(f *Frame) bool {
 		return false
 	}
 	l := &p.t.lanes[id]
-	c := p.v6.Occupy6(f.home, slot, client, conn.Word(f.service, ports), p.t.Backends[id].Addr, l.flags)
+	c := p.v6.InsertAt6(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[id].Addr, l.flags)
 	p.begin(p.v6, c, id, l)
 	if l.mode.RepliesThroughUs() {
 		p.heard.note(f, client, f.Start, 0)
@@ -75,7 +75,7 @@ func (p *Processor) choose(id uint32, length uint16) uint32 {
 	s, st := &p.t.Services[id], &p.sched[id]
 	before := *st
 	if at := s.Scheduler.Pick(st, p.loads, &p.key); at >= 0 {
-		backend := s.Pool[at]
+		backend := s.Backends[at]
 		if l := &p.t.lanes[backend]; length <= l.passes && (l.mode != service.FullNAT || p.hasPort(backend)) {
 			return backend
 		}

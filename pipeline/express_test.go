@@ -233,7 +233,7 @@ func TestOpensAreOrdinary(t *testing.T) {
 					if n%97 == 96 {
 						b.both(func(w *world) {
 							for _, p := range w.procs {
-								p.Tick(w.tables, w.now, 500, 1<<20)
+								p.Housekeep(w.tables, w.now, 500, 1<<20)
 							}
 						})
 					}
@@ -347,7 +347,7 @@ func TestExpressInATangle(t *testing.T) {
 					b.later(leap)
 					b.both(func(w *world) {
 						for _, p := range w.procs {
-							p.Tick(w.tables, w.now, leap, 1<<20)
+							p.Housekeep(w.tables, w.now, leap, 1<<20)
 						}
 					})
 				}
@@ -401,7 +401,7 @@ func kindOf(frame []byte, side int) string {
 func TestNoLaneForTwo(t *testing.T) {
 	w := newWorld(t, nat(), svc{vip: "198.51.100.11", backends: []backend{{host: 14, port: 8080}}})
 	all := slices.Clone(w.tables.Services)
-	all[1].Pool, all[1].Scheduler = all[2].Pool, all[2].Scheduler
+	all[1].Backends, all[1].Scheduler = all[2].Backends, all[2].Scheduler
 	w.tables = pipeline.NewTables(all, w.tables.Backends, w.tables.Hops, nil, nil)
 	for i, vip := range []string{vip4, "198.51.100.11"} {
 		client, vip, host := fmt.Sprintf("192.0.2.7:%d", 4000+i), port(vip, "80"), "10.0.0.14:8080"
@@ -537,8 +537,8 @@ func TestOpensAreRehearsed(t *testing.T) {
 						p = packettest.UDP(client, port(vip, "80"))
 					}
 					before := state(w.procs[0])
-					x, c := pipeline.NewRehearsal(0, 1, w.seed, w.tables, w.loads), p.Chunk()
-					w.procs[0].Rehearse(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, w.tables, w.now)
+					x, c := pipeline.NewDryRun(0, 1, w.seed, w.tables, w.loads), p.Chunk()
+					w.procs[0].DryRun(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, w.tables, w.now)
 					if after := state(w.procs[0]); after != before {
 						t.Fatalf("%s %s: rehearsed, and no longer\n%s\nbut\n%s", vip, mode, before, after)
 					}

@@ -128,7 +128,7 @@ func (p *Processor) reply(f *Frame) {
 	link, reason := p.t.Hops.Lookup(client)
 	if reason == counter.NoNeighbour {
 		if way := p.heard.of(client); way != nil {
-			p.Wanted.add(client)
+			p.NeighbourRequests.add(client)
 			link, reason = way, counter.None
 		}
 	}
@@ -164,7 +164,7 @@ func (p *Processor) findReply(t *conn.Table, home conn.Home, client packet.Addr,
 // unreachable drops a packet that has no way to dst and remembers whom to resolve.
 func (p *Processor) unreachable(f *Frame, dst packet.Addr, reason counter.Reason) {
 	if reason == counter.NoNeighbour {
-		p.Wanted.add(dst)
+		p.NeighbourRequests.add(dst)
 	}
 	f.drop(reason)
 }

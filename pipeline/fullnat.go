@@ -22,20 +22,20 @@ type Source struct {
 // so that a reply arrives at the worker whose it is. Otherwise they are dealt out in turn, and
 // replies are handed over.
 type SourceRef struct {
-	Source uint8        // index into Tables.Sources
-	Proto  uint8        // of the connections
-	Live   bool         // configured now; false: only old connections use it
-	Pool   uint32       // number of the pool of ports
-	Shares *flow.Shares // by the card's hash; nil: in turn. The same for all sources of a backend's address and port
-	Base   uint32       // of the backend's address and port and the source, if there are Shares
+	Source     uint8            // index into Tables.Sources
+	Proto      uint8            // of the connections
+	Configured bool             // configured now; false: only old connections use it
+	Pool       uint32           // number of the pool of ports
+	Owners     *flow.PortOwners // by the card's hash; nil: in turn. The same for all sources of a backend's address and port
+	Base       uint32           // of the backend's address and port and the source, if there are Owners
 }
 
 // ports tells which of the ports from 64*w on are a worker's.
 func (r *SourceRef) ports(worker, workers, w int) uint64 {
-	if r.Shares == nil {
+	if r.Owners == nil {
 		return byNumber(worker, workers, w)
 	}
-	return r.Shares.Word(worker, r.Base, w)
+	return r.Owners.Word(worker, r.Base, w)
 }
 
 // MaxSources is the number of local addresses that fullnat can send from.
@@ -64,8 +64,8 @@ func (p *Processor) adopt(t *Tables) {
 
 // door is where the replies of fullnat backends with one address, port and protocol come from.
 type door struct {
-	pools  []uint32     // by source: number of the pool, plus 1; 0: none
-	shares *flow.Shares // how its ports are shared out; nil: in turn
+	pools  []uint32         // by source: number of the pool, plus 1; 0: none
+	shares *flow.PortOwners // how its ports are shared out; nil: in turn
 }
 
 // findDoors notes by which pools replies are to be told apart.
@@ -83,8 +83,8 @@ func (t *Tables) findDoors() {
 			}
 			d := &t.doors[at-1]
 			d.pools[r.Source] = r.Pool + 1
-			if r.Shares != nil {
-				d.shares, t.shared = r.Shares, true
+			if r.Owners != nil {
+				d.shares, t.shared = r.Owners, true
 			}
 		}
 		t.anyPort = t.anyPort || be.Port == 0 && len(refs) > 0
@@ -162,7 +162,7 @@ func (p *Processor) hasPort(backend uint32) bool {
 	}
 	refs := p.t.Pools[backend]
 	for i := range refs {
-		if refs[i].Live && p.pools[refs[i].Pool].free > 0 {
+		if refs[i].Configured && p.pools[refs[i].Pool].free > 0 {
 			return true
 		}
 	}
@@ -242,7 +242,7 @@ func (p *Processor) takePort(c *conn.Conn) (*SourceRef, uint16) {
 	p.sourceTurn++
 	for i := range refs {
 		r := &refs[(i+int(p.sourceTurn))%len(refs)]
-		if !r.Live {
+		if !r.Configured {
 			continue
 		}
 		if port, ok := p.pools[r.Pool].take(); ok {

@@ -24,7 +24,7 @@ func TestLateReply(t *testing.T) {
 		"backend":        {backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}, samePort: true},
 		"backend's port": {backends: []backend{{host: 11, port: 80}, {host: 11, port: 81}}, samePort: true},
 		"source": {backends: []backend{{host: 11, port: 80}}, samePort: true,
-			pools: []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 0, Live: true}, {Source: 1, Proto: 6, Pool: 1, Live: true}}},
+			pools: []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 0, Configured: true}, {Source: 1, Proto: 6, Pool: 1, Configured: true}}},
 	}
 	for other, c := range all {
 		both(t, func(t *testing.T, client, vip string) {

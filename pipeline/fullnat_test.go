@@ -45,7 +45,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 		[]nexthop.PortInfo{{MAC: [6]byte{2, 0, 0, 0, 0, 1}, MTU: 1500, Up: true}, {MAC: [6]byte{2, 0, 0, 0, 0, 2}, MTU: 1500, Up: true}},
 		[]nexthop.Route{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("203.0.113.1")}, {Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 1}},
 		[]nexthop.Neighbour{{Addr: netip.MustParseAddr("203.0.113.1"), MAC: [6]byte{2, 9}}, {Addr: netip.MustParseAddr("192.0.2.11"), Port: 1, MAC: [6]byte{2, 11}}})
-	backend := pipeline.Backend{Addr: packet.AddrFrom(netip.MustParseAddrPort(fnBackend).Addr()), Port: 8080, Mode: service.FullNAT, Live: true, Up: true}
+	backend := pipeline.Backend{Addr: packet.AddrFrom(netip.MustParseAddrPort(fnBackend).Addr()), Port: 8080, Mode: service.FullNAT, Configured: true, Up: true}
 	link, reason := hops.Lookup(backend.Addr)
 	if reason != counter.None {
 		t.Fatal(reason)
@@ -59,11 +59,11 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 	all.Add(1024, 65535)
 	setup := fullnatSetup{
 		services: []pipeline.Service{{}, {
-			Addr: packet.AddrFrom(netip.MustParseAddrPort(fnVIP).Addr()), Ports: service.Ports{First: 80, Last: 80}, Proto: 6, Live: true,
-			Scheduler: scheduler, Pool: []uint32{1}, TimeoutsMs: conn.DefaultTimeoutsMs,
+			Addr: packet.AddrFrom(netip.MustParseAddrPort(fnVIP).Addr()), Ports: service.Ports{First: 80, Last: 80}, Proto: 6, Configured: true,
+			Scheduler: scheduler, Backends: []uint32{1}, TimeoutsMs: conn.DefaultTimeoutsMs,
 		}},
 		backends: []pipeline.Backend{{}, backend},
-		pools:    [][]pipeline.SourceRef{nil, {{Source: 0, Proto: 6, Pool: 0, Live: true}}},
+		pools:    [][]pipeline.SourceRef{nil, {{Source: 0, Proto: 6, Pool: 0, Configured: true}}},
 	}
 	for _, change := range changes {
 		change(&setup)
@@ -138,16 +138,16 @@ func TestFullNATUsesEveryPort(t *testing.T) {
 			t.Fatalf("reply to connection %d comes from %v, want %v", i, got, want)
 		}
 	}
-	v4, _ := l.proc.Live()
+	v4, _ := l.proc.Entries()
 	if v4 != ports {
 		t.Errorf("%d table entries for %d connections", v4, ports)
 	}
 	l.nowMs += conn.DefaultTimeoutsMs[conn.SynRecv] + 1
 	for range 20 {
 		l.nowMs += 1000
-		l.proc.Tick(l.tables, l.nowMs, 8000, 1<<30)
+		l.proc.Housekeep(l.tables, l.nowMs, 8000, 1<<30)
 	}
-	if v4, _ := l.proc.Live(); v4 != 0 {
+	if v4, _ := l.proc.Entries(); v4 != 0 {
 		t.Fatalf("%d entries live on", v4)
 	}
 	for i := range ports {
@@ -205,15 +205,15 @@ func fnCard(workers int) *flow.RSS {
 // byCard has the ports shared out by the card's hash, and clients' packets processed where they
 // arrive.
 func byCard(t *testing.T, card *flow.RSS, workers int) func(*fullnatSetup) {
-	shares := flow.NewShares(card, 6, true, workers, func(queue int) int { return queue })
+	shares := flow.NewPortOwners(card, 6, true, workers, func(queue int) int { return queue })
 	if shares == nil {
 		t.Fatal("the card does not serve")
 	}
 	backend, local := netip.MustParseAddrPort(fnBackend), packet.AddrFrom(netip.MustParseAddr(fnSource))
 	return func(s *fullnatSetup) {
-		s.services[1].Own = pipeline.ByReceiver
+		s.services[1].Ownership = pipeline.ByReceiver
 		r := &s.pools[1][0]
-		r.Shares = shares
+		r.Owners = shares
 		r.Base = shares.Base(packet.AddrFrom(backend.Addr()), backend.Port(), local)
 	}
 }
@@ -305,16 +305,16 @@ func withAnyPort(s *fullnatSetup) {
 	backend.Port = 0
 	wide := s.services[1]
 	wide.Ports = service.Ports{First: 8000, Last: 8100}
-	wide.Pool = []uint32{2}
+	wide.Backends = []uint32{2}
 	s.services = append(s.services, wide)
 	s.backends = append(s.backends, backend)
-	s.pools = append(s.pools, []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 1, Live: true}})
+	s.pools = append(s.pools, []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 1, Configured: true}})
 }
 
 // rehearse tells what would become of a packet.
-func (l *fullnatLab) rehearse(p packettest.Packet) (*pipeline.Rehearsal, []byte) {
-	x, c := pipeline.NewRehearsal(0, 1, &flow.Seed{A: 11, B: 13}, l.tables, counter.NewLoads(1, pipeline.MaxBackends)), p.Chunk()
-	l.proc.Rehearse(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, l.tables, l.nowMs)
+func (l *fullnatLab) rehearse(p packettest.Packet) (*pipeline.DryRun, []byte) {
+	x, c := pipeline.NewDryRun(0, 1, &flow.Seed{A: 11, B: 13}, l.tables, counter.NewLoads(1, pipeline.MaxBackends)), p.Chunk()
+	l.proc.DryRun(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, l.tables, l.nowMs)
 	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
 }
 
@@ -391,7 +391,7 @@ func TestFullNATAnyPort(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			byReceiver := func(s *fullnatSetup) {
 				for id := range s.services {
-					s.services[id].Own = pipeline.ByReceiver
+					s.services[id].Ownership = pipeline.ByReceiver
 				}
 			}
 			used := make(map[netip.AddrPort]bool)

@@ -15,7 +15,7 @@ func (p *Processor) icmpIn(f *Frame) {
 	c := p.table(m).Find(f.home, m.Dst, k, p.now)
 	if c == nil {
 		s := &p.t.Services[id]
-		if !p.elsewhere(f, s) && (s.Own != ByFlowNow || !p.passToFlowOwner(f, m.Dst, m.DstPort)) {
+		if !p.elsewhere(f, s) && (s.Ownership != ByFlowNow || !p.passToFlowOwner(f, m.Dst, m.DstPort)) {
 			f.drop(counter.ICMPNoFlow)
 		}
 		return

@@ -10,17 +10,17 @@ import (
 // mustInline lists the calls on the way of every packet that the compiler has to write out, by the
 // file they stand in: each is a few instructions, and a call would cost more than what it does.
 var mustInline = map[string][]string{
-	"pipeline/packet/glance.go": {"be16", "be32", "be64", "le32", "le64", "glance"},
+	"pipeline/packet/fast_parse.go": {"be16", "be32", "be64", "le32", "le64", "fastParse"},
 	"pipeline/express.go": {"packet.HeadersAt", "packet.(*Headers).MaybeIPv4", "packet.(*Headers).Ends4", "packet.(*Headers).Ends6",
-		"packet.Glance.Proto", "packet.AddrFrom4", "(*lookup).get4", "single", "flow.(*Seed).Hash", "(*Processor).isMine",
-		"conn.(*Table).Home", "conn.Word", "conn.(*Table).AtHome4", "conn.(*Table).AtHome6", "conn.(*Conn).Expired",
+		"packet.FastKind.Proto", "packet.AddrFrom4", "(*lookup).get4", "single", "flow.(*Seed).Hash", "(*Processor).isMine",
+		"conn.(*Table).Home", "conn.PackKey", "conn.(*Table).AtHome4", "conn.(*Table).AtHome6", "conn.(*Conn).Expired",
 		"packet.(*Headers).Length4", "packet.(*Headers).TTL4", "(*Frame).headers", "(*Processor).countIn", "(*Frame).depart",
-		"rewrite.(*End).In4", "rewrite.(*Link).Address", "rewrite.(*Link).DR4"},
+		"rewrite.(*End).In4", "rewrite.(*Link).Apply", "rewrite.(*Link).DR4"},
 	"pipeline/rewrite/prepared.go": {"grow", "growUDP", "(*Link).macs"},
 	"pipeline/pipeline.go":         {"conn.Fetch", "conn.FetchNext", "(*Processor).fetch", "flow.Owner"},
 	"pipeline/conn/table.go":       {"(*Table).conn", "(*Table).entry4", "(*Table).line4", "(*entry4).client", "isZero"},
 	// Of new connections.
-	"pipeline/forward.go":    {"isNew", "midway", "conn.Key.word"},
+	"pipeline/forward.go":    {"isNew", "midway", "conn.Key.pack"},
 	"pipeline/connection.go": {"counter.(*Loads).Add", "conn.State.Next", "conn.(*Table).Home"},
 }
 

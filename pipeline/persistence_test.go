@@ -61,7 +61,7 @@ func TestTemplateOutlives(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	w.pass(60_000)
-	if live := w.procs[0].Table(4).Live(); live != 0 {
+	if live := w.procs[0].Table(4).Len(); live != 0 {
 		t.Errorf("%d entries are left", live)
 	}
 	if got := w.visit("192.0.2.1", 3, web4); got != 2 {
@@ -76,11 +76,11 @@ func TestTemplateFollows(t *testing.T) {
 	w.visit("192.0.2.1", 1, web4)
 	w.ends(w.in(packettest.TCP("192.0.2.1:1", web4)), "forward")
 	w.pass(899_999)
-	if live := w.procs[0].Table(4).Live(); live != 2 {
+	if live := w.procs[0].Table(4).Len(); live != 2 {
 		t.Errorf("%d entries, want connection and template", live)
 	}
 	w.pass(60_000 + 2*sweepMs)
-	if live := w.procs[0].Table(4).Live(); live != 0 {
+	if live := w.procs[0].Table(4).Len(); live != 0 {
 		t.Errorf("%d entries are left", live)
 	}
 	w.sum()
@@ -160,11 +160,11 @@ func TestTemplatesCost(t *testing.T) {
 	for n := range 3 {
 		w.visit(fmt.Sprintf("192.0.2.%d", 1+n), 1, web4)
 	}
-	if n, live := w.sum(), w.procs[0].Table(4).Live(); n.ConnOpened != 3 || live != 5 {
+	if n, live := w.sum(), w.procs[0].Table(4).Len(); n.ConnOpened != 3 || live != 5 {
 		t.Errorf("%d connections, %d entries", n.ConnOpened, live)
 	}
 	w.pass(420_000)
-	if live := w.procs[0].Table(4).Live(); live != 0 {
+	if live := w.procs[0].Table(4).Len(); live != 0 {
 		t.Errorf("%d entries are left", live)
 	}
 	w.sum()
@@ -185,11 +185,11 @@ func TestTemplateOfMany(t *testing.T) {
 	w.pass(200_000)
 	w.ends(w.in(packet(0)), "forward")
 	w.pass(200_000)
-	if live := w.procs[0].Table(4).Live(); live != 2 {
+	if live := w.procs[0].Table(4).Len(); live != 2 {
 		t.Errorf("%d entries, want one connection and its template", live)
 	}
 	w.pass(100_000 + 60_000 + 2*sweepMs)
-	if live := w.procs[0].Table(4).Live(); live != 0 {
+	if live := w.procs[0].Table(4).Len(); live != 0 {
 		t.Errorf("%d entries are left", live)
 	}
 	w.sum()

@@ -24,9 +24,9 @@ import (
 // Processor is one worker's pipeline with everything that the worker writes: connections, scheduler
 // positions, counters. One goroutine uses it.
 type Processor struct {
-	Packets  counter.Packets
-	Backends []counter.Backend // by backend id
-	Wanted   Wanted            // next hops whose MAC address was missing
+	Packets           counter.Packets
+	Backends          []counter.Backend // by backend id
+	NeighbourRequests NeighbourRequests // next hops whose MAC address was missing
 
 	worker, workers int
 	seed            *flow.Seed
@@ -153,7 +153,7 @@ func (p *Processor) place(f *Frame, client packet.Addr, port uint16, service uin
 // isMine says that the worker has a client's flow for sure: what handOver would find out, but
 // cheaper, for nearly all.
 func (p *Processor) isMine(hash uint64, service uint32) bool {
-	own := p.t.Services[service].Own
+	own := p.t.Services[service].Ownership
 	return service != 0 && (own == ByReceiver || own == ByFlow && flow.Owner(hash, p.workers) == p.worker)
 }
 
@@ -185,15 +185,15 @@ func (p *Processor) fetch(frames []Frame) {
 	for i := range frames {
 		sum += conn.Fetch(v4, v6, frames[i].home)
 	}
-	if v6.Live() > cached6 {
+	if v6.Len() > cached6 {
 		for i := range frames {
 			sum += conn.FetchNext(v4, v6, frames[i].home)
 		}
 	}
-	if p.opening > 0 && v4.Live()+v6.Live() > cached6 {
+	if p.opening > 0 && v4.Len()+v6.Len() > cached6 {
 		for i := range frames {
 			if k := frames[i].kind; k == kindOpen4 || k == kindOpen6 {
-				sum += conn.FetchRoom(v4, v6, frames[i].home)
+				sum += conn.FetchForInsert(v4, v6, frames[i].home)
 			}
 		}
 	}
@@ -207,7 +207,7 @@ func (p *Processor) fetch(frames []Frame) {
 func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service uint32) bool {
 	var own Ownership
 	if service != 0 {
-		own = p.t.Services[service].Own
+		own = p.t.Services[service].Ownership
 	} else {
 		own = p.replyOwner(f)
 	}
@@ -279,7 +279,7 @@ func (p *Processor) elsewhere(f *Frame, s *Service) bool {
 	switch {
 	case s.Moved:
 		return p.passRound(f, p.workers) // the owner is asked first, whoever received it later
-	case s.Own == ByReceiver:
+	case s.Ownership == ByReceiver:
 		return p.passRound(f, p.workers-1)
 	}
 	return false

@@ -311,7 +311,7 @@ func TestMalformedCostsNothing(t *testing.T) {
 		w.ends(w.in(packettest.TCP(from, web4).Flags(syn|fin)), "bad_tcp_flags")
 		w.ends(w.in(packettest.TCP(from, web4).Flags(rst)), "no_connection")
 	}
-	if live := w.procs[0].Table(4).Live() + w.procs[0].Table(6).Live(); live != 0 {
+	if live := w.procs[0].Table(4).Len() + w.procs[0].Table(6).Len(); live != 0 {
 		t.Errorf("%d entries", live)
 	}
 	w.sum()

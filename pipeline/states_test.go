@@ -287,8 +287,8 @@ func TestFullTableRecovers(t *testing.T) {
 			}
 			w.sum()
 			w.pass(900_000)
-			if n := w.sum(); n.ConnOpened != n.ConnClosed || w.procs[0].Table(4).Live() != 0 {
-				t.Errorf("%+v, %d entries are left", n, w.procs[0].Table(4).Live())
+			if n := w.sum(); n.ConnOpened != n.ConnClosed || w.procs[0].Table(4).Len() != 0 {
+				t.Errorf("%+v, %d entries are left", n, w.procs[0].Table(4).Len())
 			}
 		})
 	}

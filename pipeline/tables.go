@@ -35,11 +35,11 @@ type Service struct {
 	Addr       packet.Addr
 	Ports      service.Ports
 	Proto      uint8
-	Own        Ownership
+	Ownership  Ownership
 	Moved      bool            // owned otherwise before: what one worker doesn't know, another may
-	Live       bool            // configured now; false: only its old connections know it
-	Scheduler  sched.Scheduler // over Pool
-	Pool       []uint32        // backend ids, latest added first, as IPVS keeps them
+	Configured bool            // configured now; false: only its old connections know it
+	Scheduler  sched.Scheduler // over Backends
+	Backends   []uint32        // backend ids, latest added first, as IPVS keeps them
 	TimeoutsMs [conn.StateCount]uint32
 	PersistMs  uint32 // 0: no persistence
 	opens      bool   // the express lane opens connections of it, if its backend has a lane
@@ -47,20 +47,20 @@ type Service struct {
 
 // Backend is a backend as the packet path sees it.
 type Backend struct {
-	Addr    packet.Addr
-	Source  packet.Addr  // tun: source of the outer header
-	Link    rewrite.Link // next hop towards Addr, valid if Unreach is None
-	Port    uint16       // 0: the port that the client asked for
-	Mode    service.Mode
-	Unreach counter.Reason // why Link can't be used
-	room    uint16         // longest packet that Link carries with what the mode adds, in bytes; 0 without a Link
-	Live    bool           // configured now; false: only its old connections know it
-	Up      bool           // health
+	Addr       packet.Addr
+	Source     packet.Addr  // tun: source of the outer header
+	Link       rewrite.Link // next hop towards Addr, valid if Unreach is None
+	Port       uint16       // 0: the port that the client asked for
+	Mode       service.Mode
+	Unreach    counter.Reason // why Link can't be used
+	room       uint16         // longest packet that Link carries with what the mode adds, in bytes; 0 without a Link
+	Configured bool           // configured now; false: only its old connections know it
+	Up         bool           // health
 	// Evict says that its connections end: TCP is reset in nat and fullnat, UDP flows go to another
 	// backend. Its service's scheduler must not choose it then: it is down, or has weight 0. See
 	// evict.go.
 	Evict bool
-	keeps bool // its connections go on: Live and not Evict
+	keeps bool // its connections go on: Configured and not Evict
 }
 
 // Tables is everything that the packet path reads and does not write: immutable, built by the
@@ -105,7 +105,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	t.findDoors()
 	for i := range backends {
 		be := &backends[i]
-		be.keeps = be.Live && !be.Evict
+		be.keeps = be.Configured && !be.Evict
 		if be.Unreach == counter.None {
 			be.room = be.Link.MTU - be.overhead()
 		}
@@ -119,7 +119,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	for id := range services {
 		s := &services[id]
 		t.moved = t.moved || s.Moved
-		if !s.Live {
+		if !s.Configured {
 			continue
 		}
 		if s.Ports.Single() {
@@ -127,8 +127,8 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 		} else {
 			t.addRange(s, uint32(id))
 		}
-		if s.Own == ByAddress {
-			for _, b := range s.Pool {
+		if s.Ownership == ByAddress {
+			for _, b := range s.Backends {
 				t.sticky.put(backends[b].Addr, backends[b].Port, s.Proto, 1)
 			}
 		}

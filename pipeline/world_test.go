@@ -149,16 +149,16 @@ func (w *world) configure(services ...svc) {
 			b := s.backend(i, hops)
 			id := uint32(len(backends))
 			backends = append(backends, b)
-			pools = append(pools, []pipeline.SourceRef{{Source: 0, Proto: out.Proto, Pool: id, Live: true}})
+			pools = append(pools, []pipeline.SourceRef{{Source: 0, Proto: out.Proto, Pool: id, Configured: true}})
 			translated = translated || b.Mode == service.FullNAT
-			if !b.Live || s.gone {
+			if !b.Configured || s.gone {
 				continue
 			}
 			weight := max(s.backends[i].weight, 1)
 			if s.backends[i].drain || s.backends[i].evict {
 				weight = 0
 			}
-			out.Pool = append(out.Pool, id)
+			out.Backends = append(out.Backends, id)
 			candidates = append(candidates, sched.Candidate{
 				ID: id, Weight: weight, LastWeight: max(weight, 1), Up: b.Up, Key: netip.AddrPortFrom(b.Addr.Netip(), b.Port),
 			})
@@ -197,7 +197,7 @@ func (s *svc) service() pipeline.Service {
 		timeouts[conn.Established], timeouts[conn.UDP] = s.idleMs, s.idleMs
 	}
 	return pipeline.Service{
-		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Own: s.own, Moved: s.moved, Live: !s.gone,
+		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Ownership: s.own, Moved: s.moved, Configured: !s.gone,
 		TimeoutsMs: timeouts, PersistMs: s.persistMs,
 	}
 }
@@ -210,7 +210,7 @@ func (s *svc) backend(i int, hops *nexthop.Table) pipeline.Backend {
 	}
 	a := packettest.Addr(or(b.addr, fmt.Sprintf(form, b.host)))
 	out := pipeline.Backend{
-		Addr: packet.AddrFrom(a), Source: addr(own4), Port: b.port, Mode: b.mode, Live: !b.gone, Up: !b.down, Evict: b.evict,
+		Addr: packet.AddrFrom(a), Source: addr(own4), Port: b.port, Mode: b.mode, Configured: !b.gone, Up: !b.down, Evict: b.evict,
 	}
 	if a.Is6() {
 		out.Source = addr(own6)
@@ -388,7 +388,7 @@ func (w *world) only() conn.Conn {
 
 // take calls ask for the neighbours that the first worker misses.
 func (w *world) take(ask func(netip.Addr)) {
-	w.procs[0].Wanted.Take(func(a packet.Addr) { ask(a.Netip()) })
+	w.procs[0].NeighbourRequests.Flush(func(a packet.Addr) { ask(a.Netip()) })
 }
 
 // pass lets time pass, with the housekeeping of each worker in between.
@@ -397,7 +397,7 @@ func (w *world) pass(ms uint32) {
 		step := min(ms, 1000)
 		w.now, ms = w.now+step, ms-step
 		for _, p := range w.procs {
-			p.Tick(w.tables, w.now, step, 1<<20)
+			p.Housekeep(w.tables, w.now, step, 1<<20)
 		}
 	}
 }

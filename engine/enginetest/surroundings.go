@@ -112,7 +112,7 @@ func (s *Surroundings) snapshot() *route.Snapshot {
 
 // source is our address towards dst: the first of its family on the port that leads there.
 func (s *Surroundings) source(dst netip.Addr) netip.Addr {
-	hop, ok := s.snapshot().Table.Want(packet.AddrFrom(dst))
+	hop, ok := s.snapshot().Table.NextHop(packet.AddrFrom(dst))
 	if !ok {
 		return netip.Addr{}
 	}

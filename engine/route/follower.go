@@ -271,7 +271,7 @@ func (f *Follower) sleep(d time.Duration) {
 
 // want gives the neighbour that packets to addr need.
 func (f *Follower) want(addr netip.Addr) (nexthop.Hop, bool) {
-	return f.newest.Load().Table.Want(packet.AddrFrom(addr))
+	return f.newest.Load().Table.NextHop(packet.AddrFrom(addr))
 }
 
 func orDefault[T comparable](value, otherwise T) T {

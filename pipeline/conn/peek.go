@@ -7,7 +7,7 @@ import "sluice/pipeline/packet"
 // be read or copied.
 func (t *Table) Peek(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	return t.peek(home, func(c *Conn) bool {
-		return c.key == k.word() && t.Client(c) == client && (!c.Expired(nowMs) || c.IsTemplate() && c.Held() > 0)
+		return c.key == k.pack() && t.Client(c) == client && (!c.Expired(nowMs) || c.IsTemplate() && c.Refs() > 0)
 	})
 }
 
@@ -39,9 +39,9 @@ func (t *Table) peek(home Home, is func(*Conn) bool) *Conn {
 	return nil
 }
 
-// Adopt enters a copy of another table's entry, as it is but for its place and what leads there. It
-// returns nil when there is no room.
-func (t *Table) Adopt(home Home, c *Conn, client, backend packet.Addr, nowMs uint32) *Conn {
+// InsertCopy enters a copy of another table's entry, as it is but for its place and what leads
+// there. It returns nil when there is no room.
+func (t *Table) InsertCopy(home Home, c *Conn, client, backend packet.Addr, nowMs uint32) *Conn {
 	mine := t.Insert(home, client, Key{}, backend, 0, nowMs)
 	if mine != nil {
 		over := mine.over

@@ -20,14 +20,14 @@ func TestPeekSeesWhatFindSees(t *testing.T) {
 			}
 			e.BackendPort, e.Expires = 8080, now-10+uint32(rng.IntN(2))*20
 		}
-		live := tab.Live()
+		live := tab.Len()
 		seen, replies := 0, 0
 		for i := range 200 {
 			c, port := client(family, i%40), uint16(1000+i)
 			h, k := homeOf(tab, c, port, 6), Key{Service: 3, ClientPort: port, VIPPort: 80}
 			peeked := tab.Peek(h, c, k, now)
 			reply := tab.PeekReply(h, c, port, client(family, 900), 8080, false, now)
-			if tab.Live() != live {
+			if tab.Len() != live {
 				t.Fatal("an onlooker has changed the table")
 			}
 			if peeked != reply {
@@ -36,7 +36,7 @@ func TestPeekSeesWhatFindSees(t *testing.T) {
 			if found := tab.Find(h, c, k, now); found != peeked {
 				t.Errorf("family %d, entry %d: found %v, peeked %v", family, i, found, peeked)
 			}
-			live = tab.Live() // Find has removed what had expired
+			live = tab.Len() // Find has removed what had expired
 			if peeked != nil {
 				seen++
 			}

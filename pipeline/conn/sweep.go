@@ -20,9 +20,9 @@ const sweepStride = 256
 // returns how many it removed. Chunks with nothing in them are passed over, so that an empty table
 // is swept for nothing and its memory is never touched.
 func (t *Table) Sweep(nowMs uint32, n int) (removed int) {
-	before := t.live
+	before := t.length
 	t.SweepWithin(nowMs, n, math.MaxInt)
-	return before - t.live
+	return before - t.length
 }
 
 // SweepWithin is Sweep that ends early when it has taken the time in which so many slots can be

@@ -39,8 +39,8 @@ const (
 	SeenReply                       // a backend's packet came by
 	Translated                      // fullnat: replies come to a local address, and are no business of FindReply's
 	countedActive                   // what Loads holds for it: see the pipeline
-	ClientTold                      // the backend was evicted, and the client has been reset
-	BackendTold                     // likewise the backend
+	ClientReset                     // the backend was evicted, and the client has been reset
+	BackendReset                    // likewise the backend
 )
 
 // sweepWhenFull bounds the slots that an insertion into a full table looks at for something
@@ -79,23 +79,23 @@ func (c *Conn) SetCounted(active bool) {
 	}
 }
 
-// Hold counts one connection under the template.
-func (c *Conn) Hold() {
-	c.hold(c.Held() + 1)
+// Ref counts one connection under the template.
+func (c *Conn) Ref() {
+	c.setRefs(c.Refs() + 1)
 }
 
-// Release takes one connection from under the template.
-func (c *Conn) Release() {
-	if n := c.Held(); n > 0 {
-		c.hold(n - 1)
+// Unref takes one connection from under the template.
+func (c *Conn) Unref() {
+	if n := c.Refs(); n > 0 {
+		c.setRefs(n - 1)
 	}
 }
 
-// Held is how many connections are counted under the template. One client can have more of them to
+// Refs is how many connections are counted under the template. One client can have more of them to
 // a service of many ports than 16 bits can count.
-func (c *Conn) Held() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.Extra) }
+func (c *Conn) Refs() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.Extra) }
 
-func (c *Conn) hold(n uint32) { c.BackendPort, c.Extra = uint16(n>>16), uint16(n) }
+func (c *Conn) setRefs(n uint32) { c.BackendPort, c.Extra = uint16(n>>16), uint16(n) }
 
 // Proto is the connection's IP protocol number.
 func (c *Conn) Proto() uint8 {
@@ -111,16 +111,16 @@ type Key struct {
 	ClientPort, VIPPort uint16
 }
 
-func (k Key) word() uint64 {
+func (k Key) pack() uint64 {
 	return uint64(k.Service)<<32 | uint64(k.ClientPort)<<16 | uint64(k.VIPPort)
 }
 
-// Word is a Key in one word, for the packet's ports: the client's and, in the lower half, the
+// PackKey is a Key in one word, for the packet's ports: the client's and, in the lower half, the
 // VIP's.
-func Word(service, ports uint32) uint64 { return uint64(service)<<32 | uint64(ports) }
+func PackKey(service, ports uint32) uint64 { return uint64(service)<<32 | uint64(ports) }
 
-// KeyOf is the Key behind a Word.
-func KeyOf(word uint64) Key { return Key{uint32(word >> 32), uint16(word >> 16), uint16(word)} }
+// UnpackKey is the Key behind a PackKey.
+func UnpackKey(word uint64) Key { return Key{uint32(word >> 32), uint16(word >> 16), uint16(word)} }
 
 // TemplateKey is the key of a client's persistence template. VIPPort is 0 for a service of many
 // ports.
@@ -135,7 +135,7 @@ type Table struct {
 	slotShift uint8 // log2 of an entry's size
 	lineShift uint8 // log2 of the slots per line
 	mark      Home  // home6 in an IPv6 table
-	live      int   // entries, templates and expired ones included
+	length    int   // entries, templates and expired ones included
 	limit     int
 	seed      *flow.Seed
 	expired   func(t *Table, c *Conn) (keep bool)
@@ -190,8 +190,8 @@ func (t *Table) Home(hash uint64) Home {
 	return Home(hash>>32*uint64(t.lines)>>32) | t.mark
 }
 
-// Live is the number of entries, templates included.
-func (t *Table) Live() int { return t.live }
+// Len is the number of entries, templates included.
+func (t *Table) Len() int { return t.length }
 
 // Capacity is the number of entries that the table takes.
 func (t *Table) Capacity() int { return t.limit }
@@ -200,9 +200,9 @@ func (t *Table) Capacity() int { return t.limit }
 // expired is removed on the way and not found.
 func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	if t.mark != 0 {
-		return t.find6(home, client, k.word(), nowMs)
+		return t.find6(home, client, k.pack(), nowMs)
 	}
-	key, client4 := k.word(), client.V4()
+	key, client4 := k.pack(), client.V4()
 	for line, end := uint32(home), uint32(home)+maxProbe; line < end; line++ {
 		// Which of the two entries it is, if any, is a coin toss that the processor could only
 		// guess wrong every other time: so the choice is arithmetic, and what is left to guess is
@@ -211,7 +211,7 @@ func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 		c := t.entry4(line<<1 | isZero(second.key^key|uint64(second.client()^client4)))
 		if c.key == key && c.client() == client4 {
 			if c.Expired(nowMs) {
-				return t.unlessKept(&c.Conn)
+				return t.expireUnlessKept(&c.Conn)
 			}
 			return &c.Conn
 		}
@@ -316,7 +316,7 @@ func (t *Table) find6(home Home, client packet.Addr, key uint64, nowMs uint32) *
 		c := t.entry6(line)
 		if c.key == key && c.client[1] == client.Lo && c.client[0] == client.Hi {
 			if c.Expired(nowMs) {
-				return t.unlessKept(&c.Conn)
+				return t.expireUnlessKept(&c.Conn)
 			}
 			return &c.Conn
 		}
@@ -327,8 +327,8 @@ func (t *Table) find6(home Home, client packet.Addr, key uint64, nowMs uint32) *
 	return nil
 }
 
-// unlessKept removes an expired entry, or gives it if its owner keeps it.
-func (t *Table) unlessKept(c *Conn) *Conn {
+// expireUnlessKept removes an expired entry, or gives it if its owner keeps it.
+func (t *Table) expireUnlessKept(c *Conn) *Conn {
 	if t.expire(c) {
 		return c
 	}
@@ -388,7 +388,7 @@ func ends4(client, backend packet.Addr) uint64 { return uint64(backend.V4())<<32
 // sure by Find that there is no entry with this key. backend is compared by FindReply only. The
 // entry may be used until the next call that inserts or removes.
 func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
-	if t.live >= t.limit && t.Sweep(nowMs, sweepWhenFull) == 0 {
+	if t.length >= t.limit && t.Sweep(nowMs, sweepWhenFull) == 0 {
 		return nil
 	}
 	line := uint32(home &^ home6)
@@ -397,18 +397,18 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 		return nil
 	}
 	if t.mark != 0 {
-		return t.Occupy6(home, slot, client, k.word(), backend, flags)
+		return t.InsertAt6(home, slot, client, k.pack(), backend, flags)
 	}
-	return t.Occupy4(home, slot, client.V4(), k.word(), backend.V4(), flags)
+	return t.InsertAt4(home, slot, client.V4(), k.pack(), backend.V4(), flags)
 }
 
-// occupy makes a free slot an entry's, whose home is that line.
-func (t *Table) occupy(home, slot uint32, key uint64, flags Flags) *Conn {
+// insertAt makes a free slot an entry's, whose home is that line.
+func (t *Table) insertAt(home, slot uint32, key uint64, flags Flags) *Conn {
 	t.passOver(home, slot>>t.lineShift, 1)
 	c := t.conn(slot) // field by field: a whole one would be made elsewhere and copied
 	c.key, c.Flags = key, flags
 	c.Expires, c.Backend, c.BackendPort, c.State, c.Source, c.Extra = 0, 0, 0, 0, 0, 0
-	t.live++
+	t.length++
 	t.chunkLive[slot>>chunkShift]++
 	return c
 }
@@ -451,7 +451,7 @@ func (t *Table) Remove(c *Conn) {
 	}
 	over := c.over
 	*c = Conn{over: over}
-	t.live--
+	t.length--
 	t.chunkLive[slot>>chunkShift]--
 }
 

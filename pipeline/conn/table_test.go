@@ -79,7 +79,7 @@ func TestInsertFindRemove(t *testing.T) {
 		if tab.Client(e) != c || tab.BackendAddr(e) != backend || e.Service() != 3 || e.ClientPort() != 40000 || e.VIPPort() != 80 {
 			t.Errorf("v%d: entry reads back as %v %v %d %d %d", family, tab.Client(e), tab.BackendAddr(e), e.Service(), e.ClientPort(), e.VIPPort())
 		}
-		if tab.Find(h, c, k, 1000) != nil || tab.Live() != 0 {
+		if tab.Find(h, c, k, 1000) != nil || tab.Len() != 0 {
 			t.Errorf("v%d: expired entry still there", family)
 		}
 	}
@@ -109,8 +109,8 @@ func TestExpiredMayKeep(t *testing.T) {
 		e := tab.Insert(homeOf(tab, c, 5, 6), c, Key{1, 5, 80}, packet.Addr{}, 0, 0)
 		e.Backend, e.Expires = backend, 100
 	}
-	if n := tab.Sweep(200, tab.SweepSlots()); n != 1 || tab.Live() != 1 {
-		t.Errorf("sweep removed %d and left %d, want 1 and 1", n, tab.Live())
+	if n := tab.Sweep(200, tab.SweepSlots()); n != 1 || tab.Len() != 1 {
+		t.Errorf("sweep removed %d and left %d, want 1 and 1", n, tab.Len())
 	}
 	if c := client(4, 1); tab.Find(homeOf(tab, c, 5, 6), c, Key{1, 5, 80}, 300) == nil {
 		t.Error("the kept entry is gone")
@@ -159,8 +159,8 @@ func TestOneClientManyServices(t *testing.T) {
 			}
 		}
 		tab.Sweep(1000, tab.SweepSlots())
-		if tab.Live() != 0 {
-			t.Errorf("v%d: %d left", family, tab.Live())
+		if tab.Len() != 0 {
+			t.Errorf("v%d: %d left", family, tab.Len())
 		}
 		checkOver(t, tab)
 	}
@@ -270,17 +270,17 @@ func replay(t *testing.T, family int, data []byte) {
 			delete(slow.entries, k)
 		}
 	}
-	if tab.Live() != len(slow.entries) {
-		t.Fatalf("%d entries live, twin has %d", tab.Live(), len(slow.entries))
+	if tab.Len() != len(slow.entries) {
+		t.Fatalf("%d entries live, twin has %d", tab.Len(), len(slow.entries))
 	}
 }
 
 // atHome looks for an entry at its home, as the express lane does.
 func atHome(tab *Table, h Home, c packet.Addr, k Key) *Conn {
 	if tab.mark != 0 {
-		return tab.AtHome6(h, c, k.word())
+		return tab.AtHome6(h, c, k.pack())
 	}
-	return tab.AtHome4(h, c.V4(), k.word())
+	return tab.AtHome4(h, c.V4(), k.pack())
 }
 
 // at is the entry if it lies at its home, else nil.
@@ -368,11 +368,11 @@ func TestWholeAddress(t *testing.T) {
 	h := homeOf(tab, one, 5, 6)
 	e := tab.Insert(h, one, k, backend, 0, 0)
 	e.BackendPort, e.Expires = 80, 1000
-	if tab.AtHome6(h, one, k.word()) != e || tab.ReplyAtHome6(h, backend, one, 80<<16|5) != e {
+	if tab.AtHome6(h, one, k.pack()) != e || tab.ReplyAtHome6(h, backend, one, 80<<16|5) != e {
 		t.Error("not found at home")
 	}
 	for _, other := range []packet.Addr{{Hi: one.Hi + 1, Lo: one.Lo}, {Hi: one.Hi, Lo: one.Lo + 1}} {
-		if tab.Find(h, other, k, 0) != nil || tab.AtHome6(h, other, k.word()) != nil || tab.ReplyAtHome6(h, backend, other, 80<<16|5) != nil {
+		if tab.Find(h, other, k, 0) != nil || tab.AtHome6(h, other, k.pack()) != nil || tab.ReplyAtHome6(h, backend, other, 80<<16|5) != nil {
 			t.Errorf("%s is taken for %s", other, one)
 		}
 	}

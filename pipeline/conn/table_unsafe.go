@@ -100,9 +100,9 @@ func FetchNext(v4, v6 *Table, home Home) uint64 {
 	return *(*uint64)(unsafe.Add(line, LineSize))
 }
 
-// FetchRoom is Fetch for the line behind a home line that has no room for one entry more, or has
+// FetchForInsert is Fetch for the line behind a home line that has no room for one entry more, or has
 // sent some on.
-func FetchRoom(v4, v6 *Table, home Home) uint64 {
+func FetchForInsert(v4, v6 *Table, home Home) uint64 {
 	line, second := homeLine(v4, v6, home), LineSize/2
 	if home&home6 != 0 {
 		second = 0 // there is but one

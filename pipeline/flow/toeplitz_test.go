@@ -57,7 +57,7 @@ func slowToeplitz(key, input []byte) uint32 {
 	return uint32(sum.Uint64())
 }
 
-// compareShares checks Shares made of the bytes against the slow hash and the plain reading of the
+// compareShares checks PortOwners made of the bytes against the slow hash and the plain reading of the
 // table.
 func compareShares(t *testing.T, seed uint64, data []byte) {
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -72,7 +72,7 @@ func compareShares(t *testing.T, seed uint64, data []byte) {
 	for i := range rss.Queues {
 		rss.Queues[i] = uint16(random.IntN(queues))
 	}
-	s := NewShares(rss, 6, is4, workers, func(queue int) int { return queue % workers })
+	s := NewPortOwners(rss, 6, is4, workers, func(queue int) int { return queue % workers })
 	if s == nil {
 		return
 	}
@@ -140,7 +140,7 @@ func TestSharesFollowTheCard(t *testing.T) {
 	for _, workers := range []int{1, 2, 3, 4, 8, 16} {
 		for _, is4 := range []bool{true, false} {
 			rss := card(workers)
-			s := NewShares(rss, 6, is4, workers, func(queue int) int { return queue })
+			s := NewPortOwners(rss, 6, is4, workers, func(queue int) int { return queue })
 			if s == nil {
 				t.Fatalf("%d workers: no shares", workers)
 			}
@@ -162,7 +162,7 @@ func TestSharesFollowTheCard(t *testing.T) {
 // TestSharesWithoutQueues: workers without a queue get ports too; ports delivered to queues that
 // are not ours are nobody's.
 func TestSharesWithoutQueues(t *testing.T) {
-	s := NewShares(card(4), 6, true, 3, func(queue int) int {
+	s := NewPortOwners(card(4), 6, true, 3, func(queue int) int {
 		if queue >= 2 {
 			return -1
 		}
@@ -175,7 +175,7 @@ func TestSharesWithoutQueues(t *testing.T) {
 	}
 	// Of 128 places 32 are each worker's and 64 nobody's; worker 2 gets a sixth of 64: 10, 5 of
 	// each.
-	for owner, want := range map[int]int{0: 27 * 512, 1: 27 * 512, 2: 10 * 512, nobody: 64 * 512} {
+	for owner, want := range map[int]int{0: 27 * 512, 1: 27 * 512, 2: 10 * 512, noWorker: 64 * 512} {
 		if count[owner] != want {
 			t.Errorf("owner %d has %d ports, want %d", owner, count[owner], want)
 		}
@@ -202,14 +202,14 @@ func TestNoShares(t *testing.T) {
 			}
 			return queue
 		}
-		if s := NewShares(rss, 6, true, 2, worker); s != nil {
+		if s := NewPortOwners(rss, 6, true, 2, worker); s != nil {
 			t.Errorf("%s: shares were made", name)
 		}
 	}
-	if NewShares(card(2), 17, true, 2, func(int) int { return 0 }) != nil {
+	if NewPortOwners(card(2), 17, true, 2, func(int) int { return 0 }) != nil {
 		t.Error("UDP ports are shared out that the card does not look at")
 	}
-	if NewShares(card(2), 6, true, 256, func(int) int { return 0 }) != nil {
+	if NewPortOwners(card(2), 6, true, 256, func(int) int { return 0 }) != nil {
 		t.Error("256 workers got shares")
 	}
 }

@@ -100,7 +100,7 @@ func compare(t *testing.T, fast *Table, slow *slowTable, dst netip.Addr) {
 	if reason == counter.None && *link != wantLink {
 		t.Fatalf("%s: link %+v, want %+v\n%+v", dst, *link, wantLink, slow)
 	}
-	if hop, ok := fast.Want(packet.AddrFrom(dst)); hop != wantHop || ok != wantOK {
+	if hop, ok := fast.NextHop(packet.AddrFrom(dst)); hop != wantHop || ok != wantOK {
 		t.Fatalf("%s: wants %+v %v, want %+v %v\n%+v", dst, hop, ok, wantHop, wantOK, slow)
 	}
 }

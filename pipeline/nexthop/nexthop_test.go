@@ -114,7 +114,7 @@ func TestWant(t *testing.T) {
 	routes := []Route{onLink("10.0.0.0/24", 0), via("0.0.0.0/0", "10.0.0.1", 0), {Prefix: netip.MustParsePrefix("10.9.0.0/16"), Kind: Foreign}}
 	table := Build(twoPorts(), routes, []Neighbour{at("10.0.0.5", 0, macA)})
 	for dst, want := range map[string]string{"10.0.0.5": "10.0.0.5", "10.0.0.6": "10.0.0.6", "192.0.2.1": "10.0.0.1", "10.9.0.1": "", "2001:db8::1": ""} {
-		hop, ok := table.Want(addr(dst))
+		hop, ok := table.NextHop(addr(dst))
 		if ok != (want != "") || ok && hop != (Hop{Addr: netip.MustParseAddr(want)}) {
 			t.Errorf("%s wants %+v %v, want %q", dst, hop, ok, want)
 		}

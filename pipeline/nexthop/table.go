@@ -87,7 +87,7 @@ type way struct {
 const noRoute = 0
 
 // Lookup finds the link that a packet to dst leaves by. If there is none, link is nil and the
-// reason is NoRoute, PortDown or NoNeighbour; for NoNeighbour, Want tells whom to resolve. The link
+// reason is NoRoute, PortDown or NoNeighbour; for NoNeighbour, NextHop tells whom to resolve. The link
 // belongs to the table and is only to be read. Lookup does not allocate.
 func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reason) {
 	w := &t.ways[t.find(dst)]
@@ -97,9 +97,9 @@ func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reas
 	return &w.link, counter.None
 }
 
-// Want names the neighbour that packets to dst are handed to: dst itself if it is on-link, else the
+// NextHop names the neighbour that packets to dst are handed to: dst itself if it is on-link, else the
 // gateway. ok is false if no port of ours that is up leads there.
-func (t *Table) Want(dst packet.Addr) (hop Hop, ok bool) {
+func (t *Table) NextHop(dst packet.Addr) (hop Hop, ok bool) {
 	i := t.find(dst)
 	if r := t.ways[i].reason; r != counter.None && r != counter.NoNeighbour {
 		return Hop{}, false

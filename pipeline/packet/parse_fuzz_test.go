@@ -26,39 +26,39 @@ func compare(t *testing.T, frame []byte) {
 	if reason != wantReason || reason == counter.None && m != want {
 		t.Fatalf("Parse:     %v %+v\nslow twin: %v %+v\n%s", reason, m, wantReason, want, packettest.Decode(frame))
 	}
-	compareGlance(t, c, m, reason)
+	compareFastParse(t, c, m, reason)
 	if reason == counter.None && !m.ICMPError {
 		compareGopacket(t, frame, &m)
 	}
 }
 
-// compareGlance holds a glance against Parse: it may know nothing, but what it says is so, and of
+// compareFastParse holds a fast parse against Parse: it may know nothing, but what it says is so, and of
 // an untagged packet without options it knows.
-func compareGlance(t *testing.T, c packettest.Chunk, m packet.Meta, reason counter.Reason) {
+func compareFastParse(t *testing.T, c packettest.Chunk, m packet.Meta, reason counter.Reason) {
 	t.Helper()
 	h := packet.HeadersAt(c.Mem, c.Start)
 	if h == nil {
 		return
 	}
 	room := c.End - c.Start - packet.EthernetLen
-	var glance packet.Glance
+	var glance packet.FastKind
 	var got packet.Meta
 	ok := false
 	if h.MaybeIPv4() {
-		if glance = h.Glance4(room); glance != packet.Nothing {
+		if glance = h.FastParse4(room); glance != packet.NotFast {
 			ok = h.Parse4(c.Start, &got)
 		}
 	} else if h.MaybeIPv6() {
-		if glance = h.Glance6(room); glance != packet.Nothing {
+		if glance = h.FastParse6(room); glance != packet.NotFast {
 			ok = h.Parse6(c.Start, &got)
 		}
 	}
 	plain := reason == counter.None && m.VLAN == 0 && !m.ICMPError && m.L3 == uint16(c.Start+14) &&
 		(m.Family == 4 || m.L4 == m.L3+packet.IPv6Len)
 	switch {
-	case glance == packet.Nothing && plain:
+	case glance == packet.NotFast && plain:
 		t.Fatalf("a glance knows nothing of %+v", m)
-	case glance == packet.Nothing:
+	case glance == packet.NotFast:
 	case ok && (reason != counter.None || got != m) || !ok && reason != counter.Martian:
 		t.Fatalf("Parse:  %v %+v\nglance: %v %+v", reason, m, ok, got)
 	case ok && (glance.Proto() != m.Proto ||

@@ -154,13 +154,13 @@ func growUDP(b []byte, by uint16) {
 
 // DR4 is DecTTL and SetLink for IPv4: all that direct routing does.
 func (l *Link) DR4(h *packet.Headers) {
-	l.Address(h)
+	l.Apply(h)
 	decTTL4(h)
 }
 
 // DR6 is DR4 for IPv6.
 func (l *Link) DR6(h *packet.Headers) {
-	l.Address(h)
+	l.Apply(h)
 	h[21]--
 }
 
@@ -170,8 +170,8 @@ func decTTL4(h *packet.Headers) {
 	binary.LittleEndian.PutUint32(h[22:], uint32(word+(word+1<<16)>>32<<16))
 }
 
-// Address is SetLink.
-func (l *Link) Address(h *packet.Headers) { *(*[12]byte)(h[:]) = *l.macs() }
+// Apply is SetLink.
+func (l *Link) Apply(h *packet.Headers) { *(*[12]byte)(h[:]) = *l.macs() }
 
 // Tunnel is the outer header of a tunnel, as far as it is the same for all packets.
 type Tunnel struct {

@@ -27,7 +27,7 @@ var prepared = []struct {
 		} else {
 			e.In6(h, m.Proto == packet.TCP)
 		}
-		l.Address(h)
+		l.Apply(h)
 		return c.Start
 	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, _ uint16) { rewrite.NATIn(mem, m, end, port) }},
 	{"nat out", func(c packettest.Chunk, m *packet.Meta, h *packet.Headers, end packet.Addr, port, _ uint16, l *rewrite.Link) int {
@@ -37,7 +37,7 @@ var prepared = []struct {
 		} else {
 			e.Out6(h, m.Proto == packet.TCP)
 		}
-		l.Address(h)
+		l.Apply(h)
 		return c.Start
 	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, _ uint16) { rewrite.NATOut(mem, m, end, port) }},
 	{"fullnat", func(c packettest.Chunk, m *packet.Meta, h *packet.Headers, end packet.Addr, port, id uint16, l *rewrite.Link) int {
@@ -47,7 +47,7 @@ var prepared = []struct {
 		} else {
 			e.Both6(h, local(m, id), id, m.Proto == packet.TCP)
 		}
-		l.Address(h)
+		l.Apply(h)
 		return c.Start
 	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, id uint16) {
 		rewrite.NATBoth(mem, m, local(m, id), id, end, port)
@@ -59,7 +59,7 @@ var prepared = []struct {
 		} else {
 			e.Back6(h, local(m, id), id, m.Proto == packet.TCP)
 		}
-		l.Address(h)
+		l.Apply(h)
 		return c.Start
 	}, func(mem []byte, m *packet.Meta, end packet.Addr, port, id uint16) {
 		rewrite.NATBoth(mem, m, end, port, local(m, id), id)
@@ -122,7 +122,7 @@ func place(frame []byte) packettest.Chunk {
 	return packettest.Chunk{Mem: mem, Start: room, End: room + copy(mem[room:], frame)}
 }
 
-// checkPrepared does everything to a frame in both ways, if a glance says that it may be done.
+// checkPrepared does everything to a frame in both ways, if a fast parse says that it may be done.
 func checkPrepared(t *testing.T, frame []byte, end packet.Addr, port, id uint16) {
 	t.Helper()
 	link := rewrite.Link{DMAC: [6]byte{2, 1, 1, 1, 1, 1}, SMAC: [6]byte{2, 2, 2, 2, 2, 2}}

@@ -9,71 +9,71 @@ import (
 // without a tag, IP options or extension headers. What a packet says stands at fixed places then.
 // Over IPv4 there is some more behind the headers.
 //
-// A glance - Glance4, Glance6 - makes sure that it is one, with all that Parse asks but for the
+// A fast parse - FastParse4, FastParse6 - makes sure that it is one, with all that Parse asks but for the
 // addresses. Until then nothing else may be asked.
 type Headers [EthernetLen + IPv6Len + TCPLen]byte
 
-// Glance is what a glance tells of a packet: its protocol, and what is unusual about it.
-type Glance uint8
+// FastKind is what a fast parse tells of a packet: its protocol, and what is unusual about it.
+type FastKind uint8
 
-// What it may be. Nothing says that only Parse can tell. What isn't in the middle of its connection
+// What it may be. NotFast says that only Parse can tell. What isn't in the middle of its connection
 // is the greatest.
 const (
-	Nothing   Glance = 0
-	Segment   Glance = TCP // in the middle of a connection: ACK, and neither SYN, FIN nor RST
-	Datagram  Glance = UDP
-	Opening   Glance = TCP | 64  // SYN, and neither ACK, FIN nor RST
-	Milestone Glance = TCP | 128 // any other of TCP
+	NotFast  FastKind = 0
+	Segment  FastKind = TCP // in the middle of a connection: ACK, and neither SYN, FIN nor RST
+	Datagram FastKind = UDP
+	Opening  FastKind = TCP | 64  // SYN, and neither ACK, FIN nor RST
+	OtherTCP FastKind = TCP | 128 // any other of TCP
 )
 
 // Proto is the protocol's number.
-func (g Glance) Proto() uint8 { return uint8(g) & 63 }
+func (g FastKind) Proto() uint8 { return uint8(g) & 63 }
 
-// MaybeIPv4 says that Glance4 is worth asking.
+// MaybeIPv4 says that FastParse4 is worth asking.
 func (h *Headers) MaybeIPv4() bool { return le32(h[12:])&0xffffff == 0x45_0008 }
 
-// MaybeIPv6 says that Glance6 is worth asking.
+// MaybeIPv6 says that FastParse6 is worth asking.
 func (h *Headers) MaybeIPv6() bool { return le32(h[12:])&0xf0ffff == 0x60_dd86 }
 
-// Glance4 tells what an IPv4 packet is for which there are so many bytes.
-func (h *Headers) Glance4(room int) Glance {
+// FastParse4 tells what an IPv4 packet is for which there are so many bytes.
+func (h *Headers) FastParse4(room int) FastKind {
 	start, middle, ends := le64(h[14:]), le32(h[22:]), le64(h[26:])
 	sum, carry := bits.Add64(start, ends, 0)
 	sum, carry = bits.Add64(sum, uint64(middle), carry)
 	sum += carry
 	length := int(bits.ReverseBytes16(uint16(start >> 16)))
 	if start&(0xff3f<<48) != 0 || sum%0xffff != 0 || length > room { // a fragment, corrupted, or cut
-		return Nothing
+		return NotFast
 	}
-	return glance((*[TCPLen]byte)(h[34:]), uint8(middle>>8), length-IPv4Len)
+	return fastParse((*[TCPLen]byte)(h[34:]), uint8(middle>>8), length-IPv4Len)
 }
 
-// Glance6 is Glance4 for IPv6.
-func (h *Headers) Glance6(room int) Glance {
+// FastParse6 is FastParse4 for IPv6.
+func (h *Headers) FastParse6(room int) FastKind {
 	length := int(be16(h[18:]))
 	if length > room-IPv6Len {
-		return Nothing
+		return NotFast
 	}
-	return glance((*[TCPLen]byte)(h[54:]), h[20], length)
+	return fastParse((*[TCPLen]byte)(h[54:]), h[20], length)
 }
 
-// glance looks at a transport header, of which there are so many bytes, payload included.
-func glance(h *[TCPLen]byte, proto uint8, length int) Glance {
+// fastParse looks at a transport header, of which there are so many bytes, payload included.
+func fastParse(h *[TCPLen]byte, proto uint8, length int) FastKind {
 	if proto == UDP {
 		if udp := int(be16(h[4:])); udp < UDPLen || udp > length {
-			return Nothing
+			return NotFast
 		}
 		return Datagram
 	}
 	word := be16(h[12:]) // data offset in words of four bytes, flags
 	if header := int(word >> 12 * 4); proto != TCP || header < TCPLen || header > length {
-		return Nothing
+		return NotFast
 	}
-	return glances[word&31]
+	return fastKinds[word&31]
 }
 
-// glances is by TCP flags.
-var glances = func() (g [32]Glance) {
+// fastKinds is by TCP flags.
+var fastKinds = func() (g [32]FastKind) {
 	for flags := range g {
 		switch {
 		case flags&(FIN|SYN|RST|ACK) == ACK:
@@ -81,7 +81,7 @@ var glances = func() (g [32]Glance) {
 		case flags&(FIN|SYN|RST|ACK) == SYN && badFlags>>flags&1 == 0:
 			g[flags] = Opening
 		case badFlags>>flags&1 == 0:
-			g[flags] = Milestone
+			g[flags] = OtherTCP
 		}
 	}
 	return g
@@ -114,7 +114,7 @@ func (h *Headers) Proto4() uint8 { return h[23] }
 // Proto6 is the protocol of an IPv6 packet.
 func (h *Headers) Proto6() uint8 { return h[20] }
 
-// Parse4 is Parse for an IPv4 packet after a glance: start is where its frame begins. It reports
+// Parse4 is Parse for an IPv4 packet after a fast parse: start is where its frame begins. It reports
 // whether it may have the addresses that it has.
 func (h *Headers) Parse4(start int, m *Meta) bool {
 	src, dst, ports := h.Ends4()

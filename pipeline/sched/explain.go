@@ -11,14 +11,14 @@ import (
 )
 
 // Why is what a scheduler goes by, in words.
-type Why struct {
+type Explanation struct {
 	Rule    string   // one line: what it looked at and where that led
 	Figures []string // by candidate: what it compared, "" where that is nothing
 }
 
 // Explain says what Pick goes by, given the same arguments, and changes nothing. name names a
 // candidate by its index.
-func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i int) string) Why {
+func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i int) string) Explanation {
 	switch s := s.(type) {
 	case *rr:
 		return s.why(st, name)
@@ -45,14 +45,14 @@ func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i in
 	case *p2c:
 		return s.lottery.why("the less loaded of two drawn by lot: the next draws")
 	}
-	return Why{}
+	return Explanation{}
 }
 
 func delay(v *server, l counter.Load) string { return fmt.Sprintf("%d/%d", l.Active+1, v.weight) }
 
 // least lists what a scheduler compares that walks over all servers.
-func least(rule string, servers []server, loads *counter.Loads, figure func(*server, counter.Load) string) Why {
-	w := Why{Rule: rule}
+func least(rule string, servers []server, loads *counter.Loads, figure func(*server, counter.Load) string) Explanation {
+	w := Explanation{Rule: rule}
 	for i := range servers {
 		v := &servers[i]
 		l := loads.Of(v.id)
@@ -61,34 +61,34 @@ func least(rule string, servers []server, loads *counter.Loads, figure func(*ser
 	return w
 }
 
-func (w *Why) set(candidate int, figure string) {
+func (w *Explanation) set(candidate int, figure string) {
 	for len(w.Figures) <= candidate {
 		w.Figures = append(w.Figures, "")
 	}
 	w.Figures[candidate] = figure
 }
 
-func (s *rr) why(st State, name func(int) string) Why {
+func (s *rr) why(st State, name func(int) string) Explanation {
 	after := "from the head of the list"
 	for i, id := range s.ids {
 		if st.Pos > 0 && id == st.Last {
 			after = "behind " + name(i) + ", which this worker served last"
 		}
 	}
-	return Why{Rule: fmt.Sprintf("round robin over %d backends, latest added first, %s", len(s.ids), after)}
+	return Explanation{Rule: fmt.Sprintf("round robin over %d backends, latest added first, %s", len(s.ids), after)}
 }
 
-func (s *wrr) why(st State) Why {
+func (s *wrr) why(st State) Explanation {
 	if st.Seen != s.seen {
 		s.adopt(&st)
 	}
-	return Why{Rule: fmt.Sprintf("weighted round robin over %d backends: position %d, this pass serves weights of %d and more",
+	return Explanation{Rule: fmt.Sprintf("weighted round robin over %d backends: position %d, this pass serves weights of %d and more",
 		len(s.weights), st.Pos, st.CW)}
 }
 
-func (b *buckets) why(of string, addr [2]uint64, ipv4 bool) Why {
+func (b *buckets) why(of string, addr [2]uint64, ipv4 bool) Explanation {
 	bucket := hash32(fold(addr, ipv4), bucketBits)
-	w := Why{Rule: fmt.Sprintf("hash of the %s address: bucket %d of %d", of, bucket, len(b.all))}
+	w := Explanation{Rule: fmt.Sprintf("hash of the %s address: bucket %d of %d", of, bucket, len(b.all))}
 	switch {
 	case b.all[bucket] >= 0:
 	case len(b.usable) == 0:
@@ -100,9 +100,9 @@ func (b *buckets) why(of string, addr [2]uint64, ipv4 bool) Why {
 }
 
 // why follows Pick.
-func (s *mh) why(k *Key) Why {
+func (s *mh) why(k *Key) Explanation {
 	if len(s.rivals) == 0 {
-		return Why{Rule: "Maglev hash of the client address: no backend may take a new connection"}
+		return Explanation{Rule: "Maglev hash of the client address: no backend may take a new connection"}
 	}
 	var client [16]byte
 	binary.BigEndian.PutUint64(client[:8], k.Client[0])
@@ -115,15 +115,15 @@ func (s *mh) why(k *Key) Why {
 			if tries > 0 {
 				rule += fmt.Sprintf(", after %d whose backends may take no new connection", tries)
 			}
-			return Why{Rule: rule}
+			return Explanation{Rule: rule}
 		}
 		h = mix(h + goldenGamma)
 	}
-	return Why{Rule: fmt.Sprintf("Maglev hash of the client address: %d slots whose backends may take no new connection, then a draw by weight", 1+probes)}
+	return Explanation{Rule: fmt.Sprintf("Maglev hash of the client address: %d slots whose backends may take no new connection, then a draw by weight", 1+probes)}
 }
 
-func (l *lottery) why(rule string) Why {
-	w := Why{Rule: rule}
+func (l *lottery) why(rule string) Explanation {
+	w := Explanation{Rule: rule}
 	for i := range l.servers {
 		w.set(int(l.servers[i].index), fmt.Sprintf("weight %d of %d", l.servers[i].weight, l.ends[len(l.ends)-1]))
 	}

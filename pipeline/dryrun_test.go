@@ -17,8 +17,8 @@ func TestRehearsalKnowsHeldTemplates(t *testing.T) {
 	w.ends(first, "forward")
 	w.now += 5000 // and no tick
 	p := packettest.TCP("192.0.2.7:4001", web4).Flags(syn)
-	x, c := pipeline.NewRehearsal(0, 1, w.seed, w.tables, w.loads), p.Chunk()
-	w.procs[0].Rehearse(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, w.tables, w.now)
+	x, c := pipeline.NewDryRun(0, 1, w.seed, w.tables, w.loads), p.Chunk()
+	w.procs[0].DryRun(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, w.tables, w.now)
 	if !x.Bound || x.Picked {
 		t.Errorf("bound by the template: %t, the scheduler is asked: %t", x.Bound, x.Picked)
 	}

@@ -6,15 +6,15 @@ import "sluice/pipeline/conn"
 // that nobody looks at outlive its time.
 const sweepRoundMs = 8_000
 
-// TickSlotTimes is what a worker gives Tick: 20 microseconds' worth for each table. More frames may
+// HousekeepingBudget is what a worker gives Housekeep: 20 microseconds' worth for each table. More frames may
 // come at any moment.
-const TickSlotTimes = 6144
+const HousekeepingBudget = 6144
 
-// Tick does the housekeeping that time brings: it goes on with the sweep, by the share of a round
+// Housekeep does the housekeeping that time brings: it goes on with the sweep, by the share of a round
 // that elapsedMs asks for and what earlier calls left. It ends early when each table has taken half
 // the time that looking at so many slots takes, some nanoseconds each, so that no batch waits long
 // for it, and reports whether it is behind then. t is what the next Process call would be given.
-func (p *Processor) Tick(t *Tables, nowMs, elapsedMs uint32, slotTimes int) (behind bool) {
+func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, slotTimes int) (behind bool) {
 	if p.now = nowMs; p.t != t {
 		p.adopt(t)
 	}
@@ -27,8 +27,8 @@ func (p *Processor) Tick(t *Tables, nowMs, elapsedMs uint32, slotTimes int) (beh
 	return behind
 }
 
-// Live gives the number of entries per family, templates included.
-func (p *Processor) Live() (v4, v6 int) { return p.v4.Live(), p.v6.Live() }
+// Entries gives the number of entries per family, templates included.
+func (p *Processor) Entries() (v4, v6 int) { return p.v4.Len(), p.v6.Len() }
 
 // Table gives a family's connection table (4 or 6), for listing. Only the owning goroutine may use
 // it.

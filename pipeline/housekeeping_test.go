@@ -23,9 +23,9 @@ func TestTickEveryMillisecond(t *testing.T) {
 	const synRecvMs, roundMs = 60_000, 8_000
 	for range synRecvMs + roundMs + 1 {
 		w.now++
-		w.procs[0].Tick(w.tables, w.now, 1, 1<<20)
+		w.procs[0].Housekeep(w.tables, w.now, 1, 1<<20)
 	}
-	if v4, _ := w.procs[0].Live(); v4 != 0 {
+	if v4, _ := w.procs[0].Entries(); v4 != 0 {
 		t.Errorf("%d connections outlive their time by a whole round", v4)
 	}
 }
@@ -37,17 +37,17 @@ func TestTickCatchesUp(t *testing.T) {
 	p := w.procs[0]
 	w.now += 70_000
 	ticks := 1
-	for behind := p.Tick(w.tables, w.now, 70_000, 1000); behind; ticks++ {
-		before, _ := p.Live()
-		behind = p.Tick(w.tables, w.now, 0, 1000)
-		if after, _ := p.Live(); before-after > 200 {
+	for behind := p.Housekeep(w.tables, w.now, 70_000, 1000); behind; ticks++ {
+		before, _ := p.Entries()
+		behind = p.Housekeep(w.tables, w.now, 0, 1000)
+		if after, _ := p.Entries(); before-after > 200 {
 			t.Fatalf("%d connections removed in the time of 1000 slots", before-after)
 		}
 	}
-	if v4, _ := p.Live(); v4 != 0 || ticks < 15 {
+	if v4, _ := p.Entries(); v4 != 0 || ticks < 15 {
 		t.Errorf("%d connections left after %d ticks", v4, ticks)
 	}
-	if p.Tick(w.tables, w.now, 1, 1000) {
+	if p.Housekeep(w.tables, w.now, 1, 1000) {
 		t.Error("behind after a millisecond")
 	}
 }

@@ -3,19 +3,19 @@ package conn
 import "sluice/pipeline/packet"
 
 // roomLines is how many lines a look for room goes over.
-const roomLines = 4
+const insertLines = 4
 
-// Room4 finds a slot for a client's new IPv4 connection: in one pass what Find, FindReply and
+// InsertSlot4 finds a slot for a client's new IPv4 connection: in one pass what Find, FindReply and
 // Insert need three for. It is sure of it only if nothing else has to be thought of: ok is false
 // when the table is at its limit, when an entry near is of the same client's address and port, or
 // has to be removed first, and when there is no free slot near.
-func (t *Table) Room4(home Home, client uint32, port uint16, nowMs uint32) (slot uint32, ok bool) {
-	if t.live >= t.limit {
+func (t *Table) InsertSlot4(home Home, client uint32, port uint16, nowMs uint32) (slot uint32, ok bool) {
+	if t.length >= t.limit {
 		return 0, false
 	}
-	for line, end := home, home+roomLines; line < end; line++ {
+	for line, end := home, home+insertLines; line < end; line++ {
 		e := t.line4(line)
-		if e[0].isOf(client, port) || e[1].isOf(client, port) {
+		if e[0].isFrom(client, port) || e[1].isFrom(client, port) {
 			return 0, false
 		}
 		if !ok {
@@ -34,17 +34,17 @@ func (t *Table) Room4(home Home, client uint32, port uint16, nowMs uint32) (slot
 	return 0, false
 }
 
-func (e *entry4) isOf(client uint32, port uint16) bool {
+func (e *entry4) isFrom(client uint32, port uint16) bool {
 	return (e.client()^client)|uint32(e.ClientPort()^port) == 0
 }
 
-// Room6 is Room4 for IPv6.
-func (t *Table) Room6(home Home, client packet.Addr, port uint16, nowMs uint32) (slot uint32, ok bool) {
-	if t.live >= t.limit {
+// InsertSlot6 is InsertSlot4 for IPv6.
+func (t *Table) InsertSlot6(home Home, client packet.Addr, port uint16, nowMs uint32) (slot uint32, ok bool) {
+	if t.length >= t.limit {
 		return 0, false
 	}
 	line := uint32(home &^ home6)
-	for end := line + roomLines; line < end; line++ {
+	for end := line + insertLines; line < end; line++ {
 		e := t.entry6(line)
 		if (e.client[1]^client.Lo)|(e.client[0]^client.Hi)|uint64(e.ClientPort()^port) == 0 {
 			return 0, false
@@ -64,16 +64,16 @@ func (t *Table) Room6(home Home, client packet.Addr, port uint16, nowMs uint32) 
 	return 0, false
 }
 
-// Occupy4 is Insert for a slot that Room4 found a moment ago.
-func (t *Table) Occupy4(home Home, slot uint32, client uint32, key uint64, backend uint32, flags Flags) *Conn {
-	c := t.occupy(uint32(home), slot, key, flags)
+// InsertAt4 is Insert for a slot that InsertSlot4 found a moment ago.
+func (t *Table) InsertAt4(home Home, slot uint32, client uint32, key uint64, backend uint32, flags Flags) *Conn {
+	c := t.insertAt(uint32(home), slot, key, flags)
 	t.entry4(slot).ends = uint64(backend)<<32 | uint64(client)
 	return c
 }
 
-// Occupy6 is Insert for a slot that Room6 found a moment ago.
-func (t *Table) Occupy6(home Home, slot uint32, client packet.Addr, key uint64, backend packet.Addr, flags Flags) *Conn {
-	c := t.occupy(uint32(home&^home6), slot, key, flags)
+// InsertAt6 is Insert for a slot that InsertSlot6 found a moment ago.
+func (t *Table) InsertAt6(home Home, slot uint32, client packet.Addr, key uint64, backend packet.Addr, flags Flags) *Conn {
+	c := t.insertAt(uint32(home&^home6), slot, key, flags)
 	e := t.entry6(slot)
 	e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
 	return c

@@ -2,15 +2,15 @@ package pipeline
 
 import "sluice/pipeline/packet"
 
-// Wanted collects addresses that packets could not be sent to for want of a neighbour, for the
+// NeighbourRequests collects addresses that packets could not be sent to for want of a neighbour, for the
 // control plane to have them resolved. It is bounded: what doesn't fit asks again with its next
 // packet.
-type Wanted struct {
+type NeighbourRequests struct {
 	addrs [16]packet.Addr
 	n     int
 }
 
-func (w *Wanted) add(a packet.Addr) {
+func (w *NeighbourRequests) add(a packet.Addr) {
 	for _, have := range w.addrs[:w.n] {
 		if have == a {
 			return
@@ -22,8 +22,8 @@ func (w *Wanted) add(a packet.Addr) {
 	}
 }
 
-// Take calls ask for each address and forgets them all.
-func (w *Wanted) Take(ask func(packet.Addr)) {
+// Flush calls ask for each address and forgets them all.
+func (w *NeighbourRequests) Flush(ask func(packet.Addr)) {
 	for _, a := range w.addrs[:w.n] {
 		ask(a)
 	}

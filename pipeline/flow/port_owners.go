@@ -8,15 +8,15 @@ import (
 )
 
 // MaxShares is the most workers that ports can be shared out among.
-const MaxShares = 255
+const MaxPortOwners = 255
 
-// Shares says which worker has which local port towards a backend, such that the card delivers the
-// backend's packets to that port to the worker that has it. One Shares serves all backends behind a
+// PortOwners says which worker has which local port towards a backend, such that the card delivers the
+// backend's packets to that port to the worker that has it. One PortOwners serves all backends behind a
 // card, one Base for each.
 //
 // The hash is linear, so the hash of any reply is that of the same reply to port 0 - the Base - xor
 // the hash of the port alone, and that has only two bytes. Immutable; for any goroutine.
-type Shares struct {
+type PortOwners struct {
 	key       []byte
 	mask      uint32
 	owners    []uint8 // by the hash's low bits; nobody: delivered to a queue that isn't ours
@@ -25,21 +25,21 @@ type Shares struct {
 }
 
 // nobody is the owner of ports whose packets we would not get.
-const nobody = 255
+const noWorker = 255
 
-// NewShares shares the ports out among so many workers. worker says whose a queue is, -1 for a
+// NewPortOwners shares the ports out among so many workers. worker says whose a queue is, -1 for a
 // queue that is nobody's. The result is nil if the card's hash can't serve: it doesn't look at the
 // ports of this protocol and family, or its table or key is not of a usable size, or the ports
 // don't reach all of the table.
 //
 // Each worker gets at least half of an even share, even if no queue is his or the table favours
 // others: ports for which packets have to be handed over are better than none.
-func NewShares(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int) int) *Shares {
+func NewPortOwners(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int) int) *PortOwners {
 	n, input := len(r.Queues), tupleBytes(is4)
-	if !r.hashesPorts(proto, is4) || len(r.Key) < input+4 || n&(n-1) != 0 || n < 2*workers || workers > MaxShares {
+	if !r.hashesPorts(proto, is4) || len(r.Key) < input+4 || n&(n-1) != 0 || n < 2*workers || workers > MaxPortOwners {
 		return nil
 	}
-	s := &Shares{key: r.Key, mask: uint32(n - 1)}
+	s := &PortOwners{key: r.Key, mask: uint32(n - 1)}
 	for b := range 256 {
 		s.high[b] = Toeplitz(r.Key[input-2:], []byte{byte(b)})
 		s.low[b] = Toeplitz(r.Key[input-1:], []byte{byte(b)})
@@ -52,11 +52,11 @@ func NewShares(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int
 }
 
 // ofPort is the hash of the port alone.
-func (s *Shares) ofPort(port uint16) uint32 { return s.high[port>>8] ^ s.low[port&255] }
+func (s *PortOwners) ofPort(port uint16) uint32 { return s.high[port>>8] ^ s.low[port&255] }
 
 // reachesAll says whether ports that differ reach every place in the table, and so each equally
 // often: the hashes of the sixteen bits have full rank.
-func (s *Shares) reachesAll() bool {
+func (s *PortOwners) reachesAll() bool {
 	var basis [32]uint32 // by highest bit
 	rank := 0
 	for bit := range 16 {
@@ -74,11 +74,11 @@ func (s *Shares) reachesAll() bool {
 }
 
 // assign finds an owner for each place in the table. It reports false if no queue is anybody's.
-func (s *Shares) assign(queues []uint16, workers int, worker func(queue int) int) bool {
+func (s *PortOwners) assign(queues []uint16, workers int, worker func(queue int) int) bool {
 	s.owners = make([]uint8, len(queues))
 	count := make([]int, workers)
 	for i, q := range queues {
-		s.owners[i] = nobody
+		s.owners[i] = noWorker
 		if w := worker(int(q)); w >= 0 {
 			s.owners[i] = uint8(w)
 			count[w]++
@@ -116,14 +116,14 @@ func extremes(of []int) (smallest, largest int) {
 	return smallest, largest
 }
 
-func (s *Shares) fillWords(workers int) {
+func (s *PortOwners) fillWords(workers int) {
 	s.words = make([][]uint64, workers)
 	for w := range s.words {
 		s.words[w] = make([]uint64, len(s.owners))
 	}
 	for first := range s.owners {
 		for i := range 64 {
-			if w := s.owners[(uint32(first)^s.low[i])&s.mask]; w != nobody {
+			if w := s.owners[(uint32(first)^s.low[i])&s.mask]; w != noWorker {
 				s.words[w][first] |= 1 << i
 			}
 		}
@@ -131,19 +131,19 @@ func (s *Shares) fillWords(workers int) {
 }
 
 // Base is what Owner and Word need to know of the backend and the local address. The addresses are
-// of the family that the Shares were made for.
-func (s *Shares) Base(backend packet.Addr, port uint16, local packet.Addr) uint32 {
+// of the family that the PortOwners were made for.
+func (s *PortOwners) Base(backend packet.Addr, port uint16, local packet.Addr) uint32 {
 	var b [36]byte
 	return Toeplitz(s.key, tuple(&b, backend, local, port, 0))
 }
 
 // Owner says which worker has the port; if the card delivers its packets to a queue that isn't
 // ours, no worker of that number exists.
-func (s *Shares) Owner(base uint32, port uint16) int {
+func (s *PortOwners) Owner(base uint32, port uint16) int {
 	return int(s.owners[(base^s.ofPort(port))&s.mask])
 }
 
 // Word says which of the ports from 64*w on the worker has: the first is bit 0.
-func (s *Shares) Word(worker int, base uint32, w int) uint64 {
+func (s *PortOwners) Word(worker int, base uint32, w int) uint64 {
 	return s.words[worker][(base^s.ofPort(uint16(w<<6)))&s.mask]
 }

@@ -7,34 +7,34 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Way is which way a frame takes through the pipeline.
-type Way uint8
+// Class is which way a frame takes through the pipeline.
+type Class uint8
 
-// The ways.
+// The classes.
 const (
-	NoWay          Way = iota // it could not be parsed
-	ToService                 // client to service
-	FromBackend               // backend to client
-	ErrorToBackend            // ICMP error about a packet that went to the client
-	ErrorToClient             // ICMP error about a packet that went to the backend
+	Unclassified   Class = iota // it could not be parsed
+	ToService                   // client to service
+	FromBackend                 // backend to client
+	ErrorToBackend              // ICMP error about a packet that went to the client
+	ErrorToClient               // ICMP error about a packet that went to the backend
 )
 
-// Sight is what an onlooker can tell of a frame before it is processed.
-type Sight struct {
-	Meta    packet.Meta
-	Reason  counter.Reason // why it can't be parsed; nothing else is valid then
-	Way     Way
-	Service uint32 // id; of ToService and ErrorToBackend
-	Own     Ownership
-	Owner   int         // worker to which the frame would be handed, or the onlooker's own
-	Conn    conn.Conn   // a copy of its connection, if Known
-	Client  packet.Addr // of the connection
-	Known   bool        // the onlooker's worker has the connection
+// Observation is what an onlooker can tell of a frame before it is processed.
+type Observation struct {
+	Meta      packet.Meta
+	Reason    counter.Reason // why it can't be parsed; nothing else is valid then
+	Class     Class
+	Service   uint32 // id; of ToService and ErrorToBackend
+	Ownership Ownership
+	Owner     int         // worker to which the frame would be handed, or the onlooker's own
+	Conn      conn.Conn   // a copy of its connection, if Known
+	Client    packet.Addr // of the connection
+	Known     bool        // the onlooker's worker has the connection
 }
 
-// Look tells what the pipeline sees in the frame, and changes nothing of the connections. Only the
+// Observe tells what the pipeline sees in the frame, and changes nothing of the connections. Only the
 // owning goroutine may call it.
-func (p *Processor) Look(f Frame, t *Tables, nowMs uint32) (s Sight) {
+func (p *Processor) Observe(f Frame, t *Tables, nowMs uint32) (s Observation) {
 	if p.now = nowMs; p.t != t {
 		p.adopt(t)
 	}
@@ -50,14 +50,14 @@ func (p *Processor) Look(f Frame, t *Tables, nowMs uint32) (s Sight) {
 		g.Hops = finalHop
 		p.sort(g)
 	}
-	s.Meta, s.Way = g.meta, Way(g.kind)
-	switch s.Way {
+	s.Meta, s.Class = g.meta, Class(g.kind)
+	switch s.Class {
 	case ToService, ErrorToBackend:
-		s.Service, s.Own = g.service, t.Services[g.service].Own
+		s.Service, s.Ownership = g.service, t.Services[g.service].Ownership
 	case FromBackend, ErrorToClient:
-		s.Own = p.replyOwner(g)
+		s.Ownership = p.replyOwner(g)
 	}
-	p.Watch(&s, nowMs)
+	p.Refresh(&s, nowMs)
 	return s
 }
 
@@ -66,22 +66,22 @@ const finalHop = 255
 
 // The kinds are the ways.
 var (
-	_ [ToService - Way(kindForward)]struct{}
-	_ [FromBackend - Way(kindReply)]struct{}
-	_ [ErrorToBackend - Way(kindICMPIn)]struct{}
-	_ [ErrorToClient - Way(kindICMPOut)]struct{}
+	_ [ToService - Class(kindForward)]struct{}
+	_ [FromBackend - Class(kindReply)]struct{}
+	_ [ErrorToBackend - Class(kindICMPIn)]struct{}
+	_ [ErrorToClient - Class(kindICMPOut)]struct{}
 )
 
-// Watch brings the sight's connection up to date: what has become of it since.
-func (p *Processor) Watch(s *Sight, nowMs uint32) {
+// Refresh brings the observation's connection up to date: what has become of it since.
+func (p *Processor) Refresh(s *Observation, nowMs uint32) {
 	m := &s.Meta
-	if s.Way == NoWay {
+	if s.Class == Unclassified {
 		return
 	}
 	var c *conn.Conn
 	t := p.table(m)
 	home := func(client packet.Addr, port uint16) conn.Home { return t.Home(p.seed.Hash(client, port, m.Proto)) }
-	switch s.Way {
+	switch s.Class {
 	case ToService:
 		c = t.Peek(home(m.Src, m.SrcPort), m.Src, conn.Key{Service: s.Service, ClientPort: m.SrcPort, VIPPort: m.DstPort}, nowMs)
 	case ErrorToBackend:

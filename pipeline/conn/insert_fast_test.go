@@ -7,24 +7,24 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// room and occupy are Room4 and Occupy4, or those of IPv6.
+// room and occupy are InsertSlot4 and InsertAt4, or those of IPv6.
 func room(t *Table, family int, home Home, c packet.Addr, port uint16, nowMs uint32) (uint32, bool) {
 	if family == 4 {
-		return t.Room4(home, c.V4(), port, nowMs)
+		return t.InsertSlot4(home, c.V4(), port, nowMs)
 	}
-	return t.Room6(home, c, port, nowMs)
+	return t.InsertSlot6(home, c, port, nowMs)
 }
 
 func occupy(t *Table, family int, home Home, slot uint32, c packet.Addr, k Key, backend packet.Addr) *Conn {
 	if family == 4 {
-		return t.Occupy4(home, slot, c.V4(), k.word(), backend.V4(), 0)
+		return t.InsertAt4(home, slot, c.V4(), k.pack(), backend.V4(), 0)
 	}
-	return t.Occupy6(home, slot, c, k.word(), backend, 0)
+	return t.InsertAt6(home, slot, c, k.pack(), backend, 0)
 }
 
 // TestRoomIsInsert does the same to two tables, where clients come and go, reuse ports and expire:
-// one has Insert find a slot, the other Room if it can. What Room takes upon itself must end as
-// Insert ends it, and what it finds room for must not have been there.
+// one has Insert find a slot, the other InsertSlot if it can. What InsertSlot takes upon itself
+// must end as Insert ends it, and what it finds room for must not have been there.
 func TestRoomIsInsert(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		const capacity = 64
@@ -45,7 +45,7 @@ func TestRoomIsInsert(t *testing.T) {
 				continue
 			}
 			slot, ok := room(quick, family, home, c, k.ClientPort, now)
-			// Both tables forget the same on the way, and the more so if Room was not sure.
+			// Both tables forget the same on the way, and the more so if InsertSlot was not sure.
 			known := plain.Find(home, c, k, now) != nil || plain.FindReply(home, c, k.ClientPort, backend, 80, false, now) != nil
 			if ok && known {
 				t.Fatalf("v%d, step %d: room for %v %v, which is there", family, n, c, k)
@@ -72,8 +72,8 @@ func TestRoomIsInsert(t *testing.T) {
 			}
 			a.BackendPort, a.Expires = 80, now+1+uint32(r.IntN(3000))
 			b.BackendPort, b.Expires = 80, a.Expires
-			if *a != *b || plain.Live() != quick.Live() || quick.Client(b) != c || quick.BackendAddr(b) != backend {
-				t.Fatalf("v%d, step %d: %+v and %+v; %d and %d live", family, n, *a, *b, plain.Live(), quick.Live())
+			if *a != *b || plain.Len() != quick.Len() || quick.Client(b) != c || quick.BackendAddr(b) != backend {
+				t.Fatalf("v%d, step %d: %+v and %+v; %d and %d live", family, n, *a, *b, plain.Len(), quick.Len())
 			}
 			if quick.Find(home, c, k, now) != b {
 				t.Fatalf("v%d, step %d: what Room placed is not found", family, n)
@@ -99,7 +99,7 @@ func TestRoomKnowsTheLimit(t *testing.T) {
 				}
 				continue
 			}
-			if !ok { // too near to others for Room
+			if !ok { // too near to others for InsertSlot
 				tab.Insert(home, c, Key{1, 1, 80}, packet.Addr{}, 0, 0).Expires = 1000
 				continue
 			}

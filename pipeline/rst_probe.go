@@ -65,18 +65,18 @@ func (p *Processor) startPokes() {
 	p.poke.round, p.poke.began, p.poke.second, p.poke.cursor = 1, p.now, false, 0
 }
 
-// Poking says that connections of evicted backends are to be looked at now: that Poke has something
+// RSTProbesDue says that connections of evicted backends are to be looked at now: that MakeRSTProbes has something
 // to do.
-func (p *Processor) Poking() bool { return p.poke.round > 0 && int32(p.now-p.poke.began) >= 0 }
+func (p *Processor) RSTProbesDue() bool { return p.poke.round > 0 && int32(p.now-p.poke.began) >= 0 }
 
-// Poke ends connections of evicted backends by the tables that Tick saw last. Flows and connections
+// MakeRSTProbes ends connections of evicted backends by the tables that Housekeep saw last. Flows and connections
 // that need not be told are forgotten, the ends of others poked by the segments that it puts into
 // the first frames, whose Mem are chunks of the caller's. It says how many those are. It looks at
 // some maxSlots slots of the tables and ends early when it has no room for two frames.
-func (p *Processor) Poke(frames []Frame, maxSlots int) int {
+func (p *Processor) MakeRSTProbes(frames []Frame, maxSlots int) int {
 	k := &p.poke
 	k.frames, k.n = frames, 0
-	for maxSlots > 0 && p.Poking() && len(frames) >= k.n+2 {
+	for maxSlots > 0 && p.RSTProbesDue() && len(frames) >= k.n+2 {
 		slots := min(pokeStride, (len(frames)-k.n)/2)
 		maxSlots -= slots
 		k.cursor = p.poked().Scan(k.cursor, slots, k.visit)
@@ -135,12 +135,12 @@ func lasting(s conn.State) bool {
 // pokeEnds pokes those ends of the connection that have not been reset.
 func (p *Processor) pokeEnds(c *conn.Conn, be *Backend) {
 	client := p.poked().Client(c)
-	if c.Flags&conn.ClientTold == 0 {
+	if c.Flags&conn.ClientReset == 0 {
 		if link := p.wayToClient(client); link != nil {
 			p.pokeEnd(link, p.t.Services[c.Service()].Addr, c.VIPPort(), client, c.ClientPort())
 		}
 	}
-	if c.Flags&conn.BackendTold == 0 && be.Unreach == counter.None {
+	if c.Flags&conn.BackendReset == 0 && be.Unreach == counter.None {
 		src, port := client, c.ClientPort()
 		if c.Flags&conn.Translated != 0 {
 			src, port = p.t.Sources[c.Source].Addr, c.Extra
@@ -156,7 +156,7 @@ func (p *Processor) wayToClient(client packet.Addr) *rewrite.Link {
 	case counter.None:
 		return link
 	case counter.NoNeighbour:
-		p.Wanted.add(client)
+		p.NeighbourRequests.add(client)
 		return p.heard.of(client)
 	}
 	return nil

@@ -16,15 +16,15 @@ import (
 func (w *world) poked(worker, room, slots int) (out []outcome) {
 	w.t.Helper()
 	p := w.procs[worker]
-	p.Tick(w.tables, w.now, 0, 0)
-	if !p.Poking() {
+	p.Housekeep(w.tables, w.now, 0, 0)
+	if !p.RSTProbesDue() {
 		return nil
 	}
 	frames := make([]pipeline.Frame, room)
 	for i := range frames {
 		frames[i].Mem = make([]byte, packettest.ChunkSize)
 	}
-	for _, f := range frames[:p.Poke(frames, slots)] {
+	for _, f := range frames[:p.MakeRSTProbes(frames, slots)] {
 		out = append(out, outcome{Frame: f, owner: worker})
 	}
 	return out
@@ -95,7 +95,7 @@ func TestPokesEnd(t *testing.T) {
 			n += len(w.pokedAll())
 			w.pass(100)
 		}
-		if n != 6 || w.procs[0].Poking() {
+		if n != 6 || w.procs[0].RSTProbesDue() {
 			t.Errorf("%d pokes, want 6", n)
 		}
 		w.pass(2 * sweepMs)
@@ -231,7 +231,7 @@ func TestPokeBounds(t *testing.T) {
 				if len(out) > bounds[0] {
 					t.Fatalf("%d frames, room for %d", len(out), bounds[0])
 				}
-				if !w.procs[0].Poking() {
+				if !w.procs[0].RSTProbesDue() {
 					break
 				}
 			}
@@ -279,9 +279,9 @@ func TestPokeAllocates(t *testing.T) {
 	for i := range frames {
 		frames[i].Mem = make([]byte, packettest.ChunkSize)
 	}
-	p.Tick(w.tables, w.now, 0, 0)
+	p.Housekeep(w.tables, w.now, 0, 0)
 	made := 0
-	if n := testing.AllocsPerRun(8, func() { made += p.Poke(frames, 1<<20) }); n != 0 || made == 0 {
+	if n := testing.AllocsPerRun(8, func() { made += p.MakeRSTProbes(frames, 1<<20) }); n != 0 || made == 0 {
 		t.Errorf("%v allocations for %d pokes", n, made)
 	}
 }

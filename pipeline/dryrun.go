@@ -11,11 +11,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Rehearsal tells what a worker's Processor would do with one frame, without any trace of it in the
+// DryRun tells what a worker's Processor would do with one frame, without any trace of it in the
 // worker's connections, counters or scheduler positions. It is a Processor of its own with room for
 // one flow, which borrows for the moment what the real one knows of that flow.
-type Rehearsal struct {
-	Before, After Sight          // the connection before and after
+type DryRun struct {
+	Before, After Observation    // the connection before and after
 	Sched         sched.State    // of the service at that worker, before
 	Loads         *counter.Loads // before
 	Frame         Frame          // with its verdict
@@ -39,15 +39,15 @@ type lent struct {
 // rehearsalConnections is room for a connection and its template, before and after.
 const rehearsalConnections = 4
 
-// NewRehearsal makes a Rehearsal for one of so many workers. It reads the live loads.
-func NewRehearsal(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.Loads) *Rehearsal {
+// NewDryRun makes a DryRun for one of so many workers. It reads the live loads.
+func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.Loads) *DryRun {
 	before, own := counter.NewLoads(workers, len(t.Backends)), counter.NewLoads(workers, len(t.Backends))
 	for id := 1; id < len(t.Backends); id++ {
 		l := loads.Of(uint32(id))
 		before.Add(worker, uint32(id), int32(l.Active), int32(l.Inactive))
 		own.Add(worker, uint32(id), int32(l.Active), int32(l.Inactive))
 	}
-	r := &Rehearsal{Loads: before, b: new(Batch)}
+	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{
 		Backends: make([]counter.Backend, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
 		worker: worker, workers: workers, seed: seed, loads: own, t: t,
@@ -59,12 +59,12 @@ func NewRehearsal(worker, workers int, seed *flow.Seed, t *Tables, loads *counte
 	return r
 }
 
-// Rehearse tries the frame, whose memory is overwritten with what becomes of it. t must be the
-// tables that the Rehearsal was made for, and p the Processor of its worker. Only the owning
+// DryRun tries the frame, whose memory is overwritten with what becomes of it. t must be the
+// tables that the DryRun was made for, and p the Processor of its worker. Only the owning
 // goroutine may call it; it takes some ten microseconds.
-func (p *Processor) Rehearse(r *Rehearsal, f Frame, t *Tables, nowMs uint32) {
+func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	f.Hops = finalHop
-	r.Before = p.Look(f, t, nowMs)
+	r.Before = p.Observe(f, t, nowMs)
 	q := r.p
 	q.heard, q.replies, q.ipID, q.sourceTurn, q.pools = p.heard, p.replies, p.ipID, p.sourceTurn, p.pools
 	q.lent = &lent{by: p}
@@ -82,15 +82,15 @@ func (p *Processor) Rehearse(r *Rehearsal, f Frame, t *Tables, nowMs uint32) {
 	r.Frame = r.b.Frames[0]
 	r.Picked = q.key != (sched.Key{})
 	r.After = r.Before
-	q.Watch(&r.After, nowMs)
+	q.Refresh(&r.After, nowMs)
 	restore(&r.After)
 }
 
 // lend copies the connection, and what leads replies to it.
-func (p *Processor) lend(q *Processor, s *Sight, nowMs uint32) {
+func (p *Processor) lend(q *Processor, s *Observation, nowMs uint32) {
 	to, c := q.table(&s.Meta), &s.Conn
 	backend := p.t.Backends[c.Backend].Addr
-	mine := to.Adopt(to.Home(p.seed.Hash(s.Client, c.ClientPort(), c.Proto())), c, s.Client, backend, nowMs)
+	mine := to.InsertCopy(to.Home(p.seed.Hash(s.Client, c.ClientPort(), c.Proto())), c, s.Client, backend, nowMs)
 	if mine == nil || c.Flags&conn.Translated == 0 {
 		return
 	}
@@ -106,8 +106,8 @@ func (p *Processor) lend(q *Processor, s *Sight, nowMs uint32) {
 }
 
 // lendTemplate copies the client's persistence template, if the service has such.
-func (p *Processor) lendTemplate(r *Rehearsal, s *Sight, id uint32, nowMs uint32) {
-	if s.Way != ToService || p.t.Services[id].PersistMs == 0 {
+func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uint32) {
+	if s.Class != ToService || p.t.Services[id].PersistMs == 0 {
 		return
 	}
 	m, from, to := &s.Meta, p.table(&s.Meta), r.p.table(&s.Meta)
@@ -118,20 +118,20 @@ func (p *Processor) lendTemplate(r *Rehearsal, s *Sight, id uint32, nowMs uint32
 	hash := p.seed.Hash(m.Src, 0, m.Proto)
 	if tp := from.Peek(from.Home(hash), m.Src, conn.TemplateKey(id, vipPort), nowMs); tp != nil {
 		r.Bound, r.Template = true, *tp
-		to.Adopt(to.Home(hash), tp, m.Src, packet.Addr{}, nowMs)
+		to.InsertCopy(to.Home(hash), tp, m.Src, packet.Addr{}, nowMs)
 	}
 }
 
 // borrowPorts notes where the search for a free port stands in the pools that a new connection of
 // the service may take one of. What it gives puts back the port that was taken, and the search to
 // where it stood.
-func (p *Processor) borrowPorts(id uint32) (restore func(after *Sight)) {
+func (p *Processor) borrowPorts(id uint32) (restore func(after *Observation)) {
 	type position struct {
 		pool *portPool
 		next uint16
 	}
 	var before []position
-	for _, be := range p.t.Services[id].Pool {
+	for _, be := range p.t.Services[id].Backends {
 		if int(be) >= len(p.t.Pools) || p.t.Backends[be].Mode != service.FullNAT {
 			continue
 		}
@@ -143,7 +143,7 @@ func (p *Processor) borrowPorts(id uint32) (restore func(after *Sight)) {
 	for i, b := range before {
 		free[i] = b.pool.free
 	}
-	return func(after *Sight) {
+	return func(after *Observation) {
 		for i, b := range before {
 			if b.pool.free < free[i] {
 				b.pool.give(after.Conn.Extra)
@@ -154,7 +154,7 @@ func (p *Processor) borrowPorts(id uint32) (restore func(after *Sight)) {
 }
 
 // Key is what the service's scheduler was given, if Picked.
-func (r *Rehearsal) Key() *sched.Key { return &r.p.key }
+func (r *DryRun) Key() *sched.Key { return &r.p.key }
 
 // aligned gives zeroed memory that begins at a cache line.
 func aligned(n int) []byte {
