@@ -17,7 +17,7 @@ import (
 // fake is an engine that answers from its fields and remembers what it was told.
 type fake struct {
 	stuck       atomic.Bool // a worker hangs
-	api.Eyes                // none
+	api.Diagnostics                // none
 	api.Changes             // none
 
 	mu       sync.Mutex

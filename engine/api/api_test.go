@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 
 // fake is a daemon without an engine: it answers from its fields and remembers what it was told.
 type fake struct {
-	api.Eyes    // none
+	api.Diagnostics    // none
 	api.Changes // none
 
 	mu       sync.Mutex

@@ -14,8 +14,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Eyes is what shows why packets go the way they go.
-type Eyes interface {
+// Diagnostics is what shows why packets go the way they go.
+type Diagnostics interface {
 	Explainer
 	Tracer
 }

@@ -16,7 +16,7 @@ import (
 // difference. All methods may be called from any goroutine.
 type Control interface {
 	AlarmControl
-	Eyes
+	Diagnostics
 
 	// List gives all services in the order of the configuration, each with its backends in order.
 	List(ctx context.Context) ([]Service, error)

@@ -67,12 +67,12 @@ func (s *Socket) FD() int { return s.fd }
 func (s *Socket) Receive(descs []rings.Desc) int {
 	n := s.rx.Pop(descs)
 	if n == 0 {
-		s.waitedInVain()
+		s.wakeOnEmpty()
 		return 0
 	}
 	good := 0
 	for _, d := range descs[:n] {
-		if d.Addr%FrameSize+uint64(d.Len) > FrameSize || !s.held.remove(d.Addr) {
+		if d.Addr%FrameSize+uint64(d.Len) > FrameSize || !s.owned.remove(d.Addr) {
 			s.counters.Faults++
 			continue
 		}
@@ -90,7 +90,7 @@ func (s *Socket) Refill(addrs []uint64) int {
 	n := min(len(addrs), s.fill.Free())
 	good := 0
 	for _, a := range addrs[:n] {
-		if !s.held.add(a) {
+		if !s.owned.add(a) {
 			s.counters.Faults++
 			continue
 		}
@@ -111,7 +111,7 @@ func (s *Socket) Transmit(descs []rings.Desc) int {
 	n := min(len(descs), s.tx.Free())
 	for i := range descs[:n] {
 		d := &descs[i]
-		if d.Len == 0 || d.Addr%FrameSize+uint64(d.Len) > FrameSize || !s.held.add(d.Addr) {
+		if d.Len == 0 || d.Addr%FrameSize+uint64(d.Len) > FrameSize || !s.owned.add(d.Addr) {
 			s.counters.Faults++
 			n = i
 			break
@@ -128,7 +128,7 @@ func (s *Socket) Reclaim(addrs []uint64) int {
 	n := s.completion.Pop(addrs)
 	good := 0
 	for _, a := range addrs[:n] {
-		if !s.held.remove(a) {
+		if !s.owned.remove(a) {
 			s.counters.Faults++
 			continue
 		}
@@ -181,10 +181,10 @@ func (s *Socket) report(errno unix.Errno) error {
 	return fmt.Errorf("%s: can't send: %s (sendto: %w)", s, advice(&s.cfg, errno), errno)
 }
 
-// waitedInVain is what an empty RX ring may call for: the driver waits to be told that the fill
+// wakeOnEmpty is what an empty RX ring may call for: the driver waits to be told that the fill
 // ring is no longer empty - it may have begun to wait after Refill last looked - or we are to poll
 // the device in its place.
-func (s *Socket) waitedInVain() {
+func (s *Socket) wakeOnEmpty() {
 	if s.fd >= 0 && (s.busyPoll || s.fill.NeedWakeup() && s.fill.Queued() > 0) {
 		_ = s.call(unix.SYS_RECVFROM)
 	}

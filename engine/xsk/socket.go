@@ -70,7 +70,7 @@ type Socket struct {
 	completion *rings.CompletionRing
 	rx         *rings.RxRing
 	tx         *rings.TxRing
-	held       held
+	owned      ownedFrames
 	counters   Counters
 	fd         int // -1 when closed
 	busyPoll   bool
@@ -96,7 +96,7 @@ func Open(cfg Config) (*Socket, error) {
 	if err := checkLink(cfg); err != nil {
 		return nil, err
 	}
-	s := &Socket{cfg: cfg, fd: -1, held: newHeld(cfg.UMEM.Frames())}
+	s := &Socket{cfg: cfg, fd: -1, owned: newOwnedFrames(cfg.UMEM.Frames())}
 	if err := s.open(); err != nil {
 		_, _ = s.Close()
 		return nil, err
@@ -312,7 +312,7 @@ func (s *Socket) Close() (frames []uint64, err error) {
 	s.closeRings()
 	err = unix.Close(s.fd)
 	s.fd = -1
-	frames, s.held = s.held.addrs(), held{}
+	frames, s.owned = s.owned.addrs(), ownedFrames{}
 	return frames, err
 }
 

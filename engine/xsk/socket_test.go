@@ -55,7 +55,7 @@ func (w *worker) balance(inHand int) {
 			w.t.Fatalf("%s: impossible %+v", s, o)
 		}
 		c := s.Counters()
-		if held := len(s.held.addrs()); held != o.Sum() || held != int(c.Posted-c.Received+c.Transmitted-c.Reclaimed) {
+		if held := len(s.owned.addrs()); held != o.Sum() || held != int(c.Posted-c.Received+c.Transmitted-c.Reclaimed) {
 			w.t.Fatalf("%s: %d frames marked, %+v, %+v", s, held, o, c)
 		}
 		if c.Faults != 0 {

@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// FuzzHeld replays bytes as additions and removals on the bits and on a map.
-func FuzzHeld(f *testing.F) {
+// FuzzOwnedFrames replays bytes as additions and removals on the bits and on a map.
+func FuzzOwnedFrames(f *testing.F) {
 	f.Add(uint8(70), []byte{0x01, 0x81, 0x81, 0x45, 0x46, 0x7f, 0xff})
 	f.Fuzz(func(t *testing.T, frames uint8, commands []byte) {
-		h, slow := newHeld(int(frames)), map[uint64]bool{}
+		h, slow := newOwnedFrames(int(frames)), map[uint64]bool{}
 		for i, command := range commands {
 			chunk := uint64(command&0x7f) * FrameSize
 			addr := chunk + uint64(command)*16
@@ -42,9 +42,9 @@ func FuzzHeld(f *testing.F) {
 
 // One op is one frame given and taken back, in the order that a busy UMEM of 64 Ki frames has after
 // a while: none.
-func BenchmarkHeld(b *testing.B) {
+func BenchmarkOwnedFrames(b *testing.B) {
 	const frames = 1 << 16
-	h, order := newHeld(frames), rand.New(rand.NewPCG(1, 2)).Perm(frames)
+	h, order := newOwnedFrames(frames), rand.New(rand.NewPCG(1, 2)).Perm(frames)
 	addrs := make([]uint64, frames)
 	for i, n := range order {
 		addrs[i] = uint64(n)*FrameSize + Headroom

@@ -2,40 +2,40 @@ package xsk
 
 import "math/bits"
 
-// held is the set of frames that a socket has, one bit per frame of the UMEM. It is private to the
+// ownedFrames is the set of frames that a socket has, one bit per frame of the UMEM. It is private to the
 // socket's worker: workers share no byte of it, unlike an array of owners in the UMEM.
-type held struct {
+type ownedFrames struct {
 	words  []uint64
 	frames uint64 // of the UMEM
 }
 
-func newHeld(frames int) held { return held{make([]uint64, (frames+63)/64), uint64(frames)} }
+func newOwnedFrames(frames int) ownedFrames { return ownedFrames{make([]uint64, (frames+63)/64), uint64(frames)} }
 
 // add puts the frame that addr lies in into the set. It is false if it is in there already or
 // doesn't exist.
-func (h *held) add(addr uint64) bool {
+func (o *ownedFrames) add(addr uint64) bool {
 	frame := addr / FrameSize
-	if frame >= h.frames || h.words[frame/64]&(1<<(frame%64)) != 0 {
+	if frame >= o.frames || o.words[frame/64]&(1<<(frame%64)) != 0 {
 		return false
 	}
-	h.words[frame/64] |= 1 << (frame % 64)
+	o.words[frame/64] |= 1 << (frame % 64)
 	return true
 }
 
 // remove takes the frame that addr lies in out of the set. It is false if it isn't in there.
-func (h *held) remove(addr uint64) bool {
+func (o *ownedFrames) remove(addr uint64) bool {
 	frame := addr / FrameSize
-	if frame >= h.frames || h.words[frame/64]&(1<<(frame%64)) == 0 {
+	if frame >= o.frames || o.words[frame/64]&(1<<(frame%64)) == 0 {
 		return false
 	}
-	h.words[frame/64] &^= 1 << (frame % 64)
+	o.words[frame/64] &^= 1 << (frame % 64)
 	return true
 }
 
 // addrs lists the chunk start addresses of all frames in the set, in order.
-func (h *held) addrs() []uint64 {
+func (o *ownedFrames) addrs() []uint64 {
 	var list []uint64
-	for i, word := range h.words {
+	for i, word := range o.words {
 		for ; word != 0; word &= word - 1 {
 			list = append(list, uint64(i*64+bits.TrailingZeros64(word))*FrameSize)
 		}
