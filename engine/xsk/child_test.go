@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childRole, if set in the environment, makes the test binary a child that opens a socket on lo
-// with fewer rights - the namespace that it inherits is the parent's near one - and prints what
-// Open says.
+// childRole, if set in the environment, makes the test binary a child process that opens a socket
+// on lo with fewer rights and prints the error of Open. The child inherits the namespace near of
+// its parent.
 const childRole = "SLUICE_XSK_CHILD"
 
 func child(role string) int {
@@ -50,7 +50,7 @@ func child(role string) int {
 	return 0
 }
 
-// dropCapability takes one capability from the calling thread.
+// dropCapability removes one capability from the calling thread.
 func dropCapability(which uint) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
@@ -64,7 +64,7 @@ func dropCapability(which uint) {
 	}
 }
 
-// runChild runs this binary as a child in the near namespace.
+// runChild runs this binary as a child process in the namespace near.
 func (l *lab) runChild(role string) string {
 	l.t.Helper()
 	var out []byte

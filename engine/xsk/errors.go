@@ -7,17 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrModeUnsupported is in the chain of Open's error when the driver can't do the mode that was
-// asked for, so that trying the next one makes sense: zero-copy, then native copy, then generic.
+// ErrModeUnsupported is in the chain of Open's error when the driver does not support the requested
+// mode. The caller should try the next one: zero-copy, then native copy, then generic.
 var ErrModeUnsupported = errors.New("mode not supported")
 
-// OpenError says what kept a socket from being opened and what to do about it. Its chain holds the
-// cause, a unix.Errno mostly, and ErrModeUnsupported where that is meant.
+// OpenError describes why a socket could not be opened and what to do about it. Its chain holds the
+// cause, in most cases a unix.Errno, and ErrModeUnsupported where that applies.
 type OpenError struct {
 	Ifname string
 	Queue  int
 	Step   string // system call or check that failed
-	Text   string // what is wrong and what helps, for an operator
+	Text   string // what is wrong and how to fix it, for an operator
 	Cause  error
 	mode   bool
 }
@@ -26,7 +26,7 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("%s queue %d: %s (%s: %v)", e.Ifname, e.Queue, e.Text, e.Step, e.Cause)
 }
 
-// Unwrap gives errors.Is and errors.As the cause, and ErrModeUnsupported if that is what it is.
+// Unwrap returns the cause, and ErrModeUnsupported if the mode is not supported.
 func (e *OpenError) Unwrap() []error {
 	if e.mode {
 		return []error{e.Cause, ErrModeUnsupported}
@@ -34,7 +34,7 @@ func (e *OpenError) Unwrap() []error {
 	return []error{e.Cause}
 }
 
-// fail translates the errno of one step of opening.
+// fail returns the OpenError for the errno of one step of opening.
 func (cfg *Config) fail(step string, cause error) *OpenError {
 	e := &OpenError{Ifname: cfg.Ifname, Queue: cfg.Queue, Step: step, Cause: cause}
 	var errno unix.Errno
@@ -52,7 +52,7 @@ func (cfg *Config) fail(step string, cause error) *OpenError {
 	return e
 }
 
-// advice is the sentence for errors that mean the same in every step.
+// advice returns the text for an errno that means the same in every step.
 func advice(cfg *Config, errno unix.Errno) string {
 	switch errno {
 	case unix.EBUSY:
@@ -75,7 +75,7 @@ func advice(cfg *Config, errno unix.Errno) string {
 	return "unexpected error"
 }
 
-// lockLimit is RLIMIT_MEMLOCK in words.
+// lockLimit returns RLIMIT_MEMLOCK as text.
 func lockLimit() string {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil || limit.Cur == unix.RLIM_INFINITY {

@@ -20,13 +20,14 @@ import (
 )
 
 const (
-	// testEtherType is IEEE's local experimental one: nothing else in the namespaces speaks it.
+	// testEtherType is IEEE's local experimental EtherType: no other program in the namespaces uses
+	// it.
 	testEtherType = 0x88b5
-	// patience bounds every wait for an event.
+	// patience is the longest time to wait for an event.
 	patience = 10 * time.Second
 )
 
-// TestMain doubles as the child processes that some tests run with fewer rights.
+// TestMain also runs the child processes that some tests start with fewer rights.
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childRole); role != "" {
 		os.Exit(child(role))
@@ -35,8 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// sweep removes the namespaces of runs that were killed: the name says whose they were. A process
-// that is no more, is only a zombie, or has become another program has no such executable.
+// sweep removes the namespaces of killed test runs. The name has the process ID. A process that has
+// ended, is a zombie, or has become another program does not have this executable.
 func sweep() {
 	self, _ := os.Executable()
 	stale, _ := filepath.Glob("/var/run/netns/xsk-*")
@@ -49,14 +50,14 @@ func sweep() {
 	}
 }
 
-// lab is two namespaces: near has the sockets under test, far the other ends of their links.
+// lab is two namespaces: near has the sockets under test, far has the other ends of their links.
 type lab struct {
 	t         testing.TB
 	near, far netns.NsHandle
 	pairs     int
 }
 
-// pair is one veth between near and far, both ends up.
+// pair is one veth pair between near and far, both ends up.
 type pair struct {
 	lab               *lab
 	nearName, farName string
@@ -80,7 +81,7 @@ func newLab(t testing.TB) *lab {
 	return l
 }
 
-// namespace makes a namespace without IPv6, whose own chatter would disturb the counts.
+// namespace makes a namespace without IPv6: IPv6's own packets would disturb the counts.
 func (l *lab) namespace(side string) netns.NsHandle {
 	l.t.Helper()
 	name := fmt.Sprintf("xsk-%d-%s", os.Getpid(), side)
@@ -106,7 +107,7 @@ func (l *lab) namespace(side string) netns.NsHandle {
 	return handle
 }
 
-// onThread runs f on a thread that is thrown away afterwards, namespace and all.
+// onThread runs f on a thread that ends afterwards, and with it its namespace.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -133,7 +134,7 @@ func (l *lab) must(err error) {
 	}
 }
 
-// pair makes the next veth.
+// pair makes the next veth pair.
 func (l *lab) pair(queues, mtu int) *pair {
 	l.t.Helper()
 	l.pairs++
@@ -166,7 +167,7 @@ func up(name string, index *int) error {
 	return netlink.LinkSetUp(l)
 }
 
-// setUp turns the near end on or off.
+// setUp sets the near end up or down.
 func (p *pair) setUp(on bool) {
 	p.lab.t.Helper()
 	p.lab.must(in(p.lab.near, func() error {
@@ -181,7 +182,7 @@ func (p *pair) setUp(on bool) {
 	}))
 }
 
-// remove deletes the link, both ends.
+// remove deletes the link, and with it both ends.
 func (p *pair) remove() {
 	p.lab.t.Helper()
 	p.lab.must(in(p.lab.near, func() error {
@@ -193,8 +194,8 @@ func (p *pair) remove() {
 	}))
 }
 
-// steer attaches a program to the near end that redirects every frame to the socket of its queue
-// and drops what has none.
+// steer attaches a program to the near end that redirects every frame to the socket of its queue,
+// and drops it if the queue has none.
 func (p *pair) steer(generic bool) *ebpf.Map {
 	t := p.lab.t
 	t.Helper()
@@ -229,7 +230,8 @@ func (p *pair) steer(generic bool) *ebpf.Map {
 	return sockets
 }
 
-// config is a copy-mode socket on the near end with small rings, so that they go round often.
+// config returns a copy-mode socket's Config on the near end, with small rings so that indices wrap
+// often.
 func (p *pair) config(u *UMEM, queue int) Config {
 	return Config{Ifindex: p.near, Ifname: p.nearName, Queue: queue, UMEM: u,
 		RX: 256, TX: 256, Fill: 256, Completion: 256, NeedWakeup: true}
@@ -267,8 +269,8 @@ func newUMEM(t testing.TB, frames int) *UMEM {
 	return u
 }
 
-// plug is a packet socket on the far end: what it sends arrives near, what is sent near arrives
-// there.
+// plug is a packet socket on the far end. What it sends arrives at near; what near sends arrives at
+// it.
 type plug struct {
 	t  testing.TB
 	fd int
@@ -287,7 +289,7 @@ func (p *pair) plug() *plug {
 		return errors.Join(
 			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: uint16(proto), Ifindex: p.far}),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20),
-			// What the plug itself sends is no news to it.
+			// Skip what this packet socket sent itself.
 			unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1))
 	}))
 	g.t.Cleanup(func() { unix.Close(g.fd) })
@@ -329,7 +331,7 @@ func frame(n int, number uint32) []byte {
 	return f
 }
 
-// until polls for an event.
+// until polls until an event happens.
 func until(t testing.TB, what string, event func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !event(); {

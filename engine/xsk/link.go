@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Queues is the number of RX and of TX queues that an interface of the calling thread's network
-// namespace uses. Numbers of queues begin with 0.
+// Queues returns the numbers of RX and of TX queues of an interface of the calling thread's network
+// namespace. Queues are numbered from 0.
 //
-// It asks the driver (ethtool -l) and, if the driver doesn't say, counts the queues that the device
-// was made with. sysfs is not asked: it shows the interfaces of the namespace that it was mounted
-// in, not the caller's.
+// It asks the driver (ethtool -l). If the driver does not answer, it returns the number of queues
+// that the device was created with. It does not read sysfs, which shows the interfaces of the
+// namespace that it was mounted in instead of the caller's.
 func Queues(ifname string) (rx, tx int, err error) {
 	if rx, tx := channels(ifname); rx > 0 && tx > 0 {
 		return rx, tx, nil
@@ -26,7 +26,7 @@ func Queues(ifname string) (rx, tx int, err error) {
 	return link.Attrs().NumRxQueues, link.Attrs().NumTxQueues, nil
 }
 
-// channels is what the driver says, 0 if it doesn't.
+// channels returns the numbers that the driver reports, or 0 if it reports none.
 func channels(ifname string) (rx, tx int) {
 	tool, err := ethtool.NewEthtool()
 	if err != nil {
@@ -40,15 +40,15 @@ func channels(ifname string) (rx, tx int) {
 	return int(c.RxCount + c.CombinedCount), int(c.TxCount + c.CombinedCount)
 }
 
-// checkLink finds what would make a socket on the interface useless although the kernel may accept
-// it.
+// checkLink returns an error if a socket on the interface would be useless although the kernel may
+// accept it.
 func checkLink(cfg Config) error {
 	link, err := netlink.LinkByIndex(cfg.Ifindex)
 	if gone := (netlink.LinkNotFoundError{}); errors.As(err, &gone) {
 		return cfg.fail("look up", unix.ENODEV)
 	}
 	if err != nil {
-		return &OpenError{Ifname: cfg.Ifname, Queue: cfg.Queue, Step: "look up", Cause: err, Text: "interface can't be looked up"}
+		return &OpenError{Ifname: cfg.Ifname, Queue: cfg.Queue, Step: "look up", Cause: err, Text: "the interface cannot be looked up"}
 	}
 	if mtu := link.Attrs().MTU; mtu > MaxMTU {
 		return &OpenError{Ifname: cfg.Ifname, Queue: cfg.Queue, Step: "MTU", Cause: unix.EINVAL, Text: fmt.Sprintf(
@@ -61,7 +61,7 @@ func checkLink(cfg Config) error {
 	}
 	if n := min(rx, tx); cfg.Queue >= n {
 		return &OpenError{Ifname: cfg.Ifname, Queue: cfg.Queue, Step: "queues", Cause: unix.EINVAL, Text: fmt.Sprintf(
-			"no such queue: the interface has %d RX and %d TX queues, so that 0 to %d can be used; see `ethtool -l %s`",
+			"no such queue: the interface has %d RX and %d TX queues; allowed: 0 to %d; see `ethtool -l %s`",
 			rx, tx, n-1, cfg.Ifname)}
 	}
 	return nil

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// LeftMemory is how many bytes of memory this process can still get, as far as the kernel tells: of
-// what the machine has, and of what its control groups (version 2) may have. root is the root
-// directory, of which only proc and sys are read.
+// LeftMemory returns how many bytes of memory this process can still get: the smaller of what the
+// machine has left and what its control groups (version 2) allow. root is the root directory, of
+// which only proc and sys are read.
 func LeftMemory(root fs.FS) uint64 {
 	left := uint64(math.MaxUint64)
 	available, swap := uint64(0), uint64(0)
@@ -35,8 +35,8 @@ func LeftMemory(root fs.FS) uint64 {
 	return left
 }
 
-// leftInGroup is what a control group may still have. The kernel takes its file cache back before
-// it refuses memory.
+// leftInGroup returns what a control group may still allocate. The kernel reclaims the group's file
+// cache before it refuses memory.
 func leftInGroup(root fs.FS, dir string) uint64 {
 	number := func(file string) (n uint64, ok bool) {
 		text, err := fs.ReadFile(root, path.Join(dir, file))

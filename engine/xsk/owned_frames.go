@@ -2,17 +2,19 @@ package xsk
 
 import "math/bits"
 
-// ownedFrames is the set of frames that a socket has, one bit per frame of the UMEM. It is private to the
-// socket's worker: workers share no byte of it, unlike an array of owners in the UMEM.
+// ownedFrames is the set of frames that a socket has, one bit per frame of the UMEM. It is private
+// to the socket's worker. An array of owners in the UMEM would share cache lines between workers.
 type ownedFrames struct {
 	words  []uint64
 	frames uint64 // of the UMEM
 }
 
-func newOwnedFrames(frames int) ownedFrames { return ownedFrames{make([]uint64, (frames+63)/64), uint64(frames)} }
+func newOwnedFrames(frames int) ownedFrames {
+	return ownedFrames{make([]uint64, (frames+63)/64), uint64(frames)}
+}
 
-// add puts the frame that addr lies in into the set. It is false if it is in there already or
-// doesn't exist.
+// add puts the frame that addr lies in into the set. It returns false if the frame is in the set
+// already or does not exist.
 func (o *ownedFrames) add(addr uint64) bool {
 	frame := addr / FrameSize
 	if frame >= o.frames || o.words[frame/64]&(1<<(frame%64)) != 0 {
@@ -22,7 +24,8 @@ func (o *ownedFrames) add(addr uint64) bool {
 	return true
 }
 
-// remove takes the frame that addr lies in out of the set. It is false if it isn't in there.
+// remove takes the frame that addr lies in out of the set. It returns false if the frame is not in
+// it.
 func (o *ownedFrames) remove(addr uint64) bool {
 	frame := addr / FrameSize
 	if frame >= o.frames || o.words[frame/64]&(1<<(frame%64)) == 0 {
@@ -32,7 +35,7 @@ func (o *ownedFrames) remove(addr uint64) bool {
 	return true
 }
 
-// addrs lists the chunk start addresses of all frames in the set, in order.
+// addrs returns the chunk start addresses of all frames in the set, in order.
 func (o *ownedFrames) addrs() []uint64 {
 	var list []uint64
 	for i, word := range o.words {

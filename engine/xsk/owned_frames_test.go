@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// FuzzOwnedFrames replays bytes as additions and removals on the bits and on a map.
+// FuzzOwnedFrames applies the same additions and removals to the bit set and to a map.
 func FuzzOwnedFrames(f *testing.F) {
 	f.Add(uint8(70), []byte{0x01, 0x81, 0x81, 0x45, 0x46, 0x7f, 0xff})
 	f.Fuzz(func(t *testing.T, frames uint8, commands []byte) {
@@ -40,8 +40,8 @@ func FuzzOwnedFrames(f *testing.F) {
 	})
 }
 
-// One op is one frame given and taken back, in the order that a busy UMEM of 64 Ki frames has after
-// a while: none.
+// BenchmarkOwnedFrames adds and removes frames in random order, as in a busy UMEM of 64 Ki frames.
+// One op is one addition and one removal.
 func BenchmarkOwnedFrames(b *testing.B) {
 	const frames = 1 << 16
 	h, order := newOwnedFrames(frames), rand.New(rand.NewPCG(1, 2)).Perm(frames)

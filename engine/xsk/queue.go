@@ -8,26 +8,26 @@ import (
 	"sluice/rings"
 )
 
-// kickTries is how often Kick repeats a call that sent nothing before it leaves the rest for the
-// next Kick.
+// kickTries is how often Kick repeats a call that sent nothing. Then it leaves the rest to the next
+// Kick.
 const kickTries = 4
 
-// Counters counts since Open. Frames are in balance at any time:
-// Posted - Received + Transmitted - Reclaimed is the number of frames that the socket has.
+// Counters counts events since Open. Frames are in balance at any time: Posted - Received +
+// Transmitted - Reclaimed is the number of frames that the socket has.
 type Counters struct {
 	Posted      uint64 // frames given to the driver for reception
 	Received    uint64
 	Transmitted uint64 // frames put on the TX ring
-	Reclaimed   uint64 // frames that came back sent
+	Reclaimed   uint64 // frames returned after sending
 	Kicks       uint64 // calls of Kick that had to call the kernel
 	Syscalls    uint64 // system calls of all kinds on the packet path
-	Faults      uint64 // frames and descriptors refused: not the giver's to give, or impossible
+	Faults      uint64 // frames and descriptors refused: impossible, or not owned by the giver
 }
 
-// Counters is a copy of the counters. It belongs to the worker.
+// Counters returns a copy of the counters. Only the worker may call it.
 func (s *Socket) Counters() Counters { return s.counters }
 
-// Ownership says where the socket's frames are. All fields together are the number of frames that
+// Ownership is where the socket's frames are. The sum of all fields is the number of frames that
 // the socket has.
 type Ownership struct {
 	Fill       int // on the fill ring
@@ -38,17 +38,17 @@ type Ownership struct {
 	Completion int // on the completion ring, sent
 }
 
-// Sum is the number of frames that the socket has.
+// Sum returns the number of frames that the socket has.
 func (o Ownership) Sum() int { return o.Fill + o.RxDriver + o.RX + o.TX + o.TxDriver + o.Completion }
 
-// Owned says where the socket's frames are at this moment. The sum is exact; frames that move from
-// one place to the next meanwhile are counted with the driver. It belongs to the worker.
+// Owned returns where the socket's frames are now. The sum is exact; a frame that moves during the
+// call is counted with the driver. Only the worker may call it.
 func (s *Socket) Owned() Ownership {
 	if s.fd < 0 {
 		return Ownership{}
 	}
-	// Each path is looked at from its end: what moves between two looks is then missed by both, not
-	// seen twice.
+	// Each path is read from its end. A frame that moves between two reads is then missed by both,
+	// not counted twice.
 	var o Ownership
 	o.RX = s.rx.Available()
 	o.Fill = s.fill.Queued()
@@ -59,11 +59,11 @@ func (s *Socket) Owned() Ownership {
 	return o
 }
 
-// FD is what poll(2) waits on for received frames and the steering program's map takes; -1 when
-// closed. The descriptor stays the socket's.
+// FD returns the file descriptor, for poll(2) and for the map of the steering program; -1 if the
+// socket is closed. The socket still owns it.
 func (s *Socket) FD() int { return s.fd }
 
-// Receive fills descs from the front with received frames and says how many there were.
+// Receive fills descs from the front with received frames and returns how many there were.
 func (s *Socket) Receive(descs []rings.Desc) int {
 	n := s.rx.Pop(descs)
 	if n == 0 {
@@ -83,9 +83,10 @@ func (s *Socket) Receive(descs []rings.Desc) int {
 	return good
 }
 
-// Refill gives free frames to the driver for reception and says how many, from the front, it took;
-// what remains of those in addrs is scratch. A frame that the socket has already, or that doesn't
-// exist, is swallowed and counted: giving it again would have two packets in one frame.
+// Refill gives free frames to the driver for reception and returns how many it accepted, from the
+// front. The contents of addrs are undefined afterwards. A frame that the socket has already, or
+// that does not exist, is dropped and counted in Faults: giving it twice would put two packets into
+// one frame.
 func (s *Socket) Refill(addrs []uint64) int {
 	n := min(len(addrs), s.fill.Free())
 	good := 0
@@ -104,9 +105,9 @@ func (s *Socket) Refill(addrs []uint64) int {
 	return n
 }
 
-// Transmit puts frames on the TX ring and says how many, from the front, it took; it sets their
-// Options to 0, which the kernel insists on. It stops before a frame that can't be sent - empty,
-// longer than its chunk, or in the socket already - because the kernel would swallow it.
+// Transmit puts frames on the TX ring and returns how many it accepted, from the front. It sets
+// their Options to 0, as the kernel requires. It stops before a frame that cannot be sent (empty,
+// longer than its chunk, or in the socket already), because the kernel would lose it.
 func (s *Socket) Transmit(descs []rings.Desc) int {
 	n := min(len(descs), s.tx.Free())
 	for i := range descs[:n] {
@@ -122,8 +123,8 @@ func (s *Socket) Transmit(descs []rings.Desc) int {
 	return n
 }
 
-// Reclaim fills addrs with chunk start addresses of frames whose transmission is complete and says
-// how many.
+// Reclaim fills addrs with the chunk start addresses of frames that have been sent and returns how
+// many there were.
 func (s *Socket) Reclaim(addrs []uint64) int {
 	n := s.completion.Pop(addrs)
 	good := 0
@@ -139,14 +140,14 @@ func (s *Socket) Reclaim(addrs []uint64) int {
 	return good
 }
 
-// Kick has the kernel send what Transmit queued; it makes no system call when there is nothing to
-// do.
+// Kick makes the kernel send what Transmit queued. It makes no system call when nothing is to be
+// done.
 //
-// In copy mode it repeats the call until the TX ring is drained or some calls in a row sent
-// nothing, because the device or the completion ring is full: the rest waits for the next Kick. In
-// zero-copy mode it calls once, and the driver sends on its own. An error means that nothing can be
-// sent at present, the interface being down or gone; it is returned by the first Kick that meets
-// it, not by those after.
+// In copy mode it repeats the call until the TX ring is empty or kickTries calls in a row sent
+// nothing, because the device or the completion ring is full. The rest waits for the next Kick. In
+// zero-copy mode it makes one call, and the driver sends on its own. An error means that nothing
+// can be sent at present because the interface is down or gone. The first Kick that meets it
+// returns it; later ones return nil until the state changes.
 func (s *Socket) Kick() error {
 	queued := s.tx.Queued()
 	if queued == 0 || s.fd < 0 || !s.tx.NeedWakeup() {
@@ -172,18 +173,18 @@ func (s *Socket) Kick() error {
 	return nil
 }
 
-// report makes an error of errno, unless the last Kick ended with the same.
+// report returns an error for errno, or nil if the last Kick failed with the same.
 func (s *Socket) report(errno unix.Errno) error {
 	if errno == s.lastKick {
 		return nil
 	}
 	s.lastKick = errno
-	return fmt.Errorf("%s: can't send: %s (sendto: %w)", s, advice(&s.cfg, errno), errno)
+	return fmt.Errorf("%s: cannot send: %s (sendto: %w)", s, advice(&s.cfg, errno), errno)
 }
 
-// wakeOnEmpty is what an empty RX ring may call for: the driver waits to be told that the fill
-// ring is no longer empty - it may have begun to wait after Refill last looked - or we are to poll
-// the device in its place.
+// wakeOnEmpty makes the system call that an empty RX ring may need. With need-wakeup the driver
+// waits for a call after the fill ring is no longer empty, and may have begun to wait after Refill
+// last checked. With busy polling the worker polls the device itself.
 func (s *Socket) wakeOnEmpty() {
 	if s.fd >= 0 && (s.busyPoll || s.fill.NeedWakeup() && s.fill.Queued() > 0) {
 		_ = s.call(unix.SYS_RECVFROM)

@@ -10,9 +10,9 @@ import (
 	"sluice/pipeline/flow"
 )
 
-// ErrNoRSS is in the chain of RSS's error when the interface works but doesn't tell by which hash
-// it chooses queues, or hashes otherwise than can be computed here. It is no fault.
-var ErrNoRSS = errors.New("hash of the card is not known")
+// ErrNoRSS is in the chain of RSS's error when the interface works but its driver does not report
+// the hash that chooses queues, or uses a hash that cannot be computed here. It is not a fault.
+var ErrNoRSS = errors.New("hash of the NIC is unknown")
 
 // Layout of struct ethtool_rxfh and struct ethtool_rxnfc, and numbers in them
 // (include/uapi/linux/ethtool.h).
@@ -20,8 +20,8 @@ const (
 	rxfhIndirSize = 8
 	rxfhKeySize   = 12
 	rxfhHash      = 16 // one bit for each function
-	rxfhTransform = 17 // of what is hashed; reserved and 0 before Linux 6.8
-	rxfhBytes     = 24 // then the table, 4 bytes a place, and the key
+	rxfhTransform = 17 // how input is transformed before hashing; reserved and 0 before Linux 6.8
+	rxfhBytes     = 24 // then the table, 4 bytes per entry, and the key
 
 	rxnfcFlow  = 4
 	rxnfcData  = 8
@@ -31,19 +31,19 @@ const (
 
 	flowTCP4, flowUDP4, flowTCP6, flowUDP6 = 1, 2, 5, 6
 
-	fourTuple = 1<<4 | 1<<5 | 1<<6 | 1<<7 // addresses and ports, both of each: RXH_IP_*, RXH_L4_B_*
+	fourTuple = 1<<4 | 1<<5 | 1<<6 | 1<<7 // addresses and ports of both sides: RXH_IP_*, RXH_L4_B_*
 )
 
-// Bounds for what a driver may claim, far above what any has.
+// Limits for what a driver may report, far above real ones.
 const (
 	maxIndirection = 1 << 16
 	maxKey         = 1 << 10
 )
 
-// RSS reads by which hash the interface chooses the queue of what it receives (ethtool -x, ethtool
-// -n IF rx-flow-hash tcp4). The interface is one of the calling thread's network namespace. The
-// error is ErrNoRSS where the driver doesn't say - veth, bonds and other devices without hardware -
-// or the hash isn't Toeplitz.
+// RSS returns the hash by which the interface chooses the queue of a received packet (ethtool -x,
+// ethtool -n IF rx-flow-hash tcp4). The interface is in the calling thread's network namespace. The
+// error is ErrNoRSS if the driver does not report it (veth, bonds and other devices without
+// hardware) or the hash is not Toeplitz.
 func RSS(ifname string) (*flow.RSS, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -57,7 +57,7 @@ func RSS(ifname string) (*flow.RSS, error) {
 	return r, nil
 }
 
-// readRSS asks by ioctl, which puts the driver's answer in place of the request.
+// readRSS reads the hash by ioctl, which replaces the request by the driver's answer.
 func readRSS(ioctl func(request []byte) error) (*flow.RSS, error) {
 	sizes := rxfhRequest(0, 0)
 	if err := ioctl(sizes); err != nil {
@@ -66,7 +66,7 @@ func readRSS(ioctl func(request []byte) error) (*flow.RSS, error) {
 	table := binary.NativeEndian.Uint32(sizes[rxfhIndirSize:])
 	key := binary.NativeEndian.Uint32(sizes[rxfhKeySize:])
 	if table == 0 || key == 0 || table > maxIndirection || key > maxKey {
-		return nil, fmt.Errorf("%w: it has a table of %d and a key of %d bytes", ErrNoRSS, table, key)
+		return nil, fmt.Errorf("%w: the table has %d entries and the key %d bytes", ErrNoRSS, table, key)
 	}
 	whole := rxfhRequest(table, key)
 	if err := ioctl(whole); err != nil {
@@ -76,13 +76,14 @@ func readRSS(ioctl func(request []byte) error) (*flow.RSS, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A driver that can't be asked has the default, which is ports for TCP and no ports for UDP.
+	// Without an answer the usual default holds: ports are hashed for TCP and not for UDP.
 	r.TCP4, r.TCP6 = hashesPorts(ioctl, flowTCP4, true), hashesPorts(ioctl, flowTCP6, true)
 	r.UDP4, r.UDP6 = hashesPorts(ioctl, flowUDP4, false), hashesPorts(ioctl, flowUDP6, false)
 	return r, nil
 }
 
-// rxfhRequest asks for a table and key of these sizes, or for the sizes if they are 0.
+// rxfhRequest returns the request for a table and key of these sizes, or for the sizes if they are
+// 0.
 func rxfhRequest(table, key uint32) []byte {
 	b := make([]byte, rxfhBytes+4*table+key)
 	binary.NativeEndian.PutUint32(b, unix.ETHTOOL_GRSSH)
@@ -94,23 +95,24 @@ func rxfhRequest(table, key uint32) []byte {
 // parseRXFH decodes the answer to a request for a table and key of these sizes.
 func parseRXFH(b []byte, table, key int) (*flow.RSS, error) {
 	if hash := b[rxfhHash]; hash != hashToeplitz {
-		return nil, fmt.Errorf("%w: function %#x is not Toeplitz; `ethtool -X` changes it with `hfunc toeplitz`", ErrNoRSS, hash)
+		return nil, fmt.Errorf("%w: hash function %#x is not Toeplitz; set it with `ethtool -X IF hfunc toeplitz`", ErrNoRSS, hash)
 	}
 	if transform := b[rxfhTransform]; transform != 0 {
-		return nil, fmt.Errorf("%w: it hashes symmetrically (transformation %#x); `ethtool -X` changes that with `xfrm none`", ErrNoRSS, transform)
+		return nil, fmt.Errorf("%w: the hash is symmetric (transformation %#x); turn that off with `ethtool -X IF xfrm none`", ErrNoRSS, transform)
 	}
 	r := &flow.RSS{Queues: make([]uint16, table), Key: append([]byte(nil), b[rxfhBytes+4*table:][:key]...)}
 	for i := range r.Queues {
 		queue := binary.NativeEndian.Uint32(b[rxfhBytes+4*i:])
 		if queue > 1<<16-1 {
-			return nil, fmt.Errorf("%w: place %d of the table is queue %d", ErrNoRSS, i, queue)
+			return nil, fmt.Errorf("%w: table entry %d is queue %d", ErrNoRSS, i, queue)
 		}
 		r.Queues[i] = uint16(queue)
 	}
 	return r, nil
 }
 
-// hashesPorts asks whether exactly addresses and ports are hashed for a kind of packet.
+// hashesPorts reports whether exactly addresses and ports are hashed for a kind of packet. It
+// returns otherwise if the driver does not answer.
 func hashesPorts(ioctl func([]byte) error, kind uint32, otherwise bool) bool {
 	b := make([]byte, rxnfcBytes)
 	binary.NativeEndian.PutUint32(b, unix.ETHTOOL_GRXFH)
@@ -121,10 +123,10 @@ func hashesPorts(ioctl func([]byte) error, kind uint32, otherwise bool) bool {
 	return binary.NativeEndian.Uint64(b[rxnfcData:]) == fourTuple
 }
 
-// unknown tells drivers that don't know the request from faults.
+// unknown wraps err in ErrNoRSS if it means that the driver does not support the request.
 func unknown(err error) error {
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("%w: the driver doesn't tell (%w)", ErrNoRSS, err)
+		return fmt.Errorf("%w: the driver does not report it (%w)", ErrNoRSS, err)
 	}
 	return err
 }

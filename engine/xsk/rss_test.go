@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// driver answers ethtool's requests as a driver does, from bytes.
+// driver answers ethtool requests from bytes, as a driver does.
 type driver struct {
 	table []uint32
 	key   []byte
 	hash  byte
 	xfrm  byte
-	data  map[uint32]uint64 // by kind of packet; nil: can't be asked
+	data  map[uint32]uint64 // by kind of packet; nil: not supported
 }
 
 func (d *driver) ioctl(request []byte) error {
@@ -110,8 +110,8 @@ func TestUnknownRSS(t *testing.T) {
 	}
 }
 
-// TestRSSOfInterfaces: interfaces without hardware don't tell, and those that are not there are an
-// error.
+// TestRSSOfInterfaces checks that interfaces without hardware give ErrNoRSS and missing ones
+// another error.
 func TestRSSOfInterfaces(t *testing.T) {
 	l := newLab(t)
 	p := l.pair(2, 1500)

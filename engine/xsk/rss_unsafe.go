@@ -14,8 +14,9 @@ type ifreq struct {
 	_    [24 - unsafe.Sizeof(uintptr(0))]byte
 }
 
-// ethtoolIoctl sends an ethtool request, which must be as long as its command and contents say: the
-// kernel writes its answer over it. The kernel stops the name at 15 bytes, as it does everywhere.
+// ethtoolIoctl sends an ethtool request. The request must be as long as its command and contents
+// state: the kernel writes its answer over it. The name is cut at 15 bytes, as the kernel does
+// everywhere.
 func ethtoolIoctl(fd int, ifname string, request []byte) error {
 	req := ifreq{data: unsafe.Pointer(unsafe.SliceData(request))}
 	copy(req.name[:unix.IFNAMSIZ-1], ifname)

@@ -15,10 +15,10 @@ import (
 type Mode uint8
 
 const (
-	// Copy has the kernel copy each frame once. It works with every driver, and with XDP in the
+	// Copy makes the kernel copy each frame once. It works with every driver, and with XDP in the
 	// driver (native) as well as in the network stack (generic).
 	Copy Mode = iota
-	// ZeroCopy has the device read and write the UMEM itself. The driver must support it.
+	// ZeroCopy makes the device read and write the UMEM itself. The driver must support it.
 	ZeroCopy
 )
 
@@ -30,16 +30,16 @@ func (m Mode) String() string {
 }
 
 const (
-	// defaultRing is the number of entries of rings whose size isn't given.
+	// defaultRing is the number of entries of a ring if Config gives none.
 	defaultRing = 2048
 	maxRing     = 1 << 16
-	// defaultBusyWait is how long Open waits for a queue by default: a socket closed a moment ago,
-	// by this process or a killed one, frees its queue some milliseconds later.
+	// defaultBusyWait is how long Open waits for a busy queue by default. A socket that was just
+	// closed, by this process or a killed one, frees its queue some milliseconds later.
 	defaultBusyWait = 2 * time.Second
 	busyPause       = 5 * time.Millisecond
 )
 
-// Config says what to open.
+// Config describes the socket to open.
 type Config struct {
 	Ifindex int    // of an interface in the calling thread's network namespace
 	Ifname  string // for messages
@@ -49,22 +49,23 @@ type Config struct {
 	// Entries of each ring: powers of two up to 65536, 0 means 2048.
 	RX, TX, Fill, Completion int
 
-	Mode       Mode
-	NeedWakeup bool          // let the driver say when it must be woken; wanted except for measurements
-	BusyWait   time.Duration // how long to wait for a queue that is busy; 0 means 2 s, less than 0 not at all
+	Mode Mode
+	// The driver tells when it must be woken; turned off only for measurements.
+	NeedWakeup bool
+	BusyWait   time.Duration // how long to wait for a busy queue; 0: 2 s, below 0: not at all
 	BusyPoll   BusyPoll
 }
 
 // BusyPoll makes the worker's own system calls do the driver's work in place of interrupts
-// (SO_PREFER_BUSY_POLL, Linux 5.11), which keeps both on one core. It helps only if the interface's
+// (SO_PREFER_BUSY_POLL, Linux 5.11), which keeps both on one CPU. It helps only if the interface's
 // napi_defer_hard_irqs and gro_flush_timeout are set, too. The zero value turns it off.
 type BusyPoll struct {
 	Usec   int // microseconds one call may poll (SO_BUSY_POLL); 20 is usual
 	Budget int // packets one call may process (SO_BUSY_POLL_BUDGET); 64 is usual
 }
 
-// Socket is an AF_XDP socket with its four rings. Except where noted its methods belong to one
-// worker's goroutine; none allocates, none blocks, and none but Close may run beside Close.
+// Socket is an AF_XDP socket with its four rings. Except where noted, only the owning worker may
+// call its methods; none allocates, none blocks, and only Close may run at the same time as Close.
 type Socket struct {
 	fill       *rings.FillRing
 	completion *rings.CompletionRing
@@ -75,20 +76,20 @@ type Socket struct {
 	fd         int // -1 when closed
 	busyPoll   bool
 	zeroCopy   bool
-	lastKick   unix.Errno // what the last Kick failed with, so that it is reported once
+	lastKick   unix.Errno // error of the last Kick, so that it is reported once
 
 	cfg        Config
-	registered bool // has a registration of the UMEM of its own
+	registered bool // has its own registration of the UMEM
 
-	mu   sync.Mutex // guards closing against Statistics
+	mu   sync.Mutex // serializes Close and Statistics
 	maps [][]byte   // the rings' mappings
 }
 
 // Open makes a socket, waits for its queue if it is busy, and binds it. Nothing arrives before
 // frames are given with Refill and the steering program redirects to FD.
 //
-// It is called from a thread in the interface's network namespace; afterwards the socket works from
-// any. Errors are *OpenError; see ErrModeUnsupported for when to try another mode.
+// The calling thread must be in the interface's network namespace; afterwards the socket works from
+// any thread. Errors are of type *OpenError; ErrModeUnsupported says when to try another mode.
 func Open(cfg Config) (*Socket, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
@@ -104,10 +105,10 @@ func Open(cfg Config) (*Socket, error) {
 	return s, nil
 }
 
-// complete puts in the defaults and checks what can be checked without the kernel.
+// complete sets defaults and checks what can be checked without the kernel.
 func (cfg *Config) complete() error {
 	if cfg.UMEM == nil || cfg.UMEM.mem == nil {
-		return fmt.Errorf("%s queue %d: no UMEM, or a closed one", cfg.Ifname, cfg.Queue)
+		return fmt.Errorf("%s queue %d: the UMEM is missing or closed", cfg.Ifname, cfg.Queue)
 	}
 	if cfg.Queue < 0 {
 		return fmt.Errorf("%s queue %d: queues are numbered from 0", cfg.Ifname, cfg.Queue)
@@ -117,7 +118,7 @@ func (cfg *Config) complete() error {
 			*size = defaultRing
 		}
 		if *size < 1 || *size > maxRing || *size&(*size-1) != 0 {
-			return fmt.Errorf("%s queue %d: %s ring of %d entries, allowed are powers of two up to %d",
+			return fmt.Errorf("%s queue %d: %s ring of %d entries; allowed: powers of two up to %d",
 				cfg.Ifname, cfg.Queue, name, *size, maxRing)
 		}
 	}
@@ -142,8 +143,9 @@ func (s *Socket) open() error {
 	if err := s.bind(); err != nil {
 		return err
 	}
-	// TX budget and send buffer are only for speed, and not every kernel and user may set them: by
-	// default the kernel stops at 32 frames per call and at some 200 KiB of frames on their way.
+	// TX budget and send buffer matter for speed only, and not every kernel and user may set them.
+	// By default the kernel sends at most 32 frames per call and lets some 200 KiB of frames be in
+	// flight.
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, s.cfg.TX)
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, s.cfg.TX*2*FrameSize)
 
@@ -155,7 +157,7 @@ func (s *Socket) open() error {
 	return nil
 }
 
-// setOptions sizes the rings and turns busy polling on.
+// setOptions sets ring sizes and busy polling.
 func (s *Socket) setOptions() error {
 	options := []struct {
 		name                 string
@@ -181,7 +183,7 @@ func (s *Socket) setOptions() error {
 	return nil
 }
 
-// mapRings maps the four rings, which the kernel allows before bind only.
+// mapRings maps the four rings. The kernel allows it only before bind.
 func (s *Socket) mapRings() error {
 	off, err := getsockoptXDP[unix.XDPMmapOffsets](s.fd, unix.XDP_MMAP_OFFSETS)
 	if err != nil {
@@ -218,7 +220,7 @@ func (s *Socket) useRings(fill, completion rings.Memory[uint64], rx, tx rings.Me
 	return nil
 }
 
-// bind binds the socket to its queue, waiting a bounded time for one that is busy.
+// bind binds the socket to its queue and waits a bounded time while the queue is busy.
 func (s *Socket) bind() error {
 	for deadline := time.Now().Add(s.cfg.BusyWait); ; time.Sleep(busyPause) {
 		step, err := s.bindOnce()
@@ -231,8 +233,8 @@ func (s *Socket) bind() error {
 	}
 }
 
-// bindOnce joins the registration of another socket or, failing that, registers the UMEM anew, and
-// binds. It says which step failed.
+// bindOnce joins the registration of another socket or, if it cannot, registers the UMEM again, and
+// binds. It returns the step that failed.
 func (s *Socket) bindOnce() (step string, err error) {
 	u := s.cfg.UMEM
 	u.mu.Lock()
@@ -247,7 +249,7 @@ func (s *Socket) bindOnce() (step string, err error) {
 			addr.SharedUmemFD = uint32(peer.fd)
 			err := unix.Bind(s.fd, &addr)
 			if errors.Is(err, unix.EBADF) {
-				continue // the peer's interface is gone, so it isn't bound any more
+				continue // the peer's interface is gone, so it is no longer bound
 			}
 			if err == nil {
 				u.sockets = append(u.sockets, s)
@@ -273,15 +275,15 @@ func (s *Socket) bindOnce() (step string, err error) {
 	return "", nil
 }
 
-// mayJoin says whether joining the peer's registration gives this socket what it was configured
-// with. A peer on the same queue - its interface must be gone - is left out: the kernel would take
-// it for a wish to share its rings.
+// mayJoin reports whether joining the peer's registration gives this socket its configured mode. A
+// peer on the same queue (left over from a deleted interface) is excluded: the kernel would share
+// its rings.
 func (s *Socket) mayJoin(peer *Socket) bool {
 	a, b := &s.cfg, &peer.cfg
 	return a.Mode == b.Mode && a.NeedWakeup == b.NeedWakeup && (a.Ifindex != b.Ifindex || a.Queue != b.Queue)
 }
 
-// Mode is the mode that the kernel says it uses. Any goroutine may call it.
+// Mode returns the mode that the kernel uses. Any goroutine may call it.
 func (s *Socket) Mode() Mode {
 	if s.zeroCopy {
 		return ZeroCopy
@@ -289,17 +291,17 @@ func (s *Socket) Mode() Mode {
 	return Copy
 }
 
-// String names the socket by interface and queue. Any goroutine may call it.
+// String returns the interface and the queue. Any goroutine may call it.
 func (s *Socket) String() string { return fmt.Sprintf("%s queue %d", s.cfg.Ifname, s.cfg.Queue) }
 
-// Close unmaps the rings - the kernel keeps a socket, and its queue, while they are mapped - and
-// closes the socket. It returns the chunk start addresses of all frames the socket had: posted for
-// reception, received but not taken, queued for sending, or sent but not reclaimed. They are the
-// caller's again, once: closing twice returns none.
+// Close unmaps the rings and closes the socket. (The kernel keeps a socket and its queue while the
+// rings are mapped.) It returns the chunk start addresses of all frames that the socket had: posted
+// for reception, received but not read, queued for sending, or sent but not reclaimed. The caller
+// owns them again. A second Close returns none.
 //
-// In copy mode they may be used at once. In zero-copy mode the device may still write to them until
-// the kernel has taken the queue down, some milliseconds later; when a new socket on the queue
-// opens, it has, and after ReuseDelay it has, too.
+// In copy mode the frames may be used at once. In zero-copy mode the device may write to them until
+// the kernel has taken the queue down, some milliseconds later and at the latest when a new socket
+// on the queue opens.
 //
 // The worker must have stopped using the socket. After Close its methods do nothing.
 func (s *Socket) Close() (frames []uint64, err error) {
@@ -316,12 +318,8 @@ func (s *Socket) Close() (frames []uint64, err error) {
 	return frames, err
 }
 
-// ReuseDelay is how long frames of a closed zero-copy socket should rest if its queue isn't opened
-// again.
-const ReuseDelay = time.Second
-
-// closeRings unmaps the rings and puts others in their place, which are empty where we consume and
-// full where we produce: a call that comes too late does nothing, where it would else touch
+// closeRings unmaps the rings and replaces them by rings that are empty where this side consumes
+// and full where it produces. A late call then does nothing, where it would otherwise touch
 // unmapped memory.
 func (s *Socket) closeRings() {
 	for _, m := range s.maps {

@@ -15,7 +15,7 @@ import (
 	"sluice/rings"
 )
 
-// worker is the least that can own frames: a stack of free ones and some sockets.
+// worker is the minimum that can own frames: a stack of free ones and some sockets.
 type worker struct {
 	t       testing.TB
 	umem    *UMEM
@@ -124,8 +124,8 @@ func (w *worker) exchange(s *Socket, g *plug, number uint32) {
 	}
 }
 
-// workWhile receives and sends without pause while something happens, and for a hundred turns more.
-// It returns what Kick reported: at least one error.
+// workWhile receives and sends without pause while f runs, and for a hundred turns more. It returns
+// what Kick reported: at least one error.
 func (w *worker) workWhile(s *Socket, something func()) (reports []error) {
 	w.t.Helper()
 	happened := make(chan struct{})
@@ -188,9 +188,8 @@ func TestContentBothWays(t *testing.T) {
 	}
 }
 
-// Ten thousand frames come in and go out again, in order, none lost, none twice, and after each
-// step every frame of the UMEM is accounted for. Descriptors and addresses go round the rings many
-// times.
+// Ten thousand frames come in and go out again, in order, none lost, none twice. After each step
+// every frame of the UMEM is accounted for. Ring indices wrap many times.
 func TestTenThousandFramesBothWays(t *testing.T) {
 	const total, window = 10_000, 128
 	l := newLab(t)
@@ -236,8 +235,8 @@ func TestTenThousandFramesBothWays(t *testing.T) {
 	t.Logf("%d frames each way: %d kicks, %d system calls", total, c.Kicks, c.Syscalls)
 }
 
-// A frame received on one port leaves on the other from the same chunk: what changes is the
-// descriptor's ring.
+// A frame received on one port leaves on the other from the same chunk: only the descriptor moves
+// to another ring.
 func TestForwardBetweenPortsWithoutCopy(t *testing.T) {
 	const total = 1000
 	l := newLab(t)
@@ -276,7 +275,7 @@ func TestForwardBetweenPortsWithoutCopy(t *testing.T) {
 }
 
 // Two queues of two ports each: a frame sent on queue i arrives on queue i, because veth keeps the
-// number.
+// queue number.
 func TestTwoQueues(t *testing.T) {
 	l := newLab(t)
 	p, q := l.pair(2, 1500), l.pair(2, 1500)
@@ -325,8 +324,8 @@ func TestTwoQueues(t *testing.T) {
 	}
 }
 
-// A queue's socket is closed and opened again under a neighbour that goes on; then the neighbour,
-// which registered the UMEM, is the one to go.
+// A queue's socket is closed and opened again while a neighbour continues. Then the neighbour,
+// which registered the UMEM, closes.
 func TestReopenFiftyTimes(t *testing.T) {
 	l := newLab(t)
 	p, q := l.pair(1, 1500), l.pair(1, 1500)
@@ -424,9 +423,9 @@ func TestLinkDown(t *testing.T) {
 	}
 }
 
-// The interface is deleted under a working socket. The worker sees one error and nothing worse,
-// Close gives all frames back, a neighbour on the same UMEM doesn't notice, and the interface's
-// successor can be opened although the registration's first socket is dead.
+// The interface is deleted under a working socket. The worker sees one error only, Close returns
+// all frames, a neighbour on the same UMEM continues, and a new interface of the same name can be
+// opened although the registration's first socket is dead.
 func TestLinkDeletedAndMadeAnew(t *testing.T) {
 	l := newLab(t)
 	p, q := l.pair(1, 1500), l.pair(1, 1500)
@@ -441,14 +440,14 @@ func TestLinkDeletedAndMadeAnew(t *testing.T) {
 	w.exchange(b, h, 1)
 
 	reports := w.workWhile(a, p.remove)
-	// The link goes down before it goes away, and the worker may see both.
+	// The link goes down before it is removed, and the worker may see both.
 	last := reports[len(reports)-1]
 	if len(reports) > 2 || !errors.Is(last, unix.ENXIO) || !strings.Contains(last.Error(), "gone") {
 		t.Errorf("reports %v, want at most two, the last ENXIO", reports)
 	}
 
 	w.exchange(b, h, 2)
-	// Only a dead peer is there to be joined: the new socket must register for itself.
+	// The only peer is dead: the new socket must register for itself.
 	frames, err := b.Close()
 	l.must(err)
 	w.free = append(w.free, frames...)
@@ -495,7 +494,7 @@ func TestBusyQueue(t *testing.T) {
 			t.Errorf("%q doesn't contain %q", err, want)
 		}
 	}
-	// The same by a second socket of one UMEM, and with a registration to join.
+	// The same with a second socket of one UMEM, and with a registration to join.
 	l.open(p.config(u, 0))
 	if _, err := l.tryOpen(cfg); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("with a peer to join: %v, want EBUSY", err)
@@ -505,7 +504,7 @@ func TestBusyQueue(t *testing.T) {
 	if _, err := l.tryOpen(mine); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("queue held by the same UMEM: %v, want EBUSY", err)
 	}
-	// A holder that goes while Open waits is waited for.
+	// Open waits for a holder that closes meanwhile.
 	cfg.BusyWait = patience
 	done := make(chan error)
 	go func() {
@@ -534,7 +533,7 @@ func TestOpenRefuses(t *testing.T) {
 		mode   bool
 	}{
 		"queue": {func(c *Config) { c.Queue = 2 },
-			[]string{"near1 queue 2", "2 RX and 2 TX queues", "0 to 1", "ethtool -l"}, unix.EINVAL, false},
+			[]string{"near1 queue 2", "2 RX and 2 TX queues", "allowed: 0 to 1", "ethtool -l"}, unix.EINVAL, false},
 		"negative queue": {func(c *Config) { c.Queue = -1 }, []string{"numbered from 0"}, 0, false},
 		"MTU": {func(c *Config) { *c = large.config(u, 0) },
 			[]string{"near2 queue 0", "MTU 9000", "at most 3822", "mtu 1500"}, unix.EINVAL, false},
@@ -542,7 +541,7 @@ func TestOpenRefuses(t *testing.T) {
 		"no interface":    {func(c *Config) { c.Ifindex = 9999 }, []string{"gone"}, unix.ENODEV, false},
 		"ring size":       {func(c *Config) { c.Fill = 100 }, []string{"fill ring of 100", "powers of two"}, 0, false},
 		"ring too large":  {func(c *Config) { c.TX = 1 << 20 }, []string{"TX ring", "65536"}, 0, false},
-		"no UMEM":         {func(c *Config) { c.UMEM = nil }, []string{"no UMEM"}, 0, false},
+		"no UMEM":         {func(c *Config) { c.UMEM = nil }, []string{"the UMEM is missing or closed"}, 0, false},
 		"negative memory": {func(c *Config) { c.RX = -2 }, []string{"RX ring of -2"}, 0, false},
 	} {
 		cfg := p.config(u, 0)
@@ -562,7 +561,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%s: error chain of %v: want %v, mode unsupported %v", name, err, c.errno, c.mode)
 		}
 	}
-	// Nothing that failed left the queue taken.
+	// No failed Open left the queue busy.
 	l.open(p.config(u, 0))
 	l.open(p.config(u, 1))
 }
@@ -573,7 +572,7 @@ func TestLargestMTU(t *testing.T) {
 	p := l.pair(1, MaxMTU)
 	u := newUMEM(t, 256)
 	s := l.open(p.config(u, 0))
-	put(t, p.steer(true), s) // veth's native mode wants smaller frames
+	put(t, p.steer(true), s) // veth's native mode accepts smaller frames only
 	g, w := p.plug(), newWorker(t, u, s)
 	w.refill(s, 64)
 	want := frame(MaxMTU+ethernetBytes, 1)
@@ -588,7 +587,7 @@ func TestLargestMTU(t *testing.T) {
 	}
 }
 
-// Frames that aren't the caller's to give are refused and counted, and cost nobody else's.
+// Frames that the caller does not own are refused and counted, and disturb no other frame.
 func TestFaultyGiver(t *testing.T) {
 	l := newLab(t)
 	p := l.pair(1, 1500)
@@ -656,8 +655,8 @@ func TestClosedSocketDoesNothing(t *testing.T) {
 	}
 }
 
-// What the arrangement in doc.go rests on: the kernel lets nobody join a socket that only
-// registered the memory, and a failed attempt leaves the joiner free to register for itself.
+// The design in doc.go depends on this: the kernel lets no socket join one that only registered the
+// memory, and a failed attempt leaves the joiner free to register for itself.
 func TestKernelRefusesToJoinUnboundSocket(t *testing.T) {
 	l := newLab(t)
 	p := l.pair(1, 1500)
@@ -671,7 +670,7 @@ func TestKernelRefusesToJoinUnboundSocket(t *testing.T) {
 		if err := registerUMEM(keeper, u.mem); err != nil {
 			return err
 		}
-		// The keeper poses as an open socket of the same mode on another queue.
+		// keeper looks like an open socket of the same mode on another queue.
 		u.sockets = append(u.sockets, &Socket{fd: keeper, cfg: Config{Ifindex: p.near, Queue: 7, NeedWakeup: true}})
 		defer func() { u.sockets = u.sockets[:0] }()
 		s, err := Open(p.config(u, 0))
@@ -686,7 +685,7 @@ func TestKernelRefusesToJoinUnboundSocket(t *testing.T) {
 	}))
 }
 
-// A worker that doesn't keep up and one that posts no frames show in the kernel's statistics.
+// A worker that does not keep up and one that posts no frames show in the kernel's statistics.
 func TestStatistics(t *testing.T) {
 	l := newLab(t)
 	p := l.pair(1, 1500)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// registerUMEM registers mem as the socket's UMEM (XDP_UMEM_REG), which pins its pages until the
-// last socket that uses the registration is gone.
+// registerUMEM registers mem as the socket's UMEM (XDP_UMEM_REG). Its pages stay pinned until the
+// last socket that uses the registration is closed.
 func registerUMEM(fd int, mem []byte) error {
 	reg := unix.XDPUmemReg{
 		Addr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem)))),
@@ -22,7 +22,7 @@ func registerUMEM(fd int, mem []byte) error {
 	return nil
 }
 
-// getsockoptXDP reads an option at level SOL_XDP. Fields that an older kernel doesn't know stay 0.
+// getsockoptXDP reads an option at level SOL_XDP. Fields that an older kernel does not know stay 0.
 func getsockoptXDP[T any](fd, option int) (T, error) {
 	var value T
 	size := uint32(unsafe.Sizeof(value))
@@ -34,8 +34,8 @@ func getsockoptXDP[T any](fd, option int) (T, error) {
 	return value, nil
 }
 
-// prefer has the memory come from a NUMA node, whichever thread touches it first, as long as the
-// node has some. It is a wish: a kernel without NUMA refuses it, and has one node only.
+// prefer asks the kernel to allocate the memory on a NUMA node, whichever thread touches it first,
+// as long as the node has memory left. Errors are ignored: a kernel without NUMA has one node only.
 func prefer(mem []byte, node int) {
 	const preferred = 1 // MPOL_PREFERRED, linux/mempolicy.h
 	var nodes [16]uint64

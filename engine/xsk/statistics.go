@@ -2,17 +2,18 @@ package xsk
 
 import "golang.org/x/sys/unix"
 
-// Statistics is what the kernel counts about a socket (XDP_STATISTICS), since it was opened.
+// Statistics is what the kernel counts about a socket (XDP_STATISTICS) since it was opened.
 type Statistics struct {
-	RxDropped       uint64 // frames dropped for other reasons than the ones below; too long, mostly
+	RxDropped       uint64 // frames dropped for reasons other than those below; usually too long
 	RxInvalid       uint64 // fill ring entries refused
-	TxInvalid       uint64 // TX ring entries refused; their frames are lost until the socket is closed
+	TxInvalid       uint64 // TX ring entries refused; their frames are lost until Close
 	RxRingFull      uint64 // frames dropped because the worker didn't keep up
 	RxFillRingEmpty uint64 // times the driver found no frame to receive into
 	TxRingEmpty     uint64 // times the driver found nothing to send
 }
 
-// Statistics asks the kernel. Any goroutine may call it; it fails when the socket is closed.
+// Statistics reads the kernel's counters. Any goroutine may call it; it fails when the socket is
+// closed.
 func (s *Socket) Statistics() (Statistics, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

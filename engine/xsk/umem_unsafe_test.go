@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFill: afterwards no page has to be fetched when the first packet needs it.
+// TestFill checks that all pages are in memory afterwards.
 func TestFill(t *testing.T) {
 	u, err := NewUMEM(3000, 0)
 	if err != nil {
