@@ -16,9 +16,9 @@ import (
 
 // fake is an engine that answers from its fields and remembers what it was told.
 type fake struct {
-	stuck       atomic.Bool // a worker hangs
-	api.Diagnostics                // none
-	api.Changes             // none
+	stuck           atomic.Bool // a worker hangs
+	api.Diagnostics             // none
+	api.Changes                 // none
 
 	mu       sync.Mutex
 	services []api.Service

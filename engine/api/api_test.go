@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 
 // fake is a daemon without an engine: it answers from its fields and remembers what it was told.
 type fake struct {
-	api.Diagnostics    // none
-	api.Changes // none
+	api.Diagnostics // none
+	api.Changes     // none
 
 	mu       sync.Mutex
 	services []api.Service
