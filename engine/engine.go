@@ -19,6 +19,8 @@ import (
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
 	"sluice/engine/override"
+	"sluice/engine/platform"
+	"sluice/engine/platform/linux"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline"
@@ -36,7 +38,7 @@ type Options struct {
 	Parse   func(name string, text []byte) (*conf.Config, []conf.Problem, error)
 	Version string
 	// Platform is what the engine stands on; nil: the kernel.
-	Platform Platform
+	Platform platform.Platform
 	// Probe runs one health check; nil: health.Probe.
 	Probe func(context.Context, health.Check) error
 }
@@ -46,7 +48,7 @@ type Options struct {
 type Engine struct {
 	log      *slog.Logger
 	opts     Options
-	platform Platform
+	platform platform.Platform
 	workers  []*Worker
 	running  sync.WaitGroup
 	seed     flow.Seed
@@ -82,10 +84,10 @@ type Engine struct {
 	pools        *poolCache
 	steered      steer.Rules
 	wards        wards
-	judged       *judgement // what the tables follow
-	published    uint64     // tables so far
-	hardware     *Hardware  // written by Start and keepPorts, which may read it without mu
-	spread       bool       // every port has a queue for each worker
+	judged       *judgement         // what the tables follow
+	published    uint64             // tables so far
+	hardware     *platform.Hardware // written by Start and keepPorts, which may read it without mu
+	spread       bool               // every port has a queue for each worker
 	closed       bool
 
 	detour          atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
@@ -102,7 +104,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Platform == nil {
-		o.Platform = newKernel(o.Logger, cfg.Engine.Poll == conf.PollBusy)
+		o.Platform = linux.New(o.Logger, cfg.Engine.Poll == conf.PollBusy)
 	}
 	e := newEngine(o)
 	if err := e.start(ctx, cfg); err != nil {
@@ -162,7 +164,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		return err
 	}
 	e.mu.Lock()
-	e.hardware, e.spread = hardware, hardware.queueForEach(len(cores))
+	e.hardware, e.spread = hardware, hardware.QueueForEach(len(cores))
 	e.local.workers = len(cores)
 	e.openDetour(cfg)
 	err = e.publish(cfg)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"sluice/engine/cpu"
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -20,7 +21,7 @@ type machineOptions struct {
 	batch       int
 	connections int
 	busyPoll    bool
-	hardware    *Hardware
+	hardware    *platform.Hardware
 	memory      func(bytes, core int) ([]byte, error)
 	seed        *flow.Seed
 	loads       *counter.Loads
@@ -32,7 +33,7 @@ type machineOptions struct {
 // newWorkers makes the workers and wires them up; none runs yet.
 func newWorkers(o machineOptions) ([]*Worker, error) {
 	n := len(o.cores)
-	frames := len(o.hardware.UMEM) / FrameSize / n
+	frames := len(o.hardware.UMEM) / platform.FrameSize / n
 	workers := make([]*Worker, n)
 	for i := range workers {
 		w, err := o.newWorker(i, frames)
@@ -110,7 +111,7 @@ func (o *machineOptions) newWorker(id, frames int) (*Worker, error) {
 
 // connectPorts finds for each port the queue that the worker sends by, or the worker that sends for
 // it.
-func (w *Worker) connectPorts(ports []HardwarePort, workers int) {
+func (w *Worker) connectPorts(ports []platform.HardwarePort, workers int) {
 	for _, q := range w.queues {
 		if e := &w.egress[q.port]; e.queue == nil {
 			e.queue = q

@@ -8,6 +8,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline"
@@ -48,7 +49,7 @@ func NewOffline(cfg *conf.Config, o OfflineOptions) (*Offline, error) {
 	s := &Offline{engine: e, batch: new(pipeline.Batch), beganMs: 1, nowMs: 1}
 	e.cfg, e.surroundings = cfg, invent(cfg, o)
 	e.local.workers = 1
-	e.hardware = &Hardware{Ports: make([]HardwarePort, len(cfg.Ports))}
+	e.hardware = &platform.Hardware{Ports: make([]platform.HardwarePort, len(cfg.Ports))}
 	e.seed = flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344} // any will do: there is one worker
 	e.loads = counter.NewLoads(1, pipeline.MaxBackends)
 	if err := e.ids.room(cfg); err != nil {
@@ -121,7 +122,7 @@ func invent(cfg *conf.Config, o OfflineOptions) *route.Snapshot {
 }
 
 // invented is a Platform of which only the questions are asked that tables follow from.
-type invented struct{ Platform }
+type invented struct{ platform.Platform }
 
 // Source gives addresses of the documentation's networks.
 func (invented) Source(dst netip.Addr) netip.Addr {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/rings"
 )
@@ -17,7 +18,7 @@ func (w *Worker) poke(slots int) {
 	for i := range room {
 		chunk := free[len(free)-1-i]
 		w.addrs[i] = chunk
-		w.work.Frames[i] = pipeline.Frame{Mem: w.umem[chunk : chunk+FrameSize : chunk+FrameSize]}
+		w.work.Frames[i] = pipeline.Frame{Mem: w.umem[chunk : chunk+platform.FrameSize : chunk+platform.FrameSize]}
 	}
 	n := w.proc.MakeRSTProbes(w.work.Frames[:room], slots)
 	w.stock.free = free[:len(free)-n]

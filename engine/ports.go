@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"sluice/engine/platform"
 	"sluice/rings"
 )
 
@@ -89,7 +90,7 @@ func (w *Worker) disconnect(port int) {
 }
 
 // connect puts the port's new queues in place. Called on the worker.
-func (w *Worker) connect(port int, hw *HardwarePort) {
+func (w *Worker) connect(port int, hw *platform.HardwarePort) {
 	for _, q := range w.queues {
 		if int(q.port) == port {
 			q.Queue = hw.Queues[q.index].Queue

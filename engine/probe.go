@@ -8,6 +8,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"sluice/engine/api"
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
@@ -17,7 +18,7 @@ import (
 const probeRoom = 256
 
 // maxProbe is the longest IP packet that can be asked about, in bytes.
-const maxProbe = FrameSize - 2*probeRoom
+const maxProbe = platform.FrameSize - 2*probeRoom
 
 // probe makes a frame of the tuple in a chunk of its own: for TCP the first segment of a
 // connection, or one in its middle. It is as long as the tuple says, and not to be fragmented if it
@@ -62,6 +63,6 @@ func probe(q api.Tuple, smac, dmac [6]byte, middle bool) (pipeline.Frame, error)
 
 // frameOf puts a frame into a chunk of its own, with room in front.
 func frameOf(bytes []byte) pipeline.Frame {
-	mem := make([]byte, FrameSize)
+	mem := make([]byte, platform.FrameSize)
 	return pipeline.Frame{Mem: mem, Start: probeRoom, End: probeRoom + copy(mem[probeRoom:], bytes)}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -20,7 +21,7 @@ func (s *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 	e, t := s.engine, s.engine.tables.Load()
 	s.advance(t, at)
 	names := e.names()
-	if len(frame) > FrameSize-probeRoom {
+	if len(frame) > platform.FrameSize-probeRoom {
 		return api.TraceEvent{Packet: summary(frame), Length: len(frame), Port: names.port(0), Verdict: "pass",
 			Text: "left out: longer than any frame that a port receives", In: frame}
 	}

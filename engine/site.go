@@ -9,6 +9,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline"
@@ -53,13 +54,7 @@ type names struct {
 type portQueues struct {
 	name string
 	ours int // queues with a socket of ours
-	Steering
-}
-
-// Steering tells what becomes of a port's frames before they reach a queue of ours.
-type Steering struct {
-	Queues   int    // RX queues that the interface has now
-	NoSocket uint64 // frames for a service that were dropped because they came to a queue that is not ours
+	platform.Steering
 }
 
 func (n *names) service(id uint32) string {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"sluice/conf"
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
@@ -132,7 +133,7 @@ func (s *sources) use(name service.BackendID, source netip.Addr, protocol servic
 
 // share settles by which rule ports towards backends are shared out, for those that can be reached
 // for the first time.
-func (s *sources) share(hops *nexthop.Table, ports []HardwarePort) {
+func (s *sources) share(hops *nexthop.Table, ports []platform.HardwarePort) {
 	for name := range s.refs {
 		e := endpoint{name.Backend, name.Service.Protocol}
 		if _, settled := s.rules[e]; settled {
@@ -147,7 +148,7 @@ func (s *sources) share(hops *nexthop.Table, ports []HardwarePort) {
 // sharesFor is how the endpoint's ports are shared out if it is reached by this port. A host that
 // is a backend of any port, and so of any other backend's port too, gets them in turn, as that does
 // for all of the host's ports.
-func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.PortOwners {
+func (s *sources) sharesFor(e endpoint, port *platform.HardwarePort) *flow.PortOwners {
 	host := endpoint{service.BackendKey{Address: e.backend.Address}, e.protocol}
 	if s.workers == 1 || port.RSS == nil || s.anyPort[host] {
 		return nil
@@ -156,7 +157,7 @@ func (s *sources) sharesFor(e endpoint, port *HardwarePort) *flow.PortOwners {
 	made, ok := s.shares[name]
 	if !ok {
 		made = flow.NewPortOwners(name.card, uint8(name.protocol), name.is4, s.workers,
-			func(queue int) int { return port.worker(queue, s.workers) })
+			func(queue int) int { return port.WorkerOf(queue, s.workers) })
 		s.shares[name] = made
 	}
 	return made

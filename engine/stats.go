@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/platform"
 	"sluice/pipeline/counter"
 )
 
@@ -38,7 +39,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 		out.Drops[r.String()] = sum.Drops[r]
 	}
 	f := &out.Frames
-	f.Total = uint64(len(e.hardware.UMEM) / FrameSize)
+	f.Total = uint64(len(e.hardware.UMEM) / platform.FrameSize)
 	// Workers are asked one after the other: a frame that goes from one to the next meanwhile
 	// counts twice.
 	f.InFlight = f.Total - min(f.Total, f.Free+f.Fill+f.Rx+f.Tx+f.Completion)
@@ -47,7 +48,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 
 // report describes the worker and adds what it owns to the whole. Called by the worker between
 // batches, when all its frames are on a ring or free.
-func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
+func (w *Worker) report(all *api.Stats, on platform.Platform) api.WorkerStats {
 	p := &w.proc.Packets
 	v4, v6 := w.proc.Entries()
 	all.Tables.ConnectionsV4 += uint64(v4)
@@ -55,9 +56,9 @@ func (w *Worker) report(all *api.Stats, platform Platform) api.WorkerStats {
 	all.Frames.Free += uint64(len(w.stock.free))
 	syscalls := w.stats.sleeps
 	for _, q := range w.queues {
-		var k QueueStats
+		var k platform.QueueStats
 		if q.Queue != (noQueue{}) { // else the platform may be busy with the port
-			k = platform.Stats(int(q.port), q.number)
+			k = on.Stats(int(q.port), q.number)
 		}
 		syscalls += k.Syscalls
 		all.Frames.Fill += k.Fill

@@ -1,6 +1,9 @@
 package engine
 
-import "sluice/rings"
+import (
+	"sluice/engine/platform"
+	"sluice/rings"
+)
 
 // stock is one worker's share of the UMEM's frames. Every frame has a home, the worker in whose
 // share it lies. A worker that ends up with another's frame - handed over to it and sent - returns
@@ -18,14 +21,14 @@ type stock struct {
 func newStock(worker, workers, frames int) *stock {
 	s := &stock{
 		worker: worker,
-		share:  uint64(frames) * FrameSize,
+		share:  uint64(frames) * platform.FrameSize,
 		free:   make([]uint64, 0, frames*workers),
 		away:   make([][]uint64, workers),
 		out:    make([]*rings.Producer[uint64], workers),
 		in:     make([]*rings.Consumer[uint64], workers),
 	}
 	for i := range frames {
-		s.free = append(s.free, uint64(worker*frames+i)*FrameSize)
+		s.free = append(s.free, uint64(worker*frames+i)*platform.FrameSize)
 	}
 	for i := range s.away {
 		s.away[i] = make([]uint64, 0, frames)
@@ -35,7 +38,7 @@ func newStock(worker, workers, frames int) *stock {
 
 // give takes back a frame from wherever it was; addr may lie anywhere in its chunk.
 func (s *stock) give(addr uint64) {
-	addr &^= FrameSize - 1
+	addr &^= platform.FrameSize - 1
 	if addr-uint64(s.worker)*s.share < s.share { // nearly all: to divide takes as long as all else
 		s.free = append(s.free, addr)
 		return
@@ -45,7 +48,7 @@ func (s *stock) give(addr uint64) {
 }
 
 // refill gives the queue up to n free frames.
-func (s *stock) refill(q Queue, n int) {
+func (s *stock) refill(q platform.Queue, n int) {
 	top := s.free[len(s.free)-min(n, len(s.free)):]
 	took := q.Refill(top)
 	copy(top, top[took:])

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	frames "sluice/engine/filter"
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/rings"
@@ -61,7 +62,7 @@ type tapping struct {
 // addTap and removeTap are called on the worker.
 func (w *Worker) addTap(t *tap) {
 	if w.tapping == nil {
-		w.tapping = &tapping{one: new(pipeline.Batch), in: make([]byte, FrameSize)}
+		w.tapping = &tapping{one: new(pipeline.Batch), in: make([]byte, platform.FrameSize)}
 	}
 	w.tapping.taps = append(w.tapping.taps, t)
 }
@@ -134,7 +135,7 @@ func (w *Worker) tapFrame(t *tap, f *pipeline.Frame, before *pipeline.Observatio
 func (w *Worker) tapLoss(addr uint64, reason counter.Reason) {
 	for _, t := range w.tapping.taps {
 		for _, number := range t.pending {
-			if r := &t.slots[number]; r.chunk == addr&^(FrameSize-1) {
+			if r := &t.slots[number]; r.chunk == addr&^(platform.FrameSize-1) {
 				r.frame.Verdict, r.frame.Reason = pipeline.Drop, reason
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"sluice/engine/api"
 	frames "sluice/engine/filter"
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/packet"
 )
@@ -38,7 +39,7 @@ func (e *Engine) Trace(ctx context.Context, q api.TraceQuery, emit func(api.Trac
 	defer e.traces.Add(-1)
 	snap := traceSnap
 	if q.Frames {
-		snap = min(FrameSize, max(traceSnap, q.Snaplen))
+		snap = min(platform.FrameSize, max(traceSnap, q.Snaplen))
 	}
 	t := &tracer{engine: e, q: q, emit: emit, deadline: time.Now().Add(q.Duration)}
 	slots := min(maxSlots, max(minSlots, traceBytes/(2*snap)/len(e.workers)))

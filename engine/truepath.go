@@ -12,30 +12,11 @@ import (
 	"sluice/conf"
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
+	"sluice/engine/platform"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
-
-// detourer is a Platform on which probes can take the path of tun and dr.
-type detourer interface {
-	// Detour makes the device for it, and has answers to what the ports send redirected there.
-	Detour(ports service.Ports) (*truepath.Detour, error)
-}
-
-var _ detourer = (*kernel)(nil)
-
-// Detour implements detourer.
-func (k *kernel) Detour(ports service.Ports) (*truepath.Detour, error) {
-	d, err := truepath.Open(ports)
-	if err != nil {
-		return nil, err
-	}
-	if err := k.program.Detour(d.Ifindex()); err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	return d, nil
-}
 
 // probedPorts is how many ports probes have. With more than so many sockets at a time, they would
 // disturb each other.
@@ -82,11 +63,11 @@ func eachPath(cfg *conf.Config, f func(s *conf.Service, b *conf.Backend)) {
 func (e *Engine) openDetour(cfg *conf.Config) {
 	needed := 0
 	eachPath(cfg, func(*conf.Service, *conf.Backend) { needed++ })
-	platform, able := e.platform.(detourer)
+	detourer, able := e.platform.(platform.Detourer)
 	if needed == 0 || !able || e.detour.Load() != nil {
 		return
 	}
-	d, err := platform.Detour(probePorts(e.platform.KernelPorts()))
+	d, err := detourer.Detour(probePorts(e.platform.KernelPorts()))
 	if e.noDetour = err; err != nil {
 		e.log.Error(directText(err), "backends", needed)
 		return

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"sluice/engine/cpu"
+	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -61,7 +62,7 @@ type workerStats struct {
 
 // ownQueue is a queue of this worker's.
 type ownQueue struct {
-	Queue
+	platform.Queue
 	name   string // of the port
 	port   uint8
 	index  int // among the port's queues here
@@ -136,11 +137,11 @@ func (w *Worker) receiveHanded(from int, ring *rings.Consumer[rings.Desc], n int
 
 // take puts a received frame into the batch.
 func (w *Worker) take(i int, d rings.Desc, port, hops uint8) {
-	chunk := d.Addr &^ (FrameSize - 1)
+	chunk := d.Addr &^ (platform.FrameSize - 1)
 	start := int(d.Addr - chunk)
 	w.addrs[i] = chunk
 	f := &w.work.Frames[i]
-	f.Mem = w.umem[chunk : chunk+FrameSize : chunk+FrameSize]
+	f.Mem = w.umem[chunk : chunk+platform.FrameSize : chunk+platform.FrameSize]
 	f.Start, f.End = start, start+int(d.Len)
 	f.Port, f.Hops = port, hops
 }

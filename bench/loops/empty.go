@@ -13,7 +13,7 @@ import (
 	"sluice/rings"
 )
 
-// As the engine has them: engine/kernel.go, engine/rest.go, and the default of engine.batch.
+// As the engine has them: engine/platform/linux, engine/rest.go, and the default of engine.batch.
 const (
 	ringSize      = 2048
 	batch         = 64

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"sluice/engine"
+	"sluice/engine/platform/linux"
 )
 
 // checkHugePages: frames and connection tables take huge pages of 2 MiB if there are enough, and
@@ -17,7 +17,7 @@ func checkHugePages(b *Box) []Finding {
 	}
 	need := 0
 	for _, l := range b.ports() {
-		need += len(b.queuesOf(l)) * engine.BytesPerQueue
+		need += len(b.queuesOf(l)) * linux.BytesPerQueue
 	}
 	need = (need + 2<<20 - 1) / (2 << 20)
 	if need == 0 || reserved-free >= need && b.Stats != nil || free >= need {

@@ -1,6 +1,6 @@
 package doctor
 
-import "sluice/engine"
+import "sluice/engine/platform/linux"
 
 // checkMemlock: the kernel charges the frames of AF_XDP to the limit of locked memory, whatever its
 // version.
@@ -10,7 +10,7 @@ func checkMemlock(b *Box) []Finding {
 	}
 	need := uint64(0)
 	for _, l := range b.ports() {
-		need += uint64(len(b.queuesOf(l))) * engine.BytesPerQueue
+		need += uint64(len(b.queuesOf(l))) * linux.BytesPerQueue
 	}
 	if b.Memlock >= need {
 		return nil

@@ -1,7 +1,7 @@
 package doctor
 
 import (
-	"sluice/engine"
+	"sluice/engine/platform/linux"
 	"sluice/engine/xsk"
 	"sluice/pipeline"
 )
@@ -19,7 +19,7 @@ func checkMemory(b *Box) []Finding {
 	tables := pipeline.TableBytes(4, connections) + pipeline.TableBytes(6, connections)
 	frames := 0
 	for _, l := range b.ports() {
-		frames += len(b.queuesOf(l)) * engine.BytesPerQueue
+		frames += len(b.queuesOf(l)) * linux.BytesPerQueue
 	}
 	need, left := uint64(tables+frames+restBytes), xsk.LeftMemory(b.FS)
 	if need <= left {

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"sluice/engine"
+	"sluice/engine/platform"
 )
 
 // owner says who has a chunk.
@@ -32,7 +32,7 @@ type ledger struct {
 // move notes that the chunk at addr, which may lie anywhere in it, changes hands. It says whether
 // it could.
 func (l *ledger) move(addr uint64, from, to owner) bool {
-	i := addr / engine.FrameSize
+	i := addr / platform.FrameSize
 	if i >= uint64(len(l.chunks)) {
 		l.breach("frame at %#x, beyond the UMEM", addr)
 		return false

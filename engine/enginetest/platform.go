@@ -9,15 +9,15 @@ import (
 	"sync/atomic"
 
 	"sluice/conf"
-	"sluice/engine"
 	"sluice/engine/cpu"
+	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/service"
 )
 
-var _ engine.Platform = (*Platform)(nil)
+var _ platform.Platform = (*Platform)(nil)
 
 // Platform is the memory that an engine stands on. Tests use it through a Lab. Its methods may be
 // called from any goroutine.
@@ -44,8 +44,8 @@ type Platform struct {
 	ports  [][]*queue // those in use
 	unsent uint64     // frames that were on TX rings when their port was closed
 	rules  steer.Rules
-	astray engine.Steering // what Steering adds
-	refuse error           // what Steer says
+	astray platform.Steering // what Steering adds
+	refuse error             // what Steer says
 	wanted map[netip.Addr]bool
 	kept   []netip.Addr
 	closed bool
@@ -59,7 +59,7 @@ func newPlatform(queues []int) *Platform {
 	}
 }
 
-// Cores implements engine.Platform: workers share the CPUs that there are, so that tests can have
+// Cores implements platform.Platform: workers share the CPUs that there are, so that tests can have
 // any number of them on any machine.
 func (p *Platform) Cores(configured []int) ([]int, error) {
 	allowed, err := cpu.Allowed()
@@ -73,7 +73,7 @@ func (p *Platform) Cores(configured []int) ([]int, error) {
 	return cores, nil
 }
 
-// Watch implements engine.Platform.
+// Watch implements platform.Platform.
 func (p *Platform) Watch(_ []conf.Port, publish func(*route.Snapshot)) error {
 	p.publishing.Lock()
 	p.publish = publish
@@ -96,8 +96,8 @@ func (p *Platform) Change(f func(s *Surroundings)) {
 	}
 }
 
-// Open implements engine.Platform.
-func (p *Platform) Open(ports []conf.Port, workers int) (*engine.Hardware, error) {
+// Open implements platform.Platform.
+func (p *Platform) Open(ports []conf.Port, workers int) (*platform.Hardware, error) {
 	if len(ports) != len(p.queues) {
 		return nil, fmt.Errorf("the lab has %d ports, the configuration %d", len(p.queues), len(ports))
 	}
@@ -106,10 +106,10 @@ func (p *Platform) Open(ports []conf.Port, workers int) (*engine.Hardware, error
 		perWorker += (n + workers - 1) / workers * p.FramesPerQueue
 	}
 	// On the Go heap, because only there the race detector looks.
-	p.umem = make([]byte, perWorker*workers*engine.FrameSize)
+	p.umem = make([]byte, perWorker*workers*platform.FrameSize)
 	p.ledger.chunks = make([]atomic.Uint32, perWorker*workers)
 	p.ports = make([][]*queue, len(ports))
-	hw := &engine.Hardware{UMEM: p.umem}
+	hw := &platform.Hardware{UMEM: p.umem}
 	for i := range ports {
 		port, err := p.OpenPort(i)
 		if err != nil {
@@ -120,12 +120,12 @@ func (p *Platform) Open(ports []conf.Port, workers int) (*engine.Hardware, error
 	return hw, nil
 }
 
-// OpenPort implements engine.Platform.
-func (p *Platform) OpenPort(i int) (*engine.HardwarePort, error) {
+// OpenPort implements platform.Platform.
+func (p *Platform) OpenPort(i int) (*platform.HardwarePort, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := &p.around.Ports[i]
-	hw := &engine.HardwarePort{Name: state.Name, Ifindex: state.Ifindex, IO: string(conf.IOCopy), RSS: p.RSS}
+	hw := &platform.HardwarePort{Name: state.Name, Ifindex: state.Ifindex, IO: string(conf.IOCopy), RSS: p.RSS}
 	var queues []*queue
 	for number := range p.queues[i] {
 		q, err := newQueue(p.umem, p.ledger, p.RingSize)
@@ -133,13 +133,13 @@ func (p *Platform) OpenPort(i int) (*engine.HardwarePort, error) {
 			return nil, err
 		}
 		queues = append(queues, q)
-		hw.Queues = append(hw.Queues, engine.HardwareQueue{Queue: q, Number: number})
+		hw.Queues = append(hw.Queues, platform.HardwareQueue{Queue: q, Number: number})
 	}
 	p.ports[i] = queues
 	return hw, nil
 }
 
-// ClosePort implements engine.Platform.
+// ClosePort implements platform.Platform.
 func (p *Platform) ClosePort(i int) (frames []uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,7 +177,7 @@ func (p *Platform) every(f func(port, number int, q *queue)) {
 	}
 }
 
-// Memory implements engine.Platform. Go aligns objects of this size to pages.
+// Memory implements platform.Platform. Go aligns objects of this size to pages.
 func (p *Platform) Memory(bytes, core int) ([]byte, error) {
 	if p.MemoryLeft != nil {
 		if *p.MemoryLeft < bytes {
@@ -188,7 +188,7 @@ func (p *Platform) Memory(bytes, core int) ([]byte, error) {
 	return make([]byte, max(bytes, 64<<10)), nil
 }
 
-// Steer implements engine.Platform.
+// Steer implements platform.Platform.
 func (p *Platform) Steer(r steer.Rules) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,14 +203,14 @@ func (p *Platform) Steer(r steer.Rules) error {
 func (p *Platform) Astray(queues int, frames uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.astray = engine.Steering{Queues: queues, NoSocket: frames}
+	p.astray = platform.Steering{Queues: queues, NoSocket: frames}
 }
 
-// Steering implements engine.Platform.
-func (p *Platform) Steering(port int) (engine.Steering, error) {
+// Steering implements platform.Platform.
+func (p *Platform) Steering(port int) (platform.Steering, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return engine.Steering{Queues: p.queues[port] + p.astray.Queues, NoSocket: p.astray.NoSocket}, nil
+	return platform.Steering{Queues: p.queues[port] + p.astray.Queues, NoSocket: p.astray.NoSocket}, nil
 }
 
 // Steered is what the engine asked to get last.
@@ -227,17 +227,17 @@ func (p *Platform) RefuseSteering(err error) {
 	p.refuse = err
 }
 
-// Source implements engine.Platform.
+// Source implements platform.Platform.
 func (p *Platform) Source(dst netip.Addr) netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.around.source(dst)
 }
 
-// KernelPorts implements engine.Platform: Linux's default.
+// KernelPorts implements platform.Platform: Linux's default.
 func (p *Platform) KernelPorts() service.Ports { return service.Ports{First: 32768, Last: 60999} }
 
-// Want implements engine.Platform.
+// Want implements platform.Platform.
 func (p *Platform) Want(a netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -251,7 +251,7 @@ func (p *Platform) Wanted(addr string) bool {
 	return p.wanted[netip.MustParseAddr(addr)]
 }
 
-// Keep implements engine.Platform.
+// Keep implements platform.Platform.
 func (p *Platform) Keep(addrs []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -265,16 +265,16 @@ func (p *Platform) Kept() []netip.Addr {
 	return slices.Clone(p.kept)
 }
 
-// Stats implements engine.Platform. The engine must not ask about queues that are closed: the
+// Stats implements platform.Platform. The engine must not ask about queues that are closed: the
 // platform may be busy with the port.
-func (p *Platform) Stats(port, queue int) engine.QueueStats {
+func (p *Platform) Stats(port, queue int) platform.QueueStats {
 	if p.Closed(port) {
 		p.ledger.breach("the statistics of a closed queue are asked for")
 	}
 	return p.queue(port, queue).stats()
 }
 
-// Close implements engine.Platform.
+// Close implements platform.Platform.
 func (p *Platform) Close() error {
 	p.mu.Lock()
 	again := p.closed

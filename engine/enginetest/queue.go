@@ -10,12 +10,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sluice/engine"
+	"sluice/engine/platform"
 	"sluice/rings"
 )
 
 // poison fills the chunks around received frames.
-var poison = bytes.Repeat([]byte{0xa5}, engine.FrameSize)
+var poison = bytes.Repeat([]byte{0xa5}, platform.FrameSize)
 
 // headroom is what the kernel leaves in front of a received frame (XDP_PACKET_HEADROOM,
 // include/uapi/linux/bpf.h).
@@ -38,7 +38,7 @@ type queue struct {
 	closed     bool     // the engine must not use it any more
 	turn       func()   // called by the worker at its next turn
 	kickErr    error    // what Kick says
-	counts     engine.QueueStats
+	counts     platform.QueueStats
 }
 
 func newQueue(umem []byte, l *ledger, size int) (*queue, error) {
@@ -49,7 +49,7 @@ func newQueue(umem []byte, l *ledger, size int) (*queue, error) {
 	return &queue{umem: umem, ledger: l, size: size, event: fd}, nil
 }
 
-// Receive implements engine.Queue.
+// Receive implements platform.Queue.
 func (q *queue) Receive(descs []rings.Desc) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,14 +73,14 @@ func (q *queue) Receive(descs []rings.Desc) int {
 	return n
 }
 
-// Refill implements engine.Queue.
+// Refill implements platform.Queue.
 func (q *queue) Refill(addrs []uint64) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.checkOpen()
 	n := min(len(addrs), q.size-len(q.fill))
 	for _, addr := range addrs[:n] {
-		if addr%engine.FrameSize != 0 {
+		if addr%platform.FrameSize != 0 {
 			q.ledger.breach("fill ring is given %#x, which is not the start of a chunk", addr)
 		}
 		q.ledger.move(addr, engineOwns, onFill)
@@ -89,7 +89,7 @@ func (q *queue) Refill(addrs []uint64) int {
 	return n
 }
 
-// Transmit implements engine.Queue.
+// Transmit implements platform.Queue.
 func (q *queue) Transmit(descs []rings.Desc) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -99,7 +99,7 @@ func (q *queue) Transmit(descs []rings.Desc) int {
 		if d.Options != 0 {
 			q.ledger.breach("TX descriptor with options %#x: the kernel refuses it", d.Options)
 		}
-		if end := d.Addr%engine.FrameSize + uint64(d.Len); d.Len == 0 || end > engine.FrameSize {
+		if end := d.Addr%platform.FrameSize + uint64(d.Len); d.Len == 0 || end > platform.FrameSize {
 			q.ledger.breach("TX descriptor of %d bytes ends %d bytes into its chunk: the kernel refuses it", d.Len, end)
 		}
 		q.ledger.move(d.Addr, engineOwns, onTx)
@@ -108,7 +108,7 @@ func (q *queue) Transmit(descs []rings.Desc) int {
 	return n
 }
 
-// Kick implements engine.Queue.
+// Kick implements platform.Queue.
 func (q *queue) Kick() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -139,7 +139,7 @@ func (q *queue) drain() {
 	q.tx = slices.Delete(q.tx, 0, n)
 }
 
-// Reclaim implements engine.Queue.
+// Reclaim implements platform.Queue.
 func (q *queue) Reclaim(addrs []uint64) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -152,11 +152,11 @@ func (q *queue) Reclaim(addrs []uint64) int {
 	return n
 }
 
-// FD implements engine.Queue.
+// FD implements platform.Queue.
 func (q *queue) FD() int { return q.event }
 
 // stats is what the kernel would say of the queue.
-func (q *queue) stats() engine.QueueStats {
+func (q *queue) stats() platform.QueueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.counts
@@ -174,7 +174,7 @@ func (q *queue) arrive(frame []byte) (accepted bool, err error) {
 	switch {
 	case q.closed:
 		return false, nil
-	case len(frame) > engine.FrameSize-headroom:
+	case len(frame) > platform.FrameSize-headroom:
 		q.counts.RxDropped++
 		return false, errFrameTooLong
 	case len(q.fill) == 0:
@@ -187,7 +187,7 @@ func (q *queue) arrive(frame []byte) (accepted bool, err error) {
 	chunk := q.fill[0]
 	q.fill = slices.Delete(q.fill, 0, 1)
 	q.ledger.move(chunk, onFill, onRx)
-	mem := q.umem[chunk : chunk+engine.FrameSize]
+	mem := q.umem[chunk : chunk+platform.FrameSize]
 	copy(mem, poison) // what is left over from the frame before must not be read by anybody
 	q.rx = append(q.rx, rings.Desc{Addr: chunk + headroom, Len: uint32(copy(mem[headroom:], frame))})
 	if len(q.rx) == 1 {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/conf"
-	"sluice/engine"
+	"sluice/engine/platform"
 	"sluice/rings"
 )
 
@@ -27,7 +27,7 @@ func openQueue(t *testing.T) (*Platform, *queue) {
 	return p, p.queue(0, 0)
 }
 
-func chunk(i int) uint64 { return uint64(i) * engine.FrameSize }
+func chunk(i int) uint64 { return uint64(i) * platform.FrameSize }
 
 func readable(q *queue) bool {
 	fds := []unix.PollFd{{Fd: int32(q.FD()), Events: unix.POLLIN}}

@@ -27,8 +27,8 @@ var lattice = []layer{
 	{"conf/keepalived", "conf conf/draft pipeline/service", "a configuration is checked without a machine"},
 
 	{"engine", "engine/... pipeline/... rings conf", "the engine is the only package that knows both rings and pipeline"},
-	{"engine/platform", "engine/cpu engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
-	{"engine/platform/linux", "engine/platform engine/cpu engine/steer engine/route engine/xsk pipeline/... rings conf", "it implements platform and knows no worker"},
+	{"engine/platform", "engine/cpu engine/health/truepath engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
+	{"engine/platform/linux", "engine/platform engine/cpu engine/health/truepath engine/steer engine/route engine/xsk pipeline/... rings conf", "it implements platform and knows no worker"},
 	{"engine/worker", "engine/platform engine/cpu engine/filter engine/steer pipeline/... rings conf", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},
 	{"engine/health", "pipeline/service", "health <- policy: checks report results and know nothing of their use"},
 	{"engine/health/policy", "engine/health engine/api pipeline/... conf", "health <- policy <- tables: availability is a value machine"},

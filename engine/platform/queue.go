@@ -1,4 +1,4 @@
-package engine
+package platform
 
 import "sluice/rings"
 

@@ -1,16 +1,21 @@
-package engine
+// Package platform is what the engine stands on, as interfaces: Platform for the control plane, Queue
+// for the packet path. Package platform/linux implements them with the kernel, package enginetest with
+// memory. Nothing in it runs: it starts no goroutine and owns nothing. It imports only what its
+// signatures name; packages worker and engine, which use it, are not among that.
+package platform
 
 import (
 	"net/netip"
 
 	"sluice/conf"
+	"sluice/engine/health/truepath"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/service"
 )
 
-// Platform is what the engine stands on: the kernel (kernel.go), or memory in tests
+// Platform is what the engine stands on: the kernel (platform/linux), or memory in tests
 // (engine/enginetest). Everything in it is called by the control plane; only the queues it opens
 // meet the packet path.
 type Platform interface {
@@ -51,14 +56,20 @@ type Platform interface {
 	Close() error
 }
 
+// Detourer is a Platform on which health checks can take the path of tun and dr.
+type Detourer interface {
+	// Detour makes the device for them, and has answers to what the ports send redirected there.
+	Detour(ports service.Ports) (*truepath.Detour, error)
+}
+
 // Hardware is what Open took.
 type Hardware struct {
 	UMEM  []byte // whole chunks of FrameSize, an equal number for each worker
 	Ports []HardwarePort
 }
 
-// queueForEach says whether every port has a queue for each of so many workers.
-func (h *Hardware) queueForEach(workers int) bool {
+// QueueForEach says whether every port has a queue for each of so many workers.
+func (h *Hardware) QueueForEach(workers int) bool {
 	for i := range h.Ports {
 		if len(h.Ports[i].Queues) < workers {
 			return false
@@ -76,8 +87,8 @@ type HardwarePort struct {
 	RSS     *flow.RSS // by which the card chooses the queue, read when it was opened; nil: it doesn't tell
 }
 
-// worker says whose the queue of that number is, -1 if it isn't ours.
-func (hw *HardwarePort) worker(number, workers int) int {
+// WorkerOf says whose the queue of that number is, -1 if it isn't ours.
+func (hw *HardwarePort) WorkerOf(number, workers int) int {
 	for i := range hw.Queues {
 		if hw.Queues[i].Number == number {
 			return i % workers
@@ -99,4 +110,10 @@ type QueueStats struct {
 
 	Fill, Rx, Tx, Completion uint64 // frames on each ring
 	Syscalls                 uint64
+}
+
+// Steering tells what becomes of a port's frames before they reach a queue of ours.
+type Steering struct {
+	Queues   int    // RX queues that the interface has now
+	NoSocket uint64 // frames for a service that were dropped because they came to a queue that is not ours
 }

@@ -1,4 +1,10 @@
-package engine
+// Package linux implements package platform with the Linux kernel: AF_XDP sockets behind the steering
+// program (packages xsk and steer), links, routes and neighbours over netlink (package route), CPU
+// affinity and huge pages (package cpu). A Platform owns the UMEM, the memory of the connection tables,
+// the sockets and the attachments to interfaces, and frees them in Close. It runs one goroutine that
+// follows the kernel's tables, and one per table while memory is being filled. It must not import
+// engine, worker or tables.
+package linux
 
 import (
 	"errors"
@@ -10,6 +16,8 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/cpu"
+	"sluice/engine/health/truepath"
+	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/xsk"
@@ -17,9 +25,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// kernel is the Platform that carries real traffic: AF_XDP sockets behind the steering program, and
+// Platform is the platform.Platform that carries real traffic: AF_XDP sockets behind the steering program, and
 // the kernel's routes and neighbours. It lives in the network namespace that it was made in.
-type kernel struct {
+type Platform struct {
 	log      *slog.Logger
 	busyPoll bool
 	follower *route.Follower
@@ -53,19 +61,20 @@ type kernelPort struct {
 	rss     *flow.RSS           // nil: the card doesn't tell
 }
 
-func newKernel(log *slog.Logger, busyPoll bool) *kernel {
+// New returns a Platform that has taken nothing yet. With busyPoll its sockets poll the driver.
+func New(log *slog.Logger, busyPoll bool) *Platform {
 	left := sync.OnceValue(func() uint64 { return xsk.LeftMemory(os.DirFS("/")) })
-	return &kernel{log: log, busyPoll: busyPoll, stop: make(chan struct{}), left: left}
+	return &Platform{log: log, busyPoll: busyPoll, stop: make(chan struct{}), left: left}
 }
 
-// Cores implements Platform.
-func (k *kernel) Cores(configured []int) (cores []int, err error) {
+// Cores implements platform.Platform.
+func (k *Platform) Cores(configured []int) (cores []int, err error) {
 	k.cores, err = cpu.Cores(configured)
 	return k.cores, err
 }
 
-// Watch implements Platform.
-func (k *kernel) Watch(ports []conf.Port, publish func(*route.Snapshot)) error {
+// Watch implements platform.Platform.
+func (k *Platform) Watch(ports []conf.Port, publish func(*route.Snapshot)) error {
 	names := make([]string, len(ports))
 	for i, p := range ports {
 		names[i] = p.Name
@@ -100,10 +109,10 @@ const (
 )
 
 // BytesPerQueue is the memory that the frames of one queue take.
-const BytesPerQueue = framesPerQueue * FrameSize
+const BytesPerQueue = framesPerQueue * platform.FrameSize
 
-// Open implements Platform.
-func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
+// Open implements platform.Platform.
+func (k *Platform) Open(ports []conf.Port, workers int) (*platform.Hardware, error) {
 	k.restore = quietRuntime(k.cores, k.log)
 	snapshot := k.follower.Snapshot()
 	queues := make([][]int, len(ports))
@@ -129,7 +138,7 @@ func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
 	if k.program, err = steer.Load(); err != nil {
 		return nil, err
 	}
-	hw := &Hardware{UMEM: k.umem.Mem()}
+	hw := &platform.Hardware{UMEM: k.umem.Mem()}
 	for i, p := range ports {
 		port := &kernelPort{conf: p, queues: queues[i], ifindex: snapshot.Ports[i].Ifindex}
 		if err := k.open(port); err != nil {
@@ -141,8 +150,8 @@ func (k *kernel) Open(ports []conf.Port, workers int) (*Hardware, error) {
 	return hw, nil
 }
 
-// OpenPort implements Platform.
-func (k *kernel) OpenPort(i int) (*HardwarePort, error) {
+// OpenPort implements platform.Platform.
+func (k *Platform) OpenPort(i int) (*platform.HardwarePort, error) {
 	now := k.follower.Snapshot().Ports[i]
 	if !now.Exists {
 		return nil, fmt.Errorf("port %q is gone again", now.Name)
@@ -155,8 +164,8 @@ func (k *kernel) OpenPort(i int) (*HardwarePort, error) {
 	return port.hardware(), nil
 }
 
-// ClosePort implements Platform.
-func (k *kernel) ClosePort(i int) ([]uint64, error) {
+// ClosePort implements platform.Platform.
+func (k *Platform) ClosePort(i int) ([]uint64, error) {
 	return k.ports[i].close()
 }
 
@@ -195,7 +204,7 @@ var attempts = []attempt{
 }
 
 // open attaches the port in the best way that it permits and the configuration allows.
-func (k *kernel) open(p *kernelPort) error {
+func (k *Platform) open(p *kernelPort) error {
 	var errs []error
 	for _, a := range attempts {
 		if p.conf.IO != conf.IOAuto && p.conf.IO != a.io {
@@ -220,7 +229,7 @@ func (k *kernel) open(p *kernelPort) error {
 }
 
 // try attaches the port in one way, or leaves nothing behind.
-func (k *kernel) try(p *kernelPort, a attempt) (err error) {
+func (k *Platform) try(p *kernelPort, a attempt) (err error) {
 	p.sockets = make(map[int]*xsk.Socket)
 	defer func() {
 		if err != nil {
@@ -256,7 +265,7 @@ func (k *kernel) try(p *kernelPort, a attempt) (err error) {
 }
 
 // busyPolling is how a socket polls if it is to: for 20 microseconds and 64 packets at a time.
-func (k *kernel) busyPolling() xsk.BusyPoll {
+func (k *Platform) busyPolling() xsk.BusyPoll {
 	if !k.busyPoll {
 		return xsk.BusyPoll{}
 	}
@@ -264,10 +273,10 @@ func (k *kernel) busyPolling() xsk.BusyPoll {
 }
 
 // hardware is the port as the engine sees it.
-func (p *kernelPort) hardware() *HardwarePort {
-	hw := &HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io, RSS: p.rss}
+func (p *kernelPort) hardware() *platform.HardwarePort {
+	hw := &platform.HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io, RSS: p.rss}
 	for _, q := range p.queues {
-		hw.Queues = append(hw.Queues, HardwareQueue{Queue: p.sockets[q], Number: q})
+		hw.Queues = append(hw.Queues, platform.HardwareQueue{Queue: p.sockets[q], Number: q})
 	}
 	return hw
 }
@@ -290,9 +299,9 @@ func (p *kernelPort) close() (frames []uint64, err error) {
 	return frames, err
 }
 
-// Memory implements Platform. The memory is filled while packets flow already: the daemon is not to
+// Memory implements platform.Platform. The memory is filled while packets flow already: the daemon is not to
 // start later for it.
-func (k *kernel) Memory(bytes, core int) ([]byte, error) {
+func (k *Platform) Memory(bytes, core int) ([]byte, error) {
 	left := k.left()
 	m, err := xsk.NewUMEM((bytes+xsk.FrameSize-1)/xsk.FrameSize, cpu.NodeOf(os.DirFS("/"), core))
 	if err != nil {
@@ -311,7 +320,7 @@ func (k *kernel) Memory(bytes, core int) ([]byte, error) {
 }
 
 // fill puts pages under memory, one after the other if there are several.
-func (k *kernel) fill(m *xsk.UMEM) {
+func (k *Platform) fill(m *xsk.UMEM) {
 	k.filling.Lock()
 	defer k.filling.Unlock()
 	if err := m.Fill(k.stop); err != nil {
@@ -319,11 +328,11 @@ func (k *kernel) fill(m *xsk.UMEM) {
 	}
 }
 
-// Steer implements Platform.
-func (k *kernel) Steer(r steer.Rules) error { return k.program.Set(r) }
+// Steer implements platform.Platform.
+func (k *Platform) Steer(r steer.Rules) error { return k.program.Set(r) }
 
-// Source implements Platform.
-func (k *kernel) Source(dst netip.Addr) netip.Addr {
+// Source implements platform.Platform.
+func (k *Platform) Source(dst netip.Addr) netip.Addr {
 	src, err := k.follower.Source(dst)
 	if err != nil {
 		k.log.Warn("tunnel has no source address", "backend", dst, "err", err)
@@ -331,8 +340,8 @@ func (k *kernel) Source(dst netip.Addr) netip.Addr {
 	return src
 }
 
-// KernelPorts implements Platform. The one sysctl holds for IPv6 too.
-func (k *kernel) KernelPorts() service.Ports {
+// KernelPorts implements platform.Platform. The one sysctl holds for IPv6 too.
+func (k *Platform) KernelPorts() service.Ports {
 	var p service.Ports
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {
@@ -344,28 +353,28 @@ func (k *kernel) KernelPorts() service.Ports {
 	return p
 }
 
-// Want implements Platform.
-func (k *kernel) Want(a netip.Addr) { k.follower.Resolve(a) }
+// Want implements platform.Platform.
+func (k *Platform) Want(a netip.Addr) { k.follower.Resolve(a) }
 
-// Keep implements Platform.
-func (k *kernel) Keep(addrs []netip.Addr) { k.follower.Keep(addrs) }
+// Keep implements platform.Platform.
+func (k *Platform) Keep(addrs []netip.Addr) { k.follower.Keep(addrs) }
 
-// Steering implements Platform.
-func (k *kernel) Steering(port int) (Steering, error) {
+// Steering implements platform.Platform.
+func (k *Platform) Steering(port int) (platform.Steering, error) {
 	p := k.ports[port]
 	counters, err := p.steer.Counters()
 	if err != nil {
-		return Steering{}, err
+		return platform.Steering{}, err
 	}
 	rx, _, err := xsk.Queues(p.conf.Name)
-	return Steering{Queues: rx, NoSocket: counters.NoSocket}, err
+	return platform.Steering{Queues: rx, NoSocket: counters.NoSocket}, err
 }
 
-// Stats implements Platform. It is called on the queue's worker.
-func (k *kernel) Stats(port, queue int) QueueStats {
+// Stats implements platform.Platform. It is called on the queue's worker.
+func (k *Platform) Stats(port, queue int) platform.QueueStats {
 	s := k.ports[port].sockets[queue]
 	owned, counters := s.Owned(), s.Counters()
-	out := QueueStats{
+	out := platform.QueueStats{
 		Fill: uint64(owned.Fill + owned.RxDriver), Rx: uint64(owned.RX),
 		Tx: uint64(owned.TX + owned.TxDriver), Completion: uint64(owned.Completion),
 		Syscalls: counters.Syscalls,
@@ -377,8 +386,8 @@ func (k *kernel) Stats(port, queue int) QueueStats {
 	return out
 }
 
-// Close implements Platform.
-func (k *kernel) Close() error {
+// Close implements platform.Platform.
+func (k *Platform) Close() error {
 	close(k.stop)
 	if k.restore != nil {
 		k.restore()
@@ -401,4 +410,18 @@ func (k *kernel) Close() error {
 		}
 	}
 	return err
+}
+
+var _ platform.Detourer = (*Platform)(nil)
+
+// Detour implements platform.Detourer.
+func (k *Platform) Detour(ports service.Ports) (*truepath.Detour, error) {
+	d, err := truepath.Open(ports)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.program.Detour(d.Ifindex()); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
 }
