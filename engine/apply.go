@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sluice/pipeline/service"
 	"time"
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/state"
+	"sluice/pipeline/service"
 )
 
 // A configuration becomes the running one in one of four ways: the daemon's file is read again
@@ -18,8 +19,8 @@ import (
 
 // pending is a configuration that waits for its Confirm.
 type pending struct {
-	now      generation // runs
-	before   generation // ran before, and does again when nobody confirms
+	now      state.Generation // runs
+	before   state.Generation // ran before, and does again when nobody confirms
 	cfg      *conf.Config
 	deadline time.Time
 }
@@ -61,7 +62,7 @@ func (e *Engine) reload(o api.ReloadOptions) (api.ReloadResult, error) {
 	err = hint(err, "sluice reload --force")
 	if err == nil {
 		result.Changes = append(result.Changes, e.yieldWeights()...)
-		e.keep(e.generations.next(cfg.Text, "reload"))
+		e.keep(e.generations.Next(cfg.Text, "reload"))
 	}
 	return result, err
 }
@@ -86,25 +87,25 @@ func (e *Engine) apply(r api.ApplyRequest) (result api.ApplyResult, err error) {
 	if err != nil {
 		return result, err
 	}
-	if err := canReplace(e.opts.File); err != nil {
+	if err := state.CanReplace(e.opts.File); err != nil {
 		return result, fmt.Errorf("%s can't be replaced, so that nothing can be applied to it: %w", e.opts.File, err)
 	}
 	before, ran := e.runs()
 	if result.ReloadResult, err = e.take(cfg, warnings, r.Force); err != nil {
 		return result, hint(err, "sluice apply --force")
 	}
-	g := e.generations.next(r.File.Text, "apply")
+	g := e.generations.Next(r.File.Text, "apply")
 	if r.ConfirmS > 0 {
 		e.hold(&pending{now: g, before: ran, cfg: before, deadline: time.Now().Add(seconds(r.ConfirmS))})
-		result.Generation, result.Pending = g.number, e.waiting()
+		result.Generation, result.Pending = g.Number, e.waiting()
 		return result, nil
 	}
-	if err := replaceConfig(e.opts.File, r.File.Text); err != nil {
+	if err := state.ReplaceConfig(e.opts.File, r.File.Text); err != nil {
 		return api.ApplyResult{}, errors.Join(err, e.takeBack(before))
 	}
 	result.Changes = append(result.Changes, e.yieldWeights()...)
 	e.keep(g)
-	result.Generation = g.number
+	result.Generation = g.Number
 	return result, nil
 }
 
@@ -116,14 +117,14 @@ func (e *Engine) Confirm(context.Context) (result api.ApplyResult, err error) {
 	if p == nil {
 		return result, outOfTurn{errors.New("nothing waits for a confirm")}
 	}
-	if err := replaceConfig(e.opts.File, p.now.text); err != nil {
+	if err := state.ReplaceConfig(e.opts.File, p.now.Text); err != nil {
 		return result, fmt.Errorf("not confirmed, the former configuration comes back at %s: %w", p.deadline.Format(time.TimeOnly), err)
 	}
 	e.hold(nil)
 	result.Changes = e.yieldWeights()
 	e.keep(p.now)
 	e.noteReload(nil)
-	result.Generation = p.now.number
+	result.Generation = p.now.Number
 	return result, nil
 }
 
@@ -137,9 +138,9 @@ func (e *Engine) Rollback(_ context.Context, number int) (api.ApplyResult, error
 }
 
 func (e *Engine) rollback(number int) (result api.ApplyResult, err error) {
-	if p := e.pending; p != nil && (number == 0 || number == p.before.number) {
+	if p := e.pending; p != nil && (number == 0 || number == p.before.Number) {
 		result.Changes, err = e.expire()
-		result.Generation = p.before.number
+		result.Generation = p.before.Number
 		return result, err
 	}
 	if e.opts.Parse == nil {
@@ -149,24 +150,24 @@ func (e *Engine) rollback(number int) (result api.ApplyResult, err error) {
 		return result, err
 	}
 	_, running := e.runs()
-	g, err := e.generations.find(number, running)
+	g, err := e.generations.Find(number, running)
 	if err != nil {
 		return result, outOfTurn{err}
 	}
-	cfg, warnings, err := e.opts.Parse(fmt.Sprintf("generation %d", g.number), []byte(g.text))
+	cfg, warnings, err := e.opts.Parse(fmt.Sprintf("generation %d", g.Number), []byte(g.Text))
 	if err != nil {
 		return result, err
 	}
 	if result.ReloadResult, err = e.take(cfg, warnings, true); err != nil {
 		return result, err
 	}
-	if err := replaceConfig(e.opts.File, g.text); err != nil {
+	if err := state.ReplaceConfig(e.opts.File, g.Text); err != nil {
 		result.Warnings = append(result.Warnings, err.Error()+": the next reload or start brings back what is in it")
 	}
 	result.Changes = append(result.Changes, e.yieldWeights()...)
-	e.keep(e.generations.next(g.text, "rollback"))
+	e.keep(e.generations.Next(g.Text, "rollback"))
 	_, running = e.runs()
-	result.Generation = running.number
+	result.Generation = running.Number
 	return result, nil
 }
 
@@ -175,7 +176,11 @@ func (e *Engine) Generations(context.Context) ([]api.Generation, error) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
 	_, running := e.runs()
-	return e.generations.list(running.number), nil
+	out := []api.Generation{}
+	for _, g := range e.generations.List() {
+		out = append(out, api.Generation{Number: g.Number, Loaded: g.Loaded.Round(0), Cause: g.Cause, SHA256: g.SHA256, Running: g.Number == running.Number})
+	}
+	return out, nil
 }
 
 // take makes cfg the running configuration, or changes nothing, and says what that changed.
@@ -248,17 +253,17 @@ func (e *Engine) yieldWeights() (yielded []string) {
 }
 
 // keep makes g the running generation and has it outlive the daemon.
-func (e *Engine) keep(g generation) {
+func (e *Engine) keep(g state.Generation) {
 	e.mu.Lock()
-	if g.number != e.generation.number {
+	if g.Number != e.generation.Number {
 		e.generation, e.loaded = g, time.Now()
 	}
 	e.mu.Unlock()
-	e.generations.keep(g)
+	e.generations.Add(g)
 }
 
 // runs is what runs.
-func (e *Engine) runs() (*conf.Config, generation) {
+func (e *Engine) runs() (*conf.Config, state.Generation) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.cfg, e.generation
@@ -289,7 +294,7 @@ func (e *Engine) hold(p *pending) {
 func (e *Engine) notWaiting() error {
 	if p := e.pending; p != nil {
 		return outOfTurn{fmt.Errorf("generation %d waits for its confirm until %s: sluice confirm, or sluice rollback, comes first",
-			p.now.number, p.deadline.Format(time.TimeOnly))}
+			p.now.Number, p.deadline.Format(time.TimeOnly))}
 	}
 	return nil
 }
@@ -305,7 +310,7 @@ func (p *pending) describe() *api.Pending {
 	if p == nil {
 		return nil
 	}
-	return &api.Pending{Generation: p.now.number, Deadline: p.deadline.Round(0), LeftS: max(0, time.Until(p.deadline).Seconds())}
+	return &api.Pending{Generation: p.now.Number, Deadline: p.deadline.Round(0), LeftS: max(0, time.Until(p.deadline).Seconds())}
 }
 
 // expire brings back what ran before the configuration that waits for its Confirm, and says what
@@ -327,3 +332,21 @@ func (e *Engine) expire() (changes []string, err error) {
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// recall loads what earlier runs of the daemon left in the store. Called by start, before there are
+// tables.
+func (e *Engine) recall(cfg *conf.Config) {
+	e.store = state.Open(cfg.Engine.StateDir, e.opts.File, e.log)
+	e.generations = state.LoadGenerations(e.store)
+	var yielded []string
+	e.overrides, yielded = e.loadOverrides().Yield(cfg)
+	for _, text := range yielded {
+		e.log.Info(text)
+	}
+	for _, o := range e.listOverrides() {
+		e.log.Info("set at run time and still in force", "event", "override_restored", "service", o.Service, "backend", o.Backend, "state", o.State, "configured", o.Configured)
+	}
+	e.keep(e.generations.Next(cfg.Text, "start"))
+	e.keepLast()
+	e.noteReload(nil)
+}

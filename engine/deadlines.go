@@ -91,7 +91,7 @@ func (e *Engine) endPending(now time.Time) {
 	}
 	changes, err := e.expire()
 	if err != nil {
-		e.log.Error("nobody confirmed the configuration, and the former one can't come back; it is tried again", "generation", p.now.number, "error", err)
+		e.log.Error("nobody confirmed the configuration, and the former one can't come back; it is tried again", "generation", p.now.Number, "error", err)
 		e.mu.Lock()
 		late := *p
 		late.deadline = now.Add(retryExpire)
@@ -102,6 +102,6 @@ func (e *Engine) endPending(now time.Time) {
 	for _, change := range changes {
 		e.log.Warn("not confirmed: " + change)
 	}
-	e.noteReload(fmt.Errorf("nobody confirmed generation %d in time: generation %d is back", p.now.number, p.before.number))
-	e.log.Warn("nobody confirmed the configuration: the former one is back", "event", "config_reverted", "generation", p.before.number, "not confirmed", p.now.number)
+	e.noteReload(fmt.Errorf("nobody confirmed generation %d in time: generation %d is back", p.now.Number, p.before.Number))
+	e.log.Warn("nobody confirmed the configuration: the former one is back", "event", "config_reverted", "generation", p.before.Number, "not confirmed", p.now.Number)
 }

@@ -22,6 +22,7 @@ import (
 	"sluice/engine/platform"
 	"sluice/engine/platform/linux"
 	"sluice/engine/route"
+	"sluice/engine/state"
 	"sluice/engine/steer"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
@@ -64,9 +65,9 @@ type Engine struct {
 	ending   chan struct{}      // closed by Close: onlookers go
 	traces   atomic.Int32       // onlookers
 
-	changing    sync.Mutex // held by whoever changes the configuration or the overrides, from begin to end; taken before mu
-	store       *store     // these two belong to the holder of changing
-	generations *generations
+	changing    sync.Mutex   // held by whoever changes the configuration or the overrides, from begin to end; taken before mu
+	store       *state.Store // these two belong to the holder of changing
+	generations *state.Generations
 	woken       chan struct{} // deadlines have changed
 
 	mu           sync.Mutex // guards what follows; workers never take it
@@ -74,10 +75,10 @@ type Engine struct {
 	ids          *ids
 	local        *sources // fullnat's
 	overrides    override.Set
-	generation   generation // that runs
-	loaded       time.Time  // when it became the one that runs
-	reloaded     reloaded   // how the last attempt to change it ended
-	pending      *pending   // nil: nothing waits for a confirm
+	generation   state.Generation // that runs
+	loaded       time.Time        // when it became the one that runs
+	reloaded     reloaded         // how the last attempt to change it ended
+	pending      *pending         // nil: nothing waits for a confirm
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced with surroundings
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it

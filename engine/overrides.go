@@ -197,19 +197,19 @@ func (e *Engine) saveOverrides() {
 		e.log.Error("overrides can't be written", "error", err)
 		return
 	}
-	e.store.save(override.File, data)
+	e.store.Save(override.File, data)
 }
 
 // loadOverrides reads the overrides from the store. A file with an invalid entry is set aside: it
 // never prevents a start.
 func (e *Engine) loadOverrides() override.Set {
-	data := e.store.load(override.File)
+	data := e.store.Load(override.File)
 	if data == nil {
 		return make(override.Set)
 	}
 	all, err := override.Parse(data)
 	if err != nil {
-		e.store.setAside(override.File, err)
+		e.store.SetAside(override.File, err)
 	}
 	return all
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/state"
 )
 
 // Status implements api.Changes.
@@ -23,20 +24,20 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 	out := api.Status{
 		Version: e.opts.Version, UptimeS: time.Since(e.started).Seconds(), Workers: len(e.workers),
 		Config: api.ConfigStatus{
-			File: e.opts.File, Generation: e.generation.number, Loaded: e.loaded.Round(0), SHA256: e.generation.sha,
+			File: e.opts.File, Generation: e.generation.Number, Loaded: e.loaded.Round(0), SHA256: e.generation.SHA256,
 			Services: len(e.cfg.Services), Backends: backends,
 		},
 		Reload:    api.ReloadStatus{OK: e.reloaded.err == nil, At: e.reloaded.at.Round(0)},
 		Pending:   e.pending.describe(),
 		Alarms:    alarms,
 		Overrides: e.listOverrides(),
-		StateDir:  e.store.dir,
+		StateDir:  e.store.Dir(),
 	}
 	if e.reloaded.err != nil {
 		out.Reload.Error = e.reloaded.err.Error()
 	}
 	e.mu.Unlock()
-	if err := e.store.failure(); err != nil {
+	if err := e.store.Err(); err != nil {
 		out.StateErr = err.Error()
 	}
 	out.Config.FileDiffers = out.Pending == nil && differs(out.Config)
@@ -50,7 +51,7 @@ func differs(c api.ConfigStatus) bool {
 		return false
 	}
 	text, err := os.ReadFile(c.File)
-	return err != nil || shaOf(string(text)) != c.SHA256
+	return err != nil || state.Digest(string(text)) != c.SHA256
 }
 
 // attention says what somebody should look at.

@@ -1,4 +1,4 @@
-package engine
+package state
 
 import (
 	"crypto/sha256"
@@ -15,45 +15,44 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// store is a directory for what outlives the daemon: overrides and former configurations. A store
-// that can't be written is no reason to stop anything: it says so once, and tries again with the
-// next write. It belongs to whoever holds Engine.changing.
-type store struct {
-	dir     string // "": everything is forgotten
-	refused bool   // the directory is not ours alone: nothing is read from it or written to it until the next start
+// Store is the directory of one daemon. If it can't be used, nothing fails: Store logs that once,
+// and tries again with the next write. All methods but Err are for one goroutine at a time.
+type Store struct {
+	dir     string // "": nothing is stored
+	refused bool   // others may write to the directory: it is neither read nor written until the next start
 	log     *slog.Logger
 
 	mu  sync.Mutex
-	err error // of the last write; guarded by mu, so that Status need not wait for a change that goes on
+	err error // of the last write; guarded by mu
 }
 
-// openStore takes a directory of its own under dir for the daemon of that configuration file, so
-// that several daemons of one box stay apart.
-func openStore(dir, file string, log *slog.Logger) *store {
-	s := &store{log: log}
+// Open returns the store of the daemon that runs the configuration file: a directory of its own
+// below dir, so that several daemons of one machine stay apart. An empty dir stores nothing.
+func Open(dir, file string, log *slog.Logger) *Store {
+	s := &Store{log: log}
 	if dir == "" {
 		return s
 	}
 	name := "memory"
 	if file != "" {
-		name = filepath.Base(file) + "-" + shaOf(file)[:8]
+		name = filepath.Base(file) + "-" + Digest(file)[:8]
 	}
 	s.dir = filepath.Join(dir, name)
 	for _, path := range []string{dir, s.dir} {
 		err := os.MkdirAll(path, 0o700) // a configuration may hold secrets
 		if err == nil {
-			err = oursAlone(path)
+			err = trusted(path)
 			s.refused = err != nil
 		}
-		if s.note(err); err != nil {
+		if s.record(err); err != nil {
 			break
 		}
 	}
 	return s
 }
 
-// note remembers how a write ended, and logs when that changes.
-func (s *store) note(err error) {
+// record remembers how a write ended, and logs when that changes.
+func (s *Store) record(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -66,16 +65,20 @@ func (s *store) note(err error) {
 	s.err = err
 }
 
-// failure is why the last write failed; nil: it did not.
-func (s *store) failure() error {
+// Err returns the error of the last write, or nil. Any goroutine may call it, and it does not wait
+// for a write.
+func (s *Store) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// save replaces a file at once: whoever reads it, after a crash too, finds the old content or the
-// new.
-func (s *store) save(name string, data []byte) {
+// Dir returns the directory of this daemon; "" if nothing is stored.
+func (s *Store) Dir() string { return s.dir }
+
+// Save replaces the named file at once: a reader finds the old content or the new, after a crash
+// too.
+func (s *Store) Save(name string, data []byte) {
 	if s.dir == "" || s.refused {
 		return
 	}
@@ -83,11 +86,11 @@ func (s *store) save(name string, data []byte) {
 	if err == nil {
 		err = replace(filepath.Join(s.dir, name), data, 0o600)
 	}
-	s.note(err)
+	s.record(err)
 }
 
-// load gives a file's content; nil if there is none that can be read.
-func (s *store) load(name string) []byte {
+// Load returns the content of the named file, or nil if it can't be read.
+func (s *Store) Load(name string) []byte {
 	if s.dir == "" || s.refused {
 		return nil
 	}
@@ -98,12 +101,12 @@ func (s *store) load(name string) []byte {
 	return data
 }
 
-// names lists the files that end so.
-func (s *store) names(suffix string) (names []string) {
+// names lists the files with a suffix.
+func (s *Store) names(suffix string) (names []string) {
 	if s.dir == "" || s.refused {
 		return nil
 	}
-	entries, _ := os.ReadDir(s.dir) // what can't be read is not there; save says why
+	entries, _ := os.ReadDir(s.dir) // an unreadable directory counts as empty; Save reports why
 	for _, entry := range entries {
 		if strings.HasSuffix(entry.Name(), suffix) && entry.Type().IsRegular() {
 			names = append(names, entry.Name())
@@ -112,14 +115,14 @@ func (s *store) names(suffix string) (names []string) {
 	return names
 }
 
-func (s *store) remove(name string) {
+func (s *Store) remove(name string) {
 	if s.dir != "" && !s.refused {
-		_ = os.Remove(filepath.Join(s.dir, name)) // one too many does no harm
+		_ = os.Remove(filepath.Join(s.dir, name)) // a file too many does no harm
 	}
 }
 
-// setAside keeps a file that makes no sense for whoever wants to look at it.
-func (s *store) setAside(name string, why error) {
+// SetAside renames a file that can't be understood, so that an operator can look at it.
+func (s *Store) SetAside(name string, why error) {
 	path := filepath.Join(s.dir, name)
 	aside := path + ".broken"
 	if err := os.Rename(path, aside); err != nil {
@@ -129,8 +132,8 @@ func (s *store) setAside(name string, why error) {
 }
 
 // replace writes a file so that it has the old content or the new, never a part, whatever crashes.
-// The file keeps its mode and owner; perm is for one that was not there. A link stays, and what it
-// points to is replaced.
+// An existing file keeps its mode and owner; a new one gets perm. If path is a symbolic link, the
+// link stays and its target is replaced.
 func replace(path string, data []byte, perm os.FileMode) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -140,8 +143,8 @@ func replace(path string, data []byte, perm os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Cleanup() }() // removes it if it did not take the place
-	if err := keepOwner(path, file.File); err != nil {
+	defer func() { _ = file.Cleanup() }() // removes the file if it was not renamed
+	if err := copyOwner(path, file.File); err != nil {
 		return err
 	}
 	if _, err := file.Write(data); err != nil {
@@ -153,7 +156,7 @@ func replace(path string, data []byte, perm os.FileMode) error {
 	return syncDir(dir)
 }
 
-// syncDir makes the new name of a file outlive a loss of power.
+// syncDir makes the new name of a file survive a loss of power.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -162,8 +165,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// canReplace says whether replace would work, without doing it.
-func canReplace(path string) error {
+// CanReplace returns the error that ReplaceConfig would fail with, as far as that can be found out
+// without replacing the file.
+func CanReplace(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
@@ -174,9 +178,9 @@ func canReplace(path string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// replaceConfig puts a configuration in the place of the daemon's file; what was there stays beside
-// it.
-func replaceConfig(path, text string) error {
+// ReplaceConfig writes text to the configuration file at path. The former content stays beside it,
+// as path.previous.
+func ReplaceConfig(path, text string) error {
 	former, err := os.ReadFile(path)
 	switch {
 	case err == nil && string(former) == text:
@@ -195,7 +199,8 @@ func replaceConfig(path, text string) error {
 	return nil
 }
 
-func shaOf(text string) string {
+// Digest returns the SHA-256 of a text in hexadecimal.
+func Digest(text string) string {
 	digest := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(digest[:])
 }

@@ -1,4 +1,4 @@
-package engine
+package state
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// keepOwner gives a file that will take the place of path the owner of that, as far as we may.
-func keepOwner(path string, file *os.File) error {
+// copyOwner gives file, which will replace path, the owner of path, if the daemon may do so.
+func copyOwner(path string, file *os.File) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -27,15 +27,14 @@ func keepOwner(path string, file *os.File) error {
 	return nil
 }
 
-// oursAlone says why a directory is no place for what a daemon will believe at its next start; nil:
-// it is one. Who can write there could drain every backend, or have a rollback run a configuration
-// of his own.
+// trusted returns an error if other users can write to a directory: they could drain every backend,
+// or make a rollback run a configuration of their own.
 //
-// It must belong to root or to the daemon's user, and only they may write to it, or a group that
-// the daemon is in: that is how root gives a directory to a daemon that is not root. Everybody may
-// where only the owner of a file can take its place (the sticky bit): what is made below is checked
-// by itself.
-func oursAlone(path string) error {
+// The directory must belong to root or to the daemon's user. Only these two may write to it, or a
+// group that the daemon is in: that is how root gives a directory to a daemon that is not root. A
+// directory with the sticky bit may be writable by all users, because only the owner of a file can
+// replace it there; directories below are checked by themselves.
+func trusted(path string) error {
 	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} { // a link, and what it points to
 		info, err := stat(path)
 		if err != nil {
@@ -63,7 +62,8 @@ func oursAlone(path string) error {
 	return nil
 }
 
-// inGroup says whether the daemon has a group. A failure to list them leaves its first one.
+// inGroup reports whether the daemon is in a group. If the groups can't be listed, only the primary
+// one counts.
 func inGroup(gid int) bool {
 	groups, _ := os.Getgroups()
 	return gid == os.Getegid() || slices.Contains(groups, gid)
