@@ -18,6 +18,7 @@ import (
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // lab is one worker's pipeline with frames to feed it: one TCP service with three backends.
@@ -183,17 +184,17 @@ func (l *lab) config() (*pipeline.Tables, error) {
 
 // pools makes fullnat's local addresses, from first on, as many as connections need, and each
 // backend's pools of their ports.
-func (l *lab) pools(first netip.Addr) (sources []pipeline.Source, pools [][]pipeline.SourceRef) {
-	ports := new(pipeline.PortSet)
+func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref) {
+	ports := new(snat.PortSet)
 	ports.Add(1024, 65535)
 	for n := 0; n < l.proc.Table(l.family).Capacity(); n += backends * ports.Len() {
-		sources = append(sources, pipeline.Source{Addr: packet.AddrFrom(first), Ports: ports})
+		sources = append(sources, snat.Source{Addr: packet.AddrFrom(first), Ports: ports})
 		first = first.Next()
 	}
-	pools = make([][]pipeline.SourceRef, 1+backends)
+	pools = make([][]snat.Ref, 1+backends)
 	for i := range backends {
 		for j := range sources {
-			pools[1+i] = append(pools[1+i], pipeline.SourceRef{
+			pools[1+i] = append(pools[1+i], snat.Ref{
 				Source: uint8(j), Proto: uint8(service.TCP), Configured: true, Pool: uint32(i*len(sources) + j)})
 		}
 	}

@@ -6,11 +6,11 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/platform"
-	"sluice/pipeline"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // sources numbers the local addresses that fullnat sends from, and the pools of ports that each has
@@ -28,7 +28,7 @@ type sources struct {
 	number map[netip.Addr]uint8
 	addrs  []netip.Addr
 	pools  map[poolName]uint32
-	refs   map[service.BackendID][]pipeline.SourceRef // every source that the backend ever had
+	refs   map[service.BackendID][]snat.Ref // every source that the backend ever had
 
 	rules   map[endpoint]*flow.PortOwners // of backends that could be reached once; nil: ports in turn
 	anyPort map[endpoint]bool             // backends of any port, whose port is 0 here
@@ -60,7 +60,7 @@ func newSources() *sources {
 	return &sources{
 		number: make(map[netip.Addr]uint8),
 		pools:  make(map[poolName]uint32),
-		refs:   make(map[service.BackendID][]pipeline.SourceRef),
+		refs:   make(map[service.BackendID][]snat.Ref),
 
 		rules:   make(map[endpoint]*flow.PortOwners),
 		anyPort: make(map[endpoint]bool),
@@ -78,8 +78,8 @@ func (s *sources) room(cfg *conf.Config) error {
 			}
 		}
 	}
-	if n := len(s.addrs) + len(fresh); n > pipeline.MaxSources {
-		return fmt.Errorf("%d source addresses since the start, at most %d: restart to forget old ones", n, pipeline.MaxSources)
+	if n := len(s.addrs) + len(fresh); n > snat.MaxSources {
+		return fmt.Errorf("%d source addresses since the start, at most %d: restart to forget old ones", n, snat.MaxSources)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func (s *sources) use(name service.BackendID, source netip.Addr, protocol servic
 			return
 		}
 	}
-	s.refs[name] = append(refs, pipeline.SourceRef{Source: number, Proto: uint8(protocol), Pool: id, Configured: true})
+	s.refs[name] = append(refs, snat.Ref{Source: number, Proto: uint8(protocol), Pool: id, Configured: true})
 }
 
 // share settles by which rule ports towards backends are shared out, for those that can be reached
@@ -165,12 +165,12 @@ func (s *sources) sharesFor(e endpoint, port *platform.HardwarePort) *flow.PortO
 
 // refsOf gives the backend's sources to the packet path, none before it could be reached: then it
 // is not settled which worker has which port. Live marks are copied: tables never change.
-func (s *sources) refsOf(name service.BackendID, refs []pipeline.SourceRef) []pipeline.SourceRef {
+func (s *sources) refsOf(name service.BackendID, refs []snat.Ref) []snat.Ref {
 	shares, settled := s.rules[endpoint{name.Backend, name.Service.Protocol}]
 	if !settled {
 		return nil
 	}
-	out := append([]pipeline.SourceRef(nil), refs...)
+	out := append([]snat.Ref(nil), refs...)
 	if shares == nil {
 		return out
 	}
@@ -184,8 +184,8 @@ func (s *sources) refsOf(name service.BackendID, refs []pipeline.SourceRef) []pi
 
 // portsOf is what fullnat may use of a source's ports: none below 1024, and on an address that the
 // kernel uses too none that it takes for connections of its own.
-func portsOf(source netip.Addr, locals []netip.Addr, kernels service.Ports) *pipeline.PortSet {
-	set := new(pipeline.PortSet)
+func portsOf(source netip.Addr, locals []netip.Addr, kernels service.Ports) *snat.PortSet {
+	set := new(snat.PortSet)
 	for _, r := range poolRanges(source, locals, kernels) {
 		set.Add(r.First, r.Last)
 	}
@@ -221,15 +221,15 @@ func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) [
 }
 
 // tables gives what the packet path needs to know.
-func (s *sources) tables(ids *ids, locals []netip.Addr, kernels service.Ports) ([]pipeline.Source, [][]pipeline.SourceRef) {
+func (s *sources) tables(ids *ids, locals []netip.Addr, kernels service.Ports) ([]snat.Source, [][]snat.Ref) {
 	if len(s.addrs) == 0 {
 		return nil, nil
 	}
-	out := make([]pipeline.Source, len(s.addrs))
+	out := make([]snat.Source, len(s.addrs))
 	for i, a := range s.addrs {
-		out[i] = pipeline.Source{Addr: packet.AddrFrom(a), Ports: portsOf(a, locals, kernels)}
+		out[i] = snat.Source{Addr: packet.AddrFrom(a), Ports: portsOf(a, locals, kernels)}
 	}
-	pools := make([][]pipeline.SourceRef, len(ids.backend))
+	pools := make([][]snat.Ref, len(ids.backend))
 	for name, refs := range s.refs {
 		pools[ids.backends[backendID{name, service.FullNAT}]] = s.refsOf(name, refs)
 	}

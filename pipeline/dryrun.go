@@ -9,6 +9,7 @@ import (
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // DryRun tells what a worker's Processor would do with one frame, without any trace of it in the
@@ -97,8 +98,7 @@ func (p *Processor) lend(q *Processor, s *Observation, nowMs uint32) {
 	// Closing the copy gives its port back: into copies of the pools.
 	q.pools = slices.Clone(p.pools)
 	for _, ref := range p.t.Pools[c.Backend] {
-		pool := *p.pools[ref.Pool]
-		q.pools[ref.Pool] = &pool
+		q.pools[ref.Pool] = p.pools[ref.Pool].Clone()
 		if ref.Source == c.Source {
 			q.lead(ref.Pool, c.Extra, to.Slot(mine))
 		}
@@ -122,13 +122,12 @@ func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uin
 	}
 }
 
-// borrowPorts notes where the search for a free port stands in the pools that a new connection of
-// the service may take one of. What it gives puts back the port that was taken, and the search to
-// where it stood.
+// borrowPorts notes the positions of the SNAT pools that a new connection of the service may take a
+// port of. The result puts the port that was taken back and restores the positions.
 func (p *Processor) borrowPorts(id uint32) (restore func(after *Observation)) {
 	type position struct {
-		pool *portPool
-		next uint16
+		pool *snat.Pool
+		at   snat.Position
 	}
 	var before []position
 	for _, be := range p.t.Services[id].Backends {
@@ -136,19 +135,13 @@ func (p *Processor) borrowPorts(id uint32) (restore func(after *Observation)) {
 			continue
 		}
 		for _, ref := range p.t.Pools[be] {
-			before = append(before, position{p.pools[ref.Pool], p.pools[ref.Pool].next})
+			pool := p.pools[ref.Pool]
+			before = append(before, position{pool, pool.Position()})
 		}
 	}
-	free := make([]int, len(before))
-	for i, b := range before {
-		free[i] = b.pool.free
-	}
 	return func(after *Observation) {
-		for i, b := range before {
-			if b.pool.free < free[i] {
-				b.pool.give(after.Conn.Extra)
-			}
-			b.pool.next = b.next
+		for _, b := range before {
+			b.pool.Rewind(b.at, after.Conn.Extra)
 		}
 	}
 }

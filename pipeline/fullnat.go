@@ -5,41 +5,8 @@ import (
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
+	"sluice/pipeline/snat"
 )
-
-// Source is a local address that fullnat sends from.
-type Source struct {
-	Addr  packet.Addr
-	Ports *PortSet // of the address, shared out among all workers
-}
-
-// SourceRef is a source as one backend's connections may use it. Pools have numbers as services
-// have; backends that are the same host and port share one, because their connections could not be
-// told apart.
-//
-// Which worker has which port of a pool is settled when the pool is made, for good: connections of
-// workers that disagree could collide. Where the card's hash is known, ports are shared out by it,
-// so that a reply arrives at the worker whose it is. Otherwise they are dealt out in turn, and
-// replies are handed over.
-type SourceRef struct {
-	Source     uint8            // index into Tables.Sources
-	Proto      uint8            // of the connections
-	Configured bool             // configured now; false: only old connections use it
-	Pool       uint32           // number of the pool of ports
-	Owners     *flow.PortOwners // by the card's hash; nil: in turn. The same for all sources of a backend's address and port
-	Base       uint32           // of the backend's address and port and the source, if there are Owners
-}
-
-// ports tells which of the ports from 64*w on are a worker's.
-func (r *SourceRef) ports(worker, workers, w int) uint64 {
-	if r.Owners == nil {
-		return byNumber(worker, workers, w)
-	}
-	return r.Owners.Word(worker, r.Base, w)
-}
-
-// MaxSources is the number of local addresses that fullnat can send from.
-const MaxSources = 256
 
 // adopt prepares for tables that were not seen before: every pool of ports they name is made here
 // once.
@@ -55,8 +22,7 @@ func (p *Processor) adopt(t *Tables) {
 				p.pools = append(p.pools, nil)
 			}
 			if p.pools[r.Pool] == nil {
-				mine := func(w int) uint64 { return r.ports(p.worker, p.workers, w) }
-				p.pools[r.Pool] = newPortPool(t.Sources[r.Source].Ports, mine)
+				p.pools[r.Pool] = r.NewPool(&t.Sources[r.Source], p.worker, p.workers)
 			}
 		}
 	}
@@ -136,7 +102,7 @@ func (p *Processor) translate(t *conn.Table, c *conn.Conn, backend packet.Addr) 
 			return p.noPort(c)
 		}
 		if p.t.anyPort && p.tupleTaken(t, c, backend, ref.Source, port) {
-			p.pools[ref.Pool].give(port)
+			p.pools[ref.Pool].Release(port)
 			continue
 		}
 		c.Source, c.Extra = ref.Source, port
@@ -152,7 +118,7 @@ func (p *Processor) lead(pool uint32, port uint16, slot uint32) {
 		l.pool, l.port, l.slot = pool, port, slot
 		return
 	}
-	p.pools[pool].lead(port, slot)
+	p.pools[pool].Bind(port, slot)
 }
 
 // hasPort says that translate is sure to give a new connection to the backend a port.
@@ -162,7 +128,7 @@ func (p *Processor) hasPort(backend uint32) bool {
 	}
 	refs := p.t.Pools[backend]
 	for i := range refs {
-		if refs[i].Configured && p.pools[refs[i].Pool].free > 0 {
+		if refs[i].Configured && p.pools[refs[i].Pool].Free() > 0 {
 			return true
 		}
 	}
@@ -233,11 +199,11 @@ func (p *Processor) slotOf(d *door, source uint8, localPort uint16) (slot uint32
 	if l := p.lent; l != nil {
 		return l.slot, l.pool == pool && l.port == localPort
 	}
-	return p.pools[pool].holder(localPort)
+	return p.pools[pool].Lookup(localPort)
 }
 
 // takePort picks a free port towards the connection's backend, from the sources in turn.
-func (p *Processor) takePort(c *conn.Conn) (*SourceRef, uint16) {
+func (p *Processor) takePort(c *conn.Conn) (*snat.Ref, uint16) {
 	refs := p.t.Pools[c.Backend]
 	p.sourceTurn++
 	for i := range refs {
@@ -245,7 +211,7 @@ func (p *Processor) takePort(c *conn.Conn) (*SourceRef, uint16) {
 		if !r.Configured {
 			continue
 		}
-		if port, ok := p.pools[r.Pool].take(); ok {
+		if port, ok := p.pools[r.Pool].Alloc(); ok {
 			return r, port
 		}
 	}
@@ -256,7 +222,7 @@ func (p *Processor) takePort(c *conn.Conn) (*SourceRef, uint16) {
 func (p *Processor) untranslate(c *conn.Conn) {
 	for _, r := range p.t.Pools[c.Backend] {
 		if r.Source == c.Source {
-			p.pools[r.Pool].give(c.Extra)
+			p.pools[r.Pool].Release(c.Extra)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet/packettest"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // TestLateReply: a fullnat connection is over and its client's port comes back, just before a late
@@ -17,14 +18,14 @@ import (
 func TestLateReply(t *testing.T) {
 	all := map[string]struct {
 		backends []backend
-		pools    []pipeline.SourceRef // of the first backend, instead of its own
+		pools    []snat.Ref // of the first backend, instead of its own
 		samePort bool
 	}{
 		"port":           {backends: []backend{{host: 11, port: 80}}},
 		"backend":        {backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}, samePort: true},
 		"backend's port": {backends: []backend{{host: 11, port: 80}, {host: 11, port: 81}}, samePort: true},
 		"source": {backends: []backend{{host: 11, port: 80}}, samePort: true,
-			pools: []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 0, Configured: true}, {Source: 1, Proto: 6, Pool: 1, Configured: true}}},
+			pools: []snat.Ref{{Source: 0, Proto: 6, Pool: 0, Configured: true}, {Source: 1, Proto: 6, Pool: 1, Configured: true}}},
 	}
 	for other, c := range all {
 		both(t, func(t *testing.T, client, vip string) {
@@ -35,7 +36,7 @@ func TestLateReply(t *testing.T) {
 			}
 			w.configure(svc{vip: vip, mode: service.FullNAT, backends: c.backends})
 			if x := w.tables; c.pools != nil {
-				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]pipeline.SourceRef{nil, c.pools})
+				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]snat.Ref{nil, c.pools})
 			}
 			web := port(vip, "80")
 			open, midway := packettest.TCP(client, web).Flags(syn), packettest.TCP(client, web).Flags(ack)

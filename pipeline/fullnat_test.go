@@ -15,6 +15,7 @@ import (
 	"sluice/pipeline/packet/packettest"
 	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // fullnatLab is one worker with one fullnat service, one source address and one backend.
@@ -36,7 +37,7 @@ const (
 type fullnatSetup struct {
 	services []pipeline.Service
 	backends []pipeline.Backend
-	pools    [][]pipeline.SourceRef
+	pools    [][]snat.Ref
 }
 
 // newFullnatLab makes one of so many workers, with what the test changes in its setup.
@@ -55,7 +56,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := new(pipeline.PortSet)
+	all := new(snat.PortSet)
 	all.Add(1024, 65535)
 	setup := fullnatSetup{
 		services: []pipeline.Service{{}, {
@@ -63,7 +64,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 			Scheduler: scheduler, Backends: []uint32{1}, TimeoutsMs: conn.DefaultTimeoutsMs,
 		}},
 		backends: []pipeline.Backend{{}, backend},
-		pools:    [][]pipeline.SourceRef{nil, {{Source: 0, Proto: 6, Pool: 0, Configured: true}}},
+		pools:    [][]snat.Ref{nil, {{Source: 0, Proto: 6, Pool: 0, Configured: true}}},
 	}
 	for _, change := range changes {
 		change(&setup)
@@ -76,7 +77,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 			Mem4: tableMemory(4, connections), Mem6: tableMemory(6, connections),
 		}),
 		tables: pipeline.NewTables(setup.services, setup.backends, hops,
-			[]pipeline.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: all}}, setup.pools),
+			[]snat.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: all}}, setup.pools),
 	}
 }
 
@@ -308,7 +309,7 @@ func withAnyPort(s *fullnatSetup) {
 	wide.Backends = []uint32{2}
 	s.services = append(s.services, wide)
 	s.backends = append(s.backends, backend)
-	s.pools = append(s.pools, []pipeline.SourceRef{{Source: 0, Proto: 6, Pool: 1, Configured: true}})
+	s.pools = append(s.pools, []snat.Ref{{Source: 0, Proto: 6, Pool: 1, Configured: true}})
 }
 
 // rehearse tells what would become of a packet.

@@ -19,6 +19,7 @@ import (
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
+	"sluice/pipeline/snat"
 )
 
 // Processor is one worker's pipeline with everything that the worker writes: connections, scheduler
@@ -34,7 +35,7 @@ type Processor struct {
 	loads           *counter.Loads
 	sched           []sched.State // by service id
 	key             sched.Key     // scratch: behind an interface, a local one would be allocated
-	pools           []*portPool   // by number
+	pools           []*snat.Pool  // by number
 	lent            *lent         // of a rehearsal; else nil
 	sourceTurn      uint32
 	heard           heard

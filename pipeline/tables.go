@@ -8,6 +8,7 @@ import (
 	"sluice/pipeline/rewrite"
 	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // Limits of the id spaces. Ids are array indexes; they stay with their service or backend across
@@ -69,8 +70,8 @@ type Tables struct {
 	Services     []Service // by service id
 	Backends     []Backend // by backend id
 	Hops         *nexthop.Table
-	Sources      []Source      // fullnat's local addresses, by number
-	Pools        [][]SourceRef // by backend id: what its fullnat connections are sent from
+	Sources      []snat.Source // fullnat's local addresses, by number
+	Pools        [][]snat.Ref  // by backend id: what its fullnat connections are sent from
 	lanes        []lane        // by backend id
 	vips         lookup        // destination address, port, protocol -> service id
 	sticky       lookup        // endpoint of a backend whose services are owned ByAddress -> 1
@@ -96,7 +97,7 @@ const rangesBit = 1 << 31
 
 // NewTables indexes services, backends and fullnat's sources for lookup. The slices belong to the
 // result; sources and pools may be nil without fullnat.
-func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []Source, pools [][]SourceRef) *Tables {
+func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []snat.Source, pools [][]snat.Ref) *Tables {
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
 	t.sources = newLookup(len(sources))
 	for i, s := range sources {

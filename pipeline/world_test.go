@@ -14,6 +14,7 @@ import (
 	"sluice/pipeline/packet/packettest"
 	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // TCP flags.
@@ -141,7 +142,7 @@ func (w *world) configure(services ...svc) {
 	w.svcs = services
 	hops := w.net.hops()
 	all, backends := make([]pipeline.Service, 1), make([]pipeline.Backend, 1)
-	pools, translated := [][]pipeline.SourceRef{nil}, false
+	pools, translated := [][]snat.Ref{nil}, false
 	for _, s := range services {
 		out := s.service()
 		var candidates []sched.Candidate
@@ -149,7 +150,7 @@ func (w *world) configure(services ...svc) {
 			b := s.backend(i, hops)
 			id := uint32(len(backends))
 			backends = append(backends, b)
-			pools = append(pools, []pipeline.SourceRef{{Source: 0, Proto: out.Proto, Pool: id, Configured: true}})
+			pools = append(pools, []snat.Ref{{Source: 0, Proto: out.Proto, Pool: id, Configured: true}})
 			translated = translated || b.Mode == service.FullNAT
 			if !b.Configured || s.gone {
 				continue
@@ -173,11 +174,11 @@ func (w *world) configure(services ...svc) {
 		w.tables = pipeline.NewTables(all, backends, hops, nil, nil)
 		return
 	}
-	var sources []pipeline.Source
+	var sources []snat.Source
 	for _, a := range w.sources {
-		ports := new(pipeline.PortSet)
+		ports := new(snat.PortSet)
 		ports.Add(1024, 1024+99)
-		sources = append(sources, pipeline.Source{Addr: addr(a), Ports: ports})
+		sources = append(sources, snat.Source{Addr: addr(a), Ports: ports})
 	}
 	w.tables = pipeline.NewTables(all, backends, hops, sources, pools)
 }

@@ -1,4 +1,4 @@
-package pipeline
+package snat
 
 import (
 	"math/rand/v2"
@@ -11,19 +11,19 @@ func ports(first, last uint16) *PortSet {
 	return s
 }
 
-// every port is the only worker's.
+// every returns all ports: there is one worker.
 func every(int) uint64 { return ^uint64(0) }
 
-// TestPoolsShareOut takes every port of every worker: each comes once, belongs to who took it, and
-// all come back.
-func TestPoolsShareOut(t *testing.T) {
+// TestPoolsDivide allocates every port of every worker: each comes once, belongs to the worker, and
+// all ports come.
+func TestPoolsDivide(t *testing.T) {
 	for _, workers := range []int{1, 2, 3, 7, 64, 100} {
 		allowed := ports(1024, 65535)
 		taken := new(PortSet)
 		for w := range workers {
-			pool := newPortPool(allowed, func(word int) uint64 { return byNumber(w, workers, word) })
+			pool := newPool(allowed, func(word int) uint64 { return inTurn(w, workers, word) })
 			for {
-				port, ok := pool.take()
+				port, ok := pool.Alloc()
 				if !ok {
 					break
 				}
@@ -39,8 +39,8 @@ func TestPoolsShareOut(t *testing.T) {
 	}
 }
 
-// TestPoolAgainstMap replays random takes and gives on a pool of some ports, and on a map of which
-// is in use by what connection.
+// TestPoolAgainstMap replays random allocations and releases on a pool of some ports, and on a map of which
+// port is bound to which slot.
 func TestPoolAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	allowed := ports(1000, 1200)
@@ -49,22 +49,22 @@ func TestPoolAgainstMap(t *testing.T) {
 	for w := range ours {
 		ours[w] = allowed[w] & (random.Uint64() | random.Uint64())
 	}
-	pool := newPortPool(allowed, func(w int) uint64 { return ours[w] })
+	pool := newPool(allowed, func(w int) uint64 { return ours[w] })
 	inUse := map[uint16]uint32{}
 	var order []uint16
 	for step := range 200_000 {
 		probe := uint16(990 + random.IntN(220))
-		if slot, ok := pool.holder(probe); ok {
+		if slot, ok := pool.Lookup(probe); ok {
 			if want, used := inUse[probe]; !used || slot != want {
-				t.Fatalf("step %d: port %d is said to be that of %d, want %d, in use: %t", step, probe, slot, want, used)
+				t.Fatalf("step %d: port %d is bound to %d, want %d, in use: %t", step, probe, slot, want, used)
 			}
 		} else if slot, used := inUse[probe]; used {
-			t.Fatalf("step %d: port %d is said to be nobody's, and is that of %d", step, probe, slot)
+			t.Fatalf("step %d: port %d is not found, want %d", step, probe, slot)
 		}
 		if random.IntN(2) == 0 || len(order) == 0 {
-			port, ok := pool.take()
+			port, ok := pool.Alloc()
 			if ok != (len(inUse) < ours.Len()) {
-				t.Fatalf("step %d: take says %v with %d of %d in use", step, ok, len(inUse), ours.Len())
+				t.Fatalf("step %d: Alloc reports %v with %d of %d in use", step, ok, len(inUse), ours.Len())
 			}
 			if !ok {
 				continue
@@ -73,7 +73,7 @@ func TestPoolAgainstMap(t *testing.T) {
 				t.Fatalf("step %d: took port %d", step, port)
 			}
 			inUse[port] = uint32(step)
-			pool.lead(port, uint32(step))
+			pool.Bind(port, uint32(step))
 			order = append(order, port)
 			continue
 		}
@@ -82,23 +82,23 @@ func TestPoolAgainstMap(t *testing.T) {
 		order[i] = order[len(order)-1]
 		order = order[:len(order)-1]
 		delete(inUse, port)
-		pool.give(port)
+		pool.Release(port)
 	}
 }
 
-// TestPortsRest gives a port back and counts how many others are taken before it comes again.
-func TestPortsRest(t *testing.T) {
-	pool := newPortPool(ports(1024, 65535), every)
-	first, _ := pool.take()
-	pool.give(first)
+// TestPortsReusedLate releases a port and counts how many others are allocated before it is again.
+func TestPortsReusedLate(t *testing.T) {
+	pool := newPool(ports(1024, 65535), every)
+	first, _ := pool.Alloc()
+	pool.Release(first)
 	for i := 1; ; i++ {
-		port, _ := pool.take()
+		port, _ := pool.Alloc()
 		if port == first {
 			if want := 65536 - 1024; i != want {
-				t.Fatalf("port %d came again after %d others, want %d", first, i, want)
+				t.Fatalf("port %d was allocated again after %d others, want %d", first, i, want)
 			}
 			return
 		}
-		pool.give(port)
+		pool.Release(port)
 	}
 }

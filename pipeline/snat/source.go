@@ -1,0 +1,76 @@
+package snat
+
+import (
+	"math/bits"
+
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+)
+
+// MaxSources is the number of local addresses that fullnat can send from.
+const MaxSources = 256
+
+// Source is a local address that fullnat sends from.
+type Source struct {
+	Addr  packet.Addr
+	Ports *PortSet // of the address, divided among all workers
+}
+
+// Ref is a source as the connections of one backend may use it. Pools are numbered; backends with
+// the same address and port share one, because their connections could not be told apart.
+//
+// If the hash of the NIC is known, ports are divided by it (Owners), so that a reply arrives at the
+// worker that has the port. Otherwise ports are dealt out in turn, and replies are handed over.
+type Ref struct {
+	Source     uint8            // index into the sources
+	Proto      uint8            // IP protocol number of the connections
+	Configured bool             // configured now; false: only existing connections use it
+	Pool       uint32           // number of the pool
+	Owners     *flow.PortOwners // nil: ports are dealt out in turn. The same for all sources of a backend's address and port
+	Base       uint32           // Owners.Base of the backend's address and port and the source, if Owners is not nil
+}
+
+// NewPool makes the worker's pool of the source's ports.
+func (r *Ref) NewPool(s *Source, worker, workers int) *Pool {
+	return newPool(s.Ports, func(w int) uint64 { return r.ports(worker, workers, w) })
+}
+
+// ports returns the worker's ports among the 64 from 64*w on, one bit each.
+func (r *Ref) ports(worker, workers, w int) uint64 {
+	if r.Owners == nil {
+		return inTurn(worker, workers, w)
+	}
+	return r.Owners.Word(worker, r.Base, w)
+}
+
+// inTurn returns the worker's ports among the 64 from 64*w on if port p belongs to worker
+// p % workers.
+func inTurn(worker, workers, w int) (ports uint64) {
+	ports = 1
+	for step := workers; step < 64; step *= 2 {
+		ports |= ports << step
+	}
+	first := (worker - w<<6%workers + workers) % workers
+	return ports << first
+}
+
+// PortSet is a set of port numbers, one bit each: 8 KiB.
+type PortSet [1024]uint64
+
+// Add adds the ports from first to last.
+func (s *PortSet) Add(first, last uint16) {
+	for p := int(first); p <= int(last); p++ {
+		s[p>>6] |= 1 << (p & 63)
+	}
+}
+
+// Has reports whether the port is in the set.
+func (s *PortSet) Has(port uint16) bool { return s[port>>6]>>(port&63)&1 != 0 }
+
+// Len returns the number of ports in the set.
+func (s *PortSet) Len() (n int) {
+	for _, w := range s {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
