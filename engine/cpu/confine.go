@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spare is the allowed CPUs that no worker takes; nil if there are none.
+// Spare returns the allowed CPUs that are not in cores, or nil if there are none.
 func Spare(cores []int) []int {
 	return slices.DeleteFunc(slices.Clone(atStart), func(c int) bool { return slices.Contains(cores, c) })
 }
 
-// Confine binds all threads that the process has to the CPUs. Threads that come later inherit it,
-// for the Go runtime starts none from a thread that a goroutine is locked to; who is to run
-// elsewhere calls Pin afterwards. Confine to what Allowed says undoes it.
+// Confine binds all threads of the process to the CPUs. Later threads inherit the binding, because
+// the Go runtime starts no thread from one that a goroutine is locked to; a goroutine that must run
+// elsewhere calls Pin afterwards. Confine with the CPUs of Allowed undoes it.
 func Confine(cpus []int) error {
 	set := unix.NewCPUSet(maxCPUs)
 	for _, c := range cpus {
 		set.Set(c)
 	}
 	done := make(map[int]bool)
-	for news := true; news; { // a thread not yet bound may have started another meanwhile
+	for news := true; news; { // an unbound thread may have started another meanwhile
 		news = false
 		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Threads that are there and threads that come are where they are told to be, a pinned one stays
-// where it was put.
+// TestConfine checks that existing threads and later ones are bound, and that a pinned thread stays
+// where it was.
 func TestConfine(t *testing.T) {
 	allowed, err := Allowed()
 	if err != nil {

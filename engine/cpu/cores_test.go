@@ -34,7 +34,7 @@ func TestCoresOfThisMachine(t *testing.T) {
 		t.Errorf("Cores(%v) is %v, %v, want the same order", backwards, got, err)
 	}
 	if _, err := Cores([]int{allowed[0], 8191}); err == nil || !strings.Contains(err.Error(), "CPU 8191") ||
-		!strings.Contains(err.Error(), "allowed are "+FormatList(allowed)) {
+		!strings.Contains(err.Error(), "allowed: "+FormatList(allowed)) {
 		t.Errorf("Cores with CPU 8191: %v", err)
 	}
 }
@@ -46,12 +46,12 @@ func TestCheck(t *testing.T) {
 		want          []string
 	}{
 		{[]int{4, 0}, online, nil},
-		{[]int{3}, online, []string{"CPU 3 is not allowed", "allowed are 0-1,4", "taskset"}},
-		{[]int{9}, online, []string{"CPU 9 is offline", "online are 0-4", "allowed are 0-1,4"}},
-		{[]int{-1}, online, []string{"CPU -1 is offline or doesn't exist"}},
+		{[]int{3}, online, []string{"CPU 3 is not allowed", "allowed: 0-1,4", "taskset"}},
+		{[]int{9}, online, []string{"CPU 9 is offline", "online: 0-4", "allowed: 0-1,4"}},
+		{[]int{-1}, online, []string{"CPU -1 is offline or does not exist"}},
 		{[]int{9}, nil, []string{"CPU 9 is not allowed"}},
-		{[]int{1, 1}, online, []string{"CPU 1 is named twice"}},
-		{[]int{2, 1, 9, 1}, online, []string{"CPU 2 is not allowed", "CPU 9 is offline", "CPU 1 is named twice"}},
+		{[]int{1, 1}, online, []string{"CPU 1 is listed twice"}},
+		{[]int{2, 1, 9, 1}, online, []string{"CPU 2 is not allowed", "CPU 9 is offline", "CPU 1 is listed twice"}},
 	} {
 		err := check(c.cores, allowed, c.online)
 		if (err == nil) != (c.want == nil) {
@@ -66,7 +66,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// pinned runs f on a thread that is thrown away afterwards.
+// pinned runs f on a thread that ends afterwards.
 func pinned(f func()) {
 	done := make(chan struct{})
 	go func() {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ParseList reads the kernel's notation for sets of CPUs, "0-3,8,10-11" (cpuset(7), List Format);
-// white space around it is ignored, and an empty list is one.
+// ParseList parses the kernel's notation for sets of CPUs, "0-3,8,10-11" (cpuset(7), List Format).
+// It ignores surrounding white space and accepts an empty list.
 func ParseList(text string) ([]int, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -22,7 +22,7 @@ func ParseList(text string) ([]int, error) {
 		first, err1 := strconv.ParseUint(low, 10, 16)
 		last, err2 := strconv.ParseUint(high, 10, 16)
 		if err1 != nil || err2 != nil || first > last || last >= maxCPUs {
-			return nil, fmt.Errorf("CPU list %q: %q is neither a CPU from 0 to %d nor a range of them", text, part, maxCPUs-1)
+			return nil, fmt.Errorf("CPU list %q: %q must be a CPU from 0 to %d or a range", text, part, maxCPUs-1)
 		}
 		for cpu := first; cpu <= last; cpu++ {
 			cpus = append(cpus, int(cpu))
@@ -31,7 +31,7 @@ func ParseList(text string) ([]int, error) {
 	return cpus, nil
 }
 
-// FormatList writes ascending CPUs in the notation that ParseList reads, "none" if there are none.
+// FormatList returns ascending CPUs in the notation of ParseList, or "none".
 func FormatList(cpus []int) string {
 	if len(cpus) == 0 {
 		return "none"

@@ -35,7 +35,7 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// Whatever this machine is, asking it doesn't fail.
+// TestNodesOfThisMachine checks that reading the nodes works on any machine.
 func TestNodesOfThisMachine(t *testing.T) {
 	allowed, err := Allowed()
 	if err != nil {

@@ -14,7 +14,7 @@ type Sleeper struct {
 	fds   []unix.PollFd
 }
 
-// NewSleeper makes a Sleeper that watches nothing yet.
+// NewSleeper returns a Sleeper without file descriptors.
 func NewSleeper() (*Sleeper, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
@@ -35,8 +35,8 @@ func (s *Sleeper) Watch(fds []int) {
 }
 
 // Sleep waits until a descriptor is readable, Wake was called since the last Sleep, or timeoutMs
-// have passed. A descriptor that reports an error instead is watched no longer until the next
-// Watch, because it would end every sleep at once. Signals may end a sleep early.
+// milliseconds have passed. A descriptor that reports an error is ignored until the next Watch,
+// because it would end every sleep at once. Signals may end a sleep early.
 func (s *Sleeper) Sleep(timeoutMs int) {
 	if n, err := unix.Poll(s.fds, timeoutMs); n <= 0 || err != nil {
 		return
@@ -57,14 +57,14 @@ func (s *Sleeper) Sleep(timeoutMs int) {
 func (s *Sleeper) Wake() {
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
-	// The counter can only be full if the sleeper hasn't read it for 2^64-1 wakes.
+	// The counter overflows only after 2^64-1 wakes without a sleep.
 	_, _ = unix.Write(s.event, one[:])
 }
 
-// Close frees the descriptor. The caller has seen to it that nobody wakes or sleeps any more.
+// Close closes the event descriptor. No goroutine may call Wake or Sleep afterwards.
 func (s *Sleeper) Close() error {
 	if s.event < 0 {
-		return errors.New("sleeper is closed already")
+		return errors.New("the sleeper is already closed")
 	}
 	err := unix.Close(s.event)
 	s.event = -1

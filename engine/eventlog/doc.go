@@ -1,5 +1,8 @@
 // Package eventlog is the daemon's log: slog, in one of several formats, with one line per change
-// of state. Such a line has an `event` attribute, an id that stays the same when words change;
-// Events lists them, and README.md is made from it. They go to whoever follows the log (Log.Follow)
-// too, and are counted. Lines that repeat are limited.
+// of state. Such a line has an `event` attribute, an ID that does not change when the message text
+// does. Events lists the IDs, and README.md is generated from it. Events are also counted and
+// passed to the follower (Log.Follow). Repeated lines are limited.
+//
+// Any goroutine may log. Timers write the counts of suppressed lines on goroutines of their own.
+// The package imports engine/api for the type Event.
 package eventlog

@@ -5,53 +5,54 @@ import (
 	"strings"
 )
 
-// Kind is one kind of event: its id and when it is logged.
+// Kind is one kind of event: its ID and when it is logged.
 type Kind struct{ ID, About string }
 
-// Events lists all ids.
+// Events lists all event IDs.
 var Events = []Kind{
 	{"ready", "packets flow"},
-	{"stopping", "a signal said so"},
-	{"stopped", "everything was given back"},
+	{"stopping", "a signal asked the daemon to stop"},
+	{"stopped", "all interfaces and memory are released"},
 
-	{"backend_up", "checks succeed again, or a drain was taken back"},
-	{"backend_down", "checks fail: why says what"},
+	{"backend_up", "checks succeed again, or a drain was undone"},
+	{"backend_down", "checks fail; why has the reason"},
 	{"backend_drain", "its weight is 0: no new connections"},
-	{"backend_standby", "a sorry server has nothing to do any more"},
+	{"backend_standby", "a sorry server takes no new connections any more"},
 	{"backend_unreachable", "its address has no route or no neighbour yet"},
-	{"alarm_raised", "kind and text say what an operator should look at"},
-	{"alarm_ended", "that is over"},
+	{"alarm_raised", "an alarm started; kind and text say what to look at"},
+	{"alarm_ended", "the alarm is over"},
 
-	{"weight_set", "somebody gave a backend a weight"},
-	{"override_set", "somebody drained, disabled or enabled a backend"},
-	{"override_cleared", "the file decides about the backend again"},
-	{"override_restored", "at a start: an override of the run before holds"},
-	{"drain_deadline", "the time of a drain is over: its connections end"},
+	{"weight_set", "a weight was set at run time"},
+	{"override_set", "a backend was drained, disabled or enabled at run time"},
+	{"override_cleared", "an override was removed: the file applies again"},
+	{"override_restored", "at start: an override from the previous run applies"},
+	{"drain_deadline", "the time limit of a drain has passed: its connections end"},
 
-	{"config_reloaded", "the file was read again and runs"},
+	{"config_reloaded", "the file was read again and is active"},
 	{"config_refused", "a reload, apply or rollback failed: nothing changed"},
-	{"config_changed", "an apply, confirm or rollback was done"},
-	{"config_reverted", "nobody confirmed: the former configuration is back"},
-	{"worker_stuck", "a worker does not turn: systemd is not told that we are alive"},
-	{"tables_failed", "the workers go on with tables that are out of date"},
+	{"config_changed", "an apply, confirm or rollback succeeded"},
+	{"config_reverted", "a change was not confirmed in time: the previous configuration is active"},
+	{"worker_stuck", "a worker makes no progress: the systemd watchdog is no longer fed"},
+	{"tables_failed", "new tables could not be built: the workers keep the old ones"},
 
 	{"port_open", "a port is attached, in the mode that af_xdp names"},
 	{"port_gone", "an interface has disappeared"},
-	{"port_back", "it is there again"},
-	{"port_failed", "a port does not open again"},
+	{"port_back", "the interface is back"},
+	{"port_failed", "a port could not be opened again"},
 	{"link_down", "a link went down"},
 	{"link_up", "a link came up"},
-	{"queue_failed", "the driver sends nothing on a queue"},
+	{"queue_failed", "the driver transmits nothing on a queue"},
 
-	{"state_failed", "the state directory can't be used"},
-	{"state_back", "it can again"},
-	{"http_failed", "nothing answers on [api] http"},
-	{"http_open", "it answers after all"},
-	{Suppressed, "count lines of the event or message in `of` were left out"},
+	{"state_failed", "the state directory cannot be written"},
+	{"state_back", "the state directory can be written again"},
+	{"http_failed", "the address of [api] http cannot be used"},
+	{"http_open", "[api] http is served again"},
+	{Suppressed, "`count` lines of the event or message in `of` were suppressed"},
 }
 
-// ordered says whether an event is what somebody asked for: that is never left out of the log.
-func ordered(id string) bool {
+// requested reports whether an event answers a request of an operator. Such events are never
+// suppressed.
+func requested(id string) bool {
 	for _, prefix := range []string{"ready", "stop", "weight_", "override_", "config_"} {
 		if strings.HasPrefix(id, prefix) {
 			return true
@@ -60,10 +61,10 @@ func ordered(id string) bool {
 	return false
 }
 
-// Suppressed is the id of the line that says how many others were left out.
+// Suppressed is the ID of the line that reports how many other lines were suppressed.
 const Suppressed = "suppressed"
 
-// Reference lists Events in Markdown. README.md ends with its output.
+// Reference returns Events in Markdown. README.md ends with it.
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("| event | when |\n|---|---|\n")

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// The limit of a log: in each window, so many lines about one thing (an event of one backend, say),
-// and so many for one reason, whatever they are about. What is left out is counted, and said when
-// the window ends.
+// The limits of a log: in each window, so many lines about one subject (an event of one backend,
+// for example), and so many with one reason, whatever their subject. Suppressed lines are counted
+// and reported when the window ends.
 const (
 	limitWindow    = 30 * time.Second
 	limitPerThing  = 10
 	limitPerReason = 200
-	limitThings    = 8192 // that are remembered at once
+	limitSubjects  = 8192 // remembered at once
 )
 
 type limiter struct {
@@ -22,11 +22,11 @@ type limiter struct {
 	lost    uint64
 }
 
-// window counts lines from its begin on.
+// window counts lines from its start.
 type window struct {
 	began time.Time
 	lines int
-	lost  uint64 // of those, left out
+	lost  uint64 // suppressed lines
 }
 
 func newLimiter() *limiter {
@@ -39,12 +39,12 @@ func (l *limiter) total() uint64 {
 	return l.lost
 }
 
-// allows says whether a line may be written. If not, leftOut is told at the end of the window how
-// many were not, on another goroutine.
+// allows reports whether a line may be written. If not, leftOut is called at the end of the window,
+// on another goroutine, with the number of suppressed lines.
 func (l *limiter) allows(reason, subject string, now time.Time, leftOut func(n uint64)) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.things) >= limitThings || len(l.reasons) >= limitThings {
+	if len(l.things) >= limitSubjects || len(l.reasons) >= limitSubjects {
 		l.forget(now)
 	}
 	thing := current(l.things, [2]string{reason, subject}, now)
@@ -70,7 +70,7 @@ func (l *limiter) allows(reason, subject string, now time.Time, leftOut func(n u
 	return false
 }
 
-// current gives the window that now is in, a new one if the last is over.
+// current returns the window that now is in, a new one if the last is over.
 func current[K comparable](windows map[K]*window, key K, now time.Time) *window {
 	w := windows[key]
 	if w == nil || now.Sub(w.began) >= limitWindow {
@@ -80,8 +80,8 @@ func current[K comparable](windows map[K]*window, key K, now time.Time) *window 
 	return w
 }
 
-// forget drops windows that are over, and all if there are still too many: then lines that repeat
-// come again, which is better than to remember without bound. The caller holds mu.
+// forget drops windows that are over, and all windows if there are still too many. Repeated lines
+// are then logged again, which is better than unbounded memory. The caller holds mu.
 func (l *limiter) forget(now time.Time) {
 	for key, w := range l.things {
 		if now.Sub(w.began) >= limitWindow {
@@ -93,7 +93,7 @@ func (l *limiter) forget(now time.Time) {
 			delete(l.reasons, key)
 		}
 	}
-	if len(l.things) >= limitThings || len(l.reasons) >= limitThings {
+	if len(l.things) >= limitSubjects || len(l.reasons) >= limitSubjects {
 		clear(l.things)
 		clear(l.reasons)
 	}

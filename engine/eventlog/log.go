@@ -18,7 +18,7 @@ import (
 	"sluice/engine/api"
 )
 
-// journalSocket is where systemd-journald takes native records, see systemd.journal-fields(7).
+// journalSocket is where systemd-journald receives native records, see systemd.journal-fields(7).
 const journalSocket = "/run/systemd/journal/socket"
 
 // Formats of a log.
@@ -29,22 +29,23 @@ const (
 	Journal = "journal" // native fields: journalctl EVENT=backend_down SERVICE=web
 )
 
-// Formats lists them.
+// Formats lists the formats.
 var Formats = []string{Auto, Text, JSON, Journal}
 
-// Log is a logger, and what can be asked of it. It may be used from any goroutine.
+// Log is a logger with counters. Any goroutine may use it.
 type Log struct {
 	*slog.Logger
 	limit *limiter
 
 	mu     sync.Mutex
 	counts map[string]uint64 // by event
-	follow func(api.Event)   // nil: nobody
+	follow func(api.Event)   // nil: no follower
 }
 
-// New makes a log that writes to w, or to the journal. An error says why the format can't be had.
+// New returns a log that writes to w, or to the journal. The error says why the format cannot be
+// used.
 func New(w io.Writer, level slog.Leveler, format string) (*Log, error) {
-	_, missing := os.Stat(journalSocket) // the library would lose everything, without a word
+	_, missing := os.Stat(journalSocket) // the library would lose records without an error
 	if format == Auto {
 		format = Text
 		if onJournal(w) && missing == nil {
@@ -60,40 +61,41 @@ func New(w io.Writer, level slog.Leveler, format string) (*Log, error) {
 	case Journal:
 		journal, err := slogjournal.NewHandler(&slogjournal.Options{Level: level, ReplaceAttr: journalField, ReplaceGroup: fieldName})
 		if err = errors.Join(err, missing); err != nil {
-			return nil, fmt.Errorf("the journal can't be written to: %w", err)
+			return nil, fmt.Errorf("the journal cannot be written: %w", err)
 		}
-		out = &either{Handler: journal, text: slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})}
+		out = &journalOrText{Handler: journal, text: slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})}
 	default:
-		return nil, fmt.Errorf("%q is no format of a log: there is %s", format, strings.Join(Formats, ", "))
+		return nil, fmt.Errorf("log format %q must be one of %s", format, strings.Join(Formats, ", "))
 	}
 	l := &Log{limit: newLimiter(), counts: make(map[string]uint64)}
 	l.Logger = slog.New(&handler{Handler: out, log: l})
 	return l, nil
 }
 
-// either writes to the journal, and as text where the journal is not to be had: nothing is lost.
-type either struct {
+// journalOrText writes to the journal, and as text where the journal fails, so that no record is
+// lost.
+type journalOrText struct {
 	slog.Handler // the journal
 	text         slog.Handler
 }
 
-func (e *either) Handle(ctx context.Context, r slog.Record) error {
+func (e *journalOrText) Handle(ctx context.Context, r slog.Record) error {
 	if e.Handler.Handle(ctx, r) == nil {
 		return nil
 	}
 	return e.text.Handle(ctx, r)
 }
 
-func (e *either) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &either{Handler: e.Handler.WithAttrs(attrs), text: e.text.WithAttrs(attrs)}
+func (e *journalOrText) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &journalOrText{Handler: e.Handler.WithAttrs(attrs), text: e.text.WithAttrs(attrs)}
 }
 
-func (e *either) WithGroup(name string) slog.Handler {
-	return &either{Handler: e.Handler.WithGroup(name), text: e.text.WithGroup(name)}
+func (e *journalOrText) WithGroup(name string) slog.Handler {
+	return &journalOrText{Handler: e.Handler.WithGroup(name), text: e.text.WithGroup(name)}
 }
 
-// onJournal says whether what is written to w ends up in the journal: systemd names the file that
-// it gave us as stderr, see systemd.exec(5), $JOURNAL_STREAM.
+// onJournal reports whether w is connected to the journal: systemd identifies the file that it
+// passed as stderr, see systemd.exec(5), $JOURNAL_STREAM.
 func onJournal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -107,7 +109,7 @@ func onJournal(w io.Writer) bool {
 	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
 }
 
-// journalField gives an attribute the name and value that the journal takes.
+// journalField converts an attribute to a name and value that the journal accepts.
 func journalField(_ []string, a slog.Attr) slog.Attr {
 	a.Key = fieldName(a.Key)
 	if a.Value.Kind() == slog.KindDuration {
@@ -116,7 +118,7 @@ func journalField(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// fieldName makes "confirm until" CONFIRM_UNTIL.
+// fieldName converts "confirm until" to CONFIRM_UNTIL.
 func fieldName(key string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
@@ -129,15 +131,16 @@ func fieldName(key string) string {
 	}, key)
 }
 
-// Follow has f told of every event that is logged from now on. f must not wait, nor log.
+// Follow sets f as the follower: it is called for every event from now on. f must neither block nor
+// log.
 func (l *Log) Follow(f func(api.Event)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.follow = f
 }
 
-// Counts gives how many events of each id there were, every id included, and how many lines were
-// left out.
+// Counts returns how many events of each ID were logged, zeros included, and how many lines were
+// suppressed.
 func (l *Log) Counts() (events map[string]uint64, suppressed uint64) {
 	l.mu.Lock()
 	events = maps.Clone(l.counts)
@@ -150,7 +153,7 @@ func (l *Log) Counts() (events map[string]uint64, suppressed uint64) {
 	return events, l.limit.total()
 }
 
-// handler limits, counts and tells before it passes a record on.
+// handler limits, counts and forwards events before it passes a record on.
 type handler struct {
 	slog.Handler
 	log   *Log
@@ -176,13 +179,13 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if reason == "" {
 		reason, subject = r.Message, ""
 	}
-	if !ordered(e.Event) && !h.log.limit.allows(reason, subject, r.Time, func(n uint64) { h.leftOut(reason, subject, n) }) {
+	if !requested(e.Event) && !h.log.limit.allows(reason, subject, r.Time, func(n uint64) { h.leftOut(reason, subject, n) }) {
 		return nil
 	}
 	return h.pass(ctx, r, e)
 }
 
-// pass writes the record and tells who follows.
+// pass writes the record and calls the follower.
 func (h *handler) pass(ctx context.Context, r slog.Record, e api.Event) error {
 	h.log.mu.Lock()
 	follow := h.log.follow
@@ -193,7 +196,7 @@ func (h *handler) pass(ctx context.Context, r slog.Record, e api.Event) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// leftOut says what the limit has kept out of the log.
+// leftOut logs how many lines were suppressed.
 func (h *handler) leftOut(reason, subject string, n uint64) {
 	if !h.Enabled(context.Background(), slog.LevelWarn) {
 		return
@@ -203,7 +206,7 @@ func (h *handler) leftOut(reason, subject string, n uint64) {
 	_ = h.pass(context.Background(), r, h.event(r))
 }
 
-// event is the record as those see it who follow.
+// event returns the record as the follower sees it.
 func (h *handler) event(r slog.Record) api.Event {
 	e := api.Event{Time: r.Time, Level: r.Level.String(), Message: r.Message, Fields: make(map[string]string, r.NumAttrs()+len(h.attrs))}
 	add := func(a slog.Attr) bool {

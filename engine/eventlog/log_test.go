@@ -41,12 +41,12 @@ func TestFormats(t *testing.T) {
 			t.Errorf("not JSON: %s", out.String())
 		}
 	}
-	if _, err := eventlog.New(&bytes.Buffer{}, slog.LevelInfo, "xml"); err == nil || !strings.Contains(err.Error(), "there is auto, text, json, journal") {
+	if _, err := eventlog.New(&bytes.Buffer{}, slog.LevelInfo, "xml"); err == nil || !strings.Contains(err.Error(), "must be one of auto, text, json, journal") {
 		t.Error(err)
 	}
 }
 
-// Where there is no journal, what was meant for it is not lost.
+// TestJournalThatIsNotThere checks that records meant for a missing journal are written as text.
 func TestJournalThatIsNotThere(t *testing.T) {
 	const socket = "/run/systemd/journal/socket"
 	if _, err := os.Stat(socket); err == nil {
@@ -81,13 +81,13 @@ func TestEventsAreToldAndCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told []api.Event
-	log.Follow(func(e api.Event) { told = append(told, e) })
+	var followed []api.Event
+	log.Follow(func(e api.Event) { followed = append(followed, e) })
 	log.Info("no event")
 	log.With("service", "web").Warn("changed", "event", "backend_down", "after", 3*time.Second)
-	if len(told) != 1 || told[0].Event != "backend_down" || told[0].Level != "WARN" || told[0].Message != "changed" ||
-		told[0].Fields["service"] != "web" || told[0].Fields["after"] != "3s" || told[0].Fields["event"] != "" {
-		t.Errorf("%+v", told)
+	if len(followed) != 1 || followed[0].Event != "backend_down" || followed[0].Level != "WARN" || followed[0].Message != "changed" ||
+		followed[0].Fields["service"] != "web" || followed[0].Fields["after"] != "3s" || followed[0].Fields["event"] != "" {
+		t.Errorf("%+v", followed)
 	}
 	counts, suppressed := log.Counts()
 	if counts["backend_down"] != 1 || counts["backend_up"] != 0 || len(counts) != len(eventlog.Events) || suppressed != 0 {
@@ -95,8 +95,8 @@ func TestEventsAreToldAndCounted(t *testing.T) {
 	}
 }
 
-// One noisy backend is limited, others are heard; when the window is over it is said how much was
-// left out.
+// TestLimit checks that one noisy backend is limited, others are not, and the number of suppressed
+// lines is logged at the end of the window.
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out lockedBuffer
@@ -135,7 +135,7 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// Thousands of backends that fail at once don't flood the log.
+// TestLimitPerReason checks that thousands of backends that fail at once do not flood the log.
 func TestLimitPerReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out lockedBuffer
@@ -152,12 +152,12 @@ func TestLimitPerReason(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		if !strings.Contains(out.String(), "more suppressed") {
-			t.Error("nobody was told")
+			t.Error("the follower was not called")
 		}
 	})
 }
 
-// Every event that the daemon logs is in the table.
+// TestEveryEventIsListed checks that every event that the daemon logs is in Events.
 func TestEveryEventIsListed(t *testing.T) {
 	known := map[string]bool{}
 	for _, e := range eventlog.Events {
@@ -198,7 +198,7 @@ func TestEveryEventIsListed(t *testing.T) {
 	}
 }
 
-// The reference is current.
+// TestReference checks that README.md is current.
 func TestReference(t *testing.T) { reference.Rest(t, eventlog.Reference()) }
 
 // lockedBuffer may be written to by timers.

@@ -22,23 +22,23 @@ var relations = map[string]func(a, b int) bool{
 	">=": func(a, b int) bool { return a >= b },
 }
 
-// bytes reads what is behind a protocol's name: [OFFSET:SIZE] & MASK RELATION VALUE, mask and size
-// being optional. A packet that has no such bytes does not match, as with tcpdump.
+// bytes parses what follows the name of a protocol: [OFFSET:SIZE] & MASK RELATION VALUE, where mask
+// and size are optional. As in tcpdump, a packet without such bytes does not match.
 func (p *parser) bytes(proto string) (test, error) {
 	header, ok := headers[proto]
 	if !ok {
-		return nil, fmt.Errorf("%q has no bytes to look at", proto)
+		return nil, fmt.Errorf("[OFFSET] cannot follow %q", proto)
 	}
 	p.next() // the bracket
 	offset, err := p.constant()
 	size := 1
 	if err == nil && p.accept(":") != "" {
 		if size, err = p.constant(); err == nil && size != 1 && size != 2 && size != 4 {
-			err = fmt.Errorf("a field has 1, 2 or 4 bytes, not %d", size)
+			err = fmt.Errorf("the size of a field must be 1, 2 or 4 bytes, not %d", size)
 		}
 	}
 	if err == nil && p.accept("]") == "" {
-		err = fmt.Errorf("a ] is missing")
+		err = fmt.Errorf("missing ]")
 	}
 	mask := 1<<32 - 1
 	if err == nil && p.accept("&") != "" {
@@ -50,7 +50,7 @@ func (p *parser) bytes(proto string) (test, error) {
 	sign := p.next()
 	relation, ok := relations[sign]
 	if !ok {
-		return nil, fmt.Errorf("%q is not one of = != < > <= >=", sign)
+		return nil, fmt.Errorf("%q must be one of = != < > <= >=", sign)
 	}
 	value, err := p.sum()
 	is, known := protocols[proto]
@@ -67,7 +67,7 @@ func (p *parser) bytes(proto string) (test, error) {
 	}, err
 }
 
-// sum reads constants with | between them, in parentheses or not.
+// sum parses constants with | between them, with or without parentheses.
 func (p *parser) sum() (int, error) {
 	open := p.accept("(") != ""
 	value, err := p.constant()
@@ -77,7 +77,7 @@ func (p *parser) sum() (int, error) {
 		value |= more
 	}
 	if err == nil && open && p.accept(")") == "" {
-		err = fmt.Errorf("a ) is missing")
+		err = fmt.Errorf("missing )")
 	}
 	return value, err
 }

@@ -1,6 +1,6 @@
-// Package filter chooses frames by tcpdump's expressions: the part of pcap-filter(7) that is about
-// Ethernet, IP, TCP, UDP and ICMP. What it doesn't know it refuses; it never takes a text for
-// something else than tcpdump would.
+// Package filter selects frames by tcpdump expressions: the part of pcap-filter(7) for Ethernet,
+// IP, TCP, UDP and ICMP. It refuses everything else; an expression that it accepts means what it
+// means in tcpdump.
 //
 //	[ip|ip6|tcp|udp|icmp|icmp6|arp]             and, or, not, &&, ||, !, ( )
 //	[src|dst] [host] ADDRESS                     vlan [ID]
@@ -8,12 +8,15 @@
 //	[tcp|udp] [src|dst] port N                   ip proto N
 //	[tcp|udp] [src|dst] portrange N-M            tcp[tcpflags] & (tcp-syn|tcp-rst) != 0, ip[8] < 5
 //
-// As in tcpdump, and and or bind equally and from the left, and a bare value repeats the words
-// before the last one: "port 80 or 443". Only the outermost IP header is looked at.
+// As in tcpdump, "and" and "or" have equal precedence and group from the left, and a bare value
+// repeats the qualifiers of the last one: "port 80 or 443". Only the outermost IP header is
+// examined.
 //
-// The library packetcap/go-pcap compiles such expressions to BPF, but (2024-05) it takes "icmp" for
-// everything and "(tcp or udp) and host A" for "tcp and host A"; who looks for a lost packet must
-// not be misled.
+// The library packetcap/go-pcap compiles such expressions to BPF, but (2024-05) it compiles "icmp"
+// to a filter that matches everything, and "(tcp or udp) and host A" to "tcp and host A". A search
+// for a lost packet needs exact filters.
+//
+// The package starts no goroutine. It imports pipeline/packet.
 package filter
 
 import "fmt"
@@ -24,8 +27,8 @@ type Filter struct{ test test }
 // test is a condition on a frame.
 type test func(v *view) bool
 
-// Compile reads an expression; the empty one matches every frame. The error says what is not
-// understood.
+// Compile parses an expression; the empty expression matches every frame. The error names the part
+// that is wrong.
 func Compile(expression string) (*Filter, error) {
 	p := &parser{tokens: scan(expression)}
 	if p.peek() == "" {
@@ -33,22 +36,22 @@ func Compile(expression string) (*Filter, error) {
 	}
 	t, err := p.expression(0)
 	if err == nil && p.peek() != "" {
-		err = fmt.Errorf("%q comes unexpected", p.peek())
+		err = fmt.Errorf("unexpected %q", p.peek())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("filter %q: %w: it takes tcpdump's expressions of host, net, port, portrange, src, dst, tcp, udp, icmp, ip, ip6, vlan, tcp[13] and the like", expression, err)
+		return nil, fmt.Errorf("filter %q: %w; allowed: tcpdump expressions of host, net, port, portrange, src, dst, tcp, udp, icmp, ip, ip6, vlan, tcp[13] and similar", expression, err)
 	}
 	return &Filter{t}, nil
 }
 
-// All says that the filter matches every frame.
+// All reports whether the filter matches every frame.
 func (f *Filter) All() bool { return f.test == nil }
 
-// Scratch is memory for Match, which allocates nothing. One goroutine uses it at a time.
+// Scratch is memory for Match, which allocates nothing. Only one goroutine may use it at a time.
 type Scratch struct{ v view }
 
-// Match says whether the frame, Ethernet header first, is one of those chosen. It may be cut behind
-// its headers; length is what it had before.
+// Match reports whether the filter selects the frame, which begins with its Ethernet header. The
+// frame may be cut off after its headers; length is its original length.
 func (f *Filter) Match(s *Scratch, frame []byte, length int) bool {
 	if f.test == nil {
 		return true

@@ -85,7 +85,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzCompile: no text and no frame makes it panic.
+// FuzzCompile checks that no expression and no frame causes a panic.
 func FuzzCompile(f *testing.F) {
 	frame := packettest.TCP("192.0.2.7:40000", "198.51.100.10:80").VLAN(7).Frame()
 	for _, seed := range []string{"tcp port 80", "not (ip6 or vlan 7) and tcp[13:2] & 0xff != 3", "portrange 1-2 or 5"} {

@@ -11,7 +11,7 @@ import (
 	"sluice/pipeline/service"
 )
 
-// scan cuts a text into words and signs.
+// scan splits a text into words and operators.
 func scan(text string) (tokens []string) {
 	brackets := 0
 	for i := 0; i < len(text); {
@@ -54,7 +54,7 @@ type parser struct {
 // qualifiers are the words in front of a value.
 type qualifiers struct{ proto, dir, kind string }
 
-// deepest bounds how deep parentheses and negations nest.
+// deepest limits the nesting of parentheses and negations.
 const deepest = 64
 
 func (p *parser) peek() string {
@@ -72,7 +72,7 @@ func (p *parser) next() string {
 	return t
 }
 
-// accept takes the next token if it is one of these.
+// accept consumes the next token if it is one of words, and returns it, else "".
 func (p *parser) accept(words ...string) string {
 	if t := p.peek(); t != "" && slices.Contains(words, t) {
 		return p.next()
@@ -101,21 +101,21 @@ func (p *parser) expression(depth int) (test, error) {
 func (p *parser) term(depth int) (test, error) {
 	switch {
 	case depth > deepest:
-		return nil, fmt.Errorf("parentheses are more than %d deep", deepest)
+		return nil, fmt.Errorf("parentheses are nested more than %d deep", deepest)
 	case p.accept("not", "!") != "":
 		t, err := p.term(depth + 1)
 		return func(v *view) bool { return !t(v) }, err
 	case p.accept("(") != "":
 		t, err := p.expression(depth + 1)
 		if err == nil && p.accept(")") == "" {
-			err = fmt.Errorf("a ) is missing")
+			err = fmt.Errorf("missing )")
 		}
 		return t, err
 	}
 	return p.primitive()
 }
 
-// primitive reads one condition.
+// primitive parses one condition.
 func (p *parser) primitive() (test, error) {
 	switch {
 	case p.accept("vlan") != "":
@@ -135,7 +135,7 @@ func (p *parser) primitive() (test, error) {
 	q.kind = p.accept("host", "net", "port", "portrange", "proto")
 	if p.ends() {
 		if q.dir != "" || q.kind != "" || q.proto == "" {
-			return nil, fmt.Errorf("something is missing %s", p.where())
+			return nil, fmt.Errorf("missing operand %s", p.where())
 		}
 		return protocols[q.proto], nil
 	}
@@ -155,7 +155,7 @@ func (p *parser) primitive() (test, error) {
 	return func(v *view) bool { return proto(v) && t(v) }, nil
 }
 
-// ends says that no value follows.
+// ends reports whether no value follows.
 func (p *parser) ends() bool {
 	return slices.Contains([]string{"", "and", "&&", "or", "||", ")"}, p.peek())
 }
@@ -175,7 +175,7 @@ func (p *parser) vlanID() (test, error) {
 	return func(v *view) bool { return v.tagged && int(v.vlan) == id }, err
 }
 
-// test is the condition that the qualifiers put on a value.
+// test returns the condition that the qualifiers put on a value.
 func (q qualifiers) test(value string) (test, error) {
 	switch q.kind {
 	case "host":
@@ -204,7 +204,7 @@ func (q qualifiers) test(value string) (test, error) {
 	return q.protoNumber(value)
 }
 
-// ends tests one end of a packet, or either.
+// ends tests the source, the destination, or either.
 func (q qualifiers) ends(is func(packet.Addr, uint16) bool, ports bool) test {
 	there := func(v *view) bool { return v.ip != nil && (v.ports || !ports) }
 	switch q.dir {
@@ -219,7 +219,7 @@ func (q qualifiers) ends(is func(packet.Addr, uint16) bool, ports bool) test {
 func (q qualifiers) protoNumber(value string) (test, error) {
 	family, ok := protocols[q.proto]
 	if !ok || q.proto != "ip" && q.proto != "ip6" || q.dir != "" {
-		return nil, fmt.Errorf("proto stands behind ip or ip6")
+		return nil, fmt.Errorf("proto must follow ip or ip6")
 	}
 	n, err := number(strings.TrimPrefix(value, `\`), 255)
 	for name, known := range map[string]int{"icmp": packet.ICMP, "tcp": packet.TCP, "udp": packet.UDP, "ipip": packet.IPIP, "icmp6": packet.ICMPv6} {

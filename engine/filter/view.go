@@ -9,17 +9,17 @@ import (
 // arp is ARP's EtherType.
 const arp = 0x0806
 
-// view is what tests look at: the headers of a frame, as far as they are there.
+// view is what conditions read: the headers that a frame has.
 type view struct {
 	frame    []byte
 	length   int
-	kind     uint16 // EtherType behind a tag
+	kind     uint16 // EtherType, after the VLAN tag if there is one
 	tagged   bool
 	vlan     uint16
 	ip       []byte // from the IP header on
 	src, dst packet.Addr
 	proto    uint8
-	body     []byte // behind the IP header; nil in fragments but the first
+	body     []byte // after the IP header; nil in all fragments but the first
 	ports    bool   // sport and dport are valid
 	sport    uint16
 	dport    uint16
@@ -55,7 +55,7 @@ func (v *view) read(frame []byte, length int) {
 	}
 }
 
-// is4 and is6 say that the frame carries an IP packet of the family.
+// is4 and is6 report whether the frame carries an IP packet of the family.
 func (v *view) is4() bool { return v.ip != nil && v.kind == packet.EtherTypeIPv4 }
 func (v *view) is6() bool { return v.ip != nil && v.kind == packet.EtherTypeIPv6 }
 

@@ -10,7 +10,7 @@ import (
 	"sluice/engine/metrics"
 )
 
-// alertExprs reads the rules as Prometheus does: strictly.
+// alertExprs parses the rules strictly, as Prometheus does.
 func alertExprs(t *testing.T) map[string]string {
 	t.Helper()
 	var file struct {

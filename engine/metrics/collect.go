@@ -11,11 +11,12 @@ import (
 	"sluice/engine/api"
 )
 
-// series are the values of one scrape on their way to the registry.
+// series is where the values of one scrape go.
 type series chan<- prometheus.Metric
 
 func (out series) put(f *Family, value float64, labels ...string) {
-	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...) // panics on a wrong number of labels, which a test meets
+	// MustNewConstMetric panics on a wrong number of labels; tests cover every family.
+	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
 }
 
 func (out series) count(f *Family, n uint64, labels ...string) { out.put(f, float64(n), labels...) }
@@ -28,7 +29,7 @@ func (out series) flag(f *Family, is bool, labels ...string) {
 	out.put(f, value, labels...)
 }
 
-// directions puts a counter that has both.
+// directions emits a counter for both directions.
 func (out series) directions(f *Family, in, outgoing uint64, labels ...string) {
 	out.count(f, in, append(labels, "in")...)
 	out.count(f, outgoing, append(labels, "out")...)
@@ -158,7 +159,7 @@ func (s *snapshot) putWorker(out series, i int) {
 	out.directions(workerHanded, w.HandOversIn, w.HandOversOut, labels...)
 	out.count(workerTurns, w.Loops, labels...)
 	out.put(workerBusySeconds, w.BusyS, labels...)
-	var before api.WorkerStats // the start
+	var before api.WorkerStats // counters at the start
 	if s.before != nil && i < len(s.before.stats.Workers) {
 		before = s.before.stats.Workers[i]
 	}

@@ -1,6 +1,9 @@
-// Package metrics shows a daemon's counters to Prometheus.
+// Package metrics exports a daemon's counters to Prometheus.
 //
-// An Exporter asks the api.Control when it is scraped, and keeps the answer for a second, so that
-// several scrapers cost no more than one. families.go names every metric; README.md is made from
-// it, and the alert rules and the Grafana dashboard beside it are tested against it.
+// An Exporter calls the api.Control when it is scraped and caches the answer for a second, so that
+// several scrapers cost no more than one. families.go lists every metric. README.md is generated
+// from it, and tests compare the alert rules and the Grafana dashboard with it.
+//
+// The package starts no goroutine; any goroutine may use an Exporter. It imports engine/api and
+// Prometheus's client_golang.
 package metrics

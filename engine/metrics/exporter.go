@@ -13,31 +13,31 @@ import (
 	"sluice/engine/api"
 )
 
-// Options says what an Exporter shows besides a Control's answers.
+// Options is what an Exporter shows besides a Control's answers.
 type Options struct {
-	Backends bool // series for each backend, not only sums per service
-	// Log gives how many events of each id there were, those that the log left out too, and how
-	// many lines that were; nil: none.
+	Backends bool // a series for each backend, not only sums per service
+	// Log returns how many events of each ID there were, suppressed ones included, and how many
+	// lines were suppressed; nil: no such metrics.
 	Log func() (events map[string]uint64, suppressed uint64)
 }
 
-// Bounds on what scrapers can cost.
+// Limits on what scrapes can cost.
 const (
 	snapshotAge   = time.Second
 	askTimeout    = 8 * time.Second // below Prometheus' scrape_timeout of 10 s
 	scrapesAtOnce = 4
 )
 
-// Exporter is the prometheus.Collector of a daemon. It may be used from any goroutine.
+// Exporter is the prometheus.Collector of a daemon. Any goroutine may use it.
 type Exporter struct {
 	control api.Control
 	options Options
 
-	mu   sync.Mutex // held while the daemon is asked: by one at a time
+	mu   sync.Mutex // held while the daemon is asked, so that only one goroutine asks
 	last *snapshot  // nil: none yet
 }
 
-// snapshot is what one scrape shows. It is never changed, but that it forgets the one before.
+// snapshot is the data of one scrape. It is never changed, except that its before is cleared.
 type snapshot struct {
 	at         time.Time
 	services   []api.Service
@@ -45,10 +45,10 @@ type snapshot struct {
 	status     api.Status
 	events     map[string]uint64
 	suppressed uint64
-	before     *snapshot // without a before of its own; nil: this is the first
+	before     *snapshot // its own before is nil; nil: this is the first
 }
 
-// New makes an Exporter of control.
+// New returns an Exporter of control.
 func New(control api.Control, o Options) *Exporter { return &Exporter{control: control, options: o} }
 
 // Describe implements prometheus.Collector.
@@ -58,8 +58,8 @@ func (e *Exporter) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. When the daemon doesn't answer, the scrape fails as a
-// whole: numbers that are partly missing would look like a fault of what they count.
+// Collect implements prometheus.Collector. When the daemon does not answer, the whole scrape fails:
+// partial numbers would look like a fault of what they count.
 func (e *Exporter) Collect(out chan<- prometheus.Metric) {
 	s, err := e.snapshot()
 	if err != nil {
@@ -69,7 +69,7 @@ func (e *Exporter) Collect(out chan<- prometheus.Metric) {
 	s.put(out, e.options.Backends)
 }
 
-// snapshot asks the daemon, unless it was asked within the last second.
+// snapshot asks the daemon, or returns the previous answer if that is less than a second old.
 func (e *Exporter) snapshot() (*snapshot, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

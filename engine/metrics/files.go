@@ -16,7 +16,7 @@ var Alerts []byte
 //go:embed sluice-dashboard.json
 var Dashboard []byte
 
-// Reference lists Families in Markdown. README.md ends with its output.
+// Reference returns Families in Markdown. README.md ends with it.
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")

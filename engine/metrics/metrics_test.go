@@ -40,7 +40,7 @@ func (d *daemon) List(context.Context) ([]api.Service, error) {
 func (d *daemon) Stats(context.Context) (api.Stats, error)   { return d.stats, d.err }
 func (d *daemon) Status(context.Context) (api.Status, error) { return d.status, d.err }
 
-// full is a daemon that has something to say for every family.
+// full returns a daemon that has data for every family.
 func full() *daemon {
 	drops := map[string]uint64{}
 	for _, reason := range api.DropReasons() {
@@ -106,7 +106,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// Every family has series, and what is scraped is of a family: the reference is complete.
+// TestEveryFamilyIsCollected checks that every family has series, and that everything scraped is in
+// a family.
 func TestEveryFamilyIsCollected(t *testing.T) {
 	have := names(t, scrape(t, metrics.New(full(), metrics.Options{Backends: true, Log: log})))
 	for _, f := range metrics.Families {
@@ -129,7 +130,7 @@ func TestBackendsCanBeLeftOut(t *testing.T) {
 	}
 }
 
-// A daemon that doesn't answer gives a failed scrape, not one full of gaps.
+// TestFailureFailsTheScrape checks that a daemon that does not answer makes the whole scrape fail.
 func TestFailureFailsTheScrape(t *testing.T) {
 	d := full()
 	d.err = errors.New("the daemon is stopping")
@@ -162,7 +163,8 @@ func TestManyBackends(t *testing.T) {
 	}
 }
 
-// What alerts and dashboard ask for is there, with those labels.
+// TestAlertsAndDashboardFitTheMetrics checks that alerts and dashboard use existing metrics and
+// labels.
 func TestAlertsAndDashboardFitTheMetrics(t *testing.T) {
 	var dashboard struct {
 		Panels []struct {
@@ -190,11 +192,11 @@ func TestAlertsAndDashboardFitTheMetrics(t *testing.T) {
 		t.Fatalf("only %d expressions", len(exprs))
 	}
 	for where, expr := range exprs {
-		for _, problem := range misfits(expr) {
+		for _, problem := range unknownNames(expr) {
 			t.Errorf("%s: %s in %s", where, problem, expr)
 		}
 	}
-	if problems := misfits(`rate(sluice_nothing_total{a="b"}[1m]) + sluice_drops_total{why="x"} (`); len(problems) != 3 {
+	if problems := unknownNames(`rate(sluice_nothing_total{a="b"}[1m]) + sluice_drops_total{why="x"} (`); len(problems) != 3 {
 		t.Error("the test is blind:", problems)
 	}
 }
@@ -205,8 +207,8 @@ var (
 	reason   = regexp.MustCompile(`\breason="([a-z_]+)"`)
 )
 
-// misfits lists what of a PromQL expression the real metrics don't have.
-func misfits(expr string) (problems []string) {
+// unknownNames lists what a PromQL expression uses that the metrics do not have.
+func unknownNames(expr string) (problems []string) {
 	if strings.Count(expr, "(") != strings.Count(expr, ")") || strings.Count(expr, "{") != strings.Count(expr, "}") {
 		problems = append(problems, "brackets don't match")
 	}
@@ -239,7 +241,7 @@ func findFamily(name string) *metrics.Family {
 	return nil
 }
 
-// The reference is current.
+// TestReference checks that README.md is current.
 func TestReference(t *testing.T) { reference.Rest(t, metrics.Reference()) }
 
 func scrape(t *testing.T, exporter *metrics.Exporter) string {
@@ -252,7 +254,7 @@ func scrape(t *testing.T, exporter *metrics.Exporter) string {
 	return response.Body.String()
 }
 
-// names parses what was scraped as Prometheus does.
+// names parses a scrape as Prometheus does.
 func names(t *testing.T, text string) (all []string) {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
