@@ -1,9 +1,9 @@
 # `make` shows what there is. All of it works in a fresh clone on Debian 12 with Go and make; demo and test
-# need root, and fetch what they lack by name from the Go module proxy or with apt.
+# need root, and fetch what is missing from the Go module proxy or with apt.
 
-# sudo's PATH often has no Go.
+# The PATH of sudo often lacks Go.
 export PATH := $(PATH):/usr/local/go/bin
-# A clone that belongs to another user than root is no reason to fail: git refuses to say its revision then.
+# As root, git refuses to read the revision of a clone that belongs to another user: do not ask it.
 export GOFLAGS += -buildvcs=false
 
 VERSION  ?= 0.1.0
@@ -78,7 +78,7 @@ generate:
 		echo 'make generate needs clang 14: apt-get install clang-14 llvm-14' >&2; exit 1; }
 	go generate ./...
 
-# All that an installed Sluice is: the Debian package is made of it.
+# All files of an installed Sluice. The Debian package has the same.
 MANUALS := README.md $(shell find bench cmd conf engine tools '(' -name '*.md' -o -name '*.svg' ')' -not -path '*/testdata/*')
 install: build
 	install -D -m 0755 bin/sluice $(DESTDIR)$(PREFIX)/sbin/sluice

@@ -1,13 +1,15 @@
 // Command testall is `make test`: it runs everything that must pass and counts it.
 //
 //	vet       go vet ./...
-//	memory    packages whose tests need nothing but memory, side by side
-//	machine   packages whose tests make namespaces or load BPF programs, one after the other: they share one kernel
-//	race      the packages whose goroutines share memory, again, under the race detector
+//	memory    packages with tests that need nothing but memory, side by side
+//	machine   packages with tests that make namespaces or load BPF programs, one after the other:
+//	          they share one kernel
+//	race      packages with goroutines that share memory, again, under the race detector
 //
-// Every skipped test is printed. As root none may be skipped but under the race detector, which for
-// one cannot count allocations: root has all that a test may ask for. The last line of the output
-// says how many tests ran.
+// gotestsum runs the tests of each pass and prints one line per package, then what failed and what
+// was skipped. As root no test may be skipped except under the race detector, where for one
+// allocations cannot be counted: root has everything that a test may ask for. The last line of the
+// output has the totals.
 package main
 
 import (
@@ -15,13 +17,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 )
 
-// perPackage bounds the tests of one package, so that a hang ends with a stack trace and not with
-// patience.
+// perPackage bounds the tests of one package, so that a hang ends with a stack trace.
 const perPackage = "-timeout=8m"
 
 func main() {
@@ -34,11 +36,8 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make test:", err)
 	}
-	for _, name := range once.Skipped {
-		fmt.Println("skipped:", name)
-	}
 	verdict := "passed"
-	if err != nil || once.Failed+raced.Failed > 0 || once.Passed == 0 || len(once.Skipped) > 0 && os.Geteuid() == 0 {
+	if err != nil || once.failed+raced.failed > 0 || once.passed == 0 || once.skipped > 0 && os.Geteuid() == 0 {
 		verdict = "FAILED"
 	}
 	fmt.Printf("make test %s: %s; with the race detector: %s; %.0f s\n", verdict, once, raced, time.Since(started).Seconds())
@@ -47,8 +46,8 @@ func main() {
 	}
 }
 
-// runAll runs the passes in turn, all of them even if one fails: one run tells everything.
-func runAll() (once, raced Tally, err error) {
+// runAll runs all passes, even after one that fails.
+func runAll() (once, raced tally, err error) {
 	packages, err := list()
 	if err != nil {
 		return once, raced, err
@@ -66,13 +65,13 @@ func runAll() (once, raced Tally, err error) {
 	return once, test("race", race, "-race", "-p=1"), vetErr
 }
 
-// Package is what `go list` says of one that has tests.
+// Package is a package that has tests.
 type Package struct {
 	Path    string
-	Imports []string // of its tests
+	Imports []string // of the package and of its tests
 }
 
-// list gives all packages of the module that have tests.
+// list returns all packages of the module that have tests.
 func list() (packages []Package, err error) {
 	const format = `{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}} {{join .Imports " "}}{{end}}`
 	command := exec.Command("go", "list", "-f", format, "./...")
@@ -90,11 +89,11 @@ func list() (packages []Package, err error) {
 	return packages, nil
 }
 
-// kernel marks the packages that change the machine's state: they, or their tests, import one of
-// these.
+// kernel lists the imports of packages that change the state of the machine, or that have tests
+// which do.
 var kernel = []string{"sluice/tools/netlab", "github.com/vishvananda/netns", "github.com/cilium/ebpf"}
 
-// shared are the rooms in which goroutines share memory.
+// shared lists the directories of packages with goroutines that share memory.
 var shared = []string{"sluice/rings", "sluice/pipeline/counter", "sluice/engine", "sluice/cmd/sluice"}
 
 // passes sorts packages by what their tests need.
@@ -108,40 +107,43 @@ func passes(packages []Package) (memory, machine, race []string) {
 		} else {
 			memory = append(memory, p.Path)
 		}
-		if slices.ContainsFunc(shared, func(room string) bool { return within(p.Path, room) }) {
+		if slices.ContainsFunc(shared, func(dir string) bool { return within(p.Path, dir) }) {
 			race = append(race, p.Path)
 		}
 	}
 	return memory, machine, race
 }
 
-// test runs the tests of packages and counts them. No result is taken from the cache: the kernel is
-// no part of its key.
-func test(pass string, packages []string, flags ...string) Tally {
+// test runs the tests of packages with gotestsum and returns the totals. No result is taken from
+// the test cache, which does not know the state of the kernel.
+func test(pass string, packages []string, flags ...string) (total tally) {
 	heading(pass, len(packages))
 	if len(packages) == 0 {
-		return Tally{}
+		return total
 	}
-	command := exec.Command("go", slices.Concat([]string{"test", "-json", "-count=1", perPackage}, flags, packages)...)
+	dir, err := os.MkdirTemp("", "sluice-testall-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make test:", err)
+		return tally{failed: 1}
+	}
+	defer os.RemoveAll(dir)
+	totals := filepath.Join(dir, "totals")
+	command := exec.Command("go", slices.Concat([]string{"tool", "-modfile=tools/gotestsum/go.mod", "gotestsum", "--format=pkgname", "--no-color",
+		"--post-run-command=sh -c 'echo " + reported + " >" + totals + "'", "--", "-count=1", perPackage}, flags, packages)...)
 	command.Env = os.Environ()
 	if pass == "race" {
 		command.Env = append(command.Env, "CGO_ENABLED=1", "CC="+compiler())
 	}
-	command.Stderr = os.Stderr
-	output, err := command.StdoutPipe()
-	if err == nil {
-		err = command.Start()
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	failure := command.Run()
+	output, err := os.ReadFile(totals)
+	if total, err = read(string(output)); err != nil {
+		fmt.Fprintln(os.Stderr, "make test: gotestsum reported no totals:", err)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "go test:", err)
-		return Tally{Failed: 1}
+	if (failure != nil || err != nil) && total.failed == 0 {
+		total.failed = 1 // a package that does not build, or that ended outside of its tests
 	}
-	tally := count(output, os.Stdout)
-	if err := command.Wait(); err != nil && tally.Failed == 0 {
-		fmt.Fprintln(os.Stderr, "go test:", err)
-		tally.Failed++
-	}
-	return tally
+	return total
 }
 
 func heading(pass string, packages int) { fmt.Printf("== %s: %d packages\n", pass, packages) }

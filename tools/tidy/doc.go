@@ -7,8 +7,8 @@
 // stale result.
 //
 // These are tests and not settings of golangci-lint, because they must hold in `make test` on a
-// fresh clone: building golangci-lint takes longer than all of the tests in memory, and depguard
-// cannot require a rule for every package.
+// fresh clone, and there golangci-lint takes minutes to build. Also, depguard cannot require a rule
+// for every package.
 //
 // A rule is not loosened to make a build pass. It changes when the design does.
 package tidy
