@@ -117,7 +117,7 @@ func (x *explaining) arrival(ctx context.Context) error {
 func (x *explaining) leftOut(id uint32) {
 	svc, lines := &x.services[id], 0
 	for _, be := range x.tables.Services[id].Backends {
-		b, name := &x.tables.Backends[be], x.backends[be].name
+		b, name := &x.tables.Backends[be], x.backends[be].ID
 		why := ""
 		switch {
 		case svc.Sorry != nil && svc.Sorry.Key == name.Backend:

@@ -30,7 +30,7 @@ func (e *Engine) onWorkers(ctx context.Context, f func(w *Worker)) error {
 // List implements api.Control.
 func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	e.mu.Lock()
-	known := len(e.ids.backend)
+	known := len(e.ids.Backend)
 	e.mu.Unlock()
 	traffic := make([]counter.Backend, known)
 	if err := e.addTraffic(ctx, traffic); err != nil {
@@ -72,7 +72,7 @@ func (e *Engine) addTraffic(ctx context.Context, traffic []counter.Backend) erro
 func (e *Engine) sumServices(traffic []counter.Backend) map[service.Key]counter.Backend {
 	sums := make(map[service.Key]counter.Backend, len(e.cfg.Services))
 	for id := 1; id < len(traffic); id++ {
-		key := e.ids.backend[id].name.Service
+		key := e.ids.Backend[id].ID.Service
 		sum := sums[key]
 		sum.Add(&traffic[id])
 		sums[key] = sum
@@ -112,7 +112,7 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, j *judgement,
 	}
 	var t counter.Backend
 	var load counter.Load
-	for _, id := range e.ids.all(name) {
+	for _, id := range e.ids.All(name) {
 		if int(id) < len(traffic) {
 			t.Add(&traffic[id])
 		}
@@ -188,11 +188,11 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	if e.closed {
 		return errClosed
 	}
-	if err := errors.Join(e.ids.room(cfg), e.local.room(cfg)); err != nil {
+	if err := errors.Join(e.ids.Room(cfg), e.local.Room(cfg)); err != nil {
 		return err
 	}
-	e.ids.assign(cfg)
-	e.local.assign(cfg)
+	e.ids.Assign(cfg)
+	e.local.Assign(cfg)
 	old := e.cfg
 	e.cfg = cfg
 	e.keepLast()
@@ -205,8 +205,8 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 		err = e.publish(cfg)
 	}
 	if err != nil {
-		e.ids.assign(old)
-		e.local.assign(old)
+		e.ids.Assign(old)
+		e.local.Assign(old)
 		e.cfg = old
 		e.keepLast()
 		e.setPaths(old)
@@ -280,7 +280,7 @@ func (w *Worker) collect(family int, cursor uint32) (found []rawConn, next uint3
 func (e *Engine) nameConn(r rawConn, worker int) (api.Conn, string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := (&names{services: e.ids.service, backends: e.ids.backend}).conn(r, worker)
+	c := (&names{services: e.ids.Service, backends: e.ids.Backend}).conn(r, worker)
 	return c, c.Service
 }
 
@@ -291,9 +291,9 @@ func (n *names) conn(r rawConn, worker int) api.Conn {
 		Service: s.Name, Protocol: s.Key.Protocol.String(),
 		Client:   netip.AddrPortFrom(r.client.Netip(), r.conn.ClientPort()).String(),
 		Virtual:  netip.AddrPortFrom(s.Key.Address, r.conn.VIPPort()).String(),
-		Backend:  netip.AddrPortFrom(b.name.Backend.Address, r.conn.BackendPort).String(),
+		Backend:  netip.AddrPortFrom(b.ID.Backend.Address, r.conn.BackendPort).String(),
 		State:    r.conn.State.String(),
-		Mode:     b.mode.String(),
+		Mode:     b.Mode.String(),
 		ExpiresS: float64(r.leftMs) / 1000,
 		Worker:   worker,
 	}

@@ -24,6 +24,7 @@ import (
 	"sluice/engine/route"
 	"sluice/engine/state"
 	"sluice/engine/steer"
+	"sluice/engine/tables"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -72,8 +73,8 @@ type Engine struct {
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
-	ids          *ids
-	local        *sources // fullnat's
+	ids          *tables.IDs
+	local        *tables.SNAT // fullnat's
 	overrides    override.Set
 	generation   state.Generation // that runs
 	loaded       time.Time        // when it became the one that runs
@@ -82,7 +83,7 @@ type Engine struct {
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced with surroundings
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
-	pools        *poolCache
+	pools        *tables.SchedulerCache
 	steered      steer.Rules
 	wards        wards
 	judged       *judgement         // what the tables follow
@@ -119,10 +120,10 @@ func newEngine(o Options) *Engine {
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
 		failed:  make(chan struct{}),
-		ids:     newIDs(),
-		local:   newSources(),
+		ids:     tables.NewIDs(),
+		local:   tables.NewSNAT(),
 		woken:   make(chan struct{}, 1),
-		pools:   newPoolCache(),
+		pools:   tables.NewSchedulerCache(),
 		changed: make(chan struct{}),
 		stop:    func() {},
 		turned:  make(chan struct{}, 1),
@@ -149,11 +150,11 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	_, _ = rand.Read(seed[:]) // never fails
 	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
 	e.loads = counter.NewLoads(len(cores), pipeline.MaxBackends)
-	if err := errors.Join(e.ids.room(cfg), e.local.room(cfg)); err != nil {
+	if err := errors.Join(e.ids.Room(cfg), e.local.Room(cfg)); err != nil {
 		return err
 	}
-	e.ids.assign(cfg)
-	e.local.assign(cfg)
+	e.ids.Assign(cfg)
+	e.local.Assign(cfg)
 	e.cfg = cfg
 	e.recall(cfg)
 	if err := e.platform.Watch(cfg.Ports, e.surroundingsChanged); err != nil {
@@ -166,7 +167,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	e.mu.Lock()
 	e.hardware, e.spread = hardware, hardware.QueueForEach(len(cores))
-	e.local.workers = len(cores)
+	e.local.Workers = len(cores)
 	e.openDetour(cfg)
 	err = e.publish(cfg)
 	e.mu.Unlock()
@@ -309,13 +310,14 @@ func (e *Engine) publish(cfg *conf.Config) error {
 // publishJudged is publish with what health makes of cfg.
 func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
 	e.setPaths(cfg)
-	e.local.share(e.surroundings.Table, e.hardware.Ports)
-	t, err := build(e.plan(cfg, j))
+	e.local.Share(e.surroundings.Table, cards(e.hardware))
+	in := e.tablesInput(cfg, j)
+	t, err := tables.Build(in)
 	if err != nil {
 		return err
 	}
 	before := e.tables.Swap(t)
-	rules := e.rules(cfg)
+	rules := tables.Rules(&in)
 	if !reflect.DeepEqual(rules, e.steered) {
 		if err := e.platform.Steer(rules); err != nil {
 			if before != nil {
@@ -330,53 +332,28 @@ func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
 	return nil
 }
 
-func (e *Engine) plan(cfg *conf.Config, j *judgement) plan {
-	return plan{
-		cfg: cfg, ids: e.ids, weights: e.overrides.Weights(cfg), evicted: e.overrides.Evicted(time.Now()), health: j, hops: e.surroundings.Table,
-		source: e.sourceTo, pools: e.pools,
-		local: e.local, locals: e.surroundings.Locals, kernelPorts: e.platform.KernelPorts(),
-		spread: e.spread,
+func (e *Engine) tablesInput(cfg *conf.Config, j *judgement) tables.Input {
+	return tables.Input{
+		Config: cfg, IDs: e.ids, Weights: e.overrides.Weights(cfg), Evicted: e.overrides.Evicted(time.Now()),
+		Health: &tables.Availability{Down: j.down, Evict: j.evict, Sorry: j.sorry, Shares: j.shares},
+		Hops:   e.surroundings.Table, Source: e.sourceTo, Cache: e.pools,
+		SNAT: e.local, Locals: e.surroundings.Locals, KernelPorts: e.platform.KernelPorts(),
+		Probed: e.probed, Probers: e.probers,
+		Spread: e.spread,
 	}
 }
 
-// rules says which packets are ours: those of the services, the replies of their NAT backends, and
-// what comes to the ports that fullnat sends from.
-func (e *Engine) rules(cfg *conf.Config) steer.Rules {
-	rules := steer.Rules{Locals: e.surroundings.Locals, Probed: e.probed, Probers: e.probers}
-	for i := range cfg.Services {
-		s := &cfg.Services[i]
-		rules.Services = append(rules.Services, s.Key)
-		for _, b := range s.Servers() {
-			for _, id := range e.ids.all(s.Key.BackendID(b.Key)) {
-				switch e.ids.backend[id].mode {
-				case service.NAT:
-					rules.Replies = append(rules.Replies, replyKey(s, &b))
-				case service.FullNAT:
-					rules.Pools = append(rules.Pools, e.poolKeys(s)...)
-				}
-			}
+// cards are the network cards of the ports, as far as tables follow from them.
+func cards(h *platform.Hardware) []tables.Card {
+	cards := make([]tables.Card, len(h.Ports))
+	for i := range h.Ports {
+		p := &h.Ports[i]
+		cards[i] = tables.Card{Name: p.Name, RSS: p.RSS}
+		for q := range p.Queues {
+			cards[i].Queues = append(cards[i].Queues, p.Queues[q].Number)
 		}
 	}
-	return rules
-}
-
-// poolKeys is what replies to a fullnat service's connections are addressed to.
-func (e *Engine) poolKeys(s *conf.Service) (keys []service.Key) {
-	for _, a := range s.Source {
-		for _, ports := range poolRanges(a, e.surroundings.Locals, e.platform.KernelPorts()) {
-			keys = append(keys, service.Key{Address: a, Ports: ports, Protocol: s.Key.Protocol})
-		}
-	}
-	return keys
-}
-
-// replyKey is what a backend's replies come from: its port, or any if it serves many.
-func replyKey(s *conf.Service, b *conf.Backend) service.Key {
-	ports := service.Ports{First: b.Key.Port, Last: b.Key.Port}
-	if b.Key.Port == 0 {
-		ports = s.Key.Ports
-	}
-	return service.Key{Address: b.Key.Address, Ports: ports, Protocol: s.Key.Protocol}
+	return cards
 }
 
 // backendAddrs lists every backend's address once.

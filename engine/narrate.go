@@ -107,7 +107,7 @@ func (n *names) connection(p *passage) (api.Step, bool) {
 func (n *names) connText(c *conn.Conn, nowMs uint32) string {
 	text := "backend " + n.backend(c.Backend)
 	if int(c.Backend) < len(n.backends) {
-		text += " by " + n.backends[c.Backend].mode.String()
+		text += " by " + n.backends[c.Backend].Mode.String()
 	}
 	return text + ", expires in " + clockText(int32(c.Expires-nowMs))
 }

@@ -48,15 +48,15 @@ func NewOffline(cfg *conf.Config, o OfflineOptions) (*Offline, error) {
 	defer e.wards.step.Stop()
 	s := &Offline{engine: e, batch: new(pipeline.Batch), beganMs: 1, nowMs: 1}
 	e.cfg, e.surroundings = cfg, invent(cfg, o)
-	e.local.workers = 1
+	e.local.Workers = 1
 	e.hardware = &platform.Hardware{Ports: make([]platform.HardwarePort, len(cfg.Ports))}
 	e.seed = flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344} // any will do: there is one worker
 	e.loads = counter.NewLoads(1, pipeline.MaxBackends)
-	if err := e.ids.room(cfg); err != nil {
+	if err := e.ids.Room(cfg); err != nil {
 		return nil, err
 	}
-	e.ids.assign(cfg)
-	e.local.assign(cfg)
+	e.ids.Assign(cfg)
+	e.local.Assign(cfg)
 	if err := e.publish(cfg); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/override"
+	"sluice/engine/tables"
 	"sluice/pipeline/service"
 )
 
@@ -18,7 +19,7 @@ import (
 func (e *Engine) keepLast() {
 	for name, b := range e.cfg.EachBackend() {
 		if w := e.overrides[name].LastWeight(b.Weight); w > 0 {
-			e.ids.backend[e.ids.backends[backendID{name, b.Mode}]].last = w
+			e.ids.SetLast(tables.Backend{ID: name, Mode: b.Mode}, w)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/override"
+	"sluice/engine/tables"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
@@ -75,10 +76,10 @@ func (e *Engine) compareTo(next *conf.Config) *difference {
 		now: e.cfg, next: next, wrong: e.reloaded.err != nil, overrides: e.overrides, down: e.judged.down,
 		last: make(map[service.BackendID]int), connections: make(map[service.BackendID]uint64),
 	}
-	for id := 1; id < len(e.ids.backend); id++ {
-		b, load := &e.ids.backend[id], e.loads.Of(uint32(id))
-		d.connections[b.name] += uint64(load.Active) + uint64(load.Inactive)
-		d.last[b.name] = b.last
+	for id := 1; id < len(e.ids.Backend); id++ {
+		b, load := &e.ids.Backend[id], e.loads.Of(uint32(id))
+		d.connections[b.ID] += uint64(load.Active) + uint64(load.Inactive)
+		d.last[b.ID] = b.Last
 	}
 	return d
 }
@@ -91,7 +92,7 @@ func (d *difference) services(out *api.Plan) error {
 		before[d.now.Services[i].Key] = &d.now.Services[i]
 	}
 	changed := d.changedServices()
-	samples := &sampler{now: sched.NewBuilder(mhKey(d.now.Engine.HashKey)), next: sched.NewBuilder(mhKey(d.next.Engine.HashKey))}
+	samples := &sampler{now: sched.NewBuilder(tables.HashKey(d.now.Engine.HashKey)), next: sched.NewBuilder(tables.HashKey(d.next.Engine.HashKey))}
 	for i := range d.next.Services {
 		s := &d.next.Services[i]
 		was := before[s.Key]

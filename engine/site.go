@@ -12,6 +12,7 @@ import (
 	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
+	"sluice/engine/tables"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -45,8 +46,8 @@ type site struct {
 
 // names put numbers of the packet path into words.
 type names struct {
-	services []conf.Service // by id
-	backends []backendEntry // by id
+	services []conf.Service        // by id
+	backends []tables.BackendEntry // by id
 	portName []string
 }
 
@@ -70,10 +71,10 @@ func (n *names) backend(id uint32) string {
 		return fmt.Sprintf("backend %d", id)
 	}
 	b := &n.backends[id]
-	if b.name.Backend.Port == 0 {
-		return b.name.Backend.Address.String()
+	if b.ID.Backend.Port == 0 {
+		return b.ID.Backend.Address.String()
 	}
-	return b.name.Backend.String()
+	return b.ID.Backend.String()
 }
 
 func (n *names) port(i uint8) string {
@@ -85,7 +86,7 @@ func (n *names) port(i uint8) string {
 
 // names copies what the packet path's numbers mean now. The caller holds mu.
 func (e *Engine) names() names {
-	n := names{services: slices.Clone(e.ids.service), backends: slices.Clone(e.ids.backend)}
+	n := names{services: slices.Clone(e.ids.Service), backends: slices.Clone(e.ids.Backend)}
 	for _, p := range e.cfg.Ports {
 		n.portName = append(n.portName, p.Name)
 	}

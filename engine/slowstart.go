@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"sluice/conf"
-	"sluice/pipeline/sched"
+	"sluice/engine/tables"
 	"sluice/pipeline/service"
 )
 
@@ -16,7 +16,7 @@ import (
 // A backend that is there when the daemon starts, or when its service comes to the configuration,
 // has its whole weight: they all do.
 const (
-	weightSteps = 16
+	weightSteps = tables.WeightSteps
 	// stepPause is the least time between two tables for growing weights.
 	stepPause = 100 * time.Millisecond
 )
@@ -70,29 +70,6 @@ func (e *Engine) startNew(now, next *conf.Config) {
 			if name := s.Key.BackendID(b.Key); services[s.Key] && !known[name] {
 				e.wards.starting[name] = time.Now()
 			}
-		}
-	}
-}
-
-// scale multiplies the weights of a pool, so that starting backends can have a part of theirs:
-// shares is by position, in weightSteps, 0 for all. Heavy weights are multiplied by less, and the
-// heaviest by 1.
-func scale(pool []sched.Candidate, shares []int) {
-	heaviest := uint32(1)
-	starting := false
-	for i := range pool {
-		heaviest = max(heaviest, pool[i].Weight, pool[i].LastWeight)
-		starting = starting || shares[i] != 0
-	}
-	if !starting {
-		return
-	}
-	by := min(weightSteps, sched.MaxWeight/heaviest)
-	for i := range pool {
-		c := &pool[i]
-		c.Weight, c.LastWeight = c.Weight*by, c.LastWeight*by
-		if shares[i] != 0 && c.Weight > 0 {
-			c.Weight = max(1, c.Weight*uint32(shares[i])/weightSteps)
 		}
 	}
 }

@@ -13,33 +13,11 @@ import (
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
 	"sluice/engine/platform"
+	"sluice/engine/tables"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
-
-// probedPorts is how many ports probes have. With more than so many sockets at a time, they would
-// disturb each other.
-const probedPorts = 4096
-
-// probePorts are the ports that probes are sent from: the kernel chooses none of them for
-// connections of its own. They lie next to those that it does choose, unless it leaves no room
-// there.
-func probePorts(kernels service.Ports) service.Ports {
-	first, last := int(kernels.First), int(kernels.Last)
-	switch {
-	case first-probedPorts >= firstPort:
-		return service.Ports{First: uint16(first - probedPorts), Last: uint16(first - 1)}
-	case last+probedPorts <= lastPort:
-		return service.Ports{First: uint16(last + 1), Last: uint16(last + probedPorts)}
-	}
-	return service.Ports{First: lastPort - probedPorts + 1, Last: lastPort}
-}
-
-// around is the smallest range that holds both.
-func around(a, b service.Ports) service.Ports {
-	return service.Ports{First: min(a.First, b.First), Last: max(a.Last, b.Last)}
-}
 
 // takesPath says whether a backend's check is to go the way of clients' packets.
 func takesPath(s *conf.Service, b *conf.Backend) bool {
@@ -67,7 +45,7 @@ func (e *Engine) openDetour(cfg *conf.Config) {
 	if needed == 0 || !able || e.detour.Load() != nil {
 		return
 	}
-	d, err := detourer.Detour(probePorts(e.platform.KernelPorts()))
+	d, err := detourer.Detour(tables.ProbePorts(e.platform.KernelPorts()))
 	if e.noDetour = err; err != nil {
 		e.log.Error(directText(err), "backends", needed)
 		return

@@ -87,16 +87,6 @@ type HardwarePort struct {
 	RSS     *flow.RSS // by which the card chooses the queue, read when it was opened; nil: it doesn't tell
 }
 
-// WorkerOf says whose the queue of that number is, -1 if it isn't ours.
-func (hw *HardwarePort) WorkerOf(number, workers int) int {
-	for i := range hw.Queues {
-		if hw.Queues[i].Number == number {
-			return i % workers
-		}
-	}
-	return -1
-}
-
 // HardwareQueue is one queue with its number at the port.
 type HardwareQueue struct {
 	Queue

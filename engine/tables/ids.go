@@ -1,4 +1,4 @@
-package engine
+package tables
 
 import (
 	"fmt"
@@ -8,16 +8,16 @@ import (
 	"sluice/pipeline/service"
 )
 
-// ids keeps the numbers by which the packet path knows services and backends. A number stays with
+// IDs keeps the numbers by which the packet path knows services and backends. A number stays with
 // its service or backend for as long as the daemon runs, configured or not, because connections
 // hold it: whoever comes back after a reload finds its connections and counters again. Owned by the
 // Engine.
-type ids struct {
+type IDs struct {
 	services map[service.Key]uint32
-	backends map[backendID]uint32
+	backends map[Backend]uint32
 	// By number, from 1 on: what the number stands for, as last configured.
-	service []conf.Service
-	backend []backendEntry
+	Service []conf.Service
+	Backend []BackendEntry
 	owned   map[uint32]owned              // by number of a service
 	own     map[uint32]pipeline.Ownership // by number of a service: the last one
 	moved   map[uint32]bool               // services that were owned otherwise before
@@ -29,7 +29,7 @@ type owned struct{ byReceiver, byHash bool }
 // ownership says who owns the service's connections from now on: oneWay says that no reply from its
 // backends, if it has any, needs the client's hash. Those of before must be found, so that a
 // service that ever had need of the hash keeps it.
-func (d *ids) ownership(service uint32, backends int, oneWay bool) pipeline.Ownership {
+func (d *IDs) ownership(service uint32, backends int, oneWay bool) pipeline.Ownership {
 	o := d.owned[service]
 	if oneWay && !o.byHash {
 		d.owned[service] = owned{byReceiver: o.byReceiver || backends > 0}
@@ -44,7 +44,7 @@ func (d *ids) ownership(service uint32, backends int, oneWay bool) pipeline.Owne
 }
 
 // hasMoved notes who owns the service's connections and says whether it ever was otherwise.
-func (d *ids) hasMoved(service uint32, own pipeline.Ownership) bool {
+func (d *IDs) hasMoved(service uint32, own pipeline.Ownership) bool {
 	if before, known := d.own[service]; known && before != own {
 		d.moved[service] = true
 	}
@@ -52,39 +52,39 @@ func (d *ids) hasMoved(service uint32, own pipeline.Ownership) bool {
 	return d.moved[service]
 }
 
-// backendID is what a backend's number stands for. The mode is part of it: connections stay in the
+// Backend is what a backend's number stands for. The mode is part of it: connections stay in the
 // mode that they were opened in when the file gives their backend another.
-type backendID struct {
-	name service.BackendID
-	mode service.Mode
+type Backend struct {
+	ID   service.BackendID
+	Mode service.Mode
 }
 
-type backendEntry struct {
-	backendID
-	last int // last weight that was not 0; mh keeps the backend's place by it
+type BackendEntry struct {
+	Backend
+	Last int // last weight that was not 0; mh keeps the backend's place by it
 }
 
-func newIDs() *ids {
-	return &ids{
+func NewIDs() *IDs {
+	return &IDs{
 		services: make(map[service.Key]uint32),
-		backends: make(map[backendID]uint32),
-		service:  make([]conf.Service, 1),
-		backend:  make([]backendEntry, 1),
+		backends: make(map[Backend]uint32),
+		Service:  make([]conf.Service, 1),
+		Backend:  make([]BackendEntry, 1),
 		owned:    make(map[uint32]owned),
 		own:      make(map[uint32]pipeline.Ownership),
 		moved:    make(map[uint32]bool),
 	}
 }
 
-// room tells whether all of the configuration's services and backends can have numbers.
-func (d *ids) room(cfg *conf.Config) error {
-	services, backends := len(d.service), len(d.backend)
+// Room tells whether all of the configuration's services and backends can have numbers.
+func (d *IDs) Room(cfg *conf.Config) error {
+	services, backends := len(d.Service), len(d.Backend)
 	for _, s := range cfg.Services {
 		if _, ok := d.services[s.Key]; !ok {
 			services++
 		}
 		for _, b := range s.Servers() {
-			if _, ok := d.backends[backendID{s.Key.BackendID(b.Key), b.Mode}]; !ok {
+			if _, ok := d.backends[Backend{s.Key.BackendID(b.Key), b.Mode}]; !ok {
 				backends++
 			}
 		}
@@ -96,36 +96,39 @@ func (d *ids) room(cfg *conf.Config) error {
 	return nil
 }
 
-// assign gives numbers to all of the configuration; room has said that there are enough.
-func (d *ids) assign(cfg *conf.Config) {
+// Assign gives numbers to all of the configuration; Room has said that there are enough.
+func (d *IDs) Assign(cfg *conf.Config) {
 	for _, s := range cfg.Services {
 		id, ok := d.services[s.Key]
 		if !ok {
-			id = uint32(len(d.service))
+			id = uint32(len(d.Service))
 			d.services[s.Key] = id
-			d.service = append(d.service, conf.Service{})
+			d.Service = append(d.Service, conf.Service{})
 		}
-		d.service[id] = s
+		d.Service[id] = s
 		for _, b := range s.Servers() {
-			what := backendID{s.Key.BackendID(b.Key), b.Mode}
+			what := Backend{s.Key.BackendID(b.Key), b.Mode}
 			bid, ok := d.backends[what]
 			if !ok {
-				bid = uint32(len(d.backend))
+				bid = uint32(len(d.Backend))
 				d.backends[what] = bid
-				d.backend = append(d.backend, backendEntry{backendID: what})
+				d.Backend = append(d.Backend, BackendEntry{Backend: what})
 			}
-			e := &d.backend[bid]
+			e := &d.Backend[bid]
 			if b.Weight > 0 {
-				e.last = b.Weight
+				e.Last = b.Weight
 			}
 		}
 	}
 }
 
-// all gives the numbers that the backend has had, one for each mode that it was ever in.
-func (d *ids) all(name service.BackendID) (numbers []uint32) {
+// SetLast notes a weight that was set at run time.
+func (d *IDs) SetLast(b Backend, weight int) { d.Backend[d.backends[b]].Last = weight }
+
+// All gives the numbers that the backend has had, one for each mode that it was ever in.
+func (d *IDs) All(name service.BackendID) (numbers []uint32) {
 	for mode := service.NAT; mode <= service.DR; mode++ {
-		if id, ok := d.backends[backendID{name, mode}]; ok {
+		if id, ok := d.backends[Backend{name, mode}]; ok {
 			numbers = append(numbers, id)
 		}
 	}

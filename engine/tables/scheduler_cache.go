@@ -1,4 +1,4 @@
-package engine
+package tables
 
 import (
 	"crypto/sha256"
@@ -8,10 +8,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// poolCache remembers the scheduler of each service, so that a table made anew because some
+// SchedulerCache remembers the scheduler of each service, so that a table made anew because some
 // neighbour changed doesn't build every consistent-hash table again, nor look like a change to
 // round robin.
-type poolCache struct {
+type SchedulerCache struct {
 	last    map[service.Key]cachedPool
 	hashKey string
 	builder *sched.Builder
@@ -23,11 +23,13 @@ type cachedPool struct {
 	candidates []sched.Candidate
 }
 
-func newPoolCache() *poolCache { return &poolCache{last: make(map[service.Key]cachedPool)} }
+func NewSchedulerCache() *SchedulerCache {
+	return &SchedulerCache{last: make(map[service.Key]cachedPool)}
+}
 
-func (c *poolCache) scheduler(k service.Key, name string, candidates []sched.Candidate, hashKey string) (sched.Scheduler, error) {
+func (c *SchedulerCache) scheduler(k service.Key, name string, candidates []sched.Candidate, hashKey string) (sched.Scheduler, error) {
 	if c.builder == nil || c.hashKey != hashKey {
-		c.builder, c.hashKey = sched.NewBuilder(mhKey(hashKey)), hashKey
+		c.builder, c.hashKey = sched.NewBuilder(HashKey(hashKey)), hashKey
 		clear(c.last)
 	}
 	if have, ok := c.last[k]; ok && have.name == name && slices.Equal(have.candidates, candidates) {
@@ -42,7 +44,7 @@ func (c *poolCache) scheduler(k service.Key, name string, candidates []sched.Can
 
 // forget drops what services that are gone had, and, when they have become many, the
 // consistent-hash tables of pools that are gone.
-func (c *poolCache) forget(configured map[service.Key]bool) {
+func (c *SchedulerCache) forget(configured map[service.Key]bool) {
 	for k := range c.last {
 		if !configured[k] {
 			delete(c.last, k)
@@ -53,8 +55,8 @@ func (c *poolCache) forget(configured map[service.Key]bool) {
 	}
 }
 
-// mhKey is what mh hashes with for a hash_key of the file.
-func mhKey(hashKey string) [16]byte {
+// HashKey is what mh hashes with for a hash_key of the file.
+func HashKey(hashKey string) [16]byte {
 	digest := sha256.Sum256([]byte(hashKey))
 	return [16]byte(digest[:16])
 }

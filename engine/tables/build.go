@@ -1,4 +1,5 @@
-package engine
+// Package tables builds what the workers read from a configuration and what is known of its surroundings.
+package tables
 
 import (
 	"fmt"
@@ -15,50 +16,60 @@ import (
 	"sluice/pipeline/service"
 )
 
-// plan is everything that the packet path's tables follow from.
-type plan struct {
-	cfg     *conf.Config
-	ids     *ids                            // has numbers for all of cfg
-	weights map[service.BackendID]int       // set at run time, over those of cfg
-	health  *judgement                      // who takes part
-	evicted map[service.BackendID]bool      // whose connections an operator ends
-	hops    *nexthop.Table                  //
-	source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
-	pools   *poolCache
-	local   *sources
+// Input is everything that the packet path's tables follow from.
+type Input struct {
+	Config  *conf.Config
+	IDs     *IDs                            // has numbers for all of Config
+	Weights map[service.BackendID]int       // set at run time, over those of Config
+	Health  *Availability                   // who takes part
+	Evicted map[service.BackendID]bool      // whose connections an operator ends
+	Hops    *nexthop.Table                  //
+	Source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
+	Cache   *SchedulerCache
+	SNAT    *SNAT
 
-	locals      []netip.Addr  // addresses of this host
-	kernelPorts service.Ports // that its kernel takes for connections of its own
+	Locals      []netip.Addr  // addresses of this host
+	KernelPorts service.Ports // that its kernel takes for connections of its own
 
-	spread bool // one RX queue per worker: flows whose replies don't ask for the client's worker stay where they arrive
+	Probed, Probers []service.Key // steer.Rules'
+
+	Spread bool // one RX queue per worker: flows whose replies don't ask for the client's worker stay where they arrive
 }
 
-// build makes the tables: a function of the plan alone, so that equal plans give equal tables.
-func build(p plan) (*pipeline.Tables, error) {
-	services := make([]pipeline.Service, len(p.ids.service))
-	backends := make([]pipeline.Backend, len(p.ids.backend))
-	for id, s := range p.ids.service {
+// Availability is what health makes of a configuration, as far as tables follow from it.
+type Availability struct {
+	Down   map[service.BackendID]bool // out of the choice: what is down and not protected, and idle sorry servers
+	Evict  map[service.BackendID]bool // of these, whose connections end
+	Sorry  map[service.Key]bool       // services whose sorry server is in the choice
+	Shares map[service.BackendID]int  // of starting backends: how many WeightSteps of their weight they have
+}
+
+// Build makes the tables: a function of the plan alone, so that equal plans give equal tables.
+func Build(p Input) (*pipeline.Tables, error) {
+	services := make([]pipeline.Service, len(p.IDs.Service))
+	backends := make([]pipeline.Backend, len(p.IDs.Backend))
+	for id, s := range p.IDs.Service {
 		if id > 0 {
 			services[id] = serviceOf(&s)
 		}
 	}
-	for id, b := range p.ids.backend {
+	for id, b := range p.IDs.Backend {
 		if id > 0 {
 			backends[id] = p.backendOf(b)
 		}
 	}
-	configured := make(map[service.Key]bool, len(p.cfg.Services))
-	for i := range p.cfg.Services {
-		s := &p.cfg.Services[i]
+	configured := make(map[service.Key]bool, len(p.Config.Services))
+	for i := range p.Config.Services {
+		s := &p.Config.Services[i]
 		configured[s.Key] = true
 		if err := p.fillPool(s, services, backends); err != nil {
 			return nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
 	}
-	p.pools.forget(configured)
+	p.Cache.forget(configured)
 	p.shareOwnership(services, backends)
-	local, pools := p.local.tables(p.ids, p.locals, p.kernelPorts)
-	return pipeline.NewTables(services, backends, p.hops, local, pools), nil
+	local, pools := p.SNAT.tables(p.IDs, p.Locals, p.KernelPorts)
+	return pipeline.NewTables(services, backends, p.Hops, local, pools), nil
 }
 
 func serviceOf(s *conf.Service) pipeline.Service {
@@ -69,18 +80,18 @@ func serviceOf(s *conf.Service) pipeline.Service {
 	}
 }
 
-func (p *plan) backendOf(b backendEntry) pipeline.Backend {
+func (p *Input) backendOf(b BackendEntry) pipeline.Backend {
 	out := pipeline.Backend{
-		Addr: packet.AddrFrom(b.name.Backend.Address),
-		Port: b.name.Backend.Port, Mode: b.mode,
-		Up: !p.health.down[b.name], Evict: p.health.evict[b.name] || p.evicted[b.name],
+		Addr: packet.AddrFrom(b.ID.Backend.Address),
+		Port: b.ID.Backend.Port, Mode: b.Mode,
+		Up: !p.Health.Down[b.ID], Evict: p.Health.Evict[b.ID] || p.Evicted[b.ID],
 	}
-	link, reason := p.hops.Lookup(out.Addr)
+	link, reason := p.Hops.Lookup(out.Addr)
 	if out.Unreach = reason; reason == counter.None {
 		out.Link = *link
 	}
-	if b.mode == service.TUN {
-		src := p.source(b.name.Backend.Address)
+	if b.Mode == service.TUN {
+		src := p.Source(b.ID.Backend.Address)
 		out.Source = packet.AddrFrom(src)
 		if !src.IsValid() && reason == counter.None {
 			out.Unreach = counter.NoRoute
@@ -91,24 +102,24 @@ func (p *plan) backendOf(b backendEntry) pipeline.Backend {
 
 // fillPool makes the service and its backends live. Backends stand in the scheduler's list with the
 // latest first, because that is where IPVS puts a new destination (ip_vs_ctl.c, __ip_vs_add_dest).
-func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends []pipeline.Backend) error {
-	live := &services[p.ids.services[s.Key]]
+func (p *Input) fillPool(s *conf.Service, services []pipeline.Service, backends []pipeline.Backend) error {
+	live := &services[p.IDs.services[s.Key]]
 	candidates := make([]sched.Candidate, 0, len(s.Backends))
 	shares := make([]int, 0, len(s.Backends))
 	for i := len(s.Backends) - 1; i >= 0; i-- {
 		b := &s.Backends[i]
 		name := s.Key.BackendID(b.Key)
-		for _, id := range p.ids.all(name) {
+		for _, id := range p.IDs.All(name) {
 			backends[id].Configured = true
 		}
-		id := p.ids.backends[backendID{name, b.Mode}]
+		id := p.IDs.backends[Backend{name, b.Mode}]
 		live.Backends = append(live.Backends, id)
 		weight := p.weight(name, b.Weight)
 		candidates = append(candidates, sched.Candidate{
-			ID: id, Weight: uint32(weight), LastWeight: uint32(p.ids.backend[id].last), Up: backends[id].Up,
+			ID: id, Weight: uint32(weight), LastWeight: uint32(p.IDs.Backend[id].Last), Up: backends[id].Up,
 			Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port),
 		})
-		shares = append(shares, p.health.shares[name])
+		shares = append(shares, p.Health.Shares[name])
 	}
 	scale(candidates, shares)
 	if s.Sorry != nil {
@@ -116,7 +127,7 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 	}
 	var err error
 	live.Configured = true
-	live.Scheduler, err = p.pools.scheduler(s.Key, s.Scheduler, candidates, p.cfg.Engine.HashKey)
+	live.Scheduler, err = p.Cache.scheduler(s.Key, s.Scheduler, candidates, p.Config.Engine.HashKey)
 	return err
 }
 
@@ -124,14 +135,14 @@ func (p *plan) fillPool(s *conf.Service, services []pipeline.Service, backends [
 // up. The pool has it at any time, because who owns the service's connections depends on all of its
 // servers; the choice has not, because with some schedulers a server without weight is still
 // somebody's.
-func (p *plan) addSorry(s *conf.Service, live *pipeline.Service, backends []pipeline.Backend, candidates []sched.Candidate) []sched.Candidate {
+func (p *Input) addSorry(s *conf.Service, live *pipeline.Service, backends []pipeline.Backend, candidates []sched.Candidate) []sched.Candidate {
 	b := s.Sorry
 	name := s.Key.BackendID(b.Key)
-	for _, id := range p.ids.all(name) {
+	for _, id := range p.IDs.All(name) {
 		backends[id].Configured = true
 	}
-	id := p.ids.backends[backendID{name, b.Mode}]
-	if !p.health.sorry[s.Key] {
+	id := p.IDs.backends[Backend{name, b.Mode}]
+	if !p.Health.Sorry[s.Key] {
 		live.Backends = append(live.Backends, id)
 		return candidates
 	}
@@ -140,8 +151,8 @@ func (p *plan) addSorry(s *conf.Service, live *pipeline.Service, backends []pipe
 }
 
 // weight is the backend's weight as the operator last set it.
-func (p *plan) weight(name service.BackendID, configured int) int {
-	if w, ok := p.weights[name]; ok {
+func (p *Input) weight(name service.BackendID, configured int) int {
+	if w, ok := p.Weights[name]; ok {
 		return w
 	}
 	return configured
@@ -150,7 +161,7 @@ func (p *plan) weight(name service.BackendID, configured int) int {
 // shareOwnership says by which hash each service's connections are owned. Replies only tell the
 // backend they come from, so services that share a backend must agree: one that is sticky makes its
 // neighbours so.
-func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.Backend) {
+func (p *Input) shareOwnership(services []pipeline.Service, backends []pipeline.Backend) {
 	type endpoint struct {
 		addr  packet.Addr
 		port  uint16
@@ -176,11 +187,11 @@ func (p *plan) shareOwnership(services []pipeline.Service, backends []pipeline.B
 	}
 	for i := range services {
 		s := &services[i]
-		if p.spread && s.Configured && s.Ownership == pipeline.ByFlow {
-			s.Ownership = p.ids.ownership(uint32(i), len(s.Backends), oneWay(s, backends))
+		if p.Spread && s.Configured && s.Ownership == pipeline.ByFlow {
+			s.Ownership = p.IDs.ownership(uint32(i), len(s.Backends), oneWay(s, backends))
 		}
 		if s.Configured {
-			s.Moved = p.ids.hasMoved(uint32(i), s.Ownership)
+			s.Moved = p.IDs.hasMoved(uint32(i), s.Ownership)
 		}
 	}
 }
@@ -212,5 +223,31 @@ func timeoutsMs(t conf.Timeouts) [conn.StateCount]uint32 {
 		conn.Listen:      ms(t.TCPListen),
 		conn.SynAck:      ms(t.TCPSynAck),
 		conn.UDP:         ms(t.UDP),
+	}
+}
+
+// WeightSteps is how many parts a starting backend's weight has.
+const WeightSteps = 16
+
+// scale multiplies the weights of a pool, so that starting backends can have a part of theirs:
+// shares is by position, in WeightSteps, 0 for all. Heavy weights are multiplied by less, and the
+// heaviest by 1.
+func scale(pool []sched.Candidate, shares []int) {
+	heaviest := uint32(1)
+	starting := false
+	for i := range pool {
+		heaviest = max(heaviest, pool[i].Weight, pool[i].LastWeight)
+		starting = starting || shares[i] != 0
+	}
+	if !starting {
+		return
+	}
+	by := min(WeightSteps, sched.MaxWeight/heaviest)
+	for i := range pool {
+		c := &pool[i]
+		c.Weight, c.LastWeight = c.Weight*by, c.LastWeight*by
+		if shares[i] != 0 && c.Weight > 0 {
+			c.Weight = max(1, c.Weight*uint32(shares[i])/WeightSteps)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package engine
+package tables
 
 import (
 	"fmt"
@@ -21,7 +21,7 @@ func TestPoolsAreForgotten(t *testing.T) {
 		}
 		return []sched.Candidate{one(1, "10.0.0.11:80"), one(uint32(2+n), fmt.Sprintf("10.0.1.%d:80", n))}
 	}
-	c := newPoolCache()
+	c := NewSchedulerCache()
 	make := func(service, backends int) sched.Scheduler {
 		t.Helper()
 		s, err := c.scheduler(key(service), "mh", pool(backends), "key")

@@ -1,11 +1,10 @@
-package engine
+package tables
 
 import (
 	"fmt"
 	"net/netip"
 
 	"sluice/conf"
-	"sluice/engine/platform"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet"
@@ -13,7 +12,7 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// sources numbers the local addresses that fullnat sends from, and the pools of ports that each has
+// SNAT numbers the local addresses that fullnat sends from, and the pools of ports that each has
 // towards each backend host. Like ids, numbers stay for as long as the daemon runs. Owned by the
 // Engine.
 //
@@ -22,8 +21,8 @@ import (
 // they were when the port was opened. If they change (ethtool -X, -L), or another port leads there,
 // replies come to other workers than those that have the connections and are handed over, until the
 // daemon starts anew.
-type sources struct {
-	workers int // set before share is called
+type SNAT struct {
+	Workers int // set before Share is called
 
 	number map[netip.Addr]uint8
 	addrs  []netip.Addr
@@ -33,6 +32,23 @@ type sources struct {
 	rules   map[endpoint]*flow.PortOwners // of backends that could be reached once; nil: ports in turn
 	anyPort map[endpoint]bool             // backends of any port, whose port is 0 here
 	shares  map[sharesName]*flow.PortOwners
+}
+
+// Card is a port's network card, as far as tables follow from it.
+type Card struct {
+	Name   string    // of the port
+	Queues []int     // numbers of the queues that are ours, in the order of the workers
+	RSS    *flow.RSS // by which the card chooses the queue, read when it was opened; nil: it doesn't tell
+}
+
+// worker says whose the queue of that number is, -1 if it isn't ours.
+func (c *Card) worker(number, workers int) int {
+	for i, n := range c.Queues {
+		if n == number {
+			return i % workers
+		}
+	}
+	return -1
 }
 
 // endpoint is a backend as fullnat sees it, whatever its service.
@@ -56,8 +72,8 @@ type poolName struct {
 	protocol service.Protocol
 }
 
-func newSources() *sources {
-	return &sources{
+func NewSNAT() *SNAT {
+	return &SNAT{
 		number: make(map[netip.Addr]uint8),
 		pools:  make(map[poolName]uint32),
 		refs:   make(map[service.BackendID][]snat.Ref),
@@ -68,8 +84,8 @@ func newSources() *sources {
 	}
 }
 
-// room tells whether all of the configuration's source addresses can have numbers.
-func (s *sources) room(cfg *conf.Config) error {
+// Room tells whether all of the configuration's source addresses can have numbers.
+func (s *SNAT) Room(cfg *conf.Config) error {
 	fresh := make(map[netip.Addr]bool)
 	for _, svc := range cfg.Services {
 		for _, a := range svc.Source {
@@ -84,9 +100,9 @@ func (s *sources) room(cfg *conf.Config) error {
 	return nil
 }
 
-// assign gives numbers to all of the configuration's sources and pools; room has said that there
+// Assign gives numbers to all of the configuration's sources and pools; Room has said that there
 // are enough.
-func (s *sources) assign(cfg *conf.Config) {
+func (s *SNAT) Assign(cfg *conf.Config) {
 	for _, refs := range s.refs {
 		for i := range refs {
 			refs[i].Configured = false
@@ -105,7 +121,7 @@ func (s *sources) assign(cfg *conf.Config) {
 }
 
 // use makes the source one that the backend's connections are sent from.
-func (s *sources) use(name service.BackendID, source netip.Addr, protocol service.Protocol) {
+func (s *SNAT) use(name service.BackendID, source netip.Addr, protocol service.Protocol) {
 	number, ok := s.number[source]
 	if !ok {
 		number = uint8(len(s.addrs))
@@ -131,9 +147,9 @@ func (s *sources) use(name service.BackendID, source netip.Addr, protocol servic
 	s.refs[name] = append(refs, snat.Ref{Source: number, Proto: uint8(protocol), Pool: id, Configured: true})
 }
 
-// share settles by which rule ports towards backends are shared out, for those that can be reached
+// Share settles by which rule ports towards backends are shared out, for those that can be reached
 // for the first time.
-func (s *sources) share(hops *nexthop.Table, ports []platform.HardwarePort) {
+func (s *SNAT) Share(hops *nexthop.Table, ports []Card) {
 	for name := range s.refs {
 		e := endpoint{name.Backend, name.Service.Protocol}
 		if _, settled := s.rules[e]; settled {
@@ -148,16 +164,16 @@ func (s *sources) share(hops *nexthop.Table, ports []platform.HardwarePort) {
 // sharesFor is how the endpoint's ports are shared out if it is reached by this port. A host that
 // is a backend of any port, and so of any other backend's port too, gets them in turn, as that does
 // for all of the host's ports.
-func (s *sources) sharesFor(e endpoint, port *platform.HardwarePort) *flow.PortOwners {
+func (s *SNAT) sharesFor(e endpoint, port *Card) *flow.PortOwners {
 	host := endpoint{service.BackendKey{Address: e.backend.Address}, e.protocol}
-	if s.workers == 1 || port.RSS == nil || s.anyPort[host] {
+	if s.Workers == 1 || port.RSS == nil || s.anyPort[host] {
 		return nil
 	}
 	name := sharesName{port.Name, port.RSS, e.protocol, e.backend.Address.Is4()}
 	made, ok := s.shares[name]
 	if !ok {
-		made = flow.NewPortOwners(name.card, uint8(name.protocol), name.is4, s.workers,
-			func(queue int) int { return port.WorkerOf(queue, s.workers) })
+		made = flow.NewPortOwners(name.card, uint8(name.protocol), name.is4, s.Workers,
+			func(queue int) int { return port.worker(queue, s.Workers) })
 		s.shares[name] = made
 	}
 	return made
@@ -165,7 +181,7 @@ func (s *sources) sharesFor(e endpoint, port *platform.HardwarePort) *flow.PortO
 
 // refsOf gives the backend's sources to the packet path, none before it could be reached: then it
 // is not settled which worker has which port. Live marks are copied: tables never change.
-func (s *sources) refsOf(name service.BackendID, refs []snat.Ref) []snat.Ref {
+func (s *SNAT) refsOf(name service.BackendID, refs []snat.Ref) []snat.Ref {
 	shares, settled := s.rules[endpoint{name.Backend, name.Service.Protocol}]
 	if !settled {
 		return nil
@@ -186,7 +202,7 @@ func (s *sources) refsOf(name service.BackendID, refs []snat.Ref) []snat.Ref {
 // kernel uses too none that it takes for connections of its own.
 func portsOf(source netip.Addr, locals []netip.Addr, kernels service.Ports) *snat.PortSet {
 	set := new(snat.PortSet)
-	for _, r := range poolRanges(source, locals, kernels) {
+	for _, r := range PortRanges(source, locals, kernels) {
 		set.Add(r.First, r.Last)
 	}
 	return set
@@ -194,14 +210,14 @@ func portsOf(source netip.Addr, locals []netip.Addr, kernels service.Ports) *sna
 
 // The ports that fullnat and probes may have.
 const (
-	firstPort = 1024
-	lastPort  = 65535
+	FirstPort = 1024
+	LastPort  = 65535
 )
 
-// poolRanges is the same as intervals, for the steering program. The probes of tun and dr have
+// PortRanges is the same as intervals, for the steering program. The probes of tun and dr have
 // ports of the kernel's addresses too, next to those of the kernel.
-func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) []service.Ports {
-	const first, last = firstPort, lastPort
+func PortRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) []service.Ports {
+	const first, last = FirstPort, LastPort
 	shared := false
 	for _, a := range locals {
 		shared = shared || a == source
@@ -209,7 +225,7 @@ func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) [
 	if !shared || kernels.Last < first || kernels.First > kernels.Last {
 		return []service.Ports{{First: first, Last: last}}
 	}
-	kernels = around(kernels, probePorts(kernels))
+	kernels = around(kernels, ProbePorts(kernels))
 	var out []service.Ports
 	if kernels.First > first {
 		out = append(out, service.Ports{First: first, Last: kernels.First - 1})
@@ -220,8 +236,31 @@ func poolRanges(source netip.Addr, locals []netip.Addr, kernels service.Ports) [
 	return out
 }
 
+// probedPorts is how many ports probes have. With more than so many sockets at a time, they would
+// disturb each other.
+const probedPorts = 4096
+
+// ProbePorts are the ports that probes are sent from: the kernel chooses none of them for
+// connections of its own. They lie next to those that it does choose, unless it leaves no room
+// there.
+func ProbePorts(kernels service.Ports) service.Ports {
+	first, last := int(kernels.First), int(kernels.Last)
+	switch {
+	case first-probedPorts >= FirstPort:
+		return service.Ports{First: uint16(first - probedPorts), Last: uint16(first - 1)}
+	case last+probedPorts <= LastPort:
+		return service.Ports{First: uint16(last + 1), Last: uint16(last + probedPorts)}
+	}
+	return service.Ports{First: LastPort - probedPorts + 1, Last: LastPort}
+}
+
+// around is the smallest range that holds both.
+func around(a, b service.Ports) service.Ports {
+	return service.Ports{First: min(a.First, b.First), Last: max(a.Last, b.Last)}
+}
+
 // tables gives what the packet path needs to know.
-func (s *sources) tables(ids *ids, locals []netip.Addr, kernels service.Ports) ([]snat.Source, [][]snat.Ref) {
+func (s *SNAT) tables(ids *IDs, locals []netip.Addr, kernels service.Ports) ([]snat.Source, [][]snat.Ref) {
 	if len(s.addrs) == 0 {
 		return nil, nil
 	}
@@ -229,9 +268,9 @@ func (s *sources) tables(ids *ids, locals []netip.Addr, kernels service.Ports) (
 	for i, a := range s.addrs {
 		out[i] = snat.Source{Addr: packet.AddrFrom(a), Ports: portsOf(a, locals, kernels)}
 	}
-	pools := make([][]snat.Ref, len(ids.backend))
+	pools := make([][]snat.Ref, len(ids.Backend))
 	for name, refs := range s.refs {
-		pools[ids.backends[backendID{name, service.FullNAT}]] = s.refsOf(name, refs)
+		pools[ids.backends[Backend{name, service.FullNAT}]] = s.refsOf(name, refs)
 	}
 	return out, pools
 }
