@@ -1,6 +1,6 @@
 /*
- * What a BPF program needs to know of the kernel, and no more, so that the object depends on nothing but
- * this folder and the compiler. The numbers are the kernel's ABI: include/uapi/linux/bpf.h.
+ * The kernel's declarations that steer.c needs, so that the object depends only on this folder and
+ * the compiler. The numbers are the kernel's ABI: include/uapi/linux/bpf.h.
  */
 #ifndef SLUICE_BPF_H
 #define SLUICE_BPF_H
@@ -10,7 +10,7 @@ typedef unsigned short __u16;
 typedef unsigned int __u32;
 typedef unsigned long long __u64;
 
-/* Integers in network byte order, as they stand in a frame. */
+/* Integers in network byte order, as in a frame. */
 typedef __u16 __be16;
 typedef __u32 __be32;
 
@@ -38,8 +38,8 @@ struct xdp_md {
 };
 
 /*
- * Declaration of a map for loaders that read BTF: numbers travel as array lengths, types as pointers.
- * MAP_BYTES is for the map types that take no BTF types.
+ * Declaration of a map for loaders that read BTF: numbers are encoded as array lengths, types as
+ * pointers. MAP_BYTES is for the map types that take no BTF types.
  */
 #define MAP_IS(map_type, entries) int (*type)[map_type]; int (*max_entries)[entries]
 #define MAP_TYPES(key_type, value_type) typeof(key_type) *key; typeof(value_type) *value
@@ -52,7 +52,7 @@ struct xdp_md {
 #define BPF_MAP_TYPE_DEVMAP 14
 #define BPF_MAP_TYPE_XSKMAP 17
 
-#define BPF_F_NO_PREALLOC 1 /* the only way that an LPM trie is to be had */
+#define BPF_F_NO_PREALLOC 1 /* required for an LPM trie */
 
 static void *(*const bpf_map_lookup_elem)(const void *map, const void *key) = (void *)1;
 static long (*const bpf_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;

@@ -48,9 +48,9 @@ func typeOf(f family) layers.EthernetType {
 
 // TestProbeFragments: fragments of answers are the kernel's, the first one too.
 func TestProbeFragments(t *testing.T) {
-	port, rules := testPort(t), testRules()
+	port, decider := testPort(t), steer.NewDecider(testRules())
 	first := packet(t, fragment4(any4, h4, pUDP, 0, true), udp(53, 30000), gopacket.Payload("abcdefgh"))
-	if got := actionOf(t, port, first); got != pass || actionTwin(rules, first) != pass {
+	if got := actionOf(t, port, first); got != pass || decider.Decide(first).Target != steer.Kernel {
 		t.Errorf("action %d for the first fragment of an answer, want %d", got, pass)
 	}
 }

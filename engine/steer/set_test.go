@@ -36,8 +36,9 @@ func TestSetFollows(t *testing.T) {
 		if err := program.Set(rules); err != nil {
 			t.Fatal(err)
 		}
+		decider := steer.NewDecider(rules)
 		for _, c := range cases(t) {
-			if got, want := actionOf(t, port, c.frame), actionTwin(rules, c.frame); got != want {
+			if got, want := actionOf(t, port, c.frame), actionOn(decider.Decide(c.frame)); got != want {
 				t.Errorf("version %d, %s: action %v, want %v", i, c.name, got, want)
 			}
 		}

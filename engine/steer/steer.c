@@ -1,45 +1,48 @@
 //go:build ignore
 
 /*
- * Steering: which frames of a port are Sluice's and which the kernel's.
+ * Steering decides where each received frame of a port goes: to Sluice, to the kernel or to the
+ * prober's device. Decide in decide.go is the same decision in Go, and a test compares the two.
  *
- * A frame is ours when it belongs to
+ * A frame goes to Sluice when it belongs to
  *   a service      its destination is a service's address, port and protocol,
- *   a pool         its destination is an address and port that fullnat sends from (same rule, same maps),
+ *   a SNAT pool    its destination is an address and port that fullnat sends from (same rule, same maps),
  *   a reply        its source is a NAT backend's address, port and protocol, and its destination is neither
- *                  this host nor an address that no client has (multicast, loopback, link-local),
- *   an error       it is an ICMP error, and the answer to the packet that it quotes would be ours,
+ *                  this host nor an address that no client has (multicast, broadcast, loopback, link-local),
+ *   an error       it is an ICMP error, and the answer to the packet that it quotes would go to Sluice,
  *   a fragment     of a packet to a service's address, or from a NAT backend's, with the same protocol.
- * A frame is a probe's when it is no service's and belongs to
+ * A frame goes to the prober's device when it belongs to no service and no SNAT pool, and is
  *   an answer      its source is a service's address, port and protocol that is probed (tun, dr), and its
  *                  destination an address of this host and a port that probes are sent from,
- *   an error       as above: the answer to the packet that it quotes would be a probe's.
- * All else, and all that isn't understood, passes to the kernel untouched.
+ *   an error       as above: the answer to the packet that it quotes would go to the prober's device.
+ * All other frames, and all that the program cannot read, pass to the kernel untouched.
  *
- * Why "the answer" settles ICMP errors: an error goes to the sender of the packet that it quotes, so the quoted
- * packet's addresses are those of a frame on its way in, the other way round. C is a client, V a service,
- * B a backend, L a pool address, H this host, "x>y" a quoted packet from x to y. Every error that can come by:
+ * Why "the answer" settles ICMP errors: an error goes to the sender of the packet that it quotes,
+ * so the quoted packet's addresses are those of a received frame, the other way round. C is a
+ * client, V a service, B a backend, L an address of a SNAT pool, H this host, "x>y" a quoted packet
+ * from x to y. All errors that can arrive:
  *
- *   quoted  error to  what happened                                        answer  verdict
- *   V>C     V         NAT: what we sent the client; TUN, DR: what the      C>V     ours (service)
+ *   quoted  error to  what happened                                        answer  decision
+ *   V>C     V         NAT: what we sent the client; TUN, DR: what the      C>V     Sluice (service)
  *                     backend sent it, past us
- *   C>B     C         NAT: what we sent the backend; the error must be     B>C     ours (reply)
+ *   C>B     C         NAT: what we sent the backend; the error must be     B>C     Sluice (reply)
  *                     translated before it can mean anything to the client
- *   L>B     L         fullnat: what we sent the backend                    B>L     ours (pool)
- *   H>B     H         what this host sent the backend (a health check)     B>H     kernel's: H is this host
- *   H>B     H         TUN: the tunnel packet that we sent (protocol 4 or   -       kernel's: nothing uses it yet
+ *   L>B     L         fullnat: what we sent the backend                    B>L     Sluice (SNAT pool)
+ *   H>B     H         what this host sent the backend (a health check)     B>H     kernel: H is this host
+ *   H>B     H         TUN: the tunnel packet that we sent (protocol 4 or   -       kernel: nothing uses it yet
  *                     41 inside the quote)
- *   H>V     H         TUN, DR: what a probe sent the backend               V>H     a probe's
- *   C>V     C         what the client sent, before it reached us (never    V>C     kernel's, to forward or drop
- *                     comes by) or behind us in DR (TTL, no listener)
- *   B>C     B         NAT: what the backend sent, before it reached us     C>B     kernel's, likewise
- *   B>L     B         fullnat: likewise                                    L>B     kernel's, likewise
- * An error whose destination isn't the quoted source breaks RFC 1122 3.2.2 or RFC 4443 2.4 and is the kernel's.
+ *   H>V     H         TUN, DR: what a probe sent the backend               V>H     prober's device
+ *   C>V     C         what the client sent, before it reached us (never    V>C     kernel, to forward or drop
+ *                     arrives here) or behind us in DR (TTL, no listener)
+ *   B>C     B         NAT: what the backend sent, before it reached us     C>B     kernel, likewise
+ *   B>L     B         fullnat: likewise                                    L>B     kernel, likewise
+ * An error whose destination is not the quoted source breaks RFC 1122 3.2.2 or RFC 4443 2.4: it
+ * passes to the kernel.
  *
- * Ours means redirected to the AF_XDP socket of the receiving queue. When there is none the frame is dropped:
- * a kernel that holds the service's address would answer a live connection with RST. A probe's means redirected to
- * the prober's device, for that kernel would drop an answer that comes from an address of its own; without a device
- * it is the kernel's.
+ * To Sluice means redirected to the AF_XDP socket of the receiving queue. A queue without a socket
+ * drops the frame: a kernel that holds the service's address would answer a live connection with
+ * RST. The prober's device exists because the kernel would drop an answer that comes from an
+ * address of its own; without the device such a frame passes to the kernel.
  */
 
 #include "bpf.h"
@@ -48,27 +51,27 @@
 #define MAX_EXTENSIONS 8
 
 /*
- * What is known about an address: a set of bits. TO and FROM say on which end of a packet the rules apply, each
- * for TCP in the lower and for UDP in the upper four bits; within the four, which kinds of rules there are, so
- * that a map is asked only when it can know.
+ * What is known about an address: a set of bits. TO and FROM say on which end of a packet the rules
+ * apply, each for TCP in the lower and for UDP in the upper four bits; within the four, which kinds
+ * of rules there are, so that a map is looked up only when it can have an entry.
  */
 enum role {
 	EXACT = 1, /* in the map ports */
 	RANGE = 2, /* in the map ranges */
-	ANY = 4, /* any port is ours */
-	FRAGMENTS = 8, /* fragments are ours, whatever their port */
+	ANY = 4, /* all ports match */
+	FRAGMENTS = 8, /* fragments match, whatever their port */
 
 	UDP_SHIFT = 4,
-	TO_SHIFT = 0, /* services and pools */
+	TO_SHIFT = 0, /* services and SNAT pools */
 	FROM_SHIFT = 8, /* NAT backends */
 
 	LOCAL = 1 << 16, /* an address of this host */
 	PROBER = 1 << 17, /* an address of this host that probes are sent from; the ports are in ranges */
 
-	PROBED_SHIFT = 24, /* services that are probed: what answers come from */
+	PROBED_SHIFT = 24, /* probed services: the sources of answers */
 };
 
-/* A port of an address, as the end of a packet that the rule is about. */
+/* An address and port, as the end of a packet that a rule names. */
 struct endpoint {
 	struct address address;
 	__u8 side; /* TO_SHIFT, FROM_SHIFT or PROBED_SHIFT; PROBER_SIDE */
@@ -76,7 +79,7 @@ struct endpoint {
 	__be16 port;
 };
 
-/* A block of 2^n ports: the last n bits of the endpoint's port don't count. */
+/* A block of 2^n ports: the last n bits of the endpoint's port do not count. */
 struct block {
 	__u32 bits; /* ENDPOINT_BITS - n */
 	struct endpoint first;
@@ -102,13 +105,15 @@ struct {
 	MAP_FLAGS(BPF_F_NO_PREALLOC);
 } ranges SECTION(".maps");
 
-/* Where a probe's frames go, if anywhere; written by Program.Detour. */
+/* The prober's device, empty without one; written by Program.Detour. */
 struct {
 	MAP_IS(BPF_MAP_TYPE_DEVMAP, 1);
 	MAP_BYTES(4, 4); /* 0; interface */
 } detour SECTION(".maps");
 
-/* One set per port. A queue has a socket as long as it is in both maps; written by Port.Register. */
+/*
+ * One set per port. A queue has a socket as long as it is in both maps; written by Port.Register.
+ */
 struct {
 	MAP_IS(BPF_MAP_TYPE_HASH, 1024);
 	MAP_TYPES(__u32, __u32); /* queue index; 1 */
@@ -119,7 +124,7 @@ struct {
 	MAP_BYTES(4, 4); /* queue index; socket */
 } sockets SECTION(".maps");
 
-/* Each frame counts once, as what became of it. */
+/* Each frame counts once, under its outcome. */
 enum outcome {
 	PASSED,
 	REDIRECTED,
@@ -133,17 +138,19 @@ struct {
 	MAP_TYPES(enum outcome, __u64);
 } counters SECTION(".maps");
 
-enum owner { KERNEL, OURS, PROBE };
+enum target { KERNEL, SLUICE, PROBER_DEVICE };
 
 enum piece { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 #define UNKNOWN_PROTOCOL 256 /* of a later fragment, when the first one holds further extension headers */
 
-/* What the parser found out. All offsets are bytes from the start of the frame. It is created zeroed. */
+/*
+ * What the parser returns. All offsets are bytes from the start of the frame. It is created zeroed.
+ */
 struct packet {
 	struct address source, destination;
 	__u32 payload; /* offset of the header behind IP's */
-	__u32 limit; /* offset of the end of the packet: what follows is padding */
+	__u32 limit; /* offset of the end of the packet; padding follows */
 	__be16 source_port, destination_port; /* TCP and UDP, but not of a LATER_FRAGMENT */
 	__u16 protocol; /* or UNKNOWN_PROTOCOL */
 	__u16 piece;
@@ -165,8 +172,8 @@ INLINE struct address mapped(__be32 ipv4)
 	return (struct address){ { 0, 0, swap32(0xffff), ipv4 } };
 }
 
-/* No client has such an address, and a router doesn't forward to it. */
-INLINE int is_nobodys(const struct address *a)
+/* Whether no client has such an address: no router forwards to it. */
+INLINE int is_no_client(const struct address *a)
 {
 	__u8 net = a->word[3] & 0xff;
 
@@ -188,12 +195,14 @@ INLINE int is_extension(__u8 next)
 #define TAGGED (UNTAGGED + sizeof(struct tag))
 
 /*
- * Copies what stands at an offset of the frame into *to; whether the frame goes that far.
+ * load, read_at and read copy the bytes at an offset of the frame into *to, and return whether the
+ * frame is that long.
  *
- * read_at is quick, but the kernel lets only CAP_PERFMON move a pointer into the frame by what isn't a constant;
- * load does without the pointer, and costs some thirty nanoseconds. So read knows where a header is in a frame
- * without IP options or extension headers, counted from the IP header, and does the rest by load. The addition
- * is in assembler because the compiler prefers a register that it knows to hold the constant.
+ * read_at is fast, but only with CAP_PERFMON does the kernel let a program move a pointer into the
+ * frame by an offset that is not a constant; load needs no pointer, and costs some thirty
+ * nanoseconds. So read uses read_at for the offset that a header has without IP options and
+ * extension headers, counted from the IP header, and load for all others. The addition is in
+ * assembler because the compiler prefers a register that it knows to hold the constant.
  */
 #define load(ctx, offset, to) (!bpf_xdp_load_bytes(ctx, offset, to, sizeof(*(to))))
 
@@ -212,15 +221,18 @@ INLINE int is_extension(__u8 next)
 	 (offset) == TAGGED + (behind_ip)   ? read_at(ctx, TAGGED + (behind_ip), to) :   \
 					      load(ctx, offset, to))
 
-/* Takes over what stands where TCP and UDP have their ports, unless it is something else or isn't there. */
-INLINE int take_ports(struct packet *p, int there, const struct ports *ports)
+/*
+ * Stores the bytes at the place of TCP's and UDP's ports as p's ports, if p has ports. Returns 0 if
+ * they are missing.
+ */
+INLINE int set_ports(struct packet *p, int there, const struct ports *ports)
 {
 	if ((p->protocol != TCP && p->protocol != UDP) || p->piece == LATER_FRAGMENT)
 		return 1;
 	if (!there || p->payload + sizeof(*ports) > p->limit) {
 		if (p->piece == WHOLE)
 			return 0;
-		p->piece = LATER_FRAGMENT; /* as good as one: it holds no ports */
+		p->piece = LATER_FRAGMENT; /* it has no ports either */
 		return 1;
 	}
 	p->source_port = ports->source;
@@ -229,9 +241,9 @@ INLINE int take_ports(struct packet *p, int there, const struct ports *ports)
 }
 
 /*
- * The parsers return whether they understood the packet at offset at. A quoted packet is cut off somewhere: its
- * own length means nothing, and p->limit stays what the caller has put there. Else the caller puts the frame's
- * length there, and gets the packet's.
+ * The parsers return whether the packet at offset at can be read. The caller sets p->limit to the
+ * length of the frame, and the parser lowers it to the end of the packet. A quoted packet is cut
+ * off somewhere: its length field means nothing, and p->limit stays.
  */
 INLINE int parse_ipv4(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p)
 {
@@ -260,10 +272,13 @@ INLINE int parse_ipv4(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p
 	if (p->payload > p->limit)
 		return 0;
 	int there = read(ctx, p->payload, sizeof(ip), &ports);
-	return take_ports(p, there, &ports);
+	return set_ports(p, there, &ports);
 }
 
-/* Follows the extension headers from p->payload on, where one of type next starts. */
+/*
+ * Moves p->payload behind the extension headers. The first one, of type next, is at p->payload.
+ * More than MAX_EXTENSIONS of them, the fragment header included, are not read.
+ */
 INLINE int parse_extensions(struct xdp_md *ctx, __u8 next, struct packet *p)
 {
 	p->piece = WHOLE;
@@ -274,9 +289,9 @@ INLINE int parse_extensions(struct xdp_md *ctx, __u8 next, struct packet *p)
 			p->protocol = next;
 			return 1;
 		}
-		if (!load(ctx, p->payload, &header))
+		if (i == MAX_EXTENSIONS || !load(ctx, p->payload, &header))
 			return 0;
-		if (next == ROUTING && header.segments_left) /* on its way to somebody else */
+		if (next == ROUTING && header.segments_left) /* on its way to another host */
 			return 0;
 		p->payload += next == FRAGMENT ? 8 : (header.length + 1) * 8;
 		if (next == FRAGMENT) {
@@ -312,13 +327,13 @@ INLINE int parse_ipv6(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p
 	}
 	p->source = ip.source;
 	p->destination = ip.destination;
-	/* Mapped addresses have no place on the wire, and the maps couldn't tell them from IPv4. */
+	/* Mapped addresses are not used on a wire, and in the maps they mean IPv4. */
 	if (is_mapped(&p->source) || is_mapped(&p->destination))
 		return 0;
 	if (!parse_extensions(ctx, ip.next, p) || p->payload > p->limit)
 		return 0;
 	int there = read(ctx, p->payload, sizeof(ip), &ports);
-	return take_ports(p, there, &ports);
+	return set_ports(p, there, &ports);
 }
 
 SUBPROGRAM int parse(struct xdp_md *ctx, __u32 at, int is_ipv6, int quoted, struct packet *p)
@@ -333,8 +348,8 @@ INLINE __u32 roles_of(const struct address *a)
 	return roles ? *roles : 0;
 }
 
-/* Whether one end of p, whose address has the given roles, is ours. */
-INLINE int is_ours(const struct packet *p, __u32 roles, __u8 side, const struct address *address, __be16 port)
+/* Whether a rule of a side names one end of p. The roles are those of the end's address. */
+INLINE int matches(const struct packet *p, __u32 roles, __u8 side, const struct address *address, __be16 port)
 {
 	struct block key = { ENDPOINT_BITS, { *address, side, (__u8)p->protocol, port } };
 
@@ -360,32 +375,29 @@ INLINE int is_balanced(__u16 protocol)
 	return protocol == TCP || protocol == UDP || protocol == UNKNOWN_PROTOCOL;
 }
 
-/* Whether p, which goes to an address that probes are sent from, is an answer to one. */
+/* Whether p answers a probe. Its destination must be an address that probes are sent from. */
 INLINE int answers_probe(const struct packet *p)
 {
 	struct block to = { ENDPOINT_BITS, { p->destination, PROBER_SIDE, (__u8)p->protocol, p->destination_port } };
 
 	if (p->piece != WHOLE || !bpf_map_lookup_elem(&ranges, &to))
 		return 0;
-	return is_ours(p, roles_of(&p->source), PROBED_SHIFT, &p->source, p->source_port);
+	return matches(p, roles_of(&p->source), PROBED_SHIFT, &p->source, p->source_port);
 }
 
-/*
- * Whose p is, of a balanced protocol: ours if it goes to a service or a pool, or comes from a NAT backend and goes to
- * a client.
- */
-SUBPROGRAM int owner_of_flow(const struct packet *p)
+/* Decides about a packet of a balanced protocol. */
+SUBPROGRAM int decide_flow(const struct packet *p)
 {
 	__u32 roles = roles_of(&p->destination);
 
-	if (is_ours(p, roles, TO_SHIFT, &p->destination, p->destination_port))
-		return OURS;
+	if (matches(p, roles, TO_SHIFT, &p->destination, p->destination_port))
+		return SLUICE;
 	if (roles & PROBER && answers_probe(p))
-		return PROBE;
-	if (roles & LOCAL || is_nobodys(&p->destination))
+		return PROBER_DEVICE;
+	if (roles & LOCAL || is_no_client(&p->destination))
 		return KERNEL;
 	roles = roles_of(&p->source);
-	return is_ours(p, roles, FROM_SHIFT, &p->source, p->source_port) ? OURS : KERNEL;
+	return matches(p, roles, FROM_SHIFT, &p->source, p->source_port) ? SLUICE : KERNEL;
 }
 
 INLINE struct packet answer_to(const struct packet *p)
@@ -399,7 +411,10 @@ INLINE struct packet answer_to(const struct packet *p)
 	return answer;
 }
 
-/* Unreachable, source quench, time exceeded, parameter problem; ICMPv6: unreachable, too big, the last two. */
+/*
+ * Unreachable, source quench, time exceeded, parameter problem; ICMPv6: unreachable, too big, the
+ * last two.
+ */
 INLINE int is_error(__u8 type, int is_ipv6)
 {
 	if (is_ipv6)
@@ -407,8 +422,8 @@ INLINE int is_error(__u8 type, int is_ipv6)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
-/* Whose the ICMP or ICMPv6 message in p is: its own sender's business, unless it is an error about something of ours. */
-INLINE int owner_of_error(struct xdp_md *ctx, const struct packet *p, int is_ipv6)
+/* Decides about the ICMP or ICMPv6 message in p. */
+INLINE int decide_icmp(struct xdp_md *ctx, const struct packet *p, int is_ipv6)
 {
 	struct packet quoted = { .limit = p->limit };
 	struct icmp icmp;
@@ -420,17 +435,17 @@ INLINE int owner_of_error(struct xdp_md *ctx, const struct packet *p, int is_ipv
 	if (!is_balanced(quoted.protocol))
 		return KERNEL;
 	struct packet answer = answer_to(&quoted);
-	return owner_of_flow(&answer);
+	return decide_flow(&answer);
 }
 
-INLINE int owner_of_frame(struct xdp_md *ctx)
+INLINE int decide(struct xdp_md *ctx)
 {
 	struct packet p = { .limit = bpf_xdp_get_buff_len(ctx) };
 	struct ethernet ethernet;
 	struct tag tag;
 	__u32 at = sizeof(ethernet);
 
-	if (!read_at(ctx, 0, &ethernet) || ethernet.destination[0] & 1) /* to a group: no router forwards it */
+	if (!read_at(ctx, 0, &ethernet) || ethernet.destination[0] & 1) /* group address */
 		return KERNEL;
 	__u16 type = swap16(ethernet.type);
 	if (type == TYPE_TAG || type == TYPE_SERVICE_TAG) {
@@ -445,9 +460,9 @@ INLINE int owner_of_frame(struct xdp_md *ctx)
 	if (!parse(ctx, at, is_ipv6, 0, &p))
 		return KERNEL;
 	if (is_balanced(p.protocol))
-		return owner_of_flow(&p);
+		return decide_flow(&p);
 	if (p.piece == WHOLE && p.protocol == (is_ipv6 ? ICMPV6 : ICMP))
-		return owner_of_error(ctx, &p, is_ipv6);
+		return decide_icmp(ctx, &p, is_ipv6);
 	return KERNEL;
 }
 
@@ -471,17 +486,17 @@ int sluice_steer(struct xdp_md *ctx)
 {
 	int action = XDP_PASS;
 
-	switch (owner_of_frame(ctx)) {
-	case OURS:
+	switch (decide(ctx)) {
+	case SLUICE:
 		action = redirect(ctx->rx_queue_index);
 		count(action == XDP_DROP ? NO_SOCKET : REDIRECTED);
 		return action;
-	case PROBE:
+	case PROBER_DEVICE:
 		action = bpf_redirect_map(&detour, 0, XDP_PASS);
 	}
 	count(action == XDP_PASS ? PASSED : DETOURED);
 	return action;
 }
 
-/* No helper that is called here is reserved for programs under the GPL, so the string makes no statement. */
+/* This program calls no helper that is reserved for GPL programs, so any string will do. */
 char license_text[] SECTION("license") = "Sluice";

@@ -1,4 +1,4 @@
-/* Headers as they stand on the wire. Each is named by the document that defines it. */
+/* Headers as on the wire. The comment above each names the document that defines it. */
 #ifndef SLUICE_WIRE_H
 #define SLUICE_WIRE_H
 
@@ -77,7 +77,7 @@ struct ports {
 	__be16 destination;
 };
 
-/* RFC 792, RFC 4443: an error's header; the packet that it complains about follows. */
+/* RFC 792, RFC 4443: the header of an error; the quoted packet follows. */
 struct icmp {
 	__u8 type;
 	__u8 code;

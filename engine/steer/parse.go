@@ -1,0 +1,184 @@
+package steer
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"sluice/pipeline/service"
+)
+
+// packet is what the XDP program reads of an IP packet.
+type packet struct {
+	source, destination netip.AddrPort // the ports are 0 if noPorts, and of protocols without ports
+	protocol            int            // number of the protocol behind IP's headers, or unknownProtocol
+	payload             []byte         // what follows IP's headers, without padding behind the packet
+	fragment            bool           // the packet is a part of another one
+	noPorts             bool           // and the part without the ports
+}
+
+// unknownProtocol is the protocol of a later IPv6 fragment if the first one has further extension
+// headers.
+const unknownProtocol = -1
+
+// Protocol numbers and next headers (IANA).
+const (
+	hopByHop           = 0
+	icmp4              = 1
+	routing            = 43
+	fragment6          = 44
+	icmp6              = 58
+	destinationOptions = 60
+)
+
+const (
+	ethernetLen = 14
+	tagLen      = 4
+	ipv4Len     = 20
+	ipv6Len     = 40
+	portsLen    = 4 // source and destination, at the start of TCP and UDP
+	icmpLen     = 8
+
+	maxExtensions = 8 // MAX_EXTENSIONS in steer.c
+)
+
+// parseFrame returns the IP packet in an Ethernet frame. The reason is 0, or why the frame passes to
+// the kernel whatever the rules are.
+func parseFrame(frame []byte) (packet, Reason) {
+	if len(frame) < ethernetLen {
+		return packet{}, ShortFrame
+	}
+	if frame[0]&1 == 1 {
+		return packet{}, GroupMAC
+	}
+	etherType, rest := be16(frame[12:]), frame[ethernetLen:]
+	if etherType == 0x8100 || etherType == 0x88a8 { // 802.1Q, 802.1ad
+		if len(rest) < tagLen {
+			return packet{}, ShortFrame
+		}
+		etherType, rest = be16(rest[2:]), rest[tagLen:]
+	}
+	switch etherType {
+	case 0x0800:
+		return parse4(rest, false)
+	case 0x86dd:
+		return parse6(rest, false)
+	}
+	return packet{}, NotIP
+}
+
+// parse4 reads an IPv4 packet. A quoted one, in an ICMP error, is cut off somewhere: its length field
+// means nothing.
+func parse4(b []byte, quoted bool) (packet, Reason) {
+	if len(b) < ipv4Len || b[0]>>4 != 4 {
+		return packet{}, BadIPHeader
+	}
+	header, length := int(b[0]&15)*4, int(be16(b[2:]))
+	if quoted {
+		length = len(b)
+	}
+	if header < ipv4Len || length < header || length > len(b) {
+		return packet{}, BadIPHeader
+	}
+	flags := be16(b[6:])
+	p := packet{
+		source:      netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), 0),
+		destination: netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:])), 0),
+		protocol:    int(b[9]),
+		payload:     b[header:length],
+		fragment:    flags&0x3fff != 0, // more fragments, or an offset
+		noPorts:     flags&0x1fff != 0,
+	}
+	return p, p.readPorts()
+}
+
+// parse6 reads an IPv6 packet, as parse4 does.
+func parse6(b []byte, quoted bool) (packet, Reason) {
+	if len(b) < ipv6Len || b[0]>>4 != 6 {
+		return packet{}, BadIPHeader
+	}
+	length := ipv6Len + int(be16(b[4:]))
+	if quoted {
+		length = len(b)
+	}
+	if length > len(b) {
+		return packet{}, BadIPHeader
+	}
+	source, destination := netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
+	if source.Is4In6() || destination.Is4In6() { // never on a wire, and in the maps they mean IPv4
+		return packet{}, BadIPHeader
+	}
+	p := packet{
+		source:      netip.AddrPortFrom(source, 0),
+		destination: netip.AddrPortFrom(destination, 0),
+		protocol:    int(b[6]),
+		payload:     b[ipv6Len:length],
+	}
+	if reason := p.skipExtensions(); reason != 0 {
+		return p, reason
+	}
+	return p, p.readPorts()
+}
+
+// skipExtensions moves the payload behind IPv6's extension headers.
+func (p *packet) skipExtensions() Reason {
+	for n := 0; isExtension(p.protocol) || p.protocol == fragment6; n++ {
+		if n == maxExtensions || len(p.payload) < 8 {
+			return BadExtensions
+		}
+		header, size := p.payload, 8+8*int(p.payload[1])
+		switch p.protocol {
+		case routing:
+			if header[3] != 0 { // segments left
+				return BadExtensions
+			}
+		case fragment6:
+			size = 8
+			p.fragment = p.fragment || be16(header[2:])&0xfff9 != 0 // an offset, or more fragments
+			p.noPorts = be16(header[2:])&0xfff8 != 0
+		}
+		if len(header) < size {
+			return BadExtensions
+		}
+		p.protocol, p.payload = int(header[0]), header[size:]
+		if p.noPorts { // what follows is the middle of something
+			if isExtension(p.protocol) {
+				p.protocol = unknownProtocol
+			}
+			return 0
+		}
+	}
+	return 0
+}
+
+func isExtension(header int) bool {
+	return header == hopByHop || header == routing || header == destinationOptions
+}
+
+// readPorts reads the ports of TCP and UDP. A first fragment may be too short for them.
+func (p *packet) readPorts() Reason {
+	if !p.balanced() || p.noPorts {
+		return 0
+	}
+	if len(p.payload) < portsLen {
+		p.noPorts = true
+		if !p.fragment {
+			return NoPorts
+		}
+		return 0
+	}
+	p.source = netip.AddrPortFrom(p.source.Addr(), be16(p.payload))
+	p.destination = netip.AddrPortFrom(p.destination.Addr(), be16(p.payload[2:]))
+	return 0
+}
+
+// balanced reports whether a service could have the packet's protocol.
+func (p *packet) balanced() bool {
+	return p.may(service.TCP) || p.may(service.UDP)
+}
+
+// may reports whether the packet's protocol is, or could be, the given one.
+func (p *packet) may(protocol service.Protocol) bool {
+	return p.protocol == int(protocol) || p.protocol == unknownProtocol
+}
+
+func be16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
