@@ -32,39 +32,42 @@ const (
 // Types lists the types, for error messages and help.
 var Types = []Type{TCP, HTTP, HTTPS, UDP, DNS, Ping, None}
 
-// Check says how a backend is checked. Two checks with equal fields are the same check.
+// Check describes how a backend is checked. Two checks with equal fields are the same check.
 type Check struct {
 	Type     Type
-	Target   netip.AddrPort // ping and none need no port
-	Interval time.Duration  // from the start of one probe to the start of the next, or up to a tenth less
+	Target   netip.AddrPort // ping and none use no port
+	Interval time.Duration  // start of a probe to the start of the next, or a tenth less
 	Timeout  time.Duration  // a probe that takes longer has failed
 	Rise     int            // probes in a row that must succeed before a backend that is down is up
 	Fall     int            // probes in a row that must fail before a backend that is up is down
-	FlapHold time.Duration  // how long a backend that went down too often must be good before it is up; 0: no longer than others
+	// FlapHold is how long a backend that went down too often must succeed before it is up; 0: as
+	// others.
+	FlapHold time.Duration
 
-	Path         string // http, https: what to request; "": /
+	Path         string // http, https: request path; "": /
 	Host         string // http, https: Host header and TLS server name; "": the target's address
 	ExpectStatus []int  // http, https: good status codes; none: 200 to 399
-	ExpectBody   string // http, https: what the first 64 KiB of the answer must contain; "": anything
+	ExpectBody   string // http, https: text in the first 64 KiB of the answer; "": any
 	Send         string // tcp, udp: bytes to send; "": none (udp: an empty datagram)
-	Expect       string // tcp, udp: what the answer must begin with; "": anything, and none is needed
+	Expect       string // tcp, udp: prefix of the answer; "": any, and none is needed
 	Query        string // dns: name to ask for; "": the root
 
-	// Through is what to connect to in place of the target's address, for probes that take a
-	// service's path (package truepath). Silence is then what it may mean that nothing comes back.
+	// Through is the address that sockets connect to in place of the target's, for probes that take
+	// the service's path (package truepath). Silence is then the hint that is added to the error of
+	// a probe without an answer.
 	Through netip.Addr
-	By      string // how packets go, in words: "dr to 10.0.0.11"; "": to the target
+	By      string // the path in words: "dr to 10.0.0.11"; "": to the target
 	Silence string
 }
 
-// equal reports whether the two are the same check.
+// equal reports whether both are the same check.
 func (c Check) equal(d Check) bool { return reflect.DeepEqual(c, d) }
 
-// validate says what is wrong with a check that can't be run.
+// validate returns an error if the check cannot be run.
 func (c Check) validate() error {
 	if !slices.Contains(Types, c.Type) {
 		names := fmt.Sprintf("%q", Types)
-		return fmt.Errorf("type %q is not one of %s", c.Type, strings.Trim(names, "[]"))
+		return fmt.Errorf("type %q must be one of %s", c.Type, strings.Trim(names, "[]"))
 	}
 	if c.Type == None {
 		return nil
@@ -75,13 +78,13 @@ func (c Check) validate() error {
 	case c.Interval <= 0 || c.Timeout <= 0:
 		return fmt.Errorf("%s check of %s: interval %s and timeout %s must be longer than 0", c.Type, c.Target, c.Interval, c.Timeout)
 	case c.Rise < 1 || c.Fall < 1:
-		return fmt.Errorf("%s check of %s: rise %d and fall %d must be 1 at least", c.Type, c.Target, c.Rise, c.Fall)
+		return fmt.Errorf("%s check of %s: rise %d and fall %d must be at least 1", c.Type, c.Target, c.Rise, c.Fall)
 	}
 	return nil
 }
 
-// Probe runs one probe of the check and gives nil if the backend works, else the reason in words.
-// It returns when ctx or the check's timeout ends at the latest.
+// Probe runs one probe of the check. It returns nil if the backend works, else an error with the
+// reason. It returns at the latest when ctx or the check's timeout ends.
 func Probe(ctx context.Context, c Check) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -104,7 +107,7 @@ func Probe(ctx context.Context, c Check) error {
 	return inWords(err, c)
 }
 
-// inWords turns the errors that everybody meets into what an operator would say.
+// inWords replaces common errors by texts for the operator.
 func inWords(err error, c Check) error {
 	var timeout net.Error
 	switch {
@@ -118,15 +121,16 @@ func inWords(err error, c Check) error {
 		return fmt.Errorf("%s: connection reset", c.Where())
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: connection closed in the middle of an answer", c.Where())
-	case errors.Is(err, syscall.EHOSTUNREACH) && c.Through.IsValid(): // TTL exceeded, most likely: see truepath
-		return fmt.Errorf("%s: the backend doesn't have the service's address", c.Where())
+	// Most likely the TTL was exceeded, see truepath.
+	case errors.Is(err, syscall.EHOSTUNREACH) && c.Through.IsValid():
+		return fmt.Errorf("%s: the backend does not have the service's address", c.Where())
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fmt.Errorf("%s: no route, or nobody has this address", c.Where())
+		return fmt.Errorf("%s: no route, or no host has this address", c.Where())
 	}
 	return fmt.Errorf("%s: %w", c.Where(), err)
 }
 
-// Where names the target with its type, and the way there: "tcp 10.0.0.11:80".
+// Where returns the type, the target and the path, for messages: "tcp 10.0.0.11:80".
 func (c Check) Where() string {
 	where := string(c.Type) + " " + c.Target.String()
 	if c.Type == Ping {
@@ -138,7 +142,7 @@ func (c Check) Where() string {
 	return where
 }
 
-// endpoint is what sockets connect to.
+// endpoint returns the address that sockets connect to.
 func (c Check) endpoint() string {
 	if c.Through.IsValid() {
 		return netip.AddrPortFrom(c.Through, c.Target.Port()).String()
@@ -146,18 +150,18 @@ func (c Check) endpoint() string {
 	return c.Target.String()
 }
 
-// maxRead is how many bytes a probe reads of what a backend sends, in all.
+// maxRead is how many bytes of a backend's answers a probe reads in all.
 const maxRead = 64 << 10
 
-// conn is a connection that is cut by the end of the probe's context and after maxRead bytes.
+// conn is a connection that ends with the probe's context and after maxRead bytes.
 type conn struct {
 	net.Conn
 	left int
 	stop func() bool
 }
 
-// errTooMuch is what reading gives after maxRead bytes.
-var errTooMuch = fmt.Errorf("answer is longer than %d KiB", maxRead>>10)
+// errTooMuch is the error of reading more than maxRead bytes.
+var errTooMuch = fmt.Errorf("the answer is longer than %d KiB", maxRead>>10)
 
 // dial connects to the check's target.
 func dial(ctx context.Context, network string, c Check) (*conn, error) {
@@ -176,7 +180,7 @@ func dial(ctx context.Context, network string, c Check) (*conn, error) {
 	return &conn{raw, maxRead, stop}, nil
 }
 
-// Read reads into b, or fails if the other side has said enough.
+// Read reads into b; it fails after maxRead bytes.
 func (c *conn) Read(b []byte) (int, error) {
 	if c.left == 0 {
 		return 0, errTooMuch
@@ -186,20 +190,20 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection; there is nobody to tell if that fails.
+// Close closes the connection and ignores errors.
 func (c *conn) Close() error {
 	c.stop()
 	return c.Conn.Close()
 }
 
-// expectPrefix reads until the answer begins with what the check expects, or can't any more.
+// expectPrefix reads until the answer begins with want, or no longer can.
 func expectPrefix(r io.Reader, want string) error {
 	got := make([]byte, 0, len(want))
 	for len(got) < len(want) {
 		n, err := r.Read(got[len(got):cap(got)])
 		got = got[:len(got)+n]
 		if !strings.HasPrefix(want, string(got)) {
-			return fmt.Errorf("answer begins with %q, expected %q", clip(got), clip([]byte(want)))
+			return fmt.Errorf("the answer begins with %q, expected %q", clip(got), clip([]byte(want)))
 		}
 		if err != nil && len(got) < len(want) {
 			return err
@@ -208,5 +212,5 @@ func expectPrefix(r io.Reader, want string) error {
 	return nil
 }
 
-// clip keeps so much of an answer as a log line may show.
+// clip returns the first part of an answer, for messages.
 func clip(b []byte) []byte { return b[:min(len(b), 40)] }

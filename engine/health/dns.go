@@ -7,9 +7,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// probeDNS asks one question over UDP and waits for the answer to it, passing over other datagrams.
-// A name that the operator chose must be answered without error; for the root any answer but
-// "server failure" will do, because servers that know only their own zones refuse it.
+// probeDNS sends one query over UDP and waits for the answer to it, ignoring other datagrams. A
+// configured name must be answered without error. For the root any answer except "server failure"
+// succeeds, because servers that know only their own zones refuse it.
 func probeDNS(ctx context.Context, c Check) error {
 	name, kind := dns.Fqdn(c.Query), dns.TypeA
 	if name == "." {
@@ -34,7 +34,7 @@ func probeDNS(ctx context.Context, c Check) error {
 	}
 	refused := name == "." && answer.Rcode != dns.RcodeServerFailure
 	if answer.Rcode != dns.RcodeSuccess && !refused {
-		return fmt.Errorf("answer to %s is %s", name, dns.RcodeToString[answer.Rcode])
+		return fmt.Errorf("the answer to %s is %s", name, dns.RcodeToString[answer.Rcode])
 	}
 	return nil
 }

@@ -1,21 +1,25 @@
-// Package health asks backends whether they work.
+// Package health checks whether backends work.
 //
 // A Prober runs each check once, however many services have it, on a goroutine of its own: probe,
-// wait, probe. What a probe is, is said in one file per type (tcp.go, http.go, udp.go, dns.go,
-// ping.go); how often probes must succeed or fail in a row before a backend changes sides, in
-// state.go; which of a service's backends that are down leave the choice, in protect.go. README.md
-// tells operators.
+// wait, probe. Each type of probe has a file (tcp.go, http.go, udp.go, dns.go, ping.go). state.go
+// decides how many results in a row change a backend's state, and protect.go which backends of a
+// service that are down stay in use. README.md is the operator's manual.
 //
-// A backend starts up: a restart of the balancer, or a new backend in the file, must not turn a
-// working service into an outage for the time of Rise checks, and the first checks follow at once.
-// A backend that doesn't work is found out after Fall checks, as at any other time. (keepalived
-// does the same unless told `alpha`.)
+// A backend starts as up: a restart of the balancer, or a new backend in the file, must not cause
+// an outage until Rise checks have succeeded. The first checks run at once, and a backend that does
+// not work goes down after Fall checks, as at any other time. (keepalived does the same without
+// `alpha`.)
 //
-// Probes go through the kernel's sockets. In nat and fullnat they go to the backend's own address,
-// as forwarded packets do. In tun and dr those go to the service's address, inside a tunnel or with
-// the backend's MAC address, and so do probes: a Check says by Through what its sockets connect to
-// instead, and package truepath carries it from there. A ping asks the host, not the path.
+// Probes use the kernel's sockets. In nat and fullnat they go to the backend's own address, as
+// forwarded packets do. In tun and dr, forwarded packets go to the service's address, in a tunnel
+// or with the backend's MAC address, and so do probes: Check.Through is the address that sockets
+// connect to instead, and package truepath carries the packets from there. A ping asks the host,
+// not the path.
 //
-// A backend's answers are not trusted: a probe reads 64 KiB at most, follows no redirects, and
-// everything that it does ends with its timeout, however slowly the other side talks.
+// A backend's answers are not trusted. A probe reads at most 64 KiB, follows no redirects, and ends
+// with its timeout, however slowly the other side sends.
+//
+// Goroutines: one per distinct check. Any goroutine may call a Prober's methods. The package
+// imports pipeline/service, nothing else of Sluice. Sources: RFC 792, RFC 4443, RFC 9110, RFC 2439,
+// keepalived's check_*.c, and ip_vs_ctl.c for weights.
 package health

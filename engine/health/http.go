@@ -13,10 +13,10 @@ import (
 	"slices"
 )
 
-// probeHTTP sends one GET on a connection of its own and looks at the status, and at the body if
-// the check says so. It reads the answer off the connection itself rather than through an
-// http.Client: no redirects, no proxy, no keep-alive, no goroutine that could stay behind, and the
-// connection's limit covers headers and body together.
+// probeHTTP sends one GET on a new connection and checks the status, and the body if the check
+// requires it. It parses the answer directly from the connection instead of using an http.Client:
+// no redirects, no proxy, no keep-alive, no goroutine that could remain, and the connection's limit
+// covers headers and body together.
 func probeHTTP(ctx context.Context, c Check) error {
 	raw, err := dial(ctx, "tcp", c)
 	if err != nil {
@@ -36,9 +36,10 @@ func probeHTTP(ctx context.Context, c Check) error {
 	if err := request.Write(conn); err != nil {
 		return err
 	}
-	response, err := readResponse(bufio.NewReader(conn), request) //nolint:bodyclose // closing reads it to its end; the connection is closed
+	// Closing the body would read it to its end; the connection is closed instead.
+	response, err := readResponse(bufio.NewReader(conn), request) //nolint:bodyclose // see above
 	if err != nil && raw.left == 0 {
-		return errTooMuch // rather than what the cut looks like to the parser
+		return errTooMuch // instead of the parser's error about the cut
 	}
 	if err != nil {
 		return err
@@ -56,12 +57,11 @@ func probeHTTP(ctx context.Context, c Check) error {
 	if err != nil && !errors.Is(err, errTooMuch) {
 		return err
 	}
-	return fmt.Errorf("answer doesn't contain %q", clip([]byte(c.ExpectBody)))
+	return fmt.Errorf("the answer does not contain %q", clip([]byte(c.ExpectBody)))
 }
 
-// handshake starts TLS. Whose certificate it is doesn't matter here: the question is whether the
-// server serves, and it is asked at an address that no certificate names. Clients do their own
-// verifying.
+// handshake starts TLS. It does not verify the certificate: the check is whether the server serves,
+// at an address that no certificate names. Clients verify certificates themselves.
 func handshake(ctx context.Context, raw net.Conn, c Check) (net.Conn, error) {
 	conn := tls.Client(raw, &tls.Config{
 		ServerName:         c.Host,
@@ -91,8 +91,8 @@ func newRequest(c Check) (*http.Request, error) {
 	return r, nil
 }
 
-// readResponse passes over informational responses (1xx, RFC 9110 section 15.2); the connection's
-// limit bounds them.
+// readResponse skips informational responses (1xx, RFC 9110 section 15.2); the connection's limit
+// bounds them.
 func readResponse(r *bufio.Reader, request *http.Request) (*http.Response, error) {
 	for {
 		response, err := http.ReadResponse(r, request)

@@ -20,7 +20,7 @@ func probePing(ctx context.Context, c Check) error {
 	err := pinger.RunWithContext(ctx)
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("can't open a raw socket, which takes CAP_NET_RAW: %w", err)
+		return fmt.Errorf("cannot open a raw socket, which needs CAP_NET_RAW: %w", err)
 	case err != nil:
 		return err
 	case pinger.Statistics().PacketsRecv == 0:

@@ -21,10 +21,10 @@ import (
 	. "sluice/engine/health"
 )
 
-// slow is the timeout of probes that are to succeed or to fail for another reason than time.
+// slow is the timeout of probes that must not end by timeout.
 const slow = 20 * time.Second
 
-// fails checks that the probe fails and says these words.
+// fails checks that the probe fails with an error that contains words.
 func fails(t *testing.T, c Check, words string) {
 	t.Helper()
 	if err := Probe(t.Context(), c); err == nil || !strings.Contains(err.Error(), words) {
@@ -39,7 +39,7 @@ func works(t *testing.T, c Check) {
 	}
 }
 
-// serve accepts connections on the loopback interface and gives each to handle.
+// serve accepts connections on the loopback interface and passes each to handle.
 func serve(t *testing.T, handle func(net.Conn)) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,7 +65,7 @@ func serve(t *testing.T, handle func(net.Conn)) netip.AddrPort {
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// closedPort is an address where nobody listens.
+// closedPort returns an address without a listener.
 func closedPort(t *testing.T, network string) netip.AddrPort {
 	t.Helper()
 	if network == "udp" {
@@ -120,7 +120,7 @@ func TestHTTP(t *testing.T) {
 		c.Host, c.Path, c.ExpectBody = "www.example.org", "/healthz?deep=1", "ok www.example.org deep=1"
 		works(t, c)
 		c.ExpectBody = "something else"
-		fails(t, c, `doesn't contain "something else"`)
+		fails(t, c, `does not contain "something else"`)
 		c.ExpectBody, c.Path = "", "/broken"
 		fails(t, c, "status 503, expected 200 to 399")
 		c.ExpectStatus = []int{200, 503}
@@ -136,7 +136,8 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// Whatever a hostile server does, a probe reads little and ends in time.
+// TestHostileServers checks that a probe reads little and ends in time, whatever a hostile server
+// does.
 func TestHostileServers(t *testing.T) {
 	endless := func(start, more string) func(net.Conn) {
 		chunk := bytes.Repeat([]byte(more), 1+4096/len(more))
@@ -166,8 +167,8 @@ func TestHostileServers(t *testing.T) {
 		{"endless header line", HTTP, endless("HTTP/1.1 200 OK\r\nX: ", "x"), slow, "longer than 64 KiB"},
 		{"endless status line", HTTP, endless("", "H"), slow, "longer than 64 KiB"},
 		{"endless informational responses", HTTP, endless("", "HTTP/1.1 103 Early Hints\r\n\r\n"), slow, "longer than 64 KiB"},
-		{"endless body", HTTP, endless("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n", "x"), slow, "doesn't contain"},
-		{"endless chunks", HTTP, endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"), slow, "doesn't contain"},
+		{"endless body", HTTP, endless("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n", "x"), slow, "does not contain"},
+		{"endless chunks", HTTP, endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"), slow, "does not contain"},
 		{"one byte at a time", HTTP, drip, 50 * time.Millisecond, "no answer within 50ms"},
 		{"silence", HTTP, silent, 50 * time.Millisecond, "no answer within 50ms"},
 		{"silence instead of TLS", HTTPS, silent, 50 * time.Millisecond, "no answer within 50ms"},
@@ -182,7 +183,8 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
-// A body that is too long doesn't matter if nobody wants to read it.
+// TestLongBodyUnread checks that the length of the body does not matter if the check does not read
+// it.
 func TestLongBodyUnread(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(make([]byte, 1<<20))
@@ -191,7 +193,7 @@ func TestLongBodyUnread(t *testing.T) {
 	works(t, Check{Type: HTTP, Target: netip.MustParseAddrPort(server.Listener.Addr().String()), Timeout: slow})
 }
 
-// Ending the context ends a probe at once.
+// TestCancel checks that the end of the context ends a probe at once.
 func TestCancel(t *testing.T) {
 	silent := serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	deaf, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -260,7 +262,7 @@ func TestDNS(t *testing.T) {
 		".": dns.RcodeRefused, "good.example.": dns.RcodeSuccess, "missing.example.": dns.RcodeNameError, "broken.example.": dns.RcodeServerFailure,
 	}
 	server := &dns.Server{PacketConn: listener, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
-		// First what doesn't belong to the query: junk, another id, another question.
+		// First what does not answer the query: junk, another ID, another question.
 		_, _ = w.Write([]byte("junk"))
 		other := new(dns.Msg).SetRcode(query, dns.RcodeServerFailure)
 		other.Id++
@@ -290,7 +292,7 @@ func TestDNS(t *testing.T) {
 	fails(t, c, "connection refused")
 }
 
-// Ping runs in a network namespace that has nothing but a loopback interface, where answers can be
+// TestPing runs in a network namespace that has only a loopback interface, where answers can be
 // turned off.
 func TestPing(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -298,7 +300,7 @@ func TestPing(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends here, and its namespace with it
+		runtime.LockOSThread() // never unlocked: the thread ends here, and with it its namespace
 		done <- pingAlone(t)
 	}()
 	if err := <-done; err != nil {

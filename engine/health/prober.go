@@ -12,39 +12,38 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Config says what a Prober does with results.
+// Config configures a Prober.
 type Config struct {
-	// OnChange is told when a backend goes up or down, and also when it is on the way: when its
-	// checks begin to fail or to succeed (State.Failing). It is called on the prober's goroutines,
-	// one call at a time, and not within Set: after Set, look at States. A call may still come for
-	// a check that Set has just removed or replaced. It must not call Close, nor wait for somebody
-	// who does.
+	// OnChange is called when a backend goes up or down, and when its checks begin to fail or to
+	// succeed (State.Failing). The prober's goroutines call it, one call at a time, and never
+	// within Set: after Set, read States. A call may still arrive for a check that Set has just
+	// removed or replaced. It must not call Close, nor wait for a goroutine that does.
 	OnChange func(id service.BackendID, before, now State)
 	// Probe runs one probe; nil: the function Probe of this package.
 	Probe func(context.Context, Check) error
 }
 
-// Prober runs checks from Set to Close. Its methods may be called from any goroutine.
+// Prober runs checks from Set to Close. Any goroutine may call its methods.
 type Prober struct {
 	config  Config
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	telling sync.Mutex // held during OnChange
+	calling sync.Mutex // held during OnChange
 
-	mu      sync.Mutex                    // guards what follows; never held during OnChange or a probe
-	runners map[service.BackendID]*runner // backends with equal checks have one together
+	mu      sync.Mutex                    // guards the fields below; not held during calls
+	runners map[service.BackendID]*runner // backends with equal checks share one
 	closed  bool
 }
 
 // runner is a check that runs.
 type runner struct {
-	check   Check
-	cancel  context.CancelFunc
-	machine machine // guarded by Prober.mu
+	check        Check
+	cancel       context.CancelFunc
+	stateMachine stateMachine // guarded by Prober.mu
 }
 
-// New makes a Prober that has nothing to do yet.
+// New returns a Prober without checks.
 func New(c Config) *Prober {
 	if c.Probe == nil {
 		c.Probe = Probe
@@ -57,11 +56,10 @@ func New(c Config) *Prober {
 	return p
 }
 
-// Set makes these the checks that run. Equal checks, of one server in several services, run once,
-// and all have its results. One that is unchanged goes on undisturbed. One that is new or changed
-// is probed within a second, or within its interval if that is shorter; a changed one keeps the
-// state that its backend had, with the row of results begun anew. Removed ones end. An error means
-// that nothing was changed.
+// Set replaces the checks. Equal checks, of one server in several services, run once and all get
+// the results. An unchanged check continues undisturbed. A new or changed check is probed within a
+// second, or within its interval if that is shorter; a changed check keeps its backend's state, and
+// its row of results starts again. Removed checks end. On error nothing has changed.
 func (p *Prober) Set(checks map[service.BackendID]Check) error {
 	for id, c := range checks {
 		if err := c.validate(); err != nil {
@@ -73,7 +71,7 @@ func (p *Prober) Set(checks map[service.BackendID]Check) error {
 	if p.closed {
 		return errors.New("health: the prober is closed")
 	}
-	all := make(pool)
+	all := make(runnerIndex)
 	for _, r := range p.runners {
 		all.add(r)
 	}
@@ -96,10 +94,10 @@ func (p *Prober) Set(checks map[service.BackendID]Check) error {
 	return nil
 }
 
-// pool finds the runner of a check.
-type pool map[netip.AddrPort][]*runner
+// runnerIndex finds the runner of a check.
+type runnerIndex map[netip.AddrPort][]*runner
 
-func (all pool) find(c Check) *runner {
+func (all runnerIndex) find(c Check) *runner {
 	for _, r := range all[c.Target] {
 		if r.check.equal(c) {
 			return r
@@ -108,8 +106,8 @@ func (all pool) find(c Check) *runner {
 	return nil
 }
 
-// add is for a runner that may be in the pool already.
-func (all pool) add(r *runner) {
+// add adds a runner unless it is there already.
+func (all runnerIndex) add(r *runner) {
 	if all.find(r.check) == nil {
 		all[r.check.Target] = append(all[r.check.Target], r)
 	}
@@ -117,14 +115,14 @@ func (all pool) add(r *runner) {
 
 // run starts a check in the state of the one that it replaces, if any. The caller holds mu.
 func (p *Prober) run(c Check, old *runner) *runner {
-	r := &runner{check: c, cancel: func() {}, machine: start(time.Now())}
+	r := &runner{check: c, cancel: func() {}, stateMachine: start(time.Now())}
 	switch {
 	case c.Type == None:
-		r.machine.Reason = "not checked"
+		r.stateMachine.Reason = "not checked"
 		return r
 	case old != nil:
-		r.machine = old.machine
-		r.machine.row = 0
+		r.stateMachine = old.stateMachine
+		r.stateMachine.row = 0
 	}
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(p.ctx)
@@ -133,18 +131,18 @@ func (p *Prober) run(c Check, old *runner) *runner {
 	return r
 }
 
-// States gives what is known of all backends that Set named last.
+// States returns the states of all backends of the last Set.
 func (p *Prober) States() map[service.BackendID]State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	states := make(map[service.BackendID]State, len(p.runners))
 	for id, r := range p.runners {
-		states[id] = r.machine.State
+		states[id] = r.stateMachine.State
 	}
 	return states
 }
 
-// Close ends all checks, probes under way included, and waits until they have ended.
+// Close ends all checks, running probes included, and waits until they have ended.
 func (p *Prober) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -165,19 +163,20 @@ func (p *Prober) loop(ctx context.Context, r *runner) {
 			return
 		}
 		ended := time.Now()
-		p.note(r, err, began, ended)
+		p.record(r, err, began, ended)
 		wait = jitter(r.check.Interval) - ended.Sub(began)
 	}
 }
 
-// note puts a result down, and tells those that have this check if it makes a difference.
-func (p *Prober) note(r *runner, err error, began, ended time.Time) {
-	p.telling.Lock()
-	defer p.telling.Unlock()
+// record records a result, and calls OnChange for the backends of the check if it makes a
+// difference.
+func (p *Prober) record(r *runner, err error, began, ended time.Time) {
+	p.calling.Lock()
+	defer p.calling.Unlock()
 	p.mu.Lock()
-	before := r.machine.State
-	r.machine.note(err, r.check, began, ended)
-	now := r.machine.State
+	before := r.stateMachine.State
+	r.stateMachine.record(err, r.check, began, ended)
+	now := r.stateMachine.State
 	var whom []service.BackendID
 	if before.Up != now.Up || before.Failing != now.Failing {
 		for id, has := range p.runners {
@@ -192,11 +191,11 @@ func (p *Prober) note(r *runner, err error, began, ended time.Time) {
 	}
 }
 
-// jitter gives d, up to a tenth less: never more, so that a backend is found out in the time that
-// Fall checks take.
+// jitter returns d reduced by up to a tenth. It never increases d, so that a failure is detected
+// within the time of Fall checks.
 func jitter(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
 
-// sleep waits and reports whether ctx still runs.
+// sleep waits for d and reports whether ctx has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// id names the n-th backend of a service.
+// id returns the ID of the n-th backend of a service.
 func id(n byte) service.BackendID {
 	return service.BackendID{
 		Service: service.Key{Address: netip.MustParseAddr("198.51.100.10"), Ports: service.Ports{First: 80, Last: 80}, Protocol: service.TCP},
@@ -27,12 +27,12 @@ func id(n byte) service.BackendID {
 	}
 }
 
-// every is a check of the n-th backend every two seconds.
+// every2s is a check of the n-th backend every two seconds.
 func every2s(n byte) Check {
 	return Check{Type: TCP, Target: netip.AddrPortFrom(id(n).Backend.Address, 80), Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3}
 }
 
-// world is the backends as the probes find them, and what the prober told of them.
+// world is the backends as the probes find them, and what the prober reported about them.
 type world struct {
 	mu     sync.Mutex
 	broken map[netip.AddrPort]bool
@@ -134,7 +134,8 @@ func TestUpDownUp(t *testing.T) {
 	})
 }
 
-// Results that alternate don't make a backend flap, with rise 2 and fall 3.
+// TestAlternatingResults checks that alternating results do not make a backend flap, with rise 2
+// and fall 3.
 func TestAlternatingResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -161,13 +162,13 @@ func TestSetByDifference(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		before := p.States()
 
-		// The same again: nothing changes, not even the rhythm.
+		// The same checks again: nothing changes, including the timing.
 		set(t, p, maps.Clone(checks))
 		if after := p.States(); after[id(1)] != before[id(1)] {
 			t.Errorf("an unchanged check went from %+v to %+v", before[id(1)], after[id(1)])
 		}
 
-		// A changed check keeps the state; a removed one ends; a new one starts up.
+		// A changed check keeps the state; a removed one ends; a new one starts as up.
 		slower := every2s(1)
 		slower.Interval = 10 * time.Second
 		set(t, p, map[service.BackendID]Check{id(1): slower, id(3): every2s(3)})
@@ -187,7 +188,7 @@ func TestSetByDifference(t *testing.T) {
 			t.Errorf("a removed check made %d probes", n)
 		}
 
-		// "none" means up, whatever was before.
+		// "none" means up, whatever the state was before.
 		set(t, p, map[service.BackendID]Check{id(1): {Type: None}})
 		if s := p.States()[id(1)]; !s.Up || s.Reason != "not checked" {
 			t.Errorf("%+v", s)
@@ -195,8 +196,8 @@ func TestSetByDifference(t *testing.T) {
 	})
 }
 
-// Backends that share an interval are not all probed at the same instant, and none falls into
-// another's step.
+// TestJitter checks that backends with the same interval are not all probed at the same instant,
+// and do not become synchronous.
 func TestJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -226,7 +227,7 @@ func TestJitter(t *testing.T) {
 	})
 }
 
-// A probe that takes longer than the interval delays the next one, and nothing else.
+// TestSlowProbe checks that a probe that takes longer than the interval delays only the next one.
 func TestSlowProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		running, probes := 0, 0
@@ -241,7 +242,7 @@ func TestSlowProbe(t *testing.T) {
 		}})
 		set(t, p, map[service.BackendID]Check{id(1): every2s(1)})
 		time.Sleep(time.Minute)
-		p.Close() // in the middle of a probe
+		p.Close() // during a probe
 		if probes < 10 || probes > 13 {
 			t.Errorf("%d probes of 5 s in a minute", probes)
 		}
@@ -283,14 +284,15 @@ func TestSetRefuses(t *testing.T) {
 	}
 }
 
-// elsewhere names the n-th backend again, in another service.
+// elsewhere returns the ID of the n-th backend in another service.
 func elsewhere(n byte) service.BackendID {
 	other := id(n)
 	other.Service.Ports = service.Ports{First: 443, Last: 443}
 	return other
 }
 
-// Services that share a server and its check share the probes, and all are told.
+// TestSharedCheck checks that services that share a server and its check share the probes, and all
+// get the results.
 func TestSharedCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -307,7 +309,8 @@ func TestSharedCheck(t *testing.T) {
 			t.Errorf("states %+v, told %v", states, w.whom)
 		}
 
-		// One that joins has what is known; one that leaves doesn't end it for the other.
+		// A joining backend gets the known state; a leaving one does not end the check for the
+		// other.
 		third := elsewhere(1)
 		third.Service.Ports = service.Ports{First: 8443, Last: 8443}
 		set(t, p, map[service.BackendID]Check{third: every2s(1), elsewhere(1): every2s(1)})
@@ -321,7 +324,7 @@ func TestSharedCheck(t *testing.T) {
 			t.Errorf("after the others left: %+v", s)
 		}
 
-		// Another check of the same server goes its own way.
+		// Another check of the same server runs separately.
 		slower := every2s(1)
 		slower.Fall = 30
 		set(t, p, map[service.BackendID]Check{id(1): slower, third: every2s(1)})
@@ -333,8 +336,8 @@ func TestSharedCheck(t *testing.T) {
 	})
 }
 
-// Bounds: down within fall intervals and a timeout, up within rise intervals, whenever in the
-// interval it begins.
+// TestBounds checks the bounds: down within fall intervals and a timeout, up within rise intervals,
+// wherever in the interval the change happens.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -361,8 +364,8 @@ func TestBounds(t *testing.T) {
 	})
 }
 
-// A backend that fails in bursts is held down, with a reason, and comes back when it has been good
-// for long enough.
+// TestFlapping checks that a backend that fails in bursts is held down, with a reason, and is up
+// again when it has succeeded for long enough.
 func TestFlapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -397,7 +400,7 @@ func TestFlapping(t *testing.T) {
 		for range 50 {
 			burst()
 		}
-		if n := w.tales() - tales; n > 20 { // 10 minutes: at most one change of sides in a minute, each way
+		if n := w.tales() - tales; n > 20 { // 10 minutes: at most one change a minute, each way
 			t.Errorf("%d changes in 10 minutes of bursts", n)
 		}
 		time.Sleep(time.Minute + 4*time.Second)
@@ -405,7 +408,7 @@ func TestFlapping(t *testing.T) {
 			t.Errorf("good for a minute: %+v", s)
 		}
 
-		// What is long ago is forgiven.
+		// Old flaps no longer count.
 		time.Sleep(time.Hour)
 		burst()
 		if s := p.States()[id(1)]; !s.Up {

@@ -7,63 +7,64 @@ import (
 	"time"
 )
 
-// Member is a backend of a service, as Protection looks at it: one that takes new connections if it
-// is up.
+// Member is a backend of a service as Protection sees it: one that takes new connections if it is
+// up.
 type Member struct {
 	ID    service.BackendID
 	State State
 }
 
-// Rule is what a service says about its protection.
+// Rule is the configured protection of a service.
 type Rule struct {
-	MinHealthy int           // per cent of the members that stay in the choice; 0: none need to
-	Sorry      bool          // there is a server for when no member is up
+	MinHealthy int           // percentage of the members that stay in use; 0: none must
+	Sorry      bool          // a sorry server serves when no member is up
 	AtOnce     time.Duration // members that fail within this time fail at once
 }
 
-// Verdict is what becomes of a service's members.
+// Verdict is the result of Judge for the members of a service.
 type Verdict struct {
-	Out       map[service.BackendID]bool // down, and out of the choice
-	Protected map[service.BackendID]bool // down, and in the choice all the same
+	Out       map[service.BackendID]bool // down, and not in use
+	Protected map[service.BackendID]bool // down, and in use nevertheless
 	NoneUp    bool                       // there are members, and all are down
-	AtOnce    bool                       // all failed at once, which says more about the checks than about the backends
-	Why       string                     // why Protected are; "": nobody is
-	Alarm     string                     // the same as a sentence, with what to do
+	AtOnce    bool                       // all failed at once: suspect the checks, not the backends
+	Why       string                     // why Protected are; "": there are none
+	Alarm     string                     // the same as a sentence, with advice
 }
 
-// Protection decides which of a service's backends that are down leave the choice. Checks can be
-// wrong: when the balancer's own network is gone, all fail, and taking them out would turn a fault
-// of the checks into an outage of the service.
+// Protection decides which of a service's backends that are down are taken out of use. Checks can
+// be wrong: when the balancer's own network fails, all checks fail, and taking all backends out
+// would turn a fault of the checks into an outage of the service.
 //
-// A backend that is down goes out as long as MinHealthy of the backends remain; those that fail
-// later stay in. So of two backends (at 50 %) a dead one goes, and its neighbour, should it fail
-// too, stays.
+// A backend that is down is taken out as long as MinHealthy per cent of the backends remain in use;
+// those that fail later stay in use. For example, of two backends (at 50 %) the first that fails is
+// taken out, and the second, should it fail too, stays.
 //
-// When the last check of every backend has failed, those failed at once that were up when the last
-// of them began to fail, or went down within AtOnce before. If that is one, it failed alone: the
-// others went long ago, each for a reason of its own. Else whoever goes down stays in, and those
-// come back in that went out just before. That lasts until so many are up again that the rest may
-// go. What has been out for longer stays out. A service's only backend always fails "at once" and
-// so always stays: a dead one then answers for itself (RST), or not.
+// When the last check of every backend has failed, these backends failed at once: those that were
+// up when the last of them began to fail, or that went down within AtOnce before. If that is one
+// backend, it failed alone: the others went down earlier for reasons of their own. Otherwise
+// backends that go down now stay in use, and those that were taken out just before return. That
+// lasts until enough are up again that the rest may be taken out. Backends that have been out for
+// longer stay out. A service's only backend always fails "at once" and so always stays: if it is
+// dead, its clients get its RST or no answer.
 //
-// Nobody who stays in goes out while the checks find that it works again: it is about to be up.
+// A backend in use stays in use while its checks succeed again: it will soon be up.
 //
-// With a sorry server the last one up doesn't stay when it fails: with nobody up, all are out and
-// the sorry server is in.
+// With a sorry server the last backend up does not stay when it fails: with none up, all are out
+// and the sorry server serves.
 //
-// The zero Protection has seen nothing yet. It belongs to one goroutine.
+// The zero Protection is ready for use. Only one goroutine may use it.
 type Protection struct {
 	out    map[service.BackendID]bool
 	kept   map[service.BackendID]bool // were protected
 	atOnce bool
 }
 
-// Judge looks at the members, which are all that have a weight above 0.
+// Judge decides about the members, which are all backends with a weight above 0.
 func (p *Protection) Judge(members []Member, rule Rule) Verdict {
 	v := Verdict{Out: map[service.BackendID]bool{}, Protected: map[service.BackendID]bool{}}
 	var down []Member
 	failing := 0
-	var last time.Time // when the last of those that fail began to
+	var last time.Time // when the last of the failing ones began to fail
 	for _, m := range members {
 		if m.State.Failing {
 			failing++
@@ -109,8 +110,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// together says of members that all fail that several of them, or the only one, still were up when
-// the last began to fail, or had gone down just before.
+// together reports, for members that all fail, whether several of them, or the only one, were up
+// when the last began to fail or had gone down just before.
 func together(members []Member, last time.Time, rule Rule) bool {
 	n := 0
 	for _, m := range members {
@@ -121,9 +122,9 @@ func together(members []Member, last time.Time, rule Rule) bool {
 	return n > 1 || len(members) == 1
 }
 
-// wentBefore counts the members that were out before all failed, and not just before. They are
-// first in down. It goes by what happened last, be it that one went down or that one began to fail:
-// those that went down last may have been dead for hours when the others fail.
+// wentBefore returns how many members were out before all failed, and not just before. They come
+// first in down. The latest event counts, whether a backend went down or began to fail: the
+// backends that went down last may have been dead for hours when the others fail.
 func (p *Protection) wentBefore(down []Member, last time.Time, rule Rule) int {
 	last = later(last, down[len(down)-1].State.Since)
 	for i, m := range down {
@@ -134,20 +135,20 @@ func (p *Protection) wentBefore(down []Member, last time.Time, rule Rule) int {
 	return len(down)
 }
 
-// why explains the protection, briefly and in full.
+// why returns the reason for the protection, as a phrase and as a sentence.
 func (p *Protection) why(members int, v *Verdict, rule Rule) (brief, full string) {
 	down := len(v.Out) + len(v.Protected)
 	switch {
 	case members == 1:
-		return "it is the only backend", "the only backend is down, and stays in use: repair it, or name a sorry server"
+		return "it is the only backend", "the only backend is down and stays in use: repair it, or configure a sorry server"
 	case p.atOnce:
 		brief = "the checks of all backends failed at once"
 		if len(v.Out) > 0 {
-			brief = "the checks of all backends that were left failed at once"
+			brief = "the checks of all remaining backends failed at once"
 		}
-		return brief, fmt.Sprintf("%d of %d backends are down, %d of them in use all the same, because %s: look at the checks, and at the way to the backends",
+		return brief, fmt.Sprintf("%d of %d backends are down, %d of them in use nevertheless, because %s: examine the checks, and the network to the backends",
 			down, members, len(v.Protected), brief)
 	}
 	brief = fmt.Sprintf("min_healthy keeps %d %% of the backends in use", rule.MinHealthy)
-	return brief, fmt.Sprintf("%d of %d backends are down, %d of them in use all the same, because %s: repair some", down, members, len(v.Protected), brief)
+	return brief, fmt.Sprintf("%d of %d backends are down, %d of them in use nevertheless, because %s: repair some", down, members, len(v.Protected), brief)
 }

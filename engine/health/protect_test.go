@@ -9,8 +9,9 @@ import (
 	. "sluice/engine/health"
 )
 
-// pool is a service's backends as a test moves them; what is not named is up and good.
-type pool struct {
+// scene is a service's backends as a test changes them; backends that no event names are up and
+// good.
+type scene struct {
 	states []State
 	rule   Rule
 	p      Protection
@@ -18,17 +19,17 @@ type pool struct {
 	alarm  string // of the last verdict
 }
 
-func newPool(n, minHealthy int) *pool {
-	p := &pool{states: make([]State, n), now: time.Unix(1000, 0), rule: Rule{MinHealthy: minHealthy, AtOnce: 3 * time.Second}}
+func newScene(n, minHealthy int) *scene {
+	p := &scene{states: make([]State, n), now: time.Unix(1000, 0), rule: Rule{MinHealthy: minHealthy, AtOnce: 3 * time.Second}}
 	for i := range p.states {
 		p.states[i].Up = true
 	}
 	return p
 }
 
-// after lets time pass, and then brings backends into states: "2 failing", "2 down", "2 good"
-// (still down), "2 up".
-func (p *pool) after(seconds int, events string) string {
+// after lets time pass, and then puts backends into states: "2 failing", "2 down", "2 good" (still
+// down), "2 up".
+func (p *scene) after(seconds int, events string) string {
 	p.now = p.now.Add(time.Duration(seconds) * time.Second)
 	for event := range strings.SplitSeq(events, ", ") {
 		var i int
@@ -49,8 +50,8 @@ func (p *pool) after(seconds int, events string) string {
 	return p.judge()
 }
 
-// judge tells each backend's fate by a letter: u up, o out, p protected.
-func (p *pool) judge() (fates string) {
+// judge returns a letter for each backend: u up, o out, p protected.
+func (p *scene) judge() (fates string) {
 	var members []Member
 	for i, s := range p.states {
 		members = append(members, Member{ID: id(byte(i)), State: s})
@@ -75,8 +76,8 @@ func (p *pool) judge() (fates string) {
 	return fates
 }
 
-// TestProtection tells stories: after so many seconds this happens, and then that becomes of the
-// backends.
+// TestProtection runs scenes: after so many seconds these events happen, and then the backends are
+// in these states.
 func TestProtection(t *testing.T) {
 	type step struct {
 		after  int
@@ -90,23 +91,23 @@ func TestProtection(t *testing.T) {
 		sorry      bool
 		story      []step
 	}{
-		{"the only backend is kept", 1, 50, false, []step{
+		{"the only backend stays", 1, 50, false, []step{
 			{0, "1 failing", "u"}, {2, "1 down", "p"}, {60, "1 down", "p"}, {2, "1 good", "p"}, {2, "1 up", "u"}}},
-		{"unless nobody need to", 1, 0, false, []step{{0, "1 failing", "u"}, {2, "1 down", "o"}, {2, "1 up", "u"}}},
-		{"or a sorry server is there", 1, 50, true, []step{{2, "1 down", "o"}, {2, "1 up", "u"}}},
-		{"one of two goes, the second stays", 2, 50, false, []step{
+		{"unless none must", 1, 0, false, []step{{0, "1 failing", "u"}, {2, "1 down", "o"}, {2, "1 up", "u"}}},
+		{"or a sorry server exists", 1, 50, true, []step{{2, "1 down", "o"}, {2, "1 up", "u"}}},
+		{"one of two is taken out, the second stays", 2, 50, false, []step{
 			{0, "1 failing", "uu"}, {2, "1 down", "ou"}, {60, "2 failing", "ou"}, {2, "2 down", "op"},
 			{60, "1 up", "uo"}, {2, "2 up", "uu"}}},
-		{"a neighbour that fails once doesn't bring a dead one back", 2, 50, false, []step{
+		{"a neighbour that fails once does not bring a dead one back", 2, 50, false, []step{
 			{0, "1 down", "ou"}, {1, "2 failing", "ou"}, {2, "2 up", "ou"}}},
 		{"two of two at once stay", 2, 50, false, []step{
 			{0, "1 failing", "uu"}, {1, "2 failing", "uu"}, {2, "1 down", "pu"}, {1, "2 down", "pp"},
 			{9, "2 good", "pp"}, {2, "2 up", "ou"}, {2, "1 up", "uu"}}},
-		{"one that went just before all failed comes back", 2, 50, false, []step{
+		{"one that went down just before all failed returns", 2, 50, false, []step{
 			{0, "1 down", "ou"}, {1, "2 failing", "ou"}, {1, "2 down", "pp"}}},
-		{"with a sorry server the last one goes too", 2, 50, true, []step{
+		{"with a sorry server the last one is taken out, too", 2, 50, true, []step{
 			{0, "1 failing", "uu"}, {1, "2 failing", "uu"}, {2, "1 down", "pu"}, {1, "2 down", "oo"}, {9, "2 up", "ou"}}},
-		{"of four two may go", 4, 50, false, []step{
+		{"two of four may be taken out", 4, 50, false, []step{
 			{0, "3 down", "uuou"}, {5, "1 down", "ouou"}, {5, "4 down", "ouop"}, {5, "2 down", "opop"},
 			{60, "3 up", "opuo"}, {2, "1 up", "uouo"}}},
 		{"two that died together long ago stay out when the others fail", 4, 50, false, []step{
@@ -114,7 +115,7 @@ func TestProtection(t *testing.T) {
 			{60, "3 failing, 4 failing", "oouu"}, {2, "3 down", "oopu"}, {1, "4 down", "oopp"}, {60, "", "oopp"}, {1, "4 up", "oopu"}, {2, "3 up", "oouu"}}},
 		{"two that died together long ago stay out when the last one fails", 3, 10, false, []step{
 			{0, "1 down, 2 down", "oou"}, {3600, "3 failing", "oou"}, {2, "3 down", "oop"}, {60, "", "oop"}, {1, "3 up", "oou"}}},
-		{"two that went just before the others failed come back", 4, 50, false, []step{
+		{"two that went down just before the others failed return", 4, 50, false, []step{
 			{0, "1 down, 2 down", "oouu"}, {1, "3 failing", "oouu"}, {1, "4 failing", "ppuu"}, {60, "3 down", "pppu"}, {0, "4 down", "pppp"}}},
 		{"all of four at once", 4, 50, false, []step{
 			{0, "1 failing, 2 failing, 3 failing, 4 failing", "uuuu"},
@@ -122,12 +123,12 @@ func TestProtection(t *testing.T) {
 			{0, "1 good, 2 good, 3 good, 4 good", "pppp"}, {2, "1 up", "uppp"}, {0, "2 up", "uupp"}, {0, "3 up", "uuup"}, {0, "4 failing", "uuuu"}}},
 		{"one long dead, then all at once", 4, 50, false, []step{
 			{0, "4 down", "uuuo"}, {60, "1 failing, 2 failing, 3 failing", "uuuo"}, {2, "1 down, 2 down, 3 down", "pppo"}}},
-		{"who is about to be back stays in", 3, 50, false, []step{
+		{"one that is about to be up stays in use", 3, 50, false, []step{
 			{0, "1 down", "ouu"}, {5, "2 down", "opu"}, {9, "1 good, 2 good", "opu"}, {1, "1 up", "upu"}, {1, "2 down", "uou"}}},
-		{"everybody is needed", 3, 100, false, []step{{0, "1 down", "puu"}, {5, "2 down", "ppu"}}},
-		{"nobody is needed", 3, 0, false, []step{{0, "1 down, 2 down, 3 down", "ooo"}}},
+		{"all are needed", 3, 100, false, []step{{0, "1 down", "puu"}, {5, "2 down", "ppu"}}},
+		{"none is needed", 3, 0, false, []step{{0, "1 down, 2 down, 3 down", "ooo"}}},
 	} {
-		p := newPool(c.backends, c.minHealthy)
+		p := newScene(c.backends, c.minHealthy)
 		p.rule.Sorry = c.sorry
 		for i, s := range c.story {
 			if got := p.after(s.after, s.events); got != s.want {
@@ -140,22 +141,23 @@ func TestProtection(t *testing.T) {
 	}
 }
 
-// TestWhyProtected: an alarm says "at once" of what failed at once only, and how many are in use.
+// TestWhyProtected checks that an alarm names only those as failed "at once" that did, and how many
+// are in use.
 func TestWhyProtected(t *testing.T) {
 	for _, c := range []struct{ story, why string }{
-		{"1 down; 2 down", "2 of 2 backends are down, 1 of them in use all the same, because min_healthy keeps 50 % of the backends in use: repair some"},
-		{"1 failing, 2 failing; 1 down, 2 down", "2 of 2 backends are down, 2 of them in use all the same, because " +
-			"the checks of all backends failed at once: look at the checks, and at the way to the backends"},
-		{"1 down; 2 down; 3 down; 4 down", "4 of 4 backends are down, 2 of them in use all the same, because min_healthy"},
-		{"1 down; 2 failing, 3 failing, 4 failing; 2 down, 3 down", "3 of 4 backends are down, 2 of them in use all the same, because " +
-			"the checks of all backends that were left failed at once: look at the checks"},
-		{"1 down; 2 down; 3 failing, 4 failing; 3 down, 4 down", "4 of 4 backends are down, 2 of them in use all the same, because the checks of all backends that were left"},
+		{"1 down; 2 down", "2 of 2 backends are down, 1 of them in use nevertheless, because min_healthy keeps 50 % of the backends in use: repair some"},
+		{"1 failing, 2 failing; 1 down, 2 down", "2 of 2 backends are down, 2 of them in use nevertheless, because " +
+			"the checks of all backends failed at once: examine the checks, and the network to the backends"},
+		{"1 down; 2 down; 3 down; 4 down", "4 of 4 backends are down, 2 of them in use nevertheless, because min_healthy"},
+		{"1 down; 2 failing, 3 failing, 4 failing; 2 down, 3 down", "3 of 4 backends are down, 2 of them in use nevertheless, because " +
+			"the checks of all remaining backends failed at once: examine the checks"},
+		{"1 down; 2 down; 3 failing, 4 failing; 3 down, 4 down", "4 of 4 backends are down, 2 of them in use nevertheless, because the checks of all remaining backends"},
 	} {
 		n := 2
 		if strings.Contains(c.story, "4") {
 			n = 4
 		}
-		p := newPool(n, 50)
+		p := newScene(n, 50)
 		for step := range strings.SplitSeq(c.story, "; ") {
 			p.after(60, step)
 		}
@@ -165,8 +167,9 @@ func TestWhyProtected(t *testing.T) {
 	}
 }
 
-// TestProtectionOfNobody: a service whose backends have no weight has nobody to protect.
-func TestProtectionOfNobody(t *testing.T) {
+// TestProtectionOfNone checks that a service without backends of weight above 0 needs no
+// protection.
+func TestProtectionOfNone(t *testing.T) {
 	v := new(Protection).Judge(nil, Rule{MinHealthy: 50, Sorry: true})
 	if len(v.Out)+len(v.Protected) != 0 || v.NoneUp || v.AtOnce || v.Why != "" {
 		t.Errorf("%+v", v)

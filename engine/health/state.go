@@ -6,34 +6,35 @@ import (
 	"time"
 )
 
-// State is what is known of a backend.
+// State is what is known about a backend.
 type State struct {
 	Up      bool
-	Failing bool      // the last probe failed: with Up, it may be on its way down
-	Failed  time.Time // with Failing: when the first probe of the present row of failures failed
+	Failing bool      // the last probe failed; with Up, the backend may soon be down
+	Failed  time.Time // with Failing: when the first probe of the current row of failures failed
 	Since   time.Time // when it went up or down
-	Reason  string    // why, in words
+	Reason  string    // why it went up or down
 
 	Checked time.Time     // end of the last probe; zero: none yet
-	Took    time.Duration // how long that took
-	Last    string        // its result in words; "": success
+	Took    time.Duration // duration of the last probe
+	Last    string        // result of the last probe; "": success
 }
 
-// machine decides when a backend changes sides. A result that agrees with the state it is in ends
-// the row of those that don't: results that alternate change nothing as long as Rise and Fall are
-// above 1.
+// stateMachine decides when a backend goes up or down. A result that agrees with the present state ends
+// the row of those that contradict it: alternating results change nothing as long as Rise and Fall
+// are above 1.
 //
-// Failures in bursts do, so a backend that goes down again and again is held: each time counts as
-// 1, and counts half as much with every flapHalf times FlapHold that pass. Above flapLimit the
-// backend must be good for FlapHold, without a failure, before it is up. (RFC 2439 damps routes
-// that flap in the same way.)
-type machine struct {
+// A backend that goes down again and again is held down. Each time counts as 1, and counts half as
+// much with every flapHalf times FlapHold that pass. Above flapLimit the backend must succeed for
+// FlapHold without a failure before it is up. (RFC 2439 damps flapping routes in the same way.)
+type stateMachine struct {
 	State
-	row  int       // results in a row that contradict Up
-	good time.Time // begin of the first success of the present row of them; zero: the last result was a failure
+	row int // results in a row that contradict Up
+	// good is the start of the first success of the current row; zero: the last result was a
+	// failure.
+	good time.Time
 
-	held   bool      // it works, and Reason says why it is not up all the same
-	flaps  float64   // times that it went down, those long ago counted less
+	held   bool      // it works, and Reason says why it is not up yet
+	flaps  float64   // times that it went down, older ones with less weight
 	flapAt time.Time // when flaps had that value
 }
 
@@ -42,13 +43,13 @@ const (
 	flapHalf  = 5
 )
 
-// start is the machine of a backend that nothing is known about.
-func start(now time.Time) machine {
-	return machine{State: State{Up: true, Since: now, Reason: "not checked yet"}}
+// start returns the machine of a backend without results.
+func start(now time.Time) stateMachine {
+	return stateMachine{State: State{Up: true, Since: now, Reason: "not checked yet"}}
 }
 
-// note takes the result of a probe and reports whether the backend changed sides.
-func (m *machine) note(err error, c Check, began, ended time.Time) (changed bool) {
+// record processes the result of a probe and reports whether the backend went up or down.
+func (m *stateMachine) record(err error, c Check, began, ended time.Time) (changed bool) {
 	if err == nil && m.Up && m.Checked.IsZero() {
 		m.Reason = c.Where() + ": works"
 	}
@@ -90,8 +91,8 @@ func (m *machine) note(err error, c Check, began, ended time.Time) (changed bool
 	return false
 }
 
-// flapsAt is how often the backend went down, as seen at a time.
-func (m *machine) flapsAt(now time.Time, c Check) float64 {
+// flapsAt returns how often the backend went down, as weighted at a time.
+func (m *stateMachine) flapsAt(now time.Time, c Check) float64 {
 	if c.FlapHold == 0 {
 		return 0
 	}
@@ -99,15 +100,15 @@ func (m *machine) flapsAt(now time.Time, c Check) float64 {
 	return m.flaps * math.Exp2(-halves)
 }
 
-// heldFor is how much longer a backend that works must do so; 0 or less: it may be up.
-func (m *machine) heldFor(now time.Time, c Check) time.Duration {
+// heldFor returns how much longer a working backend must succeed; 0 or less: it may be up.
+func (m *stateMachine) heldFor(now time.Time, c Check) time.Duration {
 	if m.flapsAt(now, c) <= flapLimit {
 		return 0
 	}
 	return c.FlapHold - now.Sub(m.good)
 }
 
-// turn puts the backend on a side.
-func (m *machine) turn(up bool, reason string, now time.Time) {
+// turn sets whether the backend is up.
+func (m *stateMachine) turn(up bool, reason string, now time.Time) {
 	m.Up, m.Reason, m.Since, m.row, m.held = up, reason, now, 0, false
 }

@@ -5,9 +5,8 @@ import (
 	"io"
 )
 
-// probeTCP opens a connection, sends what there is to send and reads what must come: a server's
-// greeting needs no sending. It closes the connection in good order, with a FIN, so that servers
-// log nothing unusual.
+// probeTCP opens a connection, sends Send and reads until Expect; a server's greeting needs no
+// Send. It closes the connection regularly, with a FIN, so that servers log nothing unusual.
 func probeTCP(ctx context.Context, c Check) error {
 	conn, err := dial(ctx, "tcp", c)
 	if err != nil {

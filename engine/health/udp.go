@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// probeUDP sends a datagram. UDP has no handshake to look at, so unless an answer is expected
-// silence is success, and what fails the probe is the ICMP error of a closed port or of a missing
-// route: each probe then takes its whole timeout. A machine that is switched off answers nothing
-// either, so a service with a request that is always answered should say so with Send and Expect.
+// probeUDP sends a datagram. UDP has no handshake, so unless an answer is expected silence is
+// success, and the probe fails only by the ICMP error of a closed port or of a missing route. Each
+// such probe takes its whole timeout. A machine that is switched off sends nothing either, so a
+// service that always answers some request should be checked with Send and Expect.
 func probeUDP(ctx context.Context, c Check) error {
 	conn, err := dial(ctx, "udp", c)
 	if err != nil {
@@ -30,7 +30,7 @@ func probeUDP(ctx context.Context, c Check) error {
 	case err != nil:
 		return err
 	case !strings.HasPrefix(string(answer[:n]), c.Expect):
-		return fmt.Errorf("answer begins with %q, expected %q", clip(answer[:n]), clip([]byte(c.Expect)))
+		return fmt.Errorf("the answer begins with %q, expected %q", clip(answer[:n]), clip([]byte(c.Expect)))
 	}
 	return nil
 }

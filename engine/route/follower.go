@@ -18,31 +18,31 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Config says what to follow.
+// Config describes what to follow.
 type Config struct {
-	Ports  []string      // interface names; a port's number is its index. At most 256
-	Relist time.Duration // everything is read again this often, whatever was notified; 0: 30 s
-	Probe  time.Duration // kept neighbours are looked after this often; 0: 1 s
+	Ports  []string      // interface names, at most 256; a port's number is its index
+	Relist time.Duration // interval of complete readings; 0: 30 s
+	Probe  time.Duration // interval of checks of kept neighbours; 0: 1 s
 	Log    *slog.Logger  // nil: no log
 
 	receiveBuffer int // bytes of notifications that the kernel may queue; 0: 8 MiB
 }
 
-// Follower follows the kernel from Start to Close. Its methods may be called from any goroutine,
-// but not from the packet path: they take locks.
+// Follower follows the kernel from Start to Close. Any goroutine may call its methods, but not the
+// packet path: they take locks.
 type Follower struct {
 	log     *slog.Logger
 	relist  time.Duration
 	probe   time.Duration
-	socket  *nl.NetlinkSocket // of the notifications
+	socket  *nl.NetlinkSocket // receives notifications
 	changed chan struct{}
 	newest  atomic.Pointer[Snapshot]
-	dirty   atomic.Uint32 // what has to be read again
+	dirty   atomic.Uint32 // what must be read again
 	wake    chan struct{} // something is dirty, pending or wanted
 	done    chan struct{}
 	ended   sync.WaitGroup
 
-	// Only the following goroutine touches these.
+	// The fields below belong to the goroutine of follow.
 	kernel     kernel
 	asked      *limiter[nexthop.Hop]
 	complaints *limiter[string] // error texts
@@ -61,26 +61,26 @@ const (
 	dirtyAll
 )
 
-// Bounds on what is asked of the kernel. Its table holds 1024 neighbours per family unless set
-// otherwise (gc_thresh3), and those that we ask for must not push out the others.
+// Limits on requests to the kernel. Its neighbour table holds 1024 entries per family by default
+// (gc_thresh3), and our requests must not push out other entries.
 const (
 	maxResolves = 64   // addresses that Resolve accepts per second
 	maxAsks     = 1024 // neighbours asked for per second, kept ones included
-	maxGateways = 256  // gateways that are kept without being named to Keep
+	maxGateways = 256  // gateways that are kept without being on the Keep list
 )
 
-// Bounds on the time from the end of one reading to the start of the next; between them it is four
-// times the time that the last one took.
+// Limits on the pause between two readings. Within them it is four times the duration of the last
+// reading.
 const (
 	minPause = 10 * time.Millisecond
 	maxPause = 2 * time.Second
 )
 
 // Start opens the sockets in the network namespace of the calling thread, reads everything once and
-// begins to follow. The first Snapshot is there when it returns. Ports need not exist yet.
+// begins to follow. A Snapshot exists when it returns. Ports need not exist yet.
 func Start(c Config) (*Follower, error) {
 	if len(c.Ports) > 256 {
-		return nil, fmt.Errorf("route: %d ports given, at most 256 are possible", len(c.Ports))
+		return nil, fmt.Errorf("route: %d ports; allowed: at most 256", len(c.Ports))
 	}
 	f := &Follower{
 		log:        c.Log,
@@ -112,15 +112,15 @@ func Start(c Config) (*Follower, error) {
 	return f, nil
 }
 
-// open subscribes before anything is read, so that no change falls between the two.
+// open subscribes before anything is read, so that no change is missed in between.
 func (f *Follower) open(receiveBuffer int) (err error) {
 	f.socket, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_NEXTHOP,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
 		return fmt.Errorf("route: subscribe to netlink notifications: %w", err)
 	}
-	// Beyond net.core.rmem_max only with CAP_NET_ADMIN; a smaller buffer means more full readings,
-	// no more.
+	// A size beyond net.core.rmem_max needs CAP_NET_ADMIN. A smaller buffer only means more
+	// complete readings.
 	if f.socket.SetReceiveBufferSize(receiveBuffer, true) != nil {
 		_ = f.socket.SetReceiveBufferSize(receiveBuffer, false)
 	}
@@ -132,8 +132,8 @@ func (f *Follower) open(receiveBuffer int) (err error) {
 	return nil
 }
 
-// Close ends following; call it once. The Follower gives its last Snapshot afterwards, and does
-// nothing else.
+// Close stops following; call it once. Afterwards Snapshot returns the last Snapshot and the other
+// methods do nothing.
 func (f *Follower) Close() {
 	close(f.done)
 	f.socket.Close()
@@ -141,11 +141,11 @@ func (f *Follower) Close() {
 	f.kernel.handle.Close()
 }
 
-// Snapshot gives the newest one; it is never nil.
+// Snapshot returns the newest snapshot; it is never nil.
 func (f *Follower) Snapshot() *Snapshot { return f.newest.Load() }
 
-// Changed receives a value after Snapshot has changed. Changes that nobody has received yet are one
-// value: read Snapshot after receiving. It is meant for one receiver.
+// Changed receives a value after Snapshot has changed. Several changes may be one value: read
+// Snapshot after receiving. It is meant for one receiver.
 func (f *Follower) Changed() <-chan struct{} { return f.changed }
 
 // listen turns notifications into dirty bits until the socket is closed.
@@ -160,24 +160,23 @@ func (f *Follower) listen() {
 		}
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			f.log.Debug("netlink notifications were lost, reading everything again")
-			f.soil(dirtyAll)
+			f.log.Debug("netlink notifications were lost; reading everything again")
+			f.markDirty(dirtyAll)
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
-			f.log.Warn("netlink notifications can't be read", "error", err)
-			f.soil(dirtyAll)
+			f.log.Warn("netlink notifications cannot be read", "error", err)
+			f.markDirty(dirtyAll)
 			f.sleep(time.Second)
 		}
 		for _, m := range messages {
-			f.soil(soiledBy(m))
+			f.markDirty(dirtyAfter(m))
 		}
 	}
 }
 
-// soiledBy says what has to be read again after a notification. What a bridge learns of MAC
-// addresses is notified as neighbours too (struct ndmsg, whose first byte is the family), and
-// doesn't concern us.
-func soiledBy(m syscall.NetlinkMessage) uint32 {
+// dirtyAfter returns what must be read again after a notification. Bridges notify learned MAC
+// addresses as neighbours too (struct ndmsg, where the first byte is the family); they are ignored.
+func dirtyAfter(m syscall.NetlinkMessage) uint32 {
 	if m.Header.Type != unix.RTM_NEWNEIGH && m.Header.Type != unix.RTM_DELNEIGH {
 		return dirtyAll
 	}
@@ -187,16 +186,16 @@ func soiledBy(m syscall.NetlinkMessage) uint32 {
 	return dirtyNeighbours
 }
 
-// soil notes that something has to be read again.
-func (f *Follower) soil(what uint32) {
+// markDirty records that something must be read again.
+func (f *Follower) markDirty(what uint32) {
 	if what != 0 {
 		f.dirty.Or(what)
-		f.poke()
+		f.wakeUp()
 	}
 }
 
-// poke makes the following goroutine look at what there is to do.
-func (f *Follower) poke() {
+// wakeUp makes the goroutine of follow check for work.
+func (f *Follower) wakeUp() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -227,7 +226,7 @@ func (f *Follower) follow() {
 	}
 }
 
-// read brings the lists up to date and publishes them if they differ.
+// read updates the lists and publishes them if they differ.
 func (f *Follower) read() {
 	dirty := f.dirty.Swap(0)
 	var changed bool
@@ -239,9 +238,9 @@ func (f *Follower) read() {
 		changed, err = f.kernel.readNeighbours()
 	}
 	if err != nil {
-		f.log.Warn("the kernel's routes can't be read, trying again", "error", err)
+		f.log.Warn("the kernel's routes cannot be read; trying again", "error", err)
 		f.sleep(time.Second)
-		f.soil(dirtyAll)
+		f.markDirty(dirtyAll)
 		return
 	}
 	if changed {
@@ -259,7 +258,7 @@ func (f *Follower) publish() {
 	}
 }
 
-// sleep waits, but not beyond Close.
+// sleep waits for d or until Close.
 func (f *Follower) sleep(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -269,8 +268,8 @@ func (f *Follower) sleep(d time.Duration) {
 	}
 }
 
-// want gives the neighbour that packets to addr need.
-func (f *Follower) want(addr netip.Addr) (nexthop.Hop, bool) {
+// neighbourOf returns the neighbour that packets to addr need.
+func (f *Follower) neighbourOf(addr netip.Addr) (nexthop.Hop, bool) {
 	return f.newest.Load().Table.NextHop(packet.AddrFrom(addr))
 }
 

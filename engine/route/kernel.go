@@ -15,7 +15,7 @@ import (
 	"sluice/pipeline/nexthop"
 )
 
-// kernel holds the kernel's lists in our words. Only the following goroutine touches it.
+// kernel is the kernel's lists, converted. It belongs to the goroutine of follow.
 type kernel struct {
 	handle *netlink.Handle
 	names  []string // of the ports
@@ -40,7 +40,7 @@ type egress struct {
 // include/net/neighbour.h).
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_PROBE | netlink.NUD_STALE | netlink.NUD_DELAY
 
-// readAll reads every list and reports whether anything differs from the last time.
+// readAll reads every list and reports whether anything differs from the last reading.
 func (k *kernel) readAll() (changed bool, err error) {
 	links, err := whole(k.handle.LinkList)
 	if err != nil {
@@ -62,7 +62,7 @@ func (k *kernel) readAll() (changed bool, err error) {
 	return changed || others, err
 }
 
-// findPorts finds the ports among the interfaces, and the VLANs on them.
+// findPorts returns the ports among the interfaces, and the VLANs on them.
 func findPorts(names []string, links []netlink.Link) ([]PortState, map[int]egress) {
 	ports := make([]PortState, len(names))
 	found := make(map[int]egress)
@@ -93,7 +93,7 @@ func findPorts(names []string, links []netlink.Link) ([]PortState, map[int]egres
 	return ports, found
 }
 
-// readAddrs gives all addresses of this machine, and notes those of the ports there.
+// readAddrs returns all addresses of this machine and sets those of the ports.
 func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) ([]netip.Addr, error) {
 	addrs, err := whole(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
@@ -117,8 +117,8 @@ func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) ([]netip.Ad
 	return slices.Compact(locals), nil
 }
 
-// readRoutes gives the routes of the local table, then those of the main table, each in the
-// kernel's order, less those that can never win.
+// readRoutes returns the routes of the local table, then those of the main table, each in the
+// kernel's order, without those that can never match.
 func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
 	lists, err := whole(func() ([2][]nexthop.Route, error) {
 		var local, main []nexthop.Route
@@ -136,8 +136,9 @@ func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
 		return nil, err
 	}
 	local, main := lists[0], lists[1]
-	// The kernel asks the local table first, and the main table only if nothing matched: a wide
-	// local prefix (127.0.0.0/8, or an AnyIP range) hides all longer ones in the main table.
+	// The kernel looks in the local table first, and in the main table only if nothing matched: a
+	// wide local prefix (127.0.0.0/8, or an AnyIP range) hides all longer prefixes in the main
+	// table.
 	for _, wide := range local {
 		if !wide.Prefix.IsSingleIP() {
 			main = slices.DeleteFunc(main, func(r nexthop.Route) bool {
@@ -148,7 +149,7 @@ func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
 	return append(local, main...), nil
 }
 
-// routeFrom translates one route; ok is false if it doesn't concern packets that we forward.
+// routeFrom converts one route; ok is false if it does not concern forwarded packets.
 func routeFrom(r *netlink.Route, egress map[int]egress) (route nexthop.Route, ok bool) {
 	prefix, ok := prefixFrom(r.Dst)
 	if !ok || r.Tos != 0 || r.Flags&unix.RTNH_F_DEAD != 0 || prefix.Addr().IsLinkLocalUnicast() && prefix.Addr().Is6() {
@@ -183,8 +184,8 @@ func routeFrom(r *netlink.Route, egress map[int]egress) (route nexthop.Route, ok
 	return route, true
 }
 
-// legFrom translates one next hop. One that needs an encapsulation (MPLS, SEG6) is not ours to
-// send.
+// legFrom converts one next hop. Next hops that need an encapsulation (MPLS, SEG6) are not
+// supported.
 func legFrom(ifindex int, gateway net.IP, via netlink.Destination, encap netlink.Encap, mtu int, egress map[int]egress) nexthop.Leg {
 	e, ok := egress[ifindex]
 	if !ok || encap != nil {
@@ -204,7 +205,7 @@ func legFrom(ifindex int, gateway net.IP, via netlink.Destination, encap netlink
 }
 
 // readNeighbours reads the neighbours at our ports and reports whether the usable ones differ from
-// the last time.
+// the last reading.
 func (k *kernel) readNeighbours() (changed bool, err error) {
 	var list []nexthop.Neighbour
 	states := make(map[nexthop.Hop]int)
@@ -243,11 +244,11 @@ func (k *kernel) snapshot() *Snapshot {
 	return &Snapshot{nexthop.Build(infos, k.routes, k.neighbours), k.ports, k.locals}
 }
 
-// dumpAttempts is how often a list is read that changes while the kernel gives it out.
+// dumpAttempts is how often a list that changes during the reading is read.
 const dumpAttempts = 5
 
-// Dump reads a list of the kernel's, again when it says that its answer is a mix of before and
-// after.
+// Dump reads a list of the kernel, and reads it again when the kernel reports that it changed
+// during the reading.
 func Dump[T any](read func() (T, error)) (list T, err error) {
 	for range dumpAttempts {
 		if list, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -257,8 +258,8 @@ func Dump[T any](read func() (T, error)) (list T, err error) {
 	return list, err
 }
 
-// whole is Dump for those whom a change that interrupts it is notified to and brings another
-// reading: they take what they get.
+// whole is Dump for lists with notifications. A change that interrupts the reading is notified and
+// causes another one, so an inconsistent list is accepted.
 func whole[T any](read func() (T, error)) (T, error) {
 	list, err := Dump(read)
 	if errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -277,12 +278,12 @@ func prefixFrom(n *net.IPNet) (netip.Prefix, bool) {
 	}
 	ones, bits := n.Mask.Size()
 	if bits == 32 {
-		addr = addr.Unmap() // the library gives the default route's 0.0.0.0 in 16 bytes
+		addr = addr.Unmap() // the library returns the default route's 0.0.0.0 in 16 bytes
 	}
 	return netip.PrefixFrom(addr, ones), true
 }
 
-// clampMTU keeps what a frame's length can express; the loopback interface has 65536.
+// clampMTU limits an MTU to what a frame's length can express; the loopback interface has 65536.
 func clampMTU(mtu int) uint16 { return uint16(min(max(mtu, 0), math.MaxUint16)) }
 
 func equalPorts(a, b PortState) bool {

@@ -22,9 +22,9 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// namePrefix begins the names of the lab's namespaces, which end in the number of the process: runs
-// may overlap. A killed run leaves its namespaces behind; TestMain removes those whose process is
-// gone.
+// namePrefix begins the names of the lab's namespaces. They end in the process ID, because runs may
+// overlap. A killed run leaves its namespaces behind; TestMain removes those of processes that have
+// ended.
 const namePrefix = "route-"
 
 var boxName, peerName = fmt.Sprintf("%sbox-%d", namePrefix, os.Getpid()), fmt.Sprintf("%speer-%d", namePrefix, os.Getpid())
@@ -69,7 +69,7 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// namespace makes a namespace in which detecting duplicate addresses doesn't cost seconds.
+// namespace makes a namespace in which duplicate address detection costs no time.
 func (l *lab) namespace(name string) (netns.NsHandle, *netlink.Handle) {
 	l.t.Helper()
 	var ns netns.NsHandle
@@ -94,7 +94,7 @@ func (l *lab) namespace(name string) (netns.NsHandle, *netlink.Handle) {
 	return ns, handle
 }
 
-// sysctl sets files below /proc/sys/net as the namespace sees them.
+// sysctl sets files below /proc/sys/net in the namespace.
 func (l *lab) sysctl(ns netns.NsHandle, values map[string]string) {
 	l.t.Helper()
 	onThread(l.t, func() error {
@@ -138,7 +138,8 @@ func (l *lab) wire(n byte) {
 	attrs.Name, attrs.HardwareAddr = "p"+digit, net.HardwareAddr{2, 0, 0, 0, 0, n}
 	l.must(l.box.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "q" + digit,
 		PeerNamespace: netlink.NsFd(l.peerNS), PeerHardwareAddr: net.HardwareAddr{4, 0, 0, 0, 0, n}}))
-	for _, family := range []string{"ipv4", "ipv6"} { // find dead neighbours in tenths of a second
+	// Dead neighbours are detected in tenths of a second.
+	for _, family := range []string{"ipv4", "ipv6"} {
 		l.sysctl(l.boxNS, map[string]string{
 			family + "/neigh/p" + digit + "/locktime":               "0",
 			family + "/neigh/p" + digit + "/delay_first_probe_time": "1",
@@ -171,7 +172,7 @@ func link(t *testing.T, h *netlink.Handle, name string) netlink.Link {
 	return found
 }
 
-// index gives the number of an interface of the box.
+// index returns the index of an interface of the box.
 func (l *lab) index(name string) int { return link(l.t, l.box, name).Attrs().Index }
 
 func (l *lab) addr(h *netlink.Handle, name, prefix string) {
@@ -184,7 +185,7 @@ func (l *lab) addr(h *netlink.Handle, name, prefix string) {
 	l.must(h.AddrAdd(link(l.t, h, name), a))
 }
 
-// route describes a route of the box; gateway "" means on-link.
+// route returns a route of the box; gateway "" means on-link.
 func (l *lab) route(prefix, gateway, port string, metric int) *netlink.Route {
 	l.t.Helper()
 	_, dst, err := net.ParseCIDR(prefix)
@@ -231,7 +232,7 @@ func await(t *testing.T, f *Follower, what string, condition func(*Snapshot) boo
 	}
 }
 
-// look gives link and reason for a destination.
+// look returns link and reason for a destination.
 func look(s *Snapshot, dst string) (rewrite.Link, counter.Reason) {
 	l, reason := s.Table.Lookup(packet.AddrFrom(netip.MustParseAddr(dst)))
 	if l == nil {
@@ -258,7 +259,7 @@ func stops(t *testing.T, f *Follower, dst string, want counter.Reason) {
 	})
 }
 
-// MAC addresses of the peer's ends, and those that tests give to it later.
+// MAC addresses of the peer's ends, and those that tests assign later.
 var (
 	macQ0  = [6]byte{4, 0, 0, 0, 0, 0}
 	macQ1  = [6]byte{4, 0, 0, 0, 0, 1}

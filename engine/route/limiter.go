@@ -2,9 +2,10 @@ package route
 
 import "time"
 
-// limiter lets each key through once a second at most, and so many keys a second altogether.
+// limiter allows each key at most once a second, and a limited number of keys per second
+// altogether.
 type limiter[K comparable] struct {
-	last map[K]time.Time // when keys were let through; older than a second, they may be forgotten
+	last map[K]time.Time // when keys were allowed; entries older than a second may be deleted
 	most int
 }
 
@@ -12,7 +13,7 @@ func newLimiter[K comparable](most int) *limiter[K] {
 	return &limiter[K]{make(map[K]time.Time), most}
 }
 
-// allow says whether key may pass now.
+// allow reports whether key is allowed now.
 func (l *limiter[K]) allow(key K, now time.Time) bool {
 	if t, ok := l.last[key]; ok && now.Sub(t) < time.Second {
 		return false

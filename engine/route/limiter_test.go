@@ -15,7 +15,7 @@ func TestLimiter(t *testing.T) {
 	}{
 		{1, 0, true}, {1, 0, false}, {1, 999 * time.Millisecond, false},
 		{1, time.Second, true}, {2, time.Second, true}, {3, time.Second, true},
-		{4, time.Second, false},    // three within the second are enough
+		{4, time.Second, false},    // three are allowed within the second
 		{4, 2 * time.Second, true}, // the second is over
 		{1, 2 * time.Second, true},
 	} {

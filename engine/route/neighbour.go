@@ -10,12 +10,12 @@ import (
 	"sluice/pipeline/nexthop"
 )
 
-// Resolve asks for the neighbour that packets to addr are handed to, be it addr itself or a
-// gateway. It returns at once; when the neighbour answers, a new Snapshot has it. It reports false,
-// and does nothing, if the same address was asked for within the last second or too many others
-// were: the limit protects the kernel's neighbour table from whoever sends to many addresses that
-// don't exist. Give the packet's destination rather than a link-local gateway, whose address
-// doesn't say which port it is at.
+// Resolve asks the kernel for the neighbour that packets to addr are sent to, which is addr itself
+// or a gateway. It returns at once; when the neighbour answers, a new Snapshot has it. It returns
+// false, and does nothing, if the same address was requested within the last second or if too many
+// others were. The limit protects the kernel's neighbour table from packets to many addresses that
+// do not exist. Pass the packet's destination rather than a link-local gateway: the gateway's
+// address does not identify its port.
 func (f *Follower) Resolve(addr netip.Addr) bool {
 	f.mu.Lock()
 	ok := f.resolves.allow(addr, time.Now())
@@ -24,22 +24,22 @@ func (f *Follower) Resolve(addr netip.Addr) bool {
 	}
 	f.mu.Unlock()
 	if ok {
-		f.poke()
+		f.wakeUp()
 	}
 	return ok
 }
 
-// Keep names the addresses whose neighbours are to be resolved, and kept fresh, from now on: those
-// of the backends. It replaces the earlier list. The gateways of routes through our ports need not
-// be named.
+// Keep sets the addresses for which neighbours are resolved and kept fresh from now on: those of
+// the backends. It replaces the earlier list. The gateways of routes through our ports need not be
+// listed.
 func (f *Follower) Keep(addrs []netip.Addr) {
 	f.mu.Lock()
 	f.wanted = slices.Clone(addrs)
 	f.mu.Unlock()
-	f.poke()
+	f.wakeUp()
 }
 
-// askPending asks for what Resolve left.
+// askPending asks for the addresses passed to Resolve.
 func (f *Follower) askPending() {
 	f.mu.Lock()
 	pending := f.pending
@@ -47,7 +47,7 @@ func (f *Follower) askPending() {
 	f.kept = f.wanted
 	f.mu.Unlock()
 	for _, addr := range pending {
-		if hop, ok := f.want(addr); ok {
+		if hop, ok := f.neighbourOf(addr); ok {
 			f.ask(hop)
 		}
 	}
@@ -59,17 +59,16 @@ func (f *Follower) askKept() {
 		f.ask(hop)
 	}
 	for _, addr := range f.kept {
-		if hop, ok := f.want(addr); ok {
+		if hop, ok := f.neighbourOf(addr); ok {
 			f.ask(hop)
 		}
 	}
 }
 
-// ask makes the kernel resolve or confirm a neighbour, unless it is doing so already or has no need
-// to. A stale neighbour stays usable meanwhile.
+// ask makes the kernel resolve or confirm a neighbour, unless that is unnecessary or already under
+// way. A stale neighbour stays usable meanwhile.
 //
-// The kernel takes away the permanence of an entry that is "used" so (__neigh_update); one that is
-// permanent is left alone.
+// A permanent entry is left alone: NTF_USE would make it non-permanent (__neigh_update).
 func (f *Follower) ask(hop nexthop.Hop) {
 	const settled = netlink.NUD_INCOMPLETE | (usable &^ netlink.NUD_STALE)
 	if f.kernel.states[hop]&settled != 0 || !f.kernel.ports[hop.Port].Up || !f.asked.allow(hop, time.Now()) {
@@ -86,12 +85,12 @@ func (f *Follower) ask(hop nexthop.Hop) {
 			Flags:     netlink.NTF_USE,
 		})
 		if err != nil && f.complaints.allow(err.Error(), time.Now()) {
-			f.log.Warn("the kernel won't resolve a neighbour", "address", hop.Addr, "error", err)
+			f.log.Warn("the kernel does not resolve a neighbour", "address", hop.Addr, "error", err)
 		}
 	}
 }
 
-// gateways lists the gateways of routes that leave by our ports, each once, so many at most.
+// gateways returns the gateways of routes that leave by our ports, each once, at most so many.
 func (k *kernel) gateways(most int) []nexthop.Hop {
 	seen := make(map[nexthop.Hop]struct{})
 	var list []nexthop.Hop

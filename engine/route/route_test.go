@@ -64,8 +64,8 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-// Asking for a neighbour makes the kernel ask the network, in both families, on-link and through a
-// gateway.
+// TestResolve checks that asking for a neighbour makes the kernel ask the network, in both
+// families, on-link and through a gateway.
 func TestResolve(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{})
@@ -80,7 +80,7 @@ func TestResolve(t *testing.T) {
 	}
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	goes(t, f, "2001:db8::2", 0, macQ0)
-	goes(t, f, "192.0.2.1", 1, macQ1) // gateways need no asking
+	goes(t, f, "192.0.2.1", 1, macQ1) // gateways are resolved without Resolve
 	s := f.Snapshot()
 	want := rewrite.Link{DMAC: macQ0, SMAC: [6]byte{2, 0, 0, 0, 0, 0}, MTU: 1500}
 	if got, _ := look(s, "10.0.0.2"); got != want {
@@ -88,8 +88,8 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// Asking for many addresses that don't exist neither fills the kernel's table nor keeps others from
-// being resolved.
+// TestResolveIsBounded checks that asking for many addresses that do not exist neither fills the
+// kernel's table nor prevents others from being resolved.
 func TestResolveIsBounded(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Ports: []string{"p0"}})
@@ -212,7 +212,7 @@ func TestNeighbourIsFollowed(t *testing.T) {
 	l.must(l.box.NeighSet(neighbour(netlink.NUD_PERMANENT, macQ0)))
 	goes(t, f, "10.0.0.50", 0, macQ0)
 
-	// Keeping a permanent neighbour leaves it permanent.
+	// A kept permanent neighbour stays permanent.
 	f.Keep(addrs("10.0.0.50", "10.0.0.2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	if state := l.neighbourState("10.0.0.50"); state != netlink.NUD_PERMANENT {
@@ -222,7 +222,7 @@ func TestNeighbourIsFollowed(t *testing.T) {
 	stops(t, f, "10.0.0.50", counter.NoNeighbour)
 }
 
-// neighbourState gives the kernel's state of an IPv4 neighbour of the box.
+// neighbourState returns the kernel's state of an IPv4 neighbour of the box.
 func (l *lab) neighbourState(addr string) int {
 	neighs, err := l.box.NeighList(0, netlink.FAMILY_V4)
 	l.must(err)
@@ -234,18 +234,20 @@ func (l *lab) neighbourState(addr string) int {
 	return -1
 }
 
-// A backend that moves to another MAC address and says so is followed at once.
+// TestMACChangeIsFollowed checks that a backend that announces another MAC address is followed at
+// once.
 func TestMACChangeIsFollowed(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{})
 	f.Keep(addrs("10.0.0.2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
-	l.must(l.peer.LinkSetHardwareAddr(link(t, l.peer, "q0"), macNew[:])) // sends a gratuitous ARP: arp_notify
+	// It sends a gratuitous ARP: arp_notify.
+	l.must(l.peer.LinkSetHardwareAddr(link(t, l.peer, "q0"), macNew[:]))
 	goes(t, f, "10.0.0.2", 0, macNew)
 }
 
-// A stale neighbour that is kept is confirmed again; if its MAC address has changed silently, it is
-// found anew.
+// TestKeptNeighbourStaysFresh checks that a kept stale neighbour is confirmed again, and resolved
+// again if its MAC address has changed silently.
 func TestKeptNeighbourStaysFresh(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Probe: 50 * time.Millisecond})
@@ -253,7 +255,7 @@ func TestKeptNeighbourStaysFresh(t *testing.T) {
 	f.Keep(backends)
 	for _, a := range backends {
 		goes(t, f, a.String(), 0, macQ0)
-		// As if the machine had got another MAC address unheard: the old one is wrong, and stale.
+		// As if the machine had got another MAC address unnoticed: the old one is wrong, and stale.
 		l.must(l.box.NeighSet(&netlink.Neigh{LinkIndex: l.index("p0"), IP: a.AsSlice(), State: netlink.NUD_STALE, HardwareAddr: macNew[:]}))
 		goes(t, f, a.String(), 0, macNew)
 		goes(t, f, a.String(), 0, macQ0)
@@ -311,8 +313,8 @@ func TestInterfaceIsMadeAgain(t *testing.T) {
 	}
 }
 
-// Lost notifications cost a full reading, not the truth: with room for next to none, a burst of
-// changes still ends in the right table.
+// TestLostNotifications checks that lost notifications cost a complete reading only: with a tiny
+// buffer, a burst of changes still ends in the right table.
 func TestLostNotifications(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Relist: time.Hour, receiveBuffer: 1})

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// Source gives the address that packets of our own to dst carry: the one that the kernel would
-// choose, else the first address of the same family on the port that leads there. It is the outer
+// Source returns the source address for our own packets to dst: the address that the kernel would
+// choose, else the first address of the same family on the port that leads to dst. It is the outer
 // source of a tunnel.
 func (f *Follower) Source(dst netip.Addr) (netip.Addr, error) {
 	dst = dst.Unmap()
@@ -17,7 +17,7 @@ func (f *Follower) Source(dst netip.Addr) (netip.Addr, error) {
 		}
 	}
 	snapshot := f.Snapshot()
-	if hop, ok := f.want(dst); ok {
+	if hop, ok := f.neighbourOf(dst); ok {
 		for _, p := range snapshot.Ports[hop.Port].Prefixes {
 			if p.Addr().Is4() == dst.Is4() && !p.Addr().IsLinkLocalUnicast() {
 				return p.Addr(), nil
@@ -27,5 +27,5 @@ func (f *Follower) Source(dst netip.Addr) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("no source address towards %s: %w", dst, err)
 	}
-	return netip.Addr{}, fmt.Errorf("no source address towards %s: give an address of its family to a port that leads there", dst)
+	return netip.Addr{}, fmt.Errorf("no source address towards %s: add an address of its family to a port that leads there", dst)
 }

@@ -10,8 +10,8 @@ import (
 	"sluice/pipeline/nexthop"
 )
 
-// VLANs are tested on the library's values, because not every kernel that the tests run on has the
-// 8021q module.
+// TestVLANsBelongToPorts uses the library's values, because not every kernel that runs the tests
+// has the 8021q module.
 func TestVLANsBelongToPorts(t *testing.T) {
 	attrs := func(index int, name string, parent int) netlink.LinkAttrs {
 		a := netlink.NewLinkAttrs()
@@ -29,11 +29,11 @@ func TestVLANsBelongToPorts(t *testing.T) {
 		&netlink.Device{LinkAttrs: attrs(2, "p0", 0)},
 		&netlink.Device{LinkAttrs: attrs(3, "p1", 0)},
 		vlan(attrs(4, "p0.7", 2), 7, netlink.VLAN_PROTOCOL_8021Q),
-		vlan(attrs(5, "p1.5", 3), 5, netlink.VLAN_PROTOCOL_8021Q),   // a port itself: its frames are tagged by the kernel
+		vlan(attrs(5, "p1.5", 3), 5, netlink.VLAN_PROTOCOL_8021Q),   // a port itself
 		vlan(attrs(6, "p0.6", 2), 6, netlink.VLAN_PROTOCOL_8021AD),  // other tag
 		vlan(attrs(7, "p0.7.8", 4), 8, netlink.VLAN_PROTOCOL_8021Q), // two tags
-		vlan(attrs(8, "p1.8", 3), 8, netlink.VLAN_PROTOCOL_8021Q),   // parent is no port
-		vlan(elsewhere, 9, netlink.VLAN_PROTOCOL_8021Q),             // parent is in another namespace
+		vlan(attrs(8, "p1.8", 3), 8, netlink.VLAN_PROTOCOL_8021Q),   // parent is not a port
+		vlan(elsewhere, 9, netlink.VLAN_PROTOCOL_8021Q),             // parent in another namespace
 	})
 	want := map[int]egress{2: {ifindex: 2}, 4: {4, 0, 7, 1496}, 5: {ifindex: 5, port: 1}}
 	if len(found) != len(want) {

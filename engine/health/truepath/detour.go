@@ -17,42 +17,43 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Path is the way to one backend of one service. It is immutable.
+// Path is how packets reach one backend of one service. It is immutable.
 type Path struct {
 	VIP     packet.Addr // the service's address,
-	Port    uint16      // and the port of it that is probed
-	Own     packet.Addr // our address that the backend answers to; of the service's family
+	Port    uint16      // and the probed port
+	Own     packet.Addr // our address that the backend answers to, of the service's family
 	Mode    service.Mode
 	Backend packet.Addr  // tun: outer destination
 	Outer   packet.Addr  // tun: outer source
 	Link    rewrite.Link // to the next hop
-	Ifindex int          // of the port that it leaves by
+	Ifindex int          // of the port that leads to the next hop
 	Why     string       // why nothing can be sent; "": it can
 }
 
-// Detour is the device with what goes through it. Its methods may be called from any goroutine.
+// Detour is the device through which probes of tun and dr backends are routed, with the flows
+// through it. Any goroutine may call its methods.
 type Detour struct {
 	device *device
-	wire   int // AF_PACKET socket, which receives nothing
+	wire   int // AF_PACKET socket; receives nothing
 	ports  service.Ports
 	ended  chan struct{}
-	paths  atomic.Pointer[map[packet.Addr]*Path] // by target; read by the reader
+	paths  atomic.Pointer[map[packet.Addr]*Path] // by target; read by the reading goroutine
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	targets  map[service.BackendID]netip.Addr
 	next     uint16
 	used     map[uint16]bool
 	troubles map[netip.Addr]string // by target: why the last packet was not sent
 }
 
-// Open makes the device, in the network namespace of the calling thread, and takes packets from
-// then on. The ports are what our addresses send probes from. It takes CAP_NET_ADMIN and
-// CAP_NET_RAW; errors say what is missing.
+// Open creates the device in the network namespace of the calling thread and starts to carry
+// packets. Probes are sent from ports of our addresses. It needs CAP_NET_ADMIN and CAP_NET_RAW;
+// errors name what is missing.
 func Open(ports service.Ports) (*Detour, error) {
 	wire, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
-			err = errors.New("sending probes takes CAP_NET_RAW: run as root, or give the service AmbientCapabilities=CAP_NET_RAW")
+			err = errors.New("sending probes needs CAP_NET_RAW: run as root, or give the service AmbientCapabilities=CAP_NET_RAW")
 		}
 		return nil, err
 	}
@@ -71,34 +72,35 @@ func Open(ports service.Ports) (*Detour, error) {
 	return d, nil
 }
 
-// Close removes the device. What probes still send fails. Not to be called twice.
+// Close removes the device. Probes that are still running fail. It must be called only once.
 func (d *Detour) Close() error {
 	err := d.device.file.Close()
 	<-d.ended
 	return errors.Join(err, unix.Close(d.wire))
 }
 
-// Ifindex is the device's, for answers to be redirected to.
+// Ifindex returns the index of the device, to redirect answers to.
 func (d *Detour) Ifindex() int { return d.device.link.Attrs().Index }
 
-// Ended is closed when the device is gone: somebody removed it, or Close did.
+// Ended returns a channel that is closed when the device is gone: removed by another program, or by
+// Close.
 func (d *Detour) Ended() <-chan struct{} { return d.ended }
 
-// Name is the device's.
+// Name returns the name of the device.
 func (d *Detour) Name() string { return d.device.link.Attrs().Name }
 
-// Ports are what our addresses send probes from.
+// Ports returns the ports of our addresses that probes are sent from.
 func (d *Detour) Ports() service.Ports { return d.ports }
 
-// Target gives the address that a probe of this backend connects to. It stays until Set is called
-// without it. The error is one for the operator.
+// Target returns the address that a probe of this backend connects to. It is valid until Set is
+// called without the backend. The error is meant for the operator.
 func (d *Detour) Target(id service.BackendID) (netip.Addr, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.target(id)
 }
 
-// target is Target; the caller holds mu.
+// target is Target without locking; the caller holds mu.
 func (d *Detour) target(id service.BackendID) (netip.Addr, error) {
 	f := &d.device.v6
 	if id.Service.Address.Is4() {
@@ -122,14 +124,14 @@ func (d *Detour) target(id service.BackendID) (netip.Addr, error) {
 	return a, nil
 }
 
-// step goes round the numbers, so that one that was given back is given out again last.
+// step advances to the next number; a released number is assigned again last.
 func (d *Detour) step() {
 	if d.next++; d.next > lastTarget {
 		d.next = firstTarget
 	}
 }
 
-// Set makes these the paths. Targets of others are given back.
+// Set replaces the paths. Targets of other backends are released.
 func (d *Detour) Set(paths map[service.BackendID]*Path) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,8 +151,8 @@ func (d *Detour) Set(paths map[service.BackendID]*Path) {
 	d.paths.Store(&byTarget)
 }
 
-// Ready says why a probe of the target would go nowhere: nil if it can be sent. It forgets what was
-// wrong before.
+// Ready returns an error if a probe of the target cannot be sent. It clears the target's last
+// error.
 func (d *Detour) Ready(target netip.Addr) error {
 	d.mu.Lock()
 	delete(d.troubles, target)
@@ -158,21 +160,21 @@ func (d *Detour) Ready(target netip.Addr) error {
 	path := (*d.paths.Load())[packet.AddrFrom(target)]
 	switch {
 	case path == nil:
-		return errors.New("the backend is configured no longer")
+		return errors.New("the backend is no longer configured")
 	case path.Why != "":
 		return errors.New(path.Why)
 	}
 	return nil
 }
 
-// Trouble says why a packet to the target was not sent since Ready; "": all were.
+// Trouble returns why a packet to the target was not sent since Ready; "": all were sent.
 func (d *Detour) Trouble(target netip.Addr) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.troubles[target]
 }
 
-// read takes frames from the device until it is closed: those of sockets, and those that XDP
+// read reads frames from the device until it is closed: those of sockets, and those that XDP
 // redirected.
 func (d *Detour) read() {
 	defer close(d.ended)
@@ -193,14 +195,14 @@ func (d *Detour) read() {
 	}
 }
 
-// handle takes one frame, mem[headroom:end], on its way.
+// handle forwards one frame, mem[headroom:end].
 func (d *Detour) handle(t *translator, mem []byte, end int) {
 	r := t.take(*d.paths.Load(), mem, end, time.Now())
 	frame := mem[r.start:r.end]
 	switch {
 	case r.err == nil && len(frame) == 0:
 	case r.err == nil && r.path == nil:
-		_, _ = d.device.file.Write(frame) // what is lost is sent again, or the probe fails
+		_, _ = d.device.file.Write(frame) // a lost frame is sent again, or the probe fails
 	case r.err == nil:
 		r.err = unix.Sendto(d.wire, frame, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: r.path.Ifindex})
 	}

@@ -12,31 +12,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deviceName is completed by the kernel with the lowest number that is free: a second daemon may
-// run beside us.
+// deviceName is completed by the kernel with the lowest free number, because a second daemon may
+// run on this host.
 const deviceName = "sluice-probe%d"
 
-// What the route to the targets says about packets. 1280 bytes fit on any path that carries IPv6,
-// tunnels included if the wire has the usual 1500. The hop limit is one more than the inner
-// packet's: translation lowers it.
+// Settings of the route to the targets. 1280 bytes fit on any path that carries IPv6, tunnels
+// included if the link has the usual 1500. The hop limit is one more than the inner packet's,
+// because the translator decrements it.
 const (
 	pathMTU  = 1280
 	pathMSS  = 1200
 	pathHops = 2
 )
 
-// deviceMTU is the largest that a TAP can have: what is redirected to the device may be any frame
-// of any port, and in generic mode several merged into one.
+// deviceMTU is the largest MTU of a TAP: any frame of any port may be redirected to the device, in
+// generic mode several merged into one.
 const deviceMTU = 65521
 
-// deviceQueue is how many frames wait for the reader.
+// deviceQueue is how many frames may wait for the reader.
 const deviceQueue = 4096
 
 // dummy4 is the address of the device: "IPv4 dummy address" of RFC 7600 and of the IANA
 // special-purpose registry.
 var dummy4 = netip.MustParseAddr("192.0.0.8")
 
-// device is the TAP, with its addresses.
+// device is the TAP device with its addresses.
 type device struct {
 	file *os.File
 	link netlink.Link
@@ -45,14 +45,14 @@ type device struct {
 	v6   family
 }
 
-// family is one address family at the device.
+// family is one address family of the device.
 type family struct {
 	own     netip.Addr   // the device's, which sockets send from
 	targets netip.Prefix // routed to the device
-	err     error        // why the family can't be had
+	err     error        // why the family is unavailable
 }
 
-// openDevice makes the device in the network namespace of the calling thread.
+// openDevice creates the device in the network namespace of the calling thread.
 func openDevice() (*device, error) {
 	fd, name, err := openTAP()
 	if err != nil {
@@ -65,14 +65,14 @@ func openDevice() (*device, error) {
 	return d, nil
 }
 
-// openTAP makes the interface, which lives as long as the file.
+// openTAP creates the interface, which exists as long as the file is open.
 func openTAP() (fd int, name string, err error) {
 	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return -1, "", errors.New("there is no /dev/net/tun: load the kernel module tun (modprobe tun), and let the service see the device (DeviceAllow=/dev/net/tun rw)")
+		return -1, "", errors.New("/dev/net/tun is missing: load the kernel module tun (modprobe tun), and allow the service to use the device (DeviceAllow=/dev/net/tun rw)")
 	case errors.Is(err, os.ErrPermission):
-		return -1, "", errors.New("/dev/net/tun can't be opened: give it mode 0666, which is udev's default, and let the service have it (DeviceAllow=/dev/net/tun rw)")
+		return -1, "", errors.New("/dev/net/tun cannot be opened: give it mode 0666, which is udev's default, and allow the service to use it (DeviceAllow=/dev/net/tun rw)")
 	case err != nil:
 		return -1, "", fmt.Errorf("opening /dev/net/tun: %w", err)
 	}
@@ -84,15 +84,15 @@ func openTAP() (fd int, name string, err error) {
 	if err != nil {
 		unix.Close(fd)
 		if errors.Is(err, os.ErrPermission) {
-			return -1, "", errors.New("making a TAP device takes CAP_NET_ADMIN: run as root, or give the service AmbientCapabilities=CAP_NET_ADMIN")
+			return -1, "", errors.New("creating a TAP device needs CAP_NET_ADMIN: run as root, or give the service AmbientCapabilities=CAP_NET_ADMIN")
 		}
-		return -1, "", fmt.Errorf("making a TAP device: %w", err)
+		return -1, "", fmt.Errorf("creating a TAP device: %w", err)
 	}
 	return fd, request.Name(), nil
 }
 
-// configure gives the device its settings, addresses and routes. A family that the host hasn't got
-// (IPv6 turned off) is no error.
+// configure sets the device's attributes, addresses and routes. A family that the host does not
+// have (IPv6 turned off) is not an error.
 func (d *device) configure(name string) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
@@ -103,11 +103,12 @@ func (d *device) configure(name string) error {
 		what string
 		do   func() error
 	}{
-		{"turning ARP off", func() error { return netlink.LinkSetARPOff(link) }},
+		{"turn ARP off", func() error { return netlink.LinkSetARPOff(link) }},
 		{"the MTU", func() error { return netlink.LinkSetMTU(link, deviceMTU) }},
-		{"the queue's length", func() error { return netlink.LinkSetTxQLen(link, deviceQueue) }},
-		{"setting it up", func() error {
-			_ = netlink.LinkSetIP6AddrGenMode(link, nl6AddrGenNone) // without IPv6 there is nothing to turn off
+		{"set the queue length", func() error { return netlink.LinkSetTxQLen(link, deviceQueue) }},
+		{"set up", func() error {
+			// Without IPv6 this fails, and then it is not needed.
+			_ = netlink.LinkSetIP6AddrGenMode(link, nl6AddrGenNone)
 			return netlink.LinkSetUp(link)
 		}},
 	} {
@@ -133,14 +134,14 @@ func (d *device) configure(name string) error {
 // nl6AddrGenNone is IN6_ADDR_GEN_MODE_NONE (include/uapi/linux/if_link.h): no link-local address.
 const nl6AddrGenNone = 1
 
-// attempts is how many random blocks are tried before one that the host has no routes in.
+// attempts is how many random blocks are tried to find one without routes of the host.
 const attempts = 20
 
 // connect gives the device an address and targets of a family.
 func (d *device) connect(kind int) family {
 	routes, err := netlink.RouteListFiltered(kind, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	if err != nil {
-		return family{err: fmt.Errorf("listing routes: %w", err)}
+		return family{err: fmt.Errorf("list routes: %w", err)}
 	}
 	for range attempts {
 		f := randomBlock(kind)
@@ -152,10 +153,10 @@ func (d *device) connect(kind int) family {
 		}
 		return f
 	}
-	return family{err: errors.New("the host has routes in every network that probes could have")}
+	return family{err: errors.New("the host has routes in all networks that probes could use")}
 }
 
-// randomBlock is a network of targets, and the device's own address for it.
+// randomBlock returns a random network of targets and the device's address for it.
 func randomBlock(kind int) family {
 	if kind == netlink.FAMILY_V4 {
 		block := netip.AddrFrom4([4]byte{241 + byte(rand.N(14)), byte(rand.N(256)), 0, 0})
@@ -171,8 +172,8 @@ func randomBlock(kind int) family {
 	return family{own: netip.AddrFrom16(a), targets: block}
 }
 
-// overlaps says whether the host has a route, other than a default one, that covers some of the
-// block.
+// overlaps reports whether the host has a route, other than a default route, that covers a part of
+// the block.
 func overlaps(block netip.Prefix, routes []netlink.Route) bool {
 	for _, r := range routes {
 		if r.Dst == nil {
@@ -193,7 +194,7 @@ func overlaps(block netip.Prefix, routes []netlink.Route) bool {
 	return false
 }
 
-// addAddress gives the device an address that the kernel chooses as source towards the targets
+// addAddress adds an address to the device. The kernel chooses it as the source towards the targets
 // only.
 func (d *device) addAddress(a netip.Addr) error {
 	err := netlink.AddrAdd(d.link, &netlink.Addr{
@@ -204,14 +205,14 @@ func (d *device) addAddress(a netip.Addr) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, os.ErrPermission) && !a.Is4(): // EACCES, whoever asks
+	case errors.Is(err, os.ErrPermission) && !a.Is4(): // EACCES, also for root
 		return errors.New("this host has IPv6 turned off (net.ipv6.conf.all.disable_ipv6)")
 	}
 	return fmt.Errorf("address %s: %w", a, err)
 }
 
-// addRoute routes the targets to the device, all by way of one neighbour, which is the device
-// itself: the kernel's neighbour table has room for few.
+// addRoute routes the targets to the device through one neighbour, the device itself: entries per
+// target would fill the kernel's neighbour table.
 func (d *device) addRoute(f family) error {
 	err := netlink.RouteAdd(&netlink.Route{
 		LinkIndex: d.link.Attrs().Index, Dst: ipNet(f.targets), Src: f.own.AsSlice(),
@@ -228,14 +229,14 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// Which of a block's addresses are what. The device's own IPv6 address is number 1.
+// Assignment of the addresses of a block. The device's own IPv6 address is number 1.
 const (
 	gateway     = 2
 	firstTarget = 16
 	lastTarget  = 0xffef
 )
 
-// target is address number n of a block.
+// target returns address number n of a block.
 func target(block netip.Prefix, n uint16) netip.Addr {
 	a := block.Addr().AsSlice()
 	a[len(a)-2], a[len(a)-1] = byte(n>>8), byte(n)

@@ -8,21 +8,21 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Headroom is what a frame has in front of it.
+// Headroom is the number of bytes in front of a frame.
 const Headroom = headroom
 
-// InUse is for how long a quiet flow keeps its port.
+// InUse is how long a quiet flow keeps its port.
 const InUse = inUse
 
 // Translator rewrites packets without a device.
 type Translator struct{ t translator }
 
-// NewTranslator makes one whose device has some addresses.
+// NewTranslator returns a Translator for a device with these addresses.
 func NewTranslator(ports service.Ports, own4, own6 netip.Addr, mac [6]byte) *Translator {
 	return &Translator{translator{flows: newFlows(ports), own: [2]packet.Addr{packet.AddrFrom(own4), packet.AddrFrom(own6)}, mac: mac}}
 }
 
-// Take gives a frame to the translator, and returns what it made of it.
+// Take gives a frame to the translator and returns the result.
 func (t *Translator) Take(paths map[packet.Addr]*Path, frame []byte, now time.Time) (out []byte, path *Path, err error) {
 	mem := make([]byte, headroom+len(frame))
 	end := headroom + copy(mem[headroom:], frame)

@@ -8,13 +8,13 @@ import (
 	"sluice/pipeline/service"
 )
 
-// inUse is for how long after its last packet a flow keeps its port, if others have one to spare.
+// inUse is how long after its last packet a flow keeps its port while other ports are free.
 const inUse = 2 * time.Second
 
-// searched bounds how many ports are looked at for one that nobody uses.
+// searched limits how many ports are tried to find a free one.
 const searched = 64
 
-// flow is a socket that probes, and what the backend sees of it.
+// flow is a probing socket and what the backend sees of it.
 type flow struct {
 	socket  socket
 	path    *Path  // as of its last packet
@@ -22,15 +22,15 @@ type flow struct {
 	touched time.Time
 }
 
-// socket names the kernel's side: the target that it is connected to, its port, its protocol.
+// socket identifies the kernel's side: the connected target, the socket's port and protocol.
 type socket struct {
 	target packet.Addr
 	port   uint16
 	proto  uint8
 }
 
-// flows is the table of flows: a port for each, given out in turn, so that one that was just used
-// is used again last. One goroutine owns it.
+// flows is the table of flows. Each has a port; ports are assigned in turn, so that a port that was
+// just used is used again last. Only one goroutine may use it.
 type flows struct {
 	first uint16
 	slots []flow // by port, from first on
@@ -38,14 +38,14 @@ type flows struct {
 	next  int
 }
 
-// newFlows makes a table for some ports. It starts anywhere: a backend may remember what an earlier
-// process sent.
+// newFlows returns a table for some ports. It starts at a random port: a backend may remember what
+// an earlier process sent.
 func newFlows(ports service.Ports) *flows {
 	n := int(ports.Last) - int(ports.First) + 1
 	return &flows{first: ports.First, slots: make([]flow, n), of: make(map[socket]*flow, n), next: rand.N(n)}
 }
 
-// out finds the socket's flow, or makes one.
+// out returns the socket's flow, and creates it if necessary.
 func (f *flows) out(s socket, path *Path, now time.Time) *flow {
 	found := f.of[s]
 	if found == nil {
@@ -58,7 +58,7 @@ func (f *flows) out(s socket, path *Path, now time.Time) *flow {
 	return found
 }
 
-// free takes the next port whose flow is quiet, or the next one at all.
+// free returns the next port with a quiet flow, or else the next port.
 func (f *flows) free(now time.Time) *flow {
 	n := len(f.slots)
 	at := f.next
@@ -73,7 +73,7 @@ func (f *flows) free(now time.Time) *flow {
 	return &f.slots[at]
 }
 
-// in finds the flow that a packet to a port belongs to; nil: none.
+// in returns the flow of a packet to a port; nil: none.
 func (f *flows) in(port uint16, now time.Time) *flow {
 	at := int(port) - int(f.first)
 	if at < 0 || at >= len(f.slots) || f.slots[at].path == nil {

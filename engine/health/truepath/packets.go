@@ -13,13 +13,13 @@ import (
 	"sluice/pipeline/service"
 )
 
-// headroom is how much may grow in front of a frame: an outer IPv6 header and a tag.
+// headroom is how many bytes may be added in front of a frame: an outer IPv6 header and a tag.
 const headroom = 64
 
-// outerTTL is that of the tunnel, as the kernel's own packets have it. The inner one is 1.
+// outerTTL is the TTL of the outer header, as of the kernel's own packets. The inner TTL is 1.
 const outerTTL = 64
 
-// translator rewrites packets. One goroutine owns it.
+// translator rewrites packets. Only one goroutine may use it.
 type translator struct {
 	flows *flows
 	own   [2]packet.Addr // the device's addresses, IPv4 and IPv6
@@ -27,16 +27,16 @@ type translator struct {
 	id    uint16         // IPv4 identification of the last outer header
 }
 
-// result is what became of a frame.
+// result is the result for one frame.
 type result struct {
 	start, end int        // the frame to send; empty: none
-	path       *Path      // the way to the backend that it takes; nil: to the device
+	path       *Path      // the path to the backend; nil: to the device
 	target     netip.Addr // that it was sent to
-	err        error      // why it can't be sent, for the operator
+	err        error      // why it cannot be sent, for the operator
 }
 
-// take rewrites the frame mem[headroom:end] of the device, be it a socket's or a backend's. What is
-// neither vanishes: router solicitations, answers that nobody waits for, what strangers send to a
+// take rewrites the frame mem[headroom:end], which is a socket's or a backend's. Other frames are
+// dropped: router solicitations, answers that no probe waits for, packets of other hosts to a
 // target.
 func (t *translator) take(paths map[packet.Addr]*Path, mem []byte, end int, now time.Time) result {
 	var m packet.Meta
@@ -56,8 +56,8 @@ func (t *translator) take(paths map[packet.Addr]*Path, mem []byte, end int, now 
 	return r
 }
 
-// out turns the frame mem[start:end] from a socket into the one for the backend, and returns where
-// that starts and ends. It fails with words for the operator.
+// out converts the frame mem[start:end] of a socket into the one for the backend, and returns its
+// start and end. The error is meant for the operator.
 func (t *translator) out(mem []byte, m *packet.Meta, path *Path, now time.Time) (start, end int, err error) {
 	if path.Why != "" {
 		return 0, 0, errors.New(path.Why)
@@ -67,7 +67,7 @@ func (t *translator) out(mem []byte, m *packet.Meta, path *Path, now time.Time) 
 		length += tunnelLen(path.Backend)
 	}
 	if length > path.Link.MTU {
-		return 0, 0, fmt.Errorf("a packet of %d bytes is longer than the way's MTU of %d", length, path.Link.MTU)
+		return 0, 0, fmt.Errorf("a packet of %d bytes is longer than the path's MTU of %d", length, path.Link.MTU)
 	}
 	f := t.flows.out(socket{m.Dst, m.SrcPort, m.Proto}, path, now)
 	rewrite.NATBoth(mem, m, path.Own, f.port, path.VIP, path.Port)
@@ -86,11 +86,11 @@ func tunnelLen(backend packet.Addr) uint16 {
 	return packet.IPv6Len
 }
 
-// in turns a backend's frame into one for the socket, and returns where that starts and ends:
-// nowhere if it answers no probe.
+// in converts a backend's frame into one for the socket, and returns its start and end: equal if it
+// answers no probe.
 func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end int) {
 	ours, theirs, port, from := m.Dst, m.Src, m.DstPort, m.SrcPort
-	if m.ICMPError { // names what we sent
+	if m.ICMPError { // it quotes a packet that we sent
 		ours, theirs, port, from = m.Src, m.Dst, m.SrcPort, m.DstPort
 	}
 	f := t.flows.in(port, now)
@@ -107,15 +107,15 @@ func (t *translator) in(mem []byte, m *packet.Meta, now time.Time) (start, end i
 		complete(mem, m)
 		rewrite.NATBoth(mem, m, f.socket.target, f.path.Port, own, f.socket.port)
 	}
-	// From a locally administered address that is not the device's own.
+	// The source is a locally administered address that is not the device's own.
 	link := rewrite.Link{DMAC: t.mac, SMAC: [6]byte{2, 0, 0, 0, 0, 1}}
 	return rewrite.SetLink(mem, m, &link), int(m.End)
 }
 
-// complete makes a checksum whole that the sender left to hardware which never saw the packet:
-// between virtual machines and containers, such packets are common, and the kernel would take them
-// from its own wire. What stands in the field then is the sum of the pseudo-header alone
-// (CHECKSUM_PARTIAL, include/linux/skbuff.h). Any other wrong checksum stays wrong.
+// complete completes a checksum that the sender left to hardware which never saw the packet. Such
+// packets are common between virtual machines and containers, and the kernel would accept them from
+// its own link. The field then has the sum of the pseudo-header only (CHECKSUM_PARTIAL,
+// include/linux/skbuff.h). Any other wrong checksum stays wrong.
 func complete(mem []byte, m *packet.Meta) {
 	l4 := mem[m.L4:m.End]
 	at := 16

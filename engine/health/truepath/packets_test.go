@@ -44,8 +44,10 @@ func at(host, port string) string {
 
 // way is one path with its ends.
 type way struct {
-	name                                string
-	device, target, vip, own, us, outer string // the last two of the tunnel: ours, the backend
+	name string
+	// device, target, vip, own, us and outer are addresses; the last two of the tunnel: ours, the
+	// backend's.
+	device, target, vip, own, us, outer string
 	mode                                service.Mode
 	vlan                                uint16
 	tunnel                              uint8 // protocol number in the outer header
@@ -72,7 +74,7 @@ func (w way) paths() map[packet.Addr]*Path {
 	return map[packet.Addr]*Path{addr(w.target): p}
 }
 
-// onWire is what leaves by the port when the packet is for the backend.
+// onWire returns what leaves by the port when the packet is for the backend.
 func (w way) onWire(p packettest.Packet) packettest.Packet {
 	if w.mode == service.TUN {
 		p = packettest.Raw(w.tunnel, w.us, w.outer, p.IP()).TTL(64).ID(1)
@@ -93,7 +95,7 @@ func same(t *testing.T, what string, want packettest.Packet, got []byte) {
 	}
 }
 
-// protocols are what probes speak.
+// protocols are the protocols of probes.
 var protocols = map[string]func(src, dst string) packettest.Packet{"tcp": packettest.TCP, "udp": packettest.UDP}
 
 func TestThereAndBack(t *testing.T) {
@@ -128,7 +130,7 @@ func take(tr *Translator, w way, frame []byte) []byte {
 	return out
 }
 
-// TestRefused: an ICMP error about a probe tells the socket about what the socket sent.
+// TestRefused checks that an ICMP error about a probe quotes to the socket what the socket sent.
 func TestRefused(t *testing.T) {
 	for _, w := range ways[:2] {
 		tr := translator(one)
@@ -145,7 +147,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestLeftToHardware: a checksum that is the pseudo-header's alone becomes a whole one.
+// TestLeftToHardware checks that a checksum of the pseudo-header only is completed.
 func TestLeftToHardware(t *testing.T) {
 	for name, speak := range protocols {
 		for _, w := range ways[:2] {
@@ -166,8 +168,9 @@ func TestLeftToHardware(t *testing.T) {
 	}
 }
 
-// TestStrangers: what answers no probe, or was not sent by the host, goes nowhere.
-func TestStrangers(t *testing.T) {
+// TestUnrelated checks that packets that answer no probe, or were not sent by the host, are
+// dropped.
+func TestUnrelated(t *testing.T) {
 	w := ways[0]
 	tr := translator(service.Ports{First: 30000, Last: 30001})
 	out := take(tr, w, packettest.TCP(at(w.device, "40000"), at(w.target, "80")).TTL(2).Frame())
@@ -178,19 +181,19 @@ func TestStrangers(t *testing.T) {
 	}
 	quote := packettest.TCP(at(own4, unused), at(vip4, "80"))
 	for name, p := range map[string]packettest.Packet{
-		"unused port":        packettest.TCP(at(vip4, "80"), at(own4, unused)),
-		"port not ours":      packettest.TCP(at(vip4, "80"), at(own4, "30002")),
-		"other service":      packettest.TCP(at("198.51.100.11", "80"), at(own4, used)),
-		"other port":         packettest.TCP(at(vip4, "81"), at(own4, used)),
-		"other protocol":     packettest.UDP(at(vip4, "80"), at(own4, used)),
-		"other destination":  packettest.TCP(at(vip4, "80"), at("10.0.0.2", used)),
-		"fragment":           packettest.TCP(at(vip4, "80"), at(own4, used)).Fragment(0, true),
-		"no TTL":             packettest.TCP(at(vip4, "80"), at(own4, used)).TTL(0),
-		"error of no flow":   packettest.ICMP(vip4, own4, 3, 3, 0, quote.IP()),
-		"echo":               packettest.ICMP(vip4, own4, 8, 0, 0, []byte("ping")),
-		"somebody's probe":   packettest.TCP(at("203.0.113.7", "40000"), at(target4, "80")).TTL(2),
-		"to no target":       packettest.TCP(at(device4, "40000"), at("241.7.0.17", "80")).TTL(2),
-		"kernel's own error": packettest.ICMP(device4, target4, 3, 3, 0, packettest.UDP(at(target4, "80"), at(device4, "40000")).IP()),
+		"unused port":          packettest.TCP(at(vip4, "80"), at(own4, unused)),
+		"port not ours":        packettest.TCP(at(vip4, "80"), at(own4, "30002")),
+		"other service":        packettest.TCP(at("198.51.100.11", "80"), at(own4, used)),
+		"other port":           packettest.TCP(at(vip4, "81"), at(own4, used)),
+		"other protocol":       packettest.UDP(at(vip4, "80"), at(own4, used)),
+		"other destination":    packettest.TCP(at(vip4, "80"), at("10.0.0.2", used)),
+		"fragment":             packettest.TCP(at(vip4, "80"), at(own4, used)).Fragment(0, true),
+		"no TTL":               packettest.TCP(at(vip4, "80"), at(own4, used)).TTL(0),
+		"error of no flow":     packettest.ICMP(vip4, own4, 3, 3, 0, quote.IP()),
+		"echo":                 packettest.ICMP(vip4, own4, 8, 0, 0, []byte("ping")),
+		"another host's probe": packettest.TCP(at("203.0.113.7", "40000"), at(target4, "80")).TTL(2),
+		"to no target":         packettest.TCP(at(device4, "40000"), at("241.7.0.17", "80")).TTL(2),
+		"kernel's own error":   packettest.ICMP(device4, target4, 3, 3, 0, packettest.UDP(at(target4, "80"), at(device4, "40000")).IP()),
 	} {
 		if got := take(tr, w, p.Frame()); len(got) != 0 {
 			t.Errorf("%s: goes on as\n%s", name, packettest.Decode(got))
@@ -204,7 +207,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestNoWay: what can't be sent has a reason in words.
+// TestNoWay checks that a packet that cannot be sent gives an error with the reason.
 func TestNoWay(t *testing.T) {
 	w := ways[3]
 	probe := packettest.UDP(at(w.device, "40000"), at(w.target, "80")).TTL(2).Payload(make([]byte, 1400)).Frame()
@@ -213,7 +216,7 @@ func TestNoWay(t *testing.T) {
 		want  string
 	}{
 		"reason":   {func(p *Path) { p.Why = "no neighbour" }, "no neighbour"},
-		"too long": {func(p *Path) { p.Link.MTU = 1447 }, "1448 bytes is longer than the way's MTU of 1447"},
+		"too long": {func(p *Path) { p.Link.MTU = 1447 }, "1448 bytes is longer than the path's MTU of 1447"},
 		"fits":     {func(p *Path) { p.Link.MTU = 1448 }, ""},
 	} {
 		paths := w.paths()
@@ -225,8 +228,8 @@ func TestNoWay(t *testing.T) {
 	}
 }
 
-// TestPorts: sockets have ports of their own for as long as there are any, and the longest quiet
-// one goes first.
+// TestPorts checks that sockets have their own ports while ports are free, and that the flow that
+// has been quiet for longest is replaced first.
 func TestPorts(t *testing.T) {
 	const n = 8
 	w := ways[0]
@@ -256,7 +259,7 @@ func TestPorts(t *testing.T) {
 	if again := portOf(sockets[0], later); again != busy {
 		t.Errorf("a socket changed from port %d to %d", busy, again)
 	}
-	if p := portOf("50007", later); p == 0 { // none is quiet: somebody's is taken
+	if p := portOf("50007", later); p == 0 { // none is quiet: the port of another flow is used
 		t.Error("no port")
 	}
 }
