@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
@@ -226,15 +227,15 @@ func (x *explaining) blocked(a packet.Addr, reason counter.Reason) string {
 }
 
 // room tells whether full-sized packets fit where this one goes.
-func (x *explaining) room(p *passage) {
-	if !p.after.Known || p.before.Class != pipeline.ToService {
+func (x *explaining) room(p *worker.PacketRecord) {
+	if !p.After.Known || p.Before.Class != pipeline.ToService {
 		return
 	}
-	be := &x.tables.Backends[p.after.Conn.Backend]
-	if be.Unreach != counter.None || int(p.inPort) >= len(x.ports) {
+	be := &x.tables.Backends[p.After.Conn.Backend]
+	if be.Unreach != counter.None || int(p.InPort) >= len(x.ports) {
 		return
 	}
-	full, overhead := int(x.ports[p.inPort].MTU), be.Overhead()
+	full, overhead := int(x.ports[p.InPort].MTU), be.Overhead()
 	room := int(be.Link.MTU) - overhead
 	switch {
 	case full <= room:
@@ -253,11 +254,11 @@ func (x *explaining) room(p *passage) {
 const silence = 500
 
 // returnPath tells whether replies come back, where they have to come this way.
-func (x *explaining) returnPath(ctx context.Context, p *passage) error {
-	if !p.after.Known || p.before.Class != pipeline.ToService || p.frame.Verdict != pipeline.Forward {
+func (x *explaining) returnPath(ctx context.Context, p *worker.PacketRecord) error {
+	if !p.After.Known || p.Before.Class != pipeline.ToService || p.Frame.Verdict != pipeline.Forward {
 		return nil
 	}
-	c := &p.after.Conn
+	c := &p.After.Conn
 	be := &x.tables.Backends[c.Backend]
 	if !be.Mode.RepliesThroughUs() {
 		x.step("return", "by the backend to the client, past this box: the backend must hold %s itself (lo) and accept %s", x.q.To.Addr(), map[service.Mode]string{
@@ -271,7 +272,7 @@ func (x *explaining) returnPath(ctx context.Context, p *passage) error {
 		}
 	}
 	name := x.backend(c.Backend)
-	waits := p.before.Known && p.before.Conn.Flags&conn.SeenReply == 0 && x.quietFor(&p.before.Conn) >= silence
+	waits := p.Before.Known && p.Before.Conn.Flags&conn.SeenReply == 0 && x.quietFor(&p.Before.Conn) >= silence
 	hint := fmt.Sprintf("the backend's default route must lead through this box (on %s: ip route get %s)", be.Addr, x.q.From.Addr())
 	if be.Mode == service.FullNAT {
 		hint = "the backend's route to the service's `source` addresses must lead to this box"
@@ -286,7 +287,7 @@ func (x *explaining) returnPath(ctx context.Context, p *passage) error {
 	default:
 		x.step("return", "through this box; %s was sent %d packets, %d came back", name, traffic.InPackets, traffic.OutPackets)
 	}
-	x.way("return", "client", p.after.Client)
+	x.way("return", "client", p.After.Client)
 	return nil
 }
 

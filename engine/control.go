@@ -9,23 +9,12 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
-	"sluice/pipeline/conn"
+	"sluice/engine/worker"
 	"sluice/pipeline/counter"
-	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
 
 var _ api.Control = (*Engine)(nil)
-
-// onWorkers has every worker call f on its own state, one after the other.
-func (e *Engine) onWorkers(ctx context.Context, f func(w *Worker)) error {
-	for _, w := range e.workers {
-		if err := w.Do(ctx, func() { f(w) }); err != nil {
-			return fmt.Errorf("worker %d: %w", w.id, err)
-		}
-	}
-	return nil
-}
 
 // List implements api.Control.
 func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
@@ -55,11 +44,7 @@ const idsPerVisit = 2048
 func (e *Engine) addTraffic(ctx context.Context, traffic []counter.Backend) error {
 	for from := 0; from < len(traffic); from += idsPerVisit {
 		to := min(from+idsPerVisit, len(traffic))
-		err := e.onWorkers(ctx, func(w *Worker) {
-			for id := from; id < to; id++ {
-				traffic[id].Add(&w.proc.Backends[id])
-			}
-		})
+		err := e.workers.OnAll(ctx, func(w *worker.Worker) { w.AddTraffic(traffic[from:to], from) })
 		if err != nil {
 			return err
 		}
@@ -217,10 +202,6 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	return nil
 }
 
-// connsPerVisit bounds how many table slots a worker looks at in one go for a listing: packets wait
-// no longer than for a sweep.
-const connsPerVisit = 16384
-
 // Conns implements api.Control.
 func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error) {
 	client, err := endpointFilter(q.Client)
@@ -232,16 +213,16 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 		return nil, err
 	}
 	var out []api.Conn
-	for _, w := range e.workers {
+	for _, w := range e.workers.All {
 		for _, family := range []int{4, 6} {
 			for cursor := uint32(0); q.Limit == 0 || len(out) < q.Limit; {
-				var found []rawConn
-				err := w.Do(ctx, func() { found, cursor = w.collect(family, cursor) })
+				var found []worker.Conn
+				err := w.Do(ctx, func() { found, cursor = w.Conns(family, cursor) })
 				if err != nil {
 					return nil, err
 				}
 				for _, r := range found {
-					c, service := e.nameConn(r, w.id)
+					c, service := e.nameConn(r, w.ID())
 					if (q.Service == "" || service == q.Service) && client.fits(c.Client) && backend.fits(c.Backend) {
 						out = append(out, c)
 					}
@@ -258,26 +239,8 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 	return out, nil
 }
 
-// rawConn is a copy of a table entry.
-type rawConn struct {
-	conn   conn.Conn
-	client packet.Addr
-	leftMs int32
-}
-
-// collect copies the live connections of a stretch of a table.
-func (w *Worker) collect(family int, cursor uint32) (found []rawConn, next uint32) {
-	t, now := w.proc.Table(family), nowMs()
-	next = t.Scan(cursor, connsPerVisit, func(c *conn.Conn) {
-		if !c.IsTemplate() && !c.Expired(now) {
-			found = append(found, rawConn{*c, t.Client(c), int32(c.Expires - now)})
-		}
-	})
-	return found, next
-}
-
 // nameConn puts a table entry into words.
-func (e *Engine) nameConn(r rawConn, worker int) (api.Conn, string) {
+func (e *Engine) nameConn(r worker.Conn, worker int) (api.Conn, string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c := (&names{services: e.ids.Service, backends: e.ids.Backend}).conn(r, worker)
@@ -285,16 +248,16 @@ func (e *Engine) nameConn(r rawConn, worker int) (api.Conn, string) {
 }
 
 // conn puts a table entry into words.
-func (n *names) conn(r rawConn, worker int) api.Conn {
-	s, b := &n.services[r.conn.Service()], &n.backends[r.conn.Backend]
+func (n *names) conn(r worker.Conn, worker int) api.Conn {
+	s, b := &n.services[r.Entry.Service()], &n.backends[r.Entry.Backend]
 	return api.Conn{
 		Service: s.Name, Protocol: s.Key.Protocol.String(),
-		Client:   netip.AddrPortFrom(r.client.Netip(), r.conn.ClientPort()).String(),
-		Virtual:  netip.AddrPortFrom(s.Key.Address, r.conn.VIPPort()).String(),
-		Backend:  netip.AddrPortFrom(b.ID.Backend.Address, r.conn.BackendPort).String(),
-		State:    r.conn.State.String(),
+		Client:   netip.AddrPortFrom(r.Client.Netip(), r.Entry.ClientPort()).String(),
+		Virtual:  netip.AddrPortFrom(s.Key.Address, r.Entry.VIPPort()).String(),
+		Backend:  netip.AddrPortFrom(b.ID.Backend.Address, r.Entry.BackendPort).String(),
+		State:    r.Entry.State.String(),
 		Mode:     b.Mode.String(),
-		ExpiresS: float64(r.leftMs) / 1000,
+		ExpiresS: float64(r.LeftMs) / 1000,
 		Worker:   worker,
 	}
 }

@@ -9,13 +9,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sluice/conf"
-	"sluice/engine/cpu"
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
 	"sluice/engine/override"
@@ -25,6 +23,7 @@ import (
 	"sluice/engine/state"
 	"sluice/engine/steer"
 	"sluice/engine/tables"
+	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -51,15 +50,12 @@ type Engine struct {
 	log      *slog.Logger
 	opts     Options
 	platform platform.Platform
-	workers  []*Worker
+	workers  *worker.Set // nil: none were made
 	running  sync.WaitGroup
 	seed     flow.Seed
 	loads    *counter.Loads
 	tables   atomic.Pointer[pipeline.Tables]
 	started  time.Time
-	failed   chan struct{} // closed when a worker has panicked
-	failure  error         // set before failed is closed
-	fail     sync.Once
 	prober   *health.Prober
 	stop     context.CancelFunc // ends keepPorts and followHealth
 	turned   chan struct{}      // a backend's health has changed, or a weight has to grow
@@ -119,7 +115,6 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 func newEngine(o Options) *Engine {
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
-		failed:  make(chan struct{}),
 		ids:     tables.NewIDs(),
 		local:   tables.NewSNAT(),
 		woken:   make(chan struct{}, 1),
@@ -142,9 +137,9 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return fmt.Errorf("engine.cores: %w", err)
 	}
-	if len(cores) > maxWorkers || len(cfg.Ports) > maxPorts {
+	if len(cores) > worker.MaxWorkers || len(cfg.Ports) > worker.MaxPorts {
 		return fmt.Errorf("%d workers and %d ports, at most %d and %d are possible: see engine.cores and [[port]]",
-			len(cores), len(cfg.Ports), maxWorkers, maxPorts)
+			len(cores), len(cfg.Ports), worker.MaxWorkers, worker.MaxPorts)
 	}
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails
@@ -174,18 +169,18 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
-	e.workers, err = newWorkers(machineOptions{
-		cores: cores, batch: cfg.Engine.Batch, connections: cfg.Engine.Connections,
-		busyPoll: cfg.Engine.Poll == conf.PollBusy,
-		hardware: e.hardware, memory: e.platform.Memory,
-		seed: &e.seed, loads: e.loads, tables: &e.tables,
-		want: func(a packet.Addr) { e.platform.Want(a.Netip()) },
-		log:  e.log,
+	e.workers, err = worker.New(worker.Options{
+		Cores: cores, Batch: cfg.Engine.Batch, Connections: cfg.Engine.Connections,
+		BusyPoll: cfg.Engine.Poll == conf.PollBusy,
+		Hardware: e.hardware, Memory: e.platform.Memory,
+		Seed: &e.seed, Loads: e.loads, Tables: &e.tables,
+		Want: func(a packet.Addr) { e.platform.Want(a.Netip()) },
+		Log:  e.log,
 	})
 	if err != nil {
 		return err
 	}
-	if err := e.launch(); err != nil {
+	if err := e.workers.Launch(); err != nil {
 		return err
 	}
 	keep, stop := context.WithCancel(context.Background())
@@ -204,54 +199,11 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	return err
 }
 
-// A frame names its worker and its port by a byte.
-const (
-	maxWorkers = 256
-	maxPorts   = 256
-)
-
-// launch starts every worker on a thread of its own and waits until all are pinned.
-func (e *Engine) launch() error {
-	pinned := make(chan error, len(e.workers))
-	for _, w := range e.workers {
-		e.running.Add(1)
-		go func() {
-			defer e.running.Done()
-			defer close(w.done)
-			// The thread is never unlocked: it ends with the worker instead of serving others with
-			// its CPU affinity.
-			runtime.LockOSThread()
-			if err := cpu.Pin(w.cpu); err != nil {
-				pinned <- err
-				return
-			}
-			pinned <- nil
-			defer e.guard(w)
-			w.run()
-		}()
-	}
-	var errs []error
-	for range e.workers {
-		errs = append(errs, <-pinned)
-	}
-	return errors.Join(errs...)
-}
-
-// guard turns a panic in a worker into the end of the whole process: half a balancer would be
-// worse.
-func (e *Engine) guard(w *Worker) {
-	if r := recover(); r != nil {
-		buf := make([]byte, 16<<10)
-		buf = buf[:runtime.Stack(buf, false)]
-		e.fail.Do(func() {
-			e.failure = fmt.Errorf("worker %d: internal error: %v\n%s", w.id, r, buf)
-			close(e.failed)
-		})
-	}
-}
+// Alive reports whether every worker's loop goes round: see worker.Set.
+func (e *Engine) Alive(ctx context.Context) error { return e.workers.Alive(ctx) }
 
 // Done is closed when the engine can't go on: close it and exit.
-func (e *Engine) Done() <-chan struct{} { return e.failed }
+func (e *Engine) Done() <-chan struct{} { return e.workers.Failed() }
 
 // Close stops the workers, detaches from the ports and frees everything. Its error includes the one
 // that closed Done. It is safe to call twice.
@@ -268,21 +220,9 @@ func (e *Engine) Close() error {
 	e.wards.step.Stop()
 	err := e.closeDetour()
 	e.stop()
-	for _, w := range e.workers {
-		w.stop.Store(true)
-		w.bell.ring()
-	}
+	failure := e.workers.Close()
 	e.running.Wait()
-	err = errors.Join(err, e.platform.Close())
-	for _, w := range e.workers {
-		err = errors.Join(err, w.close())
-	}
-	select {
-	case <-e.failed:
-		err = errors.Join(e.failure, err)
-	default:
-	}
-	return err
+	return errors.Join(failure, err, e.platform.Close())
 }
 
 // surroundingsChanged publishes tables for new routes, neighbours, links or addresses.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sluice/engine/api"
+	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
@@ -55,13 +56,13 @@ func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error
 		return x.out, err
 	}
 	p := x.passage()
-	if p.before.Reason == counter.None {
+	if p.Before.Reason == counter.None {
 		x.story(p)
 		if err := x.returnPath(ctx, p); err != nil {
 			return x.out, err
 		}
 	} else {
-		x.problem("parse", "%s", p.before.Reason.Text())
+		x.problem("parse", "%s", p.Before.Reason.Text())
 	}
 	x.finish(p)
 	return x.out, nil
@@ -87,12 +88,12 @@ func (x *explaining) findPort(ctx context.Context) error {
 			return err
 		}
 		for _, f := range flows {
-			if f.conn.Service() != id || f.conn.VIPPort() != x.q.To.Port() {
+			if f.Entry.Service() != id || f.Entry.VIPPort() != x.q.To.Port() {
 				continue
 			}
-			used[f.conn.ClientPort()] = true
-			if f.conn.Flags&(conn.SeenReply|conn.NoOutput) == 0 {
-				silent = append(silent, f.conn.ClientPort())
+			used[f.Entry.ClientPort()] = true
+			if f.Entry.Flags&(conn.SeenReply|conn.NoOutput) == 0 {
+				silent = append(silent, f.Entry.ClientPort())
 			}
 		}
 	}
@@ -166,65 +167,65 @@ func (x *explaining) ingress() (port uint8, smac, dmac [6]byte) {
 }
 
 // passage is the rehearsal as a frame's way.
-func (x *explaining) passage() *passage {
+func (x *explaining) passage() *worker.PacketRecord {
 	f := x.trial.Frame
-	p := &passage{
-		before: x.trial.Before, after: x.trial.After, frame: f, inPort: x.frame.Port,
-		in: x.in, worker: x.owner, workers: x.workers, nowMs: x.now(),
+	p := &worker.PacketRecord{
+		Before: x.trial.Before, After: x.trial.After, Frame: f, InPort: x.frame.Port,
+		In: x.in, Worker: x.owner, Workers: x.workers, NowMs: x.now(),
 	}
 	if f.Verdict == pipeline.Forward || f.Verdict == pipeline.Reply {
-		p.out = f.Mem[f.Start:f.End]
-		p.outLen = len(p.out)
+		p.Out = f.Mem[f.Start:f.End]
+		p.OutLen = len(p.Out)
 	}
 	return p
 }
 
 // story tells the steps from the service on.
-func (x *explaining) story(p *passage) {
+func (x *explaining) story(p *worker.PacketRecord) {
 	x.out.Steps = append(x.out.Steps, x.whose(p))
 	if id := x.serviceID(p); id != 0 {
 		x.out.Service = x.services[id].Name
 	}
 	x.out.Steps = append(x.out.Steps, x.ownerStep(p))
-	if p.before.Known || p.before.Class != pipeline.ToService {
+	if p.Before.Known || p.Before.Class != pipeline.ToService {
 		x.existing(p)
 	} else {
 		x.choice(p)
 	}
-	if p.after.Known {
-		x.out.Backend = x.backend(p.after.Conn.Backend)
+	if p.After.Known {
+		x.out.Backend = x.backend(p.After.Conn.Backend)
 	}
 	x.nextHop(p)
-	if p.frame.Verdict == pipeline.Forward || p.frame.Verdict == pipeline.Reply {
+	if p.Frame.Verdict == pipeline.Forward || p.Frame.Verdict == pipeline.Reply {
 		x.out.Steps = append(x.out.Steps, x.rewrite(p), x.egress(p))
-		x.out.Frame = p.out
+		x.out.Frame = p.Out
 	}
 	x.room(p)
 }
 
 // serviceID is the service that the packet has to do with, 0 if none.
-func (x *explaining) serviceID(p *passage) uint32 {
-	if p.after.Known {
-		return p.after.Conn.Service()
+func (x *explaining) serviceID(p *worker.PacketRecord) uint32 {
+	if p.After.Known {
+		return p.After.Conn.Service()
 	}
-	return p.before.Service
+	return p.Before.Service
 }
 
-func (x *explaining) ownerStep(p *passage) api.Step {
-	if p.before.Ownership == pipeline.ByReceiver && !p.before.Known && x.workers > 1 {
+func (x *explaining) ownerStep(p *worker.PacketRecord) api.Step {
+	if p.Before.Ownership == pipeline.ByReceiver && !p.Before.Known && x.workers > 1 {
 		return api.Step{Stage: "worker", Text: fmt.Sprintf("whichever of %d receives it: the service's flows need no other; worker %d is asked here", x.workers, x.owner)}
 	}
-	return api.Step{Stage: "worker", Text: ownerText(p.before.Ownership, p.before.Owner, x.owner, x.workers, false)}
+	return api.Step{Stage: "worker", Text: ownerText(p.Before.Ownership, p.Before.Owner, x.owner, x.workers, false)}
 }
 
 // existing tells of the connection that the packet belongs to.
-func (x *explaining) existing(p *passage) {
-	if !p.before.Known {
+func (x *explaining) existing(p *worker.PacketRecord) {
+	if !p.Before.Known {
 		x.problem("connection", "none from %s to backend %s: it was never opened, has expired, or went another way", x.q.To, x.q.From)
 		return
 	}
-	c := &p.before.Conn
-	named := x.named(c, &p.before)
+	c := &p.Before.Conn
+	named := x.named(c, &p.Before)
 	x.out.Connection = &named
 	replies := ", replies seen"
 	switch {
@@ -237,14 +238,14 @@ func (x *explaining) existing(p *passage) {
 }
 
 func (x *explaining) named(c *conn.Conn, s *pipeline.Observation) api.Conn {
-	return x.conn(rawConn{*c, s.Client, int32(c.Expires - x.now())}, x.owner)
+	return x.conn(worker.Conn{Entry: *c, Client: s.Client, LeftMs: int32(c.Expires - x.now())}, x.owner)
 }
 
 // choice tells how the scheduler chooses a backend for a new connection, and which it leaves out.
-func (x *explaining) choice(p *passage) {
-	id := p.before.Service
+func (x *explaining) choice(p *worker.PacketRecord) {
+	id := p.Before.Service
 	svc := &x.tables.Services[id]
-	opened := p.after.Known || p.frame.Reason != counter.None
+	opened := p.After.Known || p.Frame.Reason != counter.None
 	x.step("connection", "none yet")
 	switch {
 	case x.trial.Bound && !x.trial.Picked:
@@ -253,8 +254,8 @@ func (x *explaining) choice(p *passage) {
 		name := func(i int) string { return x.backend(svc.Backends[i]) }
 		why := sched.Explain(svc.Scheduler, x.trial.Sched, x.trial.Loads, x.trial.Key(), name)
 		chosen := "no backend may take a new connection"
-		if p.after.Known {
-			chosen = "takes " + x.backend(p.after.Conn.Backend)
+		if p.After.Known {
+			chosen = "takes " + x.backend(p.After.Conn.Backend)
 		}
 		x.step("schedule", "%s: %s -> %s", x.services[id].Scheduler, why.Rule, chosen)
 		x.figures(svc, why.Figures)
@@ -281,13 +282,13 @@ func (x *explaining) figures(svc *pipeline.Service, figures []string) {
 }
 
 // nextHop tells the way to where the packet goes.
-func (x *explaining) nextHop(p *passage) {
-	if !p.after.Known {
+func (x *explaining) nextHop(p *worker.PacketRecord) {
+	if !p.After.Known {
 		return
 	}
-	c := &p.after.Conn
-	if w := p.before.Class; w == pipeline.FromBackend || w == pipeline.ErrorToClient {
-		x.way("next hop", "client", p.after.Client)
+	c := &p.After.Conn
+	if w := p.Before.Class; w == pipeline.FromBackend || w == pipeline.ErrorToClient {
+		x.way("next hop", "client", p.After.Client)
 		return
 	}
 	be := &x.tables.Backends[c.Backend]
@@ -303,13 +304,13 @@ func (x *explaining) reachable(a packet.Addr) bool {
 }
 
 // finish says in one sentence what becomes of the packet, and whether that is well.
-func (x *explaining) finish(p *passage) {
+func (x *explaining) finish(p *worker.PacketRecord) {
 	x.out.Verdict = x.verdict(p)
-	x.out.OK = p.frame.Verdict == pipeline.Forward
+	x.out.OK = p.Frame.Verdict == pipeline.Forward
 	for i := range x.out.Steps {
 		x.out.OK = x.out.OK && !x.out.Steps[i].Problem
 	}
-	if p.frame.Verdict == pipeline.Forward && !x.out.OK {
+	if p.Frame.Verdict == pipeline.Forward && !x.out.OK {
 		x.out.Verdict += ", but see what is marked"
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"sluice/engine/api"
+	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
@@ -11,57 +12,45 @@ import (
 	"sluice/pipeline/service"
 )
 
-// passage is one frame's way through one worker's pipeline.
-type passage struct {
-	before, after pipeline.Observation // after has the connection as it was left
-	frame         pipeline.Frame       // with its verdict; its memory means nothing
-	inPort        uint8
-	in, out       []byte // the frame as it came and as it left; maybe not whole
-	outLen        int    // bytes of the frame that left
-	worker        int
-	workers       int
-	nowMs         uint32
-}
-
 // steps tells the passage stage by stage.
-func (n *names) steps(p *passage) []api.Step {
-	if p.before.Reason != counter.None {
-		return []api.Step{{Stage: "parse", Text: p.before.Reason.Text(), Problem: true}}
+func (n *names) steps(p *worker.PacketRecord) []api.Step {
+	if p.Before.Reason != counter.None {
+		return []api.Step{{Stage: "parse", Text: p.Before.Reason.Text(), Problem: true}}
 	}
 	steps := []api.Step{n.whose(p), n.owner(p)}
-	if p.frame.Verdict == pipeline.HandOver {
+	if p.Frame.Verdict == pipeline.HandOver {
 		return steps
 	}
 	if c, ok := n.connection(p); ok {
 		steps = append(steps, c)
 	}
-	if p.frame.Verdict == pipeline.Forward || p.frame.Verdict == pipeline.Reply {
+	if p.Frame.Verdict == pipeline.Forward || p.Frame.Verdict == pipeline.Reply {
 		steps = append(steps, n.rewrite(p), n.egress(p))
 	}
 	return steps
 }
 
 // whose tells the service and direction.
-func (n *names) whose(p *passage) api.Step {
+func (n *names) whose(p *worker.PacketRecord) api.Step {
 	of := func(id uint32) string { return n.service(id) }
-	switch known := p.after.Known; {
-	case p.before.Class == pipeline.ToService:
-		return api.Step{Stage: "service", Text: "client to " + of(p.before.Service)}
-	case p.before.Class == pipeline.ErrorToBackend:
-		return api.Step{Stage: "service", Text: "ICMP error about a packet from " + of(p.before.Service) + " to its client"}
-	case p.before.Class == pipeline.ErrorToClient && known:
-		return api.Step{Stage: "service", Text: "ICMP error about a packet of " + of(p.after.Conn.Service()) + " to its backend"}
-	case p.before.Class == pipeline.ErrorToClient:
+	switch known := p.After.Known; {
+	case p.Before.Class == pipeline.ToService:
+		return api.Step{Stage: "service", Text: "client to " + of(p.Before.Service)}
+	case p.Before.Class == pipeline.ErrorToBackend:
+		return api.Step{Stage: "service", Text: "ICMP error about a packet from " + of(p.Before.Service) + " to its client"}
+	case p.Before.Class == pipeline.ErrorToClient && known:
+		return api.Step{Stage: "service", Text: "ICMP error about a packet of " + of(p.After.Conn.Service()) + " to its backend"}
+	case p.Before.Class == pipeline.ErrorToClient:
 		return api.Step{Stage: "service", Text: "ICMP error about no service's packet"}
 	case known:
-		return api.Step{Stage: "service", Text: "backend of " + of(p.after.Conn.Service()) + " to its client"}
+		return api.Step{Stage: "service", Text: "backend of " + of(p.After.Conn.Service()) + " to its client"}
 	}
 	return api.Step{Stage: "service", Text: "to no service: taken for a backend's reply"}
 }
 
 // owner tells which worker has the flow and why.
-func (n *names) owner(p *passage) api.Step {
-	return api.Step{Stage: "worker", Text: ownerText(p.before.Ownership, p.before.Owner, p.worker, p.workers, p.frame.Verdict == pipeline.HandOver)}
+func (n *names) owner(p *worker.PacketRecord) api.Step {
+	return api.Step{Stage: "worker", Text: ownerText(p.Before.Ownership, p.Before.Owner, p.Worker, p.Workers, p.Frame.Verdict == pipeline.HandOver)}
 }
 
 func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bool) string {
@@ -86,16 +75,16 @@ func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bo
 }
 
 // connection tells what was there and what is there now.
-func (n *names) connection(p *passage) (api.Step, bool) {
-	b, a := &p.before, &p.after
+func (n *names) connection(p *worker.PacketRecord) (api.Step, bool) {
+	b, a := &p.Before, &p.After
 	var text string
 	switch {
 	case b.Known && a.Known && b.Conn.State != a.Conn.State:
-		text = fmt.Sprintf("%s -> %s, %s", b.Conn.State, a.Conn.State, n.connText(&a.Conn, p.nowMs))
+		text = fmt.Sprintf("%s -> %s, %s", b.Conn.State, a.Conn.State, n.connText(&a.Conn, p.NowMs))
 	case b.Known && a.Known:
-		text = fmt.Sprintf("%s, %s", a.Conn.State, n.connText(&a.Conn, p.nowMs))
+		text = fmt.Sprintf("%s, %s", a.Conn.State, n.connText(&a.Conn, p.NowMs))
 	case a.Known:
-		text = fmt.Sprintf("new: %s, %s", a.Conn.State, n.connText(&a.Conn, p.nowMs))
+		text = fmt.Sprintf("new: %s, %s", a.Conn.State, n.connText(&a.Conn, p.NowMs))
 	case b.Known:
 		text = fmt.Sprintf("%s, and ended", b.Conn.State)
 	default:
@@ -119,9 +108,9 @@ func clockText(ms int32) string {
 }
 
 // rewrite tells the packet before and after.
-func (n *names) rewrite(p *passage) api.Step {
-	from, to := summary(p.in), summary(p.out)
-	if p.frame.Verdict == pipeline.Reply {
+func (n *names) rewrite(p *worker.PacketRecord) api.Step {
+	from, to := summary(p.In), summary(p.Out)
+	if p.Frame.Verdict == pipeline.Reply {
 		return api.Step{Stage: "answer", Text: to}
 	}
 	if from == to {
@@ -130,10 +119,10 @@ func (n *names) rewrite(p *passage) api.Step {
 	return api.Step{Stage: "rewrite", Text: from + " -> " + to}
 }
 
-func (n *names) egress(p *passage) api.Step {
-	text := fmt.Sprintf("%s, %d bytes", n.port(p.frame.Port), p.outLen)
-	if len(p.out) >= packet.EthernetLen {
-		text += " to " + macText([6]byte(p.out))
+func (n *names) egress(p *worker.PacketRecord) api.Step {
+	text := fmt.Sprintf("%s, %d bytes", n.port(p.Frame.Port), p.OutLen)
+	if len(p.Out) >= packet.EthernetLen {
+		text += " to " + macText([6]byte(p.Out))
 	}
 	return api.Step{Stage: "egress", Text: text}
 }
@@ -143,14 +132,14 @@ func macText(m [6]byte) string {
 }
 
 // verdict tells how the passage ended, in one line.
-func (n *names) verdict(p *passage) string {
-	f := &p.frame
+func (n *names) verdict(p *worker.PacketRecord) string {
+	f := &p.Frame
 	switch f.Verdict {
 	case pipeline.Forward:
-		if way := p.before.Class; way == pipeline.FromBackend || way == pipeline.ErrorToClient {
+		if way := p.Before.Class; way == pipeline.FromBackend || way == pipeline.ErrorToClient {
 			return "forwarded to the client by " + n.port(f.Port)
 		}
-		return fmt.Sprintf("forwarded to %s by %s", n.backend(p.after.Conn.Backend), n.port(f.Port))
+		return fmt.Sprintf("forwarded to %s by %s", n.backend(p.After.Conn.Backend), n.port(f.Port))
 	case pipeline.Reply:
 		return "answered: " + n.answer(p)
 	case pipeline.HandOver:
@@ -160,15 +149,15 @@ func (n *names) verdict(p *passage) string {
 }
 
 // answer says with what a packet was answered, and why.
-func (n *names) answer(p *passage) string {
+func (n *names) answer(p *worker.PacketRecord) string {
 	text := "ICMP error"
-	if p.before.Meta.Proto == uint8(service.TCP) && len(p.out) > 0 {
-		text = summary(p.out)
+	if p.Before.Meta.Proto == uint8(service.TCP) && len(p.Out) > 0 {
+		text = summary(p.Out)
 	}
-	switch icmp := answerICMP(p.out); icmp {
+	switch icmp := answerICMP(p.Out); icmp {
 	case "":
-		if p.before.Known {
-			return text + ": the connections of " + n.backend(p.before.Conn.Backend) + " end: it is down, disabled, or its drain's time is over"
+		if p.Before.Known {
+			return text + ": the connections of " + n.backend(p.Before.Conn.Backend) + " end: it is down, disabled, or its drain's time is over"
 		}
 		return text + ": " + counter.NoConnection.Text() + ", and only a SYN opens one"
 	case "port unreachable":

@@ -8,6 +8,7 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/platform"
+	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -30,7 +31,7 @@ func (s *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 	if hop, ok := t.Hops.NextHop(before.Meta.Src); ok && before.Reason == counter.None {
 		f.Port = hop.Port
 	}
-	p := &passage{before: before, after: before, inPort: f.Port, in: frame, workers: 1, nowMs: s.nowMs}
+	p := &worker.PacketRecord{Before: before, After: before, InPort: f.Port, In: frame, Workers: 1, NowMs: s.nowMs}
 	if !s.steered(&before, frame) {
 		return api.TraceEvent{Packet: summary(frame), Length: len(frame), Port: names.port(f.Port), Verdict: "pass",
 			Text: "left to the kernel: no packet of Sluice's", In: frame}
@@ -38,13 +39,13 @@ func (s *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 	s.batch.Frames[0] = f
 	s.proc.Process(s.batch, 1, t, s.nowMs)
 	s.proc.NeighbourRequests.Flush(func(packet.Addr) {}) // there is nobody to ask
-	s.proc.Refresh(&p.after, s.nowMs)
-	p.frame = s.batch.Frames[0]
-	if g := &p.frame; sent(g) {
-		p.out, p.outLen = g.Mem[g.Start:g.End], g.End-g.Start
+	s.proc.Refresh(&p.After, s.nowMs)
+	p.Frame = s.batch.Frames[0]
+	if g := &p.Frame; worker.Sent(g) {
+		p.Out, p.OutLen = g.Mem[g.Start:g.End], g.End-g.Start
 	}
 	event := names.event(p, len(frame))
-	event.In, event.Out = frame, p.out
+	event.In, event.Out = frame, p.Out
 	return event
 }
 

@@ -13,6 +13,7 @@ import (
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/tables"
+	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -38,7 +39,7 @@ type site struct {
 	// on calls f where the worker's Processor may be touched.
 	on func(ctx context.Context, worker int, f func(p *pipeline.Processor)) error
 	// flows lists the connections of a client. nil: there are none.
-	flows func(ctx context.Context, client netip.Addr) ([]rawConn, error)
+	flows func(ctx context.Context, client netip.Addr) ([]worker.Conn, error)
 	// queues tells what becomes of frames before they reach a queue of ours. nil: there are no
 	// queues.
 	queues func(ctx context.Context) ([]portQueues, error)
@@ -103,18 +104,18 @@ func (e *Engine) site() (*site, error) {
 	s := &site{
 		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports,
 		judged: e.refreshed(), frozen: e.frozen(), weights: e.overrides.Weights(e.cfg),
-		seed: &e.seed, loads: e.loads, workers: len(e.workers),
-		now: nowMs, flows: e.flowsOf, queues: e.portQueues,
+		seed: &e.seed, loads: e.loads, workers: len(e.workers.All),
+		now: worker.NowMs, flows: e.flowsOf, queues: e.portQueues,
 	}
 	s.on = func(ctx context.Context, worker int, f func(*pipeline.Processor)) error {
-		w := e.workers[worker]
+		w := e.workers.All[worker]
 		var stale error
 		err := w.Do(ctx, func() {
 			if e.tables.Load() != s.tables { // and a Processor must not see older ones again
 				stale = errStale
 				return
 			}
-			f(w.proc)
+			f(w.Processor())
 		})
 		if err != nil {
 			return fmt.Errorf("worker %d: %w", worker, err)
@@ -125,19 +126,19 @@ func (e *Engine) site() (*site, error) {
 }
 
 // flowsOf lists a client's connections, all workers'.
-func (e *Engine) flowsOf(ctx context.Context, client netip.Addr) (found []rawConn, err error) {
+func (e *Engine) flowsOf(ctx context.Context, client netip.Addr) (found []worker.Conn, err error) {
 	family := 6
 	if client.Is4() {
 		family = 4
 	}
-	for _, w := range e.workers {
+	for _, w := range e.workers.All {
 		for cursor := uint32(0); ; {
-			var part []rawConn
-			if err := w.Do(ctx, func() { part, cursor = w.collect(family, cursor) }); err != nil {
+			var part []worker.Conn
+			if err := w.Do(ctx, func() { part, cursor = w.Conns(family, cursor) }); err != nil {
 				return nil, err
 			}
 			for _, r := range part {
-				if r.client.Netip() == client {
+				if r.Client.Netip() == client {
 					found = append(found, r)
 				}
 			}
@@ -155,14 +156,11 @@ func (e *Engine) portQueues(ctx context.Context) (out []portQueues, err error) {
 	e.mu.Lock()
 	ports := slices.Clone(e.hardware.Ports)
 	e.mu.Unlock()
-	w := e.workers[0]
+	w := e.workers.All[0] // it has a queue at every port
 	err = w.Do(ctx, func() {
-		for _, q := range w.queues { // it has one at every port
-			if q.Queue == (noQueue{}) || q.index != 0 {
-				continue
-			}
-			if s, err := e.platform.Steering(int(q.port)); err == nil {
-				out = append(out, portQueues{ports[q.port].Name, len(ports[q.port].Queues), s})
+		for _, i := range w.OpenPorts() {
+			if s, err := e.platform.Steering(i); err == nil {
+				out = append(out, portQueues{ports[i].Name, len(ports[i].Queues), s})
 			}
 		}
 	})

@@ -6,6 +6,7 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/platform"
+	"sluice/engine/worker"
 	"sluice/pipeline/counter"
 )
 
@@ -27,9 +28,10 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	}
 	e.mu.Unlock()
 	var sum counter.Packets
-	err := e.onWorkers(ctx, func(w *Worker) {
-		sum.Add(&w.proc.Packets)
-		out.Workers = append(out.Workers, w.report(&out, e.platform))
+	err := e.workers.OnAll(ctx, func(w *worker.Worker) {
+		c := w.Counters(e.platform)
+		sum.Add(&c.Packets)
+		out.Workers = append(out.Workers, report(&out, w, &c))
 	})
 	if err != nil {
 		return api.Stats{}, err
@@ -46,53 +48,50 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	return out, nil
 }
 
-// report describes the worker and adds what it owns to the whole. Called by the worker between
-// batches, when all its frames are on a ring or free.
-func (w *Worker) report(all *api.Stats, on platform.Platform) api.WorkerStats {
-	p := &w.proc.Packets
-	v4, v6 := w.proc.Entries()
-	all.Tables.ConnectionsV4 += uint64(v4)
-	all.Tables.ConnectionsV6 += uint64(v6)
-	all.Frames.Free += uint64(len(w.stock.free))
-	syscalls := w.stats.sleeps
-	for _, q := range w.queues {
-		var k platform.QueueStats
-		if q.Queue != (noQueue{}) { // else the platform may be busy with the port
-			k = on.Stats(int(q.port), q.number)
-		}
+// report translates a worker's counters and adds what it owns to the whole. Called by the worker,
+// for its histogram is read.
+func report(all *api.Stats, w *worker.Worker, c *worker.Counters) api.WorkerStats {
+	all.Tables.ConnectionsV4 += uint64(c.Conns4)
+	all.Tables.ConnectionsV6 += uint64(c.Conns6)
+	all.Frames.Free += uint64(c.FramesFree)
+	syscalls := c.Sleeps
+	for i := range c.Queues {
+		q := &c.Queues[i]
+		k := &q.Platform
 		syscalls += k.Syscalls
 		all.Frames.Fill += k.Fill
 		all.Frames.Rx += k.Rx
 		all.Frames.Tx += k.Tx
 		all.Frames.Completion += k.Completion
-		all.Ports[q.port].Queues[q.index] = api.QueueStats{
-			Queue: q.number, Worker: w.id, Rx: q.rx, Tx: q.tx, TxRingFull: q.txFull,
+		all.Ports[q.Port].Queues[q.Index] = api.QueueStats{
+			Queue: q.Number, Worker: w.ID(), Rx: q.Rx, Tx: q.Tx, TxRingFull: q.TxFull,
 			KernelRxDropped: k.RxDropped, KernelRxInvalid: k.RxInvalid, KernelTxInvalid: k.TxInvalid,
 			KernelRxRingFull: k.RxRingFull, KernelFillRingEmpty: k.FillRingEmpty,
 			KernelTxRingEmpty: k.TxRingEmpty, Wakeups: k.Syscalls,
 		}
 	}
+	p := &c.Packets
 	return api.WorkerStats{
-		Worker: w.id, CPU: w.cpu,
+		Worker: w.ID(), CPU: w.CPU(),
 		Rx: p.Rx, Forwarded: p.Forwarded, Replied: p.Replied, Dropped: p.Dropped(),
 		HandOversOut: p.HandedOut, HandOversIn: p.HandedIn,
-		Loops:             w.stats.turns,
-		PacketsPerBatch:   ratio(w.stats.frames, w.stats.busyTurns),
-		SyscallsPerPacket: ratio(syscalls, w.stats.frames),
-		BusyShare:         ratio(uint64(w.clock.busyNs), uint64(nowNs()-w.startNs)),
-		BusyS:             float64(w.clock.busyNs) / 1e9, RunS: float64(nowNs()-w.startNs) / 1e9,
+		Loops:             c.Turns,
+		PacketsPerBatch:   ratio(c.Frames, c.BusyTurns),
+		SyscallsPerPacket: ratio(syscalls, c.Frames),
+		BusyShare:         ratio(uint64(c.BusyNs), uint64(c.RunNs)),
+		BusyS:             float64(c.BusyNs) / 1e9, RunS: float64(c.RunNs) / 1e9,
 		StageNs: api.StageNs{
-			Receive:  ratio(uint64(w.clock.stageNs[receiving]), w.stats.frames),
-			Process:  ratio(uint64(w.clock.stageNs[processing]), w.stats.frames),
-			Transmit: ratio(uint64(w.clock.stageNs[transmitting]), w.stats.frames),
+			Receive:  ratio(uint64(c.ReceiveNs), c.Frames),
+			Process:  ratio(uint64(c.ProcessNs), c.Frames),
+			Transmit: ratio(uint64(c.TransmitNs), c.Frames),
 		},
 		GapNs: api.GapNs{
-			P50: w.clock.gaps.quantile(0.5), P99: w.clock.gaps.quantile(0.99),
-			P999: w.clock.gaps.quantile(0.999), Max: w.clock.gaps.max,
-			Sum: w.clock.gaps.sum, Counts: w.clock.gaps.below(api.GapBounds),
+			P50: c.Gaps.Quantile(0.5), P99: c.Gaps.Quantile(0.99),
+			P999: c.Gaps.Quantile(0.999), Max: c.Gaps.Max(),
+			Sum: c.Gaps.Sum(), Counts: c.Gaps.Below(api.GapBounds),
 		},
-		FramesFree:  uint64(len(w.stock.free)),
-		Connections: uint64(v4 + v6),
+		FramesFree:  uint64(c.FramesFree),
+		Connections: uint64(c.Conns4 + c.Conns6),
 	}
 }
 

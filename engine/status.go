@@ -22,7 +22,7 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 		backends += len(s.Backends)
 	}
 	out := api.Status{
-		Version: e.opts.Version, UptimeS: time.Since(e.started).Seconds(), Workers: len(e.workers),
+		Version: e.opts.Version, UptimeS: time.Since(e.started).Seconds(), Workers: len(e.workers.All),
 		Config: api.ConfigStatus{
 			File: e.opts.File, Generation: e.generation.Number, Loaded: e.loaded.Round(0), SHA256: e.generation.SHA256,
 			Services: len(e.cfg.Services), Backends: backends,

@@ -9,6 +9,7 @@ import (
 	"sluice/engine/api"
 	frames "sluice/engine/filter"
 	"sluice/engine/platform"
+	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/packet"
 )
@@ -42,12 +43,12 @@ func (e *Engine) Trace(ctx context.Context, q api.TraceQuery, emit func(api.Trac
 		snap = min(platform.FrameSize, max(traceSnap, q.Snaplen))
 	}
 	t := &tracer{engine: e, q: q, emit: emit, deadline: time.Now().Add(q.Duration)}
-	slots := min(maxSlots, max(minSlots, traceBytes/(2*snap)/len(e.workers)))
-	for range e.workers {
-		t.taps = append(t.taps, newTap(filter, snap, slots))
+	slots := min(maxSlots, max(minSlots, traceBytes/(2*snap)/len(e.workers.All)))
+	for range e.workers.All {
+		t.taps = append(t.taps, worker.NewTap(filter, snap, slots))
 	}
 	defer t.remove()
-	if err := e.onWorkers(ctx, func(w *Worker) { w.addTap(t.taps[w.id]) }); err != nil {
+	if err := e.workers.OnAll(ctx, func(w *worker.Worker) { w.AddTap(t.taps[w.ID()]) }); err != nil {
 		return api.TraceEnd{}, err
 	}
 	if q.Started != nil {
@@ -61,7 +62,7 @@ type tracer struct {
 	engine   *Engine
 	q        api.TraceQuery
 	emit     func(api.TraceEvent) error
-	taps     []*tap // by worker
+	taps     []*worker.Tap // by worker
 	deadline time.Time
 	seen     int
 	batch    []taken
@@ -69,14 +70,14 @@ type tracer struct {
 
 // taken is a record that waits to be told.
 type taken struct {
-	tap    *tap
+	tap    *worker.Tap
 	number uint32
 }
 
 // remove takes the taps off the workers, those that still run.
 func (t *tracer) remove() {
-	for _, w := range t.engine.workers {
-		_ = w.Do(context.Background(), func() { w.removeTap(t.taps[w.id]) }) // fails when the worker has ended
+	for _, w := range t.engine.workers.All {
+		_ = w.Do(context.Background(), func() { w.RemoveTap(t.taps[w.ID()]) }) // fails when the worker has ended
 	}
 }
 
@@ -101,7 +102,7 @@ func (t *tracer) follow(ctx context.Context) (api.TraceEnd, error) {
 		case <-tick.C:
 		case <-ctx.Done():
 			return end, ctx.Err()
-		case <-t.engine.failed:
+		case <-t.engine.Done():
 			return end, errClosed
 		case <-t.engine.ending:
 			return end, errClosed
@@ -111,7 +112,7 @@ func (t *tracer) follow(ctx context.Context) (api.TraceEnd, error) {
 
 func (t *tracer) lost() (n uint64) {
 	for _, tap := range t.taps {
-		n += tap.lost.Load()
+		n += tap.Lost()
 	}
 	return n
 }
@@ -122,7 +123,7 @@ func (t *tracer) round() (enough bool, err error) {
 	var numbers [256]uint32
 	for _, tap := range t.taps {
 		for {
-			n := tap.arrived.Pop(numbers[:])
+			n := tap.Arrived(numbers[:])
 			for _, number := range numbers[:n] {
 				t.batch = append(t.batch, taken{tap, number})
 			}
@@ -135,32 +136,32 @@ func (t *tracer) round() (enough bool, err error) {
 		return false, nil
 	}
 	slices.SortStableFunc(t.batch, func(a, b taken) int {
-		return int(a.tap.slots[a.number].atNs - b.tap.slots[b.number].atNs)
+		return int(a.tap.Record(a.number).AtNs - b.tap.Record(b.number).AtNs)
 	})
 	t.engine.mu.Lock()
 	names := t.engine.names()
 	t.engine.mu.Unlock()
 	for _, k := range t.batch {
-		r := &k.tap.slots[k.number]
+		r := k.tap.Record(k.number)
 		if !enough && err == nil {
 			err = t.tell(&names, r)
 			enough = t.q.Count > 0 && t.seen >= t.q.Count
 		}
-		k.tap.giveBack.Push([]uint32{k.number})
+		k.tap.Release(k.number)
 	}
 	return enough, err
 }
 
-func (t *tracer) tell(n *names, r *record) error {
-	handedOver := r.frame.Verdict == pipeline.HandOver
+func (t *tracer) tell(n *names, r *worker.Record) error {
+	handedOver := r.Frame.Verdict == pipeline.HandOver
 	if handedOver && t.q.Frames {
 		return nil // its owner shows it, with what becomes of it
 	}
-	event := n.event(&r.passage, r.inLen)
-	event.Time = started.Add(time.Duration(r.atNs))
+	event := n.event(&r.PacketRecord, r.InLen)
+	event.Time = worker.Time(r.AtNs)
 	event.Lost = t.lost()
 	if t.q.Frames {
-		event.In, event.Out = r.in[:min(len(r.in), t.q.Snaplen)], r.out[:min(len(r.out), t.q.Snaplen)]
+		event.In, event.Out = r.In[:min(len(r.In), t.q.Snaplen)], r.Out[:min(len(r.Out), t.q.Snaplen)]
 	}
 	if !handedOver {
 		t.seen++
@@ -169,23 +170,23 @@ func (t *tracer) tell(n *names, r *record) error {
 }
 
 // event is a passage as onlookers get it.
-func (n *names) event(p *passage, inLen int) api.TraceEvent {
+func (n *names) event(p *worker.PacketRecord, inLen int) api.TraceEvent {
 	e := api.TraceEvent{
-		Worker: p.worker, Port: n.port(p.inPort), Packet: summary(p.in), Length: inLen,
-		Steps: n.steps(p), Text: n.verdict(p), Verdict: verdictNames[p.frame.Verdict],
+		Worker: p.Worker, Port: n.port(p.InPort), Packet: summary(p.In), Length: inLen,
+		Steps: n.steps(p), Text: n.verdict(p), Verdict: verdictNames[p.Frame.Verdict],
 	}
-	if p.before.Class == pipeline.ToService || p.before.Class == pipeline.ErrorToBackend {
-		e.Service = n.services[p.before.Service].Name
+	if p.Before.Class == pipeline.ToService || p.Before.Class == pipeline.ErrorToBackend {
+		e.Service = n.services[p.Before.Service].Name
 	}
-	if p.after.Known {
-		e.Service = n.services[p.after.Conn.Service()].Name
-		e.Backend = n.backend(p.after.Conn.Backend)
+	if p.After.Known {
+		e.Service = n.services[p.After.Conn.Service()].Name
+		e.Backend = n.backend(p.After.Conn.Backend)
 	}
-	switch p.frame.Verdict {
+	switch p.Frame.Verdict {
 	case pipeline.Drop:
-		e.Reason = p.frame.Reason.String()
+		e.Reason = p.Frame.Reason.String()
 	case pipeline.Forward, pipeline.Reply:
-		e.OutPort, e.OutPacket, e.OutLength = n.port(p.frame.Port), summary(p.out), p.outLen
+		e.OutPort, e.OutPacket, e.OutLength = n.port(p.Frame.Port), summary(p.Out), p.OutLen
 	}
 	return e
 }

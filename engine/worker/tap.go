@@ -1,22 +1,22 @@
-package engine
+package worker
 
 import (
 	"sync/atomic"
 
-	frames "sluice/engine/filter"
+	"sluice/engine/filter"
 	"sluice/engine/platform"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/rings"
 )
 
-// tap is what one onlooker has in one worker: which frames, and where to put what became of them.
+// Tap is what one onlooker has in one worker: which frames, and where to put what became of them.
 // Records lie in slots; their numbers travel to the onlooker and back over two rings, so that the
 // worker neither allocates nor waits. Frames that find no free slot are counted and go by unseen.
-type tap struct {
-	filter *frames.Filter
+type Tap struct {
+	filter *filter.Filter
 	snap   int // bytes of a frame that are kept, before and after
-	slots  []record
+	slots  []Record
 	lost   atomic.Uint64 // the worker writes, the onlooker reads
 
 	free    *rings.Consumer[uint32] // the worker's ends
@@ -27,18 +27,31 @@ type tap struct {
 	arrived  *rings.Consumer[uint32]
 }
 
-// record is a passage in a slot. The worker writes it, then the onlooker reads it, then the slot is
-// free again.
-type record struct {
-	passage
+// PacketRecord is one frame's way through one worker's pipeline.
+type PacketRecord struct {
+	Before, After pipeline.Observation // After has the connection as it was left
+	Frame         pipeline.Frame       // with its verdict; its memory means nothing
+	InPort        uint8
+	In, Out       []byte // the frame as it came and as it left; maybe not whole
+	OutLen        int    // bytes of the frame that left
+	Worker        int
+	Workers       int
+	NowMs         uint32
+}
+
+// Record is a PacketRecord in a slot. The worker writes it, then the onlooker reads it, then the slot
+// is free again.
+type Record struct {
+	PacketRecord
+	AtNs  int64 // see Time
+	InLen int
 	chunk uint64 // of the frame
-	atNs  int64
-	inLen int
 	bytes []byte // snap before, snap after
 }
 
-func newTap(f *frames.Filter, snap, slots int) *tap {
-	t := &tap{filter: f, snap: snap, slots: make([]record, slots), pending: make([]uint32, 0, slots)}
+// NewTap returns a Tap for one worker.
+func NewTap(f *filter.Filter, snap, slots int) *Tap {
+	t := &Tap{filter: f, snap: snap, slots: make([]Record, slots), pending: make([]uint32, 0, slots)}
 	t.giveBack, t.free = rings.NewSPSC[uint32](slots)
 	t.full, t.arrived = rings.NewSPSC[uint32](slots)
 	bytes := make([]byte, 2*snap*slots)
@@ -52,27 +65,28 @@ func newTap(f *frames.Filter, snap, slots int) *tap {
 
 // tapping is a worker's state while somebody looks on. Owned by the worker; nil while nobody does.
 type tapping struct {
-	taps    []*tap
+	taps    []*Tap
 	one     *pipeline.Batch
 	in      []byte // the frame before
-	scratch frames.Scratch
+	scratch filter.Scratch
 	number  [1]uint32 // scratch
 }
 
-// addTap and removeTap are called on the worker.
-func (w *Worker) addTap(t *tap) {
+// AddTap begins to record. It is called on the worker.
+func (w *Worker) AddTap(t *Tap) {
 	if w.tapping == nil {
 		w.tapping = &tapping{one: new(pipeline.Batch), in: make([]byte, platform.FrameSize)}
 	}
 	w.tapping.taps = append(w.tapping.taps, t)
 }
 
-func (w *Worker) removeTap(t *tap) {
+// RemoveTap ends it. It is called on the worker.
+func (w *Worker) RemoveTap(t *Tap) {
 	if w.tapping == nil {
 		return
 	}
 	w.publishTaps()
-	var rest []*tap
+	var rest []*Tap
 	for _, other := range w.tapping.taps {
 		if other != t {
 			rest = append(rest, other)
@@ -96,37 +110,37 @@ func (w *Worker) processTapped(n int) {
 		w.proc.Process(x.one, 1, tables, w.clock.ms)
 		*f = x.one.Frames[0]
 		for _, t := range x.taps {
-			if t.filter.Match(&x.scratch, in, len(in)) || sent(f) && t.filter.Match(&x.scratch, f.Mem[f.Start:f.End], f.End-f.Start) {
+			if t.filter.Match(&x.scratch, in, len(in)) || Sent(f) && t.filter.Match(&x.scratch, f.Mem[f.Start:f.End], f.End-f.Start) {
 				w.tapFrame(t, f, &before, in, port, w.addrs[i])
 			}
 		}
 	}
 }
 
-// sent says that the frame is to leave, changed or not, and not to another worker.
-func sent(f *pipeline.Frame) bool {
+// Sent says that the frame is to leave, changed or not, and not to another worker.
+func Sent(f *pipeline.Frame) bool {
 	return f.Verdict == pipeline.Forward || f.Verdict == pipeline.Reply
 }
 
 // tapFrame puts what became of a frame into a slot.
-func (w *Worker) tapFrame(t *tap, f *pipeline.Frame, before *pipeline.Observation, in []byte, port uint8, chunk uint64) {
+func (w *Worker) tapFrame(t *Tap, f *pipeline.Frame, before *pipeline.Observation, in []byte, port uint8, chunk uint64) {
 	number := w.tapping.number[:]
 	if t.free.Pop(number) == 0 {
 		t.lost.Store(t.lost.Load() + 1)
 		return
 	}
 	r := &t.slots[number[0]]
-	r.passage = passage{
-		before: *before, after: *before, frame: *f, inPort: port,
-		worker: w.id, workers: len(w.handOut), nowMs: w.clock.ms,
+	r.PacketRecord = PacketRecord{
+		Before: *before, After: *before, Frame: *f, InPort: port,
+		Worker: w.id, Workers: len(w.handOut), NowMs: w.clock.ms,
 	}
-	w.proc.Refresh(&r.after, w.clock.ms)
-	r.frame.Mem = nil
-	r.chunk, r.atNs, r.inLen = chunk, w.clock.ns, len(in)
-	r.in = r.bytes[:copy(r.bytes[:t.snap], in)]
-	if sent(f) {
-		r.out = r.bytes[t.snap : t.snap+copy(r.bytes[t.snap:], f.Mem[f.Start:f.End])]
-		r.outLen = f.End - f.Start
+	w.proc.Refresh(&r.After, w.clock.ms)
+	r.Frame.Mem = nil
+	r.chunk, r.AtNs, r.InLen = chunk, w.clock.ns, len(in)
+	r.In = r.bytes[:copy(r.bytes[:t.snap], in)]
+	if Sent(f) {
+		r.Out = r.bytes[t.snap : t.snap+copy(r.bytes[t.snap:], f.Mem[f.Start:f.End])]
+		r.OutLen = f.End - f.Start
 	}
 	t.pending = append(t.pending, number[0])
 }
@@ -136,7 +150,7 @@ func (w *Worker) tapLoss(addr uint64, reason counter.Reason) {
 	for _, t := range w.tapping.taps {
 		for _, number := range t.pending {
 			if r := &t.slots[number]; r.chunk == addr&^(platform.FrameSize-1) {
-				r.frame.Verdict, r.frame.Reason = pipeline.Drop, reason
+				r.Frame.Verdict, r.Frame.Reason = pipeline.Drop, reason
 			}
 		}
 	}
@@ -149,3 +163,18 @@ func (w *Worker) publishTaps() {
 		t.pending = t.pending[:0]
 	}
 }
+
+// The onlooker's side of a Tap; its methods are called by one goroutine.
+
+// Arrived fills numbers with those of records that are complete and returns how many there were.
+func (t *Tap) Arrived(numbers []uint32) int { return t.arrived.Pop(numbers) }
+
+// Record returns the record of that number, which Arrived has returned and Release not yet had.
+func (t *Tap) Record(number uint32) *Record { return &t.slots[number] }
+
+// Release returns a record's slot to the worker.
+func (t *Tap) Release(number uint32) { t.giveBack.Push([]uint32{number}) }
+
+// Lost returns how many frames went by without a record because no slot was free. Any goroutine may
+// call it.
+func (t *Tap) Lost() uint64 { return t.lost.Load() }

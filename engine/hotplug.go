@@ -4,8 +4,7 @@ import (
 	"context"
 	"time"
 
-	"sluice/engine/platform"
-	"sluice/rings"
+	"sluice/engine/worker"
 )
 
 // reopenPause is how long a port that can't be opened again waits for the next attempt.
@@ -49,7 +48,7 @@ func (e *Engine) keepPorts(ctx context.Context) {
 func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool) {
 	hw := &e.hardware.Ports[port]
 	if hw.Ifindex != 0 {
-		if e.onWorkers(ctx, func(w *Worker) { w.disconnect(port) }) != nil {
+		if e.workers.OnAll(ctx, func(w *worker.Worker) { w.Disconnect(port) }) != nil {
 			return false // closing down
 		}
 		frames, err := e.platform.ClosePort(port)
@@ -59,7 +58,7 @@ func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool
 		e.mu.Lock()
 		hw.Ifindex = 0
 		e.mu.Unlock()
-		if e.workers[0].Do(ctx, func() { e.workers[0].takeBack(frames) }) != nil {
+		if w := e.workers.All[0]; w.Do(ctx, func() { w.TakeBack(frames) }) != nil {
 			return false
 		}
 	}
@@ -71,58 +70,9 @@ func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool
 		e.log.Error("port does not open again; next attempt in "+reopenPause.String(), "event", "port_failed", "port", hw.Name, "err", err)
 		return true
 	}
-	err = e.onWorkers(ctx, func(w *Worker) { w.connect(port, opened) })
+	err = e.workers.OnAll(ctx, func(w *worker.Worker) { w.Connect(port, opened) })
 	e.mu.Lock()
 	hw.Ifindex, hw.IO, hw.RSS = opened.Ifindex, opened.IO, opened.RSS
 	e.mu.Unlock()
 	return err != nil && ctx.Err() == nil
 }
-
-// disconnect puts queues that do nothing in place of the port's. Called on the worker.
-func (w *Worker) disconnect(port int) {
-	for _, q := range w.queues {
-		if int(q.port) == port {
-			q.Queue = noQueue{}
-			q.reclaimed = q.tx
-		}
-	}
-	w.watch()
-}
-
-// connect puts the port's new queues in place. Called on the worker.
-func (w *Worker) connect(port int, hw *platform.HardwarePort) {
-	for _, q := range w.queues {
-		if int(q.port) == port {
-			q.Queue = hw.Queues[q.index].Queue
-		}
-	}
-	w.watch()
-	w.idle = 0 // turns to come give the new queues their frames
-}
-
-// takeBack takes the frames that a closed queue had; those of other workers travel home. Called on
-// the worker.
-func (w *Worker) takeBack(frames []uint64) {
-	for _, addr := range frames {
-		w.stock.give(addr)
-	}
-}
-
-// watch has sleeps end when one of the queues has frames.
-func (w *Worker) watch() {
-	fds := make([]int, len(w.queues))
-	for i, q := range w.queues {
-		fds[i] = q.FD()
-	}
-	w.sleeper.Watch(fds)
-}
-
-// noQueue is the queue of an interface that is not there: it takes nothing and has nothing.
-type noQueue struct{}
-
-func (noQueue) Receive([]rings.Desc) int  { return 0 }
-func (noQueue) Refill([]uint64) int       { return 0 }
-func (noQueue) Transmit([]rings.Desc) int { return 0 }
-func (noQueue) Kick() error               { return nil }
-func (noQueue) Reclaim([]uint64) int      { return 0 }
-func (noQueue) FD() int                   { return -1 }

@@ -1,4 +1,17 @@
-package engine
+// Package worker moves frames: it is the loop of receive, process, transmit on each of the engine's CPUs.
+//
+// A Set has one Worker per CPU. Each runs its loop in one goroutine that is locked to a thread and
+// pinned to the CPU (workerset.go, worker.go). A Worker owns its queues, its frames (frames.go), its
+// connection tables and its counters; only its goroutine touches them. Others reach it in four ways:
+// the rings on which workers hand frames to each other (handover.go) and return them, the pointer to
+// the tables, which the engine stores and a worker loads once per batch, the rings of a Tap (tap.go),
+// and Do, which has the worker call a function between two batches (sleep.go).
+//
+// Nothing on the way of a packet takes a lock, allocates or makes a system call for one packet.
+//
+// The package imports platform, cpu, filter, rings and the pipeline. It does not know the engine, the
+// configuration or who builds the tables.
+package worker
 
 import (
 	"log/slog"

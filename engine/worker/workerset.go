@@ -1,0 +1,210 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"sluice/engine/cpu"
+	"sluice/engine/platform"
+	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+	"sluice/rings"
+)
+
+// A frame names its worker and its port by a byte.
+const (
+	MaxWorkers = 256
+	MaxPorts   = 256
+)
+
+// Options is what a Set is made from.
+type Options struct {
+	Cores       []int // the CPU of each worker
+	Batch       int
+	Connections int // of all workers together
+	BusyPoll    bool
+	Hardware    *platform.Hardware
+	Memory      func(bytes, core int) ([]byte, error)
+	Seed        *flow.Seed
+	Loads       *counter.Loads
+	Tables      *atomic.Pointer[pipeline.Tables]
+	Want        func(packet.Addr)
+	Log         *slog.Logger
+}
+
+// Set is all workers of an engine. A nil Set has none, and may be closed.
+type Set struct {
+	All []*Worker // by id; not changed after New
+
+	running sync.WaitGroup
+	failed  chan struct{} // closed when a worker has panicked
+	failure error         // set before failed is closed
+	fail    sync.Once
+}
+
+// New makes the workers and wires them up; none runs yet.
+func New(o Options) (*Set, error) {
+	workers, err := o.newWorkers()
+	if err != nil {
+		return nil, err
+	}
+	return &Set{All: workers, failed: make(chan struct{})}, nil
+}
+
+// Launch starts every worker on a thread of its own and waits until all are pinned.
+func (s *Set) Launch() error {
+	pinned := make(chan error, len(s.All))
+	for _, w := range s.All {
+		s.running.Go(func() {
+			defer close(w.done)
+			// The thread is never unlocked: it ends with the worker instead of serving others with
+			// its CPU affinity.
+			runtime.LockOSThread()
+			if err := cpu.Pin(w.cpu); err != nil {
+				pinned <- err
+				return
+			}
+			pinned <- nil
+			defer s.guard(w)
+			w.run()
+		})
+	}
+	var errs []error
+	for range s.All {
+		errs = append(errs, <-pinned)
+	}
+	return errors.Join(errs...)
+}
+
+// guard turns a panic in a worker into the end of the whole process: half a balancer would be
+// worse.
+func (s *Set) guard(w *Worker) {
+	if r := recover(); r != nil {
+		buf := make([]byte, 16<<10)
+		buf = buf[:runtime.Stack(buf, false)]
+		s.fail.Do(func() {
+			s.failure = fmt.Errorf("worker %d: internal error: %v\n%s", w.id, r, buf)
+			close(s.failed)
+		})
+	}
+}
+
+// Failed is closed when a worker has panicked: Close returns why.
+func (s *Set) Failed() <-chan struct{} { return s.failed }
+
+// OnAll has every worker call f on its own state, one after the other.
+func (s *Set) OnAll(ctx context.Context, f func(w *Worker)) error {
+	for _, w := range s.All {
+		if err := w.Do(ctx, func() { f(w) }); err != nil {
+			return fmt.Errorf("worker %d: %w", w.id, err)
+		}
+	}
+	return nil
+}
+
+// Close stops the workers, waits until they have ended and frees what they slept by. Its error
+// includes the one that closed Failed.
+func (s *Set) Close() (err error) {
+	if s == nil {
+		return nil
+	}
+	for _, w := range s.All {
+		w.stop.Store(true)
+		w.bell.ring()
+	}
+	s.running.Wait()
+	for _, w := range s.All {
+		err = errors.Join(err, w.close())
+	}
+	select {
+	case <-s.failed:
+		err = errors.Join(s.failure, err)
+	default:
+	}
+	return err
+}
+
+func (o *Options) newWorkers() ([]*Worker, error) {
+	n := len(o.Cores)
+	frames := len(o.Hardware.UMEM) / platform.FrameSize / n
+	workers := make([]*Worker, n)
+	for i := range workers {
+		w, err := o.newWorker(i, frames)
+		if err != nil {
+			for _, made := range workers[:i] {
+				err = errors.Join(err, made.close())
+			}
+			return nil, err
+		}
+		workers[i] = w
+	}
+	wire(workers, frames)
+	for port, hw := range o.Hardware.Ports {
+		for i, q := range hw.Queues {
+			w := workers[cpu.WorkerOf(i, n)]
+			w.queues = append(w.queues, &ownQueue{Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number})
+		}
+	}
+	for _, w := range workers {
+		w.connectPorts(o.Hardware.Ports, n)
+	}
+	return workers, nil
+}
+
+func (o *Options) newWorker(id, frames int) (*Worker, error) {
+	n := len(o.Cores)
+	connections := (o.Connections + n - 1) / n
+	var tables [2][]byte
+	for i, family := range []int{4, 6} {
+		mem, err := o.Memory(pipeline.TableBytes(family, connections), o.Cores[id])
+		if err != nil {
+			return nil, fmt.Errorf("table for %d IPv%d connections of worker %d: %w: lower [engine] connections", connections, family, id, err)
+		}
+		tables[i] = mem
+	}
+	sleeper, err := cpu.NewSleeper()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		id: id, cpu: o.Cores[id], batch: o.Batch, log: o.Log.With("worker", id),
+		umem:    o.Hardware.UMEM,
+		stock:   newStock(id, n, frames),
+		egress:  make([]egress, len(o.Hardware.Ports)),
+		handOut: make([]outbox, n),
+		handIn:  make([]*rings.Consumer[rings.Desc], n),
+		tables:  o.Tables,
+		work:    new(pipeline.Batch),
+		addrs:   make([]uint64, pipeline.MaxBatch),
+		descs:   make([]rings.Desc, pipeline.MaxBatch),
+		sleeper: sleeper,
+		mailbox: make(chan func(), 1),
+		done:    make(chan struct{}),
+		want:    o.Want,
+		poll:    !o.BusyPoll,
+		handed:  max(1, o.Batch/2),
+	}
+	w.proc = pipeline.New(pipeline.Options{
+		Worker: id, Workers: n, Connections: connections, Seed: o.Seed, Loads: o.Loads,
+		Mem4: tables[0], Mem6: tables[1],
+	})
+	w.bell.wake = sleeper.Wake
+	// Room for a whole batch, and for what every other worker may hand over in the same turn.
+	room := o.Batch * (n + 1)
+	for i := range w.egress {
+		for as := range w.egress[i].descs {
+			w.egress[i].descs[as] = make([]rings.Desc, 0, room)
+		}
+	}
+	for i := range w.handOut {
+		w.handOut[i].descs = make([]rings.Desc, 0, room)
+	}
+	return w, nil
+}
