@@ -16,7 +16,7 @@ import (
 
 	"sluice/bench/compare"
 	"sluice/bench/report"
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 	"sluice/engine/cpu"
 )
 
@@ -82,12 +82,12 @@ func compareAll(s compare.Settings, out string) (err error) {
 }
 
 // placement is the ends on the first CPU and the balancer on the second.
-func placement() (site.CPUs, error) {
+func placement() (testbed.CPUs, error) {
 	allowed, err := cpu.Allowed()
 	if err != nil {
-		return site.CPUs{}, err
+		return testbed.CPUs{}, err
 	}
-	return site.CPUs{Ends: allowed[0], Balancer: allowed[min(1, len(allowed)-1)]}, nil
+	return testbed.CPUs{Ends: allowed[0], Balancer: allowed[min(1, len(allowed)-1)]}, nil
 }
 
 // netMachine is what a figure of the network benchmark depends on besides the code.

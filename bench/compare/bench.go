@@ -1,4 +1,4 @@
-// Package compare is the network benchmark: it builds the systems side by side, each in a site of
+// Package compare is the network benchmark: it builds the systems side by side, each in a testbed of
 // its own, and measures them in turn, round after round, so that whatever else the machine does
 // hits all of them alike.
 package compare
@@ -13,7 +13,7 @@ import (
 
 	"sluice/bench/peers"
 	"sluice/bench/report"
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 	"sluice/bench/wire"
 	"sluice/tools/pktgen/flow"
 )
@@ -22,7 +22,7 @@ import (
 type Settings struct {
 	Program string // path of sluice
 	Dir     string // for configuration files and sockets
-	CPUs    site.CPUs
+	CPUs    testbed.CPUs
 	Rounds  int
 	Window  time.Duration  // of one measurement; what comes before it is shorter
 	Only    *regexp.Regexp // of experiment names; nil: all
@@ -36,7 +36,7 @@ type Bench struct {
 	Settings
 	Rows []report.Row
 
-	sites, daemons int // made so far
+	beds, daemons int // made so far
 }
 
 // experiments in the order of the report.
@@ -84,11 +84,11 @@ func (b *Bench) Run(ctx context.Context) error {
 // wakes.
 func (b *Bench) warm() time.Duration { return min(b.Window/3, 200*time.Millisecond) }
 
-// subject is a system, set up in a site of its own.
+// subject is a system, set up in a testbed of its own.
 type subject struct {
 	name string // unique in its group
 	peer peers.Peer
-	site *site.Site
+	bed  *testbed.Bed
 	wire *wire.Wire
 	row  report.Row // what its rows have in common
 }
@@ -107,22 +107,22 @@ func (b *Bench) group() *group { return &group{bench: b, rounds: b.Rounds, windo
 
 // add sets a system up. A system that this machine doesn't have gets a row that says so, and no
 // subject.
-func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o site.Options) (*subject, error) {
+func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o testbed.Options) (*subject, error) {
 	b := g.bench
-	b.sites++
-	o.Name = fmt.Sprint("bench", b.sites)
+	b.beds++
+	o.Name = fmt.Sprint("bench", b.beds)
 	s := &subject{name: row.Name, peer: peer, row: row}
 	var err error
-	if s.site, err = site.New(o); err != nil {
+	if s.bed, err = testbed.New(o); err != nil {
 		return nil, err
 	}
 	g.subjects = append(g.subjects, s)
-	if s.wire, err = wire.Open(s.site, b.CPUs.Ends, g.latency); err != nil {
+	if s.wire, err = wire.Open(s.bed, b.CPUs.Ends, g.latency); err != nil {
 		return nil, err
 	}
 	starting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	err = peer.Start(starting, s.site)
+	err = peer.Start(starting, s.bed)
 	if reason, missing := peers.IsMissing(err); missing {
 		row.Skipped = reason
 		g.skipped = append(g.skipped, row)
@@ -138,14 +138,14 @@ func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o site
 // startPatience bounds the start of one system.
 const startPatience = 20 * time.Second
 
-// close ends all systems and removes their sites.
+// close ends all systems and removes their testbeds.
 func (g *group) close() error {
 	var errs []error
 	for _, s := range g.subjects {
 		if s.wire != nil {
 			errs = append(errs, s.wire.Close())
 		}
-		errs = append(errs, s.site.Close())
+		errs = append(errs, s.bed.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 )
 
 // busy is how much time the two CPUs spent not idle and in all, in clock ticks, or as shares after
@@ -30,7 +30,7 @@ func (b busy) since(before busy) busy {
 }
 
 // readBusy reads /proc/stat (proc_stat(5)); zeros if there is none.
-func readBusy(cpus site.CPUs) (b busy) {
+func readBusy(cpus testbed.CPUs) (b busy) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return b

@@ -8,7 +8,7 @@ import (
 	"sluice/bench/loops"
 	"sluice/bench/peers"
 	"sluice/bench/report"
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 	"sluice/bench/wire"
 )
 
@@ -72,7 +72,7 @@ func (b *Bench) capacity(ctx context.Context) (err error) {
 		{"ipvs", "ipvs", &peers.IPVS{CPU: cpu, Install: install, Protocol: "udp"}, false},
 	} {
 		row := usual("capacity", c.system, c.mode)
-		s, err := g.add(ctx, row, c.peer, site.Options{})
+		s, err := g.add(ctx, row, c.peer, testbed.Options{})
 		if err != nil {
 			return err
 		}

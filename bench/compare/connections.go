@@ -9,9 +9,9 @@ import (
 
 	"sluice/bench/peers"
 	"sluice/bench/report"
-	"sluice/bench/site"
 	"sluice/bench/sockets"
-	"sluice/tools/pktgen/place"
+	"sluice/bench/testbed"
+	"sluice/tools/pktgen/affinity"
 )
 
 // What the real sockets do.
@@ -23,7 +23,7 @@ const (
 
 // talk is a system with real sockets at both ends.
 type talk struct {
-	site    *site.Site
+	bed     *testbed.Bed
 	peer    peers.Peer
 	servers *sockets.Servers
 	row     report.Row // of one of its measurements
@@ -105,9 +105,9 @@ func (b *Bench) talks(ctx context.Context, offloads bool) (err error) {
 
 // newTalk sets a system up, nil if this machine doesn't have it.
 func (b *Bench) newTalk(ctx context.Context, row report.Row, peer peers.Peer) (t *talk, err error) {
-	b.sites++
+	b.beds++
 	t = &talk{peer: peer, row: row}
-	if t.site, err = site.New(site.Options{Name: fmt.Sprint("bench", b.sites), Offloads: row.Offloads}); err != nil {
+	if t.bed, err = testbed.New(testbed.Options{Name: fmt.Sprint("bench", b.beds), Offloads: row.Offloads}); err != nil {
 		return nil, err
 	}
 	if err = t.start(ctx, b.CPUs); err == nil {
@@ -127,26 +127,26 @@ func (b *Bench) newTalk(ctx context.Context, row report.Row, peer peers.Peer) (t
 }
 
 // start brings both ends' work to their CPU, also what the balancer's sending would do on its own.
-func (t *talk) start(ctx context.Context, cpus site.CPUs) error {
+func (t *talk) start(ctx context.Context, cpus testbed.CPUs) error {
 	err := errors.Join(
-		site.SpreadTo(t.site.Client, site.Eth, cpus.Ends),
-		site.SpreadTo(t.site.Server, site.Eth, cpus.Ends),
-		t.site.Server.AddLo(site.VIP.String()), // for the system that only forwards
+		testbed.SpreadTo(t.bed.Client, testbed.Eth, cpus.Ends),
+		testbed.SpreadTo(t.bed.Server, testbed.Eth, cpus.Ends),
+		t.bed.Server.AddLo(testbed.VIP.String()), // for the system that only forwards
 	)
 	if err != nil {
 		return err
 	}
-	there := place.Place{Netns: t.site.Server.Namespace(), CPU: cpus.Ends}
-	if t.servers, err = sockets.Serve(there, servings, site.FirstPort, peers.BackendPort); err != nil {
+	there := affinity.Affinity{Netns: t.bed.Server.Namespace(), CPU: cpus.Ends}
+	if t.servers, err = sockets.Serve(there, servings, testbed.FirstPort, peers.BackendPort); err != nil {
 		return err
 	}
 	starting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	return t.peer.Start(starting, t.site)
+	return t.peer.Start(starting, t.bed)
 }
 
 func (t *talk) close() error {
-	err := t.site.Close() // ends the connections that servers wait for
+	err := t.bed.Close() // ends the connections that servers wait for
 	if t.servers != nil {
 		err = errors.Join(err, t.servers.Close())
 	}
@@ -155,7 +155,7 @@ func (t *talk) close() error {
 
 // round is one measurement of each sort.
 func (b *Bench) round(ctx context.Context, t *talk) error {
-	l := sockets.Load{To: netip.AddrPortFrom(site.VIP, site.FirstPort), Warm: b.warm(), Window: b.Window}
+	l := sockets.Load{To: netip.AddrPortFrom(testbed.VIP, testbed.FirstPort), Warm: b.warm(), Window: b.Window}
 	l.Clients = askers
 	r, spent, err := b.talk(ctx, t, l)
 	if err != nil {
@@ -177,7 +177,7 @@ func (b *Bench) round(ctx context.Context, t *talk) error {
 
 func (b *Bench) talk(ctx context.Context, t *talk, l sockets.Load) (r sockets.Reading, spent busy, err error) {
 	var before busy
-	here := place.Place{Netns: t.site.Client.Namespace(), CPU: b.CPUs.Ends}
+	here := affinity.Affinity{Netns: t.bed.Client.Namespace(), CPU: b.CPUs.Ends}
 	r, err = sockets.Measure(ctx, here, t.servers, l,
 		func() error { before = readBusy(b.CPUs); return nil },
 		func() error { spent = readBusy(b.CPUs).since(before); return nil })

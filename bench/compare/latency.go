@@ -8,7 +8,7 @@ import (
 	"sluice/bench/loops"
 	"sluice/bench/peers"
 	"sluice/bench/report"
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 )
 
 // loads are in percent of a system's own capacity.
@@ -36,7 +36,7 @@ func (b *Bench) latency(ctx context.Context) (err error) {
 		{"nftables", "nftables", &peers.NFTables{CPU: b.CPUs.Balancer, Install: peers.Install(b.Install), Protocol: "udp"}},
 	} {
 		row := usual("latency", c.system, c.mode)
-		s, err := g.add(ctx, row, c.peer, site.Options{})
+		s, err := g.add(ctx, row, c.peer, testbed.Options{})
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (g *group) capacityOf(ctx context.Context, e *entry) (float64, error) {
 // direct is the way without a balancer: one wire from the client to the server.
 func (g *group) direct(ctx context.Context) (*entry, error) {
 	row := usual("latency", "wire", "wire")
-	s, err := g.add(ctx, row, peers.None{}, site.Options{Direct: true})
+	s, err := g.add(ctx, row, peers.None{}, testbed.Options{Direct: true})
 	if err != nil {
 		return nil, err
 	}

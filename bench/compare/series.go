@@ -7,7 +7,7 @@ import (
 
 	"sluice/bench/loops"
 	"sluice/bench/peers"
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 )
 
 // pick is the small list in a run that only shows that all works.
@@ -40,7 +40,7 @@ func (b *Bench) flows(ctx context.Context) (err error) {
 		{"sluice", "nat", sluice, counts[len(counts)-1]},
 		{"nftables", "nftables", &peers.NFTables{CPU: b.CPUs.Balancer, Install: peers.Install(b.Install), Protocol: "udp"}, trackedFlows},
 	} {
-		s, err := g.add(ctx, usual("flows", c.system, c.mode), c.peer, site.Options{})
+		s, err := g.add(ctx, usual("flows", c.system, c.mode), c.peer, testbed.Options{})
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (b *Bench) sizes(ctx context.Context) (err error) {
 		{"sluice", "nat", b.sluice("nat")},
 		{"forward", "forward", &peers.Forward{CPU: b.CPUs.Balancer}},
 	} {
-		s, err := g.add(ctx, usual("sizes", c.system, c.mode), c.peer, site.Options{})
+		s, err := g.add(ctx, usual("sizes", c.system, c.mode), c.peer, testbed.Options{})
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (b *Bench) services(ctx context.Context) (err error) {
 		row := usual("services", "sluice", "nat", n.services, n.backends)
 		row.Services, row.Backends = n.services, n.backends
 		row.Flows = flowsForServices
-		s, err := g.add(ctx, row, sluice, site.Options{Backends: min(n.backends, mostAddresses)})
+		s, err := g.add(ctx, row, sluice, testbed.Options{Backends: min(n.backends, mostAddresses)})
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ const (
 	mostAddresses = 100
 )
 
-// workers measures one worker against two. Both sites have two queues per port, so that they differ
+// workers measures one worker against two. Both testbeds have two queues per port, so that they differ
 // in nothing else.
 func (b *Bench) workers(ctx context.Context) (err error) {
 	g := b.group()
@@ -137,7 +137,7 @@ func (b *Bench) workers(ctx context.Context) (err error) {
 			sluice.Cores = []int{b.CPUs.Balancer, b.CPUs.Ends}[:n]
 			row := usual("workers", "sluice", mode, n)
 			row.Workers = n
-			s, err := g.add(ctx, row, sluice, site.Options{Queues: 2})
+			s, err := g.add(ctx, row, sluice, testbed.Options{Queues: 2})
 			if err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 	"sluice/tools/netlab"
 )
 
@@ -25,12 +25,12 @@ type HAProxy struct {
 }
 
 // Start implements Peer.
-func (h *HAProxy) Start(ctx context.Context, s *site.Site) error {
+func (h *HAProxy) Start(ctx context.Context, s *testbed.Bed) error {
 	haproxy, err := h.Install.find("haproxy", "haproxy")
 	if err != nil {
 		return err
 	}
-	if err := s.Balancer.AddLo(site.VIP.String()); err != nil {
+	if err := s.Balancer.AddLo(testbed.VIP.String()); err != nil {
 		return err
 	}
 	if err := handToCPU(s, h.CPU); err != nil {
@@ -47,10 +47,10 @@ func (h *HAProxy) Start(ctx context.Context, s *site.Site) error {
 }
 
 // config is the configuration.
-func (h *HAProxy) config(s *site.Site) string {
+func (h *HAProxy) config(s *testbed.Bed) string {
 	var servers strings.Builder
 	for i := range s.Backends {
-		fmt.Fprintf(&servers, "    server b%d %s:%d\n", i+1, site.Backend(i), BackendPort)
+		fmt.Fprintf(&servers, "    server b%d %s:%d\n", i+1, testbed.Backend(i), BackendPort)
 	}
 	return fmt.Sprintf(`global
     nbthread 1
@@ -66,13 +66,13 @@ frontend clients
     default_backend servers
 backend servers
     balance roundrobin
-%s`, h.CPU, site.VIP, site.FirstPort, servers.String())
+%s`, h.CPU, testbed.VIP, testbed.FirstPort, servers.String())
 }
 
 // awaitListening waits until it takes connections: it doesn't say so.
-func (h *HAProxy) awaitListening(ctx context.Context, s *site.Site) error {
+func (h *HAProxy) awaitListening(ctx context.Context, s *testbed.Bed) error {
 	for {
-		c, err := s.Client.Dial(ctx, "tcp", fmt.Sprintf("%s:%d", site.VIP, site.FirstPort))
+		c, err := s.Client.Dial(ctx, "tcp", fmt.Sprintf("%s:%d", testbed.VIP, testbed.FirstPort))
 		if err == nil {
 			return c.Close()
 		}

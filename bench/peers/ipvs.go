@@ -6,7 +6,7 @@ import (
 	"os"
 	"os/exec"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 )
 
 // IPVS is the kernel's layer-4 balancer in its NAT mode, with round robin.
@@ -17,7 +17,7 @@ type IPVS struct {
 }
 
 // Start implements Peer.
-func (v *IPVS) Start(_ context.Context, s *site.Site) error {
+func (v *IPVS) Start(_ context.Context, s *testbed.Bed) error {
 	if modprobe := lookup("modprobe"); modprobe != "" {
 		_ = exec.Command(modprobe, "ip_vs_rr").Run() // pulls ip_vs in; where it is built in or missing, this fails
 	}
@@ -36,14 +36,14 @@ func (v *IPVS) Start(_ context.Context, s *site.Site) error {
 		return err
 	}
 	// IPVS takes what is addressed to the host itself.
-	if err := s.Balancer.AddLo(site.VIP.String()); err != nil {
+	if err := s.Balancer.AddLo(testbed.VIP.String()); err != nil {
 		return err
 	}
 	protocol := map[string]string{"tcp": "-t", "udp": "-u"}[v.Protocol]
-	virtual := fmt.Sprintf("%s:%d", site.VIP, site.FirstPort)
+	virtual := fmt.Sprintf("%s:%d", testbed.VIP, testbed.FirstPort)
 	commands := [][]string{{"-A", protocol, virtual, "-s", "rr"}}
 	for i := range s.Backends {
-		commands = append(commands, []string{"-a", protocol, virtual, "-r", fmt.Sprintf("%s:%d", site.Backend(i), BackendPort), "-m"})
+		commands = append(commands, []string{"-a", protocol, virtual, "-r", fmt.Sprintf("%s:%d", testbed.Backend(i), BackendPort), "-m"})
 	}
 	for _, arguments := range commands {
 		p, err := s.Balancer.Start(exec.Command(ipvsadm, arguments...))

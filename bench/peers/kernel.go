@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 )
 
 // Forward is the kernel's IP forwarding: a route to the first backend and nothing else.
@@ -14,10 +14,10 @@ type Forward struct {
 }
 
 // Start implements Peer.
-func (f *Forward) Start(_ context.Context, s *site.Site) error {
+func (f *Forward) Start(_ context.Context, s *testbed.Bed) error {
 	return errors.Join(
 		forwarding(s, f.CPU, !f.Sockets),
-		s.Balancer.Route(site.VIP.String()+"/32", site.Backend(0).String()),
+		s.Balancer.Route(testbed.VIP.String()+"/32", testbed.Backend(0).String()),
 	)
 }
 
@@ -30,19 +30,19 @@ func (f *Forward) Stop() error { return nil }
 // forwarding has the kernel forward, on the given CPU. Frames of the generator, which come from an
 // XDP program, reach a veth only if that polls, for which it gets an XDP program of its own that
 // passes everything.
-func forwarding(s *site.Site, cpu int, fromXDP bool) error {
+func forwarding(s *testbed.Bed, cpu int, fromXDP bool) error {
 	err := errors.Join(
 		s.Balancer.Sysctl("net.ipv4.ip_forward", "1"),
 		s.Balancer.Sysctl("net.ipv4.conf.all.send_redirects", "0"),
 		handToCPU(s, cpu),
 	)
 	if fromXDP {
-		err = errors.Join(err, s.Balancer.PassXDP(site.Front))
+		err = errors.Join(err, s.Balancer.PassXDP(testbed.Front))
 	}
 	return err
 }
 
 // handToCPU has the balancer's network stack run on one CPU.
-func handToCPU(s *site.Site, cpu int) error {
-	return errors.Join(site.SpreadTo(s.Balancer, site.Front, cpu), site.SpreadTo(s.Balancer, site.Back, cpu))
+func handToCPU(s *testbed.Bed, cpu int) error {
+	return errors.Join(testbed.SpreadTo(s.Balancer, testbed.Front, cpu), testbed.SpreadTo(s.Balancer, testbed.Back, cpu))
 }

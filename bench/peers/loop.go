@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"sluice/bench/loops"
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 	"sluice/tools/netlab"
 )
 
@@ -27,15 +27,15 @@ type Loop struct {
 const stopGrace = 5 * time.Second
 
 // Start implements Peer.
-func (l *Loop) Start(ctx context.Context, s *site.Site) error {
-	source, err1 := s.Balancer.MAC(site.Back)
-	to, err2 := s.Server.MAC(site.Eth)
+func (l *Loop) Start(ctx context.Context, s *testbed.Bed) error {
+	source, err1 := s.Balancer.MAC(testbed.Back)
+	to, err2 := s.Server.MAC(testbed.Eth)
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
 	command, err := loops.Command(loops.Config{
-		Kind: l.Kind, In: site.Front, Out: site.Back, Source: source, To: to, CPU: l.CPU,
-		Address: site.VIP.String(), FirstPort: site.FirstPort, Ports: max(l.Ports, 1),
+		Kind: l.Kind, In: testbed.Front, Out: testbed.Back, Source: source, To: to, CPU: l.CPU,
+		Address: testbed.VIP.String(), FirstPort: testbed.FirstPort, Ports: max(l.Ports, 1),
 	})
 	if err != nil {
 		return err

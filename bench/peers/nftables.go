@@ -6,7 +6,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 )
 
 // NFTables is the kernel's own NAT: a rule of nft(8) that gives each new connection to the next
@@ -20,7 +20,7 @@ type NFTables struct {
 }
 
 // Start implements Peer.
-func (n *NFTables) Start(_ context.Context, s *site.Site) error {
+func (n *NFTables) Start(_ context.Context, s *testbed.Bed) error {
 	nft, err := n.Install.find("nft", "nftables")
 	if err != nil {
 		return err
@@ -41,14 +41,14 @@ func (n *NFTables) Start(_ context.Context, s *site.Site) error {
 }
 
 // rules is the configuration.
-func (n *NFTables) rules(s *site.Site) string {
+func (n *NFTables) rules(s *testbed.Bed) string {
 	backends := n.Backends
 	if backends == 0 {
 		backends = 3
 	}
 	var elements []string
 	for i := range backends {
-		elements = append(elements, fmt.Sprintf("%d : %s . %d", i, site.Backend(i%s.Backends), BackendPort+i/s.Backends))
+		elements = append(elements, fmt.Sprintf("%d : %s . %d", i, testbed.Backend(i%s.Backends), BackendPort+i/s.Backends))
 	}
 	return fmt.Sprintf(`table ip bench {
 	chain prerouting {
@@ -56,7 +56,7 @@ func (n *NFTables) rules(s *site.Site) string {
 		ip daddr %s %s dport %d dnat ip addr . port to numgen inc mod %d map { %s }
 	}
 }
-`, site.VIP, n.Protocol, site.FirstPort, backends, strings.Join(elements, ", "))
+`, testbed.VIP, n.Protocol, testbed.FirstPort, backends, strings.Join(elements, ", "))
 }
 
 // Counters implements Peer.

@@ -1,4 +1,4 @@
-// Package peers starts what a benchmark compares, each in the balancer's namespace of a site of its
+// Package peers starts what a benchmark compares, each in the balancer's namespace of a testbed of its
 // own: Sluice, the loops of package loops, and the kernel's and others' balancers, which come from
 // Debian by name and get their configuration from here.
 package peers
@@ -8,15 +8,15 @@ import (
 	"errors"
 	"fmt"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 )
 
 // Peer is one system under test. It belongs to one goroutine.
 type Peer interface {
-	// Start sets the balancer of the site up. It returns when frames are forwarded. The site's
+	// Start sets the balancer of the testbed up. It returns when frames are forwarded. The testbed's
 	// Close ends whatever still runs. A *Missing error says that this machine doesn't have the
 	// system.
-	Start(ctx context.Context, s *site.Site) error
+	Start(ctx context.Context, s *testbed.Bed) error
 	// Counters is what it has done since the start.
 	Counters(ctx context.Context) (Counters, error)
 	// Stop ends it.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 	"sluice/conf"
 )
 
@@ -24,7 +24,7 @@ func TestSluiceConfigurationsAreValid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := toml.NewEncoder(file).Encode(p.config(&site.Site{Options: site.Options{Backends: 100}})); err != nil {
+		if err := toml.NewEncoder(file).Encode(p.config(&testbed.Bed{Options: testbed.Options{Backends: 100}})); err != nil {
 			t.Fatal(err)
 		}
 		file.Close()
@@ -36,7 +36,7 @@ func TestSluiceConfigurationsAreValid(t *testing.T) {
 
 func TestRulesNameEveryBackendOnce(t *testing.T) {
 	n := NFTables{Protocol: "udp", Backends: 5}
-	rules := n.rules(&site.Site{Options: site.Options{Backends: 3}})
+	rules := n.rules(&testbed.Bed{Options: testbed.Options{Backends: 3}})
 	for _, want := range []string{"mod 5", "0 : 10.2.1.1 . 8080", "2 : 10.2.1.3 . 8080", "3 : 10.2.1.1 . 8081", "4 : 10.2.1.2 . 8081", "udp dport 80"} {
 		if !strings.Contains(rules, want) {
 			t.Errorf("the rules don't have %q:\n%s", want, rules)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
 	"sluice/engine/api"
 	"sluice/tools/netlab"
 )
@@ -76,10 +76,10 @@ type fileBackend struct {
 const BackendPort = 8080
 
 // config makes the file: every service has all backends, and round robin spreads over them.
-func (p *Sluice) config(s *site.Site) file {
+func (p *Sluice) config(s *testbed.Bed) file {
 	var f file
 	f.Engine.Cores, f.Engine.Connections, f.Engine.Poll = p.Cores, p.Connections, p.Poll
-	f.Ports = []filePort{{site.Front}, {site.Back}}
+	f.Ports = []filePort{{testbed.Front}, {testbed.Back}}
 	f.API.Socket = filepath.Join(p.Dir, p.Name+".sock")
 	for i := range max(p.Services, 1) {
 		for _, protocol := range []string{"udp", "tcp"} {
@@ -89,20 +89,20 @@ func (p *Sluice) config(s *site.Site) file {
 	return f
 }
 
-func (p *Sluice) service(s *site.Site, i int, protocol string) fileService {
+func (p *Sluice) service(s *testbed.Bed, i int, protocol string) fileService {
 	service := fileService{
-		Name: fmt.Sprint(protocol, i), Address: site.VIP.String(), Port: site.FirstPort + i,
+		Name: fmt.Sprint(protocol, i), Address: testbed.VIP.String(), Port: testbed.FirstPort + i,
 		Protocol: protocol, Mode: p.Mode, Scheduler: "rr", Health: fileHealth{"none"},
 	}
 	if p.Mode == "fullnat" {
-		service.Source = []string{site.Pool.String()}
+		service.Source = []string{testbed.Pool.String()}
 	}
 	backends := p.Backends
 	if backends == 0 {
 		backends = 3
 	}
 	for b := range backends {
-		backend := fileBackend{Address: site.Backend(b % s.Backends).String()}
+		backend := fileBackend{Address: testbed.Backend(b % s.Backends).String()}
 		if p.Mode == "nat" || p.Mode == "fullnat" {
 			backend.Port = BackendPort + b/s.Backends
 		}
@@ -112,7 +112,7 @@ func (p *Sluice) service(s *site.Site, i int, protocol string) fileService {
 }
 
 // Start implements Peer.
-func (p *Sluice) Start(ctx context.Context, s *site.Site) error {
+func (p *Sluice) Start(ctx context.Context, s *testbed.Bed) error {
 	f := p.config(s)
 	path := filepath.Join(p.Dir, p.Name+".toml")
 	out, err := os.Create(path)

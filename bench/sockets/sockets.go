@@ -1,6 +1,6 @@
 // Package sockets measures a balancer with real connections of the kernel's TCP: how many can be
 // opened, used and closed per second, and how much one direction carries. Clients and servers are
-// threads of this process in the namespaces of a site, on one CPU, each with one connection at a
+// threads of this process in the namespaces of a testbed, on one CPU, each with one connection at a
 // time and plain blocking calls.
 package sockets
 
@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sluice/tools/pktgen/place"
+	"sluice/tools/pktgen/affinity"
 )
 
 // The first byte that a client sends says what it wants.
@@ -39,7 +39,7 @@ type Servers struct {
 }
 
 // Serve starts so many servers. Each has a listening socket of its own (SO_REUSEPORT).
-func Serve(where place.Place, n int, ports ...uint16) (*Servers, error) {
+func Serve(where affinity.Affinity, n int, ports ...uint16) (*Servers, error) {
 	s := &Servers{}
 	for _, port := range ports {
 		for range n {
@@ -51,7 +51,7 @@ func Serve(where place.Place, n int, ports ...uint16) (*Servers, error) {
 	return s, nil
 }
 
-func (s *Servers) start(where place.Place, port uint16) error {
+func (s *Servers) start(where affinity.Affinity, port uint16) error {
 	started := make(chan error, 1)
 	s.ended.Add(1)
 	go func() {
@@ -176,7 +176,7 @@ type clients struct {
 
 // Measure runs the clients from before the window until after it. atStart and atEnd are called at
 // its two ends.
-func Measure(ctx context.Context, where place.Place, servers *Servers, l Load, atStart, atEnd func() error) (Reading, error) {
+func Measure(ctx context.Context, where affinity.Affinity, servers *Servers, l Load, atStart, atEnd func() error) (Reading, error) {
 	c := &clients{load: l}
 	for range l.Clients {
 		c.ended.Add(1)

@@ -1,4 +1,4 @@
-// Package wire measures what gets through a site: the packet generator at the client, its receiver
+// Package wire measures what gets through a bed: the packet generator at the client, its receiver
 // at the server.
 package wire
 
@@ -10,11 +10,11 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"sluice/bench/site"
+	"sluice/bench/testbed"
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/clock"
 	"sluice/tools/pktgen/flow"
 	"sluice/tools/pktgen/frame"
-	"sluice/tools/pktgen/place"
 	"sluice/tools/pktgen/port"
 	"sluice/tools/pktgen/rx"
 	"sluice/tools/pktgen/tx"
@@ -25,7 +25,7 @@ type Load struct {
 	Flows      int
 	FrameBytes int // without frame check sequence; 0: the smallest with a stamp, 60 for UDP
 	TCP        bool
-	Ports      int     // of the VIP, flow i goes to port site.FirstPort + i modulo this; 0: 1
+	Ports      int     // of the VIP, flow i goes to port testbed.FirstPort + i modulo this; 0: 1
 	Rate       float64 // frames per second; 0: as many as possible
 	Pick       flow.Kind
 
@@ -46,9 +46,9 @@ func (r Reading) Mpps() float64 { return float64(r.Received) / r.Seconds / 1e6 }
 // OfferedMpps is the rate that was sent.
 func (r Reading) OfferedMpps() float64 { return float64(r.Sent) / r.Seconds / 1e6 }
 
-// Wire is a site's generator and receiver. It belongs to one goroutine.
+// Wire is a testbed's generator and receiver. It belongs to one goroutine.
 type Wire struct {
-	site     *site.Site
+	bed      *testbed.Bed
 	cpu      int
 	send     *port.Port
 	receive  *port.Port
@@ -59,8 +59,8 @@ type Wire struct {
 }
 
 // Open attaches the receiver. It must be there before a balancer's first frame.
-func Open(s *site.Site, cpu int, latency bool) (*Wire, error) {
-	w := &Wire{site: s, cpu: cpu, latency: latency}
+func Open(s *testbed.Bed, cpu int, latency bool) (*Wire, error) {
+	w := &Wire{bed: s, cpu: cpu, latency: latency}
 	if err := w.open(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -68,16 +68,16 @@ func Open(s *site.Site, cpu int, latency bool) (*Wire, error) {
 }
 
 func (w *Wire) open() error {
-	next, ifname := w.site.Next()
+	next, ifname := w.bed.Next()
 	mac, err := next.MAC(ifname)
 	if err != nil {
 		return err
 	}
 	copy(w.dmac[:], mac)
-	if w.send, err = port.Open(place.Place{Netns: w.site.Client.Namespace(), CPU: w.cpu}, site.Eth); err != nil {
+	if w.send, err = port.Open(affinity.Affinity{Netns: w.bed.Client.Namespace(), CPU: w.cpu}, testbed.Eth); err != nil {
 		return err
 	}
-	if w.receive, err = port.Open(place.Place{Netns: w.site.Server.Namespace(), CPU: place.AnyCPU}, site.Eth); err != nil {
+	if w.receive, err = port.Open(affinity.Affinity{Netns: w.bed.Server.Namespace(), CPU: affinity.AnyCPU}, testbed.Eth); err != nil {
 		return err
 	}
 	w.receiver, err = rx.Open(rx.Options{Port: w.receive, Latency: w.latency})
@@ -101,8 +101,8 @@ func (w *Wire) Close() error {
 func (w *Wire) traffic(l Load) tx.Traffic {
 	s := frame.Spec{
 		SourceMAC: w.send.MAC, DestinationMAC: w.dmac, TCP: l.TCP, Stream: w.stream,
-		Source:      flow.Range{First: site.Sources.Addr().Next(), Addresses: 1 << 6, FirstPort: 1024, Ports: 64512},
-		Destination: flow.Range{First: site.VIP, Addresses: 1, FirstPort: site.FirstPort, Ports: uint32(max(l.Ports, 1))},
+		Source:      flow.Range{First: testbed.Sources.Addr().Next(), Addresses: 1 << 6, FirstPort: 1024, Ports: 64512},
+		Destination: flow.Range{First: testbed.VIP, Addresses: 1, FirstPort: testbed.FirstPort, Ports: uint32(max(l.Ports, 1))},
 		Sizes:       []int{l.FrameBytes},
 	}
 	if l.FrameBytes == 0 {

@@ -42,7 +42,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if d.sluice, err = filepath.Abs(d.sluice); err != nil {
 		return err
 	}
-	d.step("making the site: 6 namespaces, 6 cables, a switch; what a killed run left goes first")
+	d.step("making the testbed: 6 namespaces, 6 cables, a switch; what a killed run left goes first")
 	if d.bed, err = testbed.New(ctx, testbed.Options{Name: lab, Sluice: d.sluice}); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (d *demo) leave() error {
 	err := d.bed.Close()
 	namespaces, nsErr := testbed.Namespaces(lab)
 	processes, childErr := testbed.Children()
-	d.step("removing the site: %d namespaces and %d processes are left", len(namespaces), len(processes))
+	d.step("removing the testbed: %d namespaces and %d processes are left", len(namespaces), len(processes))
 	d.check(len(namespaces)+len(processes) == 0, "something is left: namespaces %v, processes %v", namespaces, processes)
 	return errors.Join(err, nsErr, childErr)
 }

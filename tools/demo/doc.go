@@ -1,4 +1,4 @@
-// Command demo is `make demo`: it builds a small site out of namespaces on this machine, lets
+// Command demo is `make demo`: it builds a small testbed out of namespaces on this machine, lets
 // Sluice balance real TCP and UDP of a real client there in every mode and family, and says what
 // happened. It needs root and takes less than a minute. It exits with 0 only if everything was
 // right, and leaves nothing behind.

@@ -10,7 +10,7 @@ import (
 
 	"sluice/pipeline/counter"
 	"sluice/tools/e2e/testbed"
-	"sluice/tools/netlab/crowd"
+	"sluice/tools/netlab/loadgen"
 )
 
 // TestFullNATAtItsLimit has as many real connections open at once as there are ports from one
@@ -27,7 +27,7 @@ func TestFullNATAtItsLimit(t *testing.T) {
 		serverPort = 7000
 		clientPort = 1024 // and up
 	)
-	b := newBed(t, testbed.Options{Name: "e2e-crowd"})
+	b := newBed(t, testbed.Options{Name: "e2e-loadgen"})
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
@@ -45,7 +45,7 @@ func TestFullNATAtItsLimit(t *testing.T) {
 	cfg.Services = []testbed.Service{service}
 	d := start(t, b, cfg)
 
-	servers, err := crowd.Serve(ctx, b.Backends[0].Host, netip.AddrPortFrom(b.Backends[0].Addr(4), serverPort).String(), processes)
+	servers, err := loadgen.Serve(ctx, b.Backends[0].Host, netip.AddrPortFrom(b.Backends[0].Addr(4), serverPort).String(), processes)
 	must(t, err)
 	locals := []netip.Addr{path.Client()}
 	for len(locals) < processes {
@@ -53,7 +53,7 @@ func TestFullNATAtItsLimit(t *testing.T) {
 		must(t, b.Client.Addr("eth0", netip.PrefixFrom(next, 24).String()))
 		locals = append(locals, next)
 	}
-	clients, err := crowd.Gather(ctx, b.Client, locals, service.Endpoint())
+	clients, err := loadgen.Gather(ctx, b.Client, locals, service.Endpoint())
 	must(t, err)
 	all := func(what string, do func(context.Context) (int, error)) {
 		t.Helper()

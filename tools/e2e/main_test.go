@@ -15,7 +15,7 @@ import (
 	"sluice/engine/cpu"
 	"sluice/tools/e2e/testbed"
 	"sluice/tools/netlab/backend"
-	"sluice/tools/netlab/crowd"
+	"sluice/tools/netlab/loadgen"
 )
 
 // patience bounds every wait; what is waited for takes milliseconds, seconds where TCP sends again.
@@ -24,12 +24,12 @@ const patience = 30 * time.Second
 // sluice is the program under test, built by TestMain.
 var sluice string
 
-// site is the bed that most tests share; bed makes it.
-var site *testbed.Bed
+// shared is the bed that most tests share; bed makes it.
+var shared *testbed.Bed
 
 func TestMain(m *testing.M) {
 	backend.RunIfChild()
-	crowd.RunIfChild()
+	loadgen.RunIfChild()
 	os.Exit(run(m))
 }
 
@@ -49,8 +49,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if site != nil {
-		if err := site.Close(); err != nil {
+	if shared != nil {
+		if err := shared.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e:", err)
 			code = 1
 		}
@@ -78,20 +78,20 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// bed is the shared site, whose balancer has ports of one queue. A test that changes it changes it
+// bed is the shared testbed, whose balancer has ports of one queue. A test that changes it changes it
 // back.
 func bed(t *testing.T) *testbed.Bed {
 	t.Helper()
 	needRoot(t)
-	if site == nil {
+	if shared == nil {
 		b, err := testbed.New(ctxOf(t), testbed.Options{Name: "e2e", Sluice: sluice})
 		must(t, err)
-		site = b
+		shared = b
 	}
-	return site
+	return shared
 }
 
-// newBed is a site of the test's own.
+// newBed is a testbed of the test's own.
 func newBed(t *testing.T, o testbed.Options) *testbed.Bed {
 	t.Helper()
 	needRoot(t)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/tools/pktgen/place"
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/rx"
 	"sluice/tools/pktgen/trial"
 	"sluice/tools/pktgen/tx"
@@ -28,7 +28,7 @@ func (f *endFlags) add(cmd *cobra.Command, prefix, what string) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.end.Interface, f.flag, "", "interface that "+what)
 	flags.StringVar(&f.end.Place.Netns, prefix+"netns", "", "network namespace of it: a name in /run/netns, or a path")
-	flags.IntVar(&f.end.Place.CPU, prefix+"cpu", place.AnyCPU, "CPU of the thread that "+what+" (-1: any)")
+	flags.IntVar(&f.end.Place.CPU, prefix+"cpu", affinity.AnyCPU, "CPU of the thread that "+what+" (-1: any)")
 }
 
 func (f *endFlags) check() error {

@@ -1,4 +1,4 @@
-// Package testbed is a small site around one balancer, for the demonstration and the end-to-end
+// Package testbed is a small testbed around one balancer, for the demonstration and the end-to-end
 // tests: real hosts in namespaces of their own, the real daemon in a process of its own, real TCP
 // and UDP.
 //

@@ -79,7 +79,7 @@ func (p Path) Seen() netip.Addr {
 	return p.Client()
 }
 
-// subnet is one of the site's networks in one family; its hosts have numbers, the same in both.
+// subnet is one of the testbed's networks in one family; its hosts have numbers, the same in both.
 type subnet struct{ netip.Prefix }
 
 func (s subnet) host(n byte) netip.Addr {
@@ -98,7 +98,7 @@ func nets(v4, v6 string) map[int]subnet {
 	return map[int]subnet{4: {netip.MustParsePrefix(v4)}, 6: {netip.MustParsePrefix(v6)}}
 }
 
-// The site's networks, by family.
+// The testbed's networks, by family.
 var (
 	clientNet = nets("192.0.2.0/24", "2001:db8:c::/64") // client - router
 	frontNet  = nets("10.1.0.0/24", "fd00:1::/64")      // router - balancer

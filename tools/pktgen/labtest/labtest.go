@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"sluice/tools/netlab"
-	"sluice/tools/pktgen/place"
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/port"
 )
 
@@ -47,7 +47,9 @@ func NewPair(t testing.TB, o netlab.LinkOptions) *Pair {
 }
 
 // Place is where a host is.
-func Place(h *netlab.Host) place.Place { return place.Place{Netns: h.Namespace(), CPU: place.AnyCPU} }
+func Place(h *netlab.Host) affinity.Affinity {
+	return affinity.Affinity{Netns: h.Namespace(), CPU: affinity.AnyCPU}
+}
 
 // Port is the interface eth0 of a host.
 func Port(t testing.TB, h *netlab.Host) *port.Port {

@@ -10,8 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/frame"
-	"sluice/tools/pktgen/place"
 )
 
 // ErrNoRoute is that the kernel has no route to a destination out of this interface.
@@ -80,7 +80,7 @@ func (p *Port) neighbour(hop netip.Addr) (mac frame.MAC, found bool, err error) 
 }
 
 func (p *Port) ask(destination netip.Addr) error {
-	return place.Place{Netns: p.Place.Netns, CPU: place.AnyCPU}.Do(func() error {
+	return affinity.Affinity{Netns: p.Place.Netns, CPU: affinity.AnyCPU}.Do(func() error {
 		socket, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(destination, discard)))
 		if err != nil {
 			return err

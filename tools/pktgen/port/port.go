@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/engine/xsk"
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/frame"
-	"sluice/tools/pktgen/place"
 )
 
 // Port is one interface. Its methods may be called by any goroutine.
 type Port struct {
-	Place place.Place
+	Place affinity.Affinity
 	Name  string
 	Index int
 	MAC   frame.MAC
@@ -29,10 +29,10 @@ type Port struct {
 }
 
 // Open finds an interface. Close frees what it holds.
-func Open(where place.Place, name string) (*Port, error) {
+func Open(where affinity.Affinity, name string) (*Port, error) {
 	p := &Port{Place: where, Name: name}
 	// The socket belongs to the namespace in which it is made.
-	err := place.Place{Netns: where.Netns, CPU: place.AnyCPU}.Do(p.open)
+	err := affinity.Affinity{Netns: where.Netns, CPU: affinity.AnyCPU}.Do(p.open)
 	if err != nil {
 		p.Close()
 		return nil, fmt.Errorf("interface %s in %s: %w", name, where, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/bpf"
-	"sluice/tools/pktgen/place"
 )
 
 // sink is the XDP program on an interface: the whole Kernel receiver, and the first half of the XSK
@@ -61,7 +61,7 @@ func (s *sink) open() error {
 			return fmt.Errorf("mapping the %s: %w", m.say, err)
 		}
 	}
-	return place.Place{Netns: s.options.Port.Place.Netns, CPU: place.AnyCPU}.Do(s.attach)
+	return affinity.Affinity{Netns: s.options.Port.Place.Netns, CPU: affinity.AnyCPU}.Do(s.attach)
 }
 
 func (s *sink) load() error {

@@ -2,8 +2,8 @@
 // which order and after how long. Line is the way to drive the generator from a program:
 //
 //	line, err := trial.Open(trial.Setup{
-//		Send:    trial.End{Place: place.Place{Netns: "client", CPU: 1}, Interface: "eth0"},
-//		Receive: &trial.End{Place: place.Place{Netns: "backend", CPU: place.AnyCPU}, Interface: "eth0"},
+//		Send:    trial.End{Place: affinity.Affinity{Netns: "client", CPU: 1}, Interface: "eth0"},
+//		Receive: &trial.End{Place: affinity.Affinity{Netns: "backend", CPU: affinity.AnyCPU}, Interface: "eth0"},
 //		Traffic: tx.Traffic{Spec: spec, Model: flow.Model{Flows: 1000}},
 //		Follow:  true, Latency: true,
 //	})

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/frame"
-	"sluice/tools/pktgen/place"
 	"sluice/tools/pktgen/port"
 	"sluice/tools/pktgen/rx"
 	"sluice/tools/pktgen/tx"
@@ -15,7 +15,7 @@ import (
 
 // End is where frames leave or arrive.
 type End struct {
-	Place     place.Place
+	Place     affinity.Affinity
 	Interface string
 }
 

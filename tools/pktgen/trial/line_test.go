@@ -11,10 +11,10 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"sluice/tools/netlab"
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/flow"
 	"sluice/tools/pktgen/frame"
 	"sluice/tools/pktgen/labtest"
-	"sluice/tools/pktgen/place"
 	"sluice/tools/pktgen/port"
 	"sluice/tools/pktgen/rx"
 	"sluice/tools/pktgen/trial"
@@ -42,7 +42,7 @@ func traffic(t *testing.T, m flow.Model, six, mix bool) tx.Traffic {
 }
 
 func end(h *netlab.Host) trial.End {
-	return trial.End{Place: place.Place{Netns: h.Namespace(), CPU: place.AnyCPU}, Interface: "eth0"}
+	return trial.End{Place: affinity.Affinity{Netns: h.Namespace(), CPU: affinity.AnyCPU}, Interface: "eth0"}
 }
 
 func open(t *testing.T, s trial.Setup) *trial.Line {

@@ -5,7 +5,7 @@ import {snapshot, reasons, token, Refused} from './daemon.js';
 import {ServiceList} from './services.js';
 import {Charts} from './charts.js';
 import {Machine, Log} from './machine.js';
-import {Orders} from './orders.js';
+import {Actions} from './actions.js';
 
 const INTERVAL = 1000; // ms
 
@@ -14,11 +14,11 @@ let last = null; // the newest snapshot
 let lostSince = 0; // when the daemon stopped answering; 0: it answers
 let explained = false;
 
-const orders = new Orders({
+const actions = new Actions({
   done: text => { log.note(text); notice(text); },
   changedToken: () => { drawToken(); poll(); },
 });
-const list = new ServiceList($('broken'), $('services'), orders);
+const list = new ServiceList($('broken'), $('services'), actions);
 const charts = new Charts($('tiles'));
 const machine = new Machine($('workers'), $('drops'), $('ports'));
 const log = new Log($('log'));
@@ -133,7 +133,7 @@ $('give-token').addEventListener('click', () => {
     drawToken();
     notice('The token is forgotten.');
   } else {
-    orders.askToken('Changes need it; reads too, where [api] reads says so.');
+    actions.askToken('Changes need it; reads too, where [api] reads says so.');
   }
 });
 $('filter').addEventListener('input', event => { list.filter = event.target.value; list.draw(); });

@@ -1,4 +1,4 @@
-// Questions and orders to the daemon that serves this page.
+// Requests to the daemon that serves this page.
 
 const PATIENCE = 10_000; // ms
 const KEY = 'sluice token';
@@ -35,8 +35,8 @@ export async function snapshot() {
 
 export const reasons = () => ask('/page/reasons.json');
 
-const order = (path, body) => ask(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
+const change = (path, body) => ask(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
 
-// Orders answer with the backend as it is then.
-export const setWeight = (service, backend, weight) => order('/v1/weight', {service, backend, weight});
-export const override = (service, backend, state) => order('/v1/overrides', {service, backend, state});
+// A change returns the backend as it is then.
+export const setWeight = (service, backend, weight) => change('/v1/weight', {service, backend, weight});
+export const override = (service, backend, state) => change('/v1/overrides', {service, backend, state});

@@ -10,10 +10,10 @@ const SIGNS = {[DEAD]: '✕', [BROKEN]: '✕', [DRAINING]: '◐', [FINE]: '●'}
 
 export class ServiceList {
   // trouble is for the services that are broken, root for all others.
-  constructor(trouble, root, orders) {
+  constructor(trouble, root, actions) {
     this.trouble = trouble;
     this.root = root;
-    this.orders = orders; // drain(service, backend), enable and weight
+    this.actions = actions; // drain(service, backend), enable and weight
     this.views = new Map();
     this.foldedByHand = new Map();
     this.filter = '';
@@ -129,7 +129,7 @@ class ServiceView {
   backend(s, b, sorry) {
     const id = endpoint(b);
     const key = sorry ? 'sorry ' + id : id;
-    if (!this.backends.has(key)) this.backends.set(key, new BackendView(this.list.orders));
+    if (!this.backends.has(key)) this.backends.set(key, new BackendView(this.list.actions));
     const view = this.backends.get(key);
     view.draw(s, b, this.list.figures.rates.get(`${s.name} ${id}`), sorry);
     return view.root;
@@ -145,14 +145,14 @@ function stateOf(s, trouble) {
 }
 
 class BackendView {
-  constructor(orders) {
+  constructor(actions) {
     const cell = (label, className, ...children) => el('td', {role: 'cell', 'data-label': label, class: className}, ...children);
     const text = className => el('span', {class: className});
     this.address = text('address'); this.why = text('why');
     this.state = text('chip'); this.since = text('since');
     this.numbers = ['Weight', 'Active', 'Inactive', 'New/s', 'Packets/s', 'Bit/s'].map(label => cell(label, 'n'));
-    this.toggle = el('button', {type: 'button', class: 'small', onclick: () => orders[this.verb](this.service, this.backend)});
-    this.weight = el('button', {type: 'button', class: 'small', text: 'Weight…', onclick: () => orders.weight(this.service, this.backend)});
+    this.toggle = el('button', {type: 'button', class: 'small', onclick: () => actions[this.verb](this.service, this.backend)});
+    this.weight = el('button', {type: 'button', class: 'small', text: 'Weight…', onclick: () => actions.weight(this.service, this.backend)});
     this.actions = cell('', 'actions', this.toggle, this.weight);
     this.root = el('tr', {role: 'row'}, cell('', 'who', this.address, this.why), cell('', 'state', this.state, this.since),
       ...this.numbers, this.actions);

@@ -5,8 +5,8 @@ import {setWeight, override, token} from './daemon.js';
 
 const MAX_WEIGHT = 65535;
 
-// Orders owns the one dialog of the page. done is called after a change, changedToken after the token was.
-export class Orders {
+// Actions owns the one dialog of the page. done is called after a change, changedToken after the token was.
+export class Actions {
   constructor({done, changedToken}) {
     Object.assign(this, {done, changedToken});
     this.title = el('h2', {id: 'dialog-title'});
@@ -59,7 +59,7 @@ export class Orders {
     }
   }
 
-  order(service, backend, question, act) {
+  ask(service, backend, question, act) {
     const id = endpoint(backend);
     this.open({...question, needsToken: !token.get(), act: async () => {
       const now = await act(service.name, id);
@@ -71,19 +71,19 @@ export class Orders {
     const last = takesNew(backend) && service.backends.filter(takesNew).length === 1;
     const text = `Its ${backend.active} active connections go on; it gets no new ones.` +
       (last ? ` It is the last backend of ${service.name} that takes connections: after this there is none.` : '');
-    this.order(service, backend, {title: `Drain ${endpoint(backend)} of ${service.name}?`, text, go: last ? 'Drain the last one' : 'Drain'},
+    this.ask(service, backend, {title: `Drain ${endpoint(backend)} of ${service.name}?`, text, go: last ? 'Drain the last one' : 'Drain'},
       (name, id) => override(name, id, 'drain'));
   }
 
   enable(service, backend) {
     const undo = backend.configured_weight > 0; // else the file itself drains it
-    this.order(service, backend, {title: `Enable ${endpoint(backend)} of ${service.name}?`,
+    this.ask(service, backend, {title: `Enable ${endpoint(backend)} of ${service.name}?`,
       text: 'It takes new connections again' + (undo ? '.' : ', with weight 1; the file has 0.'), go: 'Enable'},
     (name, id) => undo ? override(name, id, 'enable') : setWeight(name, id, 1));
   }
 
   weight(service, backend) {
-    this.order(service, backend, {title: `Weight of ${endpoint(backend)} of ${service.name}`,
+    this.ask(service, backend, {title: `Weight of ${endpoint(backend)} of ${service.name}`,
       text: `The file says ${backend.configured_weight}. 0 drains.`, go: 'Set', weight: backend.weight}, 
       (name, id) => setWeight(name, id, Number(this.weightInput.value)));
   }

@@ -1,4 +1,4 @@
-// Package crowd is very many real TCP connections at once, open in the kernel at both ends. Each
+// Package loadgen is very many real TCP connections at once, open in the kernel at both ends. Each
 // end is spread over several processes, because a process may have only so many open files
 // (RLIMIT_NOFILE), which is often less than a balancer has ports.
 //
@@ -7,10 +7,10 @@
 // that are open, and end them:
 //
 //	func main() {
-//		crowd.RunIfChild()
+//		loadgen.RunIfChild()
 //		...
-//		servers, err := crowd.Serve(ctx, backend, "10.0.0.11:7000", 4)
-//		clients, err := crowd.Gather(client, locals, "198.51.100.10:80")
+//		servers, err := loadgen.Serve(ctx, backend, "10.0.0.11:7000", 4)
+//		clients, err := loadgen.Gather(client, locals, "198.51.100.10:80")
 //		opened, err := clients.Open(ctx, 1024, 64000)
 //		talked, err := clients.Talk(ctx)
 //		held, err := servers.Held(ctx)
@@ -28,4 +28,4 @@
 // says goodbye, the server closes, and the client, which has seen the FIN, resets what is left. The
 // goodbyes keep the pace: a burst of resets alone would be answered by nobody, and each that got
 // lost would leave a connection behind.
-package crowd
+package loadgen

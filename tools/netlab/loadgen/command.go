@@ -1,4 +1,4 @@
-package crowd
+package loadgen
 
 import (
 	"bufio"
@@ -17,7 +17,7 @@ import (
 
 // childEnv tells a program that it was started by this package, and as what. It is removed again
 // before anything runs.
-const childEnv = "NETLAB_CROWD_CHILD"
+const childEnv = "NETLAB_LOADGEN_CHILD"
 
 // The two kinds of process.
 const (
@@ -25,7 +25,7 @@ const (
 	calling = "calling" // its arguments are the local address and the address to connect to
 )
 
-// RunIfChild is a whole process of a crowd, which it ends with os.Exit, in a process started by
+// RunIfChild is a whole process of this package, which it ends with os.Exit, in a process started by
 // this package, and does nothing in any other.
 func RunIfChild() {
 	kind := os.Getenv(childEnv)
@@ -34,7 +34,7 @@ func RunIfChild() {
 	}
 	os.Unsetenv(childEnv)
 	if err := run(kind, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "crowd:", err)
+		fmt.Fprintln(os.Stderr, "loadgen:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -70,7 +70,7 @@ func run(kind string, args []string) (err error) {
 }
 
 // readyLine is what a process prints when it obeys orders.
-const readyLine = "crowd ready"
+const readyLine = "loadgen ready"
 
 // order is one line of input.
 type order struct {

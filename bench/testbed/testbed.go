@@ -1,8 +1,8 @@
-// Package site builds the place in which one balancer is measured: three namespaces on a wire,
+// Package testbed builds the place in which one balancer is measured: three namespaces on a wire,
 //
 //	client eth0 ── eth0 balancer eth1 ── eth0 server
 //
-// Each balancer has a site of its own, so that all of them can be up at the same time and be
+// Each balancer has a testbed of its own, so that all of them can be up at the same time and be
 // measured in turn.
 //
 // # Which CPU does what
@@ -13,7 +13,7 @@
 // frame, and what it takes to send it, up to and including the server's driver, runs on CPU
 // Balancer: for AF_XDP because the worker is pinned there, for the kernel's own forwarding because
 // SpreadTo hands its packets over there, as RSS of a NIC would.
-package site
+package testbed
 
 import (
 	"errors"
@@ -52,7 +52,7 @@ func Backend(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 2, byte(1 + i/200), byte(1 + i%200)})
 }
 
-// Options says what a Site is like.
+// Options says what a Bed is like.
 type Options struct {
 	Name     string // of the lab
 	Queues   int    // of each of the balancer's ports; 0: 1
@@ -61,15 +61,15 @@ type Options struct {
 	Offloads bool   // leave checksums and segmentation to the wire, which never does them: see netlab
 }
 
-// Site is one place. Its methods may be called by any goroutine until Close.
-type Site struct {
+// Bed is one testbed. Its methods may be called by any goroutine until Close.
+type Bed struct {
 	Lab                      *netlab.Lab
 	Client, Balancer, Server *netlab.Host
 	Options
 }
 
-// New builds a site. What killed runs left behind is removed first.
-func New(o Options) (*Site, error) {
+// New builds a testbed. What killed runs left behind is removed first.
+func New(o Options) (*Bed, error) {
 	if o.Backends == 0 {
 		o.Backends = 3
 	}
@@ -77,47 +77,47 @@ func New(o Options) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{Lab: lab, Options: o}
-	if err := s.build(); err != nil {
+	b := &Bed{Lab: lab, Options: o}
+	if err := b.build(); err != nil {
 		return nil, errors.Join(err, lab.Close())
 	}
-	return s, nil
+	return b, nil
 }
 
-// Close ends what runs in the site and removes it.
-func (s *Site) Close() error { return s.Lab.Close() }
+// Close ends what runs in the testbed and removes it.
+func (b *Bed) Close() error { return b.Lab.Close() }
 
-func (s *Site) build() (err error) {
-	for name, host := range map[string]**netlab.Host{"client": &s.Client, "balancer": &s.Balancer, "server": &s.Server} {
-		if *host, err = s.Lab.Host(name); err != nil {
+func (b *Bed) build() (err error) {
+	for name, host := range map[string]**netlab.Host{"client": &b.Client, "balancer": &b.Balancer, "server": &b.Server} {
+		if *host, err = b.Lab.Host(name); err != nil {
 			return err
 		}
 	}
-	link := netlab.LinkOptions{Queues: s.Queues, KeepOffloads: s.Offloads}
-	if s.Direct {
-		return s.Lab.Link(s.Client, Eth, s.Server, Eth, link)
+	link := netlab.LinkOptions{Queues: b.Queues, KeepOffloads: b.Offloads}
+	if b.Direct {
+		return b.Lab.Link(b.Client, Eth, b.Server, Eth, link)
 	}
 	err = errors.Join(
-		s.Lab.Link(s.Client, Eth, s.Balancer, Front, link),
-		s.Lab.Link(s.Balancer, Back, s.Server, Eth, link),
-		s.Client.Addr(Eth, Client.String()+"/24"),
-		s.Balancer.Addr(Front, Balancer.String()+"/24"),
-		s.Balancer.Addr(Back, Inside.String()+"/16", Pool.String()+"/16"),
+		b.Lab.Link(b.Client, Eth, b.Balancer, Front, link),
+		b.Lab.Link(b.Balancer, Back, b.Server, Eth, link),
+		b.Client.Addr(Eth, Client.String()+"/24"),
+		b.Balancer.Addr(Front, Balancer.String()+"/24"),
+		b.Balancer.Addr(Back, Inside.String()+"/16", Pool.String()+"/16"),
 	)
-	for i := range s.Backends {
-		err = errors.Join(err, s.Server.Addr(Eth, Backend(i).String()+"/16"))
+	for i := range b.Backends {
+		err = errors.Join(err, b.Server.Addr(Eth, Backend(i).String()+"/16"))
 	}
-	return errors.Join(err, s.route())
+	return errors.Join(err, b.route())
 }
 
 // route makes both ways go by the balancer, and all neighbours known, so that none has to be asked
 // for under load.
-func (s *Site) route() error {
+func (b *Bed) route() error {
 	err := errors.Join(
-		s.Client.Route("0.0.0.0/0", Balancer.String()),
-		s.Server.Route("0.0.0.0/0", Inside.String()),
-		s.Balancer.Route(Sources.String(), Client.String()),
-		s.Balancer.Route("0.0.0.0/0", Client.String()),
+		b.Client.Route("0.0.0.0/0", Balancer.String()),
+		b.Server.Route("0.0.0.0/0", Inside.String()),
+		b.Balancer.Route(Sources.String(), Client.String()),
+		b.Balancer.Route("0.0.0.0/0", Client.String()),
 	)
 	for _, n := range []struct {
 		asks   *netlab.Host
@@ -126,15 +126,15 @@ func (s *Site) route() error {
 		has    *netlab.Host
 		theirs string
 	}{
-		{s.Client, Eth, Balancer, s.Balancer, Front},
-		{s.Balancer, Front, Client, s.Client, Eth},
-		{s.Server, Eth, Inside, s.Balancer, Back},
-		{s.Server, Eth, Pool, s.Balancer, Back},
+		{b.Client, Eth, Balancer, b.Balancer, Front},
+		{b.Balancer, Front, Client, b.Client, Eth},
+		{b.Server, Eth, Inside, b.Balancer, Back},
+		{b.Server, Eth, Pool, b.Balancer, Back},
 	} {
 		err = errors.Join(err, neighbour(n.asks, n.by, n.addr, n.has, n.theirs))
 	}
-	for i := range s.Backends {
-		err = errors.Join(err, neighbour(s.Balancer, Back, Backend(i), s.Server, Eth))
+	for i := range b.Backends {
+		err = errors.Join(err, neighbour(b.Balancer, Back, Backend(i), b.Server, Eth))
 	}
 	return err
 }
@@ -163,11 +163,11 @@ func SpreadTo(h *netlab.Host, ifname string, cpu int) error {
 }
 
 // Next is the first interface that the client's frames come to.
-func (s *Site) Next() (*netlab.Host, string) {
-	if s.Direct {
-		return s.Server, Eth
+func (b *Bed) Next() (*netlab.Host, string) {
+	if b.Direct {
+		return b.Server, Eth
 	}
-	return s.Balancer, Front
+	return b.Balancer, Front
 }
 
 // CPUs says where the two halves run. With one CPU both are the same, and the figures say little.

@@ -1,4 +1,4 @@
-package place_test
+package affinity_test
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 
 	"sluice/engine/cpu"
 	"sluice/tools/netlab"
+	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/labtest"
-	"sluice/tools/pktgen/place"
 )
 
 // TestDoRunsInTheNamespace, by name and by path, and leaves nothing behind in the caller's.
@@ -21,7 +21,7 @@ func TestDoRunsInTheNamespace(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	outside := namespace(t)
 	for _, name := range []string{pair.Sender.Namespace(), filepath.Join("/run/netns", pair.Sender.Namespace())} {
-		p := place.Place{Netns: name, CPU: place.AnyCPU}
+		p := affinity.Affinity{Netns: name, CPU: affinity.AnyCPU}
 		for range 20 {
 			labtest.Must(t, p.Do(func() error {
 				device, err := net.InterfaceByName("eth0")
@@ -49,7 +49,7 @@ func TestDoPins(t *testing.T) {
 	allowed, err := cpu.Allowed()
 	labtest.Must(t, err)
 	for _, want := range allowed {
-		labtest.Must(t, place.Place{CPU: want}.Do(func() error {
+		labtest.Must(t, affinity.Affinity{CPU: want}.Do(func() error {
 			var set unix.CPUSet
 			if err := unix.SchedGetaffinity(0, &set); err != nil {
 				return err
@@ -60,7 +60,7 @@ func TestDoPins(t *testing.T) {
 			return nil
 		}))
 	}
-	labtest.Must(t, place.Place{CPU: place.AnyCPU}.Do(func() error {
+	labtest.Must(t, affinity.Affinity{CPU: affinity.AnyCPU}.Do(func() error {
 		var set unix.CPUSet
 		if err := unix.SchedGetaffinity(0, &set); err != nil {
 			return err
@@ -74,11 +74,11 @@ func TestDoPins(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	wanted := errors.New("as the function says")
-	if err := (place.Place{CPU: place.AnyCPU}).Do(func() error { return wanted }); !errors.Is(err, wanted) {
+	if err := (affinity.Affinity{CPU: affinity.AnyCPU}).Do(func() error { return wanted }); !errors.Is(err, wanted) {
 		t.Errorf("error %v", err)
 	}
-	for want, p := range map[string]place.Place{
-		"network namespace no-such-one": {Netns: "no-such-one", CPU: place.AnyCPU},
+	for want, p := range map[string]affinity.Affinity{
+		"network namespace no-such-one": {Netns: "no-such-one", CPU: affinity.AnyCPU},
 		"pin to CPU 100000":             {CPU: 100_000},
 	} {
 		if err := p.Do(func() error { t.Error("it ran"); return nil }); err == nil || !strings.Contains(err.Error(), want) {

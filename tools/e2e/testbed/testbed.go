@@ -30,7 +30,7 @@ const (
 	Back  = "eth1"
 )
 
-// Bed is the site. Its methods may be called by any goroutine until Close.
+// Bed is the testbed. Its methods may be called by any goroutine until Close.
 type Bed struct {
 	Lab                      *netlab.Lab
 	Client, Router, Balancer *netlab.Host
@@ -55,7 +55,7 @@ type Backend struct {
 // Addr is the backend's own address in a family.
 func (b *Backend) Addr(family int) netip.Addr { return backNet[family].host(b.number) }
 
-// New builds the site and starts the backends; the balancer is idle. What killed runs left behind
+// New builds the testbed and starts the backends; the balancer is idle. What killed runs left behind
 // is removed first. When ctx ends before it is done, there is nothing to close.
 func New(ctx context.Context, o Options) (*Bed, error) {
 	lab, err := netlab.New(o.Name)

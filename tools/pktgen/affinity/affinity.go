@@ -1,6 +1,6 @@
-// Package place says where a part of the generator runs: in which network namespace and on which
+// Package affinity says where a part of the generator runs: in which network namespace and on which
 // CPU. Both are properties of a thread.
-package place
+package affinity
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ import (
 // AnyCPU leaves the choice to the kernel.
 const AnyCPU = -1
 
-// Place is a network namespace and a CPU.
-type Place struct {
+// Affinity is a network namespace and a CPU.
+type Affinity struct {
 	Netns string // name in /run/netns, or a path with a slash; "" is the one the process was started in
 	CPU   int    // AnyCPU, or the number of one
 }
@@ -28,56 +28,56 @@ const namespaces = "/run/netns"
 
 // Do runs f in the place, on a thread of its own that ends afterwards, while the caller waits.
 // Sockets that f makes stay in the namespace, goroutines that it starts do not.
-func (p Place) Do(f func() error) error {
+func (a Affinity) Do(f func() error) error {
 	done := make(chan error, 1)
-	go p.run(f, done)
+	go a.run(f, done)
 	return <-done
 }
 
 // run never unlocks its thread, so that it ends with the goroutine. The main thread can't end, and
 // its namespace is what /proc shows for the process: while we hold it, the next goroutine gets
 // another one.
-func (p Place) run(f func() error, done chan<- error) {
+func (a Affinity) run(f func() error, done chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
 		inner := make(chan error, 1)
-		go p.run(f, inner)
+		go a.run(f, inner)
 		done <- <-inner
 		runtime.UnlockOSThread()
 		return
 	}
-	if err := p.enter(); err != nil {
+	if err := a.enter(); err != nil {
 		done <- err
 		return
 	}
 	done <- f()
 }
 
-func (p Place) enter() error {
-	if p.Netns != "" {
-		path := p.Netns
+func (a Affinity) enter() error {
+	if a.Netns != "" {
+		path := a.Netns
 		if !strings.Contains(path, "/") {
 			path = filepath.Join(namespaces, path)
 		}
 		handle, err := netns.GetFromPath(path)
 		if err != nil {
-			return fmt.Errorf("network namespace %s: %w (ip netns list shows which there are)", p.Netns, err)
+			return fmt.Errorf("network namespace %s: %w (ip netns list shows which there are)", a.Netns, err)
 		}
 		defer handle.Close()
 		if err := netns.Set(handle); err != nil {
-			return fmt.Errorf("network namespace %s: entering it, which needs root: %w", p.Netns, err)
+			return fmt.Errorf("network namespace %s: entering it, which needs root: %w", a.Netns, err)
 		}
 	}
-	if p.CPU == AnyCPU {
+	if a.CPU == AnyCPU {
 		return nil
 	}
-	return cpu.Pin(p.CPU)
+	return cpu.Pin(a.CPU)
 }
 
 // String names the namespace.
-func (p Place) String() string {
-	if p.Netns == "" {
+func (a Affinity) String() string {
+	if a.Netns == "" {
 		return "this network namespace"
 	}
-	return "network namespace " + p.Netns
+	return "network namespace " + a.Netns
 }

@@ -1,4 +1,4 @@
-package crowd_test
+package loadgen_test
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/tools/netlab"
-	"sluice/tools/netlab/crowd"
+	"sluice/tools/netlab/loadgen"
 )
 
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	crowd.RunIfChild()
+	loadgen.RunIfChild()
 	goleak.VerifyTestMain(m)
 }
 
@@ -56,7 +56,7 @@ func newEnds(t *testing.T, f family) ends {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	lab, err := netlab.New("crowd")
+	lab, err := netlab.New("loadgen")
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })
 	var e ends
@@ -82,7 +82,7 @@ func want(t *testing.T, what string, n, got int, err error) {
 }
 
 // holds waits until the servers have so many connections.
-func holds(t *testing.T, s *crowd.Servers, n int, peers ...netip.Addr) {
+func holds(t *testing.T, s *loadgen.Servers, n int, peers ...netip.Addr) {
 	t.Helper()
 	for ctx := ctxOf(t); ; time.Sleep(5 * time.Millisecond) {
 		held, from, err := s.Held(ctx)
@@ -96,15 +96,15 @@ func holds(t *testing.T, s *crowd.Servers, n int, peers ...netip.Addr) {
 	}
 }
 
-// TestCrowd has connections come, talk and go, and come again from the same ports at once.
-func TestCrowd(t *testing.T) {
+// TestEcho has connections come, talk and go, and come again from the same ports at once.
+func TestEcho(t *testing.T) {
 	const n = 1001
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			e, ctx := newEnds(t, f), ctxOf(t)
-			servers, err := crowd.Serve(ctx, e.servers, f.target, 3)
+			servers, err := loadgen.Serve(ctx, e.servers, f.target, 3)
 			must(t, err)
-			clients, err := crowd.Gather(ctx, e.clients, e.locals, f.target)
+			clients, err := loadgen.Gather(ctx, e.clients, e.locals, f.target)
 			must(t, err)
 			for range 2 {
 				opened, err := clients.Open(ctx, 1024, n)
@@ -129,9 +129,9 @@ func TestKnock(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			e, ctx := newEnds(t, f), ctxOf(t)
-			servers, err := crowd.Serve(ctx, e.servers, f.target, 1)
+			servers, err := loadgen.Serve(ctx, e.servers, f.target, 1)
 			must(t, err)
-			clients, err := crowd.Gather(ctx, e.clients, e.locals, f.target)
+			clients, err := loadgen.Gather(ctx, e.clients, e.locals, f.target)
 			must(t, err)
 			knocked, err := clients.Knock(ctx, 1024, 50)
 			want(t, "knocked", 50, knocked, err)
@@ -141,7 +141,7 @@ func TestKnock(t *testing.T) {
 			holds(t, servers, 0)
 
 			must(t, e.clients.Neigh("eth0", f.nobody, net.HardwareAddr{2, 0, 0, 0, 0, 99}))
-			unheard, err := crowd.Gather(ctx, e.clients, e.locals, netip.AddrPortFrom(netip.MustParseAddr(f.nobody), 7000).String())
+			unheard, err := loadgen.Gather(ctx, e.clients, e.locals, netip.AddrPortFrom(netip.MustParseAddr(f.nobody), 7000).String())
 			must(t, err)
 			knocked, err = unheard.Knock(ctx, 1024, 50)
 			want(t, "knocked", 50, knocked, err)
@@ -157,13 +157,13 @@ func TestBroken(t *testing.T) {
 	const n = 300
 	e, ctx := newEnds(t, families[0]), ctxOf(t)
 	target := families[0].target
-	lost, err := crowd.Serve(ctx, e.servers, target, 1)
+	lost, err := loadgen.Serve(ctx, e.servers, target, 1)
 	must(t, err)
-	clients, err := crowd.Gather(ctx, e.clients, e.locals, target)
+	clients, err := loadgen.Gather(ctx, e.clients, e.locals, target)
 	must(t, err)
 	opened, err := clients.Open(ctx, 1024, n)
 	want(t, "opened", n, opened, err)
-	servers, err := crowd.Serve(ctx, e.servers, target, 1)
+	servers, err := loadgen.Serve(ctx, e.servers, target, 1)
 	must(t, err)
 	must(t, lost.Stop())
 	opened, err = clients.Open(ctx, 2048, n)
