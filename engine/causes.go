@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"sluice/engine/api"
+	"sluice/engine/steer"
 	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
@@ -20,32 +22,38 @@ func netipPort(end netip.AddrPort, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(end.Addr(), port)
 }
 
-// covers says whether an end of a packet is what a steering rule names.
-func covers(keys []service.Key, p service.Protocol, end netip.AddrPort) bool {
-	return slices.ContainsFunc(keys, func(k service.Key) bool {
-		return k.Address == end.Addr() && k.Protocol == p && k.Ports.Contains(end.Port())
-	})
+// steered reports whether the XDP program gives the packet to Sluice.
+func (x *explaining) steered() bool {
+	d := x.steer.DecideTuple(x.q.Protocol, x.q.From, x.q.To)
+	if d.Reason == steer.NoRule {
+		x.nobodys()
+	} else {
+		x.out.Steps = append(x.out.Steps, steerStep(d))
+	}
+	if d.Target != steer.Sluice {
+		x.out.Verdict = passedText(d)
+	}
+	return d.Target == steer.Sluice
 }
 
-// steered tells whether the packet is Sluice's at all, as the steering program decides it.
-func (x *explaining) steered() bool {
-	q, r := x.q, &x.rules
-	local := slices.Contains(r.Locals, q.To.Addr())
-	switch {
-	case covers(r.Services, q.Protocol, q.To):
-		x.step("steer", "to Sluice: %s is a service", q.To)
-	case covers(r.Replies, q.Protocol, q.From) && !local:
-		x.step("steer", "to Sluice: %s is a nat backend, and %s is not this host", q.From, q.To.Addr())
-	case covers(r.Pools, q.Protocol, q.To):
-		x.step("steer", "to Sluice: %s is a port that fullnat sends from", q.To)
-	case covers(r.Replies, q.Protocol, q.From):
-		x.step("steer", "to the kernel: %s is this host's own address, and what backends say to it is no reply to a client", q.To.Addr())
-		return false
-	default:
-		x.nobodys()
-		return false
+// steerStep says where the XDP program sends a frame, and why.
+func steerStep(d steer.Decision) api.Step {
+	return api.Step{Stage: "steer", Text: "to " + targetText(d) + ": " + d.String()}
+}
+
+// passedText is the verdict about a frame that the XDP program does not send to Sluice.
+func passedText(d steer.Decision) string {
+	return "passed to " + targetText(d) + ": " + d.Reason.String()
+}
+
+func targetText(d steer.Decision) string {
+	switch d.Target {
+	case steer.Sluice:
+		return "Sluice"
+	case steer.Prober:
+		return "the kernel, for the health prober"
 	}
-	return true
+	return "the kernel"
 }
 
 // nobodys says why no service wants the packet: what there is instead.
@@ -61,8 +69,8 @@ func (x *explaining) nobodys() {
 			elsewhere = append(elsewhere, s.Key.Address.String())
 		}
 	}
-	if covers(x.rules.Services, x.q.Protocol, x.q.From) {
-		x.step("service", "%s is a service's own end: backends of tun and dr send from it, and not through this box", x.q.From)
+	if x.steer.DecideTuple(x.q.Protocol, x.q.To, x.q.From).Reason == steer.ToService {
+		x.step("service", "%s is a service: tun and dr backends send replies from its address, and not through this host", x.q.From)
 	}
 	if len(here) > 0 {
 		x.problem("service", "none for %s port %d: at %s there is %s", x.q.Protocol, x.q.To.Port(), x.q.To.Addr(), listed(here))

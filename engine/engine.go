@@ -81,6 +81,7 @@ type Engine struct {
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
 	pools        *tables.SchedulerCache
 	steered      steer.Rules
+	decider      *steer.Decider // of steered; nil: made when it is needed
 	wards        wards
 	judged       *judgement         // what the tables follow
 	published    uint64             // tables so far
@@ -265,7 +266,7 @@ func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
 			}
 			return err
 		}
-		e.steered = rules
+		e.steered, e.decider = rules, nil
 	}
 	e.published++
 	e.settle(cfg, j)

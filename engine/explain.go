@@ -43,7 +43,6 @@ func (x *explaining) problem(stage, format string, args ...any) {
 func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error) {
 	x := &explaining{site: s, q: q, out: api.Explanation{Tuple: q.String()}}
 	if !x.steered() {
-		x.out.Verdict = "left to the kernel: no packet of Sluice's"
 		return x.out, nil
 	}
 	if err := x.arrival(ctx); err != nil {

@@ -122,12 +122,34 @@ func TestExplainNoService(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
 	e := explain(t, lab, "tcp 192.0.2.7:40000 198.51.100.10:443")
-	says(t, e, "! service: none for tcp port 443: at 198.51.100.10 there is web (tcp 80), dns (udp 53)", "= left to the kernel")
+	says(t, e, "! service: none for tcp port 443: at 198.51.100.10 there is web (tcp 80), dns (udp 53)", "= passed to the kernel: neither the destination nor the source belongs to a service")
 	says(t, explain(t, lab, "tcp 192.0.2.7:40000 198.51.100.99:80"), "! service: none at 198.51.100.99: services are at 198.51.100.10")
-	says(t, explain(t, lab, "tcp 10.0.0.11:8080 10.0.0.1:5000"), "  steer: to the kernel: 10.0.0.1 is this host's own address")
 	if e.OK {
 		t.Error("that is well")
 	}
+}
+
+// TestExplainKernel: what passes to the kernel although a backend sends it.
+func TestExplainKernel(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
+	for tuple, lines := range map[string][]string{
+		"udp 10.0.0.11:53 224.0.0.251:5353": {
+			"  steer: to the kernel: 224.0.0.251 is a multicast address: what backend 10.0.0.11:53 sends to it is not a reply to a client",
+			"= passed to the kernel: a nat backend sends to an address that no client has"},
+		"udp 10.0.0.11:53 255.255.255.255:67": {"  steer: to the kernel: 255.255.255.255 is the broadcast address: ", "= passed to the kernel"},
+		"udp 10.0.0.11:53 127.0.0.1:5353":     {"  steer: to the kernel: 127.0.0.1 is a loopback address: ", "= passed to the kernel"},
+		"tcp 10.0.0.11:8080 10.0.0.1:40000": { // the answer to a health check
+			"  steer: to the kernel: 10.0.0.1 is an address of this host or a subnet's broadcast address: what backend 10.0.0.11:8080 sends to it is not a reply to a client",
+			"= passed to the kernel: a nat backend sends to this host"},
+	} {
+		e := explain(t, lab, tuple)
+		says(t, e, lines...)
+		if e.OK {
+			t.Errorf("%s is reported as forwarded", tuple)
+		}
+	}
+	says(t, explain(t, lab, "udp 10.0.0.11:53 192.0.2.7:5353"), "  steer: to Sluice: 10.0.0.11:53 is a nat backend, and 192.0.2.7 is not this host")
 }
 
 // TestExplainNoNeighbour: the backend doesn't answer ARP.
@@ -282,4 +304,41 @@ func TestExplainOffline(t *testing.T) {
 	}
 	says(t, e, "  schedule: rr: round robin over 3 backends, latest added first, from the head of the list -> takes 10.0.0.13:8080",
 		"= forwarded to 10.0.0.13:8080 by backends")
+}
+
+// TestSimulateSteers: a simulated frame reaches the pipeline only if the XDP program would send it
+// to Sluice.
+func TestSimulateSteers(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
+	box := offline(t, lab)
+	const backend, router, resolver = "10.0.0.11:53", "203.0.113.99", "192.0.2.7:5353"
+	group := packettest.UDP("192.0.2.7:5353", vip4+":53").MACs(packettest.NeighbourMAC, [6]byte{1, 0, 0x5e, 0, 0, 0xfb})
+	for name, c := range map[string]struct {
+		packet packettest.Packet
+		want   string // the beginning of the step; "" means that the frame reaches the pipeline by it
+	}{
+		"to the service":                 {packettest.UDP(resolver, vip4+":53"), "to Sluice: 198.51.100.10:53 is a service"},
+		"tagged":                         {packettest.UDP(resolver, vip4+":53").VLAN(7), "to Sluice: 198.51.100.10:53 is a service"},
+		"tagged twice":                   {packettest.UDP(resolver, vip4+":53").VLAN(7, 8), "to the kernel: the frame carries neither IPv4 nor IPv6, or has more than one VLAN tag"},
+		"to a group MAC address":         {group, "to the kernel: the destination MAC address is a group address"},
+		"first fragment":                 {packettest.UDP(resolver, vip4+":54").Fragment(0, true), "to Sluice: a fragment to 198.51.100.10, the address of a udp service"},
+		"later fragment":                 {packettest.UDP(resolver, vip4+":53").Fragment(8, false), "to Sluice: a fragment to 198.51.100.10, the address of a udp service"},
+		"fragment to another host":       {packettest.UDP(resolver, "198.51.100.99:53").Fragment(8, false), "to the kernel: neither 198.51.100.99 nor 192.0.2.7 belongs to a service"},
+		"a backend's fragment":           {packettest.UDP(backend, resolver).Fragment(8, false), "to Sluice: 10.0.0.11 is a nat backend, and 192.0.2.7 is not this host"},
+		"a backend's multicast":          {packettest.UDP(backend, "224.0.0.251:5353"), "to the kernel: 224.0.0.251 is a multicast address"},
+		"error about a reply":            {packettest.ICMP(router, vip4, 3, 4, 1400, packettest.UDP(vip4+":53", resolver).IP()), "to Sluice: an ICMP error about a packet from 198.51.100.10:53 to 192.0.2.7:5353: 198.51.100.10:53 is a service"},
+		"error about a request":          {packettest.ICMP("10.0.0.11", "192.0.2.7", 3, 3, 0, packettest.UDP(resolver, backend).IP()), "to Sluice: an ICMP error about a packet from 192.0.2.7:5353 to 10.0.0.11:53: 10.0.0.11:53 is a nat backend"},
+		"error about another connection": {packettest.ICMP(router, vip4, 3, 4, 1400, packettest.UDP(vip4+":99", resolver).IP()), "to the kernel: an ICMP error about a packet from 198.51.100.10:99 to 192.0.2.7:5353: neither 198.51.100.10:99 nor 192.0.2.7:5353 belongs to a service"},
+		"error to the wrong host":        {packettest.ICMP(router, "198.51.100.99", 3, 4, 1400, packettest.UDP(vip4+":53", resolver).IP()), "to the kernel: the ICMP error quotes a packet that its receiver did not send"},
+		"echo":                           {packettest.ICMP(router, vip4, 8, 0, 1, nil), "to the kernel: the ICMP message is not an error"},
+	} {
+		e := box.Process(c.packet.Frame(), 0)
+		if len(e.Steps) == 0 || e.Steps[0].Stage != "steer" || !strings.HasPrefix(e.Steps[0].Text, c.want) {
+			t.Errorf("%s: steps %+v, want one that begins with %q", name, e.Steps, c.want)
+		}
+		if passed := strings.HasPrefix(c.want, "to the kernel"); passed != (e.Verdict == "pass") || passed != strings.HasPrefix(e.Text, "passed to the kernel: ") {
+			t.Errorf("%s: verdict %s, %s", name, e.Verdict, e.Text)
+		}
+	}
 }

@@ -72,7 +72,7 @@ func NewOffline(cfg *conf.Config, o OfflineOptions) (*Offline, error) {
 func (s *Offline) Explain(q api.Tuple) (api.Explanation, error) {
 	e := s.engine
 	site := &site{
-		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports, judged: e.judged,
+		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), steer: e.steering(), ports: e.surroundings.Ports, judged: e.judged,
 		seed: &e.seed, loads: e.loads, workers: 1,
 		now: func() uint32 { return s.nowMs },
 		on: func(_ context.Context, _ int, f func(*pipeline.Processor)) error {

@@ -26,7 +26,7 @@ type site struct {
 	names
 	cfg     *conf.Config
 	tables  *pipeline.Tables
-	rules   steer.Rules
+	steer   *steer.Decider
 	ports   []route.PortState
 	judged  *judgement
 	frozen  map[service.Key]bool // services whose health an operator has frozen
@@ -94,6 +94,14 @@ func (e *Engine) names() names {
 	return n
 }
 
+// steering decides about frames by the rules in force. The caller holds mu.
+func (e *Engine) steering() *steer.Decider {
+	if e.decider == nil {
+		e.decider = steer.NewDecider(e.steered)
+	}
+	return e.decider
+}
+
 // site is the running balancer as it is now.
 func (e *Engine) site() (*site, error) {
 	e.mu.Lock()
@@ -102,7 +110,7 @@ func (e *Engine) site() (*site, error) {
 		return nil, errClosed
 	}
 	s := &site{
-		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), rules: e.steered, ports: e.surroundings.Ports,
+		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), steer: e.steering(), ports: e.surroundings.Ports,
 		judged: e.refreshed(), frozen: e.frozen(), weights: e.overrides.Weights(e.cfg),
 		seed: &e.seed, loads: e.loads, workers: len(e.workers.All),
 		now: worker.NowMs, flows: e.flowsOf, queues: e.portQueues,

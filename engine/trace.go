@@ -9,6 +9,7 @@ import (
 	"sluice/engine/api"
 	frames "sluice/engine/filter"
 	"sluice/engine/platform"
+	"sluice/engine/steer"
 	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/packet"
@@ -66,6 +67,7 @@ type tracer struct {
 	deadline time.Time
 	seen     int
 	batch    []taken
+	frame    [platform.FrameSize]byte // scratch
 }
 
 // taken is a record that waits to be told.
@@ -139,12 +141,12 @@ func (t *tracer) round() (enough bool, err error) {
 		return int(a.tap.Record(a.number).AtNs - b.tap.Record(b.number).AtNs)
 	})
 	t.engine.mu.Lock()
-	names := t.engine.names()
+	names, steering := t.engine.names(), t.engine.steering()
 	t.engine.mu.Unlock()
 	for _, k := range t.batch {
 		r := k.tap.Record(k.number)
 		if !enough && err == nil {
-			err = t.tell(&names, r)
+			err = t.tell(&names, steering, r)
 			enough = t.q.Count > 0 && t.seen >= t.q.Count
 		}
 		k.tap.Release(k.number)
@@ -152,12 +154,16 @@ func (t *tracer) round() (enough bool, err error) {
 	return enough, err
 }
 
-func (t *tracer) tell(n *names, r *worker.Record) error {
+func (t *tracer) tell(n *names, steering *steer.Decider, r *worker.Record) error {
 	handedOver := r.Frame.Verdict == pipeline.HandOver
 	if handedOver && t.q.Frames {
 		return nil // its owner shows it, with what becomes of it
 	}
 	event := n.event(&r.PacketRecord, r.InLen)
+	// Earlier rules may have been in force, and headers may be beyond what is kept of the frame.
+	if steered := steering.Decide(t.whole(r)); steered.Target == steer.Sluice {
+		event.Steps = append([]api.Step{steerStep(steered)}, event.Steps...)
+	}
 	event.Time = worker.Time(r.AtNs)
 	event.Lost = t.lost()
 	if t.q.Frames {
@@ -167,6 +173,13 @@ func (t *tracer) tell(n *names, r *worker.Record) error {
 		t.seen++
 	}
 	return t.emit(event)
+}
+
+// whole returns a record's frame in its full length, with zeros for the bytes that were not kept.
+func (t *tracer) whole(r *worker.Record) []byte {
+	frame := t.frame[:r.InLen]
+	clear(frame[copy(frame, r.In):])
+	return frame
 }
 
 // event is a passage as onlookers get it.

@@ -92,18 +92,21 @@ func TestTraceGolden(t *testing.T) {
 	lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.8:40000", vip4+":80").Payload(nil).Frame())
 	lab.Send(enginetest.Backends, 0, packettest.TCP("10.0.0.11:8080", "192.0.2.9:40000").Payload(nil).Frame())
 	for _, want := range []string{`clients: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 40 bytes
+steer: to Sluice: 198.51.100.10:80 is a service
 service: client to web (tcp 198.51.100.10:80)
 worker: 0, the only one
 connection: new: SYN_RECV, backend 10.0.0.11:8080 by nat, expires in 1:00
 rewrite: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 40 bytes -> tcp 192.0.2.7:40000 > 10.0.0.11:8080 [S] 40 bytes
 egress: backends, 54 bytes to 02:00:00:00:bb:0b
 forwarded to 10.0.0.11:8080 by backends`, `backends: tcp 10.0.0.11:8080 > 192.0.2.7:40000 [S.] 40 bytes
+steer: to Sluice: 10.0.0.11:8080 is a nat backend, and 192.0.2.7 is not this host
 service: backend of web (tcp 198.51.100.10:80) to its client
 worker: 0, the only one
 connection: SYN_RECV, backend 10.0.0.11:8080 by nat, expires in 1:00
 rewrite: tcp 10.0.0.11:8080 > 192.0.2.7:40000 [S.] 40 bytes -> tcp 198.51.100.10:80 > 192.0.2.7:40000 [S.] 40 bytes
 egress: clients, 54 bytes to 02:00:00:00:ff:01
 forwarded to the client by clients`, `clients: tcp 192.0.2.8:40000 > 198.51.100.10:80 [.] 40 bytes
+steer: to Sluice: 198.51.100.10:80 is a service
 service: client to web (tcp 198.51.100.10:80)
 worker: 0, the only one
 connection: none
@@ -111,6 +114,7 @@ answer: tcp 198.51.100.10:80 > 192.0.2.8:40000 [R] 40 bytes
 egress: clients, 54 bytes to 02:00:00:00:00:01
 answered: tcp 198.51.100.10:80 > 192.0.2.8:40000 [R] 40 bytes: packet belongs to no connection, and only a SYN opens one`,
 		`backends: tcp 10.0.0.11:8080 > 192.0.2.9:40000 [.] 40 bytes
+steer: to Sluice: 10.0.0.11:8080 is a nat backend, and 192.0.2.9 is not this host
 service: to no service: taken for a backend's reply
 worker: 0, the only one
 connection: none

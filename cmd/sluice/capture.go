@@ -127,7 +127,7 @@ func (w *pcapWriter) write(e api.TraceEvent) error {
 	case "drop":
 		in += ", dropped: " + e.Reason
 	case "pass":
-		in += ", left to the kernel"
+		in += ", passed to the kernel"
 	}
 	if err := w.packet(e, in, e.In, e.Length); err != nil {
 		return err

@@ -91,7 +91,7 @@ type simulation struct {
 	Packets   int            `json:"packets"`
 	Forwarded int            `json:"forwarded"`
 	Replied   int            `json:"replied"`
-	Passed    int            `json:"passed"` // left to the kernel
+	Passed    int            `json:"passed"` // passed to the kernel
 	Drops     map[string]int `json:"drops"`
 	Backends  map[string]int `json:"backends"` // packets to and from each
 	Cut       int            `json:"cut"`      // recorded in part only
@@ -123,7 +123,7 @@ func (s simulation) table(w io.Writer) error {
 		dropped += n
 	}
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "packets %d = forwarded %d + replied %d + dropped %d + left to the kernel %d\n",
+	fmt.Fprintf(out, "packets %d = forwarded %d + replied %d + dropped %d + passed to the kernel %d\n",
 		s.Packets, s.Forwarded, s.Replied, dropped, s.Passed)
 	for _, r := range api.DropReasons() {
 		if n := s.Drops[r.Name]; n > 0 {

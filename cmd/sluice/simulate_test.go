@@ -71,7 +71,7 @@ func TestSimulate(t *testing.T) {
 	)
 	out := filepath.Join(t.TempDir(), "out.pcapng")
 	code, stdout, errs := sluice("simulate", "--config", config, in, "-w", out)
-	want := `packets 8 = forwarded 4 + replied 2 + dropped 1 + left to the kernel 1
+	want := `packets 8 = forwarded 4 + replied 2 + dropped 1 + passed to the kernel 1
   dropped          1  no_connection    packet belongs to no connection
   forwarded        1  web 10.9.0.11:8080
   forwarded        3  web 10.9.0.12:8080
@@ -86,7 +86,7 @@ func TestSimulate(t *testing.T) {
 	defer file.Close()
 	names, frames := captured(t, file)
 	wantNames := []string{"front in", "back out", "back in", "front out", "front in", "back out", "front in", "front out, reply", "front in", "back out",
-		"back in, dropped: no_connection", "front in, left to the kernel", "front in", "front out, reply"}
+		"back in, dropped: no_connection", "front in, passed to the kernel", "front in", "front out, reply"}
 	if diff := cmp.Diff(wantNames, names); diff != "" {
 		t.Fatal(diff)
 	}

@@ -74,7 +74,7 @@ type TraceEvent struct {
 	Service   string    `json:"service,omitempty"`
 	Backend   string    `json:"backend,omitempty"`
 	Steps     []Step    `json:"steps"`
-	Verdict   string    `json:"verdict"`          // forward, reply, drop, hand-over; pass: left to the kernel
+	Verdict   string    `json:"verdict"`          // forward, reply, drop, hand-over; pass: passed to the kernel
 	Reason    string    `json:"reason,omitempty"` // of a drop: a key of Stats.Drops
 	Text      string    `json:"text"`             // the verdict in words
 	OutPort   string    `json:"out_port,omitempty"`

@@ -228,7 +228,8 @@ func (d *Decider) decideFlow(p *packet) Decision {
 	if rule, ok := p.match(to.services, p.destination, true); ok {
 		return as(Sluice, ToService, rule)
 	}
-	// The kernel's later fragments to an address of its own can't be told from those of a SNAT pool.
+	// The kernel's later fragments to an address of its own can't be told from those of a SNAT
+	// pool.
 	if rule, ok := p.match(to.pools, p.destination, !to.local); ok {
 		return as(Sluice, ToPool, rule)
 	}

@@ -93,14 +93,15 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// packetsEnv is the environment variable that says how many packets TestDecideIsTheProgram compares.
+// packetsEnv is the environment variable that says how many packets TestDecideIsTheProgram
+// compares.
 const packetsEnv = "STEER_TEST_PACKETS"
 
 // perRules is how many packets are compared under one set of rules.
 const perRules = 2500
 
-// TestDecideIsTheProgram gives the same packets to Decide and to the XDP program, under many sets of
-// rules: handwritten packets that were changed in a few bytes, and generated ones.
+// TestDecideIsTheProgram gives the same packets to Decide and to the XDP program, under many sets
+// of rules: handwritten packets that were changed in a few bytes, and generated ones.
 func TestDecideIsTheProgram(t *testing.T) {
 	packets := 100_000
 	if testing.Short() {

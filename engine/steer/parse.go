@@ -41,8 +41,8 @@ const (
 	maxExtensions = 8 // MAX_EXTENSIONS in steer.c
 )
 
-// parseFrame returns the IP packet in an Ethernet frame. The reason is 0, or why the frame passes to
-// the kernel whatever the rules are.
+// parseFrame returns the IP packet in an Ethernet frame. The reason is 0, or why the frame passes
+// to the kernel whatever the rules are.
 func parseFrame(frame []byte) (packet, Reason) {
 	if len(frame) < ethernetLen {
 		return packet{}, ShortFrame
@@ -66,8 +66,8 @@ func parseFrame(frame []byte) (packet, Reason) {
 	return packet{}, NotIP
 }
 
-// parse4 reads an IPv4 packet. A quoted one, in an ICMP error, is cut off somewhere: its length field
-// means nothing.
+// parse4 reads an IPv4 packet. A quoted one, in an ICMP error, is cut off somewhere: its length
+// field means nothing.
 func parse4(b []byte, quoted bool) (packet, Reason) {
 	if len(b) < ipv4Len || b[0]>>4 != 4 {
 		return packet{}, BadIPHeader

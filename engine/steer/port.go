@@ -59,7 +59,7 @@ type Port struct {
 // them. Frames that a socket had no room for are in Redirected, and in that socket's
 // XDP_STATISTICS.
 type Counters struct {
-	Passed     uint64 // left to the kernel
+	Passed     uint64 // passed to the kernel
 	Redirected uint64 // handed to the queue's socket
 	Detoured   uint64 // answers to probes, redirected to Detour's interface
 	NoSocket   uint64 // ours, and dropped because the queue has no socket
