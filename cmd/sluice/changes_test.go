@@ -3,70 +3,70 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // changing is a daemon whose answers about changes are the test's.
 type changing struct {
-	*fake
+	*apitest.Fake
 	status  api.Status
 	plan    api.Plan
 	applied api.ApplyResult
 	got     []any
 }
 
-func (c *changing) Status(context.Context) (api.Status, error) { return c.status, c.err }
+func (c *changing) Status(context.Context) (api.Status, error) { return c.status, c.Err }
 
 func (c *changing) Plan(_ context.Context, f api.File) (api.Plan, error) {
 	c.got = append(c.got, f)
-	return c.plan, c.err
+	return c.plan, c.Err
 }
 
 func (c *changing) Apply(_ context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
 	c.got = append(c.got, r)
-	return c.applied, c.err
+	return c.applied, c.Err
 }
 
 func (c *changing) Confirm(context.Context) (api.ApplyResult, error) {
 	c.got = append(c.got, "confirm")
-	return c.applied, c.err
+	return c.applied, c.Err
 }
 
 func (c *changing) Rollback(_ context.Context, n int) (api.ApplyResult, error) {
 	c.got = append(c.got, n)
-	return c.applied, c.err
+	return c.applied, c.Err
 }
 
 func (c *changing) Generations(context.Context) ([]api.Generation, error) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
 	return []api.Generation{{Number: 8, Loaded: at, Cause: "apply", SHA256: "0123456789abcdef", Running: true},
-		{Number: 7, Loaded: at, Cause: "start", SHA256: "fedcba9876543210"}}, c.err
+		{Number: 7, Loaded: at, Cause: "start", SHA256: "fedcba9876543210"}}, c.Err
 }
 
 func (c *changing) Overrides(context.Context) ([]api.Override, error) {
-	return c.status.Overrides, c.err
+	return c.status.Overrides, c.Err
 }
 
 func (c *changing) ClearOverrides(_ context.Context, service, backend string) ([]api.Override, error) {
 	c.got = append(c.got, service+"|"+backend)
-	return c.status.Overrides, c.err
+	return c.status.Overrides, c.Err
 }
 
 func TestStatus(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
-	daemon := &changing{fake: newFake(), status: api.Status{
+	daemon := &changing{Fake: apitest.NewFake(), status: api.Status{
 		Version: "0.1", UptimeS: 65, Workers: 2, Reload: api.ReloadStatus{OK: true, At: at}, StateDir: "/var/lib/sluice/x",
 		Config: api.ConfigStatus{File: "/etc/sluice/sluice.toml", Generation: 12, Loaded: at, SHA256: "0123456789abcdef", Services: 2, Backends: 4},
 	}}
@@ -114,23 +114,18 @@ udp 1.2.3.4:53  10.0.0.12:53    weight  3       -         2026-11-23 12:00:00  n
 	}
 }
 
-// TestStatusSaysThatHTTPIsNotThere: the address is taken, and then it is free.
-func TestStatusSaysThatHTTPIsNotThere(t *testing.T) {
+// TestStatusReportsThatHTTPIsNotThere: the address is in use, and then it is free.
+func TestStatusReportsThatHTTPIsNotThere(t *testing.T) {
 	rival, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rival.Close()
 	address := rival.Addr().String()
-	l := newLife(t)
-	l.load = func(string) (*conf.Config, []conf.Problem, error) {
-		return &conf.Config{API: conf.API{HTTP: address}}, nil, nil
-	}
-	daemon := &changing{fake: l.engine, status: api.Status{Reload: api.ReloadStatus{OK: true}}}
-	l.start = func(context.Context, *conf.Config, string, *slog.Logger) (machine, error) { return daemon, nil }
-	l.begin()
-	l.untilLogged("ready")
-	code, out, errs := sluice("status", "--socket", l.socket)
+	daemon := &changing{Fake: apitest.NewFake(), status: api.Status{Reload: api.ReloadStatus{OK: true}}}
+	server, socket := apitest.Serve(t, daemon)
+	server.OpenNetwork(address, api.Access{OpenReads: true})
+	code, out, errs := sluice("status", "--socket", socket)
 	why := "listen tcp " + address + ": bind: address already in use; tried again every 5s"
 	if !strings.Contains(out, "http           nothing answers on "+address+": "+why+"\n") {
 		t.Error(out)
@@ -139,25 +134,28 @@ func TestStatusSaysThatHTTPIsNotThere(t *testing.T) {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 	var status api.Status
-	_, out, _ = sluice("status", "-o", "json", "--socket", l.socket)
+	_, out, _ = sluice("status", "-o", "json", "--socket", socket)
 	if err := json.Unmarshal([]byte(out), &status); err != nil || status.HTTP != address || status.HTTPErr != why || len(status.Attention) != 1 {
 		t.Errorf("%v: %s", err, out)
 	}
-	rival.Close()
-	l.untilLogged("http_open")
-	code, out, errs = sluice("status", "--socket", l.socket)
-	if code != exitDone || errs != "" || !strings.HasSuffix(out, "http           "+address+"\n") {
-		t.Errorf("exit code %d: %s%s", code, out, errs)
+	if testing.Short() {
+		return // an address in use is tried again after 5 s
 	}
-	l.signals <- syscall.SIGTERM
-	if err := l.end(); err != nil {
-		t.Error(err)
+	rival.Close()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		code, out, errs = sluice("status", "--socket", socket)
+		if code == exitDone && errs == "" && strings.HasSuffix(out, "http           "+address+"\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("exit code %d: %s%s", code, out, errs)
+		}
 	}
 }
 
 func TestPlanTable(t *testing.T) {
 	moved := 0.248
-	daemon := &changing{fake: newFake(), plan: api.Plan{
+	daemon := &changing{Fake: apitest.NewFake(), plan: api.Plan{
 		File: "new.toml", Changes: []string{"service web: added backend 10.0.0.14:80 (nat, weight 1)"}, Restart: []string{"engine: batch 64 -> 32"},
 		Refused: []string{"the file removes much"}, Connections: 100, Affected: 25,
 		Services: []api.ServicePlan{{Name: "web", Does: api.PlanChange, Connections: 50, Affected: 25, ClientsMoved: &moved, Backends: []api.BackendPlan{
@@ -196,7 +194,7 @@ a reload would refuse the file unless forced:
 }
 
 func TestApplyConfirmRollback(t *testing.T) {
-	daemon := &changing{fake: newFake()}
+	daemon := &changing{Fake: apitest.NewFake()}
 	socket := serve(t, daemon)
 	file := filepath.Join(t.TempDir(), "new.toml")
 	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
@@ -255,24 +253,25 @@ func TestApplyConfirmRollback(t *testing.T) {
 	}
 }
 
-// emptying is a daemon whose backend loses connections with every look.
+// emptying is a daemon with a backend that loses a connection with every List.
 type emptying struct {
-	*fake
+	*apitest.Fake
+	mu   sync.Mutex
 	left uint32
 }
 
 func (e *emptying) List(context.Context) ([]api.Service, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	b := &e.services[0].Backends[0]
+	b := &e.Services[0].Backends[0]
 	b.Override, b.Active, b.Inactive = api.OverrideDrain, e.left, 0
 	if e.left > 0 {
 		e.left--
 	}
-	return e.services, nil
+	return e.Services, nil
 }
 
-// asked says whether it was listed so often.
+// asked reports whether List was called so many times.
 func (e *emptying) asked(times uint32) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -280,7 +279,7 @@ func (e *emptying) asked(times uint32) bool {
 }
 
 func TestDrainShowsProgress(t *testing.T) {
-	socket := serve(t, &emptying{fake: newFake(), left: 4})
+	socket := serve(t, &emptying{Fake: apitest.NewFake(), left: 4})
 	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
 	if code != exitDone || !strings.Contains(out, "4 of 4 connections left, 4 active") || !strings.Contains(out, "web 10.0.0.11:8080: no connections are left, after ") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
@@ -289,7 +288,7 @@ func TestDrainShowsProgress(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	// Somebody else enables it.
-	code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", serve(t, newFake()))
+	code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", serve(t, apitest.NewFake()))
 	if code != exitFailed || !strings.Contains(errs, "was ended by somebody else") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
@@ -297,7 +296,7 @@ func TestDrainShowsProgress(t *testing.T) {
 
 // TestDrainInterrupted: whoever stops watching is told that the drain goes on.
 func TestDrainInterrupted(t *testing.T) {
-	daemon := &emptying{fake: newFake(), left: 1 << 20}
+	daemon := &emptying{Fake: apitest.NewFake(), left: 1 << 20}
 	socket := serve(t, daemon)
 	code, errs, ended := 0, "", make(chan struct{})
 	go func() {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"sluice/cmd/sluice/daemon"
 )
 
 func newCheck() *cobra.Command {
@@ -15,7 +17,7 @@ func newCheck() *cobra.Command {
 			"machine, and changes nothing. It exits with 0 if run would take the file, with 1 and all errors if not.",
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, warnings, err := loadConfig(configPath)
+			cfg, warnings, err := daemon.LoadConfig(configPath)
 			for _, warning := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "sluice: warning:", warning.Error())
 			}

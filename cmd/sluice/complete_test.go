@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"sluice/engine/api/apitest"
 )
 
 // TestCompletion: shells complete what the running daemon has, and files where files are wanted.
 func TestCompletion(t *testing.T) {
-	socket := serve(t, newFake())
+	socket := serve(t, apitest.NewFake())
 	for _, c := range []struct{ line, want string }{
 		{"drain ", "web\ttcp 198.51.100.10:80 nat\nsix\tudp [2001:db8::10]:8000-8099 fullnat\n:4\n"},
 		{"drain web ", "10.0.0.11:8080\tup\n10.0.0.12:8080\tdrain\n10.0.0.12:8081\tdown\n:4\n"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/sluice/daemon"
 	"sluice/cmd/sluice/text"
 	"sluice/conf"
 	"sluice/engine/api"
@@ -52,7 +53,7 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 	if err != nil {
 		return nil, err
 	}
-	box.Config, box.Warnings, box.ConfigErr = loadConfig(configPath)
+	box.Config, box.Warnings, box.ConfigErr = daemon.LoadConfig(configPath)
 	if box.Config == nil { // what doesn't fit this machine may still be a file to look at
 		box.Config, _, _ = conf.Load(configPath, nil)
 	}

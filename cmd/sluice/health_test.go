@@ -9,12 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // ill is a fake with a service in trouble.
-func ill() *fake {
-	f := newFake()
-	web := &f.services[0]
+func ill() *apitest.Fake {
+	f := apitest.NewFake()
+	web := &f.Services[0]
 	web.HealthFrozen = true
 	for i := range web.Backends {
 		web.Backends[i].ConfiguredWeight = web.Backends[i].Weight
@@ -25,18 +26,18 @@ func ill() *fake {
 	web.Backends[2].Reason, web.Backends[2].LastError, web.Backends[2].Protected = "tcp 10.0.0.12:8081: status 500", "no answer\nwithin 1s", true
 	web.Sorry = &api.Backend{Address: "10.0.0.99", Port: api.SinglePort(80), Weight: 1, ConfiguredWeight: 1, Mode: "nat",
 		State: api.StateUp, Reason: "no backend is up with a weight above 0"}
-	f.alarms = []api.Alarm{
+	f.AlarmList = []api.Alarm{
 		{Kind: api.AlarmFrozen, Text: "all is frozen", SinceS: 5},
 		{Kind: api.AlarmProtected, Service: "web", Text: "2 of 3 backends are down", SinceS: 130},
 		{Kind: api.AlarmNoBackend, Service: "six", Text: "no backend is up", SinceS: 1},
 	}
-	web.Alarms = f.alarms[1:2]
+	web.Alarms = f.AlarmList[1:2]
 	return f
 }
 
 func TestHealthTable(t *testing.T) {
 	f := ill()
-	f.services[1].Backends[0].ConfiguredWeight = 65535
+	f.Services[1].Backends[0].ConfiguredWeight = 65535
 	code, out, errs := sluice("health", "--socket", serve(t, f))
 	want := `ALARM all services, for 5s: all is frozen
 ALARM web, for 2m10s: 2 of 3 backends are down
@@ -83,8 +84,8 @@ func TestListShowsTrouble(t *testing.T) {
 }
 
 func TestFreezeVerbs(t *testing.T) {
-	f := newFake()
-	f.frozen = []string{"six", "web"}
+	f := apitest.NewFake()
+	f.Frozen = []string{"six", "web"}
 	socket := serve(t, f)
 	for _, c := range []struct {
 		args  string
@@ -98,11 +99,11 @@ func TestFreezeVerbs(t *testing.T) {
 		{"freeze 198.51.100.10", `freeze "web" true`, "web"}, // a short form
 	} {
 		code, out, errs := sluice(append(append([]string{"health"}, strings.Fields(c.args)...), "--socket", socket)...)
-		if heard := f.heard(); code != 0 || heard != c.heard || !strings.Contains(out, c.says) {
+		if heard := f.Calls(); code != 0 || heard != c.heard || !strings.Contains(out, c.says) {
 			t.Errorf("%s: exit code %d, heard %q, said %q %s", c.args, code, heard, out, errs)
 		}
 	}
-	f.frozen = nil
+	f.Frozen = nil
 	if _, out, _ := sluice("health", "thaw", "--socket", socket); !strings.Contains(out, "frozen health: none") {
 		t.Errorf("said %q", out)
 	}
@@ -114,7 +115,7 @@ func TestFreezeVerbs(t *testing.T) {
 			t.Errorf("%v: exit code %d", args, code)
 		}
 	}
-	f.err = errors.New("the daemon is stopping")
+	f.Err = errors.New("the daemon is stopping")
 	if code, _, errs := sluice("health", "--socket", socket); code != exitFailed || !strings.Contains(errs, "stopping") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/conf"
+	"sluice/engine/api/apitest"
 )
 
 const ipvsDump = `-A -t 198.51.100.10:80 -s wlc -p 300
@@ -60,8 +61,8 @@ func TestImportIpvsadm(t *testing.T) {
 }
 
 func TestExportFromDaemon(t *testing.T) {
-	f := newFake()
-	f.services[1].Port.Last = f.services[1].Port.First
+	f := apitest.NewFake()
+	f.Services[1].Port.Last = f.Services[1].Port.First
 	code, stdout, stderr := sluice("export", "ipvsadm", "--socket", serve(t, f))
 	want := `-A -t 198.51.100.10:80 -s wlc -p 300
 -a -t 198.51.100.10:80 -r 10.0.0.11:8080 -m -w 1

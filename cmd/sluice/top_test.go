@@ -26,21 +26,21 @@ func TestMain(m *testing.M) {
 }
 
 // watched is a fake with what top asks for and gives besides.
-type watched struct{ *fake }
+type watched struct{ *apitest.Fake }
 
 func (w watched) Status(context.Context) (api.Status, error) {
-	return api.Status{Attention: []string{"web: a backend is down"}}, w.err
+	return api.Status{Attention: []string{"web: a backend is down"}}, w.Err
 }
 
 func (w watched) Override(_ context.Context, r api.OverrideRequest) (api.Backend, error) {
-	w.note("%s %s %s", r.State, r.Service, r.Backend)
-	b := w.services[0].Backends[0]
+	w.Record("%s %s %s", r.State, r.Service, r.Backend)
+	b := w.Services[0].Backends[0]
 	b.Weight, b.State = 0, api.StateDrain
-	return b, w.err
+	return b, w.Err
 }
 
 func TestTopWithoutATerminalPrintsOneFrame(t *testing.T) {
-	socket := serve(t, watched{newFake()})
+	socket := serve(t, watched{apitest.NewFake()})
 	for _, args := range [][]string{{"top"}, {"top", "--once"}} {
 		code, out, errs := sluice(append(args, "--interval", "100ms", "--socket", socket)...)
 		if code != 0 || errs != "" || strings.Contains(out, "\x1b") || !strings.Contains(out, "10.0.0.12:8081") || !strings.Contains(out, "no_backend") {
@@ -111,7 +111,7 @@ func (term terminal) shows(pattern string) string {
 func TestTopInATerminal(t *testing.T) {
 	term := newTerminal(t)
 	socket := filepath.Join(t.TempDir(), "s.sock")
-	daemon := newFake()
+	daemon := apitest.NewFake()
 	_, stop := apitest.At(t, socket, watched{daemon})
 	term.typed("clear; echo before; stty -g | md5sum; "+os.Args[0]+" top --interval 100ms --socket "+socket+"; echo code $?; stty -g | md5sum", "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)
@@ -123,14 +123,14 @@ func TestTopInATerminal(t *testing.T) {
 	term.shows(`drain 10.0.0.11:8080, THE LAST of web`)
 	term.typed("n")
 	term.shows(`nothing changed`)
-	if told := daemon.heard(); told != "" {
+	if told := daemon.Calls(); told != "" {
 		t.Error("without a yes the daemon heard", told)
 	}
 	term.typed("d")
 	term.shows(`y/n`)
 	term.typed("y")
 	term.shows(`10.0.0.11:8080: weight 0, state drain`)
-	if told := daemon.heard(); told != "drain web 10.0.0.11:8080" {
+	if told := daemon.Calls(); told != "drain web 10.0.0.11:8080" {
 		t.Error("the daemon heard", told)
 	}
 	term.typed("Escape")
@@ -159,7 +159,7 @@ func TestTopInATerminal(t *testing.T) {
 
 func TestTopWithoutColour(t *testing.T) {
 	term := newTerminal(t, "NO_COLOR=1")
-	term.typed("clear; "+os.Args[0]+" top --interval 100ms --socket "+serve(t, watched{newFake()}), "Enter")
+	term.typed("clear; "+os.Args[0]+" top --interval 100ms --socket "+serve(t, watched{apitest.NewFake()}), "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)
 	if coloured := term.tmux("capture-pane", "-p", "-e"); regexp.MustCompile(`\x1b\[[0-9;]*[349][0-7]m`).MatchString(coloured) {
 		t.Errorf("there are colours:\n%q", coloured)

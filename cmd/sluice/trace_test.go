@@ -21,7 +21,7 @@ import (
 
 // tracing is a daemon with packets to show.
 type tracing struct {
-	*fake
+	*apitest.Fake
 	events []api.TraceEvent
 	asked  api.TraceQuery
 }
@@ -50,7 +50,7 @@ func (f *tracing) Trace(ctx context.Context, q api.TraceQuery, emit func(api.Tra
 func newTracing() *tracing {
 	in, out := bytes.Repeat([]byte("in"), 30), bytes.Repeat([]byte("out"), 20)
 	at := time.Unix(1700000000, 123456000)
-	return &tracing{fake: newFake(), events: []api.TraceEvent{
+	return &tracing{Fake: apitest.NewFake(), events: []api.TraceEvent{
 		{Time: at, Port: "eth0", Packet: "tcp in", Length: len(in), Service: "web", Verdict: "forward", Text: "forwarded",
 			Steps: []api.Step{{Stage: "service", Text: "web"}}, OutPort: "eth1", OutPacket: "tcp out", OutLength: len(out), In: in, Out: out},
 		{Time: at.Add(time.Second), Port: "eth1", Packet: "udp in", Length: 1400, Verdict: "drop", Reason: "no_route", Text: "dropped: no_route", In: in},

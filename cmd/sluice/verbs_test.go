@@ -11,10 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 func TestListTable(t *testing.T) {
-	code, out, errs := sluice("list", "--socket", serve(t, newFake()))
+	code, out, errs := sluice("list", "--socket", serve(t, apitest.NewFake()))
 	want := `Sluice Virtual Server version 0.1.0-dev (services=2 backends=4)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port           Forward Weight ActiveConn InActConn  State
@@ -31,7 +32,7 @@ UDP  [2001:db8::10]:8000-8099 mh name six
 }
 
 func TestListStats(t *testing.T) {
-	_, out, _ := sluice("list", "--stats", "--socket", serve(t, newFake()))
+	_, out, _ := sluice("list", "--stats", "--socket", serve(t, apitest.NewFake()))
 	want := `Sluice Virtual Server version 0.1.0-dev (services=2 backends=4)
 Prot LocalAddress:Port                 Conns       InPkts      OutPkts         InBytes        OutBytes
   -> RemoteAddress:Port
@@ -44,7 +45,7 @@ TCP  198.51.100.10:80                     50          400          350          
 }
 
 func TestListRateIsGrowthPerSecond(t *testing.T) {
-	before, after := newFake().services, newFake().services
+	before, after := apitest.NewFake().Services, apitest.NewFake().Services
 	after[0].Packets += 3000
 	after[0].Backends[0].Bytes += 500
 	after[0].Backends[0].Connections = 0 // another daemon: no rate, and no huge number
@@ -62,7 +63,7 @@ func TestListRateIsGrowthPerSecond(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
 	}
-	socket := serve(t, newFake())
+	socket := serve(t, apitest.NewFake())
 	if code, table, errs := sluice("list", "--rate", "--interval", "1ms", "--socket", socket); code != 0 || !strings.Contains(table, "InPPS") {
 		t.Errorf("exit code %d: %s%s", code, table, errs)
 	}
@@ -82,8 +83,8 @@ func TestListRateIsGrowthPerSecond(t *testing.T) {
 }
 
 func TestListSaysSinceWhenAndWhy(t *testing.T) {
-	daemon := newFake()
-	down := &daemon.services[0].Backends[2]
+	daemon := apitest.NewFake()
+	down := &daemon.Services[0].Backends[2]
 	down.StateSinceS, down.LastError, down.ConfiguredWeight = 134, "tcp: connection\r\n\x1b[31mrefused", 3
 	socket := serve(t, daemon)
 	_, out, _ := sluice("list", "--socket", socket)
@@ -102,7 +103,7 @@ func TestListSaysSinceWhenAndWhy(t *testing.T) {
 }
 
 func TestListJSONIsTheContract(t *testing.T) {
-	code, out, _ := sluice("list", "-o", "json", "--socket", serve(t, newFake()))
+	code, out, _ := sluice("list", "-o", "json", "--socket", serve(t, apitest.NewFake()))
 	var services []map[string]any
 	if err := json.Unmarshal([]byte(out), &services); code != 0 || err != nil {
 		t.Fatal(code, err)
@@ -125,7 +126,7 @@ func TestListJSONIsTheContract(t *testing.T) {
 }
 
 func TestConns(t *testing.T) {
-	daemon := newFake()
+	daemon := apitest.NewFake()
 	socket := serve(t, daemon)
 	_, out, _ := sluice("conns", "--socket", socket, "--service", "tcp 198.51.100.10:80", "--client", "10.1.1.1",
 		"--backend", "10.0.0.11:8080", "--limit", "5")
@@ -141,18 +142,18 @@ TCP 14:57  ESTABLISHED 10.1.1.1:50000     198.51.100.10:80   10.0.0.11:8080
 			t.Error(args, cmp.Diff(want, again), errs)
 		}
 	}
-	if got := daemon.heard(); got != "conns web|10.1.1.1|10.0.0.11:8080|5"+strings.Repeat("; conns |||0", 3) {
+	if got := daemon.Calls(); got != "conns web|10.1.1.1|10.0.0.11:8080|5"+strings.Repeat("; conns |||0", 3) {
 		t.Error(got)
 	}
 	_, out, _ = sluice("conns", "--socket", socket, "-o", "json")
 	var conns []api.Conn
-	if err := json.Unmarshal([]byte(out), &conns); err != nil || cmp.Diff(daemon.conns, conns) != "" {
+	if err := json.Unmarshal([]byte(out), &conns); err != nil || cmp.Diff(daemon.Connections, conns) != "" {
 		t.Error(err, out)
 	}
 }
 
 func TestStats(t *testing.T) {
-	daemon := newFake()
+	daemon := apitest.NewFake()
 	socket := serve(t, daemon)
 	_, out, _ := sluice("stats", "--socket", socket)
 	for _, want := range []string{
@@ -178,13 +179,13 @@ func TestStats(t *testing.T) {
 	}
 	_, out, _ = sluice("stats", "-o", "json", "--socket", socket)
 	var stats api.Stats
-	if err := json.Unmarshal([]byte(out), &stats); err != nil || cmp.Diff(daemon.stats, stats) != "" {
+	if err := json.Unmarshal([]byte(out), &stats); err != nil || cmp.Diff(daemon.Statistics, stats) != "" {
 		t.Error(err, out)
 	}
 }
 
 func TestWeightAndDrain(t *testing.T) {
-	daemon := newFake()
+	daemon := apitest.NewFake()
 	socket := serve(t, daemon)
 	for _, c := range []struct {
 		args []string
@@ -197,7 +198,7 @@ func TestWeightAndDrain(t *testing.T) {
 		{[]string{"disable", "web", "10.0.0.11"}, "disable web 10.0.0.11:8080 0"},
 		{[]string{"enable", "web", "10.0.0.11"}, "enable web 10.0.0.11:8080 0"},
 	} {
-		if code, _, errs := sluice(append(c.args, "--socket", socket)...); code != 0 || daemon.heard() != c.want {
+		if code, _, errs := sluice(append(c.args, "--socket", socket)...); code != 0 || daemon.Calls() != c.want {
 			t.Errorf("%q: exit code %d, %s", c.args, code, errs)
 		}
 	}
@@ -215,31 +216,31 @@ func TestWeightAndDrain(t *testing.T) {
 // TestWeightWithoutEffect: a note about the weight is on stderr, or a field; the order was obeyed
 // all the same.
 func TestWeightWithoutEffect(t *testing.T) {
-	daemon := newFake()
-	daemon.remark = "the scheduler takes all weights for the same"
+	daemon := apitest.NewFake()
+	daemon.Remark = "the scheduler takes all weights for the same"
 	socket := serve(t, daemon)
 	code, out, errs := sluice("weight", "web", "10.0.0.11", "7", "--socket", socket)
-	if code != exitDone || errs != "sluice: note: "+daemon.remark+"\n" || !strings.HasPrefix(out, "web 10.0.0.11:8080: weight 7 ") || strings.Count(out, "\n") != 1 {
+	if code != exitDone || errs != "sluice: note: "+daemon.Remark+"\n" || !strings.HasPrefix(out, "web 10.0.0.11:8080: weight 7 ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	code, out, errs = sluice("weight", "web", "10.0.0.11", "7", "-o", "json", "--socket", socket)
 	var b api.Backend
-	if err := json.Unmarshal([]byte(out), &b); code != exitDone || errs != "" || err != nil || b.Note != daemon.remark {
+	if err := json.Unmarshal([]byte(out), &b); code != exitDone || errs != "" || err != nil || b.Note != daemon.Remark {
 		t.Errorf("exit code %d, %v: %s%s", code, err, out, errs)
 	}
 }
 
 func TestReload(t *testing.T) {
-	daemon := newFake()
+	daemon := apitest.NewFake()
 	socket := serve(t, daemon)
 	if _, out, _ := sluice("reload", "--socket", socket); out != "nothing changed\n" {
 		t.Error(out)
 	}
-	daemon.reload = api.ReloadResult{Changes: []string{"backend added"}, Warnings: []string{"cores need a restart"}}
+	daemon.ReloadResult = api.ReloadResult{Changes: []string{"backend added"}, Warnings: []string{"cores need a restart"}}
 	if _, out, _ := sluice("reload", "--socket", socket); out != "backend added\nwarning: cores need a restart\n" {
 		t.Error(out)
 	}
-	daemon.err = errors.Join(errors.New("a.toml:3: port 70000"), errors.New("a.toml:9: weight -1"))
+	daemon.Err = errors.Join(errors.New("a.toml:3: port 70000"), errors.New("a.toml:9: weight -1"))
 	code, out, errs := sluice("reload", "--socket", socket)
 	if code != 1 || out != "" || errs != "sluice: a.toml:3: port 70000\nsluice: a.toml:9: weight -1\n" {
 		t.Errorf("%d %q %q", code, out, errs)
@@ -258,7 +259,7 @@ func TestVersion(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
-	socket := serve(t, newFake())
+	socket := serve(t, apitest.NewFake())
 	nobody := filepath.Join(t.TempDir(), "nobody.sock")
 	missing := filepath.Join(t.TempDir(), "missing.toml")
 	for _, c := range []struct {

@@ -10,6 +10,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/cpu"
+	"sluice/engine/host"
 	"sluice/pipeline/service"
 )
 
@@ -23,7 +24,7 @@ type Box struct {
 	DaemonErr    error // why none answers
 	FS           fs.FS // of the root directory; only proc and sys are read
 	Links        map[string]*Link
-	Addresses    []Address
+	Addresses    []host.Address
 	Allowed      []int // CPUs that the process may use
 	Capabilities uint64
 	Memlock      uint64 // bytes; the greatest number is no limit
@@ -48,12 +49,6 @@ type Link struct {
 	RxRing, RxRingMax  uint32          // 0: not known
 	Features           map[string]bool // of ethtool -k, by the kernel's names; nil: not known
 	Occupant           error           // see steer.Occupant
-}
-
-// Address is an address of this machine.
-type Address struct {
-	Prefix netip.Prefix
-	Link   string
 }
 
 // Route is the way to an address.

@@ -11,6 +11,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/host"
 	"sluice/engine/steer"
 )
 
@@ -93,7 +94,7 @@ func healthy(t *testing.T) *Box {
 		if !prefix.IsSingleIP() {
 			link = map[bool]string{true: "eth1", false: "eth0"}[strings.HasPrefix(a, "10.")]
 		}
-		b.Addresses = append(b.Addresses, Address{prefix, link})
+		b.Addresses = append(b.Addresses, host.Address{Prefix: prefix, Link: link})
 	}
 	for path, text := range map[string]string{
 		"proc/sys/kernel/osrelease": "6.18.2-amd64", "proc/sys/net/core/bpf_jit_enable": "1", "proc/sys/net/ipv4/conf/all/rp_filter": "0",
@@ -212,10 +213,10 @@ func TestFaults(t *testing.T) {
 		{"mtu", Warning, "need 1520 in the tunnel to backend 10.2.0.12 (tunnels) and the way by eth1 has 1500", func(b *Box) { b.Links["eth1"].MTU = 1500 }},
 		{"rp_filter", Warning, "port eth1 filters strictly", func(b *Box) { b.put("proc/sys/net/ipv4/conf/eth1/rp_filter", "1") }},
 		{"port_range", Note, "36280 of 64512", func(b *Box) {
-			b.Addresses = append(b.Addresses, Address{netip.MustParsePrefix("10.2.0.2/32"), "eth1"})
+			b.Addresses = append(b.Addresses, host.Address{Prefix: netip.MustParsePrefix("10.2.0.2/32"), Link: "eth1"})
 		}},
 		{"port_range", Warning, "512 of 64512", func(b *Box) {
-			b.Addresses = append(b.Addresses, Address{netip.MustParsePrefix("10.2.0.2/32"), "eth1"})
+			b.Addresses = append(b.Addresses, host.Address{Prefix: netip.MustParsePrefix("10.2.0.2/32"), Link: "eth1"})
 			b.put("proc/sys/net/ipv4/ip_local_port_range", "1024\t65023")
 		}},
 		{"forwarding", Note, "forwards IPv4", func(b *Box) { b.put("proc/sys/net/ipv4/ip_forward", "1") }},

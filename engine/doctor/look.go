@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/engine/cpu"
+	"sluice/engine/host"
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/xsk"
@@ -21,31 +22,20 @@ import (
 // looks at the network namespace of the calling thread, which must stay in it.
 func Look() (*Box, error) {
 	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbour}
-	links, err := route.Dump(netlink.LinkList)
+	links, err := host.Links()
 	if err != nil {
-		return nil, fmt.Errorf("interfaces of this machine: %w", err)
+		return nil, err
 	}
 	tool, err := ethtool.NewEthtool()
 	if err != nil {
 		return nil, fmt.Errorf("ethtool: %w", err)
 	}
 	defer tool.Close()
-	names := map[int]string{}
 	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
 		b.Links[l.Attrs().Name] = linkFrom(l, tool)
 	}
-	addresses, err := route.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
-	if err != nil {
-		return nil, fmt.Errorf("addresses of this machine: %w", err)
-	}
-	for _, a := range addresses {
-		if a.IPNet == nil {
-			continue
-		}
-		ip, _ := netip.AddrFromSlice(a.IP)
-		bits, _ := a.Mask.Size()
-		b.Addresses = append(b.Addresses, Address{netip.PrefixFrom(ip.Unmap(), bits), names[a.LinkIndex]})
+	if b.Addresses, err = host.Addresses(links); err != nil {
+		return nil, err
 	}
 	if b.Allowed, err = cpu.Allowed(); err != nil {
 		return nil, err

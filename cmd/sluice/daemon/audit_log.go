@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -9,14 +9,14 @@ import (
 	"sluice/engine/api"
 )
 
-// logged is a Control that leaves a trace of every change in the log, whoever asked for it. What
-// happens by itself, because a time has come, the engine logs.
-type logged struct {
+// auditLog is a Control that logs every change made through it. The engine logs what happens at a
+// deadline.
+type auditLog struct {
 	api.Control
 	logger *slog.Logger
 }
 
-func (l logged) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
+func (l auditLog) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
 	b, err := l.Control.SetWeight(ctx, service, backend, weight)
 	if err == nil {
 		l.logger.Info("weight set", "event", "weight_set", "service", service, "backend", backend, "weight", weight, "state", b.State)
@@ -24,7 +24,7 @@ func (l logged) SetWeight(ctx context.Context, service, backend string, weight i
 	return b, err
 }
 
-func (l logged) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
+func (l auditLog) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	result, err := l.Control.Reload(ctx, o)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
@@ -38,7 +38,7 @@ func (l logged) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResu
 	return result, nil
 }
 
-func (l logged) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
+func (l auditLog) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
 	b, err := l.Control.Override(ctx, r)
 	if err == nil {
 		attributes := []any{"event", "override_set", "service", r.Service, "backend", r.Backend, "state", b.State}
@@ -51,7 +51,7 @@ func (l logged) Override(ctx context.Context, r api.OverrideRequest) (api.Backen
 	return b, err
 }
 
-func (l logged) ClearOverrides(ctx context.Context, service, backend string) ([]api.Override, error) {
+func (l auditLog) ClearOverrides(ctx context.Context, service, backend string) ([]api.Override, error) {
 	cleared, err := l.Control.ClearOverrides(ctx, service, backend)
 	for _, o := range cleared {
 		l.logger.Info("override cleared", "event", "override_cleared", "service", o.Service, "backend", o.Backend, "was", o.State)
@@ -59,22 +59,22 @@ func (l logged) ClearOverrides(ctx context.Context, service, backend string) ([]
 	return cleared, err
 }
 
-func (l logged) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
+func (l auditLog) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
 	result, err := l.Control.Apply(ctx, r)
 	return l.applied("apply", result, err, "file", r.File.Name)
 }
 
-func (l logged) Confirm(ctx context.Context) (api.ApplyResult, error) {
+func (l auditLog) Confirm(ctx context.Context) (api.ApplyResult, error) {
 	result, err := l.Control.Confirm(ctx)
 	return l.applied("confirm", result, err)
 }
 
-func (l logged) Rollback(ctx context.Context, generation int) (api.ApplyResult, error) {
+func (l auditLog) Rollback(ctx context.Context, generation int) (api.ApplyResult, error) {
 	result, err := l.Control.Rollback(ctx, generation)
 	return l.applied("rollback", result, err)
 }
 
-func (l logged) applied(verb string, result api.ApplyResult, err error, attributes ...any) (api.ApplyResult, error) {
+func (l auditLog) applied(verb string, result api.ApplyResult, err error, attributes ...any) (api.ApplyResult, error) {
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			l.logger.Error(verb + ": " + strings.TrimSpace(line))
@@ -92,7 +92,7 @@ func (l logged) applied(verb string, result api.ApplyResult, err error, attribut
 }
 
 // changed logs a line per change and warning.
-func (l logged) changed(verb string, result api.ReloadResult) {
+func (l auditLog) changed(verb string, result api.ReloadResult) {
 	for _, change := range result.Changes {
 		l.logger.Info(verb + ": " + change)
 	}

@@ -1,10 +1,11 @@
-package main
+package daemon
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,13 +16,14 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
-// life is a daemon under test: a runner whose machine, signals and file are the test's.
+// life is a daemon under test: a runner with the engine, signals and file of the test.
 type life struct {
 	*runner
 	t       *testing.T
-	engine  *fake
+	engine  *apitest.Fake
 	log     *buffer
 	signals chan os.Signal
 	exits   chan int
@@ -31,7 +33,7 @@ type life struct {
 // newLife makes a daemon that has not started yet.
 func newLife(t *testing.T) *life {
 	t.Helper()
-	l := &life{t: t, engine: newFake(), log: new(buffer), signals: make(chan os.Signal, 8), exits: make(chan int, 1), ended: make(chan error, 1)}
+	l := &life{t: t, engine: apitest.NewFake(), log: new(buffer), signals: make(chan os.Signal, 8), exits: make(chan int, 1), ended: make(chan error, 1)}
 	l.runner = &runner{
 		configPath: "lab.toml",
 		socket:     filepath.Join(t.TempDir(), "s.sock"),
@@ -40,13 +42,18 @@ func newLife(t *testing.T) *life {
 		load: func(string) (*conf.Config, []conf.Problem, error) {
 			return &conf.Config{Services: make([]conf.Service, 2)}, []conf.Problem{{File: "lab.toml", Line: 3, Text: "doubtful"}}, nil
 		},
-		start:   func(context.Context, *conf.Config, string, *slog.Logger) (machine, error) { return l.engine, nil },
+		start: func(context.Context, *conf.Config, string, string, *slog.Logger) (balancer, error) {
+			return l.engine, nil
+		},
 		signals: l.signals,
 		exit:    func(code int) { l.exits <- code },
 	}
 	t.Cleanup(func() { close(l.signals) })
 	return l
 }
+
+// client returns a client of the daemon.
+func (l *life) client() *api.Client { return api.NewClient(l.socket) }
 
 func (l *life) begin() { go func() { l.ended <- l.run(context.Background()) }() }
 
@@ -99,14 +106,14 @@ func TestRunLivesAndStops(t *testing.T) {
 	l := newLife(t)
 	l.begin()
 	l.untilLogged("ready")
-	if code, out, errs := sluice("list", "--socket", l.socket); code != 0 || !strings.Contains(out, "198.51.100.10:80") {
-		t.Error("a daemon that is ready does not answer:", out, errs)
+	if services, err := l.client().List(t.Context()); err != nil || len(services) != 2 || services[0].Address != "198.51.100.10" {
+		t.Error("a daemon that is ready does not answer:", services, err)
 	}
 	l.signals <- syscall.SIGTERM
 	if err := l.end(); err != nil {
 		t.Error("a stop that was asked for is no error:", err)
 	}
-	if l.engine.heard() != "close" {
+	if l.engine.Calls() != "close" {
 		t.Error("the engine was not closed")
 	}
 	if _, err := os.Lstat(l.socket); !errors.Is(err, os.ErrNotExist) {
@@ -131,14 +138,14 @@ func TestRunLivesAndStops(t *testing.T) {
 
 func TestRunReloads(t *testing.T) {
 	l := newLife(t)
-	l.engine.reload = api.ReloadResult{Changes: []string{"backend 10.0.0.14 added"}}
+	l.engine.ReloadResult = api.ReloadResult{Changes: []string{"backend 10.0.0.14 added"}}
 	l.begin()
 	l.untilLogged("ready")
 	l.signals <- syscall.SIGHUP
 	l.untilLogged("backend 10.0.0.14 added")
 	l.untilLogged("msg=reloaded")
-	if code, _, errs := sluice("weight", "web", "10.0.0.11", "5", "--socket", l.socket); code != 0 {
-		t.Error(errs)
+	if _, err := l.client().SetWeight(t.Context(), "web", "10.0.0.11:8080", 5); err != nil {
+		t.Error(err)
 	}
 	l.untilLogged(`msg="weight set" event=weight_set service=web backend=10.0.0.11:8080 weight=5`)
 	l.signals <- syscall.SIGINT
@@ -149,7 +156,7 @@ func TestRunReloads(t *testing.T) {
 
 func TestRunSurvivesABadFile(t *testing.T) {
 	l := newLife(t)
-	l.engine.err = errors.Join(errors.New("lab.toml:3: port 70000"), errors.New("lab.toml:9: weight -1"))
+	l.engine.Err = errors.Join(errors.New("lab.toml:3: port 70000"), errors.New("lab.toml:9: weight -1"))
 	l.begin()
 	l.untilLogged("ready")
 	l.signals <- syscall.SIGHUP
@@ -167,8 +174,8 @@ func TestRunSurvivesABadFile(t *testing.T) {
 
 func TestRunRefusesASecondDaemon(t *testing.T) {
 	l := newLife(t)
-	l.socket = serve(t, newFake())
-	l.start = func(context.Context, *conf.Config, string, *slog.Logger) (machine, error) {
+	_, l.socket = apitest.Serve(t, apitest.NewFake())
+	l.start = func(context.Context, *conf.Config, string, string, *slog.Logger) (balancer, error) {
 		t.Error("the engine was started beside that of another daemon")
 		return nil, errors.New("refused")
 	}
@@ -176,8 +183,8 @@ func TestRunRefusesASecondDaemon(t *testing.T) {
 	if err := l.end(); err == nil || !strings.Contains(err.Error(), "another sluice answers on "+l.socket) {
 		t.Error(err)
 	}
-	if code, _, errs := sluice("list", "--socket", l.socket); code != 0 {
-		t.Error("the first daemon was disturbed:", errs)
+	if _, err := l.client().List(t.Context()); err != nil {
+		t.Error("the first daemon was disturbed:", err)
 	}
 }
 
@@ -189,7 +196,9 @@ func TestRunFailsForAReason(t *testing.T) {
 		},
 		"privileges": func(l *life) { l.privileges = func() error { return broken } },
 		"engine": func(l *life) {
-			l.start = func(context.Context, *conf.Config, string, *slog.Logger) (machine, error) { return nil, broken }
+			l.start = func(context.Context, *conf.Config, string, string, *slog.Logger) (balancer, error) {
+				return nil, broken
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,11 +222,11 @@ func TestRunEndsWithItsEngine(t *testing.T) {
 	l := newLife(t)
 	l.begin()
 	l.untilLogged("ready")
-	close(l.engine.done)
+	close(l.engine.Ended)
 	if err := l.end(); err == nil || !strings.Contains(err.Error(), "the engine stopped by itself") {
 		t.Error(err)
 	}
-	if l.engine.heard() != "close" {
+	if l.engine.Calls() != "close" {
 		t.Error("the engine was not closed")
 	}
 }
@@ -225,7 +234,7 @@ func TestRunEndsWithItsEngine(t *testing.T) {
 func TestRunCanBeStoppedWhileItStarts(t *testing.T) {
 	l := newLife(t)
 	starting := make(chan struct{})
-	l.start = func(ctx context.Context, _ *conf.Config, _ string, _ *slog.Logger) (machine, error) {
+	l.start = func(ctx context.Context, _ *conf.Config, _, _ string, _ *slog.Logger) (balancer, error) {
 		close(starting)
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -240,14 +249,14 @@ func TestRunCanBeStoppedWhileItStarts(t *testing.T) {
 
 func TestSecondSignalForcesExit(t *testing.T) {
 	l := newLife(t)
-	stuck := &stuckFake{fake: l.engine, closing: make(chan struct{}), free: make(chan struct{})}
-	l.start = func(context.Context, *conf.Config, string, *slog.Logger) (machine, error) { return stuck, nil }
+	stuck := &stuckFake{Fake: l.engine, closing: make(chan struct{}), free: make(chan struct{})}
+	l.start = func(context.Context, *conf.Config, string, string, *slog.Logger) (balancer, error) { return stuck, nil }
 	l.begin()
 	l.untilLogged("ready")
 	l.signals <- syscall.SIGTERM
 	<-stuck.closing
 	l.signals <- syscall.SIGTERM
-	if code := <-l.exits; code != exitFailed {
+	if code := <-l.exits; code != 1 {
 		t.Error("exit code", code)
 	}
 	close(stuck.free)
@@ -256,7 +265,7 @@ func TestSecondSignalForcesExit(t *testing.T) {
 
 // stuckFake is an engine that does not close until it is freed.
 type stuckFake struct {
-	*fake
+	*apitest.Fake
 	closing, free chan struct{}
 }
 
@@ -264,6 +273,47 @@ func (s *stuckFake) Close() error {
 	close(s.closing)
 	<-s.free
 	return nil
+}
+
+// withStatus is a fake that answers Status.
+type withStatus struct{ *apitest.Fake }
+
+func (withStatus) Status(context.Context) (api.Status, error) {
+	return api.Status{Reload: api.ReloadStatus{OK: true}}, nil
+}
+
+// TestRunOpensHTTP: a daemon runs while the address of [api] http is in use, and opens it later.
+func TestRunOpensHTTP(t *testing.T) {
+	if testing.Short() {
+		t.Skip("an address in use is tried again after 5 s")
+	}
+	rival, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rival.Close()
+	address := rival.Addr().String()
+	l := newLife(t)
+	l.load = func(string) (*conf.Config, []conf.Problem, error) {
+		return &conf.Config{API: conf.API{HTTP: address}}, nil, nil
+	}
+	l.start = func(context.Context, *conf.Config, string, string, *slog.Logger) (balancer, error) {
+		return withStatus{l.engine}, nil
+	}
+	l.begin()
+	l.untilLogged("ready")
+	if status, err := l.client().Status(t.Context()); err != nil || status.HTTP != address || status.HTTPErr == "" || len(status.Attention) != 1 {
+		t.Errorf("%+v, %v", status, err)
+	}
+	rival.Close()
+	l.untilLogged("http_open")
+	if status, err := l.client().Status(t.Context()); err != nil || status.HTTP != address || status.HTTPErr != "" || len(status.Attention) != 0 {
+		t.Errorf("%+v, %v", status, err)
+	}
+	l.signals <- syscall.SIGTERM
+	if err := l.end(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPrivileges(t *testing.T) {

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"sluice/engine/doctor"
 )
 
-// checkPrivileges says what this process may not do that run has to do.
+// checkPrivileges returns an error that names the capabilities that this process lacks.
 func checkPrivileges() error {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -17,7 +17,7 @@ func checkPrivileges() error {
 	return privilegesIn(string(status))
 }
 
-// privilegesIn does so by a /proc/PID/status.
+// privilegesIn is checkPrivileges for the text of a /proc/PID/status.
 func privilegesIn(status string) error {
 	effective, err := doctor.Effective(status)
 	if err != nil {

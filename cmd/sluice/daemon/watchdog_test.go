@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"net"
@@ -8,16 +8,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/engine/api"
 )
 
-// systemd is what a service manager hears from a daemon.
-type systemd struct {
+// serviceManager is systemd in a test: it receives the messages of a daemon.
+type serviceManager struct {
 	t    *testing.T
 	conn *net.UnixConn
 }
 
-// newSystemd makes this process one that systemd has started, with a watchdog unless period is 0.
-func newSystemd(t *testing.T, period time.Duration) *systemd {
+// newServiceManager makes this process one that systemd has started, with a watchdog unless period is 0.
+func newServiceManager(t *testing.T, period time.Duration) *serviceManager {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -30,11 +32,11 @@ func newSystemd(t *testing.T, period time.Duration) *systemd {
 	if period > 0 {
 		t.Setenv("WATCHDOG_USEC", strconv.Itoa(int(period/time.Microsecond)))
 	}
-	return &systemd{t, conn}
+	return &serviceManager{t, conn}
 }
 
 // hears waits for a message that begins so; others before it are passed over if they may be there.
-func (s *systemd) hears(what string, mayPass ...string) string {
+func (s *serviceManager) hears(what string, mayPass ...string) string {
 	s.t.Helper()
 	buf := make([]byte, 1024)
 	for {
@@ -60,7 +62,7 @@ func (s *systemd) hears(what string, mayPass ...string) string {
 
 // TestRunTellsSystemd: ready, each reload whoever asks for it and however it ends, and the stop.
 func TestRunTellsSystemd(t *testing.T) {
-	manager := newSystemd(t, 0)
+	manager := newServiceManager(t, 0)
 	l := newLife(t)
 	l.begin()
 	if said := manager.hears("READY=1"); !strings.Contains(said, "STATUS=2 services") {
@@ -71,8 +73,8 @@ func TestRunTellsSystemd(t *testing.T) {
 		t.Errorf("no time: %q", said)
 	}
 	manager.hears("READY=1")
-	if code, _, errs := sluice("reload", "--socket", l.socket); code != 0 {
-		t.Error(errs)
+	if _, err := l.client().Reload(t.Context(), api.ReloadOptions{}); err != nil {
+		t.Error(err)
 	}
 	manager.hears("RELOADING=1")
 	manager.hears("READY=1")
@@ -85,16 +87,16 @@ func TestRunTellsSystemd(t *testing.T) {
 
 // TestWatchdog: systemd hears that we are alive as long as every worker turns, and no longer.
 func TestWatchdog(t *testing.T) {
-	manager := newSystemd(t, 30*time.Millisecond)
+	manager := newServiceManager(t, 30*time.Millisecond)
 	l := newLife(t)
 	l.begin()
 	manager.hears("READY=1")
 	for range 3 {
 		manager.hears("WATCHDOG=1")
 	}
-	l.engine.stuck.Store(true)
-	l.untilLogged("worker 1 does not turn")
-	l.engine.stuck.Store(false)
+	l.engine.Stuck.Store(true)
+	l.untilLogged("worker 1 does not run")
+	l.engine.Stuck.Store(false)
 	manager.hears("WATCHDOG=1")
 	l.signals <- syscall.SIGTERM
 	manager.hears("STOPPING=1", "WATCHDOG=1")

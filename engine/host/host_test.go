@@ -1,4 +1,4 @@
-package main
+package host_test
 
 import (
 	"net/netip"
@@ -10,26 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/conf"
+	"sluice/engine/host"
 	"sluice/tools/netlab"
 )
 
-func TestThisHostHasItsLoopback(t *testing.T) {
-	host, err := thisHost()
+func TestReadHasItsLoopback(t *testing.T) {
+	here, err := host.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(host.Ports["lo"].Addresses, netip.MustParseAddr("127.0.0.1")) {
-		t.Errorf("lo has addresses %v", host.Ports["lo"].Addresses)
+	if !slices.Contains(here.Ports["lo"].Addresses, netip.MustParseAddr("127.0.0.1")) {
+		t.Errorf("lo has addresses %v", here.Ports["lo"].Addresses)
 	}
-	if len(host.CPUs) == 0 {
+	if len(here.CPUs) == 0 {
 		t.Error("this process runs, but on no CPU")
 	}
 }
 
-// TestThisHostHasTheWorkersCPUs: a reload is read by a daemon that has left some CPUs to its
+// TestReadHasTheWorkersCPUs: a reload is read by a daemon that has left some CPUs to its
 // workers.
-func TestThisHostHasTheWorkersCPUs(t *testing.T) {
-	before, err := thisHost()
+func TestReadHasTheWorkersCPUs(t *testing.T) {
+	before, err := host.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,12 +40,12 @@ func TestThisHostHasTheWorkersCPUs(t *testing.T) {
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		t.Fatal(err)
 	}
-	if confined, err := thisHost(); err != nil || !slices.Equal(confined.CPUs, before.CPUs) {
+	if confined, err := host.Read(); err != nil || !slices.Equal(confined.CPUs, before.CPUs) {
 		t.Errorf("CPUs %v, then %v: %v", before.CPUs, confined.CPUs, err)
 	}
 }
 
-func TestThisHostKnowsWhatItsPortsReach(t *testing.T) {
+func TestReadKnowsWhatItsPortsReach(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
@@ -72,12 +73,12 @@ func TestThisHostKnowsWhatItsPortsReach(t *testing.T) {
 	try(left.Route("10.8.0.0/16", "eth0"))
 	try(left.Route("10.7.0.0/16", "10.9.0.2"))
 
-	var host *conf.Host
+	var here *conf.Host
 	try(left.Do(func() (err error) {
-		host, err = thisHost()
+		here, err = host.Read()
 		return err
 	}))
-	port := host.Ports["eth0"]
+	port := here.Ports["eth0"]
 	if port.Queues != 2 {
 		t.Errorf("eth0 has %d queues, not 2", port.Queues)
 	}
