@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// TestTheLabOfTheREADME does what the README tells its reader to do, block by block, in namespaces
-// of other names.
-func TestTheLabOfTheREADME(t *testing.T) {
+// TestLabPage runs the blocks of lab.md, in namespaces of other names.
+func TestLabPage(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
@@ -25,18 +24,17 @@ func TestTheLabOfTheREADME(t *testing.T) {
 			t.Fatalf("%s is missing: apt-get install make iproute2 ethtool curl", program)
 		}
 	}
-	root := filepath.Join("..", "..")
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	page, err := os.ReadFile("lab.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	script := "set -euo pipefail\n"
-	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(readme), -1) {
+	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
 		script += block[1]
 	}
-	// The reader may have a lab of his own, and other tests theirs.
+	// Other names, so that this lab does not disturb one that a reader or another test has set up.
 	dir := t.TempDir()
-	hosts := fmt.Sprintf("readme.%d-", os.Getpid())
+	hosts := fmt.Sprintf("lab-page.%d-", os.Getpid())
 	script = strings.NewReplacer("try-", hosts, "/run/sluice-lab/", dir+"/", "bin/lab.", dir+"/lab.").Replace(script)
 	cleanUp(t)
 	t.Cleanup(func() { cleanUp(t) })
@@ -44,14 +42,14 @@ func TestTheLabOfTheREADME(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	bash := exec.CommandContext(ctx, "bash", "-c", script)
-	bash.Dir = root
+	bash.Dir = filepath.Join("..", "..")
 	bash.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	bash.Cancel = func() error { return syscall.Kill(-bash.Process.Pid, syscall.SIGKILL) }
 	bash.WaitDelay = 5 * time.Second
 	output, err := bash.CombinedOutput()
 	log, _ := os.ReadFile(filepath.Join(dir, "lab.log"))
 	if err != nil {
-		t.Fatalf("the README's lab fails: %v\n%s\n%s", err, output, log)
+		t.Fatalf("the lab of lab.md fails: %v\n%s\n%s", err, output, log)
 	}
 	got := string(output)
 	for _, backend := range []string{"b1", "b2", "b3"} {
@@ -77,14 +75,13 @@ func TestTheLabOfTheREADME(t *testing.T) {
 	}
 }
 
-// cleanUp removes the namespaces of this test, and those of tests that were killed before they
-// could do so.
+// cleanUp removes the namespaces of this test, and those that killed runs of it left behind.
 func cleanUp(t *testing.T) {
 	entries, err := os.ReadDir("/run/netns")
 	if err != nil {
-		return // nobody ever made a namespace here
+		return // no namespace was ever made on this machine
 	}
-	ours := regexp.MustCompile(`^readme\.(\d+)-`)
+	ours := regexp.MustCompile(`^lab-page\.(\d+)-`)
 	for _, entry := range entries {
 		name := entry.Name()
 		maker := ours.FindStringSubmatch(name)
@@ -93,12 +90,12 @@ func cleanUp(t *testing.T) {
 		}
 		exec.Command("sh", "-c", "ip netns pids "+name+" | xargs -r kill -9").Run()
 		if output, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
-			t.Errorf("namespace %s stays behind: %v: %s", name, err, output)
+			t.Errorf("removing namespace %s: %v: %s", name, err, output)
 		}
 	}
 }
 
-// alive says whether there is a process of this number.
+// alive reports whether a process of this number exists.
 func alive(pid string) bool {
 	_, err := os.Stat("/proc/" + pid)
 	return err == nil
