@@ -8,6 +8,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/plan"
 	"sluice/engine/state"
 	"sluice/pipeline/service"
 )
@@ -191,7 +192,7 @@ func (e *Engine) take(cfg *conf.Config, warnings []conf.Problem, force bool) (re
 		result.Warnings = append(result.Warnings, w.Error())
 	}
 	if !force {
-		if err := guard(e.cfg, cfg, e.reloaded.err != nil); err != nil {
+		if err := plan.Guard(e.cfg, cfg, e.reloaded.err != nil); err != nil {
 			return result, err
 		}
 	}
@@ -211,7 +212,7 @@ func (e *Engine) take(cfg *conf.Config, warnings []conf.Problem, force bool) (re
 
 // hint adds to the refusal of a file how it is taken all the same.
 func hint(err error, command string) error {
-	if errors.As(err, new(suspect)) {
+	if errors.As(err, new(plan.Suspicious)) {
 		return errors.Join(err, errors.New("if that is meant: "+command))
 	}
 	return err

@@ -48,6 +48,7 @@ var lattice = []layer{
 	{"engine/host", "engine/cpu engine/route conf", "it reads what a configuration is checked against"},
 	{"engine/filter", "pipeline/packet pipeline/service", "a filter is compiled without a machine"},
 	{"engine/metrics", "engine/api", "metrics render what the API reports"},
+	{"engine/plan", "engine/api engine/override engine/tables pipeline/... conf", "a plan is a function of two configurations"},
 	{"engine/route", "pipeline/nexthop pipeline/packet", "route follows the kernel and fills the pipeline's next hops"},
 	{"engine/steer", "pipeline/packet pipeline/service", "steering is decided from rules and a packet"},
 	{"engine/xsk", "pipeline/flow rings", "sockets carry descriptors"},
