@@ -49,7 +49,7 @@ func newDoctor() *cobra.Command {
 func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, error) {
 	runtime.LockOSThread() // /proc/net and netlink are those of the thread's namespace
 	defer runtime.UnlockOSThread()
-	box, err := doctor.Look()
+	box, err := doctor.Collect()
 	if err != nil {
 		return nil, err
 	}

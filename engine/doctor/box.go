@@ -48,7 +48,7 @@ type Link struct {
 	RxQueues, TxQueues int
 	RxRing, RxRingMax  uint32          // 0: not known
 	Features           map[string]bool // of ethtool -k, by the kernel's names; nil: not known
-	Occupant           error           // see steer.Occupant
+	ExistingProgram    error           // see steer.ExistingProgram
 }
 
 // Route is the way to an address.

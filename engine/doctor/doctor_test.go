@@ -152,11 +152,11 @@ func TestFaults(t *testing.T) {
 		{"ports", Problem, "port eth0 is down", func(b *Box) { b.Links["eth0"].Up = false }},
 		{"ports", Problem, `no interface "eth0"`, func(b *Box) { delete(b.Links, "eth0") }},
 		{"occupant", Problem, `program "filter" of process 7`, func(b *Box) {
-			b.Links["eth0"].Occupant = &steer.ForeignError{Interface: "eth0", Program: "filter", PID: 7, Option: "xdpdrv"}
+			b.Links["eth0"].ExistingProgram = &steer.ForeignError{Interface: "eth0", Program: "filter", PID: 7, Option: "xdpdrv"}
 		}},
 		{"occupant", Problem, "process number 9", func(b *Box) {
 			stopped(b)
-			b.Links["eth0"].Occupant = &steer.BusyError{Interface: "eth0", PID: 9}
+			b.Links["eth0"].ExistingProgram = &steer.BusyError{Interface: "eth0", PID: 9}
 		}},
 		{"mode", Warning, "generic", func(b *Box) { b.Stats.Ports[0].IO = api.IOGeneric }},
 		{"mode", Warning, "copies packets although its driver, ice", func(b *Box) { b.Stats.Ports[0].IO = api.IOCopy }},

@@ -48,7 +48,7 @@ var Checks = []Check{
 	{"memlock", "the limit of locked memory suffices", checkMemlock, file},
 	{"memory", "there is memory enough", checkMemory, file},
 	{"ports", "all ports exist and are up", checkPorts, file},
-	{"occupant", "no foreign XDP program is on a port", checkOccupant, file},
+	{"occupant", "no foreign XDP program is on a port", checkExistingProgram, file},
 	{"mode", "all ports have the best AF_XDP mode", checkMode, file},
 	{"vip", "the services' addresses find their way here", checkVIP, file},
 	{"routes", "all backends are reached by the ports", checkRoutes, file},

@@ -18,7 +18,7 @@ type Program struct {
 	ports     *ebpf.Map
 	ranges    *ebpf.Map
 	detour    *ebpf.Map
-	grace     *grace
+	rcu       *rcuWait
 	installed table // what the maps hold, entry by entry, even after a Set that failed half way
 	writes    int   // to the maps, ever
 }
@@ -54,7 +54,7 @@ func (p *Program) createMaps() (err error) {
 	if p.detour, err = ebpf.NewMap(p.spec.Maps[steerMapDetour]); err != nil {
 		return err
 	}
-	p.grace, err = newGrace()
+	p.rcu, err = newRCUWait()
 	return err
 }
 
@@ -71,8 +71,8 @@ func (p *Program) Detour(ifindex int) error {
 // Close gives up the rules' maps; attached ports keep working with the rules of the last Set. It is
 // safe to call twice.
 func (p *Program) Close() error {
-	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(), p.grace.close())
-	p.addresses, p.ports, p.ranges, p.detour, p.grace = nil, nil, nil, nil, nil
+	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(), p.rcu.close())
+	p.addresses, p.ports, p.ranges, p.detour, p.rcu = nil, nil, nil, nil, nil
 	return err
 }
 
@@ -100,7 +100,7 @@ func (p *Program) Set(r Rules) error {
 		if p.writes == writes {
 			continue
 		}
-		if err := p.grace.wait(); err != nil {
+		if err := p.rcu.wait(); err != nil {
 			return err
 		}
 	}

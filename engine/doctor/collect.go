@@ -18,9 +18,9 @@ import (
 	"sluice/engine/xsk"
 )
 
-// Look fills the machine's part of a Box: all but the configuration and the daemon's answers. It
-// looks at the network namespace of the calling thread, which must stay in it.
-func Look() (*Box, error) {
+// Collect fills the part of a Box that comes from this machine: not the configuration, and not the
+// answers of the daemon. It reads the network namespace of the calling thread, which must be locked.
+func Collect() (*Box, error) {
 	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbour}
 	links, err := host.Links()
 	if err != nil {
@@ -64,7 +64,7 @@ func linkFrom(l netlink.Link, tool *ethtool.Ethtool) *Link {
 	if rx, tx, err := xsk.Queues(a.Name); err == nil {
 		out.RxQueues, out.TxQueues = rx, tx
 	}
-	out.Occupant = steer.Occupant(a.Name)
+	out.ExistingProgram = steer.ExistingProgram(a.Name)
 	return out
 }
 

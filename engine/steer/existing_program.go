@@ -64,32 +64,32 @@ func (e *BusyError) Error() string {
 // somebody has pinned in a BPF file system or is still dying, and a program attached by other means
 // than Sluice's own, like ip.
 func makeRoom(device netlink.Link) error {
-	occupant, err := occupantOf(device)
-	if err != nil || occupant == nil {
+	existing, err := existingProgramOn(device)
+	if err != nil || existing == nil {
 		return err
 	}
-	if err := occupant.claim(); err != nil {
+	if err := existing.claim(); err != nil {
 		return err
 	}
-	if occupant.Link != 0 {
-		return detachLink(link.ID(occupant.Link))
+	if existing.Link != 0 {
+		return detachLink(link.ID(existing.Link))
 	}
 	return detachProgram(device, device.Attrs().Xdp.AttachMode)
 }
 
-// Occupant says which XDP program is on an interface, as BusyError if it is a running Sluice's and
+// ExistingProgram says which XDP program is on an interface, as BusyError if it is a running Sluice's and
 // as ForeignError if it is somebody else's, and nil if there is none or one that a Sluice left
 // behind. It changes nothing.
-func Occupant(ifname string) error {
+func ExistingProgram(ifname string) error {
 	device, err := netlink.LinkByName(ifname)
 	if err != nil {
 		return fmt.Errorf("steer: interface %s: %w", ifname, err)
 	}
-	occupant, err := occupantOf(device)
-	if err != nil || occupant == nil {
+	existing, err := existingProgramOn(device)
+	if err != nil || existing == nil {
 		return err
 	}
-	return occupant.claim()
+	return existing.claim()
 }
 
 // claim says why the interface can't be had: the program is somebody else's, or a running Sluice's.
@@ -104,40 +104,40 @@ func (e *ForeignError) claim() error {
 	return nil
 }
 
-// occupantOf finds the XDP program that is on a device, whosever it is; nil if there is none. What
+// existingProgramOn finds the XDP program that is on a device, whosever it is; nil if there is none. What
 // can't be looked at is an error, mostly a ForeignError.
-func occupantOf(device netlink.Link) (*ForeignError, error) {
+func existingProgramOn(device netlink.Link) (*ForeignError, error) {
 	attached := device.Attrs().Xdp
 	if attached == nil || !attached.Attached {
 		return nil, nil
 	}
-	occupant := &ForeignError{
+	existing := &ForeignError{
 		Interface: device.Attrs().Name,
 		ID:        attached.ProgId,
 		Option:    option(attached.AttachMode),
 	}
 	var err error
-	if occupant.Program, err = programName(attached.ProgId); err != nil {
-		return nil, occupantGone(err, occupant)
+	if existing.Program, err = programName(attached.ProgId); err != nil {
+		return nil, lookupError(err, existing)
 	}
-	if occupant.Link, err = linkOn(device.Attrs().Index, attached.ProgId); err != nil {
-		return nil, occupantGone(err, occupant)
+	if existing.Link, err = linkOn(device.Attrs().Index, attached.ProgId); err != nil {
+		return nil, lookupError(err, existing)
 	}
-	if occupant.Link != 0 {
-		if occupant.PID, err = holder(occupant.Link); err != nil {
-			return nil, fmt.Errorf("steer: interface %s: looking for the process behind its XDP program: %w", occupant.Interface, err)
+	if existing.Link != 0 {
+		if existing.PID, err = holder(existing.Link); err != nil {
+			return nil, fmt.Errorf("steer: interface %s: looking for the process behind its XDP program: %w", existing.Interface, err)
 		}
 	}
-	return occupant, nil
+	return existing, nil
 }
 
-// occupantGone turns the error of a look at the occupant into makeRoom's: it may have gone before
+// lookupError turns the error of a look at the existing into makeRoom's: it may have gone before
 // we looked, and what can't be looked at is foreign.
-func occupantGone(err error, occupant *ForeignError) error {
+func lookupError(err error, existing *ForeignError) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("steer: interface %s: its XDP program went while it was looked at: %w", occupant.Interface, syscall.EBUSY)
+		return fmt.Errorf("steer: interface %s: its XDP program went while it was looked at: %w", existing.Interface, syscall.EBUSY)
 	}
-	return occupant
+	return existing
 }
 
 // option is the name that iproute2 gives to an attachment of this kind.

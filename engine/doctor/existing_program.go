@@ -7,13 +7,13 @@ import (
 	"sluice/engine/steer"
 )
 
-// checkOccupant: an interface holds one XDP program, and a foreign one keeps the daemon out.
-func checkOccupant(b *Box) (all []Finding) {
+// checkExistingProgram: an interface holds one XDP program, and a foreign one keeps the daemon out.
+func checkExistingProgram(b *Box) (all []Finding) {
 	for _, l := range b.ports() {
 		var foreign *steer.ForeignError
 		var busy *steer.BusyError
 		switch {
-		case errors.As(l.Occupant, &foreign):
+		case errors.As(l.ExistingProgram, &foreign):
 			fix := fmt.Sprintf("ip link set dev %s %s off", l.Name, foreign.Option)
 			if foreign.Link != 0 {
 				fix = fmt.Sprintf("bpftool link detach id %d", foreign.Link)
@@ -24,7 +24,7 @@ func checkOccupant(b *Box) (all []Finding) {
 			}
 			all = append(all, found(Problem, fix+", or take the port out of the configuration",
 				"port %s carries the XDP program %q%s, which Sluice does not replace", l.Name, foreign.Program, who))
-		case errors.As(l.Occupant, &busy) && b.Stats == nil:
+		case errors.As(l.ExistingProgram, &busy) && b.Stats == nil:
 			all = append(all, found(Problem, "name its socket with --socket, or stop it",
 				"port %s is in use by the Sluice with process number %d, which does not answer on this socket", l.Name, busy.PID))
 		}

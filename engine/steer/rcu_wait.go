@@ -7,16 +7,16 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// grace waits for runs of XDP programs. The kernel has no call for that, but an update of a map of
+// rcuWait waits for runs of XDP programs. The kernel has no call for that, but an update of a map of
 // maps returns only when every run of a program that began before it has ended, so that user space
 // may do what it likes with the map that was replaced (kernel/bpf/syscall.c,
 // maybe_wait_bpf_programs; since Linux 4.19).
-type grace struct{ outer, inner *ebpf.Map }
+type rcuWait struct{ outer, inner *ebpf.Map }
 
-func newGrace() (*grace, error) {
+func newRCUWait() (*rcuWait, error) {
 	inner := &ebpf.MapSpec{Name: "sluice_inner", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
 	outer := &ebpf.MapSpec{Name: "sluice_grace", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner}
-	g := &grace{}
+	g := &rcuWait{}
 	var err error
 	if g.inner, err = ebpf.NewMap(inner); err != nil {
 		return nil, err
@@ -29,14 +29,14 @@ func newGrace() (*grace, error) {
 }
 
 // wait returns when all runs of the program that are under way have ended: some ten milliseconds.
-func (g *grace) wait() error {
+func (g *rcuWait) wait() error {
 	if err := g.outer.Put(uint32(0), g.inner); err != nil {
 		return fmt.Errorf("steer: waiting for the XDP program to finish with the old rules: %w", err)
 	}
 	return nil
 }
 
-func (g *grace) close() error {
+func (g *rcuWait) close() error {
 	if g == nil {
 		return nil
 	}
