@@ -9,6 +9,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/inspect"
 	"sluice/engine/worker"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/service"
@@ -243,23 +244,8 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 func (e *Engine) nameConn(r worker.Conn, worker int) (api.Conn, string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := (&names{services: e.ids.Service, backends: e.ids.Backend}).conn(r, worker)
+	c := (&inspect.Names{Services: e.ids.Service, Backends: e.ids.Backend}).Conn(r, worker)
 	return c, c.Service
-}
-
-// conn puts a table entry into words.
-func (n *names) conn(r worker.Conn, worker int) api.Conn {
-	s, b := &n.services[r.Entry.Service()], &n.backends[r.Entry.Backend]
-	return api.Conn{
-		Service: s.Name, Protocol: s.Key.Protocol.String(),
-		Client:   netip.AddrPortFrom(r.Client.Netip(), r.Entry.ClientPort()).String(),
-		Virtual:  netip.AddrPortFrom(s.Key.Address, r.Entry.VIPPort()).String(),
-		Backend:  netip.AddrPortFrom(b.ID.Backend.Address, r.Entry.BackendPort).String(),
-		State:    r.Entry.State.String(),
-		Mode:     b.Mode.String(),
-		ExpiresS: float64(r.LeftMs) / 1000,
-		Worker:   worker,
-	}
 }
 
 // filter selects an address, or an address with a port.

@@ -16,6 +16,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
+	"sluice/engine/inspect"
 	"sluice/engine/override"
 	"sluice/engine/platform"
 	"sluice/engine/platform/linux"
@@ -60,7 +61,7 @@ type Engine struct {
 	stop     context.CancelFunc // ends keepPorts and followHealth
 	turned   chan struct{}      // a backend's health has changed, or a weight has to grow
 	ending   chan struct{}      // closed by Close: onlookers go
-	traces   atomic.Int32       // onlookers
+	tracer   *inspect.Tracer
 
 	changing    sync.Mutex   // held by whoever changes the configuration or the overrides, from begin to end; taken before mu
 	store       *state.Store // these two belong to the holder of changing
@@ -125,6 +126,7 @@ func newEngine(o Options) *Engine {
 		turned:  make(chan struct{}, 1),
 		ending:  make(chan struct{}),
 	}
+	e.tracer = e.newTracer()
 	e.wards = newWards(e.lookAtHealth)
 	if o.Probe == nil {
 		o.Probe = e.probe

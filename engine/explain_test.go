@@ -12,6 +12,7 @@ import (
 	"sluice/engine"
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
+	"sluice/engine/inspect"
 	"sluice/pipeline/packet/packettest"
 )
 
@@ -260,7 +261,7 @@ func TestExplainPersistence(t *testing.T) {
 }
 
 // offline is the balancer that the lab's configuration makes, with nothing running.
-func offline(t *testing.T, lab *enginetest.Lab) *engine.Offline {
+func offline(t *testing.T, lab *enginetest.Lab) *inspect.Offline {
 	t.Helper()
 	cfg, _, err := lab.Load()
 	if err != nil {

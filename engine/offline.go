@@ -1,19 +1,15 @@
 package engine
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"slices"
 
 	"sluice/conf"
-	"sluice/engine/api"
+	"sluice/engine/inspect"
 	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
-	"sluice/pipeline"
-	"sluice/pipeline/counter"
-	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/service"
 )
@@ -24,63 +20,35 @@ type OfflineOptions struct {
 	Neighbours []netip.Addr // backends that answer ARP and ND; nil: all
 }
 
-// Offline is a balancer without a box: the tables of a configuration and one worker's pipeline, in
-// invented surroundings. Clients are behind a router at the first port, backends on the wire at the
-// last; time is what it is told. One goroutine uses it.
-type Offline struct {
-	engine *Engine
-	proc   *pipeline.Processor
-	batch  *pipeline.Batch
-
-	beganMs, nowMs uint32 // ticks of the time 0, and of now
+// NewOffline returns the balancer that cfg describes. It needs no rights and touches nothing of this machine.
+func NewOffline(cfg *conf.Config, o OfflineOptions) (*inspect.Offline, error) {
+	e, err := newOffline(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	return inspect.NewOffline(inspect.Snapshot{
+		Names: e.names(), Config: e.cfg, Tables: e.tables.Load(), Steering: e.steering(), Ports: e.surroundings.Ports,
+		States: e.judged.states, Protected: e.judged.protected,
+	}), nil
 }
 
-// offlineConnections is how many connections a simulation has room for, of each family.
-const offlineConnections = 1 << 18
-
-// NewOffline builds what cfg describes. It needs no rights and touches nothing of this machine.
-func NewOffline(cfg *conf.Config, o OfflineOptions) (*Offline, error) {
+// newOffline returns an engine without workers that has published the tables of cfg.
+func newOffline(cfg *conf.Config, o OfflineOptions) (*Engine, error) {
 	if o.MTU == 0 {
 		o.MTU = 1500
 	}
 	e := newEngine(Options{Logger: slog.New(slog.DiscardHandler), Platform: invented{}})
 	e.prober.Close() // all backends are up
 	defer e.wards.step.Stop()
-	s := &Offline{engine: e, batch: new(pipeline.Batch), beganMs: 1, nowMs: 1}
 	e.cfg, e.surroundings = cfg, invent(cfg, o)
 	e.local.Workers = 1
 	e.hardware = &platform.Hardware{Ports: make([]platform.HardwarePort, len(cfg.Ports))}
-	e.seed = flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344} // any will do: there is one worker
-	e.loads = counter.NewLoads(1, pipeline.MaxBackends)
 	if err := e.ids.Room(cfg); err != nil {
 		return nil, err
 	}
 	e.ids.Assign(cfg)
 	e.local.Assign(cfg)
-	if err := e.publish(cfg); err != nil {
-		return nil, err
-	}
-	s.proc = pipeline.New(pipeline.Options{
-		Workers: 1, Connections: offlineConnections, Seed: &e.seed, Loads: e.loads,
-		Mem4: make([]byte, pipeline.TableBytes(4, offlineConnections)),
-		Mem6: make([]byte, pipeline.TableBytes(6, offlineConnections)),
-	})
-	return s, nil
-}
-
-// Explain says what becomes of a packet that comes to the balancer as it is now.
-func (s *Offline) Explain(q api.Tuple) (api.Explanation, error) {
-	e := s.engine
-	site := &site{
-		names: e.names(), cfg: e.cfg, tables: e.tables.Load(), steer: e.steering(), ports: e.surroundings.Ports, judged: e.judged,
-		seed: &e.seed, loads: e.loads, workers: 1,
-		now: func() uint32 { return s.nowMs },
-		on: func(_ context.Context, _ int, f func(*pipeline.Processor)) error {
-			f(s.proc)
-			return nil
-		},
-	}
-	return site.explain(context.Background(), q)
+	return e, e.publish(cfg)
 }
 
 // invent makes up surroundings in which everything is reachable. MAC addresses tell who is who:

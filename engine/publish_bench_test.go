@@ -34,13 +34,13 @@ func manyServices(tb testing.TB, services, backends int, mode, scheduler string)
 func BenchmarkPublish(b *testing.B) {
 	for _, c := range []struct{ mode, scheduler string }{{"nat", "wlc"}, {"nat", "mh"}, {"tun", "rr"}, {"fullnat", "wlc"}} {
 		b.Run(c.mode+"/"+c.scheduler, func(b *testing.B) {
-			o, err := NewOffline(manyServices(b, 1000, 50, c.mode, c.scheduler), OfflineOptions{})
+			o, err := newOffline(manyServices(b, 1000, 50, c.mode, c.scheduler), OfflineOptions{})
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := o.engine.publish(o.engine.cfg); err != nil {
+				if err := o.publish(o.cfg); err != nil {
 					b.Fatal(err)
 				}
 			}

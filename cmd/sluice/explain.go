@@ -11,6 +11,7 @@ import (
 	"sluice/conf"
 	"sluice/engine"
 	"sluice/engine/api"
+	"sluice/engine/inspect"
 )
 
 func newExplain() *cobra.Command {
@@ -98,7 +99,7 @@ func (f *offlineFlags) add(cmd *cobra.Command, configHelp string) {
 }
 
 // box is the balancer that the file describes, in invented surroundings.
-func (f *offlineFlags) box(stderr io.Writer) (*engine.Offline, error) {
+func (f *offlineFlags) box(stderr io.Writer) (*inspect.Offline, error) {
 	if f.mtu < 68 || f.mtu > 3500 {
 		return nil, usageError{fmt.Errorf("--mtu %d is not 68 to 3500", f.mtu)}
 	}

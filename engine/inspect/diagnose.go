@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"context"
@@ -23,8 +23,8 @@ func netipPort(end netip.AddrPort, port uint16) netip.AddrPort {
 }
 
 // steered reports whether the XDP program gives the packet to Sluice.
-func (x *explaining) steered() bool {
-	d := x.steer.DecideTuple(x.q.Protocol, x.q.From, x.q.To)
+func (x *explainer) steered() bool {
+	d := x.Steering.DecideTuple(x.q.Protocol, x.q.From, x.q.To)
 	if d.Reason == steer.NoRule {
 		x.nobodys()
 	} else {
@@ -57,10 +57,10 @@ func targetText(d steer.Decision) string {
 }
 
 // nobodys says why no service wants the packet: what there is instead.
-func (x *explaining) nobodys() {
+func (x *explainer) nobodys() {
 	var here, elsewhere []string
-	for i := range x.cfg.Services {
-		s := &x.cfg.Services[i]
+	for i := range x.Config.Services {
+		s := &x.Config.Services[i]
 		text := fmt.Sprintf("%s (%s %s)", s.Name, s.Key.Protocol, s.Key.Ports)
 		switch {
 		case s.Key.Address == x.q.To.Addr():
@@ -69,7 +69,7 @@ func (x *explaining) nobodys() {
 			elsewhere = append(elsewhere, s.Key.Address.String())
 		}
 	}
-	if x.steer.DecideTuple(x.q.Protocol, x.q.To, x.q.From).Reason == steer.ToService {
+	if x.Steering.DecideTuple(x.q.Protocol, x.q.To, x.q.From).Reason == steer.ToService {
 		x.step("service", "%s is a service: tun and dr backends send replies from its address, and not through this host", x.q.From)
 	}
 	if len(here) > 0 {
@@ -94,25 +94,25 @@ func listed(all []string) string {
 }
 
 // arrival tells of frames that never reach a worker.
-func (x *explaining) arrival(ctx context.Context) error {
-	if x.queues == nil {
+func (x *explainer) arrival(ctx context.Context) error {
+	if x.Queues == nil {
 		return nil
 	}
-	ports, err := x.queues(ctx)
+	ports, err := x.Queues(ctx)
 	if err != nil {
 		return err
 	}
 	for _, p := range ports {
 		switch {
-		case p.Queues > p.ours:
+		case p.Queues > p.Used:
 			x.problem("queues", "%s has %d RX queues and %d of them are Sluice's: what comes to the others for a service is dropped (%d frames so far); leave out `queues` of the [[port]], or ethtool -L %s combined %d, then restart",
-				p.name, p.Queues, p.ours, p.NoSocket, p.name, p.ours)
+				p.Name, p.Queues, p.Used, p.NoSocket, p.Name, p.Used)
 		case p.NoSocket > 0:
-			x.step("queues", "%s dropped %d frames for a service before their queue had a socket", p.name, p.NoSocket)
+			x.step("queues", "%s dropped %d frames for a service before their queue had a socket", p.Name, p.NoSocket)
 		}
 	}
-	for i := range x.ports {
-		if p := &x.ports[i]; p.Exists && !p.Up {
+	for i := range x.Ports {
+		if p := &x.Ports[i]; p.Exists && !p.Up {
 			x.problem("queues", "%s has no link", p.Name)
 		} else if !p.Exists {
 			x.problem("queues", "there is no interface %s", p.Name)
@@ -123,10 +123,10 @@ func (x *explaining) arrival(ctx context.Context) error {
 
 // leftOut tells which backends get no new connections and why, and which get some and can't be
 // reached.
-func (x *explaining) leftOut(id uint32) {
-	svc, lines := &x.services[id], 0
-	for _, be := range x.tables.Services[id].Backends {
-		b, name := &x.tables.Backends[be], x.backends[be].ID
+func (x *explainer) leftOut(id uint32) {
+	svc, lines := &x.Services[id], 0
+	for _, be := range x.Tables.Services[id].Backends {
+		b, name := &x.Tables.Backends[be], x.Backends[be].ID
 		why := ""
 		switch {
 		case svc.Sorry != nil && svc.Sorry.Key == name.Backend:
@@ -134,14 +134,14 @@ func (x *explaining) leftOut(id uint32) {
 				continue
 			}
 			why = "is the sorry server: no other may take a new connection"
-		case x.judged.protected[name] != "":
-			why = "stays in the choice although it is down" + x.since(name) + ": " + x.judged.protected[name]
+		case x.Protected[name] != "":
+			why = "stays in the choice although it is down" + x.since(name) + ": " + x.Protected[name]
 		case !b.Up:
 			why = "left out: down" + x.since(name)
 		case x.weight(id, name) == 0:
 			why = "left out: its weight is 0 (drained)"
-		case x.judged.states[name].Last != "":
-			why = "gets its share of new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.judged.states[name].Last
+		case x.States[name].Last != "":
+			why = "gets its share of new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.States[name].Last
 		case b.Unreach != counter.None:
 			why = fmt.Sprintf("gets its share of new connections, but can't be reached: %s", x.blocked(b.Addr, b.Unreach))
 		default:
@@ -162,16 +162,16 @@ func (x *explaining) leftOut(id uint32) {
 }
 
 // untilWhen tells what keeps backends of a service up whose checks fail.
-func (x *explaining) untilWhen(key service.Key) string {
-	if x.frozen[key] {
+func (x *explainer) untilWhen(key service.Key) string {
+	if x.Frozen[key] {
 		return ", because the service's health is frozen (sluice health thaw)"
 	}
 	return ", until more of them fail"
 }
 
 // since tells how long a backend has been down, and why.
-func (x *explaining) since(id service.BackendID) string {
-	state, ok := x.judged.states[id]
+func (x *explainer) since(id service.BackendID) string {
+	state, ok := x.States[id]
 	if !ok {
 		return ""
 	}
@@ -183,11 +183,11 @@ func (x *explaining) since(id service.BackendID) string {
 }
 
 // weight is the backend's weight as it is now.
-func (x *explaining) weight(id uint32, name service.BackendID) int {
-	if w, ok := x.weights[name]; ok {
+func (x *explainer) weight(id uint32, name service.BackendID) int {
+	if w, ok := x.Weights[name]; ok {
 		return w
 	}
-	for _, b := range x.services[id].Backends {
+	for _, b := range x.Services[id].Backends {
 		if b.Key == name.Backend {
 			return b.Weight
 		}
@@ -196,14 +196,14 @@ func (x *explaining) weight(id uint32, name service.BackendID) int {
 }
 
 // way tells the next hop towards an address.
-func (x *explaining) way(stage, whose string, a packet.Addr) {
-	link, reason := x.tables.Hops.Lookup(a)
+func (x *explainer) way(stage, whose string, a packet.Addr) {
+	link, reason := x.Tables.Hops.Lookup(a)
 	if reason != counter.None {
 		x.problem(stage, "none to %s %s: %s", whose, a, x.blocked(a, reason))
 		return
 	}
 	by := "on-link"
-	if hop, ok := x.tables.Hops.NextHop(a); ok && hop.Addr != a.Netip() {
+	if hop, ok := x.Tables.Hops.NextHop(a); ok && hop.Addr != a.Netip() {
 		by = "gateway " + hop.Addr.String()
 	}
 	if link.VLAN != 0 {
@@ -213,10 +213,10 @@ func (x *explaining) way(stage, whose string, a packet.Addr) {
 }
 
 // blocked says why there is no way to an address, and how to look further.
-func (x *explaining) blocked(a packet.Addr, reason counter.Reason) string {
+func (x *explainer) blocked(a packet.Addr, reason counter.Reason) string {
 	switch reason {
 	case counter.NoNeighbour:
-		hop, ok := x.tables.Hops.NextHop(a)
+		hop, ok := x.Tables.Hops.NextHop(a)
 		if !ok {
 			break
 		}
@@ -235,15 +235,15 @@ func (x *explaining) blocked(a packet.Addr, reason counter.Reason) string {
 }
 
 // room tells whether full-sized packets fit where this one goes.
-func (x *explaining) room(p *worker.PacketRecord) {
+func (x *explainer) room(p *worker.PacketRecord) {
 	if !p.After.Known || p.Before.Class != pipeline.ToService {
 		return
 	}
-	be := &x.tables.Backends[p.After.Conn.Backend]
-	if be.Unreach != counter.None || int(p.InPort) >= len(x.ports) {
+	be := &x.Tables.Backends[p.After.Conn.Backend]
+	if be.Unreach != counter.None || int(p.InPort) >= len(x.Ports) {
 		return
 	}
-	full, overhead := int(x.ports[p.InPort].MTU), be.Overhead()
+	full, overhead := int(x.Ports[p.InPort].MTU), be.Overhead()
 	room := int(be.Link.MTU) - overhead
 	switch {
 	case full <= room:
@@ -262,20 +262,20 @@ func (x *explaining) room(p *worker.PacketRecord) {
 const silence = 500
 
 // returnPath tells whether replies come back, where they have to come this way.
-func (x *explaining) returnPath(ctx context.Context, p *worker.PacketRecord) error {
+func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) error {
 	if !p.After.Known || p.Before.Class != pipeline.ToService || p.Frame.Verdict != pipeline.Forward {
 		return nil
 	}
 	c := &p.After.Conn
-	be := &x.tables.Backends[c.Backend]
+	be := &x.Tables.Backends[c.Backend]
 	if !be.Mode.RepliesThroughUs() {
 		x.step("return", "by the backend to the client, past this box: the backend must hold %s itself (lo) and accept %s", x.q.To.Addr(), map[service.Mode]string{
 			service.TUN: "the tunnel's packets", service.DR: "packets for it, without answering ARP for it"}[be.Mode])
 		return nil
 	}
 	var traffic counter.Backend
-	for w := range x.workers {
-		if err := x.on(ctx, w, func(p *pipeline.Processor) { traffic.Add(&p.Backends[c.Backend]) }); err != nil {
+	for w := range x.Workers {
+		if err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { traffic.Add(&p.Backends[c.Backend]) }); err != nil {
 			return err
 		}
 	}
@@ -300,7 +300,7 @@ func (x *explaining) returnPath(ctx context.Context, p *worker.PacketRecord) err
 }
 
 // quietFor is how long ago the connection's last packet was, in milliseconds.
-func (x *explaining) quietFor(c *conn.Conn) uint32 {
-	life := x.tables.Services[c.Service()].TimeoutsMs[c.State]
-	return life - min(life, c.Expires-x.now())
+func (x *explainer) quietFor(c *conn.Conn) uint32 {
+	life := x.Tables.Services[c.Service()].TimeoutsMs[c.State]
+	return life - min(life, c.Expires-x.Now())
 }

@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"context"
@@ -17,31 +17,31 @@ import (
 	"sluice/pipeline/service"
 )
 
-// explaining is one question while it is being answered.
-type explaining struct {
-	*site
-	q      api.Tuple
-	out    api.Explanation
-	frame  pipeline.Frame
-	in     []byte
-	sights []pipeline.Observation // by worker
-	owner  int
-	trial  *pipeline.DryRun
+// explainer is one question while it is being answered.
+type explainer struct {
+	*Snapshot
+	q            api.Tuple
+	out          api.Explanation
+	frame        pipeline.Frame
+	in           []byte
+	observations []pipeline.Observation // by worker
+	owner        int
+	trial        *pipeline.DryRun
 }
 
-func (x *explaining) step(stage, format string, args ...any) {
+func (x *explainer) step(stage, format string, args ...any) {
 	x.out.Steps = append(x.out.Steps, api.Step{Stage: stage, Text: fmt.Sprintf(format, args...)})
 }
 
-func (x *explaining) problem(stage, format string, args ...any) {
+func (x *explainer) problem(stage, format string, args ...any) {
 	x.step(stage, format, args...)
 	x.out.Steps[len(x.out.Steps)-1].Problem = true
 }
 
 // explain says what becomes of a packet. What the workers know is asked of them; all else is done
 // here.
-func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error) {
-	x := &explaining{site: s, q: q, out: api.Explanation{Tuple: q.String()}}
+func (s *Snapshot) Explain(ctx context.Context, q api.Tuple) (api.Explanation, error) {
+	x := &explainer{Snapshot: s, q: q, out: api.Explanation{Tuple: q.String()}}
 	if !x.steered() {
 		return x.out, nil
 	}
@@ -54,7 +54,7 @@ func (s *site) explain(ctx context.Context, q api.Tuple) (api.Explanation, error
 	if err := x.rehearse(ctx); err != nil {
 		return x.out, err
 	}
-	p := x.passage()
+	p := x.record()
 	if p.Before.Reason == counter.None {
 		x.story(p)
 		if err := x.returnPath(ctx, p); err != nil {
@@ -72,17 +72,17 @@ const assumedPort = 40000
 
 // findPort chooses the client's port if it was left out: that of a connection without replies, if
 // it has one, else that of none.
-func (x *explaining) findPort(ctx context.Context) error {
+func (x *explainer) findPort(ctx context.Context) error {
 	if x.q.From.Port() != 0 {
 		return nil
 	}
-	id := x.tables.Service(packet.AddrFrom(x.q.To.Addr()), x.q.To.Port(), uint8(x.q.Protocol))
+	id := x.Tables.Service(packet.AddrFrom(x.q.To.Addr()), x.q.To.Port(), uint8(x.q.Protocol))
 	if id == 0 {
 		return fmt.Errorf("%s lacks a port: say which port the backend sends from", x.q.From.Addr())
 	}
 	used, silent := make(map[uint16]bool), []uint16(nil)
-	if x.flows != nil {
-		flows, err := x.flows(ctx, x.q.From.Addr())
+	if x.Conns != nil {
+		flows, err := x.Conns(ctx, x.q.From.Addr())
 		if err != nil {
 			return err
 		}
@@ -115,10 +115,10 @@ func (x *explaining) findPort(ctx context.Context) error {
 
 // rehearse makes the packet, finds the worker that has its connection or would have it, and tries
 // it there.
-func (x *explaining) rehearse(ctx context.Context) error {
+func (x *explainer) rehearse(ctx context.Context) error {
 	inPort, smac, dmac := x.ingress()
 	make := func(middle bool) (err error) {
-		x.frame, err = probe(x.q, smac, dmac, middle)
+		x.frame, err = testPacket(x.q, smac, dmac, middle)
 		x.frame.Port = inPort
 		x.in = slices.Clone(x.frame.Mem[x.frame.Start:x.frame.End])
 		return err
@@ -127,50 +127,50 @@ func (x *explaining) rehearse(ctx context.Context) error {
 		return err
 	}
 	known := false
-	for w := range x.workers {
-		var sight pipeline.Observation
-		if err := x.on(ctx, w, func(p *pipeline.Processor) { sight = p.Observe(x.frame, x.tables, x.now()) }); err != nil {
+	for w := range x.Workers {
+		var seen pipeline.Observation
+		if err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { seen = p.Observe(x.frame, x.Tables, x.Now()) }); err != nil {
 			return err
 		}
-		x.sights = append(x.sights, sight)
-		if sight.Known && !known {
+		x.observations = append(x.observations, seen)
+		if seen.Known && !known {
 			x.owner, known = w, true
 		}
 	}
 	if !known {
-		x.owner = x.sights[0].Owner
+		x.owner = x.observations[0].Owner
 	}
-	if x.sights[0].Class == pipeline.FromBackend || known {
+	if x.observations[0].Class == pipeline.FromBackend || known {
 		if err := make(true); err != nil {
 			return err
 		}
 	}
-	x.trial = pipeline.NewDryRun(x.owner, x.workers, x.seed, x.tables, x.loads)
-	return x.on(ctx, x.owner, func(p *pipeline.Processor) { p.DryRun(x.trial, x.frame, x.tables, x.now()) })
+	x.trial = pipeline.NewDryRun(x.owner, x.Workers, x.Seed, x.Tables, x.Loads)
+	return x.OnWorker(ctx, x.owner, func(p *pipeline.Processor) { p.DryRun(x.trial, x.frame, x.Tables, x.Now()) })
 }
 
 // ingress is the port and the MAC addresses that the packet would come with.
-func (x *explaining) ingress() (port uint8, smac, dmac [6]byte) {
+func (x *explainer) ingress() (port uint8, smac, dmac [6]byte) {
 	smac = [6]byte{2, 0, 0, 0, 0, 1}
 	src := packet.AddrFrom(x.q.From.Addr())
-	if hop, ok := x.tables.Hops.NextHop(src); ok {
+	if hop, ok := x.Tables.Hops.NextHop(src); ok {
 		port = hop.Port
 	}
-	if link, reason := x.tables.Hops.Lookup(src); reason == counter.None {
+	if link, reason := x.Tables.Hops.Lookup(src); reason == counter.None {
 		smac = link.DMAC
 	}
-	if int(port) < len(x.ports) {
-		dmac = x.ports[port].MAC
+	if int(port) < len(x.Ports) {
+		dmac = x.Ports[port].MAC
 	}
 	return port, smac, dmac
 }
 
 // passage is the rehearsal as a frame's way.
-func (x *explaining) passage() *worker.PacketRecord {
+func (x *explainer) record() *worker.PacketRecord {
 	f := x.trial.Frame
 	p := &worker.PacketRecord{
 		Before: x.trial.Before, After: x.trial.After, Frame: f, InPort: x.frame.Port,
-		In: x.in, Worker: x.owner, Workers: x.workers, NowMs: x.now(),
+		In: x.in, Worker: x.owner, Workers: x.Workers, NowMs: x.Now(),
 	}
 	if f.Verdict == pipeline.Forward || f.Verdict == pipeline.Reply {
 		p.Out = f.Mem[f.Start:f.End]
@@ -180,10 +180,10 @@ func (x *explaining) passage() *worker.PacketRecord {
 }
 
 // story tells the steps from the service on.
-func (x *explaining) story(p *worker.PacketRecord) {
+func (x *explainer) story(p *worker.PacketRecord) {
 	x.out.Steps = append(x.out.Steps, x.whose(p))
 	if id := x.serviceID(p); id != 0 {
-		x.out.Service = x.services[id].Name
+		x.out.Service = x.Services[id].Name
 	}
 	x.out.Steps = append(x.out.Steps, x.ownerStep(p))
 	if p.Before.Known || p.Before.Class != pipeline.ToService {
@@ -203,22 +203,22 @@ func (x *explaining) story(p *worker.PacketRecord) {
 }
 
 // serviceID is the service that the packet has to do with, 0 if none.
-func (x *explaining) serviceID(p *worker.PacketRecord) uint32 {
+func (x *explainer) serviceID(p *worker.PacketRecord) uint32 {
 	if p.After.Known {
 		return p.After.Conn.Service()
 	}
 	return p.Before.Service
 }
 
-func (x *explaining) ownerStep(p *worker.PacketRecord) api.Step {
-	if p.Before.Ownership == pipeline.ByReceiver && !p.Before.Known && x.workers > 1 {
-		return api.Step{Stage: "worker", Text: fmt.Sprintf("whichever of %d receives it: the service's flows need no other; worker %d is asked here", x.workers, x.owner)}
+func (x *explainer) ownerStep(p *worker.PacketRecord) api.Step {
+	if p.Before.Ownership == pipeline.ByReceiver && !p.Before.Known && x.Workers > 1 {
+		return api.Step{Stage: "worker", Text: fmt.Sprintf("whichever of %d receives it: the service's flows need no other; worker %d is asked here", x.Workers, x.owner)}
 	}
-	return api.Step{Stage: "worker", Text: ownerText(p.Before.Ownership, p.Before.Owner, x.owner, x.workers, false)}
+	return api.Step{Stage: "worker", Text: ownerText(p.Before.Ownership, p.Before.Owner, x.owner, x.Workers, false)}
 }
 
 // existing tells of the connection that the packet belongs to.
-func (x *explaining) existing(p *worker.PacketRecord) {
+func (x *explainer) existing(p *worker.PacketRecord) {
 	if !p.Before.Known {
 		x.problem("connection", "none from %s to backend %s: it was never opened, has expired, or went another way", x.q.To, x.q.From)
 		return
@@ -233,17 +233,17 @@ func (x *explaining) existing(p *worker.PacketRecord) {
 	case c.Flags&conn.SeenReply == 0:
 		replies = ", no reply seen"
 	}
-	x.step("connection", "%s, %s%s", c.State, x.connText(c, x.now()), replies)
+	x.step("connection", "%s, %s%s", c.State, x.connText(c, x.Now()), replies)
 }
 
-func (x *explaining) named(c *conn.Conn, s *pipeline.Observation) api.Conn {
-	return x.conn(worker.Conn{Entry: *c, Client: s.Client, LeftMs: int32(c.Expires - x.now())}, x.owner)
+func (x *explainer) named(c *conn.Conn, s *pipeline.Observation) api.Conn {
+	return x.Conn(worker.Conn{Entry: *c, Client: s.Client, LeftMs: int32(c.Expires - x.Now())}, x.owner)
 }
 
 // choice tells how the scheduler chooses a backend for a new connection, and which it leaves out.
-func (x *explaining) choice(p *worker.PacketRecord) {
+func (x *explainer) choice(p *worker.PacketRecord) {
 	id := p.Before.Service
-	svc := &x.tables.Services[id]
+	svc := &x.Tables.Services[id]
 	opened := p.After.Known || p.Frame.Reason != counter.None
 	x.step("connection", "none yet")
 	switch {
@@ -256,7 +256,7 @@ func (x *explaining) choice(p *worker.PacketRecord) {
 		if p.After.Known {
 			chosen = "takes " + x.backend(p.After.Conn.Backend)
 		}
-		x.step("schedule", "%s: %s -> %s", x.services[id].Scheduler, why.Rule, chosen)
+		x.step("schedule", "%s: %s -> %s", x.Services[id].Scheduler, why.Rule, chosen)
 		x.figures(svc, why.Figures)
 	case !opened:
 		x.step("schedule", "not asked")
@@ -268,7 +268,7 @@ func (x *explaining) choice(p *worker.PacketRecord) {
 const mostLines = 16
 
 // figures lists what the scheduler compared.
-func (x *explaining) figures(svc *pipeline.Service, figures []string) {
+func (x *explainer) figures(svc *pipeline.Service, figures []string) {
 	var all []string
 	for i, f := range figures {
 		if f != "" && len(all) < mostLines {
@@ -281,7 +281,7 @@ func (x *explaining) figures(svc *pipeline.Service, figures []string) {
 }
 
 // nextHop tells the way to where the packet goes.
-func (x *explaining) nextHop(p *worker.PacketRecord) {
+func (x *explainer) nextHop(p *worker.PacketRecord) {
 	if !p.After.Known {
 		return
 	}
@@ -290,20 +290,20 @@ func (x *explaining) nextHop(p *worker.PacketRecord) {
 		x.way("next hop", "client", p.After.Client)
 		return
 	}
-	be := &x.tables.Backends[c.Backend]
+	be := &x.Tables.Backends[c.Backend]
 	x.way("next hop", "backend", be.Addr)
 	if be.Mode == service.TUN && be.Unreach == counter.NoRoute && x.reachable(be.Addr) {
 		x.problem("next hop", "no port has an address of %s's family for the tunnel to start from", be.Addr)
 	}
 }
 
-func (x *explaining) reachable(a packet.Addr) bool {
-	_, reason := x.tables.Hops.Lookup(a)
+func (x *explainer) reachable(a packet.Addr) bool {
+	_, reason := x.Tables.Hops.Lookup(a)
 	return reason == counter.None
 }
 
 // finish says in one sentence what becomes of the packet, and whether that is well.
-func (x *explaining) finish(p *worker.PacketRecord) {
+func (x *explainer) finish(p *worker.PacketRecord) {
 	x.out.Verdict = x.verdict(p)
 	x.out.OK = p.Frame.Verdict == pipeline.Forward
 	for i := range x.out.Steps {

@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 )
 
 // steps tells the passage stage by stage.
-func (n *names) steps(p *worker.PacketRecord) []api.Step {
+func (n *Names) steps(p *worker.PacketRecord) []api.Step {
 	if p.Before.Reason != counter.None {
 		return []api.Step{{Stage: "parse", Text: p.Before.Reason.Text(), Problem: true}}
 	}
@@ -31,7 +31,7 @@ func (n *names) steps(p *worker.PacketRecord) []api.Step {
 }
 
 // whose tells the service and direction.
-func (n *names) whose(p *worker.PacketRecord) api.Step {
+func (n *Names) whose(p *worker.PacketRecord) api.Step {
 	of := func(id uint32) string { return n.service(id) }
 	switch known := p.After.Known; {
 	case p.Before.Class == pipeline.ToService:
@@ -49,7 +49,7 @@ func (n *names) whose(p *worker.PacketRecord) api.Step {
 }
 
 // owner tells which worker has the flow and why.
-func (n *names) owner(p *worker.PacketRecord) api.Step {
+func (n *Names) owner(p *worker.PacketRecord) api.Step {
 	return api.Step{Stage: "worker", Text: ownerText(p.Before.Ownership, p.Before.Owner, p.Worker, p.Workers, p.Frame.Verdict == pipeline.HandOver)}
 }
 
@@ -75,7 +75,7 @@ func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bo
 }
 
 // connection tells what was there and what is there now.
-func (n *names) connection(p *worker.PacketRecord) (api.Step, bool) {
+func (n *Names) connection(p *worker.PacketRecord) (api.Step, bool) {
 	b, a := &p.Before, &p.After
 	var text string
 	switch {
@@ -93,10 +93,10 @@ func (n *names) connection(p *worker.PacketRecord) (api.Step, bool) {
 	return api.Step{Stage: "connection", Text: text}, true
 }
 
-func (n *names) connText(c *conn.Conn, nowMs uint32) string {
+func (n *Names) connText(c *conn.Conn, nowMs uint32) string {
 	text := "backend " + n.backend(c.Backend)
-	if int(c.Backend) < len(n.backends) {
-		text += " by " + n.backends[c.Backend].Mode.String()
+	if int(c.Backend) < len(n.Backends) {
+		text += " by " + n.Backends[c.Backend].Mode.String()
 	}
 	return text + ", expires in " + clockText(int32(c.Expires-nowMs))
 }
@@ -108,7 +108,7 @@ func clockText(ms int32) string {
 }
 
 // rewrite tells the packet before and after.
-func (n *names) rewrite(p *worker.PacketRecord) api.Step {
+func (n *Names) rewrite(p *worker.PacketRecord) api.Step {
 	from, to := summary(p.In), summary(p.Out)
 	if p.Frame.Verdict == pipeline.Reply {
 		return api.Step{Stage: "answer", Text: to}
@@ -119,7 +119,7 @@ func (n *names) rewrite(p *worker.PacketRecord) api.Step {
 	return api.Step{Stage: "rewrite", Text: from + " -> " + to}
 }
 
-func (n *names) egress(p *worker.PacketRecord) api.Step {
+func (n *Names) egress(p *worker.PacketRecord) api.Step {
 	text := fmt.Sprintf("%s, %d bytes", n.port(p.Frame.Port), p.OutLen)
 	if len(p.Out) >= packet.EthernetLen {
 		text += " to " + macText([6]byte(p.Out))
@@ -132,7 +132,7 @@ func macText(m [6]byte) string {
 }
 
 // verdict tells how the passage ended, in one line.
-func (n *names) verdict(p *worker.PacketRecord) string {
+func (n *Names) verdict(p *worker.PacketRecord) string {
 	f := &p.Frame
 	switch f.Verdict {
 	case pipeline.Forward:
@@ -149,7 +149,7 @@ func (n *names) verdict(p *worker.PacketRecord) string {
 }
 
 // answer says with what a packet was answered, and why.
-func (n *names) answer(p *worker.PacketRecord) string {
+func (n *Names) answer(p *worker.PacketRecord) string {
 	text := "ICMP error"
 	if p.Before.Meta.Proto == uint8(service.TCP) && len(p.Out) > 0 {
 		text = summary(p.Out)

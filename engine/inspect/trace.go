@@ -1,9 +1,10 @@
-package engine
+package inspect
 
 import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"sluice/engine/api"
@@ -15,18 +16,28 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Bounds on what looking on may cost.
+// Bounds on the cost of traces.
 const (
 	maxTraces  = 8       // at the same time
 	traceBytes = 8 << 20 // of frames, per trace and all workers together
 	tracePause = 5 * time.Millisecond
-	traceSnap  = 192 // bytes of a frame that steps are told from: headers of a packet in a tunnel
+	traceSnap  = 192 // bytes of a frame that steps need: the headers of a packet in a tunnel
 	minSlots   = 64
 	maxSlots   = 4096
 )
 
+// Tracer shows the packets of a running balancer as they pass. It is an api.Tracer.
+type Tracer struct {
+	Workers func() *worker.Set             // called once per trace
+	Names   func() (Names, *steer.Decider) // those in force now
+	Ending  <-chan struct{}                // closed when the balancer stops
+	Stopped error                          // what Trace returns when the balancer stops
+
+	running atomic.Int32
+}
+
 // Trace implements api.Tracer.
-func (e *Engine) Trace(ctx context.Context, q api.TraceQuery, emit func(api.TraceEvent) error) (api.TraceEnd, error) {
+func (t *Tracer) Trace(ctx context.Context, q api.TraceQuery, emit func(api.TraceEvent) error) (api.TraceEnd, error) {
 	filter, err := frames.Compile(q.Filter)
 	if err != nil {
 		return api.TraceEnd{}, api.BadRequest(err.Error())
@@ -34,57 +45,59 @@ func (e *Engine) Trace(ctx context.Context, q api.TraceQuery, emit func(api.Trac
 	if q, err = q.Checked(); err != nil {
 		return api.TraceEnd{}, err
 	}
-	if e.traces.Add(1) > maxTraces {
-		e.traces.Add(-1)
+	if t.running.Add(1) > maxTraces {
+		t.running.Add(-1)
 		return api.TraceEnd{}, fmt.Errorf("%d traces and captures run already: end one", maxTraces)
 	}
-	defer e.traces.Add(-1)
+	defer t.running.Add(-1)
 	snap := traceSnap
 	if q.Frames {
 		snap = min(platform.FrameSize, max(traceSnap, q.Snaplen))
 	}
-	t := &tracer{engine: e, q: q, emit: emit, deadline: time.Now().Add(q.Duration)}
-	slots := min(maxSlots, max(minSlots, traceBytes/(2*snap)/len(e.workers.All)))
-	for range e.workers.All {
-		t.taps = append(t.taps, worker.NewTap(filter, snap, slots))
+	r := &trace{Tracer: t, workers: t.Workers(), q: q, emit: emit, deadline: time.Now().Add(q.Duration)}
+	slots := min(maxSlots, max(minSlots, traceBytes/(2*snap)/len(r.workers.All)))
+	for range r.workers.All {
+		r.taps = append(r.taps, worker.NewTap(filter, snap, slots))
 	}
-	defer t.remove()
-	if err := e.workers.OnAll(ctx, func(w *worker.Worker) { w.AddTap(t.taps[w.ID()]) }); err != nil {
+	defer r.remove()
+	if err := r.workers.OnAll(ctx, func(w *worker.Worker) { w.AddTap(r.taps[w.ID()]) }); err != nil {
 		return api.TraceEnd{}, err
 	}
 	if q.Started != nil {
 		q.Started()
 	}
-	return t.follow(ctx)
+	return r.follow(ctx)
 }
 
-// tracer is one onlooker: it takes the records of all workers and tells them in the order of time.
-type tracer struct {
-	engine   *Engine
+// trace is one run of Trace: it reads the records of all workers and emits them in the order of
+// time.
+type trace struct {
+	*Tracer
+	workers  *worker.Set
 	q        api.TraceQuery
 	emit     func(api.TraceEvent) error
 	taps     []*worker.Tap // by worker
 	deadline time.Time
 	seen     int
-	batch    []taken
+	batch    []arrived
 	frame    [platform.FrameSize]byte // scratch
 }
 
-// taken is a record that waits to be told.
-type taken struct {
+// arrived is a record that is to be emitted.
+type arrived struct {
 	tap    *worker.Tap
 	number uint32
 }
 
-// remove takes the taps off the workers, those that still run.
-func (t *tracer) remove() {
-	for _, w := range t.engine.workers.All {
+// remove removes the taps from the workers that still run.
+func (t *trace) remove() {
+	for _, w := range t.workers.All {
 		_ = w.Do(context.Background(), func() { w.RemoveTap(t.taps[w.ID()]) }) // fails when the worker has ended
 	}
 }
 
-// follow tells what comes until it is enough, time is over or nobody listens.
-func (t *tracer) follow(ctx context.Context) (api.TraceEnd, error) {
+// follow emits what arrives until the count is reached, the time is over or the context is done.
+func (t *trace) follow(ctx context.Context) (api.TraceEnd, error) {
 	tick := time.NewTicker(tracePause)
 	defer tick.Stop()
 	for {
@@ -104,30 +117,30 @@ func (t *tracer) follow(ctx context.Context) (api.TraceEnd, error) {
 		case <-tick.C:
 		case <-ctx.Done():
 			return end, ctx.Err()
-		case <-t.engine.Done():
-			return end, errClosed
-		case <-t.engine.ending:
-			return end, errClosed
+		case <-t.workers.Failed():
+			return end, t.Stopped
+		case <-t.Ending:
+			return end, t.Stopped
 		}
 	}
 }
 
-func (t *tracer) lost() (n uint64) {
+func (t *trace) lost() (n uint64) {
 	for _, tap := range t.taps {
 		n += tap.Lost()
 	}
 	return n
 }
 
-// round tells all that has come. It reports whether that was enough.
-func (t *tracer) round() (enough bool, err error) {
+// round emits all that has arrived. It reports whether the count is reached.
+func (t *trace) round() (enough bool, err error) {
 	t.batch = t.batch[:0]
 	var numbers [256]uint32
 	for _, tap := range t.taps {
 		for {
 			n := tap.Arrived(numbers[:])
 			for _, number := range numbers[:n] {
-				t.batch = append(t.batch, taken{tap, number})
+				t.batch = append(t.batch, arrived{tap, number})
 			}
 			if n < len(numbers) {
 				break
@@ -137,16 +150,14 @@ func (t *tracer) round() (enough bool, err error) {
 	if len(t.batch) == 0 {
 		return false, nil
 	}
-	slices.SortStableFunc(t.batch, func(a, b taken) int {
+	slices.SortStableFunc(t.batch, func(a, b arrived) int {
 		return int(a.tap.Record(a.number).AtNs - b.tap.Record(b.number).AtNs)
 	})
-	t.engine.mu.Lock()
-	names, steering := t.engine.names(), t.engine.steering()
-	t.engine.mu.Unlock()
+	names, steering := t.Names()
 	for _, k := range t.batch {
 		r := k.tap.Record(k.number)
 		if !enough && err == nil {
-			err = t.tell(&names, steering, r)
+			err = t.send(&names, steering, r)
 			enough = t.q.Count > 0 && t.seen >= t.q.Count
 		}
 		k.tap.Release(k.number)
@@ -154,13 +165,14 @@ func (t *tracer) round() (enough bool, err error) {
 	return enough, err
 }
 
-func (t *tracer) tell(n *names, steering *steer.Decider, r *worker.Record) error {
+// send emits one record.
+func (t *trace) send(n *Names, steering *steer.Decider, r *worker.Record) error {
 	handedOver := r.Frame.Verdict == pipeline.HandOver
 	if handedOver && t.q.Frames {
-		return nil // its owner shows it, with what becomes of it
+		return nil // its owner records the same frame with its end
 	}
 	event := n.event(&r.PacketRecord, r.InLen)
-	// Earlier rules may have been in force, and headers may be beyond what is kept of the frame.
+	// Other rules may have been in force, and headers may lie beyond the recorded bytes.
 	if steered := steering.Decide(t.whole(r)); steered.Target == steer.Sluice {
 		event.Steps = append([]api.Step{steerStep(steered)}, event.Steps...)
 	}
@@ -175,24 +187,24 @@ func (t *tracer) tell(n *names, steering *steer.Decider, r *worker.Record) error
 	return t.emit(event)
 }
 
-// whole returns a record's frame in its full length, with zeros for the bytes that were not kept.
-func (t *tracer) whole(r *worker.Record) []byte {
+// whole returns a record's frame in its full length, with zeros for the bytes that were not recorded.
+func (t *trace) whole(r *worker.Record) []byte {
 	frame := t.frame[:r.InLen]
 	clear(frame[copy(frame, r.In):])
 	return frame
 }
 
-// event is a passage as onlookers get it.
-func (n *names) event(p *worker.PacketRecord, inLen int) api.TraceEvent {
+// event returns a record as the API has it.
+func (n *Names) event(p *worker.PacketRecord, inLen int) api.TraceEvent {
 	e := api.TraceEvent{
 		Worker: p.Worker, Port: n.port(p.InPort), Packet: summary(p.In), Length: inLen,
 		Steps: n.steps(p), Text: n.verdict(p), Verdict: verdictNames[p.Frame.Verdict],
 	}
 	if p.Before.Class == pipeline.ToService || p.Before.Class == pipeline.ErrorToBackend {
-		e.Service = n.services[p.Before.Service].Name
+		e.Service = n.Services[p.Before.Service].Name
 	}
 	if p.After.Known {
-		e.Service = n.services[p.After.Conn.Service()].Name
+		e.Service = n.Services[p.After.Conn.Service()].Name
 		e.Backend = n.backend(p.After.Conn.Backend)
 	}
 	switch p.Frame.Verdict {
@@ -204,10 +216,10 @@ func (n *names) event(p *worker.PacketRecord, inLen int) api.TraceEvent {
 	return e
 }
 
-// verdictNames are what scripts see.
+// verdictNames are the verdicts in the API.
 var verdictNames = map[pipeline.Verdict]string{
 	pipeline.Drop: "drop", pipeline.Forward: "forward", pipeline.Reply: "reply", pipeline.HandOver: "hand-over",
 }
 
-// The headers of a packet in a tunnel fit what is kept of a frame.
+// The headers of a packet in a tunnel fit into traceSnap.
 var _ [traceSnap - (packet.EthernetLen + packet.TagLen + 2*packet.IPv6Len + packet.TCPLen)]struct{}

@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"fmt"
@@ -14,18 +14,18 @@ import (
 	"sluice/pipeline/service"
 )
 
-// probeRoom is what is left free in front of a frame made here: an outer IPv6 header and more.
-const probeRoom = 256
+// headroom is what is left free in front of a frame made here: an outer IPv6 header and more.
+const headroom = 256
 
-// maxProbe is the longest IP packet that can be asked about, in bytes.
-const maxProbe = platform.FrameSize - 2*probeRoom
+// maxTestPacket is the longest IP packet that can be asked about, in bytes.
+const maxTestPacket = platform.FrameSize - 2*headroom
 
-// probe makes a frame of the tuple in a chunk of its own: for TCP the first segment of a
+// testPacket makes a frame of the tuple in a chunk of its own: for TCP the first segment of a
 // connection, or one in its middle. It is as long as the tuple says, and not to be fragmented if it
 // says so.
-func probe(q api.Tuple, smac, dmac [6]byte, middle bool) (pipeline.Frame, error) {
-	if q.Bytes > maxProbe {
-		return pipeline.Frame{}, fmt.Errorf("%d bytes are more than a frame here holds: at most %d", q.Bytes, maxProbe)
+func testPacket(q api.Tuple, smac, dmac [6]byte, middle bool) (pipeline.Frame, error) {
+	if q.Bytes > maxTestPacket {
+		return pipeline.Frame{}, fmt.Errorf("%d bytes are more than a frame here holds: at most %d", q.Bytes, maxTestPacket)
 	}
 	var network gopacket.SerializableLayer
 	var sum gopacket.NetworkLayer
@@ -64,5 +64,5 @@ func probe(q api.Tuple, smac, dmac [6]byte, middle bool) (pipeline.Frame, error)
 // frameOf puts a frame into a chunk of its own, with room in front.
 func frameOf(bytes []byte) pipeline.Frame {
 	mem := make([]byte, platform.FrameSize)
-	return pipeline.Frame{Mem: mem, Start: probeRoom, End: probeRoom + copy(mem[probeRoom:], bytes)}
+	return pipeline.Frame{Mem: mem, Start: headroom, End: headroom + copy(mem[headroom:], bytes)}
 }

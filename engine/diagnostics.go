@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sluice/engine/api"
+	"sluice/engine/inspect"
+	"sluice/engine/steer"
+	"sluice/engine/worker"
+	"sluice/pipeline"
+)
+
+// names returns the meanings of the numbers that the packet path uses now. The caller holds mu.
+func (e *Engine) names() inspect.Names {
+	n := inspect.Names{Services: slices.Clone(e.ids.Service), Backends: slices.Clone(e.ids.Backend)}
+	for _, p := range e.cfg.Ports {
+		n.PortName = append(n.PortName, p.Name)
+	}
+	return n
+}
+
+// steering decides about frames by the rules in force. The caller holds mu.
+func (e *Engine) steering() *steer.Decider {
+	if e.decider == nil {
+		e.decider = steer.NewDecider(e.steered)
+	}
+	return e.decider
+}
+
+// newTracer returns what Trace uses.
+func (e *Engine) newTracer() *inspect.Tracer {
+	return &inspect.Tracer{
+		Workers: func() *worker.Set { return e.workers },
+		Names: func() (inspect.Names, *steer.Decider) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.names(), e.steering()
+		},
+		Ending: e.ending, Stopped: errClosed,
+	}
+}
+
+// Trace implements api.Tracer.
+func (e *Engine) Trace(ctx context.Context, q api.TraceQuery, emit func(api.TraceEvent) error) (api.TraceEnd, error) {
+	return e.tracer.Trace(ctx, q, emit)
+}
+
+// snapshot returns the state of the running balancer.
+func (e *Engine) snapshot() (*inspect.Snapshot, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errClosed
+	}
+	j := e.refreshed()
+	s := &inspect.Snapshot{
+		Names: e.names(), Config: e.cfg, Tables: e.tables.Load(), Steering: e.steering(), Ports: e.surroundings.Ports,
+		States: j.states, Protected: j.protected, Frozen: e.frozen(), Weights: e.overrides.Weights(e.cfg),
+		Seed: &e.seed, Loads: e.loads, Workers: len(e.workers.All),
+		Now: worker.NowMs, Conns: e.connsOf, Queues: e.portQueues,
+	}
+	s.OnWorker = func(ctx context.Context, worker int, f func(*pipeline.Processor)) error {
+		w := e.workers.All[worker]
+		var stale error
+		err := w.Do(ctx, func() {
+			if e.tables.Load() != s.Tables { // and a Processor must not see older ones again
+				stale = inspect.ErrStale
+				return
+			}
+			f(w.Processor())
+		})
+		if err != nil {
+			return fmt.Errorf("worker %d: %w", worker, err)
+		}
+		return stale
+	}
+	return s, nil
+}
+
+// connsOf returns a client's connections, those of all workers.
+func (e *Engine) connsOf(ctx context.Context, client netip.Addr) (found []worker.Conn, err error) {
+	family := 6
+	if client.Is4() {
+		family = 4
+	}
+	for _, w := range e.workers.All {
+		for cursor := uint32(0); ; {
+			var part []worker.Conn
+			if err := w.Do(ctx, func() { part, cursor = w.Conns(family, cursor) }); err != nil {
+				return nil, err
+			}
+			for _, r := range part {
+				if r.Client.Netip() == client {
+					found = append(found, r)
+				}
+			}
+			if cursor == 0 {
+				break
+			}
+		}
+	}
+	return found, nil
+}
+
+// portQueues returns the queues of all open ports, without ports that the platform cannot ask.
+func (e *Engine) portQueues(ctx context.Context) (out []inspect.PortQueues, err error) {
+	e.mu.Lock()
+	ports := slices.Clone(e.hardware.Ports)
+	e.mu.Unlock()
+	w := e.workers.All[0] // it has a queue at every port
+	err = w.Do(ctx, func() {
+		for _, i := range w.OpenPorts() {
+			if s, err := e.platform.Steering(i); err == nil {
+				out = append(out, inspect.PortQueues{Name: ports[i].Name, Used: len(ports[i].Queues), Steering: s})
+			}
+		}
+	})
+	return out, err
+}
+
+// staleTries is how often Explain starts again because the tables have changed meanwhile.
+const staleTries = 20
+
+// Explain implements api.Explainer.
+func (e *Engine) Explain(ctx context.Context, q api.Tuple) (out api.Explanation, err error) {
+	for range staleTries {
+		var s *inspect.Snapshot
+		if s, err = e.snapshot(); err != nil {
+			break
+		}
+		if out, err = s.Explain(ctx, q); !errors.Is(err, inspect.ErrStale) {
+			break
+		}
+	}
+	return out, err
+}
