@@ -16,7 +16,7 @@ type limiter struct {
 // ICMP errors likewise (net.ipv4.icmp_msgs_per_sec). Saved-up answers are at most one second's.
 const answersPerSecond = 1000
 
-func (l *limiter) take(nowMs uint32) bool {
+func (l *limiter) allow(nowMs uint32) bool {
 	if passed := nowMs - l.last; passed > 0 {
 		l.last = nowMs
 		l.tokens = min(l.tokens+min(passed, 1000)*answersPerSecond, 1000*answersPerSecond)
@@ -32,10 +32,10 @@ func (l *limiter) take(nowMs uint32) bool {
 // a host that owns the VIP would answer it with RST (RFC 9293, 3.10.7.1), so do we.
 func (p *Processor) reject(f *Frame, s *Service) {
 	m := &f.meta
-	if p.elsewhere(f, s) {
+	if p.tryNextWorker(f, s) {
 		return
 	}
-	if m.TCPFlags&packet.RST != 0 || !p.replies.take(p.now) {
+	if m.TCPFlags&packet.RST != 0 || !p.answers.allow(p.now) {
 		f.drop(counter.NoConnection)
 		return
 	}
@@ -47,7 +47,7 @@ func (p *Processor) reject(f *Frame, s *Service) {
 // the packet must not be answered, it is dropped under that reason.
 func (p *Processor) answer(f *Frame, r counter.Reason) {
 	m := &f.meta
-	if m.ICMPError || !p.replies.take(p.now) {
+	if m.ICMPError || !p.answers.allow(p.now) {
 		f.drop(r)
 		return
 	}
@@ -65,7 +65,7 @@ func (p *Processor) answer(f *Frame, r counter.Reason) {
 // fragment.
 func (p *Processor) tooBig(f *Frame, mtu uint16) {
 	m := &f.meta
-	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.replies.take(p.now) {
+	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.answers.allow(p.now) {
 		f.drop(counter.TooBig)
 		return
 	}

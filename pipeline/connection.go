@@ -27,7 +27,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		t.Remove(old)
 	}
 	m, s := &f.meta, &p.t.Services[f.service]
-	if s.Ownership == ByFlowNow && p.passToFlowOwner(f, m.Src, m.SrcPort) {
+	if s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Src, m.SrcPort) {
 		return nil
 	}
 	if m.Proto == uint8(service.TCP) && m.TCPFlags&(packet.SYN|packet.RST) != packet.SYN {
@@ -47,15 +47,15 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	}
 	c := p.insert(f, t, k, id)
 	if c != nil && s.PersistMs != 0 {
-		p.bind(t, m, c, s)
+		p.bindTemplate(t, m, c, s)
 	}
 	return c
 }
 
 // pick asks the service's scheduler. 0: no backend may take a connection.
 func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
-	p.describe(m.Src, m.SrcPort, m.Dst, m.DstPort)
-	at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.key)
+	p.setSchedKey(m.Src, m.SrcPort, m.Dst, m.DstPort)
+	at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey)
 	if at < 0 {
 		return 0
 	}
@@ -63,8 +63,8 @@ func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
 }
 
 // describe fills in the key for a scheduler.
-func (p *Processor) describe(client packet.Addr, clientPort uint16, vip packet.Addr, vipPort uint16) {
-	k := &p.key
+func (p *Processor) setSchedKey(client packet.Addr, clientPort uint16, vip packet.Addr, vipPort uint16) {
+	k := &p.schedKey
 	k.Client[0], k.Client[1], k.VIP[0], k.VIP[1] = client.Hi, client.Lo, vip.Hi, vip.Lo
 	k.ClientPort, k.VIPPort, k.IPv4 = clientPort, vipPort, client.Is4()
 }
@@ -73,7 +73,7 @@ func (p *Processor) describe(client packet.Addr, clientPort uint16, vip packet.A
 // here, being down, evicted or removed does.
 func (p *Processor) usable(backend uint32) bool {
 	b := &p.t.Backends[backend]
-	return b.keeps && b.Up
+	return b.serving && b.Up
 }
 
 // insert enters the connection to that backend into the table.
@@ -92,7 +92,7 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 		flags |= conn.Translated
 	case be.Mode != service.NAT:
 		flags |= conn.NoOutput
-	case p.occupied(f, t, be.Addr, port):
+	case p.tupleInUse(f, t, be.Addr, port):
 		f.drop(counter.TupleTaken)
 		return nil
 	}
@@ -104,7 +104,7 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	c.Backend, c.BackendPort = backend, port
 	c.Expires = p.now + newMs
 	if flags&conn.Translated != 0 {
-		if reason := p.translate(t, c, be.Addr); reason != counter.None {
+		if reason := p.assignPort(t, c, be.Addr); reason != counter.None {
 			t.Remove(c)
 			f.drop(reason)
 			return nil
@@ -114,7 +114,7 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 		c.State = conn.UDP
 	}
 	if be.Mode.RepliesThroughUs() {
-		p.heard.note(f, m.Src, int(m.L2), m.VLAN)
+		p.neighbourHints.record(f, m.Src, int(m.L2), m.VLAN)
 	}
 	p.loads.Add(p.worker, backend, 0, 1)
 	p.Packets.ConnOpened++
@@ -125,7 +125,7 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 // occupied says that the backend has a connection with this client address and port already,
 // through another service, or may have one at any time, because fullnat sends from that address. A
 // connection that is over makes room.
-func (p *Processor) occupied(f *Frame, t *conn.Table, backend packet.Addr, port uint16) bool {
+func (p *Processor) tupleInUse(f *Frame, t *conn.Table, backend packet.Addr, port uint16) bool {
 	m := &f.meta
 	if p.t.isSource(m.Src) {
 		return true
@@ -145,7 +145,7 @@ func (p *Processor) occupied(f *Frame, t *conn.Table, backend packet.Addr, port 
 // advance moves the connection's state by one packet and restarts its timer. Packets in the middle
 // of a connection, nearly all, change no state.
 func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
-	if !midway(c, tcpFlags) {
+	if !midConnection(c, tcpFlags) {
 		p.changeState(c, d, tcpFlags)
 	}
 	c.Expires = p.now + s.TimeoutsMs[c.State]
@@ -153,7 +153,7 @@ func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags
 
 // midway says that a packet with these flags is one in the middle of its connection. UDP has
 // nothing else.
-func midway(c *conn.Conn, tcpFlags uint8) bool {
+func midConnection(c *conn.Conn, tcpFlags uint8) bool {
 	return 1<<c.State&(1<<conn.Established|1<<conn.UDP) != 0 && tcpFlags&(packet.SYN|packet.FIN|packet.RST) == 0
 }
 
@@ -198,7 +198,7 @@ func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 		p.loads.Add(p.worker, c.Backend, 0, -1)
 	}
 	if c.Flags&conn.Translated != 0 {
-		p.untranslate(c)
+		p.releasePort(c)
 	}
 	if c.Flags&conn.HasTemplate == 0 {
 		return
@@ -225,7 +225,7 @@ func (p *Processor) findTemplate(t *conn.Table, client packet.Addr, proto uint8,
 // bind puts a new connection under its client's template, which it makes or turns to the
 // connection's backend, and restarts the template's timer. Without room for a template the
 // connection stands alone.
-func (p *Processor) bind(t *conn.Table, m *packet.Meta, c *conn.Conn, s *Service) {
+func (p *Processor) bindTemplate(t *conn.Table, m *packet.Meta, c *conn.Conn, s *Service) {
 	id, vipPort := c.Service(), m.DstPort
 	if !s.Ports.Single() {
 		vipPort = 0

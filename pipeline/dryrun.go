@@ -30,8 +30,8 @@ type DryRun struct {
 
 // lent is what a rehearsal has of the worker's fullnat connections. The pools' holders are slots of
 // the worker's tables, not of the rehearsal's, which knows of one connection at most.
-type lent struct {
-	by   *Processor
+type borrowed struct {
+	from *Processor
 	pool uint32 // that the connection has its port from
 	port uint16 // 0: there is no such connection
 	slot uint32 // in the rehearsal's table
@@ -54,7 +54,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 		worker: worker, workers: workers, seed: seed, loads: own, t: t,
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, rehearsalConnections)) }
-	r.p.poke.visit = r.p.pokeConn
+	r.p.rstProbes.visit = r.p.rstProbeConn
 	r.p.v4 = conn.New(4, rehearsalConnections, mem(4), seed, r.p.expired)
 	r.p.v6 = conn.New(6, rehearsalConnections, mem(6), seed, r.p.expired)
 	return r
@@ -67,28 +67,28 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	f.Hops = finalHop
 	r.Before = p.Observe(f, t, nowMs)
 	q := r.p
-	q.heard, q.replies, q.ipID, q.sourceTurn, q.pools = p.heard, p.replies, p.ipID, p.sourceTurn, p.pools
-	q.lent = &lent{by: p}
+	q.neighbourHints, q.answers, q.ipID, q.sourceTurn, q.pools = p.neighbourHints, p.answers, p.ipID, p.sourceTurn, p.pools
+	q.borrowed = &borrowed{from: p}
 	id := r.Before.Service
 	if r.Before.Known {
 		id = r.Before.Conn.Service()
-		p.lend(q, &r.Before, nowMs)
+		p.lendConn(q, &r.Before, nowMs)
 	}
 	q.sched[id], r.Sched = p.sched[id], p.sched[id]
 	p.lendTemplate(r, &r.Before, id, nowMs)
-	restore := p.borrowPorts(id)
+	restore := p.portPositions(id)
 
 	r.b.Frames[0] = f
 	q.Process(r.b, 1, t, nowMs)
 	r.Frame = r.b.Frames[0]
-	r.Picked = q.key != (sched.Key{})
+	r.Picked = q.schedKey != (sched.Key{})
 	r.After = r.Before
 	q.Refresh(&r.After, nowMs)
 	restore(&r.After)
 }
 
 // lend copies the connection, and what leads replies to it.
-func (p *Processor) lend(q *Processor, s *Observation, nowMs uint32) {
+func (p *Processor) lendConn(q *Processor, s *Observation, nowMs uint32) {
 	to, c := q.table(&s.Meta), &s.Conn
 	backend := p.t.Backends[c.Backend].Addr
 	mine := to.InsertCopy(to.Home(p.seed.Hash(s.Client, c.ClientPort(), c.Proto())), c, s.Client, backend, nowMs)
@@ -100,7 +100,7 @@ func (p *Processor) lend(q *Processor, s *Observation, nowMs uint32) {
 	for _, ref := range p.t.Pools[c.Backend] {
 		q.pools[ref.Pool] = p.pools[ref.Pool].Clone()
 		if ref.Source == c.Source {
-			q.lead(ref.Pool, c.Extra, to.Slot(mine))
+			q.bindPort(ref.Pool, c.Extra, to.Slot(mine))
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uin
 
 // borrowPorts notes the positions of the SNAT pools that a new connection of the service may take a
 // port of. The result puts the port that was taken back and restores the positions.
-func (p *Processor) borrowPorts(id uint32) (restore func(after *Observation)) {
+func (p *Processor) portPositions(id uint32) (restore func(after *Observation)) {
 	type position struct {
 		pool *snat.Pool
 		at   snat.Position
@@ -147,7 +147,7 @@ func (p *Processor) borrowPorts(id uint32) (restore func(after *Observation)) {
 }
 
 // Key is what the service's scheduler was given, if Picked.
-func (r *DryRun) Key() *sched.Key { return &r.p.key }
+func (r *DryRun) Key() *sched.Key { return &r.p.schedKey }
 
 // aligned gives zeroed memory that begins at a cache line.
 func aligned(n int) []byte {

@@ -1,29 +1,29 @@
 package pipeline
 
 // Expressed says that the frame took the express lane to its end, or at least to where it left it.
-func (f *Frame) Expressed() bool { return f.kind >= kindExpress4 }
+func (f *Frame) TookFastPath() bool { return f.kind >= kindFastForward4 }
 
 // Opened says that the frame opened a connection in the express lane.
-func (f *Frame) Opened() bool { return f.kind == kindOpen4 || f.kind == kindOpen6 }
+func (f *Frame) OpenedFast() bool { return f.kind == kindFastOpen4 || f.kind == kindFastOpen6 }
 
 // ProcessOrdinary is Process for one frame without the express lane.
-func (p *Processor) ProcessOrdinary(b *Batch, t *Tables, nowMs uint32) {
+func (p *Processor) ProcessSlow(b *Batch, t *Tables, nowMs uint32) {
 	if p.now = nowMs; p.t != t {
-		p.adopt(t)
+		p.useTables(t)
 	}
 	f, c := &b.Frames[0], &p.Packets
 	handedIn := c.HandedIn
-	p.sort(f)
-	p.travel(f)
+	p.classifySlow(f)
+	p.slowPath(f)
 	c.Rx += 1 - (c.HandedIn - handedIn)
 }
 
 // Memory is what a worker remembers besides its connections and counters: of the first so many
 // services, and of clients that it heard of.
 func (p *Processor) Memory(services int) (all []any) {
-	all = append(all, p.sched[:services], p.replies, p.ipID, p.sourceTurn, p.NeighbourRequests)
-	for i := range p.heard {
-		if e := &p.heard[i]; e.link.MTU != 0 {
+	all = append(all, p.sched[:services], p.answers, p.ipID, p.sourceTurn, p.NeighbourRequests)
+	for i := range p.neighbourHints {
+		if e := &p.neighbourHints[i]; e.link.MTU != 0 {
 			all = append(all, e.client, e.link)
 		}
 	}

@@ -32,29 +32,29 @@ type Frame struct {
 	Worker     uint8
 	Reason     counter.Reason
 
-	kind    kind
-	service uint32
-	home    conn.Home // of the frame's flow
-	local   uint32    // kindBack: slot, plus 1, of the fullnat connection that the frame may be for, and then home is where that is; else 0
-	meta    packet.Meta
-	_       [4]byte
+	kind        kind
+	service     uint32
+	home        conn.Home // of the frame's flow
+	fullnatSlot uint32    // kindBack: slot, plus 1, of the fullnat connection that the frame may be for, and then home is where that is; else 0
+	meta        packet.Meta
+	_           [4]byte
 }
 
 // kind is which of the paths through the pipeline a frame takes.
 type kind uint8
 
 const (
-	kindDone     kind = iota // verdict is set already
-	kindForward              // client to service
-	kindReply                // backend to client
-	kindICMPIn               // ICMP error about a packet that went to the client
-	kindICMPOut              // ICMP error about a packet that went to the backend
-	kindExpress4             // client to service, if a look at its connection confirms it: see express.go
-	kindOpen4                // client to service, if a connection can be opened: see express_open.go
-	kindBack4                // backend to client, likewise
-	kindExpress6             // from here on IPv6
-	kindOpen6
-	kindBack6
+	kindDone         kind = iota // verdict is set already
+	kindForward                  // client to service
+	kindReply                    // backend to client
+	kindICMPIn                   // ICMP error about a packet that went to the client
+	kindICMPOut                  // ICMP error about a packet that went to the backend
+	kindFastForward4             // client to service, if a look at its connection confirms it: see express.go
+	kindFastOpen4                // client to service, if a connection can be opened: see express_open.go
+	kindFastReply4               // backend to client, likewise
+	kindFastForward6             // from here on IPv6
+	kindFastOpen6
+	kindFastReply6
 )
 
 // Batch is the working set of one worker: fill Frames[:n], call Process with n, read the verdicts.

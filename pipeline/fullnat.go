@@ -5,14 +5,15 @@ import (
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
+	"sluice/pipeline/servicemap"
 	"sluice/pipeline/snat"
 )
 
 // adopt prepares for tables that were not seen before: every pool of ports they name is made here
 // once.
-func (p *Processor) adopt(t *Tables) {
+func (p *Processor) useTables(t *Tables) {
 	if t.evictsMore(p.t) {
-		p.startPokes()
+		p.startRSTProbes()
 	}
 	p.t = t
 	for _, refs := range t.Pools {
@@ -29,28 +30,28 @@ func (p *Processor) adopt(t *Tables) {
 }
 
 // door is where the replies of fullnat backends with one address, port and protocol come from.
-type door struct {
+type replyEndpoint struct {
 	pools  []uint32         // by source: number of the pool, plus 1; 0: none
 	shares *flow.PortOwners // how its ports are shared out; nil: in turn
 }
 
 // findDoors notes by which pools replies are to be told apart.
-func (t *Tables) findDoors() {
-	t.doorOf = newLookup(len(t.Pools))
+func (t *Tables) indexReplyEndpoints() {
+	t.replyEndpointAt = servicemap.NewEndpoints(len(t.Pools))
 	for id, refs := range t.Pools {
 		be := &t.Backends[id]
 		for i := range refs {
 			r := &refs[i]
-			at := t.doorOf.get(be.Addr, be.Port, r.Proto)
+			at := t.replyEndpointAt.Get(be.Addr, be.Port, r.Proto)
 			if at == 0 {
-				t.doors = append(t.doors, door{pools: make([]uint32, len(t.Sources))})
-				at = uint32(len(t.doors))
-				t.doorOf.put(be.Addr, be.Port, r.Proto, at)
+				t.replyEndpoints = append(t.replyEndpoints, replyEndpoint{pools: make([]uint32, len(t.Sources))})
+				at = uint32(len(t.replyEndpoints))
+				t.replyEndpointAt.Put(be.Addr, be.Port, r.Proto, at)
 			}
-			d := &t.doors[at-1]
+			d := &t.replyEndpoints[at-1]
 			d.pools[r.Source] = r.Pool + 1
 			if r.Owners != nil {
-				d.shares, t.shared = r.Owners, true
+				d.shares, t.portsByHash = r.Owners, true
 			}
 		}
 		t.anyPort = t.anyPort || be.Port == 0 && len(refs) > 0
@@ -58,63 +59,38 @@ func (t *Tables) findDoors() {
 }
 
 // door finds the one of the backends there; port 0 means those of any port. nil: there is none.
-func (t *Tables) door(backend packet.Addr, port uint16, proto uint8) *door {
-	at := t.doorOf.get(backend, port, proto)
+func (t *Tables) replyEndpoint(backend packet.Addr, port uint16, proto uint8) *replyEndpoint {
+	at := t.replyEndpointAt.Get(backend, port, proto)
 	if at == 0 {
 		return nil
 	}
-	return &t.doors[at-1]
-}
-
-// portOwner says which worker has a local port towards a backend. If it is nobody's, there is no
-// such worker.
-func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Addr, localPort uint16, proto uint8) int {
-	if d := p.t.door(backend, port, proto); d != nil && d.shares != nil {
-		return d.shares.Owner(d.shares.Base(backend, port, local), localPort)
-	}
-	return int(localPort) % p.workers
-}
-
-// passToPortOwner hands a backend's frame, fresh from the card and of no flow of ours, to the
-// worker that has the local port. Only frames to ports that are shared out by the card's hash come
-// here without being asked for their owner before: they are nearly always right.
-func (p *Processor) passToPortOwner(f *Frame) bool {
-	backend, port, local, localPort := f.backendFirst()
-	if p.workers == 1 || f.Hops > 0 || !p.t.isSource(local) {
-		return false
-	}
-	owner := p.portOwner(backend, port, local, localPort, f.meta.Proto)
-	if owner == p.worker || owner >= p.workers {
-		return false
-	}
-	p.handTo(f, owner)
-	return true
+	return &t.replyEndpoints[at-1]
 }
 
 // portTries bounds, times the number of workers, how many ports a new connection looks at.
 const portTries = 4
 
 // translate gives a new fullnat connection a local address and port, by which replies find it.
-func (p *Processor) translate(t *conn.Table, c *conn.Conn, backend packet.Addr) counter.Reason {
+func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr) counter.Reason {
 	for range portTries * p.workers {
-		ref, port := p.takePort(c)
+		ref, port := p.allocPort(c)
 		if port == 0 {
-			return p.noPort(c)
+			return p.noPortReason(c)
 		}
-		if p.t.anyPort && p.tupleTaken(t, c, backend, ref.Source, port) {
+		if p.t.anyPort && p.portConflicts(t, c, backend, ref.Source, port) {
 			p.pools[ref.Pool].Release(port)
 			continue
 		}
 		c.Source, c.Extra = ref.Source, port
-		p.lead(ref.Pool, port, t.Slot(c))
+		p.bindPort(ref.Pool, port, t.Slot(c))
 		return counter.None
 	}
 	return counter.TupleTaken
 }
 
 // lead makes replies to a pool's port find the connection.
-func (p *Processor) lead(pool uint32, port uint16, slot uint32) {
-	if l := p.lent; l != nil {
+func (p *Processor) bindPort(pool uint32, port uint16, slot uint32) {
+	if l := p.borrowed; l != nil {
 		l.pool, l.port, l.slot = pool, port, slot
 		return
 	}
@@ -137,7 +113,7 @@ func (p *Processor) hasPort(backend uint32) bool {
 
 // noPort says why there is no port for a new connection. A backend that could not be reached yet
 // has no pools.
-func (p *Processor) noPort(c *conn.Conn) counter.Reason {
+func (p *Processor) noPortReason(c *conn.Conn) counter.Reason {
 	if be := &p.t.Backends[c.Backend]; len(p.t.Pools[c.Backend]) == 0 && be.Unreach != counter.None {
 		return be.Unreach
 	}
@@ -147,7 +123,7 @@ func (p *Processor) noPort(c *conn.Conn) counter.Reason {
 // tupleTaken says that the connection can't have a local port although it is free in its pool: a
 // backend of any port has a pool of its own, and may be the same host as a backend of the port that
 // the client asked for.
-func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr, source uint8, port uint16) bool {
+func (p *Processor) portConflicts(t *conn.Table, c *conn.Conn, backend packet.Addr, source uint8, port uint16) bool {
 	if p.workers > 1 && p.portOwner(backend, c.BackendPort, p.t.Sources[source].Addr, port, c.Proto()) != p.worker {
 		return true
 	}
@@ -155,20 +131,20 @@ func (p *Processor) tupleTaken(t *conn.Table, c *conn.Conn, backend packet.Addr,
 	if p.t.Backends[c.Backend].Port == 0 {
 		other = c.BackendPort
 	}
-	if p.lent != nil {
-		if p, t = p.lent.by, p.lent.by.v6; backend.Is4() {
+	if p.borrowed != nil {
+		if p, t = p.borrowed.from, p.borrowed.from.v6; backend.Is4() {
 			t = p.v4
 		}
 	}
-	return p.holder(t, source, port, backend, other, c.BackendPort, c.Proto()) != nil
+	return p.lookupPort(t, source, port, backend, other, c.BackendPort, c.Proto()) != nil
 }
 
 // translated finds the fullnat connection whose replies come to that port of a source, from that
 // address and port of its backend. One that has expired is left to the sweep, and not found.
 func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, port uint16, proto uint8, nowMs uint32) *conn.Conn {
-	c := p.holder(t, source, localPort, backend, port, port, proto)
+	c := p.lookupPort(t, source, localPort, backend, port, port, proto)
 	if c == nil && p.t.anyPort {
-		c = p.holder(t, source, localPort, backend, 0, port, proto)
+		c = p.lookupPort(t, source, localPort, backend, 0, port, proto)
 	}
 	if c == nil || c.Expired(nowMs) {
 		return nil
@@ -178,8 +154,8 @@ func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, ba
 
 // holder gives the connection to an address and port of a backend that has a source's port from the
 // pool there: that of backends of the port at, or with 0 that of backends of any port.
-func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, at, port uint16, proto uint8) *conn.Conn {
-	slot, ok := p.slotOf(p.t.door(backend, at, proto), source, localPort)
+func (p *Processor) lookupPort(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, at, port uint16, proto uint8) *conn.Conn {
+	slot, ok := p.lookupSlot(p.t.replyEndpoint(backend, at, proto), source, localPort)
 	if !ok {
 		return nil
 	}
@@ -191,19 +167,19 @@ func (p *Processor) holder(t *conn.Table, source uint8, localPort uint16, backen
 }
 
 // slotOf gives the slot of the connection behind a door that has a source's port.
-func (p *Processor) slotOf(d *door, source uint8, localPort uint16) (slot uint32, ok bool) {
+func (p *Processor) lookupSlot(d *replyEndpoint, source uint8, localPort uint16) (slot uint32, ok bool) {
 	if d == nil || d.pools[source] == 0 {
 		return 0, false
 	}
 	pool := d.pools[source] - 1
-	if l := p.lent; l != nil {
+	if l := p.borrowed; l != nil {
 		return l.slot, l.pool == pool && l.port == localPort
 	}
 	return p.pools[pool].Lookup(localPort)
 }
 
 // takePort picks a free port towards the connection's backend, from the sources in turn.
-func (p *Processor) takePort(c *conn.Conn) (*snat.Ref, uint16) {
+func (p *Processor) allocPort(c *conn.Conn) (*snat.Ref, uint16) {
 	refs := p.t.Pools[c.Backend]
 	p.sourceTurn++
 	for i := range refs {
@@ -219,7 +195,7 @@ func (p *Processor) takePort(c *conn.Conn) (*snat.Ref, uint16) {
 }
 
 // untranslate gives back what translate took. Called when the connection is closed.
-func (p *Processor) untranslate(c *conn.Conn) {
+func (p *Processor) releasePort(c *conn.Conn) {
 	for _, r := range p.t.Pools[c.Backend] {
 		if r.Source == c.Source {
 			p.pools[r.Pool].Release(c.Extra)

@@ -45,8 +45,8 @@ func TestLateReply(t *testing.T) {
 			from := &w.tables.Backends[first.Backend]
 			reply := packettest.TCP(netip.AddrPortFrom(from.Addr.Netip(), from.Port).String(), port(w.sources[first.Source], "1024")).Flags(ack)
 			w.in(midway)
-			if o := w.out(reply); o.Verdict != pipeline.Forward || !o.Expressed() {
-				t.Fatalf("%s: a reply went %s, by the lane: %t", other, o, o.Expressed())
+			if o := w.out(reply); o.Verdict != pipeline.Forward || !o.TookFastPath() {
+				t.Fatalf("%s: a reply went %s, by the lane: %t", other, o, o.TookFastPath())
 			}
 			w.in(packettest.TCP(client, web).Flags(rst))
 			for i, p := range []packettest.Packet{open, midway, reply} {
@@ -92,8 +92,8 @@ func TestFramesUsedAgain(t *testing.T) {
 			chunk := reply.Flags(ack).Chunk()
 			f.Mem, f.Start, f.End, f.Port, f.Hops = chunk.Mem, chunk.Start, chunk.End, back, 0
 			w.procs[0].Process(w.batch, 1, w.tables, w.now)
-			if f.Verdict != pipeline.Forward || !f.Expressed() {
-				t.Errorf("reply %d: verdict %d, %v, by the lane: %t", i, f.Verdict, f.Reason, f.Expressed())
+			if f.Verdict != pipeline.Forward || !f.TookFastPath() {
+				t.Errorf("reply %d: verdict %d, %v, by the lane: %t", i, f.Verdict, f.Reason, f.TookFastPath())
 			}
 		}
 	})

@@ -16,13 +16,13 @@ const HousekeepingBudget = 6144
 // for it, and reports whether it is behind then. t is what the next Process call would be given.
 func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, slotTimes int) (behind bool) {
 	if p.now = nowMs; p.t != t {
-		p.adopt(t)
+		p.useTables(t)
 	}
 	for i, table := range [...]*conn.Table{p.v4, p.v6} {
 		slots := uint64(table.SweepSlots())
-		owed := min(p.owed[i]+slots*uint64(min(elapsedMs, sweepRoundMs)), slots*sweepRoundMs)
+		owed := min(p.sweepDebt[i]+slots*uint64(min(elapsedMs, sweepRoundMs)), slots*sweepRoundMs)
 		owed -= uint64(table.SweepWithin(nowMs, int(owed/sweepRoundMs), slotTimes/2)) * sweepRoundMs
-		p.owed[i], behind = owed, behind || owed >= sweepRoundMs
+		p.sweepDebt[i], behind = owed, behind || owed >= sweepRoundMs
 	}
 	return behind
 }

@@ -15,17 +15,17 @@ func (p *Processor) icmpIn(f *Frame) {
 	c := p.table(m).Find(f.home, m.Dst, k, p.now)
 	if c == nil {
 		s := &p.t.Services[id]
-		if !p.elsewhere(f, s) && (s.Ownership != ByFlowNow || !p.passToFlowOwner(f, m.Dst, m.DstPort)) {
+		if !p.tryNextWorker(f, s) && (s.Ownership != ByFlowNow || !p.handToFlowOwner(f, m.Dst, m.DstPort)) {
 			f.drop(counter.ICMPNoFlow)
 		}
 		return
 	}
 	be := &p.t.Backends[c.Backend]
-	if !be.keeps {
+	if !be.serving {
 		f.drop(counter.BackendGone)
 		return
 	}
-	if be.Unreach != counter.None || m.TTL <= 1 || m.End-m.L3 > be.room {
+	if be.Unreach != counter.None || m.TTL <= 1 || m.End-m.L3 > be.maxLength {
 		p.undeliverable(f, be)
 		return
 	}
@@ -49,7 +49,7 @@ func (p *Processor) icmpOut(f *Frame) {
 	t := p.table(m)
 	c := p.findReply(t, f.home, m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
-		if p.passToPortOwner(f) || p.t.moved && p.passRound(f, p.workers) {
+		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
 			return
 		}
 		f.drop(counter.ICMPNoFlow)

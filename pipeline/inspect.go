@@ -36,19 +36,19 @@ type Observation struct {
 // owning goroutine may call it.
 func (p *Processor) Observe(f Frame, t *Tables, nowMs uint32) (s Observation) {
 	if p.now = nowMs; p.t != t {
-		p.adopt(t)
+		p.useTables(t)
 	}
 	f.Verdict, f.Reason = Drop, counter.None
 	one := [1]Frame{f}
 	g := &one[0]
-	p.sort(g)
+	p.classifySlow(g)
 	if s.Reason = g.Reason; s.Reason != counter.None {
 		return s
 	}
 	if s.Owner = p.worker; g.Verdict == HandOver {
 		s.Owner = int(g.Worker)
 		g.Hops = finalHop
-		p.sort(g)
+		p.classifySlow(g)
 	}
 	s.Meta, s.Class = g.meta, Class(g.kind)
 	switch s.Class {

@@ -34,16 +34,16 @@ type Processor struct {
 	v4, v6          *conn.Table
 	loads           *counter.Loads
 	sched           []sched.State // by service id
-	key             sched.Key     // scratch: behind an interface, a local one would be allocated
+	schedKey        sched.Key     // scratch: behind an interface, a local one would be allocated
 	pools           []*snat.Pool  // by number
-	lent            *lent         // of a rehearsal; else nil
+	borrowed        *borrowed     // of a rehearsal; else nil
 	sourceTurn      uint32
-	heard           heard
-	replies         limiter
-	poke            pokes
+	neighbourHints  neighbourHints
+	answers         limiter
+	rstProbes       rstProbes
 	ipID            uint16
-	owed            [2]uint64 // to each table's sweep: slots times sweepRoundMs
-	opening         int       // frames of the batch that open4 or open6 is to see
+	sweepDebt       [2]uint64 // to each table's sweep: slots times sweepRoundMs
+	openings        int       // frames of the batch that open4 or open6 is to see
 
 	t       *Tables // of the batch being processed
 	fetched uint64  // see conn.Fetch
@@ -72,7 +72,7 @@ func New(o Options) *Processor {
 	for id := range p.sched {
 		p.sched[id].Rand = p.seed.Hash(packet.Addr{Hi: uint64(o.Worker), Lo: uint64(id)}, 0, 0)
 	}
-	p.poke.visit = p.pokeConn
+	p.rstProbes.visit = p.rstProbeConn
 	p.v4 = conn.New(4, o.Connections, o.Mem4, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Connections, o.Mem6, o.Seed, p.expired)
 	return p
@@ -87,7 +87,7 @@ func New(o Options) *Processor {
 //go:noinline
 func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 	if p.now = nowMs; p.t != t {
-		p.adopt(t)
+		p.useTables(t)
 	}
 	frames := b.Frames[:n]
 	p.touch(frames)
@@ -115,66 +115,10 @@ func (p *Processor) touch(frames []Frame) {
 func (p *Processor) classify(frames []Frame) {
 	for i := range frames {
 		f := &frames[i]
-		if !p.board(f) {
-			p.sort(f)
+		if !p.classifyFast(f) {
+			p.classifySlow(f)
 		}
 	}
-}
-
-// sort is classify for a frame that can't take the express lane.
-//
-//go:noinline
-func (p *Processor) sort(f *Frame) {
-	m := &f.meta
-	f.home = 0
-	if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None {
-		f.drop(reason)
-		return
-	}
-	id := p.t.Service(m.Dst, m.DstPort, m.Proto)
-	if id == 0 || m.ICMPError {
-		p.otherWay(f)
-		return
-	}
-	f.kind, f.service = kindForward, id
-	p.place(f, m.Src, m.SrcPort, id)
-}
-
-// place finds the home of a frame whose client has this address and port, or gives the frame to the
-// worker that owns the flow. The service is 0 if a backend sent the frame.
-func (p *Processor) place(f *Frame, client packet.Addr, port uint16, service uint32) {
-	m := &f.meta
-	hash := p.seed.Hash(client, port, m.Proto)
-	if p.workers > 1 && f.Hops == 0 && !p.isMine(hash, service) && p.handOver(f, hash, client, service) {
-		return
-	}
-	f.home = p.table(m).Home(hash)
-}
-
-// isMine says that the worker has a client's flow for sure: what handOver would find out, but
-// cheaper, for nearly all.
-func (p *Processor) isMine(hash uint64, service uint32) bool {
-	own := p.t.Services[service].Ownership
-	return service != 0 && (own == ByReceiver || own == ByFlow && flow.Owner(hash, p.workers) == p.worker)
-}
-
-// otherWay is the rest of sort for a frame that is no client's to a service.
-//
-//go:noinline
-func (p *Processor) otherWay(f *Frame) {
-	m := &f.meta
-	if !m.ICMPError {
-		f.kind = kindReply
-		p.place(f, m.Dst, m.DstPort, 0)
-		return
-	}
-	if id := p.t.Service(m.Src, m.SrcPort, m.Proto); id != 0 {
-		f.kind, f.service = kindICMPIn, id
-		p.place(f, m.Dst, m.DstPort, id)
-		return
-	}
-	f.kind = kindICMPOut
-	p.place(f, m.Src, m.SrcPort, 0)
 }
 
 // cached6 is how many IPv6 entries fit a processor's own cache: 2 MiB.
@@ -191,108 +135,15 @@ func (p *Processor) fetch(frames []Frame) {
 			sum += conn.FetchNext(v4, v6, frames[i].home)
 		}
 	}
-	if p.opening > 0 && v4.Len()+v6.Len() > cached6 {
+	if p.openings > 0 && v4.Len()+v6.Len() > cached6 {
 		for i := range frames {
-			if k := frames[i].kind; k == kindOpen4 || k == kindOpen6 {
+			if k := frames[i].kind; k == kindFastOpen4 || k == kindFastOpen6 {
 				sum += conn.FetchForInsert(v4, v6, frames[i].home)
 			}
 		}
 	}
-	p.opening = 0
+	p.openings = 0
 	p.fetched += sum
-}
-
-// handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over
-// already is processed where it is, so that two workers with different tables can't pass it back
-// and forth.
-func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service uint32) bool {
-	var own Ownership
-	if service != 0 {
-		own = p.t.Services[service].Ownership
-	} else {
-		own = p.replyOwner(f)
-	}
-	switch own {
-	case ByReceiver, ByFlowNow:
-		return false
-	case ByAddress:
-		hash = p.seed.Hash(client, 0, f.meta.Proto)
-	}
-	owner := flow.Owner(hash, p.workers)
-	if own == ByPort {
-		_, _, _, port := f.backendFirst()
-		owner = int(port) % p.workers
-	}
-	if owner == p.worker {
-		return false
-	}
-	p.handTo(f, owner)
-	return true
-}
-
-// replyOwner says who owns the connection of a packet from a backend, or of the packet to a backend
-// that an ICMP error embeds.
-func (p *Processor) replyOwner(f *Frame) Ownership {
-	backend, port, client, _ := f.backendFirst()
-	switch {
-	case p.t.isSource(client) && !p.t.shared:
-		return ByPort
-	case p.t.isSource(client):
-		return ByReceiver // most likely; else see passToPortOwner
-	case p.t.sticksToAddress(backend, port, f.meta.Proto):
-		return ByAddress
-	}
-	return ByFlow
-}
-
-// backendFirst gives the ends of a reply, or of the packet that an ICMP error to a client embeds:
-// the backend's, and the one that the backend takes for its client's.
-func (f *Frame) backendFirst() (backend packet.Addr, port uint16, client packet.Addr, clientPort uint16) {
-	m := &f.meta
-	if f.kind == kindICMPOut {
-		return m.Dst, m.DstPort, m.Src, m.SrcPort
-	}
-	return m.Src, m.SrcPort, m.Dst, m.DstPort
-}
-
-// passToFlowOwner hands a client's fresh frame, or an ICMP error to its client, to the worker that
-// owns its flow by the client's hash.
-func (p *Processor) passToFlowOwner(f *Frame, client packet.Addr, port uint16) bool {
-	owner := flow.Owner(p.seed.Hash(client, port, f.meta.Proto), p.workers)
-	if f.Hops > 0 || owner == p.worker {
-		return false
-	}
-	p.handTo(f, owner)
-	return true
-}
-
-func (p *Processor) handTo(f *Frame, worker int) {
-	f.Verdict, f.Worker = HandOver, uint8(worker)
-	f.Hops++
-	f.kind = kindDone
-}
-
-// elsewhere hands a frame whose flow isn't known here to the next worker, if its service's flows
-// may be there: flows that the receiver owns, for the card may deliver an ICMP error, or everything
-// after its queues were rearranged, to another worker than the one that opened the connection; and
-// flows from before their service was owned otherwise.
-func (p *Processor) elsewhere(f *Frame, s *Service) bool {
-	switch {
-	case s.Moved:
-		return p.passRound(f, p.workers) // the owner is asked first, whoever received it later
-	case s.Ownership == ByReceiver:
-		return p.passRound(f, p.workers-1)
-	}
-	return false
-}
-
-// passRound hands a frame to the next worker, unless so many had a hand in it already.
-func (p *Processor) passRound(f *Frame, most int) bool {
-	if p.workers == 1 || int(f.Hops) >= most {
-		return false
-	}
-	p.handTo(f, (p.worker+1)%p.workers)
-	return true
 }
 
 // table gives the connection table of the packet's family, which is its client's too.
@@ -314,25 +165,25 @@ func (p *Processor) flows(frames []Frame) {
 		f := &frames[i]
 		done := false
 		switch f.kind {
-		case kindExpress4:
-			done = p.express4(f)
-		case kindBack4:
-			done = p.back4(f)
-		case kindOpen4:
-			done = p.open4(f)
-		case kindExpress6:
-			done = p.express6(f)
-		case kindOpen6:
-			done = p.open6(f)
-		case kindBack6:
-			done = p.back6(f)
+		case kindFastForward4:
+			done = p.fastForward4(f)
+		case kindFastReply4:
+			done = p.fastReply4(f)
+		case kindFastOpen4:
+			done = p.fastOpen4(f)
+		case kindFastForward6:
+			done = p.fastForward6(f)
+		case kindFastOpen6:
+			done = p.fastOpen6(f)
+		case kindFastReply6:
+			done = p.fastReply6(f)
 		default:
-			p.travel(f)
+			p.slowPath(f)
 			continue
 		}
 		if !done {
-			p.leave(f)
-			p.travel(f)
+			p.fallback(f)
+			p.slowPath(f)
 			continue
 		}
 		if c.Forwarded++; f.Hops > 0 {
@@ -340,23 +191,6 @@ func (p *Processor) flows(frames []Frame) {
 		}
 	}
 	c.Rx += uint64(len(frames)) - (c.HandedIn - handedIn)
-}
-
-// travel takes a frame the way that sort has found, and books it by its verdict.
-//
-//go:noinline
-func (p *Processor) travel(f *Frame) {
-	switch f.kind {
-	case kindForward:
-		p.forward(f)
-	case kindReply:
-		p.reply(f)
-	case kindICMPIn:
-		p.icmpIn(f)
-	case kindICMPOut:
-		p.icmpOut(f)
-	}
-	p.count(f)
 }
 
 // count books a frame by its verdict, and as handed in if it was.

@@ -304,7 +304,7 @@ func (w *world) raw(worker, port int, frame []byte) outcome {
 	for range len(w.procs) + 1 {
 		w.batch.Frames[0] = f
 		if p := w.procs[worker]; w.ordinary {
-			p.ProcessOrdinary(w.batch, w.tables, w.now)
+			p.ProcessSlow(w.batch, w.tables, w.now)
 		} else {
 			p.Process(w.batch, 1, w.tables, w.now)
 		}

@@ -404,7 +404,7 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 
 // insertAt makes a free slot an entry's, whose home is that line.
 func (t *Table) insertAt(home, slot uint32, key uint64, flags Flags) *Conn {
-	t.passOver(home, slot>>t.lineShift, 1)
+	t.addOver(home, slot>>t.lineShift, 1)
 	c := t.conn(slot) // field by field: a whole one would be made elsewhere and copied
 	c.key, c.Flags = key, flags
 	c.Expires, c.Backend, c.BackendPort, c.State, c.Source, c.Extra = 0, 0, 0, 0, 0, 0
@@ -434,7 +434,7 @@ func (t *Table) freeSlot(home, nowMs uint32) (slot uint32, ok bool) {
 }
 
 // passOver raises or lowers the over count of the lines from home up to the entry's own line.
-func (t *Table) passOver(home, line uint32, by int) {
+func (t *Table) addOver(home, line uint32, by int) {
 	for ; home < line; home++ {
 		if first := t.conn(home << t.lineShift); first.over != overSticky {
 			first.over = uint8(int(first.over) + by)
@@ -447,7 +447,7 @@ func (t *Table) Remove(c *Conn) {
 	slot := t.slotOf(c)
 	if line := slot >> t.lineShift; line > 0 && t.conn((line-1)<<t.lineShift).over > 0 { // else it is at home
 		home := t.Home(t.seed.Hash(t.Client(c), c.ClientPort(), c.Proto()))
-		t.passOver(uint32(home&^home6), line, -1)
+		t.addOver(uint32(home&^home6), line, -1)
 	}
 	over := c.over
 	*c = Conn{over: over}

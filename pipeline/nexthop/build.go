@@ -24,9 +24,9 @@ func Build(ports []PortInfo, routes []Route, neighbours []Neighbour) *Table {
 		table:  &Table{},
 	}
 	for _, n := range neighbours {
-		b.macs[Hop{plain(n.Addr), n.Port, n.VLAN}] = n.MAC
+		b.macs[Hop{unmapped(n.Addr), n.Port, n.VLAN}] = n.MAC
 	}
-	b.add(way{reason: counter.NoRoute}, Leg{Kind: Blackhole})
+	b.add(entry{reason: counter.NoRoute}, Leg{Kind: Blackhole})
 	b.cutRoutes(routes)
 	b.addHosts(neighbours)
 	return b.table
@@ -41,13 +41,13 @@ type builder struct {
 }
 
 // plain gives the form of an address that keys use: IPv4 never mapped into IPv6, no zone.
-func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+func unmapped(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // add appends a way and gives its index.
-func (b *builder) add(w way, leg Leg) uint32 {
-	b.table.ways = append(b.table.ways, w)
+func (b *builder) add(w entry, leg Leg) uint32 {
+	b.table.entries = append(b.table.entries, w)
 	b.table.legs = append(b.table.legs, leg)
-	return uint32(len(b.table.ways) - 1)
+	return uint32(len(b.table.entries) - 1)
 }
 
 // cutRoutes fills the ranges of both families.
@@ -114,13 +114,13 @@ func last(first packet.Addr, bits int) packet.Addr {
 
 // routeWay gives the way of a route: of its leg, or of the group of its best legs.
 func (b *builder) routeWay(r *Route) uint32 {
-	first := b.legWay(Leg{r.Via, r.Port, r.VLAN, r.MTU, r.Kind})
+	first := b.legEntry(Leg{r.Via, r.Port, r.VLAN, r.MTU, r.Kind})
 	if len(r.Also) == 0 {
 		return first
 	}
 	best, members := b.rank(first), []uint32{first}
 	for _, leg := range r.Also {
-		i := b.legWay(leg)
+		i := b.legEntry(leg)
 		switch rank := b.rank(i); {
 		case rank < best:
 			best, members = rank, append(members[:0], i)
@@ -131,13 +131,13 @@ func (b *builder) routeWay(r *Route) uint32 {
 	if len(members) == 1 {
 		return members[0]
 	}
-	return b.groupWay(members)
+	return b.groupEntry(members)
 }
 
 // rank orders the legs of a multipath route by use: 0 carries packets, for an on-link leg as soon
 // as the neighbour is there; 1 lacks its gateway's MAC address; 2 carries none.
 func (b *builder) rank(i uint32) int {
-	switch b.table.ways[i].reason {
+	switch b.table.entries[i].reason {
 	case counter.None:
 		return 0
 	case counter.NoNeighbour:
@@ -151,7 +151,7 @@ func (b *builder) rank(i uint32) int {
 
 // groupWay gives the way that deals out its packets to the members. Members of a group lie side by
 // side, as copies: one index leads to the group, the next to the link.
-func (b *builder) groupWay(members []uint32) uint32 {
+func (b *builder) groupEntry(members []uint32) uint32 {
 	var key []byte
 	for _, i := range members {
 		key = binary.NativeEndian.AppendUint32(key, i)
@@ -159,29 +159,29 @@ func (b *builder) groupWay(members []uint32) uint32 {
 	if i, ok := b.groups[string(key)]; ok {
 		return i
 	}
-	first := uint32(len(b.table.ways))
+	first := uint32(len(b.table.entries))
 	for _, i := range members {
-		b.add(b.table.ways[i], b.table.legs[i])
+		b.add(b.table.entries[i], b.table.legs[i])
 	}
-	group := b.add(way{reason: counter.NoRoute, first: first, members: uint32(len(members))}, Leg{})
+	group := b.add(entry{reason: counter.NoRoute, first: first, members: uint32(len(members))}, Leg{})
 	b.groups[string(key)] = group
 	return group
 }
 
 // legWay gives the way of a leg; equal legs share one.
-func (b *builder) legWay(leg Leg) uint32 {
-	leg.Via = plain(leg.Via)
+func (b *builder) legEntry(leg Leg) uint32 {
+	leg.Via = unmapped(leg.Via)
 	if i, ok := b.known[leg]; ok {
 		return i
 	}
-	w := way{}
+	w := entry{}
 	switch {
 	case leg.Kind == Blackhole:
 		w.reason = counter.NoRoute
 	case leg.Kind != Unicast || int(leg.Port) >= len(b.ports) || !b.ports[leg.Port].Up:
 		w.reason = counter.PortDown
 	default:
-		w = b.linkWay(leg, leg.Via)
+		w = b.linkEntry(leg, leg.Via)
 	}
 	i := b.add(w, leg)
 	b.known[leg] = i
@@ -190,17 +190,17 @@ func (b *builder) legWay(leg Leg) uint32 {
 
 // linkWay gives the way to a neighbour at the end of the leg. The zero Addr is never resolved, so
 // that an on-link leg says NoNeighbour for all addresses but those in hosts.
-func (b *builder) linkWay(leg Leg, neighbour netip.Addr) way {
+func (b *builder) linkEntry(leg Leg, neighbour netip.Addr) entry {
 	mac, ok := b.macs[Hop{neighbour, leg.Port, leg.VLAN}]
 	if !ok || !neighbour.IsValid() {
-		return way{reason: counter.NoNeighbour}
+		return entry{reason: counter.NoNeighbour}
 	}
 	port := &b.ports[leg.Port]
 	mtu := port.MTU
 	if leg.MTU != 0 && leg.MTU < mtu {
 		mtu = leg.MTU
 	}
-	return way{link: rewrite.Link{DMAC: mac, SMAC: port.MAC, VLAN: leg.VLAN, MTU: mtu, Port: leg.Port}}
+	return entry{link: rewrite.Link{DMAC: mac, SMAC: port.MAC, VLAN: leg.VLAN, MTU: mtu, Port: leg.Port}}
 }
 
 // addHosts gives a way of its own to each neighbour that packets to its address reach directly: its
@@ -215,10 +215,10 @@ func (b *builder) addHosts(neighbours []Neighbour) {
 		addr := packet.AddrFrom(n.Addr)
 		i := t.route(addr)
 		leg := t.legs[i]
-		if t.ways[i].reason != counter.NoNeighbour || leg.Via.IsValid() {
+		if t.entries[i].reason != counter.NoNeighbour || leg.Via.IsValid() {
 			continue
 		}
-		if w := b.linkWay(leg, plain(n.Addr)); w.reason == counter.None {
+		if w := b.linkEntry(leg, unmapped(n.Addr)); w.reason == counter.None {
 			t.hosts.put(addr, b.add(w, leg))
 		}
 	}

@@ -13,8 +13,8 @@ type hosts struct {
 }
 
 type host struct {
-	addr packet.Addr
-	way  uint32 // noRoute: slot is free
+	addr  packet.Addr
+	entry uint32 // noRoute: slot is free
 }
 
 // newHosts makes room for n hosts.
@@ -29,7 +29,7 @@ func newHosts(n int) hosts {
 // put adds a host; the first way that is put for an address stays.
 func (h *hosts) put(addr packet.Addr, way uint32) {
 	i := mix(addr) & h.mask
-	for h.slots[i].way != noRoute {
+	for h.slots[i].entry != noRoute {
 		if h.slots[i].addr == addr {
 			return
 		}
@@ -42,8 +42,8 @@ func (h *hosts) put(addr packet.Addr, way uint32) {
 func (h *hosts) get(addr packet.Addr) uint32 {
 	for i := mix(addr); ; i++ {
 		s := &h.slots[i&h.mask]
-		if s.addr == addr || s.way == noRoute {
-			return s.way
+		if s.addr == addr || s.entry == noRoute {
+			return s.entry
 		}
 	}
 }

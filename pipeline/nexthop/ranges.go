@@ -8,18 +8,18 @@ import (
 
 // ranges4 are the disjoint ranges of IPv4.
 type ranges4 struct {
-	starts []uint32 // first address of each range, ascending; starts[0] is 0.0.0.0
-	ways   []uint32 // index into the table's ways, for each range
-	tops   tops
+	starts  []uint32 // first address of each range, ascending; starts[0] is 0.0.0.0
+	entries []uint32 // index into the table's ways, for each range
+	index   prefixIndex
 }
 
 func makeRanges4(starts, ways []uint32) ranges4 {
-	return ranges4{starts, ways, makeTops(len(starts), func(i int, upper uint32) bool { return starts[i] <= upper })}
+	return ranges4{starts, ways, makePrefixIndex(len(starts), func(i int, upper uint32) bool { return starts[i] <= upper })}
 }
 
 // find gives the index of the range that holds a.
 func (r *ranges4) find(a uint32) uint32 {
-	at, last := r.tops.of(a)
+	at, last := r.index.of(a)
 	if at == last {
 		return at
 	}
@@ -35,20 +35,20 @@ func (r *ranges4) find(a uint32) uint32 {
 
 // ranges6 are the disjoint ranges of IPv6.
 type ranges6 struct {
-	starts []packet.Addr // first address of each range, ascending; starts[0] is ::
-	ways   []uint32
-	tops   tops
+	starts  []packet.Addr // first address of each range, ascending; starts[0] is ::
+	entries []uint32
+	index   prefixIndex
 }
 
 func makeRanges6(starts []packet.Addr, ways []uint32) ranges6 {
-	return ranges6{starts, ways, makeTops(len(starts), func(i int, upper uint32) bool {
+	return ranges6{starts, ways, makePrefixIndex(len(starts), func(i int, upper uint32) bool {
 		return !less(packet.Addr{Hi: uint64(upper) << 32}, starts[i])
 	})}
 }
 
 // find gives the index of the range that holds a.
 func (r *ranges6) find(a packet.Addr) uint32 {
-	at, last := r.tops.of(uint32(a.Hi >> 32))
+	at, last := r.index.of(uint32(a.Hi >> 32))
 	if at == last {
 		return at
 	}
@@ -66,20 +66,20 @@ func (r *ranges6) find(a packet.Addr) uint32 {
 // most addresses share theirs with nothing but the range that they lie in, and nothing has to be
 // searched. What has to runs the same number of times for every address with these bits, and its
 // one decision compiles to a conditional move.
-type tops struct {
+type prefixIndex struct {
 	at    []uint32 // for upper bits, the range that holds the first address with them; one more at the end
 	shift uint8    // the upper 32 bits of an address shifted right by it are an index into at
 }
 
 // minTopBits leaves the neighbourhoods of a few networks apart from the rest: in IPv6, from what
 // the registries of other regions have given away.
-const minTopBits = 12
+const minPrefixBits = 12
 
 // makeTops indexes n ranges by 16 bits (256 KiB) for a full Internet table, else by fewer. begun
 // says whether a range begins at the first address with these upper 32 bits, or before.
-func makeTops(n int, begun func(i int, upper uint32) bool) tops {
-	top := min(16, max(minTopBits, bits.Len(uint(n))-4))
-	t := tops{make([]uint32, 1<<top+1), uint8(32 - top)}
+func makePrefixIndex(n int, begun func(i int, upper uint32) bool) prefixIndex {
+	top := min(16, max(minPrefixBits, bits.Len(uint(n))-4))
+	t := prefixIndex{make([]uint32, 1<<top+1), uint8(32 - top)}
 	at := 0
 	for i := range 1 << top {
 		for at+1 < n && begun(at+1, uint32(i)<<t.shift) {
@@ -92,7 +92,7 @@ func makeTops(n int, begun func(i int, upper uint32) bool) tops {
 }
 
 // of gives the first and the last range that may hold an address with these upper 32 bits.
-func (t *tops) of(upper uint32) (first, last uint32) {
+func (t *prefixIndex) of(upper uint32) (first, last uint32) {
 	top := upper >> (t.shift & 31)
 	return t.at[top], t.at[top+1]
 }
@@ -108,7 +108,7 @@ func less(a, b packet.Addr) bool {
 // holds the other.
 type span struct {
 	first, last packet.Addr
-	way         uint32
+	entry       uint32
 }
 
 // cut turns nested spans into disjoint ranges that cover lowest to highest: starts[i] is where
@@ -123,7 +123,7 @@ func cut(spans []span, lowest, highest packet.Addr) (starts []packet.Addr, ways 
 	c.begin(lowest, noRoute)
 	for _, s := range spans {
 		c.closeBefore(s.first)
-		c.begin(s.first, s.way)
+		c.begin(s.first, s.entry)
 		c.open = append(c.open, s)
 	}
 	c.closeBefore(highest)
@@ -139,7 +139,7 @@ type cutter struct {
 // closeBefore ends the open spans that don't reach a.
 func (c *cutter) closeBefore(a packet.Addr) {
 	for top := len(c.open) - 1; less(c.open[top].last, a); top-- {
-		c.begin(next(c.open[top].last), c.open[top-1].way)
+		c.begin(next(c.open[top].last), c.open[top-1].entry)
 		c.open = c.open[:top]
 	}
 }

@@ -62,7 +62,7 @@ func (s *slowTable) choose(r *Route, dst netip.Addr) Leg {
 	}
 	for _, legs := range byRank {
 		if len(legs) != 0 {
-			return legs[share(packet.AddrFrom(dst), uint32(len(legs)))]
+			return legs[memberOf(packet.AddrFrom(dst), uint32(len(legs)))]
 		}
 	}
 	panic("a route has at least one leg")

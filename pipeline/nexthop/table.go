@@ -67,16 +67,16 @@ type Hop struct {
 // Table is the finished next-hop table. It is immutable: any goroutine may read it, for as long as
 // it likes.
 type Table struct {
-	hosts hosts
-	v4    ranges4
-	v6    ranges6
-	ways  []way // ways[0] is noRoute
-	legs  []Leg // of each way; cold, so apart from it
+	hosts   hosts
+	v4      ranges4
+	v6      ranges6
+	entries []entry // ways[0] is noRoute
+	legs    []Leg   // of each way; cold, so apart from it
 }
 
 // way is the answer for all packets of a range, or to a host. It is either final, or a group whose
 // members are ways[first:first+members].
-type way struct {
+type entry struct {
 	link    rewrite.Link // valid if reason is None
 	reason  counter.Reason
 	first   uint32
@@ -90,7 +90,7 @@ const noRoute = 0
 // reason is NoRoute, PortDown or NoNeighbour; for NoNeighbour, NextHop tells whom to resolve. The link
 // belongs to the table and is only to be read. Lookup does not allocate.
 func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reason) {
-	w := &t.ways[t.find(dst)]
+	w := &t.entries[t.find(dst)]
 	if w.reason != counter.None {
 		return nil, w.reason
 	}
@@ -101,7 +101,7 @@ func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reas
 // gateway. ok is false if no port of ours that is up leads there.
 func (t *Table) NextHop(dst packet.Addr) (hop Hop, ok bool) {
 	i := t.find(dst)
-	if r := t.ways[i].reason; r != counter.None && r != counter.NoNeighbour {
+	if r := t.entries[i].reason; r != counter.None && r != counter.NoNeighbour {
 		return Hop{}, false
 	}
 	leg := &t.legs[i]
@@ -124,19 +124,19 @@ func (t *Table) find(dst packet.Addr) uint32 {
 func (t *Table) route(dst packet.Addr) uint32 {
 	var i uint32
 	if dst.Is4() {
-		i = t.v4.ways[t.v4.find(dst.V4())]
+		i = t.v4.entries[t.v4.find(dst.V4())]
 	} else {
-		i = t.v6.ways[t.v6.find(dst)]
+		i = t.v6.entries[t.v6.find(dst)]
 	}
-	if w := &t.ways[i]; w.members != 0 {
-		return w.first + share(dst, w.members)
+	if w := &t.entries[i]; w.members != 0 {
+		return w.first + memberOf(dst, w.members)
 	}
 	return i
 }
 
 // share deals addresses out evenly to 0..n-1. It has no secret: boxes with equal tables choose
 // alike.
-func share(a packet.Addr, n uint32) uint32 {
+func memberOf(a packet.Addr, n uint32) uint32 {
 	return uint32(mix(a) >> 32 * uint64(n) >> 32)
 }
 

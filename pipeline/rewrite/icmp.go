@@ -10,23 +10,23 @@ import "sluice/pipeline/packet"
 
 // end is one of the two ends of a packet: it says where in the headers that end's address and port
 // are.
-type end int
+type side int
 
 const (
-	source      end = 0
-	destination end = 1
+	source      side = 0
+	destination side = 1
 )
 
-func (e end) addr4() int { return 12 + 4*int(e) }
-func (e end) addr6() int { return 8 + 16*int(e) }
-func (e end) port() int  { return 2 * int(e) }
+func (e side) addr4() int { return 12 + 4*int(e) }
+func (e side) addr6() int { return 8 + 16*int(e) }
+func (e side) port() int  { return 2 * int(e) }
 
 // ICMPIn turns an ICMP error about a packet that the service sent into one about the packet that
 // the backend had sent: embedded source and outer destination become the backend's.
 func ICMPIn(mem []byte, m *packet.Meta, backend packet.Addr, port uint16) {
 	d := replaceEmbedded(mem, m, source, backend, port)
 	d += replaceOuter(mem, m, destination, backend)
-	fix(mem[m.L4+2:], d)
+	applyDiff(mem[m.L4+2:], d)
 }
 
 // ICMPOut turns an ICMP error about a packet that we sent to the backend into one about the packet
@@ -36,7 +36,7 @@ func ICMPIn(mem []byte, m *packet.Meta, backend packet.Addr, port uint16) {
 func ICMPOut(mem []byte, m *packet.Meta, vip packet.Addr, port uint16) {
 	d := replaceEmbedded(mem, m, destination, vip, port)
 	d += replaceOuter(mem, m, source, vip)
-	fix(mem[m.L4+2:], d)
+	applyDiff(mem[m.L4+2:], d)
 }
 
 // ICMPBoth is ICMPIn and ICMPOut for full NAT: the embedded packet becomes one from src to dst, and
@@ -48,13 +48,13 @@ func ICMPBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst p
 
 // replaceEmbedded changes one end of the embedded packet, with its checksums as far as they are
 // there, and returns the difference that this makes to the ICMP message.
-func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint16) packet.Diff {
+func replaceEmbedded(mem []byte, m *packet.Meta, e side, a packet.Addr, port uint16) packet.Diff {
 	ip, l4 := mem[m.Inner:m.End], mem[m.InnerL4:m.End]
 	var d, all packet.Diff // of what the embedded transport checksum covers; of the ICMP message
 	if m.Family == 4 {
 		before := le16(ip[10:])
 		d = put32(ip[e.addr4():], a.V4())
-		fix(ip[10:], d)
+		applyDiff(ip[10:], d)
 		all = packet.Diff16(before, le16(ip[10:]))
 	} else {
 		d = putAddr6(ip[e.addr6():], a)
@@ -71,20 +71,20 @@ func replaceEmbedded(mem []byte, m *packet.Meta, e end, a packet.Addr, port uint
 	}
 	before := le16(field)
 	if m.Proto == packet.TCP {
-		fix(field, d)
+		applyDiff(field, d)
 	} else {
-		fixUDP(field, d)
+		applyDiffUDP(field, d)
 	}
 	return all + packet.Diff16(before, le16(field))
 }
 
 // replaceOuter changes one end of the IP header and returns the difference that this makes to the
 // ICMP checksum: none in IPv4, where that covers no pseudo-header.
-func replaceOuter(mem []byte, m *packet.Meta, e end, a packet.Addr) packet.Diff {
+func replaceOuter(mem []byte, m *packet.Meta, e side, a packet.Addr) packet.Diff {
 	ip := mem[m.L3:]
 	if m.Family == 6 {
 		return putAddr6(ip[e.addr6():], a)
 	}
-	fix(ip[10:], put32(ip[e.addr4():], a.V4()))
+	applyDiff(ip[10:], put32(ip[e.addr4():], a.V4()))
 	return 0
 }

@@ -15,7 +15,7 @@ func (l *Link) macs() *[12]byte { return (*[12]byte)(unsafe.Pointer(&l.DMAC)) }
 // of ours, never of a sender.
 func outer4(h *packet.Headers, start int) *[packet.EthernetLen + packet.IPv4Len]byte {
 	if start < packet.IPv4Len {
-		noRoom()
+		noHeadroom()
 	}
 	return (*[packet.EthernetLen + packet.IPv4Len]byte)(unsafe.Add(unsafe.Pointer(h), -packet.IPv4Len))
 }
@@ -23,9 +23,9 @@ func outer4(h *packet.Headers, start int) *[packet.EthernetLen + packet.IPv4Len]
 // outer6 is outer4 for IPv6.
 func outer6(h *packet.Headers, start int) *[packet.EthernetLen + packet.IPv6Len]byte {
 	if start < packet.IPv6Len {
-		noRoom()
+		noHeadroom()
 	}
 	return (*[packet.EthernetLen + packet.IPv6Len]byte)(unsafe.Add(unsafe.Pointer(h), -packet.IPv6Len))
 }
 
-func noRoom() { panic("rewrite: no room for an outer header") }
+func noHeadroom() { panic("rewrite: no room for an outer header") }

@@ -30,17 +30,17 @@ func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 		h := packet.V4TCP(mem, m.L3)
 		d := put32(h[16:], dst.V4())
 		h[8] = m.TTL
-		fix(h[10:], d+ttlFell)
+		applyDiff(h[10:], d+ttlFell)
 		d += put16(h[22:], port)
-		fix(h[36:], d)
+		applyDiff(h[36:], d)
 		return
 	}
 	h := packet.V4UDP(mem, m.L3)
 	d := put32(h[16:], dst.V4())
 	h[8] = m.TTL
-	fix(h[10:], d+ttlFell)
+	applyDiff(h[10:], d+ttlFell)
 	d += put16(h[22:], port)
-	fixUDP(h[26:], d)
+	applyDiffUDP(h[26:], d)
 }
 
 func natIn6(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
@@ -49,7 +49,7 @@ func natIn6(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 	d := putAddr6(ip[24:], dst)
 	l4 := mem[m.L4:]
 	d += put16(l4[2:], port)
-	fixTransport(l4, m.Proto, d)
+	applyDiffTransport(l4, m.Proto, d)
 }
 
 // NATOut turns a backend's packet into one from the service: source address and port change. src is
@@ -64,17 +64,17 @@ func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 		h := packet.V4TCP(mem, m.L3)
 		d := put32(h[12:], src.V4())
 		h[8] = m.TTL
-		fix(h[10:], d+ttlFell)
+		applyDiff(h[10:], d+ttlFell)
 		d += put16(h[20:], port)
-		fix(h[36:], d)
+		applyDiff(h[36:], d)
 		return
 	}
 	h := packet.V4UDP(mem, m.L3)
 	d := put32(h[12:], src.V4())
 	h[8] = m.TTL
-	fix(h[10:], d+ttlFell)
+	applyDiff(h[10:], d+ttlFell)
 	d += put16(h[20:], port)
-	fixUDP(h[26:], d)
+	applyDiffUDP(h[26:], d)
 }
 
 func natOut6(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
@@ -83,7 +83,7 @@ func natOut6(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 	d := putAddr6(ip[8:], src)
 	l4 := mem[m.L4:]
 	d += put16(l4[0:], port)
-	fixTransport(l4, m.Proto, d)
+	applyDiffTransport(l4, m.Proto, d)
 }
 
 // NATBoth changes both ends of a packet (full NAT). Both addresses are of the packet's family.
@@ -94,7 +94,7 @@ func NATBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst pa
 		ip := packet.V4(mem, m.L3)
 		d = put32(ip[12:], src.V4()) + put32(ip[16:], dst.V4())
 		ip[8] = m.TTL
-		fix(ip[10:], d+ttlFell)
+		applyDiff(ip[10:], d+ttlFell)
 	} else {
 		ip := packet.V6(mem, m.L3)
 		ip[7] = m.TTL
@@ -102,15 +102,15 @@ func NATBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst pa
 	}
 	l4 := mem[m.L4:]
 	d += put16(l4[0:], srcPort) + put16(l4[2:], dstPort)
-	fixTransport(l4, m.Proto, d)
+	applyDiffTransport(l4, m.Proto, d)
 }
 
 // fixTransport applies the difference d to the checksum of a TCP or UDP header.
-func fixTransport(l4 []byte, proto uint8, d packet.Diff) {
+func applyDiffTransport(l4 []byte, proto uint8, d packet.Diff) {
 	if proto == packet.TCP {
-		fix(l4[16:], d)
+		applyDiff(l4[16:], d)
 	} else {
-		fixUDP(l4[6:], d)
+		applyDiffUDP(l4[6:], d)
 	}
 }
 
@@ -138,10 +138,10 @@ func putAddr6(b []byte, a packet.Addr) packet.Diff {
 }
 
 // fix applies the difference d to the checksum at the start of b.
-func fix(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.Update(le16(b))) }
+func applyDiff(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.Update(le16(b))) }
 
 // fixUDP is fix for the checksum of UDP, where 0 means none.
-func fixUDP(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.UpdateUDP(le16(b))) }
+func applyDiffUDP(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.UpdateUDP(le16(b))) }
 
 func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }
 func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }

@@ -84,11 +84,11 @@ func (e *End) Back4(h *packet.Headers, dst uint32, port uint16, tcp bool) {
 // the sums grow.
 func finish4(h *packet.Headers, ip, transport uint16, tcp bool) {
 	h[22]--
-	grow(h[24:], ip)
+	applyFolded(h[24:], ip)
 	if tcp {
-		grow(h[50:], transport)
+		applyFolded(h[50:], transport)
 	} else {
-		growUDP(h[40:], transport)
+		applyFoldedUDP(h[40:], transport)
 	}
 }
 
@@ -130,24 +130,24 @@ func (e *End) Back6(h *packet.Headers, dst packet.Addr, port uint16, tcp bool) {
 func finish6(h *packet.Headers, transport uint16, tcp bool) {
 	h[21]--
 	if tcp {
-		grow(h[70:], transport)
+		applyFolded(h[70:], transport)
 	} else {
-		growUDP(h[60:], transport)
+		applyFoldedUDP(h[60:], transport)
 	}
 }
 
 // grow is fix for a difference that is folded already.
-func grow(b []byte, by uint16) {
+func applyFolded(b []byte, by uint16) {
 	sum := uint32(^le16(b)) + uint32(by)
 	binary.LittleEndian.PutUint16(b, ^uint16(sum+sum>>16))
 }
 
 // growUDP is fixUDP likewise.
-func growUDP(b []byte, by uint16) {
+func applyFoldedUDP(b []byte, by uint16) {
 	if le16(b) == 0 {
 		return
 	}
-	if grow(b, by); le16(b) == 0 {
+	if applyFolded(b, by); le16(b) == 0 {
 		binary.LittleEndian.PutUint16(b, 0xffff)
 	}
 }

@@ -21,9 +21,9 @@ type Explanation struct {
 func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i int) string) Explanation {
 	switch s := s.(type) {
 	case *rr:
-		return s.why(st, name)
+		return s.explain(st, name)
 	case *wrr:
-		return s.why(st)
+		return s.explain(st)
 	case *lc:
 		return least("least connections, active ones counting 256 times as much as inactive ones", s.servers, loads,
 			func(v *server, l counter.Load) string { return fmt.Sprint(overhead(l)) })
@@ -35,15 +35,15 @@ func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i in
 	case *nq:
 		return least("never queue: the first one without active connections, else shortest expected delay", s.servers, loads, delay)
 	case *sh:
-		return s.buckets.why("source", k.Client, k.IPv4)
+		return s.buckets.explain("source", k.Client, k.IPv4)
 	case *dh:
-		return s.buckets.why("destination", k.VIP, k.IPv4)
+		return s.buckets.explain("destination", k.VIP, k.IPv4)
 	case *mh:
-		return s.why(k)
+		return s.explain(k)
 	case *random:
-		return s.lottery.why("by lot, with odds in proportion to the weights: the next draw")
+		return s.lottery.explain("by lot, with odds in proportion to the weights: the next draw")
 	case *p2c:
-		return s.lottery.why("the less loaded of two drawn by lot: the next draws")
+		return s.lottery.explain("the less loaded of two drawn by lot: the next draws")
 	}
 	return Explanation{}
 }
@@ -68,7 +68,7 @@ func (w *Explanation) set(candidate int, figure string) {
 	w.Figures[candidate] = figure
 }
 
-func (s *rr) why(st State, name func(int) string) Explanation {
+func (s *rr) explain(st State, name func(int) string) Explanation {
 	after := "from the head of the list"
 	for i, id := range s.ids {
 		if st.Pos > 0 && id == st.Last {
@@ -78,7 +78,7 @@ func (s *rr) why(st State, name func(int) string) Explanation {
 	return Explanation{Rule: fmt.Sprintf("round robin over %d backends, latest added first, %s", len(s.ids), after)}
 }
 
-func (s *wrr) why(st State) Explanation {
+func (s *wrr) explain(st State) Explanation {
 	if st.Seen != s.seen {
 		s.adopt(&st)
 	}
@@ -86,7 +86,7 @@ func (s *wrr) why(st State) Explanation {
 		len(s.weights), st.Pos, st.CW)}
 }
 
-func (b *buckets) why(of string, addr [2]uint64, ipv4 bool) Explanation {
+func (b *buckets) explain(of string, addr [2]uint64, ipv4 bool) Explanation {
 	bucket := hash32(fold(addr, ipv4), bucketBits)
 	w := Explanation{Rule: fmt.Sprintf("hash of the %s address: bucket %d of %d", of, bucket, len(b.all))}
 	switch {
@@ -100,7 +100,7 @@ func (b *buckets) why(of string, addr [2]uint64, ipv4 bool) Explanation {
 }
 
 // why follows Pick.
-func (s *mh) why(k *Key) Explanation {
+func (s *mh) explain(k *Key) Explanation {
 	if len(s.rivals) == 0 {
 		return Explanation{Rule: "Maglev hash of the client address: no backend may take a new connection"}
 	}
@@ -122,7 +122,7 @@ func (s *mh) why(k *Key) Explanation {
 	return Explanation{Rule: fmt.Sprintf("Maglev hash of the client address: %d slots whose backends may take no new connection, then a draw by weight", 1+probes)}
 }
 
-func (l *lottery) why(rule string) Explanation {
+func (l *lottery) explain(rule string) Explanation {
 	w := Explanation{Rule: rule}
 	for i := range l.servers {
 		w.set(int(l.servers[i].index), fmt.Sprintf("weight %d of %d", l.servers[i].weight, l.ends[len(l.ends)-1]))

@@ -24,7 +24,7 @@ const evictedMs = 10_000
 // no longer configured.
 //
 //go:noinline
-func (p *Processor) part(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
+func (p *Processor) evictedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
 	m := &f.meta
 	switch {
 	case !be.Evict:
@@ -80,7 +80,7 @@ func (p *Processor) reset(f *Frame) {
 // evicted backend, and reports whether it has.
 //
 //go:noinline
-func (p *Processor) parted(f *Frame, c *conn.Conn) bool {
+func (p *Processor) evictedReply(f *Frame, c *conn.Conn) bool {
 	be := &p.t.Backends[c.Backend]
 	if !be.Evict || c.Flags&conn.IsUDP != 0 {
 		return false

@@ -8,6 +8,61 @@ import (
 	"sluice/pipeline/service"
 )
 
+// sort is classify for a frame that can't take the express lane.
+//
+//go:noinline
+func (p *Processor) classifySlow(f *Frame) {
+	m := &f.meta
+	f.home = 0
+	if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None {
+		f.drop(reason)
+		return
+	}
+	id := p.t.Service(m.Dst, m.DstPort, m.Proto)
+	if id == 0 || m.ICMPError {
+		p.classifyNonClient(f)
+		return
+	}
+	f.kind, f.service = kindForward, id
+	p.locate(f, m.Src, m.SrcPort, id)
+}
+
+// otherWay is the rest of sort for a frame that is no client's to a service.
+//
+//go:noinline
+func (p *Processor) classifyNonClient(f *Frame) {
+	m := &f.meta
+	if !m.ICMPError {
+		f.kind = kindReply
+		p.locate(f, m.Dst, m.DstPort, 0)
+		return
+	}
+	if id := p.t.Service(m.Src, m.SrcPort, m.Proto); id != 0 {
+		f.kind, f.service = kindICMPIn, id
+		p.locate(f, m.Dst, m.DstPort, id)
+		return
+	}
+	f.kind = kindICMPOut
+	p.locate(f, m.Src, m.SrcPort, 0)
+}
+
+// travel takes a frame the way that sort has found, and books it by its verdict.
+//
+//go:noinline
+func (p *Processor) slowPath(f *Frame) {
+	switch f.kind {
+	case kindForward:
+		p.forward(f)
+	case kindReply:
+		p.reply(f)
+	case kindICMPIn:
+		p.icmpIn(f)
+	case kindICMPOut:
+		p.icmpOut(f)
+	}
+	p.count(f)
+}
+
 // forward takes a client's packet to its connection's backend, opening the connection if there is
 // none.
 func (p *Processor) forward(f *Frame) {
@@ -25,8 +80,8 @@ func (p *Processor) forward(f *Frame) {
 		direction = conn.InputOnly
 	}
 	be := &p.t.Backends[c.Backend]
-	if !be.keeps {
-		p.part(f, t, k, c, be)
+	if !be.serving {
+		p.evictedInbound(f, t, k, c, be)
 		return
 	}
 	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
@@ -45,15 +100,15 @@ func isNew(c *conn.Conn, m *packet.Meta) bool {
 func (p *Processor) deliver(f *Frame, c *conn.Conn, be *Backend) {
 	m := &f.meta
 	length := m.End - m.L3
-	if be.Unreach != counter.None || m.TTL <= 1 || length > be.room {
+	if be.Unreach != counter.None || m.TTL <= 1 || length > be.maxLength {
 		p.undeliverable(f, be)
 		return
 	}
-	p.carry(f, c, be, length)
+	p.rewriteAndSend(f, c, be, length)
 }
 
 // carry rewrites a packet of so many bytes, which can go to its backend, and sends it there.
-func (p *Processor) carry(f *Frame, c *conn.Conn, be *Backend, length uint16) {
+func (p *Processor) rewriteAndSend(f *Frame, c *conn.Conn, be *Backend, length uint16) {
 	m := &f.meta
 	p.countIn(c, length)
 	switch be.Mode {
@@ -79,7 +134,7 @@ func (p *Processor) undeliverable(f *Frame, be *Backend) {
 	case f.meta.TTL <= 1:
 		p.answer(f, counter.TTLExpired)
 	default:
-		p.tooBig(f, be.room)
+		p.tooBig(f, be.maxLength)
 	}
 }
 
@@ -106,15 +161,15 @@ func (p *Processor) reply(f *Frame) {
 	t := p.table(m)
 	c := p.findReply(t, f.home, m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
-		if p.passToPortOwner(f) || p.t.moved && p.passRound(f, p.workers) {
+		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
 			return
 		}
 		f.drop(counter.NoConnection)
 		return
 	}
 	s := &p.t.Services[c.Service()]
-	if !midway(c, m.TCPFlags) { // advance, but for a question that only connections off their middle are worth
-		if c.State == conn.Close && p.parted(f, c) {
+	if !midConnection(c, m.TCPFlags) { // advance, but for a question that only connections off their middle are worth
+		if c.State == conn.Close && p.evictedReply(f, c) {
 			return
 		}
 		p.changeState(c, conn.Output, m.TCPFlags)
@@ -127,7 +182,7 @@ func (p *Processor) reply(f *Frame) {
 	}
 	link, reason := p.t.Hops.Lookup(client)
 	if reason == counter.NoNeighbour {
-		if way := p.heard.of(client); way != nil {
+		if way := p.neighbourHints.lookup(client); way != nil {
 			p.NeighbourRequests.add(client)
 			link, reason = way, counter.None
 		}

@@ -1,4 +1,4 @@
-package pipeline
+package servicemap
 
 import (
 	"testing"
@@ -6,28 +6,28 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// probes is how many slots a search for the key looks at.
-func (l *lookup) probes(addr packet.Addr, port uint16, proto uint8) int {
-	end := endOf(port, proto)
+// probes returns how many slots a search for the key reads.
+func (e *Endpoints) probes(addr packet.Addr, port uint16, proto uint8) int {
+	end := End(port, proto)
 	if addr.Is4() {
-		at := at4(key4(addr.V4(), end))
+		at := hash4(Key4(addr.V4(), end))
 		for n := 1; ; n++ {
-			if &l.v4[(at+uint64(n-1))&uint64(len(l.v4)-1)] == l.slot4(key4(addr.V4(), end)) {
+			if &e.v4[(at+uint64(n-1))&uint64(len(e.v4)-1)] == e.slot4(Key4(addr.V4(), end)) {
 				return n
 			}
 		}
 	}
-	at := at6(addr, end)
+	at := hash6(addr, end)
 	for n := 1; ; n++ {
-		if &l.v6[(at+uint64(n-1))&uint64(len(l.v6)-1)] == l.slot6(addr, end) {
+		if &e.v6[(at+uint64(n-1))&uint64(len(e.v6)-1)] == e.slot6(addr, end) {
 			return n
 		}
 	}
 }
 
-// TestLookupScatters fills tables with services as operators number them, and counts: no key may
-// need many looks, and all together few.
-func TestLookupScatters(t *testing.T) {
+// TestEndpointsScatter fills maps with services as operators number them, and counts: no key may
+// need many reads, nor all of them together.
+func TestEndpointsScatter(t *testing.T) {
 	const n = 2000
 	type key struct {
 		addr packet.Addr
@@ -44,22 +44,22 @@ func TestLookupScatters(t *testing.T) {
 		"address and port in counter-step": func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i)), uint16(9000 - i)} },
 		"addresses, each 10 ports":         func(i int) key { return key{packet.AddrFrom4(0xc6336401 + uint32(i/10)), uint16(80 + i%10)} },
 	} {
-		l := newLookup(n)
+		e := NewEndpoints(n)
 		for i := range n {
 			k := at(i)
-			l.put(k.addr, k.port, 6, uint32(i+1))
+			e.Put(k.addr, k.port, 6, uint32(i+1))
 		}
 		sum, worst := 0, 0
 		for i := range n {
 			k := at(i)
-			if got := l.get(k.addr, k.port, 6); got != uint32(i+1) {
+			if got := e.Get(k.addr, k.port, 6); got != uint32(i+1) {
 				t.Fatalf("%s: key %d gives %d", name, i, got)
 			}
-			p := l.probes(k.addr, k.port, 6)
+			p := e.probes(k.addr, k.port, 6)
 			sum, worst = sum+p, max(worst, p)
 		}
 		if sum > 2*n || worst > 32 {
-			t.Errorf("%s: %.1f looks on average, %d at worst", name, float64(sum)/n, worst)
+			t.Errorf("%s: %.1f reads on average, %d at worst", name, float64(sum)/n, worst)
 		}
 	}
 }

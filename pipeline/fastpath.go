@@ -5,10 +5,10 @@ import (
 
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
-	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/rewrite"
 	"sluice/pipeline/service"
+	"sluice/pipeline/servicemap"
 )
 
 // The express lane carries what nearly all packets are: those in the middle of a connection, with
@@ -20,99 +20,32 @@ import (
 //	express   is the connection there, alive, and in its middle? then rewrite by what is prepared, and send
 //	open      express for the packet that opens a connection: see express_open.go
 
-// lane is all that the express lane has to know of a backend: a cache line for each direction.
-type lane struct {
-	passes uint16     // longest packet that may pass, in bytes; 0: the backend has no lane
-	state  conn.State // of a connection in its middle
-	mode   service.Mode
-	proto  uint8
-	idleMs uint32
-	link   rewrite.Link
-	in     rewrite.End // nat, fullnat: the backend's
-
-	// Of a connection that opens:
-	port    uint16 // the backend's
-	fresh   conn.State
-	flags   conn.Flags
-	freshMs uint32
-
-	out    rewrite.End // nat, fullnat: the service's
-	tunnel rewrite.Tunnel
-}
-
-// makeLanes finds out which backends can have a lane: those whose every packet is rewritten in the
-// same way, because they serve one service of one port.
-func (t *Tables) makeLanes() {
-	t.lanes = make([]lane, len(t.Backends))
-	served := make([]bool, len(t.Backends))
-	for i := range t.Services {
-		s := &t.Services[i]
-		s.opens = false
-		for _, id := range s.Backends {
-			l, be := &t.lanes[id], &t.Backends[id]
-			if served[id] || !s.Configured || !s.Ports.Single() || !be.keeps || be.Unreach != counter.None || be.Link.VLAN != 0 {
-				*l = lane{}
-			} else {
-				*l = newLane(s, be)
-			}
-			served[id] = true
-			s.opens = s.opens || l.passes > 0
-		}
-		s.opens = s.opens && s.PersistMs == 0
-	}
-}
-
-func newLane(s *Service, be *Backend) lane {
-	l := lane{passes: be.room, state: conn.Established, mode: be.Mode, proto: s.Proto, link: be.Link, port: be.Port}
-	l.fresh = conn.StateNone.Next(conn.Input, packet.SYN)
-	if s.Proto == uint8(service.UDP) {
-		l.state, l.fresh, l.flags = conn.UDP, conn.UDP, conn.IsUDP
-	}
-	l.idleMs, l.freshMs = s.TimeoutsMs[l.state], s.TimeoutsMs[l.fresh]
-	if l.port == 0 {
-		l.port = s.Ports.First
-	}
-	if be.Mode.RepliesThroughUs() {
-		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, l.port)
-		l.out = rewrite.NewEnd(be.Addr, l.port, s.Addr, s.Ports.First)
-	} else {
-		l.flags |= conn.NoOutput
-	}
-	switch be.Mode {
-	case service.FullNAT:
-		l.flags |= conn.Translated
-	case service.TUN:
-		l.tunnel = rewrite.NewTunnel(be.Source, be.Addr)
-	}
-	return l
-}
-
 // board is sort for the express lane: it finds the service and the connection's home. It reports
 // whether the frame may take the lane, or is sorted.
-func (p *Processor) board(f *Frame) bool {
+func (p *Processor) classifyFast(f *Frame) bool {
 	h := packet.HeadersAt(f.Mem, f.Start)
 	if h == nil {
 		return false
 	}
 	if !h.MaybeIPv4() {
-		return h.MaybeIPv6() && p.board6(f, h)
+		return h.MaybeIPv6() && p.classifyFast6(f, h)
 	}
 	g := h.FastParse4(f.End - f.Start - packet.EthernetLen)
 	if g == packet.NotFast {
 		return false
 	}
 	client, vip, ports := h.Ends4()
-	id := p.t.vips.get4(key4(vip, endOf(uint16(ports), g.Proto())))
-	if !single(id) {
-		return id == 0 && p.boardBack4(f, h, g)
+	id := p.t.services.Exact.Get4(servicemap.Key4(vip, servicemap.End(uint16(ports), g.Proto())))
+	if !servicemap.IsService(id) {
+		return id == 0 && p.classifyFastReply4(f, h, g)
 	}
 	hash := p.seed.Hash(packet.AddrFrom4(client), uint16(ports>>16), g.Proto())
-	if p.workers > 1 && f.Hops == 0 && !p.isMine(hash, id) {
+	if p.workers > 1 && f.Hops == 0 && !p.owns(hash, id) {
 		return false
 	}
-	f.kind, f.service, f.home = kindExpress4, id, p.v4.Home(hash)
+	f.kind, f.service, f.home = kindFastForward4, id, p.v4.Home(hash)
 	if g >= packet.Opening {
-		p.unusual(f, g)
+		p.classifyFastRare(f, g)
 	}
 	return true
 }
@@ -121,43 +54,43 @@ func (p *Processor) board(f *Frame) bool {
 // client.
 //
 //go:noinline
-func (p *Processor) boardBack4(f *Frame, h *packet.Headers, g packet.FastKind) bool {
+func (p *Processor) classifyFastReply4(f *Frame, h *packet.Headers, g packet.FastKind) bool {
 	backend, client, ports := h.Ends4()
-	if p.t.ranged(packet.AddrFrom4(client), uint16(ports), g.Proto()) != 0 {
+	if p.t.services.FindRange(packet.AddrFrom4(client), uint16(ports), g.Proto()) != 0 {
 		return false
 	}
 	if source := p.t.sourceAt(packet.AddrFrom4(client)); source != 0 {
-		return p.boardLocal(f, g, p.v4, uint8(source-1), packet.AddrFrom4(backend), ports)
+		return p.classifyFastFullNAT(f, g, p.v4, uint8(source-1), packet.AddrFrom4(backend), ports)
 	}
 	hash := p.seed.Hash(packet.AddrFrom4(client), uint16(ports), g.Proto())
-	if p.workers > 1 && f.Hops == 0 && !p.isMyReply(hash) {
+	if p.workers > 1 && f.Hops == 0 && !p.ownsReply(hash) {
 		return false
 	}
-	f.kind, f.service, f.home, f.local = kindBack4, 0, p.v4.Home(hash), 0
+	f.kind, f.service, f.home, f.fullnatSlot = kindFastReply4, 0, p.v4.Home(hash), 0
 	if g >= packet.Opening {
-		p.unusual(f, g)
+		p.classifyFastRare(f, g)
 	}
 	return true
 }
 
 // board6 is board for IPv6.
-func (p *Processor) board6(f *Frame, h *packet.Headers) bool {
+func (p *Processor) classifyFast6(f *Frame, h *packet.Headers) bool {
 	g := h.FastParse6(f.End - f.Start - packet.EthernetLen)
 	if g == packet.NotFast {
 		return false
 	}
 	client, vip, ports := h.Ends6()
-	id := p.t.vips.get(vip, uint16(ports), g.Proto())
-	if !single(id) {
-		return id == 0 && p.boardBack6(f, h, g)
+	id := p.t.services.Exact.Get(vip, uint16(ports), g.Proto())
+	if !servicemap.IsService(id) {
+		return id == 0 && p.classifyFastReply6(f, h, g)
 	}
 	hash := p.seed.Hash(client, uint16(ports>>16), g.Proto())
-	if p.workers > 1 && f.Hops == 0 && !p.isMine(hash, id) {
+	if p.workers > 1 && f.Hops == 0 && !p.owns(hash, id) {
 		return false
 	}
-	f.kind, f.service, f.home = kindExpress6, id, p.v6.Home(hash)
+	f.kind, f.service, f.home = kindFastForward6, id, p.v6.Home(hash)
 	if g >= packet.Opening {
-		p.unusual(f, g)
+		p.classifyFastRare(f, g)
 	}
 	return true
 }
@@ -165,21 +98,21 @@ func (p *Processor) board6(f *Frame, h *packet.Headers) bool {
 // boardBack6 is boardBack4 for IPv6.
 //
 //go:noinline
-func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.FastKind) bool {
+func (p *Processor) classifyFastReply6(f *Frame, h *packet.Headers, g packet.FastKind) bool {
 	backend, client, ports := h.Ends6()
-	if p.t.ranged(client, uint16(ports), g.Proto()) != 0 {
+	if p.t.services.FindRange(client, uint16(ports), g.Proto()) != 0 {
 		return false
 	}
 	if source := p.t.sourceAt(client); source != 0 {
-		return p.boardLocal(f, g, p.v6, uint8(source-1), backend, ports)
+		return p.classifyFastFullNAT(f, g, p.v6, uint8(source-1), backend, ports)
 	}
 	hash := p.seed.Hash(client, uint16(ports), g.Proto())
-	if p.workers > 1 && f.Hops == 0 && !p.isMyReply(hash) {
+	if p.workers > 1 && f.Hops == 0 && !p.ownsReply(hash) {
 		return false
 	}
-	f.kind, f.service, f.home, f.local = kindBack6, 0, p.v6.Home(hash), 0
+	f.kind, f.service, f.home, f.fullnatSlot = kindFastReply6, 0, p.v6.Home(hash), 0
 	if g >= packet.Opening {
-		p.unusual(f, g)
+		p.classifyFastRare(f, g)
 	}
 	return true
 }
@@ -188,17 +121,17 @@ func (p *Processor) boardBack6(f *Frame, h *packet.Headers, g packet.FastKind) b
 // has the port is the frame's, is seen when it has come from memory.
 //
 //go:noinline
-func (p *Processor) boardLocal(f *Frame, g packet.FastKind, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
-	slot, ok := p.slotOf(p.t.door(backend, uint16(ports>>16), g.Proto()), source, uint16(ports))
+func (p *Processor) classifyFastFullNAT(f *Frame, g packet.FastKind, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
+	slot, ok := p.lookupSlot(p.t.replyEndpoint(backend, uint16(ports>>16), g.Proto()), source, uint16(ports))
 	if !ok || p.t.anyPort { // with any port another door may be meant
 		return false
 	}
-	f.kind, f.service, f.home, f.local = kindBack4, 0, t.HomeAt(slot), slot+1
+	f.kind, f.service, f.home, f.fullnatSlot = kindFastReply4, 0, t.HomeAt(slot), slot+1
 	if t == p.v6 {
-		f.kind = kindBack6
+		f.kind = kindFastReply6
 	}
 	if g >= packet.Opening {
-		p.unusual(f, g)
+		p.classifyFastRare(f, g)
 	}
 	return true
 }
@@ -206,26 +139,21 @@ func (p *Processor) boardLocal(f *Frame, g packet.FastKind, t *conn.Table, sourc
 // unusual is the end of boarding for a packet that isn't in the middle of its connection.
 //
 //go:noinline
-func (p *Processor) unusual(f *Frame, g packet.FastKind) {
-	if g == packet.Opening && p.t.Services[f.service].opens {
-		f.kind += kindOpen4 - kindExpress4
-		p.opening++
+func (p *Processor) classifyFastRare(f *Frame, g packet.FastKind) {
+	if g == packet.Opening && p.t.Services[f.service].fastOpen {
+		f.kind += kindFastOpen4 - kindFastForward4
+		p.openings++
 		return
 	}
-	p.leave(f)
-}
-
-// isMyReply is isMine for a backend's packet.
-func (p *Processor) isMyReply(hash uint64) bool {
-	return p.t.plainReplies && flow.Owner(hash, p.workers) == p.worker
+	p.fallback(f)
 }
 
 // leave takes a frame that has boarded out of the lane: it is sorted then.
 //
 //go:noinline
-func (p *Processor) leave(f *Frame) {
+func (p *Processor) fallback(f *Frame) {
 	h, ok := f.headers(), false
-	if f.kind >= kindExpress6 {
+	if f.kind >= kindFastForward6 {
 		ok = h.Parse6(f.Start, &f.meta)
 	} else {
 		ok = h.Parse4(f.Start, &f.meta)
@@ -243,29 +171,29 @@ func (p *Processor) leave(f *Frame) {
 
 // express4 is forward for the lane. It reports whether the frame is on its way; if not, nothing has
 // happened.
-func (p *Processor) express4(f *Frame) bool {
+func (p *Processor) fastForward4(f *Frame) bool {
 	h := f.headers()
 	client, _, ports := h.Ends4()
 	key := conn.PackKey(f.service, ports)
 	c := p.v4.AtHome4(f.home, client, key)
 	if c == nil {
 		if c = p.v4.Find(f.home, packet.AddrFrom4(client), conn.UnpackKey(key), p.now); c == nil {
-			return h.Proto4() == packet.UDP && p.open4(f)
+			return h.Proto4() == packet.UDP && p.fastOpen4(f)
 		}
 	}
-	l, length := &p.t.lanes[c.Backend], h.Length4()
-	if c.State != l.state || length > l.passes || h.TTL4() <= 1 || c.Expired(p.now) {
+	l, length := &p.t.fastEntries[c.Backend], h.Length4()
+	if c.State != l.state || length > l.maxLength || h.TTL4() <= 1 || c.Expired(p.now) {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	p.ride4(f, h, c, l, length)
+	p.sendFast4(f, h, c, l, length)
 	return true
 }
 
 // ride4 sends a packet of so many bytes to its connection's backend.
-func (p *Processor) ride4(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, length uint16) {
+func (p *Processor) sendFast4(f *Frame, h *packet.Headers, c *conn.Conn, l *fastEntry, length uint16) {
 	p.countIn(c, length)
-	f.depart(&l.link, length)
+	f.finish(&l.link, length)
 	switch l.mode {
 	case service.NAT:
 		l.in.In4(h, l.proto == packet.TCP)
@@ -282,29 +210,29 @@ func (p *Processor) ride4(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 }
 
 // express6 is express4 for IPv6.
-func (p *Processor) express6(f *Frame) bool {
+func (p *Processor) fastForward6(f *Frame) bool {
 	h := f.headers()
 	client, _, ports := h.Ends6()
 	key := conn.PackKey(f.service, ports)
 	c := p.v6.AtHome6(f.home, client, key)
 	if c == nil {
 		if c = p.v6.Find(f.home, client, conn.UnpackKey(key), p.now); c == nil {
-			return h.Proto6() == packet.UDP && p.open6(f)
+			return h.Proto6() == packet.UDP && p.fastOpen6(f)
 		}
 	}
-	l, length := &p.t.lanes[c.Backend], h.Length6()
-	if c.State != l.state || length > l.passes || h.TTL6() <= 1 || c.Expired(p.now) {
+	l, length := &p.t.fastEntries[c.Backend], h.Length6()
+	if c.State != l.state || length > l.maxLength || h.TTL6() <= 1 || c.Expired(p.now) {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	p.ride6(f, h, c, l, length)
+	p.sendFast6(f, h, c, l, length)
 	return true
 }
 
 // ride6 sends a packet of so many bytes to its connection's backend.
-func (p *Processor) ride6(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, length uint16) {
+func (p *Processor) sendFast6(f *Frame, h *packet.Headers, c *conn.Conn, l *fastEntry, length uint16) {
 	p.countIn(c, length)
-	f.depart(&l.link, length)
+	f.finish(&l.link, length)
 	switch l.mode {
 	case service.NAT:
 		l.in.In6(h, l.proto == packet.TCP)
@@ -321,7 +249,7 @@ func (p *Processor) ride6(f *Frame, h *packet.Headers, c *conn.Conn, l *lane, le
 }
 
 // back4 is express for a backend's packet.
-func (p *Processor) back4(f *Frame) bool {
+func (p *Processor) fastReply4(f *Frame) bool {
 	h := f.headers()
 	backend, client, ports := h.Ends4()
 	if backend == client { // a backend that is a client of its own: martian
@@ -329,18 +257,18 @@ func (p *Processor) back4(f *Frame) bool {
 	}
 	var c *conn.Conn
 	mode := service.NAT
-	if f.local == 0 {
+	if f.fullnatSlot == 0 {
 		c = p.v4.ReplyAtHome4(f.home, backend, client, ports)
 		if c == nil {
 			c = p.v4.FindReply(f.home, packet.AddrFrom4(client), uint16(ports), packet.AddrFrom4(backend), uint16(ports>>16), h.Proto4() == packet.UDP, p.now)
 		}
-	} else if c = p.v4.TranslatedAt4(f.local-1, backend, ports); c != nil && p.t.Sources[c.Source].Addr.V4() == client {
+	} else if c = p.v4.TranslatedAt4(f.fullnatSlot-1, backend, ports); c != nil && p.t.Sources[c.Source].Addr.V4() == client {
 		mode, client = service.FullNAT, p.v4.Client4(c)
 	}
 	if c == nil {
 		return false
 	}
-	l, length := &p.t.lanes[c.Backend], h.Length4()
+	l, length := &p.t.fastEntries[c.Backend], h.Length4()
 	if l.mode != mode || h.Proto4() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL4() <= 1 {
 		return false
 	}
@@ -357,12 +285,12 @@ func (p *Processor) back4(f *Frame) bool {
 	}
 	link.Apply(h)
 	p.countOut(c, length)
-	f.depart(link, length)
+	f.finish(link, length)
 	return true
 }
 
 // back6 is back4 for IPv6.
-func (p *Processor) back6(f *Frame) bool {
+func (p *Processor) fastReply6(f *Frame) bool {
 	h := f.headers()
 	backend, client, ports := h.Ends6()
 	if backend == client { // a backend that is a client of its own: martian
@@ -370,18 +298,18 @@ func (p *Processor) back6(f *Frame) bool {
 	}
 	var c *conn.Conn
 	mode := service.NAT
-	if f.local == 0 {
+	if f.fullnatSlot == 0 {
 		c = p.v6.ReplyAtHome6(f.home, backend, client, ports)
 		if c == nil {
 			c = p.v6.FindReply(f.home, client, uint16(ports), backend, uint16(ports>>16), h.Proto6() == packet.UDP, p.now)
 		}
-	} else if c = p.v6.TranslatedAt6(f.local-1, backend, ports); c != nil && p.t.Sources[c.Source].Addr == client {
+	} else if c = p.v6.TranslatedAt6(f.fullnatSlot-1, backend, ports); c != nil && p.t.Sources[c.Source].Addr == client {
 		mode, client = service.FullNAT, p.v6.Client(c)
 	}
 	if c == nil {
 		return false
 	}
-	l, length := &p.t.lanes[c.Backend], h.Length6()
+	l, length := &p.t.fastEntries[c.Backend], h.Length6()
 	if l.mode != mode || h.Proto6() != l.proto || c.State != l.state || c.Expired(p.now) || h.TTL6() <= 1 {
 		return false
 	}
@@ -398,7 +326,7 @@ func (p *Processor) back6(f *Frame) bool {
 	}
 	link.Apply(h)
 	p.countOut(c, length)
-	f.depart(link, length)
+	f.finish(link, length)
 	return true
 }
 
@@ -417,7 +345,7 @@ func (p *Processor) countOut(c *conn.Conn, length uint16) {
 }
 
 // depart sends a packet of so many bytes by the link, from the place where it is.
-func (f *Frame) depart(l *rewrite.Link, length uint16) {
+func (f *Frame) finish(l *rewrite.Link, length uint16) {
 	f.End = f.Start + packet.EthernetLen + int(length)
 	f.Port, f.Verdict = l.Port, Forward
 }

@@ -128,9 +128,9 @@ func (b *twoWays) send(worker, side int, frame []byte) outcome {
 		t.Fatalf("worker %d:\n%sexpress:  %s by %d of %d\n%sordinary: %s by %d of %d\n%s", worker, packettest.Decode(frame),
 			x, x.Port, x.owner, packettest.Decode(x.frame()), o, o.Port, o.owner, packettest.Decode(o.frame()))
 	}
-	if x.Opened() {
+	if x.OpenedFast() {
 		b.opened[kindOf(frame, side)]++
-	} else if x.Expressed() {
+	} else if x.TookFastPath() {
 		b.expressed[kindOf(frame, side)]++
 	}
 	return x
@@ -456,7 +456,7 @@ func TestExpressInBatches(t *testing.T) {
 			for i := range n {
 				w, one := b.w[1], new(pipeline.Batch)
 				one.Frames[0] = alone.Frames[i]
-				w.procs[0].ProcessOrdinary(one, w.tables, w.now)
+				w.procs[0].ProcessSlow(one, w.tables, w.now)
 				x, o := &batch.Frames[i], &one.Frames[0]
 				if x.Verdict != o.Verdict || x.Hops != o.Hops || x.Verdict == pipeline.Drop && x.Reason != o.Reason || !bytes.Equal(x.Mem[x.Start:x.End], o.Mem[o.Start:o.End]) {
 					t.Fatalf("frame %d of a batch of %d: verdict %d, alone %d\n%s", i, n, x.Verdict, o.Verdict, packettest.Decode(x.Mem[x.Start:x.End]))
@@ -501,7 +501,7 @@ func TestLaneOpens(t *testing.T) {
 					if mac := hostMAC(11); f.Verdict != pipeline.Forward || !bytes.Equal(f.Mem[f.Start:f.Start+6], mac[:]) {
 						continue // not this worker's, or to the backend without a lane
 					}
-					if lane[n%2]++; !f.Expressed() {
+					if lane[n%2]++; !f.TookFastPath() {
 						t.Errorf("%s %s %s: opened the ordinary way, after %d hops", vip, mode, proto, n%2)
 					}
 				}

@@ -1,0 +1,76 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/service"
+)
+
+// lane is all that the express lane has to know of a backend: a cache line for each direction.
+type fastEntry struct {
+	maxLength uint16     // longest packet that may pass, in bytes; 0: the backend has no lane
+	state     conn.State // of a connection in its middle
+	mode      service.Mode
+	proto     uint8
+	idleMs    uint32
+	link      rewrite.Link
+	in        rewrite.End // nat, fullnat: the backend's
+
+	// Of a connection that opens:
+	port     uint16 // the backend's
+	opened   conn.State
+	flags    conn.Flags
+	openedMs uint32
+
+	out    rewrite.End // nat, fullnat: the service's
+	tunnel rewrite.Tunnel
+}
+
+// makeLanes finds out which backends can have a lane: those whose every packet is rewritten in the
+// same way, because they serve one service of one port.
+func (t *Tables) buildFastEntries() {
+	t.fastEntries = make([]fastEntry, len(t.Backends))
+	served := make([]bool, len(t.Backends))
+	for i := range t.Services {
+		s := &t.Services[i]
+		s.fastOpen = false
+		for _, id := range s.Backends {
+			l, be := &t.fastEntries[id], &t.Backends[id]
+			if served[id] || !s.Configured || !s.Ports.Single() || !be.serving || be.Unreach != counter.None || be.Link.VLAN != 0 {
+				*l = fastEntry{}
+			} else {
+				*l = newFastEntry(s, be)
+			}
+			served[id] = true
+			s.fastOpen = s.fastOpen || l.maxLength > 0
+		}
+		s.fastOpen = s.fastOpen && s.PersistMs == 0
+	}
+}
+
+func newFastEntry(s *Service, be *Backend) fastEntry {
+	l := fastEntry{maxLength: be.maxLength, state: conn.Established, mode: be.Mode, proto: s.Proto, link: be.Link, port: be.Port}
+	l.opened = conn.StateNone.Next(conn.Input, packet.SYN)
+	if s.Proto == uint8(service.UDP) {
+		l.state, l.opened, l.flags = conn.UDP, conn.UDP, conn.IsUDP
+	}
+	l.idleMs, l.openedMs = s.TimeoutsMs[l.state], s.TimeoutsMs[l.opened]
+	if l.port == 0 {
+		l.port = s.Ports.First
+	}
+	if be.Mode.RepliesThroughUs() {
+		l.in = rewrite.NewEnd(s.Addr, s.Ports.First, be.Addr, l.port)
+		l.out = rewrite.NewEnd(be.Addr, l.port, s.Addr, s.Ports.First)
+	} else {
+		l.flags |= conn.NoOutput
+	}
+	switch be.Mode {
+	case service.FullNAT:
+		l.flags |= conn.Translated
+	case service.TUN:
+		l.tunnel = rewrite.NewTunnel(be.Source, be.Addr)
+	}
+	return l
+}
