@@ -24,7 +24,7 @@ help:
 	@echo 'make bench      the pipeline in memory: writes bench/out/pipeline.json'
 	@echo 'make bench-net  generator, balancer and sink over veth: writes bench/out/net.json (root)'
 	@echo 'make build      bin/sluice and bin/pktgen'
-	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod'
+	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod, and tools/inline'
 	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME)'
 	@echo 'make generate   compile the XDP programs again (needs clang-14)'
 	@echo 'make install    programs, unit, man pages, completions and manual below DESTDIR=$(DESTDIR)'
@@ -61,6 +61,7 @@ bench-net:
 lint:
 	$(need_go)
 	$(LINT) golangci-lint run ./...
+	go run ./tools/inline
 
 # go test fuzzes one function at a time.
 fuzz:

@@ -1,6 +1,7 @@
 // Command testall is `make test`: it runs everything that must pass and counts it.
 //
 //	vet       go vet ./...
+//	inline    go run ./tools/inline: calls on the packet path that the compiler must inline
 //	memory    packages with tests that need nothing but memory, side by side
 //	machine   packages with tests that make namespaces or load BPF programs, one after the other:
 //	          they share one kernel
@@ -14,6 +15,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,17 +54,22 @@ func runAll() (once, raced tally, err error) {
 	if err != nil {
 		return once, raced, err
 	}
-	heading("vet", len(packages))
-	vet := exec.Command("go", "vet", "./...")
-	vet.Stdout, vet.Stderr = os.Stdout, os.Stderr
-	vetErr := vet.Run()
-	if vetErr != nil {
-		vetErr = fmt.Errorf("go vet: %w", vetErr)
-	}
+	heading("vet and inline", len(packages))
+	err = errors.Join(check("go", "vet", "./..."), check("go", "run", "./tools/inline"))
 	memory, machine, race := passes(packages)
 	once = test("memory", memory)
 	once.add(test("machine", machine, "-p=1"))
-	return once, test("race", race, "-race", "-p=1"), vetErr
+	return once, test("race", race, "-race", "-p=1"), err
+}
+
+// check runs a command that reports by its exit code.
+func check(name string, args ...string) error {
+	command := exec.Command(name, args...)
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return nil
 }
 
 // Package is a package that has tests.

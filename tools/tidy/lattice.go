@@ -63,8 +63,8 @@ var lattice = []layer{
 	{"pipeline/rewrite", "pipeline/packet", pure},
 	{"pipeline/sched", "pipeline/counter pipeline/service", pure},
 	{"pipeline/service", "", "the pipeline is pure; service is a leaf"},
-	{"pipeline/servicemap", "pipeline/counter pipeline/flow pipeline/packet pipeline/sched pipeline/service", pure},
-	{"pipeline/snat", "pipeline/conn pipeline/counter pipeline/flow pipeline/packet pipeline/service", pure},
+	{"pipeline/servicemap", "pipeline/packet pipeline/service", pure},
+	{"pipeline/snat", "pipeline/flow pipeline/packet", pure},
 
 	{"rings", "", "rings carry descriptors of whatever is in them"},
 
@@ -102,6 +102,7 @@ var lattice = []layer{
 	{"tools/pktgen/search", "", "search is a leaf"},
 	{"tools/pktgen/trial", "tools/pktgen/frame tools/pktgen/affinity tools/pktgen/port tools/pktgen/rx tools/pktgen/tx", outside},
 	{"tools/pktgen/tx", "tools/pktgen/afxdp tools/pktgen/bpf tools/pktgen/clock tools/pktgen/flow tools/pktgen/frame tools/pktgen/port", outside},
+	{"tools/inline", "", "it asks the compiler"},
 	{"tools/reference", "", "reference is a leaf"},
 	{"tools/testall", "", "it runs before anything else is known to build"},
 	{"tools/tidy", "", "it reads files"},
