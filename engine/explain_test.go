@@ -16,7 +16,7 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// explain asks the engine about a tuple, which must change nothing.
+// explain returns the engine's explanation of a tuple, and checks that it changes nothing.
 func explain(t *testing.T, lab *enginetest.Lab, tuple string) api.Explanation {
 	t.Helper()
 	q, err := api.ParseTuple(tuple)
@@ -35,7 +35,7 @@ func explain(t *testing.T, lab *enginetest.Lab, tuple string) api.Explanation {
 	return e
 }
 
-// text is the explanation as people read it.
+// text returns the explanation as the command prints it.
 func text(e api.Explanation) string {
 	var b strings.Builder
 	for _, s := range e.Steps {
@@ -49,7 +49,7 @@ func text(e api.Explanation) string {
 	return b.String()
 }
 
-// says checks that the explanation has these lines, or what they begin with.
+// says checks that the explanation has lines that begin so.
 func says(t *testing.T, e api.Explanation, lines ...string) {
 	t.Helper()
 	all := text(e)
@@ -62,8 +62,8 @@ func says(t *testing.T, e api.Explanation, lines ...string) {
 
 const asked = "tcp 192.0.2.7:40000 -> 198.51.100.10:80"
 
-// TestExplainPredicts: what explain says of a new connection is what then happens, for every
-// scheduler, again and again, and asking twice doesn't change it.
+// TestExplainPredicts: a new connection goes where Explain has reported, for every scheduler, and
+// asking twice does not change it.
 func TestExplainPredicts(t *testing.T) {
 	for _, scheduler := range []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "random", "p2c"} {
 		for _, workers := range []int{1, 3} {
@@ -108,8 +108,8 @@ func TestExplainGolden(t *testing.T) {
   next hop: backend 10.0.0.12 by backends, on-link, MAC 02:00:00:00:bb:0c, MTU 1500
   rewrite: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 40 bytes -> tcp 192.0.2.7:40000 > 10.0.0.12:8080 [S] 40 bytes
   egress: backends, 54 bytes to 02:00:00:00:bb:0c
-  size: packets of up to 1500 bytes come in, 0 are added, 1500 fit backends
-  return: through this box; 10.0.0.12:8080 was sent 0 packets, 0 came back
+  size: packets arrive with up to 1500 bytes, 0 are added, and 1500 fit backends
+  return: through this host; 10.0.0.12:8080 was sent 0 packets, 0 came back
   return: client 192.0.2.7 by clients, gateway 203.0.113.1, MAC 02:00:00:00:ff:01, MTU 1500
 = forwarded to 10.0.0.12:8080 by backends
 `
@@ -118,15 +118,15 @@ func TestExplainGolden(t *testing.T) {
 	}
 }
 
-// TestExplainNoService: what there is instead.
+// TestExplainNoService: the explanation lists the services that there are.
 func TestExplainNoService(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
 	e := explain(t, lab, "tcp 192.0.2.7:40000 198.51.100.10:443")
-	says(t, e, "! service: none for tcp port 443: at 198.51.100.10 there is web (tcp 80), dns (udp 53)", "= passed to the kernel: neither the destination nor the source belongs to a service")
+	says(t, e, "! service: none for tcp port 443: 198.51.100.10 has web (tcp 80), dns (udp 53)", "= passed to the kernel: neither the destination nor the source belongs to a service")
 	says(t, explain(t, lab, "tcp 192.0.2.7:40000 198.51.100.99:80"), "! service: none at 198.51.100.99: services are at 198.51.100.10")
 	if e.OK {
-		t.Error("that is well")
+		t.Error("reported as forwarded")
 	}
 }
 
@@ -153,14 +153,14 @@ func TestExplainKernel(t *testing.T) {
 	says(t, explain(t, lab, "udp 10.0.0.11:53 192.0.2.7:5353"), "  steer: to Sluice: 10.0.0.11:53 is a nat backend, and 192.0.2.7 is not this host")
 }
 
-// TestExplainNoNeighbour: the backend doesn't answer ARP.
+// TestExplainNoNeighbour: the backend does not answer ARP.
 func TestExplainNoNeighbour(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
 	lab.Change(func(s *enginetest.Surroundings) { s.Forget("10.0.0.11") })
 	says(t, explain(t, lab, asked),
-		"! backend: 10.0.0.11:8080 gets its share of new connections, but can't be reached: no_neighbour",
-		"! next hop: none to backend 10.0.0.11: no_neighbour: nobody answers ARP for 10.0.0.11 on backends",
+		"! backend: 10.0.0.11:8080 gets new connections, but cannot be reached: no_neighbour",
+		"! next hop: none to backend 10.0.0.11: no_neighbour: no answer to ARP for 10.0.0.11 on backends",
 		"= dropped: no_neighbour")
 }
 
@@ -177,8 +177,8 @@ func TestExplainMTU(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{mode: "tun", backends: []string{"10.0.0.11:80"}}))
 	e := explain(t, lab, asked)
-	says(t, e, "! size: a full packet of 1500 bytes becomes 1520, and 1500 fit backends: those of more than 1480",
-		"= forwarded to 10.0.0.11:80 by backends, but see what is marked",
+	says(t, e, "! size: a full packet of 1500 bytes becomes 1520, and 1500 fit backends: packets of more than 1480 bytes",
+		"= forwarded to 10.0.0.11:80 by backends, but see the marked lines",
 		"  rewrite: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 40 bytes -> ipip 10.0.0.1 > 10.0.0.11: tcp 192.0.2.7:40000 > 198.51.100.10:80 [S] 60 bytes")
 	q, _ := api.ParseTuple(asked)
 	q.Bytes = 1500
@@ -203,7 +203,7 @@ func TestExplainQueues(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
 	lab.Astray(2, 77)
-	says(t, explain(t, lab, asked), "! queues: clients has 4 RX queues and 2 of them are Sluice's: what comes to the others for a service is dropped (77 frames so far)")
+	says(t, explain(t, lab, asked), "! queues: clients has 4 RX queues and Sluice uses 2: frames for a service on the others are dropped (77 so far)")
 }
 
 // TestExplainReturnPath: packets go to the backend and none comes back.
@@ -214,12 +214,12 @@ func TestExplainReturnPath(t *testing.T) {
 	lab.Send(enginetest.Clients, 0, in.Frame())
 	for _, tuple := range []string{asked, "tcp 192.0.2.7 198.51.100.10:80", "tcp 192.0.2.9 198.51.100.10:80"} {
 		e := explain(t, lab, tuple)
-		says(t, e, "! return: 10.0.0.11:8080 was sent 1 packets and none came back: the backend's default route must lead through this box")
+		says(t, e, "! return: 10.0.0.11:8080 was sent 1 packets and none came back: the backend's default route must lead through this host")
 	}
-	says(t, explain(t, lab, "tcp 192.0.2.7 198.51.100.10:80"), "  client: has 1 connections to the service, 1 of them without a reply: this is one")
+	says(t, explain(t, lab, "tcp 192.0.2.7 198.51.100.10:80"), "  client: has 1 connections to the service, 1 of them without a reply: one of those is assumed")
 	lab.Send(enginetest.Backends, 0, packettest.TCP("10.0.0.11:8080", "192.0.2.7:40000").Flags(syn|ack).Frame())
 	e := explain(t, lab, asked)
-	says(t, e, "  return: through this box; 10.0.0.11:8080 was sent 1 packets, 1 came back", "= forwarded to 10.0.0.11:8080 by backends")
+	says(t, e, "  return: through this host; 10.0.0.11:8080 was sent 1 packets, 1 came back", "= forwarded to 10.0.0.11:8080 by backends")
 	says(t, e, "  connection: SYN_RECV, backend 10.0.0.11:8080 by nat, expires in ")
 	if !strings.Contains(text(e), "replies seen") {
 		t.Error(text(e))
@@ -260,7 +260,7 @@ func TestExplainPersistence(t *testing.T) {
 	says(t, explain(t, lab, "tcp 192.0.2.7:40001 198.51.100.10:80"), "  schedule: persistence binds the client to 10.0.0.13:8080")
 }
 
-// offline is the balancer that the lab's configuration makes, with nothing running.
+// offline returns a balancer with the lab's configuration and no workers.
 func offline(t *testing.T, lab *enginetest.Lab) *inspect.Offline {
 	t.Helper()
 	cfg, _, err := lab.Load()
@@ -274,8 +274,7 @@ func offline(t *testing.T, lab *enginetest.Lab) *inspect.Offline {
 	return box
 }
 
-// TestOfflineForgets: connections whose time is over are counted no more, wherever in the table
-// they are.
+// TestOfflineForgets: expired connections no longer count, wherever in the table they are.
 func TestOfflineForgets(t *testing.T) {
 	lab, s := enginetest.New(t, 1, 1), nat3()
 	s.sched = "lc"

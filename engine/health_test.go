@@ -312,7 +312,7 @@ func TestFreeze(t *testing.T) {
 			t.Errorf("frozen: %s, %+v", got, s)
 		}
 		why := fmt.Sprint(explain(t, lab, "tcp 192.0.2.1:5000 "+vip4+":80").Steps)
-		if !strings.Contains(why, "10.0.0.11:8080 gets its share of new connections although its last check failed, because the service's health is frozen") {
+		if !strings.Contains(why, "10.0.0.11:8080 gets new connections although its last check failed, because the service's health is frozen") {
 			t.Errorf("explained by %s", why)
 		}
 		if name == "" {

@@ -115,7 +115,7 @@ egress: clients, 54 bytes to 02:00:00:00:00:01
 answered: tcp 198.51.100.10:80 > 192.0.2.8:40000 [R] 40 bytes: packet belongs to no connection, and only a SYN opens one`,
 		`backends: tcp 10.0.0.11:8080 > 192.0.2.9:40000 [.] 40 bytes
 steer: to Sluice: 10.0.0.11:8080 is a nat backend, and 192.0.2.9 is not this host
-service: to no service: taken for a backend's reply
+service: none: treated as a backend's reply
 worker: 0, the only one
 connection: none
 dropped: no_connection: packet belongs to no connection`} {

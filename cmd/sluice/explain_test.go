@@ -50,15 +50,15 @@ func TestExplainOffline(t *testing.T) {
 	}{
 		{"tcp|203.0.113.5:4000|198.51.100.10:80", []string{"tcp 203.0.113.5:4000 -> 198.51.100.10:80\n", "= verdict     forwarded to 10.9.0.12:8080 by back\n"}},
 		{"tcp 203.0.113.5:4000 -> 198.51.100.10:80", []string{"= verdict     forwarded to 10.9.0.12:8080 by back\n"}},
-		{"tcp|203.0.113.5|198.51.100.10:80", []string{"  client      has no connection to the service; port 40000 is assumed\n"}},
-		{"udp|[2001:db8:1::5]:4000|>|[2001:db8::10]:53", []string{"! size ", "! verdict     forwarded to [2001:db8:a::11]:53 by back, but see what is marked\n"}},
+		{"tcp|203.0.113.5|198.51.100.10:80", []string{"  client      has no connection to the service: port 40000 is assumed\n"}},
+		{"udp|[2001:db8:1::5]:4000|>|[2001:db8::10]:53", []string{"! size ", "! verdict     forwarded to [2001:db8:a::11]:53 by back, but see the marked lines\n"}},
 		{"udp|[2001:db8:1::5]:4000|[2001:db8::10]:53|--mtu|1400", []string{"a full packet of 1400 bytes becomes 1440"}},
 		{"udp|2001:db8:1::5|[2001:db8::10]:53|--bytes|1461", []string{"answered: ICMP packet too big, mtu 1460"}},
-		{"tcp|203.0.113.5:4000|198.51.100.10:81", []string{"! service     none for tcp port 81: at 198.51.100.10 there is web (tcp 80)\n", "! verdict     passed to the kernel: "}},
+		{"tcp|203.0.113.5:4000|198.51.100.10:81", []string{"! service     none for tcp port 81: 198.51.100.10 has web (tcp 80)\n", "! verdict     passed to the kernel: "}},
 		{"udp|10.9.0.11:8080|224.0.0.251:5353", []string{"! service     none at 224.0.0.251"}},
 		{"tcp|10.9.0.11:8080|224.0.0.251:5353", []string{"  steer       to the kernel: 224.0.0.251 is a multicast address", "! verdict     passed to the kernel: a nat backend sends to an address that no client has\n"}},
 		{"tcp|10.9.0.11:8080|255.255.255.255:80", []string{"  steer       to the kernel: 255.255.255.255 is the broadcast address"}},
-		{"tcp|203.0.113.5:4000|198.51.100.10:80|--neighbours|10.9.0.11", []string{"! backend     10.9.0.12:8080 gets its share", "! verdict     dropped: no_neighbour"}},
+		{"tcp|203.0.113.5:4000|198.51.100.10:80|--neighbours|10.9.0.11", []string{"! backend     10.9.0.12:8080 gets new connections", "! verdict     dropped: no_neighbour"}},
 	} {
 		args := append([]string{"explain", "--config", file}, strings.Split(c.args, "|")...)
 		code, out, errs := sluice(args...)

@@ -3,7 +3,6 @@ package inspect
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -18,15 +17,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-func netipPort(end netip.AddrPort, port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(end.Addr(), port)
-}
-
 // steered reports whether the XDP program gives the packet to Sluice.
 func (x *explainer) steered() bool {
 	d := x.Steering.DecideTuple(x.q.Protocol, x.q.From, x.q.To)
 	if d.Reason == steer.NoRule {
-		x.nobodys()
+		x.noService()
 	} else {
 		x.out.Steps = append(x.out.Steps, steerStep(d))
 	}
@@ -56,8 +51,9 @@ func targetText(d steer.Decision) string {
 	return "the kernel"
 }
 
-// nobodys says why no service wants the packet: what there is instead.
-func (x *explainer) nobodys() {
+// noService reports that the packet belongs to no service, and lists the services with its address,
+// or else the addresses of all services.
+func (x *explainer) noService() {
 	var here, elsewhere []string
 	for i := range x.Config.Services {
 		s := &x.Config.Services[i]
@@ -73,17 +69,17 @@ func (x *explainer) nobodys() {
 		x.step("service", "%s is a service: tun and dr backends send replies from its address, and not through this host", x.q.From)
 	}
 	if len(here) > 0 {
-		x.problem("service", "none for %s port %d: at %s there is %s", x.q.Protocol, x.q.To.Port(), x.q.To.Addr(), listed(here))
+		x.problem("service", "none for %s port %d: %s has %s", x.q.Protocol, x.q.To.Port(), x.q.To.Addr(), listed(here))
 		return
 	}
 	if len(elsewhere) == 0 {
-		x.problem("service", "none at %s, and none anywhere: the configuration has no services", x.q.To.Addr())
+		x.problem("service", "none at %s: the configuration has no services", x.q.To.Addr())
 		return
 	}
 	x.problem("service", "none at %s: services are at %s", x.q.To.Addr(), listed(elsewhere))
 }
 
-// maxNamed bounds lists within a sentence.
+// maxNamed bounds the length of a list within a sentence.
 const maxNamed = 12
 
 func listed(all []string) string {
@@ -93,7 +89,7 @@ func listed(all []string) string {
 	return strings.Join(all, ", ")
 }
 
-// arrival tells of frames that never reach a worker.
+// arrival describes what keeps frames from reaching a worker.
 func (x *explainer) arrival(ctx context.Context) error {
 	if x.Queues == nil {
 		return nil
@@ -105,7 +101,7 @@ func (x *explainer) arrival(ctx context.Context) error {
 	for _, p := range ports {
 		switch {
 		case p.Queues > p.Used:
-			x.problem("queues", "%s has %d RX queues and %d of them are Sluice's: what comes to the others for a service is dropped (%d frames so far); leave out `queues` of the [[port]], or ethtool -L %s combined %d, then restart",
+			x.problem("queues", "%s has %d RX queues and Sluice uses %d: frames for a service on the others are dropped (%d so far); remove `queues` from the [[port]], or run ethtool -L %s combined %d, then restart",
 				p.Name, p.Queues, p.Used, p.NoSocket, p.Name, p.Used)
 		case p.NoSocket > 0:
 			x.step("queues", "%s dropped %d frames for a service before their queue had a socket", p.Name, p.NoSocket)
@@ -113,16 +109,16 @@ func (x *explainer) arrival(ctx context.Context) error {
 	}
 	for i := range x.Ports {
 		if p := &x.Ports[i]; p.Exists && !p.Up {
-			x.problem("queues", "%s has no link", p.Name)
+			x.problem("queues", "%s has no link: connect it, or set it up (ip link set %s up)", p.Name, p.Name)
 		} else if !p.Exists {
-			x.problem("queues", "there is no interface %s", p.Name)
+			x.problem("queues", "interface %s does not exist: create it, or remove its [[port]]", p.Name)
 		}
 	}
 	return nil
 }
 
-// leftOut tells which backends get no new connections and why, and which get some and can't be
-// reached.
+// leftOut lists the backends that get no new connections, and those that get some although they
+// fail or cannot be reached.
 func (x *explainer) leftOut(id uint32) {
 	svc, lines := &x.Services[id], 0
 	for _, be := range x.Tables.Services[id].Backends {
@@ -133,17 +129,17 @@ func (x *explainer) leftOut(id uint32) {
 			if !b.Up {
 				continue
 			}
-			why = "is the sorry server: no other may take a new connection"
+			why = "is the sorry server: no backend can take a new connection"
 		case x.Protected[name] != "":
-			why = "stays in the choice although it is down" + x.since(name) + ": " + x.Protected[name]
+			why = "still gets new connections although it is down" + x.since(name) + ": " + x.Protected[name]
 		case !b.Up:
 			why = "left out: down" + x.since(name)
 		case x.weight(id, name) == 0:
 			why = "left out: its weight is 0 (drained)"
 		case x.States[name].Last != "":
-			why = "gets its share of new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.States[name].Last
+			why = "gets new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.States[name].Last
 		case b.Unreach != counter.None:
-			why = fmt.Sprintf("gets its share of new connections, but can't be reached: %s", x.blocked(b.Addr, b.Unreach))
+			why = fmt.Sprintf("gets new connections, but cannot be reached: %s", x.blocked(b.Addr, b.Unreach))
 		default:
 			continue
 		}
@@ -157,19 +153,19 @@ func (x *explainer) leftOut(id uint32) {
 		}
 	}
 	if lines > mostLines {
-		x.problem("backend", "and %d more are left out or can't be reached", lines-mostLines)
+		x.problem("backend", "and %d more are left out or cannot be reached", lines-mostLines)
 	}
 }
 
-// untilWhen tells what keeps backends of a service up whose checks fail.
+// untilWhen returns why backends with failing checks are still up.
 func (x *explainer) untilWhen(key service.Key) string {
 	if x.Frozen[key] {
 		return ", because the service's health is frozen (sluice health thaw)"
 	}
-	return ", until more of them fail"
+	return ", until more checks fail"
 }
 
-// since tells how long a backend has been down, and why.
+// since returns how long a backend has been down, and why.
 func (x *explainer) since(id service.BackendID) string {
 	state, ok := x.States[id]
 	if !ok {
@@ -182,7 +178,7 @@ func (x *explainer) since(id service.BackendID) string {
 	return text
 }
 
-// weight is the backend's weight as it is now.
+// weight returns the backend's effective weight.
 func (x *explainer) weight(id uint32, name service.BackendID) int {
 	if w, ok := x.Weights[name]; ok {
 		return w
@@ -195,11 +191,11 @@ func (x *explainer) weight(id uint32, name service.BackendID) int {
 	return 0
 }
 
-// way tells the next hop towards an address.
-func (x *explainer) way(stage, whose string, a packet.Addr) {
+// route describes the next hop to an address of a client or a backend.
+func (x *explainer) route(stage, of string, a packet.Addr) {
 	link, reason := x.Tables.Hops.Lookup(a)
 	if reason != counter.None {
-		x.problem(stage, "none to %s %s: %s", whose, a, x.blocked(a, reason))
+		x.problem(stage, "none to %s %s: %s", of, a, x.blocked(a, reason))
 		return
 	}
 	by := "on-link"
@@ -209,10 +205,10 @@ func (x *explainer) way(stage, whose string, a packet.Addr) {
 	if link.VLAN != 0 {
 		by += fmt.Sprintf(", vlan %d", link.VLAN)
 	}
-	x.step(stage, "%s %s by %s, %s, MAC %s, MTU %d", whose, a, x.port(link.Port), by, macText(link.DMAC), link.MTU)
+	x.step(stage, "%s %s by %s, %s, MAC %s, MTU %d", of, a, x.port(link.Port), by, macText(link.DMAC), link.MTU)
 }
 
-// blocked says why there is no way to an address, and how to look further.
+// blocked returns why an address cannot be reached, and how to find the cause.
 func (x *explainer) blocked(a packet.Addr, reason counter.Reason) string {
 	switch reason {
 	case counter.NoNeighbour:
@@ -220,22 +216,22 @@ func (x *explainer) blocked(a packet.Addr, reason counter.Reason) string {
 		if !ok {
 			break
 		}
-		asks := "ARP"
+		protocol := "ARP"
 		if hop.Addr.Is6() {
-			asks = "neighbour discovery"
+			protocol = "neighbour discovery"
 		}
-		return fmt.Sprintf("no_neighbour: nobody answers %s for %s on %s: is the host up, in that network and VLAN? (ip neigh show %s)",
-			asks, hop.Addr, x.port(hop.Port), hop.Addr)
+		return fmt.Sprintf("no_neighbour: no answer to %s for %s on %s: check that the host is up and in that network and VLAN (ip neigh show %s)",
+			protocol, hop.Addr, x.port(hop.Port), hop.Addr)
 	case counter.NoRoute:
-		return fmt.Sprintf("no_route: the kernel's main table has none (ip route get %s)", a)
+		return fmt.Sprintf("no_route: the kernel's main table has no route: add one (ip route get %s)", a)
 	case counter.PortDown:
-		return fmt.Sprintf("port_down: the route leads to an interface that is down or is no [[port]] (ip route get %s)", a)
+		return fmt.Sprintf("port_down: the route leads to an interface that is down or has no [[port]] (ip route get %s)", a)
 	}
 	return fmt.Sprintf("%s: %s", reason, reason.Text())
 }
 
-// room tells whether full-sized packets fit where this one goes.
-func (x *explainer) room(p *worker.PacketRecord) {
+// size describes whether packets of the full size fit the packet's way.
+func (x *explainer) size(p *worker.PacketRecord) {
 	if !p.After.Known || p.Before.Class != pipeline.ToService {
 		return
 	}
@@ -244,24 +240,24 @@ func (x *explainer) room(p *worker.PacketRecord) {
 		return
 	}
 	full, overhead := int(x.Ports[p.InPort].MTU), be.Overhead()
-	room := int(be.Link.MTU) - overhead
+	fits := int(be.Link.MTU) - overhead
 	switch {
-	case full <= room:
-		x.step("size", "packets of up to %d bytes come in, %d are added, %d fit %s", full, overhead, be.Link.MTU, x.port(be.Link.Port))
+	case full <= fits:
+		x.step("size", "packets arrive with up to %d bytes, %d are added, and %d fit %s", full, overhead, be.Link.MTU, x.port(be.Link.Port))
 	case overhead > 0:
-		x.problem("size", "a full packet of %d bytes becomes %d, and %d fit %s: those of more than %d are answered with 'too big', and hang where a firewall drops ICMP; give %s and what is behind it an MTU of %d, or the clients or the service an MSS that fits %d",
-			full, full+overhead, be.Link.MTU, x.port(be.Link.Port), room, x.port(be.Link.Port), full+overhead, room)
+		x.problem("size", "a full packet of %d bytes becomes %d, and %d fit %s: packets of more than %d bytes are answered with ICMP 'too big', and connections hang where a firewall drops that; give %s and the network behind it an MTU of %d, or the clients or the service an MSS that fits %d",
+			full, full+overhead, be.Link.MTU, x.port(be.Link.Port), fits, x.port(be.Link.Port), full+overhead, fits)
 	default:
-		x.problem("size", "packets of up to %d bytes come in, and %d fit %s: longer ones are answered with 'too big', and hang where a firewall drops ICMP; give both ports the same MTU",
-			full, room, x.port(be.Link.Port))
+		x.problem("size", "packets arrive with up to %d bytes, and %d fit %s: longer ones are answered with ICMP 'too big', and connections hang where a firewall drops that; give both ports the same MTU",
+			full, fits, x.port(be.Link.Port))
 	}
 }
 
-// silence is how long a TCP connection may wait for its first reply before that is worth a word, in
+// silence is how long a TCP connection may wait for its first reply before Explain reports it, in
 // milliseconds.
 const silence = 500
 
-// returnPath tells whether replies come back, where they have to come this way.
+// returnPath describes the way of the replies, and whether there have been any.
 func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) error {
 	if !p.After.Known || p.Before.Class != pipeline.ToService || p.Frame.Verdict != pipeline.Forward {
 		return nil
@@ -269,8 +265,8 @@ func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) erro
 	c := &p.After.Conn
 	be := &x.Tables.Backends[c.Backend]
 	if !be.Mode.RepliesThroughUs() {
-		x.step("return", "by the backend to the client, past this box: the backend must hold %s itself (lo) and accept %s", x.q.To.Addr(), map[service.Mode]string{
-			service.TUN: "the tunnel's packets", service.DR: "packets for it, without answering ARP for it"}[be.Mode])
+		x.step("return", "from the backend to the client, bypassing this host: the backend must hold %s itself (lo) and accept %s", x.q.To.Addr(), map[service.Mode]string{
+			service.TUN: "packets from the tunnel", service.DR: "packets for it, but must not answer ARP for it"}[be.Mode])
 		return nil
 	}
 	var traffic counter.Backend
@@ -281,25 +277,25 @@ func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) erro
 	}
 	name := x.backend(c.Backend)
 	waits := p.Before.Known && p.Before.Conn.Flags&conn.SeenReply == 0 && x.quietFor(&p.Before.Conn) >= silence
-	hint := fmt.Sprintf("the backend's default route must lead through this box (on %s: ip route get %s)", be.Addr, x.q.From.Addr())
+	hint := fmt.Sprintf("the backend's default route must lead through this host (on %s: ip route get %s)", be.Addr, x.q.From.Addr())
 	if be.Mode == service.FullNAT {
-		hint = "the backend's route to the service's `source` addresses must lead to this box"
+		hint = "the backend's route to the service's `source` addresses must lead to this host"
 	}
 	switch {
 	case x.q.Protocol == service.UDP && (waits || traffic.OutPackets == 0): // much of UDP is one-way
-		x.step("return", "through this box; %s was sent %d packets, %d came back: if this flow should be answered, %s", name, traffic.InPackets, traffic.OutPackets, hint)
+		x.step("return", "through this host; %s was sent %d packets, %d came back: if this flow should be answered, %s", name, traffic.InPackets, traffic.OutPackets, hint)
 	case traffic.InPackets > 0 && traffic.OutPackets == 0:
-		x.problem("return", "%s was sent %d packets and none came back: %s, or it answers nobody", name, traffic.InPackets, hint)
+		x.problem("return", "%s was sent %d packets and none came back: %s, or it does not answer at all", name, traffic.InPackets, hint)
 	case waits:
-		x.problem("return", "no reply of %s to this connection has come by: %s, or it doesn't answer this client", name, hint)
+		x.problem("return", "%s has not replied to this connection: %s, or it does not answer this client", name, hint)
 	default:
-		x.step("return", "through this box; %s was sent %d packets, %d came back", name, traffic.InPackets, traffic.OutPackets)
+		x.step("return", "through this host; %s was sent %d packets, %d came back", name, traffic.InPackets, traffic.OutPackets)
 	}
-	x.way("return", "client", p.After.Client)
+	x.route("return", "client", p.After.Client)
 	return nil
 }
 
-// quietFor is how long ago the connection's last packet was, in milliseconds.
+// quietFor returns how long ago the connection's last packet was, in milliseconds.
 func (x *explainer) quietFor(c *conn.Conn) uint32 {
 	life := x.Tables.Services[c.Service()].TimeoutsMs[c.State]
 	return life - min(life, c.Expires-x.Now())

@@ -1,7 +1,7 @@
 // Package inspect answers why packets go the way they go.
 //
-//   - Snapshot.Explain returns what happens to a packet that has not been sent, step by step, and what
-//     is wrong on its way (explain.go, diagnose.go);
+//   - Snapshot.Explain returns what happens to a packet that has not been sent, step by step, and
+//     what is wrong on its way (explain.go, diagnose.go);
 //   - Tracer shows the packets of a running balancer as they pass (trace.go);
 //   - Offline runs recorded packets through the pipeline of a configuration (simulate.go).
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 	"sluice/pipeline/service"
 )
 
-// explainer is one question while it is being answered.
+// explainer is the state of one call of Explain.
 type explainer struct {
 	*Snapshot
 	q            api.Tuple
@@ -26,20 +27,22 @@ type explainer struct {
 	in           []byte
 	observations []pipeline.Observation // by worker
 	owner        int
-	trial        *pipeline.DryRun
+	run          *pipeline.DryRun
 }
 
+// step adds a step to the explanation.
 func (x *explainer) step(stage, format string, args ...any) {
 	x.out.Steps = append(x.out.Steps, api.Step{Stage: stage, Text: fmt.Sprintf(format, args...)})
 }
 
+// problem adds a step that is, or may be, why the packet does not arrive.
 func (x *explainer) problem(stage, format string, args ...any) {
 	x.step(stage, format, args...)
 	x.out.Steps[len(x.out.Steps)-1].Problem = true
 }
 
-// explain says what becomes of a packet. What the workers know is asked of them; all else is done
-// here.
+// Explain returns what happens to the packet with the ends q. It asks the workers for what only
+// they know, and changes nothing.
 func (s *Snapshot) Explain(ctx context.Context, q api.Tuple) (api.Explanation, error) {
 	x := &explainer{Snapshot: s, q: q, out: api.Explanation{Tuple: q.String()}}
 	if !x.steered() {
@@ -51,12 +54,12 @@ func (s *Snapshot) Explain(ctx context.Context, q api.Tuple) (api.Explanation, e
 	if err := x.findPort(ctx); err != nil {
 		return x.out, err
 	}
-	if err := x.rehearse(ctx); err != nil {
+	if err := x.dryRun(ctx); err != nil {
 		return x.out, err
 	}
 	p := x.record()
 	if p.Before.Reason == counter.None {
-		x.story(p)
+		x.describe(p)
 		if err := x.returnPath(ctx, p); err != nil {
 			return x.out, err
 		}
@@ -67,26 +70,27 @@ func (s *Snapshot) Explain(ctx context.Context, q api.Tuple) (api.Explanation, e
 	return x.out, nil
 }
 
-// assumedPort stands for a client's port that nobody has told.
+// assumedPort is the client's port if the tuple has none.
 const assumedPort = 40000
 
-// findPort chooses the client's port if it was left out: that of a connection without replies, if
-// it has one, else that of none.
+// findPort chooses the client's port if the tuple has none: the port of one of its connections that
+// have no reply, or else a port that it does not use.
 func (x *explainer) findPort(ctx context.Context) error {
 	if x.q.From.Port() != 0 {
 		return nil
 	}
 	id := x.Tables.Service(packet.AddrFrom(x.q.To.Addr()), x.q.To.Port(), uint8(x.q.Protocol))
 	if id == 0 {
-		return fmt.Errorf("%s lacks a port: say which port the backend sends from", x.q.From.Addr())
+		return fmt.Errorf("%s has no port, and %s is not a service: add the port that the packet comes from, like %s",
+			x.q.From.Addr(), x.q.To, netip.AddrPortFrom(x.q.From.Addr(), assumedPort))
 	}
 	used, silent := make(map[uint16]bool), []uint16(nil)
 	if x.Conns != nil {
-		flows, err := x.Conns(ctx, x.q.From.Addr())
+		conns, err := x.Conns(ctx, x.q.From.Addr())
 		if err != nil {
 			return err
 		}
-		for _, f := range flows {
+		for _, f := range conns {
 			if f.Entry.Service() != id || f.Entry.VIPPort() != x.q.To.Port() {
 				continue
 			}
@@ -97,25 +101,25 @@ func (x *explainer) findPort(ctx context.Context) error {
 		}
 	}
 	port := uint16(assumedPort)
-	for used[port] && len(used) <= math.MaxUint16 { // else a client has them all, and this is one
+	for used[port] && len(used) <= math.MaxUint16 { // a client that uses all ports keeps this one
 		port++
 	}
 	switch {
 	case len(used) == 0:
-		x.step("client", "has no connection to the service; port %d is assumed", port)
+		x.step("client", "has no connection to the service: port %d is assumed", port)
 	case len(silent) > 0:
 		port = silent[len(silent)-1]
-		x.step("client", "has %d connections to the service, %d of them without a reply: this is one", len(used), len(silent))
+		x.step("client", "has %d connections to the service, %d of them without a reply: one of those is assumed", len(used), len(silent))
 	default:
-		x.step("client", "has %d connections to the service; a new one is assumed, from port %d", len(used), port)
+		x.step("client", "has %d connections to the service: a new one is assumed, from port %d", len(used), port)
 	}
-	x.q.From = netipPort(x.q.From, port)
+	x.q.From = netip.AddrPortFrom(x.q.From.Addr(), port)
 	return nil
 }
 
-// rehearse makes the packet, finds the worker that has its connection or would have it, and tries
-// it there.
-func (x *explainer) rehearse(ctx context.Context) error {
+// dryRun makes the packet, finds the worker that owns its connection or would own it, and runs the
+// packet through its pipeline without effect.
+func (x *explainer) dryRun(ctx context.Context) error {
 	inPort, smac, dmac := x.ingress()
 	make := func(middle bool) (err error) {
 		x.frame, err = testPacket(x.q, smac, dmac, middle)
@@ -145,11 +149,11 @@ func (x *explainer) rehearse(ctx context.Context) error {
 			return err
 		}
 	}
-	x.trial = pipeline.NewDryRun(x.owner, x.Workers, x.Seed, x.Tables, x.Loads)
-	return x.OnWorker(ctx, x.owner, func(p *pipeline.Processor) { p.DryRun(x.trial, x.frame, x.Tables, x.Now()) })
+	x.run = pipeline.NewDryRun(x.owner, x.Workers, x.Seed, x.Tables, x.Loads)
+	return x.OnWorker(ctx, x.owner, func(p *pipeline.Processor) { p.DryRun(x.run, x.frame, x.Tables, x.Now()) })
 }
 
-// ingress is the port and the MAC addresses that the packet would come with.
+// ingress returns the port that the packet would arrive at, and its MAC addresses.
 func (x *explainer) ingress() (port uint8, smac, dmac [6]byte) {
 	smac = [6]byte{2, 0, 0, 0, 0, 1}
 	src := packet.AddrFrom(x.q.From.Addr())
@@ -165,11 +169,11 @@ func (x *explainer) ingress() (port uint8, smac, dmac [6]byte) {
 	return port, smac, dmac
 }
 
-// passage is the rehearsal as a frame's way.
+// record returns the dry run as a worker would record it.
 func (x *explainer) record() *worker.PacketRecord {
-	f := x.trial.Frame
+	f := x.run.Frame
 	p := &worker.PacketRecord{
-		Before: x.trial.Before, After: x.trial.After, Frame: f, InPort: x.frame.Port,
+		Before: x.run.Before, After: x.run.After, Frame: f, InPort: x.frame.Port,
 		In: x.in, Worker: x.owner, Workers: x.Workers, NowMs: x.Now(),
 	}
 	if f.Verdict == pipeline.Forward || f.Verdict == pipeline.Reply {
@@ -179,9 +183,9 @@ func (x *explainer) record() *worker.PacketRecord {
 	return p
 }
 
-// story tells the steps from the service on.
-func (x *explainer) story(p *worker.PacketRecord) {
-	x.out.Steps = append(x.out.Steps, x.whose(p))
+// describe adds the steps from the service on.
+func (x *explainer) describe(p *worker.PacketRecord) {
+	x.out.Steps = append(x.out.Steps, x.direction(p))
 	if id := x.serviceID(p); id != 0 {
 		x.out.Service = x.Services[id].Name
 	}
@@ -199,10 +203,10 @@ func (x *explainer) story(p *worker.PacketRecord) {
 		x.out.Steps = append(x.out.Steps, x.rewrite(p), x.egress(p))
 		x.out.Frame = p.Out
 	}
-	x.room(p)
+	x.size(p)
 }
 
-// serviceID is the service that the packet has to do with, 0 if none.
+// serviceID returns the number of the packet's service, 0 if it has none.
 func (x *explainer) serviceID(p *worker.PacketRecord) uint32 {
 	if p.After.Known {
 		return p.After.Conn.Service()
@@ -210,17 +214,18 @@ func (x *explainer) serviceID(p *worker.PacketRecord) uint32 {
 	return p.Before.Service
 }
 
+// ownerStep returns which worker owns the connection.
 func (x *explainer) ownerStep(p *worker.PacketRecord) api.Step {
 	if p.Before.Ownership == pipeline.ByReceiver && !p.Before.Known && x.Workers > 1 {
-		return api.Step{Stage: "worker", Text: fmt.Sprintf("whichever of %d receives it: the service's flows need no other; worker %d is asked here", x.Workers, x.owner)}
+		return api.Step{Stage: "worker", Text: fmt.Sprintf("any of %d: the one that receives the packet; worker %d is assumed", x.Workers, x.owner)}
 	}
 	return api.Step{Stage: "worker", Text: ownerText(p.Before.Ownership, p.Before.Owner, x.owner, x.Workers, false)}
 }
 
-// existing tells of the connection that the packet belongs to.
+// existing describes the connection that the packet belongs to.
 func (x *explainer) existing(p *worker.PacketRecord) {
 	if !p.Before.Known {
-		x.problem("connection", "none from %s to backend %s: it was never opened, has expired, or went another way", x.q.To, x.q.From)
+		x.problem("connection", "none from %s to backend %s: it was never opened, has expired, or does not pass through this host", x.q.To, x.q.From)
 		return
 	}
 	c := &p.Before.Conn
@@ -229,7 +234,7 @@ func (x *explainer) existing(p *worker.PacketRecord) {
 	replies := ", replies seen"
 	switch {
 	case c.Flags&conn.NoOutput != 0:
-		replies = ", replies go past this box"
+		replies = ", replies bypass this host"
 	case c.Flags&conn.SeenReply == 0:
 		replies = ", no reply seen"
 	}
@@ -240,18 +245,19 @@ func (x *explainer) named(c *conn.Conn, s *pipeline.Observation) api.Conn {
 	return x.Conn(worker.Conn{Entry: *c, Client: s.Client, LeftMs: int32(c.Expires - x.Now())}, x.owner)
 }
 
-// choice tells how the scheduler chooses a backend for a new connection, and which it leaves out.
+// choice describes how the scheduler chooses a backend for a new connection, and which ones it
+// leaves out.
 func (x *explainer) choice(p *worker.PacketRecord) {
 	id := p.Before.Service
 	svc := &x.Tables.Services[id]
 	opened := p.After.Known || p.Frame.Reason != counter.None
 	x.step("connection", "none yet")
 	switch {
-	case x.trial.Bound && !x.trial.Picked:
-		x.step("schedule", "persistence binds the client to %s", x.backend(x.trial.Template.Backend))
-	case x.trial.Picked:
+	case x.run.Bound && !x.run.Picked:
+		x.step("schedule", "persistence binds the client to %s", x.backend(x.run.Template.Backend))
+	case x.run.Picked:
 		name := func(i int) string { return x.backend(svc.Backends[i]) }
-		why := sched.Explain(svc.Scheduler, x.trial.Sched, x.trial.Loads, x.trial.Key(), name)
+		why := sched.Explain(svc.Scheduler, x.run.Sched, x.run.Loads, x.run.Key(), name)
 		chosen := "no backend may take a new connection"
 		if p.After.Known {
 			chosen = "takes " + x.backend(p.After.Conn.Backend)
@@ -264,10 +270,10 @@ func (x *explainer) choice(p *worker.PacketRecord) {
 	x.leftOut(id)
 }
 
-// mostLines bounds how many backends are told one by one.
+// mostLines bounds how many backends are listed one by one.
 const mostLines = 16
 
-// figures lists what the scheduler compared.
+// figures lists the figures that the scheduler compared.
 func (x *explainer) figures(svc *pipeline.Service, figures []string) {
 	var all []string
 	for i, f := range figures {
@@ -280,20 +286,20 @@ func (x *explainer) figures(svc *pipeline.Service, figures []string) {
 	}
 }
 
-// nextHop tells the way to where the packet goes.
+// nextHop describes the way to the packet's new destination.
 func (x *explainer) nextHop(p *worker.PacketRecord) {
 	if !p.After.Known {
 		return
 	}
 	c := &p.After.Conn
 	if w := p.Before.Class; w == pipeline.FromBackend || w == pipeline.ErrorToClient {
-		x.way("next hop", "client", p.After.Client)
+		x.route("next hop", "client", p.After.Client)
 		return
 	}
 	be := &x.Tables.Backends[c.Backend]
-	x.way("next hop", "backend", be.Addr)
+	x.route("next hop", "backend", be.Addr)
 	if be.Mode == service.TUN && be.Unreach == counter.NoRoute && x.reachable(be.Addr) {
-		x.problem("next hop", "no port has an address of %s's family for the tunnel to start from", be.Addr)
+		x.problem("next hop", "no port has an address of the family of %s, which the tunnel needs as its source: add one to the port", be.Addr)
 	}
 }
 
@@ -302,7 +308,7 @@ func (x *explainer) reachable(a packet.Addr) bool {
 	return reason == counter.None
 }
 
-// finish says in one sentence what becomes of the packet, and whether that is well.
+// finish sets the verdict, and whether the packet is forwarded without a problem.
 func (x *explainer) finish(p *worker.PacketRecord) {
 	x.out.Verdict = x.verdict(p)
 	x.out.OK = p.Frame.Verdict == pipeline.Forward
@@ -310,6 +316,6 @@ func (x *explainer) finish(p *worker.PacketRecord) {
 		x.out.OK = x.out.OK && !x.out.Steps[i].Problem
 	}
 	if p.Frame.Verdict == pipeline.Forward && !x.out.OK {
-		x.out.Verdict += ", but see what is marked"
+		x.out.Verdict += ", but see the marked lines"
 	}
 }

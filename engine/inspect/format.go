@@ -12,12 +12,12 @@ import (
 	"sluice/pipeline/service"
 )
 
-// steps tells the passage stage by stage.
+// steps returns what a worker did with a packet, stage by stage.
 func (n *Names) steps(p *worker.PacketRecord) []api.Step {
 	if p.Before.Reason != counter.None {
 		return []api.Step{{Stage: "parse", Text: p.Before.Reason.Text(), Problem: true}}
 	}
-	steps := []api.Step{n.whose(p), n.owner(p)}
+	steps := []api.Step{n.direction(p), n.owner(p)}
 	if p.Frame.Verdict == pipeline.HandOver {
 		return steps
 	}
@@ -30,8 +30,8 @@ func (n *Names) steps(p *worker.PacketRecord) []api.Step {
 	return steps
 }
 
-// whose tells the service and direction.
-func (n *Names) whose(p *worker.PacketRecord) api.Step {
+// direction returns the packet's service, and where the packet goes.
+func (n *Names) direction(p *worker.PacketRecord) api.Step {
 	of := func(id uint32) string { return n.service(id) }
 	switch known := p.After.Known; {
 	case p.Before.Class == pipeline.ToService:
@@ -41,14 +41,14 @@ func (n *Names) whose(p *worker.PacketRecord) api.Step {
 	case p.Before.Class == pipeline.ErrorToClient && known:
 		return api.Step{Stage: "service", Text: "ICMP error about a packet of " + of(p.After.Conn.Service()) + " to its backend"}
 	case p.Before.Class == pipeline.ErrorToClient:
-		return api.Step{Stage: "service", Text: "ICMP error about no service's packet"}
+		return api.Step{Stage: "service", Text: "ICMP error about a packet of no service"}
 	case known:
 		return api.Step{Stage: "service", Text: "backend of " + of(p.After.Conn.Service()) + " to its client"}
 	}
-	return api.Step{Stage: "service", Text: "to no service: taken for a backend's reply"}
+	return api.Step{Stage: "service", Text: "none: treated as a backend's reply"}
 }
 
-// owner tells which worker has the flow and why.
+// owner returns which worker owns the flow, and why.
 func (n *Names) owner(p *worker.PacketRecord) api.Step {
 	return api.Step{Stage: "worker", Text: ownerText(p.Before.Ownership, p.Before.Owner, p.Worker, p.Workers, p.Frame.Verdict == pipeline.HandOver)}
 }
@@ -63,9 +63,9 @@ func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bo
 	why := map[pipeline.Ownership]string{
 		pipeline.ByFlow:     "by hash of client address and port",
 		pipeline.ByAddress:  "by hash of the client address, for persistence",
-		pipeline.ByPort:     "by the local port of the fullnat pool",
-		pipeline.ByReceiver: "that received it: its flows need no other",
-		pipeline.ByFlowNow:  "by hash of client address and port, or the one that had it before a reload",
+		pipeline.ByPort:     "by the port of the SNAT pool",
+		pipeline.ByReceiver: "the one that received it",
+		pipeline.ByFlowNow:  "by hash of client address and port, or the one that owned it before a reload",
 	}[own]
 	text := fmt.Sprintf("%d of %d, %s", worker, workers, why)
 	if handedOver {
@@ -74,7 +74,7 @@ func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bo
 	return text
 }
 
-// connection tells what was there and what is there now.
+// connection returns the connection's state before and after the packet.
 func (n *Names) connection(p *worker.PacketRecord) (api.Step, bool) {
 	b, a := &p.Before, &p.After
 	var text string
@@ -107,7 +107,7 @@ func clockText(ms int32) string {
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
 
-// rewrite tells the packet before and after.
+// rewrite returns the packet before and after, or the answer to it.
 func (n *Names) rewrite(p *worker.PacketRecord) api.Step {
 	from, to := summary(p.In), summary(p.Out)
 	if p.Frame.Verdict == pipeline.Reply {
@@ -131,7 +131,7 @@ func macText(m [6]byte) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
 }
 
-// verdict tells how the passage ended, in one line.
+// verdict returns what the worker did with the packet at last, in one line.
 func (n *Names) verdict(p *worker.PacketRecord) string {
 	f := &p.Frame
 	switch f.Verdict {
@@ -148,7 +148,7 @@ func (n *Names) verdict(p *worker.PacketRecord) string {
 	return fmt.Sprintf("dropped: %s: %s", f.Reason, f.Reason.Text())
 }
 
-// answer says with what a packet was answered, and why.
+// answer returns the answer to a packet, and why there was one.
 func (n *Names) answer(p *worker.PacketRecord) string {
 	text := "ICMP error"
 	if p.Before.Meta.Proto == uint8(service.TCP) && len(p.Out) > 0 {
@@ -157,7 +157,7 @@ func (n *Names) answer(p *worker.PacketRecord) string {
 	switch icmp := answerICMP(p.Out); icmp {
 	case "":
 		if p.Before.Known {
-			return text + ": the connections of " + n.backend(p.Before.Conn.Backend) + " end: it is down, disabled, or its drain's time is over"
+			return text + ": the connections of " + n.backend(p.Before.Conn.Backend) + " end: it is down, disabled, or its drain has timed out"
 		}
 		return text + ": " + counter.NoConnection.Text() + ", and only a SYN opens one"
 	case "port unreachable":
@@ -169,7 +169,7 @@ func (n *Names) answer(p *worker.PacketRecord) string {
 	}
 }
 
-// answerICMP names the ICMP message that a frame is, "" if it is none.
+// answerICMP returns the name of the ICMP message in a frame, "" if it has none.
 func answerICMP(frame []byte) string {
 	at := packet.EthernetLen
 	if len(frame) > at && (frame[12] == 0x81 || frame[12] == 0x88) {

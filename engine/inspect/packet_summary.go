@@ -9,8 +9,8 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// summary tells a frame in a line, as far as its bytes go: "tcp 203.0.113.5:4000 > 198.51.100.10:80
-// [S] 60 bytes".
+// summary describes a frame in a line, as far as its bytes go: "tcp 203.0.113.5:4000 >
+// 198.51.100.10:80 [S] 60 bytes".
 func summary(frame []byte) string {
 	at := packet.EthernetLen
 	if len(frame) < at {
@@ -37,7 +37,7 @@ func packetSummary(b []byte) string {
 	return fmt.Sprintf("%s %d bytes", ip.flow(), ip.length)
 }
 
-// ipView is an IP header as it stands there, whether right or not.
+// ipView is an IP header as it was received, right or not.
 type ipView struct {
 	src, dst netip.Addr
 	proto    uint8
@@ -63,7 +63,7 @@ func readIP(b []byte) (v ipView, ok bool) {
 	return v, true
 }
 
-// flow tells the packet's ends and what it is between them.
+// flow describes the packet's ends and its protocol.
 func (v *ipView) flow() string {
 	ends := fmt.Sprintf("%s > %s", v.src, v.dst)
 	switch {
@@ -100,7 +100,7 @@ func tcpFlags(flags byte) string {
 	return b.String()
 }
 
-// icmp tells an ICMP message: the errors by name.
+// icmp describes an ICMP message; the errors have names.
 func (v *ipView) icmp() string {
 	b := v.body
 	if len(b) < packet.ICMPLen {

@@ -14,18 +14,18 @@ import (
 	"sluice/pipeline/service"
 )
 
-// headroom is what is left free in front of a frame made here: an outer IPv6 header and more.
+// headroom is the free space in front of a test packet's frame: enough for an outer IPv6 header.
 const headroom = 256
 
-// maxTestPacket is the longest IP packet that can be asked about, in bytes.
+// maxTestPacket is the length of the longest IP packet that a frame here can hold, in bytes.
 const maxTestPacket = platform.FrameSize - 2*headroom
 
-// testPacket makes a frame of the tuple in a chunk of its own: for TCP the first segment of a
-// connection, or one in its middle. It is as long as the tuple says, and not to be fragmented if it
-// says so.
+// testPacket returns a frame with the tuple's packet, in a chunk of its own. For TCP it is the
+// first segment of a connection, or one of its middle. With a length in the tuple it has that
+// length and must not be fragmented.
 func testPacket(q api.Tuple, smac, dmac [6]byte, middle bool) (pipeline.Frame, error) {
 	if q.Bytes > maxTestPacket {
-		return pipeline.Frame{}, fmt.Errorf("%d bytes are more than a frame here holds: at most %d", q.Bytes, maxTestPacket)
+		return pipeline.Frame{}, fmt.Errorf("%d bytes do not fit a frame: ask for at most %d", q.Bytes, maxTestPacket)
 	}
 	var network gopacket.SerializableLayer
 	var sum gopacket.NetworkLayer
@@ -61,7 +61,7 @@ func testPacket(q api.Tuple, smac, dmac [6]byte, middle bool) (pipeline.Frame, e
 	return frameOf(buf.Bytes()), nil
 }
 
-// frameOf puts a frame into a chunk of its own, with room in front.
+// frameOf puts a frame into a chunk of its own, with headroom.
 func frameOf(bytes []byte) pipeline.Frame {
 	mem := make([]byte, platform.FrameSize)
 	return pipeline.Frame{Mem: mem, Start: headroom, End: headroom + copy(mem[headroom:], bytes)}

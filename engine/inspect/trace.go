@@ -187,7 +187,8 @@ func (t *trace) send(n *Names, steering *steer.Decider, r *worker.Record) error 
 	return t.emit(event)
 }
 
-// whole returns a record's frame in its full length, with zeros for the bytes that were not recorded.
+// whole returns a record's frame in its full length, with zeros for the bytes that were not
+// recorded.
 func (t *trace) whole(r *worker.Record) []byte {
 	frame := t.frame[:r.InLen]
 	clear(frame[copy(frame, r.In):])

@@ -55,7 +55,7 @@ func TestExplainDown(t *testing.T) {
 	client := nat4.Client().String()
 	wantSpread(t, b.Ask(ctxOf(t), nat4.URL(), 3), [3]int{1, 1, 1})
 	explained(t, d, "= verdict     forwarded to 10.2.0.1", "tcp", client, web(nat4))
-	explained(t, d, "! service     none for tcp port 81: at 198.51.100.10 there is web-nat4 (tcp 80)", "tcp", client, "198.51.100.10:81")
+	explained(t, d, "! service     none for tcp port 81: 198.51.100.10 has web-nat4 (tcp 80)", "tcp", client, "198.51.100.10:81")
 	explained(t, d, "! service     none at 198.51.100.99: services are at 198.51.100.10", "tcp", client, "198.51.100.99:80")
 	dies(t, b, 1)
 	explained(t, d, "! backend     10.2.0.12:8080 left out: down for ", "tcp", client, web(nat4))
@@ -68,7 +68,7 @@ func TestExplainNoNeighbour(t *testing.T) {
 	cfg.Services[0].Backends[0].Address = "10.2.0.99"
 	d := start(t, b, cfg)
 	client := nat4.Client().String()
-	explained(t, d, "! next hop    none to backend 10.2.0.99: no_neighbour: nobody answers ARP for 10.2.0.99 on eth1", "tcp", client, web(nat4))
+	explained(t, d, "! next hop    none to backend 10.2.0.99: no_neighbour: no answer to ARP for 10.2.0.99 on eth1", "tcp", client, web(nat4))
 	explained(t, d, "! verdict     dropped: no_neighbour", "tcp", client, web(nat4))
 }
 
@@ -105,7 +105,7 @@ func TestExplainQueues(t *testing.T) {
 	cfg := single(t, nat4)
 	cfg.Ports[0].Queues, cfg.Ports[1].Queues = []int{0}, []int{0}
 	d := start(t, b, cfg)
-	explained(t, d, "! queues      eth0 has 2 RX queues and 1 of them are Sluice's", "tcp", nat4.Client().String(), web(nat4))
+	explained(t, d, "! queues      eth0 has 2 RX queues and Sluice uses 1", "tcp", nat4.Client().String(), web(nat4))
 }
 
 // TestTraceRealTraffic: everything of a request is shown, in both directions.
