@@ -9,6 +9,8 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/health"
+	"sluice/engine/health/policy"
 	"sluice/engine/inspect"
 	"sluice/engine/worker"
 	"sluice/pipeline/counter"
@@ -28,11 +30,11 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	j := e.refreshed()
+	latest := e.prober.States()
 	sums := e.sumServices(traffic)
 	out := make([]api.Service, 0, len(e.cfg.Services))
 	for i := range e.cfg.Services {
-		out = append(out, e.describe(&e.cfg.Services[i], j, traffic, sums))
+		out = append(out, e.describe(&e.cfg.Services[i], latest, traffic, sums))
 	}
 	return out, nil
 }
@@ -67,19 +69,19 @@ func (e *Engine) sumServices(traffic []counter.Backend) map[service.Key]counter.
 }
 
 // describe reports one service. The caller holds mu.
-func (e *Engine) describe(s *conf.Service, j *judgement, traffic []counter.Backend, sums map[service.Key]counter.Backend) api.Service {
+func (e *Engine) describe(s *conf.Service, latest map[service.BackendID]health.State, traffic []counter.Backend, sums map[service.Key]counter.Backend) api.Service {
 	out := api.Service{
 		Name: s.Name, Address: s.Key.Address.String(), Port: api.Port(s.Key.Ports),
 		Protocol: s.Key.Protocol.String(), Mode: s.Mode.String(), Scheduler: s.Scheduler,
-		PersistenceS: s.Persistence.Seconds(), HealthFrozen: e.wards.isFrozen(s.Key),
+		PersistenceS: s.Persistence.Seconds(), HealthFrozen: e.health.policy.Frozen(s.Key),
 		Backends: make([]api.Backend, 0, len(s.Backends)),
 	}
 	for i := range s.Backends {
-		out.Backends = append(out.Backends, e.describeBackend(s, &s.Backends[i], j, traffic))
+		out.Backends = append(out.Backends, e.describeBackend(s, &s.Backends[i], latest, traffic))
 	}
 	out.Alarms = e.alarmsAbout(s.Key, s.Name)
 	if s.Sorry != nil {
-		b := e.describeBackend(s, s.Sorry, j, traffic)
+		b := e.describeBackend(s, s.Sorry, latest, traffic)
 		out.Sorry = &b
 	}
 	t := sums[s.Key]
@@ -89,12 +91,11 @@ func (e *Engine) describe(s *conf.Service, j *judgement, traffic []counter.Backe
 	return out
 }
 
-func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, j *judgement, traffic []counter.Backend) api.Backend {
+func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, latest map[service.BackendID]health.State, traffic []counter.Backend) api.Backend {
 	name := s.Key.BackendID(b.Key)
-	show := e.wards.shown[name]
-	state, checked := j.states[name]
-	if checked {
-		show.reason = e.show(j, name, b).reason
+	state, _ := e.health.policy.Backend(name)
+	if now, checked := latest[name]; checked {
+		state = state.Refreshed(now)
 	}
 	var t counter.Backend
 	var load counter.Load
@@ -108,11 +109,11 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, j *judgement,
 	}
 	return api.Backend{
 		Address: b.Key.Address.String(), Port: api.SinglePort(b.Key.Port),
-		Weight: e.overrides.Weight(name, b.Weight), ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: show.state,
-		StateSinceS: time.Since(show.since).Seconds(), LastError: state.Last,
-		Reason: show.reason, Protected: j.protected[name] != "",
-		SlowStart: float64(j.shares[name]) / weightSteps,
-		Override:  string(e.overrides[name].Kind()),
+		Weight: state.Weight, ConfiguredWeight: b.Weight, Mode: b.Mode.String(), State: state.State,
+		StateSinceS: time.Since(state.Since).Seconds(), LastError: state.Check.Last,
+		Reason: state.Reason, Protected: state.Protected != "",
+		SlowStart: float64(state.SlowStart) / policy.WeightSteps,
+		Override:  string(state.Override),
 		Active:    load.Active, Inactive: load.Inactive,
 		Connections: t.Connections, Packets: t.InPackets, Bytes: t.InBytes,
 		PacketsOut: t.OutPackets, BytesOut: t.OutBytes,
@@ -182,11 +183,10 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	old := e.cfg
 	e.cfg = cfg
 	e.keepLast()
-	e.startNew(old, cfg)
 	// The checks come first: what they no longer say is down must be up in the tables.
 	e.openDetour(cfg)
 	e.setPaths(cfg)
-	err := e.prober.Set(e.checks(cfg))
+	err := e.setChecks(cfg)
 	if err == nil {
 		err = e.publish(cfg)
 	}
@@ -196,9 +196,8 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 		e.cfg = old
 		e.keepLast()
 		e.setPaths(old)
-		return errors.Join(err, e.prober.Set(e.checks(old)))
+		return errors.Join(err, e.setChecks(old))
 	}
-	e.dropFrozen(cfg)
 	e.platform.Keep(e.backendAddrs())
 	return nil
 }

@@ -56,11 +56,10 @@ func (e *Engine) snapshot() (*inspect.Snapshot, error) {
 	if e.closed {
 		return nil, errClosed
 	}
-	j := e.refreshed()
 	s := &inspect.Snapshot{
 		Names: e.names(), Config: e.cfg, Tables: e.tables.Load(), Steering: e.steering(), Ports: e.surroundings.Ports,
-		States: j.states, Protected: j.protected, Frozen: e.frozen(), Weights: e.overrides.Weights(e.cfg),
-		Seed: &e.seed, Loads: e.loads, Workers: len(e.workers.All),
+		Health: e.health.policy.Refreshed(e.prober.States()),
+		Seed:   &e.seed, Loads: e.loads, Workers: len(e.workers.All),
 		Now: worker.NowMs, Conns: e.connsOf, Queues: e.portQueues,
 	}
 	s.OnWorker = func(ctx context.Context, worker int, f func(*pipeline.Processor)) error {

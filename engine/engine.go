@@ -15,6 +15,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/health"
+	"sluice/engine/health/policy"
 	"sluice/engine/health/truepath"
 	"sluice/engine/inspect"
 	"sluice/engine/override"
@@ -59,7 +60,7 @@ type Engine struct {
 	started  time.Time
 	prober   *health.Prober
 	stop     context.CancelFunc // ends keepPorts and followHealth
-	turned   chan struct{}      // a backend's health has changed, or a weight has to grow
+	results  *changedChecks     // backends that have new results of checks
 	ending   chan struct{}      // closed by Close: onlookers go
 	tracer   *inspect.Tracer
 
@@ -83,8 +84,7 @@ type Engine struct {
 	pools        *tables.SchedulerCache
 	steered      steer.Rules
 	decider      *steer.Decider // of steered; nil: made when it is needed
-	wards        wards
-	judged       *judgement         // what the tables follow
+	health       healthState
 	published    uint64             // tables so far
 	hardware     *platform.Hardware // written by Start and keepPorts, which may read it without mu
 	spread       bool               // every port has a queue for each worker
@@ -123,15 +123,16 @@ func newEngine(o Options) *Engine {
 		pools:   tables.NewSchedulerCache(),
 		changed: make(chan struct{}),
 		stop:    func() {},
-		turned:  make(chan struct{}, 1),
+		results: newChangedChecks(),
 		ending:  make(chan struct{}),
 	}
 	e.tracer = e.newTracer()
-	e.wards = newWards(e.lookAtHealth)
+	e.health.grow = time.AfterFunc(time.Hour, e.results.wake)
+	e.health.grow.Stop()
 	if o.Probe == nil {
 		o.Probe = e.probe
 	}
-	e.prober = health.New(health.Config{OnChange: func(service.BackendID, health.State, health.State) { e.lookAtHealth() }, Probe: o.Probe})
+	e.prober = health.New(health.Config{OnChange: e.results.add, Probe: o.Probe})
 	return e
 }
 
@@ -195,11 +196,10 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.awaitNeighbours(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	err = e.prober.Set(e.checks(cfg))
-	if err == nil && e.direct != nil {
-		err = e.publish(cfg) // raises the alarm
+	if err := e.setChecks(cfg); err != nil {
+		return err
 	}
-	return err
+	return e.follow(e.health.policy.Step(e.policyInput(cfg, policy.Freeze{})))
 }
 
 // Alive reports whether every worker's loop goes round: see worker.Set.
@@ -220,7 +220,7 @@ func (e *Engine) Close() error {
 	close(e.ending)
 	e.mu.Unlock()
 	e.prober.Close()
-	e.wards.step.Stop()
+	e.health.grow.Stop()
 	err := e.closeDetour()
 	e.stop()
 	failure := e.workers.Close()
@@ -247,14 +247,17 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 // publish builds tables for cfg and hands them to the workers, then has the packets steered to us.
 // On error the old tables stay. The caller holds mu.
 func (e *Engine) publish(cfg *conf.Config) error {
-	return e.publishJudged(cfg, e.judge(cfg, time.Now()))
+	now := e.health.policy
+	next, events := now.Step(e.policyInput(cfg, now.Freeze()))
+	return e.publishHealth(cfg, next, events)
 }
 
-// publishJudged is publish with what health makes of cfg.
-func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
+// publishHealth is publish with the step of the policy for cfg.
+func (e *Engine) publishHealth(cfg *conf.Config, next *policy.State, events []policy.Event) error {
+	e.health.behind = true
 	e.setPaths(cfg)
 	e.local.Share(e.surroundings.Table, cards(e.hardware))
-	in := e.tablesInput(cfg, j)
+	in := e.tablesInput(cfg, next)
 	t, err := tables.Build(in)
 	if err != nil {
 		return err
@@ -271,15 +274,14 @@ func (e *Engine) publishJudged(cfg *conf.Config, j *judgement) error {
 		e.steered, e.decider = rules, nil
 	}
 	e.published++
-	e.settle(cfg, j)
+	e.commitHealth(next, events)
 	return nil
 }
 
-func (e *Engine) tablesInput(cfg *conf.Config, j *judgement) tables.Input {
+func (e *Engine) tablesInput(cfg *conf.Config, health *policy.State) tables.Input {
 	return tables.Input{
-		Config: cfg, IDs: e.ids, Weights: e.overrides.Weights(cfg), Evicted: e.overrides.Evicted(time.Now()),
-		Health: &tables.Availability{Down: j.down, Evict: j.evict, Sorry: j.sorry, Shares: j.shares},
-		Hops:   e.surroundings.Table, Source: e.sourceTo, Cache: e.pools,
+		Config: cfg, IDs: e.ids, Health: health,
+		Hops: e.surroundings.Table, Source: e.sourceTo, Cache: e.pools,
 		SNAT: e.local, Locals: e.surroundings.Locals, KernelPorts: e.platform.KernelPorts(),
 		Probed: e.probed, Probers: e.probers,
 		Spread: e.spread,

@@ -3,14 +3,16 @@ package engine
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"time"
 
 	"sluice/conf"
 	"sluice/engine/health"
+	"sluice/engine/health/policy"
 	"sluice/pipeline/service"
 )
 
-// checks translates a configuration into what the prober is to do. The caller holds mu.
+// checks returns the health checks of a configuration. The caller holds mu.
 func (e *Engine) checks(cfg *conf.Config) map[service.BackendID]health.Check {
 	e.direct = nil
 	out := make(map[service.BackendID]health.Check)
@@ -35,19 +37,81 @@ func (e *Engine) checks(cfg *conf.Config) map[service.BackendID]health.Check {
 	return out
 }
 
-// lookAtHealth has followHealth look whether the tables have to change. Any goroutine may call it.
-func (e *Engine) lookAtHealth() {
+// healthState is what the engine holds of its services' health between two tables. Guarded by
+// Engine.mu.
+type healthState struct {
+	policy *policy.State                      // that the tables follow; nil before the first ones
+	checks map[service.BackendID]health.State // the results that policy is fed with
+	behind bool                               // a step was not published: the next one evaluates all services
+	grow   *time.Timer                        // calls for a step when the portion of a weight grows
+}
+
+// changedChecks collects the backends that have new results of checks, for followHealth. Its methods
+// may be called from any goroutine.
+type changedChecks struct {
+	signal chan struct{} // has an element if there is something to do
+
+	mu  sync.Mutex
+	ids map[service.BackendID]bool
+}
+
+func newChangedChecks() *changedChecks {
+	return &changedChecks{signal: make(chan struct{}, 1), ids: make(map[service.BackendID]bool)}
+}
+
+// add puts the result of a backend's check on the list.
+func (c *changedChecks) add(id service.BackendID, _, _ health.State) {
+	c.mu.Lock()
+	c.ids[id] = true
+	c.mu.Unlock()
+	c.wake()
+}
+
+// wake has followHealth make a step.
+func (c *changedChecks) wake() {
 	select {
-	case e.turned <- struct{}{}:
-	default: // tables that are still to be made will have this change too
+	case c.signal <- struct{}{}:
+	default: // the step that is about to be made includes this
 	}
 }
 
+// take returns the list and empties it.
+func (c *changedChecks) take() map[service.BackendID]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ids := c.ids
+	c.ids = make(map[service.BackendID]bool)
+	return ids
+}
+
+// setChecks makes the checks of cfg those that run. The caller holds mu.
+func (e *Engine) setChecks(cfg *conf.Config) error {
+	err := e.prober.Set(e.checks(cfg))
+	e.health.checks = e.prober.States()
+	return err
+}
+
+// policyInput returns what a step of the policy reads, now. The caller holds mu.
+func (e *Engine) policyInput(cfg *conf.Config, freeze policy.Freeze) policy.Input {
+	in := policy.Input{Checks: e.health.checks, Overrides: e.overrides, Freeze: freeze, Now: time.Now()}
+	if e.direct != nil {
+		in.Direct = directText(e.direct)
+	}
+	if s := e.health.policy; s != nil && s.Config().Config == cfg {
+		in.Config = s.Config()
+	} else {
+		in.Config = policy.NewIndex(cfg)
+	}
+	return in
+}
+
 // healthPause is the least time between two tables for changes of health: when many backends fail
-// at once, one table serves them all. Tables that take long to make are made the less often.
+// at once, one table includes all of them. Tables that take long to build are built less often.
 const (
 	healthPause  = 20 * time.Millisecond
 	pausePerWork = 4
+	// growPause is the least time between two tables for growing weights.
+	growPause = 100 * time.Millisecond
 )
 
 // followHealth publishes tables after changes of health, until ctx ends.
@@ -55,14 +119,14 @@ func (e *Engine) followHealth(ctx context.Context) {
 	defer e.running.Done()
 	for {
 		select {
-		case <-e.turned:
+		case <-e.results.signal:
 		case <-ctx.Done():
 			return
 		}
 		e.mu.Lock()
 		began := time.Now()
 		if !e.closed {
-			if err := e.publishHealth(); err != nil {
+			if err := e.feedHealth(e.results.take()); err != nil {
 				e.log.Error("tables could not follow a change of health", "event", "tables_failed", "err", err)
 			}
 		}
@@ -75,12 +139,59 @@ func (e *Engine) followHealth(ctx context.Context) {
 	}
 }
 
-// publishHealth publishes tables if health makes them others than they are. The caller holds mu.
-func (e *Engine) publishHealth() error {
-	j := e.judge(e.cfg, time.Now())
-	if j.sameTables(e.judged) {
-		e.settle(e.cfg, j)
+// feedHealth makes a step for the backends that have new results, and for those of which the weight
+// grows. The results are read here, not taken from the prober's call: a call may come late, for a
+// check that has been replaced. The caller holds mu.
+func (e *Engine) feedHealth(ids map[service.BackendID]bool) error {
+	var changed []service.Key
+	for id := range ids {
+		if state, checked := e.prober.State(id); checked {
+			e.health.checks[id] = state
+			changed = append(changed, id.Service)
+		}
+	}
+	now := e.health.policy
+	in := e.policyInput(e.cfg, now.Freeze())
+	if e.health.behind {
+		return e.follow(now.Step(in))
+	}
+	return e.follow(now.StepServices(in, changed))
+}
+
+// follow makes a step the one that holds. It publishes tables if they differ. The caller holds mu.
+func (e *Engine) follow(next *policy.State, events []policy.Event) error {
+	if next.SameTables(e.health.policy) {
+		e.commitHealth(next, events)
 		return nil
 	}
-	return e.publishJudged(e.cfg, j)
+	return e.publishHealth(e.cfg, next, events)
+}
+
+// commitHealth makes a step the one that the tables follow, and logs what has changed. The caller
+// holds mu.
+func (e *Engine) commitHealth(next *policy.State, events []policy.Event) {
+	e.health.policy, e.health.behind = next, false
+	for i := range events {
+		e.logHealth(&events[i])
+	}
+	if due := next.Due(); !due.IsZero() {
+		e.health.grow.Reset(max(time.Until(due), growPause))
+	}
+}
+
+func (e *Engine) logHealth(ev *policy.Event) {
+	switch ev.Kind {
+	case policy.StateChanged:
+		log := e.log.Info
+		if ev.To.State == policy.Down {
+			log = e.log.Warn
+		}
+		log("backend changed state", "event", "backend_"+ev.To.State, "service", ev.Service, "backend", ev.Backend.String(),
+			"from", ev.From.State, "to", ev.To.State, "after", ev.After.Round(time.Millisecond).String(), "why", ev.To.Reason)
+	case policy.AlarmRaised:
+		e.log.Warn("alarm raised", "event", "alarm_raised", "kind", ev.Alarm.Kind, "service", ev.Service, "text", ev.Alarm.Text)
+	case policy.AlarmEnded:
+		e.log.Info("alarm ended", "event", "alarm_ended", "kind", ev.Alarm.Kind, "service", ev.Service,
+			"after", ev.After.Round(time.Millisecond).String())
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
 	"sluice/engine/health"
+	"sluice/engine/health/policy"
+	"sluice/engine/override"
 	"sluice/pipeline/packet/packettest"
 )
 
@@ -420,5 +422,22 @@ func TestSlowStart(t *testing.T) {
 	}
 	if all := list(t, lab)[0].Backends; all[3].SlowStart != 1.0/16 || all[0].SlowStart != 0 {
 		t.Errorf("a new backend: %+v", all)
+	}
+}
+
+// TestWordsOfAPI checks that the words of policy and override are those of the API, which neither of
+// them imports.
+func TestWordsOfAPI(t *testing.T) {
+	for _, words := range [][2][]string{
+		{{policy.Up, policy.Down, policy.Drain, policy.Standby}, {api.StateUp, api.StateDown, api.StateDrain, api.StateStandby}},
+		{{policy.AlarmProtected, policy.AlarmNoBackend, policy.AlarmDirect, policy.AlarmFrozen}, api.AlarmKinds()},
+		{{string(override.Weight), string(override.Drain), string(override.Disable)}, {api.OverrideWeight, api.OverrideDrain, api.OverrideDisable}},
+	} {
+		if !slices.Equal(words[0], words[1]) {
+			t.Errorf("%q differ from the API's %q", words[0], words[1])
+		}
+	}
+	if override.MaxWeight != api.MaxWeight {
+		t.Errorf("the greatest weight is %d, in the API %d", override.MaxWeight, api.MaxWeight)
 	}
 }

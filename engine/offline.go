@@ -28,7 +28,7 @@ func NewOffline(cfg *conf.Config, o OfflineOptions) (*inspect.Offline, error) {
 	}
 	return inspect.NewOffline(inspect.Snapshot{
 		Names: e.names(), Config: e.cfg, Tables: e.tables.Load(), Steering: e.steering(), Ports: e.surroundings.Ports,
-		States: e.judged.states, Protected: e.judged.protected,
+		Health: e.health.policy,
 	}), nil
 }
 
@@ -39,7 +39,7 @@ func newOffline(cfg *conf.Config, o OfflineOptions) (*Engine, error) {
 	}
 	e := newEngine(Options{Logger: slog.New(slog.DiscardHandler), Platform: invented{}})
 	e.prober.Close() // all backends are up
-	defer e.wards.step.Stop()
+	defer e.health.grow.Stop()
 	e.cfg, e.surroundings = cfg, invent(cfg, o)
 	e.local.Workers = 1
 	e.hardware = &platform.Hardware{Ports: make([]platform.HardwarePort, len(cfg.Ports))}

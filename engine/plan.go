@@ -45,7 +45,7 @@ func (e *Engine) planInput(next *conf.Config) *plan.Input {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	in := &plan.Input{
-		Running: e.cfg, Next: next, LastRefused: e.reloaded.err != nil, Overrides: e.overrides, Down: e.judged.down,
+		Running: e.cfg, Next: next, LastRefused: e.reloaded.err != nil, Overrides: e.overrides, Down: e.health.policy.Down,
 		LastWeights: make(map[service.BackendID]int), Connections: make(map[service.BackendID]uint64),
 	}
 	for id := 1; id < len(e.ids.Backend); id++ {

@@ -92,7 +92,7 @@ func (e *Engine) followDetour(d *truepath.Detour) {
 		e.openDetour(e.cfg)
 	}
 	e.setPaths(e.cfg)
-	if err = errors.Join(err, e.prober.Set(e.checks(e.cfg)), e.publish(e.cfg)); err != nil {
+	if err = errors.Join(err, e.setChecks(e.cfg), e.publish(e.cfg)); err != nil {
 		e.log.Error("health checks could not go on by another device", "err", err)
 	}
 }

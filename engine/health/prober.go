@@ -142,6 +142,17 @@ func (p *Prober) States() map[service.BackendID]State {
 	return states
 }
 
+// State returns what is known of one backend, and whether Set named it last.
+func (p *Prober) State(id service.BackendID) (State, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, ok := p.runners[id]
+	if !ok {
+		return State{}, false
+	}
+	return r.stateMachine.State, true
+}
+
 // Close ends all checks, running probes included, and waits until they have ended.
 func (p *Prober) Close() {
 	p.mu.Lock()

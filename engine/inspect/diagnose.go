@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/health/policy"
 	"sluice/engine/steer"
 	"sluice/engine/worker"
 	"sluice/pipeline"
@@ -123,6 +124,7 @@ func (x *explainer) leftOut(id uint32) {
 	svc, lines := &x.Services[id], 0
 	for _, be := range x.Tables.Services[id].Backends {
 		b, name := &x.Tables.Backends[be], x.Backends[be].ID
+		state, _ := x.Health.Backend(name)
 		why := ""
 		switch {
 		case svc.Sorry != nil && svc.Sorry.Key == name.Backend:
@@ -130,14 +132,14 @@ func (x *explainer) leftOut(id uint32) {
 				continue
 			}
 			why = "is the sorry server: no backend can take a new connection"
-		case x.Protected[name] != "":
-			why = "still gets new connections although it is down" + x.since(name) + ": " + x.Protected[name]
+		case state.Protected != "":
+			why = "still gets new connections although it is down" + since(&state) + ": " + state.Protected
 		case !b.Up:
-			why = "left out: down" + x.since(name)
-		case x.weight(id, name) == 0:
+			why = "left out: down" + since(&state)
+		case state.Weight == 0:
 			why = "left out: its weight is 0 (drained)"
-		case x.States[name].Last != "":
-			why = "gets new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + x.States[name].Last
+		case state.Check.Last != "":
+			why = "gets new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + state.Check.Last
 		case b.Unreach != counter.None:
 			why = fmt.Sprintf("gets new connections, but cannot be reached: %s", x.blocked(b.Addr, b.Unreach))
 		default:
@@ -159,36 +161,22 @@ func (x *explainer) leftOut(id uint32) {
 
 // untilWhen returns why backends with failing checks are still up.
 func (x *explainer) untilWhen(key service.Key) string {
-	if x.Frozen[key] {
+	if x.Health.Frozen(key) {
 		return ", because the service's health is frozen (sluice health thaw)"
 	}
 	return ", until more checks fail"
 }
 
-// since returns how long a backend has been down, and why.
-func (x *explainer) since(id service.BackendID) string {
-	state, ok := x.States[id]
-	if !ok {
+// since returns for how long a backend has been down, and why. Without a check it returns "".
+func since(b *policy.Backend) string {
+	if !b.Checked {
 		return ""
 	}
-	text := " for " + time.Since(state.Since).Round(time.Second).String()
-	if state.Last != "" {
-		text += ", last error: " + state.Last
+	text := " for " + time.Since(b.Check.Since).Round(time.Second).String()
+	if b.Check.Last != "" {
+		text += ", last error: " + b.Check.Last
 	}
 	return text
-}
-
-// weight returns the backend's effective weight.
-func (x *explainer) weight(id uint32, name service.BackendID) int {
-	if w, ok := x.Weights[name]; ok {
-		return w
-	}
-	for _, b := range x.Services[id].Backends {
-		if b.Key == name.Backend {
-			return b.Weight
-		}
-	}
-	return 0
 }
 
 // route describes the next hop to an address of a client or a backend.

@@ -8,7 +8,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
-	"sluice/engine/health"
+	"sluice/engine/health/policy"
 	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
@@ -17,24 +17,20 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
-	"sluice/pipeline/service"
 )
 
 // Snapshot is the state of a balancer at one moment: of the running one, or of one that exists only
 // in a file. Its values are never changed; its functions ask the workers.
 type Snapshot struct {
 	Names
-	Config    *conf.Config
-	Tables    *pipeline.Tables
-	Steering  *steer.Decider
-	Ports     []route.PortState
-	States    map[service.BackendID]health.State // of the backends that are checked
-	Protected map[service.BackendID]string       // backends that are down but get new connections, and why
-	Frozen    map[service.Key]bool               // services whose health an operator has frozen
-	Weights   map[service.BackendID]int          // set at run time
-	Seed      *flow.Seed
-	Loads     *counter.Loads
-	Workers   int
+	Config   *conf.Config
+	Tables   *pipeline.Tables
+	Steering *steer.Decider
+	Ports    []route.PortState
+	Health   *policy.State // with the latest results of checks
+	Seed     *flow.Seed
+	Loads    *counter.Loads
+	Workers  int
 
 	// Now returns the tick of the workers' clock.
 	Now func() uint32

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"sluice/conf"
-	"sluice/engine/api"
 	. "sluice/engine/override"
 	"sluice/pipeline/service"
 )
@@ -165,12 +164,5 @@ func TestParseErrors(t *testing.T) {
 		if rest := strings.Contains(to, "{}"); rest != (len(all) == 1) {
 			t.Errorf("%s: %v", change, all)
 		}
-	}
-}
-
-// TestWordsOfAPI checks that the states are spelled as in the API.
-func TestWordsOfAPI(t *testing.T) {
-	if Weight != api.OverrideWeight || Drain != api.OverrideDrain || Disable != api.OverrideDisable || MaxWeight != api.MaxWeight {
-		t.Error("a word or the limit differs from the API's")
 	}
 }

@@ -21,7 +21,7 @@ func (in *Input) candidates(s *conf.Service) []sched.Candidate {
 			last = b.Weight
 		}
 		all = append(all, sched.Candidate{
-			Weight: uint32(in.Overrides.Weight(id, b.Weight)), LastWeight: uint32(last), Up: !in.Down[id],
+			Weight: uint32(in.Overrides.Weight(id, b.Weight)), LastWeight: uint32(last), Up: !in.Down(id),
 			Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port),
 		})
 	}

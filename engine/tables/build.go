@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/conf"
+	"sluice/engine/health/policy"
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
@@ -18,15 +19,13 @@ import (
 
 // Input is everything that the packet path's tables follow from.
 type Input struct {
-	Config  *conf.Config
-	IDs     *IDs                            // has numbers for all of Config
-	Weights map[service.BackendID]int       // set at run time, over those of Config
-	Health  *Availability                   // who takes part
-	Evicted map[service.BackendID]bool      // whose connections an operator ends
-	Hops    *nexthop.Table                  //
-	Source  func(dst netip.Addr) netip.Addr // our address towards a tun backend
-	Cache   *SchedulerCache
-	SNAT    *SNAT
+	Config *conf.Config
+	IDs    *IDs                            // has numbers for all of Config
+	Health *policy.State                   // of Config: availability and weights of backends
+	Hops   *nexthop.Table                  //
+	Source func(dst netip.Addr) netip.Addr // our address towards a tun backend
+	Cache  *SchedulerCache
+	SNAT   *SNAT
 
 	Locals      []netip.Addr  // addresses of this host
 	KernelPorts service.Ports // that its kernel takes for connections of its own
@@ -34,14 +33,6 @@ type Input struct {
 	Probed, Probers []service.Key // steer.Rules'
 
 	Spread bool // one RX queue per worker: flows whose replies don't ask for the client's worker stay where they arrive
-}
-
-// Availability is what health makes of a configuration, as far as tables follow from it.
-type Availability struct {
-	Down   map[service.BackendID]bool // out of the choice: what is down and not protected, and idle sorry servers
-	Evict  map[service.BackendID]bool // of these, whose connections end
-	Sorry  map[service.Key]bool       // services whose sorry server is in the choice
-	Shares map[service.BackendID]int  // of starting backends: how many WeightSteps of their weight they have
 }
 
 // Build makes the tables: a function of the plan alone, so that equal plans give equal tables.
@@ -84,7 +75,7 @@ func (p *Input) backendOf(b BackendEntry) pipeline.Backend {
 	out := pipeline.Backend{
 		Addr: packet.AddrFrom(b.ID.Backend.Address),
 		Port: b.ID.Backend.Port, Mode: b.Mode,
-		Up: !p.Health.Down[b.ID], Evict: p.Health.Evict[b.ID] || p.Evicted[b.ID],
+		Up: !p.Health.Down(b.ID), Evict: p.Health.Evicts(b.ID),
 	}
 	link, reason := p.Hops.Lookup(out.Addr)
 	if out.Unreach = reason; reason == counter.None {
@@ -114,12 +105,12 @@ func (p *Input) fillPool(s *conf.Service, services []pipeline.Service, backends 
 		}
 		id := p.IDs.backends[Backend{name, b.Mode}]
 		live.Backends = append(live.Backends, id)
-		weight := p.weight(name, b.Weight)
+		state, _ := p.Health.Backend(name)
 		candidates = append(candidates, sched.Candidate{
-			ID: id, Weight: uint32(weight), LastWeight: uint32(p.IDs.Backend[id].Last), Up: backends[id].Up,
+			ID: id, Weight: uint32(state.Weight), LastWeight: uint32(p.IDs.Backend[id].Last), Up: backends[id].Up,
 			Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port),
 		})
-		shares = append(shares, p.Health.Shares[name])
+		shares = append(shares, state.SlowStart)
 	}
 	scale(candidates, shares)
 	if s.Sorry != nil {
@@ -142,20 +133,12 @@ func (p *Input) addSorry(s *conf.Service, live *pipeline.Service, backends []pip
 		backends[id].Configured = true
 	}
 	id := p.IDs.backends[Backend{name, b.Mode}]
-	if !p.Health.Sorry[s.Key] {
+	if !p.Health.SorryInUse(s.Key) {
 		live.Backends = append(live.Backends, id)
 		return candidates
 	}
 	live.Backends = append([]uint32{id}, live.Backends...)
 	return []sched.Candidate{{ID: id, Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port)}}
-}
-
-// weight is the backend's weight as the operator last set it.
-func (p *Input) weight(name service.BackendID, configured int) int {
-	if w, ok := p.Weights[name]; ok {
-		return w
-	}
-	return configured
 }
 
 // shareOwnership says by which hash each service's connections are owned. Replies only tell the
@@ -226,11 +209,8 @@ func timeoutsMs(t conf.Timeouts) [conn.StateCount]uint32 {
 	}
 }
 
-// WeightSteps is how many parts a starting backend's weight has.
-const WeightSteps = 16
-
 // scale multiplies the weights of a pool, so that starting backends can have a part of theirs:
-// shares is by position, in WeightSteps, 0 for all. Heavy weights are multiplied by less, and the
+// shares is by position, in policy.WeightSteps, 0 for all. Heavy weights are multiplied by less, and the
 // heaviest by 1.
 func scale(pool []sched.Candidate, shares []int) {
 	heaviest := uint32(1)
@@ -242,12 +222,12 @@ func scale(pool []sched.Candidate, shares []int) {
 	if !starting {
 		return
 	}
-	by := min(WeightSteps, sched.MaxWeight/heaviest)
+	by := min(policy.WeightSteps, sched.MaxWeight/heaviest)
 	for i := range pool {
 		c := &pool[i]
 		c.Weight, c.LastWeight = c.Weight*by, c.LastWeight*by
 		if shares[i] != 0 && c.Weight > 0 {
-			c.Weight = max(1, c.Weight*uint32(shares[i])/WeightSteps)
+			c.Weight = max(1, c.Weight*uint32(shares[i])/policy.WeightSteps)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package health_test
+package policy_test
 
 import (
 	"fmt"
@@ -6,13 +6,15 @@ import (
 	"testing"
 	"time"
 
-	. "sluice/engine/health"
+	"sluice/engine/health"
+	. "sluice/engine/health/policy"
+	"sluice/pipeline/service"
 )
 
 // scene is a service's backends as a test changes them; backends that no event names are up and
 // good.
 type scene struct {
-	states []State
+	states []health.State
 	rule   Rule
 	p      Protection
 	now    time.Time
@@ -20,7 +22,7 @@ type scene struct {
 }
 
 func newScene(n, minHealthy int) *scene {
-	p := &scene{states: make([]State, n), now: time.Unix(1000, 0), rule: Rule{MinHealthy: minHealthy, AtOnce: 3 * time.Second}}
+	p := &scene{states: make([]health.State, n), now: time.Unix(1000, 0), rule: Rule{MinHealthy: minHealthy, AtOnce: 3 * time.Second}}
 	for i := range p.states {
 		p.states[i].Up = true
 	}
@@ -47,16 +49,17 @@ func (p *scene) after(seconds int, events string) string {
 			s.Up, s.Since = up, p.now
 		}
 	}
-	return p.judge()
+	return p.decide()
 }
 
-// judge returns a letter for each backend: u up, o out, p protected.
-func (p *scene) judge() (fates string) {
+// decide returns a letter for each backend: u up, o out, p protected.
+func (p *scene) decide() (fates string) {
 	var members []Member
 	for i, s := range p.states {
 		members = append(members, Member{ID: id(byte(i)), State: s})
 	}
-	v := p.p.Judge(members, p.rule)
+	var v Verdict
+	p.p, v = p.p.Decide(members, p.rule)
 	p.alarm = v.Alarm
 	for i, s := range p.states {
 		switch {
@@ -134,8 +137,8 @@ func TestProtection(t *testing.T) {
 			if got := p.after(s.after, s.events); got != s.want {
 				t.Errorf("%s: step %d, %q: %s, want %s", c.name, i+1, s.events, got, s.want)
 			}
-			if got := p.judge(); got != s.want {
-				t.Errorf("%s: step %d, judged again: %s, want %s", c.name, i+1, got, s.want)
+			if got := p.decide(); got != s.want {
+				t.Errorf("%s: step %d, decided again: %s, want %s", c.name, i+1, got, s.want)
 			}
 		}
 	}
@@ -170,8 +173,11 @@ func TestWhyProtected(t *testing.T) {
 // TestProtectionOfNone checks that a service without backends of weight above 0 needs no
 // protection.
 func TestProtectionOfNone(t *testing.T) {
-	v := new(Protection).Judge(nil, Rule{MinHealthy: 50, Sorry: true})
+	_, v := Protection{}.Decide(nil, Rule{MinHealthy: 50, Sorry: true})
 	if len(v.Out)+len(v.Protected) != 0 || v.NoneUp || v.AtOnce || v.Why != "" {
 		t.Errorf("%+v", v)
 	}
 }
+
+// id returns the ID of the n-th backend of the first service.
+func id(n byte) service.BackendID { return backendOf(0, n) }
