@@ -18,6 +18,7 @@ import (
 	"sluice/bench/report"
 	"sluice/bench/testbed"
 	"sluice/engine/cpu"
+	"sluice/tools/chart"
 )
 
 // netVerb compares Sluice with its peers over veth.
@@ -126,9 +127,9 @@ func writeNet(path string, s compare.Settings, rows []report.Row) error {
 	if err := os.WriteFile(base+".md", []byte(tables(m, rows)), 0o644); err != nil {
 		return err
 	}
-	for name, chart := range report.Charts(rows) {
+	for name, c := range report.Charts(rows) {
 		var svg strings.Builder
-		err := chart.Draw(&svg)
+		err := chart.Draw(&svg, c)
 		if err == nil {
 			err = os.WriteFile(base+"-"+name+".svg", []byte(svg.String()), 0o644)
 		}

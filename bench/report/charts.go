@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"sluice/tools/chart"
 )
 
-// Charts are the plots of all experiments in rows, by file name without ending.
-func Charts(rows []Row) map[string]Chart {
-	charts := map[string]Chart{}
-	for name, c := range map[string]Chart{
+// Charts returns the plots of all experiments in rows, by file name without extension.
+func Charts(rows []Row) map[string]chart.Chart {
+	charts := map[string]chart.Chart{}
+	for name, c := range map[string]chart.Chart{
 		"capacity":    bars(Of(rows, "capacity"), "Packets forwarded, 64-byte UDP or 76-byte TCP, 1000 flows, one core", "Mpps"),
 		"workers":     bars(Of(rows, "workers"), "One worker and two; the second one shares its CPU with the generator", "Mpps"),
 		"connections": bars(Of(rows, "connections"), "Connections opened, used and closed", "connections per second"),
@@ -28,8 +30,8 @@ func Charts(rows []Row) map[string]Chart {
 }
 
 // bars has one bar for each row.
-func bars(rows []Row, title, y string) Chart {
-	c := Chart{Title: title, Y: y, Places: []string{""}, Bars: true}
+func bars(rows []Row, title, y string) chart.Chart {
+	c := chart.Chart{Title: title, Y: y, Categories: []string{""}, Bars: true}
 	for _, r := range rows {
 		if r.Median == nil {
 			continue
@@ -41,53 +43,55 @@ func bars(rows []Row, title, y string) Chart {
 		if r.Experiment == "workers" {
 			name += fmt.Sprintf(", workers: %d", r.Workers)
 		}
-		c.Series = append(c.Series, Series{Name: name, Points: []*Point{r.point()}})
+		c.Series = append(c.Series, chart.Series{Name: name, Points: []chart.Point{r.point(0)}})
 	}
 	return c
 }
 
 // lines has one line for each system.
-func lines(rows []Row, title, x, y string, place func(Row) string) Chart {
-	c := Chart{Title: title, X: x, Y: y}
-	for _, r := range rows {
-		if r.Median != nil && !slices.Contains(c.Places, place(r)) {
-			c.Places = append(c.Places, place(r))
-		}
-	}
+func lines(rows []Row, title, x, y string, category func(Row) string) chart.Chart {
+	c := chart.Chart{Title: title, X: x, Y: y}
 	for _, r := range rows {
 		if r.Median != nil {
-			*c.at(r.Label(), place(r)) = r.point()
+			add(&c, r, r.point(at(&c, category(r))))
 		}
 	}
 	return c
 }
 
-func latencies(rows []Row) Chart {
-	c := Chart{Title: "Median latency by load; the line goes up to the 99th percentile", X: "percent of the system's own capacity", Y: "microseconds", LogY: true}
-	for _, r := range rows {
-		if place := percentOf(r.LoadPercent); r.Latency != nil && place != "" && !slices.Contains(c.Places, place) {
-			c.Places = append(c.Places, place)
-		}
-	}
+func latencies(rows []Row) chart.Chart {
+	c := chart.Chart{Title: "Median latency by load; the line goes up to the 99th percentile", X: "percent of the system's own capacity", Y: "microseconds", LogY: true}
 	for _, r := range rows {
 		if r.Latency != nil && r.LoadPercent > 0 {
-			*c.at(r.Label(), percentOf(r.LoadPercent)) = &Point{Median: r.Latency.P50, Min: r.Latency.P50, Max: r.Latency.P99}
+			add(&c, r, chart.Point{X: at(&c, percentOf(r.LoadPercent)), Y: r.Latency.P50, Min: r.Latency.P50, Max: r.Latency.P99})
 		}
 	}
 	return c
 }
 
-// at is the point of a series, which is made if need be, at a place.
-func (c *Chart) at(series, place string) **Point {
-	i := slices.IndexFunc(c.Series, func(s Series) bool { return s.Name == series })
+// at returns the position of a category, which it appends if the chart does not have it.
+func at(c *chart.Chart, category string) float64 {
+	i := slices.Index(c.Categories, category)
 	if i < 0 {
-		i = len(c.Series)
-		c.Series = append(c.Series, Series{Name: series, Points: make([]*Point, len(c.Places))})
+		i = len(c.Categories)
+		c.Categories = append(c.Categories, category)
 	}
-	return &c.Series[i].Points[slices.Index(c.Places, place)]
+	return float64(i)
 }
 
-func (r Row) point() *Point { return &Point{Median: *r.Median, Min: *r.Min, Max: *r.Max} }
+// add adds a point to the series of a row's system, which it appends if the chart does not have it.
+func add(c *chart.Chart, r Row, p chart.Point) {
+	i := slices.IndexFunc(c.Series, func(s chart.Series) bool { return s.Name == r.Label() })
+	if i < 0 {
+		i = len(c.Series)
+		c.Series = append(c.Series, chart.Series{Name: r.Label()})
+	}
+	c.Series[i].Points = append(c.Series[i].Points, p)
+}
+
+func (r Row) point(x float64) chart.Point {
+	return chart.Point{X: x, Y: *r.Median, Min: *r.Min, Max: *r.Max}
+}
 
 // short writes 1000000 as 1M.
 func short(n int) string {

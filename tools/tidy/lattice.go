@@ -68,16 +68,17 @@ var lattice = []layer{
 
 	{"rings", "", "rings carry descriptors of whatever is in them"},
 
-	{"bench", "bench/... engine/... pipeline/... rings conf tools/pktgen/...", "benchmarks may use everything, and only tests may use them"},
+	{"bench", "bench/... engine/... pipeline/... rings conf tools/chart tools/pktgen/...", "benchmarks may use everything, and only tests may use them"},
 	{"bench/compare", "bench/loops bench/peers bench/report bench/testbed bench/sockets bench/wire tools/pktgen/flow tools/pktgen/affinity", "benchmarks may use everything, and only tests may use them"},
 	{"bench/loops", "engine/cpu engine/platform/... engine/steer engine/xsk pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
 	{"bench/peers", "bench/loops bench/testbed engine/api conf tools/netlab", "peers are programs"},
-	{"bench/report", "", "a report is made of values"},
+	{"bench/report", "tools/chart", "a report is made of values"},
 	{"bench/testbed", "tools/netlab", "the hosts of a benchmark are namespaces"},
 	{"bench/sockets", "tools/pktgen/affinity", "load over the kernel's sockets"},
 	{"bench/wire", "bench/testbed tools/pktgen/...", "load over raw sockets"},
 
 	{"tools/browser", "tools/e2e/testbed", outside},
+	{"tools/chart", "", "chart is a leaf"},
 	{"tools/decap", "tools/netlab/decap", outside},
 	{"tools/demo", "engine/cpu tools/e2e/testbed tools/netlab/...", outside},
 	{"tools/e2e", "engine/api engine/cpu pipeline/counter tools/browser tools/e2e/testbed tools/netlab/...", outside},
@@ -97,7 +98,7 @@ var lattice = []layer{
 	{"tools/pktgen/labtest", "tools/netlab tools/pktgen/affinity tools/pktgen/port", outside},
 	{"tools/pktgen/affinity", "engine/cpu", outside},
 	{"tools/pktgen/port", "engine/xsk tools/pktgen/frame tools/pktgen/affinity", outside},
-	{"tools/pktgen/report", "tools/pktgen/search tools/pktgen/trial", outside},
+	{"tools/pktgen/report", "tools/chart tools/pktgen/search tools/pktgen/trial", outside},
 	{"tools/pktgen/rx", "tools/pktgen/afxdp tools/pktgen/bpf tools/pktgen/clock tools/pktgen/frame tools/pktgen/affinity tools/pktgen/port", outside},
 	{"tools/pktgen/search", "", "search is a leaf"},
 	{"tools/pktgen/trial", "tools/pktgen/frame tools/pktgen/affinity tools/pktgen/port tools/pktgen/rx tools/pktgen/tx", outside},
