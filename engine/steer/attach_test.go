@@ -32,7 +32,7 @@ func TestAttachAndClose(t *testing.T) {
 			t.Errorf("%s: on the interface is %+v", mode, x)
 		}
 		if port.Interface() != "steer0" || port.Mode() != mode {
-			t.Errorf("the port says %s, %s", port.Interface(), port.Mode())
+			t.Errorf("the port reports %s, %s", port.Interface(), port.Mode())
 		}
 		if err := errors.Join(port.Close(), port.Close()); err != nil {
 			t.Errorf("%s: close: %v", mode, err)
@@ -47,7 +47,7 @@ func TestAttachErrors(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)
 	if _, err := program.Attach(999, steer.Native); err == nil || !strings.Contains(err.Error(), "999") {
-		t.Errorf("an interface that isn't there: %v", err)
+		t.Errorf("an interface that does not exist: %v", err)
 	}
 	if _, err := program.Attach(loopback(t).Attrs().Index, 0); err == nil || !strings.Contains(err.Error(), "native and generic") {
 		t.Errorf("no mode: %v", err)
@@ -207,16 +207,16 @@ func TestForeignProgram(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			enterNamespace(t)
 			device, _ := veth(t)
-			way.put(t, device, passAll(t, "somebody_elses"))
+			way.put(t, device, passAll(t, "another_program"))
 			before := xdpOn(t, device)
 			program := load(t)
 			for _, mode := range []steer.Mode{steer.Native, steer.Generic} {
 				_, err := program.Attach(device.Attrs().Index, mode)
 				var foreign *steer.ForeignError
-				if !errors.As(err, &foreign) || foreign.Program != "somebody_elses" || foreign.ID != before.ProgId || foreign.Interface != "steer0" {
+				if !errors.As(err, &foreign) || foreign.Program != "another_program" || foreign.ID != before.ProgId || foreign.Interface != "steer0" {
 					t.Fatalf("error %v", err)
 				}
-				for _, want := range []string{"steer0", "somebody_elses", fmt.Sprint(before.ProgId), way.hint} {
+				for _, want := range []string{"steer0", "another_program", fmt.Sprint(before.ProgId), way.hint} {
 					if !strings.Contains(err.Error(), want) {
 						t.Errorf("error %q lacks %q", err, want)
 					}
@@ -276,7 +276,8 @@ func TestStaleProgram(t *testing.T) {
 	}
 }
 
-// TestCapabilities: the service needs no more than its unit file gives it, and says what it lacks.
+// TestCapabilities: the service needs no more than its unit file gives it, and reports what it
+// lacks.
 func TestCapabilities(t *testing.T) {
 	enterNamespace(t)
 	device, _ := veth(t)
@@ -305,7 +306,7 @@ func TestCapabilities(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer port.Close()
-	// A program whose name we may not ask for is foreign, and nothing is done about it.
+	// A program without a readable name is foreign, and is left alone.
 	_, err = program.Attach(device.Attrs().Index, steer.Native)
 	var foreign *steer.ForeignError
 	if !errors.As(err, &foreign) || foreign.Program != "" || foreign.ID == 0 {

@@ -27,12 +27,12 @@ const (
 	_              Reason = iota
 	ToService             // Sluice: the destination is a service
 	ToPool                // Sluice: the destination is in a SNAT pool
-	FromBackend           // Sluice: the source is a nat backend, the destination a client
-	ProbeAnswer           // Prober: the source is a probed service, the destination a port of the prober
-	BackendToHost         // Kernel: the source is a nat backend, the destination an address of this host
-	BackendToGroup        // Kernel: the source is a nat backend, the destination an address that no client has
+	FromBackend           // Sluice: from a nat backend to a client
+	ProbeAnswer           // Prober: from a probed service to a port of the prober
+	BackendToHost         // Kernel: from a nat backend to an address of this host
+	BackendToGroup        // Kernel: from a nat backend to an address that no client has
 	NoRule                // Kernel: no rule names the destination or the source
-	ShortFrame            // Kernel, as are all that follow
+	ShortFrame            // Kernel, like all that follow
 	GroupMAC
 	NotIP
 	BadIPHeader
@@ -60,11 +60,11 @@ func (r Reason) String() string {
 		GroupMAC:       "the destination MAC address is a group address (broadcast or multicast)",
 		NotIP:          "the frame carries neither IPv4 nor IPv6, or has more than one VLAN tag",
 		BadIPHeader:    "the IP header is truncated or wrong",
-		BadExtensions:  "an IPv6 extension header is truncated, or one too many, or a routing header with segments left",
+		BadExtensions:  "the IPv6 extension headers are truncated, more than eight, or route to another host",
 		NoPorts:        "the packet ends before its ports",
 		OtherProtocol:  "the protocol is neither tcp nor udp, and the packet is not a whole ICMP message",
 		NotAnError:     "the ICMP message is not an error",
-		BadQuote:       "the ICMP error quotes a packet that can't be read",
+		BadQuote:       "the ICMP error quotes a packet that cannot be read",
 		QuoteOfAnother: "the ICMP error quotes a packet that its receiver did not send",
 		QuotedProtocol: "the ICMP error quotes a packet that is neither tcp nor udp",
 	}[r]
@@ -271,11 +271,11 @@ func (p *packet) match(rules []service.Key, end netip.AddrPort, fragments bool) 
 // decideICMP decides about an ICMP message. An error goes where the answer to the packet that it
 // quotes would go: the table at the top of steer.c has all cases.
 func (d *Decider) decideICMP(p *packet) Decision {
-	parse, errors := parse4, []byte{3, 4, 11, 12} // unreachable, source quench, time exceeded, parameter problem
+	parse, errorTypes := parse4, errorTypes4
 	if p.source.Addr().Is6() {
-		parse, errors = parse6, []byte{1, 2, 3, 4} // unreachable, too big, time exceeded, parameter problem
+		parse, errorTypes = parse6, errorTypes6
 	}
-	if len(p.payload) < icmpLen || !slices.Contains(errors, p.payload[0]) {
+	if len(p.payload) < icmpLen || !slices.Contains(errorTypes, p.payload[0]) {
 		return Decision{Reason: NotAnError}
 	}
 	quoted, reason := parse(p.payload[icmpLen:], true)
@@ -294,6 +294,14 @@ func (d *Decider) decideICMP(p *packet) Decision {
 	return decision
 }
 
+// The types of ICMP and ICMPv6 errors: destination unreachable; source quench or packet too big;
+// time exceeded; parameter problem.
+var (
+	errorTypes4 = []byte{3, 4, 11, 12}
+	errorTypes6 = []byte{1, 2, 3, 4}
+)
+
+// icmpOf returns the protocol number of ICMP in an address's family.
 func icmpOf(a netip.Addr) int {
 	if a.Is6() {
 		return icmp6

@@ -1,48 +1,51 @@
-// Package steer decides, in the driver, which received frames are Sluice's and which the kernel's:
-// it loads an XDP program (steer.c), attaches it to ports and keeps its maps in step with the
-// configuration.
+// Package steer decides, in the driver, where each received frame of a port goes: to Sluice, to the
+// kernel or to the health prober. It loads an XDP program (steer.c), attaches it to ports and keeps
+// its maps in step with the configuration.
 //
-// # What is ours
+// # The decision
 //
-// A frame is redirected to the AF_XDP socket of its receiving queue when
+// Decider.Decide in decide.go is the decision in Go, and the specification of the XDP program; a
+// test gives the same packets to both. A frame goes to Sluice when
 //
-//   - its destination is a service's, or lies in a fullnat pool (Rules.Services, Rules.Pools);
-//   - its source is a NAT backend's and its destination somebody else's (Rules.Replies): not this
-//     host's (Rules.Locals), so that health checks and SSH between this host and its backends stay
-//     the kernel's, and not multicast, broadcast, loopback or link-local;
-//   - it is an ICMP or ICMPv6 error, and the answer to the packet that it quotes would be ours. The
-//     comment at the top of steer.c lists the cases of NAT, FullNAT, TUN and DR one by one;
-//   - it is a fragment, the first or a later one, to a service's address or from a NAT backend's to
-//     somebody else, with that rule's protocol. Of the fragments to a pool address that is also one
-//     of this host's, only the first is ours, and only with a port of the pool: the host's own
-//     later fragments can't be told apart, and without its first fragment the kernel never
-//     completes, and so never answers, a packet of ours.
+//   - its destination is a service or lies in a SNAT pool (Rules.Services, Rules.Pools);
+//   - its source is a NAT backend (Rules.Replies), and its destination is neither an address of
+//     this host (Rules.Locals) nor a multicast, broadcast, loopback or link-local address. So
+//     health checks and SSH between this host and its backends remain with the kernel;
+//   - it is an ICMP or ICMPv6 error, and the answer to the packet that it quotes would go to
+//     Sluice. The comment at the top of steer.c lists the cases of NAT, FullNAT, TUN and DR one by
+//     one;
+//   - it is a fragment, the first or a later one, to the address of a service or from a NAT
+//     backend, with the protocol of the rule. If an address of a SNAT pool is also an address of
+//     this host, only first fragments with a port of the pool go to Sluice: the later ones cannot
+//     be told from those of the host's own packets. Without the first fragment the kernel never
+//     completes a packet for Sluice, and so never answers it.
+//
+// Such a frame is redirected to the AF_XDP socket of the receiving queue. If the queue has no
+// socket it is dropped and counted, never passed: a kernel that holds the service's address would
+// answer a live connection with RST.
 //
 // An answer to a health probe that took the path of tun or dr (package engine/health/truepath)
-// comes from a service's address, which this host may have itself: the kernel would drop it. So
-// what comes from a probed service (Rules.Probed) to a port that probes are sent from
-// (Rules.Probers), and errors about such packets, are redirected to the prober's own interface
-// (Program.Detour). Fragments are not.
+// comes from the service's address. This host may have that address itself, and then its kernel
+// would drop the answer. So frames from a probed service (Rules.Probed) to a port that probes are
+// sent from (Rules.Probers), and errors about such packets, are redirected to the prober's own
+// interface (Program.Detour). Their fragments are not.
 //
-// All else passes to the kernel untouched: ARP, ND, ping, other ports of a service's address,
-// frames to a group MAC address, frames behind two tags, and whatever the program can't read
-// (truncated, unknown extension headers, a routing header with segments left). One 802.1Q or
-// 802.1ad tag is stepped over; rules hold in every VLAN.
+// All other frames pass to the kernel untouched: ARP, ND, ping, other ports of a service's address,
+// frames to a group MAC address, frames with two VLAN tags, and all that the program cannot read
+// (truncated headers, more than eight extension headers, a routing header with segments left). It
+// skips one 802.1Q or 802.1ad tag; the rules hold in every VLAN.
 //
-// The program never looks at a checksum, a TTL or a TCP flag: to judge and to count what is wrong
-// with a frame of ours is the pipeline's.
-//
-// A frame of ours on a queue without a socket is dropped and counted, never passed: a kernel that
-// holds the service's address would answer a live connection with RST.
+// The program reads no checksum, no TTL and no TCP flag. The pipeline judges whether a frame is
+// right, and counts those that are not.
 //
 // # Limits
 //
-//   - Linux 5.18 or newer; CAP_BPF and CAP_NET_ADMIN. Who lacks CAP_SYS_ADMIN can't ask for the
-//     name of a program that is already on an interface, and is told that it is a foreign one.
-//   - A reply rule for any port takes all that the backend sends to others with that protocol, its
-//     own requests included: the program knows no connections.
-//   - A port that strips VLAN tags in hardware (ethtool: rxvlan) hides them from XDP, and the frame
-//     that the socket gets has none. Turn that off where VLANs are used.
+//   - Linux 5.18 or newer; CAP_BPF and CAP_NET_ADMIN. Without CAP_SYS_ADMIN the kernel does not
+//     give the name of a program that is already on an interface, and Attach reports it as foreign.
+//   - A reply rule for any port applies to all that the backend sends to others with that protocol,
+//     its own requests included: the program knows no connections.
+//   - A port that strips VLAN tags in hardware (ethtool: rxvlan) hides them from XDP, and from the
+//     frame that the socket receives. Turn that off where VLANs are used.
 //   - In Generic mode the kernel's GRO runs before the program and builds frames larger than a UMEM
 //     chunk. Turn GRO off on such ports.
 //   - Rules: 32,768 addresses, 65,536 single ports, 65,536 power-of-two blocks of port ranges (a
@@ -50,13 +53,12 @@
 //
 // # Speed
 //
-// What the kernel keeps costs two hash lookups by address (destination, source). A service's frame
-// costs the first of them, a second one for its port ("any port" needs none, a range asks a prefix
-// trie) and the queue's socket.
+// A frame that passes to the kernel costs two hash lookups by address (destination, source). A
+// service's frame costs the first of them, a second one for its port ("any port" needs none, a
+// range needs a lookup in a prefix trie), and one for the queue's socket.
 //
-// # Life
+// # Lifetime
 //
-// The program is attached by a link that this process holds, so that the kernel detaches it when
-// the process ends, however it ends. The rules are shared by all ports, sockets and counters are
-// each port's own.
+// The program is attached by a link that this process holds, so the kernel detaches it when the
+// process ends, in whatever way. All ports share the rules; each has its own sockets and counters.
 package steer

@@ -16,18 +16,18 @@ import (
 	"github.com/vishvananda/netlink/nl"
 )
 
-// ForeignError means that the interface carries an XDP program that isn't Sluice's, or whose name
-// can't be read. It is left alone.
+// ForeignError means that the interface has an XDP program that is not Sluice's, or that has no
+// readable name. Sluice leaves it alone.
 type ForeignError struct {
 	Interface string
-	Program   string // its name, "" if it has none or reading it isn't allowed
+	Program   string // its name, "" if it has none or must not be read
 	ID        uint32 // its number, as in "bpftool prog"; 0 if there are several
 	Link      uint32 // number of the link that attaches it, 0 if it was attached without
 	PID       int    // of a process that holds this link, 0 if none is found
-	Option    string // what "ip link set dev" calls the way it is attached: xdpdrv, xdpgeneric, xdpoffload, xdp
+	Option    string // of "ip link set dev": xdpdrv, xdpgeneric, xdpoffload, xdp
 }
 
-// Error says what there is and how to remove it.
+// Error describes the program and how to remove it.
 func (e *ForeignError) Error() string {
 	name := strconv.Quote(e.Program)
 	if e.Program == "" {
@@ -40,7 +40,7 @@ func (e *ForeignError) Error() string {
 	if e.PID != 0 {
 		remove += fmt.Sprintf(" or by stopping process %d", e.PID)
 	}
-	return fmt.Sprintf("steer: interface %s already has an XDP program %s (id %d), which Sluice did not attach and does not remove: remove it with %s, or take the interface out of the configuration",
+	return fmt.Sprintf("steer: interface %s already has an XDP program %s (id %d), which Sluice did not attach and does not remove: remove it with %s, or remove the interface from the configuration",
 		e.Interface, name, e.ID, remove)
 }
 
@@ -50,20 +50,20 @@ type BusyError struct {
 	PID       int
 }
 
-// Error says who it is and what to do.
+// Error names the process and what to do.
 func (e *BusyError) Error() string {
 	if e.PID == os.Getpid() {
 		return fmt.Sprintf("steer: interface %s is already attached by this process", e.Interface)
 	}
-	return fmt.Sprintf("steer: interface %s is in use by the Sluice with process number %d: stop it first", e.Interface, e.PID)
+	return fmt.Sprintf("steer: interface %s is in use by Sluice process %d: stop it first", e.Interface, e.PID)
 }
 
-// makeRoom returns nil when no XDP program is, or is any more, on the device.
+// clearDevice removes what an earlier Sluice left on the device, and returns an error if another
+// XDP program is on it.
 //
-// What a Sluice that is gone can leave behind isn't much, since its link goes with it: a link that
-// somebody has pinned in a BPF file system or is still dying, and a program attached by other means
-// than Sluice's own, like ip.
-func makeRoom(device netlink.Link) error {
+// An earlier Sluice rarely leaves something, since its link ends with it: a link that was pinned in
+// a BPF file system or is about to end, or a program that was attached by other means, such as ip.
+func clearDevice(device netlink.Link) error {
 	existing, err := existingProgramOn(device)
 	if err != nil || existing == nil {
 		return err
@@ -77,9 +77,9 @@ func makeRoom(device netlink.Link) error {
 	return detachProgram(device, device.Attrs().Xdp.AttachMode)
 }
 
-// ExistingProgram says which XDP program is on an interface, as BusyError if it is a running Sluice's and
-// as ForeignError if it is somebody else's, and nil if there is none or one that a Sluice left
-// behind. It changes nothing.
+// ExistingProgram reports which XDP program is on an interface: a *BusyError for that of a running
+// Sluice, a *ForeignError for one that is not Sluice's, nil for none or for what an earlier Sluice
+// left. It changes nothing.
 func ExistingProgram(ifname string) error {
 	device, err := netlink.LinkByName(ifname)
 	if err != nil {
@@ -92,8 +92,8 @@ func ExistingProgram(ifname string) error {
 	return existing.claim()
 }
 
-// claim says why the interface can't be had: the program is somebody else's, or a running Sluice's.
-// It is nil for what an earlier Sluice left behind.
+// claim returns why the interface cannot be used: its program is foreign, or a running Sluice's. It
+// returns nil for what an earlier Sluice left.
 func (e *ForeignError) claim() error {
 	switch {
 	case e.Program != steerProgSluiceSteer:
@@ -104,8 +104,8 @@ func (e *ForeignError) claim() error {
 	return nil
 }
 
-// existingProgramOn finds the XDP program that is on a device, whosever it is; nil if there is none. What
-// can't be looked at is an error, mostly a ForeignError.
+// existingProgramOn returns the XDP program on a device, Sluice's or not, and nil if there is none.
+// A program that cannot be examined is an error, mostly a *ForeignError.
 func existingProgramOn(device netlink.Link) (*ForeignError, error) {
 	attached := device.Attrs().Xdp
 	if attached == nil || !attached.Attached {
@@ -131,16 +131,16 @@ func existingProgramOn(device netlink.Link) (*ForeignError, error) {
 	return existing, nil
 }
 
-// lookupError turns the error of a look at the existing into makeRoom's: it may have gone before
-// we looked, and what can't be looked at is foreign.
+// lookupError returns the error of clearDevice for a program that cannot be examined: it may have
+// gone meanwhile, else it counts as foreign.
 func lookupError(err error, existing *ForeignError) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("steer: interface %s: its XDP program went while it was looked at: %w", existing.Interface, syscall.EBUSY)
+		return fmt.Errorf("steer: interface %s: its XDP program was removed while Sluice examined it: %w", existing.Interface, syscall.EBUSY)
 	}
 	return existing
 }
 
-// option is the name that iproute2 gives to an attachment of this kind.
+// option returns iproute2's name for a kind of attachment.
 func option(attachMode uint32) string {
 	switch attachMode {
 	case nl.XDP_ATTACHED_DRV:
@@ -166,14 +166,14 @@ func programName(id uint32) (string, error) {
 	return info.Name, nil
 }
 
-// linkOn finds the link that attaches a program to an interface, 0 if there is none.
+// linkOn returns the link that attaches a program to an interface, 0 if there is none.
 func linkOn(ifindex int, program uint32) (uint32, error) {
 	var links link.Iterator
 	defer links.Close()
 	for links.Next() {
 		info, err := links.Link.Info()
 		if err != nil || info.Program != ebpf.ProgramID(program) {
-			continue // of a kind that the library doesn't know, or somebody else's
+			continue // of a kind that the library does not know, or of another program
 		}
 		if x := info.XDP(); x != nil && int(x.Ifindex) == ifindex {
 			return uint32(links.ID), nil
@@ -182,8 +182,8 @@ func linkOn(ifindex int, program uint32) (uint32, error) {
 	return 0, links.Err()
 }
 
-// holder finds the process that holds a link open, 0 if there is none. A process that we may not
-// look into counts if it has our name.
+// holder returns the process that holds a link open, 0 if there is none. A process that must not be
+// examined counts if it has this process's name.
 func holder(link uint32) (pid int, err error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -202,8 +202,8 @@ func holder(link uint32) (pid int, err error) {
 	return pid, nil
 }
 
-// anyFileContains looks through the files of a /proc directory. They come and go meanwhile: only
-// the error of the directory itself is returned.
+// anyFileContains reports whether a file in a /proc directory contains a text. Files come and go
+// meanwhile, so only the error of the directory itself is returned.
 func anyFileContains(dir string, text []byte) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {
@@ -215,7 +215,7 @@ func anyFileContains(dir string, text []byte) (bool, error) {
 	return false, err
 }
 
-// hasOurName compares the command name of a process with this one's; everybody may read those.
+// hasOurName reports whether a process has this one's command name, which every user may read.
 func hasOurName(dir string) bool {
 	theirs, err := os.ReadFile(filepath.Join(dir, "comm"))
 	if err != nil {
@@ -237,8 +237,8 @@ func detachProgram(device netlink.Link, attachMode uint32) error {
 	return nil
 }
 
-// detachLink takes a link off its interface, whoever keeps it alive. It is no error if that has
-// happened already.
+// detachLink detaches a link from its interface, although another process holds it. A link that is
+// gone is not an error.
 func detachLink(id link.ID) error {
 	left, err := link.NewFromID(id)
 	if errors.Is(err, fs.ErrNotExist) {

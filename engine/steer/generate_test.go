@@ -15,7 +15,7 @@ import (
 func TestGeneratedFilesAreCurrent(t *testing.T) {
 	for _, tool := range []string{"clang-14", "llvm-strip-14"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%s isn't installed: run \"apt-get install clang-14 llvm-14\"", tool)
+			t.Fatalf("%s is not installed: run \"apt-get install clang-14 llvm-14\"", tool)
 		}
 	}
 	dir := t.TempDir()
@@ -47,7 +47,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(committed, generated) {
-			t.Errorf("%s isn't what steer.c gives: run \"go generate ./engine/steer\" and commit the result", name)
+			t.Errorf("%s does not match steer.c: run \"go generate ./engine/steer\" and commit the result", name)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// holdInterface attaches to the interface, says so, and keeps it until standard input ends.
+// holdInterface attaches to the interface, reports that, and keeps it until standard input ends.
 func holdInterface(name string) error {
 	device, err := netlink.LinkByName(name)
 	if err != nil {
@@ -72,7 +72,7 @@ func startHolder(t *testing.T, name string) *exec.Cmd {
 		cmd.Wait()
 	})
 	if line, _ := bufio.NewReader(stdout).ReadString('\n'); line != "attached\n" {
-		t.Fatalf("the second process says %q", strings.TrimSpace(line))
+		t.Fatalf("the second process reports %q", strings.TrimSpace(line))
 	}
 	return cmd
 }

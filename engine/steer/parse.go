@@ -9,11 +9,11 @@ import (
 
 // packet is what the XDP program reads of an IP packet.
 type packet struct {
-	source, destination netip.AddrPort // the ports are 0 if noPorts, and of protocols without ports
-	protocol            int            // number of the protocol behind IP's headers, or unknownProtocol
-	payload             []byte         // what follows IP's headers, without padding behind the packet
-	fragment            bool           // the packet is a part of another one
-	noPorts             bool           // and the part without the ports
+	source, destination netip.AddrPort // the ports are 0 if the packet has none
+	protocol            int            // number behind IP's headers, or unknownProtocol
+	payload             []byte         // behind IP's headers, without padding
+	fragment            bool           // part of a packet
+	noPorts             bool           // a part without the ports
 }
 
 // unknownProtocol is the protocol of a later IPv6 fragment if the first one has further extension

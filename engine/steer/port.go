@@ -12,13 +12,13 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Mode is where the kernel runs the program. The zero Mode is none.
+// Mode is where the kernel runs the program. The zero Mode is not valid.
 type Mode uint8
 
 // The modes.
 const (
 	Native  Mode = iota + 1 // in the driver, before the kernel allocates anything
-	Generic                 // in the network stack: every interface can, but slower
+	Generic                 // in the network stack: slower, but possible on every interface
 )
 
 // String gives the name that log lines use.
@@ -32,7 +32,7 @@ func (m Mode) String() string {
 	return fmt.Sprintf("mode-%d", uint8(m))
 }
 
-// flags is the mode for link and netlink calls.
+// flags returns the mode for link and netlink calls.
 func (m Mode) flags() link.XDPAttachFlags {
 	if m == Native {
 		return link.XDPDriverMode
@@ -55,22 +55,21 @@ type Port struct {
 	counters *ebpf.Map
 }
 
-// Counters tell what became of the frames that the port received: each counts in exactly one of
-// them. Frames that a socket had no room for are in Redirected, and in that socket's
-// XDP_STATISTICS.
+// Counters count the frames that the port received, each in exactly one counter. Frames that a
+// socket's ring had no space for count in Redirected, and in that socket's XDP_STATISTICS.
 type Counters struct {
 	Passed     uint64 // passed to the kernel
 	Redirected uint64 // handed to the queue's socket
 	Detoured   uint64 // answers to probes, redirected to Detour's interface
-	NoSocket   uint64 // ours, and dropped because the queue has no socket
+	NoSocket   uint64 // for Sluice, and dropped because the queue has no socket
 }
 
 // Attach starts the program on an interface of the calling thread's network namespace. No socket is
-// registered yet: from now on traffic for a service is dropped.
+// registered yet: from now on service traffic is dropped.
 //
-// Errors: ErrNoNative; *ForeignError and *BusyError when somebody else's XDP program, or a running
-// Sluice, has the interface (after about a second, for a process may just be exiting). What a
-// Sluice that no longer runs has left is replaced.
+// The error is ErrNoNative, or *ForeignError or *BusyError if another XDP program or a running
+// Sluice is on the interface. Attach tries for about a second, because the other process may be
+// exiting. It replaces the program of a Sluice that no longer runs.
 func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 	if mode != Native && mode != Generic {
 		return nil, fmt.Errorf("steer: XDP %s: the modes are native and generic", mode)
@@ -123,10 +122,10 @@ func (p *Port) attach() error {
 func (p *Port) tryAttach() error {
 	device, err := netlink.LinkByIndex(p.ifindex)
 	if err != nil {
-		return fmt.Errorf("steer: there is no interface with index %d: %w", p.ifindex, err)
+		return fmt.Errorf("steer: no interface has the index %d: %w", p.ifindex, err)
 	}
 	p.name = device.Attrs().Name
-	if err := makeRoom(device); err != nil {
+	if err := clearDevice(device); err != nil {
 		return err
 	}
 	p.link, err = link.AttachXDP(link.XDPOptions{
@@ -137,8 +136,8 @@ func (p *Port) tryAttach() error {
 	return p.explainAttach(err)
 }
 
-// explainAttach says what the kernel means. Drivers refuse native mode with errors of their own
-// choice, so each that isn't known to mean something else counts as that.
+// explainAttach returns an error with the cause in words. Drivers refuse native mode with errors of
+// their choice, so an error without a known meaning counts as that.
 func (p *Port) explainAttach(err error) error {
 	var errno syscall.Errno
 	switch {
@@ -147,33 +146,33 @@ func (p *Port) explainAttach(err error) error {
 	case !errors.As(err, &errno) || errno == syscall.ENODEV || errno == syscall.EPERM:
 		return fmt.Errorf("steer: attaching to interface %s: %w", p.name, explain(err))
 	case errno == syscall.EBUSY || errno == syscall.EEXIST:
-		return fmt.Errorf("steer: interface %s: another XDP program came or went meanwhile: %w", p.name, err)
+		return fmt.Errorf("steer: interface %s: another XDP program was attached or detached meanwhile: %w", p.name, err)
 	case p.mode == Generic:
 		return fmt.Errorf("steer: interface %s refuses generic XDP: %w", p.name, err)
 	}
 	why := "the driver refuses it"
 	switch errno {
 	case syscall.EOPNOTSUPP:
-		why = "the driver has none, or an offload like LRO is in the way"
+		why = "the driver has none, or an offload such as LRO prevents it"
 	case syscall.ERANGE:
 		why = "the MTU is too large for it"
 	case syscall.ENOSPC, syscall.ENOMEM:
-		why = "it needs more queues or memory than there is"
+		why = "it needs more queues or memory than are free"
 	}
 	return fmt.Errorf("steer: interface %s: %w: %s: %w", p.name, ErrNoNative, why, err)
 }
 
-// Interface is the port's name when it was attached.
+// Interface returns the name that the interface had when it was attached.
 func (p *Port) Interface() string { return p.name }
 
-// Mode is how the program runs.
+// Mode returns where the kernel runs the program.
 func (p *Port) Mode() Mode { return p.mode }
 
-// Register redirects what the queue receives to the AF_XDP socket fd, which must be bound to this
-// interface and queue for the frames to arrive.
+// Register makes the AF_XDP socket fd receive the queue's frames. The socket must be bound to this
+// interface and queue.
 func (p *Port) Register(queue, fd int) error {
 	if limit := int(p.sockets.Sockets.MaxEntries()); queue < 0 || queue >= limit {
-		return fmt.Errorf("steer: interface %s has no queue %d for us: the XDP program's map takes 0-%d", p.name, queue, limit-1)
+		return fmt.Errorf("steer: interface %s: no socket for queue %d: the XDP program's map takes queues 0-%d", p.name, queue, limit-1)
 	}
 	if err := p.sockets.Register(queue, fd); err != nil {
 		return fmt.Errorf("steer: interface %s, queue %d: registering its socket: %w", p.name, queue, err)
@@ -181,8 +180,8 @@ func (p *Port) Register(queue, fd int) error {
 	return nil
 }
 
-// Unregister ends what Register began: service traffic on the queue is dropped from now on. Call it
-// before the socket is closed. It is an error if nothing is registered.
+// Unregister undoes Register: from now on service traffic on the queue is dropped. It must be
+// called before the socket is closed. It is an error if no socket is registered.
 func (p *Port) Unregister(queue int) error {
 	if err := p.sockets.Unregister(queue); err != nil {
 		return fmt.Errorf("steer: interface %s, queue %d: unregistering its socket: %w", p.name, queue, err)
@@ -190,8 +189,8 @@ func (p *Port) Unregister(queue int) error {
 	return nil
 }
 
-// Counters reads the counters: sums over all CPUs since Attach, each monotonic, not all from the
-// same instant.
+// Counters returns the sums over all CPUs since Attach. Each is monotonic; they are not all from
+// the same instant.
 func (p *Port) Counters() (Counters, error) {
 	var c Counters
 	for outcome, sum := range map[steerOutcome]*uint64{
@@ -211,8 +210,8 @@ func (p *Port) Counters() (Counters, error) {
 	return c, nil
 }
 
-// Close detaches the program; the interface's traffic is the kernel's again, service traffic too.
-// It is safe to call twice.
+// Close detaches the program: all traffic of the interface passes to the kernel, service traffic
+// too. It is safe to call twice.
 func (p *Port) Close() error {
 	var err error
 	if p.link != nil {

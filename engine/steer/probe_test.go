@@ -9,8 +9,7 @@ import (
 	"sluice/engine/steer"
 )
 
-// probeCases are answers to probes that took the path of tun or dr, and what could be mistaken for
-// them.
+// probeCases are answers to probes that took the path of tun or dr, and packets that resemble them.
 func probeCases(t testing.TB, f family) []testCase {
 	quote := func(source, destination string, sourcePort layers.UDPPort) []byte {
 		return build(t, ip(source, destination, pUDP), udp(sourcePort, 53), gopacket.Payload("payload"))
@@ -31,7 +30,7 @@ func probeCases(t testing.TB, f family) []testCase {
 		{"probe: of a NAT backend", packet(t, ip(f.b, f.h, pTCP), tcp(8080, 30000)), pass},
 		{"probe: to an address without probes", packet(t, ip(f.web, f.l, pTCP), tcp(80, 31000)), pass},
 		{"probe: to a client", packet(t, ip(f.web, f.client, pTCP), tcp(80, 30000)), pass},
-		{"probe: on its way", packet(t, ip(f.h, f.web, pTCP), tcp(30000, 80)), drop}, // to a service, as anybody's
+		{"probe: on its way", packet(t, ip(f.h, f.web, pTCP), tcp(30000, 80)), drop}, // to a service, as from any source
 		{"probe: error", icmp(t, f.any, f.h, unreachable, quote(f.h, f.any, 30000)), redirect},
 		{"probe: error, the host's own", icmp(t, f.any, f.h, unreachable, quote(f.h, f.any, 40000)), pass},
 		{"probe: error, not to its sender", icmp(t, f.any, f.l, unreachable, quote(f.h, f.any, 30000)), pass},
@@ -46,7 +45,7 @@ func typeOf(f family) layers.EthernetType {
 	return layers.EthernetTypeIPv4
 }
 
-// TestProbeFragments: fragments of answers are the kernel's, the first one too.
+// TestProbeFragments: fragments of answers pass to the kernel, the first one too.
 func TestProbeFragments(t *testing.T) {
 	port, decider := testPort(t), steer.NewDecider(testRules())
 	first := packet(t, fragment4(any4, h4, pUDP, 0, true), udp(53, 30000), gopacket.Payload("abcdefgh"))
@@ -55,7 +54,7 @@ func TestProbeFragments(t *testing.T) {
 	}
 }
 
-// TestDetour: without an interface answers to probes are the kernel's; each counts once.
+// TestDetour: without an interface answers to probes pass to the kernel; each counts once.
 func TestDetour(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)
@@ -79,6 +78,6 @@ func TestDetour(t *testing.T) {
 		t.Errorf("counters %+v (%v), want %+v", got, err, want)
 	}
 	if err := program.Detour(1 << 20); err == nil {
-		t.Error("an interface that isn't there is no error")
+		t.Error("an interface that does not exist returns no error")
 	}
 }

@@ -24,14 +24,14 @@ type Program struct {
 }
 
 // Load creates the maps that hold the rules, empty: until Set, every frame passes to the kernel. It
-// needs CAP_BPF and CAP_NET_ADMIN, as Attach does, and says so if they are missing.
+// needs CAP_BPF and CAP_NET_ADMIN, as Attach does; the error names them if they are missing.
 func Load() (*Program, error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 charge maps to it
 		return nil, fmt.Errorf("steer: raising the limit on locked memory: %w", explain(err))
 	}
 	spec, err := loadSteer()
 	if err != nil {
-		return nil, fmt.Errorf("steer: the XDP program in this binary can't be read: %w", err)
+		return nil, fmt.Errorf("steer: the XDP program in this binary cannot be read: %w", err)
 	}
 	p := &Program{spec: spec, installed: newTable()}
 	if err := p.createMaps(); err != nil {
@@ -58,9 +58,9 @@ func (p *Program) createMaps() (err error) {
 	return err
 }
 
-// Detour names the interface that answers to probes are redirected to: a TAP, whose owner reads
-// them there. The kernel forgets it when the interface is gone; without one, answers pass to the
-// kernel, as they do before Detour is called.
+// Detour sets the interface that answers to probes are redirected to: the prober's TAP. The kernel
+// clears the setting when the interface is removed. Without an interface answers pass to the
+// kernel.
 func (p *Program) Detour(ifindex int) error {
 	if err := p.detour.Put(uint32(0), uint32(ifindex)); err != nil {
 		return fmt.Errorf("steer: redirecting answers to probes to interface %d: %w", ifindex, explain(err))
@@ -68,21 +68,20 @@ func (p *Program) Detour(ifindex int) error {
 	return nil
 }
 
-// Close gives up the rules' maps; attached ports keep working with the rules of the last Set. It is
-// safe to call twice.
+// Close closes the rules' maps; attached ports keep the rules of the last Set. It is safe to call
+// twice.
 func (p *Program) Close() error {
 	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(), p.rcu.close())
 	p.addresses, p.ports, p.ranges, p.detour, p.rcu = nil, nil, nil, nil, nil
 	return err
 }
 
-// Set makes r the rules of all ports, attached or not yet. It writes only what differs from the
-// rules before, and in such an order that a frame that is ours by the old and by the new rules is
-// ours at every moment between, and one that is the kernel's by both stays the kernel's. With
-// something to change it takes some tens of milliseconds.
+// Set makes r the rules of all ports, attached or not yet. It writes only the difference from the
+// rules before. A frame that the old and the new rules send to the same target goes there at every
+// moment in between. A Set that changes something takes some tens of milliseconds.
 //
-// An error about a rule or about capacity means that nothing has changed. After any other, which
-// only a kernel out of memory gives, the rules are a mixture, and the next Set continues from
+// After an error about a rule or about capacity nothing has changed. After any other error, which
+// means that the kernel is out of memory, the rules are a mixture, and the next Set continues from
 // there.
 func (p *Program) Set(r Rules) error {
 	want, err := r.compile()
@@ -107,11 +106,11 @@ func (p *Program) Set(r Rules) error {
 	return nil
 }
 
-// steps are the way from the installed rules to those wanted, by way of both together: what an
-// address's roles refer to is there before the roles say so and after they have ceased to, and the
-// addresses that are this host's before or after are so throughout. A run of the program reads
-// several entries, one after another; between the steps all runs end, so that none sees more than
-// two of the states that follow one another.
+// steps returns the steps from the installed rules to the wanted ones. In between, both hold
+// together: the entries that an address's roles refer to exist before the roles are set and until
+// after they are cleared, and addresses that are local before or after are local throughout. A run
+// of the program reads several entries, one after another. All runs end between two steps, so a run
+// sees at most two successive states.
 func (p *Program) steps(want table) []func() error {
 	before := maps.Clone(p.installed.addresses)
 	roles := func(mix func(old, new steerRole) steerRole) error {
@@ -141,7 +140,7 @@ func (p *Program) steps(want table) []func() error {
 	}
 }
 
-// setRoles gives each address the mixture of its roles before and of those wanted.
+// setRoles sets the roles of each address to a mixture of those before and those wanted.
 func (p *Program) setRoles(before, want map[steerAddress]steerRole, mix func(old, new steerRole) steerRole) error {
 	target := make(map[steerAddress]steerRole, len(want))
 	for _, addresses := range []map[steerAddress]steerRole{before, want} {
@@ -156,8 +155,8 @@ func (p *Program) setRoles(before, want map[steerAddress]steerRole, mix func(old
 		remove(p, p.addresses, p.installed.addresses, target))
 }
 
-// fits checks the new rules against half of each map, because old and new ones are in it together
-// for a moment.
+// fits checks that the new rules fill at most half of each map, because a map holds the old and the
+// new ones together for a moment.
 func (p *Program) fits(t table) error {
 	for _, c := range []struct {
 		what   string
@@ -176,7 +175,7 @@ func (p *Program) fits(t table) error {
 	return nil
 }
 
-// put writes the entries of want that m doesn't hold yet; have mirrors m.
+// put writes the entries of want that m does not hold yet; have mirrors m.
 func put[K, V comparable](p *Program, m *ebpf.Map, have, want map[K]V) error {
 	for k, v := range want {
 		if old, ok := have[k]; ok && old == v {
@@ -206,8 +205,8 @@ func remove[K, V comparable](p *Program, m *ebpf.Map, have, want map[K]V) error 
 	return nil
 }
 
-// permissionError replaces what the libraries say about EPERM, which names the memory limit: on
-// kernels from 5.11 on, it is never that.
+// permissionError replaces the libraries' text for EPERM, which blames the memory limit. On kernels
+// from 5.11 on that is never the cause.
 type permissionError struct{ err error }
 
 func (permissionError) Error() string {
@@ -216,7 +215,7 @@ func (permissionError) Error() string {
 
 func (e permissionError) Unwrap() error { return e.err }
 
-// explain replaces err, if it is EPERM, with one that says in one sentence what is missing.
+// explain returns err, or a permissionError if err is EPERM.
 func explain(err error) error {
 	if errors.Is(err, syscall.EPERM) {
 		return permissionError{err}

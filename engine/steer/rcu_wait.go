@@ -7,10 +7,10 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// rcuWait waits for runs of XDP programs. The kernel has no call for that, but an update of a map of
-// maps returns only when every run of a program that began before it has ended, so that user space
-// may do what it likes with the map that was replaced (kernel/bpf/syscall.c,
-// maybe_wait_bpf_programs; since Linux 4.19).
+// rcuWait waits for runs of XDP programs. The kernel has no call for that. But an update of a map
+// of maps returns only when all runs of programs that began before it have ended, so that user
+// space may free the map that was replaced (kernel/bpf/syscall.c, maybe_wait_bpf_programs; since
+// Linux 4.19).
 type rcuWait struct{ outer, inner *ebpf.Map }
 
 func newRCUWait() (*rcuWait, error) {

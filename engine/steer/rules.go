@@ -10,15 +10,15 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Rules say which packets are Sluice's. Order and duplicates don't matter. A key is one side of a
-// packet: an address, ports and a protocol.
+// Rules are what the decision about a frame depends on. Order and duplicates do not matter. A key
+// is one end of a packet: an address, ports and a protocol.
 type Rules struct {
-	Services []service.Key // destinations that we balance
-	Replies  []service.Key // sources: NAT backends, whose packets to others are ours (port "any": service.AnyPort)
-	Pools    []service.Key // destinations: what fullnat sends from, and so gets its replies at
-	Probed   []service.Key // sources: tun and dr services whose backends are probed by way of Detour's interface
-	Probers  []service.Key // destinations: what those probes are sent from, ports of addresses among Locals
-	Locals   []netip.Addr  // all addresses of this host, subnet broadcast addresses included
+	Services []service.Key // destinations: the services
+	Replies  []service.Key // sources: the NAT backends
+	Pools    []service.Key // destinations: the SNAT pools, where fullnat receives its replies
+	Probed   []service.Key // sources: the tun and dr services that Detour's interface probes
+	Probers  []service.Key // destinations: where those probes are sent from, on addresses in Locals
+	Locals   []netip.Addr  // all addresses of this host, and the broadcast addresses of its subnets
 }
 
 // endpointBits is the size of a steerEndpoint: ENDPOINT_BITS in steer.c.
@@ -27,7 +27,7 @@ const endpointBits = 160
 // proberSide is PROBER_SIDE in steer.c.
 const proberSide = 255
 
-// table is what Rules come to in the maps. For ports and ranges the value is always 1.
+// table holds the map entries for Rules. The value of ports and ranges is always 1.
 type table struct {
 	addresses map[steerAddress]steerRole
 	ports     map[steerEndpoint]uint8
@@ -77,7 +77,8 @@ func (r Rules) compile() (table, error) {
 	return t, nil
 }
 
-// addPoolFragments claims the fragments to a pool address, unless the kernel uses that address too.
+// addPoolFragments adds the fragments to an address of a SNAT pool, unless it is an address of this
+// host too.
 func (t *table) addPoolFragments(pools []service.Key) {
 	for _, key := range pools {
 		if a := addressOf(key.Address); t.addresses[a]&steerRoleLOCAL == 0 {
@@ -86,6 +87,7 @@ func (t *table) addPoolFragments(pools []service.Key) {
 	}
 }
 
+// check returns an error if no packet can match the key.
 func check(key service.Key) error {
 	switch {
 	case !key.Address.IsValid() || key.Address.IsUnspecified() || key.Address.IsMulticast():
@@ -114,14 +116,14 @@ func (t *table) add(side, fragments steerRole, key service.Key) {
 	t.addresses[end.Address] |= what << shift(side, key.Protocol)
 }
 
-// addProber claims the answers to what is sent from the key's ports.
+// addProber adds the ports that probes are sent from.
 func (t *table) addProber(key service.Key) {
 	end := endpointOf(proberSide, key)
 	t.addRange(end, key.Ports)
 	t.addresses[end.Address] |= steerRolePROBER
 }
 
-// addRange has the ports of one end, whose own port doesn't matter.
+// addRange adds ports with the address, side and protocol of an end.
 func (t *table) addRange(end steerEndpoint, ports service.Ports) {
 	for first, size := range blocks(ports) {
 		end.Port = wirePort(first)
@@ -129,7 +131,7 @@ func (t *table) addRange(end steerEndpoint, ports service.Ports) {
 	}
 }
 
-// shift is where in an address's roles the four bits for a side and a protocol start.
+// shift returns the position of the four bits for a side and a protocol in an address's roles.
 func shift(side steerRole, p service.Protocol) steerRole {
 	if p == service.UDP {
 		return side + steerRoleUDP_SHIFT
@@ -137,7 +139,7 @@ func shift(side steerRole, p service.Protocol) steerRole {
 	return side
 }
 
-// blocks cuts a port range into the fewest blocks that are 2^size ports long and start at a
+// blocks splits a port range into the fewest blocks that are 2^size ports long and start at a
 // multiple of that.
 func blocks(p service.Ports) iter.Seq2[uint16, int] {
 	return func(yield func(first uint16, size int) bool) {
@@ -151,7 +153,7 @@ func blocks(p service.Ports) iter.Seq2[uint16, int] {
 	}
 }
 
-// addressOf gives the form of an address in the maps: 16 bytes in wire order, IPv4 as
+// addressOf returns an address as the maps have it: 16 bytes in wire order, IPv4 as
 // ::ffff:a.b.c.d.
 func addressOf(a netip.Addr) (out steerAddress) {
 	b := a.As16()
@@ -170,7 +172,7 @@ func endpointOf(side steerRole, key service.Key) steerEndpoint {
 	}
 }
 
-// wirePort gives the number whose bytes in memory are those of the port on the wire.
+// wirePort returns the number that has in memory the bytes of the port on the wire.
 func wirePort(port uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, port))
 }

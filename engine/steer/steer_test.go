@@ -19,8 +19,8 @@ const (
 	redirect = 4
 )
 
-// testCase is a frame and what becomes of it under testRules on a port without a socket: ours is
-// dropped, the kernel's is passed, a probe's is redirected.
+// testCase is a frame and the program's action under testRules on a port without a socket: Sluice's
+// frames are dropped, the kernel's passed, the prober's redirected.
 type testCase struct {
 	name   string
 	frame  []byte
@@ -92,7 +92,7 @@ func flowCases(t testing.TB, f family) []testCase {
 	}
 }
 
-// errorCases has the lines of the table in steer.c, and what could be mistaken for them.
+// errorCases has the lines of the table in steer.c, and packets that resemble them.
 func errorCases(t testing.TB, f family) []testCase {
 	quote := func(source, destination string, transport gopacket.SerializableLayer) []byte {
 		next := pTCP
@@ -133,8 +133,8 @@ func errorCases(t testing.TB, f family) []testCase {
 	add("not to the quoted sender", f.router, f.h, quote(f.web, f.client, tcp(80, 1234)), false)
 	add("tunnel of IPv4", f.router, f.h, tunnel(f.h, f.bTunnel, layers.IPProtocolIPv4), false)
 	add("tunnel of IPv6", f.router, f.h, tunnel(f.h, f.bTunnel, layers.IPProtocolIPv6), false)
-	add("somebody else's tunnel", f.router, f.client, tunnel(f.client, f.bTunnel, layers.IPProtocolIPv4), false)
-	add("tunnel to somebody else", f.router, f.h, tunnel(f.h, f.b, layers.IPProtocolIPv4), false)
+	add("another host's tunnel", f.router, f.client, tunnel(f.client, f.bTunnel, layers.IPProtocolIPv4), false)
+	add("tunnel to another host", f.router, f.h, tunnel(f.h, f.b, layers.IPProtocolIPv4), false)
 	add("about an echo", f.router, f.web, build(t, ip(f.web, f.client, f.icmp), gopacket.Payload("\x08\x00\x00\x00abcd")), false)
 	whole := quote(f.web, f.client, tcp(80, 1234))
 	add("cut before the ports", f.router, f.web, whole[:len(whole)-5], false)
@@ -274,7 +274,7 @@ func cases6(t testing.TB) []testCase {
 	}
 }
 
-// longChain is as far from the start as ports can be.
+// longChain has the ports as far from the start as possible.
 func longChain() []gopacket.SerializableLayer {
 	ls := []gopacket.SerializableLayer{ip(client6, web6, pOptions)}
 	for range 7 {
@@ -297,7 +297,7 @@ func testPort(t testing.TB) *steer.Port {
 	return attach(t, program, port, steer.Generic)
 }
 
-// actionFor is what becomes of a frame that is ours, or the kernel's.
+// actionFor returns the action for a frame of Sluice's, or of the kernel's.
 func actionFor(ours bool) uint32 {
 	if ours {
 		return drop
@@ -305,7 +305,8 @@ func actionFor(ours bool) uint32 {
 	return pass
 }
 
-// isOurs runs the program on a port without a socket, where it drops what is ours.
+// isOurs reports whether the program sends a frame to Sluice. The port has no socket, so the action
+// is drop.
 func isOurs(t testing.TB, port *steer.Port, frame []byte) bool {
 	return actionOf(t, port, frame) == drop
 }
@@ -341,7 +342,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestSocket: with a socket what is ours is redirected, without it is dropped, and each frame
+// TestSocket: Sluice's frames are redirected with a socket and dropped without, and each frame
 // counts once.
 func TestSocket(t *testing.T) {
 	port := testPort(t)
@@ -371,7 +372,7 @@ func TestSocket(t *testing.T) {
 	}
 	expect(service, drop)
 	if err := port.Unregister(0); err == nil {
-		t.Error("unregistering a queue twice is no error")
+		t.Error("unregistering a queue twice returns no error")
 	}
 
 	if err := port.Register(0, socket); err != nil {
@@ -380,7 +381,7 @@ func TestSocket(t *testing.T) {
 	if err := unix.Close(socket); err != nil {
 		t.Fatal(err)
 	}
-	expect(service, drop) // a socket that died without Unregister
+	expect(service, drop) // a socket that was closed without Unregister
 
 	got, err := port.Counters()
 	if want := (steer.Counters{Passed: 2, Redirected: 1, NoSocket: 3}); err != nil || got != want {
@@ -393,8 +394,7 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-// BenchmarkVerdict measures the program in the kernel, without a driver: how long it takes to find
-// out.
+// BenchmarkVerdict measures the program in the kernel, without a driver.
 func BenchmarkVerdict(b *testing.B) {
 	port := testPort(b)
 	for _, c := range []struct {
