@@ -178,8 +178,8 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		BusyPoll: cfg.Engine.Poll == conf.PollBusy,
 		Hardware: e.hardware, Memory: e.platform.Memory,
 		Seed: &e.seed, Loads: e.loads, Tables: &e.tables,
-		Want: func(a packet.Addr) { e.platform.Want(a.Netip()) },
-		Log:  e.log,
+		Resolve: func(a packet.Addr) { e.platform.Want(a.Netip()) },
+		Log:     e.log,
 	})
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool
 		e.mu.Lock()
 		hw.Ifindex = 0
 		e.mu.Unlock()
-		if w := e.workers.All[0]; w.Do(ctx, func() { w.TakeBack(frames) }) != nil {
+		if w := e.workers.All[0]; w.Do(ctx, func() { w.Free(frames) }) != nil {
 			return false
 		}
 	}

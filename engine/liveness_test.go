@@ -21,7 +21,7 @@ func TestAlive(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		err := lab.Engine.Alive(ctx)
 		cancel()
-		if err == nil || !strings.Contains(err.Error(), "do not turn: 1 (CPU") {
+		if err == nil || !strings.Contains(err.Error(), "do not respond: 1 (CPU") {
 			t.Errorf("worker 1 hangs: %v", err)
 		}
 	}

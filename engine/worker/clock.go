@@ -4,14 +4,15 @@ import "time"
 
 var started = time.Now()
 
-// nowNs is the time since the process started: monotonic, so that no change of the clock expires
-// anything.
+// nowNs returns the time since the process started. It is monotonic, so that no change of the time
+// of day expires anything.
 func nowNs() int64 { return int64(time.Since(started)) }
 
-// NowMs is the tick that the pipeline counts time by.
+// NowMs returns the time that the pipeline is given, in ms since the process started. It wraps
+// around.
 func NowMs() uint32 { return uint32(nowNs() / int64(time.Millisecond)) }
 
-// Time returns the time of day of a Record.
+// Time returns the time of day of Record.AtNs.
 func Time(atNs int64) time.Time { return started.Add(time.Duration(atNs)) }
 
 // stage is a part of a worker's turn.
@@ -24,38 +25,39 @@ const (
 	stages
 )
 
-// clock tells a worker the time, once per stage of a turn that has frames and once per turn
-// otherwise, and keeps what it takes to say where the time went. Owned by the worker.
+// clock holds the time that a worker works with and measures what the worker spends it on. It reads
+// the time once per stage of a turn that has frames, and once per turn otherwise.
 type clock struct {
-	ns      int64 // now, as of the last look
+	ns      int64 // as of the last update
 	ms      uint32
-	turnNs  int64 // when the turn began; 0: the worker slept before it
+	turnNs  int64 // start of the turn; 0: the worker slept before it
 	busyNs  int64 // in turns that had frames
 	stageNs [stages]int64
-	gaps    Histogram // time from one turn's begin to the next's, sleep left out
+	gaps    Histogram // ns between the starts of two turns without a sleep between them
 }
 
-// turn begins a turn.
+// turn starts a turn.
 func (c *clock) turn() {
-	c.look()
+	c.update()
 	if c.turnNs != 0 {
 		c.gaps.add(uint64(c.ns - c.turnNs))
 	}
 	c.turnNs = c.ns
 }
 
-func (c *clock) look() {
+// update reads the time.
+func (c *clock) update() {
 	c.ns = nowNs()
 	c.ms = uint32(c.ns / int64(time.Millisecond))
 }
 
-// end books the time since the last look on a stage of a busy turn.
-func (c *clock) end(s stage) {
+// account adds the time since the last update to a stage of a busy turn.
+func (c *clock) account(s stage) {
 	before := c.ns
-	c.look()
+	c.update()
 	c.stageNs[s] += c.ns - before
 	c.busyNs += c.ns - before
 }
 
-// slept says that the next turn begins after a sleep, which is no gap.
+// slept makes the next turn not count as a gap: the worker slept before it.
 func (c *clock) slept() { c.turnNs = 0 }

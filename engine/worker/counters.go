@@ -15,7 +15,7 @@ type Counters struct {
 
 	BusyNs, RunNs                    int64      // in busy turns, and since the start
 	ReceiveNs, ProcessNs, TransmitNs int64      // of BusyNs
-	Gaps                             *Histogram // ns from one turn to the next; not valid after the call
+	Gaps                             *Histogram // ns from turn to turn; use it on the worker only
 
 	Conns4, Conns6 int
 	FramesFree     int
@@ -40,11 +40,11 @@ func (w *Worker) Counters(on platform.Platform) Counters {
 		BusyNs: w.clock.busyNs, RunNs: nowNs() - w.startNs,
 		ReceiveNs: w.clock.stageNs[receiving], ProcessNs: w.clock.stageNs[processing], TransmitNs: w.clock.stageNs[transmitting],
 		Gaps:   &w.clock.gaps,
-		Conns4: int(v4), Conns6: int(v6), FramesFree: len(w.stock.free),
+		Conns4: int(v4), Conns6: int(v6), FramesFree: len(w.frames.free),
 	}
 	for _, q := range w.queues {
 		n := QueueCounters{Port: int(q.port), Index: q.index, Number: q.number, Rx: q.rx, Tx: q.tx, TxFull: q.txFull}
-		if q.Queue != (noQueue{}) { // else the platform may be busy with the port
+		if q.Queue != (closedQueue{}) { // else the platform may be busy with the port
 			n.Platform = on.Stats(n.Port, n.Number)
 		}
 		c.Queues = append(c.Queues, n)

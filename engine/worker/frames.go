@@ -5,75 +5,79 @@ import (
 	"sluice/rings"
 )
 
-// stock is one worker's share of the UMEM's frames. Every frame has a home, the worker in whose
-// share it lies. A worker that ends up with another's frame - handed over to it and sent - returns
-// it over a ring that holds all of the home's frames and so is never full: no worker can bleed dry.
-type stock struct {
-	free   []uint64 // chunk addresses; a stack, so that the warmest is used next
+// frames is one worker's free frames. The UMEM is divided into equal parts, one per worker: a
+// frame's home is the worker of the part that it lies in. A worker that transmitted a frame of
+// another home, which was handed over to it, returns it over a ring that has a slot for each of the
+// home's frames and so is never full. This way no worker runs out of frames because others hold
+// them.
+type frames struct {
+	free   []uint64 // chunk addresses; a stack: the last one used is in the caches
 	worker int
-	share  uint64 // bytes of UMEM per worker
+	part   uint64 // bytes of UMEM per worker
 
-	away [][]uint64 // by worker: frames on their way home, sent once per turn
-	out  []*rings.Producer[uint64]
-	in   []*rings.Consumer[uint64]
+	foreign [][]uint64 // by home: frames of other workers, returned once per turn
+	out     []*rings.Producer[uint64]
+	in      []*rings.Consumer[uint64]
 }
 
-func newStock(worker, workers, frames int) *stock {
-	s := &stock{
-		worker: worker,
-		share:  uint64(frames) * platform.FrameSize,
-		free:   make([]uint64, 0, frames*workers),
-		away:   make([][]uint64, workers),
-		out:    make([]*rings.Producer[uint64], workers),
-		in:     make([]*rings.Consumer[uint64], workers),
+// newFrames returns the free frames of a worker that has this many frames, as has each of the
+// others.
+func newFrames(worker, workers, count int) *frames {
+	f := &frames{
+		worker:  worker,
+		part:    uint64(count) * platform.FrameSize,
+		free:    make([]uint64, 0, count*workers),
+		foreign: make([][]uint64, workers),
+		out:     make([]*rings.Producer[uint64], workers),
+		in:      make([]*rings.Consumer[uint64], workers),
 	}
-	for i := range frames {
-		s.free = append(s.free, uint64(worker*frames+i)*platform.FrameSize)
+	for i := range count {
+		f.free = append(f.free, uint64(worker*count+i)*platform.FrameSize)
 	}
-	for i := range s.away {
-		s.away[i] = make([]uint64, 0, frames)
+	for i := range f.foreign {
+		f.foreign[i] = make([]uint64, 0, count)
 	}
-	return s
+	return f
 }
 
-// give takes back a frame from wherever it was; addr may lie anywhere in its chunk.
-func (s *stock) give(addr uint64) {
+// put adds a frame that its last user is done with; addr may lie anywhere in its chunk.
+func (f *frames) put(addr uint64) {
 	addr &^= platform.FrameSize - 1
-	if addr-uint64(s.worker)*s.share < s.share { // nearly all: to divide takes as long as all else
-		s.free = append(s.free, addr)
+	if addr-uint64(f.worker)*f.part < f.part { // nearly always; the division below is slow
+		f.free = append(f.free, addr)
 		return
 	}
-	home := addr / s.share
-	s.away[home] = append(s.away[home], addr)
+	home := addr / f.part
+	f.foreign[home] = append(f.foreign[home], addr)
 }
 
 // refill gives the queue up to n free frames.
-func (s *stock) refill(q platform.Queue, n int) {
-	top := s.free[len(s.free)-min(n, len(s.free)):]
+func (f *frames) refill(q platform.Queue, n int) {
+	top := f.free[len(f.free)-min(n, len(f.free)):]
 	took := q.Refill(top)
 	copy(top, top[took:])
-	s.free = s.free[:len(s.free)-took]
+	f.free = f.free[:len(f.free)-took]
 }
 
-// exchange sends strangers home and collects one's own.
-func (s *stock) exchange() {
-	for w, frames := range s.away {
+// exchange returns other workers' frames and collects ours.
+func (f *frames) exchange() {
+	for w, frames := range f.foreign {
 		if len(frames) > 0 {
-			s.out[w].Push(frames)
-			s.away[w] = frames[:0]
+			f.out[w].Push(frames)
+			f.foreign[w] = frames[:0]
 		}
 	}
-	for _, ring := range s.in {
+	for _, ring := range f.in {
 		if ring != nil {
-			n := ring.Pop(s.free[len(s.free):cap(s.free)])
-			s.free = s.free[:len(s.free)+n]
+			n := ring.Pop(f.free[len(f.free):cap(f.free)])
+			f.free = f.free[:len(f.free)+n]
 		}
 	}
 }
 
-// comingHome says that other workers have sent frames home that were not collected yet.
-func (s *stock) comingHome() bool {
-	for _, ring := range s.in {
+// returning reports whether other workers have returned frames that were not collected yet.
+func (f *frames) returning() bool {
+	for _, ring := range f.in {
 		if ring != nil && ring.Len() > 0 {
 			return true
 		}

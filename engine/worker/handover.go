@@ -6,25 +6,25 @@ import (
 	"sluice/rings"
 )
 
-// handOverSlots is the capacity of each worker-to-worker ring: several batches, so that a worker
-// that is busy with one of its own doesn't cost packets.
+// handOverSlots is the capacity of each worker-to-worker ring: several batches, so that no packets
+// are lost while a worker is busy with a batch of its own.
 const handOverSlots = 1024
 
-// A frame on a hand-over ring carries in its descriptor's Options what the frame itself doesn't
-// tell.
+// Options of a frame's descriptor on a hand-over ring.
 const (
 	portBits = 0xff // ingress port, or egress port if transmitBit is set
 	hopShift = 8
 	hopBits  = 0xff << hopShift
-	// transmitBit marks a frame that is finished and only has to be sent: the worker that finished
-	// it has no queue on the egress port.
+	// transmitBit marks a frame that is finished and only has to be transmitted: the worker that
+	// finished it has no queue on the egress port.
 	transmitBit = 1 << 16
-	// bookedShift is where, beside transmitBit, it says what the frame was booked as.
-	bookedShift = 17
+	// countedShift is the first bit of the frame's counter (forwarded, replied, originated) if
+	// transmitBit is set.
+	countedShift = 17
 )
 
-// wire connects every pair of workers with the rings that frames travel on: forth to their flow's
-// owner, and home again when they are sent.
+// wire connects every pair of workers with two rings: one takes frames to the owner of their flow,
+// the other returns them to their home after they were transmitted.
 func wire(workers []*Worker, framesPerWorker int) {
 	for _, from := range workers {
 		for _, to := range workers {
@@ -32,32 +32,33 @@ func wire(workers []*Worker, framesPerWorker int) {
 				continue
 			}
 			from.handOut[to.id].ring, to.handIn[from.id] = rings.NewSPSC[rings.Desc](handOverSlots)
-			from.stock.out[to.id], to.stock.in[from.id] = rings.NewSPSC[uint64](framesPerWorker)
-			from.handOut[to.id].bell = &to.bell
+			from.frames.out[to.id], to.frames.in[from.id] = rings.NewSPSC[uint64](framesPerWorker)
+			from.handOut[to.id].waker = &to.waker
 		}
 	}
 }
 
-// outbox collects what one turn hands to one other worker, so that it is published once.
+// outbox collects the frames that one turn hands to one other worker, so that they are pushed at
+// once.
 type outbox struct {
 	ring  *rings.Producer[rings.Desc]
-	bell  *bell
+	waker *waker
 	descs []rings.Desc
 }
 
-// bell wakes a worker that sleeps in poll. Ringing costs a system call only while the worker
-// sleeps.
+// waker wakes a worker that sleeps in poll(2). It makes a system call only while the worker sleeps.
 //
-// The sleeper sets asleep, then looks at everything that could hold work, then polls; the ringer
-// makes work visible, then looks at asleep. Both are sequentially consistent, so one of them sees
-// the other.
-type bell struct {
+// The worker sets asleep, then checks everything that could hold work, then polls. The other
+// goroutine makes its work visible, then checks asleep. Both are sequentially consistent, so at
+// least one of them sees what the other did.
+type waker struct {
 	asleep atomic.Bool
-	wake   func() // writes the eventfd that the sleeper polls; any goroutine
+	write  func() // writes the eventfd that the worker polls; any goroutine may call it
 }
 
-func (b *bell) ring() {
-	if b.asleep.Load() {
-		b.wake()
+// wake ends the sleep of the worker. Any goroutine may call it.
+func (k *waker) wake() {
+	if k.asleep.Load() {
+		k.write()
 	}
 }

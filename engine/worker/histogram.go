@@ -2,7 +2,7 @@ package worker
 
 import "math/bits"
 
-// Histogram counts values in buckets that are an eighth of their size wide.
+// Histogram counts values. A bucket is an eighth as wide as the power of two that it belongs to.
 type Histogram struct {
 	counts [64 * 8]uint64
 	max    uint64
@@ -14,13 +14,15 @@ const (
 	subBits    = 3
 )
 
+// add counts a value.
 func (h *Histogram) add(v uint64) {
 	h.counts[bucketOf(v)]++
 	h.max = max(h.max, v)
 	h.sum += v
 }
 
-// bucketOf numbers the buckets: values Below 8 have one each, then eight per power of two.
+// bucketOf returns the number of the bucket of a value: values Below 8 have one each, then eight
+// per power of two.
 func bucketOf(v uint64) int {
 	if v < subBuckets {
 		return int(v)
@@ -29,7 +31,7 @@ func bucketOf(v uint64) int {
 	return (e+1)*subBuckets + int(v>>e)&(subBuckets-1)
 }
 
-// highest is the largest value that falls into the bucket.
+// highest returns the largest value of a bucket.
 func highest(bucket int) uint64 {
 	if bucket < subBuckets {
 		return uint64(bucket)
@@ -38,14 +40,14 @@ func highest(bucket int) uint64 {
 	return (uint64(bucket%subBuckets+subBuckets)+1)<<e - 1
 }
 
-// Quantile gives a value that so large a share of all values does not exceed, at most an eighth too
-// high.
-func (h *Histogram) Quantile(share float64) uint64 {
+// Quantile returns a value that at least this fraction of all values does not exceed. It is at most
+// an eighth too high.
+func (h *Histogram) Quantile(fraction float64) uint64 {
 	var total uint64
 	for _, n := range h.counts {
 		total += n
 	}
-	left := uint64(share * float64(total))
+	left := uint64(fraction * float64(total))
 	for b, n := range h.counts {
 		if n > left {
 			return min(highest(b), h.max)
@@ -55,8 +57,9 @@ func (h *Histogram) Quantile(share float64) uint64 {
 	return h.max
 }
 
-// Below counts the values that are less than each bound and not less than the one before it, and
-// last those beyond all. A bound must be a power of two, where a bucket begins.
+// Below returns for each bound the number of values that are less than it and not less than the
+// bound before it, and last the number of values beyond all bounds. A bound must be a power of two,
+// where a bucket begins.
 func (h *Histogram) Below(bounds []uint64) []uint64 {
 	counts := make([]uint64, len(bounds)+1)
 	b := 0

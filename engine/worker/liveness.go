@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// Alive says whether every worker's loop goes round: it has each do nothing between two batches,
-// and waits until that is done or ctx ends. The error names those that did not come round. It costs
-// a worker one look at its mailbox, and one that sleeps a turn.
+// Alive returns nil if the loop of every worker is running. It has each worker call an empty
+// function between two batches and waits until all have or ctx ends. The error names the workers
+// that have not.
 func (s *Set) Alive(ctx context.Context) error {
 	stuck := make([]error, len(s.All))
 	var asking sync.WaitGroup
@@ -27,5 +27,5 @@ func (s *Set) Alive(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return fmt.Errorf("of %d workers these do not turn: %s: %w", len(s.All), strings.Join(names, ", "), errors.Join(stuck...))
+	return fmt.Errorf("of %d workers these do not respond: %s: %w", len(s.All), strings.Join(names, ", "), errors.Join(stuck...))
 }

@@ -5,15 +5,15 @@ import (
 	"sluice/rings"
 )
 
-// connectPorts finds for each port the queue that the worker sends by, or the worker that sends for
-// it.
+// connectPorts sets for each port the queue that the worker transmits by, or the worker that
+// transmits for it.
 func (w *Worker) connectPorts(ports []platform.HardwarePort, workers int) {
 	for _, q := range w.queues {
 		if e := &w.egress[q.port]; e.queue == nil {
 			e.queue = q
 		}
 	}
-	w.watch()
+	w.pollQueues()
 	for i := range w.egress {
 		w.egress[i].relay = -1
 		if n := len(ports[i].Queues); n > 0 {
@@ -22,38 +22,38 @@ func (w *Worker) connectPorts(ports []platform.HardwarePort, workers int) {
 	}
 }
 
-// Disconnect puts queues that do nothing in place of the port's. Called on the worker.
+// Disconnect replaces the port's queues by ones that do nothing. It is called on the worker.
 func (w *Worker) Disconnect(port int) {
 	for _, q := range w.queues {
 		if int(q.port) == port {
-			q.Queue = noQueue{}
+			q.Queue = closedQueue{}
 			q.reclaimed = q.tx
 		}
 	}
-	w.watch()
+	w.pollQueues()
 }
 
-// Connect puts the port's new queues in place. Called on the worker.
+// Connect sets the port's new queues. It is called on the worker.
 func (w *Worker) Connect(port int, hw *platform.HardwarePort) {
 	for _, q := range w.queues {
 		if int(q.port) == port {
 			q.Queue = hw.Queues[q.index].Queue
 		}
 	}
-	w.watch()
-	w.idle = 0 // turns to come give the new queues their frames
+	w.pollQueues()
+	w.idle = 0 // the next turns refill the new queues
 }
 
-// TakeBack takes the frames that a closed queue had; those of other workers travel home. Called on
-// the worker.
-func (w *Worker) TakeBack(frames []uint64) {
+// Free adds the frames that a closed queue had to the free frames, or returns them to the workers
+// that are their home. It is called on the worker.
+func (w *Worker) Free(frames []uint64) {
 	for _, addr := range frames {
-		w.stock.give(addr)
+		w.frames.put(addr)
 	}
 }
 
-// watch has sleeps end when one of the queues has frames.
-func (w *Worker) watch() {
+// pollQueues makes frames at any of the queues end the worker's sleep.
+func (w *Worker) pollQueues() {
 	fds := make([]int, len(w.queues))
 	for i, q := range w.queues {
 		fds[i] = q.FD()
@@ -61,23 +61,23 @@ func (w *Worker) watch() {
 	w.sleeper.Watch(fds)
 }
 
-// OpenPorts returns the ports of which the worker has the first queue, unless the interface is gone.
+// OpenPorts returns the ports that are open and of which the worker has the first queue.
 // It is called on the worker.
 func (w *Worker) OpenPorts() (ports []int) {
 	for _, q := range w.queues {
-		if q.Queue != (noQueue{}) && q.index == 0 {
+		if q.Queue != (closedQueue{}) && q.index == 0 {
 			ports = append(ports, int(q.port))
 		}
 	}
 	return ports
 }
 
-// noQueue is the queue of an interface that is not there: it takes nothing and has nothing.
-type noQueue struct{}
+// closedQueue is the queue of an interface that is gone: it accepts no frames and has none.
+type closedQueue struct{}
 
-func (noQueue) Receive([]rings.Desc) int  { return 0 }
-func (noQueue) Refill([]uint64) int       { return 0 }
-func (noQueue) Transmit([]rings.Desc) int { return 0 }
-func (noQueue) Kick() error               { return nil }
-func (noQueue) Reclaim([]uint64) int      { return 0 }
-func (noQueue) FD() int                   { return -1 }
+func (closedQueue) Receive([]rings.Desc) int  { return 0 }
+func (closedQueue) Refill([]uint64) int       { return 0 }
+func (closedQueue) Transmit([]rings.Desc) int { return 0 }
+func (closedQueue) Kick() error               { return nil }
+func (closedQueue) Reclaim([]uint64) int      { return 0 }
+func (closedQueue) FD() int                   { return -1 }

@@ -5,51 +5,53 @@ import (
 	"errors"
 )
 
-// idleTurns is how many turns in a row must find nothing before a worker sleeps: some 15
-// microseconds, so that a gap between two packets of a busy box costs no sleep, and an idle box no
-// CPU.
+// idleTurns is how many turns in a row must find nothing before a worker sleeps: about 15
+// microseconds. A gap between two packets under load then costs no sleep, and an idle worker uses
+// no CPU.
 const idleTurns = 100
 
-// The longest a worker sleeps: short while frames wait for room in a driver's ring, else just often
-// enough for the sweep.
+// The longest that a worker sleeps: short while a driver has not transmitted all frames, else short
+// enough for the sweep of the connection tables.
 const (
-	restPendingMs = 1
-	restIdleMs    = 250
+	sleepUnsentMs = 1
+	sleepIdleMs   = 250
 )
 
-// patientTurns is after how many idle turns - a second's worth of short sleeps - frames that a
-// driver does not send, because its link is down, are no reason to wake up often any more.
-const patientTurns = idleTurns + 1000
+// unsentTurns is the number of idle turns, about a second of short sleeps, after which frames that
+// the driver does not transmit (because the link is down) no longer shorten the sleep.
+const unsentTurns = idleTurns + 1000
 
-// rest sleeps until a frame, a hand-over or a request comes, or it's time for the next sweep.
-func (w *Worker) rest() {
-	if !w.poll || w.idle < idleTurns {
+// sleep waits for a frame, a hand-over or a request, at most until the next sweep is due. It
+// returns at once unless the worker has been idle for long enough.
+func (w *Worker) sleep() {
+	if !w.sleeps || w.idle < idleTurns {
 		return
 	}
-	w.bell.asleep.Store(true)
+	w.waker.asleep.Store(true)
 	if !w.hasWork() {
-		timeoutMs := restIdleMs
-		if w.idle < patientTurns && w.unsent() || w.proc.RSTProbesDue() {
-			timeoutMs = restPendingMs
+		timeoutMs := sleepIdleMs
+		if w.idle < unsentTurns && w.unsent() || w.proc.RSTProbesDue() {
+			timeoutMs = sleepUnsentMs
 		}
 		w.stats.sleeps++
 		w.sleeper.Sleep(timeoutMs)
 		w.clock.slept()
 	}
-	w.bell.asleep.Store(false)
+	w.waker.asleep.Store(false)
 }
 
-// hasWork looks at everything that a bell may ring for.
+// hasWork reports whether there is something that other goroutines wake the worker for.
 func (w *Worker) hasWork() bool {
 	for _, ring := range w.handIn {
 		if ring != nil && ring.Len() > 0 {
 			return true
 		}
 	}
-	return len(w.mailbox) > 0 || w.stop.Load() || w.stock.comingHome()
+	return len(w.mailbox) > 0 || w.stop.Load() || w.frames.returning()
 }
 
-// unsent says that frames given to a driver have not come back yet: nobody would wake us for them.
+// unsent reports whether frames given to a driver have not been reclaimed. No event wakes the
+// worker for them.
 func (w *Worker) unsent() bool {
 	for _, q := range w.queues {
 		if q.tx != q.reclaimed {
@@ -59,20 +61,22 @@ func (w *Worker) unsent() bool {
 	return false
 }
 
-// close frees what the worker slept by. It has stopped, and so have those that hand frames to it;
-// those that ask something of it may not know yet.
+// close frees the file descriptors that the worker polled. The worker has stopped, and so have
+// those that hand frames to it; Do may still be called.
 func (w *Worker) close() error {
-	w.waking.Lock()
-	defer w.waking.Unlock()
-	w.bell.wake = func() {}
+	w.wakeMu.Lock()
+	defer w.wakeMu.Unlock()
+	w.waker.write = func() {}
 	return w.sleeper.Close()
 }
 
-// errStopped is what Do returns when the worker has ended.
+// errStopped is the error of Do after the worker has stopped.
 var errStopped = errors.New("worker has stopped")
 
-// Do has the worker call f between two batches and waits until it has. f may touch all that the
-// worker owns; while it runs, no packet moves. Any goroutine but the worker's own may call Do.
+// Do has the worker call f between two batches and returns when f has returned. f may use
+// everything that the worker owns; while it runs, the worker moves no packets. Do returns an error
+// if ctx ends first, in which case f may still be called, or if the worker has stopped. Any
+// goroutine but the worker's own may call Do.
 func (w *Worker) Do(ctx context.Context, f func()) error {
 	ran := make(chan struct{})
 	select {
@@ -82,9 +86,9 @@ func (w *Worker) Do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	w.waking.RLock()
-	w.bell.ring()
-	w.waking.RUnlock()
+	w.wakeMu.RLock()
+	w.waker.wake()
+	w.wakeMu.RUnlock()
 	select {
 	case <-ran:
 		return nil

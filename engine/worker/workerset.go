@@ -18,28 +18,29 @@ import (
 	"sluice/rings"
 )
 
-// A frame names its worker and its port by a byte.
+// MaxWorkers and MaxPorts are what fits into the byte that a frame names its worker and its port
+// by.
 const (
 	MaxWorkers = 256
 	MaxPorts   = 256
 )
 
-// Options is what a Set is made from.
+// Options is what a Set is made of.
 type Options struct {
 	Cores       []int // the CPU of each worker
-	Batch       int
-	Connections int // of all workers together
-	BusyPoll    bool
+	Batch       int   // frames per turn
+	Connections int   // of all workers together
+	BusyPoll    bool  // spin instead of sleeping when idle
 	Hardware    *platform.Hardware
-	Memory      func(bytes, core int) ([]byte, error)
+	Memory      func(bytes, core int) ([]byte, error) // for connection tables
 	Seed        *flow.Seed
 	Loads       *counter.Loads
-	Tables      *atomic.Pointer[pipeline.Tables]
-	Want        func(packet.Addr)
+	Tables      *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
+	Resolve     func(packet.Addr)                // a neighbour, soon; workers call it, must not block
 	Log         *slog.Logger
 }
 
-// Set is all workers of an engine. A nil Set has none, and may be closed.
+// Set is all workers of an engine. A nil Set has no workers and can be closed.
 type Set struct {
 	All []*Worker // by id; not changed after New
 
@@ -49,7 +50,7 @@ type Set struct {
 	fail    sync.Once
 }
 
-// New makes the workers and wires them up; none runs yet.
+// New makes the workers and connects them. Launch starts them.
 func New(o Options) (*Set, error) {
 	workers, err := o.newWorkers()
 	if err != nil {
@@ -58,21 +59,21 @@ func New(o Options) (*Set, error) {
 	return &Set{All: workers, failed: make(chan struct{})}, nil
 }
 
-// Launch starts every worker on a thread of its own and waits until all are pinned.
+// Launch starts every worker on its own thread and returns when all are pinned to their CPUs.
 func (s *Set) Launch() error {
 	pinned := make(chan error, len(s.All))
 	for _, w := range s.All {
 		s.running.Go(func() {
 			defer close(w.done)
-			// The thread is never unlocked: it ends with the worker instead of serving others with
-			// its CPU affinity.
+			// The thread is not unlocked, so that it ends with the worker: other goroutines must
+			// not run with its CPU affinity.
 			runtime.LockOSThread()
 			if err := cpu.Pin(w.cpu); err != nil {
 				pinned <- err
 				return
 			}
 			pinned <- nil
-			defer s.guard(w)
+			defer s.recoverPanic(w)
 			w.run()
 		})
 	}
@@ -83,9 +84,9 @@ func (s *Set) Launch() error {
 	return errors.Join(errs...)
 }
 
-// guard turns a panic in a worker into the end of the whole process: half a balancer would be
-// worse.
-func (s *Set) guard(w *Worker) {
+// recoverPanic closes failed if the worker w has panicked. The engine then ends the process,
+// because part of a balancer does more harm than none.
+func (s *Set) recoverPanic(w *Worker) {
 	if r := recover(); r != nil {
 		buf := make([]byte, 16<<10)
 		buf = buf[:runtime.Stack(buf, false)]
@@ -96,10 +97,10 @@ func (s *Set) guard(w *Worker) {
 	}
 }
 
-// Failed is closed when a worker has panicked: Close returns why.
+// Failed returns a channel that is closed when a worker has panicked. Close returns the reason.
 func (s *Set) Failed() <-chan struct{} { return s.failed }
 
-// OnAll has every worker call f on its own state, one after the other.
+// OnAll has every worker call f between two batches, one worker after the other.
 func (s *Set) OnAll(ctx context.Context, f func(w *Worker)) error {
 	for _, w := range s.All {
 		if err := w.Do(ctx, func() { f(w) }); err != nil {
@@ -109,15 +110,15 @@ func (s *Set) OnAll(ctx context.Context, f func(w *Worker)) error {
 	return nil
 }
 
-// Close stops the workers, waits until they have ended and frees what they slept by. Its error
-// includes the one that closed Failed.
+// Close stops the workers, waits until they have ended and frees the file descriptors that they
+// polled. Its error includes the one behind Failed.
 func (s *Set) Close() (err error) {
 	if s == nil {
 		return nil
 	}
 	for _, w := range s.All {
 		w.stop.Store(true)
-		w.bell.ring()
+		w.waker.wake()
 	}
 	s.running.Wait()
 	for _, w := range s.All {
@@ -149,7 +150,7 @@ func (o *Options) newWorkers() ([]*Worker, error) {
 	for port, hw := range o.Hardware.Ports {
 		for i, q := range hw.Queues {
 			w := workers[cpu.WorkerOf(i, n)]
-			w.queues = append(w.queues, &ownQueue{Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number})
+			w.queues = append(w.queues, &queue{Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number})
 		}
 	}
 	for _, w := range workers {
@@ -175,36 +176,36 @@ func (o *Options) newWorker(id, frames int) (*Worker, error) {
 	}
 	w := &Worker{
 		id: id, cpu: o.Cores[id], batch: o.Batch, log: o.Log.With("worker", id),
-		umem:    o.Hardware.UMEM,
-		stock:   newStock(id, n, frames),
-		egress:  make([]egress, len(o.Hardware.Ports)),
-		handOut: make([]outbox, n),
-		handIn:  make([]*rings.Consumer[rings.Desc], n),
-		tables:  o.Tables,
-		work:    new(pipeline.Batch),
-		addrs:   make([]uint64, pipeline.MaxBatch),
-		descs:   make([]rings.Desc, pipeline.MaxBatch),
-		sleeper: sleeper,
-		mailbox: make(chan func(), 1),
-		done:    make(chan struct{}),
-		want:    o.Want,
-		poll:    !o.BusyPoll,
-		handed:  max(1, o.Batch/2),
+		umem:      o.Hardware.UMEM,
+		frames:    newFrames(id, n, frames),
+		egress:    make([]egress, len(o.Hardware.Ports)),
+		handOut:   make([]outbox, n),
+		handIn:    make([]*rings.Consumer[rings.Desc], n),
+		tables:    o.Tables,
+		work:      new(pipeline.Batch),
+		addrs:     make([]uint64, pipeline.MaxBatch),
+		descs:     make([]rings.Desc, pipeline.MaxBatch),
+		sleeper:   sleeper,
+		mailbox:   make(chan func(), 1),
+		done:      make(chan struct{}),
+		resolve:   o.Resolve,
+		sleeps:    !o.BusyPoll,
+		maxHanded: max(1, o.Batch/2),
 	}
 	w.proc = pipeline.New(pipeline.Options{
 		Worker: id, Workers: n, Connections: connections, Seed: o.Seed, Loads: o.Loads,
 		Mem4: tables[0], Mem6: tables[1],
 	})
-	w.bell.wake = sleeper.Wake
-	// Room for a whole batch, and for what every other worker may hand over in the same turn.
-	room := o.Batch * (n + 1)
+	w.waker.write = sleeper.Wake
+	// A whole batch, and what every other worker may hand over in the same turn.
+	capacity := o.Batch * (n + 1)
 	for i := range w.egress {
 		for as := range w.egress[i].descs {
-			w.egress[i].descs[as] = make([]rings.Desc, 0, room)
+			w.egress[i].descs[as] = make([]rings.Desc, 0, capacity)
 		}
 	}
 	for i := range w.handOut {
-		w.handOut[i].descs = make([]rings.Desc, 0, room)
+		w.handOut[i].descs = make([]rings.Desc, 0, capacity)
 	}
 	return w, nil
 }

@@ -16,19 +16,19 @@ func (w *Worker) CPU() int { return w.cpu }
 // Processor returns the worker's pipeline. It is called, and the pipeline used, on the worker.
 func (w *Worker) Processor() *pipeline.Processor { return w.proc }
 
-// AddTraffic adds what the worker counted for the backends with the ids first, first+1 and so on. It
-// is called on the worker.
+// AddTraffic adds what the worker counted for the backends with the ids first, first+1 and so on.
+// It is called on the worker.
 func (w *Worker) AddTraffic(sums []counter.Backend, first int) {
 	for i := range sums {
 		sums[i].Add(&w.proc.Backends[first+i])
 	}
 }
 
-// connsPerVisit bounds how many table slots a worker looks at in one go for a listing: packets wait
-// no longer than for a sweep.
+// connsPerVisit bounds how many table slots one call of Conns examines, so that packets wait no
+// longer than for a sweep.
 const connsPerVisit = 16384
 
-// Conn is a copy of an entry of a connection table.
+// Conn is a copy of a connection table's entry.
 type Conn struct {
 	Entry  conn.Conn
 	Client packet.Addr
