@@ -36,7 +36,7 @@ type Options struct {
 	Seed        *flow.Seed
 	Loads       *counter.Loads
 	Tables      *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
-	Resolve     func(packet.Addr)                // a neighbour, soon; workers call it, must not block
+	Resolve     func(packet.Addr)                // a neighbour; must not block
 	Log         *slog.Logger
 }
 
