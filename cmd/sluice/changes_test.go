@@ -126,11 +126,11 @@ func TestStatusReportsThatHTTPIsNotThere(t *testing.T) {
 	server, socket := apitest.Serve(t, daemon)
 	server.OpenNetwork(address, api.Access{OpenReads: true})
 	code, out, errs := sluice("status", "--socket", socket)
-	why := "listen tcp " + address + ": bind: address already in use; tried again every 5s"
+	why := "listen tcp " + address + ": bind: address already in use; trying again every 5s"
 	if !strings.Contains(out, "http           nothing answers on "+address+": "+why+"\n") {
 		t.Error(out)
 	}
-	if code != exitFailed || errs != "sluice: nothing answers on [api] http: no metrics, no page: "+why+"\n" {
+	if code != exitFailed || errs != "sluice: [api] http is not served: no metrics, no page: "+why+"\n" {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 	var status api.Status

@@ -17,25 +17,28 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// Access says who may do what over the network. On the control socket its owner may do everything.
+// Access configures who may do what over the network. On the control socket every request is
+// allowed.
 //
-// Reads are open or need the token, writes always need it. A browser on this machine is no reason
-// to trust the page that it shows, so what a page from elsewhere sends is refused: by
-// Sec-Fetch-Site and Origin, and by the name in Host, since a page may have its own name resolve to
-// our address (DNS rebinding). Answers allow no other origin to read them (no CORS), and no page to
-// frame them.
+// Reads are open or need the token; writes always need it. A browser on this machine does not make
+// the page that it shows trustworthy. So requests of pages of other origins are refused: by
+// Sec-Fetch-Site and Origin, and by the name in Host, because a page may let its own name resolve
+// to our address (DNS rebinding). Answers allow no other origin to read them (no CORS) and no page
+// to frame them.
 type Access struct {
-	TokenFile string // holds the token; "": nobody has it
+	TokenFile string // file with the token; "": writes are impossible
 	OpenReads bool   // reads need no token
-	Host      string // a name in Host that is ours, besides addresses, localhost and the machine's own name; "": none
+	// Host is an accepted name in Host, besides addresses, localhost and the machine's own name;
+	// "": none.
+	Host string
 }
 
-// caller is what is known of the client of a request. Without one in the context nothing is
+// caller is what is known about the client of a request. Without a caller in the context nothing is
 // allowed.
 type caller struct {
-	all   bool         // the control socket
+	all   bool         // on the control socket
 	open  bool         // reads need no token
-	token *failureBody // nil: it has shown the token
+	token *failureBody // nil: the request has the token
 }
 
 type callerKey struct{}
@@ -43,7 +46,7 @@ type callerKey struct{}
 func callerOf(ctx context.Context) caller {
 	c, ok := ctx.Value(callerKey{}).(caller)
 	if !ok {
-		c.token = &failureBody{Text: "this way of asking is not known", status: http.StatusForbidden}
+		c.token = &failureBody{Text: "unknown kind of connection", status: http.StatusForbidden}
 	}
 	return c
 }
@@ -53,7 +56,7 @@ func trusted(net.Listener) context.Context {
 	return context.WithValue(context.Background(), callerKey{}, caller{all: true})
 }
 
-// mayRead and mayWrite give nil, or how to answer one who may not.
+// mayRead and mayWrite return nil, or the answer to a client that may not.
 func (c caller) mayRead() *failureBody {
 	if c.open {
 		return nil
@@ -68,7 +71,7 @@ func (c caller) mayWrite() *failureBody {
 	return c.token
 }
 
-// permitOperation refuses operations that the caller may not have.
+// permitOperation refuses operations that the caller may not use.
 func (s *Server) permitOperation(c huma.Context, next func(huma.Context)) {
 	may := callerOf(c.Context()).mayRead
 	if mentionsToken(c.Operation()) {
@@ -82,7 +85,7 @@ func (s *Server) permitOperation(c huma.Context, next func(huma.Context)) {
 	next(c)
 }
 
-// guard stands before everything that comes by the network.
+// guard handles every request from the network.
 func (a Access) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
@@ -97,7 +100,8 @@ func (a Access) guard(next http.Handler) http.Handler {
 		}
 		c := caller{open: a.OpenReads, token: a.showsToken(r)}
 		refusal := foreignPage(r)
-		if refusal == nil && c.open && c.token != nil { // else who asks knows the token, which no page elsewhere does
+		// A request with the token is never from a foreign page: only our page knows it.
+		if refusal == nil && c.open && c.token != nil {
 			refusal = a.foreignName(r)
 		}
 		if refusal != nil {
@@ -108,7 +112,7 @@ func (a Access) guard(next http.Handler) http.Handler {
 	})
 }
 
-// foreignPage refuses what a page of another origin has a browser send, but for links to here.
+// foreignPage refuses what a browser sends for a page of another origin, except links to this page.
 func foreignPage(r *http.Request) *failureBody {
 	header := r.Header
 	foreign := false
@@ -124,10 +128,10 @@ func foreignPage(r *http.Request) *failureBody {
 	if !foreign {
 		return nil
 	}
-	return &failureBody{Text: "a page from elsewhere may not use this API: open the page that is served here", status: http.StatusForbidden}
+	return &failureBody{Text: "a page of another origin must not use this API: open the page that this server serves", status: http.StatusForbidden}
 }
 
-// foreignName refuses requests for a host that we don't know to be this one.
+// foreignName refuses requests for a host name that is not known to be this machine's.
 func (a Access) foreignName(r *http.Request) *failureBody {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
@@ -137,30 +141,30 @@ func (a Access) foreignName(r *http.Request) *failureBody {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil
 	}
-	own, _ := os.Hostname() // a machine without a name has one less
+	own, _ := os.Hostname() // without a name there is one less
 	ours := []string{"localhost", strings.ToLower(own), strings.ToLower(a.Host)}
 	if host != "" && slices.Contains(ours, host) {
 		return nil
 	}
 	return &failureBody{status: http.StatusForbidden, Text: fmt.Sprintf(
-		"%q is no name of this machine that it knows: ask by address, send the token, or set [api] host = %q", host, host)}
+		"%q is not a known name of this machine: use its address, send the token, or set [api] host = %q", host, host)}
 }
 
-// showsToken gives nil if the request has the token, or how to answer if it needs it.
+// showsToken returns nil if the request has the token, or the answer if it needs it.
 func (a Access) showsToken(r *http.Request) *failureBody {
 	if a.TokenFile == "" {
-		return &failureBody{status: http.StatusForbidden, Text: "refused, because no token is configured: set [api] token_file to a file " +
-			"that holds one, or ask on the control socket, as sluice's own commands do"}
+		return &failureBody{status: http.StatusForbidden, Text: "refused because no token is configured: set [api] token_file to a file " +
+			"with a token, or use the control socket, as sluice's own commands do"}
 	}
 	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, 11.1: case doesn't matter
+	if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, 11.1: case-insensitive
 		return &failureBody{status: http.StatusUnauthorized,
-			Text: "this needs the token: send the header \"Authorization: Bearer TOKEN\", TOKEN being the content of [api] token_file"}
+			Text: "this needs the token: send the header \"Authorization: Bearer TOKEN\", where TOKEN is the content of [api] token_file"}
 	}
-	// The file is read each time, so that a new token needs no restart.
+	// The file is read for each request, so that a new token needs no restart.
 	token, err := ReadToken(a.TokenFile)
 	if err != nil {
-		return &failureBody{status: http.StatusForbidden, Text: "no token is valid now: " + err.Error()}
+		return &failureBody{status: http.StatusForbidden, Text: "no token is valid at present: " + err.Error()}
 	}
 	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(strings.TrimSpace(shown)))
 	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
@@ -169,14 +173,14 @@ func (a Access) showsToken(r *http.Request) *failureBody {
 	return nil
 }
 
-// Bounds of a token in bytes: what can be guessed is none.
+// Limits of a token's length in bytes: a short token can be guessed.
 const (
 	minToken = 16
 	maxToken = 1024
 )
 
-// ReadToken reads the token out of a file that nobody else may read: one line of 16 to 1024
-// printable ASCII characters without spaces. os.ErrNotExist is among its errors.
+// ReadToken reads the token from a file that other users must not be able to read: one line of 16
+// to 1024 printable ASCII characters without spaces. Its errors include os.ErrNotExist.
 func ReadToken(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -186,9 +190,9 @@ func ReadToken(path string) (string, error) {
 	case !mode.IsRegular():
 		return "", fmt.Errorf("token file %s is not a regular file", path)
 	case mode.Perm()&0o007 != 0:
-		return "", fmt.Errorf("token file %s has mode %04o, so everybody on this machine can read or write it: chmod 0600 %s", path, mode.Perm(), path)
+		return "", fmt.Errorf("token file %s has mode %04o, so all users of this machine can read or write it: chmod 0600 %s", path, mode.Perm(), path)
 	case info.Size() > maxToken+2:
-		return "", fmt.Errorf("token file %s has %d bytes: a token has %d to %d", path, info.Size(), minToken, maxToken)
+		return "", fmt.Errorf("token file %s has %d bytes; allowed: %d to %d", path, info.Size(), minToken, maxToken)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -197,8 +201,8 @@ func ReadToken(path string) (string, error) {
 	token := strings.TrimRight(string(data), "\r\n")
 	odd := strings.IndexFunc(token, func(c rune) bool { return c <= ' ' || c > '~' })
 	if len(token) < minToken || len(token) > maxToken || odd >= 0 {
-		return "", fmt.Errorf("token file %s must hold one line of %d to %d printable characters without spaces, "+
-			"such as `openssl rand -hex 32` writes", path, minToken, maxToken)
+		return "", fmt.Errorf("token file %s must have one line of %d to %d printable characters without spaces, "+
+			"for example the output of `openssl rand -hex 32`", path, minToken, maxToken)
 	}
 	return token, nil
 }

@@ -7,36 +7,38 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Alarm is something that an operator should look at, for as long as it holds.
+// Alarm is a condition that an operator should look at. It lasts as long as the condition.
 type Alarm struct {
 	Kind    string  `json:"kind"`              // one of the constants below
-	Service string  `json:"service,omitempty"` // Service.Name; "": it is about the whole daemon
-	Text    string  `json:"text"`              // one sentence, with what to do about it
-	SinceS  float64 `json:"since_s"`           // seconds since it was raised
+	Service string  `json:"service,omitempty"` // Service.Name; "": the whole daemon
+	Text    string  `json:"text"`              // one sentence, with advice
+	SinceS  float64 `json:"since_s"`           // seconds since it started
 }
 
 // Kinds of alarm.
 const (
-	AlarmProtected = "pool_protected" // checks fail for so many backends that some are used all the same
-	AlarmNoBackend = "no_backend"     // no backend is up: new connections are refused, or go to the sorry server
-	AlarmDirect    = "checks_direct"  // checks of tun and dr backends can't take the path of their mode
-	AlarmFrozen    = "health_frozen"  // an operator has frozen what checks decide
+	AlarmProtected = "pool_protected" // checks fail for so many backends that some stay in use
+	// AlarmNoBackend: no backend is up: new connections are refused, or go to the sorry server.
+	AlarmNoBackend = "no_backend"
+	// AlarmDirect: checks of tun and dr backends cannot use the path of their mode.
+	AlarmDirect = "checks_direct"
+	AlarmFrozen = "health_frozen" // an operator has frozen the backends' states
 )
 
-// AlarmKinds lists the kinds.
+// AlarmKinds returns the kinds.
 func AlarmKinds() []string {
 	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmFrozen}
 }
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.
 type AlarmControl interface {
-	// Alarms gives what is wrong now, in the order of the services.
+	// Alarms returns the active alarms, in the order of the services.
 	Alarms(ctx context.Context) ([]Alarm, error)
 
-	// FreezeHealth keeps the states of a service's backends as they are, whatever the checks say,
-	// until it is called again with false. The service is named by Service.Name; "": all services,
-	// those included that a later configuration brings. It gives the names of all services that are
-	// frozen then. Its error is NoSuchService.
+	// FreezeHealth keeps the states of a service's backends as they are, whatever the checks
+	// report, until it is called again with false. The service is identified by Service.Name; "":
+	// all services, including those of later configurations. It returns the names of all services
+	// that are frozen afterwards. Its error is NoSuchService.
 	FreezeHealth(ctx context.Context, service string, frozen bool) ([]string, error)
 }
 
@@ -45,9 +47,9 @@ const (
 	pathFreeze = "/v1/health/freeze" // POST freezeBody
 )
 
-// freezeBody asks for FreezeHealth. The service may be a short form.
+// freezeBody is the request for FreezeHealth. The service may be a short form.
 type freezeBody struct {
-	Service string `json:"service" required:"false" doc:"in any form that names one; empty: all, those to come included"`
+	Service string `json:"service" required:"false" doc:"a name or another form that identifies one; empty: all, including later ones"`
 	Frozen  bool   `json:"frozen"`
 }
 
@@ -61,7 +63,7 @@ type freezeResult struct {
 func (s *Server) routeAlarms() {
 	route(s, huma.Operation{
 		OperationID: "list-alarms", Method: http.MethodGet, Path: pathAlarms,
-		Summary: "What an operator should look at now",
+		Summary: "The active alarms",
 	}, func(ctx context.Context, _ *none) ([]Alarm, error) {
 		alarms, err := s.control.Alarms(ctx)
 		return orEmpty(alarms), err
@@ -71,7 +73,7 @@ func (s *Server) routeAlarms() {
 func (s *Server) routeFreeze() {
 	route(s, huma.Operation{
 		OperationID: "freeze-health", Method: http.MethodPost, Path: pathFreeze,
-		Summary: "Keep the states of backends as they are, whatever the checks say, or no longer",
+		Summary: "Freeze or thaw the states of backends",
 	}, func(ctx context.Context, in *freezeInput) (freezeResult, error) {
 		ctx = context.WithoutCancel(ctx)
 		name := ""
@@ -95,7 +97,7 @@ func (c *Client) Alarms(ctx context.Context) (alarms []Alarm, err error) {
 	return alarms, c.do(ctx, http.MethodGet, pathAlarms, nil, &alarms)
 }
 
-// FreezeHealth implements Control. The service may be any form that FindService knows.
+// FreezeHealth implements Control. The service may be any form that FindService accepts.
 func (c *Client) FreezeHealth(ctx context.Context, service string, frozen bool) ([]string, error) {
 	var result freezeResult
 	err := c.do(ctx, http.MethodPost, pathFreeze, freezeBody{service, frozen}, &result)

@@ -24,12 +24,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// After a body that was too large net/http waits half a second for the client to read the
-	// answer.
+	api.SetNetworkRetry(100 * time.Millisecond)
+	// net/http waits half a second for the client to read the answer when the request's body was
+	// too large.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// fake is a daemon without an engine: it answers from its fields and remembers what it was told.
+// fake is a daemon without an engine: it answers from its fields and records what it was asked to
+// do.
 type fake struct {
 	api.Diagnostics // none
 	api.Changes     // none
@@ -94,7 +96,7 @@ func lab() *fake {
 	}
 }
 
-// start serves control on a socket until the test ends and gives a client of it.
+// start serves control on a socket until the test ends and returns a client.
 func start(t *testing.T, control api.Control) (socket string, client *api.Client) {
 	t.Helper()
 	_, socket = apitest.Serve(t, control)
@@ -212,12 +214,12 @@ func TestWeightErrorsNameWhatIsLegal(t *testing.T) {
 	daemon := lab()
 	_, client := start(t, daemon)
 	for _, c := range []struct{ service, backend, want string }{
-		{"wbe", "10.0.0.11", `no service "wbe": there is web, dns, dns-tcp, six, all`},
-		{"udp 198.51.100.10:80", "10.0.0.11", `no service "udp 198.51.100.10:80": there is web, dns, dns-tcp, six, all`},
-		{"web", "10.0.0.99", `service "web" has no backend "10.0.0.99": it has 10.0.0.11:8080, 10.0.0.12:8080, 10.0.0.12:8081`},
-		{"web", "10.0.0.12", `"10.0.0.12" could be any of 10.0.0.12:8080, 10.0.0.12:8081: say which`},
-		{"198.51.100.10:53", "10.0.0.13", `"198.51.100.10:53" could be any of dns, dns-tcp: say which`},
-		{"", "10.0.0.11", `no service "": there is web, dns, dns-tcp, six, all`},
+		{"wbe", "10.0.0.11", `no service "wbe": must be one of web, dns, dns-tcp, six, all`},
+		{"udp 198.51.100.10:80", "10.0.0.11", `no service "udp 198.51.100.10:80": must be one of web, dns, dns-tcp, six, all`},
+		{"web", "10.0.0.99", `service "web" has no backend "10.0.0.99": must be one of 10.0.0.11:8080, 10.0.0.12:8080, 10.0.0.12:8081`},
+		{"web", "10.0.0.12", `"10.0.0.12" is ambiguous: must be one of 10.0.0.12:8080, 10.0.0.12:8081`},
+		{"198.51.100.10:53", "10.0.0.13", `"198.51.100.10:53" is ambiguous: must be one of dns, dns-tcp`},
+		{"", "10.0.0.11", `no service "": must be one of web, dns, dns-tcp, six, all`},
 	} {
 		_, err := client.SetWeight(t.Context(), c.service, c.backend, 1)
 		if err == nil || err.Error() != c.want {
@@ -284,7 +286,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 
 func TestNobodyThere(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s.sock")
-	want := "no sluice answers on " + socket + ": is it running? try --socket"
+	want := "no sluice answers on " + socket + ": start it, or set --socket"
 	if _, err := api.NewClient(socket).List(t.Context()); err == nil || err.Error() != want {
 		t.Errorf("no socket:\n got %v\nwant %s", err, want)
 	}
@@ -371,7 +373,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	}
 }
 
-// slow is a daemon whose reload takes as long as the test likes.
+// slow is a daemon with a reload that takes as long as the test needs.
 type slow struct {
 	*fake
 	entered, leave chan struct{}
@@ -404,7 +406,7 @@ func raw(t *testing.T, socket, method, path, body string) (status int, answer st
 	return exchange(t, overSocket(socket), request)
 }
 
-// overSocket is a client whose requests go to the socket, each on a connection of its own.
+// overSocket returns an HTTP client for the socket, with a new connection for each request.
 func overSocket(socket string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -414,7 +416,7 @@ func overSocket(socket string) *http.Client {
 	}}
 }
 
-// exchange sends a request and reads all of its answer.
+// exchange sends a request and reads the whole answer.
 func exchange(t *testing.T, client *http.Client, request *http.Request) (status int, answer string) {
 	t.Helper()
 	response, err := client.Do(request)

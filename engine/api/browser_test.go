@@ -18,18 +18,18 @@ import (
 	"sluice/tools/browser"
 )
 
-// shots is where screenshots go; git ignores it.
+// shots is the directory of screenshots; git ignores it.
 var shots = filepath.Join("..", "..", "bin", "page")
 
-// hostile is what a name or an error may be at worst.
+// hostile is the worst content of a name or an error.
 const hostile = `<img src=x onerror="window.owned=1"><script>window.owned=1</script>'"&`
 
-// farm is a daemon whose counters grow as time goes by.
+// farm is a daemon with counters that grow with time.
 type farm struct {
 	api.Control // none but what follows
 	mu          sync.Mutex
-	began       time.Time // when its counters did
-	ran         float64   // seconds that it had run by then
+	began       time.Time // when its counters started
+	ran         float64   // seconds that it had run before
 	services    []api.Service
 	told        []string
 }
@@ -113,8 +113,8 @@ func (f *farm) set(told, service, backend string, weight int) (api.Backend, erro
 	return api.Backend{}, fmt.Errorf("no %s in %s", backend, service)
 }
 
-// heard is what it was told since the last call.
-func (f *farm) heard() string {
+// requests returns what it was asked to do since the last call.
+func (f *farm) requests() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	told := strings.Join(f.told, "; ")
@@ -140,7 +140,7 @@ func serveAt(t *testing.T, address string, control api.Control, access api.Acces
 	return stop
 }
 
-// wantSound checks what must hold whatever the page shows.
+// wantSound checks what must always hold.
 func wantSound(t *testing.T, p *browser.Page, address string) {
 	t.Helper()
 	if width, window := browser.Eval[int](p, "document.documentElement.scrollWidth"), browser.Eval[int](p, "innerWidth"); width > window {
@@ -163,15 +163,24 @@ func wantSound(t *testing.T, p *browser.Page, address string) {
 	}
 }
 
-// moving is true when all charts have a line and a number that is not 0.
+// moving is true when all charts have a line and a number other than 0.
 const moving = `[...document.querySelectorAll('.tile .value')].every(v => /^[1-9]/.test(v.textContent))`
+
+// newBrowser starts a browser. It skips the test in short mode: a browser takes seconds.
+func newBrowser(t *testing.T) *browser.Browser {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	return browser.New(t)
+}
 
 func TestPageOnEveryScreen(t *testing.T) {
 	address, few, many := freeAddress(t), newFarm(14), newFarm(200)
 	manyAddress := freeAddress(t)
 	serveAt(t, address, few, api.Access{OpenReads: true})
 	serveAt(t, manyAddress, many, api.Access{OpenReads: true})
-	b := browser.New(t)
+	b := newBrowser(t)
 	for _, screen := range browser.Screens {
 		p := b.Open("http://"+address+"/", screen)
 		p.Await(moving)
@@ -205,10 +214,10 @@ func TestPageOnEveryScreen(t *testing.T) {
 	}
 }
 
-func TestPageGivesOrders(t *testing.T) {
+func TestPageChangesTheDaemon(t *testing.T) {
 	address, f := freeAddress(t), newFarm(4)
 	serveAt(t, address, f, api.Access{OpenReads: true, TokenFile: tokenFile(t, token, 0o600)})
-	p := browser.New(t).Open("http://"+address+"/", browser.Screens[2])
+	p := newBrowser(t).Open("http://"+address+"/", browser.Screens[2])
 	button := `document.querySelector('[aria-label="drain 10.0.1.1:8443 of service-000"]')`
 	p.Await(button)
 	open := func(label string) {
@@ -220,7 +229,7 @@ func TestPageGivesOrders(t *testing.T) {
 		t.Helper()
 		p.Await(fmt.Sprintf("document.querySelector('.failure').textContent.includes(%q)", says))
 	}
-	// Nothing happens without the token, with a wrong one, or without a yes.
+	// Nothing happens without the token, with a wrong one, or without a confirmation.
 	open("drain 10.0.1.1:8443 of service-000")
 	p.Do(chromedp.Click("dialog .primary", chromedp.ByQuery))
 	answered("needs the token")
@@ -229,10 +238,10 @@ func TestPageGivesOrders(t *testing.T) {
 	wantSoundDialog(t, p)
 	p.Do(chromedp.SendKeys("#token", kb.Escape, chromedp.ByQuery))
 	p.Await("!document.querySelector('dialog[open]')")
-	if told := f.heard(); told != "" {
-		t.Fatal("the daemon heard", told)
+	if told := f.requests(); told != "" {
+		t.Fatal("the daemon was asked", told)
 	}
-	p.Troubles() // the browser notes refused requests
+	p.Troubles() // the browser logs refused requests
 	open("drain 10.0.1.1:8443 of service-000")
 	p.Do(chromedp.SendKeys("#token", token+kb.Enter, chromedp.ByQuery))
 	p.Await("!document.querySelector('dialog[open]')")
@@ -249,8 +258,8 @@ func TestPageGivesOrders(t *testing.T) {
 	p.Do(chromedp.SendKeys("#weight", kb.Backspace+"7"+kb.Enter, chromedp.ByQuery))
 	p.Await("document.body.innerText.includes('7 (file 1)')")
 	want := "drain service-000 10.0.1.1:8443; enable service-000 10.0.1.1:8443; weight service-000 10.0.1.1:8443 7"
-	if told := f.heard(); told != want {
-		t.Errorf("the daemon heard %s, want %s", told, want)
+	if told := f.requests(); told != want {
+		t.Errorf("the daemon was asked %s, want %s", told, want)
 	}
 	if kept := browser.Eval[string](p, "sessionStorage['sluice token'] + localStorage.length + document.cookie"); kept != token+"0" {
 		t.Error("the token is kept as", kept)
@@ -262,7 +271,7 @@ func TestPageGivesOrders(t *testing.T) {
 	wantSound(t, p, address)
 }
 
-// wantSoundDialog has a picture of the dialog, too.
+// wantSoundDialog also takes a screenshot of the dialog.
 func wantSoundDialog(t *testing.T, p *browser.Page) {
 	t.Helper()
 	if unreadable := browser.Eval[[]string](p, browser.Unreadable); len(unreadable) > 0 {
@@ -274,8 +283,8 @@ func wantSoundDialog(t *testing.T, p *browser.Page) {
 func TestPageAsksForTheTokenWhereReadsNeedIt(t *testing.T) {
 	address := freeAddress(t)
 	serveAt(t, address, newFarm(4), api.Access{TokenFile: tokenFile(t, token, 0o600)})
-	p := browser.New(t).Open("http://"+address+"/", browser.Screens[0])
-	p.Await("document.getElementById('sentence').textContent.includes('without its token')")
+	p := newBrowser(t).Open("http://"+address+"/", browser.Screens[0])
+	p.Await("document.getElementById('sentence').textContent.includes('requires its token')")
 	p.Do(chromedp.Click("#give-token", chromedp.ByQuery), chromedp.SendKeys("#token", token+kb.Enter, chromedp.ByQuery))
 	p.Await("document.querySelectorAll('.service').length === 4")
 }
@@ -283,13 +292,13 @@ func TestPageAsksForTheTokenWhereReadsNeedIt(t *testing.T) {
 func TestPageOutlivesTheDaemon(t *testing.T) {
 	address, f := freeAddress(t), newFarm(4)
 	stop := serveAt(t, address, f, api.Access{OpenReads: true})
-	p := browser.New(t).Open("http://"+address+"/", browser.Screens[2])
+	p := newBrowser(t).Open("http://"+address+"/", browser.Screens[2])
 	p.Await(moving)
 	stop()
 	p.Await("document.getElementById('sentence').textContent.startsWith('No answer from the daemon for') && document.body.className === 'stale'")
 	p.Shot(shots, "lost", false)
 	f.mu.Lock()
-	f.began, f.ran = time.Now(), 0 // counters begin anew
+	f.began, f.ran = time.Now(), 0 // counters start again
 	f.mu.Unlock()
 	serveAt(t, address, f, api.Access{OpenReads: true})
 	p.Await("document.getElementById('log').textContent.includes('The daemon has restarted') && document.body.className === ''")
@@ -299,10 +308,10 @@ func TestPageOutlivesTheDaemon(t *testing.T) {
 func TestPageByKeyboard(t *testing.T) {
 	address := freeAddress(t)
 	serveAt(t, address, newFarm(14), api.Access{OpenReads: true})
-	p := browser.New(t).Open("http://"+address+"/", browser.Screens[2])
+	p := newBrowser(t).Open("http://"+address+"/", browser.Screens[2])
 	p.Await("document.querySelectorAll('.service').length === 14")
-	// As a keyboard sends it: chromedp's KeyEvent types the character even if the page has taken
-	// the key.
+	// Like a keyboard: chromedp's KeyEvent types the character even if the page has handled the
+	// key.
 	p.Do(input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithText("/"), input.DispatchKeyEvent(input.KeyUp).WithKey("/"))
 	p.Await("document.activeElement.id === 'filter'")
 	p.Do(chromedp.KeyEvent("service-005"))

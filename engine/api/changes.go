@@ -2,46 +2,45 @@ package api
 
 import "context"
 
-// Changes is how a running daemon is changed, and asked about changes: part of Control. What
-// changes something is done one after the other, and is either done as a whole or not at all.
+// Changes is the part of Control that changes a running daemon and reports on changes. Changes are
+// made one after the other; each is made completely or not at all.
 type Changes interface {
-	// Status says what runs, since when, and what needs somebody's attention.
+	// Status returns what is active, since when, and what needs attention.
 	Status(ctx context.Context) (Status, error)
 
-	// Plan compares a configuration with what runs, and changes nothing.
+	// Plan compares a configuration with the active one. It changes nothing.
 	Plan(ctx context.Context, f File) (Plan, error)
 
-	// Apply makes a configuration the running one. It is permanent when ConfirmS is 0, or when
-	// Confirm comes within so many seconds; else what ran before comes back by itself.
+	// Apply activates a configuration. It is permanent when ConfirmS is 0 or when Confirm is called
+	// within so many seconds; otherwise the previous configuration is activated again.
 	Apply(ctx context.Context, r ApplyRequest) (ApplyResult, error)
-	// Confirm makes the configuration that waits for it permanent: the daemon's file is replaced by
-	// it.
+	// Confirm makes the pending configuration permanent: it replaces the daemon's file.
 	Confirm(ctx context.Context) (ApplyResult, error)
-	// Rollback makes an earlier generation the running configuration and replaces the daemon's file
-	// by it; 0 is the one that ran before the present one. While an Apply waits for its Confirm, 0
-	// takes that back.
+	// Rollback activates an earlier generation and replaces the daemon's file by it; 0 is the one
+	// before the active one. While an Apply is pending, 0 undoes it.
 	Rollback(ctx context.Context, generation int) (ApplyResult, error)
-	// Generations lists the configurations that are kept, the latest first.
+	// Generations returns the stored configurations, the latest first.
 	Generations(ctx context.Context) ([]Generation, error)
 
-	// Override drains, disables or enables a backend whatever the file says. Names are as in
-	// SetWeight.
+	// Override drains, disables or enables a backend whatever the file says. Service and backend
+	// are identified as in SetWeight.
 	Override(ctx context.Context, r OverrideRequest) (Backend, error)
-	// Overrides lists what was set at run time and holds, for backends that are not configured too.
+	// Overrides returns what was set at run time and applies, including backends that are not
+	// configured.
 	Overrides(ctx context.Context) ([]Override, error)
-	// ClearOverrides has the file decide again, about a backend, all of a service ("" for the
-	// backend) or everything ("" for both), and gives what it cleared. Names are as in Override's
-	// answers.
+	// ClearOverrides removes overrides, so that the file applies again: of a backend, of a whole
+	// service (backend ""), or all (both ""). It returns what it removed. Service and backend are
+	// identified as in the answers of Overrides.
 	ClearOverrides(ctx context.Context, service, backend string) ([]Override, error)
 }
 
-// File is a configuration: the text of a file, or, without a text, the daemon's own.
+// File is a configuration: a text, or, without a text, the daemon's own file.
 type File struct {
 	Name string `json:"name,omitempty"` // in messages
 	Text string `json:"text,omitempty"` // TOML
 }
 
-// routeChanges adds what Changes needs.
+// routeChanges adds the endpoints of Changes.
 func (s *Server) routeChanges() {
 	s.routeStatus()
 	s.routePlan()

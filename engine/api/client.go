@@ -16,11 +16,10 @@ import (
 	"time"
 )
 
-// clientTimeout bounds one request of a verb, the reading of its answer included.
+// clientTimeout limits one request, including the reading of its answer.
 const clientTimeout = 2 * time.Minute
 
-// Client is the Control of a daemon on the other end of a socket. It may be used from any
-// goroutine.
+// Client is the Control of a daemon on the other end of a socket. Any goroutine may use it.
 type Client struct {
 	socket string
 	http   http.Client
@@ -28,7 +27,7 @@ type Client struct {
 
 var _ Control = (*Client)(nil)
 
-// NewClient makes a client of the daemon on the socket. It connects with each request, not before.
+// NewClient returns a client of the daemon on the socket. It connects for each request, not before.
 func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -44,7 +43,7 @@ func (c *Client) List(ctx context.Context) (services []Service, err error) {
 	return services, c.do(ctx, http.MethodGet, pathServices, nil, &services)
 }
 
-// Conns implements Control. Service may be any form that FindService knows.
+// Conns implements Control. Service may be any form that FindService accepts.
 func (c *Client) Conns(ctx context.Context, q ConnQuery) (conns []Conn, err error) {
 	values := url.Values{}
 	for name, value := range map[string]string{"service": q.Service, "client": q.Client, "backend": q.Backend} {
@@ -68,7 +67,7 @@ func (c *Client) Stats(ctx context.Context) (stats Stats, err error) {
 }
 
 // SetWeight implements Control. Service and backend may be any form that FindService and
-// FindBackend know.
+// FindBackend accept.
 func (c *Client) SetWeight(ctx context.Context, service, backend string, weight int) (b Backend, err error) {
 	return b, c.do(ctx, http.MethodPost, pathWeight, weightBody{service, backend, weight}, &b)
 }
@@ -82,7 +81,7 @@ func (c *Client) Reload(ctx context.Context, o ReloadOptions) (result ReloadResu
 	return result, c.do(ctx, http.MethodPost, path, nil, &result)
 }
 
-// do sends one request and decodes the answer, or the error, that comes back.
+// do sends one request and decodes the answer or the error.
 func (c *Client) do(ctx context.Context, method, path string, body, into any) error {
 	var reader io.Reader
 	if body != nil {
@@ -105,12 +104,12 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 		return failure(response)
 	}
 	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
-		return fmt.Errorf("what answers on %s does not speak as sluice does: %w", c.socket, err)
+		return fmt.Errorf("the program that listens on %s does not answer like sluice: %w", c.socket, err)
 	}
 	return nil
 }
 
-// explain turns the failure to reach the daemon into a sentence that helps.
+// explain turns a connection failure into an error with advice.
 func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK):
@@ -118,22 +117,22 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("socket %s belongs to another user: permission denied (try sudo)", c.socket)
 	}
-	var wrapped *url.Error // its own text would show the made-up host name
+	var wrapped *url.Error // its text would show the made-up host name
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
 	return fmt.Errorf("socket %s: %w", c.socket, err)
 }
 
-// failure reads the error out of an answer.
+// failure returns the error in an answer.
 func failure(response *http.Response) error {
 	data, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil {
-		return fmt.Errorf("the daemon answers %s, and then: %w", response.Status, err)
+		return fmt.Errorf("the daemon answered %s, but the answer cannot be read: %w", response.Status, err)
 	}
 	var body failureBody
 	if json.Unmarshal(data, &body) != nil || body.Text == "" {
-		return fmt.Errorf("the daemon answers %s: %s", response.Status, bytes.TrimSpace(data))
+		return fmt.Errorf("the daemon answered %s: %s", response.Status, bytes.TrimSpace(data))
 	}
 	switch {
 	case body.NoSuchService != nil:

@@ -10,10 +10,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// none is the input of an endpoint that takes none.
+// none is the input of an endpoint without input.
 type none struct{}
 
-// find gives the service that any form of its name means.
+// find returns the service that any form of its name identifies.
 func (s *Server) find(ctx context.Context, text string) (Service, error) {
 	services, err := s.control.List(ctx)
 	if err != nil {
@@ -22,7 +22,7 @@ func (s *Server) find(ctx context.Context, text string) (Service, error) {
 	return FindService(services, text)
 }
 
-// findBackend gives names for the service and the backend that any forms of theirs mean.
+// findBackend returns the names of the service and the backend that any of their forms identify.
 func (s *Server) findBackend(ctx context.Context, service, backend string) (name, endpoint string, err error) {
 	found, err := s.find(ctx, service)
 	if err != nil {
@@ -49,10 +49,10 @@ func (s *Server) routeStats() {
 	}, func(ctx context.Context, _ *none) (Stats, error) { return s.control.Stats(ctx) })
 }
 
-// weightBody asks for another weight of a backend.
+// weightBody is the request for another weight of a backend.
 type weightBody struct {
-	Service string `json:"service" doc:"a name, or a form like tcp 198.51.100.10:80"`
-	Backend string `json:"backend" doc:"address:port, or the address where that is clear"`
+	Service string `json:"service" doc:"a name, or a form such as tcp 198.51.100.10:80"`
+	Backend string `json:"backend" doc:"address:port, or the address if only one backend has it"`
 	Weight  int    `json:"weight" minimum:"0" maximum:"65535" doc:"0 drains"`
 }
 
@@ -61,9 +61,10 @@ type weightInput struct{ Body weightBody }
 func (s *Server) routeWeight() {
 	route(s, huma.Operation{
 		OperationID: "set-weight", Method: http.MethodPost, Path: pathWeight,
-		Summary: "Give a backend another weight until the file gives it a new one; answers with the backend",
+		Summary: "Set a backend's weight until the file has a new one; returns the backend",
 	}, func(ctx context.Context, in *weightInput) (Backend, error) {
-		ctx = context.WithoutCancel(ctx) // a client that hangs up must not leave a change half done
+		// ctx: a client that disconnects must not leave a half-made change.
+		ctx = context.WithoutCancel(ctx)
 		service, backend, err := s.findBackend(ctx, in.Body.Service, in.Body.Backend)
 		if err != nil {
 			return Backend{}, err
@@ -73,13 +74,13 @@ func (s *Server) routeWeight() {
 }
 
 type reloadInput struct {
-	Force bool `query:"force" doc:"take the file even if it looks cut off or removes more than half of what runs"`
+	Force bool `query:"force" doc:"load the file even if it looks truncated or removes more than half of the active configuration"`
 }
 
 func (s *Server) routeReload() {
 	route(s, huma.Operation{
 		OperationID: "reload", Method: http.MethodPost, Path: pathReload,
-		Summary: "Read the configuration file again and make it the running one; on error nothing changes",
+		Summary: "Read the configuration file again and activate it; on error nothing changes",
 	}, func(ctx context.Context, in *reloadInput) (ReloadResult, error) {
 		result, err := s.control.Reload(context.WithoutCancel(ctx), ReloadOptions{Force: in.Force})
 		result.Changes = orEmpty(result.Changes)
@@ -89,20 +90,20 @@ func (s *Server) routeReload() {
 
 // connsInput is the query of a conns request.
 type connsInput struct {
-	Service string `query:"service" doc:"connections of this service only, in any form that names one"`
+	Service string `query:"service" doc:"only connections of this service; a name or another form that identifies one"`
 	Client  string `query:"client" doc:"address, or address:port"`
 	Backend string `query:"backend" doc:"address, or address:port"`
-	Limit   int    `query:"limit" minimum:"0" doc:"at most so many; 0, the default: all, but on the network 10000"`
+	Limit   int    `query:"limit" minimum:"0" doc:"at most so many; 0, the default: all, or 10000 on the network"`
 }
 
-// maxConnsNetwork bounds what anybody who may read over the network can have collected.
+// maxConnsNetwork limits what a client that may read over the network can request.
 const maxConnsNetwork = 10_000
 
 func (s *Server) routeConns() {
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[[]Conn](), true, "")
 	stream(s, huma.Operation{
 		OperationID: "list-connections", Method: http.MethodGet, Path: pathConns,
-		Summary: "The live connections that the query selects, in no particular order",
+		Summary: "The connections that the query selects, in no particular order",
 	}, "application/json", schema, func(ctx context.Context, in *connsInput) (func(io.Writer), error) {
 		query, err := s.connQuery(ctx, in)
 		if err != nil {
@@ -114,7 +115,7 @@ func (s *Server) routeConns() {
 	})
 }
 
-// connQuery reads the query; short forms of the service become its name.
+// connQuery converts the query; short forms of the service become its name.
 func (s *Server) connQuery(ctx context.Context, in *connsInput) (ConnQuery, error) {
 	query := ConnQuery{Service: in.Service, Client: in.Client, Backend: in.Backend, Limit: in.Limit}
 	if !callerOf(ctx).all && (query.Limit == 0 || query.Limit > maxConnsNetwork) {
@@ -130,8 +131,8 @@ func (s *Server) connQuery(ctx context.Context, in *connsInput) (ConnQuery, erro
 	return query, nil
 }
 
-// writeConns writes one connection after the other: a table of millions must not be copied into one
-// buffer.
+// writeConns writes one connection after the other, because a table of millions must not be copied
+// into one buffer.
 func writeConns(to io.Writer, conns []Conn) {
 	w := bufio.NewWriterSize(to, 64<<10)
 	defer w.Flush()
@@ -140,7 +141,7 @@ func writeConns(to io.Writer, conns []Conn) {
 	for _, conn := range conns {
 		_, _ = io.WriteString(w, separator)
 		if encoder.Encode(conn) != nil {
-			return // the client is gone
+			return // the client has disconnected
 		}
 		separator = ","
 	}

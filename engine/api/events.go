@@ -14,46 +14,45 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// pathEvents answers with Server-Sent Events until either side has enough: GET. Each has an
-// `event:` line with one of the names below and a `data:` line with JSON. The first `stats` comes
-// within two seconds; whoever needs the state to begin with asks for the services after it has
-// subscribed. A browser's EventSource can't send a token: where reads need one, read the stream
-// with fetch.
+// pathEvents is answered with Server-Sent Events until either side disconnects: GET. Each event has
+// an `event:` line with one of the names below and a `data:` line with JSON. The first `stats`
+// event is sent within two seconds. A client that needs the initial state requests the services
+// after it has subscribed. A browser's EventSource cannot send a token: where reads need one, read
+// the stream with fetch.
 const pathEvents = "/v1/events"
 
-// Names of what the stream holds.
+// Names of the events of the stream.
 const (
-	streamState = "state" // data is an Event: something changed
+	streamState = "state" // data is an Event: a change of state
 	streamStats = "stats" // data is a Sample: once per second
 	streamEnd   = "end"   // data is a StreamEnd: the last one
 )
 
-// Event is a change of state, as the log has it: a backend goes up or down, a weight, a reload, an
-// alarm.
+// Event is a logged change of state: of a backend, a weight, the configuration, an alarm.
 type Event struct {
 	Time    time.Time         `json:"time"`
-	Event   string            `json:"event" doc:"its id; engine/eventlog/README.md lists them"`
+	Event   string            `json:"event" doc:"its ID; engine/eventlog/README.md lists them"`
 	Level   string            `json:"level" enum:"DEBUG,INFO,WARN,ERROR"`
-	Message string            `json:"message" doc:"the same in words"`
-	Fields  map[string]string `json:"fields,omitempty" doc:"such as service, backend, why"`
+	Message string            `json:"message" doc:"as text"`
+	Fields  map[string]string `json:"fields,omitempty" doc:"for example service, backend, why"`
 }
 
-// Sample is what happened between two looks at the counters, a second apart or more when the daemon
-// is busy. Numbers that only grow are given as differences: divide by interval_s for a rate.
+// Sample is what happened between two readings of the counters, a second apart or more when the
+// daemon is busy. Counters are given as differences: divide by interval_s for a rate.
 type Sample struct {
 	Time      time.Time `json:"time"`
 	IntervalS float64   `json:"interval_s"`
 
-	Rx        uint64            `json:"rx" doc:"difference; likewise forwarded, replied, drops"`
+	Rx        uint64            `json:"rx" doc:"difference, as are forwarded, replied and drops"`
 	Forwarded uint64            `json:"forwarded"`
 	Replied   uint64            `json:"replied"`
-	Drops     map[string]uint64 `json:"drops" doc:"reasons that did not happen are left out"`
+	Drops     map[string]uint64 `json:"drops" doc:"only reasons that occurred"`
 
-	Connections uint64 `json:"connections" doc:"in the table now"`
+	Connections uint64 `json:"connections" doc:"in the table at present"`
 	Capacity    uint64 `json:"capacity" doc:"of the table"`
 
-	// Services that had no packet and look as they did in the sample before are left out:
-	// /v1/services has all.
+	// Services without packets that are as in the previous sample are left out: /v1/services has
+	// all.
 	Services []ServiceSample `json:"services"`
 	Workers  []WorkerSample  `json:"workers"`
 }
@@ -61,13 +60,13 @@ type Sample struct {
 // ServiceSample is one service's part of a Sample.
 type ServiceSample struct {
 	Name        string `json:"name"`
-	Connections uint64 `json:"connections" doc:"new ones: difference; likewise packets and bytes"`
+	Connections uint64 `json:"connections" doc:"new ones: difference, as are packets and bytes"`
 	Packets     uint64 `json:"packets" doc:"from clients"`
 	Bytes       uint64 `json:"bytes"`
 	PacketsOut  uint64 `json:"packets_out" doc:"to clients"`
 	BytesOut    uint64 `json:"bytes_out"`
-	Active      uint64 `json:"active" doc:"established connections now"`
-	Inactive    uint64 `json:"inactive" doc:"all others now"`
+	Active      uint64 `json:"active" doc:"established connections at present"`
+	Inactive    uint64 `json:"inactive" doc:"all others at present"`
 	Up          int    `json:"up" doc:"backends that take new connections"`
 	Backends    int    `json:"backends"`
 }
@@ -77,34 +76,34 @@ type WorkerSample struct {
 	Worker  int     `json:"worker"`
 	CPU     int     `json:"cpu"`
 	Packets uint64  `json:"packets" doc:"received: difference"`
-	Busy    float64 `json:"busy" doc:"share of the interval, 0 to 1, that went into frames"`
+	Busy    float64 `json:"busy" doc:"portion of the interval, 0 to 1, spent on frames"`
 }
 
-// StreamEnd says why the daemon ends a stream.
+// StreamEnd is why the daemon ends a stream.
 type StreamEnd struct {
 	Reason string `json:"reason"`
 }
 
-// Bounds of event streams.
+// Limits on event streams.
 const (
 	maxStreams      = 64
 	streamBacklog   = 512              // events that a subscriber may lag behind
-	streamPatience  = 10 * time.Second // one write
+	streamPatience  = 10 * time.Second // for one write
 	sampleInterval  = time.Second
 	sampleTimeout   = 5 * time.Second
-	streamReconnect = 2 * time.Second // what we ask a browser to wait
+	streamReconnect = 2 * time.Second // the time that we ask a browser to wait
 )
 
-// hub brings events to subscribers. One goroutine takes samples for all, while there are any.
+// hub sends events to subscribers. While there are any, one goroutine takes samples for all.
 type hub struct {
 	control Control
 
 	mu          sync.Mutex
 	subscribers map[*subscriber]struct{}
-	stop        context.CancelFunc // ends the sampler; nil: none runs
+	stop        context.CancelFunc // stops the sampler; nil: it does not run
 }
 
-// subscriber is one stream. Closing messages drops it; why is set before.
+// subscriber is one stream. It ends when messages is closed; why is set before.
 type subscriber struct {
 	messages chan message
 	why      string
@@ -115,7 +114,7 @@ type message struct {
 	data []byte // one line of JSON
 }
 
-// Publish sends an event to all streams. It never waits, and may be called from any goroutine.
+// Publish sends an event to all streams. It never blocks; any goroutine may call it.
 func (s *Server) Publish(e Event) { s.hub.send(streamState, e) }
 
 func (h *hub) send(name string, value any) {
@@ -126,13 +125,13 @@ func (h *hub) send(name string, value any) {
 	}
 	data, err := json.Marshal(value)
 	if err != nil {
-		return // no value of ours has what JSON lacks
+		return // our types always marshal
 	}
 	for sub := range h.subscribers {
 		select {
 		case sub.messages <- message{name, data}:
 		default:
-			h.drop(sub, "too slow: events were lost, so subscribe again and read the state anew")
+			h.drop(sub, "too slow: events were lost; subscribe again and read the state again")
 		}
 	}
 }
@@ -151,8 +150,8 @@ func (h *hub) drop(sub *subscriber, why string) {
 	}
 }
 
-// errManyStreams is for one subscriber too many.
-var errManyStreams = errors.New("too many event streams: at most 64 are served; close one, or ask for /v1/stats now and then")
+// errManyStreams is the error when there are too many subscribers.
+var errManyStreams = errors.New("too many event streams: at most 64 are served; close one, or poll /v1/stats")
 
 func (h *hub) subscribe() (*subscriber, error) {
 	h.mu.Lock()
@@ -206,7 +205,7 @@ func (s *Server) routeEvents() {
 		Summary: "Changes of state as they happen, and a sample of the counters each second, as Server-Sent Events",
 	}, "text/event-stream", &huma.Schema{
 		Type:        huma.TypeString,
-		Description: "Events named state, stats and end, whose data are the schemas Event, Sample and StreamEnd.",
+		Description: "Events named state, stats and end. Their data have the schemas Event, Sample and StreamEnd.",
 	}, func(ctx context.Context, _ *none) (func(io.Writer), error) {
 		sub, err := s.hub.subscribe()
 		if err != nil {
@@ -219,7 +218,7 @@ func (s *Server) routeEvents() {
 	})
 }
 
-// follow writes what comes until the client or the daemon goes.
+// follow writes messages until the client disconnects or the daemon stops.
 func (s *Server) follow(ctx context.Context, w io.Writer, sub *subscriber) {
 	if patient, ok := w.(patientWriter); ok {
 		patient.patience = streamPatience
@@ -245,7 +244,7 @@ func (s *Server) follow(ctx context.Context, w io.Writer, sub *subscriber) {
 }
 
 func writeEnd(w io.Writer, reason string) {
-	data, _ := json.Marshal(StreamEnd{reason}) // a string is always JSON
+	data, _ := json.Marshal(StreamEnd{reason}) // a string always marshals
 	_, _ = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", streamEnd, data)
 	flush(w)
 }

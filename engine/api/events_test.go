@@ -15,7 +15,7 @@ import (
 	"sluice/engine/api/apitest"
 )
 
-// counting is a daemon whose counters grow with each look.
+// counting is a daemon with counters that grow with each reading.
 type counting struct {
 	*fake
 	looks atomic.Uint64
@@ -35,7 +35,7 @@ func (c *counting) List(context.Context) ([]api.Service, error) {
 	return services, nil
 }
 
-// streams serves a daemon on a socket and gives a function that opens an event stream there.
+// streams serves a daemon on a socket and returns a function that opens an event stream.
 func streams(t *testing.T, control api.Control) (*api.Server, func() *eventStream) {
 	t.Helper()
 	server, socket := apitest.Serve(t, control)
@@ -56,7 +56,7 @@ type eventStream struct {
 	lines    *bufio.Reader
 }
 
-// next reads until an event of the name, and gives its data; "" at the end of the stream.
+// next reads until an event of this name and returns its data; "" at the end of the stream.
 func (s *eventStream) next(name string, into any) bool {
 	s.t.Helper()
 	event := ""
@@ -123,11 +123,12 @@ func TestStreamsEndWithAReason(t *testing.T) {
 	server, open := streams(t, lab())
 	slow, other := open(), open()
 	event := api.Event{Event: "backend_down", Message: strings.Repeat("x", 64<<10)}
-	for range 1000 { // more than sockets and backlog hold; a reader that began already might keep up
+	for range 1000 { // more than sockets and backlog hold, even if the reader had begun
 		server.Publish(event)
 	}
 	var end api.StreamEnd
-	for _, stream := range []*eventStream{slow, other} { // the second is not read while the first is
+	// The second is not read while the first is.
+	for _, stream := range []*eventStream{slow, other} {
 		if !stream.next("end", &end) || !strings.Contains(end.Reason, "too slow") {
 			t.Errorf("%+v", end)
 		}

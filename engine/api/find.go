@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// FindService finds the service that an operator means: by its name, by its key ("tcp
-// 198.51.100.10:80", with "/" allowed for the blank), or by address and port or by the address
-// alone where that fits one service only. Errors are NoSuchService and Ambiguous.
+// FindService returns the service that text identifies: by its name, by its key ("tcp
+// 198.51.100.10:80", also with "/" for the space), or by address and port or the address alone if
+// only one service fits. Errors are NoSuchService and Ambiguous.
 func FindService(services []Service, text string) (Service, error) {
 	names := make([]string, len(services))
 	for i, s := range services {
@@ -29,8 +29,8 @@ func FindService(services []Service, text string) (Service, error) {
 		&NoSuchService{Service: text, Legal: names})
 }
 
-// FindBackend finds the backend of s that an operator means: by address and port, or by the address
-// alone where that fits one backend only. Errors are NoSuchBackend and Ambiguous.
+// FindBackend returns the backend of s that text identifies: by address and port, or by the address
+// alone if only one backend has it. Errors are NoSuchBackend and Ambiguous.
 func FindBackend(s Service, text string) (Backend, error) {
 	where := canonical(text)
 	endpoints := make([]string, len(s.Backends))
@@ -42,8 +42,8 @@ func FindBackend(s Service, text string) (Backend, error) {
 		&NoSuchBackend{Service: s.Name, Backend: text, Legal: endpoints})
 }
 
-// one gives the only element that fits, none if there is no such, and Ambiguous if there are
-// several.
+// one returns the only element that fits. It returns the error none if no element fits, and
+// Ambiguous if several do.
 func one[T any](all []T, fits func(T) bool, name func(T) string, text string, none error) (T, error) {
 	var found T
 	var names []string
@@ -62,9 +62,9 @@ func one[T any](all []T, fits func(T) bool, name func(T) string, text string, no
 	return found, &Ambiguous{Text: text, Fits: names}
 }
 
-// canonical writes an address, with or without a port, the way the daemon does:
-// "[2001:DB8:0::1]:80" becomes "[2001:db8::1]:80", "[::1]" becomes "::1". What is no address stays
-// as it is and will fit nothing.
+// canonical returns an address, with or without a port, in the daemon's notation:
+// "[2001:DB8:0::1]:80" becomes "[2001:db8::1]:80", "[::1]" becomes "::1". Other text is returned
+// unchanged and fits nothing.
 func canonical(text string) string {
 	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
 		return a.String()

@@ -9,27 +9,27 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Generation is a configuration that ran at some time.
+// Generation is a stored configuration.
 type Generation struct {
 	Number  int       `json:"number"`
 	Loaded  time.Time `json:"loaded"`
-	Cause   string    `json:"cause"`  // what made it run: start, reload, apply, rollback
-	SHA256  string    `json:"sha256"` // of its text, in hexadecimal
+	Cause   string    `json:"cause"`  // what activated it: start, reload, apply, rollback
+	SHA256  string    `json:"sha256"` // of its text, hexadecimal
 	Running bool      `json:"running"`
 }
 
-// ApplyRequest asks for another configuration.
+// ApplyRequest is the request for another configuration.
 type ApplyRequest struct {
-	File     File    `json:"file"` // its text is required
+	File     File    `json:"file"` // the text is required
 	ConfirmS float64 `json:"confirm_s,omitempty"`
 	Force    bool    `json:"force,omitempty"` // as in ReloadOptions
 }
 
-// ApplyResult says what became the running configuration.
+// ApplyResult is the result of activating a configuration.
 type ApplyResult struct {
 	ReloadResult
-	Generation int      `json:"generation"`        // that runs now
-	Pending    *Pending `json:"pending,omitempty"` // it waits for a confirm; nil: it is permanent
+	Generation int      `json:"generation"`        // the active one
+	Pending    *Pending `json:"pending,omitempty"` // waiting for a confirm; nil: permanent
 }
 
 const (
@@ -39,12 +39,12 @@ const (
 	pathGenerations = "/v1/generations" // GET
 )
 
-// maxFileBody bounds a request that carries a file: the largest one that there can be, as JSON.
+// maxFileBody limits a request that has a file: the largest possible file as JSON.
 const maxFileBody = 40 << 20
 
-// rollbackBody asks for an earlier configuration.
+// rollbackBody is the request for an earlier configuration.
 type rollbackBody struct {
-	Generation int `json:"generation" required:"false" minimum:"0" doc:"0: the one before"`
+	Generation int `json:"generation" required:"false" minimum:"0" doc:"0: the previous one"`
 }
 
 // Apply implements Changes.
@@ -72,7 +72,7 @@ type applyInput struct{ Body ApplyRequest }
 func (s *Server) routeApply() {
 	route(s, huma.Operation{
 		OperationID: "apply", Method: http.MethodPost, Path: pathApply, MaxBodyBytes: maxFileBody,
-		Summary: "Make a configuration the running one, for good or until the time for its confirmation is over",
+		Summary: "Activate a configuration, permanently or until the time for its confirmation has passed",
 	}, func(ctx context.Context, in *applyInput) (ApplyResult, error) {
 		if err := errors.Join(in.Body.File.check(), checkSeconds("confirm_s", in.Body.ConfirmS)); err != nil {
 			return ApplyResult{}, err
@@ -84,7 +84,7 @@ func (s *Server) routeApply() {
 func (s *Server) routeConfirm() {
 	route(s, huma.Operation{
 		OperationID: "confirm", Method: http.MethodPost, Path: pathConfirm,
-		Summary: "Make the configuration that waits for it permanent",
+		Summary: "Make the pending configuration permanent",
 	}, func(ctx context.Context, _ *none) (ApplyResult, error) {
 		return applied(s.control.Confirm(context.WithoutCancel(ctx)))
 	})
@@ -95,7 +95,7 @@ type rollbackInput struct{ Body rollbackBody }
 func (s *Server) routeRollback() {
 	route(s, huma.Operation{
 		OperationID: "rollback", Method: http.MethodPost, Path: pathRollback,
-		Summary: "Make an earlier configuration the running one",
+		Summary: "Activate an earlier configuration",
 	}, func(ctx context.Context, in *rollbackInput) (ApplyResult, error) {
 		return applied(s.control.Rollback(context.WithoutCancel(ctx), in.Body.Generation))
 	})
@@ -104,20 +104,20 @@ func (s *Server) routeRollback() {
 func (s *Server) routeGenerations() {
 	route(s, huma.Operation{
 		OperationID: "list-generations", Method: http.MethodGet, Path: pathGenerations,
-		Summary: "The configurations that are kept, the latest first",
+		Summary: "The stored configurations, the latest first",
 	}, func(ctx context.Context, _ *none) ([]Generation, error) {
 		all, err := s.control.Generations(ctx)
 		return orEmpty(all), err
 	})
 }
 
-// applied makes no changes an empty array.
+// applied replaces missing changes by an empty array.
 func applied(result ApplyResult, err error) (ApplyResult, error) {
 	result.Changes = orEmpty(result.Changes)
 	return result, err
 }
 
-// check says what is wrong with a file that must have a text.
+// check returns an error if a file that must have a text has none.
 func (f File) check() error {
 	if f.Text == "" {
 		return badRequest{"the file is empty"}

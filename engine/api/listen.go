@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// DefaultSocket is where daemon and verbs meet when nobody says otherwise.
+// DefaultSocket is the control socket unless configured otherwise.
 const DefaultSocket = "/run/sluice/sluice.sock"
 
-// Listen makes the control socket with mode 0600, and its directory with 0755 where it is missing.
-// The socket of a dead process is replaced; that of a live one is an error. Closing the listener
-// removes it.
+// Listen creates the control socket with mode 0600, and its directory with 0755 if it is missing.
+// It replaces the socket of a dead process and returns an error for that of a live one. Closing the
+// listener removes the socket.
 //
-// Requests wait in the socket's backlog until Serve takes them, so a daemon listens before it
-// touches the network: a second one is refused while it has done no harm yet.
+// Requests wait in the socket's backlog until Serve is called. So a daemon listens before it
+// touches the network, and a second daemon fails before it does any harm.
 func Listen(path string) (net.Listener, error) {
 	if len(path) >= len(syscall.RawSockaddrUnix{}.Path) {
-		return nil, fmt.Errorf("socket path %s is %d bytes long: at most %d are possible",
+		return nil, fmt.Errorf("socket path %s is %d bytes long; allowed: at most %d",
 			path, len(path), len(syscall.RawSockaddrUnix{}.Path)-1)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -31,8 +31,7 @@ func Listen(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// The mode is set before bind(2), which gives it to the file: there is no moment in which
-	// others may connect.
+	// The mode is set before bind(2), which gives it to the file: at no time may others connect.
 	private := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var chmod error
 		err := raw.Control(func(fd uintptr) { chmod = syscall.Fchmod(int(fd), 0o600) })
@@ -45,8 +44,8 @@ func Listen(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// removeStale removes the socket at path if nobody listens on it, and explains what is in the way
-// otherwise.
+// removeStale removes the socket at path if no process listens on it. Otherwise it returns an error
+// with the reason.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {

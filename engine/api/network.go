@@ -12,18 +12,19 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// maxNetworkConns bounds the clients on the network that are served at once; more wait in the
+// maxNetworkConns limits the clients on the network that are served at once; more wait in the
 // listener's backlog.
 const maxNetworkConns = 256
 
-// networkRetry is the pause before an address that could not be listened on is tried again.
-const networkRetry = 5 * time.Second
+// networkRetry is the pause before Sluice tries again to listen on the address. Only tests change
+// it.
+var networkRetry = 5 * time.Second
 
-// presence is how the network reaches us, for Status.
+// presence is the state of the network address, for Status.
 type presence struct {
 	mu      sync.Mutex
-	address string // "": not at all, as configured
-	err     error  // why nothing answers there
+	address string // "": turned off by configuration
+	err     error  // why the address is not served
 }
 
 func (p *presence) note(address string, err error) {
@@ -32,33 +33,33 @@ func (p *presence) note(address string, err error) {
 	p.address, p.err = address, err
 }
 
-// tell adds to a status what only the server knows.
+// addTo adds to a status what only the server knows.
 func (p *presence) tell(status *Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	status.HTTP = p.address
 	if p.err != nil {
 		status.HTTPErr = p.err.Error()
-		status.Attention = append(status.Attention, "nothing answers on [api] http: no metrics, no page: "+status.HTTPErr)
+		status.Attention = append(status.Attention, "[api] http is not served: no metrics, no page: "+status.HTTPErr)
 	}
 }
 
-// OpenNetwork serves address, "host:port", until Shutdown. Packets come first: where the address
-// cannot be had - the port is taken, or the address is not here yet - it logs an error and goes on
-// trying in the background.
+// OpenNetwork serves address, "host:port", until Shutdown. Packets come first: if the address is
+// unavailable (the port is in use, or the address is not on this host yet) it logs an error and
+// tries again in the background.
 func (s *Server) OpenNetwork(address string, access Access) {
 	s.network.Handler = access.guard(s.mux)
 	listen := func() (net.Listener, error) {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
-			err = fmt.Errorf("%w; tried again every %s", err, networkRetry)
+			err = fmt.Errorf("%w; trying again every %s", err, networkRetry)
 		}
 		s.presence.note(address, err)
 		return listener, err
 	}
 	listener, err := listen()
 	if err != nil {
-		s.logger.Error("nothing answers on [api] http: no metrics, no page; free the port or change the address",
+		s.logger.Error("[api] http is not served: no metrics, no page; free the port or change the address",
 			"event", "http_failed", "address", address, "error", err)
 	}
 	s.served.Add(1)
@@ -73,11 +74,11 @@ func (s *Server) OpenNetwork(address string, access Access) {
 			if listener, err = listen(); err != nil {
 				continue
 			}
-			s.logger.Info("[api] http answers now", "event", "http_open", "address", address)
+			s.logger.Info("[api] http is served", "event", "http_open", "address", address)
 		}
 		if err := s.network.Serve(netutil.LimitListener(listener, maxNetworkConns)); !errors.Is(err, http.ErrServerClosed) {
 			s.presence.note(address, fmt.Errorf("it stopped: %w", err))
-			s.logger.Error("[api] http stopped answering", "event", "http_failed", "address", address, "error", err)
+			s.logger.Error("[api] http is no longer served", "event", "http_failed", "address", address, "error", err)
 		}
 	}()
 }

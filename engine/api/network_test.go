@@ -21,8 +21,8 @@ import (
 
 const token = "0123456789abcdef-secret"
 
-// network serves control on a loopback address until the test ends, and gives a function that sends
-// requests there.
+// network serves control on a loopback address until the test ends, and returns a function that
+// sends requests there.
 func network(t *testing.T, control api.Control, access api.Access) (ask func(method, path, body string, header ...string) (int, string)) {
 	t.Helper()
 	address := freeAddress(t)
@@ -44,7 +44,7 @@ func network(t *testing.T, control api.Control, access api.Access) (ask func(met
 	}
 }
 
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress returns a loopback address without a listener.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,7 +67,7 @@ func tokenFile(t *testing.T, content string, mode os.FileMode) string {
 	return path
 }
 
-const weightOrder = `{"service":"web","backend":"10.0.0.11","weight":4}`
+const weightRequest = `{"service":"web","backend":"10.0.0.11","weight":4}`
 
 func TestWhoMayDoWhatOverTheNetwork(t *testing.T) {
 	file := tokenFile(t, token+"\n", 0o640)
@@ -77,7 +77,7 @@ func TestWhoMayDoWhatOverTheNetwork(t *testing.T) {
 		access      api.Access
 		header      []string
 		read, write int
-		says        string // of what is refused
+		says        string // the text of a refusal
 	}{
 		{"open, no token", api.Access{OpenReads: true}, nil, 200, 403, "set [api] token_file"},
 		{"open, nothing shown", api.Access{OpenReads: true, TokenFile: file}, nil, 200, 401, "Authorization: Bearer TOKEN"},
@@ -94,9 +94,9 @@ func TestWhoMayDoWhatOverTheNetwork(t *testing.T) {
 		{"token that others can read", api.Access{OpenReads: true, TokenFile: tokenFile(t, token, 0o644)}, []string{bearer}, 200, 403, "chmod 0600"},
 		{"token that is short", api.Access{OpenReads: true, TokenFile: tokenFile(t, "short", 0o600)}, []string{"Authorization: Bearer short"}, 200, 403, "16 to 1024"},
 
-		{"page of another origin", api.Access{OpenReads: true, TokenFile: file}, []string{bearer, "Origin: http://evil.example"}, 403, 403, "page from elsewhere"},
-		{"page without origin", api.Access{OpenReads: true, TokenFile: file}, []string{bearer, "Origin: null"}, 403, 403, "page from elsewhere"},
-		{"script of another site", api.Access{OpenReads: true, TokenFile: file}, []string{bearer, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 403, 403, "page from elsewhere"},
+		{"page of another origin", api.Access{OpenReads: true, TokenFile: file}, []string{bearer, "Origin: http://evil.example"}, 403, 403, "page of another origin"},
+		{"page without origin", api.Access{OpenReads: true, TokenFile: file}, []string{bearer, "Origin: null"}, 403, 403, "page of another origin"},
+		{"script of another site", api.Access{OpenReads: true, TokenFile: file}, []string{bearer, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 403, 403, "page of another origin"},
 		{"link from another site", api.Access{OpenReads: true, TokenFile: file},
 			[]string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 403, ""},
 		{"own page", api.Access{OpenReads: true, TokenFile: file}, []string{bearer, "Sec-Fetch-Site: same-origin", "Origin: http://lb", "Host: lb"}, 200, 200, ""},
@@ -110,7 +110,7 @@ func TestWhoMayDoWhatOverTheNetwork(t *testing.T) {
 			daemon := lab()
 			ask := network(t, daemon, c.access)
 			read, readBody := ask("GET", "/v1/services", "", c.header...)
-			write, writeBody := ask("POST", "/v1/weight", weightOrder, c.header...)
+			write, writeBody := ask("POST", "/v1/weight", weightRequest, c.header...)
 			if read != c.read || write != c.write {
 				t.Errorf("read %d, write %d; want %d, %d\n%s\n%s", read, write, c.read, c.write, readBody, writeBody)
 			}
@@ -126,7 +126,7 @@ func TestWhoMayDoWhatOverTheNetwork(t *testing.T) {
 	}
 }
 
-// failureText is the sentence of a failure, which every refusal has.
+// failureText returns the text of a failure, which every refusal has.
 func failureText(t *testing.T, body string) string {
 	t.Helper()
 	var failure struct {
@@ -148,7 +148,7 @@ func TestATokenCanBeReplaced(t *testing.T) {
 		}
 		for j, shown := range []string{token, next} {
 			want := map[bool]int{true: 200, false: 401}[i == j]
-			if status, body := ask("POST", "/v1/weight", weightOrder, "Authorization: Bearer "+shown); status != want {
+			if status, body := ask("POST", "/v1/weight", weightRequest, "Authorization: Bearer "+shown); status != want {
 				t.Errorf("token %d, shown %d: %d %s", i, j, status, body)
 			}
 		}
@@ -158,7 +158,7 @@ func TestATokenCanBeReplaced(t *testing.T) {
 func TestBodiesOverTheNetworkAreBounded(t *testing.T) {
 	ask := network(t, lab(), api.Access{OpenReads: true, TokenFile: tokenFile(t, token, 0o600)})
 	bearer := "Authorization: Bearer " + token
-	if status, body := ask("POST", "/v1/weight", strings.Repeat(" ", 1<<20)+weightOrder, bearer); status != 413 {
+	if status, body := ask("POST", "/v1/weight", strings.Repeat(" ", 1<<20)+weightRequest, bearer); status != 413 {
 		t.Error(status, body)
 	}
 	if status, body := ask("GET", "/v1/stats", "{}"); status != 400 {
@@ -176,7 +176,7 @@ func TestConnectionsOverTheNetworkAreBounded(t *testing.T) {
 	}
 }
 
-// lines are those that a logger writes.
+// lines are the lines that a logger writes.
 type lines chan string
 
 func (l lines) Write(line []byte) (int, error) {
@@ -184,7 +184,8 @@ func (l lines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// An address that is taken does not stop the daemon; when it is free, we are there.
+// TestNetworkWaitsForItsAddress checks that an address in use does not stop the daemon, and is
+// served when it is free.
 func TestNetworkWaitsForItsAddress(t *testing.T) {
 	rival, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -194,7 +195,7 @@ func TestNetworkWaitsForItsAddress(t *testing.T) {
 	server := api.NewServer(lab(), slog.New(slog.NewTextHandler(log, nil)))
 	server.OpenNetwork(rival.Addr().String(), api.Access{OpenReads: true})
 	if said := <-log; !strings.Contains(said, "http_failed") || !strings.Contains(said, rival.Addr().String()) {
-		t.Error("nobody was told:", said)
+		t.Error("nothing was logged:", said)
 	}
 	rival.Close()
 	deadline := time.Now().Add(20 * time.Second)
@@ -232,10 +233,10 @@ func TestTokenFile(t *testing.T) {
 	for _, c := range []struct {
 		content string
 		mode    os.FileMode
-		says    string // "": good
+		says    string // "": valid
 	}{
 		{token, 0o600, ""}, {token + "\n", 0o640, ""}, {token + "\r\n", 0o400, ""}, {strings.Repeat("x", 1024), 0o600, ""},
-		{token, 0o644, "has mode 0644, so everybody on this machine can read or write it: chmod 0600"}, {token, 0o602, "chmod"},
+		{token, 0o644, "has mode 0644, so all users of this machine can read or write it: chmod 0600"}, {token, 0o602, "chmod"},
 		{"", 0o600, "one line of 16 to 1024"}, {"fifteen-letters", 0o600, "16 to 1024"}, {strings.Repeat("x", 1025), 0o600, "16 to 1024"},
 		{strings.Repeat("x", 5000), 0o600, "5000 bytes"}, {token + " " + token, 0o600, "without spaces"}, {token + "\n" + token, 0o600, "one line"}, {token + "é", 0o600, "printable"},
 	} {
@@ -277,7 +278,7 @@ func TestDocumentIsValid(t *testing.T) {
 	}
 }
 
-// What the daemon answers is what its document promises.
+// TestAnswersFitTheDocument checks that the daemon's answers match its OpenAPI document.
 func TestAnswersFitTheDocument(t *testing.T) {
 	daemon := lab()
 	daemon.connList = []api.Conn{{Service: "web", Protocol: "tcp"}}
@@ -295,7 +296,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	}
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "/v1/services", ""}, {"GET", "/v1/conns?limit=3", ""}, {"GET", "/v1/stats", ""}, {"POST", "/v1/reload", ""},
-		{"POST", "/v1/weight", weightOrder}, {"POST", "/v1/weight", `{"service":"nope","backend":"x","weight":0}`}, {"GET", "/v1/conns?service=nope", ""},
+		{"POST", "/v1/weight", weightRequest}, {"POST", "/v1/weight", `{"service":"nope","backend":"x","weight":0}`}, {"GET", "/v1/conns?service=nope", ""},
 	} {
 		status, body := ask(c.method, c.path, c.body, "Authorization: Bearer "+token, "Content-Type: application/json")
 		request, _ := http.NewRequestWithContext(t.Context(), c.method, "http://lb"+c.path, strings.NewReader(c.body))

@@ -8,35 +8,34 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// tokenOnly is the Security of an operation that changes something, or tells what not everybody may
-// know.
+// tokenOnly is the Security of an operation that changes something or shows confidential data.
 var tokenOnly = []map[string][]string{{"token": {}}}
 
-// documentVersion is that of the API, not of the daemon: paths begin with its first number.
+// documentVersion is the version of the API, not of the daemon: paths begin with its first number.
 const documentVersion = "1.0.0"
 
-// documentConfig has huma serve nothing by itself: its pages load scripts from elsewhere, and its
-// document is made at the first request, by two requests at once too.
+// documentConfig turns off what huma serves by itself: its pages load scripts from other servers,
+// and it builds its document during the first request, with a data race between two requests.
 func documentConfig() huma.Config {
 	config := huma.DefaultConfig("Sluice", documentVersion)
 	config.CreateHooks = nil // no $schema in answers
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.RejectUnknownQueryParameters = true
-	config.Info.Description = "State, numbers and orders of a running sluice daemon. Everything is open on the control socket. " +
-		"On the network reads are open or need the token, as [api] reads says, and what changes something always needs it."
+	config.Info.Description = "State, counters and changes of a running sluice daemon. On the control socket everything is allowed. " +
+		"On the network reads are open or need the token, as configured by [api] reads; changes always need it."
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "The content of [api] token_file. Not needed on the control socket."},
 	}
 	return config
 }
 
-// serveDocument offers the OpenAPI document of all endpoints that are there by now. It holds
-// nothing about this daemon.
+// serveDocument serves the OpenAPI document of all endpoints added so far. It has no data about
+// this daemon.
 func (s *Server) serveDocument() {
 	openAnswers(s.api.OpenAPI())
 	document, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
-		panic(err) // the types decide, so a test would have met it
+		panic(err) // the types decide, so tests cover it
 	}
 	s.HandleStatic("GET "+pathOpenAPI, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -44,8 +43,8 @@ func (s *Server) serveDocument() {
 	}))
 }
 
-// openAnswers has the document say that answers may get more fields, which is how the API grows.
-// What a request holds beyond its fields stays an error.
+// openAnswers declares in the document that answers may get more fields, because the API grows in
+// this way. Unknown fields of a request remain an error.
 func openAnswers(document *huma.OpenAPI) {
 	requests := map[*huma.Schema]bool{}
 	for _, item := range document.Paths {
@@ -64,7 +63,7 @@ func openAnswers(document *huma.OpenAPI) {
 	}
 }
 
-// reach collects a schema and all that it is made of.
+// reach collects a schema and all that it refers to.
 func reach(document *huma.OpenAPI, schema *huma.Schema, seen map[*huma.Schema]bool) {
 	if schema != nil && schema.Ref != "" {
 		schema = document.Components.Schemas.SchemaFromRef(schema.Ref)
@@ -91,7 +90,7 @@ func reach(document *huma.OpenAPI, schema *huma.Schema, seen map[*huma.Schema]bo
 func (Port) Schema(huma.Registry) *huma.Schema {
 	lowest, highest := 0.0, 65535.0
 	return &huma.Schema{
-		Description: "one port, a range or all; 0: the port that the client asked for",
+		Description: "one port, a range or all; 0: the client's destination port",
 		OneOf: []*huma.Schema{
 			{Type: huma.TypeInteger, Minimum: &lowest, Maximum: &highest},
 			{Type: huma.TypeString, Pattern: "^([0-9]+-[0-9]+|any)$", Examples: []any{"8000-8099", "any"}},
@@ -99,7 +98,7 @@ func (Port) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// mentionsToken says whether an operation is for those who have the token only.
+// mentionsToken reports whether an operation is allowed only with the token.
 func mentionsToken(op *huma.Operation) bool {
 	return len(op.Security) > 0 || !strings.EqualFold(op.Method, http.MethodGet)
 }

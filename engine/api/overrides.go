@@ -10,45 +10,49 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// What an override says about new connections.
+// The states of an override: its effect on connections.
 const (
 	OverrideWeight  = "weight"  // the weight, until the file has a new one for the backend
-	OverrideDrain   = "drain"   // none; those that exist go on, at most until the deadline
-	OverrideDisable = "disable" // none, and those that exist end
+	OverrideDrain   = "drain"   // no new ones; existing ones continue, at most until the deadline
+	OverrideDisable = "disable" // no new ones, and existing ones end
 	OverrideEnable  = "enable"  // in an OverrideRequest: undoes drain, disable and a weight of 0
 )
 
-// Override is what was set at run time about a backend. It outlives reloads and restarts.
+// Override is what was set at run time for a backend. It remains in reloads and restarts.
 type Override struct {
-	Service    string    `json:"service"` // the name of the service, or its key if it is not configured
-	Backend    string    `json:"backend"`
-	State      string    `json:"state"`            // OverrideWeight, OverrideDrain or OverrideDisable
-	Weight     *int      `json:"weight,omitempty"` // set at run time; holds again after enable
-	Deadline   time.Time `json:"deadline,omitzero"`
-	Since      time.Time `json:"since"`
-	Configured bool      `json:"configured"` // false: the file has no such backend; it holds again when that comes back
+	// Service: the name of the service, or its key if it is not configured.
+	Service  string    `json:"service"`
+	Backend  string    `json:"backend"`
+	State    string    `json:"state"`            // OverrideWeight, OverrideDrain or OverrideDisable
+	Weight   *int      `json:"weight,omitempty"` // set at run time; applies again after enable
+	Deadline time.Time `json:"deadline,omitzero"`
+	Since    time.Time `json:"since"`
+	// Configured is false if the file has no such backend; the override applies again when it has.
+	Configured bool `json:"configured"`
 }
 
-// OverrideRequest asks for an override.
+// OverrideRequest is the request for an override.
 type OverrideRequest struct {
-	Service   string  `json:"service"`
-	Backend   string  `json:"backend"`
-	State     string  `json:"state"`                // OverrideDrain, OverrideDisable or OverrideEnable
-	DeadlineS float64 `json:"deadline_s,omitempty"` // drain: connections end after so many seconds; 0: they go on
+	Service string `json:"service"`
+	Backend string `json:"backend"`
+	// State: OverrideDrain, OverrideDisable or OverrideEnable.
+	State string `json:"state"`
+	// DeadlineS: drain: connections end after so many seconds; 0: they continue.
+	DeadlineS float64 `json:"deadline_s,omitempty"`
 }
 
 // MaxDeadlineS is the longest deadline, and the longest time for a confirm: 30 days.
 const MaxDeadlineS = 30 * 24 * 3600
 
-// Check says what is wrong with a request, without knowledge of services.
+// Check returns an error if the request is invalid whatever the services are.
 func (r OverrideRequest) Check() error {
 	switch r.State {
 	case OverrideDrain, OverrideDisable, OverrideEnable:
 	default:
-		return badRequest{fmt.Sprintf("state %q is not one of %s, %s, %s", r.State, OverrideDrain, OverrideDisable, OverrideEnable)}
+		return badRequest{fmt.Sprintf("state %q must be one of %s, %s, %s", r.State, OverrideDrain, OverrideDisable, OverrideEnable)}
 	}
 	if r.DeadlineS != 0 && r.State != OverrideDrain {
-		return badRequest{"only a drain has a deadline"}
+		return badRequest{"deadline_s is allowed with state drain only"}
 	}
 	return checkSeconds("deadline_s", r.DeadlineS)
 }
@@ -60,10 +64,11 @@ func checkSeconds(name string, s float64) error {
 	return nil
 }
 
-const pathOverrides = "/v1/overrides" // GET; POST OverrideRequest; DELETE ?service= &backend=, or ?all=true
+// GET; POST OverrideRequest; DELETE ?service= &backend=, or ?all=true.
+const pathOverrides = "/v1/overrides"
 
 // Override implements Changes. Service and backend may be any form that FindService and FindBackend
-// know.
+// accept.
 func (c *Client) Override(ctx context.Context, r OverrideRequest) (b Backend, err error) {
 	return b, c.do(ctx, http.MethodPost, pathOverrides, r, &b)
 }
@@ -87,12 +92,13 @@ type overrideInput struct{ Body OverrideRequest }
 func (s *Server) routeOverride() {
 	route(s, huma.Operation{
 		OperationID: "override", Method: http.MethodPost, Path: pathOverrides,
-		Summary: "Drain, disable or enable a backend whatever the file says; answers with the backend",
+		Summary: "Drain, disable or enable a backend whatever the file says; returns the backend",
 	}, func(ctx context.Context, in *overrideInput) (Backend, error) {
 		if err := in.Body.Check(); err != nil {
 			return Backend{}, err
 		}
-		ctx = context.WithoutCancel(ctx) // a client that hangs up must not leave a change half done
+		// ctx: a client that disconnects must not leave a half-made change.
+		ctx = context.WithoutCancel(ctx)
 		var err error
 		if in.Body.Service, in.Body.Backend, err = s.findBackend(ctx, in.Body.Service, in.Body.Backend); err != nil {
 			return Backend{}, err
@@ -104,7 +110,7 @@ func (s *Server) routeOverride() {
 func (s *Server) routeOverrides() {
 	route(s, huma.Operation{
 		OperationID: "list-overrides", Method: http.MethodGet, Path: pathOverrides,
-		Summary: "What was set at run time and holds",
+		Summary: "The overrides that were set at run time and apply",
 	}, func(ctx context.Context, _ *none) ([]Override, error) {
 		all, err := s.control.Overrides(ctx)
 		return orEmpty(all), err
@@ -114,16 +120,16 @@ func (s *Server) routeOverrides() {
 type clearInput struct {
 	Service string `query:"service" doc:"of this service only"`
 	Backend string `query:"backend" doc:"of this backend of the service only"`
-	All     bool   `query:"all" doc:"true, in place of a service: all of them"`
+	All     bool   `query:"all" doc:"true, instead of a service: all overrides"`
 }
 
 func (s *Server) routeClearOverrides() {
 	route(s, huma.Operation{
 		OperationID: "clear-overrides", Method: http.MethodDelete, Path: pathOverrides,
-		Summary: "Have the file decide again; answers with what was cleared",
+		Summary: "Remove overrides, so that the file applies again; returns what was removed",
 	}, func(ctx context.Context, in *clearInput) ([]Override, error) {
 		if (in.Service == "") != in.All {
-			return nil, badRequest{"say service, and backend if only one is meant, or all=true"}
+			return nil, badRequest{"set service, and backend for a single one, or all=true"}
 		}
 		ctx = context.WithoutCancel(ctx)
 		service, backend := in.Service, in.Backend
@@ -138,8 +144,9 @@ func (s *Server) routeClearOverrides() {
 	})
 }
 
-// findOverridden is the name of a service, and of a backend if one is given, that an operator
-// means. What is not configured any more may still have overrides: it is named as they name it.
+// findOverridden returns the names of the service, and of the backend if given, that an operator
+// identifies. Services that are no longer configured may have overrides: these are matched by the
+// names in the overrides.
 func (s *Server) findOverridden(ctx context.Context, service, backend string) (string, string, error) {
 	services, err := s.control.List(ctx)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"sluice/engine/api/page"
 )
 
-// servePage offers the page for browsers, and what the reasons of drops mean, which it shows.
+// servePage serves the page for browsers, and the texts of drop reasons, which it shows.
 func (s *Server) servePage() {
 	for _, pattern := range page.Paths {
 		s.HandleStatic(pattern, page.Handler())
@@ -26,6 +26,6 @@ func (s *Server) servePage() {
 	}
 	s.HandleStatic("GET /page/reasons.json", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(reasons) // fails only when the client is gone
+		_, _ = w.Write(reasons) // fails only when the client has disconnected
 	}))
 }

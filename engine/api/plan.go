@@ -11,16 +11,16 @@ import (
 type Plan struct {
 	File     string   `json:"file"`
 	Changes  []string `json:"changes"`            // what a reload would do
-	Restart  []string `json:"restart,omitempty"`  // what waits for the next start
+	Restart  []string `json:"restart,omitempty"`  // what requires a restart
 	Warnings []string `json:"warnings,omitempty"` // about the file
-	Refused  []string `json:"refused,omitempty"`  // why a reload would not take it without force
+	Refused  []string `json:"refused,omitempty"`  // why a reload would refuse it without force
 
-	// Connections are those in the table; Affected are those of them whose backend would be gone:
-	// their packets would be dropped.
+	// Connections counts those in the table; Affected counts those of them that would lose their
+	// backend: their packets would be dropped.
 	Connections uint64 `json:"connections"`
 	Affected    uint64 `json:"connections_affected"`
 
-	Services []ServicePlan `json:"services"` // those that would change, come or go
+	Services []ServicePlan `json:"services"` // those that would be added, changed or removed
 }
 
 // What a plan does with a service or backend.
@@ -31,7 +31,7 @@ const (
 	PlanRemove = "remove"
 )
 
-// ServicePlan is what would become of one service.
+// ServicePlan is the effect on one service.
 type ServicePlan struct {
 	Name        string `json:"name"`
 	Key         string `json:"key"`
@@ -39,21 +39,21 @@ type ServicePlan struct {
 	Connections uint64 `json:"connections"`
 	Affected    uint64 `json:"connections_affected"`
 
-	// ClientsMoved is the share, 0 to 1, of all possible clients (dh: of service addresses) that
-	// sh, dh and mh would send to another backend than now when they open their next connection.
-	// Nil: the scheduler goes by load or by turns, so that no client belongs to a backend.
+	// ClientsMoved is the portion, 0 to 1, of all possible clients (dh: of service addresses) for
+	// which sh, dh and mh would choose another backend than now for their next connection. Nil: the
+	// scheduler goes by load or in turn, so that clients have no fixed backend.
 	ClientsMoved *float64      `json:"clients_moved,omitempty"`
-	Backends     []BackendPlan `json:"backends"` // those that would change, come or go
+	Backends     []BackendPlan `json:"backends"` // those that would be added, changed or removed
 }
 
-// BackendPlan is what would become of one backend.
+// BackendPlan is the effect on one backend.
 type BackendPlan struct {
 	Backend     string `json:"backend"`
 	Does        string `json:"does"`
-	Weight      int    `json:"weight"`     // now, run-time overrides included
+	Weight      int    `json:"weight"`     // at present, run-time overrides included
 	NewWeight   int    `json:"new_weight"` // the same, afterwards
 	Connections uint64 `json:"connections"`
-	Override    string `json:"override,omitempty"` // that would hold afterwards
+	Override    string `json:"override,omitempty"` // that would apply afterwards
 }
 
 const pathPlan = "/v1/plan" // POST File
@@ -68,7 +68,7 @@ type planInput struct{ Body File }
 func (s *Server) routePlan() {
 	route(s, huma.Operation{
 		OperationID: "plan", Method: http.MethodPost, Path: pathPlan, MaxBodyBytes: maxFileBody,
-		Summary: "Compare a configuration, or without a text the daemon's file, with what runs; nothing changes",
+		Summary: "Compare a configuration, or without a text the daemon's file, with the active one; nothing changes",
 	}, func(ctx context.Context, in *planInput) (Plan, error) {
 		if in.Body.Name != "" && in.Body.Text == "" {
 			return Plan{}, in.Body.check()

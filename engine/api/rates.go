@@ -7,16 +7,17 @@ type Rate struct {
 	CPS    float64 `json:"cps"` // new connections
 	InPPS  float64 `json:"in_pps"`
 	OutPPS float64 `json:"out_pps"`
-	InBPS  float64 `json:"in_bps"` // bytes, not bits, as ipvsadm has it
+	InBPS  float64 `json:"in_bps"` // bytes, not bits, as in ipvsadm
 	OutBPS float64 `json:"out_bps"`
 }
 
-// Rated names what has a Rate: a service by Service.Key, or with Backend.Endpoint a backend of it.
+// Rated identifies what has a Rate: a service by Service.Key, or with Backend.Endpoint one of its
+// backends.
 type Rated struct{ Service, Backend string }
 
-// RatesOf gives what services and backends carried per second between two answers of List, the
-// second elapsed after the first. What was not there before, or whose counters went back, which is
-// another daemon's doing, has a rate of 0.
+// RatesOf returns the traffic per second of services and backends between two answers of List, the
+// second elapsed after the first. New ones have a rate of 0, and so do those with decreased
+// counters, because the daemon has restarted.
 func RatesOf(before, now []Service, elapsed time.Duration) map[Rated]Rate {
 	then := make(map[Rated]counts)
 	eachCount(before, func(of Rated, c counts) { then[of] = c })
@@ -35,7 +36,7 @@ func RatesOf(before, now []Service, elapsed time.Duration) map[Rated]Rate {
 	return rates
 }
 
-// PerSecond is the growth of a counter per second; 0 for one that went back.
+// PerSecond returns the growth of a counter per second; 0 if it decreased.
 func PerSecond(before, now uint64, elapsed time.Duration) float64 {
 	if now < before || elapsed <= 0 {
 		return 0

@@ -16,7 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// route adds an endpoint that answers with one JSON value. I is the input as huma knows it: a
+// route adds an endpoint that answers with one JSON value. I is the input as defined by huma: a
 // struct with fields for parameters (`query:"limit"`) and a Body.
 func route[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (O, error)) {
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[O](), true, op.OperationID)
@@ -25,19 +25,20 @@ func route[I, O any](s *Server, op huma.Operation, handler func(context.Context,
 		if err != nil {
 			return nil, err
 		}
-		return func(w io.Writer) { _ = newEncoder(w).Encode(out) }, nil // fails only when the client is gone
+		// Fails only when the client has disconnected.
+		return func(w io.Writer) { _ = newEncoder(w).Encode(out) }, nil
 	})
 }
 
-// stream adds an endpoint whose answer is written bit by bit. handler checks the request and gives
-// the function that writes; each of its writes may take writeTimeout. What it writes is sent when
-// net/http's buffer is full, or when it calls flush.
+// stream adds an endpoint that writes its answer step by step. handler checks the request and
+// returns the function that writes; each of its writes may take writeTimeout. The data is sent when
+// net/http's buffer is full, or when the function calls flush.
 func stream[I any](s *Server, op huma.Operation, contentType string, schema *huma.Schema,
 	handler func(context.Context, *I) (func(io.Writer), error)) {
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = maxBody
 	}
-	op.BodyReadTimeout = -1 // takeBody has seen to it
+	op.BodyReadTimeout = -1 // takeBody limits it
 	if op.Method != http.MethodGet {
 		op.Security = tokenOnly
 	}
@@ -57,14 +58,15 @@ func stream[I any](s *Server, op huma.Operation, contentType string, schema *hum
 	})
 }
 
-// newEncoder writes JSON for machines: nothing is escaped for HTML, which no answer is part of.
+// newEncoder writes JSON for programs: nothing is escaped for HTML, because no answer is part of
+// HTML.
 func newEncoder(w io.Writer) *json.Encoder {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	return encoder
 }
 
-// orEmpty is a list that is an array in JSON even if nothing is in it.
+// orEmpty returns a list that is an array in JSON even if it is empty.
 func orEmpty[T any](all []T) []T {
 	if all == nil {
 		return []T{}
@@ -72,12 +74,12 @@ func orEmpty[T any](all []T) []T {
 	return all
 }
 
-// patientWriter gives every write its own deadline: an answer may be long, a client that takes
-// nothing may not stay.
+// patientWriter sets a deadline for every write: an answer may be long, but a client that reads
+// nothing must be disconnected.
 type patientWriter struct {
 	http.ResponseWriter
 	control  *http.ResponseController
-	patience time.Duration // one write may take
+	patience time.Duration // for one write
 }
 
 func (w patientWriter) Write(data []byte) (int, error) {
@@ -88,12 +90,12 @@ func (w patientWriter) Write(data []byte) (int, error) {
 // flush sends what has been written to a stream so far.
 func flush(w io.Writer) {
 	if patient, ok := w.(patientWriter); ok {
-		_ = patient.control.Flush() // fails only when the client is gone
+		_ = patient.control.Flush() // fails only when the client has disconnected
 	}
 }
 
-// takeBody reads a request's body as a whole, within readTimeout, and then ends that time: net/http
-// would otherwise take its end for the client's, in the middle of an answer that takes longer.
+// takeBody reads a request's whole body within readTimeout and then removes that deadline: net/http
+// would otherwise treat it as a disconnect by the client, in the middle of a longer answer.
 func takeBody(c huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(c)
 	op := c.Operation()
@@ -101,7 +103,7 @@ func takeBody(c huma.Context, next func(huma.Context)) {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		(&failureBody{Text: fmt.Sprintf("request body: too large, at most %d bytes are taken", large.Limit), status: http.StatusRequestEntityTooLarge}).write(w)
+		(&failureBody{Text: fmt.Sprintf("request body: too large; allowed: at most %d bytes", large.Limit), status: http.StatusRequestEntityTooLarge}).write(w)
 		return
 	case err != nil:
 		(&failureBody{Text: "request body: " + err.Error(), status: http.StatusBadRequest}).write(w)
@@ -115,9 +117,9 @@ func takeBody(c huma.Context, next func(huma.Context)) {
 	next(c)
 }
 
-// failureBody is the answer to a request that failed. At most one of the named errors is there.
+// failureBody is the answer to a request that failed. At most one of the named errors is set.
 type failureBody struct {
-	Text          string         `json:"error" doc:"what is wrong, and what would be right; several errors are several lines"`
+	Text          string         `json:"error" doc:"what is wrong, and what is allowed; one line per error"`
 	NoSuchService *NoSuchService `json:"no_such_service,omitempty"`
 	NoSuchBackend *NoSuchBackend `json:"no_such_backend,omitempty"`
 	Ambiguous     *Ambiguous     `json:"ambiguous,omitempty"`
@@ -135,19 +137,20 @@ func (f *failureBody) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.status)
-	_ = newEncoder(w).Encode(f) // fails only when the client is gone
+	_ = newEncoder(w).Encode(f) // fails only when the client has disconnected
 }
 
-// badRequest is a request that no state of the daemon could answer.
+// badRequest is a request that is invalid in any state of the daemon.
 type badRequest struct{ text string }
 
 func (e badRequest) Error() string { return e.text }
 
-// failed gives an error the status that fits it.
+// failed returns the failure for an error, with a fitting status.
 func failed(method string, err error) *failureBody {
 	body := &failureBody{Text: err.Error(), status: http.StatusInternalServerError}
 	if method != http.MethodGet {
-		body.status = http.StatusUnprocessableEntity // what was asked for cannot be; a wrong file, most often
+		// Valid but impossible; usually an invalid file.
+		body.status = http.StatusUnprocessableEntity
 	}
 	switch {
 	case errors.As(err, &body.NoSuchService), errors.As(err, &body.NoSuchBackend):
@@ -160,7 +163,7 @@ func failed(method string, err error) *failureBody {
 	return body
 }
 
-// invalid is the failure of a request that huma found to be wrong: one line for each thing.
+// invalid is the failure of a request that huma found to be invalid: one line for each error.
 func invalid(status int, text string, errs ...error) huma.StatusError {
 	if status == http.StatusUnprocessableEntity {
 		status = http.StatusBadRequest
@@ -183,8 +186,8 @@ func invalid(status int, text string, errs ...error) huma.StatusError {
 	return &failureBody{Text: text, status: status}
 }
 
-// huma makes its errors through these variables, which belong to the process; nobody else in it
-// uses huma.
+// huma creates its errors through these variables of the process; no other code in the process uses
+// huma.
 func init() {
 	huma.NewError = invalid
 	huma.DefaultArrayNullable = false

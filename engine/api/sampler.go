@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// sampler makes Samples out of snapshots. It belongs to one goroutine.
+// sampler computes Samples from snapshots. Only one goroutine may use it.
 type sampler struct {
 	at       time.Time // of the last snapshot; zero: none yet
 	stats    Stats
@@ -13,8 +13,8 @@ type sampler struct {
 	shown    map[string]ServiceSample // as of the last sample
 }
 
-// take looks at the counters, and gives what happened since it did so last; the first time nothing
-// has.
+// take reads the counters and returns what happened since its last call; the first time it returns
+// nothing.
 func (p *sampler) take(ctx context.Context, control Control) (Sample, bool) {
 	services, err := control.List(ctx)
 	if err != nil {
@@ -42,11 +42,11 @@ func (p *sampler) take(ctx context.Context, control Control) (Sample, bool) {
 	return sample, !first
 }
 
-// since is the growth of a counter. Several are read at slightly different times, and one may seem
-// to shrink.
+// since returns the growth of a counter. Counters are read at slightly different times, so one may
+// seem to decrease.
 func since(now, before uint64) uint64 { return now - min(now, before) }
 
-// diff gives the services that did something, and remembers them all.
+// diff returns the services that changed, and stores them all.
 func (p *sampler) diff(services []Service) []ServiceSample {
 	out := []ServiceSample{}
 	seen, shown := make(map[string]Service, len(services)), make(map[string]ServiceSample, len(services))
@@ -93,8 +93,8 @@ func (p *sampler) workers(stats Stats) []WorkerSample {
 	return out
 }
 
-// BusyBetween is the share of the time between two snapshots of a worker, 0 to 1, that went into
-// frames.
+// BusyBetween returns the portion of the time between two snapshots of a worker, 0 to 1, that was
+// spent on frames.
 func BusyBetween(before, after WorkerStats) float64 {
 	elapsed := after.RunS - before.RunS
 	if elapsed <= 0 {

@@ -6,28 +6,28 @@ import (
 	"fmt"
 )
 
-// A scan walks through every worker's connection table. Each step of it is short, but between two
-// batches a worker takes a step of whichever scan is there: with many of them it would do little
-// else. So few run at once and some wait; the rest is refused. The network has a turn of its own,
-// so that nobody there keeps the operator waiting who asks on the socket.
+// A scan reads every worker's connection table. Each step is short, but between two batches a
+// worker takes a step of every scan: with many scans it would do little else. So few run at once,
+// some wait, and the rest is refused. The network has limits of its own, so that its clients do not
+// delay an operator on the socket.
 const (
 	socketScans  = 2
 	networkScans = 1
-	waitingScans = 8 // at each of the two
+	waitingScans = 8 // for each of the two
 )
 
-// errManyScans is for one scan too many.
+// errManyScans is the error when there are too many scans.
 var errManyScans = errors.New("too many scans")
 
-// scans lets so many run at once as running has room for, and so many be there at all as present
-// has room for.
+// scans limits the scans: running has as many places as may run at once, present as many as may run
+// or wait.
 type scans struct{ running, present chan struct{} }
 
 func newScans(atOnce int) scans {
 	return scans{make(chan struct{}, atOnce), make(chan struct{}, atOnce+waitingScans)}
 }
 
-// scan runs f in its turn.
+// scan runs f when it is its turn.
 func (s *Server) scan(ctx context.Context, f func() error) error {
 	of := s.networkScans
 	if callerOf(ctx).all {
@@ -37,8 +37,8 @@ func (s *Server) scan(ctx context.Context, f func() error) error {
 	case of.present <- struct{}{}:
 		defer func() { <-of.present }()
 	default:
-		return fmt.Errorf("%w: %d of conns and explain run at once here and %d more may wait, so that packets need not; "+
-			"try again, one after the other", errManyScans, cap(of.running), waitingScans)
+		return fmt.Errorf("%w: at most %d requests for conns and explain run at once and %d more may wait, to protect the packet path; "+
+			"try again, one request at a time", errManyScans, cap(of.running), waitingScans)
 	}
 	select {
 	case of.running <- struct{}{}:

@@ -12,11 +12,11 @@ import (
 	"sluice/engine/api/apitest"
 )
 
-// scanned is a daemon whose scans last until they may end.
+// scanned is a daemon with scans that last until the test ends them.
 type scanned struct {
 	*fake
 	end                        chan struct{}
-	began, running, most, done atomic.Int32 // scans so far, now, at most at once, not cut off
+	began, running, most, done atomic.Int32 // scans so far, at present, at most at once, completed
 }
 
 func (s *scanned) scan(ctx context.Context) error {
@@ -44,8 +44,8 @@ func (s *scanned) Explain(ctx context.Context, _ api.Tuple) (api.Explanation, er
 	return api.Explanation{Verdict: "asked"}, s.scan(ctx)
 }
 
-// Of many scans few run at once and a few more wait; the rest is refused, and hears why, while
-// those still run.
+// TestManyScans checks that of many scans few run at once and a few more wait, and that the rest is
+// refused with a reason while those still run.
 func TestManyScans(t *testing.T) {
 	const asked = 40
 	tuple, err := api.ParseTuple("tcp 192.0.2.1:5000 198.51.100.10:80")
@@ -55,7 +55,8 @@ func TestManyScans(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		atOnce, served int
-		ask            func(t *testing.T, daemon api.Control) func(n int) string // one scan's failure; "": none
+		// One scan's failure; "": none.
+		ask func(t *testing.T, daemon api.Control) func(n int) string
 	}{
 		{"network", 1, 9, func(t *testing.T, daemon api.Control) func(int) string {
 			ask := network(t, daemon, api.Access{OpenReads: true})
@@ -128,8 +129,8 @@ func TestManyScans(t *testing.T) {
 	}
 }
 
-// What the network asks for keeps nobody waiting who asks on the socket, and who hangs up leaves
-// his place.
+// TestScansOfTheNetworkAreApart checks that requests from the network do not delay requests on the
+// socket, and that a client that disconnects frees its place.
 func TestScansOfTheNetworkAreApart(t *testing.T) {
 	daemon := &scanned{fake: lab(), end: make(chan struct{})}
 	address := freeAddress(t)
@@ -152,7 +153,8 @@ func TestScansOfTheNetworkAreApart(t *testing.T) {
 	}
 	await := func(what string, happened func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !happened(); time.Sleep(time.Millisecond) { // event: polled
+		// Event: polled.
+		for deadline := time.Now().Add(20 * time.Second); !happened(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("it never happened that", what)
 			}

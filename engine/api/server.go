@@ -13,7 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// The paths of the API. All answers are JSON unless the endpoint says otherwise; a failure is a
+// The paths of the API. All answers are JSON unless the endpoint states otherwise; a failure is a
 // failureBody with a status of 400 or more.
 const (
 	pathServices = "/v1/services"  // GET
@@ -24,18 +24,19 @@ const (
 	pathOpenAPI  = "/openapi.json" // GET
 )
 
-// Bounds on what one client can cost.
+// Limits on what one client can cost.
 const (
-	maxBody       = 64 << 10 // bytes, unless the operation has a MaxBodyBytes of its own
+	maxBody       = 64 << 10 // bytes, unless the operation has its own MaxBodyBytes
 	maxHeader     = 16 << 10 // bytes
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
-	writeTimeout  = 2 * time.Minute // a million connections through a slow pipe; of a stream: one write
-	idleTimeout   = time.Minute
+	// writeTimeout: a million connections through a slow pipe; for a stream: one write.
+	writeTimeout = 2 * time.Minute
+	idleTimeout  = time.Minute
 )
 
-// Server offers a Control to HTTP clients: on the control socket, whose owner may do all, and on
-// the network, where Access says who may do what.
+// Server offers a Control to HTTP clients: on the control socket, where all is allowed, and on the
+// network, where Access decides.
 type Server struct {
 	control  Control
 	logger   *slog.Logger
@@ -43,7 +44,7 @@ type Server struct {
 	api      huma.API
 	closing  chan struct{} // closed by Shutdown: streams end
 	close    sync.Once
-	served   sync.WaitGroup // what OpenNetwork started
+	served   sync.WaitGroup // started by OpenNetwork
 	hub      hub
 	socket   http.Server
 	network  http.Server
@@ -52,15 +53,15 @@ type Server struct {
 	socketScans, networkScans scans
 }
 
-// NewServer makes a server that logs its own troubles, not the requests, to logger.
+// NewServer returns a server that logs its own errors, not the requests, to logger.
 //
-// To add an endpoint: in a file of its own, write the types, the method of Client, and a function
-// (s *Server) routeX() that calls route (one JSON answer), or stream (an answer that goes on), and
-// name it in the list below. huma makes the OpenAPI document from the types and checks requests by
-// it: give fields `doc`, `minimum`, `enum` and the like, and `required:"false"` where a body or
-// parameter may leave them out (omitempty does too). Methods other than GET, and operations with
-// Security: tokenOnly, need the token when they come by the network. Errors that are no failure of
-// the daemon are badRequest, or get a case in failed.
+// To add an endpoint: write in a file of its own the types, the method of Client, and a function (s
+// *Server) routeX() that calls route (one JSON answer) or stream (a continuing answer), and add it
+// to the list below. huma builds the OpenAPI document from the types and checks requests against
+// it: use the tags `doc`, `minimum`, `enum` and so on, and `required:"false"` for optional fields
+// of a body or parameters (omitempty works too). Methods other than GET, and operations with
+// Security: tokenOnly, need the token on the network. Errors that are not the daemon's fault are
+// badRequest, or get a case in failed.
 func NewServer(control Control, logger *slog.Logger) *Server {
 	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{}),
 		socketScans: newScans(socketScans), networkScans: newScans(networkScans)}
@@ -86,7 +87,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	return s
 }
 
-// limit bounds what one client of a server can cost.
+// limit sets limits on what one client of a server can cost.
 func (s *Server) limit(server *http.Server) {
 	server.ReadHeaderTimeout = headerTimeout
 	server.ReadTimeout = readTimeout
@@ -96,8 +97,8 @@ func (s *Server) limit(server *http.Server) {
 	server.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn)
 }
 
-// Handle adds what is no JSON endpoint, such as /metrics, for all who may read. Call it before
-// Serve; patterns are those of http.ServeMux.
+// Handle adds a handler other than a JSON endpoint, such as /metrics, for all clients that may
+// read. Call it before Serve; patterns are those of http.ServeMux.
 func (s *Server) Handle(pattern string, handler http.Handler) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if refusal := callerOf(r.Context()).mayRead(); refusal != nil {
@@ -108,8 +109,8 @@ func (s *Server) Handle(pattern string, handler http.Handler) {
 	})
 }
 
-// HandleStatic adds files that hold nothing about this daemon, such as a page's scripts, for
-// everybody: a browser has no token yet when it asks for the page that asks for the token.
+// HandleStatic adds files without data about this daemon, such as a page's scripts, for all
+// clients: a browser has no token yet when it requests the page that asks for the token.
 func (s *Server) HandleStatic(pattern string, handler http.Handler) { s.mux.Handle(pattern, handler) }
 
 // Serve answers requests on the control socket until Shutdown, and then returns nil.

@@ -8,48 +8,51 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Status is what an operator wants to know first. All times are those of the daemon's clock.
+// Status is an overview for operators. All times are those of the daemon's clock.
 type Status struct {
 	Version   string       `json:"version"`
 	UptimeS   float64      `json:"uptime_s"`
 	Workers   int          `json:"workers"`
 	Config    ConfigStatus `json:"config"`
 	Reload    ReloadStatus `json:"reload"`
-	Pending   *Pending     `json:"pending,omitempty"` // waits for a confirm
+	Pending   *Pending     `json:"pending,omitempty"` // waiting for a confirm
 	Alarms    []Alarm      `json:"alarms"`
 	Overrides []Override   `json:"overrides"`
-	StateDir  string       `json:"state_dir"`             // where overrides and generations are kept; "": in memory only
-	StateErr  string       `json:"state_error,omitempty"` // why they are in memory only although a directory is configured
+	// StateDir is the directory of overrides and generations; "": in memory only.
+	StateDir string `json:"state_dir"`
+	// StateErr is why they are in memory only although a directory is configured.
+	StateErr string `json:"state_error,omitempty"`
 
-	HTTP    string `json:"http"`                 // [api] http: the address for the network; "": off, as configured
-	HTTPErr string `json:"http_error,omitempty"` // why nothing answers there
+	// HTTP is the address of [api] http; "": turned off by configuration.
+	HTTP    string `json:"http"`
+	HTTPErr string `json:"http_error,omitempty"` // why the address is not served
 
-	// Attention says in a sentence each what is not as it should be; empty: all is well.
+	// Attention lists what needs attention, one sentence each; empty: nothing does.
 	Attention []string `json:"attention"`
 }
 
-// ConfigStatus is the configuration that runs.
+// ConfigStatus is the active configuration.
 type ConfigStatus struct {
-	File       string    `json:"file"`       // path of the daemon's file; "": it was started without one
-	Generation int       `json:"generation"` // counts the configurations that ever ran
+	File       string    `json:"file"`       // path of the daemon's file; "": started without one
+	Generation int       `json:"generation"` // number of configurations activated so far
 	Loaded     time.Time `json:"loaded"`
-	SHA256     string    `json:"sha256"` // of the text, in hexadecimal
-	// FileDiffers says that the file has other text by now: what a reload would change, a plan
-	// says.
+	SHA256     string    `json:"sha256"` // of the text, hexadecimal
+	// FileDiffers is true if the file differs from the active configuration; Plan returns what a
+	// reload would change.
 	FileDiffers bool `json:"file_differs"`
 	Services    int  `json:"services"`
 	Backends    int  `json:"backends"`
 }
 
-// ReloadStatus is how the last reload ended: Reload, SIGHUP, Apply, Confirm or Rollback. Before the
-// first one it is the start.
+// ReloadStatus is the result of the last reload: Reload, SIGHUP, Apply, Confirm or Rollback. Before
+// the first one it is the start.
 type ReloadStatus struct {
 	OK    bool      `json:"ok"`
 	At    time.Time `json:"at"`
-	Error string    `json:"error,omitempty"` // several are several lines
+	Error string    `json:"error,omitempty"` // one line per error
 }
 
-// Pending is a configuration that runs until its deadline unless it is confirmed.
+// Pending is a configuration that is reverted at its deadline unless it is confirmed.
 type Pending struct {
 	Generation int       `json:"generation"`
 	Deadline   time.Time `json:"deadline"`
@@ -66,7 +69,7 @@ func (c *Client) Status(ctx context.Context) (status Status, err error) {
 func (s *Server) routeStatus() {
 	route(s, huma.Operation{
 		OperationID: "status", Method: http.MethodGet, Path: pathStatus,
-		Summary: "What runs, since when, and what needs somebody's attention",
+		Summary: "What is active, since when, and what needs attention",
 	}, func(ctx context.Context, _ *none) (Status, error) {
 		status, err := s.control.Status(ctx)
 		s.presence.tell(&status)

@@ -15,34 +15,34 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Tracer shows packets as they pass.
+// Tracer shows live packets.
 type Tracer interface {
-	// Trace calls emit for every packet that the query selects, in order, until there were Count,
-	// Duration is over, ctx ends or emit gives an error. What comes faster than emit takes it is
-	// left out, and counted in TraceEnd. The slices in an event are the callee's until it returns.
+	// Trace calls emit for every packet that the query selects, in order, until Count packets,
+	// Duration, the end of ctx or an error of emit. Packets that arrive faster than emit returns
+	// are left out and counted in TraceEnd. The slices in an event are valid until emit returns.
 	Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) error) (TraceEnd, error)
 }
 
 // TraceQuery selects packets.
 type TraceQuery struct {
-	Filter   string        // as for tcpdump, of the packet as it comes or as it leaves; "": all
-	Count    int           // at most so many; 0: no limit but time
-	Duration time.Duration // at most so long; 0: DefaultTraceTime
+	Filter   string        // tcpdump expression for the packet as received or as sent; "": all
+	Count    int           // at most so many; 0: limited by time only
+	Duration time.Duration // at most; 0: DefaultTraceTime
 	Frames   bool          // with the bytes of the frames
-	Snaplen  int           // of these at most so many, 0: all
-	Started  func()        // called when packets are looked at; may be nil
+	Snaplen  int           // at most so many bytes of each, 0: all
+	Started  func()        // called when packets are examined; may be nil
 }
 
-// Bounds of a trace's duration.
+// Limits of a trace's duration.
 const (
 	DefaultTraceTime = time.Minute
 	MaxTraceTime     = time.Hour
 )
 
-// maxSnaplen is as long as frames can be here, in bytes.
+// maxSnaplen is the maximum length of a frame in bytes.
 const maxSnaplen = 4096
 
-// Checked gives the query with defaults for what is 0, or says what is wrong with it.
+// Checked returns the query with defaults in place of zeros, or an error if it is invalid.
 func (q TraceQuery) Checked() (TraceQuery, error) {
 	if q.Duration == 0 {
 		q.Duration = DefaultTraceTime
@@ -52,49 +52,52 @@ func (q TraceQuery) Checked() (TraceQuery, error) {
 	}
 	switch {
 	case q.Count < 0:
-		return q, badRequest{fmt.Sprintf("count %d is less than 0", q.Count)}
+		return q, badRequest{fmt.Sprintf("count %d must be at least 0", q.Count)}
 	case q.Duration < 0 || q.Duration > MaxTraceTime:
-		return q, badRequest{fmt.Sprintf("duration %s is not within %s", q.Duration, MaxTraceTime)}
+		return q, badRequest{fmt.Sprintf("duration %s must be from 0 to %s", q.Duration, MaxTraceTime)}
 	case q.Snaplen < 0:
-		return q, badRequest{fmt.Sprintf("snaplen %d is less than 0", q.Snaplen)}
+		return q, badRequest{fmt.Sprintf("snaplen %d must be at least 0", q.Snaplen)}
 	}
 	return q, nil
 }
 
-// BadRequest is an error that says what is wrong with what was asked.
+// BadRequest returns an error that describes an invalid request.
 func BadRequest(text string) error { return badRequest{text} }
 
-// TraceEvent is what became of one packet at one worker.
+// TraceEvent is how one worker handled one packet.
 type TraceEvent struct {
-	Time      time.Time `json:"time"`
-	Worker    int       `json:"worker"`
-	Port      string    `json:"port"`   // that it came by
-	Packet    string    `json:"packet"` // as it came, in words
-	Length    int       `json:"length"` // of the frame, in bytes
-	Service   string    `json:"service,omitempty"`
-	Backend   string    `json:"backend,omitempty"`
-	Steps     []Step    `json:"steps"`
-	Verdict   string    `json:"verdict"`          // forward, reply, drop, hand-over; pass: passed to the kernel
-	Reason    string    `json:"reason,omitempty"` // of a drop: a key of Stats.Drops
-	Text      string    `json:"text"`             // the verdict in words
-	OutPort   string    `json:"out_port,omitempty"`
-	OutPacket string    `json:"out_packet,omitempty"` // as it left
-	OutLength int       `json:"out_length,omitempty"`
-	Lost      uint64    `json:"lost,omitempty"` // packets so far that should be shown and are not, for want of time
-	In        []byte    `json:"in,omitempty"`   // the frame as it came
-	Out       []byte    `json:"out,omitempty"`  // the frame as it left
+	Time    time.Time `json:"time"`
+	Worker  int       `json:"worker"`
+	Port    string    `json:"port"`   // that received it
+	Packet  string    `json:"packet"` // as received, in words
+	Length  int       `json:"length"` // of the received frame, in bytes
+	Service string    `json:"service,omitempty"`
+	Backend string    `json:"backend,omitempty"`
+	Steps   []Step    `json:"steps"`
+	// Verdict: forward, reply, drop, hand-over; pass: passed to the kernel.
+	Verdict   string `json:"verdict"`
+	Reason    string `json:"reason,omitempty"` // of a drop: a key of Stats.Drops
+	Text      string `json:"text"`             // the verdict in words
+	OutPort   string `json:"out_port,omitempty"`
+	OutPacket string `json:"out_packet,omitempty"` // as sent
+	OutLength int    `json:"out_length,omitempty"`
+	// Lost: packets so far that were selected but left out, for lack of time.
+	Lost uint64 `json:"lost,omitempty"`
+	In   []byte `json:"in,omitempty"`  // the received frame
+	Out  []byte `json:"out,omitempty"` // the sent frame
 }
 
-// TraceEnd says how a trace ended.
+// TraceEnd is how a trace ended.
 type TraceEnd struct {
 	Seen int    `json:"seen"`
 	Lost uint64 `json:"lost"` // see TraceEvent
 	Why  string `json:"why"`
 }
 
-const pathTrace = "/v1/trace" // GET ?filter= &count= &duration= &frames= &snaplen=; a traceLine per line
+// GET ?filter= &count= &duration= &frames= &snaplen=; a traceLine per line.
+const pathTrace = "/v1/trace"
 
-// traceLine is a line of the stream: exactly one field is there.
+// traceLine is a line of the stream: exactly one field is set.
 type traceLine struct {
 	Started bool        `json:"started,omitempty"`
 	Event   *TraceEvent `json:"event,omitempty"`
@@ -103,30 +106,30 @@ type traceLine struct {
 }
 
 type traceInput struct {
-	Filter   string `query:"filter" doc:"as for tcpdump, of the packet as it comes or as it leaves; empty: all"`
-	Count    int    `query:"count" minimum:"0" doc:"end after so many; 0: not by number"`
-	Duration string `query:"duration" doc:"end after so long, at most 1h; 1m if empty" example:"30s"`
+	Filter   string `query:"filter" doc:"tcpdump expression for the packet as received or as sent; empty: all"`
+	Count    int    `query:"count" minimum:"0" doc:"end after so many packets; 0: no limit"`
+	Duration string `query:"duration" doc:"end after this time, at most 1h; 1m if empty" example:"30s"`
 	Frames   bool   `query:"frames" doc:"with the bytes of the frames"`
-	Snaplen  int    `query:"snaplen" minimum:"0" doc:"of these at most so many; 0: all"`
+	Snaplen  int    `query:"snaplen" minimum:"0" doc:"at most so many bytes of each frame; 0: all"`
 }
 
 func (in *traceInput) query() (q TraceQuery, err error) {
 	q = TraceQuery{Filter: in.Filter, Count: in.Count, Frames: in.Frames, Snaplen: in.Snaplen}
 	if in.Duration != "" {
 		if q.Duration, err = time.ParseDuration(in.Duration); err != nil {
-			return q, badRequest{fmt.Sprintf("duration %q is not like 30s", in.Duration)}
+			return q, badRequest{fmt.Sprintf("duration %q must be a duration such as 30s", in.Duration)}
 		}
 	}
 	return q.Checked()
 }
 
-// routeTrace adds the stream of packets. What packets carry is not for everybody: on the network it
-// needs the token.
+// routeTrace adds the stream of packets. Packet contents are confidential: on the network it needs
+// the token.
 func (s *Server) routeTrace() {
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[traceLine](), true, "")
 	stream(s, huma.Operation{
 		OperationID: "trace", Method: http.MethodGet, Path: pathTrace, Security: tokenOnly,
-		Summary: "Live packets and what becomes of each, one JSON object per line, until an end or an error",
+		Summary: "Live packets and how each is handled, one JSON object per line, until an end or an error",
 	}, "application/x-ndjson", schema, func(ctx context.Context, in *traceInput) (func(io.Writer), error) {
 		q, err := in.query()
 		if err != nil {
@@ -136,14 +139,15 @@ func (s *Server) routeTrace() {
 	})
 }
 
-// traceStream brings the lines of a trace from the goroutine that makes them to the one that
+// traceStream passes the lines of a trace from the goroutine that makes them to the one that
 // answers.
 type traceStream struct {
-	lines   chan traceLine // closed behind the last one
-	written chan error     // what became of the line before; has room for the last one's, which nobody waits for
+	lines chan traceLine // closed after the last one
+	// written receives the result of each line. It has space for the last one's, which is not read.
+	written chan error
 }
 
-// startTrace starts a trace and waits until it sees, or gives the error why it doesn't.
+// startTrace starts a trace and waits until it is running, or returns the error.
 func (s *Server) startTrace(ctx context.Context, q TraceQuery) (func(io.Writer), error) {
 	t := &traceStream{make(chan traceLine), make(chan error, 1)}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -183,7 +187,7 @@ func (s *Server) startTrace(ctx context.Context, q TraceQuery) (func(io.Writer),
 	}
 }
 
-// send hands over a line and waits until it is written.
+// send passes a line on and waits until it is written.
 func (t *traceStream) send(ctx context.Context, l traceLine) error {
 	select {
 	case t.lines <- l:
@@ -193,12 +197,12 @@ func (t *traceStream) send(ctx context.Context, l traceLine) error {
 	}
 }
 
-// lastPause is how long the end of a trace waits for whoever answers: long only when nobody does.
+// lastPause is how long the end of a trace waits for the goroutine that answers.
 const lastPause = time.Second
 
 func (t *traceStream) last(l traceLine) {
 	select {
-	case t.lines <- l: // and nobody asks what became of it
+	case t.lines <- l: // and its result is not read
 	case <-time.After(lastPause):
 	}
 }
@@ -206,7 +210,7 @@ func (t *traceStream) last(l traceLine) {
 // write writes the lines until there are no more.
 func (t *traceStream) write(w io.Writer) {
 	encoder := newEncoder(w)
-	_ = encoder.Encode(traceLine{Started: true}) // who is gone is met again
+	_ = encoder.Encode(traceLine{Started: true}) // a disconnected client shows in the next write
 	flush(w)
 	for l := range t.lines {
 		err := encoder.Encode(l)
@@ -218,14 +222,14 @@ func (t *traceStream) write(w io.Writer) {
 // Trace implements Tracer.
 func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) error) (TraceEnd, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // tells the daemon that nobody listens
+	defer cancel() // lets the daemon see that the client has gone
 	values := url.Values{"filter": {q.Filter}, "count": {strconv.Itoa(q.Count)}, "duration": {q.Duration.String()},
 		"frames": {strconv.FormatBool(q.Frames)}, "snaplen": {strconv.Itoa(q.Snaplen)}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sluice"+pathTrace+"?"+values.Encode(), nil)
 	if err != nil {
 		return TraceEnd{}, err
 	}
-	stream := http.Client{Transport: c.http.Transport} // lasts as long as it lasts
+	stream := http.Client{Transport: c.http.Transport} // no timeout: it lasts as long as the trace
 	response, err := stream.Do(request)
 	if err != nil {
 		return TraceEnd{}, c.explain(err)
@@ -240,7 +244,7 @@ func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) 
 			if ctx.Err() != nil {
 				return TraceEnd{}, ctx.Err()
 			}
-			return TraceEnd{}, fmt.Errorf("socket %s: the daemon went away: %w", c.socket, err)
+			return TraceEnd{}, fmt.Errorf("socket %s: the connection to the daemon was lost: %w", c.socket, err)
 		}
 		switch {
 		case l.Started && q.Started != nil:

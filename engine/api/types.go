@@ -11,31 +11,31 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Control is what a running daemon can be asked for. engine.Engine implements it, Serve offers it
-// on a socket, and Client implements it again on the other end, so that a verb cannot tell the
-// difference. All methods may be called from any goroutine.
+// Control is the interface to a running daemon. engine.Engine implements it, Serve offers it on a
+// socket, and Client implements it on the other end, so that verbs work with either. Any goroutine
+// may call its methods.
 type Control interface {
 	AlarmControl
 	Diagnostics
 
-	// List gives all services in the order of the configuration, each with its backends in order.
+	// List returns all services in the order of the configuration, each with its backends in order.
 	List(ctx context.Context) ([]Service, error)
 
-	// Conns gives the live connections that the query selects, in no particular order.
+	// Conns returns the connections that the query selects, in no particular order.
 	Conns(ctx context.Context, q ConnQuery) ([]Conn, error)
 
-	// Stats gives a snapshot of all counters since the start of the daemon.
+	// Stats returns a snapshot of all counters since the start of the daemon.
 	Stats(ctx context.Context) (Stats, error)
 
-	// SetWeight gives a backend a weight of 0 (drain) to MaxWeight until the file gives it a new
-	// one. The service is named by Service.Name, the backend by Backend.Endpoint; the server has
-	// resolved shorter forms before. Errors are NoSuchService, NoSuchBackend, or say why the weight
-	// cannot be.
+	// SetWeight sets a backend's weight to 0 (drain) to MaxWeight until the file has a new one. The
+	// service is identified by Service.Name, the backend by Backend.Endpoint; the server resolves
+	// shorter forms before. Errors are NoSuchService, NoSuchBackend, or the reason why the weight
+	// is impossible.
 	SetWeight(ctx context.Context, service, backend string, weight int) (Backend, error)
 
-	// Reload reads the configuration file again and publishes it. On error nothing has changed; an
-	// error made of several (errors.Join) reaches the client as that many lines. A file that looks
-	// cut off or takes most of what runs away is an error, unless the options force it.
+	// Reload reads the configuration file again and activates it. On error nothing has changed;
+	// joined errors (errors.Join) reach the client as one line each. A file that looks truncated or
+	// removes most of the active configuration is an error, unless the options force it.
 	Reload(ctx context.Context, o ReloadOptions) (ReloadResult, error)
 
 	Changes
@@ -47,13 +47,13 @@ const MaxWeight = 65535
 // States of a backend.
 const (
 	StateUp    = "up"    // healthy: takes new connections
-	StateDown  = "down"  // health checks fail: takes no new connections
-	StateDrain = "drain" // weight 0: existing connections go on, no new ones
+	StateDown  = "down"  // health checks fail: takes no new connections, unless Protected
+	StateDrain = "drain" // weight 0: existing connections continue, no new ones
 
-	StateStandby = "standby" // a sorry server that has nothing to do
+	StateStandby = "standby" // a sorry server that takes no new connections
 )
 
-// Service is one configured service and what it has carried.
+// Service is one configured service with its counters.
 type Service struct {
 	Name         string    `json:"name"`
 	Address      string    `json:"address"`
@@ -63,41 +63,47 @@ type Service struct {
 	Scheduler    string    `json:"scheduler"`
 	PersistenceS float64   `json:"persistence_s"` // 0: none
 	Backends     []Backend `json:"backends"`
-	Sorry        *Backend  `json:"sorry,omitempty"`         // its state is up while it takes new connections, else standby
-	HealthFrozen bool      `json:"health_frozen,omitempty"` // the backends' states stay as they are
-	Alarms       []Alarm   `json:"alarms,omitempty"`        // about this service
+	// Sorry is the sorry server; its state is up while it takes new connections, else standby.
+	Sorry        *Backend `json:"sorry,omitempty"`
+	HealthFrozen bool     `json:"health_frozen,omitempty"` // the backends' states do not change
+	Alarms       []Alarm  `json:"alarms,omitempty"`        // about this service
 
-	// The sums since the start; they include backends that are no longer configured.
+	// The sums since the start, including backends that are no longer configured.
 	Connections uint64 `json:"connections"`
-	Packets     uint64 `json:"packets"`     // from clients
-	Bytes       uint64 `json:"bytes"`       // from clients, IP headers included
-	PacketsOut  uint64 `json:"packets_out"` // to clients; 0 in tun and dr mode, where replies pass us by
-	BytesOut    uint64 `json:"bytes_out"`
+	Packets     uint64 `json:"packets"` // from clients
+	Bytes       uint64 `json:"bytes"`   // from clients, IP headers included
+	// PacketsOut counts packets to clients; 0 in tun and dr mode, where replies bypass Sluice.
+	PacketsOut uint64 `json:"packets_out"`
+	BytesOut   uint64 `json:"bytes_out"`
 }
 
-// Key is the text that names a service besides its name: "tcp 198.51.100.10:80", "udp
+// Key returns the text that identifies a service besides its name: "tcp 198.51.100.10:80", "udp
 // [2001:db8::1]:any".
 func (s Service) Key() string { return s.Protocol + " " + endpoint(s.Address, s.Port.String()) }
 
-// Backend is one real server of a service and what it has carried since the start.
+// Backend is one real server of a service with its counters since the start.
 type Backend struct {
-	Address          string  `json:"address"`
-	Port             Port    `json:"port"` // 0: the port that the client asked for
-	Weight           int     `json:"weight"`
-	ConfiguredWeight int     `json:"configured_weight"` // what the file says; differs after drain or weight
+	Address string `json:"address"`
+	Port    Port   `json:"port"` // 0: the client's destination port
+	Weight  int    `json:"weight"`
+	// ConfiguredWeight is the weight in the file; differs after drain or weight.
+	ConfiguredWeight int     `json:"configured_weight"`
 	Mode             string  `json:"mode"`
-	State            string  `json:"state"`                // up, down or drain
-	StateSinceS      float64 `json:"state_since_s"`        // seconds since it entered the state
-	LastError        string  `json:"last_error,omitempty"` // why the last health check failed; "": it didn't, or there was none
-	Reason           string  `json:"reason,omitempty"`     // why it is in the state, in words
-	Protected        bool    `json:"protected,omitempty"`  // down, but takes new connections: too few would be left
-	SlowStart        float64 `json:"slow_start,omitempty"` // the part of its weight that it has while that grows, below 1; 0: all
-	Override         string  `json:"override,omitempty"`   // Override.State of what was set at run time
+	State            string  `json:"state"`         // up, down or drain
+	StateSinceS      float64 `json:"state_since_s"` // seconds since it entered the state
+	// LastError is why the last health check failed; "": it succeeded, or there was none.
+	LastError string `json:"last_error,omitempty"`
+	Reason    string `json:"reason,omitempty"` // why it is in the state
+	// Protected is true if the backend is down but takes new connections: too few would remain.
+	Protected bool `json:"protected,omitempty"`
+	// SlowStart is the current portion of its weight during slow start, below 1; 0: all.
+	SlowStart float64 `json:"slow_start,omitempty"`
+	Override  string  `json:"override,omitempty"` // Override.State of its override
 
-	// Note is in the answer to an order only: what whoever gave it should know. "": nothing.
+	// Note is set in the answer to a change only: what the operator should know. "": nothing.
 	Note string `json:"note,omitempty"`
 
-	Active      uint32 `json:"active"`   // connections that are established or about to be
+	Active      uint32 `json:"active"`   // connections that are established or being established
 	Inactive    uint32 `json:"inactive"` // all others in the table
 	Connections uint64 `json:"connections"`
 	Packets     uint64 `json:"packets"` // directions as in Service
@@ -106,7 +112,7 @@ type Backend struct {
 	BytesOut    uint64 `json:"bytes_out"`
 }
 
-// Endpoint is the text that names a backend within its service: "10.0.0.11:8080",
+// Endpoint returns the text that identifies a backend within its service: "10.0.0.11:8080",
 // "[2001:db8::11]:80".
 func (b Backend) Endpoint() string { return endpoint(b.Address, b.Port.String()) }
 
@@ -115,7 +121,7 @@ type Conn struct {
 	Service  string  `json:"service"`
 	Protocol string  `json:"protocol"`
 	Client   string  `json:"client"`  // address:port
-	Virtual  string  `json:"virtual"` // address:port that the client asked for
+	Virtual  string  `json:"virtual"` // address:port of the client's destination
 	Backend  string  `json:"backend"` // address:port
 	State    string  `json:"state"`   // IPVS's names: SYN_RECV, ESTABLISHED, FIN_WAIT, UDP, ...
 	Mode     string  `json:"mode"`
@@ -132,30 +138,31 @@ type ConnQuery struct {
 }
 
 // Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + the sum of Drops, to the
-// packet, once no packet is under way.
+// packet, once no packet is being processed.
 type Stats struct {
 	Version string  `json:"version"`
 	UptimeS float64 `json:"uptime_s"`
 
-	Rx        uint64            `json:"rx"`        // packets taken from RX rings
+	Rx        uint64            `json:"rx"`        // packets received from RX rings
 	Forwarded uint64            `json:"forwarded"` // packets sent on, either direction
-	Replied   uint64            `json:"replied"`   // packets answered by us (RST, ICMP)
+	Replied   uint64            `json:"replied"`   // packets answered by Sluice (RST, ICMP)
 	Drops     map[string]uint64 `json:"drops"`     // by DropReason.Name, zeros included
 
-	// Originated is what was sent without being asked: segments that wake idle ends of connections
-	// whose backend was evicted. It is no part of the sum.
+	// Originated counts packets that Sluice sent on its own: segments that make silent ends of
+	// connections of evicted backends answer. It is not part of the sum.
 	Originated uint64 `json:"originated"`
 
 	Workers []WorkerStats `json:"workers"`
 	Ports   []PortStats   `json:"ports"`
 	Frames  FrameStats    `json:"frames"`
 
-	TablesPublished uint64 `json:"tables_published"` // sets of tables given to the workers: one for each change that they see
+	// TablesPublished counts the sets of tables published to the workers: one for each change.
+	TablesPublished uint64 `json:"tables_published"`
 
 	Tables TableStats `json:"tables"`
 }
 
-// Dropped is the sum of all drops.
+// Dropped returns the sum of all drops.
 func (s Stats) Dropped() uint64 {
 	var n uint64
 	for _, count := range s.Drops {
@@ -166,36 +173,37 @@ func (s Stats) Dropped() uint64 {
 
 // WorkerStats is what one worker did. Ratios are over the time since the start.
 type WorkerStats struct {
-	Worker            int     `json:"worker"`
-	CPU               int     `json:"cpu"`
-	Rx                uint64  `json:"rx"`
-	Forwarded         uint64  `json:"forwarded"`
-	Replied           uint64  `json:"replied"`
-	Dropped           uint64  `json:"dropped"`
-	HandOversOut      uint64  `json:"hand_overs_out"` // frames given to the worker that owns their flow
+	Worker    int    `json:"worker"`
+	CPU       int    `json:"cpu"`
+	Rx        uint64 `json:"rx"`
+	Forwarded uint64 `json:"forwarded"`
+	Replied   uint64 `json:"replied"`
+	Dropped   uint64 `json:"dropped"`
+	// HandOversOut counts frames given to the worker that owns their flow.
+	HandOversOut      uint64  `json:"hand_overs_out"`
 	HandOversIn       uint64  `json:"hand_overs_in"`
 	Loops             uint64  `json:"loops"`
 	PacketsPerBatch   float64 `json:"packets_per_batch"` // over batches that were not empty
 	SyscallsPerPacket float64 `json:"syscalls_per_packet"`
-	BusyShare         float64 `json:"busy_share"` // of the time since the start, 0 to 1, that went into frames
-	BusyS             float64 `json:"busy_s"`     // seconds that went into frames
-	RunS              float64 `json:"run_s"`      // seconds since the worker started
-	StageNs           StageNs `json:"stage_ns"`
-	GapNs             GapNs   `json:"gap_ns"`
-	FramesFree        uint64  `json:"frames_free"`
-	Connections       uint64  `json:"connections"`
+	// BusyShare is the portion of the time since the start, 0 to 1, spent on frames.
+	BusyShare   float64 `json:"busy_share"`
+	BusyS       float64 `json:"busy_s"` // seconds spent on frames
+	RunS        float64 `json:"run_s"`  // seconds since the worker started
+	StageNs     StageNs `json:"stage_ns"`
+	GapNs       GapNs   `json:"gap_ns"`
+	FramesFree  uint64  `json:"frames_free"`
+	Connections uint64  `json:"connections"`
 }
 
-// StageNs is the time that a packet takes in each part of the worker's loop, in nanoseconds.
+// StageNs is the average time per packet of each part of the worker's loop, in nanoseconds.
 type StageNs struct {
 	Receive  float64 `json:"receive"`
 	Process  float64 `json:"process"`
-	Transmit float64 `json:"transmit"` // with the system calls that send
+	Transmit float64 `json:"transmit"` // including the system calls that send
 }
 
-// GapNs says how long packets wait because the worker is busy or was not running: the time from the
-// begin of one turn of its loop to the next, in nanoseconds. Sleep for want of packets doesn't
-// count.
+// GapNs is how long packets wait because the worker is busy or was not scheduled: the time from the
+// start of one iteration of its loop to the start of the next, in nanoseconds, without sleep.
 type GapNs struct {
 	P50  uint64 `json:"p50"`
 	P99  uint64 `json:"p99"`
@@ -203,8 +211,8 @@ type GapNs struct {
 	Max  uint64 `json:"max"`
 	Sum  uint64 `json:"sum"`
 
-	// Counts are how many gaps were shorter than the GapBounds of the same index, and not shorter
-	// than the bound before; the last one, beyond the bounds, counts all others.
+	// Counts[i] is how many gaps were shorter than GapBounds[i] and not shorter than the bound
+	// before; the last element counts all longer gaps.
 	Counts []uint64 `json:"counts,omitempty"`
 }
 
@@ -216,13 +224,14 @@ var GapBounds = []uint64{1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1
 const (
 	IOZeroCopy = "zerocopy" // driver mode, the NIC writes into our frames
 	IOCopy     = "copy"     // driver mode, the kernel copies
-	IOGeneric  = "generic"  // no XDP support in the driver: the kernel builds an skb first
+	IOGeneric  = "generic"  // no XDP support in the driver: the kernel creates an skb first
 )
 
 // PortStats is one network port.
 type PortStats struct {
-	Name   string       `json:"name"`
-	IO     string       `json:"io"` // zerocopy, copy or generic: what was had, not what was asked for
+	Name string `json:"name"`
+	// IO is zerocopy, copy or generic: the mode in use, not the configured one.
+	IO     string       `json:"io"`
 	Up     bool         `json:"up"`
 	MTU    int          `json:"mtu"`
 	Queues []QueueStats `json:"queues"`
@@ -236,17 +245,19 @@ type QueueStats struct {
 	Rx     uint64 `json:"rx"`
 	Tx     uint64 `json:"tx"`
 
-	KernelRxDropped     uint64 `json:"kernel_rx_dropped"` // dropped for reasons other than those below
-	KernelRxInvalid     uint64 `json:"kernel_rx_invalid_descs"`
-	KernelTxInvalid     uint64 `json:"kernel_tx_invalid_descs"`
-	KernelRxRingFull    uint64 `json:"kernel_rx_ring_full"`             // we were too slow
-	KernelFillRingEmpty uint64 `json:"kernel_rx_fill_ring_empty_descs"` // no free frame was there
+	// KernelRxDropped counts frames dropped for reasons other than those below.
+	KernelRxDropped  uint64 `json:"kernel_rx_dropped"`
+	KernelRxInvalid  uint64 `json:"kernel_rx_invalid_descs"`
+	KernelTxInvalid  uint64 `json:"kernel_tx_invalid_descs"`
+	KernelRxRingFull uint64 `json:"kernel_rx_ring_full"` // the worker was too slow
+	// KernelFillRingEmpty counts how often no free frame was available.
+	KernelFillRingEmpty uint64 `json:"kernel_rx_fill_ring_empty_descs"`
 	KernelTxRingEmpty   uint64 `json:"kernel_tx_ring_empty_descs"`
 	TxRingFull          uint64 `json:"tx_ring_full"` // frames dropped as tx_full on this queue
 	Wakeups             uint64 `json:"wakeups"`      // system calls made for this queue
 }
 
-// FrameStats says who owns the frames of the UMEM: Total is the sum of all others, always.
+// FrameStats is the number of frames of the UMEM by owner: Total is always the sum of all others.
 type FrameStats struct {
 	Total      uint64 `json:"total"`
 	Free       uint64 `json:"free"`
@@ -264,25 +275,27 @@ type TableStats struct {
 	Capacity      uint64 `json:"capacity"` // [engine] connections
 }
 
-// ReloadOptions says how a file is read again.
+// ReloadOptions are the options of Reload.
 type ReloadOptions struct {
-	Force bool // take it even if it removes more than half of what runs, or looks cut off
+	// Force loads the file even if it removes more than half of the active configuration, or looks
+	// truncated.
+	Force bool
 }
 
-// ReloadResult says what a reload did.
+// ReloadResult is what a reload changed.
 type ReloadResult struct {
-	Changes  []string `json:"changes"`            // one line each; empty: the file says what was running already
-	Warnings []string `json:"warnings,omitempty"` // what changed in the file but needs a restart
+	Changes  []string `json:"changes"`            // one line each; empty: nothing
+	Warnings []string `json:"warnings,omitempty"` // changes in the file that need a restart
 }
 
-// Port is what a service or a backend listens on. In JSON it is a number for a single port, else
-// "8000-8099" or "any".
+// Port is the port or ports of a service or a backend. In JSON it is a number for a single port,
+// else "8000-8099" or "any".
 type Port service.Ports
 
-// SinglePort is the Port that is one number.
+// SinglePort returns the Port for one number.
 func SinglePort(port uint16) Port { return Port{First: port, Last: port} }
 
-// String gives "80", "8000-8099" or "any", and "0" for a backend that takes the client's port.
+// String returns "80", "8000-8099" or "any", and "0" for a backend that uses the client's port.
 func (p Port) String() string { return service.Ports(p).String() }
 
 // MarshalJSON implements json.Marshaler.
@@ -302,7 +315,7 @@ func (p *Port) UnmarshalJSON(data []byte) error {
 	}
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
-		return fmt.Errorf("port %s is neither a number 0-65535 nor a string", data)
+		return fmt.Errorf("port %s must be a number from 0 to 65535 or a string", data)
 	}
 	ports, err := service.ParsePorts(text)
 	*p = Port(ports)
@@ -317,10 +330,10 @@ func endpoint(address, port string) string {
 	return address + ":" + port
 }
 
-// DropReason is one way in which a packet can be dropped: a key of Stats.Drops and what it means.
+// DropReason is one reason for dropping a packet: a key of Stats.Drops and its meaning.
 type DropReason struct{ Name, Text string }
 
-// DropReasons lists all reasons, in the order in which a packet meets them.
+// DropReasons returns all reasons, in the order in which a packet can meet them.
 func DropReasons() []DropReason {
 	var all []DropReason
 	for r := counter.None + 1; int(r) < counter.Count; r++ {

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// Why says in words why a backend is in its state, with what else there is to know about it: "" if
-// nothing is.
+// Why returns a text about a backend's state: the reason and other details, or "".
 func Why(b Backend) string {
 	why := b.Reason
 	if b.LastError != "" && !strings.Contains(why, b.LastError) {

@@ -17,7 +17,7 @@ var Events = []Kind{
 	{"backend_up", "checks succeed again, or a drain was undone"},
 	{"backend_down", "checks fail; why has the reason"},
 	{"backend_drain", "its weight is 0: no new connections"},
-	{"backend_standby", "a sorry server takes no new connections any more"},
+	{"backend_standby", "a sorry server no longer takes new connections"},
 	{"backend_unreachable", "its address has no route or no neighbour yet"},
 	{"alarm_raised", "an alarm started; kind and text say what to look at"},
 	{"alarm_ended", "the alarm is over"},

@@ -19,9 +19,9 @@ type State struct {
 	Last    string        // result of the last probe; "": success
 }
 
-// stateMachine decides when a backend goes up or down. A result that agrees with the present state ends
-// the row of those that contradict it: alternating results change nothing as long as Rise and Fall
-// are above 1.
+// stateMachine decides when a backend goes up or down. A result that agrees with the present state
+// ends the row of those that contradict it: alternating results change nothing as long as Rise and
+// Fall are above 1.
 //
 // A backend that goes down again and again is held down. Each time counts as 1, and counts half as
 // much with every flapHalf times FlapHold that pass. Above flapLimit the backend must succeed for

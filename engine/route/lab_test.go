@@ -47,8 +47,8 @@ func removeLeftovers() {
 // lab is a box with the ports p0 and p1 and a machine at the other end of each, both in one
 // namespace:
 //
-//	box  p0 02:00:00:00:00:00 10.0.0.1/24 2001:db8:0::1/64 --- q0 04:00:00:00:00:00 10.0.0.2 2001:db8:0::2  peer
-//	box  p1 02:00:00:00:00:01 10.1.0.1/24 2001:db8:1::1/64 --- q1 04:00:00:00:00:01 10.1.0.2 2001:db8:1::2  peer
+//	box  p0 02:00:00:00:00:00 10.0.0.1/24 2001:db8:0::1/64 --- peer  q0 04:00:00:00:00:00 .2 ::2
+//	box  p1 02:00:00:00:00:01 10.1.0.1/24 2001:db8:1::1/64 --- peer  q1 04:00:00:00:00:01 .2 ::2
 type lab struct {
 	t         *testing.T
 	box, peer *netlink.Handle

@@ -319,7 +319,7 @@ func (g *plug) receive(buf []byte) []byte {
 	return nil
 }
 
-// frame is an Ethernet frame of n bytes whose content depends on number.
+// frame returns an Ethernet frame of n bytes with a content that depends on number.
 func frame(n int, number uint32) []byte {
 	f := make([]byte, n)
 	copy(f, []byte{0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2})

@@ -453,7 +453,7 @@ func TestLinkDeletedAndMadeAnew(t *testing.T) {
 	w.free = append(w.free, frames...)
 	b = l.open(q.config(u, 0))
 	if !b.registered {
-		t.Error("socket joined one whose interface is gone")
+		t.Error("socket joined one of a deleted interface")
 	}
 	put(t, q.sockets, b)
 	w.sockets[1] = b

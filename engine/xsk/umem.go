@@ -14,7 +14,8 @@ const (
 	// Headroom is how many bytes the kernel leaves free in front of a received frame
 	// (XDP_PACKET_HEADROOM), enough for an encapsulation header.
 	Headroom = unix.XDP_PACKET_HEADROOM
-	// MaxMTU is the largest MTU whose frames, with Ethernet header and one VLAN tag, fit a chunk.
+	// MaxMTU is the largest MTU of which frames, with Ethernet header and one VLAN tag, fit a
+	// chunk.
 	MaxMTU = FrameSize - Headroom - ethernetBytes - vlanBytes
 
 	ethernetBytes = 14
@@ -32,7 +33,7 @@ type UMEM struct {
 	huge    bool
 
 	mu      sync.Mutex
-	sockets []*Socket // open sockets, whose registration a new one may join
+	sockets []*Socket // open sockets; a new one may join their registration
 }
 
 // NewUMEM maps memory for a number of frames. It uses huge pages of 2 MiB if enough of them are

@@ -217,7 +217,7 @@ func TestLossAndReturnOfTheDaemon(t *testing.T) {
 	s := newScreen(t)
 	s.daemon.err = &api.NoDaemon{Socket: "/run/sluice/sluice.sock"}
 	s.measure(1)
-	s.golden("nobody")
+	s.golden("absent")
 	s.daemon.err = nil
 	s.measure(10)
 	s.daemon.err = &api.NoDaemon{Socket: "/run/sluice/sluice.sock"}

@@ -14,11 +14,10 @@ import (
 	"sluice/engine/api"
 )
 
-// patience is how long requests that still run may hold up the end of a test.
+// patience is how long running requests may delay the end of a test.
 const patience = 20 * time.Second
 
-// Serve serves control on a socket of its own until the test ends, which it must survive in good
-// order.
+// Serve serves control on a new socket until the test ends. The test fails if the shutdown does.
 func Serve(t testing.TB, control api.Control) (server *api.Server, socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "run", "s.sock")
@@ -26,7 +25,7 @@ func Serve(t testing.TB, control api.Control) (server *api.Server, socket string
 	return server, socket
 }
 
-// At serves control on a socket until stop is called, or the test ends.
+// At serves control on a socket until stop is called or the test ends.
 func At(t testing.TB, socket string, control api.Control) (server *api.Server, stop func()) {
 	t.Helper()
 	listener, err := api.Listen(socket)
@@ -43,7 +42,7 @@ func At(t testing.TB, socket string, control api.Control) (server *api.Server, s
 			t.Error("shutdown:", err)
 		}
 		if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
-			t.Error("the socket is still there after shutdown:", err)
+			t.Error("the socket still exists after shutdown:", err)
 		}
 	})
 	t.Cleanup(stop)

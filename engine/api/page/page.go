@@ -1,13 +1,15 @@
-// Package page is what a browser gets from [api] http: one page that shows a running daemon and,
-// with the token, changes weights. The files are embedded as they are; there is no build step, and
-// nothing is loaded from elsewhere.
+// Package page is the web page of [api] http: it shows a running daemon and, with the token,
+// changes weights. The files are embedded unchanged; there is no build step, and nothing is loaded
+// from other servers.
 //
 // files/lib is uPlot 1.6.32 (https://github.com/leeoniya/uPlot, MIT, its licence beside it),
 // unchanged.
 //
-// The browser asks /v1/services, /v1/stats and /v1/alarms once a second and works rates out itself.
-// Whatever the daemon says is inserted as text, never as markup, and the Content-Security-Policy
-// allows no inline script, so that a hostile service name or error of a backend stays words.
+// The browser requests /v1/services, /v1/stats and /v1/alarms once a second and computes rates
+// itself. The daemon's texts are inserted as text, never as markup, and the Content-Security-Policy
+// allows no inline script. So a hostile service name or backend error remains text.
+//
+// The package starts no goroutine and imports nothing of Sluice.
 package page
 
 import (
@@ -19,8 +21,8 @@ import (
 //go:embed files
 var files embed.FS
 
-// types are those of the files, by suffix: the machine's own table may have others, and nosniff is
-// sent.
+// types are the content types of the files, by suffix: the machine's own table may differ, and
+// nosniff is sent.
 var types = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -29,16 +31,16 @@ var types = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 }
 
-// policy allows scripts, styles and questions of this origin only. form-action and the rest have no
-// default-src.
+// policy allows scripts, styles and requests of this origin only. form-action and the directives
+// after it are not covered by default-src.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// Paths are the patterns of http.ServeMux that Handler is for.
+// Paths are the http.ServeMux patterns of Handler.
 var Paths = []string{"GET /{$}", "GET /page/"}
 
-// Handler serves the page at / and its files below /page/. They hold nothing about this daemon, so
-// that they may go to anybody: what the page shows it asks for, and may be refused.
+// Handler serves the page at / and its files below /page/. They have no data about this daemon, so
+// that all clients may get them: the page requests what it shows, and that may be refused.
 func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := "index.html"
@@ -57,6 +59,6 @@ func Handler() http.Handler {
 		header.Set("X-Frame-Options", "DENY")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("Cache-Control", "no-cache")
-		_, _ = w.Write(data) // fails only when the client is gone
+		_, _ = w.Write(data) // fails only when the client has disconnected
 	})
 }

@@ -38,8 +38,8 @@ func TestFilesAreServedWithTheirTypeAndPolicy(t *testing.T) {
 	}
 }
 
-// TestNothingIsLoadedFromElsewhere: an appliance has no way out, and its page must not depend on
-// others' servers. Neither may markup be made of what the daemon says.
+// TestNothingIsLoadedFromElsewhere checks that the page depends on no other server, because an
+// appliance may have no access to the internet, and that no markup is made from the daemon's texts.
 func TestNothingIsLoadedFromElsewhere(t *testing.T) {
 	elsewhere := regexp.MustCompile(`(?i)(src|href|url|import|from|fetch)\s*[=(]?\s*["'(]\s*(https?:)?//`)
 	markup := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function`)

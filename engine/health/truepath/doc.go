@@ -10,8 +10,8 @@
 // a TAP device of its own. The Detour reads what a socket sends to a target from the device and
 // converts it into the packet for the backend:
 //
-//	socket to target  ──TAP──►  our address to service  ──encapsulated or not──►  AF_PACKET, to the next hop
-//	target to socket  ◄──TAP──  service to our address  ◄──XDP redirects to the TAP (engine/steer)──  backend
+//	socket to target ─TAP─► our address to service ─encapsulated or not─► AF_PACKET
+//	target to socket ◄─TAP─ service to our address ◄─redirected to the TAP by XDP─ backend
 //
 // Both directions use one table of flows. Each socket gets a port of our address towards the
 // backend. The ports are from a range that the kernel does not use for its own connections and that

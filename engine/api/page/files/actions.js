@@ -1,11 +1,12 @@
-// Changes of what runs: each asks first, and needs the token.
+// Changes of the running daemon: each asks for confirmation and needs the token.
 import {el, say, show} from './dom.js';
 import {endpoint, takesNew} from './model.js';
 import {setWeight, override, token} from './daemon.js';
 
 const MAX_WEIGHT = 65535;
 
-// Actions owns the one dialog of the page. done is called after a change, changedToken after the token was.
+// Actions has the only dialog of the page. It calls done after a change, and changedToken after the token may have
+// changed.
 export class Actions {
   constructor({done, changedToken}) {
     Object.assign(this, {done, changedToken});
@@ -59,7 +60,7 @@ export class Actions {
     }
   }
 
-  ask(service, backend, question, act) {
+  run(service, backend, question, act) {
     const id = endpoint(backend);
     this.open({...question, needsToken: !token.get(), act: async () => {
       const now = await act(service.name, id);
@@ -69,27 +70,27 @@ export class Actions {
 
   drain(service, backend) {
     const last = takesNew(backend) && service.backends.filter(takesNew).length === 1;
-    const text = `Its ${backend.active} active connections go on; it gets no new ones.` +
-      (last ? ` It is the last backend of ${service.name} that takes connections: after this there is none.` : '');
-    this.ask(service, backend, {title: `Drain ${endpoint(backend)} of ${service.name}?`, text, go: last ? 'Drain the last one' : 'Drain'},
+    const text = `Its ${backend.active} active connections continue; it gets no new ones.` +
+      (last ? ` It is the last backend of ${service.name} that takes new connections.` : '');
+    this.run(service, backend, {title: `Drain ${endpoint(backend)} of ${service.name}?`, text, go: last ? 'Drain the last backend' : 'Drain'},
       (name, id) => override(name, id, 'drain'));
   }
 
   enable(service, backend) {
     const undo = backend.configured_weight > 0; // else the file itself drains it
-    this.ask(service, backend, {title: `Enable ${endpoint(backend)} of ${service.name}?`,
+    this.run(service, backend, {title: `Enable ${endpoint(backend)} of ${service.name}?`,
       text: 'It takes new connections again' + (undo ? '.' : ', with weight 1; the file has 0.'), go: 'Enable'},
     (name, id) => undo ? override(name, id, 'enable') : setWeight(name, id, 1));
   }
 
   weight(service, backend) {
-    this.ask(service, backend, {title: `Weight of ${endpoint(backend)} of ${service.name}`,
-      text: `The file says ${backend.configured_weight}. 0 drains.`, go: 'Set', weight: backend.weight}, 
+    this.run(service, backend, {title: `Weight of ${endpoint(backend)} of ${service.name}`,
+      text: `The weight in the file is ${backend.configured_weight}. 0 drains.`, go: 'Set', weight: backend.weight}, 
       (name, id) => setWeight(name, id, Number(this.weightInput.value)));
   }
 
-  // askToken is for those who want to give or forget the token before they need it.
+  // askToken asks for the token before an action needs it.
   askToken(text) {
-    this.open({title: 'Token', text, go: 'Keep until this tab closes', needsToken: true, act: async () => {}});
+    this.open({title: 'Token', text, go: 'Store until this tab closes', needsToken: true, act: async () => {}});
   }
 }

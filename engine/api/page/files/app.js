@@ -1,4 +1,4 @@
-// The page: asks the daemon once a second, and shows what it says.
+// The page: requests the daemon's state once a second and shows it.
 import {el, say, mark, show, arrange} from './dom.js';
 import {DEAD, endpoint, serviceTrouble, backendTrouble, BROKEN, DRAINING, compare, count, ago} from './model.js';
 import {snapshot, reasons, token, Refused} from './daemon.js';
@@ -15,7 +15,7 @@ let lostSince = 0; // when the daemon stopped answering; 0: it answers
 let explained = false;
 
 const actions = new Actions({
-  done: text => { log.note(text); notice(text); },
+  done: text => { log.add(text); notice(text); },
   changedToken: () => { drawToken(); poll(); },
 });
 const list = new ServiceList($('broken'), $('services'), actions);
@@ -23,7 +23,7 @@ const charts = new Charts($('tiles'));
 const machine = new Machine($('workers'), $('drops'), $('ports'));
 const log = new Log($('log'));
 
-// notice tells what just happened, to screen readers too, and goes by itself.
+// notice shows an event for some seconds, and announces it to screen readers.
 let noticeTimer;
 function notice(text) {
   say($('notice'), text);
@@ -49,7 +49,7 @@ async function poll() {
 
 function accept(now) {
   const restarted = last && now.stats.uptime_s < last.stats.uptime_s;
-  if (restarted) say_('The daemon has restarted: its counters begin anew.');
+  if (restarted) say_('The daemon has restarted: its counters start at 0.');
   else if (lostSince) say_(`The daemon answers again, after ${ago((now.at - lostSince) / 1000)}.`);
   lostSince = 0;
   const before = restarted ? null : last;
@@ -70,14 +70,14 @@ function accept(now) {
 }
 
 function say_(text) {
-  log.note(text);
+  log.add(text);
   notice(text);
 }
 
-// lose tells that there is no answer. What is shown stays, as old.
+// lose shows that the daemon does not answer. The old data stays, marked as such.
 function lose(failure) {
   if (failure instanceof Refused && (failure.status === 401 || failure.status === 403)) {
-    status('down', 'The daemon shows nothing without its token', failure.message);
+    status('down', 'The daemon requires its token', failure.message);
     show($('give-token'), true);
     return;
   }
@@ -86,7 +86,7 @@ function lose(failure) {
   mark(document.body, 'stale');
   const why = failure instanceof Refused ? failure.message : '';
   status('down', `No answer from the daemon for ${ago((Date.now() - lostSince) / 1000)}`,
-    `Trying again each second. ${last ? 'What you see is old.' : ''} ${why}`);
+    `Trying again every second. ${last ? 'The data below is old.' : ''} ${why}`);
 }
 
 function status(className, sentence, details = '') {
@@ -95,7 +95,7 @@ function status(className, sentence, details = '') {
   say($('details'), details);
 }
 
-// drawStatus says in one sentence what is wrong, worst first.
+// drawStatus shows in one sentence what is wrong, worst first.
 function drawStatus({services, stats}) {
   const backends = services.flatMap(s => s.backends);
   const dead = services.filter(s => serviceTrouble(s) === DEAD).length;
@@ -108,13 +108,13 @@ function drawStatus({services, stats}) {
   if (down) bad.push(count(down, 'backend down', 'backends down'));
   const all = [...bad];
   if (drain) all.push(count(drain, 'backend draining', 'backends draining'));
-  if (all.length === 0) all.push(services.length ? 'All is well' : 'Nothing is configured');
+  if (all.length === 0) all.push(services.length ? 'No problems' : 'No services configured');
   const size = `${count(services.length, 'service', 'services')}, ${count(backends.length, 'backend', 'backends')}`;
   status(bad.length ? 'down' : drain ? 'drain' : 'up', all.join(', '), size);
   document.title = (bad.length ? `✕ ${bad[0]} – ` : '') + 'Sluice';
 }
 
-// drawAttention lists what the daemon itself says is not as it should be, in its words.
+// drawAttention lists what the daemon reports in need of attention.
 let alarms = [];
 function drawAttention({attention}) {
   if (attention.join('\n') !== alarms.join('\n')) arrange($('alarms'), attention.map(text => el('li', {text})));
@@ -124,7 +124,7 @@ function drawAttention({attention}) {
 
 function drawToken() {
   show($('give-token'), true);
-  say($('give-token'), token.get() ? 'Forget token' : 'Give token');
+  say($('give-token'), token.get() ? 'Forget token' : 'Enter token');
 }
 
 $('give-token').addEventListener('click', () => {
@@ -133,7 +133,7 @@ $('give-token').addEventListener('click', () => {
     drawToken();
     notice('The token is forgotten.');
   } else {
-    actions.askToken('Changes need it; reads too, where [api] reads says so.');
+    actions.askToken('Changes need it, and reads if [api] reads is configured so.');
   }
 });
 $('filter').addEventListener('input', event => { list.filter = event.target.value; list.draw(); });

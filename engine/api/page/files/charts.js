@@ -1,18 +1,18 @@
-// Four tiles, each with what a thing is now and how it went in the last minutes. uPlot draws; see lib/.
+// Four tiles, each with present values and their course over the last minutes. uPlot draws; see lib/.
 import {el, say, attribute} from './dom.js';
 import {si, bits} from './model.js';
 
-const POINTS = 300; // seconds, when the daemon is asked each second
-const AT_LEAST = 60; // seconds that are on the axis from the begin
+const POINTS = 300; // seconds, at one request per second
+const AT_LEAST = 60; // seconds that the axis shows from the start
 
-// TILES say what is shown: series with a CSS colour variable, and a line of words below the numbers.
+// TILES are the tiles: series with a CSS colour variable, and a line of text below the numbers.
 const TILES = [
   {id: 'packets', title: 'Packets', write: n => si(n) + '/s', series: [['received', '--series-1', f => f.received], ['forwarded', '--series-2', f => f.forwarded]],
     words: f => f.replied > 0 ? `${si(f.replied)}/s answered by the balancer` : ''},
   {id: 'bits', title: 'Traffic', write: bits, series: [['in', '--series-1', f => f.sum.bitsIn], ['out', '--series-2', f => f.sum.bitsOut]],
-    words: (f, s, services) => services.some(s => s.mode === 'tun' || s.mode === 'dr') ? 'replies of tun and dr do not pass here' : ''},
+    words: (f, s, services) => services.some(s => s.mode === 'tun' || s.mode === 'dr') ? 'replies of tun and dr do not pass through Sluice' : ''},
   {id: 'connections', title: 'Connections', write: si, series: [['in the table', '--series-1', f => f.connections]],
-    words: (f, s) => `${si(f.sum.cps)} new/s, room for ${si(s.tables.capacity)}`},
+    words: (f, s) => `${si(f.sum.cps)} new/s, capacity ${si(s.tables.capacity)}`},
   {id: 'drops', title: 'Drops', write: n => si(n) + '/s', series: [['dropped', '--series-bad', f => f.dropped]],
     words: f => f.drops.length ? `most: ${f.drops[0].name}` : 'none since the start'},
 ];
@@ -48,7 +48,7 @@ class Tile {
     this.make([]);
   }
 
-  // span is what the time axis shows.
+  // span returns the range of the time axis.
   span() {
     const last = this.times.at(-1) ?? Date.now() / 1000;
     return [Math.min(this.times[0] ?? last, last - AT_LEAST), last];
@@ -92,7 +92,7 @@ class Tile {
       this.what.series.map(([name], i) => `${name} ${this.values[i].textContent}`).join(', '));
   }
 
-  // hover writes the values under the pointer, else the newest.
+  // hover shows the values under the pointer, else the newest.
   hover(at) {
     this.values.forEach((node, i) => {
       const value = this.data[i][at ?? this.data[i].length - 1];

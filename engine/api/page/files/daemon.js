@@ -3,7 +3,7 @@
 const PATIENCE = 10_000; // ms
 const KEY = 'sluice token';
 
-// Refused is an answer that says no, in the daemon's words.
+// Refused is the daemon's refusal, with its text.
 export class Refused extends Error {
   constructor(status, text) {
     super(text);
@@ -11,7 +11,7 @@ export class Refused extends Error {
   }
 }
 
-// The token lives as long as the tab.
+// The token is stored as long as the tab is open.
 export const token = {
   get: () => sessionStorage.getItem(KEY) ?? '',
   set: value => value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY),
@@ -26,7 +26,7 @@ async function ask(path, options = {}) {
   return body;
 }
 
-// snapshot asks for everything that the page shows.
+// snapshot requests everything that the page shows.
 export async function snapshot() {
   const at = Date.now();
   const [services, stats, state] = await Promise.all([ask('/v1/services'), ask('/v1/stats'), ask('/v1/status')]);
@@ -35,8 +35,8 @@ export async function snapshot() {
 
 export const reasons = () => ask('/page/reasons.json');
 
-const change = (path, body) => ask(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
+const post = (path, body) => ask(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
 
-// A change returns the backend as it is then.
-export const setWeight = (service, backend, weight) => change('/v1/weight', {service, backend, weight});
-export const override = (service, backend, state) => change('/v1/overrides', {service, backend, state});
+// Both return the backend after the change.
+export const setWeight = (service, backend, weight) => post('/v1/weight', {service, backend, weight});
+export const override = (service, backend, state) => post('/v1/overrides', {service, backend, state});

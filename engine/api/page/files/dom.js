@@ -1,7 +1,7 @@
-// Elements are made here and nowhere else. What the daemon says goes in as text, never as markup: names and errors may
-// come from anybody.
+// All elements are made here. The daemon's texts are inserted as text, never as markup: names and errors are not
+// trusted.
 
-// el makes an element. Of props, class and text are short for className and textContent; those that begin with "on"
+// el returns a new element. Of props, class and text are short for className and textContent; those that begin with "on"
 // are listeners; the rest are attributes.
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -15,7 +15,7 @@ export function el(tag, props = {}, ...children) {
   return node;
 }
 
-// say changes a text where it differs: an assignment alone would end a selection and make screen readers speak.
+// say sets a text if it differs: an unneeded assignment would end a selection and make screen readers speak.
 export function say(node, text) {
   text = String(text);
   if (node.textContent !== text) node.textContent = text;
@@ -51,7 +51,7 @@ export function arrange(parent, children) {
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-// sparkline makes a small drawing without words beside numbers that say the same; update gives it its values.
+// sparkline returns a small drawing without text, beside numbers of the same content; update sets its values.
 export function sparkline(width, height) {
   const svg = document.createElementNS(SVG, 'svg');
   const line = document.createElementNS(SVG, 'polyline');

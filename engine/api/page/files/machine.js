@@ -2,7 +2,7 @@
 import {el, say, mark, show, arrange, attribute} from './dom.js';
 import {si, ago} from './model.js';
 
-const BUSY = 0.9; // from here on a worker has little left
+const BUSY = 0.9; // above this a worker has little capacity left
 
 export class Machine {
   constructor(workers, drops, ports) {
@@ -11,7 +11,7 @@ export class Machine {
     this.reasons = new Map();
   }
 
-  // explain takes what the reasons of drops mean.
+  // explain sets the meanings of the drop reasons.
   explain(reasons) {
     for (const {name, text} of reasons) this.reasons.set(name, text);
   }
@@ -22,7 +22,7 @@ export class Machine {
     arrange(this.ports, (stats.ports ?? []).map(p => this.port(p)));
   }
 
-  // node gives the element of a name, made once.
+  // node returns the element of a name, and creates it once.
   node(name, make) {
     if (!this.nodes.has(name)) this.nodes.set(name, make());
     return this.nodes.get(name);
@@ -44,7 +44,7 @@ export class Machine {
     const item = this.node('drop ' + d.name, () => el('li', {}, el('span', {class: 'label'}), el('span', {class: 'n'}), el('span', {class: 'meaning'})));
     const [label, number, meaning] = item.children;
     say(label, d.name);
-    say(number, `${si(d.rate)}/s, ${si(d.total)} in all`);
+    say(number, `${si(d.rate)}/s, ${si(d.total)} in total`);
     say(meaning, this.reasons.get(d.name) ?? '');
     mark(item, d.rate > 0 ? 'drain' : '');
     return item;
@@ -65,19 +65,19 @@ export class Machine {
   }
 }
 
-// Log lists what changed while the page was open, the newest first.
+// Log lists the changes while the page was open, the newest first.
 export class Log {
   constructor(root) {
     this.root = root;
     this.states = null;
   }
 
-  note(text, className = '') {
+  add(text, className = '') {
     this.root.prepend(el('li', {class: className}, el('time', {text: new Date().toTimeString().slice(0, 8)}), ' ' + text));
     while (this.root.children.length > 50) this.root.lastChild.remove();
   }
 
-  // update compares the states of backends with those before.
+  // update compares the states of backends with the previous ones.
   update(services, endpoint) {
     const states = new Map();
     for (const s of services) for (const b of s.backends) states.set(`${s.name} ${endpoint(b)}`, b);
@@ -85,11 +85,11 @@ export class Log {
       const before = this.states.get(id);
       const since = before && before.state !== b.state ? ` after ${ago(before.state_since_s) || 'some time'}` : '';
       const why = b.reason ? ': ' + b.reason : '';
-      if (!before) this.note(`${id} is new: ${b.state}`);
-      else if (before.state !== b.state) this.note(`${id} ${before.state} → ${b.state}${since}${why}`, b.state);
-      else if (before.weight !== b.weight) this.note(`${id} weight ${before.weight} → ${b.weight}`);
+      if (!before) this.add(`${id} added: ${b.state}`);
+      else if (before.state !== b.state) this.add(`${id} ${before.state} → ${b.state}${since}${why}`, b.state);
+      else if (before.weight !== b.weight) this.add(`${id} weight ${before.weight} → ${b.weight}`);
     }
-    for (const id of this.states?.keys() ?? []) if (!states.has(id)) this.note(`${id} is gone`);
+    for (const id of this.states?.keys() ?? []) if (!states.has(id)) this.add(`${id} removed`);
     this.states = states;
   }
 }

@@ -1,14 +1,14 @@
-// What two answers of the daemon say together, and how to write it. No DOM here.
+// Figures from two answers of the daemon, and their formats. No DOM here.
 
 // Degrees of trouble, the worst first: the order of the list.
 export const DEAD = 0, BROKEN = 1, DRAINING = 2, FINE = 3;
 
-// endpoint names a backend within its service as the daemon does.
+// endpoint returns the text that identifies a backend within its service, as the daemon does.
 export function endpoint(of) {
   return (of.address.includes(':') ? `[${of.address}]` : of.address) + ':' + of.port;
 }
 
-// takesNew says whether a backend gets new connections: a protected one does although its checks fail.
+// takesNew reports whether a backend gets new connections: a protected one does although its checks fail.
 export function takesNew(backend) {
   return backend.state === 'up' || Boolean(backend.protected);
 }
@@ -40,8 +40,8 @@ function rate(before, now, seconds) {
   return out;
 }
 
-// A snapshot is one answer: when it was asked for (ms), services, stats, and what needs attention.
-// compare gives the figures of now; before is null after a start or a restart of the daemon.
+// A snapshot is one answer: the time of the request (ms), services, stats, and what needs attention.
+// compare returns the figures of now; before is null after a start or a restart of the daemon.
 export function compare(before, now) {
   const seconds = before ? (now.at - before.at) / 1000 : 0;
   const known = new Map();
@@ -67,7 +67,7 @@ export function compare(before, now) {
     .filter(d => d.total > 0)
     .sort((a, b) => b.rate - a.rate || b.total - a.total || a.name.localeCompare(b.name));
   return {
-    measured: before !== null, // else nothing is per second yet
+    measured: before !== null, // else there are no rates yet
     rates, sum, drops,
     received: growth('rx'), forwarded: growth('forwarded'), replied: growth('replied'),
     dropped: drops.reduce((n, d) => n + d.rate, 0),
@@ -76,14 +76,14 @@ export function compare(before, now) {
   };
 }
 
-// busy takes a worker's share of the time since the start apart.
+// busy returns a worker's busy portion of the time between two snapshots.
 function busy(was, is, now, before) {
   const elapsed = was ? is.uptime_s - was.uptime_s : 0;
   const share = before && elapsed > 0 ? (now.busy_share * is.uptime_s - before.busy_share * was.uptime_s) / elapsed : now.busy_share;
   return Math.min(1, Math.max(0, share));
 }
 
-// si writes a number with three digits and a prefix: 0, 0.4, 12, 999, 1.20k, 35.1M.
+// si formats a number with three digits and a prefix: 0, 0.4, 12, 999, 1.20k, 35.1M.
 export function si(n) {
   if (!(n >= 0.05)) return '0';
   if (n < 9.95 && n !== Math.trunc(n)) return n.toFixed(1);
@@ -97,12 +97,12 @@ export function si(n) {
   return 'much';
 }
 
-// bits writes a rate: "180 Mbit/s".
+// bits formats a rate: "180 Mbit/s".
 export function bits(n) {
   return si(n).replace(/^([\d.]+)/, '$1 ') + 'bit/s';
 }
 
-// ago writes seconds in the two units that matter; '' for a time that nobody knows.
+// ago formats seconds in the two largest units; '' for an unknown time.
 export function ago(seconds) {
   if (!(seconds >= 0) || seconds > 100 * 365 * 86400) return '';
   const s = Math.floor(seconds), two = n => String(n).padStart(2, '0');

@@ -1,15 +1,15 @@
-// The list of services: what is in trouble first, the rest folded where there are many.
+// The list of services: those in trouble first, the others folded if there are many.
 import {el, say, mark, show, attribute, arrange, sparkline} from './dom.js';
 import {DEAD, BROKEN, DRAINING, FINE, endpoint, takesNew, backendTrouble, serviceTrouble, si, bits, ago} from './model.js';
 
-const FIRST = 8; // services in trouble that stand before everything else; the others begin the list
+const FIRST = 8; // services in trouble shown above everything else; further ones begin the list
 const FEW = 6; // services that are all unfolded at first
 const SPARK_POINTS = 60;
 const CLASSES = {[DEAD]: 'dead', [BROKEN]: 'down', [DRAINING]: 'drain', [FINE]: 'up'};
-const SIGNS = {[DEAD]: '✕', [BROKEN]: '✕', [DRAINING]: '◐', [FINE]: '●'}; // colours alone would not do for everybody
+const SIGNS = {[DEAD]: '✕', [BROKEN]: '✕', [DRAINING]: '◐', [FINE]: '●'}; // colour alone is not accessible
 
 export class ServiceList {
-  // trouble is for the services that are broken, root for all others.
+  // trouble is the element for broken services, root for all others.
   constructor(trouble, root, actions) {
     this.trouble = trouble;
     this.root = root;
@@ -51,7 +51,7 @@ export class ServiceList {
     }
     if (first.length + shown.length === 0) {
       say(this.empty, this.services.length === 0 ? 'The configuration has no services.'
-        : this.filter ? 'The filter fits nothing.' : 'No service is in trouble.');
+        : this.filter ? 'No service matches the filter.' : 'No service is in trouble.');
       shown.push(this.empty);
     }
     show(this.trouble.parentElement, first.length > 0);
@@ -139,7 +139,7 @@ class ServiceView {
 function stateOf(s, trouble) {
   const n = s.backends.length, of = state => s.backends.filter(b => b.state === state).length;
   if (trouble === DEAD) return s.sorry?.state === 'up' ? 'sorry server' : 'no backend';
-  if (trouble === BROKEN) return s.backends.some(b => b.protected) ? `${of('down')}/${n} down, kept` : `${of('down')}/${n} down`;
+  if (trouble === BROKEN) return s.backends.some(b => b.protected) ? `${of('down')}/${n} down, in use` : `${of('down')}/${n} down`;
   if (trouble === DRAINING) return `${of('drain')}/${n} drain`;
   return `${n} up`;
 }
@@ -166,7 +166,7 @@ class BackendView {
     say(this.address, sorry ? id + ' (sorry server)' : b.mode === s.mode ? id : `${id} ${b.mode}`);
     say(this.why, why(b));
     mark(this.state, 'chip ' + CLASSES[trouble]);
-    say(this.state, SIGNS[trouble] + ' ' + (b.protected ? b.state + ', kept' : b.state));
+    say(this.state, SIGNS[trouble] + ' ' + (b.protected ? b.state + ' (in use)' : b.state));
     say(this.since, ago(b.state_since_s));
     attribute(this.since, 'title', 'in this state for');
     const weight = b.weight === b.configured_weight ? b.weight : `${b.weight} (file ${b.configured_weight})`;
@@ -182,7 +182,7 @@ class BackendView {
   }
 }
 
-// why is what a state's cause is, and what the last check said where that is more.
+// why returns the reason of a state, and the result of the last check if that adds something.
 function why(b) {
   const parts = [b.reason || ''];
   if (b.last_error && !parts[0].includes(b.last_error)) parts.push('last check: ' + b.last_error);
