@@ -82,12 +82,12 @@ func TestExplainUsage(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{}, exitUsage, "say PROTOCOL FROM TO"},
-		{[]string{"tcp", "203.0.113.5:4000"}, exitUsage, "say PROTOCOL FROM TO"},
+		{[]string{}, exitUsage, "must be PROTOCOL FROM TO"},
+		{[]string{"tcp", "203.0.113.5:4000"}, exitUsage, "must be PROTOCOL FROM TO"},
 		{[]string{"sctp", "203.0.113.5:4000", "198.51.100.10:80"}, exitUsage, "not one of tcp, udp"},
-		{[]string{"tcp", "203.0.113.5:4000", "198.51.100.10"}, exitUsage, "lacks a port"},
-		{[]string{"tcp", "2001:db8::1:80", "198.51.100.10:80"}, exitUsage, "two families"},
-		{[]string{"tcp", "host:80", "198.51.100.10:80"}, exitUsage, "neither address:port nor an address"},
+		{[]string{"tcp", "203.0.113.5:4000", "198.51.100.10"}, exitUsage, "has no port"},
+		{[]string{"tcp", "2001:db8::1:80", "198.51.100.10:80"}, exitUsage, "different families"},
+		{[]string{"tcp", "host:80", "198.51.100.10:80"}, exitUsage, "must be address:port or an address"},
 		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--bytes", "9999"}, exitFailed, "at most"},
 		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--mtu", "20"}, exitUsage, "--mtu"},
 		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--neighbours", "me"}, exitUsage, "--neighbours"},

@@ -95,7 +95,7 @@ func TestTraceFailures(t *testing.T) {
 		{[]string{"trace", "nonsense", "--socket", socket}, exitFailed, `filter "nonsense"`},
 		{[]string{"trace", "failing", "--socket", socket}, exitFailed, "a worker has ended"},
 		{[]string{"trace", "--count", "-1", "--socket", socket}, exitUsage, "count -1"},
-		{[]string{"trace", "--duration", "3h", "--socket", socket}, exitUsage, "within 1h"},
+		{[]string{"trace", "--duration", "3h", "--socket", socket}, exitUsage, "from 0 to 1h"},
 		{[]string{"trace", "--socket", socket + ".none"}, exitFailed, "no sluice answers"},
 		{[]string{"capture", "--socket", socket}, exitUsage, "say where to write"},
 		{[]string{"capture", "-w", "/nowhere/x.pcapng", "--socket", socket}, exitFailed, "/nowhere/x.pcapng"},
