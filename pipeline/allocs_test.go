@@ -36,8 +36,12 @@ func (l *load) fill(b *pipeline.Batch) int {
 // TestNothingAllocates: neither new nor established flows, in any mode, nor answers, drops or
 // hand-overs cost an allocation (L06).
 func TestNothingAllocates(t *testing.T) {
+	schedulers := service.Schedulers
+	if testing.Short() {
+		schedulers = schedulers[:3]
+	}
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
-		for _, scheduler := range service.Schedulers {
+		for _, scheduler := range schedulers {
 			for _, persistMs := range []uint32{0, 300_000} {
 				name := fmt.Sprint(mode, " ", scheduler, " ", persistMs > 0)
 				both(t, func(t *testing.T, client, vip string) {

@@ -9,7 +9,7 @@ import (
 
 // TestRehearsalKnowsHeldTemplates: a persistence template whose time is over goes on as long as
 // connections under it live, and a rehearsal knows that before anybody has looked at it since.
-func TestRehearsalKnowsHeldTemplates(t *testing.T) {
+func TestDryRunKnowsTemplatesInUse(t *testing.T) {
 	s := nat()
 	s.persistMs = 1000
 	w := newWorld(t, s)
@@ -24,6 +24,6 @@ func TestRehearsalKnowsHeldTemplates(t *testing.T) {
 	}
 	o, got := w.in(p), outcome{x.Frame, 0}
 	if got.String() != o.String() || string(got.frame()) != string(o.frame()) {
-		t.Errorf("%s\n%s\nrehearsed\n%s", o, packettest.Decode(o.frame()), packettest.Decode(got.frame()))
+		t.Errorf("%s\n%s\ndry run\n%s", o, packettest.Decode(o.frame()), packettest.Decode(got.frame()))
 	}
 }

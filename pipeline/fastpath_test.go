@@ -17,7 +17,7 @@ import (
 )
 
 // expressModes are the services of everyMode, and more of those that have a lane.
-func expressModes() []svc {
+func fastModes() []svc {
 	return append(everyMode(),
 		svc{ports: service.Ports{First: 83, Last: 83}, mode: service.DR, backends: []backend{{host: 20, port: 83}}},
 		svc{ports: service.Ports{First: 84, Last: 84}, proto: service.UDP, backends: []backend{{host: 11, port: 53}, {host: 12}}},
@@ -92,83 +92,84 @@ func state(p *pipeline.Processor) string {
 }
 
 // twoWays is a world with the express lane and one without, which are alike otherwise.
-type twoWays struct {
-	w                 [2]*world
-	expressed, opened map[string]int // how many frames took the lane, by their kind
+type worldPair struct {
+	w            [2]*world
+	fast, opened map[string]int // how many frames took the lane, by their kind
 }
 
-func newTwoWays(t *testing.T, workers, connections int, net network, services ...svc) *twoWays {
-	b := &twoWays{expressed: make(map[string]int), opened: make(map[string]int)}
+func newWorldPair(t *testing.T, workers, connections int, net network, services ...svc) *worldPair {
+	b := &worldPair{fast: make(map[string]int), opened: make(map[string]int)}
 	for i := range b.w {
 		b.w[i] = newWorlds(t, workers, connections)
-		b.w[i].net, b.w[i].ordinary = net, i == 1
+		b.w[i].net, b.w[i].slowOnly = net, i == 1
 		b.w[i].configure(services...)
 	}
 	return b
 }
 
 // both does the same to both worlds.
-func (b *twoWays) both(do func(w *world)) {
+func (b *worldPair) both(do func(w *world)) {
 	for _, w := range b.w {
 		do(w)
 	}
 }
 
 // later lets time pass without housekeeping.
-func (b *twoWays) later(ms uint32) {
+func (b *worldPair) wait(ms uint32) {
 	b.both(func(w *world) { w.now += ms })
 }
 
 // send sends a frame through both worlds: the same must leave.
-func (b *twoWays) send(worker, side int, frame []byte) outcome {
+func (b *worldPair) send(worker, side int, frame []byte) outcome {
 	t := b.w[0].t
 	t.Helper()
 	x, o := b.w[0].raw(worker, side, frame), b.w[1].raw(worker, side, frame)
 	if x.String() != o.String() || x.owner != o.owner || x.Verdict != pipeline.Drop && (x.Port != o.Port || !bytes.Equal(x.frame(), o.frame())) {
-		t.Fatalf("worker %d:\n%sexpress:  %s by %d of %d\n%sordinary: %s by %d of %d\n%s", worker, packettest.Decode(frame),
+		t.Fatalf("worker %d:\n%sfast: %s by %d of %d\n%sslow: %s by %d of %d\n%s", worker, packettest.Decode(frame),
 			x, x.Port, x.owner, packettest.Decode(x.frame()), o, o.Port, o.owner, packettest.Decode(o.frame()))
 	}
 	if x.OpenedFast() {
 		b.opened[kindOf(frame, side)]++
 	} else if x.TookFastPath() {
-		b.expressed[kindOf(frame, side)]++
+		b.fast[kindOf(frame, side)]++
 	}
 	return x
 }
 
 // compare checks that both worlds have kept the same.
-func (b *twoWays) compare() {
+func (b *worldPair) compare() {
 	t := b.w[0].t
 	t.Helper()
 	for i := range b.w[0].procs {
 		if x, o := state(b.w[0].procs[i]), state(b.w[1].procs[i]); x != o {
-			t.Errorf("worker %d:\nexpress\n%s\nordinary\n%s", i, x, o)
+			t.Errorf("worker %d:\nfast\n%s\nslow\n%s", i, x, o)
 		}
 	}
 }
 
 // end compares for the last time, adds up, and checks that in each family so many connections were
 // opened in the lane.
-func (b *twoWays) end(opened int) {
+func (b *worldPair) end(opened int) {
 	t := b.w[0].t
 	t.Helper()
 	b.compare()
 	b.both(func(w *world) { w.sum() })
 	if b.opened["tcp4 in"] < opened || b.opened["tcp6 in"] < opened {
-		t.Errorf("connections opened in the express lane: %v", b.opened)
+		t.Errorf("connections opened on the fast path: %v", b.opened)
 	}
 }
 
 // TestExpressIsOrdinary sends the same frames through a world with the express lane and through one
 // without: whatever comes, the same leaves, and the same is remembered and counted.
-func TestExpressIsOrdinary(t *testing.T) {
+func TestFastPathEqualsSlowPath(t *testing.T) {
+	t.Parallel()
 	for _, workers := range []int{1, 3} {
 		for _, net := range []network{{}, {frontMTU: 1280, mtu: 1400}, {silent: 11}, {noRouter: true}, {vlan: 7}} {
 			t.Run(fmt.Sprintf("%d/%+v", workers, net), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(workers), uint64(net.mtu)))
-				b := newTwoWays(t, workers, 4096, net, expressModes()...)
+				b := newWorldPair(t, workers, 4096, net, fastModes()...)
 				last := packet.Meta{}
-				for n := 0; n < 30_000 && !t.Failed(); n++ {
+				for n := 0; n < steps(30_000) && !t.Failed(); n++ {
 					side, frame := conversation(r, &last)
 					switch r.IntN(20) {
 					case 0:
@@ -177,7 +178,7 @@ func TestExpressIsOrdinary(t *testing.T) {
 						frame = seeds()[r.IntN(len(seeds()))]
 					}
 					o := b.send(r.IntN(workers), side, frame)
-					b.later(uint32(r.IntN(40)))
+					b.wait(uint32(r.IntN(40)))
 					if n%3000 == 2999 {
 						b.both(func(w *world) { w.evictFirst(n%6000 < 3000) })
 					}
@@ -188,8 +189,8 @@ func TestExpressIsOrdinary(t *testing.T) {
 				b.compare()
 				if net == (network{}) {
 					for _, kind := range []string{"tcp4 in", "tcp4 out", "udp4 in", "udp4 out", "tcp6 in", "tcp6 out", "udp6 in", "udp6 out"} {
-						if b.expressed[kind] < 50/workers/2 {
-							t.Errorf("%s took the express lane %d times: %v", kind, b.expressed[kind], b.expressed)
+						if b.fast[kind] < steps(50)/workers/2 {
+							t.Errorf("%s took the fast path %d times: %v", kind, b.fast[kind], b.fast)
 						}
 					}
 				}
@@ -201,7 +202,8 @@ func TestExpressIsOrdinary(t *testing.T) {
 // TestOpensAreOrdinary is TestExpressIsOrdinary with ever new clients, of services with each of the
 // schedulers, some of which have no backend to offer from time to time, in a table that is crowded
 // and swept now and then.
-func TestOpensAreOrdinary(t *testing.T) {
+func TestFastOpenEqualsSlowPath(t *testing.T) {
+	t.Parallel()
 	var services []svc
 	for i, name := range service.Schedulers {
 		for _, vip := range []string{vip4, vip6} {
@@ -218,8 +220,8 @@ func TestOpensAreOrdinary(t *testing.T) {
 		for _, connections := range []int{48, 2000} {
 			t.Run(fmt.Sprint(workers, connections), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(workers), uint64(connections)))
-				b := newTwoWays(t, workers, connections, network{}, services...)
-				for n := 0; n < 40_000 && !t.Failed(); n++ {
+				b := newWorldPair(t, workers, connections, network{}, services...)
+				for n := 0; n < steps(40_000) && !t.Failed(); n++ {
 					if n%500 == 499 {
 						for i := range services {
 							services[i].persistMs = []uint32{0, 0, 0, 5_000}[r.IntN(4)]
@@ -251,12 +253,12 @@ func TestOpensAreOrdinary(t *testing.T) {
 					for range 1 + r.IntN(2) { // once more, as retransmitted
 						b.send(r.IntN(workers), front, p.Frame())
 					}
-					b.later(uint32(r.IntN(400)))
+					b.wait(uint32(r.IntN(400)))
 					if n%1000 == 0 {
 						b.compare()
 					}
 				}
-				b.end(50)
+				b.end(steps(50))
 			})
 		}
 	}
@@ -264,7 +266,7 @@ func TestOpensAreOrdinary(t *testing.T) {
 
 // tangled are services that share backends, and whose addresses are backends' and clients' of
 // others. Every one has another mode from time to time.
-func tangled() []svc {
+func sharedServices() []svc {
 	return []svc{
 		{backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
 		{vip: "198.51.100.11", backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
@@ -282,7 +284,7 @@ func tangled() []svc {
 }
 
 // retangle changes the services as reloads and operators do, and more.
-func retangle(r *rand.Rand, services []svc) {
+func changeServices(r *rand.Rand, services []svc) {
 	for i := range services[:len(services)-1] {
 		s := &services[i]
 		s.gone = r.IntN(8) == 0
@@ -311,7 +313,8 @@ func retangle(r *rand.Rand, services []svc) {
 // TestExpressInATangle is TestExpressIsOrdinary with packets from anybody to anybody, among
 // services that are changed again and again, in a table that is nearly full, while the clock wraps
 // and leaps.
-func TestExpressInATangle(t *testing.T) {
+func TestFastPathSharedAddresses(t *testing.T) {
+	t.Parallel()
 	ends := [2][]string{
 		{"192.0.2.7:40000", "192.0.2.8:40000", "10.0.0.11:40000", "10.0.0.12:40000", "10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80",
 			"10.0.0.2:1024", web4, "198.51.100.11:80", vip4 + ":9", "192.0.2.7:80", "10.0.0.14:9"},
@@ -322,11 +325,11 @@ func TestExpressInATangle(t *testing.T) {
 		workers := test.workers
 		t.Run(fmt.Sprint(test), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(workers), 3))
-			services := tangled()
-			b := newTwoWays(t, workers, test.connections, network{}, services...)
+			services := sharedServices()
+			b := newWorldPair(t, workers, test.connections, network{}, services...)
 			b.both(func(w *world) { w.now = 1<<32 - 100_000 })
 			from, to, tcp := "", "", false
-			for n := 0; n < 60_000 && !t.Failed(); n++ {
+			for n := 0; n < max(steps(60_000), 20_000) && !t.Failed(); n++ {
 				if n%400 == 399 {
 					net := network{}
 					switch r.IntN(6) {
@@ -339,12 +342,12 @@ func TestExpressInATangle(t *testing.T) {
 					case 3:
 						net.frontMTU = 1300
 					}
-					retangle(r, services)
+					changeServices(r, services)
 					b.both(func(w *world) { w.net = net; w.configure(services...) })
 				}
 				if n%197 == 196 {
 					leap := []uint32{100, 10_000, 1_000_000, 1 << 30, 1<<30 + 1<<29}[r.IntN(5)]
-					b.later(leap)
+					b.wait(leap)
 					b.both(func(w *world) {
 						for _, p := range w.procs {
 							p.Housekeep(w.tables, w.now, leap, 1<<20)
@@ -366,7 +369,7 @@ func TestExpressInATangle(t *testing.T) {
 				p = p.TTL([]uint8{64, 64, 64, 64, 2, 1}[r.IntN(6)]).Payload(make([]byte, []int{0, 1, 10, 1300, 1460}[r.IntN(5)]))
 				side := r.IntN(2)
 				o := b.send(r.IntN(workers), side, p.Frame())
-				b.later(uint32(r.IntN(20)))
+				b.wait(uint32(r.IntN(20)))
 				if o.Verdict == pipeline.Forward && r.IntN(2) == 0 { // an answer, or what comes after one
 					var m packet.Meta
 					packet.Parse(o.Mem, o.Start, o.End, &m)
@@ -378,10 +381,10 @@ func TestExpressInATangle(t *testing.T) {
 					b.compare()
 				}
 			}
-			b.end(20)
+			b.end(steps(20))
 			for _, kind := range []string{"tcp4 in", "tcp4 out", "udp4 in", "udp4 out", "tcp6 in", "tcp6 out", "udp6 in", "udp6 out"} {
-				if b.expressed[kind] < 30 {
-					t.Errorf("%s took the express lane %d times: %v", kind, b.expressed[kind], b.expressed)
+				if b.fast[kind] < steps(30) {
+					t.Errorf("%s took the fast path %d times: %v", kind, b.fast[kind], b.fast)
 				}
 			}
 		})
@@ -398,7 +401,7 @@ func kindOf(frame []byte, side int) string {
 }
 
 // TestNoLaneForTwo: a backend that two services have answers each one's clients from its address.
-func TestNoLaneForTwo(t *testing.T) {
+func TestNoFastEntryForTwoServices(t *testing.T) {
 	w := newWorld(t, nat(), svc{vip: "198.51.100.11", backends: []backend{{host: 14, port: 8080}}})
 	all := slices.Clone(w.tables.Services)
 	all[1].Backends, all[1].Scheduler = all[2].Backends, all[2].Scheduler
@@ -415,7 +418,7 @@ func TestNoLaneForTwo(t *testing.T) {
 
 // TestOneHomeTwoProtocols: a client has connections over TCP and UDP from one port to one port of a
 // backend, which may lie in one line of the table. Each is answered from its own service.
-func TestOneHomeTwoProtocols(t *testing.T) {
+func TestTwoProtocolsInOneLine(t *testing.T) {
 	for _, family := range []struct{ tcp, udp, client, host string }{
 		{web4, vip4 + ":81", "192.0.2.7:%d", "10.0.0.11:80"}, {web6, port(vip6, "81"), "[2001:db8:9::7]:%d", "[2001:db8:a::11]:80"},
 	} {
@@ -436,10 +439,10 @@ func TestOneHomeTwoProtocols(t *testing.T) {
 
 // TestExpressInBatches: frames of a batch are treated and counted as if they had come one by one,
 // whether they are fresh or handed over.
-func TestExpressInBatches(t *testing.T) {
+func TestFastPathInBatches(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		r := rand.New(rand.NewPCG(uint64(workers), 5))
-		b := newTwoWays(t, workers, 4096, network{}, expressModes()...)
+		b := newWorldPair(t, workers, 4096, network{}, fastModes()...)
 		last := packet.Meta{}
 		for range 400 {
 			n := 1 + r.IntN(32)
@@ -465,7 +468,7 @@ func TestExpressInBatches(t *testing.T) {
 					packet.Parse(x.Mem, x.Start, x.End, &last)
 				}
 			}
-			b.later(uint32(r.IntN(100)))
+			b.wait(uint32(r.IntN(100)))
 		}
 		b.compare()
 	}
@@ -474,7 +477,7 @@ func TestExpressInBatches(t *testing.T) {
 // TestLaneOpens: the twins would be none the wiser if the lane opened nothing. It opens connections
 // of both protocols, fresh from a port or handed over, and some for services that have a backend
 // without a lane.
-func TestLaneOpens(t *testing.T) {
+func TestFastPathOpens(t *testing.T) {
 	for _, vip := range []string{vip4, vip6} {
 		for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
 			for _, proto := range []service.Protocol{service.TCP, service.UDP} {
@@ -502,11 +505,11 @@ func TestLaneOpens(t *testing.T) {
 						continue // not this worker's, or to the backend without a lane
 					}
 					if lane[n%2]++; !f.TookFastPath() {
-						t.Errorf("%s %s %s: opened the ordinary way, after %d hops", vip, mode, proto, n%2)
+						t.Errorf("%s %s %s: opened on the slow path, after %d hops", vip, mode, proto, n%2)
 					}
 				}
 				if lane[0] == 0 || lane[1] == 0 {
-					t.Errorf("%s %s %s: the lane opened %d connections of fresh packets and %d of those handed over", vip, mode, proto, lane[0], lane[1])
+					t.Errorf("%s %s %s: the fast path opened %d connections of fresh packets and %d of those handed over", vip, mode, proto, lane[0], lane[1])
 				}
 			}
 		}
@@ -516,7 +519,7 @@ func TestLaneOpens(t *testing.T) {
 // TestOpensAreRehearsed: what a rehearsal tells of a packet that opens a connection is what becomes
 // of it then, the scheduler is said to have been asked with what the packet says, and the worker
 // knows nothing of it.
-func TestOpensAreRehearsed(t *testing.T) {
+func TestDryRunOfOpens(t *testing.T) {
 	for _, vip := range []string{vip4, vip6} {
 		for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
 			for _, proto := range []service.Protocol{service.TCP, service.UDP} {
@@ -540,7 +543,7 @@ func TestOpensAreRehearsed(t *testing.T) {
 					x, c := pipeline.NewDryRun(0, 1, w.seed, w.tables, w.loads), p.Chunk()
 					w.procs[0].DryRun(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, w.tables, w.now)
 					if after := state(w.procs[0]); after != before {
-						t.Fatalf("%s %s: rehearsed, and no longer\n%s\nbut\n%s", vip, mode, before, after)
+						t.Fatalf("%s %s: dry run changed it: no longer\n%s\nbut\n%s", vip, mode, before, after)
 					}
 					from, to := addr(client), addr(vip)
 					want := sched.Key{Client: [2]uint64{from.Hi, from.Lo}, VIP: [2]uint64{to.Hi, to.Lo}, ClientPort: uint16(4000 + n), VIPPort: 80, IPv4: vip == vip4}
@@ -549,7 +552,7 @@ func TestOpensAreRehearsed(t *testing.T) {
 					}
 					o := w.in(p)
 					if got := (outcome{x.Frame, 0}); got.String() != o.String() || !bytes.Equal(got.frame(), o.frame()) {
-						t.Errorf("%s %s: %s, rehearsed %s\n%s\nrehearsed\n%s", vip, mode, o, got, packettest.Decode(o.frame()), packettest.Decode(got.frame()))
+						t.Errorf("%s %s: %s, dry run %s\n%s\ndry run\n%s", vip, mode, o, got, packettest.Decode(o.frame()), packettest.Decode(got.frame()))
 					}
 				}
 			}

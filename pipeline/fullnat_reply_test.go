@@ -46,7 +46,7 @@ func TestLateReply(t *testing.T) {
 			reply := packettest.TCP(netip.AddrPortFrom(from.Addr.Netip(), from.Port).String(), port(w.sources[first.Source], "1024")).Flags(ack)
 			w.in(midway)
 			if o := w.out(reply); o.Verdict != pipeline.Forward || !o.TookFastPath() {
-				t.Fatalf("%s: a reply went %s, by the lane: %t", other, o, o.TookFastPath())
+				t.Fatalf("%s: a reply went %s, fast path: %t", other, o, o.TookFastPath())
 			}
 			w.in(packettest.TCP(client, web).Flags(rst))
 			for i, p := range []packettest.Packet{open, midway, reply} {
@@ -93,7 +93,7 @@ func TestFramesUsedAgain(t *testing.T) {
 			f.Mem, f.Start, f.End, f.Port, f.Hops = chunk.Mem, chunk.Start, chunk.End, back, 0
 			w.procs[0].Process(w.batch, 1, w.tables, w.now)
 			if f.Verdict != pipeline.Forward || !f.TookFastPath() {
-				t.Errorf("reply %d: verdict %d, %v, by the lane: %t", i, f.Verdict, f.Reason, f.TookFastPath())
+				t.Errorf("reply %d: verdict %d, %v, fast path: %t", i, f.Verdict, f.Reason, f.TookFastPath())
 			}
 		}
 	})

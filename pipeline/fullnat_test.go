@@ -113,6 +113,9 @@ func fnClient(i int) string { return fmt.Sprintf("10.%d.%d.%d:4000", i>>16, i>>8
 // there are ports, sees the next one dropped under its name, and gets all ports back (scenario
 // O07).
 func TestFullNATUsesEveryPort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens 64,512 connections three times")
+	}
 	const ports = 65536 - 1024
 	l := newFullnatLab(t, 0, 1, ports+100)
 	clients := make(map[netip.AddrPort]int, ports)
@@ -228,9 +231,13 @@ func queueOf(card *flow.RSS, src, dst netip.AddrPort) int {
 // TestFullNATFollowsTheCard opens connections until every port of every worker is in use. No two
 // share one, and each reply is delivered to the worker whose it is, so that none is handed over.
 func TestFullNATFollowsTheCard(t *testing.T) {
+	t.Parallel()
 	const ports = 65536 - 1024
 	backend := netip.MustParseAddrPort(fnBackend)
 	for _, workers := range []int{2, 3} {
+		if testing.Short() && workers > 2 {
+			continue
+		}
 		t.Run(fmt.Sprint(workers), func(t *testing.T) {
 			card, taken := fnCard(workers), make(map[netip.AddrPort]bool, ports)
 			for w := range workers {
@@ -312,8 +319,8 @@ func withAnyPort(s *fullnatSetup) {
 	s.pools = append(s.pools, []snat.Ref{{Source: 0, Proto: 6, Pool: 1, Configured: true}})
 }
 
-// rehearse tells what would become of a packet.
-func (l *fullnatLab) rehearse(p packettest.Packet) (*pipeline.DryRun, []byte) {
+// dryRun returns what would happen to a packet.
+func (l *fullnatLab) dryRun(p packettest.Packet) (*pipeline.DryRun, []byte) {
 	x, c := pipeline.NewDryRun(0, 1, &flow.Seed{A: 11, B: 13}, l.tables, counter.NewLoads(1, pipeline.MaxBackends)), p.Chunk()
 	l.proc.DryRun(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, l.tables, l.nowMs)
 	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
@@ -322,7 +329,7 @@ func (l *fullnatLab) rehearse(p packettest.Packet) (*pipeline.DryRun, []byte) {
 // TestFullNATRehearsed: a reply to a connection that lives, to one whose time is over but which was
 // not swept yet, a new connection to a host of which another pool has ports in use, and the answer
 // of a backend of any port.
-func TestFullNATRehearsed(t *testing.T) {
+func TestFullNATDryRun(t *testing.T) {
 	l := newFullnatLab(t, 0, 1, 400_000, withAnyPort)
 	var locals []string
 	for i := range 5000 {
@@ -330,11 +337,11 @@ func TestFullNATRehearsed(t *testing.T) {
 		locals = append(locals, source(t, out).String())
 	}
 	same := func(what string, p packettest.Packet) (sent *pipeline.Frame) {
-		x, rehearsed := l.rehearse(p)
+		x, inDryRun := l.dryRun(p)
 		f, out := l.send(p)
-		if x.Frame.Verdict != f.Verdict || f.Verdict == pipeline.Drop && x.Frame.Reason != f.Reason || !bytes.Equal(rehearsed, out) {
-			t.Fatalf("%s: verdict %d, %v\n%s\nrehearsed: verdict %d, %v\n%s", what, f.Verdict, f.Reason, packettest.Decode(out),
-				x.Frame.Verdict, x.Frame.Reason, packettest.Decode(rehearsed))
+		if x.Frame.Verdict != f.Verdict || f.Verdict == pipeline.Drop && x.Frame.Reason != f.Reason || !bytes.Equal(inDryRun, out) {
+			t.Fatalf("%s: verdict %d, %v\n%s\ndry run: verdict %d, %v\n%s", what, f.Verdict, f.Reason, packettest.Decode(out),
+				x.Frame.Verdict, x.Frame.Reason, packettest.Decode(inDryRun))
 		}
 		return f
 	}
@@ -374,10 +381,10 @@ func TestFullNATRehearsed(t *testing.T) {
 // TestSourceAsClient: a nat service's client has, or says it has, an address that fullnat sends
 // from. The backend could not tell its connection from one of fullnat.
 func TestSourceAsClient(t *testing.T) {
-	for _, ordinary := range []bool{true, false} {
+	for _, slowOnly := range []bool{true, false} {
 		w := newWorld(t, svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}},
 			svc{vip: "198.51.100.11", mode: service.NAT, backends: []backend{{host: 11, port: 80}}})
-		w.ordinary = ordinary
+		w.slowOnly = slowOnly
 		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "tuple_taken")
 		w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward") // as 10.0.0.2:1024
 		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "tuple_taken")
@@ -387,6 +394,7 @@ func TestSourceAsClient(t *testing.T) {
 // TestFullNATAnyPort has one backend host twice, with its port and with the port that the client
 // asked for. No tuple of local address, local port, host and port is used twice, at any worker.
 func TestFullNATAnyPort(t *testing.T) {
+	t.Parallel()
 	card := fnCard(2)
 	for name, sharing := range map[string]func(*fullnatSetup){"by card": byCard(t, card, 2), "by number": func(*fullnatSetup) {}} {
 		t.Run(name, func(t *testing.T) {

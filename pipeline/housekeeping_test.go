@@ -18,7 +18,7 @@ func crowded(t *testing.T, n int) *world {
 
 // TestTickEveryMillisecond: time in the smallest portions is time too, for a table so small that
 // its share of a millisecond is no whole slot.
-func TestTickEveryMillisecond(t *testing.T) {
+func TestHousekeepEveryMillisecond(t *testing.T) {
 	w := crowded(t, 50)
 	const synRecvMs, roundMs = 60_000, 8_000
 	for range synRecvMs + roundMs + 1 {
@@ -32,7 +32,7 @@ func TestTickEveryMillisecond(t *testing.T) {
 
 // TestTickCatchesUp: what a tick has no time for it does the next time, however little time has
 // passed.
-func TestTickCatchesUp(t *testing.T) {
+func TestHousekeepCatchesUp(t *testing.T) {
 	w := crowded(t, 3000)
 	p := w.procs[0]
 	w.now += 70_000

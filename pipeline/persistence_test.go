@@ -173,6 +173,7 @@ func TestTemplatesCost(t *testing.T) {
 // TestTemplateOfMany: a template of more connections than 16 bits can count goes with the last of
 // them, and not before.
 func TestTemplateOfMany(t *testing.T) {
+	t.Parallel()
 	const flows = 1<<16 + 10
 	s := svc{ports: service.AnyPort, proto: service.UDP, persistMs: 60_000, backends: []backend{{host: 11}, {host: 12}}}
 	w := newWorlds(t, 1, 2*flows, s)

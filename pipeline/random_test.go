@@ -101,10 +101,10 @@ func (w *world) checkFrame(worker, side int, frame []byte) {
 	}
 }
 
-// checkPokes has a worker poke whom it wants to.
-func (w *world) checkPokes(worker int) {
+// checkRSTProbes makes the RST probes of a worker that are due.
+func (w *world) checkRSTProbes(worker int) {
 	w.t.Helper()
-	for _, o := range w.poked(worker, 64, 1<<10) {
+	for _, o := range w.rstProbes(worker, 64, 1<<10) {
 		if err := packettest.CheckSums(o.frame()); err != nil || o.Verdict != pipeline.Forward || int(o.Port) > back {
 			w.t.Errorf("%v\n%s by port %d:\n%s", err, o, o.Port, packettest.Decode(o.frame()))
 		}
@@ -123,7 +123,8 @@ func (w *world) opened() (n uint64) {
 // TestRandomFrames: whatever comes, nothing panics, all is counted, nothing leaves too long or with
 // a checksum that has become wrong (I1, I3, I4).
 func TestRandomFrames(t *testing.T) {
-	frames := 60_000
+	t.Parallel()
+	frames := steps(60_000)
 	for _, workers := range []int{1, 3} {
 		t.Run(fmt.Sprint(workers), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(workers), 7))
@@ -142,7 +143,7 @@ func TestRandomFrames(t *testing.T) {
 					w.evictFirst(i%2000 == 0)
 				}
 				if i%50 == 0 {
-					w.checkPokes(r.IntN(workers))
+					w.checkRSTProbes(r.IntN(workers))
 				}
 			}
 			n := w.sum()

@@ -10,10 +10,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// elsewhere are the reasons that the pipeline doesn't give: the worker does, when its rings are
+// droppedByWorker are the reasons that only the worker drops for, when its rings are
 // full. What is for no service counts as no_connection, because a packet doesn't tell whether it
 // comes from a backend.
-var elsewhere = []counter.Reason{counter.HandOverFull, counter.TxFull}
+var droppedByWorker = []counter.Reason{counter.HandOverFull, counter.TxFull}
 
 // ways shows for each reason at least one way to be dropped for it.
 var ways = []struct {
@@ -143,7 +143,7 @@ func goneAll(s svc) svc {
 // TestEveryReason: each reason is given, counted once, and changes nothing else in the counters.
 func TestEveryReason(t *testing.T) {
 	shown := make(map[counter.Reason]bool)
-	for _, r := range elsewhere {
+	for _, r := range droppedByWorker {
 		shown[r] = true
 	}
 	for _, way := range ways {
@@ -167,7 +167,7 @@ func TestEveryReason(t *testing.T) {
 }
 
 // TestWanted: who is missing is asked for once per address, and no more than can be kept in mind.
-func TestWanted(t *testing.T) {
+func TestNeighbourRequests(t *testing.T) {
 	w := newWorld(t, nat())
 	w.change(func(n *network) { n.silent = 12 })
 	for n := range 9 {

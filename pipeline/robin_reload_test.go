@@ -13,11 +13,12 @@ import (
 // TestRoundRobinOverReloads: whole conversations in a row, while services come and go beside
 // theirs: each takes the next backend.
 func TestRoundRobinOverReloads(t *testing.T) {
+	t.Parallel()
 	w := newWorlds(t, 1, 8192, nat())
 	r := rand.New(rand.NewPCG(1, 1))
 	other := svc{vip: "198.51.100.11", mode: service.DR, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}}
 	last := -1
-	for n := range 20_000 {
+	for n := range steps(20_000) {
 		if r.IntN(10) == 0 {
 			other.gone = r.IntN(2) == 0
 			w.configure(nat(), other)

@@ -11,9 +11,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// poked has a worker look for whom to poke, as its next tick does, with room for so many frames and
+// rstProbes has a worker look for whom to poke, as its next tick does, with room for so many frames and
 // slots, and gives the frames that it makes.
-func (w *world) poked(worker, room, slots int) (out []outcome) {
+func (w *world) rstProbes(worker, room, slots int) (out []outcome) {
 	w.t.Helper()
 	p := w.procs[worker]
 	p.Housekeep(w.tables, w.now, 0, 0)
@@ -30,11 +30,11 @@ func (w *world) poked(worker, room, slots int) (out []outcome) {
 	return out
 }
 
-// pokedAll is poked of the first worker, without bounds.
-func (w *world) pokedAll() []outcome { w.t.Helper(); return w.poked(0, 4096, 1<<20) }
+// rstProbesAll is poked of the first worker, without bounds.
+func (w *world) rstProbesAll() []outcome { w.t.Helper(); return w.rstProbes(0, 4096, 1<<20) }
 
-// pokeTo is the poke that goes from one end to another.
-func pokeTo(from, to string, seq uint32) packettest.Packet {
+// rstProbeTo is the poke that goes from one end to another.
+func rstProbeTo(from, to string, seq uint32) packettest.Packet {
 	return packettest.TCP(from, to).Seq(seq, ^seq).Window(0).Payload(nil).DF()
 }
 
@@ -50,33 +50,33 @@ func seqOf(frame []byte) uint32 {
 // TestPoke: both ends of an idle connection get a segment that they must answer, three times a
 // second apart, at numbers of which no window holds two; whose answer was answered with RST, no
 // more.
-func TestPoke(t *testing.T) {
+func TestRSTProbe(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
-		out := w.pokedAll()
+		out := w.rstProbesAll()
 		if len(out) != 2 {
 			t.Fatalf("%d frames, want 2", len(out))
 		}
 		first := seqOf(out[0].frame())
-		w.expect(out[0], "forward", front, toClient(pokeTo(web, client, first)))
-		w.expect(out[1], "forward", back, toHost(pokeTo(peer, host, seqOf(out[1].frame())), 11))
+		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, first)))
+		w.expect(out[1], "forward", back, toHost(rstProbeTo(peer, host, seqOf(out[1].frame())), 11))
 		if c := w.only(); c.State != conn.Close || c.Counted() {
 			t.Errorf("%+v", c)
 		}
 		w.now += 999
-		if out := w.pokedAll(); len(out) != 0 {
+		if out := w.rstProbesAll(); len(out) != 0 {
 			t.Errorf("%d frames after 999 ms", len(out))
 		}
 		w.ends(w.out(packettest.TCP(host, peer)), "reply")
 		w.now++
-		out = w.pokedAll()
+		out = w.rstProbesAll()
 		if len(out) != 1 {
 			t.Fatalf("%d frames, want one to the client", len(out))
 		}
-		w.expect(out[0], "forward", front, toClient(pokeTo(web, client, first+1<<32/3)))
+		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, first+1<<32/3)))
 		w.ends(w.in(packettest.TCP(client, web)), "reply")
 		for range 3 {
 			w.now += 1000
-			if out := w.pokedAll(); len(out) != 0 {
+			if out := w.rstProbesAll(); len(out) != 0 {
 				t.Errorf("%d frames more", len(out))
 			}
 		}
@@ -88,11 +88,11 @@ func TestPoke(t *testing.T) {
 
 // TestPokesEnd: three times, and then never again, whoever answers; a connection that nobody asks
 // about expires.
-func TestPokesEnd(t *testing.T) {
+func TestRSTProbesEnd(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		n := 0
 		for range 100 {
-			n += len(w.pokedAll())
+			n += len(w.rstProbesAll())
 			w.pass(100)
 		}
 		if n != 6 || w.procs[0].RSTProbesDue() {
@@ -107,13 +107,13 @@ func TestPokesEnd(t *testing.T) {
 
 // TestPokeWhom: only the evicted backend's connections, only TCP through us, only while they last;
 // what need not be told is forgotten.
-func TestPokeWhom(t *testing.T) {
+func TestRSTProbeTargets(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		mode    service.Mode
 		proto   service.Protocol
 		packets string // what passes before, from the client (c) or the backend (b)
-		pokes   int
+		probes  int
 		stays   bool
 	}{
 		{"half open", service.NAT, service.TCP, "cS", 0, false},
@@ -148,8 +148,8 @@ func TestPokeWhom(t *testing.T) {
 			}
 			w.evictFirst(true)
 			before := w.entries(0, 4)
-			if out := w.pokedAll(); len(out) != test.pokes {
-				t.Errorf("%d pokes, want %d", len(out), test.pokes)
+			if out := w.rstProbesAll(); len(out) != test.probes {
+				t.Errorf("%d probes, want %d", len(out), test.probes)
 			}
 			stay := 1
 			if test.stays {
@@ -165,7 +165,7 @@ func TestPokeWhom(t *testing.T) {
 
 // TestPokeOnce: further tables with the same evicted backend begin nothing; another evicted backend
 // does; one that is back before its connections were looked at is left alone.
-func TestPokeOnce(t *testing.T) {
+func TestRSTProbeOnce(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	for _, from := range []string{client4, "192.0.2.8:40000"} {
 		w.ends(w.in(packettest.TCP(from, web4).Flags(syn)), "forward")
@@ -176,24 +176,24 @@ func TestPokeOnce(t *testing.T) {
 		w.configure(w.svcs...)
 	}
 	set(true, false)
-	if n := len(w.pokedAll()); n != 2 {
+	if n := len(w.rstProbesAll()); n != 2 {
 		t.Errorf("%d pokes", n)
 	}
 	set(true, false)
-	if n := len(w.pokedAll()); n != 0 {
+	if n := len(w.rstProbesAll()); n != 0 {
 		t.Errorf("%d pokes for the same news", n)
 	}
 	set(true, true)
-	if n := len(w.pokedAll()); n != 4 {
+	if n := len(w.rstProbesAll()); n != 4 {
 		t.Errorf("%d pokes when the second followed", n)
 	}
 	set(false, false)
 	w.now += 1000
-	if n := len(w.pokedAll()); n != 0 {
+	if n := len(w.rstProbesAll()); n != 0 {
 		t.Errorf("%d pokes with nobody evicted", n)
 	}
 	set(true, false)
-	if n := len(w.pokedAll()); n != 2 {
+	if n := len(w.rstProbesAll()); n != 2 {
 		t.Errorf("%d pokes when the first went again", n)
 	}
 	w.sum()
@@ -201,7 +201,8 @@ func TestPokeOnce(t *testing.T) {
 
 // TestPokeBounds: with room for few frames, or time for few slots, nobody is left out and nobody
 // asked twice.
-func TestPokeBounds(t *testing.T) {
+func TestRSTProbeBounds(t *testing.T) {
+	t.Parallel()
 	const flows = 300
 	for _, bounds := range [][2]int{{2, 1 << 20}, {3, 1 << 20}, {64, 1 << 20}, {64, 1}, {64, 100}, {1000, 7}} {
 		t.Run(fmt.Sprint(bounds), func(t *testing.T) {
@@ -219,7 +220,7 @@ func TestPokeBounds(t *testing.T) {
 			w.evictFirst(true)
 			seen := make(map[string]int)
 			for {
-				out := w.poked(0, bounds[0], bounds[1])
+				out := w.rstProbes(0, bounds[0], bounds[1])
 				for _, o := range out {
 					c := packettest.Place(o.frame())
 					var m packet.Meta
@@ -236,11 +237,11 @@ func TestPokeBounds(t *testing.T) {
 				}
 			}
 			if len(seen) != 2*flows {
-				t.Errorf("%d ends were poked, want %d", len(seen), 2*flows)
+				t.Errorf("%d ends were probed, want %d", len(seen), 2*flows)
 			}
 			for end, n := range seen {
 				if n != 1 {
-					t.Errorf("%s was poked %d times", end, n)
+					t.Errorf("%s was probed %d times", end, n)
 				}
 			}
 			w.sum()
@@ -249,25 +250,25 @@ func TestPokeBounds(t *testing.T) {
 }
 
 // TestPokeNoWay: whoever can't be reached is passed over, and asked for; the next round finds it.
-func TestPokeNoWay(t *testing.T) {
+func TestRSTProbeUnreachable(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
 	w.ends(w.in(packettest.TCP(client4, web4)), "forward")
 	w.svcs[0].backends[0].evict = true
 	w.change(func(n *network) { n.silent, n.frontDown = 11, true })
-	if out := w.pokedAll(); len(out) != 0 {
+	if out := w.rstProbesAll(); len(out) != 0 {
 		t.Errorf("%d frames", len(out))
 	}
 	w.now += 1000
 	w.change(func(n *network) { n.silent, n.frontDown = 0, false })
-	if out := w.pokedAll(); len(out) != 2 {
+	if out := w.rstProbesAll(); len(out) != 2 {
 		t.Errorf("%d frames", len(out))
 	}
 	w.sum()
 }
 
 // TestPokeAllocates: nothing.
-func TestPokeAllocates(t *testing.T) {
+func TestRSTProbeAllocatesNothing(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.FullNAT, service.TCP))
 	for n := range 40 {
 		from := fmt.Sprintf("192.0.2.7:%d", 1024+n)

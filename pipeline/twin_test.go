@@ -274,8 +274,11 @@ func twinServices() []svc {
 
 // TestTwin replays random packets, pauses and reconfigurations on both.
 func TestTwin(t *testing.T) {
-	for seed := range uint64(8) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { replay(t, rand.New(rand.NewPCG(seed, 0)), 15_000) })
+	for seed := range uint64(steps(8)) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			replay(t, rand.New(rand.NewPCG(seed, 0)), max(steps(15_000), 5_000))
+		})
 	}
 }
 
@@ -319,7 +322,7 @@ func (w *world) reconfigure(r *rand.Rand, m *twin) {
 	}
 	w.configure(next...)
 	if r.IntN(2) == 0 { // else packets come first
-		w.pokedAll()
+		w.rstProbesAll()
 		m.now = w.now
 		m.look()
 	}

@@ -108,7 +108,7 @@ type world struct {
 	sources []string
 	seed    *flow.Seed
 
-	ordinary bool // no express lane
+	slowOnly bool // no express lane
 }
 
 // capacity is the size of a world's connection table for each family and worker.
@@ -303,7 +303,7 @@ func (w *world) raw(worker, port int, frame []byte) outcome {
 	f := pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Port: uint8(port)}
 	for range len(w.procs) + 1 {
 		w.batch.Frames[0] = f
-		if p := w.procs[worker]; w.ordinary {
+		if p := w.procs[worker]; w.slowOnly {
 			p.ProcessSlow(w.batch, w.tables, w.now)
 		} else {
 			p.Process(w.batch, 1, w.tables, w.now)
@@ -442,4 +442,12 @@ func (w *world) checkLoads(live int) {
 	if sum != live {
 		w.t.Errorf("the loads add up to %d connections, but %d are there", sum, live)
 	}
+}
+
+// steps returns how many steps a random test takes: n, or an eighth of it with -short.
+func steps(n int) int {
+	if testing.Short() {
+		return n / 8
+	}
+	return n
 }

@@ -8,14 +8,14 @@ import (
 )
 
 // room and occupy are InsertSlot4 and InsertAt4, or those of IPv6.
-func room(t *Table, family int, home Home, c packet.Addr, port uint16, nowMs uint32) (uint32, bool) {
+func insertSlot(t *Table, family int, home Home, c packet.Addr, port uint16, nowMs uint32) (uint32, bool) {
 	if family == 4 {
 		return t.InsertSlot4(home, c.V4(), port, nowMs)
 	}
 	return t.InsertSlot6(home, c, port, nowMs)
 }
 
-func occupy(t *Table, family int, home Home, slot uint32, c packet.Addr, k Key, backend packet.Addr) *Conn {
+func insertAtSlot(t *Table, family int, home Home, slot uint32, c packet.Addr, k Key, backend packet.Addr) *Conn {
 	if family == 4 {
 		return t.InsertAt4(home, slot, c.V4(), k.pack(), backend.V4(), 0)
 	}
@@ -25,7 +25,7 @@ func occupy(t *Table, family int, home Home, slot uint32, c packet.Addr, k Key, 
 // TestRoomIsInsert does the same to two tables, where clients come and go, reuse ports and expire:
 // one has Insert find a slot, the other InsertSlot if it can. What InsertSlot takes upon itself
 // must end as Insert ends it, and what it finds room for must not have been there.
-func TestRoomIsInsert(t *testing.T) {
+func TestInsertFastEqualsInsert(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		const capacity = 64
 		r := rand.New(rand.NewPCG(uint64(family), 9))
@@ -44,7 +44,7 @@ func TestRoomIsInsert(t *testing.T) {
 				}
 				continue
 			}
-			slot, ok := room(quick, family, home, c, k.ClientPort, now)
+			slot, ok := insertSlot(quick, family, home, c, k.ClientPort, now)
 			// Both tables forget the same on the way, and the more so if InsertSlot was not sure.
 			known := plain.Find(home, c, k, now) != nil || plain.FindReply(home, c, k.ClientPort, backend, 80, false, now) != nil
 			if ok && known {
@@ -60,7 +60,7 @@ func TestRoomIsInsert(t *testing.T) {
 			var b *Conn
 			if ok {
 				found++
-				b = occupy(quick, family, home, slot, c, k, backend)
+				b = insertAtSlot(quick, family, home, slot, c, k, backend)
 			} else {
 				b = quick.Insert(home, c, k, backend, 0, now)
 			}
@@ -86,13 +86,13 @@ func TestRoomIsInsert(t *testing.T) {
 }
 
 // TestRoomKnowsTheLimit: a table at its limit has no room, whatever slots are free.
-func TestRoomKnowsTheLimit(t *testing.T) {
+func TestInsertSlotLimit(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		tab := newTable(family, 4, nil)
 		for i := range 5 {
 			c := client(family, i)
 			home := homeOf(tab, c, 1, 6)
-			slot, ok := room(tab, family, home, c, 1, 0)
+			slot, ok := insertSlot(tab, family, home, c, 1, 0)
 			if i == 4 {
 				if ok {
 					t.Errorf("v%d: room for a fifth connection of four", family)
@@ -103,7 +103,7 @@ func TestRoomKnowsTheLimit(t *testing.T) {
 				tab.Insert(home, c, Key{1, 1, 80}, packet.Addr{}, 0, 0).Expires = 1000
 				continue
 			}
-			occupy(tab, family, home, slot, c, Key{1, 1, 80}, packet.Addr{}).Expires = 1000
+			insertAtSlot(tab, family, home, slot, c, Key{1, 1, 80}, packet.Addr{}).Expires = 1000
 		}
 	}
 }

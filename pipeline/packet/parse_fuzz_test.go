@@ -41,29 +41,29 @@ func compareFastParse(t *testing.T, c packettest.Chunk, m packet.Meta, reason co
 		return
 	}
 	room := c.End - c.Start - packet.EthernetLen
-	var glance packet.FastKind
+	var kind packet.FastKind
 	var got packet.Meta
 	ok := false
 	if h.MaybeIPv4() {
-		if glance = h.FastParse4(room); glance != packet.NotFast {
+		if kind = h.FastParse4(room); kind != packet.NotFast {
 			ok = h.Parse4(c.Start, &got)
 		}
 	} else if h.MaybeIPv6() {
-		if glance = h.FastParse6(room); glance != packet.NotFast {
+		if kind = h.FastParse6(room); kind != packet.NotFast {
 			ok = h.Parse6(c.Start, &got)
 		}
 	}
 	plain := reason == counter.None && m.VLAN == 0 && !m.ICMPError && m.L3 == uint16(c.Start+14) &&
 		(m.Family == 4 || m.L4 == m.L3+packet.IPv6Len)
 	switch {
-	case glance == packet.NotFast && plain:
-		t.Fatalf("a glance knows nothing of %+v", m)
-	case glance == packet.NotFast:
+	case kind == packet.NotFast && plain:
+		t.Fatalf("a fast parse refuses %+v", m)
+	case kind == packet.NotFast:
 	case ok && (reason != counter.None || got != m) || !ok && reason != counter.Martian:
-		t.Fatalf("Parse:  %v %+v\nglance: %v %+v", reason, m, ok, got)
-	case ok && (glance.Proto() != m.Proto ||
-		(glance == packet.Segment) != (m.TCPFlags&(packet.ACK|packet.SYN|packet.FIN|packet.RST) == packet.ACK)):
-		t.Fatalf("glance %d of %+v", glance, m)
+		t.Fatalf("Parse:  %v %+v\nfast:  %v %+v", reason, m, ok, got)
+	case ok && (kind.Proto() != m.Proto ||
+		(kind == packet.Segment) != (m.TCPFlags&(packet.ACK|packet.SYN|packet.FIN|packet.RST) == packet.ACK)):
+		t.Fatalf("fast parse gives %d of %+v", kind, m)
 	}
 }
 

@@ -207,7 +207,7 @@ func TestPrepared(t *testing.T) {
 
 // TestRoomForTheOuterHeader: a tunnel needs as much room ahead of the frame as its header is long.
 // With less it stops, before it has written to what is ahead of the chunk: that is another frame.
-func TestRoomForTheOuterHeader(t *testing.T) {
+func TestHeadroomForOuterHeader(t *testing.T) {
 	const ahead = 64 // of the chunk, in the same memory
 	v6 := packet.Addr{Hi: 0xfd << 56, Lo: 1}
 	for _, test := range []struct {
