@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -22,7 +23,7 @@ func newApply() *cobra.Command {
 			"that does not come in time, what ran before comes back by itself, whatever became of whoever applied. Meanwhile\n" +
 			"the daemon takes no other configuration. What reload refuses, apply refuses, unless forced.",
 		Example: "  sluice plan --config new.toml\n  sluice apply new.toml --confirm 60s\n  sluice confirm",
-		Args:    arguments("FILE"),
+		Args:    cli.Arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if err := checkWithin("--confirm", confirm); err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -31,14 +32,14 @@ func newCapture() *cobra.Command {
 			"  sluice capture -w - tcp port 80 | tcpdump -nr -",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if path == "" {
-				return usageError{errors.New("say where to write: -w FILE, or -w - for stdout")}
+				return cli.Usage(errors.New("say where to write: -w FILE, or -w - for stdout"))
 			}
 			if most <= 0 {
-				return usageError{fmt.Errorf("--max-bytes %d is less than 1", most)}
+				return cli.Usage(fmt.Errorf("--max-bytes %d is less than 1", most))
 			}
 			q.Filter = strings.Join(args, " ")
 			if _, err := q.Checked(); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			end, err := capture(cmd, flags.client(), q, path, most)
 			if err != nil {

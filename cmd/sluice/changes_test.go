@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 	"sluice/engine/api/apitest"
 )
@@ -81,7 +82,7 @@ overrides      none
 state          /var/lib/sluice/x
 http           off, as configured
 `
-	if diff := cmp.Diff(want, out); code != exitDone || errs != "" || diff != "" {
+	if diff := cmp.Diff(want, out); code != cli.ExitDone || errs != "" || diff != "" {
 		t.Errorf("exit code %d, %s\n%s", code, errs, diff)
 	}
 
@@ -95,7 +96,7 @@ http           off, as configured
 	}
 	daemon.status.Attention = []string{"the last reload failed", "generation 12 waits"}
 	code, out, errs = sluice("status", "--socket", socket)
-	if code != exitFailed || errs != "sluice: the last reload failed\nsluice: generation 12 waits\n" {
+	if code != cli.ExitFailed || errs != "sluice: the last reload failed\nsluice: generation 12 waits\n" {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 	for _, text := range []string{"failed: a.toml:3: port 70000\n", "to be confirmed  generation 12, within 42s",
@@ -130,7 +131,7 @@ func TestStatusReportsThatHTTPIsNotThere(t *testing.T) {
 	if !strings.Contains(out, "http           nothing answers on "+address+": "+why+"\n") {
 		t.Error(out)
 	}
-	if code != exitFailed || errs != "sluice: [api] http is not served: no metrics, no page: "+why+"\n" {
+	if code != cli.ExitFailed || errs != "sluice: [api] http is not served: no metrics, no page: "+why+"\n" {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 	var status api.Status
@@ -144,7 +145,7 @@ func TestStatusReportsThatHTTPIsNotThere(t *testing.T) {
 	rival.Close()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		code, out, errs = sluice("status", "--socket", socket)
-		if code == exitDone && errs == "" && strings.HasSuffix(out, "http           "+address+"\n") {
+		if code == cli.ExitDone && errs == "" && strings.HasSuffix(out, "http           "+address+"\n") {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -181,7 +182,7 @@ web               change  50           25 (50.0%)  24.8%
 a reload would refuse the file unless forced:
   the file removes much
 `
-	if diff := cmp.Diff(want, out); code != exitDone || diff != "" {
+	if diff := cmp.Diff(want, out); code != cli.ExitDone || diff != "" {
 		t.Errorf("exit code %d, %s\n%s", code, errs, diff)
 	}
 	daemon.plan = api.Plan{File: "new.toml"}
@@ -217,7 +218,7 @@ func TestApplyConfirmRollback(t *testing.T) {
 	} {
 		daemon.got = nil
 		code, out, errs := sluice(append(c.args, "--socket", socket)...)
-		if diff := cmp.Diff([]any{c.got}, daemon.got); code != exitDone || diff != "" {
+		if diff := cmp.Diff([]any{c.got}, daemon.got); code != cli.ExitDone || diff != "" {
 			t.Errorf("%q: exit code %d: %s%s", c.args, code, errs, diff)
 		}
 		said := "backend added\ngeneration 7 runs\n"
@@ -242,12 +243,12 @@ func TestApplyConfirmRollback(t *testing.T) {
 		{"rollback", "1", "2"}, {"rollback", "1", "--list"}, {"overrides", "clear"}, {"overrides", "clear", "web", "--all"},
 		{"overrides", "web"}, {"drain", "web", "10.0.0.11", "--deadline", "-5m"}, {"confirm", "now"}, {"plan", "file"},
 	} {
-		if code, _, errs := sluice(append(args, "--socket", socket)...); code != exitUsage {
-			t.Errorf("%q: exit code %d, want %d: %s", args, code, exitUsage, errs)
+		if code, _, errs := sluice(append(args, "--socket", socket)...); code != cli.ExitUsage {
+			t.Errorf("%q: exit code %d, want %d: %s", args, code, cli.ExitUsage, errs)
 		}
 	}
 	for _, args := range [][]string{{"apply", file + ".missing"}, {"plan", "--config", os.DevNull}} {
-		if code, _, errs := sluice(append(args, "--socket", socket)...); code != exitFailed || !strings.Contains(errs, args[len(args)-1]) {
+		if code, _, errs := sluice(append(args, "--socket", socket)...); code != cli.ExitFailed || !strings.Contains(errs, args[len(args)-1]) {
 			t.Errorf("%q: exit code %d: %s", args, code, errs)
 		}
 	}
@@ -281,15 +282,15 @@ func (e *emptying) asked(times uint32) bool {
 func TestDrainShowsProgress(t *testing.T) {
 	socket := serve(t, &emptying{Fake: apitest.NewFake(), left: 4})
 	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
-	if code != exitDone || !strings.Contains(out, "4 of 4 connections left, 4 active") || !strings.Contains(out, "web 10.0.0.11:8080: no connections are left, after ") {
+	if code != cli.ExitDone || !strings.Contains(out, "4 of 4 connections left, 4 active") || !strings.Contains(out, "web 10.0.0.11:8080: no connections are left, after ") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
-	if code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "-o", "json", "--socket", socket); code != exitDone || !strings.HasPrefix(out, "{\n") {
+	if code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "-o", "json", "--socket", socket); code != cli.ExitDone || !strings.HasPrefix(out, "{\n") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	// Somebody else enables it.
 	code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", serve(t, apitest.NewFake()))
-	if code != exitFailed || !strings.Contains(errs, "was ended by somebody else") {
+	if code != cli.ExitFailed || !strings.Contains(errs, "was ended by somebody else") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
@@ -312,7 +313,7 @@ func TestDrainInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	if code != exitFailed || !strings.Contains(errs, "the drain of web 10.0.0.11:8080 goes on, and the daemon ends what is left at ") {
+	if code != cli.ExitFailed || !strings.Contains(errs, "the drain of web 10.0.0.11:8080 goes on, and the daemon ends what is left at ") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }

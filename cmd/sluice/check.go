@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/cmd/sluice/daemon"
 )
 
@@ -15,7 +16,7 @@ func newCheck() *cobra.Command {
 		Short: "Say whether a configuration is right, and all that is wrong with it",
 		Long: "Check reads a configuration exactly as run and reload do, against the interfaces and addresses of this\n" +
 			"machine, and changes nothing. It exits with 0 if run would take the file, with 1 and all errors if not.",
-		Args: arguments(),
+		Args: cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, warnings, err := daemon.LoadConfig(configPath)
 			for _, warning := range warnings {

@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"sluice/cmd/cli"
 )
 
 func newConfirm() *cobra.Command {
@@ -15,7 +17,7 @@ func newConfirm() *cobra.Command {
 		Long: "Confirm makes the configuration that runs since `sluice apply --confirm` permanent: the daemon's file is\n" +
 			"replaced by it, and the former file stays beside it as FILE.previous.",
 		Example: "  sluice confirm",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			result, err := flags.client().Confirm(cmd.Context())
 			if err != nil {

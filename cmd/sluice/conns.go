@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -18,10 +19,10 @@ func newConns() *cobra.Command {
 		Use:   "conns",
 		Short: "Show live connections",
 		Long:  "Conns shows the connection table as ipvsadm -Lcn does. Filters may be combined.",
-		Args:  arguments(),
+		Args:  cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if query.Limit < 0 {
-				return usageError{fmt.Errorf("--limit %d is less than 0", query.Limit)}
+				return cli.Usage(fmt.Errorf("--limit %d is less than 0", query.Limit))
 			}
 			return printConns(cmd, flags, query)
 		},

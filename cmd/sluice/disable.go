@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -14,7 +15,7 @@ func newDisable() *cobra.Command {
 		Long: "Disable gives a backend no new connections and ends those that it has: TCP is reset in nat and fullnat, UDP\n" +
 			"goes on at another backend. It holds over reloads and restarts, until `sluice enable` or `sluice weight`.\n" + namingHelp,
 		Example: "  sluice disable web 10.0.0.11:8080",
-		Args:    arguments("SERVICE", "BACKEND"),
+		Args:    cli.Arguments("SERVICE", "BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return override(cmd, flags, api.OverrideRequest{Service: args[0], Backend: args[1], State: api.OverrideDisable})
 		},

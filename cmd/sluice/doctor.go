@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/cmd/sluice/daemon"
 	"sluice/cmd/sluice/text"
 	"sluice/conf"
@@ -26,7 +27,7 @@ func newDoctor() *cobra.Command {
 			"queues, interrupts, routes, neighbours, offloads, limits. Each finding is one sentence and the fix; nothing is\n" +
 			"changed. It exits with 0 if there is no problem, with 1 if there is one; notes and warnings are no problems.",
 		Example: "  sluice doctor --config /etc/sluice/sluice.toml\n  sluice doctor -o json | jq '.[] | select(.severity == \"problem\")'",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings, err := examine(cmd, configPath, socket)
 			if err != nil {

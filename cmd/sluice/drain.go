@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -23,7 +24,7 @@ func newDrain() *cobra.Command {
 			"A drain holds over reloads and restarts, until `sluice enable` or `sluice weight`.\n" + namingHelp,
 		Example: "  sluice drain web 10.0.0.11:8080\n  sluice drain web 10.0.0.11:8080 --deadline 5m\n" +
 			"  sluice drain web 10.0.0.11:8080 --deadline 5m --wait=false\n  sluice drain web 10.0.0.11:8080 --wait",
-		Args: arguments("SERVICE", "BACKEND"),
+		Args: cli.Arguments("SERVICE", "BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkWithin("--deadline", deadline); err != nil {
 				return err
@@ -51,7 +52,7 @@ func newDrain() *cobra.Command {
 // checkWithin refuses times that the daemon would refuse.
 func checkWithin(flag string, d time.Duration) error {
 	if d < 0 || d.Seconds() > api.MaxDeadlineS {
-		return usageError{fmt.Errorf("%s %s is not from 0 to %s", flag, d, time.Duration(api.MaxDeadlineS)*time.Second)}
+		return cli.Usage(fmt.Errorf("%s %s is not from 0 to %s", flag, d, time.Duration(api.MaxDeadlineS)*time.Second))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -14,7 +15,7 @@ func newEnable() *cobra.Command {
 		Long: "Enable undoes drain, disable and a weight of 0 set at run time. Another weight that was set at run time holds\n" +
 			"again, else that of the file.\n" + namingHelp,
 		Example: "  sluice enable web 10.0.0.11:8080",
-		Args:    arguments("SERVICE", "BACKEND"),
+		Args:    cli.Arguments("SERVICE", "BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return override(cmd, flags, api.OverrideRequest{Service: args[0], Backend: args[1], State: api.OverrideEnable})
 		},

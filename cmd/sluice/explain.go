@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/conf"
 	"sluice/engine"
 	"sluice/engine/api"
@@ -33,7 +34,7 @@ func newExplain() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			tuple, err := api.ParseTuple(args...)
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			tuple.Bytes = bytes
 			e, err := offline.explain(cmd, &flags, tuple)
@@ -101,7 +102,7 @@ func (f *offlineFlags) add(cmd *cobra.Command, configHelp string) {
 // box is the balancer that the file describes, in invented surroundings.
 func (f *offlineFlags) box(stderr io.Writer) (*inspect.Offline, error) {
 	if f.mtu < 68 || f.mtu > 3500 {
-		return nil, usageError{fmt.Errorf("--mtu %d is not 68 to 3500", f.mtu)}
+		return nil, cli.Usage(fmt.Errorf("--mtu %d is not 68 to 3500", f.mtu))
 	}
 	cfg, warnings, err := conf.Load(f.config, nil)
 	for _, warning := range warnings {
@@ -114,7 +115,7 @@ func (f *offlineFlags) box(stderr io.Writer) (*inspect.Offline, error) {
 	for _, text := range f.neighbours {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--neighbours: %q is not an address", text)}
+			return nil, cli.Usage(fmt.Errorf("--neighbours: %q is not an address", text))
 		}
 		o.Neighbours = append(o.Neighbours, a)
 	}

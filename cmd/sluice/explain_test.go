@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -82,16 +83,16 @@ func TestExplainUsage(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{}, exitUsage, "must be PROTOCOL FROM TO"},
-		{[]string{"tcp", "203.0.113.5:4000"}, exitUsage, "must be PROTOCOL FROM TO"},
-		{[]string{"sctp", "203.0.113.5:4000", "198.51.100.10:80"}, exitUsage, "not one of tcp, udp"},
-		{[]string{"tcp", "203.0.113.5:4000", "198.51.100.10"}, exitUsage, "has no port"},
-		{[]string{"tcp", "2001:db8::1:80", "198.51.100.10:80"}, exitUsage, "different families"},
-		{[]string{"tcp", "host:80", "198.51.100.10:80"}, exitUsage, "must be address:port or an address"},
-		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--bytes", "9999"}, exitFailed, "at most"},
-		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--mtu", "20"}, exitUsage, "--mtu"},
-		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--neighbours", "me"}, exitUsage, "--neighbours"},
-		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--config", file + ".none"}, exitFailed, "offline.toml.none"},
+		{[]string{}, cli.ExitUsage, "must be PROTOCOL FROM TO"},
+		{[]string{"tcp", "203.0.113.5:4000"}, cli.ExitUsage, "must be PROTOCOL FROM TO"},
+		{[]string{"sctp", "203.0.113.5:4000", "198.51.100.10:80"}, cli.ExitUsage, "not one of tcp, udp"},
+		{[]string{"tcp", "203.0.113.5:4000", "198.51.100.10"}, cli.ExitUsage, "has no port"},
+		{[]string{"tcp", "2001:db8::1:80", "198.51.100.10:80"}, cli.ExitUsage, "different families"},
+		{[]string{"tcp", "host:80", "198.51.100.10:80"}, cli.ExitUsage, "must be address:port or an address"},
+		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--bytes", "9999"}, cli.ExitFailed, "at most"},
+		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--mtu", "20"}, cli.ExitUsage, "--mtu"},
+		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--neighbours", "me"}, cli.ExitUsage, "--neighbours"},
+		{[]string{"tcp", "203.0.113.5:1", "198.51.100.10:80", "--config", file + ".none"}, cli.ExitFailed, "offline.toml.none"},
 	} {
 		args := append([]string{"explain", "--config", file}, c.args...)
 		code, _, errs := sluice(args...)
@@ -99,7 +100,7 @@ func TestExplainUsage(t *testing.T) {
 			t.Errorf("%q: exit code %d, want %d: %s", c.args, code, c.code, errs)
 		}
 	}
-	if code, _, errs := sluice("explain", "--socket", file+".sock", "tcp", "203.0.113.5:1", "198.51.100.10:80"); code != exitFailed || !strings.Contains(errs, "no sluice answers") {
+	if code, _, errs := sluice("explain", "--socket", file+".sock", "tcp", "203.0.113.5:1", "198.51.100.10:80"); code != cli.ExitFailed || !strings.Contains(errs, "no sluice answers") {
 		t.Error(code, errs)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/conf"
 	"sluice/conf/ipvsadm"
 	"sluice/engine"
@@ -14,7 +15,7 @@ import (
 )
 
 func newExport() *cobra.Command {
-	cmd := parent("%q can't be exported to", "say what to export to")
+	cmd := cli.Parent("%q can't be exported to", "say what to export to")
 	cmd.Use = "export"
 	cmd.Short = "Write services as another program's configuration"
 	cmd.AddCommand(newExportIpvsadm())
@@ -30,10 +31,10 @@ func newExportIpvsadm() *cobra.Command {
 		Long: "Writes the services of the running daemon, with the weights that they have now, or those of a file (--config),\n" +
 			"as `ipvsadm -S -n` prints IPVS's. What IPVS can't hold is said on stderr.",
 		Example: "  sluice export ipvsadm | ipvsadm -R\n  sluice export ipvsadm --config sluice.toml -w ipvs.rules",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if configPath != "" && cmd.Flags().Changed("socket") {
-				return usageError{errors.New("--config and --socket exclude each other")}
+				return cli.Usage(errors.New("--config and --socket exclude each other"))
 			}
 			services, err := servicesToExport(cmd.Context(), configPath, socket)
 			if err != nil {

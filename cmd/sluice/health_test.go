@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 	"sluice/engine/api/apitest"
 )
@@ -107,16 +108,16 @@ func TestFreezeVerbs(t *testing.T) {
 	if _, out, _ := sluice("health", "thaw", "--socket", socket); !strings.Contains(out, "frozen health: none") {
 		t.Errorf("said %q", out)
 	}
-	if code, _, errs := sluice("health", "freeze", "nobody", "--socket", socket); code != exitFailed || !strings.Contains(errs, "web") {
+	if code, _, errs := sluice("health", "freeze", "nobody", "--socket", socket); code != cli.ExitFailed || !strings.Contains(errs, "web") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	for _, args := range [][]string{{"health", "a", "b"}, {"health", "freeze", "a", "b"}} {
-		if code, _, _ := sluice(args...); code != exitUsage {
+		if code, _, _ := sluice(args...); code != cli.ExitUsage {
 			t.Errorf("%v: exit code %d", args, code)
 		}
 	}
 	f.Err = errors.New("the daemon is stopping")
-	if code, _, errs := sluice("health", "--socket", socket); code != exitFailed || !strings.Contains(errs, "stopping") {
+	if code, _, errs := sluice("health", "--socket", socket); code != cli.ExitFailed || !strings.Contains(errs, "stopping") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }

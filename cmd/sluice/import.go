@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/conf"
 	"sluice/conf/draft"
 	"sluice/conf/ipvsadm"
@@ -22,7 +23,7 @@ import (
 const maxImport = 16 << 20
 
 func newImport() *cobra.Command {
-	cmd := parent("%q can't be imported from", "say what to import from")
+	cmd := cli.Parent("%q can't be imported from", "say what to import from")
 	cmd.Use = "import"
 	cmd.Short = "Make a configuration from another program's"
 	cmd.Long = "Import reads the configuration of another load balancer and writes Sluice's. Whatever is not carried over, or\n" +
@@ -56,7 +57,7 @@ func importer(name, short, long, example string, parse func(name string, data []
 		Short:   short,
 		Long:    long,
 		Example: example,
-		Args:    arguments("FILE"),
+		Args:    cli.Arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			source, data, err := readInput(cmd.InOrStdin(), args[0])
 			if err != nil {

@@ -16,6 +16,9 @@ import (
 
 // TestLabPage runs the blocks of lab.md, in namespaces of other names.
 func TestLabPage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program and runs a lab: a minute")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}

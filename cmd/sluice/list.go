@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/cmd/sluice/text"
 	"sluice/engine/api"
 )
@@ -35,7 +36,7 @@ func newList() *cobra.Command {
 			"new connections since when and why. With --stats it shows what they carried since the start, with --rate what they\n" +
 			"carry now, with -c the connections (see sluice conns for filters). Addresses and ports are always numbers.",
 		Example: "  sluice list\n  sluice list --rate --interval 5s\n  sluice list -c -n",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flags.check(cmd); err != nil {
 				return err
@@ -64,13 +65,13 @@ func (f *listFlags) check(cmd *cobra.Command) error {
 		}
 	}
 	if len(views) > 1 {
-		return usageError{fmt.Errorf("%s exclude each other: take one", strings.Join(views, " and "))}
+		return cli.Usage(fmt.Errorf("%s exclude each other: take one", strings.Join(views, " and ")))
 	}
 	if cmd.Flags().Changed("interval") && !f.rate {
-		return usageError{errors.New("--interval belongs to --rate")}
+		return cli.Usage(errors.New("--interval belongs to --rate"))
 	}
 	if f.interval <= 0 {
-		return usageError{fmt.Errorf("--interval %v is not more than 0: try 1s", f.interval)}
+		return cli.Usage(fmt.Errorf("--interval %v is not more than 0: try 1s", f.interval))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
+	"sluice/cmd/cli"
 	"sluice/conf"
 )
 
@@ -21,7 +22,7 @@ func newManual() *cobra.Command {
 		Long: "Manual writes man8/sluice*.8, one page for each command, man5/sluice.toml.5 with every key of the configuration,\n" +
 			"and completion scripts for bash, zsh and fish, each where it belongs below /usr/share.",
 		Example: "  sluice manual /usr/share",
-		Args:    arguments("DIRECTORY"),
+		Args:    cli.Arguments("DIRECTORY"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return writeManual(cmd.Root(), args[0]) },
 	}
 }

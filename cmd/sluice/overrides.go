@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -21,7 +22,7 @@ func newOverrides() *cobra.Command {
 		Long: "Overrides shows what drain, disable and weight have set. It holds over reloads and restarts. What is set for\n" +
 			"backends that the file does not have holds again when they come back.",
 		Example: "  sluice overrides\n  sluice overrides clear web 10.0.0.11:8080\n  sluice overrides clear --all",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := flags.client().Overrides(cmd.Context())
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -24,7 +25,7 @@ func newPlan() *cobra.Command {
 			"scheduler is sh, dh or mh, the share of all clients whose next connection would go to another backend than now.\n" +
 			"It exits with 0 whatever it finds, and with 1 if the file is wrong or no daemon answers.",
 		Example: "  sluice plan\n  sluice plan --config new.toml",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var file api.File
 			if configPath != "" {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -21,7 +22,7 @@ func newReload() *cobra.Command {
 			"file that is the beginning of the one that runs, ends within a line or a table, or has lost its last\n" +
 			"line `# end`. --force takes such a file; SIGHUP never does. What would change, `sluice plan` says.",
 		Example: "  sluice reload\n  sluice reload --force",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			result, err := flags.client().Reload(cmd.Context(), options)
 			if err != nil {

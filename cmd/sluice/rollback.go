@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -38,7 +39,7 @@ func newRollback() *cobra.Command {
 			if len(args) > 0 {
 				n, err := strconv.Atoi(args[0])
 				if err != nil || n < 1 {
-					return usageError{fmt.Errorf("generation %q is not a number from 1", args[0])}
+					return cli.Usage(fmt.Errorf("generation %q is not a number from 1", args[0]))
 				}
 				generation = n
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/cmd/sluice/daemon"
 	"sluice/engine/eventlog"
 )
@@ -20,10 +21,10 @@ func newRun() *cobra.Command {
 		Short: "Be the load balancer, in the foreground",
 		Long: "Run is the daemon. It logs on stderr, prints one line containing `ready` when packets flow, reads its\n" +
 			"file again on SIGHUP and stops on SIGTERM or SIGINT; a second one of these stops it without cleaning up.",
-		Args: arguments(),
+		Args: cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(eventlog.Formats, format) {
-				return usageError{fmt.Errorf("--log-format %q: there is %s", format, strings.Join(eventlog.Formats, ", "))}
+				return cli.Usage(fmt.Errorf("--log-format %q: there is %s", format, strings.Join(eventlog.Formats, ", ")))
 			}
 			log, err := eventlog.New(cmd.ErrOrStderr(), level, format)
 			if err != nil {

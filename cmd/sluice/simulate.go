@@ -15,6 +15,7 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -31,10 +32,10 @@ func newSimulate() *cobra.Command {
 			"root and no interface, and prints what became of the packets. -w writes them before and after, as capture does.",
 		Example: "  sluice simulate --config sluice.toml in.pcap -w out.pcapng\n" +
 			"  sluice simulate --config sluice.toml --trace --mtu 1400 in.pcap",
-		Args: arguments("IN.pcap"),
+		Args: cli.Arguments("IN.pcap"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if offline.config == "" {
-				return usageError{errors.New("say which configuration: --config FILE")}
+				return cli.Usage(errors.New("say which configuration: --config FILE"))
 			}
 			box, err := offline.box(cmd.ErrOrStderr())
 			if err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
+
+	"sluice/cmd/cli"
 )
 
 // segment is a TCP frame with these flags.
@@ -133,15 +135,15 @@ func TestSimulateFailures(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{good}, exitUsage, "say which configuration"},
-		{[]string{"--config", config}, exitUsage, "takes IN.pcap"},
-		{[]string{"--config", config, good + ".none"}, exitFailed, "in.pcap.none"},
-		{[]string{"--config", config, config}, exitFailed, "neither a pcap nor a pcapng file"},
-		{[]string{"--config", config, write("empty", nil)}, exitFailed, "empty"},
-		{[]string{"--config", config, write("cut", whole[:len(whole)-7])}, exitFailed, "damaged or cut off"},
-		{[]string{"--config", config, write("ng", append([]byte{0x0a, 0x0d, 0x0d, 0x0a}, whole...))}, exitFailed, "pcapng"},
-		{[]string{"--config", config, good, "-w", "/nowhere/out.pcapng"}, exitFailed, "/nowhere"},
-		{[]string{"--config", config, good, "-w", "/dev/full"}, exitFailed, "no space left"},
+		{[]string{good}, cli.ExitUsage, "say which configuration"},
+		{[]string{"--config", config}, cli.ExitUsage, "takes IN.pcap"},
+		{[]string{"--config", config, good + ".none"}, cli.ExitFailed, "in.pcap.none"},
+		{[]string{"--config", config, config}, cli.ExitFailed, "neither a pcap nor a pcapng file"},
+		{[]string{"--config", config, write("empty", nil)}, cli.ExitFailed, "empty"},
+		{[]string{"--config", config, write("cut", whole[:len(whole)-7])}, cli.ExitFailed, "damaged or cut off"},
+		{[]string{"--config", config, write("ng", append([]byte{0x0a, 0x0d, 0x0d, 0x0a}, whole...))}, cli.ExitFailed, "pcapng"},
+		{[]string{"--config", config, good, "-w", "/nowhere/out.pcapng"}, cli.ExitFailed, "/nowhere"},
+		{[]string{"--config", config, good, "-w", "/dev/full"}, cli.ExitFailed, "no space left"},
 	} {
 		if code, _, errs := sluice(append([]string{"simulate"}, c.args...)...); code != c.code || !strings.Contains(errs, c.says) {
 			t.Errorf("%q: exit code %d, want %d: %s", c.args, code, c.code, errs)

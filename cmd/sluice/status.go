@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/cmd/sluice/text"
 	"sluice/engine/api"
 )
@@ -25,7 +26,7 @@ func newStatus() *cobra.Command {
 			"needs attention: the last reload failed, a configuration waits for its confirm, an alarm is raised, the state\n" +
 			"directory can't be used, or nothing answers on [api] http. Each is one line on stderr.",
 		Example: "  sluice status\n  sluice status -o json",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := flags.client().Status(cmd.Context())
 			if err != nil {

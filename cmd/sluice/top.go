@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/cmd/sluice/top"
 	"sluice/engine/api"
 )
@@ -29,10 +30,10 @@ func newTop() *cobra.Command {
 			"/ filters, ? lists all keys, q quits. With --once, or where the output is no terminal, it prints one frame.\n" +
 			"NO_COLOR turns colours off; none says more than the words.",
 		Example: "  sluice top\n  sluice top --once --interval 5s\n  sluice top -o json",
-		Args:    arguments(),
+		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if interval < 100*time.Millisecond || interval > time.Hour {
-				return usageError{fmt.Errorf("--interval %v is not from 100ms to 1h", interval)}
+				return cli.Usage(fmt.Errorf("--interval %v is not from 100ms to 1h", interval))
 			}
 			columns, terminal := terminalColumns(cmd.OutOrStdout())
 			if !once && terminal && flags.output == formatTable {

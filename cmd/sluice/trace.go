@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -33,7 +34,7 @@ func newTrace() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Filter = strings.Join(args, " ")
 			if _, err := q.Checked(); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			defer out.Flush()

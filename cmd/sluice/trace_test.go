@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/gopacket/pcapgo"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 	"sluice/engine/api/apitest"
 )
@@ -92,14 +93,14 @@ func TestTraceFailures(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"trace", "nonsense", "--socket", socket}, exitFailed, `filter "nonsense"`},
-		{[]string{"trace", "failing", "--socket", socket}, exitFailed, "a worker has ended"},
-		{[]string{"trace", "--count", "-1", "--socket", socket}, exitUsage, "count -1"},
-		{[]string{"trace", "--duration", "3h", "--socket", socket}, exitUsage, "from 0 to 1h"},
-		{[]string{"trace", "--socket", socket + ".none"}, exitFailed, "no sluice answers"},
-		{[]string{"capture", "--socket", socket}, exitUsage, "say where to write"},
-		{[]string{"capture", "-w", "/nowhere/x.pcapng", "--socket", socket}, exitFailed, "/nowhere/x.pcapng"},
-		{[]string{"capture", "-w", "-", "--max-bytes", "0", "--socket", socket}, exitUsage, "--max-bytes"},
+		{[]string{"trace", "nonsense", "--socket", socket}, cli.ExitFailed, `filter "nonsense"`},
+		{[]string{"trace", "failing", "--socket", socket}, cli.ExitFailed, "a worker has ended"},
+		{[]string{"trace", "--count", "-1", "--socket", socket}, cli.ExitUsage, "count -1"},
+		{[]string{"trace", "--duration", "3h", "--socket", socket}, cli.ExitUsage, "from 0 to 1h"},
+		{[]string{"trace", "--socket", socket + ".none"}, cli.ExitFailed, "no sluice answers"},
+		{[]string{"capture", "--socket", socket}, cli.ExitUsage, "say where to write"},
+		{[]string{"capture", "-w", "/nowhere/x.pcapng", "--socket", socket}, cli.ExitFailed, "/nowhere/x.pcapng"},
+		{[]string{"capture", "-w", "-", "--max-bytes", "0", "--socket", socket}, cli.ExitUsage, "--max-bytes"},
 	} {
 		if code, _, errs := sluice(c.args...); code != c.code || !strings.Contains(errs, c.says) {
 			t.Errorf("%q: exit code %d, want %d: %s", c.args, code, c.code, errs)
@@ -115,7 +116,7 @@ func TestCaptureFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, wrong := range []string{socket + ".none", socket} {
-		if code, _, _ := sluice("capture", "-w", path, "--socket", wrong, "nonsense"); code != exitFailed {
+		if code, _, _ := sluice("capture", "-w", path, "--socket", wrong, "nonsense"); code != cli.ExitFailed {
 			t.Errorf("exit code %d", code)
 		}
 	}
@@ -124,7 +125,7 @@ func TestCaptureFile(t *testing.T) {
 	}
 	code, out, errs := sluice("capture", "-w", path, "--socket", socket, "-o", "json")
 	var end captureEnd
-	if err := json.Unmarshal([]byte(out), &end); code != exitDone || err != nil || end.File != path || end.Seen != 3 || end.Lost != 3 {
+	if err := json.Unmarshal([]byte(out), &end); code != cli.ExitDone || err != nil || end.File != path || end.Seen != 3 || end.Lost != 3 {
 		t.Errorf("exit code %d, %v: %s%s", code, err, out, errs)
 	}
 	file, err := os.Open(path)

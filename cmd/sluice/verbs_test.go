@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 	"sluice/engine/api/apitest"
 )
@@ -220,12 +221,12 @@ func TestWeightWithoutEffect(t *testing.T) {
 	daemon.Remark = "the scheduler takes all weights for the same"
 	socket := serve(t, daemon)
 	code, out, errs := sluice("weight", "web", "10.0.0.11", "7", "--socket", socket)
-	if code != exitDone || errs != "sluice: note: "+daemon.Remark+"\n" || !strings.HasPrefix(out, "web 10.0.0.11:8080: weight 7 ") || strings.Count(out, "\n") != 1 {
+	if code != cli.ExitDone || errs != "sluice: note: "+daemon.Remark+"\n" || !strings.HasPrefix(out, "web 10.0.0.11:8080: weight 7 ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	code, out, errs = sluice("weight", "web", "10.0.0.11", "7", "-o", "json", "--socket", socket)
 	var b api.Backend
-	if err := json.Unmarshal([]byte(out), &b); code != exitDone || errs != "" || err != nil || b.Note != daemon.Remark {
+	if err := json.Unmarshal([]byte(out), &b); code != cli.ExitDone || errs != "" || err != nil || b.Note != daemon.Remark {
 		t.Errorf("exit code %d, %v: %s%s", code, err, out, errs)
 	}
 }
@@ -260,52 +261,52 @@ func TestVersion(t *testing.T) {
 
 func TestExitCodes(t *testing.T) {
 	socket := serve(t, apitest.NewFake())
-	nobody := filepath.Join(t.TempDir(), "nobody.sock")
+	unused := filepath.Join(t.TempDir(), "unused.sock")
 	missing := filepath.Join(t.TempDir(), "missing.toml")
 	for _, c := range []struct {
 		args []string
 		code int
 		says string // on stderr
 	}{
-		{[]string{"list", "--socket", socket}, exitDone, ""},
-		{[]string{"--help"}, exitDone, ""},
-		{[]string{"drain", "--help"}, exitDone, ""},
+		{[]string{"list", "--socket", socket}, cli.ExitDone, ""},
+		{[]string{"--help"}, cli.ExitDone, ""},
+		{[]string{"drain", "--help"}, cli.ExitDone, ""},
 
-		{[]string{"list", "--socket", nobody}, exitFailed, "sluice: no sluice answers on " + nobody + ": start it, or set --socket\n"},
-		{[]string{"conns", "--socket", nobody}, exitFailed, "no sluice answers"},
-		{[]string{"stats", "--socket", nobody}, exitFailed, "no sluice answers"},
-		{[]string{"reload", "--socket", nobody}, exitFailed, "no sluice answers"},
-		{[]string{"drain", "--socket", nobody, "web", "10.0.0.11"}, exitFailed, "no sluice answers"},
-		{[]string{"weight", "--socket", nobody, "web", "10.0.0.11", "1"}, exitFailed, "no sluice answers"},
-		{[]string{"drain", "--socket", socket, "wbe", "10.0.0.11"}, exitFailed, `sluice: no service "wbe": must be one of web, six`},
-		{[]string{"drain", "--socket", socket, "web", "10.0.0.1"}, exitFailed, `sluice: service "web" has no backend "10.0.0.1": must be one of 10.0.0.11:8080`},
-		{[]string{"drain", "--socket", socket, "web", "10.0.0.12"}, exitFailed, "is ambiguous: must be one of"},
-		{[]string{"conns", "--socket", socket, "--service", "wbe"}, exitFailed, "no service"},
-		{[]string{"check", "--config", missing}, exitFailed, missing},
-		{[]string{"run", "--config", missing}, exitFailed, missing},
+		{[]string{"list", "--socket", unused}, cli.ExitFailed, "sluice: no sluice answers on " + unused + ": start it, or set --socket\n"},
+		{[]string{"conns", "--socket", unused}, cli.ExitFailed, "no sluice answers"},
+		{[]string{"stats", "--socket", unused}, cli.ExitFailed, "no sluice answers"},
+		{[]string{"reload", "--socket", unused}, cli.ExitFailed, "no sluice answers"},
+		{[]string{"drain", "--socket", unused, "web", "10.0.0.11"}, cli.ExitFailed, "no sluice answers"},
+		{[]string{"weight", "--socket", unused, "web", "10.0.0.11", "1"}, cli.ExitFailed, "no sluice answers"},
+		{[]string{"drain", "--socket", socket, "wbe", "10.0.0.11"}, cli.ExitFailed, `sluice: no service "wbe": must be one of web, six`},
+		{[]string{"drain", "--socket", socket, "web", "10.0.0.1"}, cli.ExitFailed, `sluice: service "web" has no backend "10.0.0.1": must be one of 10.0.0.11:8080`},
+		{[]string{"drain", "--socket", socket, "web", "10.0.0.12"}, cli.ExitFailed, "is ambiguous: must be one of"},
+		{[]string{"conns", "--socket", socket, "--service", "wbe"}, cli.ExitFailed, "no service"},
+		{[]string{"check", "--config", missing}, cli.ExitFailed, missing},
+		{[]string{"run", "--config", missing}, cli.ExitFailed, missing},
 
-		{[]string{}, exitUsage, "say what to do: apply, capture, check, completion, confirm, conns, "},
-		{[]string{"lst"}, exitUsage, `unknown command "lst": there is apply, capture, check, completion, confirm, conns, `},
-		{[]string{"--nonsense"}, exitUsage, "unknown flag"},
-		{[]string{"list", "--nonsense"}, exitUsage, "sluice: see sluice list --help\n"},
-		{[]string{"list", "more"}, exitUsage, "list takes no arguments"},
-		{[]string{"list", "-o", "xml"}, exitUsage, "not one of table, json"},
-		{[]string{"list", "--stats", "--rate"}, exitUsage, "exclude each other"},
-		{[]string{"list", "-c", "-n", "--wide", "--socket", socket}, exitUsage, "--connection and --wide exclude each other"},
-		{[]string{"list", "--interval", "2s"}, exitUsage, "--interval belongs to --rate"},
-		{[]string{"list", "--rate", "--interval", "0s"}, exitUsage, "not more than 0"},
-		{[]string{"list", "--stats", "-n", "--exact", "--socket", socket}, exitDone, ""},
-		{[]string{"conns", "--limit", "many"}, exitUsage, "invalid argument"},
-		{[]string{"conns", "--limit", "-1"}, exitUsage, "less than 0"},
-		{[]string{"drain", "web"}, exitUsage, "drain takes SERVICE BACKEND: 1 given"},
-		{[]string{"weight", "web", "10.0.0.11"}, exitUsage, "weight takes SERVICE BACKEND N: 2 given"},
-		{[]string{"weight", "web", "10.0.0.11", "heavy"}, exitUsage, `weight "heavy" is not a number from 0 to 65535`},
-		{[]string{"weight", "web", "10.0.0.11", "65536"}, exitUsage, "from 0 to 65535"},
-		{[]string{"weight", "web", "10.0.0.11", "--", "-1"}, exitUsage, "from 0 to 65535"},
-		{[]string{"check", "a.toml"}, exitUsage, "check takes no arguments"},
-		{[]string{"run", "--log-level", "loud"}, exitUsage, "not one of DEBUG, INFO, WARN, ERROR"},
-		{[]string{"run", "extra"}, exitUsage, "run takes no arguments"},
-		{[]string{"version", "-o", "yaml"}, exitUsage, "not one of table, json"},
+		{[]string{}, cli.ExitUsage, "say what to do: apply, capture, check, completion, confirm, conns, "},
+		{[]string{"lst"}, cli.ExitUsage, `unknown command "lst": must be one of apply, capture, check, completion, confirm, conns, `},
+		{[]string{"--nonsense"}, cli.ExitUsage, "unknown flag"},
+		{[]string{"list", "--nonsense"}, cli.ExitUsage, "sluice: see sluice list --help\n"},
+		{[]string{"list", "more"}, cli.ExitUsage, "list takes no arguments"},
+		{[]string{"list", "-o", "xml"}, cli.ExitUsage, "not one of table, json"},
+		{[]string{"list", "--stats", "--rate"}, cli.ExitUsage, "exclude each other"},
+		{[]string{"list", "-c", "-n", "--wide", "--socket", socket}, cli.ExitUsage, "--connection and --wide exclude each other"},
+		{[]string{"list", "--interval", "2s"}, cli.ExitUsage, "--interval belongs to --rate"},
+		{[]string{"list", "--rate", "--interval", "0s"}, cli.ExitUsage, "not more than 0"},
+		{[]string{"list", "--stats", "-n", "--exact", "--socket", socket}, cli.ExitDone, ""},
+		{[]string{"conns", "--limit", "many"}, cli.ExitUsage, "invalid argument"},
+		{[]string{"conns", "--limit", "-1"}, cli.ExitUsage, "less than 0"},
+		{[]string{"drain", "web"}, cli.ExitUsage, "drain takes SERVICE BACKEND: 1 given"},
+		{[]string{"weight", "web", "10.0.0.11"}, cli.ExitUsage, "weight takes SERVICE BACKEND N: 2 given"},
+		{[]string{"weight", "web", "10.0.0.11", "heavy"}, cli.ExitUsage, `weight "heavy" is not a number from 0 to 65535`},
+		{[]string{"weight", "web", "10.0.0.11", "65536"}, cli.ExitUsage, "from 0 to 65535"},
+		{[]string{"weight", "web", "10.0.0.11", "--", "-1"}, cli.ExitUsage, "from 0 to 65535"},
+		{[]string{"check", "a.toml"}, cli.ExitUsage, "check takes no arguments"},
+		{[]string{"run", "--log-level", "loud"}, cli.ExitUsage, "not one of DEBUG, INFO, WARN, ERROR"},
+		{[]string{"run", "extra"}, cli.ExitUsage, "run takes no arguments"},
+		{[]string{"version", "-o", "yaml"}, cli.ExitUsage, "not one of table, json"},
 	} {
 		code, _, errs := sluice(c.args...)
 		if code != c.code || !strings.Contains(errs, c.says) {
@@ -313,7 +314,7 @@ func TestExitCodes(t *testing.T) {
 		}
 		for line := range strings.Lines(errs) {
 			if !strings.HasPrefix(line, "sluice: ") {
-				t.Errorf("%q: a line on stderr that does not say who speaks: %s", c.args, line)
+				t.Errorf("%q: a line on stderr without the name of the program: %s", c.args, line)
 			}
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"sluice/cmd/cli"
 )
 
 // Set by the Makefile: -ldflags "-X main.version=1.2.3 -X main.commit=0123456789ab".
@@ -28,7 +30,7 @@ func newVersion() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of this binary",
-		Args:  arguments(),
+		Args:  cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := thisBuild()
 			return output.print(cmd.OutOrStdout(), b, func(w io.Writer) error {

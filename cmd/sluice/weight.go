@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -19,11 +20,11 @@ func newWeight() *cobra.Command {
 			"file has a new one for the backend. The schedulers rr, lc and dh take all weights above 0 for the same; a note\n" +
 			"says so where that matters.\n" + namingHelp,
 		Example: "  sluice weight web 10.0.0.11:8080 3",
-		Args:    arguments("SERVICE", "BACKEND", "N"),
+		Args:    cli.Arguments("SERVICE", "BACKEND", "N"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := strconv.Atoi(args[2])
 			if err != nil || n < 0 || n > api.MaxWeight {
-				return usageError{fmt.Errorf("weight %q is not a number from 0 to %d", args[2], api.MaxWeight)}
+				return cli.Usage(fmt.Errorf("weight %q is not a number from 0 to %d", args[2], api.MaxWeight))
 			}
 			return setWeight(cmd, flags, args[0], args[1], n)
 		},

@@ -92,8 +92,9 @@ func Read() (*conf.Host, error) {
 	return host, addOnLink(host, names)
 }
 
-// addOnLink adds the prefixes that each interface reaches without a gateway. It reads routes instead
-// of addresses: an address may have been added without its route, and a route without an address.
+// addOnLink adds the prefixes that each interface reaches without a gateway. It reads routes
+// instead of addresses: an address may have been added without its route, and a route without an
+// address.
 func addOnLink(host *conf.Host, names map[int]string) error {
 	for family, everything := range map[int]netip.Prefix{
 		netlink.FAMILY_V4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),

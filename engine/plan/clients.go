@@ -10,7 +10,8 @@ import (
 	"sluice/pipeline/sched"
 )
 
-// candidates returns what the service's scheduler would choose from, in the order of package tables.
+// candidates returns what the service's scheduler would choose from, in the order of package
+// tables.
 func (in *Input) candidates(s *conf.Service) []sched.Candidate {
 	all := make([]sched.Candidate, 0, len(s.Backends))
 	for i := len(s.Backends) - 1; i >= 0; i-- {
@@ -75,8 +76,8 @@ func hashes(scheduler string) bool {
 	return scheduler == "sh" || scheduler == "dh" || scheduler == "mh"
 }
 
-// picked returns the address of the backend that a scheduler chose, or the zero AddrPort if it chose
-// none.
+// picked returns the address of the backend that a scheduler chose, or the zero AddrPort if it
+// chose none.
 func picked(all []sched.Candidate, at int) netip.AddrPort {
 	if at < 0 {
 		return netip.AddrPort{}
@@ -84,8 +85,8 @@ func picked(all []sched.Candidate, at int) netip.AddrPort {
 	return all[at].Key
 }
 
-// client returns the i-th of many different clients, of the family of vip. They are the same in every
-// plan, and spread over all addresses by a multiplication with an odd number.
+// client returns the i-th of many different clients, of the family of vip. They are the same in
+// every plan, and spread over all addresses by a multiplication with an odd number.
 func client(i uint64, vip packet.Addr) (addr [2]uint64, port uint16) {
 	x := (i + 1) * 0x9E3779B97F4A7C15
 	if vip.Is4() {

@@ -1,7 +1,7 @@
 // Package plan computes what a configuration would change, without changing anything: the services
-// and backends that would come, change or go, the connections that would lose their backend, and the
-// portion of clients that would move to another backend. It also decides whether a reload must refuse
-// a file that is valid but looks damaged. Everything here is a function of its arguments.
+// and backends that would come, change or go, the connections that would lose their backend, and
+// the portion of clients that would move to another backend. It also decides whether a reload must
+// refuse a file that is valid but looks damaged. Everything here is a function of its arguments.
 package plan
 
 import (

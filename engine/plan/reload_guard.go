@@ -10,13 +10,13 @@ import (
 	"sluice/pipeline/service"
 )
 
-// endMark is the last line of a file that marks its end. A running file with the mark is not replaced
-// by one without it: the rest of that file has not arrived.
+// endMark is the last line of a file that marks its end. A running file with the mark is not
+// replaced by one without it: the rest of that file has not arrived.
 const endMark = "# end"
 
-// Guard returns a Suspicious error if next is valid but looks as if a part of the file were missing:
-// TOML that is cut between two lines is still valid TOML. lastRefused means that the last file that
-// the daemon read was refused.
+// Guard returns a Suspicious error if next is valid but looks as if a part of the file were
+// missing: TOML that is cut between two lines is still valid TOML. lastRefused means that the last
+// file that the daemon read was refused.
 func Guard(running, next *conf.Config, lastRefused bool) error {
 	if len(conf.Diff(running, next)) == 0 {
 		return nil
@@ -32,9 +32,9 @@ type Suspicious struct{ error }
 
 // truncated returns an error if next is only the beginning of running, or has lost the end mark.
 //
-// A file without its last [[service]] or [[service.backend]] is such a beginning, too. It is accepted,
-// unless the last file was refused: then it is more likely that the file is still being written, or
-// that the program that writes it failed.
+// A file without its last [[service]] or [[service.backend]] is such a beginning, too. It is
+// accepted, unless the last file was refused: then it is more likely that the file is still being
+// written, or that the program that writes it failed.
 func truncated(running, next string, lastRefused bool) error {
 	whole := strings.HasSuffix(next, "\n") && !lastRefused && endsBeforeTable(running, next)
 	running, next = strings.TrimRight(running, " \t\r\n"), strings.TrimRight(next, " \t\r\n")
@@ -49,8 +49,8 @@ func truncated(running, next string, lastRefused bool) error {
 	return nil
 }
 
-// endsBeforeTable reports whether text continues after beginning with a table of an array, and has no
-// end mark.
+// endsBeforeTable reports whether text continues after beginning with a table of an array, and has
+// no end mark.
 func endsBeforeTable(text, beginning string) bool {
 	rest, is := strings.CutPrefix(text, beginning)
 	return is && strings.HasPrefix(strings.TrimLeft(rest, " \t\r\n"), "[[") && lastLine(strings.TrimRight(text, " \t\r\n")) != endMark

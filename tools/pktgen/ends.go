@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/tools/pktgen/affinity"
 	"sluice/tools/pktgen/rx"
 	"sluice/tools/pktgen/trial"
@@ -33,7 +34,7 @@ func (f *endFlags) add(cmd *cobra.Command, prefix, what string) {
 
 func (f *endFlags) check() error {
 	if f.end.Interface == "" {
-		return usageError{fmt.Errorf("--%s is missing: which interface?", f.flag)}
+		return cli.Usage(fmt.Errorf("--%s is missing: which interface?", f.flag))
 	}
 	return nil
 }
@@ -87,7 +88,7 @@ func (f *loadFlags) add(cmd *cobra.Command, standard time.Duration) {
 
 func (f *loadFlags) check() error {
 	if f.duration < 0 {
-		return usageError{fmt.Errorf("--duration %v is negative", f.duration)}
+		return cli.Usage(fmt.Errorf("--duration %v is negative", f.duration))
 	}
 	return nil
 }

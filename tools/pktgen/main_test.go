@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"sluice/cmd/cli"
 	"sluice/tools/netlab"
 	"sluice/tools/pktgen/labtest"
 	"sluice/tools/pktgen/search"
@@ -69,8 +70,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"replay", "--interface", "a", "--speed", "0", "f"}, "--speed 0"},
 	} {
 		code, stdout, stderr := call(c.args...)
-		if code != exitUsage || stdout != "" || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, "--help") {
-			t.Errorf("%q: exit code %d, stdout %q, stderr %q, want %d and %q", c.args, code, stdout, stderr, exitUsage, c.says)
+		if code != cli.ExitUsage || stdout != "" || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, "--help") {
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q, want %d and %q", c.args, code, stdout, stderr, cli.ExitUsage, c.says)
 		}
 	}
 }
@@ -82,8 +83,8 @@ func TestWhatCannotBeDone(t *testing.T) {
 		"network namespace nosuch": {"receive", "--interface", "lo", "--netns", "nosuch"},
 		"no such file":             {"replay", "--interface", "lo", "none.pcap"},
 	} {
-		if code, _, stderr := call(args...); code != exitFailed || !strings.Contains(stderr, says) {
-			t.Errorf("%q: exit code %d, stderr %q, want %d and %q", args, code, stderr, exitFailed, says)
+		if code, _, stderr := call(args...); code != cli.ExitFailed || !strings.Contains(stderr, says) {
+			t.Errorf("%q: exit code %d, stderr %q, want %d and %q", args, code, stderr, cli.ExitFailed, says)
 		}
 	}
 }
@@ -112,7 +113,7 @@ func TestRunBetweenNamespaces(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	plot := filepath.Join(t.TempDir(), "plot.svg")
 	code, stdout, stderr := call(append(ends(pair), "run", "--count", "5000", "--rate", "100k", "--flows", "50", "--size", "imix", "-o", "json", "--plot", plot)...)
-	if code != exitDone {
+	if code != cli.ExitDone {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	var r trial.Result
@@ -124,7 +125,7 @@ func TestRunBetweenNamespaces(t *testing.T) {
 		t.Errorf("plot: %v, %.100s", err, drawn)
 	}
 	code, stdout, _ = call(append(ends(pair), "run", "--count", "5000", "-q", "--backend", "xsk", "--latency=false")...)
-	if code != exitDone || !strings.Contains(stdout, "5,000 frames") || strings.Contains(stdout, "latency") {
+	if code != cli.ExitDone || !strings.Contains(stdout, "5,000 frames") || strings.Contains(stdout, "latency") {
 		t.Errorf("exit code %d:\n%s", code, stdout)
 	}
 }
@@ -132,7 +133,7 @@ func TestRunBetweenNamespaces(t *testing.T) {
 func TestSearchBetweenNamespaces(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	code, stdout, stderr := call(append(ends(pair), "search", "--highest", "20k", "--duration", "300ms", "--attempts", "5", "-o", "json")...)
-	if code != exitDone {
+	if code != cli.ExitDone {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	var r search.Result
@@ -215,7 +216,7 @@ func TestReplayCommand(t *testing.T) {
 	args := []string{"replay", "--interface", "eth0", "--netns", pair.Sender.Namespace(), "--loops", "4", "-q", "-o", "json", "capture/testdata/mixed.pcapng"}
 	for _, more := range [][]string{nil, {"--rate", "10k", "--backend", "packet", "--dmac", "02:00:00:00:00:09"}, {"--rate", "max"}} {
 		code, stdout, stderr := call(append(args, more...)...)
-		if code != exitDone {
+		if code != cli.ExitDone {
 			t.Fatalf("%q: exit code %d: %s", more, code, stderr)
 		}
 		var r trial.Result

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/tools/pktgen/flow"
 	"sluice/tools/pktgen/port"
 	"sluice/tools/pktgen/rx"
@@ -33,7 +34,7 @@ func newReceive() *cobra.Command {
 				return err
 			}
 			if flows < 1 || flows > flow.MaxFlows {
-				return usageError{fmt.Errorf("--flows %d: possible are 1 to %d", flows, flow.MaxFlows)}
+				return cli.Usage(fmt.Errorf("--flows %d: possible are 1 to %d", flows, flow.MaxFlows))
 			}
 			p, err := port.Open(receiver.end.Place, receiver.end.Interface)
 			if err != nil {

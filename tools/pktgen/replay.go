@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/tools/pktgen/capture"
 	"sluice/tools/pktgen/frame"
 	"sluice/tools/pktgen/port"
@@ -66,10 +67,10 @@ func newReplay() *cobra.Command {
 
 func (f *replayFlags) check() error {
 	if f.loops < 0 {
-		return usageError{fmt.Errorf("--loops %d is negative", f.loops)}
+		return cli.Usage(fmt.Errorf("--loops %d is negative", f.loops))
 	}
 	if !(f.speed > 0) {
-		return usageError{fmt.Errorf("--speed %v: possible is more than 0", f.speed)}
+		return cli.Usage(fmt.Errorf("--speed %v: possible is more than 0", f.speed))
 	}
 	return errors.Join(f.endFlags.check(), f.loadFlags.check())
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/tools/pktgen/report"
 	"sluice/tools/pktgen/search"
 	"sluice/tools/pktgen/trial"
@@ -32,10 +33,10 @@ func newSearch() *cobra.Command {
 				return err
 			}
 			if err := config.Check(); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			if duration <= 0 {
-				return usageError{errors.New("--duration: a trial takes more than no time")}
+				return cli.Usage(errors.New("--duration: a trial takes more than no time"))
 			}
 			line, err := trial.Open(trial.Setup{
 				Send: sender.end, Sender: sender.backend, Queue: sender.queue,

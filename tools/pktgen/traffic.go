@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"sluice/cmd/cli"
 	"sluice/tools/pktgen/flow"
 	"sluice/tools/pktgen/frame"
 	"sluice/tools/pktgen/port"
@@ -52,14 +53,14 @@ func (f *trafficFlags) read() (tx.Traffic, error) {
 	case "udp", "tcp":
 		spec.TCP = f.protocol == "tcp"
 	default:
-		return t, usageError{fmt.Errorf("--protocol %q is not one of udp, tcp", f.protocol)}
+		return t, cli.Usage(fmt.Errorf("--protocol %q is not one of udp, tcp", f.protocol))
 	}
 	var err error
 	if f.destination == "" {
-		return t, usageError{fmt.Errorf("--destination is missing: where to send to, as 198.51.100.10:80")}
+		return t, cli.Usage(fmt.Errorf("--destination is missing: where to send to, as 198.51.100.10:80"))
 	}
 	if spec.Destination, err = flow.ParseRange(f.destination); err != nil {
-		return t, usageError{fmt.Errorf("--destination %w", err)}
+		return t, cli.Usage(fmt.Errorf("--destination %w", err))
 	}
 	source := f.source
 	if source == "" && spec.Destination.Is6() {
@@ -68,13 +69,13 @@ func (f *trafficFlags) read() (tx.Traffic, error) {
 		source = benchmark4
 	}
 	if spec.Source, err = flow.ParseSource(source); err != nil {
-		return t, usageError{fmt.Errorf("--source %w", err)}
+		return t, cli.Usage(fmt.Errorf("--source %w", err))
 	}
 	if spec.Sizes, err = parseSizes(f.size, *spec); err != nil {
-		return t, usageError{fmt.Errorf("--size %w", err)}
+		return t, cli.Usage(fmt.Errorf("--size %w", err))
 	}
 	if err := t.Check(); err != nil {
-		return t, usageError{err}
+		return t, cli.Usage(err)
 	}
 	return t, nil
 }

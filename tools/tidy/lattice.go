@@ -16,7 +16,8 @@ type layer struct {
 //
 //	platform <- worker <- inspect      health <- policy <- tables <- inspect      state <- override      engine -> all
 var lattice = []layer{
-	{"cmd/sluice", "cmd/sluice/... engine/... conf/...", "the binary only wires"},
+	{"cmd/cli", "", "cli is a leaf"},
+	{"cmd/sluice", "cmd/cli cmd/sluice/... engine/... conf/...", "the binary only wires"},
 	{"cmd/sluice/daemon", "cmd/sluice/text engine/... conf/...", "the daemon wires the engine to systemd, the API and the log; verbs call it"},
 	{"cmd/sluice/text", "", "text is a leaf"},
 	{"cmd/sluice/top", "cmd/sluice/text engine/api", "top is a client of the API"},
@@ -88,7 +89,7 @@ var lattice = []layer{
 	{"tools/netlab/backend/netlab-backend", "tools/netlab/backend", "a backend is a program of the lab"},
 	{"tools/netlab/loadgen", "tools/netlab", outside},
 	{"tools/netlab/decap", "", "decap is a leaf"},
-	{"tools/pktgen", "tools/pktgen/...", "the generator needs nothing of the product"},
+	{"tools/pktgen", "cmd/cli tools/pktgen/...", "the generator needs nothing of the product but the frame of its command line"},
 	{"tools/pktgen/afxdp", "", "afxdp is a leaf"},
 	{"tools/pktgen/bpf", "", "bpf is generated"},
 	{"tools/pktgen/capture", "tools/pktgen/frame", outside},

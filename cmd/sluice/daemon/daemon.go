@@ -30,8 +30,9 @@ type Options struct {
 	Log        *eventlog.Log
 }
 
-// Run runs the daemon until a signal stops it, which is no error, or the engine fails. SIGHUP reloads
-// the configuration. SIGTERM and SIGINT stop it cleanly; a second one exits without cleaning up.
+// Run runs the daemon until a signal stops it, which is no error, or the engine fails. SIGHUP
+// reloads the configuration. SIGTERM and SIGINT stop it cleanly; a second one exits without
+// cleaning up.
 func Run(ctx context.Context, o Options) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
@@ -62,8 +63,8 @@ type balancer interface {
 	Close() error
 }
 
-// runner is one run of the daemon. Its functions are fields so that tests can replace the engine, the
-// signals and the file.
+// runner is one run of the daemon. Its functions are fields so that tests can replace the engine,
+// the signals and the file.
 type runner struct {
 	configPath string
 	socket     string // "": that of the configuration
@@ -141,8 +142,8 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// handleSignals handles signals until the process ends. It continues after the first stop, because a
-// second one must force the exit.
+// handleSignals handles signals until the process ends. It continues after the first stop, because
+// a second one must force the exit.
 func (r *runner) handleSignals(ctx context.Context, stop context.CancelFunc, reloads chan<- struct{}) {
 	for sig := range r.signals {
 		switch {
@@ -160,7 +161,8 @@ func (r *runner) handleSignals(ctx context.Context, stop context.CancelFunc, rel
 	}
 }
 
-// wait reloads on demand until the daemon must stop. It returns nil after a signal, else the reason.
+// wait reloads on demand until the daemon must stop. It returns nil after a signal, else the
+// reason.
 func (r *runner) wait(ctx context.Context, engine balancer, control api.Control, reloads <-chan struct{}, served <-chan error) error {
 	for {
 		select {

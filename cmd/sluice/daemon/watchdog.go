@@ -10,9 +10,9 @@ import (
 // pingsPerPeriod is how many pings are sent in one watchdog period: two of them may be late.
 const pingsPerPeriod = 3
 
-// watchdog pings systemd's watchdog, if there is one, while every worker's loop runs, until ctx ends.
-// If a worker hangs, the pings stop: systemd ends the process with SIGABRT, which prints the stack of
-// every goroutine, and restarts it.
+// watchdog pings systemd's watchdog, if there is one, while every worker's loop runs, until ctx
+// ends. If a worker hangs, the pings stop: systemd ends the process with SIGABRT, which prints the
+// stack of every goroutine, and restarts it.
 func (r *runner) watchdog(ctx context.Context, engine balancer) {
 	period, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {

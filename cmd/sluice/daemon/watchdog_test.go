@@ -18,7 +18,8 @@ type serviceManager struct {
 	conn *net.UnixConn
 }
 
-// newServiceManager makes this process one that systemd has started, with a watchdog unless period is 0.
+// newServiceManager makes this process one that systemd has started, with a watchdog unless period
+// is 0.
 func newServiceManager(t *testing.T, period time.Duration) *serviceManager {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")

@@ -11,8 +11,8 @@ import (
 	"sluice/engine/host"
 )
 
-// LoadConfig reads a configuration file and checks it against this machine. The verbs check and run,
-// and every reload, load a file in this way.
+// LoadConfig reads a configuration file and checks it against this machine. The verbs check and
+// run, and every reload, load a file in this way.
 func LoadConfig(path string) (*conf.Config, []conf.Problem, error) {
 	here, err := thisHost()
 	if err != nil {
