@@ -348,6 +348,5 @@ func (e *Engine) recall(cfg *conf.Config) {
 		e.log.Info("set at run time and still in force", "event", "override_restored", "service", o.Service, "backend", o.Backend, "state", o.State, "configured", o.Configured)
 	}
 	e.keep(e.generations.Next(cfg.Text, "start"))
-	e.keepLast()
 	e.noteReload(nil)
 }

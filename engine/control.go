@@ -22,9 +22,9 @@ var _ api.Control = (*Engine)(nil)
 // List implements api.Control.
 func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	e.mu.Lock()
-	known := len(e.ids.Backend)
+	known := e.compiled.Backends()
 	e.mu.Unlock()
-	traffic := make([]counter.Backend, known)
+	traffic := make([]counter.Backend, len(known))
 	if err := e.addTraffic(ctx, traffic); err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (e *Engine) addTraffic(ctx context.Context, traffic []counter.Backend) erro
 func (e *Engine) sumServices(traffic []counter.Backend) map[service.Key]counter.Backend {
 	sums := make(map[service.Key]counter.Backend, len(e.cfg.Services))
 	for id := 1; id < len(traffic); id++ {
-		key := e.ids.Backend[id].ID.Service
+		key := e.compiled.Backends()[id].ID.Service
 		sum := sums[key]
 		sum.Add(&traffic[id])
 		sums[key] = sum
@@ -99,7 +99,7 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, latest map[se
 	}
 	var t counter.Backend
 	var load counter.Load
-	for _, id := range e.ids.All(name) {
+	for _, id := range e.compiled.Numbers(name) {
 		if int(id) < len(traffic) {
 			t.Add(&traffic[id])
 		}
@@ -175,14 +175,8 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	if e.closed {
 		return errClosed
 	}
-	if err := errors.Join(e.ids.Room(cfg), e.local.Room(cfg)); err != nil {
-		return err
-	}
-	e.ids.Assign(cfg)
-	e.local.Assign(cfg)
 	old := e.cfg
 	e.cfg = cfg
-	e.keepLast()
 	// The checks come first: what they no longer say is down must be up in the tables.
 	e.openDetour(cfg)
 	e.setPaths(cfg)
@@ -191,10 +185,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 		err = e.publish(cfg)
 	}
 	if err != nil {
-		e.ids.Assign(old)
-		e.local.Assign(old)
 		e.cfg = old
-		e.keepLast()
 		e.setPaths(old)
 		return errors.Join(err, e.setChecks(old))
 	}
@@ -243,7 +234,7 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 func (e *Engine) nameConn(r worker.Conn, worker int) (api.Conn, string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := (&inspect.Names{Services: e.ids.Service, Backends: e.ids.Backend}).Conn(r, worker)
+	c := (&inspect.Names{Services: e.compiled.Services(), Backends: e.compiled.Backends()}).Conn(r, worker)
 	return c, c.Service
 }
 

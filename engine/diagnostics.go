@@ -16,7 +16,7 @@ import (
 
 // names returns the meanings of the numbers that the packet path uses now. The caller holds mu.
 func (e *Engine) names() inspect.Names {
-	n := inspect.Names{Services: slices.Clone(e.ids.Service), Backends: slices.Clone(e.ids.Backend)}
+	n := inspect.Names{Services: e.compiled.Services(), Backends: e.compiled.Backends()}
 	for _, p := range e.cfg.Ports {
 		n.PortName = append(n.PortName, p.Name)
 	}

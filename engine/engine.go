@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,8 +70,6 @@ type Engine struct {
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
-	ids          *tables.IDs
-	local        *tables.SNAT // fullnat's
 	overrides    override.Set
 	generation   state.Generation // that runs
 	loaded       time.Time        // when it became the one that runs
@@ -81,13 +78,13 @@ type Engine struct {
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced with surroundings
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
-	pools        *tables.SchedulerCache
+	compiled     *tables.State             // of the tables that were published last
 	steered      steer.Rules
 	decider      *steer.Decider // of steered; nil: made when it is needed
 	health       healthState
 	published    uint64             // tables so far
 	hardware     *platform.Hardware // written by Start and keepPorts, which may read it without mu
-	spread       bool               // every port has a queue for each worker
+	cores        int                // one worker on each
 	closed       bool
 
 	detour          atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
@@ -117,14 +114,12 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 func newEngine(o Options) *Engine {
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
-		ids:     tables.NewIDs(),
-		local:   tables.NewSNAT(),
-		woken:   make(chan struct{}, 1),
-		pools:   tables.NewSchedulerCache(),
-		changed: make(chan struct{}),
-		stop:    func() {},
-		results: newChangedChecks(),
-		ending:  make(chan struct{}),
+		woken:    make(chan struct{}, 1),
+		compiled: new(tables.State),
+		changed:  make(chan struct{}),
+		stop:     func() {},
+		results:  newChangedChecks(),
+		ending:   make(chan struct{}),
 	}
 	e.tracer = e.newTracer()
 	e.health.grow = time.AfterFunc(time.Hour, e.results.wake)
@@ -149,11 +144,6 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	_, _ = rand.Read(seed[:]) // never fails
 	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
 	e.loads = counter.NewLoads(len(cores), pipeline.MaxBackends)
-	if err := errors.Join(e.ids.Room(cfg), e.local.Room(cfg)); err != nil {
-		return err
-	}
-	e.ids.Assign(cfg)
-	e.local.Assign(cfg)
 	e.cfg = cfg
 	e.recall(cfg)
 	if err := e.platform.Watch(cfg.Ports, e.surroundingsChanged); err != nil {
@@ -165,8 +155,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		return err
 	}
 	e.mu.Lock()
-	e.hardware, e.spread = hardware, hardware.QueueForEach(len(cores))
-	e.local.Workers = len(cores)
+	e.hardware, e.cores = hardware, len(cores)
 	e.openDetour(cfg)
 	err = e.publish(cfg)
 	e.mu.Unlock()
@@ -242,63 +231,6 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 	if err := e.publish(e.cfg); err != nil {
 		e.log.Error("tables could not follow a change of routes", "event", "tables_failed", "err", err)
 	}
-}
-
-// publish builds tables for cfg and hands them to the workers, then has the packets steered to us.
-// On error the old tables stay. The caller holds mu.
-func (e *Engine) publish(cfg *conf.Config) error {
-	now := e.health.policy
-	next, events := now.Step(e.policyInput(cfg, now.Freeze()))
-	return e.publishHealth(cfg, next, events)
-}
-
-// publishHealth is publish with the step of the policy for cfg.
-func (e *Engine) publishHealth(cfg *conf.Config, next *policy.State, events []policy.Event) error {
-	e.health.behind = true
-	e.setPaths(cfg)
-	e.local.Share(e.surroundings.Table, cards(e.hardware))
-	in := e.tablesInput(cfg, next)
-	t, err := tables.Build(in)
-	if err != nil {
-		return err
-	}
-	before := e.tables.Swap(t)
-	rules := tables.Rules(&in)
-	if !reflect.DeepEqual(rules, e.steered) {
-		if err := e.platform.Steer(rules); err != nil {
-			if before != nil {
-				e.tables.Store(before)
-			}
-			return err
-		}
-		e.steered, e.decider = rules, nil
-	}
-	e.published++
-	e.commitHealth(next, events)
-	return nil
-}
-
-func (e *Engine) tablesInput(cfg *conf.Config, health *policy.State) tables.Input {
-	return tables.Input{
-		Config: cfg, IDs: e.ids, Health: health,
-		Hops: e.surroundings.Table, Source: e.sourceTo, Cache: e.pools,
-		SNAT: e.local, Locals: e.surroundings.Locals, KernelPorts: e.platform.KernelPorts(),
-		Probed: e.probed, Probers: e.probers,
-		Spread: e.spread,
-	}
-}
-
-// cards are the network cards of the ports, as far as tables follow from them.
-func cards(h *platform.Hardware) []tables.Card {
-	cards := make([]tables.Card, len(h.Ports))
-	for i := range h.Ports {
-		p := &h.Ports[i]
-		cards[i] = tables.Card{Name: p.Name, RSS: p.RSS}
-		for q := range p.Queues {
-			cards[i].Queues = append(cards[i].Queues, p.Queues[q].Number)
-		}
-	}
-	return cards
 }
 
 // backendAddrs lists every backend's address once.

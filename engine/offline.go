@@ -41,13 +41,8 @@ func newOffline(cfg *conf.Config, o OfflineOptions) (*Engine, error) {
 	e.prober.Close() // all backends are up
 	defer e.health.grow.Stop()
 	e.cfg, e.surroundings = cfg, invent(cfg, o)
-	e.local.Workers = 1
+	e.cores = 1
 	e.hardware = &platform.Hardware{Ports: make([]platform.HardwarePort, len(cfg.Ports))}
-	if err := e.ids.Room(cfg); err != nil {
-		return nil, err
-	}
-	e.ids.Assign(cfg)
-	e.local.Assign(cfg)
 	return e, e.publish(cfg)
 }
 

@@ -10,19 +10,8 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/override"
-	"sluice/engine/tables"
 	"sluice/pipeline/service"
 )
-
-// keepLast has mh retain the weights set at run time, so that a drain moves no client of the other
-// backends. The caller holds mu.
-func (e *Engine) keepLast() {
-	for name, b := range e.cfg.EachBackend() {
-		if w := e.overrides[name].LastWeight(b.Weight); w > 0 {
-			e.ids.SetLast(tables.Backend{ID: name, Mode: b.Mode}, w)
-		}
-	}
-}
 
 // SetWeight implements api.Control. The weight holds until the backend's weight changes in the
 // file; it ends a drain and a disable.
@@ -111,10 +100,8 @@ func (e *Engine) override(next override.Set) error {
 	}
 	before := e.overrides
 	e.overrides = next
-	e.keepLast()
 	if err := e.publish(e.cfg); err != nil {
 		e.overrides = before
-		e.keepLast()
 		return err
 	}
 	e.wake()

@@ -48,10 +48,10 @@ func (e *Engine) planInput(next *conf.Config) *plan.Input {
 		Running: e.cfg, Next: next, LastRefused: e.reloaded.err != nil, Overrides: e.overrides, Down: e.health.policy.Down,
 		LastWeights: make(map[service.BackendID]int), Connections: make(map[service.BackendID]uint64),
 	}
-	for id := 1; id < len(e.ids.Backend); id++ {
-		b, load := &e.ids.Backend[id], e.loads.Of(uint32(id))
+	for id, b := range e.compiled.Backends() {
+		load := e.loads.Of(uint32(id))
 		in.Connections[b.ID] += uint64(load.Active) + uint64(load.Inactive)
-		in.LastWeights[b.ID] = b.Last
+		in.LastWeights[b.ID] = e.compiled.LastWeight(uint32(id))
 	}
 	return in
 }

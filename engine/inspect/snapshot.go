@@ -45,9 +45,9 @@ type Snapshot struct {
 
 // Names are the meanings of the numbers that the packet path uses.
 type Names struct {
-	Services []conf.Service        // by number
-	Backends []tables.BackendEntry // by number
-	PortName []string              // by number
+	Services []conf.Service   // by number
+	Backends []tables.Backend // by number
+	PortName []string         // by number
 }
 
 // PortQueues are the RX queues of a port.

@@ -1,4 +1,3 @@
-// Package tables builds what the workers read from a configuration and what is known of its surroundings.
 package tables
 
 import (
@@ -11,56 +10,51 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
-	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
 )
 
-// Input is everything that the packet path's tables follow from.
-type Input struct {
-	Config *conf.Config
-	IDs    *IDs                            // has numbers for all of Config
-	Health *policy.State                   // of Config: availability and weights of backends
-	Hops   *nexthop.Table                  //
-	Source func(dst netip.Addr) netip.Addr // our address towards a tun backend
-	Cache  *SchedulerCache
-	SNAT   *SNAT
-
-	Locals      []netip.Addr  // addresses of this host
-	KernelPorts service.Ports // that its kernel takes for connections of its own
-
-	Probed, Probers []service.Key // steer.Rules'
-
-	Spread bool // one RX queue per worker: flows whose replies don't ask for the client's worker stay where they arrive
+// build returns the services and backends of the tables, by number, and updates the history of
+// ownership and the schedulers. Numbers are assigned.
+func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.Backend, error) {
+	b := builder{
+		Input: in, config: n.ids.config, last: n.last,
+		services: make([]pipeline.Service, len(n.ids.services)), backends: make([]pipeline.Backend, len(n.ids.backends)),
+		schedulers: n.schedulers.update(len(n.ids.services), n.ids.config.Engine.HashKey, changed),
+	}
+	for number := 1; number < len(b.services); number++ {
+		b.services[number] = serviceOf(&n.ids.services[number])
+	}
+	for number := 1; number < len(b.backends); number++ {
+		b.fillBackend(&b.backends[number], &n.ids.backends[number])
+	}
+	for i := range b.config.Services {
+		s := &b.config.Services[i]
+		if err := b.configure(s, &n.ids.numbers[i], in.Health.Backends(i)); err != nil {
+			return nil, nil, fmt.Errorf("service %s: %w", s.Name, err)
+		}
+	}
+	for number := 1; number < len(b.backends); number++ {
+		if be := &b.backends[number]; !be.Configured {
+			be.Evict = in.Health.Evicts(n.ids.backends[number].ID)
+		}
+	}
+	n.schedulers = b.schedulers.finish(len(b.config.Services))
+	n.history = own(b.services, b.backends, in.Spread, n.history)
+	return b.services, b.backends, nil
 }
 
-// Build makes the tables: a function of the plan alone, so that equal plans give equal tables.
-func Build(p Input) (*pipeline.Tables, error) {
-	services := make([]pipeline.Service, len(p.IDs.Service))
-	backends := make([]pipeline.Backend, len(p.IDs.Backend))
-	for id, s := range p.IDs.Service {
-		if id > 0 {
-			services[id] = serviceOf(&s)
-		}
-	}
-	for id, b := range p.IDs.Backend {
-		if id > 0 {
-			backends[id] = p.backendOf(b)
-		}
-	}
-	configured := make(map[service.Key]bool, len(p.Config.Services))
-	for i := range p.Config.Services {
-		s := &p.Config.Services[i]
-		configured[s.Key] = true
-		if err := p.fillPool(s, services, backends); err != nil {
-			return nil, fmt.Errorf("service %s: %w", s.Name, err)
-		}
-	}
-	p.Cache.forget(configured)
-	p.shareOwnership(services, backends)
-	local, pools := p.SNAT.tables(p.IDs, p.Locals, p.KernelPorts)
-	return pipeline.NewTables(services, backends, p.Hops, local, pools), nil
+// builder is a build under way.
+type builder struct {
+	*Input
+	config     *conf.Config
+	last       []int
+	services   []pipeline.Service
+	backends   []pipeline.Backend
+	schedulers *schedulerUpdate
+	candidates []sched.Candidate // of one service at a time, likewise portions
+	portions   []int
 }
 
 func serviceOf(s *conf.Service) pipeline.Service {
@@ -71,123 +65,64 @@ func serviceOf(s *conf.Service) pipeline.Service {
 	}
 }
 
-func (p *Input) backendOf(b BackendEntry) pipeline.Backend {
-	out := pipeline.Backend{
-		Addr: packet.AddrFrom(b.ID.Backend.Address),
-		Port: b.ID.Backend.Port, Mode: b.Mode,
-		Up: !p.Health.Down(b.ID), Evict: p.Health.Evicts(b.ID),
-	}
-	link, reason := p.Hops.Lookup(out.Addr)
+// fillBackend fills in what a backend has whether it is configured or not.
+func (b *builder) fillBackend(out *pipeline.Backend, of *Backend) {
+	out.Addr, out.Port, out.Mode, out.Up = packet.AddrFrom(of.ID.Backend.Address), of.ID.Backend.Port, of.Mode, true
+	link, reason := b.Hops.Lookup(out.Addr)
 	if out.Unreach = reason; reason == counter.None {
 		out.Link = *link
 	}
-	if b.Mode == service.TUN {
-		src := p.Source(b.ID.Backend.Address)
-		out.Source = packet.AddrFrom(src)
-		if !src.IsValid() && reason == counter.None {
-			out.Unreach = counter.NoRoute
-		}
+	if of.Mode != service.TUN {
+		return
 	}
-	return out
+	src := b.Sources[of.ID.Backend.Address]
+	out.Source = packet.AddrFrom(src)
+	if !src.IsValid() && reason == counter.None {
+		out.Unreach = counter.NoRoute
+	}
 }
 
-// fillPool makes the service and its backends live. Backends stand in the scheduler's list with the
-// latest first, because that is where IPVS puts a new destination (ip_vs_ctl.c, __ip_vs_add_dest).
-func (p *Input) fillPool(s *conf.Service, services []pipeline.Service, backends []pipeline.Backend) error {
-	live := &services[p.IDs.services[s.Key]]
-	candidates := make([]sched.Candidate, 0, len(s.Backends))
-	shares := make([]int, 0, len(s.Backends))
-	for i := len(s.Backends) - 1; i >= 0; i-- {
-		b := &s.Backends[i]
-		name := s.Key.BackendID(b.Key)
-		for _, id := range p.IDs.All(name) {
-			backends[id].Configured = true
+// configure marks a service and its servers as configured and sets the service's scheduler. health
+// is what was decided about its servers.
+func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend) (err error) {
+	for i, modes := range n.servers {
+		for _, number := range modes {
+			if number != 0 {
+				be := &b.backends[number]
+				be.Configured, be.Up, be.Evict = true, !health[i].Down, b.Health.Evicts(health[i].ID)
+			}
 		}
-		id := p.IDs.backends[Backend{name, b.Mode}]
-		live.Backends = append(live.Backends, id)
-		state, _ := p.Health.Backend(name)
-		candidates = append(candidates, sched.Candidate{
-			ID: id, Weight: uint32(state.Weight), LastWeight: uint32(p.IDs.Backend[id].Last), Up: backends[id].Up,
-			Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port),
-		})
-		shares = append(shares, state.SlowStart)
 	}
-	scale(candidates, shares)
-	if s.Sorry != nil {
-		candidates = p.addSorry(s, live, backends, candidates)
+	out := &b.services[n.service]
+	out.Configured, out.Backends = true, n.candidates
+	candidates := b.candidatesOf(s, n, health)
+	if s.Sorry != nil && b.Health.SorryInUse(s.Key) {
+		// Not one candidate among others: with some schedulers a backend without weight still has
+		// clients.
+		out.Backends = n.sorry
+		candidates = []sched.Candidate{{
+			ID: n.sorry[0], Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(s.Sorry.Key.Address, s.Sorry.Key.Port),
+		}}
 	}
-	var err error
-	live.Configured = true
-	live.Scheduler, err = p.Cache.scheduler(s.Key, s.Scheduler, candidates, p.Config.Engine.HashKey)
+	out.Scheduler, err = b.schedulers.scheduler(n.service, s.Scheduler, candidates)
 	return err
 }
 
-// addSorry makes the service's sorry server live, and the only one to choose while no backend is
-// up. The pool has it at any time, because who owns the service's connections depends on all of its
-// servers; the choice has not, because with some schedulers a server without weight is still
-// somebody's.
-func (p *Input) addSorry(s *conf.Service, live *pipeline.Service, backends []pipeline.Backend, candidates []sched.Candidate) []sched.Candidate {
-	b := s.Sorry
-	name := s.Key.BackendID(b.Key)
-	for _, id := range p.IDs.All(name) {
-		backends[id].Configured = true
+// candidatesOf returns what the service's scheduler chooses from, without the sorry server. The
+// slice is valid until the next call.
+func (b *builder) candidatesOf(s *conf.Service, n *numbers, health []policy.Backend) []sched.Candidate {
+	b.candidates, b.portions = b.candidates[:0], b.portions[:0]
+	for i := range s.Backends {
+		at := len(s.Backends) - 1 - i
+		key, number := s.Backends[at].Key, n.candidates[i]
+		b.candidates = append(b.candidates, sched.Candidate{
+			ID: number, Weight: uint32(health[at].Weight), LastWeight: uint32(b.last[number]), Up: !health[at].Down,
+			Key: netip.AddrPortFrom(key.Address, key.Port),
+		})
+		b.portions = append(b.portions, health[at].SlowStart)
 	}
-	id := p.IDs.backends[Backend{name, b.Mode}]
-	if !p.Health.SorryInUse(s.Key) {
-		live.Backends = append(live.Backends, id)
-		return candidates
-	}
-	live.Backends = append([]uint32{id}, live.Backends...)
-	return []sched.Candidate{{ID: id, Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(b.Key.Address, b.Key.Port)}}
-}
-
-// shareOwnership says by which hash each service's connections are owned. Replies only tell the
-// backend they come from, so services that share a backend must agree: one that is sticky makes its
-// neighbours so.
-func (p *Input) shareOwnership(services []pipeline.Service, backends []pipeline.Backend) {
-	type endpoint struct {
-		addr  packet.Addr
-		port  uint16
-		proto uint8
-	}
-	sticky := make(map[endpoint]bool)
-	for changed := true; changed; {
-		changed = false
-		for i := range services {
-			s := &services[i]
-			own := s.PersistMs > 0
-			for _, id := range s.Backends {
-				own = own || sticky[endpoint{backends[id].Addr, backends[id].Port, s.Proto}]
-			}
-			if !own || s.Ownership == pipeline.ByAddress {
-				continue
-			}
-			s.Ownership, changed = pipeline.ByAddress, true
-			for _, id := range s.Backends {
-				sticky[endpoint{backends[id].Addr, backends[id].Port, s.Proto}] = true
-			}
-		}
-	}
-	for i := range services {
-		s := &services[i]
-		if p.Spread && s.Configured && s.Ownership == pipeline.ByFlow {
-			s.Ownership = p.IDs.ownership(uint32(i), len(s.Backends), oneWay(s, backends))
-		}
-		if s.Configured {
-			s.Moved = p.IDs.hasMoved(uint32(i), s.Ownership)
-		}
-	}
-}
-
-// oneWay says that no backend's replies have to find the client's worker by the client: they bypass
-// us, or come to a local port (fullnat), which says whose they are.
-func oneWay(s *pipeline.Service, backends []pipeline.Backend) bool {
-	for _, id := range s.Backends {
-		if backends[id].Mode == service.NAT {
-			return false
-		}
-	}
-	return true
+	scale(b.candidates, b.portions)
+	return b.candidates
 }
 
 func ms(d time.Duration) uint32 { return uint32(d / time.Millisecond) }
@@ -209,25 +144,25 @@ func timeoutsMs(t conf.Timeouts) [conn.StateCount]uint32 {
 	}
 }
 
-// scale multiplies the weights of a pool, so that starting backends can have a part of theirs:
-// shares is by position, in policy.WeightSteps, 0 for all. Heavy weights are multiplied by less, and the
-// heaviest by 1.
-func scale(pool []sched.Candidate, shares []int) {
+// scale multiplies the weights of a service's candidates, so that starting backends can have a
+// portion of theirs. portions is by position, in units of 1/policy.WeightSteps, 0 for all of the
+// weight. Heavy weights are multiplied by less, and the heaviest possible by 1.
+func scale(candidates []sched.Candidate, portions []int) {
 	heaviest := uint32(1)
 	starting := false
-	for i := range pool {
-		heaviest = max(heaviest, pool[i].Weight, pool[i].LastWeight)
-		starting = starting || shares[i] != 0
+	for i := range candidates {
+		heaviest = max(heaviest, candidates[i].Weight, candidates[i].LastWeight)
+		starting = starting || portions[i] != 0
 	}
 	if !starting {
 		return
 	}
 	by := min(policy.WeightSteps, sched.MaxWeight/heaviest)
-	for i := range pool {
-		c := &pool[i]
+	for i := range candidates {
+		c := &candidates[i]
 		c.Weight, c.LastWeight = c.Weight*by, c.LastWeight*by
-		if shares[i] != 0 && c.Weight > 0 {
-			c.Weight = max(1, c.Weight*uint32(shares[i])/policy.WeightSteps)
+		if portions[i] != 0 && c.Weight > 0 {
+			c.Weight = max(1, c.Weight*uint32(portions[i])/policy.WeightSteps)
 		}
 	}
 }

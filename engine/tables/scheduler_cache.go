@@ -5,57 +5,82 @@ import (
 	"slices"
 
 	"sluice/pipeline/sched"
-	"sluice/pipeline/service"
 )
 
-// SchedulerCache remembers the scheduler of each service, so that a table made anew because some
-// neighbour changed doesn't build every consistent-hash table again, nor look like a change to
-// round robin.
-type SchedulerCache struct {
-	last    map[service.Key]cachedPool
+// schedulers are those of the services in the tables before, so that tables for a changed neighbour
+// do not build every consistent-hash table again, nor look like a change to round robin. It is an
+// immutable value.
+type schedulers struct {
 	hashKey string
-	builder *sched.Builder
+	builder *sched.Builder    // nil: none yet
+	cached  []cachedScheduler // by service number; the zero value for those that are not configured
 }
 
-type cachedPool struct {
+type cachedScheduler struct {
 	scheduler  sched.Scheduler
 	name       string
 	candidates []sched.Candidate
 }
 
-func NewSchedulerCache() *SchedulerCache {
-	return &SchedulerCache{last: make(map[service.Key]cachedPool)}
+// schedulerUpdate makes the schedulers of the next tables from those of the tables before. What is
+// not changed is shared.
+type schedulerUpdate struct {
+	schedulers
+	before *schedulers
+	forked bool // builder is not that of before
+	own    bool // cached is not that of before
 }
 
-func (c *SchedulerCache) scheduler(k service.Key, name string, candidates []sched.Candidate, hashKey string) (sched.Scheduler, error) {
+// update begins an update. With a new configuration nothing is retained of a service that is not
+// asked for.
+func (c *schedulers) update(services int, hashKey string, changed bool) *schedulerUpdate {
+	u := &schedulerUpdate{schedulers: *c, before: c}
 	if c.builder == nil || c.hashKey != hashKey {
-		c.builder, c.hashKey = sched.NewBuilder(HashKey(hashKey)), hashKey
-		clear(c.last)
+		u.schedulers = schedulers{hashKey: hashKey, builder: sched.NewBuilder(HashKey(hashKey))}
+		u.before = &schedulers{}
+		u.forked, changed = true, true
 	}
-	if have, ok := c.last[k]; ok && have.name == name && slices.Equal(have.candidates, candidates) {
-		return have.scheduler, nil
+	if changed {
+		u.cached, u.own = make([]cachedScheduler, services), true
 	}
-	s, err := c.builder.New(name, candidates)
-	if err == nil {
-		c.last[k] = cachedPool{s, name, candidates}
-	}
-	return s, err
+	return u
 }
 
-// forget drops what services that are gone had, and, when they have become many, the
-// consistent-hash tables of pools that are gone.
-func (c *SchedulerCache) forget(configured map[service.Key]bool) {
-	for k := range c.last {
-		if !configured[k] {
-			delete(c.last, k)
+// scheduler returns the scheduler of a service. The candidates are copied if they are retained.
+func (u *schedulerUpdate) scheduler(service uint32, name string, candidates []sched.Candidate) (sched.Scheduler, error) {
+	if int(service) < len(u.before.cached) {
+		have := u.before.cached[service]
+		if have.scheduler != nil && have.name == name && slices.Equal(have.candidates, candidates) {
+			if u.own {
+				u.cached[service] = have
+			}
+			return have.scheduler, nil
 		}
 	}
-	if c.builder != nil && c.builder.Len() > 2*len(configured)+16 {
-		c.builder.Sweep()
+	if !u.forked {
+		u.builder, u.forked = u.builder.Clone(), true
 	}
+	s, err := u.builder.New(name, candidates)
+	if err != nil {
+		return nil, err
+	}
+	if !u.own {
+		u.cached, u.own = slices.Clone(u.cached), true
+	}
+	u.cached[service] = cachedScheduler{s, name, slices.Clone(candidates)}
+	return s, nil
 }
 
-// HashKey is what mh hashes with for a hash_key of the file.
+// finish ends the update. When they have become many, it drops the consistent-hash tables that no
+// longer have candidates.
+func (u *schedulerUpdate) finish(configured int) schedulers {
+	if u.forked && u.builder.Len() > 2*configured+16 {
+		u.builder.Sweep()
+	}
+	return u.schedulers
+}
+
+// HashKey returns what mh hashes with for a hash_key of the configuration.
 func HashKey(hashKey string) [16]byte {
 	digest := sha256.Sum256([]byte(hashKey))
 	return [16]byte(digest[:16])

@@ -38,6 +38,15 @@ func (b *Builder) Sweep() {
 	}
 }
 
+// Clone returns a Builder with the same tables. What is done to either does not change the other.
+func (b *Builder) Clone() *Builder {
+	c := &Builder{k0: b.k0, k1: b.k1, tables: make(map[string]*shared, len(b.tables))}
+	for name, s := range b.tables {
+		c.tables[name] = &shared{s.table, s.used}
+	}
+	return c
+}
+
 // Len is the number of tables that the builder remembers.
 func (b *Builder) Len() int { return len(b.tables) }
 

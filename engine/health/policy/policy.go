@@ -160,6 +160,16 @@ func (s *State) Weight(id service.BackendID, configured int) int {
 	return s.overrides.Weight(id, configured)
 }
 
+// Backends returns what was decided about the backends of the service at a place in the
+// configuration, in its order; its sorry server is last. The caller must not write to the slice.
+func (s *State) Backends(place int) []Backend { return s.services[place].backends }
+
+// LastWeight returns the weight above 0 that was set for a backend at run time and applies when no
+// drain does. It returns 0 if there is none.
+func (s *State) LastWeight(id service.BackendID, configured int) int {
+	return s.overrides[id].LastWeight(configured)
+}
+
 // Refreshed returns the state with the latest results of checks: see Backend.Refreshed.
 func (s *State) Refreshed(latest map[service.BackendID]health.State) *State {
 	next := *s

@@ -1,0 +1,110 @@
+package tables
+
+import (
+	"slices"
+
+	"sluice/pipeline"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// ownership is how a service's connections were owned since the start. Some of them may live on, so
+// that the present ownership must be one by which they are still found.
+type ownership struct {
+	known              bool // now is valid
+	now                pipeline.Ownership
+	byReceiver, byHash bool // some connections were owned by their receiver, by a hash
+	moved              bool // it was ever another
+}
+
+// follows returns the history with the ownership that is wanted next. oneWay means that no reply
+// from the service's backends needs the client's hash, used that there are backends. Without spread
+// the receiver of a flow's packets is not always the same, and a hash is needed.
+func (o ownership) follows(wanted pipeline.Ownership, spread, oneWay, used bool) ownership {
+	if spread && wanted == pipeline.ByFlow {
+		switch {
+		case oneWay && !o.byHash:
+			o.byReceiver = o.byReceiver || used
+			wanted = pipeline.ByReceiver
+		case o.byReceiver:
+			o.byHash, wanted = true, pipeline.ByFlowNow
+		default:
+			o.byHash = true
+		}
+	}
+	o.moved = o.moved || o.known && o.now != wanted
+	o.known, o.now = true, wanted
+	return o
+}
+
+// own sets how each configured service's connections are owned and returns the history with it.
+func own(services []pipeline.Service, backends []pipeline.Backend, spread bool, before []ownership) []ownership {
+	shareStickiness(services, backends)
+	history := before
+	if len(before) < len(services) {
+		history = make([]ownership, len(services))
+		copy(history, before)
+	}
+	private := len(history) > len(before) // not shared with the state before
+	for i := range services {
+		s := &services[i]
+		if !s.Configured {
+			continue
+		}
+		o := history[i].follows(s.Ownership, spread, oneWay(s, backends), len(s.Backends) > 0)
+		s.Ownership, s.Moved = o.now, o.moved
+		if o == history[i] {
+			continue
+		}
+		if !private {
+			history, private = slices.Clone(history), true
+		}
+		history[i] = o
+	}
+	return history
+}
+
+// replySource is where a backend's replies come from.
+type replySource struct {
+	addr  packet.Addr
+	port  uint16
+	proto uint8
+}
+
+// shareStickiness has the connections of persistent services owned by the client's address, and
+// those of every service that shares a backend with such a one: a reply shows the backend that it
+// comes from, not the service.
+func shareStickiness(services []pipeline.Service, backends []pipeline.Backend) {
+	if !slices.ContainsFunc(services, func(s pipeline.Service) bool { return s.PersistMs > 0 }) {
+		return
+	}
+	sticky := make(map[replySource]bool)
+	for changed := true; changed; {
+		changed = false
+		for i := range services {
+			s := &services[i]
+			own := s.PersistMs > 0
+			for _, id := range s.Backends {
+				own = own || sticky[replySource{backends[id].Addr, backends[id].Port, s.Proto}]
+			}
+			if !own || s.Ownership == pipeline.ByAddress {
+				continue
+			}
+			s.Ownership, changed = pipeline.ByAddress, true
+			for _, id := range s.Backends {
+				sticky[replySource{backends[id].Addr, backends[id].Port, s.Proto}] = true
+			}
+		}
+	}
+}
+
+// oneWay reports whether no backend's replies have to find the client's worker by the client: they
+// bypass Sluice, or come to a local port (fullnat), which identifies the worker.
+func oneWay(s *pipeline.Service, backends []pipeline.Backend) bool {
+	for _, id := range s.Backends {
+		if backends[id].Mode == service.NAT {
+			return false
+		}
+	}
+	return true
+}
