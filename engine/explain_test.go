@@ -172,7 +172,7 @@ func TestExplainNoRoute(t *testing.T) {
 	says(t, explain(t, lab, asked), "! next hop: none to backend 10.0.0.11: no_route", "= dropped: no_route")
 }
 
-// TestExplainMTU: a tunnel whose packets don't fit.
+// TestExplainMTU: packets that do not fit a tunnel.
 func TestExplainMTU(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{mode: "tun", backends: []string{"10.0.0.11:80"}}))
@@ -198,7 +198,7 @@ func TestExplainNoBackend(t *testing.T) {
 		"  backend: 10.0.0.11:8080 left out: its weight is 0", "= answered: ICMP port unreachable: service has no usable backend")
 }
 
-// TestExplainQueues: the interface has more queues than the engine took.
+// TestExplainQueues: the interface has more queues than the engine uses.
 func TestExplainQueues(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
@@ -206,7 +206,7 @@ func TestExplainQueues(t *testing.T) {
 	says(t, explain(t, lab, asked), "! queues: clients has 4 RX queues and Sluice uses 2: frames for a service on the others are dropped (77 so far)")
 }
 
-// TestExplainReturnPath: packets go to the backend and none comes back.
+// TestExplainReturnPath: packets are sent to the backend and none comes back.
 func TestExplainReturnPath(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
@@ -214,12 +214,12 @@ func TestExplainReturnPath(t *testing.T) {
 	lab.Send(enginetest.Clients, 0, in.Frame())
 	for _, tuple := range []string{asked, "tcp 192.0.2.7 198.51.100.10:80", "tcp 192.0.2.9 198.51.100.10:80"} {
 		e := explain(t, lab, tuple)
-		says(t, e, "! return: 10.0.0.11:8080 was sent 1 packets and none came back: the backend's default route must lead through this host")
+		says(t, e, "! return: 10.0.0.11:8080 was sent 1 packet and none came back: the backend's default route must lead through this host")
 	}
-	says(t, explain(t, lab, "tcp 192.0.2.7 198.51.100.10:80"), "  client: has 1 connections to the service, 1 of them without a reply: one of those is assumed")
+	says(t, explain(t, lab, "tcp 192.0.2.7 198.51.100.10:80"), "  client: has 1 connection to the service, 1 of them without a reply: one of those is assumed")
 	lab.Send(enginetest.Backends, 0, packettest.TCP("10.0.0.11:8080", "192.0.2.7:40000").Flags(syn|ack).Frame())
 	e := explain(t, lab, asked)
-	says(t, e, "  return: through this host; 10.0.0.11:8080 was sent 1 packets, 1 came back", "= forwarded to 10.0.0.11:8080 by backends")
+	says(t, e, "  return: through this host; 10.0.0.11:8080 was sent 1 packet, 1 came back", "= forwarded to 10.0.0.11:8080 by backends")
 	says(t, e, "  connection: SYN_RECV, backend 10.0.0.11:8080 by nat, expires in ")
 	if !strings.Contains(text(e), "replies seen") {
 		t.Error(text(e))
@@ -232,7 +232,7 @@ func TestExplainReturnPath(t *testing.T) {
 	says(t, lost, "! connection: none from 192.0.2.7:40001 to backend 10.0.0.11:8080", "= dropped: no_connection")
 }
 
-// TestExplainFullNATTakesNoPort: explaining again and again uses up no port of a pool.
+// TestExplainFullNATTakesNoPort: explaining again and again uses no port of a SNAT pool.
 func TestExplainFullNATTakesNoPort(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{mode: "fullnat", extra: `source = ["10.0.0.1"]`, backends: []string{"10.0.0.11:8080"}}))

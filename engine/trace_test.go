@@ -14,8 +14,8 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// onlooker is a trace that runs.
-type onlooker struct {
+// runningTrace is a trace and the events that it emits.
+type runningTrace struct {
 	t      *testing.T
 	events chan api.TraceEvent
 	ended  chan error
@@ -23,11 +23,11 @@ type onlooker struct {
 	stop   context.CancelFunc
 }
 
-// look starts a trace and waits until it sees.
-func look(t *testing.T, lab *enginetest.Lab, q api.TraceQuery) *onlooker {
+// startTrace starts a trace and waits until it records packets.
+func startTrace(t *testing.T, lab *enginetest.Lab, q api.TraceQuery) *runningTrace {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	o := &onlooker{t: t, events: make(chan api.TraceEvent, 1<<16), ended: make(chan error, 1), stop: stop}
+	o := &runningTrace{t: t, events: make(chan api.TraceEvent, 1<<16), ended: make(chan error, 1), stop: stop}
 	sees := make(chan struct{})
 	q.Started = func() { close(sees) }
 	go func() {
@@ -48,8 +48,8 @@ func look(t *testing.T, lab *enginetest.Lab, q api.TraceQuery) *onlooker {
 	return o
 }
 
-// next is the next packet seen.
-func (o *onlooker) next() api.TraceEvent {
+// next returns the next event.
+func (o *runningTrace) next() api.TraceEvent {
 	o.t.Helper()
 	select {
 	case e := <-o.events:
@@ -60,8 +60,8 @@ func (o *onlooker) next() api.TraceEvent {
 	return api.TraceEvent{}
 }
 
-// over waits for the end.
-func (o *onlooker) over() error {
+// wait returns when the trace has ended.
+func (o *runningTrace) wait() error {
 	o.t.Helper()
 	select {
 	case err := <-o.ended:
@@ -72,8 +72,8 @@ func (o *onlooker) over() error {
 	return nil
 }
 
-// told is an event as people read it.
-func told(e api.TraceEvent) string {
+// printed returns an event as the command prints it.
+func printed(e api.TraceEvent) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", e.Port, e.Packet)
 	for _, s := range e.Steps {
@@ -86,7 +86,7 @@ func told(e api.TraceEvent) string {
 func TestTraceGolden(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
-	o := look(t, lab, api.TraceQuery{Count: 4})
+	o := startTrace(t, lab, api.TraceQuery{Count: 4})
 	lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.7:40000", vip4+":80").Flags(syn).Payload(nil).Frame())
 	lab.Send(enginetest.Backends, 0, packettest.TCP("10.0.0.11:8080", "192.0.2.7:40000").Flags(syn|ack).Payload(nil).Frame())
 	lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.8:40000", vip4+":80").Payload(nil).Frame())
@@ -119,23 +119,23 @@ service: none: treated as a backend's reply
 worker: 0, the only one
 connection: none
 dropped: no_connection: packet belongs to no connection`} {
-		if diff := cmp.Diff(want, told(o.next())); diff != "" {
+		if diff := cmp.Diff(want, printed(o.next())); diff != "" {
 			t.Error(diff)
 		}
 	}
-	if err := o.over(); err != nil || o.end != (api.TraceEnd{Seen: 4, Why: "count reached"}) {
+	if err := o.wait(); err != nil || o.end != (api.TraceEnd{Seen: 4, Why: "count reached"}) {
 		t.Error(err, o.end)
 	}
 }
 
-// TestTraceEveryPacketIsSeenOnce: with several workers, all that is received is seen, with its
-// frames before and after, while others look at a part of it; afterwards nobody does.
+// TestTraceEveryPacketIsSeenOnce: with several workers, all received packets are seen, with their
+// frames before and after, while other traces see a part of them.
 func TestTraceEveryPacketIsSeenOnce(t *testing.T) {
 	lab := enginetest.New(t, 3, 3)
 	lab.Start(3, config(nat3()))
-	all := look(t, lab, api.TraceQuery{Frames: true})
-	some := look(t, lab, api.TraceQuery{Filter: "host 10.0.0.12"}) // known only after the rewrite
-	none := look(t, lab, api.TraceQuery{Filter: "udp"})
+	all := startTrace(t, lab, api.TraceQuery{Frames: true})
+	some := startTrace(t, lab, api.TraceQuery{Filter: "host 10.0.0.12"}) // known only after the rewrite
+	none := startTrace(t, lab, api.TraceQuery{Filter: "udp"})
 	const packets = 300
 	var sent []enginetest.Sent
 	for n := range packets {
@@ -149,7 +149,7 @@ func TestTraceEveryPacketIsSeenOnce(t *testing.T) {
 	for range packets {
 		e := all.next()
 		if e.Verdict != "forward" || e.Service != "web" || left[string(e.Out)] == 0 || len(e.In) != e.Length {
-			t.Fatalf("seen:\n%s\n%+v", told(e), e)
+			t.Fatalf("seen:\n%s\n%+v", printed(e), e)
 		}
 		left[string(e.Out)]--
 		if strings.HasPrefix(e.Backend, "10.0.0.12:") {
@@ -158,25 +158,25 @@ func TestTraceEveryPacketIsSeenOnce(t *testing.T) {
 	}
 	for range to12 {
 		if e := some.next(); !strings.HasPrefix(e.Backend, "10.0.0.12:") {
-			t.Errorf("the filter let pass:\n%s", told(e))
+			t.Errorf("the filter let pass:\n%s", printed(e))
 		}
 	}
-	for _, o := range []*onlooker{all, some, none} {
+	for _, o := range []*runningTrace{all, some, none} {
 		o.stop()
-		if err := o.over(); err == nil || len(o.events) != 0 || o.end.Lost != 0 {
+		if err := o.wait(); err == nil || len(o.events) != 0 || o.end.Lost != 0 {
 			t.Errorf("ended with %v, %d more seen, %+v", err, len(o.events), o.end)
 		}
 	}
 	lab.Send(enginetest.Clients, 0, opening(packets).Frame())
 }
 
-// TestTraceShowsLosses: what the egress ring had no room for is shown as dropped.
+// TestTraceShowsLosses: a packet that does not fit the egress ring is shown as dropped.
 func TestTraceShowsLosses(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.RingSize = 4
 	lab.Start(1, config(nat3()))
 	lab.Stall(enginetest.Backends, true)
-	o := look(t, lab, api.TraceQuery{})
+	o := startTrace(t, lab, api.TraceQuery{})
 	for n := range 6 {
 		lab.Send(enginetest.Clients, 0, opening(n).Frame())
 	}
@@ -191,8 +191,8 @@ func TestTraceShowsLosses(t *testing.T) {
 	}
 }
 
-// TestTraceCountsWhatItCannotShow: a slow onlooker loses packets, not the engine, and is told how
-// many.
+// TestTraceCountsWhatItCannotShow: a slow reader of a trace loses packets, the engine does not; the
+// trace counts them.
 func TestTraceCountsWhatItCannotShow(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
@@ -226,34 +226,34 @@ func TestTraceCountsWhatItCannotShow(t *testing.T) {
 	}
 }
 
-// TestTraceBounds: what is refused, and what ends by itself.
+// TestTraceBounds: queries that are refused, and traces that end by themselves.
 func TestTraceBounds(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
-	nobody := func(api.TraceEvent) error { return nil }
+	discard := func(api.TraceEvent) error { return nil }
 	for _, q := range []api.TraceQuery{{Filter: "nonsense"}, {Count: -1}, {Duration: 2 * api.MaxTraceTime}, {Snaplen: -1}} {
-		if _, err := lab.Engine.Trace(context.Background(), q, nobody); err == nil {
+		if _, err := lab.Engine.Trace(context.Background(), q, discard); err == nil {
 			t.Errorf("%+v is taken", q)
 		}
 	}
-	if end, err := lab.Engine.Trace(context.Background(), api.TraceQuery{Duration: time.Millisecond}, nobody); err != nil || end.Why != "time is over" {
+	if end, err := lab.Engine.Trace(context.Background(), api.TraceQuery{Duration: time.Millisecond}, discard); err != nil || end.Why != "time is over" {
 		t.Error(end, err)
 	}
 	for range 8 {
-		look(t, lab, api.TraceQuery{})
+		startTrace(t, lab, api.TraceQuery{})
 	}
-	if _, err := lab.Engine.Trace(context.Background(), api.TraceQuery{}, nobody); err == nil || !strings.Contains(err.Error(), "8 traces") {
+	if _, err := lab.Engine.Trace(context.Background(), api.TraceQuery{}, discard); err == nil || !strings.Contains(err.Error(), "8 traces") {
 		t.Error("a ninth at once:", err)
 	}
 }
 
-// TestTraceEndsWithTheEngine: nobody waits for it.
+// TestTraceEndsWithTheEngine: Close ends a trace.
 func TestTraceEndsWithTheEngine(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
-	o := look(t, lab, api.TraceQuery{})
+	o := startTrace(t, lab, api.TraceQuery{})
 	lab.Close()
-	if err := o.over(); err == nil {
+	if err := o.wait(); err == nil {
 		t.Error("the trace ended without an error")
 	}
 }

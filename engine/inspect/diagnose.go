@@ -32,7 +32,7 @@ func (x *explainer) steered() bool {
 	return d.Target == steer.Sluice
 }
 
-// steerStep says where the XDP program sends a frame, and why.
+// steerStep returns the step of the XDP program: where it sends a frame, and why.
 func steerStep(d steer.Decision) api.Step {
 	return api.Step{Stage: "steer", Text: "to " + targetText(d) + ": " + d.String()}
 }
@@ -263,7 +263,7 @@ func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) erro
 			return err
 		}
 	}
-	name := x.backend(c.Backend)
+	name, sent := x.backend(c.Backend), counted(traffic.InPackets, "packet")
 	waits := p.Before.Known && p.Before.Conn.Flags&conn.SeenReply == 0 && x.quietFor(&p.Before.Conn) >= silence
 	hint := fmt.Sprintf("the backend's default route must lead through this host (on %s: ip route get %s)", be.Addr, x.q.From.Addr())
 	if be.Mode == service.FullNAT {
@@ -271,13 +271,13 @@ func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) erro
 	}
 	switch {
 	case x.q.Protocol == service.UDP && (waits || traffic.OutPackets == 0): // much of UDP is one-way
-		x.step("return", "through this host; %s was sent %d packets, %d came back: if this flow should be answered, %s", name, traffic.InPackets, traffic.OutPackets, hint)
+		x.step("return", "through this host; %s was sent %s, %d came back: if this flow should be answered, %s", name, sent, traffic.OutPackets, hint)
 	case traffic.InPackets > 0 && traffic.OutPackets == 0:
-		x.problem("return", "%s was sent %d packets and none came back: %s, or it does not answer at all", name, traffic.InPackets, hint)
+		x.problem("return", "%s was sent %s and none came back: %s, or it does not answer at all", name, sent, hint)
 	case waits:
 		x.problem("return", "%s has not replied to this connection: %s, or it does not answer this client", name, hint)
 	default:
-		x.step("return", "through this host; %s was sent %d packets, %d came back", name, traffic.InPackets, traffic.OutPackets)
+		x.step("return", "through this host; %s was sent %s, %d came back", name, sent, traffic.OutPackets)
 	}
 	x.route("return", "client", p.After.Client)
 	return nil

@@ -109,9 +109,9 @@ func (x *explainer) findPort(ctx context.Context) error {
 		x.step("client", "has no connection to the service: port %d is assumed", port)
 	case len(silent) > 0:
 		port = silent[len(silent)-1]
-		x.step("client", "has %d connections to the service, %d of them without a reply: one of those is assumed", len(used), len(silent))
+		x.step("client", "has %s to the service, %d of them without a reply: one of those is assumed", counted(len(used), "connection"), len(silent))
 	default:
-		x.step("client", "has %d connections to the service: a new one is assumed, from port %d", len(used), port)
+		x.step("client", "has %s to the service: a new one is assumed, from port %d", counted(len(used), "connection"), port)
 	}
 	x.q.From = netip.AddrPortFrom(x.q.From.Addr(), port)
 	return nil

@@ -127,6 +127,14 @@ func (n *Names) egress(p *worker.PacketRecord) api.Step {
 	return api.Step{Stage: "egress", Text: text}
 }
 
+// counted writes a number of things.
+func counted[N int | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func macText(m [6]byte) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
 }

@@ -229,7 +229,7 @@ func TestForeignProgram(t *testing.T) {
 	}
 }
 
-// TestStaleProgram, one of ours without a process, is replaced, however it has stayed.
+// TestStaleProgram: a program of Sluice's without a process is replaced, however it was left.
 func TestStaleProgram(t *testing.T) {
 	ways := map[string]func(*testing.T, netlink.Link, *ebpf.Program){
 		"native": func(t *testing.T, d netlink.Link, p *ebpf.Program) {

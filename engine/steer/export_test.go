@@ -7,7 +7,7 @@ import (
 )
 
 // Run gives a frame to the program as if the port had received it on queue 0, and returns what the
-// program returns: 1 (drop: ours, but no socket), 2 (pass) or 4 (redirect: ours).
+// program returns: 1 (drop: for Sluice, but no socket), 2 (pass) or 4 (redirect).
 func (p *Port) Run(frame []byte) (uint32, error) {
 	return p.sockets.Program.Run(&ebpf.RunOptions{Data: frame})
 }

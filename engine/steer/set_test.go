@@ -45,8 +45,8 @@ func TestSetFollows(t *testing.T) {
 	}
 }
 
-// TestSetNeverMisses sends, while the rules change all the time, what is ours before and after,
-// under the same rule or another, and what is the kernel's before and after.
+// TestSetNeverMisses sends frames while the rules change all the time. A frame that goes to Sluice
+// under all of them, by the same rule or another, always does; likewise one that goes to the kernel.
 func TestSetNeverMisses(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)

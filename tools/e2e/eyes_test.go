@@ -96,7 +96,7 @@ func TestExplainReturnPath(t *testing.T) {
 		t.Fatal("the client is connected: the test's premise is wrong")
 	}
 	explained(t, d, "! return      10.2.0.11:8080 was sent ", "tcp", nat4.Client().String(), web(nat4))
-	explained(t, d, "  client      has 1 connections to the service, 1 of them without a reply", "tcp", nat4.Client().String(), web(nat4))
+	explained(t, d, "  client      has 1 connection to the service, 1 of them without a reply", "tcp", nat4.Client().String(), web(nat4))
 }
 
 // TestExplainQueues: an interface has a queue that Sluice was told to leave.
