@@ -189,7 +189,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 		e.setPaths(old)
 		return errors.Join(err, e.setChecks(old))
 	}
-	e.platform.Keep(e.backendAddrs())
+	e.platform.SetNeighbours(e.backendAddrs())
 	return nil
 }
 

@@ -146,10 +146,10 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.loads = counter.NewLoads(len(cores), pipeline.MaxBackends)
 	e.cfg = cfg
 	e.recall(cfg)
-	if err := e.platform.Watch(cfg.Ports, e.surroundingsChanged); err != nil {
+	if err := e.platform.Follow(cfg.Ports, e.surroundingsChanged); err != nil {
 		return err
 	}
-	e.platform.Keep(e.backendAddrs())
+	e.platform.SetNeighbours(e.backendAddrs())
 	hardware, err := e.platform.Open(cfg.Ports, len(cores))
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		BusyPoll: cfg.Engine.Poll == conf.PollBusy,
 		Hardware: e.hardware, Memory: e.platform.Memory,
 		Seed: &e.seed, Loads: e.loads, Tables: &e.tables,
-		Resolve: func(a packet.Addr) { e.platform.Want(a.Netip()) },
+		Resolve: func(a packet.Addr) { e.platform.Resolve(a.Netip()) },
 		Log:     e.log,
 	})
 	if err != nil {

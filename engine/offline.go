@@ -95,6 +95,6 @@ func (invented) Source(dst netip.Addr) netip.Addr {
 	return netip.MustParseAddr("2001:db8::1")
 }
 
-func (invented) KernelPorts() service.Ports { return service.Ports{First: 32768, Last: 60999} }
+func (invented) LocalPortRange() service.Ports { return service.Ports{First: 32768, Last: 60999} }
 
 func (invented) Steer(steer.Rules) error { return nil }

@@ -68,7 +68,7 @@ func (e *Engine) commit(compiled *tables.Result) {
 func (e *Engine) resolve(health *policy.State) tables.Input {
 	return tables.Input{
 		Health: health, Hops: e.surroundings.Table, Locals: e.surroundings.Locals,
-		Sources: e.tunnelSources(health.Config().Config), KernelPorts: e.platform.KernelPorts(),
+		Sources: e.tunnelSources(health.Config().Config), KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores, Spread: e.hardware.QueueForEach(e.cores),
 		Probed: e.probed, Probers: e.probers,
 	}

@@ -45,7 +45,7 @@ func (e *Engine) openDetour(cfg *conf.Config) {
 	if needed == 0 || !able || e.detour.Load() != nil {
 		return
 	}
-	d, err := detourer.Detour(tables.ProbePorts(e.platform.KernelPorts()))
+	d, err := detourer.Detour(tables.ProbePorts(e.platform.LocalPortRange()))
 	if e.noDetour = err; err != nil {
 		e.log.Error(directText(err), "backends", needed)
 		return

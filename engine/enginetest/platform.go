@@ -73,8 +73,8 @@ func (p *Platform) Cores(configured []int) ([]int, error) {
 	return cores, nil
 }
 
-// Watch implements platform.Platform.
-func (p *Platform) Watch(_ []conf.Port, publish func(*route.Snapshot)) error {
+// Follow implements platform.Platform.
+func (p *Platform) Follow(_ []conf.Port, publish func(*route.Snapshot)) error {
 	p.publishing.Lock()
 	p.publish = publish
 	p.publishing.Unlock()
@@ -234,11 +234,11 @@ func (p *Platform) Source(dst netip.Addr) netip.Addr {
 	return p.around.source(dst)
 }
 
-// KernelPorts implements platform.Platform: Linux's default.
-func (p *Platform) KernelPorts() service.Ports { return service.Ports{First: 32768, Last: 60999} }
+// LocalPortRange implements platform.Platform: Linux's default.
+func (p *Platform) LocalPortRange() service.Ports { return service.Ports{First: 32768, Last: 60999} }
 
-// Want implements platform.Platform.
-func (p *Platform) Want(a netip.Addr) {
+// Resolve implements platform.Platform.
+func (p *Platform) Resolve(a netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wanted[a] = true
@@ -251,8 +251,8 @@ func (p *Platform) Wanted(addr string) bool {
 	return p.wanted[netip.MustParseAddr(addr)]
 }
 
-// Keep implements platform.Platform.
-func (p *Platform) Keep(addrs []netip.Addr) {
+// SetNeighbours implements platform.Platform.
+func (p *Platform) SetNeighbours(addrs []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.kept = slices.Clone(addrs)

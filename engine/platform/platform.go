@@ -1,7 +1,9 @@
-// Package platform is what the engine stands on, as interfaces: Platform for the control plane, Queue
-// for the packet path. Package platform/linux implements them with the kernel, package enginetest with
-// memory. Nothing in it runs: it starts no goroutine and owns nothing. It imports only what its
-// signatures name; packages worker and engine, which use it, are not among that.
+// Package platform defines what the engine stands on: Platform for the control plane, Queue for the
+// packet path. Package platform/linux implements both with the kernel, package enginetest with
+// memory.
+//
+// The package holds interfaces and values. It starts no goroutine and owns nothing. It imports only
+// what its signatures name, and must not import worker or engine, which use it.
 package platform
 
 import (
@@ -15,60 +17,59 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Platform is what the engine stands on: the kernel (platform/linux), or memory in tests
-// (engine/enginetest). Everything in it is called by the control plane; only the queues it opens
-// meet the packet path.
+// Platform gives the engine CPUs, queues, memory, routes and steering. The control plane calls it,
+// unless a method's comment names the worker. Only the queues that it opens are on the packet path.
 type Platform interface {
-	// Cores says which CPU each worker takes, one after the other, from those configured; nil: the
-	// default.
+	// Cores returns the CPU of each worker, given the configured ones; nil stands for the default.
 	Cores(configured []int) ([]int, error)
-	// Watch delivers the surroundings - links, routes, neighbours, own addresses - once before it
-	// returns and from then on whenever they change, one call at a time, until Close. publish must
-	// not block.
-	Watch(ports []conf.Port, publish func(*route.Snapshot)) error
-	// Open takes the ports' queues for so many workers. Frames may arrive from then on.
+	// Follow calls publish with the surroundings (links, routes, neighbours, own addresses) once
+	// before it returns, and then after each change until Close. It makes one call at a time.
+	// publish must not block.
+	Follow(ports []conf.Port, publish func(*route.Snapshot)) error
+	// Open opens the ports' queues for this number of workers. Frames may arrive from then on.
 	Open(ports []conf.Port, workers int) (*Hardware, error)
-	// ClosePort gives up the port's queues, whose interface is gone, and returns the frames they
-	// had. The workers use them no more.
+	// ClosePort closes the queues of a port that has lost its interface, and returns the frames
+	// they had. No worker uses the queues any longer.
 	ClosePort(port int) (frames []uint64, err error)
-	// OpenPort takes the same queues of the new interface of the same name.
+	// OpenPort opens the same queues of the new interface of the same name.
 	OpenPort(port int) (*HardwarePort, error)
-	// Memory gives zeroed memory, aligned to pages, on huge pages where there are any, near the CPU
-	// that will use it, until Close.
+	// Memory returns zeroed memory, aligned to pages, on huge pages if there are enough, near the
+	// CPU that will use it. It is valid until Close.
 	Memory(bytes, core int) ([]byte, error)
-	// Steer says which packets are to come to the queues.
+	// Steer sets which packets go to the queues.
 	Steer(steer.Rules) error
-	// Source is our own address towards dst, for the outer header of a tunnel; the zero Addr if
-	// there is none.
+	// Source returns this host's address towards dst, for the outer header of a tunnel; the zero
+	// Addr if it has none.
 	Source(dst netip.Addr) netip.Addr
-	// KernelPorts is what the host's kernel takes local ports from for connections of its own.
-	KernelPorts() service.Ports
-	// Want asks for the neighbour behind these addresses to be resolved, soon; it doesn't block.
-	Want(netip.Addr)
-	// Keep names the addresses whose neighbours shall be known at all times.
-	Keep([]netip.Addr)
-	// Steering tells what becomes of an open port's frames before they reach a queue. Called by a
-	// worker of the port.
+	// LocalPortRange returns the ports from which the host's kernel chooses for its own
+	// connections.
+	LocalPortRange() service.Ports
+	// Resolve asks for the neighbour behind the address to be resolved, soon. It does not block.
+	Resolve(netip.Addr)
+	// SetNeighbours sets the addresses that are to be resolved at all times.
+	SetNeighbours([]netip.Addr)
+	// Steering returns what happens to an open port's frames before they reach a queue. A worker
+	// of the port calls it.
 	Steering(port int) (Steering, error)
-	// Stats tells what only the platform knows of a queue. Called by the queue's worker.
+	// Stats returns what the platform counts for a queue. The queue's worker calls it.
 	Stats(port, queue int) QueueStats
-	// Close gives everything back. The workers have stopped.
+	// Close frees everything. The workers have stopped.
 	Close() error
 }
 
 // Detourer is a Platform on which health checks can take the path of tun and dr.
 type Detourer interface {
-	// Detour makes the device for them, and has answers to what the ports send redirected there.
+	// Detour makes the device for them and redirects answers to these ports there.
 	Detour(ports service.Ports) (*truepath.Detour, error)
 }
 
-// Hardware is what Open took.
+// Hardware is what Open opened.
 type Hardware struct {
 	UMEM  []byte // whole chunks of FrameSize, an equal number for each worker
 	Ports []HardwarePort
 }
 
-// QueueForEach says whether every port has a queue for each of so many workers.
+// QueueForEach reports whether every port has a queue for each of this number of workers.
 func (h *Hardware) QueueForEach(workers int) bool {
 	for i := range h.Ports {
 		if len(h.Ports[i].Queues) < workers {
@@ -82,9 +83,9 @@ func (h *Hardware) QueueForEach(workers int) bool {
 type HardwarePort struct {
 	Name    string
 	Ifindex int    // 0: the interface is gone and the queues are closed
-	IO      string // zerocopy, copy or generic: what was had
+	IO      string // zerocopy, copy or generic
 	Queues  []HardwareQueue
-	RSS     *flow.RSS // by which the card chooses the queue, read when it was opened; nil: it doesn't tell
+	RSS     *flow.RSS // how the card chooses the queue, read when the port was opened; nil: unknown
 }
 
 // HardwareQueue is one queue with its number at the port.
@@ -94,7 +95,7 @@ type HardwareQueue struct {
 }
 
 // QueueStats is what the kernel counts for a queue (struct xdp_statistics,
-// include/uapi/linux/if_xdp.h), and who owns its frames.
+// include/uapi/linux/if_xdp.h), and the number of frames on its rings.
 type QueueStats struct {
 	RxDropped, RxInvalid, TxInvalid, RxRingFull, FillRingEmpty, TxRingEmpty uint64
 
@@ -102,8 +103,8 @@ type QueueStats struct {
 	Syscalls                 uint64
 }
 
-// Steering tells what becomes of a port's frames before they reach a queue of ours.
+// Steering is what happens to a port's frames before they reach one of its queues.
 type Steering struct {
 	Queues   int    // RX queues that the interface has now
-	NoSocket uint64 // frames for a service that were dropped because they came to a queue that is not ours
+	NoSocket uint64 // frames for a service that were dropped because their queue is not open
 }

@@ -8,29 +8,29 @@ import (
 	"sluice/engine/cpu"
 )
 
-// gcPercent lets the heap grow to five times what lives before it is collected. What lives is a few
-// megabytes: tables and configuration. Connections, frames and rings are outside of the heap, and
-// the packet path allocates nothing, so only the control plane's work - a listing, a scrape, a
-// reload - brings the next collection about.
+// gcPercent lets the heap grow to five times the live data before it is collected. The live data is
+// a few megabytes: tables and configuration. Connections, frames and rings are outside the heap,
+// and the packet path allocates nothing, so that only the control plane (a listing, a scrape, a
+// reload) causes collections.
 const gcPercent = 400
 
 // quietRuntime keeps the Go runtime and the process's other threads off the workers' CPUs as far as
-// they can be kept, until restore is called. What there is to keep off:
+// possible, until restore is called. Three things could disturb the workers:
 //
-// Threads. The kernel's scheduler would put the control plane's threads on any CPU, a worker's too.
-// They are confined to the CPUs that no worker has; the workers pin themselves afterwards. Without
-// such a CPU they share, and the kernel divides the time.
+// Threads. The kernel would run the control plane's threads on any CPU, also on those of workers.
+// They are confined to the CPUs that no worker has; the workers pin themselves afterwards. If no
+// CPU is left, they share the workers' CPUs and the kernel divides the time.
 //
-// The collector. It wants a quarter of the runtime's processors (GOMAXPROCS) for marking, and would
-// take those that workers run on: a worker that is asked to stop for the collector's sake, which
-// takes some microseconds, then has to wait until a processor is free. So there are as many as
-// workers, plus twice what the collector and the control plane use at most. They are no CPUs, only
-// permission to run: the threads behind the added ones share the CPUs left to them.
+// The collector. It uses a quarter of the runtime's processors (GOMAXPROCS) for marking and would
+// take them from workers: a worker that is stopped for the collector, for some microseconds, would
+// then wait until a processor is free. So GOMAXPROCS is the number of workers plus twice what the
+// collector and the control plane use at most. A processor is only the permission to run; the
+// threads of the additional ones share the CPUs that no worker has.
 //
-// Preemption. Each 10 ms the runtime asks a goroutine that has been running all the time to let
-// others run (sysmon, runtime/proc.go). A worker, locked to its thread, then gives its processor
-// away and gets the next free one, which there is, for the reason above. The gaps that all of this
-// leaves are in the histogram that stats shows, always.
+// Preemption. The runtime asks a goroutine that has run for 10 ms to yield (sysmon,
+// runtime/proc.go). A worker, which is locked to its thread, then gives up its processor and gets
+// the next free one; for the reason above, one is free. The remaining gaps are in the histogram
+// that the stats show.
 func quietRuntime(cores []int, log *slog.Logger) (restore func()) {
 	processors, percent := runtime.GOMAXPROCS(0), debug.SetGCPercent(gcPercent)
 	runtime.GOMAXPROCS(max(processors, 2*len(cores)+2))

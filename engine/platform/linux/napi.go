@@ -8,27 +8,27 @@ import (
 	"strings"
 )
 
-// Busy polling has a worker's own system calls run the driver's receive loop. For that the driver's
-// interrupts must keep away while somebody polls: these two settings of an interface say for how
-// long (Documentation/networking/napi.rst). The values are the ones that the kernel's own AF_XDP
-// sample suggests.
+// napiSettings are set on interfaces that are busy polled. With busy polling, the worker's own
+// system calls run the driver's receive loop. The driver's interrupts must then stay off as long as
+// polling goes on; these settings limit for how long (Documentation/networking/napi.rst). The
+// values are those that the kernel's AF_XDP sample suggests.
 var napiSettings = map[string]string{
-	"napi_defer_hard_irqs": "2",      // polls in vain before interrupts are on again
-	"gro_flush_timeout":    "200000", // ns until the kernel polls by itself, should nobody else
+	"napi_defer_hard_irqs": "2",      // empty polls before interrupts are on again
+	"gro_flush_timeout":    "200000", // ns without a poll until the kernel polls
 }
 
-// sysNet is where the kernel shows the interfaces of the network namespace that sysfs was mounted
-// in.
+// sysNet is the directory of the interfaces of the network namespace that sysfs was mounted in.
 const sysNet = "/sys/class/net"
 
-// deferInterrupts makes the settings for an interface and returns what puts the old ones back.
+// deferInterrupts applies napiSettings to an interface. restore sets the old values; it must be
+// called after an error, too.
 func deferInterrupts(ifname string) (restore func() error, err error) {
 	old := make(map[string]string)
 	restore = func() error {
 		var errs []error
 		for name, value := range old {
 			err := os.WriteFile(filepath.Join(sysNet, ifname, name), []byte(value), 0)
-			if err != nil && !errors.Is(err, os.ErrNotExist) { // the interface may be gone, and its settings with it
+			if err != nil && !errors.Is(err, os.ErrNotExist) { // the interface may be gone
 				errs = append(errs, err)
 			}
 		}

@@ -1,9 +1,11 @@
-// Package linux implements package platform with the Linux kernel: AF_XDP sockets behind the steering
-// program (packages xsk and steer), links, routes and neighbours over netlink (package route), CPU
-// affinity and huge pages (package cpu). A Platform owns the UMEM, the memory of the connection tables,
-// the sockets and the attachments to interfaces, and frees them in Close. It runs one goroutine that
-// follows the kernel's tables, and one per table while memory is being filled. It must not import
-// engine, worker or tables.
+// Package linux implements package platform with the Linux kernel: AF_XDP sockets behind the
+// steering program (packages xsk and steer), links, routes and neighbours over netlink (package
+// route), CPU affinity and huge pages (package cpu).
+//
+// A Kernel owns the UMEM, the memory of the connection tables, the sockets and the attachments to
+// the interfaces, and frees them in Close. It runs one goroutine that follows the kernel's tables,
+// and one per memory area while that is being filled. The package must not import worker, tables or
+// engine.
 package linux
 
 import (
@@ -25,56 +27,58 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Platform is the platform.Platform that carries real traffic: AF_XDP sockets behind the steering program, and
-// the kernel's routes and neighbours. It lives in the network namespace that it was made in.
-type Platform struct {
+// Platform is the platform.Platform that carries real traffic: AF_XDP sockets behind the steering
+// program, and the kernel's routes and neighbours. It lives in the network namespace that it was
+// made in.
+type Kernel struct {
 	log      *slog.Logger
 	busyPoll bool
 	follower *route.Follower
 	program  *steer.Program
 	umem     *xsk.UMEM
 	memory   []*xsk.UMEM // behind Memory
-	filling  sync.Mutex
-	plain    int           // bytes of it that are on plain pages
-	left     func() uint64 // bytes of memory that were left before any of it was taken
+	fillMu   sync.Mutex  // held while memory is filled: one area at a time
 
-	// By port. keepPorts replaces them while no worker is connected to the port; else only workers
-	// look.
-	ports []*kernelPort
+	plainBytes int           // of memory, on plain pages
+	memoryLeft func() uint64 // bytes that were available before memory was allocated
+
+	// By port. OpenPort replaces an element while no worker is connected to the port. At other
+	// times only workers read it.
+	ports []*port
 
 	cores   []int  // the workers' CPUs
 	restore func() // undoes quietRuntime; nil before it
 
-	stop  chan struct{}
-	ended sync.WaitGroup
+	stop    chan struct{} // closed by Close
+	running sync.WaitGroup
 }
 
-// kernelPort is a port with its attachment and sockets.
-type kernelPort struct {
+// port is a port with its attachment and sockets.
+type port struct {
 	conf    conf.Port
 	queues  []int
 	ifindex int
 	io      string
 	steer   *steer.Port
 	sockets map[int]*xsk.Socket // by queue
-	restore func() error        // of the interface's settings; nil: they were not touched
-	rss     *flow.RSS           // nil: the card doesn't tell
+	restore func() error        // restores the interface's settings; nil: they were not changed
+	rss     *flow.RSS           // nil: unknown
 }
 
-// New returns a Platform that has taken nothing yet. With busyPoll its sockets poll the driver.
-func New(log *slog.Logger, busyPoll bool) *Platform {
-	left := sync.OnceValue(func() uint64 { return xsk.LeftMemory(os.DirFS("/")) })
-	return &Platform{log: log, busyPoll: busyPoll, stop: make(chan struct{}), left: left}
+// New returns a Kernel that holds nothing yet. With busyPoll its sockets poll the driver.
+func New(log *slog.Logger, busyPoll bool) *Kernel {
+	memoryLeft := sync.OnceValue(func() uint64 { return xsk.LeftMemory(os.DirFS("/")) })
+	return &Kernel{log: log, busyPoll: busyPoll, stop: make(chan struct{}), memoryLeft: memoryLeft}
 }
 
 // Cores implements platform.Platform.
-func (k *Platform) Cores(configured []int) (cores []int, err error) {
+func (k *Kernel) Cores(configured []int) (cores []int, err error) {
 	k.cores, err = cpu.Cores(configured)
 	return k.cores, err
 }
 
-// Watch implements platform.Platform.
-func (k *Platform) Watch(ports []conf.Port, publish func(*route.Snapshot)) error {
+// Follow implements platform.Platform.
+func (k *Kernel) Follow(ports []conf.Port, publish func(*route.Snapshot)) error {
 	names := make([]string, len(ports))
 	for i, p := range ports {
 		names[i] = p.Name
@@ -84,9 +88,9 @@ func (k *Platform) Watch(ports []conf.Port, publish func(*route.Snapshot)) error
 		return err
 	}
 	publish(k.follower.Snapshot())
-	k.ended.Add(1)
+	k.running.Add(1)
 	go func() {
-		defer k.ended.Done()
+		defer k.running.Done()
 		for {
 			select {
 			case <-k.follower.Changed():
@@ -99,8 +103,8 @@ func (k *Platform) Watch(ports []conf.Port, publish func(*route.Snapshot)) error
 	return nil
 }
 
-// Ring sizes per queue. A queue can hold so many frames at once in each place, so that is how many
-// it gets: posted for reception, received and waiting, on their way out.
+// Ring sizes per queue. A queue gets as many frames as its rings can hold: posted for reception,
+// received, and waiting for transmission.
 const (
 	fillSize       = 2048
 	rxSize         = 2048
@@ -108,18 +112,18 @@ const (
 	framesPerQueue = fillSize + rxSize + txSize
 )
 
-// BytesPerQueue is the memory that the frames of one queue take.
+// BytesPerQueue is the size of the memory for the frames of one queue.
 const BytesPerQueue = framesPerQueue * platform.FrameSize
 
 // Open implements platform.Platform.
-func (k *Platform) Open(ports []conf.Port, workers int) (*platform.Hardware, error) {
+func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error) {
 	k.restore = quietRuntime(k.cores, k.log)
 	snapshot := k.follower.Snapshot()
 	queues := make([][]int, len(ports))
 	perWorker := 0
 	for i, p := range ports {
 		if !snapshot.Ports[i].Exists {
-			return nil, fmt.Errorf("port %q: there is no such interface in this network namespace: `ip link` lists those there are", p.Name)
+			return nil, fmt.Errorf("port %q: no such interface in this network namespace: `ip link` lists the interfaces", p.Name)
 		}
 		var err error
 		if queues[i], err = queuesOf(p); err != nil {
@@ -128,7 +132,7 @@ func (k *Platform) Open(ports []conf.Port, workers int) (*platform.Hardware, err
 		perWorker += (len(queues[i]) + workers - 1) / workers * framesPerQueue
 	}
 	var err error
-	if k.umem, err = xsk.NewUMEM(max(1, perWorker)*workers, -1); err != nil { // without ports, too: the rest need not know
+	if k.umem, err = xsk.NewUMEM(max(1, perWorker)*workers, -1); err != nil { // at least one, also without ports
 		return nil, err
 	}
 	if !k.umem.HugePages() {
@@ -140,36 +144,36 @@ func (k *Platform) Open(ports []conf.Port, workers int) (*platform.Hardware, err
 	}
 	hw := &platform.Hardware{UMEM: k.umem.Mem()}
 	for i, p := range ports {
-		port := &kernelPort{conf: p, queues: queues[i], ifindex: snapshot.Ports[i].Ifindex}
-		if err := k.open(port); err != nil {
+		opened := &port{conf: p, queues: queues[i], ifindex: snapshot.Ports[i].Ifindex}
+		if err := k.open(opened); err != nil {
 			return nil, err
 		}
-		k.ports = append(k.ports, port)
-		hw.Ports = append(hw.Ports, *port.hardware())
+		k.ports = append(k.ports, opened)
+		hw.Ports = append(hw.Ports, *opened.hardware())
 	}
 	return hw, nil
 }
 
 // OpenPort implements platform.Platform.
-func (k *Platform) OpenPort(i int) (*platform.HardwarePort, error) {
+func (k *Kernel) OpenPort(i int) (*platform.HardwarePort, error) {
 	now := k.follower.Snapshot().Ports[i]
 	if !now.Exists {
-		return nil, fmt.Errorf("port %q is gone again", now.Name)
+		return nil, fmt.Errorf("port %q: the interface is gone again", now.Name)
 	}
-	port := &kernelPort{conf: k.ports[i].conf, queues: k.ports[i].queues, ifindex: now.Ifindex}
-	if err := k.open(port); err != nil {
+	opened := &port{conf: k.ports[i].conf, queues: k.ports[i].queues, ifindex: now.Ifindex}
+	if err := k.open(opened); err != nil {
 		return nil, err
 	}
-	k.ports[i] = port
-	return port.hardware(), nil
+	k.ports[i] = opened
+	return opened.hardware(), nil
 }
 
 // ClosePort implements platform.Platform.
-func (k *Platform) ClosePort(i int) ([]uint64, error) {
+func (k *Kernel) ClosePort(i int) ([]uint64, error) {
 	return k.ports[i].close()
 }
 
-// queuesOf says which of its queues a port gives us.
+// queuesOf returns the numbers of the port's queues that are to be opened.
 func queuesOf(p conf.Port) ([]int, error) {
 	rx, tx, err := xsk.Queues(p.Name)
 	if err != nil {
@@ -179,7 +183,7 @@ func queuesOf(p conf.Port) ([]int, error) {
 		return p.Queues, nil
 	}
 	if tx < rx {
-		return nil, fmt.Errorf("port %q has %d RX queues but %d TX queues: set `queues` to those below %d, or even them out with `ethtool -L`",
+		return nil, fmt.Errorf("port %q has %d RX queues but %d TX queues: set `queues` to those below %d, or make them equal with `ethtool -L`",
 			p.Name, rx, tx, tx)
 	}
 	all := make([]int, rx)
@@ -189,22 +193,22 @@ func queuesOf(p conf.Port) ([]int, error) {
 	return all, nil
 }
 
-// attempt is one way to attach a port, named as the configuration names it.
+// attempt is one way to attach a port.
 type attempt struct {
 	io    conf.IO
 	steer steer.Mode
 	xsk   xsk.Mode
 }
 
-// attempts are the ways from best to worst; "auto" goes through them all.
+// attempts are all ways, best first. "auto" tries them in this order.
 var attempts = []attempt{
 	{conf.IOZeroCopy, steer.Native, xsk.ZeroCopy},
 	{conf.IOCopy, steer.Native, xsk.Copy},
 	{conf.IOGeneric, steer.Generic, xsk.Copy},
 }
 
-// open attaches the port in the best way that it permits and the configuration allows.
-func (k *Platform) open(p *kernelPort) error {
+// open attaches the port in the best way that the driver supports and the configuration allows.
+func (k *Kernel) open(p *port) error {
 	var errs []error
 	for _, a := range attempts {
 		if p.conf.IO != conf.IOAuto && p.conf.IO != a.io {
@@ -212,9 +216,9 @@ func (k *Platform) open(p *kernelPort) error {
 		}
 		err := k.try(p, a)
 		if err == nil {
-			var untold error
-			if p.rss, untold = xsk.RSS(p.conf.Name); untold != nil {
-				k.log.Debug("fullnat hands replies over between workers", "port", p.conf.Name, "why", untold)
+			var rssErr error
+			if p.rss, rssErr = xsk.RSS(p.conf.Name); rssErr != nil {
+				k.log.Debug("fullnat hands replies over between workers", "port", p.conf.Name, "why", rssErr)
 			}
 			k.log.Info("port is open", "event", "port_open", "port", p.conf.Name, "af_xdp", p.io, "queues", len(p.queues), "rss", p.rss != nil)
 			return nil
@@ -223,13 +227,13 @@ func (k *Platform) open(p *kernelPort) error {
 		if !errors.Is(err, steer.ErrNoNative) && !errors.Is(err, xsk.ErrModeUnsupported) {
 			break
 		}
-		k.log.Debug("port does not open this way", "port", p.conf.Name, "io", a.io, "err", err)
+		k.log.Debug("port does not open in this mode", "port", p.conf.Name, "io", a.io, "err", err)
 	}
 	return fmt.Errorf("port %q: %w", p.conf.Name, errors.Join(errs...))
 }
 
-// try attaches the port in one way, or leaves nothing behind.
-func (k *Platform) try(p *kernelPort, a attempt) (err error) {
+// try attaches the port in one way. On error nothing stays attached.
+func (k *Kernel) try(p *port, a attempt) (err error) {
 	p.sockets = make(map[int]*xsk.Socket)
 	defer func() {
 		if err != nil {
@@ -256,24 +260,25 @@ func (k *Platform) try(p *kernelPort, a attempt) (err error) {
 	}
 	p.io = string(a.io)
 	if k.busyPoll {
-		var trouble error // busy polling works without, only less well
-		if p.restore, trouble = deferInterrupts(p.conf.Name); trouble != nil {
-			k.log.Warn("busy polling without help from the interface", "err", trouble)
+		var napiErr error // busy polling works without the settings, but less well
+		if p.restore, napiErr = deferInterrupts(p.conf.Name); napiErr != nil {
+			k.log.Warn("busy polling without the interface's settings for it", "err", napiErr)
 		}
 	}
 	return nil
 }
 
-// busyPolling is how a socket polls if it is to: for 20 microseconds and 64 packets at a time.
-func (k *Platform) busyPolling() xsk.BusyPoll {
+// busyPolling returns how a socket polls: for 20 microseconds and 64 packets at a time, or not at
+// all.
+func (k *Kernel) busyPolling() xsk.BusyPoll {
 	if !k.busyPoll {
 		return xsk.BusyPoll{}
 	}
 	return xsk.BusyPoll{Usec: 20, Budget: 64}
 }
 
-// hardware is the port as the engine sees it.
-func (p *kernelPort) hardware() *platform.HardwarePort {
+// hardware returns the port as the engine sees it.
+func (p *port) hardware() *platform.HardwarePort {
 	hw := &platform.HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io, RSS: p.rss}
 	for _, q := range p.queues {
 		hw.Queues = append(hw.Queues, platform.HardwareQueue{Queue: p.sockets[q], Number: q})
@@ -281,9 +286,9 @@ func (p *kernelPort) hardware() *platform.HardwarePort {
 	return hw
 }
 
-// close detaches first: afterwards nothing arrives for sockets that are about to go. It returns the
-// frames that the sockets had; closing again returns none.
-func (p *kernelPort) close() (frames []uint64, err error) {
+// close detaches the port, so that no more frames arrive, and then closes its sockets. It returns
+// the frames that the sockets had; a second call returns none.
+func (p *port) close() (frames []uint64, err error) {
 	if p.steer != nil {
 		err = p.steer.Close()
 		p.steer = nil
@@ -299,40 +304,40 @@ func (p *kernelPort) close() (frames []uint64, err error) {
 	return frames, err
 }
 
-// Memory implements platform.Platform. The memory is filled while packets flow already: the daemon is not to
-// start later for it.
-func (k *Platform) Memory(bytes, core int) ([]byte, error) {
-	left := k.left()
+// Memory implements platform.Platform. It returns before the memory is filled, which takes seconds,
+// so that the daemon starts without a delay.
+func (k *Kernel) Memory(bytes, core int) ([]byte, error) {
+	left := k.memoryLeft()
 	m, err := xsk.NewUMEM((bytes+xsk.FrameSize-1)/xsk.FrameSize, cpu.NodeOf(os.DirFS("/"), core))
 	if err != nil {
 		return nil, err
 	}
 	k.memory = append(k.memory, m)
-	if m.HugePages() { // reserved, and not of what is left
+	if m.HugePages() { // these are reserved and not part of memoryLeft
 		return m.Mem(), nil
 	}
-	if uint64(k.plain)+uint64(bytes) > left {
-		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB more, and %d MiB are left", bytes>>20, k.plain>>20, left>>20)
+	if uint64(k.plainBytes)+uint64(bytes) > left {
+		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB for other workers' tables, but only %d MiB are available", bytes>>20, k.plainBytes>>20, left>>20)
 	}
-	k.plain += bytes
-	k.ended.Go(func() { k.fill(m) })
+	k.plainBytes += bytes
+	k.running.Go(func() { k.fill(m) })
 	return m.Mem(), nil
 }
 
-// fill puts pages under memory, one after the other if there are several.
-func (k *Platform) fill(m *xsk.UMEM) {
-	k.filling.Lock()
-	defer k.filling.Unlock()
+// fill has the kernel allocate the pages of m.
+func (k *Kernel) fill(m *xsk.UMEM) {
+	k.fillMu.Lock()
+	defer k.fillMu.Unlock()
 	if err := m.Fill(k.stop); err != nil {
-		k.log.Warn("memory for connections is not there yet: some of the first will wait for it", "err", err)
+		k.log.Warn("memory for connections is not allocated in advance: the first connections may be delayed", "err", err)
 	}
 }
 
 // Steer implements platform.Platform.
-func (k *Platform) Steer(r steer.Rules) error { return k.program.Set(r) }
+func (k *Kernel) Steer(r steer.Rules) error { return k.program.Set(r) }
 
 // Source implements platform.Platform.
-func (k *Platform) Source(dst netip.Addr) netip.Addr {
+func (k *Kernel) Source(dst netip.Addr) netip.Addr {
 	src, err := k.follower.Source(dst)
 	if err != nil {
 		k.log.Warn("tunnel has no source address", "backend", dst, "err", err)
@@ -340,8 +345,8 @@ func (k *Platform) Source(dst netip.Addr) netip.Addr {
 	return src
 }
 
-// KernelPorts implements platform.Platform. The one sysctl holds for IPv6 too.
-func (k *Platform) KernelPorts() service.Ports {
+// LocalPortRange implements platform.Platform. The sysctl applies to IPv6 too.
+func (k *Kernel) LocalPortRange() service.Ports {
 	var p service.Ports
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {
@@ -353,14 +358,14 @@ func (k *Platform) KernelPorts() service.Ports {
 	return p
 }
 
-// Want implements platform.Platform.
-func (k *Platform) Want(a netip.Addr) { k.follower.Resolve(a) }
+// Resolve implements platform.Platform.
+func (k *Kernel) Resolve(a netip.Addr) { k.follower.Resolve(a) }
 
-// Keep implements platform.Platform.
-func (k *Platform) Keep(addrs []netip.Addr) { k.follower.Keep(addrs) }
+// SetNeighbours implements platform.Platform.
+func (k *Kernel) SetNeighbours(addrs []netip.Addr) { k.follower.Keep(addrs) }
 
 // Steering implements platform.Platform.
-func (k *Platform) Steering(port int) (platform.Steering, error) {
+func (k *Kernel) Steering(port int) (platform.Steering, error) {
 	p := k.ports[port]
 	counters, err := p.steer.Counters()
 	if err != nil {
@@ -371,7 +376,7 @@ func (k *Platform) Steering(port int) (platform.Steering, error) {
 }
 
 // Stats implements platform.Platform. It is called on the queue's worker.
-func (k *Platform) Stats(port, queue int) platform.QueueStats {
+func (k *Kernel) Stats(port, queue int) platform.QueueStats {
 	s := k.ports[port].sockets[queue]
 	owned, counters := s.Owned(), s.Counters()
 	out := platform.QueueStats{
@@ -387,12 +392,12 @@ func (k *Platform) Stats(port, queue int) platform.QueueStats {
 }
 
 // Close implements platform.Platform.
-func (k *Platform) Close() error {
+func (k *Kernel) Close() error {
 	close(k.stop)
 	if k.restore != nil {
 		k.restore()
 	}
-	k.ended.Wait()
+	k.running.Wait()
 	if k.follower != nil {
 		k.follower.Close()
 	}
@@ -412,10 +417,10 @@ func (k *Platform) Close() error {
 	return err
 }
 
-var _ platform.Detourer = (*Platform)(nil)
+var _ platform.Detourer = (*Kernel)(nil)
 
 // Detour implements platform.Detourer.
-func (k *Platform) Detour(ports service.Ports) (*truepath.Detour, error) {
+func (k *Kernel) Detour(ports service.Ports) (*truepath.Detour, error) {
 	d, err := truepath.Open(ports)
 	if err != nil {
 		return nil, err
