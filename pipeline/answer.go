@@ -6,16 +6,18 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// limiter is a token bucket over millisecond ticks: answersPerSecond answers in the long run.
+// limiter is a token bucket with a resolution of milliseconds: it allows answersPerSecond answers
+// in the long run.
 type limiter struct {
 	tokens uint32 // in thousandths of an answer
-	last   uint32 // tick of the last refill
+	last   uint32 // time of the last refill
 }
 
-// answersPerSecond is how many answers of our own one worker gives per second; Linux limits its
-// ICMP errors likewise (net.ipv4.icmp_msgs_per_sec). Saved-up answers are at most one second's.
+// answersPerSecond is the maximum rate of answers by one worker, and the maximum burst. Linux
+// limits its ICMP errors likewise (net.ipv4.icmp_msgs_per_sec).
 const answersPerSecond = 1000
 
+// allow reports whether an answer may be sent now, and counts it.
 func (l *limiter) allow(nowMs uint32) bool {
 	if passed := nowMs - l.last; passed > 0 {
 		l.last = nowMs
@@ -28,8 +30,8 @@ func (l *limiter) allow(nowMs uint32) bool {
 	return true
 }
 
-// reject ends a TCP packet that belongs to no connection and may not open one. Where the kernel of
-// a host that owns the VIP would answer it with RST (RFC 9293, 3.10.7.1), so do we.
+// reject handles a TCP packet that belongs to no connection and may not open one. It is answered
+// with RST, as by the kernel of a host that has the VIP (RFC 9293, 3.10.7.1).
 func (p *Processor) reject(f *Frame, s *Service) {
 	m := &f.meta
 	if p.tryNextWorker(f, s) {
@@ -43,8 +45,8 @@ func (p *Processor) reject(f *Frame, s *Service) {
 	p.sendBack(f)
 }
 
-// answer ends a packet with the ICMP error that the reason asks for. When answers are limited, or
-// the packet must not be answered, it is dropped under that reason.
+// answer answers a packet with the ICMP error for the reason. If the limit is reached, or the
+// packet must not be answered, it drops the packet for the reason.
 func (p *Processor) answer(f *Frame, r counter.Reason) {
 	m := &f.meta
 	if m.ICMPError || !p.answers.allow(p.now) {
@@ -60,9 +62,8 @@ func (p *Processor) answer(f *Frame, r counter.Reason) {
 	p.sendBack(f)
 }
 
-// tooBig ends a packet that is longer than what lies ahead can carry: the sender learns the size
-// that fits (RFC 1191, RFC 8201). IPv4 packets that may be fragmented are dropped: we don't
-// fragment.
+// tooBig answers a packet that is longer than the MTU of its next hop with that MTU (RFC 1191, RFC
+// 8201). IPv4 packets that may be fragmented are dropped: Sluice does not fragment.
 func (p *Processor) tooBig(f *Frame, mtu uint16) {
 	m := &f.meta
 	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.answers.allow(p.now) {
@@ -73,7 +74,7 @@ func (p *Processor) tooBig(f *Frame, mtu uint16) {
 	p.sendBack(f)
 }
 
-// sendBack returns the frame, now an answer, to the neighbour that it came from.
+// sendBack sends the frame, which is an answer now, to the neighbour that it came from.
 func (p *Processor) sendBack(f *Frame) {
 	m := &f.meta
 	f.Start = rewrite.SwapLink(f.Mem, m)

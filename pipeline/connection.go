@@ -7,17 +7,17 @@ import (
 	"sluice/pipeline/service"
 )
 
-// templateGraceMs is by how much a template outlives its time while connections under it live, as
-// in IPVS's ip_vs_conn_expire.
+// templateGraceMs is by how much a template outlives its timeout while connections under it exist,
+// as in IPVS (ip_vs_conn_expire).
 const templateGraceMs = 60_000
 
-// newMs is the life of an entry that has not seen its first state, as in IPVS's ip_vs_conn_new.
+// newMs is the timeout of an entry before its first state, as in IPVS (ip_vs_conn_new).
 const newMs = 3_000
 
-// open makes a connection for a client's packet that has none, or only an old one that is over. If
-// it can't, the frame's verdict is set and the result is nil.
+// open opens a connection for a client's packet. old is a finished connection with the same key, or
+// nil. If it fails, it sets the frame's verdict and returns nil.
 //
-// It stays a call of its own: inlined, it would have forward, which it is rare in, save its
+// noinline: inlined into forward, which rarely calls it, it would cost forward more saved
 // registers.
 //
 //go:noinline
@@ -52,7 +52,8 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	return c
 }
 
-// pick asks the service's scheduler. 0: no backend may take a connection.
+// pick returns the backend id that the service's scheduler picks, 0 if no backend accepts a new
+// connection.
 func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
 	p.setSchedKey(m.Src, m.SrcPort, m.Dst, m.DstPort)
 	at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey)
@@ -62,21 +63,22 @@ func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
 	return s.Backends[at]
 }
 
-// describe fills in the key for a scheduler.
+// setSchedKey sets the key that the scheduler is called with.
 func (p *Processor) setSchedKey(client packet.Addr, clientPort uint16, vip packet.Addr, vipPort uint16) {
 	k := &p.schedKey
 	k.Client[0], k.Client[1], k.VIP[0], k.VIP[1] = client.Hi, client.Lo, vip.Hi, vip.Lo
 	k.ClientPort, k.VIPPort, k.IPv4 = clientPort, vipPort, client.Is4()
 }
 
-// usable says whether persistence may still send a client to the backend: weight 0 doesn't matter
-// here, being down, evicted or removed does.
+// usable reports whether persistence may send a client to the backend. Weight 0 does not matter
+// here; being down, evicted or removed does.
 func (p *Processor) usable(backend uint32) bool {
 	b := &p.t.Backends[backend]
 	return b.serving && b.Up
 }
 
-// insert enters the connection to that backend into the table.
+// insert inserts a connection to the backend into the table. If it fails, it drops the frame and
+// returns nil.
 func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
 	m, be := &f.meta, &p.t.Backends[backend]
 	port := be.Port
@@ -122,9 +124,9 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	return c
 }
 
-// occupied says that the backend has a connection with this client address and port already,
-// through another service, or may have one at any time, because fullnat sends from that address. A
-// connection that is over makes room.
+// tupleInUse reports whether the backend has a connection with this client address and port through
+// another service, or may get one at any time because fullnat sends from the address. It removes a
+// connection that is over.
 func (p *Processor) tupleInUse(f *Frame, t *conn.Table, backend packet.Addr, port uint16) bool {
 	m := &f.meta
 	if p.t.isSource(m.Src) {
@@ -142,8 +144,8 @@ func (p *Processor) tupleInUse(f *Frame, t *conn.Table, backend packet.Addr, por
 	return false
 }
 
-// advance moves the connection's state by one packet and restarts its timer. Packets in the middle
-// of a connection, nearly all, change no state.
+// advance applies a packet to the connection's state and restarts its timer. Nearly all packets
+// change no state.
 func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags uint8) {
 	if !midConnection(c, tcpFlags) {
 		p.changeState(c, d, tcpFlags)
@@ -151,19 +153,18 @@ func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags
 	c.Expires = p.now + s.TimeoutsMs[c.State]
 }
 
-// midway says that a packet with these flags is one in the middle of its connection. UDP has
-// nothing else.
+// midConnection reports whether a packet with these flags leaves the connection in its state:
+// ESTABLISHED without SYN, FIN and RST, or UDP.
 func midConnection(c *conn.Conn, tcpFlags uint8) bool {
 	return 1<<c.State&(1<<conn.Established|1<<conn.UDP) != 0 && tcpFlags&(packet.SYN|packet.FIN|packet.RST) == 0
 }
 
-// changeState enters the state that the packet leads to, and counts the connection as what it then
-// is: active or inactive.
+// changeState enters the state that the packet leads to.
 func (p *Processor) changeState(c *conn.Conn, d conn.Direction, tcpFlags uint8) {
 	p.enter(c, c.State.Next(d, tcpFlags))
 }
 
-// enter puts the connection into a state.
+// enter sets the state of the connection and counts it as active or inactive accordingly.
 func (p *Processor) enter(c *conn.Conn, s conn.State) {
 	c.State = s
 	if active := c.State.Active(); active != c.Counted() {
@@ -176,20 +177,21 @@ func (p *Processor) enter(c *conn.Conn, s conn.State) {
 	}
 }
 
-// expired is the table's question whether an entry whose time is over may go.
+// expired is called by the table for an entry with an expired timer. It reports whether the entry
+// stays.
 func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
 	switch {
 	case !c.IsTemplate():
 		p.close(t, c)
 		return false
-	case c.Refs() > 0: // connections under it live
+	case c.Refs() > 0: // connections under it exist
 		c.Expires = p.now + templateGraceMs
 		return true
 	}
 	return false
 }
 
-// close takes the connection out of all counts, before it leaves the table.
+// close removes the connection from all counts, before it is removed from the table.
 func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 	p.Packets.ConnClosed++
 	if c.Counted() {
@@ -208,13 +210,13 @@ func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 	}
 }
 
-// template finds the client's live persistence template, if there is one.
+// template returns the client's persistence template, nil if there is none.
 func (p *Processor) template(t *conn.Table, m *packet.Meta, id uint32, s *Service) *conn.Conn {
 	return p.findTemplate(t, m.Src, m.Proto, id, m.DstPort)
 }
 
-// findTemplate looks for a client's template. Services of many ports have one template for all of
-// them.
+// findTemplate returns the template of a client, nil if there is none. A service with many ports
+// has one template per client for all of them.
 func (p *Processor) findTemplate(t *conn.Table, client packet.Addr, proto uint8, id uint32, vipPort uint16) *conn.Conn {
 	if !p.t.Services[id].Ports.Single() {
 		vipPort = 0
@@ -222,9 +224,9 @@ func (p *Processor) findTemplate(t *conn.Table, client packet.Addr, proto uint8,
 	return t.Find(t.Home(p.seed.Hash(client, 0, proto)), client, conn.TemplateKey(id, vipPort), p.now)
 }
 
-// bind puts a new connection under its client's template, which it makes or turns to the
-// connection's backend, and restarts the template's timer. Without room for a template the
-// connection stands alone.
+// bindTemplate counts a new connection under its client's template, sets the template to the
+// connection's backend and restarts its timer. It makes the template if there is none; if the table
+// has no space for it, the connection stays without one.
 func (p *Processor) bindTemplate(t *conn.Table, m *packet.Meta, c *conn.Conn, s *Service) {
 	id, vipPort := c.Service(), m.DstPort
 	if !s.Ports.Single() {

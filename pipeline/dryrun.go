@@ -12,35 +12,36 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// DryRun tells what a worker's Processor would do with one frame, without any trace of it in the
-// worker's connections, counters or scheduler positions. It is a Processor of its own with room for
-// one flow, which borrows for the moment what the real one knows of that flow.
+// DryRun is what a worker's Processor would do with one frame. The worker's connections, counters
+// and scheduler positions do not change: a DryRun has a Processor of its own, with space for one
+// flow, and borrows what the real one knows of that flow.
 type DryRun struct {
 	Before, After Observation    // the connection before and after
-	Sched         sched.State    // of the service at that worker, before
-	Loads         *counter.Loads // before
+	Sched         sched.State    // of the service at that worker, before the frame
+	Loads         *counter.Loads // before the frame
 	Frame         Frame          // with its verdict
-	Picked        bool           // the scheduler was asked
-	Bound         bool           // persistence binds the client to Template's backend
+	Picked        bool           // the scheduler was called
+	Bound         bool           // persistence binds the client to the backend of Template
 	Template      conn.Conn
 
 	p *Processor
 	b *Batch
 }
 
-// lent is what a rehearsal has of the worker's fullnat connections. The pools' holders are slots of
-// the worker's tables, not of the rehearsal's, which knows of one connection at most.
+// borrowed is what a dry run has of the fullnat connections of the worker. The pools hold slots of
+// the worker's tables and not of those of the dry run, which have at most one connection.
 type borrowed struct {
 	from *Processor
-	pool uint32 // that the connection has its port from
+	pool uint32 // pool of the connection's port
 	port uint16 // 0: there is no such connection
-	slot uint32 // in the rehearsal's table
+	slot uint32 // in the table of the dry run
 }
 
-// rehearsalConnections is room for a connection and its template, before and after.
-const rehearsalConnections = 4
+// dryRunConnections is the capacity for a connection and its template, before and after.
+const dryRunConnections = 4
 
-// NewDryRun makes a DryRun for one of so many workers. It reads the live loads.
+// NewDryRun makes a DryRun for one worker of several. It reads the current loads. Any goroutine may
+// call it.
 func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.Loads) *DryRun {
 	before, own := counter.NewLoads(workers, len(t.Backends)), counter.NewLoads(workers, len(t.Backends))
 	for id := 1; id < len(t.Backends); id++ {
@@ -53,16 +54,16 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 		Backends: make([]counter.Backend, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
 		worker: worker, workers: workers, seed: seed, loads: own, t: t,
 	}
-	mem := func(family int) []byte { return aligned(conn.Bytes(family, rehearsalConnections)) }
+	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }
 	r.p.rstProbes.visit = r.p.rstProbeConn
-	r.p.v4 = conn.New(4, rehearsalConnections, mem(4), seed, r.p.expired)
-	r.p.v6 = conn.New(6, rehearsalConnections, mem(6), seed, r.p.expired)
+	r.p.v4 = conn.New(4, dryRunConnections, mem(4), seed, r.p.expired)
+	r.p.v6 = conn.New(6, dryRunConnections, mem(6), seed, r.p.expired)
 	return r
 }
 
-// DryRun tries the frame, whose memory is overwritten with what becomes of it. t must be the
-// tables that the DryRun was made for, and p the Processor of its worker. Only the owning
-// goroutine may call it; it takes some ten microseconds.
+// DryRun processes the frame in r; the memory of the frame is overwritten. r must have been made
+// for t and for this worker. Only the owning goroutine may call it. It takes about ten
+// microseconds.
 func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	f.Hops = finalHop
 	r.Before = p.Observe(f, t, nowMs)
@@ -87,7 +88,7 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	restore(&r.After)
 }
 
-// lend copies the connection, and what leads replies to it.
+// lendConn copies the observed connection to the dry run, with what its replies are found by.
 func (p *Processor) lendConn(q *Processor, s *Observation, nowMs uint32) {
 	to, c := q.table(&s.Meta), &s.Conn
 	backend := p.t.Backends[c.Backend].Addr
@@ -95,7 +96,7 @@ func (p *Processor) lendConn(q *Processor, s *Observation, nowMs uint32) {
 	if mine == nil || c.Flags&conn.Translated == 0 {
 		return
 	}
-	// Closing the copy gives its port back: into copies of the pools.
+	// Closing the copy releases its port: in copies of the pools.
 	q.pools = slices.Clone(p.pools)
 	for _, ref := range p.t.Pools[c.Backend] {
 		q.pools[ref.Pool] = p.pools[ref.Pool].Clone()
@@ -105,7 +106,7 @@ func (p *Processor) lendConn(q *Processor, s *Observation, nowMs uint32) {
 	}
 }
 
-// lendTemplate copies the client's persistence template, if the service has such.
+// lendTemplate copies the client's persistence template, if the service has persistence.
 func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uint32) {
 	if s.Class != ToService || p.t.Services[id].PersistMs == 0 {
 		return
@@ -122,8 +123,8 @@ func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uin
 	}
 }
 
-// borrowPorts notes the positions of the SNAT pools that a new connection of the service may take a
-// port of. The result puts the port that was taken back and restores the positions.
+// portPositions notes the positions of the SNAT pools that a new connection of the service may take
+// a port of. The result frees the port that was taken and restores the positions.
 func (p *Processor) portPositions(id uint32) (restore func(after *Observation)) {
 	type position struct {
 		pool *snat.Pool
@@ -146,10 +147,10 @@ func (p *Processor) portPositions(id uint32) (restore func(after *Observation)) 
 	}
 }
 
-// Key is what the service's scheduler was given, if Picked.
+// Key returns what the scheduler was called with, if Picked.
 func (r *DryRun) Key() *sched.Key { return &r.p.schedKey }
 
-// aligned gives zeroed memory that begins at a cache line.
+// aligned returns n zeroed bytes that begin at a cache line.
 func aligned(n int) []byte {
 	// Go aligns objects of a page and more to pages.
 	return make([]byte, max(n, 1<<13))[:n]

@@ -7,21 +7,22 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// An evicted backend (Backend.Evict) loses its connections: it is down, or what it was given time
-// for is over.
+// The connections of an evicted backend (Backend.Evict) end: the backend is down and its service
+// resets connections then, or its time to drain is over.
 //
-//	UDP             the flow's next packet goes to another backend, as a new flow
-//	TCP nat fullnat each end that sends is answered with RST; the connection waits for both in state Close
-//	TCP tun dr      the connection is forgotten; what its client sends then is answered as any segment of no connection
+//	UDP              the next packet of the flow opens a new one, to another backend
+//	TCP nat fullnat  each end that sends is answered with RST; the connection waits for both in state Close
+//	TCP tun dr       the connection is forgotten; further packets are those of no connection
 //
-// A SYN opens a new connection at once, in all modes. Who sends nothing is asked to: see poke.go.
+// A SYN opens a new connection at once, in all modes. Ends that send nothing get an RST probe
+// (rst_probe.go).
 
-// evictedMs is how long a connection that was reset stays, so that its other end hears of it too:
-// IPVS's time for state Close.
+// evictedMs is the time for which a connection that was reset stays, so that its other end can be
+// reset as well: IPVS's timeout of state Close.
 const evictedMs = 10_000
 
-// part decides about a client's packet whose connection's backend keeps none: it was evicted or is
-// no longer configured.
+// evictedInbound handles a client's packet if the backend of its connection is evicted or no longer
+// configured.
 //
 //go:noinline
 func (p *Processor) evictedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
@@ -38,12 +39,12 @@ func (p *Processor) evictedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.
 	}
 }
 
-// resets says that the ends of the evicted backend's connection are told by RST.
+// resets reports whether the ends of the connection to the evicted backend are reset.
 func (be *Backend) resets(c *conn.Conn) bool {
 	return c.Flags&conn.IsUDP == 0 && be.Mode.RepliesThroughUs()
 }
 
-// reopen forgets the connection and treats the packet as one of none.
+// reopen removes the connection and handles the packet as one of no connection.
 func (p *Processor) reopen(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn) {
 	if c = p.open(f, t, k, c); c == nil {
 		return
@@ -56,7 +57,7 @@ func (p *Processor) reopen(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn) {
 	p.deliver(f, c, &p.t.Backends[c.Backend])
 }
 
-// evict ends a connection that both ends are still to be told of.
+// evict puts a connection with ends that are to be reset into state Close.
 func (p *Processor) evict(c *conn.Conn) {
 	if c.State != conn.Close {
 		p.enter(c, conn.Close)
@@ -64,8 +65,8 @@ func (p *Processor) evict(c *conn.Conn) {
 	}
 }
 
-// reset answers a TCP packet of an evicted connection. There is no limit to that: the sender is one
-// whom we know, it gets no more than it sends, and many are waiting for it at once.
+// reset answers a TCP packet of an evicted connection with RST. There is no limit: the sender has a
+// connection and gets no more packets than it sends, and many connections may be reset at once.
 func (p *Processor) reset(f *Frame) {
 	m := &f.meta
 	if m.TCPFlags&packet.RST != 0 {
@@ -76,8 +77,8 @@ func (p *Processor) reset(f *Frame) {
 	p.sendBack(f)
 }
 
-// parted is reply's question about a connection in state Close: it decides about a packet from an
-// evicted backend, and reports whether it has.
+// evictedReply handles a backend's packet of a connection in state Close if the backend is evicted.
+// It reports whether it did.
 //
 //go:noinline
 func (p *Processor) evictedReply(f *Frame, c *conn.Conn) bool {

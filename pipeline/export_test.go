@@ -1,12 +1,12 @@
 package pipeline
 
-// Expressed says that the frame took the express lane to its end, or at least to where it left it.
+// TookFastPath reports whether the fast path classified the frame.
 func (f *Frame) TookFastPath() bool { return f.kind >= kindFastForward4 }
 
-// Opened says that the frame opened a connection in the express lane.
+// OpenedFast reports whether the frame opened a connection on the fast path.
 func (f *Frame) OpenedFast() bool { return f.kind == kindFastOpen4 || f.kind == kindFastOpen6 }
 
-// ProcessOrdinary is Process for one frame without the express lane.
+// ProcessSlow is Process for one frame without the fast path.
 func (p *Processor) ProcessSlow(b *Batch, t *Tables, nowMs uint32) {
 	if p.now = nowMs; p.t != t {
 		p.useTables(t)
@@ -18,8 +18,8 @@ func (p *Processor) ProcessSlow(b *Batch, t *Tables, nowMs uint32) {
 	c.Rx += 1 - (c.HandedIn - handedIn)
 }
 
-// Memory is what a worker remembers besides its connections and counters: of the first so many
-// services, and of clients that it heard of.
+// Memory returns what a worker records besides its connections and counters: states of the first
+// services, and neighbour hints.
 func (p *Processor) Memory(services int) (all []any) {
 	all = append(all, p.sched[:services], p.answers, p.ipID, p.sourceTurn, p.NeighbourRequests)
 	for i := range p.neighbourHints {

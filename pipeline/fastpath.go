@@ -11,17 +11,55 @@ import (
 	"sluice/pipeline/servicemap"
 )
 
-// The express lane carries what nearly all packets are: those in the middle of a connection, with
-// nothing wrong about them. It does with them what sort, forward and reply would do, in half the
-// instructions, since it asks only whether all is as usual, and not what else it may be. Where it
-// isn't sure it does nothing, and the frame goes the ordinary way.
+// # The fast path
 //
-//	board     is it TCP or UDP to a service of one port, or from a backend? then where would its connection be (fullnat: where is it)
-//	express   is the connection there, alive, and in its middle? then rewrite by what is prepared, and send
-//	open      express for the packet that opens a connection: see express_open.go
+// The fast path handles the packets that nearly all are, with half the instructions of the slow
+// path (slowpath.go). It never decides anything that the slow path would decide differently: a
+// frame that it is not sure about goes to the slow path as if it had just arrived.
+//
+// It takes a packet if all of this holds:
+//
+//   - It is TCP or UDP over IPv4 without options or over IPv6 without extension headers, in an
+//     untagged frame, neither a fragment, nor malformed, nor cut (packet.FastParse4, FastParse6).
+//   - From a client: its destination is a service of one port, and this worker owns the flow.
+//   - From a backend: its destination belongs to no service, and it finds a connection of mode nat
+//     by the backend and the client, or of mode fullnat by the local port.
+//   - The connection exists, has not expired and is in the middle of its life (TCP ESTABLISHED with
+//     ACK and none of SYN, FIN and RST; UDP). Or it is a SYN or a first datagram from a client, and
+//     fastpath_open.go can open the connection.
+//   - The backend has a fast entry (fastpath_entry.go): it serves one service of one port, is
+//     configured, is not evicted, and its next hop is resolved and untagged.
+//   - The packet fits the MTU, and its TTL or hop limit is above 1.
+//
+// These invariants hold:
+//
+//   - Nothing is written until the frame is certain to leave: no counter, connection, scheduler
+//     position, neighbour hint or byte of the frame. classifyFast may only set the frame's private
+//     fields. A function that returns false has changed nothing.
+//   - The bytes that leave, and everything that the worker records, are those of the slow path
+//     (TestFastPathEqualsSlowPath and the tests after it compare the two on random traffic).
+//   - It drops, answers and hands over no frame. fallback drops one that has martian addresses.
+//   - It does not allocate and takes a bounded number of steps.
+//
+// Whatever else may happen is the slow path's: drops by name, RST and ICMP answers, hand-over,
+// persistence, ranges of ports, VLAN tags, TCP states, eviction, neighbour hints for replies,
+// fullnat backends of any port, and entries that must be removed first.
+//
+// The steps:
+//
+//	classifyFast  headers, service, ownership, and where the connection is (fullnat: which it is)
+//	fastForward   a client's packet: connection, checks, rewrite, send
+//	fastReply     a backend's packet: likewise
+//	fastOpen      a client's packet that opens a connection
+//	fallback      back to the slow path
+//
+// The functions for IPv4 and IPv6 are kept apart although they read alike. With one function for
+// both that looks up the service and the connection by a family-independent address, an established
+// NAT packet over IPv4 takes 17 % more instructions (valgrind, bench/results/memory/README.md), and
+// a common rewrite would add to that. A change to one of a pair belongs in the other, too.
 
-// board is sort for the express lane: it finds the service and the connection's home. It reports
-// whether the frame may take the lane, or is sorted.
+// classifyFast is classifySlow for the fast path: it finds the service and the home of the
+// connection. It reports whether the frame is classified; if not, classifySlow must do it.
 func (p *Processor) classifyFast(f *Frame) bool {
 	h := packet.HeadersAt(f.Mem, f.Start)
 	if h == nil {
@@ -50,8 +88,8 @@ func (p *Processor) classifyFast(f *Frame) bool {
 	return true
 }
 
-// boardBack4 is board for what is no client's packet: if it is a backend's, its destination is the
-// client.
+// classifyFastReply4 is classifyFast for a packet to an address and port that is no service of one
+// port. If a backend sent it, the destination is the client or one of fullnat's sources.
 //
 //go:noinline
 func (p *Processor) classifyFastReply4(f *Frame, h *packet.Headers, g packet.FastKind) bool {
@@ -73,7 +111,7 @@ func (p *Processor) classifyFastReply4(f *Frame, h *packet.Headers, g packet.Fas
 	return true
 }
 
-// board6 is board for IPv6.
+// classifyFast6 is classifyFast for IPv6.
 func (p *Processor) classifyFast6(f *Frame, h *packet.Headers) bool {
 	g := h.FastParse6(f.End - f.Start - packet.EthernetLen)
 	if g == packet.NotFast {
@@ -95,7 +133,7 @@ func (p *Processor) classifyFast6(f *Frame, h *packet.Headers) bool {
 	return true
 }
 
-// boardBack6 is boardBack4 for IPv6.
+// classifyFastReply6 is classifyFastReply4 for IPv6.
 //
 //go:noinline
 func (p *Processor) classifyFastReply6(f *Frame, h *packet.Headers, g packet.FastKind) bool {
@@ -117,13 +155,13 @@ func (p *Processor) classifyFastReply6(f *Frame, h *packet.Headers, g packet.Fas
 	return true
 }
 
-// boardLocal is boardBack for what comes to one of fullnat's sources. Whether the connection that
-// has the port is the frame's, is seen when it has come from memory.
+// classifyFastFullNAT classifies a packet to one of fullnat's sources. The connection that has the
+// port may belong to another backend; fastReply compares them once the connection is in the cache.
 //
 //go:noinline
 func (p *Processor) classifyFastFullNAT(f *Frame, g packet.FastKind, t *conn.Table, source uint8, backend packet.Addr, ports uint32) bool {
 	slot, ok := p.lookupSlot(p.t.replyEndpoint(backend, uint16(ports>>16), g.Proto()), source, uint16(ports))
-	if !ok || p.t.anyPort { // with any port another door may be meant
+	if !ok || p.t.anyPort { // the connection may be one of a backend of any port
 		return false
 	}
 	f.kind, f.service, f.home, f.fullnatSlot = kindFastReply4, 0, t.HomeAt(slot), slot+1
@@ -136,7 +174,8 @@ func (p *Processor) classifyFastFullNAT(f *Frame, g packet.FastKind, t *conn.Tab
 	return true
 }
 
-// unusual is the end of boarding for a packet that isn't in the middle of its connection.
+// classifyFastRare ends the classification of a TCP packet that is not in the middle of its
+// connection.
 //
 //go:noinline
 func (p *Processor) classifyFastRare(f *Frame, g packet.FastKind) {
@@ -148,7 +187,7 @@ func (p *Processor) classifyFastRare(f *Frame, g packet.FastKind) {
 	p.fallback(f)
 }
 
-// leave takes a frame that has boarded out of the lane: it is sorted then.
+// fallback returns a frame that classifyFast has classified to the slow path.
 //
 //go:noinline
 func (p *Processor) fallback(f *Frame) {
@@ -169,8 +208,8 @@ func (p *Processor) fallback(f *Frame) {
 	}
 }
 
-// express4 is forward for the lane. It reports whether the frame is on its way; if not, nothing has
-// happened.
+// fastForward4 is forward for the fast path. It reports whether the frame was sent; if not, nothing
+// has changed.
 func (p *Processor) fastForward4(f *Frame) bool {
 	h := f.headers()
 	client, _, ports := h.Ends4()
@@ -190,7 +229,7 @@ func (p *Processor) fastForward4(f *Frame) bool {
 	return true
 }
 
-// ride4 sends a packet of so many bytes to its connection's backend.
+// sendFast4 rewrites a packet of length bytes and sends it to the backend of its connection.
 func (p *Processor) sendFast4(f *Frame, h *packet.Headers, c *conn.Conn, l *fastEntry, length uint16) {
 	p.countIn(c, length)
 	f.finish(&l.link, length)
@@ -209,7 +248,7 @@ func (p *Processor) sendFast4(f *Frame, h *packet.Headers, c *conn.Conn, l *fast
 	}
 }
 
-// express6 is express4 for IPv6.
+// fastForward6 is fastForward4 for IPv6.
 func (p *Processor) fastForward6(f *Frame) bool {
 	h := f.headers()
 	client, _, ports := h.Ends6()
@@ -229,7 +268,7 @@ func (p *Processor) fastForward6(f *Frame) bool {
 	return true
 }
 
-// ride6 sends a packet of so many bytes to its connection's backend.
+// sendFast6 is sendFast4 for IPv6.
 func (p *Processor) sendFast6(f *Frame, h *packet.Headers, c *conn.Conn, l *fastEntry, length uint16) {
 	p.countIn(c, length)
 	f.finish(&l.link, length)
@@ -248,11 +287,12 @@ func (p *Processor) sendFast6(f *Frame, h *packet.Headers, c *conn.Conn, l *fast
 	}
 }
 
-// back4 is express for a backend's packet.
+// fastReply4 is reply for the fast path. It reports whether the frame was sent; if not, nothing has
+// changed.
 func (p *Processor) fastReply4(f *Frame) bool {
 	h := f.headers()
 	backend, client, ports := h.Ends4()
-	if backend == client { // a backend that is a client of its own: martian
+	if backend == client { // the backend is a client of its own service: martian
 		return false
 	}
 	var c *conn.Conn
@@ -289,11 +329,11 @@ func (p *Processor) fastReply4(f *Frame) bool {
 	return true
 }
 
-// back6 is back4 for IPv6.
+// fastReply6 is fastReply4 for IPv6.
 func (p *Processor) fastReply6(f *Frame) bool {
 	h := f.headers()
 	backend, client, ports := h.Ends6()
-	if backend == client { // a backend that is a client of its own: martian
+	if backend == client { // the backend is a client of its own service: martian
 		return false
 	}
 	var c *conn.Conn
@@ -330,21 +370,22 @@ func (p *Processor) fastReply6(f *Frame) bool {
 	return true
 }
 
-// countIn counts a packet to a backend.
+// countIn counts a packet of length bytes to the backend of the connection.
 func (p *Processor) countIn(c *conn.Conn, length uint16) {
 	count := &p.Backends[c.Backend]
 	count.InPackets++
 	count.InBytes += uint64(length)
 }
 
-// countOut counts a packet from a backend.
+// countOut counts a packet of length bytes from the backend of the connection.
 func (p *Processor) countOut(c *conn.Conn, length uint16) {
 	count := &p.Backends[c.Backend]
 	count.OutPackets++
 	count.OutBytes += uint64(length)
 }
 
-// depart sends a packet of so many bytes by the link, from the place where it is.
+// finish sets the verdict of a frame that leaves by the link with a packet of length bytes. The
+// frame begins at Start.
 func (f *Frame) finish(l *rewrite.Link, length uint16) {
 	f.End = f.Start + packet.EthernetLen + int(length)
 	f.Port, f.Verdict = l.Port, Forward

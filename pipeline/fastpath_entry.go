@@ -8,28 +8,30 @@ import (
 	"sluice/pipeline/service"
 )
 
-// lane is all that the express lane has to know of a backend: a cache line for each direction.
+// fastEntry is everything that the fast path needs to know of a backend: one cache line for each
+// direction.
 type fastEntry struct {
-	maxLength uint16     // longest packet that may pass, in bytes; 0: the backend has no lane
-	state     conn.State // of a connection in its middle
+	maxLength uint16     // longest packet that may pass, in bytes; 0: the backend has no fast entry
+	state     conn.State // of an established connection
 	mode      service.Mode
 	proto     uint8
 	idleMs    uint32
 	link      rewrite.Link
-	in        rewrite.End // nat, fullnat: the backend's
+	in        rewrite.End // nat, fullnat: the backend's address and port
 
-	// Of a connection that opens:
+	// Of a new connection:
 	port     uint16 // the backend's
 	opened   conn.State
 	flags    conn.Flags
 	openedMs uint32
 
-	out    rewrite.End // nat, fullnat: the service's
+	out    rewrite.End // nat, fullnat: the service's address and port
 	tunnel rewrite.Tunnel
 }
 
-// makeLanes finds out which backends can have a lane: those whose every packet is rewritten in the
-// same way, because they serve one service of one port.
+// buildFastEntries makes an entry for each backend with one service of one port: all packets to it
+// are rewritten in the same way. It also decides which services the fast path opens connections
+// for.
 func (t *Tables) buildFastEntries() {
 	t.fastEntries = make([]fastEntry, len(t.Backends))
 	served := make([]bool, len(t.Backends))
@@ -50,6 +52,7 @@ func (t *Tables) buildFastEntries() {
 	}
 }
 
+// newFastEntry returns the entry of a backend of the service.
 func newFastEntry(s *Service, be *Backend) fastEntry {
 	l := fastEntry{maxLength: be.maxLength, state: conn.Established, mode: be.Mode, proto: s.Proto, link: be.Link, port: be.Port}
 	l.opened = conn.StateNone.Next(conn.Input, packet.SYN)

@@ -6,12 +6,12 @@ import (
 	"sluice/pipeline/service"
 )
 
-// The express lane opens connections, too: those of services without persistence, to backends that
-// have a lane, when the table has room near the client's home, and for fullnat a pool has a port
-// for sure. What it leaves in the tables and counters is what open and advance would.
+// The fast path opens connections of services without persistence, to backends with a fast entry,
+// if the table has a free slot near the home of the client and, for fullnat, a SNAT pool has a free
+// port. It leaves the same entries in tables and counters as open and advance.
 
-// open4 is open and forward for the lane. It reports whether the frame is on its way; if not,
-// nothing has happened.
+// fastOpen4 is open and forward for the fast path. It reports whether the frame was sent; if not,
+// nothing has changed.
 //
 //go:noinline
 func (p *Processor) fastOpen4(f *Frame) bool {
@@ -40,7 +40,7 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 	return true
 }
 
-// open6 is open4 for IPv6.
+// fastOpen6 is fastOpen4 for IPv6.
 //
 //go:noinline
 func (p *Processor) fastOpen6(f *Frame) bool {
@@ -69,8 +69,8 @@ func (p *Processor) fastOpen6(f *Frame) bool {
 	return true
 }
 
-// choose is pick for a packet of so many bytes, described already. 0 means that the lane has no
-// backend for it, and that the scheduler doesn't know it was asked.
+// pickFast is pick for a packet of length bytes. The caller has called setSchedKey. It returns 0 if
+// the fast path has no backend for the packet; the state of the scheduler is then as before.
 func (p *Processor) pickFast(id uint32, length uint16) uint32 {
 	s, st := &p.t.Services[id], &p.sched[id]
 	before := *st
@@ -84,7 +84,7 @@ func (p *Processor) pickFast(id uint32, length uint16) uint32 {
 	return 0
 }
 
-// begin fills in a new connection, and counts it.
+// beginFast fills in a new connection to the backend and counts it.
 func (p *Processor) beginFast(t *conn.Table, c *conn.Conn, backend uint32, l *fastEntry) {
 	c.Backend, c.BackendPort, c.State, c.Expires = backend, l.port, l.opened, p.now+l.openedMs
 	if l.mode == service.FullNAT {

@@ -6,28 +6,28 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// MaxBatch is the most frames that one Process call takes.
+// MaxBatch is the maximum number of frames of one Process call.
 const MaxBatch = 256
 
-// Verdict is what becomes of a frame.
+// Verdict is what the caller must do with a frame after Process.
 type Verdict uint8
 
-// The verdicts. Process sets one for every frame; exactly one owner follows from it.
+// The verdicts. Process sets one for every frame; it determines the next owner of the frame.
 const (
 	Drop     Verdict = iota // Reason says why; the frame is free
 	Forward                 // send Mem[Start:End] on Port
-	Reply                   // our own answer, likewise on Port
-	HandOver                // Worker owns this flow; the frame is unchanged
+	Reply                   // send our own answer, Mem[Start:End], on Port
+	HandOver                // pass the unchanged frame to Worker, which owns the flow
 )
 
-// Frame is one packet, the chunk of memory that it lies in, and what the stages find out about it:
-// two cache lines. Fill in the fields up to Hops; what else it holds from its last packet doesn't
-// matter.
+// Frame is one packet, the chunk of memory that it lies in, and what the stages record about it:
+// two cache lines. The caller sets the fields up to Hops. The other fields may hold values of an
+// earlier packet.
 type Frame struct {
-	Mem        []byte // the whole chunk: headers grow into what is in front of Start
+	Mem        []byte // the whole chunk: outer headers are put into the headroom before Start
 	Start, End int    // the frame is Mem[Start:End]
-	Port       uint8  // in: port it came by; out: port it leaves by
-	Hops       uint8  // workers that handed it on; 0: fresh from a port
+	Port       uint8  // NIC port: in, of arrival; out, of departure
+	Hops       uint8  // how many workers handed it over; 0: it came from a NIC port
 	Verdict    Verdict
 	Worker     uint8
 	Reason     counter.Reason
@@ -35,29 +35,30 @@ type Frame struct {
 	kind        kind
 	service     uint32
 	home        conn.Home // of the frame's flow
-	fullnatSlot uint32    // kindBack: slot, plus 1, of the fullnat connection that the frame may be for, and then home is where that is; else 0
+	fullnatSlot uint32    // kindFastReply: slot+1 of the fullnat connection that has the port, and home is its line; else 0
 	meta        packet.Meta
 	_           [4]byte
 }
 
-// kind is which of the paths through the pipeline a frame takes.
+// kind is the path that a frame takes through the pipeline.
 type kind uint8
 
 const (
-	kindDone         kind = iota // verdict is set already
+	kindDone         kind = iota // the verdict is set
 	kindForward                  // client to service
 	kindReply                    // backend to client
 	kindICMPIn                   // ICMP error about a packet that went to the client
 	kindICMPOut                  // ICMP error about a packet that went to the backend
-	kindFastForward4             // client to service, if a look at its connection confirms it: see express.go
-	kindFastOpen4                // client to service, if a connection can be opened: see express_open.go
-	kindFastReply4               // backend to client, likewise
+	kindFastForward4             // client to service, if the connection confirms it: see fastpath.go
+	kindFastOpen4                // client to service, if a connection can be opened: see fastpath_open.go
+	kindFastReply4               // backend to client, if the connection confirms it
 	kindFastForward6             // from here on IPv6
 	kindFastOpen6
 	kindFastReply6
 )
 
-// Batch is the working set of one worker: fill Frames[:n], call Process with n, read the verdicts.
+// Batch is the working set of one worker. The caller fills Frames[:n], calls Process with n and
+// reads the verdicts.
 type Batch struct {
 	Frames [MaxBatch]Frame
 }

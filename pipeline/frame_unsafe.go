@@ -6,8 +6,8 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// headers are the headers of a frame for which packet.HeadersAt gave some: to ask again would cost
-// more than to read them.
+// headers returns the headers of a frame that packet.HeadersAt returned headers for. It omits the
+// check, which would cost more than reading them.
 func (f *Frame) headers() *packet.Headers {
 	return (*packet.Headers)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(f.Mem)), f.Start))
 }

@@ -9,8 +9,8 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// adopt prepares for tables that were not seen before: every pool of ports they name is made here
-// once.
+// useTables prepares for tables that were not seen before: it makes the pools that they name and
+// that do not exist yet, and starts RST probes for backends that are newly evicted.
 func (p *Processor) useTables(t *Tables) {
 	if t.evictsMore(p.t) {
 		p.startRSTProbes()
@@ -29,13 +29,13 @@ func (p *Processor) useTables(t *Tables) {
 	}
 }
 
-// door is where the replies of fullnat backends with one address, port and protocol come from.
+// replyEndpoint is the address, port and protocol of fullnat backends, which replies come from.
 type replyEndpoint struct {
-	pools  []uint32         // by source: number of the pool, plus 1; 0: none
-	shares *flow.PortOwners // how its ports are shared out; nil: in turn
+	pools  []uint32         // by source: number+1 of the pool; 0: none
+	shares *flow.PortOwners // how its ports are divided; nil: in turn
 }
 
-// findDoors notes by which pools replies are to be told apart.
+// indexReplyEndpoints finds the pools that replies are matched with.
 func (t *Tables) indexReplyEndpoints() {
 	t.replyEndpointAt = servicemap.NewEndpoints(len(t.Pools))
 	for id, refs := range t.Pools {
@@ -58,7 +58,8 @@ func (t *Tables) indexReplyEndpoints() {
 	}
 }
 
-// door finds the one of the backends there; port 0 means those of any port. nil: there is none.
+// replyEndpoint returns the endpoint of the backends with that address, port and protocol, nil if
+// there are none. Port 0 is the endpoint of backends of any port.
 func (t *Tables) replyEndpoint(backend packet.Addr, port uint16, proto uint8) *replyEndpoint {
 	at := t.replyEndpointAt.Get(backend, port, proto)
 	if at == 0 {
@@ -67,10 +68,10 @@ func (t *Tables) replyEndpoint(backend packet.Addr, port uint16, proto uint8) *r
 	return &t.replyEndpoints[at-1]
 }
 
-// portTries bounds, times the number of workers, how many ports a new connection looks at.
+// portTries bounds how many ports a new connection tries, for each worker.
 const portTries = 4
 
-// translate gives a new fullnat connection a local address and port, by which replies find it.
+// assignPort gives a new fullnat connection a source and a port, by which replies find it.
 func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr) counter.Reason {
 	for range portTries * p.workers {
 		ref, port := p.allocPort(c)
@@ -88,7 +89,7 @@ func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr)
 	return counter.TupleTaken
 }
 
-// lead makes replies to a pool's port find the connection.
+// bindPort records the connection that has a port of a pool.
 func (p *Processor) bindPort(pool uint32, port uint16, slot uint32) {
 	if l := p.borrowed; l != nil {
 		l.pool, l.port, l.slot = pool, port, slot
@@ -97,7 +98,7 @@ func (p *Processor) bindPort(pool uint32, port uint16, slot uint32) {
 	p.pools[pool].Bind(port, slot)
 }
 
-// hasPort says that translate is sure to give a new connection to the backend a port.
+// hasPort reports whether assignPort is certain to succeed for a new connection to the backend.
 func (p *Processor) hasPort(backend uint32) bool {
 	if p.t.anyPort {
 		return false
@@ -111,8 +112,8 @@ func (p *Processor) hasPort(backend uint32) bool {
 	return false
 }
 
-// noPort says why there is no port for a new connection. A backend that could not be reached yet
-// has no pools.
+// noPortReason returns why there is no port for a new connection. A backend that was never
+// reachable has no pools.
 func (p *Processor) noPortReason(c *conn.Conn) counter.Reason {
 	if be := &p.t.Backends[c.Backend]; len(p.t.Pools[c.Backend]) == 0 && be.Unreach != counter.None {
 		return be.Unreach
@@ -120,9 +121,9 @@ func (p *Processor) noPortReason(c *conn.Conn) counter.Reason {
 	return counter.SNATExhausted
 }
 
-// tupleTaken says that the connection can't have a local port although it is free in its pool: a
-// backend of any port has a pool of its own, and may be the same host as a backend of the port that
-// the client asked for.
+// portConflicts reports whether the connection cannot have a local port although it is free in its
+// pool. A backend of any port has a pool of its own, and may be the same host as a backend of the
+// port that the client asked for.
 func (p *Processor) portConflicts(t *conn.Table, c *conn.Conn, backend packet.Addr, source uint8, port uint16) bool {
 	if p.workers > 1 && p.portOwner(backend, c.BackendPort, p.t.Sources[source].Addr, port, c.Proto()) != p.worker {
 		return true
@@ -139,8 +140,9 @@ func (p *Processor) portConflicts(t *conn.Table, c *conn.Conn, backend packet.Ad
 	return p.lookupPort(t, source, port, backend, other, c.BackendPort, c.Proto()) != nil
 }
 
-// translated finds the fullnat connection whose replies come to that port of a source, from that
-// address and port of its backend. One that has expired is left to the sweep, and not found.
+// translated returns the fullnat connection with this local port of a source and this backend
+// address and port, nil if there is none. One that has expired is left to the sweep and not
+// returned.
 func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, port uint16, proto uint8, nowMs uint32) *conn.Conn {
 	c := p.lookupPort(t, source, localPort, backend, port, port, proto)
 	if c == nil && p.t.anyPort {
@@ -152,8 +154,9 @@ func (p *Processor) translated(t *conn.Table, source uint8, localPort uint16, ba
 	return c
 }
 
-// holder gives the connection to an address and port of a backend that has a source's port from the
-// pool there: that of backends of the port at, or with 0 that of backends of any port.
+// lookupPort returns the connection to an address and port of a backend that has the source's local
+// port in the pool of the endpoint with port at: that of the backends of one port, or 0 for
+// backends of any port.
 func (p *Processor) lookupPort(t *conn.Table, source uint8, localPort uint16, backend packet.Addr, at, port uint16, proto uint8) *conn.Conn {
 	slot, ok := p.lookupSlot(p.t.replyEndpoint(backend, at, proto), source, localPort)
 	if !ok {
@@ -166,7 +169,8 @@ func (p *Processor) lookupPort(t *conn.Table, source uint8, localPort uint16, ba
 	return c
 }
 
-// slotOf gives the slot of the connection behind a door that has a source's port.
+// lookupSlot returns the table slot of the connection to an endpoint that has the source's local
+// port.
 func (p *Processor) lookupSlot(d *replyEndpoint, source uint8, localPort uint16) (slot uint32, ok bool) {
 	if d == nil || d.pools[source] == 0 {
 		return 0, false
@@ -178,7 +182,8 @@ func (p *Processor) lookupSlot(d *replyEndpoint, source uint8, localPort uint16)
 	return p.pools[pool].Lookup(localPort)
 }
 
-// takePort picks a free port towards the connection's backend, from the sources in turn.
+// allocPort allocates a port towards the connection's backend, from the sources in turn. It returns
+// port 0 if none is free.
 func (p *Processor) allocPort(c *conn.Conn) (*snat.Ref, uint16) {
 	refs := p.t.Pools[c.Backend]
 	p.sourceTurn++
@@ -194,7 +199,7 @@ func (p *Processor) allocPort(c *conn.Conn) (*snat.Ref, uint16) {
 	return nil, 0
 }
 
-// untranslate gives back what translate took. Called when the connection is closed.
+// releasePort releases the port of a fullnat connection that is closed.
 func (p *Processor) releasePort(c *conn.Conn) {
 	for _, r := range p.t.Pools[c.Backend] {
 		if r.Source == c.Source {

@@ -7,8 +7,7 @@ import (
 	"sluice/pipeline/service"
 )
 
-// icmpIn takes an ICMP error about a packet that went to a client to the backend that the packet
-// came from.
+// icmpIn sends an ICMP error about a packet to a client to the backend that sent the packet.
 func (p *Processor) icmpIn(f *Frame) {
 	m, id := &f.meta, f.service
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
@@ -42,8 +41,8 @@ func (p *Processor) icmpIn(f *Frame) {
 	f.send(m, &be.Link)
 }
 
-// icmpOut takes an ICMP error about a packet that went to a NAT or FullNAT backend to the client
-// that the packet came from.
+// icmpOut sends an ICMP error about a packet to a nat or fullnat backend to the client that sent
+// the packet.
 func (p *Processor) icmpOut(f *Frame) {
 	m := &f.meta
 	t := p.table(m)

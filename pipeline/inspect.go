@@ -7,33 +7,33 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Class is which way a frame takes through the pipeline.
+// Class says what a frame is to the pipeline.
 type Class uint8
 
 // The classes.
 const (
-	Unclassified   Class = iota // it could not be parsed
+	Unclassified   Class = iota // it cannot be parsed
 	ToService                   // client to service
 	FromBackend                 // backend to client
-	ErrorToBackend              // ICMP error about a packet that went to the client
-	ErrorToClient               // ICMP error about a packet that went to the backend
+	ErrorToBackend              // ICMP error about a packet to the client
+	ErrorToClient               // ICMP error about a packet to the backend
 )
 
-// Observation is what an onlooker can tell of a frame before it is processed.
+// Observation is what a worker knows of a frame before it processes it.
 type Observation struct {
 	Meta      packet.Meta
-	Reason    counter.Reason // why it can't be parsed; nothing else is valid then
+	Reason    counter.Reason // why it cannot be parsed: then nothing else is valid
 	Class     Class
-	Service   uint32 // id; of ToService and ErrorToBackend
+	Service   uint32 // id; for ToService and ErrorToBackend
 	Ownership Ownership
-	Owner     int         // worker to which the frame would be handed, or the onlooker's own
-	Conn      conn.Conn   // a copy of its connection, if Known
-	Client    packet.Addr // of the connection
-	Known     bool        // the onlooker's worker has the connection
+	Owner     int         // worker that the frame would be handed to, or the observing worker
+	Conn      conn.Conn   // a copy of the connection, if Known
+	Client    packet.Addr // of the connection, if Known
+	Known     bool        // the observing worker has the connection
 }
 
-// Observe tells what the pipeline sees in the frame, and changes nothing of the connections. Only the
-// owning goroutine may call it.
+// Observe returns what the worker knows of the frame. It changes nothing but the tables in use.
+// Only the owning goroutine may call it.
 func (p *Processor) Observe(f Frame, t *Tables, nowMs uint32) (s Observation) {
 	if p.now = nowMs; p.t != t {
 		p.useTables(t)
@@ -61,10 +61,10 @@ func (p *Processor) Observe(f Frame, t *Tables, nowMs uint32) (s Observation) {
 	return s
 }
 
-// finalHop is a number of hops that keeps a frame where it is.
+// finalHop is a number of hops with which a frame is not handed over.
 const finalHop = 255
 
-// The kinds are the ways.
+// The kinds of the slow path are the classes.
 var (
 	_ [ToService - Class(kindForward)]struct{}
 	_ [FromBackend - Class(kindReply)]struct{}
@@ -72,7 +72,8 @@ var (
 	_ [ErrorToClient - Class(kindICMPOut)]struct{}
 )
 
-// Refresh brings the observation's connection up to date: what has become of it since.
+// Refresh brings the connection of the observation up to date. Only the owning goroutine may call
+// it.
 func (p *Processor) Refresh(s *Observation, nowMs uint32) {
 	m := &s.Meta
 	if s.Class == Unclassified {
@@ -96,7 +97,7 @@ func (p *Processor) Refresh(s *Observation, nowMs uint32) {
 	}
 }
 
-// peekReply is findReply for onlookers.
+// peekReply is findReply without any change to the table.
 func (p *Processor) peekReply(t *conn.Table, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8, nowMs uint32) *conn.Conn {
 	if source := p.t.sourceAt(client); source != 0 {
 		return p.translated(t, uint8(source-1), clientPort, backend, port, proto, nowMs)
@@ -105,5 +106,5 @@ func (p *Processor) peekReply(t *conn.Table, client packet.Addr, clientPort uint
 	return t.PeekReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), nowMs)
 }
 
-// Overhead is what the backend's mode adds to a packet's length, in bytes.
+// Overhead returns the number of bytes that the backend's mode adds to a packet.
 func (be *Backend) Overhead() int { return int(be.overhead()) }

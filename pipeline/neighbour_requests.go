@@ -2,14 +2,15 @@ package pipeline
 
 import "sluice/pipeline/packet"
 
-// NeighbourRequests collects addresses that packets could not be sent to for want of a neighbour, for the
-// control plane to have them resolved. It is bounded: what doesn't fit asks again with its next
-// packet.
+// NeighbourRequests is a set of destinations that packets could not be sent to because the MAC
+// address of the next hop is not known. The control plane has them resolved. The set is bounded: a
+// destination that does not fit is added by its next packet.
 type NeighbourRequests struct {
 	addrs [16]packet.Addr
 	n     int
 }
 
+// add adds a destination.
 func (w *NeighbourRequests) add(a packet.Addr) {
 	for _, have := range w.addrs[:w.n] {
 		if have == a {
@@ -22,10 +23,11 @@ func (w *NeighbourRequests) add(a packet.Addr) {
 	}
 }
 
-// Flush calls ask for each address and forgets them all.
-func (w *NeighbourRequests) Flush(ask func(packet.Addr)) {
+// Flush calls request for each destination and empties the set. Only the owning goroutine may call
+// it.
+func (w *NeighbourRequests) Flush(request func(packet.Addr)) {
 	for _, a := range w.addrs[:w.n] {
-		ask(a)
+		request(a)
 	}
 	w.n = 0
 }

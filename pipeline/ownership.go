@@ -5,20 +5,20 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Ownership says which worker keeps a service's connections.
+// Ownership is the rule by which a worker owns the connections of a service.
 type Ownership uint8
 
 // The ownerships.
 const (
-	ByFlow     Ownership = iota // hash of client address, port, protocol: both directions meet there
-	ByAddress                   // hash of the client address alone: persistence needs all its connections together
-	ByPort                      // replies to fullnat: the local port says it
-	ByReceiver                  // whoever received it: RSS keeps a flow together, and no reply needs the client's hash
-	ByFlowNow                   // ByFlow, but ByReceiver before: who receives a packet may have its connection
+	ByFlow     Ownership = iota // by the hash of client address, port and protocol, which is the same in both directions
+	ByAddress                   // by the hash of the client address alone: persistence needs all connections of a client together
+	ByPort                      // replies of fullnat: by the local port
+	ByReceiver                  // the worker that received it: RSS keeps a flow together, and no reply needs the client's hash
+	ByFlowNow                   // ByFlow, but ByReceiver before: the receiver may have the connection
 )
 
-// place finds the home of a frame whose client has this address and port, or gives the frame to the
-// worker that owns the flow. The service is 0 if a backend sent the frame.
+// locate sets the home of a frame of the client with this address and port, or hands the frame to
+// the worker that owns the flow. service is 0 if a backend sent the frame.
 func (p *Processor) locate(f *Frame, client packet.Addr, port uint16, service uint32) {
 	m := &f.meta
 	hash := p.seed.Hash(client, port, m.Proto)
@@ -28,16 +28,16 @@ func (p *Processor) locate(f *Frame, client packet.Addr, port uint16, service ui
 	f.home = p.table(m).Home(hash)
 }
 
-// isMine says that the worker has a client's flow for sure: what handOver would find out, but
-// cheaper, for nearly all.
+// owns reports whether this worker certainly owns a client's flow. It is a cheaper test than
+// handOver, and true for nearly all frames.
 func (p *Processor) owns(hash uint64, service uint32) bool {
 	own := p.t.Services[service].Ownership
 	return service != 0 && (own == ByReceiver || own == ByFlow && flow.Owner(hash, p.workers) == p.worker)
 }
 
-// handOver gives a fresh frame to its owner if that is somebody else. A frame that was handed over
-// already is processed where it is, so that two workers with different tables can't pass it back
-// and forth.
+// handOver hands a frame to its owner if that is another worker, and reports whether it did. The
+// frame must not have been handed over before: such a frame is processed where it is, so that two
+// workers with different tables cannot pass it back and forth.
 func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service uint32) bool {
 	var own Ownership
 	if service != 0 {
@@ -63,23 +63,23 @@ func (p *Processor) handOver(f *Frame, hash uint64, client packet.Addr, service 
 	return true
 }
 
-// replyOwner says who owns the connection of a packet from a backend, or of the packet to a backend
-// that an ICMP error embeds.
+// replyOwner returns the ownership of the connection that a packet from a backend belongs to, or
+// that an ICMP error is about if it embeds a packet to a backend.
 func (p *Processor) replyOwner(f *Frame) Ownership {
 	backend, port, client, _ := f.backendFirst()
 	switch {
 	case p.t.isSource(client) && !p.t.portsByHash:
 		return ByPort
 	case p.t.isSource(client):
-		return ByReceiver // most likely; else see passToPortOwner
+		return ByReceiver // nearly always; otherwise handToPortOwner hands it over
 	case p.t.sticksToAddress(backend, port, f.meta.Proto):
 		return ByAddress
 	}
 	return ByFlow
 }
 
-// backendFirst gives the ends of a reply, or of the packet that an ICMP error to a client embeds:
-// the backend's, and the one that the backend takes for its client's.
+// backendFirst returns the two ends of a reply, or of the packet to a backend that an ICMP error
+// embeds: the backend, and the end that the backend takes for its client.
 func (f *Frame) backendFirst() (backend packet.Addr, port uint16, client packet.Addr, clientPort uint16) {
 	m := &f.meta
 	if f.kind == kindICMPOut {
@@ -88,13 +88,13 @@ func (f *Frame) backendFirst() (backend packet.Addr, port uint16, client packet.
 	return m.Src, m.SrcPort, m.Dst, m.DstPort
 }
 
-// isMyReply is isMine for a backend's packet.
+// ownsReply is owns for a packet from a backend.
 func (p *Processor) ownsReply(hash uint64) bool {
 	return p.t.plainReplies && flow.Owner(hash, p.workers) == p.worker
 }
 
-// passToFlowOwner hands a client's fresh frame, or an ICMP error to its client, to the worker that
-// owns its flow by the client's hash.
+// handToFlowOwner hands a frame to the worker that owns the flow of the client by its hash, and
+// reports whether it did. It hands over only frames that come from a NIC port.
 func (p *Processor) handToFlowOwner(f *Frame, client packet.Addr, port uint16) bool {
 	owner := flow.Owner(p.seed.Hash(client, port, f.meta.Proto), p.workers)
 	if f.Hops > 0 || owner == p.worker {
@@ -104,8 +104,8 @@ func (p *Processor) handToFlowOwner(f *Frame, client packet.Addr, port uint16) b
 	return true
 }
 
-// portOwner says which worker has a local port towards a backend. If it is nobody's, there is no
-// such worker.
+// portOwner returns the worker that has a local port towards a backend, or a number above all
+// workers if none has it.
 func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Addr, localPort uint16, proto uint8) int {
 	if d := p.t.replyEndpoint(backend, port, proto); d != nil && d.shares != nil {
 		return d.shares.Owner(d.shares.Base(backend, port, local), localPort)
@@ -113,9 +113,9 @@ func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Add
 	return int(localPort) % p.workers
 }
 
-// passToPortOwner hands a backend's frame, fresh from the card and of no flow of ours, to the
-// worker that has the local port. Only frames to ports that are shared out by the card's hash come
-// here without being asked for their owner before: they are nearly always right.
+// handToPortOwner hands a backend's frame, which belongs to no connection of this worker, to the
+// worker that has the local port, and reports whether it did. Frames to ports that are divided by
+// the hash of the NIC arrive without a hand-over before, and nearly always at the right worker.
 func (p *Processor) handToPortOwner(f *Frame) bool {
 	backend, port, local, localPort := f.backendFirst()
 	if p.workers == 1 || f.Hops > 0 || !p.t.isSource(local) {
@@ -129,27 +129,29 @@ func (p *Processor) handToPortOwner(f *Frame) bool {
 	return true
 }
 
+// handTo sets the verdict of a frame that goes to another worker.
 func (p *Processor) handTo(f *Frame, worker int) {
 	f.Verdict, f.Worker = HandOver, uint8(worker)
 	f.Hops++
 	f.kind = kindDone
 }
 
-// elsewhere hands a frame whose flow isn't known here to the next worker, if its service's flows
-// may be there: flows that the receiver owns, for the card may deliver an ICMP error, or everything
-// after its queues were rearranged, to another worker than the one that opened the connection; and
-// flows from before their service was owned otherwise.
+// tryNextWorker hands a frame of an unknown flow to the next worker if that one may know it, and
+// reports whether it did. A service's flows may be at other workers if the receiver owns them,
+// because the NIC may deliver an ICMP error, or everything after a change of its queues, to another
+// worker than the one that opened the connection; and if they were opened under another ownership.
 func (p *Processor) tryNextWorker(f *Frame, s *Service) bool {
 	switch {
 	case s.Moved:
-		return p.handToNextWorker(f, p.workers) // the owner is asked first, whoever received it later
+		return p.handToNextWorker(f, p.workers) // the owner was tried first
 	case s.Ownership == ByReceiver:
 		return p.handToNextWorker(f, p.workers-1)
 	}
 	return false
 }
 
-// passRound hands a frame to the next worker, unless so many had a hand in it already.
+// handToNextWorker hands a frame to the next worker, unless it has been handed over as often as
+// most allows. It reports whether it did.
 func (p *Processor) handToNextWorker(f *Frame, most int) bool {
 	if p.workers == 1 || int(f.Hops) >= most {
 		return false

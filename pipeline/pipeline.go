@@ -1,16 +1,26 @@
-// Package pipeline decides what becomes of frames: it parses them, finds their connection, picks a
-// backend for new ones and rewrites them in place.
+// Package pipeline decides what happens to each frame: it parses the headers, finds the connection,
+// picks a backend for a new one and rewrites the frame in place.
 //
 // A batch goes through each stage as a whole:
 //
-//	classify   headers to Meta, or a drop by name; which service, which direction, whose flow
-//	fetch      the connections' cache lines, all at once
-//	flows      connection found or opened, TCP state moved, frame rewritten, egress chosen
+//	classify   headers to Meta, or a named drop; service, direction, owner
+//	fetch      the cache lines of the connections, all at once
+//	flows      connection found or opened, TCP state changed, frame rewritten, egress port chosen
 //
-// Nearly all frames take the express lane through these stages: see express.go.
+// Nearly all frames take the fast path through these stages (fastpath.go); all others take the slow
+// path (slowpath.go), which handles everything.
 //
-// The package is pure: time, tables and memory come in as arguments, verdicts go out in the frames.
-// It knows nothing of sockets, rings or threads. Nothing here allocates once a Processor is made.
+//	ownership.go   which worker owns a flow, and hand-over to it
+//	connection.go  opening, state, expiry, persistence
+//	fullnat.go     SNAT ports of fullnat connections (package snat)
+//	eviction.go    connections of evicted backends; rst_probe.go for those with silent ends
+//	answer.go      RST and ICMP answers; icmp.go: ICMP errors about forwarded packets
+//	inspect.go     what the pipeline knows of a frame; dryrun.go: what it would do with it
+//	tables.go      what the control plane publishes
+//
+// The package is pure: time, tables and memory are arguments, verdicts are results in the frames.
+// It knows nothing of sockets, rings or threads. A Processor allocates only when it is made and
+// when it sees new tables.
 package pipeline
 
 import (
@@ -22,36 +32,36 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// Processor is one worker's pipeline with everything that the worker writes: connections, scheduler
-// positions, counters. One goroutine uses it.
+// Processor is the pipeline of one worker, with everything that the worker writes: connections,
+// scheduler positions, counters. It belongs to one goroutine.
 type Processor struct {
 	Packets           counter.Packets
 	Backends          []counter.Backend // by backend id
-	NeighbourRequests NeighbourRequests // next hops whose MAC address was missing
+	NeighbourRequests NeighbourRequests // next hops without a known MAC address
 
 	worker, workers int
 	seed            *flow.Seed
 	v4, v6          *conn.Table
 	loads           *counter.Loads
 	sched           []sched.State // by service id
-	schedKey        sched.Key     // scratch: behind an interface, a local one would be allocated
-	pools           []*snat.Pool  // by number
-	borrowed        *borrowed     // of a rehearsal; else nil
+	schedKey        sched.Key     // scratch: passed through an interface, a local variable would be allocated
+	pools           []*snat.Pool  // SNAT pools by number
+	borrowed        *borrowed     // of a dry run; else nil
 	sourceTurn      uint32
 	neighbourHints  neighbourHints
 	answers         limiter
 	rstProbes       rstProbes
 	ipID            uint16
-	sweepDebt       [2]uint64 // to each table's sweep: slots times sweepRoundMs
-	openings        int       // frames of the batch that open4 or open6 is to see
+	sweepDebt       [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
+	openings        int       // frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
 
 	t       *Tables // of the batch being processed
 	fetched uint64  // see conn.Fetch
 
-	now uint32 // ms tick of the batch being processed
+	now uint32 // milliseconds, of the batch being processed
 }
 
-// Options says what a Processor is made for.
+// Options are the arguments of New.
 type Options struct {
 	Worker, Workers int
 	Connections     int        // capacity of each family's table at this worker
@@ -60,7 +70,7 @@ type Options struct {
 	Mem4, Mem6      []byte // conn.Bytes(4|6, Connections) zeroed bytes each, for this worker alone
 }
 
-// New makes a Processor.
+// New makes a Processor. It allocates about 4 MiB besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
 		Backends: make([]counter.Backend, MaxBackends),
@@ -78,11 +88,11 @@ func New(o Options) *Processor {
 	return p
 }
 
-// Process decides what becomes of b.Frames[:n], n at most MaxBatch. nowMs is a wrapping count of
-// milliseconds that never goes back.
+// Process sets the verdict of each of b.Frames[:n], with n at most MaxBatch. nowMs is a count of
+// milliseconds that wraps and never goes back. Only the owning goroutine may call it.
 //
-// It and the stages stay calls, one per batch: what they were inlined into would be too big for the
-// compiler to inline more into it.
+// noinline: Process and the stages are one call per batch. Inlined into one function, they would
+// exceed the budget for inlining the calls that are made for every packet.
 //
 //go:noinline
 func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
@@ -96,8 +106,8 @@ func (p *Processor) Process(b *Batch, n int, t *Tables, nowMs uint32) {
 	p.flows(frames)
 }
 
-// touch brings the frames' headers into the processor's cache: whoever wrote them was another
-// processor, or a card.
+// touch loads the first bytes of the headers, so that the cache misses of the batch overlap:
+// another CPU or a NIC wrote them.
 func (p *Processor) touch(frames []Frame) {
 	sum := uint64(0)
 	for i := range frames {
@@ -108,8 +118,8 @@ func (p *Processor) touch(frames []Frame) {
 	p.fetched += sum
 }
 
-// classify finds out for every frame what it is, which way it takes and whose flow it is. Frames
-// that can't be read and frames of flows that another worker owns are done here.
+// classify sets the kind, service and home of each frame. It drops frames that cannot be parsed and
+// hands over frames of flows that another worker owns.
 //
 //go:noinline
 func (p *Processor) classify(frames []Frame) {
@@ -121,10 +131,10 @@ func (p *Processor) classify(frames []Frame) {
 	}
 }
 
-// cached6 is how many IPv6 entries fit a processor's own cache: 2 MiB.
+// cached6 is the number of IPv6 entries that fit a cache of 2 MiB, the L2 cache of a CPU.
 const cached6 = 1 << 15
 
-// fetch brings what the flows' connections lie in into the processor's cache.
+// fetch loads the cache lines of the connections, so that the misses of the batch overlap.
 func (p *Processor) fetch(frames []Frame) {
 	v4, v6, sum := p.v4, p.v6, uint64(0)
 	for i := range frames {
@@ -146,7 +156,7 @@ func (p *Processor) fetch(frames []Frame) {
 	p.fetched += sum
 }
 
-// table gives the connection table of the packet's family, which is its client's too.
+// table returns the connection table of the packet's family, which is the family of the client.
 func (p *Processor) table(m *packet.Meta) *conn.Table {
 	if m.Family == 4 {
 		return p.v4
@@ -154,8 +164,7 @@ func (p *Processor) table(m *packet.Meta) *conn.Table {
 	return p.v6
 }
 
-// flows finds or opens the flow of every frame and does what its mode asks. Every frame is booked
-// once.
+// flows forwards, answers or drops each frame and counts it once.
 //
 //go:noinline
 func (p *Processor) flows(frames []Frame) {
@@ -193,7 +202,7 @@ func (p *Processor) flows(frames []Frame) {
 	c.Rx += uint64(len(frames)) - (c.HandedIn - handedIn)
 }
 
-// count books a frame by its verdict, and as handed in if it was.
+// count counts a frame by its verdict, and as handed in if another worker handed it over.
 func (p *Processor) count(f *Frame) {
 	c := &p.Packets
 	if f.Hops > 0 && (f.Verdict != HandOver || f.Hops > 1) {
@@ -211,5 +220,5 @@ func (p *Processor) count(f *Frame) {
 	}
 }
 
-// TableBytes says how much memory Options needs for a table of a family (4 or 6).
+// TableBytes returns the size of Mem4 (family 4) or Mem6 (family 6) of Options, in bytes.
 func TableBytes(family, connections int) int { return conn.Bytes(family, connections) }

@@ -7,43 +7,46 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// A reset must be numbered as its receiver expects (RFC 9293, 3.10.7.4; RFC 5961, 3.2), and
-// connections here have no numbers. So an end that waits for the other one, and sends nothing that
-// could be answered, is poked: it gets a segment whose sequence number can't be, answers that with
-// the right ones, and then is reset by them.
+// A receiver accepts an RST only with the sequence number that it expects (RFC 9293, 3.10.7.4; RFC
+// 5961, 3.2), and connections here have no sequence numbers. So an end of an evicted connection
+// that waits for the other one, and sends nothing that could be answered, gets an RST probe: a
+// segment with an unacceptable sequence number. It answers with the right numbers, and then is
+// reset.
 //
-//	poke     VIP -> client   ACK, sequence number out of window
-//	answer   client -> VIP   ACK, with the client's own numbers (RFC 9293, 3.10.7.4: "an acknowledgment should be sent")
+//	probe    VIP -> client   ACK, sequence number out of window
+//	answer   client -> VIP   ACK, with the client's own numbers (RFC 9293, 3.10.7.4)
 //	reset    VIP -> client   RST, numbered by the answer; see reset
 //
-// Likewise towards the backend, which may be alive. A number that happens to be in the window, or a
-// packet lost on the way, is made up for by the next round.
+// Likewise towards the backend, which may be alive. If the number happens to be in the window, or a
+// packet is lost, the next round makes up for it.
+
 const (
 	rstProbeRounds = 3
-	// pokePauseMs is the least time between two pokes of one end: Linux answers a connection's
-	// unacceptable segments once in 500 ms (net.ipv4.tcp_invalid_ratelimit).
+	// rstProbePauseMs is the least time between two probes of one end: Linux answers unacceptable
+	// segments of a connection once in 500 ms (net.ipv4.tcp_invalid_ratelimit).
 	rstProbePauseMs = 1000
-	// pokeStep tells the numbers of the rounds from each other by more than the largest window,
-	// 2^30 (RFC 7323, 2.3).
+	// rstProbeStep is the distance between the sequence numbers of two rounds: more than the
+	// largest window, 2^30 (RFC 7323, 2.3).
 	rstProbeStep = 1 << 32 / rstProbeRounds
-	// pokeL3 is where in its chunk a poke's IP header is: any place with room for the link header.
+	// rstProbeL3 is the offset of a probe's IP header in its chunk, behind space for a link header.
 	rstProbeL3 = 128
-	// pokeStride is how many slots are looked at before the room for frames is.
+	// rstProbeStride is how many slots are scanned between two checks for free frames.
 	rstProbeStride = 16
 )
 
-// pokes is a walk over the connection tables, in rounds, that begins when a backend is evicted.
+// rstProbes is the state of a walk over the connection tables, in rounds. It begins when a backend
+// is evicted.
 type rstProbes struct {
-	round  uint32 // from 1 to pokeRounds; 0: there is nobody to poke
-	began  uint32 // tick at which the round began, or will
+	round  uint32 // from 1 to rstProbeRounds; 0: no walk
+	began  uint32 // when the round began or will begin
 	v6     bool   // the walk is in the IPv6 table
-	cursor uint32 // slot that the walk goes on with
+	cursor uint32 // next slot
 	frames []Frame
 	n      int // frames made
 	visit  func(*conn.Conn)
 }
 
-// evictsMore says that the tables evict a backend that old, which may be nil, did not.
+// evictsMore reports whether the tables evict a backend that old did not. old may be nil.
 func (t *Tables) evictsMore(old *Tables) bool {
 	var had []uint32
 	if old != nil {
@@ -60,21 +63,22 @@ func (t *Tables) evictsMore(old *Tables) bool {
 	return false
 }
 
-// startPokes has all connections looked at from now on.
+// startRSTProbes begins a walk over all connections.
 func (p *Processor) startRSTProbes() {
 	p.rstProbes.round, p.rstProbes.began, p.rstProbes.v6, p.rstProbes.cursor = 1, p.now, false, 0
 }
 
-// RSTProbesDue says that connections of evicted backends are to be looked at now: that MakeRSTProbes has something
-// to do.
+// RSTProbesDue reports whether MakeRSTProbes has something to do now. Only the owning goroutine may
+// call it.
 func (p *Processor) RSTProbesDue() bool {
 	return p.rstProbes.round > 0 && int32(p.now-p.rstProbes.began) >= 0
 }
 
-// MakeRSTProbes ends connections of evicted backends by the tables that Housekeep saw last. Flows and connections
-// that need not be told are forgotten, the ends of others poked by the segments that it puts into
-// the first frames, whose Mem are chunks of the caller's. It says how many those are. It looks at
-// some maxSlots slots of the tables and ends early when it has no room for two frames.
+// MakeRSTProbes ends connections of evicted backends, by the tables that Housekeep was given last.
+// It forgets flows and connections that are not reset, and puts a probe for each end of the others
+// into the first frames, with verdict Forward; the caller provides their Mem. It returns the number
+// of probes. It scans about maxSlots slots, and stops early when fewer than two frames are free.
+// Only the owning goroutine may call it.
 func (p *Processor) MakeRSTProbes(frames []Frame, maxSlots int) int {
 	k := &p.rstProbes
 	k.frames, k.n = frames, 0
@@ -91,7 +95,7 @@ func (p *Processor) MakeRSTProbes(frames []Frame, maxSlots int) int {
 	return k.n
 }
 
-// poked is the table that is being looked at.
+// rstProbeTable returns the table that the walk is in.
 func (p *Processor) rstProbeTable() *conn.Table {
 	if p.rstProbes.v6 {
 		return p.v6
@@ -99,7 +103,7 @@ func (p *Processor) rstProbeTable() *conn.Table {
 	return p.v4
 }
 
-// next goes on behind the end of a table.
+// next continues after the end of a table.
 func (k *rstProbes) next() {
 	if k.v6 = !k.v6; k.v6 {
 		return
@@ -110,7 +114,7 @@ func (k *rstProbes) next() {
 	}
 }
 
-// pokeConn looks at one entry.
+// rstProbeConn handles one entry.
 func (p *Processor) rstProbeConn(c *conn.Conn) {
 	if c.IsTemplate() || c.Expired(p.now) {
 		return
@@ -128,13 +132,13 @@ func (p *Processor) rstProbeConn(c *conn.Conn) {
 	}
 }
 
-// lasting says that an end may wait for the other one without end. Who has only begun or has seen
-// the end will come by again, or doesn't care.
+// mayLast reports whether an end in this state may wait for the other one without limit. In the
+// other states an end sends again by itself or has seen the end of the connection.
 func mayLast(s conn.State) bool {
 	return s == conn.Established || s == conn.FinWait || s == conn.CloseWait || s == conn.Close
 }
 
-// pokeEnds pokes those ends of the connection that have not been reset.
+// rstProbeEnds makes probes for the ends of the connection that have not been reset.
 func (p *Processor) rstProbeEnds(c *conn.Conn, be *Backend) {
 	client := p.rstProbeTable().Client(c)
 	if c.Flags&conn.ClientReset == 0 {
@@ -151,7 +155,7 @@ func (p *Processor) rstProbeEnds(c *conn.Conn, be *Backend) {
 	}
 }
 
-// wayToClient is the link to a client, nil if there is none now.
+// linkToClient returns the link to a client, nil if there is none now.
 func (p *Processor) linkToClient(client packet.Addr) *rewrite.Link {
 	link, reason := p.t.Hops.Lookup(client)
 	switch reason {
@@ -164,7 +168,7 @@ func (p *Processor) linkToClient(client packet.Addr) *rewrite.Link {
 	return nil
 }
 
-// pokeEnd makes one poke.
+// makeRSTProbe makes one probe.
 func (p *Processor) makeRSTProbe(link *rewrite.Link, src packet.Addr, srcPort uint16, dst packet.Addr, dstPort uint16) {
 	k := &p.rstProbes
 	f := &k.frames[k.n]
@@ -173,7 +177,7 @@ func (p *Processor) makeRSTProbe(link *rewrite.Link, src packet.Addr, srcPort ui
 	if dst.Is4() {
 		m.Family = 4
 	}
-	// Where the number lies is left to chance, since the receiver's window may be anywhere.
+	// The number is a hash, since the window of the receiver may be anywhere.
 	seq := uint32(p.seed.Hash(dst, dstPort, packet.TCP)) + k.round*rstProbeStep
 	rewrite.TCPAck(f.Mem, &m, seq, ^seq)
 	f.Start = rewrite.SetLink(f.Mem, &m, link)

@@ -11,8 +11,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// rstProbes has a worker look for whom to poke, as its next tick does, with room for so many frames and
-// slots, and gives the frames that it makes.
+// rstProbes has a worker look for whom to poke, as its next tick does, with room for so many frames
+// and slots, and gives the frames that it makes.
 func (w *world) rstProbes(worker, room, slots int) (out []outcome) {
 	w.t.Helper()
 	p := w.procs[worker]

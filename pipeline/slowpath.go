@@ -8,7 +8,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-// sort is classify for a frame that can't take the express lane.
+// The slow path handles every frame: it parses the headers completely, looks connections up in all
+// ways, and drops, answers or hands over what it does not forward. The fast path (fastpath.go) does
+// the same for the usual case.
+
+// classifySlow is classify for one frame that classifyFast did not classify.
 //
 //go:noinline
 func (p *Processor) classifySlow(f *Frame) {
@@ -27,7 +31,8 @@ func (p *Processor) classifySlow(f *Frame) {
 	p.locate(f, m.Src, m.SrcPort, id)
 }
 
-// otherWay is the rest of sort for a frame that is no client's to a service.
+// classifyNonClient is the end of classifySlow for ICMP errors and for packets that are to no
+// service.
 //
 //go:noinline
 func (p *Processor) classifyNonClient(f *Frame) {
@@ -46,7 +51,7 @@ func (p *Processor) classifyNonClient(f *Frame) {
 	p.locate(f, m.Src, m.SrcPort, 0)
 }
 
-// travel takes a frame the way that sort has found, and books it by its verdict.
+// slowPath processes a frame by its kind and counts it by its verdict.
 //
 //go:noinline
 func (p *Processor) slowPath(f *Frame) {
@@ -63,7 +68,7 @@ func (p *Processor) slowPath(f *Frame) {
 	p.count(f)
 }
 
-// forward takes a client's packet to its connection's backend, opening the connection if there is
+// forward sends a client's packet to the backend of its connection, which it opens if there is
 // none.
 func (p *Processor) forward(f *Frame) {
 	m, id := &f.meta, f.service
@@ -88,15 +93,15 @@ func (p *Processor) forward(f *Frame) {
 	p.deliver(f, c, be)
 }
 
-// isNew says that a SYN means another connection than the finished one whose client address and
-// port it reuses: IPVS's conn_reuse_mode 1. Under a template the client stays with its backend
-// anyway.
+// isNew reports whether a SYN opens another connection than the finished one of the same client
+// address and port, as with IPVS's conn_reuse_mode 1. Under a template the client stays with its
+// backend in any case.
 func isNew(c *conn.Conn, m *packet.Meta) bool {
 	return m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN &&
 		(c.State == conn.TimeWait || c.State == conn.Close) && c.Flags&conn.HasTemplate == 0
 }
 
-// deliver sends a client's packet on to the connection's backend.
+// deliver sends a client's packet to the backend of its connection, or drops or answers it.
 func (p *Processor) deliver(f *Frame, c *conn.Conn, be *Backend) {
 	m := &f.meta
 	length := m.End - m.L3
@@ -107,7 +112,7 @@ func (p *Processor) deliver(f *Frame, c *conn.Conn, be *Backend) {
 	p.rewriteAndSend(f, c, be, length)
 }
 
-// carry rewrites a packet of so many bytes, which can go to its backend, and sends it there.
+// rewriteAndSend rewrites a packet of length bytes that can be sent to its backend, and sends it.
 func (p *Processor) rewriteAndSend(f *Frame, c *conn.Conn, be *Backend, length uint16) {
 	m := &f.meta
 	p.countIn(c, length)
@@ -126,7 +131,8 @@ func (p *Processor) rewriteAndSend(f *Frame, c *conn.Conn, be *Backend, length u
 	f.send(m, &be.Link)
 }
 
-// undeliverable ends a packet that can't go to its backend: no way there, TTL used up, or too long.
+// undeliverable drops or answers a packet that cannot be sent to its backend: no next hop, TTL used
+// up, or too long.
 func (p *Processor) undeliverable(f *Frame, be *Backend) {
 	switch {
 	case be.Unreach != counter.None:
@@ -138,7 +144,7 @@ func (p *Processor) undeliverable(f *Frame, be *Backend) {
 	}
 }
 
-// overhead is what the backend's mode adds to a packet's length, in bytes.
+// overhead returns the number of bytes that the backend's mode adds to a packet.
 func (be *Backend) overhead() uint16 {
 	switch {
 	case be.Mode != service.TUN:
@@ -149,13 +155,14 @@ func (be *Backend) overhead() uint16 {
 	return 40
 }
 
-// send finishes a frame that leaves by the link.
+// send writes the Ethernet header of a frame that leaves by the link, and sets its verdict.
 func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 	f.Start = rewrite.SetLink(f.Mem, m, l)
 	f.End, f.Port, f.Verdict = int(m.End), l.Port, Forward
 }
 
-// reply takes a NAT or FullNAT backend's packet back to the client, as if the service had sent it.
+// reply sends the packet of a nat or fullnat backend to the client, with the source address of the
+// service.
 func (p *Processor) reply(f *Frame) {
 	m := &f.meta
 	t := p.table(m)
@@ -168,7 +175,7 @@ func (p *Processor) reply(f *Frame) {
 		return
 	}
 	s := &p.t.Services[c.Service()]
-	if !midConnection(c, m.TCPFlags) { // advance, but for a question that only connections off their middle are worth
+	if !midConnection(c, m.TCPFlags) { // advance, with a check that only a connection outside its middle needs
 		if c.State == conn.Close && p.evictedReply(f, c) {
 			return
 		}
@@ -207,8 +214,8 @@ func (p *Processor) reply(f *Frame) {
 	f.send(m, link)
 }
 
-// findReply finds the connection of a packet from a backend to whom it takes for its client: the
-// client itself (nat), or one of our addresses (fullnat).
+// findReply returns the connection of a packet from a backend, nil if there is none. client and
+// clientPort are the destination of the packet: the client (nat) or one of fullnat's sources.
 func (p *Processor) findReply(t *conn.Table, home conn.Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, proto uint8) *conn.Conn {
 	if source := p.t.sourceAt(client); source != 0 {
 		return p.translated(t, uint8(source-1), clientPort, backend, port, proto, p.now)
@@ -216,7 +223,8 @@ func (p *Processor) findReply(t *conn.Table, home conn.Home, client packet.Addr,
 	return t.FindReply(home, client, clientPort, backend, port, proto == uint8(service.UDP), p.now)
 }
 
-// unreachable drops a packet that has no way to dst and remembers whom to resolve.
+// unreachable drops a packet to dst for the reason. If the MAC address of the next hop is not
+// known, it requests it.
 func (p *Processor) unreachable(f *Frame, dst packet.Addr, reason counter.Reason) {
 	if reason == counter.NoNeighbour {
 		p.NeighbourRequests.add(dst)

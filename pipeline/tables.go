@@ -12,9 +12,9 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// Limits of the id spaces. Ids are array indexes; they stay with their service or backend across
-// reloads. A backend's means one service, backend and mode for ever: connections of old ones live
-// on, and the express lane rewrites by the id alone. Id 0 is never used.
+// Limits of the id spaces. Ids are array indexes and stay with their service or backend across
+// reloads. A backend id means one service, backend and mode for ever, since connections outlive the
+// configuration of a backend and the fast path rewrites by the id alone. Id 0 is never used.
 const (
 	MaxServices = 1 << 16
 	MaxBackends = 1 << 16
@@ -26,13 +26,13 @@ type Service struct {
 	Ports      service.Ports
 	Proto      uint8
 	Ownership  Ownership
-	Moved      bool            // owned otherwise before: what one worker doesn't know, another may
-	Configured bool            // configured now; false: only its old connections know it
-	Scheduler  sched.Scheduler // over Backends
-	Backends   []uint32        // backend ids, latest added first, as IPVS keeps them
+	Moved      bool            // its ownership changed: other workers may have its connections
+	Configured bool            // configured now; false: only existing connections use it
+	Scheduler  sched.Scheduler // of candidates in the order of Backends
+	Backends   []uint32        // ids, latest added first, as in IPVS
 	TimeoutsMs [conn.StateCount]uint32
 	PersistMs  uint32 // 0: no persistence
-	fastOpen   bool   // the express lane opens connections of it, if its backend has a lane
+	fastOpen   bool   // the fast path opens its connections to backends with a fast entry
 }
 
 // Backend is a backend as the packet path sees it.
@@ -42,40 +42,39 @@ type Backend struct {
 	Link       rewrite.Link // next hop towards Addr, valid if Unreach is None
 	Port       uint16       // 0: the port that the client asked for
 	Mode       service.Mode
-	Unreach    counter.Reason // why Link can't be used
-	maxLength  uint16         // longest packet that Link carries with what the mode adds, in bytes; 0 without a Link
-	Configured bool           // configured now; false: only its old connections know it
-	Up         bool           // health
-	// Evict says that its connections end: TCP is reset in nat and fullnat, UDP flows go to another
-	// backend. Its service's scheduler must not choose it then: it is down, or has weight 0. See
-	// evict.go.
+	Unreach    counter.Reason // why Link cannot be used; None if it can
+	maxLength  uint16         // longest packet that fits Link with the overhead of the mode, in bytes; 0 without a Link
+	Configured bool           // configured now; false: only existing connections use it
+	Up         bool           // it passes its checks
+	// Evict ends its connections: TCP is reset in nat and fullnat, UDP flows move to another
+	// backend (eviction.go). The scheduler must not choose it: it is down, or its weight is 0.
 	Evict   bool
-	serving bool // its connections go on: Configured and not Evict
+	serving bool // Configured and not Evict: its connections continue
 }
 
 // Tables is everything that the packet path reads and does not write: immutable, built by the
-// control plane, swapped by one atomic pointer, loaded once per batch.
+// control plane, published by one atomic pointer, and loaded once per batch.
 type Tables struct {
 	Services        []Service // by service id
 	Backends        []Backend // by backend id
 	Hops            *nexthop.Table
-	Sources         []snat.Source // fullnat's local addresses, by number
-	Pools           [][]snat.Ref  // by backend id: what its fullnat connections are sent from
+	Sources         []snat.Source // fullnat's local addresses
+	Pools           [][]snat.Ref  // by backend id: sources and pools of its fullnat connections
 	fastEntries     []fastEntry   // by backend id
 	services        servicemap.Map
-	sticky          servicemap.Endpoints // endpoint of a backend whose services are owned ByAddress -> 1
+	sticky          servicemap.Endpoints // endpoints of backends of services owned ByAddress -> 1
 	sources         servicemap.Endpoints // fullnat's local addresses -> index+1 into Sources
-	replyEndpointAt servicemap.Endpoints // endpoint of a fullnat backend -> index+1 into doors
+	replyEndpointAt servicemap.Endpoints // endpoint of a fullnat backend -> index+1 into replyEndpoints
 	replyEndpoints  []replyEndpoint
-	portsByHash     bool     // a door's ports follow the card's hash
-	anyPort         bool     // a fullnat backend takes connections at any port
-	moved           bool     // a service has
-	plainReplies    bool     // every backend's packet is owned by its client's hash: ByFlow
-	evicted         []uint32 // backends that are evicted, by id in ascending order
+	portsByHash     bool     // some SNAT ports are divided by the hash of a NIC
+	anyPort         bool     // some fullnat backend serves any port
+	moved           bool     // some service has Moved
+	plainReplies    bool     // all packets from backends are owned ByFlow
+	evicted         []uint32 // ids of evicted backends, ascending
 }
 
-// NewTables indexes services, backends and fullnat's sources for lookup. The slices belong to the
-// result; sources and pools may be nil without fullnat.
+// NewTables indexes services, backends and fullnat's sources. The slices belong to the result
+// afterwards. sources and pools are nil without fullnat.
 func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []snat.Source, pools [][]snat.Ref) *Tables {
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
 	t.sources = servicemap.NewEndpoints(len(sources))
@@ -118,7 +117,7 @@ func (t *Tables) Service(addr packet.Addr, port uint16, proto uint8) uint32 {
 	return t.services.Find(addr, port, proto)
 }
 
-// sticksToAddress says whether a backend's packet belongs to the worker of the client's address
+// sticksToAddress reports whether packets from this endpoint are owned by the client's address
 // alone.
 func (t *Tables) sticksToAddress(src packet.Addr, port uint16, proto uint8) bool {
 	if t.sticky.Len() == 0 {
@@ -127,11 +126,10 @@ func (t *Tables) sticksToAddress(src packet.Addr, port uint16, proto uint8) bool
 	return t.sticky.Get(src, port, proto) != 0 || t.sticky.Get(src, 0, proto) != 0
 }
 
-// isSource says whether fullnat sends from the address.
+// isSource reports whether fullnat sends from the address.
 func (t *Tables) isSource(a packet.Addr) bool { return t.sourceAt(a) != 0 }
 
-// sourceAt gives the number, plus 1, of the source with that address; 0: fullnat doesn't send from
-// it.
+// sourceAt returns the index+1 of the source with the address, 0 if fullnat does not send from it.
 func (t *Tables) sourceAt(a packet.Addr) uint32 {
 	if t.sources.Len() == 0 {
 		return 0
