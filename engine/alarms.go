@@ -50,7 +50,8 @@ func (e *Engine) FreezeHealth(_ context.Context, name string, frozen bool) ([]st
 	default:
 		freeze = freeze.With(s.Key, frozen)
 	}
-	if err := e.follow(e.health.policy.Step(e.policyInput(e.cfg, freeze))); err != nil {
+	u := e.present()
+	if err := e.follow(e.health.policy.Step(e.policyInput(&u, freeze))); err != nil {
 		return nil, err
 	}
 	var names []string

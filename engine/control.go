@@ -170,29 +170,6 @@ func asRunning(cfg, now *conf.Config) *conf.Config {
 	return &out
 }
 
-// adopt makes cfg the running configuration, or changes nothing. The caller holds mu.
-func (e *Engine) adopt(cfg *conf.Config) error {
-	if e.closed {
-		return errClosed
-	}
-	old := e.cfg
-	e.cfg = cfg
-	// The checks come first: what they no longer say is down must be up in the tables.
-	e.openDetour(cfg)
-	e.setPaths(cfg)
-	err := e.setChecks(cfg)
-	if err == nil {
-		err = e.publish(cfg)
-	}
-	if err != nil {
-		e.cfg = old
-		e.setPaths(old)
-		return errors.Join(err, e.setChecks(old))
-	}
-	e.platform.SetNeighbours(e.backendAddrs())
-	return nil
-}
-
 // Conns implements api.Control.
 func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error) {
 	client, err := endpointFilter(q.Client)

@@ -68,7 +68,7 @@ func (e *Engine) endDrains(then, now time.Time) {
 	if len(expired) == 0 {
 		return
 	}
-	if err := e.publish(e.cfg); err != nil {
+	if err := e.republish(); err != nil {
 		e.log.Error("tables could not follow the deadline of a drain", "event", "tables_failed", "error", err)
 		return
 	}

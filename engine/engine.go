@@ -14,7 +14,6 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/health"
-	"sluice/engine/health/policy"
 	"sluice/engine/health/truepath"
 	"sluice/engine/inspect"
 	"sluice/engine/override"
@@ -29,7 +28,6 @@ import (
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
-	"sluice/pipeline/service"
 )
 
 // Options says what an Engine is started with.
@@ -87,11 +85,10 @@ type Engine struct {
 	cores        int                // one worker on each
 	closed       bool
 
-	detour          atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
-	noDetour        error                           // why there is none, though there should be
-	lost            int                             // detours in a row that did not live long
-	direct          error                           // why some checks go directly that should take their path
-	probed, probers []service.Key                   // steer.Rules'
+	detour   atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
+	noDetour error                           // why there is none, though there should be
+	lost     int                             // detours in a row that did not live long
+	direct   error                           // why some checks go directly that should take their path
 }
 
 // Start opens the ports, publishes the tables and sets the workers to work. When it returns without
@@ -157,7 +154,10 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.mu.Lock()
 	e.hardware, e.cores = hardware, len(cores)
 	e.openDetour(cfg)
-	err = e.publish(cfg)
+	checks, err := e.prepare(cfg)
+	if err == nil {
+		err = e.publish(&update{config: cfg, overrides: e.overrides, results: checks.results, direct: checks.direct})
+	}
 	e.mu.Unlock()
 	if err != nil {
 		return err
@@ -185,10 +185,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.awaitNeighbours(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.setChecks(cfg); err != nil {
-		return err
-	}
-	return e.follow(e.health.policy.Step(e.policyInput(cfg, policy.Freeze{})))
+	return checks.change.Commit()
 }
 
 // Alive reports whether every worker's loop goes round: see worker.Set.
@@ -228,7 +225,7 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 	if e.hardware == nil || e.closed {
 		return // Start publishes when the ports are open
 	}
-	if err := e.publish(e.cfg); err != nil {
+	if err := e.republish(); err != nil {
 		e.log.Error("tables could not follow a change of routes", "event", "tables_failed", "err", err)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// checks returns the health checks of a configuration. The caller holds mu.
-func (e *Engine) checks(cfg *conf.Config) map[service.BackendID]health.Check {
-	e.direct = nil
+// checks returns the health checks of a configuration, and why some of them are sent directly that
+// should take their path; nil: none is. The caller holds mu.
+func (e *Engine) checks(cfg *conf.Config) (checks map[service.BackendID]health.Check, direct error) {
 	out := make(map[service.BackendID]health.Check)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -30,11 +30,13 @@ func (e *Engine) checks(cfg *conf.Config) map[service.BackendID]health.Check {
 				Path: h.Path, Host: h.Host, ExpectStatus: h.ExpectStatus, ExpectBody: h.ExpectBody,
 				Send: h.Send, Expect: h.Expect, Query: h.Query,
 			}
-			e.takePath(s, b, &c)
+			if err := e.takePath(s, b, &c); err != nil {
+				direct = err
+			}
 			out[s.Key.BackendID(b.Key)] = c
 		}
 	}
-	return out
+	return out, direct
 }
 
 // healthState is what the engine holds of its services' health between two tables. Guarded by
@@ -46,8 +48,8 @@ type healthState struct {
 	grow   *time.Timer                        // calls for a step when the portion of a weight grows
 }
 
-// changedChecks collects the backends that have new results of checks, for followHealth. Its methods
-// may be called from any goroutine.
+// changedChecks collects the backends that have new results of checks, for followHealth. Its
+// methods may be called from any goroutine.
 type changedChecks struct {
 	signal chan struct{} // has an element if there is something to do
 
@@ -84,23 +86,16 @@ func (c *changedChecks) take() map[service.BackendID]bool {
 	return ids
 }
 
-// setChecks makes the checks of cfg those that run. The caller holds mu.
-func (e *Engine) setChecks(cfg *conf.Config) error {
-	err := e.prober.Set(e.checks(cfg))
-	e.health.checks = e.prober.States()
-	return err
-}
-
-// policyInput returns what a step of the policy reads, now. The caller holds mu.
-func (e *Engine) policyInput(cfg *conf.Config, freeze policy.Freeze) policy.Input {
-	in := policy.Input{Checks: e.health.checks, Overrides: e.overrides, Freeze: freeze, Now: time.Now()}
-	if e.direct != nil {
-		in.Direct = directText(e.direct)
+// policyInput returns what a step of the policy reads for an update, now. The caller holds mu.
+func (e *Engine) policyInput(u *update, freeze policy.Freeze) policy.Input {
+	in := policy.Input{Checks: u.results, Overrides: u.overrides, Freeze: freeze, Now: time.Now()}
+	if u.direct != nil {
+		in.Direct = directText(u.direct)
 	}
-	if s := e.health.policy; s != nil && s.Config().Config == cfg {
+	if s := e.health.policy; s != nil && s.Config().Config == u.config {
 		in.Config = s.Config()
 	} else {
-		in.Config = policy.NewIndex(cfg)
+		in.Config = policy.NewIndex(u.config)
 	}
 	return in
 }
@@ -151,7 +146,8 @@ func (e *Engine) feedHealth(ids map[service.BackendID]bool) error {
 		}
 	}
 	now := e.health.policy
-	in := e.policyInput(e.cfg, now.Freeze())
+	u := e.present()
+	in := e.policyInput(&u, now.Freeze())
 	if e.health.behind {
 		return e.follow(now.Step(in))
 	}
@@ -164,7 +160,9 @@ func (e *Engine) follow(next *policy.State, events []policy.Event) error {
 		e.commitHealth(next, events)
 		return nil
 	}
-	return e.publishHealth(e.cfg, next, events)
+	u := e.present()
+	u.policy, u.events = next, events
+	return e.publish(&u)
 }
 
 // commitHealth makes a step the one that the tables follow, and logs what has changed. The caller

@@ -43,7 +43,7 @@ func newOffline(cfg *conf.Config, o OfflineOptions) (*Engine, error) {
 	e.cfg, e.surroundings = cfg, invent(cfg, o)
 	e.cores = 1
 	e.hardware = &platform.Hardware{Ports: make([]platform.HardwarePort, len(cfg.Ports))}
-	return e, e.publish(cfg)
+	return e, e.republish()
 }
 
 // invent makes up surroundings in which everything is reachable. MAC addresses tell who is who:

@@ -98,10 +98,9 @@ func (e *Engine) override(next override.Set) error {
 	if e.closed {
 		return errClosed
 	}
-	before := e.overrides
-	e.overrides = next
-	if err := e.publish(e.cfg); err != nil {
-		e.overrides = before
+	u := e.present()
+	u.overrides = next
+	if err := e.publish(&u); err != nil {
 		return err
 	}
 	e.wake()

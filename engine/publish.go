@@ -6,25 +6,48 @@ import (
 	"reflect"
 
 	"sluice/conf"
+	"sluice/engine/health"
 	"sluice/engine/health/policy"
+	"sluice/engine/override"
 	"sluice/engine/platform"
 	"sluice/engine/tables"
 	"sluice/pipeline/service"
 )
 
-// publish makes tables for cfg those of the workers: see package tables for the four steps. On
-// error nothing has changed. The caller holds mu.
-func (e *Engine) publish(cfg *conf.Config) error {
-	now := e.health.policy
-	next, events := now.Step(e.policyInput(cfg, now.Freeze()))
-	return e.publishHealth(cfg, next, events)
+// update is what the workers' tables, the steering rules and the health checks are to follow from
+// next. Its policy is nil until it is evaluated.
+type update struct {
+	config    *conf.Config
+	overrides override.Set
+	results   map[service.BackendID]health.State // of the checks
+	direct    error                              // why checks are sent directly that should take their path
+	checks    *health.Change                     // nil: the checks stay as they are
+
+	policy *policy.State
+	events []policy.Event
 }
 
-// publishHealth is publish with the step of the policy for cfg.
-func (e *Engine) publishHealth(cfg *conf.Config, next *policy.State, events []policy.Event) error {
+// present returns the update that changes nothing but what comes from outside. The caller holds mu.
+func (e *Engine) present() update {
+	return update{config: e.cfg, overrides: e.overrides, results: e.health.checks, direct: e.direct}
+}
+
+// republish publishes tables for what comes from outside. The caller holds mu.
+func (e *Engine) republish() error {
+	u := e.present()
+	return e.publish(&u)
+}
+
+// publish makes an update take effect, in the four steps that package tables describes. On error
+// nothing has changed. The caller holds mu.
+func (e *Engine) publish(u *update) error {
 	e.health.behind = true
-	e.setPaths(cfg)
-	in := e.resolve(next)
+	if u.policy == nil {
+		now := e.health.policy
+		u.policy, u.events = now.Step(e.policyInput(u, now.Freeze()))
+	}
+	paths := e.pathsFor(u.config)
+	in := e.resolve(u.policy, paths)
 	compiled, err := tables.Compile(&in, e.compiled)
 	if err != nil {
 		return err
@@ -32,9 +55,58 @@ func (e *Engine) publishHealth(cfg *conf.Config, next *policy.State, events []po
 	if err := e.steer(&compiled); err != nil {
 		return err
 	}
+	e.setPaths(paths)
+	if u.checks != nil {
+		if err := u.checks.Commit(); err != nil {
+			e.setPaths(e.pathsFor(e.cfg))
+			return errors.Join(err, e.platform.Steer(e.steered))
+		}
+	}
 	e.tables.Store(compiled.Tables)
-	e.commit(&compiled)
-	e.commitHealth(next, events)
+	e.commit(u, &compiled)
+	return nil
+}
+
+// prepared is the health checks of a configuration, ready to run.
+type prepared struct {
+	change  *health.Change
+	results map[service.BackendID]health.State
+	direct  error // see update
+}
+
+// prepare returns the health checks of a configuration. The caller holds mu.
+func (e *Engine) prepare(cfg *conf.Config) (prepared, error) {
+	checks, direct := e.checks(cfg)
+	change, err := e.prober.Prepare(checks)
+	if err != nil {
+		return prepared{}, err
+	}
+	return prepared{change, change.States(), direct}, nil
+}
+
+// adopt makes cfg the running configuration, or changes nothing. The caller holds mu.
+func (e *Engine) adopt(cfg *conf.Config) error {
+	if e.closed {
+		return errClosed
+	}
+	had, why := e.detour.Load(), e.noDetour
+	e.openDetour(cfg)
+	checks, err := e.prepare(cfg)
+	if err == nil {
+		err = e.publish(&update{
+			config: cfg, overrides: e.overrides, results: checks.results, direct: checks.direct, checks: checks.change,
+		})
+	}
+	if err != nil {
+		if d := e.detour.Load(); d != had {
+			e.detour.Store(had)
+			err = errors.Join(err, d.Close())
+		}
+		e.noDetour = why
+		e.setPaths(e.pathsFor(e.cfg)) // releases the targets of checks that do not come
+		return err
+	}
+	e.platform.SetNeighbours(e.backendAddrs())
 	return nil
 }
 
@@ -54,23 +126,25 @@ func (e *Engine) steer(compiled *tables.Result) error {
 	return err
 }
 
-// commit makes what was compiled, and is published, the state that the next tables follow from. The
-// caller holds mu.
-func (e *Engine) commit(compiled *tables.Result) {
+// commit makes an update that is published the state that the next one follows from. The caller
+// holds mu.
+func (e *Engine) commit(u *update, compiled *tables.Result) {
 	if !reflect.DeepEqual(compiled.Rules, e.steered) {
 		e.decider = nil
 	}
 	e.compiled, e.steered = compiled.State, compiled.Rules
+	e.cfg, e.overrides, e.direct, e.health.checks = u.config, u.overrides, u.direct, u.results
 	e.published++
+	e.commitHealth(u.policy, u.events)
 }
 
 // resolve collects what tables follow from. The caller holds mu.
-func (e *Engine) resolve(health *policy.State) tables.Input {
+func (e *Engine) resolve(health *policy.State, p paths) tables.Input {
 	return tables.Input{
 		Health: health, Hops: e.surroundings.Table, Locals: e.surroundings.Locals,
 		Sources: e.tunnelSources(health.Config().Config), KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores, Spread: e.hardware.QueueForEach(e.cores),
-		Probed: e.probed, Probers: e.probers,
+		Probed: p.probed, Probers: p.probers,
 	}
 }
 

@@ -40,7 +40,7 @@ func BenchmarkPublish(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := o.publish(o.cfg); err != nil {
+				if err := o.republish(); err != nil {
 					b.Fatal(err)
 				}
 			}

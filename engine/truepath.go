@@ -76,7 +76,7 @@ func (e *Engine) followDetour(d *truepath.Detour) {
 	<-d.Ended()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.closed || e.detour.Load() != d {
 		return
 	}
 	e.detour.Store(nil)
@@ -91,8 +91,7 @@ func (e *Engine) followDetour(d *truepath.Detour) {
 		e.log.Error("the device for health checks is gone: making another", "device", d.Name())
 		e.openDetour(e.cfg)
 	}
-	e.setPaths(e.cfg)
-	if err = errors.Join(err, e.setChecks(e.cfg), e.publish(e.cfg)); err != nil {
+	if err = errors.Join(err, e.adopt(e.cfg)); err != nil {
 		e.log.Error("health checks could not go on by another device", "err", err)
 	}
 }
@@ -108,20 +107,19 @@ func (e *Engine) closeDetour() error {
 }
 
 // takePath turns a check of the backend's own address into one of the service's on the path of its
-// mode.
-func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) {
+// mode. The error is why that cannot be, if it should.
+func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) error {
 	d := e.detour.Load()
 	if !takesPath(s, b) || d == nil && e.noDetour == nil {
-		return
+		return nil
 	}
 	err := e.noDetour
 	if d != nil {
 		c.Through, err = d.Target(s.Key.BackendID(b.Key))
 	}
 	if err != nil {
-		e.direct = err
 		c.By = fmt.Sprintf("its own address, not by %s: %s", b.Mode, err)
-		return
+		return err
 	}
 	c.Target = netip.AddrPortFrom(s.Key.Address, c.Target.Port())
 	c.By = fmt.Sprintf("%s to %s", b.Mode, b.Key.Address)
@@ -129,34 +127,47 @@ func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) {
 	if b.Mode == service.TUN {
 		c.Silence = ": does the backend unwrap tunnels and have the service's address?"
 	}
+	return nil
 }
 
-// setPaths tells the detour how backends are reached now, and notes which answers are to come to
-// it. The caller holds mu.
-func (e *Engine) setPaths(cfg *conf.Config) {
+// paths are how the checks that take their path reach backends, and which answers are steered to
+// the detour: see steer.Rules.
+type paths struct {
+	to              map[service.BackendID]*truepath.Path
+	probed, probers []service.Key
+}
+
+// pathsFor returns the paths of a configuration now. The caller holds mu.
+func (e *Engine) pathsFor(cfg *conf.Config) paths {
 	d := e.detour.Load()
-	e.probed, e.probers = nil, nil
 	if d == nil {
-		return
+		return paths{}
 	}
 	vips := make(map[netip.Addr]bool)
 	for i := range cfg.Services {
 		vips[cfg.Services[i].Key.Address] = true
 	}
-	paths := make(map[service.BackendID]*truepath.Path)
+	out := paths{to: make(map[service.BackendID]*truepath.Path)}
 	eachPath(cfg, func(s *conf.Service, b *conf.Backend) {
 		path := e.pathTo(s, b, vips)
-		paths[s.Key.BackendID(b.Key)] = path
+		out.to[s.Key.BackendID(b.Key)] = path
 		protocol := checkProtocol(s)
-		e.probed = append(e.probed, service.Key{
+		out.probed = append(out.probed, service.Key{
 			Address: s.Key.Address, Ports: service.Ports{First: path.Port, Last: path.Port}, Protocol: protocol,
 		})
 		if path.Own != (packet.Addr{}) {
-			e.probers = append(e.probers, service.Key{Address: path.Own.Netip(), Ports: d.Ports(), Protocol: protocol})
+			out.probers = append(out.probers, service.Key{Address: path.Own.Netip(), Ports: d.Ports(), Protocol: protocol})
 		}
 	})
-	e.probed, e.probers = distinct(e.probed), distinct(e.probers)
-	d.Set(paths)
+	out.probed, out.probers = distinct(out.probed), distinct(out.probers)
+	return out
+}
+
+// setPaths has checks take the paths from now on. The caller holds mu.
+func (e *Engine) setPaths(p paths) {
+	if d := e.detour.Load(); d != nil {
+		d.Set(p.to)
+	}
 }
 
 // distinct leaves each key once, in an order that depends on nothing else.

@@ -39,8 +39,8 @@ type Prober struct {
 // runner is a check that runs.
 type runner struct {
 	check        Check
-	cancel       context.CancelFunc
-	stateMachine stateMachine // guarded by Prober.mu
+	cancel       context.CancelFunc // nil: it does not run yet
+	stateMachine stateMachine       // guarded by Prober.mu
 }
 
 // New returns a Prober without checks.
@@ -61,36 +61,75 @@ func New(c Config) *Prober {
 // second, or within its interval if that is shorter; a changed check keeps its backend's state, and
 // its row of results starts again. Removed checks end. On error nothing has changed.
 func (p *Prober) Set(checks map[service.BackendID]Check) error {
+	c, err := p.Prepare(checks)
+	if err != nil {
+		return err
+	}
+	return c.Commit()
+}
+
+// Change is a set of checks that may replace the present one.
+type Change struct {
+	prober  *Prober
+	runners map[service.BackendID]*runner
+}
+
+// Prepare returns what Set does with the checks, without doing it. To drop the Change costs
+// nothing.
+func (p *Prober) Prepare(checks map[service.BackendID]Check) (*Change, error) {
 	for id, c := range checks {
 		if err := c.validate(); err != nil {
-			return fmt.Errorf("health of %s in %s: %w", id.Backend, id.Service, err)
+			return nil, fmt.Errorf("health of %s in %s: %w", id.Backend, id.Service, err)
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return errors.New("health: the prober is closed")
-	}
 	all := make(runnerIndex)
 	for _, r := range p.runners {
 		all.add(r)
 	}
 	runners := make(map[service.BackendID]*runner, len(checks))
-	used := make(map[*runner]bool, len(checks))
 	for id, c := range checks {
 		r := all.find(c)
 		if r == nil {
-			r = p.run(c, p.runners[id])
+			r = newRunner(c, p.runners[id])
 			all.add(r)
 		}
-		runners[id], used[r] = r, true
+		runners[id] = r
+	}
+	return &Change{p, runners}, nil
+}
+
+// States returns the states of the backends that Commit begins with. A result that comes between is
+// not included, and is lost if it is of a check that Commit replaces.
+func (c *Change) States() map[service.BackendID]State {
+	c.prober.mu.Lock()
+	defer c.prober.mu.Unlock()
+	return statesOf(c.runners)
+}
+
+// Commit replaces the checks. No other Set or Commit may have come since Prepare. It fails only
+// after Close.
+func (c *Change) Commit() error {
+	p := c.prober
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errors.New("health: the prober is closed")
+	}
+	used := make(map[*runner]bool, len(c.runners))
+	for _, r := range c.runners {
+		used[r] = true
+		if r.cancel == nil {
+			p.run(r)
+		}
 	}
 	for _, r := range p.runners {
 		if !used[r] {
 			r.cancel()
 		}
 	}
-	p.runners = runners
+	p.runners = c.runners
 	return nil
 }
 
@@ -113,30 +152,42 @@ func (all runnerIndex) add(r *runner) {
 	}
 }
 
-// run starts a check in the state of the one that it replaces, if any. The caller holds mu.
-func (p *Prober) run(c Check, old *runner) *runner {
-	r := &runner{check: c, cancel: func() {}, stateMachine: start(time.Now())}
+// newRunner returns the runner of a check, in the state of the one that it replaces, if any. It
+// does not run yet. The caller holds mu.
+func newRunner(c Check, old *runner) *runner {
+	r := &runner{check: c, stateMachine: start(time.Now())}
 	switch {
 	case c.Type == None:
 		r.stateMachine.Reason = "not checked"
-		return r
 	case old != nil:
 		r.stateMachine = old.stateMachine
 		r.stateMachine.row = 0
+	}
+	return r
+}
+
+// run starts a check. The caller holds mu.
+func (p *Prober) run(r *runner) {
+	if r.check.Type == None {
+		r.cancel = func() {}
+		return
 	}
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(p.ctx)
 	p.running.Add(1)
 	go p.loop(ctx, r)
-	return r
 }
 
 // States returns the states of all backends of the last Set.
 func (p *Prober) States() map[service.BackendID]State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	states := make(map[service.BackendID]State, len(p.runners))
-	for id, r := range p.runners {
+	return statesOf(p.runners)
+}
+
+func statesOf(runners map[service.BackendID]*runner) map[service.BackendID]State {
+	states := make(map[service.BackendID]State, len(runners))
+	for id, r := range runners {
 		states[id] = r.stateMachine.State
 	}
 	return states
