@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// OpenReads says whether everybody who reaches HTTP may read there.
+// OpenReads reports whether all clients that reach HTTP may read.
 func (a API) OpenReads() bool {
 	return a.Reads == ReadsOpen || a.Reads == ReadsLoopback && loopback(a.HTTP)
 }
 
-// loopback says whether only this machine can reach "host:port".
+// loopback reports whether only this machine can reach "host:port".
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -25,10 +25,10 @@ func loopback(address string) bool {
 	return strings.EqualFold(host, "localhost")
 }
 
-// checkAPI warns of an address that answers nobody, and has the token looked at.
+// checkAPI warns if no client could read over HTTP, and checks the token file.
 func (r *report) checkAPI(a API, at *place, host *Host) {
 	if a.HTTP != "" && a.TokenFile == "" && !a.OpenReads() {
-		r.warn(at.key("http"), "answers nobody: reads need a token here, and there is none; set api.token_file, or api.reads = \"open\"")
+		r.warn(at.key("http"), "no client can read: reads need a token here, and none is configured; set api.token_file, or api.reads = \"open\"")
 	}
 	if a.TokenFile == "" || host == nil || host.CheckToken == nil {
 		return
@@ -36,13 +36,13 @@ func (r *report) checkAPI(a API, at *place, host *Host) {
 	err := host.CheckToken(a.TokenFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		r.warn(at.key("token_file"), "is not there yet, so nothing can be changed over http: %v", err)
+		r.warn(at.key("token_file"), "does not exist yet, so changes over http are refused: %v", err)
 	case err != nil:
 		r.fail(at.key("token_file"), "%v", err)
 	}
 }
 
-// checkTokenFile takes the path of a file, or "" for none.
+// checkTokenFile checks the path of a file, or "" for none.
 func checkTokenFile(path string) string {
 	if path == "" {
 		return ""

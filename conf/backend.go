@@ -11,15 +11,15 @@ import (
 func (t table) backends(s *Service) []Backend {
 	tables := t.tables("backend")
 	if len(tables) > maxBackends {
-		t.fail(tables[maxBackends].at, "is one backend too many; at most %d in a service are legal", maxBackends)
+		t.fail(tables[maxBackends].at, "is one backend too many; allowed: at most %d in a service", maxBackends)
 		tables = tables[:maxBackends]
 	}
 	all := make([]Backend, 0, len(tables))
-	lines := make(map[service.BackendKey]int, len(tables)) // of the keys seen
+	lines := make(map[service.BackendKey]int, len(tables)) // lines of the keys seen
 	for _, bt := range tables {
 		b := bt.backend(s)
 		if line, taken := lines[b.Key]; taken && b.Key.Address.IsValid() {
-			bt.fail(bt.at, "%s is a backend of this service already, see line %d; raise weight there instead", b.Key, line)
+			bt.fail(bt.at, "%s is already a backend of this service, see line %d; raise its weight instead", b.Key, line)
 		}
 		lines[b.Key] = b.Line
 		all = append(all, b)
@@ -27,7 +27,7 @@ func (t table) backends(s *Service) []Backend {
 	return all
 }
 
-// backend reads one of them.
+// backend reads one [[service.backend]] table.
 func (t table) backend(s *Service) Backend { return t.server(s, t.integer("weight")) }
 
 // sorry reads [service.sorry].
@@ -39,13 +39,13 @@ func (t table) sorry(s *Service) *Backend {
 	b := st.server(s, 1)
 	same := func(other Backend) bool { return other.Key == b.Key && b.Key.Address.IsValid() }
 	if i := slices.IndexFunc(s.Backends, same); i >= 0 {
-		st.fail(st.at.key("address"), "%s is a backend of this service, see line %d; a sorry server is for when none of them is up",
+		st.fail(st.at.key("address"), "%s is a backend of this service, see line %d; a sorry server must be another server",
 			b.Key, s.Backends[i].Line)
 	}
 	return &b
 }
 
-// serverAt is where Servers()[i] of the service at a place stands.
+// serverAt returns the place of Servers()[i] of the service at a place.
 func (s *Service) serverAt(at *place, i int) *place {
 	if i == len(s.Backends) {
 		return at.key("sorry")
@@ -53,12 +53,12 @@ func (s *Service) serverAt(at *place, i int) *place {
 	return at.key("backend").item(i)
 }
 
-// server reads what a backend and a sorry server have in common. If the address or the port is
-// wrong, the Key is zero.
+// server reads the common part of a backend and a sorry server. If the address or the port is
+// invalid, the Key is zero.
 func (t table) server(s *Service, weight int) Backend {
 	b := Backend{
 		Weight: weight,
-		Mode:   cmp.Or(legal(service.ParseMode, t.word("mode")), s.Mode),
+		Mode:   cmp.Or(allowedWord(service.ParseMode, t.word("mode")), s.Mode),
 		Line:   t.at.line,
 	}
 	address := t.address("address")
@@ -68,15 +68,15 @@ func (t table) server(s *Service, weight int) Backend {
 	}
 	b.Key = service.BackendKey{Address: address, Port: port}
 	if front := s.Key.Address; front.IsValid() && b.Mode != service.TUN && front.Is4() != address.Is4() {
-		t.fail(t.at.key("address"), "%s is %s and the service is %s; mode %s needs one family, mode tun may mix them",
+		t.fail(t.at.key("address"), "%s is %s and the service is %s; mode %s requires one family, mode tun can mix them",
 			address, family(address), family(front), b.Mode)
 	}
 	return b
 }
 
-// backendPort gives the port that packets for a backend have, where 0 keeps the client's: the
-// service's unless nat or fullnat change it. front is the zero Ports if the service's port is
-// wrong.
+// backendPort returns the destination port of packets to a backend; 0 leaves the client's. It is
+// the service's unless nat or fullnat change it. front is the zero Ports if the service's port is
+// invalid.
 func (t table) backendPort(front service.Ports, mode service.Mode) (port uint16, ok bool) {
 	own := t.ports("port")
 	if t.has("port") && own == (service.Ports{}) {
@@ -89,11 +89,11 @@ func (t table) backendPort(front service.Ports, mode service.Mode) (port uint16,
 	case own == (service.Ports{}) || own == front:
 		own = front
 	case mode == service.TUN || mode == service.DR:
-		t.fail(at, "%s differs from the service's port %s; mode %s does not change ports; legal: %s, or no port here",
+		t.fail(at, "%s differs from the service's port %s; mode %s does not change ports; allowed: %s, or no port here",
 			own, front, mode, front)
 		return 0, false
 	case !own.Single():
-		t.fail(at, "%s is not one port; legal: a port from 1 to 65535, or no port here for the one that the client asked for", own)
+		t.fail(at, "%s is not a single port; allowed: a port from 1 to 65535, or no port here to use the client's destination port", own)
 		return 0, false
 	}
 	if own.Single() {

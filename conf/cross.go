@@ -8,14 +8,14 @@ import (
 	"sluice/pipeline/service"
 )
 
-// checkServices compares the services with each other. places[i] is where services[i] stands.
+// checkServices compares the services with each other. places[i] is the place of services[i].
 func (r *report) checkServices(services []Service, places []*place) {
 	r.checkNames(services, places)
 	r.checkOverlap(services, places)
 	r.checkLoops(services, places)
 }
 
-// checkNames: commands name a service, so names are unique.
+// checkNames checks that names are unique, because commands identify a service by its name.
 func (r *report) checkNames(services []Service, places []*place) {
 	lines := make(map[string]int, len(services))
 	for i, s := range services {
@@ -23,16 +23,16 @@ func (r *report) checkNames(services []Service, places []*place) {
 			continue
 		}
 		if line, taken := lines[s.Name]; taken {
-			r.fail(places[i].key("name"), "%q is the name of the service at line %d too; give each service its own", s.Name, line)
+			r.fail(places[i].key("name"), "%q is already the name of the service at line %d; give each service a unique name", s.Name, line)
 			continue
 		}
 		lines[s.Name] = s.Line
 	}
 }
 
-// checkOverlap: a packet has one service. One port is found before a range and that before any
-// port, so only two ranges, or a range and a port in it, or two equal services, are in each other's
-// way.
+// checkOverlap checks that every packet belongs to one service. A port takes precedence over a
+// range, a range over any port. So only two ranges, a range and a port in it, or two equal services
+// conflict.
 func (r *report) checkOverlap(services []Service, places []*place) {
 	type front struct {
 		address  netip.Addr
@@ -46,8 +46,8 @@ func (r *report) checkOverlap(services []Service, places []*place) {
 		}
 	}
 	for _, group := range groups {
-		// By first port, in the order of the file where equal: then what overlaps i at all overlaps
-		// the one before it with the last port so far.
+		// Sorted by first port, in the order of the file where equal: a service that overlaps an
+		// earlier one then also overlaps the one with the greatest last port so far.
 		slices.SortStableFunc(group, func(a, b int) int {
 			return cmp.Compare(services[a].Key.Ports.First, services[b].Key.Ports.First)
 		})
@@ -68,21 +68,22 @@ func (r *report) checkOverlap(services []Service, places []*place) {
 	}
 }
 
-// failOverlap reports two services, at the one that comes later in the file.
+// failOverlap reports two services, at the one that is later in the file.
 func (r *report) failOverlap(services []Service, places []*place, i, j int) {
 	if services[i].Line > services[j].Line {
 		i, j = j, i
 	}
 	first, second := services[i], services[j]
 	if first.Key == second.Key {
-		r.fail(places[j], "%s is the service %q at line %d already; write each service once", second.Key, first.Name, first.Line)
+		r.fail(places[j], "%s is already the service %q at line %d; define each service once", second.Key, first.Name, first.Line)
 		return
 	}
-	r.fail(places[j].key("port"), "%s overlaps %s of the service %q at line %d; legal: ranges apart from each other, or \"any\" beside one range or port",
+	r.fail(places[j].key("port"), "%s overlaps %s of the service %q at line %d; allowed: disjoint ranges, or \"any\" together with a range or port",
 		second.Key.Ports, first.Key.Ports, first.Name, first.Line)
 }
 
-// checkLoops: a packet to a backend that is a service's address would come back to us.
+// checkLoops checks that no backend is the address of a service: its packets would come back to
+// Sluice.
 func (r *report) checkLoops(services []Service, places []*place) {
 	fronts := make(map[netip.Addr]*Service, len(services))
 	for i := range services {

@@ -11,17 +11,17 @@ import (
 
 // Change is one difference between two configurations.
 type Change struct {
-	Text    string // such as "service web: backend 10.0.0.11:8080 weight 1 -> 0"
-	Restart bool   // a running daemon can't take it over; it waits for the next start
+	Text    string // for example "service web: backend 10.0.0.11:8080 weight 1 -> 0"
+	Restart bool   // a running daemon cannot apply it; it needs a restart
 }
 
-// Diff lists what turns old into new: engine, ports and API first, then services in the order of
-// new, and what is gone last. Services are the same if their keys are, backends likewise: order,
-// names and line numbers don't matter. Equal configurations have no changes.
+// Diff returns the changes from old to new: engine, ports and API first, then services in the order
+// of new, and removed ones last. Services are the same if their keys are equal, and so are
+// backends: order, names and line numbers do not matter. Equal configurations have no changes.
 func Diff(old, new *Config) []Change {
 	d := &diff{}
 	d.fields("engine: ", true, engineFields(old.Engine), engineFields(new.Engine))
-	if old.Engine.HashKey != new.Engine.HashKey { // a secret, so its values aren't shown
+	if old.Engine.HashKey != new.Engine.HashKey { // a secret: its values are not shown
 		d.add(false, "engine: hash_key changed, so mh services choose other backends for new connections")
 	}
 	d.ports(old.Ports, new.Ports)
@@ -37,7 +37,7 @@ func (d *diff) add(restart bool, format string, args ...any) {
 	d.changes = append(d.changes, Change{fmt.Sprintf(format, args...), restart})
 }
 
-// field is one thing that can change, as text.
+// field is the name and the text of a value that can change.
 type field struct{ name, text string }
 
 // fields compares two lists of the same fields.
@@ -120,8 +120,7 @@ func backendFields(b Backend) []field {
 	return []field{{"weight", fmt.Sprint(b.Weight)}, {"mode", b.Mode.String()}}
 }
 
-// orWord prints a list, or a word if it is nil. Lists are sets: their order in the file says
-// nothing.
+// orWord formats a list, or returns word if it is nil. Lists are sets: their order does not matter.
 func orWord[T int | netip.Addr](list []T, word string) string {
 	if list == nil {
 		return word
@@ -174,7 +173,7 @@ func (d *diff) services(old, new []Service) {
 	}
 }
 
-// summary describes a service that comes or goes.
+// summary describes an added or removed service.
 func summary(s *Service) string {
 	plural := "s"
 	if len(s.Backends) == 1 {
@@ -202,7 +201,7 @@ func (d *diff) backends(prefix string, old, new []Backend) {
 	}
 }
 
-// byKey makes a list findable. The values point into the list.
+// byKey returns a list's elements by key. The values point into the list.
 func byKey[T any, K comparable](list []T, key func(*T) K) map[K]*T {
 	all := make(map[K]*T, len(list))
 	for i := range list {

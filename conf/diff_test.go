@@ -97,7 +97,8 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// Order, spelling and comments are no change; and what is a change one way is one the other way.
+// TestDiffBetweenExamples checks that order, spelling and comments are no change, and that a change
+// in one direction is one in the other.
 func TestDiffBetweenExamples(t *testing.T) {
 	var all []*conf.Config
 	for _, path := range examples(t) {

@@ -21,7 +21,8 @@ func examples(t *testing.T) []string {
 	return paths
 }
 
-// Every example is valid, with a Host that has its ports and without one, and has no warnings.
+// TestExamples checks that every example is valid, with a Host that has its ports and without one,
+// and has no warnings.
 func TestExamples(t *testing.T) {
 	for _, path := range examples(t) {
 		for _, host := range []*conf.Host{nil, exampleMachine()} {
@@ -32,8 +33,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// What a package puts into /etc/sluice is valid as it stands, and with its comments taken for the
-// file.
+// TestInstalledFile checks that the file installed in /etc/sluice is valid as it is, and with its
+// comments removed.
 func TestInstalledFile(t *testing.T) {
 	cfg, warnings, err := conf.Load("sluice.toml", exampleMachine())
 	if err != nil || len(warnings) != 1 || len(cfg.Services)+len(cfg.Ports) > 0 {
@@ -54,7 +55,7 @@ func TestInstalledFile(t *testing.T) {
 	}
 }
 
-// exampleMachine has what the examples say about their box.
+// exampleMachine is a machine as the examples describe it.
 func exampleMachine() *conf.Host {
 	host := machine()
 	eth0 := host.Ports["eth0"]
@@ -63,7 +64,8 @@ func exampleMachine() *conf.Host {
 	return host
 }
 
-// The examples show every mode and family, and mixed.toml what its comments promise.
+// TestExamplesShowAll checks that the examples cover every mode and family, and that mixed.toml
+// matches its comments.
 func TestExamplesShowAll(t *testing.T) {
 	type way struct {
 		mode service.Mode

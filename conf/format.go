@@ -11,9 +11,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Format writes a configuration as a file that Parse reads as an equal one. Keys with their default
-// are left out, but for those that a reader looks for in every service. note gives what is to stand
-// in comments above a service, "" for nothing; it may be nil.
+// Format returns a configuration as a file that Parse reads as an equal one. It leaves out keys
+// with their default, except those that readers expect in every service. note returns a comment to
+// put above a service, or ""; it may be nil.
 func Format(cfg *Config, note func(*Service) string) []byte {
 	p := &printer{}
 	p.engine(&cfg.Engine)
@@ -42,7 +42,7 @@ func Format(cfg *Config, note func(*Service) string) []byte {
 	return bytes.TrimPrefix(p.text.Bytes(), []byte("\n"))
 }
 
-// DefaultTimeouts are those of a file that names none.
+// DefaultTimeouts returns the timeouts of a file that sets none.
 func DefaultTimeouts() (t Timeouts) {
 	for _, k := range timeoutKeys {
 		*k.field(&t) = k.value
@@ -50,8 +50,8 @@ func DefaultTimeouts() (t Timeouts) {
 	return t
 }
 
-// sharedTimeouts are those of [timeouts]: what all services have, and the default where they
-// differ.
+// sharedTimeouts returns the values for [timeouts]: those that all services share, and the default
+// where they differ.
 func sharedTimeouts(services []Service) Timeouts {
 	shared := DefaultTimeouts()
 	for _, k := range timeoutKeys {
@@ -67,18 +67,18 @@ func sharedTimeouts(services []Service) Timeouts {
 	return shared
 }
 
-// printer writes tables. A header is written with the first key below it, so that a table without
-// any leaves no trace.
+// printer writes tables. A header is written with the first key below it, so that an empty table
+// leaves no trace.
 type printer struct {
 	text    bytes.Buffer
 	section string
-	comment string // to stand above the next header
+	comment string // comment above the next header
 	opened  bool   // the section's header is written
 }
 
 func (p *printer) open(section string) { p.section, p.opened = section, false }
 
-// key writes a key unless its value is what it would be without.
+// key writes a key unless its value is the default.
 func (p *printer) key(name string, value any) {
 	s := settingsOf[p.section][name]
 	text := valueText(value)
@@ -186,7 +186,7 @@ func (p *printer) backend(section string, s *Service, b *Backend) {
 	}
 }
 
-// valueText gives a value as TOML, "" if it is a list of nothing.
+// valueText returns a value as TOML, or "" for an empty list.
 func valueText(value any) string {
 	switch v := value.(type) {
 	case int:
@@ -221,7 +221,7 @@ func listText[T any](all []T, text func(T) string) string {
 	return "[" + strings.Join(texts, ", ") + "]"
 }
 
-// Quote gives a text as a basic string of TOML. What is not UTF-8 becomes U+FFFD.
+// Quote returns a text as a TOML basic string. Invalid UTF-8 becomes U+FFFD.
 func Quote(text string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -246,7 +246,7 @@ func Quote(text string) string {
 	return b.String()
 }
 
-// Printable makes a text fit for a comment, which may not hold control characters but tabs.
+// Printable makes a text fit for a TOML comment, which may not have control characters except tabs.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f {

@@ -12,14 +12,15 @@ import (
 	"sluice/conf"
 )
 
-// everyKey is a file that has every key there is, none with its default.
+// everyKey is a file with every key, none with its default.
 const everyKey = "testdata/every.toml"
 
 func sameConfig(a, b *conf.Config) string {
 	return cmp.Diff(a, b, compareAddrs, cmp.FilterPath(isLine, cmp.Ignore()), cmpopts.IgnoreFields(conf.Config{}, "Text"))
 }
 
-// What Format writes is read as the same configuration, and written the same way again.
+// TestFormat checks that the output of Format is read as the same configuration, and formatted the
+// same way again.
 func TestFormat(t *testing.T) {
 	for _, path := range append(examples(t), everyKey) {
 		cfg, _, err := conf.Load(path, nil)
@@ -40,7 +41,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// The file of every key has them all, so that TestFormat forgets none.
+// TestEveryKeyIsThere checks that the file has every key, so that TestFormat covers all.
 func TestEveryKeyIsThere(t *testing.T) {
 	data, err := os.ReadFile(everyKey)
 	if err != nil {
@@ -64,7 +65,7 @@ func TestEveryKeyIsThere(t *testing.T) {
 	}
 }
 
-// New and NewService have the defaults of a file.
+// TestNew checks that New and NewService have the defaults of a file.
 func TestNew(t *testing.T) {
 	cfg := mustParse(t, "[[port]]\nname = \"eth0\"\n"+goodService)
 	fresh := conf.New()

@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// The functions of this file say what is wrong with a string, or "" if nothing is.
+// The functions of this file return what is wrong with a string, or "".
 
-// sized gives a check that a string has from low to high bytes.
+// sized returns a check that a string has from low to high bytes.
 func sized(low, high int) func(string) string {
 	return func(text string) string {
 		if len(text) < low || len(text) > high {
@@ -30,7 +30,7 @@ func checkName(name string) string {
 	case utf8.RuneCountInString(name) > 64:
 		return fmt.Sprintf("has %d characters", utf8.RuneCountInString(name))
 	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' }):
-		return fmt.Sprintf("%q has a space or a character that can't be printed", name)
+		return fmt.Sprintf("%q has a space or an unprintable character", name)
 	}
 	return ""
 }
@@ -44,14 +44,14 @@ func checkInterface(name string) string {
 		return fmt.Sprintf("%q has %d bytes, the kernel allows 15", name, len(name))
 	case name == ".", name == "..",
 		strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) }):
-		return fmt.Sprintf("%q is no interface name", name)
+		return fmt.Sprintf("%q is not a valid interface name", name)
 	case name == "lo":
-		return "lo carries no traffic of clients"
+		return "lo carries no client traffic"
 	}
 	return ""
 }
 
-// checkSocket leaves room for the final zero in the 108 bytes of sun_path, see unix(7).
+// checkSocket reserves one of the 108 bytes of sun_path for the final zero, see unix(7).
 func checkSocket(path string) string {
 	if len(path) > 107 {
 		return fmt.Sprintf("has %d bytes", len(path))
@@ -59,7 +59,7 @@ func checkSocket(path string) string {
 	return checkFile(path)
 }
 
-// checkFile is for the path of a file that need not be here yet.
+// checkFile checks the path of a file that need not exist.
 func checkFile(path string) string {
 	switch {
 	case !filepath.IsAbs(path):
@@ -74,7 +74,7 @@ func checkFile(path string) string {
 	return ""
 }
 
-// checkStateDir takes a directory, or "" for none.
+// checkStateDir checks a directory, or "" for none.
 func checkStateDir(path string) string {
 	switch {
 	case path == "":
@@ -96,10 +96,10 @@ func checkHostPort(text string) string {
 		return fmt.Sprintf("%q is not host:port", text)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Sprintf("%q has port %q, which is not one from 1 to 65535", text, port)
+		return fmt.Sprintf("%q has port %q, which must be from 1 to 65535", text, port)
 	}
 	if host != "" && checkHost(host) != "" {
-		return fmt.Sprintf("%q has host %q, which is neither a name nor an address", text, host)
+		return fmt.Sprintf("%q has host %q, which must be a name or an address", text, host)
 	}
 	return ""
 }
@@ -122,7 +122,7 @@ func checkHost(host string) string {
 		return ""
 	}
 	if host == "." {
-		return `"." is no host`
+		return `"." is not a host`
 	}
 	return checkDomain(host)
 }
@@ -141,19 +141,19 @@ func checkDomain(name string) string {
 			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 		})
 		if label == "" || len(label) > 63 || letters {
-			return fmt.Sprintf("%q is no domain name", name)
+			return fmt.Sprintf("%q is not a domain name", name)
 		}
 	}
 	return ""
 }
 
-// parseAddress reads an address that one packet can be sent to, on any network.
+// parseAddress parses a unicast address that is valid on any network.
 func parseAddress(text string) (netip.Addr, string) {
 	if _, err := netip.ParsePrefix(text); err == nil {
 		return netip.Addr{}, fmt.Sprintf("%q is a prefix, not one address", text)
 	}
 	if _, err := netip.ParseAddrPort(text); err == nil {
-		return netip.Addr{}, fmt.Sprintf("%q holds a port, which has a key of its own", text)
+		return netip.Addr{}, fmt.Sprintf("%q has a port; set the port with its own key", text)
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil {
@@ -165,11 +165,11 @@ func parseAddress(text string) (netip.Addr, string) {
 	return a, ""
 }
 
-// unusable says why an address can be neither service, backend nor source.
+// unusable returns why an address can be neither service, backend nor source.
 func unusable(a netip.Addr) string {
 	switch {
 	case a.Zone() != "":
-		return "has a zone, which means something on one machine only"
+		return "has a zone, which is valid on one machine only"
 	case a.Is4In6():
 		return "is an IPv4 address in IPv6 form; write " + a.Unmap().String()
 	case a.IsUnspecified():
@@ -181,9 +181,9 @@ func unusable(a netip.Addr) string {
 	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return "is the broadcast address"
 	case a.Is4() && a.As4()[0] == 0:
-		return "is in 0.0.0.0/8, which is no destination (RFC 1122)"
+		return "is in 0.0.0.0/8, which is not a valid destination (RFC 1122)"
 	case a.Is6() && a.IsLinkLocalUnicast():
-		return "is a link-local address, which means something on one link only"
+		return "is a link-local address, which is valid on one link only"
 	}
 	return ""
 }

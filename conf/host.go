@@ -10,31 +10,33 @@ import (
 )
 
 // Host is what is known about the machine that a configuration is for. The caller asks the kernel,
-// so that conf needs neither rights nor netlink, and a test needs no machine.
+// so that conf needs neither privileges nor netlink, and tests need no machine.
 type Host struct {
-	CPUs  []int               // that this process may use; nil: unknown
-	Ports map[string]HostPort // by interface name: every interface there is
+	CPUs  []int               // CPUs that this process may use; nil: unknown
+	Ports map[string]HostPort // every interface, by name
 
-	// CheckToken says what is wrong with a token file; fs.ErrNotExist among it is only a warning.
-	// nil: nobody looks.
+	// CheckToken returns what is wrong with a token file; fs.ErrNotExist in the error's chain is
+	// only a warning. nil: no check.
 	CheckToken func(path string) error
 }
 
 // HostPort is what is known about an interface.
 type HostPort struct {
-	Addresses []netip.Addr   // of the interface
-	OnLink    []netip.Prefix // that are reached without a gateway: its addresses' prefixes, its link-scope routes
-	Queues    int            // RX queues; 0: unknown
+	Addresses []netip.Addr // of the interface
+	// OnLink are the prefixes that are reached without a gateway: those of its addresses and its
+	// link-scope routes.
+	OnLink []netip.Prefix
+	Queues int // RX queues; 0: unknown
 }
 
-// checkHost compares a configuration with the machine. places[i] is where cfg.Services[i] stands. A
-// file may be checked on another box than the one it is for: what the machine lacks is a warning,
-// what it has and can't do is an error.
+// checkHost compares a configuration with the machine. places[i] is the place of cfg.Services[i]. A
+// file may be checked on another machine than its own: what the machine lacks is a warning, what it
+// has but cannot do is an error.
 func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host) {
 	cores := root.at.key("engine").key("cores")
 	for i, core := range cfg.Engine.Cores {
 		if host.CPUs != nil && !slices.Contains(host.CPUs, core) {
-			r.warn(cores.item(i), "CPU %d may not be used on this machine; here: %s", core, numbers(host.CPUs))
+			r.warn(cores.item(i), "CPU %d is not available on this machine; available: %s", core, numbers(host.CPUs))
 		}
 	}
 	absent := r.checkPorts(cfg.Ports, root.at.key("port"), host)
@@ -51,25 +53,26 @@ func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host)
 			at := s.serverAt(places[i], j).key("address")
 			switch name, ours := own[b.Key.Address]; {
 			case !b.Key.Address.IsValid():
-			case ours && absent: // the file is for another machine, where this address is somebody else's
+			// The file is for another machine, where this address may be another machine's.
+			case ours && absent:
 			case ours:
-				r.fail(at, "%s is an address of this machine (%s); a backend must be another one", b.Key.Address, name)
+				r.fail(at, "%s is an address of this machine (%s); a backend must be another machine", b.Key.Address, name)
 			case b.Mode == service.DR && !absent && !onLink(b.Key.Address, cfg.Ports, host):
-				r.fail(at, "%s is on-link on no port, so mode dr can't reach it; legal: an address in %s, or mode tun or nat",
+				r.fail(at, "%s is not on-link on any port, so mode dr cannot reach it; allowed: an address in %s, or mode tun or nat",
 					b.Key.Address, prefixes(cfg.Ports, host))
 			}
 		}
 	}
 }
 
-// checkPorts compares the ports and says whether one is absent: then nobody knows what it would
-// reach, or what this machine's addresses mean.
+// checkPorts checks the ports and reports whether one is absent. Then it is unknown what that port
+// would reach, and what this machine's addresses mean.
 func (r *report) checkPorts(ports []Port, at *place, host *Host) (absent bool) {
 	if len(ports) == 0 {
 		return true
 	}
 	for i, p := range ports {
-		if p.Name == "" { // wrong, and reported
+		if p.Name == "" { // invalid, and already reported
 			absent = true
 			continue
 		}
@@ -82,7 +85,7 @@ func (r *report) checkPorts(ports []Port, at *place, host *Host) (absent bool) {
 		queues := at.item(i).key("queues")
 		for j, q := range p.Queues {
 			if facts.Queues > 0 && q >= facts.Queues {
-				r.fail(queues.item(j), "%q has no RX queue %d; legal: 0 to %d", p.Name, q, facts.Queues-1)
+				r.fail(queues.item(j), "%q has no RX queue %d; allowed: 0 to %d", p.Name, q, facts.Queues-1)
 			}
 		}
 	}
@@ -98,7 +101,8 @@ func onLink(a netip.Addr, ports []Port, host *Host) bool {
 	return false
 }
 
-// prefixes lists what the ports reach, for a message. No backend has an address in fe80::/10.
+// prefixes lists the on-link prefixes of the ports, for a message. No backend has an address in
+// fe80::/10.
 func prefixes(ports []Port, host *Host) string {
 	var all []string
 	for _, p := range ports {

@@ -8,8 +8,8 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// place is where a value stands in the file. Places form the same tree as the values: a table has
-// keys, an array has items, and the index of a file is the place of its root table.
+// place is the position of a value in the file. Places form the same tree as the values: a table
+// has keys, an array has items, and the index of a file is the place of its root table.
 //
 //	[[service]]            root.keys["service"].items[0]
 //	source = ["10.0.0.2"]  ... .keys["source"], ... .keys["source"].items[0]
@@ -24,7 +24,7 @@ type place struct {
 	items  []*place
 }
 
-// path gives the key as messages show it. The root has none.
+// path returns the key as messages show it. The root has none.
 func (p *place) path() string {
 	switch {
 	case p.parent == nil:
@@ -39,7 +39,7 @@ func (p *place) path() string {
 	return p.parent.path() + "." + keyText(p.name)
 }
 
-// keyText quotes a key where TOML wants it, and cuts one that no screen could hold.
+// keyText quotes a key where TOML requires it, and shortens one that is too long for a screen.
 func keyText(name string) string {
 	if r := []rune(name); len(r) > 64 {
 		name = string(r[:64]) + "..."
@@ -47,7 +47,7 @@ func keyText(name string) string {
 	return toml.Key{name}.String()
 }
 
-// key gives the place of a key. A key that the file does not have stands where its table stands.
+// key returns the place of a key. The place of a missing key is that of its table.
 func (p *place) key(name string) *place {
 	if k := p.keys[name]; k != nil {
 		return k
@@ -55,7 +55,7 @@ func (p *place) key(name string) *place {
 	return &place{parent: p, name: name, line: p.line}
 }
 
-// item gives the place of an element of an array, in the same way.
+// item returns the place of an element of an array; a missing one is at the array's place.
 func (p *place) item(i int) *place {
 	if i < len(p.items) {
 		return p.items[i]
@@ -63,7 +63,7 @@ func (p *place) item(i int) *place {
 	return &place{parent: p, isItem: true, number: i, line: p.line}
 }
 
-// addKey enters a key once: [a.b] and [a.c] are both inside the a that came first.
+// addKey adds a key once: [a.b] and [a.c] are both in the a that came first.
 func (p *place) addKey(name string, line int) *place {
 	if k := p.keys[name]; k != nil {
 		return k
@@ -82,7 +82,7 @@ func (p *place) addItem(line int) *place {
 	return item
 }
 
-// open gives the table that further keys belong to: of an array of tables the last one.
+// open returns the table that further keys belong to: of an array of tables the last one.
 func (p *place) open() *place {
 	for len(p.items) > 0 {
 		p = p.items[len(p.items)-1]
@@ -90,12 +90,12 @@ func (p *place) open() *place {
 	return p
 }
 
-// maxDepth bounds tables within tables and arrays within arrays. The deepest key that exists has a
-// depth of 4; the toml library recurses without a bound of its own.
+// maxDepth limits tables within tables and arrays within arrays. The deepest key has a depth of 4;
+// the toml library recurses without a limit.
 const maxDepth = 32
 
-// scanner walks over TOML that is valid, or valid up to the point where it stops. What is wrong
-// with the rest is for the toml library to say, which reads the same text afterwards.
+// scanner reads TOML that is valid, or valid up to the point where it stops. The toml library reads
+// the same text afterwards and reports errors in the rest.
 type scanner struct {
 	text   string
 	at     int // offset of the next byte
@@ -105,8 +105,8 @@ type scanner struct {
 	deep   int // line at which maxDepth was exceeded; 0: nowhere
 }
 
-// index finds the place of everything in text. deepLine is 0, or the line that is nested too deeply
-// for the text to be decoded.
+// index returns the places of all values in text. deepLine is 0, or the line of a nesting that is
+// too deep to decode.
 func index(text string) (root *place, deepLine int) {
 	root = &place{line: 1}
 	s := &scanner{text: strings.TrimPrefix(text, "\ufeff"), line: 1}
@@ -123,7 +123,7 @@ func index(text string) (root *place, deepLine int) {
 
 func (s *scanner) more() bool { return !s.broken && s.at < len(s.text) }
 
-// peek gives the next byte, or 0 at the end.
+// peek returns the next byte, or 0 at the end.
 func (s *scanner) peek() byte {
 	if s.at < len(s.text) {
 		return s.text[s.at]
@@ -131,14 +131,14 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// advance passes n bytes and counts their lines.
+// advance skips n bytes and counts their lines.
 func (s *scanner) advance(n int) {
 	n = min(n, len(s.text)-s.at)
 	s.line += strings.Count(s.text[s.at:s.at+n], "\n")
 	s.at += n
 }
 
-// expect passes one byte, which must be c.
+// expect skips one byte, which must be c.
 func (s *scanner) expect(c byte) {
 	if s.peek() != c {
 		s.broken = true
@@ -147,7 +147,7 @@ func (s *scanner) expect(c byte) {
 	s.advance(1)
 }
 
-// skip passes all bytes of set, and comments where set has line ends: nowhere else does one end.
+// skip skips all bytes of set, and comments if set has line ends: comments end nowhere else.
 func (s *scanner) skip(set string) {
 	comments := strings.Contains(set, "\n")
 	for s.at < len(s.text) {
@@ -163,7 +163,7 @@ func (s *scanner) skip(set string) {
 	}
 }
 
-// until gives the number of bytes before the first byte of set.
+// until returns the number of bytes before the first byte of set.
 func (s *scanner) until(set string) int {
 	if n := strings.IndexAny(s.text[s.at:], set); n >= 0 {
 		return n
@@ -171,7 +171,7 @@ func (s *scanner) until(set string) int {
 	return len(s.text) - s.at
 }
 
-// header reads [a.b] or [[a.b]] and gives the table that it opens.
+// header reads [a.b] or [[a.b]] and returns the table that it opens.
 func (s *scanner) header(root *place) *place {
 	line := s.line
 	s.expect('[')
@@ -203,7 +203,7 @@ func (s *scanner) pair(table *place) {
 	s.value(p)
 }
 
-// names reads the parts of a key up to what follows the last of them.
+// names reads the parts of a key.
 func (s *scanner) names() []string {
 	var names []string
 	for !s.broken {
@@ -221,7 +221,7 @@ func (s *scanner) names() []string {
 	return names
 }
 
-// name reads one part of a key. The toml library undoes the escapes of a quoted one.
+// name reads one part of a key. The toml library decodes the escapes of a quoted one.
 func (s *scanner) name() string {
 	start := s.at
 	if c := s.peek(); c == '"' || c == '\'' {
@@ -239,7 +239,7 @@ func (s *scanner) name() string {
 	return s.text[start:s.at]
 }
 
-// value reads what stands right of a = or in an array, and enters what is inside under p.
+// value reads a value, after = or in an array, and adds what is inside it under p.
 func (s *scanner) value(p *place) {
 	s.depth++
 	defer func() { s.depth-- }()
@@ -260,7 +260,7 @@ func (s *scanner) value(p *place) {
 	}
 }
 
-// list reads the elements of an array or an inline table, with all that may stand between them.
+// list reads the elements of an array or an inline table, and what may be between them.
 func (s *scanner) list(end byte, element func()) {
 	s.advance(1)
 	for {
@@ -275,13 +275,13 @@ func (s *scanner) list(end byte, element func()) {
 		}
 		start := s.at
 		element()
-		if s.at == start { // something that is no value
+		if s.at == start { // not a value
 			s.broken = true
 		}
 	}
 }
 
-// quoted passes a string of any of the four kinds.
+// quoted skips a string of any of the four kinds.
 func (s *scanner) quoted() {
 	quote := s.text[s.at : s.at+1]
 	triple := strings.Repeat(quote, 3)
@@ -292,7 +292,7 @@ func (s *scanner) quoted() {
 	}
 	s.advance(3)
 	s.closing(triple, quote)
-	for range 2 { // a string may end in two quotes of its own, before the closing three
+	for range 2 { // a string may end in two quotes before the closing three
 		if !s.broken && s.peek() == quote[0] {
 			s.advance(1)
 		}
@@ -312,7 +312,7 @@ func (s *scanner) closing(end, stops string) {
 		case strings.HasPrefix(s.text[s.at:], end):
 			s.advance(len(end))
 			return
-		case s.peek() == '\n': // a string of one line that is not closed
+		case s.peek() == '\n': // a string of one line without its end
 			s.broken = true
 			return
 		case s.peek() == '\\':
@@ -331,13 +331,13 @@ func (s *scanner) tooDeep() {
 	}
 }
 
-// lineAt gives the line of the byte at an offset.
+// lineAt returns the line of the byte at an offset.
 func lineAt(text string, offset int) int { return 1 + strings.Count(text[:offset], "\n") }
 
-// lineCount gives the number of lines: a final line end starts no further one.
+// lineCount returns the number of lines: a final line end does not start another one.
 func lineCount(text string) int {
 	return max(1, strings.Count(strings.TrimSuffix(text, "\n"), "\n")+1)
 }
 
-// depthText says why a file was refused for its nesting.
+// depthText is the error for a file that is nested too deeply.
 var depthText = "nested more than " + strconv.Itoa(maxDepth) + " levels deep; no key is nested more than 4 levels deep"

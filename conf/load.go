@@ -11,13 +11,12 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxSize bounds a file: a hundred times what a thousand services with ten backends each need.
+// maxSize limits a file: a hundred times what a thousand services with ten backends each need.
 const maxSize = 16 << 20
 
-// Load reads and checks a file. The error is a Problems that holds everything that is wrong; the
-// Config is nil then. The []Problem are warnings: they come in either case, sorted by line, and
-// prevent nothing. host says what is known about the machine that the file is for; nil leaves out
-// the checks that need it.
+// Load reads and checks a file. The error is a Problems with all errors; the Config is then nil.
+// The []Problem are warnings, with or without an error, sorted by line. host is the machine that
+// the file is for; nil leaves out the checks that need it.
 func Load(path string, host *Host) (*Config, []Problem, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -26,7 +25,7 @@ func Load(path string, host *Host) (*Config, []Problem, error) {
 	return Parse(path, data, host)
 }
 
-// Parse does the same with the content of a file. name stands for the file in messages.
+// Parse is Load for the content of a file. name is the file's name in messages.
 func Parse(name string, data []byte, host *Host) (*Config, []Problem, error) {
 	r := &report{file: name}
 	root, values := r.decode(string(data))
@@ -38,9 +37,9 @@ func Parse(name string, data []byte, host *Host) (*Config, []Problem, error) {
 	return r.result(cfg)
 }
 
-// readFile reads a regular file that nobody writes at the same time.
+// readFile reads a regular file and checks that it was not changed meanwhile.
 func readFile(path string) ([]byte, error) {
-	// A pipe without a writer would block in open, so the question comes first.
+	// Stat comes first because open would block on a pipe without a writer.
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil, errors.New("is a directory; give the TOML file in it")
 	} else if err == nil && !info.Mode().IsRegular() {
@@ -56,7 +55,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, plainError(err)
 	}
 	if before.Size() > maxSize {
-		return nil, fmt.Errorf("has %d bytes; at most %d (16 MiB) are legal", before.Size(), maxSize)
+		return nil, fmt.Errorf("has %d bytes; allowed: at most %d (16 MiB)", before.Size(), maxSize)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
@@ -67,30 +66,29 @@ func readFile(path string) ([]byte, error) {
 		return nil, plainError(err)
 	}
 	if int64(len(data)) != before.Size() || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
-		return nil, errors.New("was written to while it was read; write a new file and rename it over this one, then try again")
+		return nil, errors.New("was changed while it was read; write a new file, rename it over this one, and try again")
 	}
 	return data, nil
 }
 
-// plainError drops the operation and path of an error: a Problem has the path already.
+// plainError removes the operation and path from an error: a Problem has the path already.
 func plainError(err error) error {
 	var at *os.PathError
 	if errors.As(err, &at) {
-		return fmt.Errorf("can't be read: %w", at.Err)
+		return fmt.Errorf("cannot be read: %w", at.Err)
 	}
 	return err
 }
 
-// decode gives the values of a text and the places where they stand. values is nil if it is not
-// TOML.
+// decode returns the values of a text and their places. values is nil if the text is not TOML.
 func (r *report) decode(text string) (root *place, values map[string]any) {
 	if n := strings.IndexByte(text, 0); n >= 0 {
-		r.failLine(lineAt(text, n), "", "holds a zero byte; a configuration is UTF-8 text")
+		r.failLine(lineAt(text, n), "", "has a zero byte; a configuration is UTF-8 text")
 		return nil, nil
 	}
 	if !utf8.ValidString(text) {
 		n := invalidUTF8(text)
-		r.failLine(lineAt(text, n), "", fmt.Sprintf("holds byte 0x%02x, which is not UTF-8; a configuration is UTF-8 text", text[n]))
+		r.failLine(lineAt(text, n), "", fmt.Sprintf("has byte 0x%02x, which is not UTF-8; a configuration is UTF-8 text", text[n]))
 		return nil, nil
 	}
 	root, deep := index(text)
@@ -106,7 +104,7 @@ func (r *report) decode(text string) (root *place, values map[string]any) {
 	return root, values
 }
 
-// decodeTOML is toml.Decode without its panics: a file never ends a daemon that carries traffic.
+// decodeTOML is toml.Decode without panics: a file must never end a daemon that carries traffic.
 func decodeTOML(text string) (values map[string]any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -118,8 +116,8 @@ func decodeTOML(text string) (values map[string]any, err error) {
 	return values, err
 }
 
-// failSyntax reports what the toml library refused, at the line it gives, which for an unexpected
-// end can lie just outside the file.
+// failSyntax reports a syntax error of the toml library, at the line that it gives, which for an
+// unexpected end may be just outside the file.
 func (r *report) failSyntax(text string, err error) {
 	var at toml.ParseError
 	if !errors.As(err, &at) {
@@ -134,7 +132,7 @@ func (r *report) failLine(line int, key, text string) {
 	r.errors = append(r.errors, Problem{r.file, line, key, text})
 }
 
-// invalidUTF8 gives the offset of the first byte that is not UTF-8.
+// invalidUTF8 returns the offset of the first byte that is not UTF-8.
 func invalidUTF8(text string) int {
 	for i, c := range text {
 		if c == utf8.RuneError {

@@ -38,7 +38,7 @@ func ipvsTimeouts() conf.Timeouts {
 	}
 }
 
-// The smallest file shows every default.
+// TestDefaults checks every default with the smallest file.
 func TestDefaults(t *testing.T) {
 	cfg := mustParse(t, `[[port]]
 name = "eth0"
@@ -73,7 +73,7 @@ address = "10.0.0.11"
 	}
 }
 
-// A file that sets everything gets everything.
+// TestEveryKey checks that a file that sets every key sets every field.
 func TestEveryKey(t *testing.T) {
 	text := `[engine]
 cores = [2, 3]
@@ -169,14 +169,14 @@ mode = "tun"
 	if diff := cmp.Diff(want, mustParse(t, text), compareAddrs, ignoreText); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	for _, s := range conf.Settings { // the text above forgets no key
+	for _, s := range conf.Settings { // the text above has every key
 		if s.Kind != conf.Table && s.Kind != conf.Tables && !strings.HasSuffix(s.Table, "timeouts") && !strings.Contains(text, "\n"+s.Key+" = ") {
 			t.Errorf("TestEveryKey does not try %s.%s", s.Table, s.Key)
 		}
 	}
 }
 
-// Every timeout reaches its own field, globally and in a service.
+// TestTimeouts checks that every timeout sets its own field, globally and in a service.
 func TestTimeouts(t *testing.T) {
 	for _, s := range conf.Settings {
 		if s.Table != "timeouts" {
@@ -239,7 +239,7 @@ func TestDerivedNames(t *testing.T) {
 	}
 }
 
-// Other ways to write the same file mean the same.
+// TestForms checks that other spellings of a file mean the same.
 func TestForms(t *testing.T) {
 	plain := mustParse(t, "[[port]]\nname = \"eth0\"\n[[service]]\nname = \"web\"\naddress = \"198.51.100.10\"\nport = 80\n"+
 		"[service.health]\ntype = \"http\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n")
@@ -255,12 +255,13 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// ignoreText leaves out what a Config was read from.
+// ignoreText ignores the text that a Config was read from.
 var ignoreText = cmpopts.IgnoreFields(conf.Config{}, "Text")
 
 func isLine(p cmp.Path) bool { return p.Last().String() == ".Line" }
 
-// A file cut anywhere gives a Config or errors, never both, never a panic.
+// TestCutAnywhere checks that a file cut anywhere gives a Config or errors, never both, and no
+// panic.
 func TestCutAnywhere(t *testing.T) {
 	for _, path := range examples(t) {
 		data, err := os.ReadFile(path)
@@ -295,14 +296,14 @@ func TestUnreadableFiles(t *testing.T) {
 		return path
 	}
 	cases := []struct{ name, path, part string }{
-		{"missing", filepath.Join(dir, "none.toml"), "can't be read: no such file or directory"},
+		{"missing", filepath.Join(dir, "none.toml"), "cannot be read: no such file or directory"},
 		{"directory", dir, "is a directory"},
 		{"device", "/dev/null", "is not a regular file"},
 		{"huge", write("huge.toml", bytes.Repeat([]byte("\n"), 16<<20+1), 0o600), "16 MiB"},
-		{"empty", write("empty.toml", nil, 0o600), "port: there is none"},
+		{"empty", write("empty.toml", nil, 0o600), "port: is missing"},
 		{"zero byte", write("zero.toml", []byte("a\x00"), 0o600), "zero byte"},
 	}
-	if os.Geteuid() != 0 { // root may read everything
+	if os.Geteuid() != 0 { // root may read all files
 		cases = append(cases, struct{ name, path, part string }{"rights", write("secret.toml", nil, 0), "permission denied"})
 	}
 	for _, c := range cases {
@@ -316,7 +317,7 @@ func TestUnreadableFiles(t *testing.T) {
 	}
 }
 
-// bigFile has 1000 services with 100 backends each.
+// bigFile returns a file with 1000 services of 100 backends each.
 func bigFile() []byte {
 	var b bytes.Buffer
 	b.WriteString(goodPort)
@@ -353,14 +354,15 @@ func BenchmarkParseBig(b *testing.B) {
 	}
 }
 
-// A file with a mistake in every line is no slower by orders, and tells them all.
+// TestEveryLineWrong checks that a file with an error in every line is not slower by orders of
+// magnitude, and all errors are reported.
 func TestEveryLineWrong(t *testing.T) {
 	var b strings.Builder
 	for i := range 20000 {
 		fmt.Fprintf(&b, "key%d = %d\n", i, math.MaxInt64)
 	}
 	_, _, err := conf.Parse("bad.toml", []byte(b.String()), nil)
-	if got := len(problemsOf(t, err)); got != 20002 { // no port, no service
+	if got := len(problemsOf(t, err)); got != 20002 { // and no port, no service
 		t.Errorf("%d errors", got)
 	}
 }

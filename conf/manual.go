@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// Manual writes Settings down as the page sluice.toml(5), in the language of man(7).
+// Manual returns Settings as the page sluice.toml(5), in the language of man(7).
 func Manual(version string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH SLUICE.TOML 5 \"\" \"Sluice %s\" Sluice\n", roff(version))
 	b.WriteString(".SH NAME\nsluice.toml \\- configuration of the load balancer Sluice\n" +
-		".SH DESCRIPTION\n" + roff("The file is TOML, by default /etc/sluice/sluice.toml. `sluice check` reads it as the daemon does and says all that is wrong. "+
-		"A key that is not here is an error. Files to start from are in /usr/share/doc/sluice/examples.") + "\n")
+		".SH DESCRIPTION\n" + roff("The file is TOML, by default /etc/sluice/sluice.toml. `sluice check` reads it as the daemon does and lists all errors. "+
+		"A key that is not listed here is an error. Examples are in /usr/share/doc/sluice/examples.") + "\n")
 	for i, s := range Settings {
 		if i == 0 || Settings[i-1].Table != s.Table {
 			title := "TOP LEVEL"
@@ -21,7 +21,7 @@ func Manual(version string) string {
 			fmt.Fprintf(&b, ".SH \"%s\"\n", roff(title))
 		}
 		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(s.Key), roff(s.meaning()))
-		details := "Legal: " + s.Legal() + "."
+		details := "Allowed: " + s.Allowed() + "."
 		if text := strings.Trim(s.defaultText(), "`"); text == "required" {
 			details += " Required."
 		} else if text != "" {
@@ -33,7 +33,7 @@ func Manual(version string) string {
 	return b.String()
 }
 
-// roff keeps a text from being taken for commands.
+// roff escapes a text, so that it is not read as commands.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "`", "").Replace(text)
 	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {

@@ -7,15 +7,16 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong, or doubtful, in a configuration file.
+// Problem is one error or warning about a configuration file.
 type Problem struct {
 	File string // as given to Load or Parse
 	Line int    // from 1; 0: the file as a whole
-	Key  string // such as `service["web"].backend[0].weight`; "": not about one key
-	Text string // what is wrong, what is legal, what to do
+	Key  string // for example `service["web"].backend[0].weight`; "": not about one key
+	Text string // what is wrong, what is allowed, what to do
 }
 
-// Error gives "sluice.toml:31: service["web"].backend[0].weight: -1 is out of range; legal: ...".
+// Error returns "sluice.toml:31: service["web"].backend[0].weight: -1 is out of range; allowed:
+// ...".
 func (p Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -31,10 +32,10 @@ func (p Problem) Error() string {
 	return b.String()
 }
 
-// Problems is every error of a file, sorted by line. Load and Parse return it as their error.
+// Problems is all errors of a file, sorted by line. Load and Parse return it as their error.
 type Problems []Problem
 
-// Error gives one line per problem.
+// Error returns one line per problem.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
@@ -43,8 +44,8 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// report collects problems while a file is read. Reading goes on after a problem, with the default
-// in the place of the bad value, so that one run finds them all.
+// report collects problems while a file is read. After a problem reading continues with the default
+// in place of the invalid value, so that one run finds all.
 type report struct {
 	file     string
 	errors   Problems
@@ -59,7 +60,7 @@ func (r *report) warn(at *place, format string, args ...any) {
 	r.warnings = append(r.warnings, Problem{r.file, at.line, at.path(), fmt.Sprintf(format, args...)})
 }
 
-// result gives what Parse returns, in an order that depends on the file only.
+// result returns the results of Parse, in an order that depends on the file only.
 func (r *report) result(cfg *Config) (*Config, []Problem, error) {
 	byLine := func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Text, b.Text))

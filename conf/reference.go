@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// Reference writes Settings down for people, in Markdown. README.md is its output.
+// Reference returns Settings in Markdown. README.md is its output.
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("# Every key of the configuration file\n\n" +
-		"Written by `go test ./conf -run Reference -update` from conf.Settings. A key that is not here is an error.\n")
+		"Written by `go test ./conf -run Reference -update` from conf.Settings. A key that is not listed here is an error.\n")
 	for i, s := range Settings {
 		if i == 0 || Settings[i-1].Table != s.Table {
-			fmt.Fprintf(&b, "\n## %s\n\n| key | legal | default | meaning |\n|---|---|---|---|\n", header(s.Table))
+			fmt.Fprintf(&b, "\n## %s\n\n| key | allowed | default | meaning |\n|---|---|---|---|\n", header(s.Table))
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Key, cell(s.Legal()), s.defaultText(), cell(s.meaning()))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Key, cell(s.Allowed()), s.defaultText(), cell(s.meaning()))
 	}
 	return b.String()
 }
 
-// meaning is what the key is for, after the types of check that it is for.
+// meaning returns the text about the key, after the types of check that use it.
 func (s *Setting) meaning() string {
 	if s.Types == nil {
 		return s.About
@@ -28,10 +28,10 @@ func (s *Setting) meaning() string {
 	return strings.Join(s.Types, ", ") + ": " + s.About
 }
 
-// cell keeps a text inside its column.
+// cell escapes a text for a table cell.
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
-// defaultText gives the default as it would stand in the file.
+// defaultText returns the default as in a file.
 func (s *Setting) defaultText() string {
 	switch v := s.Default.(type) {
 	case int:

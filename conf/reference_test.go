@@ -8,10 +8,10 @@ import (
 	"sluice/tools/reference"
 )
 
-// The manual says what the program does.
+// TestReference checks that README.md is current.
 func TestReference(t *testing.T) { reference.Whole(t, conf.Reference()) }
 
-// Each row is complete, each key stands once, and each default is legal.
+// TestSettings checks that each row is complete, each key is unique, and each default is allowed.
 func TestSettings(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range conf.Settings {
@@ -20,8 +20,8 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s has two rows", key)
 		}
 		seen[key] = true
-		if s.Legal() == "" || s.About == "" {
-			t.Errorf("%s does not say what is legal (%q) or what it is for (%q)", key, s.Legal(), s.About)
+		if s.Allowed() == "" || s.About == "" {
+			t.Errorf("%s does not say what is legal (%q) or what it is for (%q)", key, s.Allowed(), s.About)
 		}
 	}
 	written := map[string][]string{}

@@ -8,7 +8,7 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Kind is the kind of value that a key takes.
+// Kind is the kind of value of a key.
 type Kind uint8
 
 // The kinds of value.
@@ -25,21 +25,21 @@ const (
 	Tables                // [[table]], any number of times
 )
 
-// Setting is all that is known about one key: the reader, the messages and the manual use it.
+// Setting describes one key, for the reader, the messages and the manual.
 type Setting struct {
-	Table    string // where it stands: "", "engine", "service.backend", ...
+	Table    string // its table: "", "engine", "service.backend", ...
 	Key      string
 	Kind     Kind
 	Min, Max int64    // of Integer, Integers and Duration
-	OrZero   bool     // 0 is legal although it is below Min
+	OrZero   bool     // 0 is allowed although it is below Min
 	Words    []string // of Word
-	Form     string   // of Text: what is legal, in words
-	Default  any      // int, time.Duration or string; nil: none, About says what happens then
+	Form     string   // of Text: the allowed values
+	Default  any      // int, time.Duration or string; nil: none, see About
 	Required bool
 	Types    []string // of health checks that use the key; nil: all
 	About    string   // for the manual
 
-	check func(string) string // of Text: what is wrong, "" if nothing
+	check func(string) string // of Text: returns what is wrong, or ""
 }
 
 const (
@@ -47,65 +47,64 @@ const (
 	day    = int64(24 * time.Hour)
 )
 
-// Settings is every key with its default and range. Nothing else in Sluice has a default of its
-// own.
+// Settings is every key with its default and range. No other code has defaults of its own.
 var Settings = append([]Setting{
 	{Table: "", Key: "engine", Kind: Table, About: "how the machine is used"},
-	{Table: "", Key: "port", Kind: Tables, Required: true, About: "interfaces to receive from and send to; `port = []` beside `service = []` says that there are none yet"},
-	{Table: "", Key: "timeouts", Kind: Table, About: "how long idle connections live"},
-	{Table: "", Key: "api", Kind: Table, About: "where the daemon can be talked to"},
-	{Table: "", Key: "service", Kind: Tables, Required: true, About: "virtual services; `service = []` says that there are none yet"},
+	{Table: "", Key: "port", Kind: Tables, Required: true, About: "interfaces to receive from and send to; `port = []` together with `service = []` means none yet"},
+	{Table: "", Key: "timeouts", Kind: Table, About: "how long idle connections are kept"},
+	{Table: "", Key: "api", Kind: Table, About: "the daemon's control socket and HTTP address"},
+	{Table: "", Key: "service", Kind: Tables, Required: true, About: "virtual services; `service = []` means none yet"},
 
 	{Table: "engine", Key: "cores", Kind: Integers, Max: 4095,
-		About: "CPUs, one worker each. Without it: all allowed CPUs but the first (the only one, if one)"},
+		About: "CPUs, one worker each. Without it: all allowed CPUs except the first, or the only one"},
 	{Table: "engine", Key: "connections", Kind: Integer, Min: 1024, Max: 1 << 27, Default: 1 << 20,
 		About: "capacity of the connection table, all workers together"},
 	{Table: "engine", Key: "batch", Kind: Integer, Min: 1, Max: 256, Default: 64,
-		About: "frames that go through the pipeline together, at most"},
+		About: "maximum number of frames that pass through the pipeline together"},
 	{Table: "engine", Key: "poll", Kind: Word, Words: []string{string(PollAdaptive), string(PollBusy)}, Default: string(PollAdaptive),
-		About: "what an idle worker does: sleep after a moment, or spin for the lowest latency"},
+		About: "what an idle worker does: adaptive sleeps after a moment, busy polls without pause for the lowest latency"},
 	{Table: "engine", Key: "hash_key", Kind: Text, Form: "a string of 1 to 256 bytes", check: sized(1, 256), Default: DefaultHashKey,
-		About: "key of the mh scheduler: equal keys on several boxes give equal choices. The default is public"},
+		About: "key of the mh scheduler: hosts with equal keys choose equal backends. The default is public"},
 
 	{Table: "engine", Key: "state_dir", Kind: Text, Form: `an absolute path, or "" for none`, check: checkStateDir, Default: "/var/lib/sluice",
-		About: "where run-time overrides and former configurations are kept over restarts. If it can't be written, or others can write to it, they are kept in memory"},
+		About: "directory of run-time overrides and earlier configurations, which remain over restarts. If it cannot be written, or other users can write to it, they are in memory only"},
 
 	{Table: "port", Key: "name", Kind: Text, Form: `the name of a network interface, such as "eth0"`, check: checkInterface, Required: true,
 		About: "interface name"},
-	{Table: "port", Key: "queues", Kind: Integers, Max: 4095, About: "RX queues to take. Without it: every one"},
+	{Table: "port", Key: "queues", Kind: Integers, Max: 4095, About: "RX queues to use. Without it: all"},
 	{Table: "port", Key: "io", Kind: Word, Words: []string{string(IOAuto), string(IOZeroCopy), string(IOCopy), string(IOGeneric)}, Default: string(IOAuto),
-		About: "how to attach: auto takes the first of the others that works"},
+		About: "AF_XDP mode: auto uses the first of the others that works"},
 
 	{Table: "api", Key: "socket", Kind: Text, Form: "an absolute path of at most 107 bytes", check: checkSocket, Default: "/run/sluice/sluice.sock",
 		About: "control socket"},
 	{Table: "api", Key: "http", Kind: Text, Form: `host:port such as "127.0.0.1:9180", or "" for none`, check: checkHostPort, Default: "127.0.0.1:9180",
 		About: "metrics, JSON and dashboard"},
 	{Table: "api", Key: "host", Kind: Text, Form: "a host name", check: checkHost, Default: "",
-		About: "name by which browsers and Prometheus ask http, besides addresses, localhost and the machine's own name"},
+		About: "host name in requests of browsers and Prometheus, besides addresses, localhost and the machine's own name"},
 	{Table: "api", Key: "metrics", Kind: Word, Words: []string{string(MetricsBackends), string(MetricsServices)}, Default: string(MetricsBackends),
-		About: "how fine /metrics is: series for each backend, or only for each service, where thousands of backends would be too many"},
+		About: "detail of /metrics: series for each backend, or only for each service, for configurations with thousands of backends"},
 	{Table: "api", Key: "reads", Kind: Word, Words: []string{string(ReadsLoopback), string(ReadsOpen), string(ReadsToken)}, Default: string(ReadsLoopback),
-		About: "who may read over http: everybody if only this machine reaches it, else who has the token; everybody; only who has the token"},
+		About: "who may read over http. loopback: all clients if http is a loopback address, else clients with the token; open: all clients; token: clients with the token"},
 	{Table: "api", Key: "token_file", Kind: Text, Form: `an absolute path, or "" for none`, check: checkTokenFile, Default: "",
-		About: "holds the token that changes over http need: one line of 16 to 1024 characters, readable for no others. Read at each use"},
+		About: "file with the token that changes over http need: one line of 16 to 1024 characters, not readable by other users. Read at each use"},
 
 	{Table: "service", Key: "name", Kind: Text, Form: "1 to 64 printable characters without spaces", check: checkName,
-		About: `unique. Without it: PROTOCOL-ADDRESS-PORT, such as "tcp-198.51.100.10-80"`},
+		About: `unique name. Without it: PROTOCOL-ADDRESS-PORT, such as "tcp-198.51.100.10-80"`},
 	{Table: "service", Key: "address", Kind: Address, Required: true, About: "what clients connect to"},
 	{Table: "service", Key: "port", Kind: Ports, Required: true,
-		About: "one port, a range, or all. One port or a range may stand beside any; one port wins over a range, a range over any"},
+		About: "one port, a range, or all. The same address may have a service on \"any\" and others on a port or range: a port takes precedence over a range, a range over \"any\""},
 	{Table: "service", Key: "protocol", Kind: Word, Words: service.Protocols, Default: "tcp", About: "transport protocol"},
 	{Table: "service", Key: "mode", Kind: Word, Words: service.Modes, Default: "nat", About: "how packets reach the backends"},
 	{Table: "service", Key: "scheduler", Kind: Word, Words: service.Schedulers, Default: "wlc", About: "how a backend is chosen"},
 	{Table: "service", Key: "persistence", Kind: Duration, Min: second, Max: day, OrZero: true, Default: time.Duration(0),
-		About: "same client, same backend, for this long"},
-	{Table: "service", Key: "source", Kind: Addresses, About: "fullnat only, and there required: local addresses to send from"},
+		About: "how long a client's new connections go to the same backend"},
+	{Table: "service", Key: "source", Kind: Addresses, About: "fullnat only, and required there: local addresses to send from"},
 	{Table: "service", Key: "on_down", Kind: Word, Words: []string{OnDownReset, OnDownKeep}, Default: OnDownReset,
-		About: "connections of a backend that checks have taken out: reset ends them (TCP by RST in nat and fullnat, UDP goes on at another backend), keep leaves them"},
+		About: "connections of a backend that health checks have taken down: reset ends them (TCP by RST in nat and fullnat; UDP flows go to another backend), keep leaves them"},
 	{Table: "service", Key: "slow_start", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Duration(0),
-		About: "how long the weight of a backend that comes up or is new grows to the full. Not for schedulers without weights: rr, lc, dh"},
+		About: "time in which the weight of a backend that comes up or is new grows to its full value. Without effect for schedulers that ignore weights: rr, lc, dh"},
 	{Table: "service", Key: "timeouts", Kind: Table, About: "timeouts of this service's connections"},
-	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it they are always up"},
+	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it: always up"},
 	{Table: "service", Key: "sorry", Kind: Table, About: "a server that takes new connections while no backend is up with a weight above 0"},
 	{Table: "service", Key: "backend", Kind: Tables, Required: true, About: "real servers"},
 
@@ -117,52 +116,52 @@ var Settings = append([]Setting{
 	{Table: "service.health", Key: "timeout", Kind: Duration, Min: second / 100, Max: 300 * second, Default: time.Second,
 		About: "a check that takes longer has failed"},
 	{Table: "service.health", Key: "rise", Kind: Integer, Min: 1, Max: 1000, Default: 2,
-		About: "good checks in a row before a backend is up"},
+		About: "successful checks in a row before a backend is up"},
 	{Table: "service.health", Key: "fall", Kind: Integer, Min: 1, Max: 1000, Default: 3,
-		About: "bad checks in a row before a backend is down"},
+		About: "failed checks in a row before a backend is down"},
 	{Table: "service.health", Key: "port", Kind: Integer, Min: 1, Max: 65535,
 		About: "port to check. Without it: the backend's, so services with a range or any port need it"},
 	{Table: "service.health", Key: "via", Kind: Word, Words: []string{ViaPath, ViaDirect}, Default: ViaPath,
-		About: "tun and dr: path checks the service's address on the way that clients' packets take, so that a backend without the address or the decapsulator is down; direct checks the backend's own address. nat, fullnat and ping: always direct"},
+		About: "tun and dr: path checks the service's address on the path of the clients' packets, so that a backend without the address or the decapsulator is down; direct checks the backend's own address. nat, fullnat and ping: always direct"},
 	{Table: "service.health", Key: "path", Kind: Text, Form: `a path that begins with "/", without spaces`, check: checkPath, Default: "/",
-		Types: []string{HealthHTTP, HealthHTTPS}, About: "what to request"},
+		Types: []string{HealthHTTP, HealthHTTPS}, About: "request path"},
 	{Table: "service.health", Key: "host", Kind: Text, Form: "a host name or address", check: checkHost, Default: "",
-		Types: []string{HealthHTTP, HealthHTTPS}, About: "Host header and TLS server name. Without it: the address that is checked"},
+		Types: []string{HealthHTTP, HealthHTTPS}, About: "Host header and TLS server name. Without it: the checked address"},
 	{Table: "service.health", Key: "expect_status", Kind: Integers, Min: 100, Max: 599,
-		Types: []string{HealthHTTP, HealthHTTPS}, About: "good status codes. Without it: 200 to 399"},
+		Types: []string{HealthHTTP, HealthHTTPS}, About: "accepted status codes. Without it: 200 to 399"},
 	{Table: "service.health", Key: "expect_body", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
 		Types: []string{HealthHTTP, HealthHTTPS}, About: "text that the body must contain"},
 	{Table: "service.health", Key: "send", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
 		Types: []string{HealthTCP, HealthUDP}, About: "bytes to send"},
 	{Table: "service.health", Key: "expect", Kind: Text, Form: "a string of at most 1024 bytes", check: sized(0, 1024), Default: "",
-		Types: []string{HealthTCP, HealthUDP}, About: "what the answer must begin with"},
+		Types: []string{HealthTCP, HealthUDP}, About: "prefix that the answer must have"},
 	{Table: "service.health", Key: "query", Kind: Text, Form: `a domain name such as "example.com", or "." for the root`, check: checkDomain, Default: ".",
-		Types: []string{HealthDNS}, About: "name to ask for"},
+		Types: []string{HealthDNS}, About: "name to query"},
 
 	{Table: "service.health", Key: "min_healthy", Kind: Integer, Min: 0, Max: 100, Default: 50,
-		About: "per cent of the backends with a weight above 0 that stay in the choice, whatever the checks say. 0: none need to"},
+		About: "per cent of the backends with a weight above 0 that stay in use whatever the checks report. 0: none"},
 	{Table: "service.health", Key: "flap_hold", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Minute,
-		About: "how long a backend must be good before it is up again, once it has gone down more than 3 times in a short while"},
+		About: "how long checks must succeed before a backend is up again that has gone down more than 3 times recently"},
 
-	{Table: "service.sorry", Key: "address", Kind: Address, Required: true, About: "where the server is"},
-	{Table: "service.sorry", Key: "port", Kind: Ports, About: "as of a backend"},
+	{Table: "service.sorry", Key: "address", Kind: Address, Required: true, About: "address of the server"},
+	{Table: "service.sorry", Key: "port", Kind: Ports, About: "as for a backend"},
 	{Table: "service.sorry", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
 
-	{Table: "service.backend", Key: "address", Kind: Address, Required: true, About: "where the server is"},
+	{Table: "service.backend", Key: "address", Kind: Address, Required: true, About: "address of the server"},
 	{Table: "service.backend", Key: "port", Kind: Ports,
-		About: "nat, fullnat: one port. Without it: the service's, or the one that the client asked for. tun, dr: must equal the service's"},
+		About: "nat, fullnat: one port. Without it: the service's, or the client's destination port. tun, dr: must equal the service's"},
 	{Table: "service.backend", Key: "weight", Kind: Integer, Min: 0, Max: 65535, Default: 1,
-		About: "share of new connections. 0 drains: existing connections go on, no new ones come. The schedulers rr, lc and dh take all others for the same"},
+		About: "weight for new connections. 0 drains: existing connections continue, no new ones. The schedulers rr, lc and dh treat all weights above 0 alike"},
 	{Table: "service.backend", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
 }, timeoutSettings()...)
 
-// maxServices and maxBackends bound what the data plane numbers with 16 bits.
+// maxServices and maxBackends are limits of the data plane, which numbers both with 16 bits.
 const (
 	maxServices = 65535 // in a file
 	maxBackends = 65535 // in a service
 )
 
-// timeoutKeys names every timeout with its default, IPVS's own (ip_vs_proto_tcp.c tcp_timeouts,
+// timeoutKeys lists every timeout with its default, that of IPVS (ip_vs_proto_tcp.c tcp_timeouts,
 // ip_vs_proto_udp.c udp_timeouts).
 var timeoutKeys = []struct {
 	key   string
@@ -172,8 +171,8 @@ var timeoutKeys = []struct {
 }{
 	{"tcp_none", 2 * time.Second, "no state yet", func(t *Timeouts) *time.Duration { return &t.TCPNone }},
 	{"tcp_established", 15 * time.Minute, "handshake done", func(t *Timeouts) *time.Duration { return &t.TCPEstablished }},
-	{"tcp_syn_sent", 2 * time.Minute, "the backend opens", func(t *Timeouts) *time.Duration { return &t.TCPSynSent }},
-	{"tcp_syn_recv", time.Minute, "the client opens", func(t *Timeouts) *time.Duration { return &t.TCPSynRecv }},
+	{"tcp_syn_sent", 2 * time.Minute, "the backend has sent a SYN", func(t *Timeouts) *time.Duration { return &t.TCPSynSent }},
+	{"tcp_syn_recv", time.Minute, "the client has sent a SYN", func(t *Timeouts) *time.Duration { return &t.TCPSynRecv }},
 	{"tcp_fin_wait", 2 * time.Minute, "one side has closed", func(t *Timeouts) *time.Duration { return &t.TCPFinWait }},
 	{"tcp_time_wait", 2 * time.Minute, "both have closed", func(t *Timeouts) *time.Duration { return &t.TCPTimeWait }},
 	{"tcp_close", 10 * time.Second, "reset", func(t *Timeouts) *time.Duration { return &t.TCPClose }},
@@ -181,10 +180,10 @@ var timeoutKeys = []struct {
 	{"tcp_last_ack", 30 * time.Second, "waiting for the last ACK", func(t *Timeouts) *time.Duration { return &t.TCPLastAck }},
 	{"tcp_listen", 2 * time.Minute, "waiting for a SYN", func(t *Timeouts) *time.Duration { return &t.TCPListen }},
 	{"tcp_synack", 2 * time.Minute, "SYN+ACK seen", func(t *Timeouts) *time.Duration { return &t.TCPSynAck }},
-	{"udp", 5 * time.Minute, "UDP, any", func(t *Timeouts) *time.Duration { return &t.UDP }},
+	{"udp", 5 * time.Minute, "any UDP flow", func(t *Timeouts) *time.Duration { return &t.UDP }},
 }
 
-// timeoutSettings gives the settings of both tables that hold timeouts.
+// timeoutSettings returns the settings of both tables of timeouts.
 func timeoutSettings() []Setting {
 	var all []Setting
 	for _, t := range timeoutKeys {
@@ -197,7 +196,7 @@ func timeoutSettings() []Setting {
 	return all
 }
 
-// settingsOf holds Settings by table and key.
+// settingsOf is Settings by table and key.
 var settingsOf = func() map[string]map[string]*Setting {
 	byTable := map[string]map[string]*Setting{}
 	for i := range Settings {
@@ -210,8 +209,16 @@ var settingsOf = func() map[string]map[string]*Setting {
 	return byTable
 }()
 
-// Legal says which values are legal, as it stands in messages and in the manual.
-func (s *Setting) Legal() string {
+// allowed returns the end of an error message: the values that are allowed.
+func (s *Setting) allowed() string {
+	if s.Kind == Word {
+		return "must be " + s.Allowed()
+	}
+	return "allowed: " + s.Allowed()
+}
+
+// Allowed returns a description of the allowed values, for messages and the manual.
+func (s *Setting) Allowed() string {
 	switch s.Kind {
 	case Integer:
 		return fmt.Sprintf("an integer from %d to %d", s.Min, s.Max)
@@ -229,11 +236,11 @@ func (s *Setting) Legal() string {
 	case Text:
 		return s.Form
 	case Address:
-		return legalAddress
+		return allowedAddress
 	case Addresses:
 		return `a list of different IP addresses, such as ["10.0.0.2", "10.0.0.3"]`
 	case Ports:
-		return legalPorts
+		return allowedPorts
 	case Table:
 		return "a table, [" + s.path() + "]"
 	case Tables:
@@ -243,11 +250,11 @@ func (s *Setting) Legal() string {
 }
 
 const (
-	legalAddress = `an IPv4 or IPv6 address such as "198.51.100.10" or "2001:db8::10"`
-	legalPorts   = `a port from 1 to 65535, a range like "8000-8099", or "any"`
+	allowedAddress = `an IPv4 or IPv6 address such as "198.51.100.10" or "2001:db8::10"`
+	allowedPorts   = `a port from 1 to 65535, a range like "8000-8099", or "any"`
 )
 
-// path gives the key as it stands in a header: "service.backend".
+// path returns the key as in a header: "service.backend".
 func (s *Setting) path() string {
 	if s.Table == "" {
 		return s.Key
@@ -255,7 +262,7 @@ func (s *Setting) path() string {
 	return s.Table + "." + s.Key
 }
 
-// header gives a section as the file opens it.
+// header returns the header of a section in a file.
 func header(section string) string {
 	switch section {
 	case "":
@@ -266,7 +273,8 @@ func header(section string) string {
 	return "[" + section + "]"
 }
 
-// shortDuration drops the zero units that time.Duration prints: 15m, not 15m0s.
+// shortDuration returns a duration without the zero units that time.Duration prints: 15m, not
+// 15m0s.
 func shortDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {

@@ -11,7 +11,7 @@ func (r *report) config(at *place, values map[string]any, host *Host) *Config {
 	timeouts := root.table("timeouts").timeouts(Timeouts{})
 	services := root.tables("service")
 	if len(services) > maxServices {
-		r.fail(services[maxServices].at, "is one service too many; at most %d are legal", maxServices)
+		r.fail(services[maxServices].at, "is one service too many; allowed: at most %d", maxServices)
 		services = services[:maxServices]
 	}
 	places := make([]*place, len(services))
@@ -28,16 +28,16 @@ func (r *report) config(at *place, values map[string]any, host *Host) *Config {
 	return cfg
 }
 
-// checkIdle: without services, on purpose, ports may lack too.
+// checkIdle checks that ports are missing only if services are, on purpose, too.
 func (r *report) checkIdle(root table, services int) {
 	elements, written := elementsOf(root.values["port"])
 	switch {
 	case services == 0:
 		if _, empty := elementsOf(root.values["service"]); empty {
-			r.warn(root.at.key("service"), "there is none: no packet is balanced")
+			r.warn(root.at.key("service"), "is empty: no packet is balanced")
 		}
 	case written && len(elements) == 0:
-		r.fail(root.at.key("port"), "there is none, and services need at least one; write a [[port]]")
+		r.fail(root.at.key("port"), "is empty, but services need at least one port; write a [[port]]")
 	}
 }
 
@@ -54,11 +54,11 @@ func (t table) engine() Engine {
 
 func (t table) portList() []Port {
 	var all []Port
-	lines := map[string]int{} // of the names seen
+	lines := map[string]int{} // lines of the names seen
 	for _, p := range t.tables("port") {
 		port := Port{Name: p.text("name"), Queues: p.integers("queues"), IO: IO(p.word("io")), Line: p.at.line}
 		if line, taken := lines[port.Name]; taken && port.Name != "" {
-			p.fail(p.at.key("name"), "%q is a port already, see line %d; write each port once", port.Name, line)
+			p.fail(p.at.key("name"), "%q is already a port, see line %d; define each port once", port.Name, line)
 		}
 		lines[port.Name] = port.Line
 		all = append(all, port)
@@ -73,7 +73,7 @@ func (t table) api() API {
 	}
 }
 
-// timeouts gives those of the table, over the defaults of its section, over base.
+// timeouts returns those of the table, over the defaults of its section, over base.
 func (t table) timeouts(base Timeouts) Timeouts {
 	for _, k := range timeoutKeys {
 		if d := t.duration(k.key); d != 0 {

@@ -9,17 +9,17 @@ import (
 	"sluice/pipeline/service"
 )
 
-// service reads one [[service]]. What is wrong in it leaves a zero value behind, and checks that
-// would need the value don't run: one mistake, one message.
+// service reads one [[service]]. An invalid value leaves a zero value, and checks that need it do
+// not run: one mistake, one message.
 func (t table) service(global Timeouts) Service {
 	s := Service{
 		Name: t.text("name"),
 		Key: service.Key{
 			Address:  t.address("address"),
 			Ports:    t.ports("port"),
-			Protocol: legal(service.ParseProtocol, t.word("protocol")),
+			Protocol: allowedWord(service.ParseProtocol, t.word("protocol")),
 		},
-		Mode:        legal(service.ParseMode, t.word("mode")),
+		Mode:        allowedWord(service.ParseMode, t.word("mode")),
 		Scheduler:   t.word("scheduler"),
 		Persistence: t.duration("persistence"),
 		OnDown:      t.word("on_down"),
@@ -39,21 +39,21 @@ func (t table) service(global Timeouts) Service {
 	return s
 }
 
-// weightless are the schedulers that know no weights but 0. nq is none of them: where no backend is
-// idle, it goes by weight.
+// weightless are the schedulers that ignore weights, except 0. nq is not among them: where no
+// backend is idle, it goes by weight.
 var weightless = []string{"rr", "lc", "dh"}
 
-// IgnoresWeights says that the service's scheduler takes all weights above 0 for the same.
+// IgnoresWeights reports whether the service's scheduler treats all weights above 0 alike.
 func (s *Service) IgnoresWeights() bool { return slices.Contains(weightless, s.Scheduler) }
 
-// warnWeightless warns of what such a scheduler doesn't look at. Weights above 0 that are all equal
-// promise nothing that it doesn't keep.
+// warnWeightless warns of settings that such a scheduler ignores. Equal weights above 0 need no
+// warning.
 func (t table) warnWeightless(s *Service) {
 	if !s.IgnoresWeights() {
 		return
 	}
 	if s.SlowStart > 0 {
-		t.warn(t.at.key("slow_start"), "has no effect with scheduler %s, which doesn't look at weights", s.Scheduler)
+		t.warn(t.at.key("slow_start"), "has no effect with scheduler %s, which ignores weights", s.Scheduler)
 	}
 	first := 0
 	for i, b := range s.Backends {
@@ -61,33 +61,33 @@ func (t table) warnWeightless(s *Service) {
 		case first == 0:
 			first = b.Weight
 		case b.Weight != 0 && b.Weight != first:
-			t.warn(t.at.key("backend").item(i).key("weight"), "%d beside %d has no effect: scheduler %s takes all weights above 0 for the same; "+
-				"for shares by weight take another one, such as wrr or wlc", b.Weight, first, s.Scheduler)
+			t.warn(t.at.key("backend").item(i).key("weight"), "%d beside %d has no effect: scheduler %s treats all weights above 0 alike; "+
+				"to distribute by weight use another one, such as wrr or wlc", b.Weight, first, s.Scheduler)
 			return
 		}
 	}
 }
 
-// legal parses a word that its setting has checked already. "" gives the zero value.
-func legal[T any](parse func(string) (T, error), word string) T {
+// allowedWord parses a word that its setting has checked already. "" gives the zero value.
+func allowedWord[T any](parse func(string) (T, error), word string) T {
 	v, _ := parse(word)
 	return v
 }
 
-// usable says whether address and port of a service were both right.
+// usable reports whether address and port of a service are both valid.
 func usable(k service.Key) bool { return k.Address.IsValid() && k.Ports != (service.Ports{}) }
 
-// derivedName is the name of a service that has none in the file.
+// derivedName returns the name of a service that has none in the file.
 func derivedName(k service.Key) string {
 	return k.Protocol.String() + "-" + k.Address.String() + "-" + k.Ports.String()
 }
 
-// source reads the addresses that fullnat sends from. They and the modes in use must agree.
+// source reads the addresses that fullnat sends from, and checks them against the modes in use.
 func (t table) source(s *Service) []netip.Addr {
 	all := list(t, "source", func(setting *Setting, raw any) (netip.Addr, string) {
 		a, wrong := readAddress(setting, raw)
 		if wrong == "" && s.Key.Address.IsValid() && a.Is4() != s.Key.Address.Is4() {
-			wrong = fmt.Sprintf("%s is %s and the service is %s, but fullnat keeps the family", a, family(a), family(s.Key.Address))
+			wrong = fmt.Sprintf("%s is %s and the service is %s, but fullnat does not change the family", a, family(a), family(s.Key.Address))
 		}
 		return a, wrong
 	})
@@ -96,7 +96,7 @@ func (t table) source(s *Service) []netip.Addr {
 	at := t.at.key("source")
 	switch {
 	case used && !t.has("source"):
-		t.fail(at, "is missing: fullnat sends from addresses of this machine; legal: %s", t.setting("source").Legal())
+		t.fail(at, "is missing: fullnat sends from addresses of this machine; allowed: %s", t.setting("source").Allowed())
 	case !used && t.has("source"):
 		t.fail(at, "is for mode fullnat only and this service has mode %s; remove it or change the mode", s.Mode)
 	}
@@ -134,10 +134,10 @@ func (t table) health(s *Service) Health {
 	h.warnUseless(health.Type)
 	routed := func(b Backend) bool { return b.Mode == service.TUN || b.Mode == service.DR }
 	if h.has("via") && (health.Type == HealthPing || !slices.ContainsFunc(s.Backends, routed)) {
-		h.warn(h.at.key("via"), "has no effect: only checks of tun and dr backends, other than ping, can take the path of their mode")
+		h.warn(h.at.key("via"), "has no effect: only checks of tun and dr backends, other than ping, can use the path of their mode")
 	}
 	if health.Timeout > health.Interval && (h.has("timeout") || h.has("interval")) {
-		h.warn(h.at.key("timeout"), "%s is longer than the interval, %s: a server that hangs is found out after fall x timeout only",
+		h.warn(h.at.key("timeout"), "%s is longer than the interval, %s: a server that hangs is down only after fall x timeout",
 			shortDuration(health.Timeout), shortDuration(health.Interval))
 	}
 	if health.Type == HealthPing || h.has("port") {
@@ -145,13 +145,13 @@ func (t table) health(s *Service) Health {
 	}
 	portless := func(b Backend) bool { return b.Key.Address.IsValid() && b.Key.Port == 0 }
 	if i := slices.IndexFunc(s.Backends, portless); i >= 0 && usable(s.Key) {
-		h.fail(h.at.key("port"), "is missing: the service is on port %s, so backend %s has no one port to check; legal: %s",
-			s.Key.Ports, s.Backends[i].Key.Address, h.setting("port").Legal())
+		h.fail(h.at.key("port"), "is missing: the service is on port %s, so backend %s has no single port to check; allowed: %s",
+			s.Key.Ports, s.Backends[i].Key.Address, h.setting("port").Allowed())
 	}
 	return health
 }
 
-// warnUseless tells which keys a check of this type never looks at.
+// warnUseless warns of keys that a check of this type ignores.
 func (t table) warnUseless(checkType string) {
 	for key := range t.values {
 		s := settingsOf[t.section][key]

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// suggestion says what an unknown key was probably meant to be: a legal key that is spelled almost
-// so, or a key that stands in another table. "" if there is no such guess.
+// suggestion returns what an unknown key was probably meant to be: a known key with almost the same
+// spelling, or a key of another table. It returns "" if there is no such guess.
 func suggestion(section, key string) string {
 	if len(key) > 64 {
 		return ""
@@ -29,8 +29,8 @@ func suggestion(section, key string) string {
 	return ""
 }
 
-// distance is the number of letters to add, drop or change to get from a to b (Levenshtein 1965),
-// where only the previous row of the matrix is kept.
+// distance returns the number of letters to add, drop or change to get from a to b (Levenshtein
+// 1965). Only the previous row of the matrix is stored.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -12,8 +12,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// table is one table of the file, read against the settings of its section. A method that reads a
-// value reports what is wrong with it and gives the default instead.
+// table is one table of the file, read against the settings of its section. Methods that read a
+// value report what is wrong with it and return the default instead.
 type table struct {
 	*report
 	at      *place
@@ -21,29 +21,29 @@ type table struct {
 	values  map[string]any
 }
 
-// open makes a table of a decoded value and reports the keys that its section doesn't have.
+// open returns a table for a decoded value and reports the keys that its section does not have.
 func (r *report) open(at *place, section string, values map[string]any) table {
 	t := table{r, at, section, values}
 	legal := settingsOf[section]
 	if name, ok := values["name"].(string); ok && legal["name"] != nil && len(name) <= 64 {
-		at.label = name // messages call an element of an array by its name
+		at.label = name // messages identify an element of an array by its name
 	}
 	for key := range values {
 		if legal[key] == nil {
-			r.fail(at.key(key), "unknown key; %slegal here: %s", suggestion(section, key),
+			r.fail(at.key(key), "unknown key; %sallowed here: %s", suggestion(section, key),
 				strings.Join(slices.Sorted(maps.Keys(legal)), ", "))
 		}
 	}
 	return t
 }
 
-// has says whether the file has the key.
+// has reports whether the file has the key.
 func (t table) has(key string) bool {
 	_, ok := t.values[key]
 	return ok
 }
 
-// setting gives the row of Settings. A key without one is a mistake in this package.
+// setting returns the row of Settings. A missing row is a programming error.
 func (t table) setting(key string) *Setting {
 	s := settingsOf[t.section][key]
 	if s == nil {
@@ -52,20 +52,20 @@ func (t table) setting(key string) *Setting {
 	return s
 }
 
-// fallback gives the default of a key that the file lacks or has wrong.
+// fallback returns the default of a key that is missing or invalid in the file.
 func fallback[T any](s *Setting) T {
 	v, _ := s.Default.(T)
 	return v
 }
 
-// missing reports a required key that isn't there.
+// missing reports a required key that is missing.
 func (t table) missing(s *Setting) {
 	if s.Required {
-		t.fail(t.at.key(s.Key), "is missing; legal: %s", s.Legal())
+		t.fail(t.at.key(s.Key), "is missing; %s", s.allowed())
 	}
 }
 
-// one reads a single value. read says what is wrong with it, or "".
+// one reads a single value. read returns what is wrong with it, or "".
 func one[T any](t table, key string, read func(*Setting, any) (T, string)) T {
 	s := t.setting(key)
 	raw, ok := t.values[key]
@@ -75,13 +75,13 @@ func one[T any](t table, key string, read func(*Setting, any) (T, string)) T {
 	}
 	v, wrong := read(s, raw)
 	if wrong != "" {
-		t.fail(t.at.key(key), "%s; legal: %s", wrong, s.Legal())
+		t.fail(t.at.key(key), "%s; %s", wrong, s.allowed())
 		return fallback[T](s)
 	}
 	return v
 }
 
-// list reads an array. nil: the file doesn't have it, or something in it is wrong.
+// list reads an array. It returns nil if the file does not have it, or if an element is invalid.
 func list[T comparable](t table, key string, read func(*Setting, any) (T, string)) []T {
 	s := t.setting(key)
 	raw, ok := t.values[key]
@@ -92,11 +92,11 @@ func list[T comparable](t table, key string, read func(*Setting, any) (T, string
 	at := t.at.key(key)
 	elements, ok := raw.([]any)
 	if !ok {
-		t.fail(at, "%s is not a list; legal: %s", describe(raw), s.Legal())
+		t.fail(at, "%s is not a list; %s", describe(raw), s.allowed())
 		return nil
 	}
 	if len(elements) == 0 {
-		t.fail(at, "the list is empty; legal: %s", s.Legal())
+		t.fail(at, "the list is empty; %s", s.allowed())
 	}
 	all := make([]T, 0, len(elements))
 	seen := make(map[T]bool, len(elements))
@@ -106,7 +106,7 @@ func list[T comparable](t table, key string, read func(*Setting, any) (T, string
 			wrong = fmt.Sprintf("%v is listed twice", v)
 		}
 		if wrong != "" {
-			t.fail(at.item(i), "%s; legal: %s", wrong, s.Legal())
+			t.fail(at.item(i), "%s; %s", wrong, s.allowed())
 			continue
 		}
 		seen[v] = true
@@ -126,8 +126,8 @@ func (t table) text(key string) string            { return one(t, key, readText)
 func (t table) address(key string) netip.Addr     { return one(t, key, readAddress) }
 func (t table) ports(key string) service.Ports    { return one(t, key, readPorts) }
 
-// table opens a table in this one. One that the file lacks is empty and stands where this one
-// stands.
+// table opens a table in this one. A table that the file lacks is empty, and its place is this
+// table's.
 func (t table) table(key string) table {
 	s := t.setting(key)
 	at := t.at.key(key)
@@ -137,7 +137,7 @@ func (t table) table(key string) table {
 	}
 	values, ok := raw.(map[string]any)
 	if !ok {
-		t.fail(at, "%s is not a table; write [%s], once", describe(raw), s.path())
+		t.fail(at, "%s is not a table; write [%s] once", describe(raw), s.path())
 	}
 	return t.open(at, s.path(), values)
 }
@@ -166,13 +166,16 @@ func (t table) tables(key string) []table {
 	return all
 }
 
-// none is about an array that has nothing in it. At the top level it may be written as such, [],
-// and means that there is to be none: a file that lost a part of its lines never says so.
+// none reports an array without elements. At the top level [] means that there are none on
+// purpose: a file that lost some of its lines never has it.
 func (t table) none(at *place, s *Setting, written bool) {
-	if t.section != "" {
-		t.fail(at, "there is none; write at least one [[%s]]", s.path())
-	} else if !written {
-		t.fail(at, "there is none; write at least one [[%s]], or %s = [] for none", s.path(), s.Key)
+	switch {
+	case t.section != "" && written:
+		t.fail(at, "is empty; write at least one [[%s]]", s.path())
+	case t.section != "":
+		t.fail(at, "is missing; write at least one [[%s]]", s.path())
+	case !written:
+		t.fail(at, "is missing; write at least one [[%s]], or %s = [] for none", s.path(), s.Key)
 	}
 }
 
@@ -255,14 +258,14 @@ func readPorts(_ *Setting, raw any) (service.Ports, string) {
 	case string:
 		text = v
 	default:
-		return service.Ports{}, describe(raw) + " is neither an integer nor a string"
+		return service.Ports{}, describe(raw) + " must be an integer or a string"
 	}
 	p, err := service.ParsePorts(text)
 	if err != nil {
 		if _, ok := raw.(int64); ok {
 			return service.Ports{}, text + " is out of range"
 		}
-		return service.Ports{}, fmt.Sprintf("%q is no port", text)
+		return service.Ports{}, fmt.Sprintf("%q is not a port", text)
 	}
 	return p, ""
 }

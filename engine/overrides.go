@@ -44,7 +44,7 @@ func (e *Engine) weightNote(serviceName, backendName string, before, weight int)
 	if !idle {
 		return ""
 	}
-	return fmt.Sprintf("the scheduler of %s, %s, takes all weights above 0 for the same: %s gets as many connections as with any other; 0 drains it",
+	return fmt.Sprintf("the scheduler of %s, %s, treats all weights above 0 alike: %s gets as many connections as with any other; 0 drains it",
 		s.Name, s.Scheduler, b.Key)
 }
 

@@ -168,7 +168,7 @@ func TestWeightsThatDoNothing(t *testing.T) {
 		if (note == "") == (before == after) {
 			t.Errorf("%s: %d connections of 300, with weight 50 %d; the note is %q", scheduler, before, after, note)
 		}
-		if note != "" && !strings.Contains(note, "the scheduler of web, "+scheduler+", takes all weights above 0 for the same: "+heavy) {
+		if note != "" && !strings.Contains(note, "the scheduler of web, "+scheduler+", treats all weights above 0 alike: "+heavy) {
 			t.Error(note)
 		}
 	}

@@ -87,7 +87,7 @@ func TestImportUsage(t *testing.T) {
 		{1, []string{"import", "ipvsadm", "/nowhere/at/all"}, "/nowhere/at/all"},
 		{1, []string{"import", "ipvsadm", writeFile(t, "x", "-A -s rr\n")}, "x:1: names no service"},
 		{1, []string{"import", "ipvsadm", writeFile(t, "x", ipvsDump), "-w", "/nowhere/at/all"}, "/nowhere/at"},
-		{1, []string{"import", "ipvsadm", writeFile(t, "x", ipvsDump), "--port", "lo"}, "lo carries no traffic"},
+		{1, []string{"import", "ipvsadm", writeFile(t, "x", ipvsDump), "--port", "lo"}, "lo carries no client traffic"},
 		{2, []string{"export"}, "ipvsadm"},
 		{2, []string{"export", "ipvsadm", "--config", "x", "--socket", "y"}, "exclude"},
 		{1, []string{"export", "ipvsadm", "--config", "/nowhere/at/all"}, "/nowhere/at/all"},

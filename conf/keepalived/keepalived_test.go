@@ -39,7 +39,7 @@ func notes(d *draft.Draft) string {
 func valid(d *draft.Draft) (*conf.Config, error) {
 	cfg, warnings, err := conf.Parse("t.toml", d.TOML(), nil)
 	for _, w := range warnings {
-		if !strings.Contains(w.Text, "takes all weights above 0 for the same") {
+		if !strings.Contains(w.Text, "treats all weights above 0 alike") {
 			err = errors.Join(err, w)
 		}
 	}
@@ -280,7 +280,7 @@ func TestNotes(t *testing.T) {
 		{"virtual_server group none {\n}\n", "k:1: virtual_server group none { to line 2 }: there is no such group"},
 		{"virtual_server web http {\n}\n", "is no address and port"},
 		{"virtual_server 192.0.2.7 80 {\nreal_server web 80 { }\n}\n", "k:2: real_server web 80 { to line 2 }: is no address and port"},
-		{"virtual_server 192.0.2.1 80 {\nreal_server 10.0.0.9 80 { }\n}\n", "k:4: service tcp 192.0.2.1:80 is left out: tcp 192.0.2.1:80 is the service"},
+		{"virtual_server 192.0.2.1 80 {\nreal_server 10.0.0.9 80 { }\n}\n", "k:4: service tcp 192.0.2.1:80 is left out: tcp 192.0.2.1:80 is already the service"},
 		{serverTextAt(7, "delay_loop soon", ""), "k:2: delay_loop soon: is no number of seconds"},
 		{serverTextAt(7, "delay_loop 3", "TCP_CHECK { }"), "k:4: TCP_CHECK: the timeout became 3s"},
 		{serverTextAt(7, "protocol UDP", "MISC_CHECK {\nmisc_path x\n}"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs for checks and knows no BFD: nothing is checked now"},
