@@ -8,8 +8,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// template builds the packet that all flows' packets are copies of: 64 bytes on the wire with IPv4,
-// and as small as TCP gets with IPv6.
+// template returns the packet that the packets of all flows are copied from: 64 bytes on the wire
+// with IPv4, and the smallest TCP packet with IPv6.
 func (l *lab) template() {
 	vip, backend, _ := l.addresses()
 	p := packettest.TCP("10.0.0.0:0", vip.String()+":80")
@@ -30,7 +30,8 @@ func (l *lab) l4() int {
 	return packet.EthernetLen + packet.IPv6Len
 }
 
-// address makes the frame one of that flow's: client address and port, IPv4 header checksum.
+// address writes the client address and port of a flow into the frame, and the IPv4 header
+// checksum.
 func (l *lab) address(f []byte, flowNumber uint32) {
 	host, port := flowNumber/flowsPerAddress, flowNumber%flowsPerAddress
 	binary.BigEndian.PutUint16(f[l.l4():], uint16(1024+port))
@@ -45,8 +46,9 @@ func (l *lab) address(f []byte, flowNumber uint32) {
 	binary.BigEndian.PutUint16(sum, d.Update(binary.BigEndian.Uint16(sum)))
 }
 
-// turn makes a client's packet one from its flow's backend, at the service's port, to the client or
-// who stands for it. The checksum of TCP is as wrong as before: nobody looks at it.
+// turn makes a packet of a client one from the backend of its flow, at the service's port, to the
+// client or to the SNAT address that replaces it. The TCP checksum stays wrong, since no code under
+// test reads it.
 func (l *lab) turn(f []byte, w way) {
 	size := len(l.backend)
 	dst := l.l4() - size

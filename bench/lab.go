@@ -21,7 +21,7 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// lab is one worker's pipeline with frames to feed it: one TCP service with three backends.
+// lab is the pipeline of one worker with frames as its input: one TCP service with three backends.
 type lab struct {
 	family  int
 	mode    service.Mode
@@ -35,20 +35,20 @@ type lab struct {
 	nowMs   uint32
 	size    int             // frames per batch
 	times   []time.Duration // of each batch
-	owned   []uint32        // numbers of the flows that are this worker's; nil: all
+	owned   []uint32        // flows that this worker owns; nil: all
 	chosen  []way           // by number of the flow
 	reply   bool            // put writes packets from backends
-	backend []byte          // address of a backend; all differ in the last byte, and so do fullnat's sources
+	backend []byte          // of a backend; they differ in the last byte, as fullnat's sources do
 }
 
-// way is where the pipeline sends a flow: the last bytes of the addresses, and the port that the
-// backend sees.
+// way is where the pipeline sends a flow: the last bytes of the addresses, and the client port that
+// the backend sees.
 type way struct {
 	backend, source uint8
 	port            uint16
 }
 
-// crew is what the workers of one process share.
+// crew has what the workers of one process share.
 type crew struct {
 	workers int
 	seed    *flow.Seed
@@ -67,17 +67,17 @@ func newCrew(workers int) *crew {
 const (
 	chunkSize = 4096
 	headroom  = 256
-	// chunksInUse is how many chunks go round, as many as a receive ring of that size would keep
-	// warm.
+	// chunksInUse is how many chunks are used in turn: as many as a receive ring of that size keeps
+	// in the cache.
 	chunksInUse = 512
 )
 
-// newLab makes the lab of a worker that is alone.
+// newLab returns the lab of a single worker.
 func newLab(family int, mode service.Mode, connections, batch int) (*lab, error) {
 	return newWorkerLab(newCrew(1), 0, family, mode, connections, batch)
 }
 
-// newWorkerLab makes the lab of one of a crew's workers.
+// newWorkerLab returns the lab of one worker of a crew.
 func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, batch int) (*lab, error) {
 	l := &lab{family: family, mode: mode, batch: new(pipeline.Batch), size: batch, nowMs: 1}
 	mem, err := l.memory(chunksInUse * chunkSize)
@@ -124,7 +124,7 @@ func (l *lab) close() {
 	}
 }
 
-// addresses gives the lab's VIP, the i-th backend and our own address.
+// addresses returns the lab's VIP, the i-th backend and our own address.
 func (l *lab) addresses() (vip netip.Addr, backend func(i int) netip.Addr, own netip.Addr) {
 	if l.family == 4 {
 		return netip.MustParseAddr("198.51.100.10"),
@@ -138,7 +138,7 @@ func (l *lab) addresses() (vip netip.Addr, backend func(i int) netip.Addr, own n
 
 const backends = 3
 
-// config makes the tables: two ports, clients behind a gateway at the first, backends on-link at
+// config returns the tables: two ports, clients behind a gateway at the first, backends on-link at
 // the second.
 func (l *lab) config() (*pipeline.Tables, error) {
 	vip, backend, own := l.addresses()
@@ -182,8 +182,8 @@ func (l *lab) config() (*pipeline.Tables, error) {
 	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, sources, pools), nil
 }
 
-// pools makes fullnat's local addresses, from first on, as many as connections need, and each
-// backend's pools of their ports.
+// pools returns fullnat's local addresses, from first on, as many as the connections need, and the
+// SNAT pools of each backend.
 func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref) {
 	ports := new(snat.PortSet)
 	ports.Add(1024, 65535)
@@ -201,7 +201,7 @@ func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref
 	return sources, pools
 }
 
-// flowsPerAddress is how many client ports stand for one client address.
+// flowsPerAddress is how many flows come from one client address.
 const flowsPerAddress = 50000
 
 // put writes the packet of one flow into the next chunk and into the batch.
@@ -222,9 +222,9 @@ func (l *lab) put(i int, flowNumber uint32, tcpFlags byte) {
 	frame.Port, frame.Hops = 0, 0
 }
 
-// run feeds packets of random flows, in batches, and returns the time that the pipeline takes per
-// packet, in ns. Only the pipeline is timed, each batch by itself; batches during which the machine
-// ran something else
+// run feeds packets of random flows in batches and returns the time of the pipeline per packet, in
+// ns. Only the pipeline is timed, each batch by itself. Batches during which the machine ran
+// something else
 // - the slowest hundredth - are left out of the mean.
 func (l *lab) run(flows, packets int) float64 {
 	random := rand.New(rand.NewPCG(1, uint64(flows)))
@@ -249,7 +249,7 @@ func (l *lab) timed(n int) {
 	l.times = append(l.times, time.Since(start))
 }
 
-// mean is the time per packet, in ns, of the batches since times was emptied.
+// mean returns the time per packet, in ns, of the batches since times was emptied.
 func (l *lab) mean() float64 {
 	slices.Sort(l.times)
 	l.times = l.times[:max(1, len(l.times)*99/100)]
@@ -260,8 +260,7 @@ func (l *lab) mean() float64 {
 	return float64(sum.Nanoseconds()) / float64(len(l.times)*l.size)
 }
 
-// own makes the lab work on so many flows that are its worker's among all that there are, and opens
-// them.
+// own selects as many flows that this worker owns, and opens them.
 func (l *lab) own(c *crew, worker, flows int) error {
 	l.owned = make([]uint32, 0, flows)
 	for number := uint32(0); len(l.owned) < flows; number++ {
@@ -283,7 +282,7 @@ func (l *lab) own(c *crew, worker, flows int) error {
 	return nil
 }
 
-// open makes connections for flows [0, flows), and brings them to their middle.
+// open makes connections for flows [0, flows) and establishes them.
 func (l *lab) open(flows int) error {
 	l.chosen = make([]way, flows)
 	if err := l.churn(0, flows, 0, packet.SYN); err != nil {
@@ -292,8 +291,8 @@ func (l *lab) open(flows int) error {
 	return l.churn(0, flows, 0, packet.ACK)
 }
 
-// churn sends the next packet of n flows from number from on, SYN to open them, while so many
-// milliseconds of the pipeline's time pass evenly, with a tick in each.
+// churn sends the next packet of n flows from number from on, which is a SYN for a new flow. It
+// spreads them evenly over so many milliseconds of the pipeline's time, with a tick in each.
 func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
 	startMs, to := l.nowMs, from+n
 	for at := from; at < to; {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is what a figure depends on besides the code.
+// machine describes what a figure depends on besides the code.
 type machine struct {
 	CPU     string `json:"cpu"`
 	Cores   int    `json:"cores"`
@@ -45,7 +45,7 @@ func thisMachine() machine {
 	return m
 }
 
-// writeJSON writes {"machine": ..., "results": ...} to a file, whose folder it makes.
+// writeJSON writes {"machine": ..., "results": ...} to a file and makes its directory.
 func writeJSON(path string, results any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

@@ -1,5 +1,5 @@
 // Command bench measures Sluice: `bench pipeline` the packet path alone, in memory, without root;
-// `bench net` the whole of it beside its peers, over veth.
+// `bench net` the daemon beside its peers, over veth.
 package main
 
 import (
@@ -19,7 +19,7 @@ verbs:
 `
 
 func main() {
-	loops.RunIfChild() // the forwarders that others are compared with are this program, too
+	loops.RunIfChild() // the loops of package loops are this program, too
 	if len(os.Args) < 2 {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)

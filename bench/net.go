@@ -57,7 +57,7 @@ func netVerb(args []string) error {
 	}, *out)
 }
 
-// compareAll runs the experiments and writes what they found, also if one of them fails.
+// compareAll runs the experiments and writes the results, even if one of them fails.
 func compareAll(s compare.Settings, out string) (err error) {
 	if s.CPUs, err = placement(); err != nil {
 		return err
@@ -82,7 +82,7 @@ func compareAll(s compare.Settings, out string) (err error) {
 	return errors.Join(err, writeNet(out, s, b.Rows))
 }
 
-// placement is the ends on the first CPU and the balancer on the second.
+// placement puts the ends on the first CPU and the balancer on the second.
 func placement() (testbed.CPUs, error) {
 	allowed, err := cpu.Allowed()
 	if err != nil {
@@ -91,7 +91,7 @@ func placement() (testbed.CPUs, error) {
 	return testbed.CPUs{Ends: allowed[0], Balancer: allowed[min(1, len(allowed)-1)]}, nil
 }
 
-// netMachine is what a figure of the network benchmark depends on besides the code.
+// netMachine describes what a figure of the network benchmark depends on besides the code.
 type netMachine struct {
 	machine
 	NIC         string  `json:"nic"`
@@ -141,12 +141,12 @@ func writeNet(path string, s compare.Settings, rows []report.Row) error {
 	return nil
 }
 
-// tables is the Markdown file.
+// tables returns the content of the Markdown file.
 func tables(m netMachine, rows []report.Row) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Commit %s, `%s`: %s, %d CPUs, Linux %s, %s, %s, AF_XDP in %s mode. Client and server on CPU %d, "+
 		"balancer on CPU %d. Medians of %d rounds of %g s, with the lowest and the highest round.\n\n",
 		m.Commit, m.Command, m.CPU, m.Cores, m.Kernel, m.Go, m.NIC, m.AFXDP, m.EndsCPU, m.BalancerCPU, m.Rounds, m.WindowS)
-	_ = report.Markdown(&text, rows) // a strings.Builder takes everything
+	_ = report.Markdown(&text, rows) // a strings.Builder does not fail
 	return text.String()
 }

@@ -17,8 +17,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestNetRunsEveryExperiment runs all that `make bench-net` does, in the smallest size, and looks
-// at what it writes.
+// TestNetRunsEveryExperiment runs all that `make bench-net` does, in the smallest size, and checks
+// the files that it writes.
 func TestNetRunsEveryExperiment(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, because it makes network namespaces")
@@ -59,8 +59,8 @@ func TestNetRunsEveryExperiment(t *testing.T) {
 	}
 }
 
-// checkRows wants every row to have figures or a reason, and every experiment to have rows. How
-// fast anything is says nothing here.
+// checkRows requires figures or a reason in every row, and rows for every experiment. The figures
+// themselves mean nothing here.
 func checkRows(t *testing.T, rows []map[string]any) {
 	t.Helper()
 	seen := map[any]bool{}

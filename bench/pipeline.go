@@ -26,15 +26,15 @@ type result struct {
 	Max             float64 `json:"max"`
 	AllocsPerPacket float64 `json:"allocs_per_packet"`
 	BudgetNs        float64 `json:"budget_ns,omitempty"`
-	TickUs          float64 `json:"tick_us,omitempty"` // of sweep, which has no packets: how long a tick takes, in us
+	TickUs          float64 `json:"tick_us,omitempty"` // sweep: microseconds per tick
 	BudgetUs        float64 `json:"budget_us,omitempty"`
 	Met             *bool   `json:"met,omitempty"` // the budget
 
-	Workers            int     `json:"workers,omitempty"`              // at work at once; rows without it: 1
+	Workers            int     `json:"workers,omitempty"`              // at the same time; absent: 1
 	Mpps               float64 `json:"mpps,omitempty"`                 // of all of them together
-	RatioToOne         float64 `json:"ratio_to_one,omitempty"`         // of mpps to that of one worker alone
+	RatioToOne         float64 `json:"ratio_to_one,omitempty"`         // of mpps, to one worker
 	RatioGoal          float64 `json:"ratio_goal,omitempty"`           // for it, at least
-	RatioToIndependent float64 `json:"ratio_to_independent,omitempty"` // to that of as many that share nothing
+	RatioToIndependent float64 `json:"ratio_to_independent,omitempty"` // to as many that share nothing
 
 	ns []float64 // of all rounds
 }

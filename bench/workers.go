@@ -157,7 +157,8 @@ func handover(cpus []int, rounds, packets, batch int) result {
 			for done := 0; done < packets; {
 				start := time.Now()
 				n := move[i](descs[:min(batch, packets-done)])
-				if n == batch { // a part of a batch, or none, is a race to the next entry that no worker runs
+				// A partial or empty batch is not counted: workers do not poll that early.
+				if n == batch {
 					side.times = append(side.times, time.Since(start))
 				}
 				done += n

@@ -1,6 +1,6 @@
-// Package compare is the network benchmark: it builds the systems side by side, each in a testbed of
-// its own, and measures them in turn, round after round, so that whatever else the machine does
-// hits all of them alike.
+// Package compare is the network benchmark: it builds the systems side by side, each in a testbed
+// of its own, and measures them in turn, round after round, so that other load on the machine
+// affects all of them alike.
 package compare
 
 import (
@@ -18,16 +18,16 @@ import (
 	"sluice/tools/pktgen/flow"
 )
 
-// Settings says how to measure.
+// Settings configures a benchmark.
 type Settings struct {
 	Program string // path of sluice
 	Dir     string // for configuration files and sockets
 	CPUs    testbed.CPUs
 	Rounds  int
-	Window  time.Duration  // of one measurement; what comes before it is shorter
+	Window  time.Duration  // of one measurement
 	Only    *regexp.Regexp // of experiment names; nil: all
 	Install bool           // missing peers, with apt
-	Small   bool           // few flows, services and backends: to see that everything runs
+	Small   bool           // few flows, services and backends: checks that everything runs
 	Log     func(format string, args ...any)
 }
 
@@ -53,7 +53,7 @@ var experiments = []struct {
 	{"connections", (*Bench).connections},
 }
 
-// Names are those of all experiments.
+// Names returns the names of all experiments.
 func Names() (names []string) {
 	for _, e := range experiments {
 		names = append(names, e.name)
@@ -61,7 +61,8 @@ func Names() (names []string) {
 	return names
 }
 
-// Run runs the experiments that Only selects. When one fails, those before it stay in Rows.
+// Run runs the experiments that Only selects. If one fails, the rows of those before it stay in
+// Rows.
 func (b *Bench) Run(ctx context.Context) error {
 	ran := false
 	for _, e := range experiments {
@@ -80,7 +81,7 @@ func (b *Bench) Run(ctx context.Context) error {
 	return nil
 }
 
-// warm is how long a load is there before its window: rings and caches fill, and a sleeping worker
+// warm is how long a load runs before it is measured: rings and caches fill, and a sleeping worker
 // wakes.
 func (b *Bench) warm() time.Duration { return min(b.Window/3, 200*time.Millisecond) }
 
@@ -90,7 +91,7 @@ type subject struct {
 	peer peers.Peer
 	bed  *testbed.Bed
 	wire *wire.Wire
-	row  report.Row // what its rows have in common
+	row  report.Row // the common fields of its rows
 }
 
 // group is subjects that are up at the same time.
@@ -100,12 +101,12 @@ type group struct {
 	window   time.Duration
 	latency  bool // measure it
 	subjects []*subject
-	skipped  []report.Row // stand behind the others
+	skipped  []report.Row // listed after the others
 }
 
 func (b *Bench) group() *group { return &group{bench: b, rounds: b.Rounds, window: b.Window} }
 
-// add sets a system up. A system that this machine doesn't have gets a row that says so, and no
+// add sets up a system. A system that this machine does not have gets a row with the reason, and no
 // subject.
 func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o testbed.Options) (*subject, error) {
 	b := g.bench
@@ -150,19 +151,19 @@ func (g *group) close() error {
 	return errors.Join(errs...)
 }
 
-// entry is one row to be: a subject under a load.
+// entry becomes one row: a subject under a load.
 type entry struct {
 	subject *subject
 	load    wire.Load
 	row     report.Row
-	empty   *entry // what the ratio is to; nil: none
+	empty   *entry // reference of the ratio; nil: none
 
 	mpps, offered, syscalls, batches, cpuNs, busy, ends []float64
 	latency                                             []report.Latency
 }
 
-// run measures all entries, round after round, each round beginning with another one, and adds
-// their rows.
+// run measures all entries, round after round, and adds their rows. Each round begins with another
+// entry.
 func (g *group) run(ctx context.Context, entries []*entry) error {
 	b := g.bench
 	for round := range g.rounds {
@@ -181,7 +182,7 @@ func (g *group) run(ctx context.Context, entries []*entry) error {
 	return nil
 }
 
-// summary is what the first few entries carried in the last round.
+// summary formats what the first few entries carried in the last round.
 func summary(entries []*entry) (text string) {
 	const most = 8
 	for _, e := range entries[:min(len(entries), most)] {
@@ -193,7 +194,7 @@ func summary(entries []*entry) (text string) {
 	return text + " Mpps"
 }
 
-// measure is one measurement of one entry.
+// measure measures one entry once.
 func (g *group) measure(ctx context.Context, e *entry) error {
 	b := g.bench
 	e.load.Warm, e.load.Window = b.warm(), g.window
@@ -237,7 +238,7 @@ func (g *group) measure(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// finish makes the row.
+// finish completes the row.
 func (e *entry) finish() report.Row {
 	row := e.row
 	row.Set(report.Mpps, e.mpps)
@@ -261,7 +262,7 @@ func (e *entry) finish() report.Row {
 	return row
 }
 
-// medianLatency is, for each figure, the median of the rounds.
+// medianLatency returns the median of the rounds for each figure.
 func medianLatency(all []report.Latency) *report.Latency {
 	of := func(pick func(report.Latency) float64) float64 {
 		var values []float64
@@ -279,7 +280,7 @@ func medianLatency(all []report.Latency) *report.Latency {
 	}
 }
 
-// open makes the flows of the entry with the most of them known to each subject.
+// open opens the flows of the entry with the most flows at each subject.
 func (g *group) open(ctx context.Context, entries []*entry) error {
 	most := map[*subject]wire.Load{}
 	for _, e := range entries {
@@ -297,7 +298,7 @@ func (g *group) open(ctx context.Context, entries []*entry) error {
 	return nil
 }
 
-// openAndRun is open, then run.
+// openAndRun calls open, then run.
 func (g *group) openAndRun(ctx context.Context, entries []*entry) error {
 	if err := g.open(ctx, entries); err != nil {
 		return err
@@ -305,14 +306,13 @@ func (g *group) openAndRun(ctx context.Context, entries []*entry) error {
 	return g.run(ctx, entries)
 }
 
-// anyFlow picks flows at random, so that their state isn't met in the order in which it lies in
-// memory.
+// anyFlow picks flows at random, so that their state is not read in the order of memory.
 const anyFlow = flow.Uniform
 
-// openRate is in frames per second: slow enough for every system to take each of them.
+// openRate is in frames per second. It is low enough for every system to receive all of them.
 const openRate = 200_000
 
-// named puts the parts of a row's name together.
+// named joins the parts of a row's name.
 func named(parts ...any) string {
 	var texts []string
 	for _, p := range parts {

@@ -8,14 +8,13 @@ import (
 	"sluice/bench/testbed"
 )
 
-// busy is how much time the two CPUs spent not idle and in all, in clock ticks, or as shares after
-// since.
+// busy has the busy and the total time of the two CPUs in clock ticks, or as portions after since.
 type busy struct {
 	balancer, ends       float64
 	balancerAll, endsAll float64
 }
 
-// since gives shares from 0 to 1.
+// since returns portions from 0 to 1.
 func (b busy) since(before busy) busy {
 	share := func(part, all float64) float64 {
 		if all <= 0 {
@@ -51,8 +50,8 @@ func readBusy(cpus testbed.CPUs) (b busy) {
 	return b
 }
 
-// ticks adds up the columns: all of them, and all but idle and iowait. The last two are parts of
-// the first two.
+// ticks returns the sum of all columns, and of all but idle and iowait. guest and guest_nice are
+// part of user and nice.
 func ticks(columns []string) (used, all float64) {
 	const idle, iowait, guest = 3, 4, 8
 	for i, text := range columns[:min(len(columns), guest)] {

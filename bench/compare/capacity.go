@@ -12,10 +12,10 @@ import (
 	"sluice/bench/wire"
 )
 
-// usualFlows is how many flows there are where their number isn't the question.
+// usualFlows is the number of flows of experiments that do not vary it.
 const usualFlows = 1000
 
-// sluice is a daemon of a mode with one worker.
+// sluice returns a daemon of a mode with one worker.
 func (b *Bench) sluice(mode string) *peers.Sluice {
 	b.daemons++
 	return &peers.Sluice{Program: b.Program, Dir: b.Dir, Name: fmt.Sprint("sluice", b.daemons), Mode: mode, Cores: []int{b.CPUs.Balancer}}
@@ -25,7 +25,7 @@ func (b *Bench) loop(kind loops.Kind) *peers.Loop {
 	return &peers.Loop{Kind: kind, CPU: b.CPUs.Balancer}
 }
 
-// usual is the row of a system under the usual load.
+// usual returns the row of a system under the usual load.
 func usual(experiment, system, mode string, more ...any) report.Row {
 	return report.Row{
 		Name: named(append([]any{experiment, system, mode}, more...)...), Experiment: experiment, System: system, Mode: mode,
@@ -39,13 +39,13 @@ const (
 	smallestTCP = 72
 )
 
-// load is what a row says.
+// load returns the load that a row names.
 func load(row report.Row) wire.Load {
 	return wire.Load{Flows: row.Flows, FrameBytes: row.FrameBytes, TCP: row.Protocol == "tcp", Ports: row.Services}
 }
 
-// shorter is how many times more rounds the capacity has, which everything else refers to, each
-// being shorter.
+// shorter is how many times more, and shorter, rounds the capacity has, because everything else
+// refers to it.
 const shorter = 3
 
 // capacity measures how many packets per second each system forwards when more are offered than it
@@ -90,7 +90,7 @@ func (b *Bench) capacity(ctx context.Context) (err error) {
 	return g.openAndRun(ctx, entries)
 }
 
-// relate gives each entry the empty loop under the same load, if there is one.
+// relate makes the empty loop under the same load the reference of each entry, if it was measured.
 func relate(entries []*entry) {
 	for _, e := range entries {
 		for _, other := range entries {

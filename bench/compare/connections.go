@@ -14,9 +14,9 @@ import (
 	"sluice/tools/pktgen/affinity"
 )
 
-// What the real sockets do.
+// Load of the real sockets.
 const (
-	askers   = 32 // clients that open one connection after the other
+	askers   = 32 // clients that open connections one after the other
 	streams  = 8  // clients that send all the time
 	servings = 16 // servers per port, more than streams
 )
@@ -36,9 +36,9 @@ type talk struct {
 // connections measures connections per second and bulk throughput with the kernel's TCP at both
 // ends.
 func (b *Bench) connections(ctx context.Context) error {
-	// Every client and every server is a thread in blocking calls. With a processor of the Go
-	// runtime for each, none waits for another thread, maybe on the balancer's CPU, to hand one
-	// over.
+	// Every client and every server is a thread in blocking calls. With one processor of the Go
+	// runtime for each, none has to wait until another thread hands one over, maybe on the
+	// balancer's CPU.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(askers + 2*servings + 8))
 	for _, offloads := range []bool{false, true} {
 		if err := b.talks(ctx, offloads); err != nil {
@@ -48,8 +48,9 @@ func (b *Bench) connections(ctx context.Context) error {
 	return nil
 }
 
-// talks measures all systems, with or without checksums and segmentation left to the wire. Sluice
-// can't do with: its frames would have neither a right checksum nor a legal size.
+// talks measures all systems, with or without offloads of checksum and segmentation. Sluice is
+// measured without offloads only: with them its frames would have wrong checksums and sizes above
+// the MTU.
 func (b *Bench) talks(ctx context.Context, offloads bool) (err error) {
 	cpu, install := b.CPUs.Balancer, peers.Install(b.Install)
 	systems := []struct {
@@ -103,7 +104,7 @@ func (b *Bench) talks(ctx context.Context, offloads bool) (err error) {
 	return nil
 }
 
-// newTalk sets a system up, nil if this machine doesn't have it.
+// newTalk sets up a system. It returns nil if this machine does not have it.
 func (b *Bench) newTalk(ctx context.Context, row report.Row, peer peers.Peer) (t *talk, err error) {
 	b.beds++
 	t = &talk{peer: peer, row: row}
@@ -126,12 +127,13 @@ func (b *Bench) newTalk(ctx context.Context, row report.Row, peer peers.Peer) (t
 	return nil, errors.Join(fmt.Errorf("starting %s: %w", row.System, err), closeErr)
 }
 
-// start brings both ends' work to their CPU, also what the balancer's sending would do on its own.
+// start moves the work of both ends to their CPU, including the receive work that the balancer's
+// sending causes.
 func (t *talk) start(ctx context.Context, cpus testbed.CPUs) error {
 	err := errors.Join(
 		testbed.SpreadTo(t.bed.Client, testbed.Eth, cpus.Ends),
 		testbed.SpreadTo(t.bed.Server, testbed.Eth, cpus.Ends),
-		t.bed.Server.AddLo(testbed.VIP.String()), // for the system that only forwards
+		t.bed.Server.AddLo(testbed.VIP.String()), // for the system that forwards only
 	)
 	if err != nil {
 		return err
@@ -153,7 +155,7 @@ func (t *talk) close() error {
 	return err
 }
 
-// round is one measurement of each sort.
+// round measures each kind of load once.
 func (b *Bench) round(ctx context.Context, t *talk) error {
 	l := sockets.Load{To: netip.AddrPortFrom(testbed.VIP, testbed.FirstPort), Warm: b.warm(), Window: b.Window}
 	l.Clients = askers
@@ -184,7 +186,7 @@ func (b *Bench) talk(ctx context.Context, t *talk, l sockets.Load) (r sockets.Re
 	return r, spent, err
 }
 
-// finish makes the row of one sort.
+// finish completes the row of one kind of load.
 func (t *talk) finish(unit string) report.Row {
 	row := t.row
 	rounds, busy, ends := t.cps, t.cpsBusy, t.cpsEnds

@@ -14,8 +14,8 @@ import (
 // loads are in percent of a system's own capacity.
 var loads = []int{10, 50, 90}
 
-// latency measures how long packets take at parts of the capacity, which is measured anew because
-// the receiver has more to do when it looks at the clock.
+// latency measures how long packets take at parts of the capacity, which is measured again because
+// the receiver does more work when it also reads the clock.
 func (b *Bench) latency(ctx context.Context) (err error) {
 	g := b.group()
 	g.latency = true

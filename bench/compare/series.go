@@ -10,7 +10,7 @@ import (
 	"sluice/bench/testbed"
 )
 
-// pick is the small list in a run that only shows that all works.
+// pick returns the small list in a run that only checks that everything works.
 func pick[T any](b *Bench, small, full []T) []T {
 	if b.Small {
 		return small
@@ -18,12 +18,11 @@ func pick[T any](b *Bench, small, full []T) []T {
 	return full
 }
 
-// trackedFlows is how many flows nftables is asked to know: the kernel's default limit is not much
-// above.
+// trackedFlows is how many flows nftables has to track. The kernel's default limit is not much
+// higher.
 const trackedFlows = 100_000
 
-// flows measures against the number of flows, whose state falls out of the CPU's caches sooner or
-// later.
+// flows measures against the number of flows: the state of many does not fit in the CPU's caches.
 func (b *Bench) flows(ctx context.Context) (err error) {
 	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()
@@ -113,9 +112,10 @@ func (b *Bench) services(ctx context.Context) (err error) {
 }
 
 const (
-	// flowsForServices is enough for each service and each backend to have some.
+	// flowsForServices is large enough for every service and every backend to have flows.
 	flowsForServices = 10_000
-	// mostAddresses is how many addresses backends have: with more, they share them by ports.
+	// mostAddresses bounds the addresses of backends. More backends share them and differ in the
+	// port.
 	mostAddresses = 100
 )
 

@@ -1,12 +1,11 @@
-// Package loops has the forwarders that Sluice is compared with and that do nothing else than
-// forward: what an AF_XDP program costs that has no balancer in it. Each runs as a process of its
-// own, which is this program again.
+// Package loops has forwarders without a balancer, which show what AF_XDP itself costs. Each runs
+// as a process of its own, which is this program started again.
 //
 //   - Empty (empty.go) is the worker loop of the engine with an empty pipeline: the same sockets
 //     (engine/xsk), the same steering program, rings, batch and order of calls; what a balancer
-//     does is replaced by writing two MAC addresses. It is written anew rather than taken from the
-//     engine, and leaner: it keeps no time, hands nothing over and asks for no tables. So the
-//     distance to it is all that Sluice adds.
+//     does is replaced by writing two MAC addresses. It is separate code, not that of the
+//     engine, and does less: it reads no clock, hands nothing over and loads no tables. So the
+//     difference to it is all that Sluice adds.
 //   - L2fwd (l2fwd.go) forwards as the l2fwd example of github.com/asavie/xdp does, with the
 //     library's own program, default sockets, one copy from one socket's memory to the other's, and
 //     a poll for each turn.
@@ -36,7 +35,7 @@ const (
 	L2fwd Kind = "l2fwd"
 )
 
-// Config says what a loop does. MAC addresses are written into each frame.
+// Config configures a loop. The MAC addresses are written into each frame.
 type Config struct {
 	Kind      Kind             `json:"kind"`
 	In        string           `json:"in"`  // interface to receive from
@@ -49,8 +48,8 @@ type Config struct {
 	Ports     int              `json:"ports"`
 }
 
-// Counters is what a loop has done. Lines that begin with CountersLine carry it as JSON, one for
-// each SIGUSR1.
+// Counters counts what a loop has done. On each SIGUSR1 the loop prints them as JSON in a line that
+// begins with CountersLine.
 type Counters struct {
 	Frames   uint64 `json:"frames"` // received
 	Sent     uint64 `json:"sent"`
@@ -58,7 +57,7 @@ type Counters struct {
 	Syscalls uint64 `json:"syscalls"`
 }
 
-// What a loop prints.
+// Lines that a loop prints.
 const (
 	ReadyLine    = "loop is ready"
 	CountersLine = "counters "
@@ -67,8 +66,8 @@ const (
 // childEnv carries the configuration to the process that Command starts.
 const childEnv = "SLUICE_BENCH_LOOP"
 
-// Command is a process that runs the loop until SIGTERM. RunIfChild must be the first thing that
-// this program does.
+// Command returns a process that runs the loop until SIGTERM. This program has to call RunIfChild
+// first.
 func Command(c Config) (*exec.Cmd, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
@@ -79,8 +78,8 @@ func Command(c Config) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// RunIfChild is a whole loop, which it ends with os.Exit, in a process started by Command, and does
-// nothing in any other.
+// RunIfChild runs the loop and ends with os.Exit in a process that Command started. In any other
+// process it does nothing.
 func RunIfChild() {
 	text := os.Getenv(childEnv)
 	if text == "" {
@@ -99,14 +98,14 @@ func RunIfChild() {
 	os.Exit(0)
 }
 
-// loop is one of them. Its methods are called on one thread.
+// loop is one of the loops. Its methods are called on one thread.
 type loop interface {
 	turn() error
 	counters() Counters
 	close() error
 }
 
-// asked tells the loop's thread what signals ask for; it looks once per turn.
+// asked carries requests by signals to the thread of the loop, which reads it once per turn.
 type asked struct{ stop, counters atomic.Bool }
 
 func run(c Config, out io.Writer) error {
@@ -151,7 +150,7 @@ func serve(c Config, a *asked, out io.Writer) (err error) {
 		err = l.turn()
 		if a.counters.Load() {
 			a.counters.Store(false)
-			text, _ := json.Marshal(l.counters()) // numbers can always be
+			text, _ := json.Marshal(l.counters()) // numbers always encode
 			fmt.Fprintf(out, "%s%s\n", CountersLine, text)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"sluice/rings"
 )
 
-// As the engine has them: engine/platform/linux, engine/rest.go, and the default of engine.batch.
+// The values of the engine: engine/platform/linux, engine/rest.go, and the default of engine.batch.
 const (
 	ringSize      = 2048
 	batch         = 64
@@ -79,7 +79,7 @@ func (e *empty) open(c Config) (err error) {
 	return nil
 }
 
-// steered is the rules of a balancer with a service on each port.
+// steered returns the rules of a balancer with a service on each port.
 func steered(c Config) (r steer.Rules) {
 	for i := range c.Ports {
 		port := c.FirstPort + uint16(i)
@@ -113,7 +113,7 @@ func (e *empty) openPort(name string) error {
 	return port.Register(0, q.FD())
 }
 
-// turn is what engine.Worker.run does in one.
+// turn does what one turn of a worker's loop does.
 func (e *empty) turn() error {
 	n := e.receive()
 	took := e.queues[1].Transmit(e.out)
@@ -139,7 +139,7 @@ func (e *empty) turn() error {
 	return nil
 }
 
-// receive takes a batch from the queues in turn, and does to each frame what there is to do.
+// receive takes a batch from the queues in turn and rewrites each frame.
 func (e *empty) receive() (n int) {
 	for range e.queues {
 		q := e.queues[e.next]

@@ -13,8 +13,8 @@ import (
 // l2fwd moves frames from one socket of the library to another one, in both directions, as the
 // library's example does: it fills both fill rings with what is free, waits in poll, copies each
 // frame into one of the other socket's, transmits, and completes when poll says that there is
-// something to complete. Sockets have the library's default sizes. Unlike the example it looks up
-// every 100 ms whether it shall end, and writes the source address, too.
+// something to complete. Sockets have the library's default sizes. Unlike the example it checks
+// every 100 ms whether it has to end, and also writes the source address.
 type l2fwd struct {
 	program *xdp.Program
 	in, out *xdp.Socket
@@ -58,8 +58,8 @@ func (l *l2fwd) open(c Config) error {
 	return l.program.Register(0, l.in.FD())
 }
 
-// openWaiting tries again for a while: the kernel frees a queue some time after its last socket has
-// been closed.
+// openWaiting retries for a while, because the kernel frees a queue some time after its last socket
+// has been closed.
 func openWaiting(ifindex int) (*xdp.Socket, error) {
 	for pause := 5 * time.Millisecond; ; pause *= 2 {
 		s, err := xdp.NewSocket(ifindex, 0, nil)
@@ -70,7 +70,7 @@ func openWaiting(ifindex int) (*xdp.Socket, error) {
 	}
 }
 
-// lookMs is how often an idle loop sees whether it shall end.
+// lookMs is how often an idle loop checks whether it has to end.
 const lookMs = 100
 
 func (l *l2fwd) turn() error {
@@ -94,7 +94,7 @@ func (l *l2fwd) turn() error {
 	return nil
 }
 
-// watch asks for room only while frames are under way.
+// watch polls for free space in the TX ring only while frames are in flight.
 func watch(s *xdp.Socket) unix.PollFd {
 	p := unix.PollFd{Fd: int32(s.FD()), Events: unix.POLLIN}
 	if s.NumTransmitted() > 0 {
@@ -103,7 +103,8 @@ func watch(s *xdp.Socket) unix.PollFd {
 	return p
 }
 
-// forward copies what came to the other socket. What that has no room for is lost.
+// forward copies received frames to the other socket. Frames that do not fit in its TX ring are
+// lost.
 func (l *l2fwd) forward(from, to *xdp.Socket) {
 	received := from.Receive(from.NumReceived())
 	free := to.GetDescs(to.NumFreeTxSlots())

@@ -69,7 +69,7 @@ backend servers
 %s`, h.CPU, testbed.VIP, testbed.FirstPort, servers.String())
 }
 
-// awaitListening waits until it takes connections: it doesn't say so.
+// awaitListening waits until HAProxy accepts connections, because it prints nothing when it does.
 func (h *HAProxy) awaitListening(ctx context.Context, s *testbed.Bed) error {
 	for {
 		c, err := s.Client.Dial(ctx, "tcp", fmt.Sprintf("%s:%d", testbed.VIP, testbed.FirstPort))

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Install says whether programs that are missing may be installed, with apt and by name.
+// Install allows to install missing programs with apt.
 type Install bool
 
-// aptAttempts and aptPause bound the wait for whoever else is installing something.
+// aptAttempts and aptPause bound the wait for another process that installs packages.
 const (
 	aptAttempts = 6
 	aptPause    = 5 * time.Second
 )
 
-// find gives the path of a program, and installs its Debian package if need be. A *Missing error
-// says why it can't be had.
+// find returns the path of a program and installs its Debian package if it is missing. A *Missing
+// error has the reason why it cannot be installed.
 func (allowed Install) find(program, pkg string) (string, error) {
 	if path := lookup(program); path != "" {
 		return path, nil
@@ -44,7 +44,7 @@ func (allowed Install) find(program, pkg string) (string, error) {
 	return "", missing("package %s has no program %s", pkg, program)
 }
 
-// lookup finds a program in the PATH or where administrators' programs are.
+// lookup finds a program in the PATH or in the directories of administrators' programs.
 func lookup(program string) string {
 	for _, name := range []string{program, "/usr/sbin/" + program, "/sbin/" + program} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -54,9 +54,8 @@ func lookup(program string) string {
 	return ""
 }
 
-// apt runs apt-get, and again while another process holds one of its locks. No service that a
-// package brings is started: RUNLEVEL tells Debian's invoke-rc.d that the machine is starting for
-// maintenance.
+// apt runs apt-get. It retries while another process holds a lock of apt. RUNLEVEL keeps Debian's
+// invoke-rc.d from starting the services of the package.
 func apt(arguments ...string) error {
 	for attempt := 1; ; attempt++ {
 		command := exec.Command("apt-get", append([]string{"-qq", "-o", "DPkg::Lock::Timeout=60", "-o", "Dpkg::Use-Pty=0"}, arguments...)...)

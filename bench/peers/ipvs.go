@@ -19,7 +19,7 @@ type IPVS struct {
 // Start implements Peer.
 func (v *IPVS) Start(_ context.Context, s *testbed.Bed) error {
 	if modprobe := lookup("modprobe"); modprobe != "" {
-		_ = exec.Command(modprobe, "ip_vs_rr").Run() // pulls ip_vs in; where it is built in or missing, this fails
+		_ = exec.Command(modprobe, "ip_vs_rr").Run() // loads ip_vs; fails if built in or missing
 	}
 	hasIPVS := s.Balancer.Do(func() error {
 		_, err := os.Stat("/proc/thread-self/net/ip_vs")

@@ -27,9 +27,9 @@ func (f *Forward) Counters(context.Context) (Counters, error) { return Counters{
 // Stop implements Peer.
 func (f *Forward) Stop() error { return nil }
 
-// forwarding has the kernel forward, on the given CPU. Frames of the generator, which come from an
-// XDP program, reach a veth only if that polls, for which it gets an XDP program of its own that
-// passes everything.
+// forwarding makes the kernel forward, on the given CPU. Frames of the generator come from an XDP
+// program and reach a veth only if it polls its queues, so it gets an XDP program that passes
+// everything.
 func forwarding(s *testbed.Bed, cpu int, fromXDP bool) error {
 	err := errors.Join(
 		s.Balancer.Sysctl("net.ipv4.ip_forward", "1"),
@@ -42,7 +42,7 @@ func forwarding(s *testbed.Bed, cpu int, fromXDP bool) error {
 	return err
 }
 
-// handToCPU has the balancer's network stack run on one CPU.
+// handToCPU makes the balancer's network stack run on one CPU.
 func handToCPU(s *testbed.Bed, cpu int) error {
 	return errors.Join(testbed.SpreadTo(s.Balancer, testbed.Front, cpu), testbed.SpreadTo(s.Balancer, testbed.Back, cpu))
 }

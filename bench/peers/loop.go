@@ -23,7 +23,7 @@ type Loop struct {
 	process *netlab.Process
 }
 
-// stopGrace is how long a process may take to end when it is asked to.
+// stopGrace is how long a process may take to end after SIGTERM.
 const stopGrace = 5 * time.Second
 
 // Start implements Peer.

@@ -13,9 +13,9 @@ import (
 
 // Peer is one system under test. It belongs to one goroutine.
 type Peer interface {
-	// Start sets the balancer of the testbed up. It returns when frames are forwarded. The testbed's
-	// Close ends whatever still runs. A *Missing error says that this machine doesn't have the
-	// system.
+	// Start sets up the balancer of the testbed. It returns when frames are forwarded. The
+	// testbed's Close ends whatever still runs. A *Missing error says that this machine doesn't
+	// have the system.
 	Start(ctx context.Context, s *testbed.Bed) error
 	// Counters is what it has done since the start.
 	Counters(ctx context.Context) (Counters, error)

@@ -50,7 +50,7 @@ type Row struct {
 	Workers     int    `json:"workers,omitempty"`
 	Connections int    `json:"connections,omitempty"`  // at the same time
 	LoadPercent int    `json:"load_percent,omitempty"` // of the capacity that was measured
-	Offloads    bool   `json:"offloads,omitempty"`     // checksums and segmentation left to the wire
+	Offloads    bool   `json:"offloads,omitempty"`     // no checksums, no segmentation
 
 	Latency *Latency `json:"latency,omitempty"`
 	// BalancerCPU is the share of its CPU that was not idle, 0 to 1; median.

@@ -59,7 +59,7 @@ func (s *Servers) start(where affinity.Affinity, port uint16) error {
 		_ = where.Do(func() error { // its error is that of listen, which started has
 			fd, err := listen(port)
 			if err == nil {
-				s.listeners = append(s.listeners, fd) // start is called by one goroutine, which waits for us
+				s.listeners = append(s.listeners, fd) // one goroutine calls start and waits
 			}
 			started <- err
 			if err == nil {
@@ -149,7 +149,7 @@ func (s *Servers) Close() error {
 type Load struct {
 	To      netip.AddrPort
 	Clients int
-	Bulk    bool          // send as much as goes in one connection each, rather than open one after the other
+	Bulk    bool          // one connection for each client, as fast as possible
 	Warm    time.Duration // before the window
 	Window  time.Duration
 }

@@ -1,4 +1,4 @@
-// Package testbed builds the place in which one balancer is measured: three namespaces on a wire,
+// Package testbed builds the network in which one balancer is measured: three namespaces in a line,
 //
 //	client eth0 ── eth0 balancer eth1 ── eth0 server
 //
@@ -7,7 +7,7 @@
 //
 // # Which CPU does what
 //
-// A veth has no hardware: whoever sends a frame also does the work of the receiver's driver, on its
+// A veth has no hardware: the sender of a frame also does the work of the receiver's driver, on its
 // own CPU. So the client and everything that it sends up to the balancer's driver (its XDP program,
 // and the copy into an AF_XDP frame or an skb) run on CPU Ends. What the balancer does with the
 // frame, and what it takes to send it, up to and including the server's driver, runs on CPU
@@ -28,7 +28,7 @@ import (
 const (
 	Front = "eth0" // the balancer's towards the client
 	Back  = "eth1" // the balancer's towards the server
-	Eth   = "eth0" // the only one of the client and of the server
+	Eth   = "eth0" // of the client and of the server
 )
 
 // Addresses.
@@ -37,28 +37,28 @@ var (
 	Client   = netip.MustParseAddr("10.1.0.2")
 	Balancer = netip.MustParseAddr("10.1.0.1") // towards the client
 	Inside   = netip.MustParseAddr("10.2.0.1") // the balancer towards the server
-	Pool     = netip.MustParseAddr("10.2.0.9") // what fullnat sends from
+	Pool     = netip.MustParseAddr("10.2.0.9") // SNAT address of fullnat
 	Sources  = netip.MustParsePrefix("198.18.0.0/15")
 )
 
 // FirstPort is the VIP's first port with a service.
 const FirstPort = 80
 
-// MaxBackends is how many addresses the server can have.
+// MaxBackends is the largest number of addresses of the server.
 const MaxBackends = 200 * 200
 
-// Backend is address i of the server, from 0.
+// Backend returns address i of the server, from 0.
 func Backend(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 2, byte(1 + i/200), byte(1 + i%200)})
 }
 
-// Options says what a Bed is like.
+// Options configures a Bed.
 type Options struct {
 	Name     string // of the lab
 	Queues   int    // of each of the balancer's ports; 0: 1
 	Backends int    // addresses of the server; 0: 3
 	Direct   bool   // no balancer: one wire from the client to the server
-	Offloads bool   // leave checksums and segmentation to the wire, which never does them: see netlab
+	Offloads bool   // no checksums and no segmentation: see netlab
 }
 
 // Bed is one testbed. Its methods may be called by any goroutine until Close.
@@ -68,7 +68,7 @@ type Bed struct {
 	Options
 }
 
-// New builds a testbed. What killed runs left behind is removed first.
+// New builds a testbed. It first removes what killed runs left behind.
 func New(o Options) (*Bed, error) {
 	if o.Backends == 0 {
 		o.Backends = 3
@@ -84,7 +84,7 @@ func New(o Options) (*Bed, error) {
 	return b, nil
 }
 
-// Close ends what runs in the testbed and removes it.
+// Close ends all processes in the testbed and removes it.
 func (b *Bed) Close() error { return b.Lab.Close() }
 
 func (b *Bed) build() (err error) {
@@ -110,8 +110,8 @@ func (b *Bed) build() (err error) {
 	return errors.Join(err, b.route())
 }
 
-// route makes both ways go by the balancer, and all neighbours known, so that none has to be asked
-// for under load.
+// route makes both directions go through the balancer and adds permanent neighbour entries, so that
+// no neighbour is resolved under load.
 func (b *Bed) route() error {
 	err := errors.Join(
 		b.Client.Route("0.0.0.0/0", Balancer.String()),
@@ -147,10 +147,10 @@ func neighbour(asks *netlab.Host, by string, addr netip.Addr, has *netlab.Host, 
 	return asks.Neigh(by, addr.String(), mac)
 }
 
-// SpreadTo has the kernel process what an interface receives on one CPU (receive packet steering,
-// Documentation/networking/scaling.rst), whoever sent it.
+// SpreadTo makes the kernel process what an interface receives on one CPU (receive packet steering,
+// Documentation/networking/scaling.rst).
 func SpreadTo(h *netlab.Host, ifname string, cpu int) error {
-	// The host's /sys is seen by its processes only.
+	// Only processes of the host see its /sys.
 	script := fmt.Sprintf("for q in /sys/class/net/%s/queues/rx-*; do echo %x > $q/rps_cpus || exit 1; done", ifname, 1<<cpu)
 	p, err := h.Start(exec.Command("/bin/sh", "-c", script))
 	if err != nil {
@@ -162,7 +162,7 @@ func SpreadTo(h *netlab.Host, ifname string, cpu int) error {
 	return nil
 }
 
-// Next is the first interface that the client's frames come to.
+// Next returns the first interface that the client's frames reach.
 func (b *Bed) Next() (*netlab.Host, string) {
 	if b.Direct {
 		return b.Server, Eth
@@ -170,7 +170,7 @@ func (b *Bed) Next() (*netlab.Host, string) {
 	return b.Balancer, Front
 }
 
-// CPUs says where the two halves run. With one CPU both are the same, and the figures say little.
+// CPUs has the CPUs of the two halves. With one CPU both are the same, and the figures mean little.
 type CPUs struct {
 	Ends     int // client and server
 	Balancer int
