@@ -67,8 +67,8 @@ func newCrew(workers int) *crew {
 const (
 	chunkSize = 4096
 	headroom  = 256
-	// chunksInUse is how many chunks are used in turn: as many as a receive ring of that size keeps
-	// in the cache.
+	// chunksInUse is the number of chunks that are used in turn: as many as a receive ring of that
+	// size keeps in the cache.
 	chunksInUse = 512
 )
 
@@ -201,7 +201,7 @@ func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref
 	return sources, pools
 }
 
-// flowsPerAddress is how many flows come from one client address.
+// flowsPerAddress is the number of flows from one client address.
 const flowsPerAddress = 50000
 
 // put writes the packet of one flow into the next chunk and into the batch.

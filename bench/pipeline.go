@@ -53,8 +53,8 @@ const handoverBudget = 5
 // flows. They were set for NAT; tun and dr are not to be slower.
 var budgets = map[int]float64{1_000: 40, 100_000: 60, 1_000_000: 80, 10_000_000: 120}
 
-// goal is that of a mode and family, where that of NAT over IPv4 is ns: over IPv6 1.3 times as
-// much. Fullnat, which does twice the work, has none.
+// goal returns the goal of a mode and family, given that of NAT over IPv4 in ns: over IPv6 1.3
+// times as much. Fullnat, which does twice the work, has none.
 func goal(mode service.Mode, family int, ns float64) float64 {
 	switch {
 	case mode == service.FullNAT:

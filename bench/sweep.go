@@ -36,7 +36,7 @@ func sweeping(r *result, mode service.Mode, rounds, batch int) error {
 	return nil
 }
 
-// ticks is what 99 of 100 of n ticks stay below. What is longer is the machine's doing.
+// ticks returns the 99th percentile of n ticks. Longer ticks come from other load on the machine.
 func (l *lab) ticks(n int) time.Duration {
 	l.times = l.times[:0]
 	for range n {

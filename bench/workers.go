@@ -14,14 +14,14 @@ import (
 	"sluice/rings"
 )
 
-// longer is how many times longer the rounds of several workers are: until all of them are at work,
-// and are so with warm caches, counts less.
+// longer is the factor by which the rounds of several workers are longer: until all of them are at
+// work, and are so with warm caches, counts less.
 const longer = 5
 
 // scalingGoal is how much more two workers are to carry than one.
 const scalingGoal = 1.9
 
-// flowsPerWorker is how many established flows each of several workers has.
+// flowsPerWorker is the number of established flows of each worker.
 const flowsPerWorker = 100_000
 
 // manyCores measures what one core alone cannot show: two workers beside one, and a frame's way
@@ -118,7 +118,7 @@ func (t team) close() {
 	}
 }
 
-// run gives the packets per microsecond of all together, while all are at work.
+// run returns the packets per microsecond of all workers together, while all of them run.
 func (t team) run(cpus []int, packets int) (mpps float64) {
 	ns := make([]float64, len(t))
 	onCPUs(cpus[:len(t)], func(i int) { ns[i] = t[i].run(flowsPerWorker, packets) })
@@ -170,7 +170,7 @@ func handover(cpus []int, rounds, packets, batch int) result {
 	return r
 }
 
-// medianRatio is the middle one of the rounds' ratios, to two places.
+// medianRatio returns the middle one of the rounds' ratios, to two places.
 func medianRatio(these, those []float64) float64 {
 	var ratios []float64
 	for i := range these {

@@ -44,8 +44,8 @@ func load(row report.Row) wire.Load {
 	return wire.Load{Flows: row.Flows, FrameBytes: row.FrameBytes, TCP: row.Protocol == "tcp", Ports: row.Services}
 }
 
-// shorter is how many times more, and shorter, rounds the capacity has, because everything else
-// refers to it.
+// shorter is the factor by which rounds of the capacity are shorter and more in number, because
+// everything else refers to it.
 const shorter = 3
 
 // capacity measures how many packets per second each system forwards when more are offered than it

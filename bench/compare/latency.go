@@ -71,7 +71,7 @@ func (b *Bench) latency(ctx context.Context) (err error) {
 // calibrations is how often a capacity is measured before parts of it are.
 const calibrations = 3
 
-// capacityOf is the median, in Mpps, of a few measurements that are not kept.
+// capacityOf returns the median, in Mpps, of a few measurements that are not kept.
 func (g *group) capacityOf(ctx context.Context, e *entry) (float64, error) {
 	trial := *e
 	for range calibrations {
@@ -82,7 +82,7 @@ func (g *group) capacityOf(ctx context.Context, e *entry) (float64, error) {
 	return report.Median(trial.mpps), nil
 }
 
-// direct is the way without a balancer: one wire from the client to the server.
+// direct measures the way without a balancer: one wire from the client to the server.
 func (g *group) direct(ctx context.Context) (*entry, error) {
 	row := usual("latency", "wire", "wire")
 	s, err := g.add(ctx, row, peers.None{}, testbed.Options{Direct: true})
@@ -97,7 +97,7 @@ func (g *group) direct(ctx context.Context) (*entry, error) {
 // directRate is far below what a wire carries.
 const directRate = 100_000
 
-// addAdded fills in what each row of the experiment has more than the wire.
+// addAdded fills in the difference of each row to the bare wire.
 func (b *Bench) addAdded(direct string) {
 	var wire float64
 	for _, r := range b.Rows {

@@ -18,8 +18,8 @@ func pick[T any](b *Bench, small, full []T) []T {
 	return full
 }
 
-// trackedFlows is how many flows nftables has to track. The kernel's default limit is not much
-// higher.
+// trackedFlows is the number of flows that nftables has to track. The kernel's default limit is not
+// much higher.
 const trackedFlows = 100_000
 
 // flows measures against the number of flows: the state of many does not fit in the CPU's caches.

@@ -46,7 +46,7 @@ func (h *HAProxy) Start(ctx context.Context, s *testbed.Bed) error {
 	return h.awaitListening(ctx, s)
 }
 
-// config is the configuration.
+// config returns HAProxy's configuration.
 func (h *HAProxy) config(s *testbed.Bed) string {
 	var servers strings.Builder
 	for i := range s.Backends {

@@ -16,7 +16,7 @@ type NFTables struct {
 	Install  Install
 	Protocol string // tcp or udp
 	Backends int    // 0: 3
-	Sockets  bool   // both ends are the kernel's: nothing comes from an XDP program
+	Sockets  bool   // both ends use the kernel's TCP, not XDP
 }
 
 // Start implements Peer.
@@ -40,7 +40,7 @@ func (n *NFTables) Start(_ context.Context, s *testbed.Bed) error {
 	return nil
 }
 
-// rules is the configuration.
+// rules returns the rules for nft(8).
 func (n *NFTables) rules(s *testbed.Bed) string {
 	backends := n.Backends
 	if backends == 0 {

@@ -1,6 +1,6 @@
-// Package peers starts what a benchmark compares, each in the balancer's namespace of a testbed of its
-// own: Sluice, the loops of package loops, and the kernel's and others' balancers, which come from
-// Debian by name and get their configuration from here.
+// Package peers starts what a benchmark compares, each in the balancer's namespace of a testbed of
+// its own: Sluice, the loops of package loops, and the kernel's and others' balancers, which are
+// Debian packages and get their configuration from here.
 package peers
 
 import (
@@ -14,28 +14,28 @@ import (
 // Peer is one system under test. It belongs to one goroutine.
 type Peer interface {
 	// Start sets up the balancer of the testbed. It returns when frames are forwarded. The
-	// testbed's Close ends whatever still runs. A *Missing error says that this machine doesn't
-	// have the system.
+	// testbed's Close ends all processes that still run. A *Missing error means that this machine
+	// does not have the system.
 	Start(ctx context.Context, s *testbed.Bed) error
-	// Counters is what it has done since the start.
+	// Counters returns what the peer has done since Start.
 	Counters(ctx context.Context) (Counters, error)
 	// Stop ends it.
 	Stop() error
 }
 
-// Counters is what a peer tells about itself.
+// Counters has the counters of a peer.
 type Counters struct {
-	Known    bool   // false: it tells nothing
-	InKernel bool   // it makes no system call for a packet, ever
+	Known    bool   // false: it has no counters
+	InKernel bool   // it never makes a system call for a packet
 	Frames   uint64 // forwarded
 	Received uint64
-	Batches  uint64 // that were not empty; 0: unknown
+	Batches  uint64 // batches that were not empty; 0: unknown
 	Syscalls float64
 	CPUNs    float64 // time that its threads ran
 	Mode     string  // how it has its ports; "" for those that have none of their own
 }
 
-// Since is the difference to an earlier look.
+// Since returns the difference to earlier counters.
 func (c Counters) Since(before Counters) Counters {
 	c.Frames -= before.Frames
 	c.Received -= before.Received
@@ -45,7 +45,7 @@ func (c Counters) Since(before Counters) Counters {
 	return c
 }
 
-// SyscallsPerPacket is -1 if it isn't known.
+// SyscallsPerPacket returns -1 if the number is not known.
 func (c Counters) SyscallsPerPacket() float64 {
 	if c.InKernel {
 		return 0
@@ -56,12 +56,12 @@ func (c Counters) SyscallsPerPacket() float64 {
 	return c.Syscalls / float64(c.Frames)
 }
 
-// Missing says why a system can't be measured on this machine.
+// Missing has the reason why a system cannot be measured on this machine.
 type Missing struct{ Reason string }
 
 func (m *Missing) Error() string { return m.Reason }
 
-// IsMissing gives the reason if err is, or wraps, a *Missing.
+// IsMissing returns the reason if err is, or wraps, a *Missing.
 func IsMissing(err error) (reason string, missing bool) {
 	var m *Missing
 	if errors.As(err, &m) {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// ranNs is how long all threads of a process have run so far, in the program and in the kernel,
-// softirqs included that the kernel ran on top of them (/proc/PID/task/TID/schedstat,
+// ranNs returns how long all threads of a process have run so far, in the program and in the
+// kernel, softirqs included that the kernel ran on top of them (/proc/PID/task/TID/schedstat,
 // Documentation/scheduler/sched-stats.rst).
 func ranNs(pid int) (total float64) {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is right

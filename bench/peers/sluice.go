@@ -31,7 +31,7 @@ type Sluice struct {
 	api     *api.Client
 }
 
-// file is the configuration file, as far as it is used here.
+// file has the keys of the configuration file that are used here.
 type file struct {
 	Engine struct {
 		Cores       []int  `toml:"cores"`
@@ -72,10 +72,11 @@ type fileBackend struct {
 	Port    int    `toml:"port,omitzero"`
 }
 
-// BackendPort is where nat sends to.
+// BackendPort is the port that nat sends to.
 const BackendPort = 8080
 
-// config makes the file: every service has all backends, and round robin spreads over them.
+// config returns the configuration file: every service has all backends, and round robin spreads
+// over them.
 func (p *Sluice) config(s *testbed.Bed) file {
 	var f file
 	f.Engine.Cores, f.Engine.Connections, f.Engine.Poll = p.Cores, p.Connections, p.Poll
@@ -150,7 +151,7 @@ func (p *Sluice) Counters(ctx context.Context) (Counters, error) {
 	return c, nil
 }
 
-// Stats is all that the daemon tells.
+// Stats returns the daemon's statistics.
 func (p *Sluice) Stats(ctx context.Context) (api.Stats, error) { return p.api.Stats(ctx) }
 
 // Stop implements Peer.

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// column is one of a table's; text is "" where a row has nothing to say.
+// column is one column of a table; text is "" for a row without a value.
 type column struct {
 	title     string
 	text      func(Row) string
@@ -44,7 +44,7 @@ var columns = []column{
 	{title: "CPU us/connection", text: func(r Row) string { return r.perConnection() }},
 }
 
-// Label is how tables and plots call the row's system.
+// Label returns the name of the row's system in tables and plots.
 func (r Row) Label() string {
 	label := r.System
 	if r.Mode != r.System {
@@ -76,7 +76,7 @@ func Experiments(rows []Row) (names []string) {
 	return names
 }
 
-// Of is the rows of one experiment.
+// Of returns the rows of one experiment.
 func Of(rows []Row, experiment string) (some []Row) {
 	for _, r := range rows {
 		if r.Experiment == experiment {
@@ -116,7 +116,7 @@ func table(w io.Writer, title string, rows []Row) error {
 	return err
 }
 
-// wanted says whether the column tells something about these rows.
+// wanted reports whether the column has values that differ between these rows.
 func (c column) wanted(rows []Row) bool {
 	first, differ, any := "", false, false
 	for i, r := range rows {
@@ -130,7 +130,7 @@ func (c column) wanted(rows []Row) bool {
 	return any && (differ || !c.parameter)
 }
 
-// of is the row's figure if that is its unit.
+// of returns the row's figure if the row has this unit.
 func (r Row) of(unit string) string {
 	if r.Unit() != unit {
 		return ""
@@ -138,7 +138,7 @@ func (r Row) of(unit string) string {
 	return spread(r.Median, r.Min, r.Max, func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) })
 }
 
-// spread is the median with the extremes.
+// spread returns the median with the extremes.
 func spread(median, low, high *float64, format func(float64) string) string {
 	if median == nil || low == nil || high == nil {
 		return ""
@@ -160,7 +160,7 @@ func (r Row) lost() string {
 	return fmt.Sprintf("%.2g %%", 100*r.Latency.Lost)
 }
 
-// perConnection is what one connection takes of the balancer's CPU.
+// perConnection returns the CPU time of the balancer per connection.
 func (r Row) perConnection() string {
 	if r.CPS == nil || *r.CPS == 0 || r.BalancerCPU == nil {
 		return ""

@@ -56,7 +56,7 @@ func TestCompareGoesRoundByRound(t *testing.T) {
 	}
 }
 
-// rows is one of each kind.
+// rows returns one row of each kind.
 func rows() []Row {
 	nat := Row{Name: "capacity/sluice/nat", Experiment: "capacity", System: "sluice", Mode: "nat", Flows: 1000, Protocol: "udp"}
 	nat.Set(Mpps, []float64{0.9, 1.1, 1})
@@ -130,7 +130,7 @@ func TestMarkdown(t *testing.T) {
 
 func TestEveryChartIsWellFormed(t *testing.T) {
 	all := rows()
-	all[0].Mode = `n"<&>'at` // nothing of a name may break the file
+	all[0].Mode = `n"<&>'at` // a name must not break the file
 	charts := Charts(all)
 	for _, name := range []string{"capacity", "connections", "bulk", "latency", "flows"} {
 		if _, there := charts[name]; !there {

@@ -1,5 +1,5 @@
-// Package report is what the network benchmark found: rows with their statistics, as JSON, as
-// Markdown tables and as SVG plots. It measures nothing.
+// Package report formats the results of the network benchmark: rows with their statistics, as JSON,
+// as Markdown tables and as SVG plots. It measures nothing.
 package report
 
 import (
@@ -37,8 +37,8 @@ type Row struct {
 	RatioMax          *float64 `json:"ratio_max,omitempty"`
 	SyscallsPerPacket *float64 `json:"syscalls_per_packet,omitempty"`
 	PacketsPerBatch   *float64 `json:"packets_per_batch,omitempty"`
-	// CPUNsPerPacket is what the balancer's process ran for one packet, the kernel's work in its
-	// name included: of use also when something else has the CPU now and then.
+	// CPUNsPerPacket is the CPU time of the balancer's process per packet, including the kernel's
+	// work on its behalf. It is meaningful even if other processes use the CPU now and then.
 	CPUNsPerPacket *float64 `json:"cpu_ns_per_packet,omitempty"`
 	OfferedMpps    *float64 `json:"offered_mpps,omitempty"` // median
 
@@ -53,7 +53,7 @@ type Row struct {
 	Offloads    bool   `json:"offloads,omitempty"`     // no checksums, no segmentation
 
 	Latency *Latency `json:"latency,omitempty"`
-	// BalancerCPU is the share of its CPU that was not idle, 0 to 1; median.
+	// BalancerCPU is the portion of time that the balancer's CPU was not idle, 0 to 1; median.
 	BalancerCPU *float64 `json:"balancer_cpu,omitempty"`
 	EndsCPU     *float64 `json:"ends_cpu,omitempty"`
 }
@@ -65,8 +65,8 @@ type Latency struct {
 	P99   float64 `json:"p99_us"`
 	P999  float64 `json:"p99_9_us"`
 	Max   float64 `json:"max_us"`
-	Added float64 `json:"p50_added_us"` // to the same way without a balancer
-	Lost  float64 `json:"lost"`         // share of the frames, 0 to 1
+	Added float64 `json:"p50_added_us"` // to the same path without a balancer
+	Lost  float64 `json:"lost"`         // portion of the frames, 0 to 1
 }
 
 // Set fills in the figures of all rounds.
@@ -89,8 +89,8 @@ func (r *Row) Set(unit string, rounds []float64) {
 	}
 }
 
-// Compare fills in the ratio to the empty loop, round by round: what disturbed the machine for
-// longer than a round disturbed both.
+// Compare fills in the ratio to the empty loop, round by round. Other load that lasts longer than a
+// round affects both.
 func (r *Row) Compare(rounds, empty []float64) {
 	var ratios []float64
 	for i := range min(len(rounds), len(empty)) {
@@ -103,7 +103,7 @@ func (r *Row) Compare(rounds, empty []float64) {
 	}
 }
 
-// Unit is the unit of the row's figures, "" if it has none.
+// Unit returns the unit of the row's figures, "" if it has none.
 func (r *Row) Unit() string {
 	switch {
 	case r.Mpps != nil:
@@ -116,7 +116,7 @@ func (r *Row) Unit() string {
 	return ""
 }
 
-// Number is a figure that may be missing: negative means that it isn't known.
+// Number returns a figure that may be missing: a negative one is unknown.
 func Number(v float64) *float64 {
 	if v < 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return nil
@@ -126,7 +126,7 @@ func Number(v float64) *float64 {
 
 func figure(v float64) *float64 { v = Round(v); return &v }
 
-// Round keeps four significant digits: more is noise.
+// Round keeps four significant digits, because more are noise.
 func Round(v float64) float64 {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return 0
@@ -135,7 +135,7 @@ func Round(v float64) float64 {
 	return math.Round(v*scale) / scale
 }
 
-// Median is the middle one, or the mean of the middle two; 0 of none.
+// Median returns the middle value, or the mean of the middle two; 0 of none.
 func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0

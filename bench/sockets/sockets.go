@@ -18,16 +18,16 @@ import (
 	"sluice/tools/pktgen/affinity"
 )
 
-// The first byte that a client sends says what it wants.
+// The first byte that a client sends is its request.
 const (
 	wantAnswer = 'a' // one answer, then the server closes
-	wantSink   = 's' // the server reads all that comes
+	wantSink   = 's' // the server reads until the end
 )
 
 const (
 	messageBytes = 64
 	blockBytes   = 128 << 10
-	// patience bounds every call: what takes longer counts as an error.
+	// patience bounds every call. A call that takes longer counts as an error.
 	patience = 3 * time.Second
 )
 
@@ -56,7 +56,7 @@ func (s *Servers) start(where affinity.Affinity, port uint16) error {
 	s.ended.Add(1)
 	go func() {
 		defer s.ended.Done()
-		_ = where.Do(func() error { // its error is that of listen, which started has
+		_ = where.Do(func() error { // its error is that of listen
 			fd, err := listen(port)
 			if err == nil {
 				s.listeners = append(s.listeners, fd) // one goroutine calls start and waits
@@ -145,7 +145,7 @@ func (s *Servers) Close() error {
 	return errors.Join(errs...)
 }
 
-// Load is what the clients do.
+// Load configures what the clients do.
 type Load struct {
 	To      netip.AddrPort
 	Clients int
@@ -154,7 +154,7 @@ type Load struct {
 	Window  time.Duration
 }
 
-// Reading is what was measured in the window.
+// Reading has the results of the window.
 type Reading struct {
 	Connections uint64 // opened, used and closed by the server
 	Errors      uint64 // connections that broke, or waited too long
@@ -163,7 +163,7 @@ type Reading struct {
 	Why         error // the first of the errors
 }
 
-// clients is one run of them.
+// clients is one run of the clients.
 type clients struct {
 	load   Load
 	stop   atomic.Bool
@@ -213,8 +213,7 @@ func (c *clients) window(ctx context.Context, servers *Servers, atStart, atEnd f
 	return r, atEnd()
 }
 
-// awaitFirst waits for the first sign of life: a first SYN that is lost is sent again only after a
-// second.
+// awaitFirst waits for the first connection: a lost SYN is sent again only after a second.
 func (c *clients) awaitFirst(ctx context.Context, servers *Servers) error {
 	before := servers.received.Load()
 	for deadline := time.Now().Add(2 * patience); c.done.Load() == 0 && servers.received.Load() == before; {
@@ -245,13 +244,13 @@ func (c *clients) fail(err error) {
 // failurePause keeps clients from spinning when every connection fails.
 const failurePause = 10 * time.Millisecond
 
-// run is one client.
+// run runs one client and returns what it did.
 func (c *clients) run() error {
 	block := make([]byte, blockBytes)
 	for !c.stop.Load() {
 		err := c.connection(block)
 		if c.stop.Load() {
-			break // what broke at the end says nothing
+			break // errors after the end do not count
 		}
 		if err != nil {
 			c.fail(err)
@@ -281,8 +280,7 @@ func (c *clients) connection(block []byte) error {
 	return ask(fd, block)
 }
 
-// connect goes on waiting when a signal interrupts it: a second connect would say that the first
-// one is under way.
+// connect continues to wait when a signal interrupts it: a second connect would fail with EALREADY.
 func connect(fd int, to netip.AddrPort) error {
 	err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 	if !errors.Is(err, unix.EINTR) {
@@ -326,7 +324,7 @@ func ask(fd int, block []byte) error {
 	}
 }
 
-// stream sends until it is told to stop.
+// stream sends until it has to stop.
 func (c *clients) stream(fd int, block []byte) error {
 	block[0] = wantSink
 	for !c.stop.Load() {
@@ -337,7 +335,7 @@ func (c *clients) stream(fd int, block []byte) error {
 	return nil
 }
 
-// bound makes every call on the socket end in time.
+// bound sets timeouts on the socket.
 func bound(fd int) error {
 	tv := unix.NsecToTimeval(patience.Nanoseconds())
 	return errors.Join(

@@ -1,5 +1,5 @@
-// Package wire measures what gets through a bed: the packet generator at the client, its receiver
-// at the server.
+// Package wire measures what gets through a testbed: the packet generator at the client, its
+// receiver at the server.
 package wire
 
 import (
@@ -23,9 +23,9 @@ import (
 // Load is the traffic of one measurement.
 type Load struct {
 	Flows      int
-	FrameBytes int // without frame check sequence; 0: the smallest with a stamp, 60 for UDP
+	FrameBytes int // without frame check sequence; 0: smallest with a stamp, 60 for UDP
 	TCP        bool
-	Ports      int     // of the VIP, flow i goes to port testbed.FirstPort + i modulo this; 0: 1
+	Ports      int     // of the VIP: flow i goes to testbed.FirstPort + i modulo Ports; 0: 1
 	Rate       float64 // frames per second; 0: as many as possible
 	Pick       flow.Kind
 
@@ -33,17 +33,17 @@ type Load struct {
 	Window time.Duration
 }
 
-// Reading is what a measurement found in its window.
+// Reading has the results of one window.
 type Reading struct {
 	Sent, Received uint64
 	Seconds        float64
 	Latency        *hdrhistogram.Histogram // ns; nil if it wasn't measured
 }
 
-// Mpps is the rate that came through, in millions of frames per second.
+// Mpps returns the rate that was received, in millions of frames per second.
 func (r Reading) Mpps() float64 { return float64(r.Received) / r.Seconds / 1e6 }
 
-// OfferedMpps is the rate that was sent.
+// OfferedMpps returns the rate that was sent.
 func (r Reading) OfferedMpps() float64 { return float64(r.Sent) / r.Seconds / 1e6 }
 
 // Wire is a testbed's generator and receiver. It belongs to one goroutine.
@@ -111,8 +111,8 @@ func (w *Wire) traffic(l Load) tx.Traffic {
 	return tx.Traffic{Spec: s, Model: flow.Model{Kind: l.Pick, Flows: uint32(l.Flows), Seed: 1}}
 }
 
-// Open sends one frame of each flow, at a rate that every balancer can follow, so that what is
-// measured afterwards are established flows.
+// Open sends one frame of each flow, at a rate that every balancer can follow, so that later
+// measurements run on established flows.
 func (w *Wire) Open(ctx context.Context, l Load, rate float64) error {
 	l.Pick = flow.Round
 	sender, err := w.sender(l, rate, uint64(l.Flows))
@@ -148,7 +148,7 @@ func (w *Wire) Measure(ctx context.Context, l Load, atStart, atEnd func() error)
 	return reading, errors.Join(err, sender.Close(), ctx.Err())
 }
 
-// window takes two looks at both ends.
+// window reads the counters of both ends twice.
 func (w *Wire) window(ctx context.Context, l Load, sender tx.Sender, ended chan error, atStart, atEnd func() error) (r Reading, err error) {
 	if err := pause(ctx, l.Warm, ended); err != nil {
 		return r, err

@@ -1,5 +1,4 @@
-// Package browser lets tests look at a page as its readers do: in a real Chromium, headless, driven
-// by chromedp.
+// Package browser opens pages in a headless Chromium, driven by chromedp, for tests.
 package browser
 
 import (
@@ -26,7 +25,7 @@ import (
 // patience bounds every wait for something on a page.
 const patience = 30 * time.Second
 
-// Screens are the ones that pages are looked at on.
+// Screens lists the screens that pages are tested on.
 var Screens = []Screen{
 	{"phone-light", 375, 812, false},
 	{"phone-dark", 375, 812, true},
@@ -47,8 +46,8 @@ type Browser struct {
 	ctx context.Context
 }
 
-// New starts Chromium. Where there is none, the test fails as root, who could have installed it,
-// and is skipped otherwise.
+// New starts Chromium. Without Chromium the test fails as root, which could have installed it, and
+// is skipped otherwise.
 func New(t *testing.T) *Browser {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
@@ -62,12 +61,13 @@ func New(t *testing.T) *Browser {
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(profile(t)),
 		chromedp.Flag("disable-dev-shm-usage", true),
-		// Names are not looked up: a page that wants something from elsewhere does not get it.
+		// Names are not resolved, so a page cannot load anything from other hosts.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 		chromedp.WSURLReadTimeout(patience),
 	)
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, end := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it complains of events newer than itself
+	// chromedp reports events that are newer than itself as errors.
+	ctx, end := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(func() { end(); endAllocator() })
 	if err := chromedp.Run(ctx); err != nil {
 		t.Fatal("chromium does not start:", err)
@@ -75,8 +75,8 @@ func New(t *testing.T) *Browser {
 	return &Browser{t, ctx}
 }
 
-// profile is a directory for Chromium's files. Its processes write there until the last of them has
-// ended, a moment after the one that is waited for.
+// profile returns a directory for Chromium's files. Its processes write there until the last of
+// them has ended, a moment after the main process.
 func profile(t *testing.T) string {
 	t.Helper()
 	dir, err := testbed.TempDir("browser-" + strings.ReplaceAll(t.Name(), "/", "-"))
@@ -109,7 +109,8 @@ func (b *Browser) Open(address string, screen Screen) *Page {
 	ctx, end := chromedp.NewContext(b.ctx)
 	b.t.Cleanup(end)
 	p := &Page{t: b.t, ctx: ctx, hosts: map[string]bool{}}
-	// The first Run makes the tab, for as long as its context lives: not that of a single action.
+	// The first Run opens the tab, which lives as long as its context, so this must not be the
+	// context of a single action.
 	if err := chromedp.Run(ctx); err != nil {
 		b.t.Fatal("a new tab:", err)
 	}
@@ -125,7 +126,7 @@ func (b *Browser) Open(address string, screen Screen) *Page {
 	return p
 }
 
-// note remembers what the page should not have.
+// note records errors of the page.
 func (p *Page) note(event any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,7 +148,7 @@ func (p *Page) note(event any) {
 	}
 }
 
-// Troubles are what the console had to complain of since the last call.
+// Troubles returns the errors of the console since the last call.
 func (p *Page) Troubles() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,7 +157,7 @@ func (p *Page) Troubles() []string {
 	return all
 }
 
-// Hosts are those that the page has asked for something.
+// Hosts returns the hosts that the page has sent requests to.
 func (p *Page) Hosts() (all []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +167,7 @@ func (p *Page) Hosts() (all []string) {
 	return all
 }
 
-// Do carries actions out.
+// Do runs actions.
 func (p *Page) Do(actions ...chromedp.Action) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
@@ -176,7 +177,7 @@ func (p *Page) Do(actions ...chromedp.Action) {
 	}
 }
 
-// Eval gives the value of an expression.
+// Eval returns the value of an expression.
 func Eval[T any](p *Page, expression string) (value T) {
 	p.t.Helper()
 	p.Do(chromedp.Evaluate(expression, &value))
@@ -196,7 +197,7 @@ func (p *Page) Await(expression string) {
 	}
 }
 
-// Shot writes what is on the screen to DIR/NAME.png; whole has all of the page on it.
+// Shot writes a screenshot to DIR/NAME.png; whole includes the whole page.
 func (p *Page) Shot(dir, name string, whole bool) {
 	p.t.Helper()
 	var picture []byte

@@ -1,7 +1,7 @@
 package browser
 
-// Unreadable is an expression that lists texts with less contrast to what is behind them than WCAG
-// 2.2 wants (1.4.3).
+// Unreadable is an expression that lists texts with less contrast to their background than WCAG 2.2
+// requires (1.4.3).
 const Unreadable = `(() => {
   const channels = colour => (colour.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
@@ -24,7 +24,7 @@ const Unreadable = `(() => {
   return [...bad];
 })()`
 
-// Nameless is an expression that lists controls that a screen reader has no name for.
+// Nameless is an expression that lists controls without a name for screen readers.
 const Nameless = `[...document.querySelectorAll('button, input, meter, dialog[open], [role=img]')].filter(node => node.checkVisibility() &&
   !(node.textContent.trim() || node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.labels?.length))
   .map(node => node.outerHTML.slice(0, 80))`

@@ -1,6 +1,5 @@
-// Command decap unwraps IP-in-IP at an interface until it is told to stop: a backend of mode tun
-// runs it where the kernel has no ipip module. Package tools/netlab/decap says what it does to a
-// packet.
+// Command decap decapsulates IP-in-IP at an interface until SIGINT or SIGTERM. A backend of mode
+// tun runs it if the kernel has no ipip module. Package tools/netlab/decap has the details.
 //
 //	decap eth0 10.2.0.11
 package main

@@ -7,7 +7,7 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// carry sends a client's traffic down one path: requests, transfers, datagrams.
+// carry sends requests, transfers and datagrams of a client over one path.
 func (d *demo) carry(ctx context.Context, p testbed.Path) error {
 	d.step("%s: %s", p, describe(p))
 	r := row{path: p}
@@ -36,7 +36,7 @@ func (d *demo) carry(ctx context.Context, p testbed.Path) error {
 	return ctx.Err()
 }
 
-// checkSpread checks that round robin went round, and whom the backends took for the client.
+// checkSpread checks that round robin used all backends, and which client address they saw.
 func (d *demo) checkSpread(s *testbed.Spread, sent int, p testbed.Path) {
 	third := sent / testbed.Backends
 	d.check(s.By == [testbed.Backends]int{third, third, third}, "%s: not each backend answered a third of %d: %s, in the order %v", p, sent, s, s.Turns)
@@ -48,7 +48,7 @@ func (d *demo) checkSpread(s *testbed.Spread, sent int, p testbed.Path) {
 	}
 }
 
-// describe says what a path is about to show.
+// describe prints what a path shows.
 func describe(p testbed.Path) string {
 	text := map[string]string{
 		"nat":     fmt.Sprintf("destination rewritten, port %d becomes %d; answers through Sluice", testbed.WebPort, testbed.NATWebPort),

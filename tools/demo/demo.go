@@ -16,14 +16,14 @@ import (
 // lab is the name of the demonstration's namespaces.
 const lab = "demo"
 
-// What each path carries.
+// Traffic of each path.
 const (
 	requests  = 60
 	datagrams = 30
 	megabytes = 32
 )
 
-// demo is one run. wrong collects what was not as it should be, while the run goes on.
+// demo is one run. wrong collects failed checks while the run continues.
 type demo struct {
 	started time.Time
 	sluice  string
@@ -36,13 +36,13 @@ type demo struct {
 
 func (d *demo) failed() bool { return len(d.wrong) > 0 }
 
-// run shows everything. Its error is what kept it from going on.
+// run shows everything. Its error is the reason why it could not continue.
 func (d *demo) run(ctx context.Context) (err error) {
 	d.introduce()
 	if d.sluice, err = filepath.Abs(d.sluice); err != nil {
 		return err
 	}
-	d.step("making the testbed: 6 namespaces, 6 cables, a switch; what a killed run left goes first")
+	d.step("building the testbed: 6 namespaces, 6 cables, a switch; leftovers of killed runs are removed first")
 	if d.bed, err = testbed.New(ctx, testbed.Options{Name: lab, Sluice: d.sluice}); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ In every mode but fullnat the backend sees the client's own address.
 `)
 }
 
-// start starts the daemon and says how it has its ports.
+// start starts the daemon and prints the AF_XDP mode of its ports.
 func (d *demo) start(ctx context.Context) error {
 	allowed, err := cpu.Allowed()
 	if err != nil {
@@ -106,7 +106,7 @@ func (d *demo) start(ctx context.Context) error {
 	return nil
 }
 
-// leave cleans up, whatever happened before, and looks for what is left.
+// leave cleans up in any case, and checks that nothing is left.
 func (d *demo) leave() error {
 	err := d.bed.Close()
 	namespaces, nsErr := testbed.Namespaces(lab)
@@ -116,7 +116,7 @@ func (d *demo) leave() error {
 	return errors.Join(err, nsErr, childErr)
 }
 
-// step says what is done next; the number is the seconds since the start.
+// step prints what is done next, with the seconds since the start.
 func (d *demo) step(format string, args ...any) {
 	fmt.Printf("%5.1f  %s\n", time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
 }
@@ -126,7 +126,7 @@ func (d *demo) note(format string, args ...any) {
 	fmt.Printf("       - %s\n", fmt.Sprintf(format, args...))
 }
 
-// check remembers and says what is not as it should be.
+// check records and prints a failed check.
 func (d *demo) check(right bool, format string, args ...any) bool {
 	if !right {
 		d.wrong = append(d.wrong, fmt.Sprintf(format, args...))

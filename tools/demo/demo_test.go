@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// childEnv makes the test binary the demonstration.
+// childEnv makes the test binary run the demonstration.
 const childEnv = "SLUICE_DEMO_CHILD"
 
 func TestMain(m *testing.M) {
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// command is the demonstration of the program as it is now.
+// command returns a command that runs the demonstration.
 func command(t *testing.T) (cmd *exec.Cmd, stdout *bytes.Buffer) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -40,7 +40,7 @@ func command(t *testing.T) (cmd *exec.Cmd, stdout *bytes.Buffer) {
 	return cmd, stdout
 }
 
-// left is what a demonstration left behind.
+// left returns what a demonstration has left behind.
 func left(t *testing.T, pid int) (all []string) {
 	t.Helper()
 	for _, pattern := range []string{"/run/netns/netlab.demo.*.%d.*", os.TempDir() + "/sluice-testbed.%d.*"} {
@@ -53,8 +53,8 @@ func left(t *testing.T, pid int) (all []string) {
 	return all
 }
 
-// TestDemonstration: it shows every path, finds nothing wrong and leaves nothing behind: neither of
-// itself nor of an earlier one that was killed.
+// TestDemonstration checks that the demonstration shows every path, finds nothing wrong and leaves
+// nothing behind, not even of an earlier run that was killed.
 func TestDemonstration(t *testing.T) {
 	killed := signalled(t, syscall.SIGKILL)
 	if len(left(t, killed)) == 0 {
@@ -74,7 +74,7 @@ func TestDemonstration(t *testing.T) {
 	}
 }
 
-// TestInterrupted: on Ctrl-C it fails, and cleans up.
+// TestInterrupted checks that the demonstration fails and cleans up on Ctrl-C.
 func TestInterrupted(t *testing.T) {
 	if found := left(t, signalled(t, syscall.SIGINT)); len(found) > 0 {
 		t.Error("left behind:", found)

@@ -13,7 +13,7 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-// patience bounds the whole demonstration: it takes less than a minute.
+// patience bounds the whole demonstration, which takes less than a minute.
 const patience = 3 * time.Minute
 
 func main() {
@@ -27,7 +27,8 @@ func main() {
 	os.Exit(demonstrate(*sluice))
 }
 
-// demonstrate gives the exit status. Ctrl-C ends it early but in order; a second one at once.
+// demonstrate runs the demonstration and returns the exit status. Ctrl-C ends it early and cleans
+// up; a second Ctrl-C ends it at once.
 func demonstrate(sluice string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

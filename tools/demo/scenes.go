@@ -8,8 +8,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// The scenes with backends that go away use this path: with NAT, Sluice carries both directions and
-// what it breaks shows at once.
+// The scenes with backends that go away use this path: with NAT, Sluice carries both directions, so
+// an error shows at once.
 var scenePath = testbed.Paths[0]
 
 const (
@@ -52,7 +52,7 @@ func (d *demo) drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// kill shows that the death of a backend's process touches its own connections only.
+// kill shows that the death of a backend's process affects its own connections only.
 func (d *demo) kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, scenePatience)
 	defer cancel()
@@ -92,7 +92,7 @@ func (d *demo) hold(ctx context.Context) (held []*testbed.Held, err error) {
 
 func closeAll(held []*testbed.Held) {
 	for _, h := range held {
-		h.Close() // what broke it was looked at before
+		h.Close() // its error was checked before
 	}
 }
 
@@ -107,7 +107,7 @@ func (d *demo) alive(ctx context.Context, held []*testbed.Held) map[string]int {
 	return alive
 }
 
-// verb runs a command of the operator's for a backend of the scene's HTTP service.
+// verb runs a command for a backend of the scene's HTTP service.
 func (d *demo) verb(ctx context.Context, verb string, backend int, more ...string) error {
 	args := append([]string{verb, scenePath.Web().Name, d.bed.Backends[backend].Addr(scenePath.Backend).String()}, more...)
 	d.note("sluice %s", strings.Join(args, " "))
@@ -115,7 +115,7 @@ func (d *demo) verb(ctx context.Context, verb string, backend int, more ...strin
 	return err
 }
 
-// account shows where every packet went.
+// account shows the counters of all packets.
 func (d *demo) account(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, scenePatience)
 	defer cancel()
@@ -135,7 +135,7 @@ func (d *demo) account(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the daemon and looks for what it might leave.
+// stop ends the daemon and checks that nothing is left.
 func (d *demo) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, scenePatience)
 	defer cancel()

@@ -10,11 +10,11 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// row is what one path carried.
+// row has the results of one path.
 type row struct {
 	path     testbed.Path
 	web, udp testbed.Spread
-	up, down int // MiB that arrived right
+	up, down int // MiB that arrived correctly
 	errors   int // transfers that did not
 }
 
@@ -43,7 +43,7 @@ func byBackend(s *testbed.Spread) string {
 	return fmt.Sprintf("%d/%d/%d", s.By[0], s.By[1], s.By[2])
 }
 
-// clients is every address that a backend took for the client.
+// clients returns all client addresses that backends saw.
 func (r *row) clients() string {
 	var all []string
 	for _, s := range []testbed.Spread{r.web, r.udp} {

@@ -63,8 +63,8 @@ func TestNoBackend(t *testing.T) {
 	}
 }
 
-// TestTooBig: what doesn't fit a tunnel is answered with the size that does; that size goes
-// through.
+// TestTooBig: a packet that does not fit a tunnel is answered with the size that fits, and that
+// size passes.
 func TestTooBig(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, testbed.Paths...))
@@ -77,7 +77,8 @@ func TestTooBig(t *testing.T) {
 			w.t = t
 			mtu := 1500 - map[int]int{4: 20, 6: 40}[p.Backend]
 			headers := map[int]int{4: 28, 6: 48}[p.Family]
-			send := func(bytes int) { // from a socket of its own, which no earlier ICMP error makes fail
+			// A socket of its own, which no earlier ICMP error makes fail.
+			send := func(bytes int) {
 				c, err := b.Client.Dial(ctxOf(t), "udp", p.UDP())
 				must(t, err)
 				t.Cleanup(func() { c.Close() })
@@ -100,7 +101,7 @@ func TestTooBig(t *testing.T) {
 	}
 }
 
-// toldMTU is what "fragmentation needed" and "packet too big" say, 0 for all other packets.
+// toldMTU returns the MTU in "fragmentation needed" and "packet too big", 0 for all other packets.
 func toldMTU(p gopacket.Packet) int {
 	if l, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok &&
 		l.TypeCode == layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodeFragmentationNeeded) {

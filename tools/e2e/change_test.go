@@ -72,8 +72,8 @@ func TestSteadyReloads(t *testing.T) {
 	}
 }
 
-// steady makes a new connection for each request, at a steady rate, until ctx ends. Every one must
-// be answered.
+// steady opens a new connection for each request, at a steady rate, until ctx ends. Every request
+// must be answered.
 func steady(ctx context.Context, b *testbed.Bed, urls []string) (asked int, err error) {
 	results := make(chan error)
 	pace := time.NewTicker(time.Second / steadyRate)
@@ -107,8 +107,7 @@ func steady(ctx context.Context, b *testbed.Bed, urls []string) (asked int, err 
 	return asked, err
 }
 
-// TestApplyGoesBack: whoever applied is gone, nobody confirms, and the former configuration is
-// back, with every connection.
+// TestApplyGoesBack: without a confirm the former configuration is restored, with every connection.
 func TestApplyGoesBack(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4)
@@ -163,8 +162,8 @@ func TestApplyGoesBack(t *testing.T) {
 	moves(t, held...)
 }
 
-// TestDrainVerb: the drain shows what is left and ends it at the deadline: the clients of that
-// backend are told by RST, the others go on; the drain holds over a restart until it is cleared.
+// TestDrainVerb: drain shows how many connections are left and ends them at the deadline: clients
+// of that backend receive RST, others continue. The drain holds over a restart until it is cleared.
 func TestDrainVerb(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4)

@@ -18,7 +18,7 @@ import (
 // finding is one of `sluice doctor -o json`.
 type finding struct{ Check, Severity, Text, Fix string }
 
-// examine runs the doctor on the balancer and gives what it found, and its exit code.
+// examine runs the doctor on the balancer and returns its findings and its exit code.
 func examine(t *testing.T, b *testbed.Bed, config string) ([]finding, int) {
 	t.Helper()
 	r, err := b.Run(ctxOf(t), "doctor", "--config", config, "-o", "json")
@@ -30,7 +30,8 @@ func examine(t *testing.T, b *testbed.Bed, config string) ([]finding, int) {
 	return all, r.Code
 }
 
-// lacks says which of the wanted findings, "severity check: part of the text", are not there.
+// lacks returns an error that lists the missing ones of the wanted findings, "severity check: part
+// of the text".
 func lacks(all []finding, want ...string) error {
 	for _, w := range want {
 		head, part, _ := strings.Cut(w, ": ")
@@ -43,8 +44,8 @@ func lacks(all []finding, want ...string) error {
 	return nil
 }
 
-// TestDoctorFindsFaults: what is wrong with a box is found and named, and nothing is a problem on
-// one that works.
+// TestDoctorFindsFaults: faults of a machine are found and named, and a machine that works has no
+// problem.
 func TestDoctorFindsFaults(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4, testbed.Paths[1])
@@ -64,8 +65,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Backends that nobody is, a service on the link that nobody answers for, a strict filter,
-	// checks that fail.
+	// Backends that do not exist, a service on the link without a host that answers ARP for it, a
+	// strict filter, checks that fail.
 	must(t, b.Balancer.Sysctl("net.ipv4.conf.eth1.rp_filter", "1"))
 	t.Cleanup(func() { must(t, b.Balancer.Sysctl("net.ipv4.conf.eth1.rp_filter", "0")) })
 	broken := cfg
@@ -87,7 +88,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 	})
 }
 
-// frontAddress is an address of the network of the balancer's first port.
+// frontAddress returns an address of the network of the balancer's first port.
 func frontAddress(t *testing.T, b *testbed.Bed, host byte) (address string) {
 	t.Helper()
 	must(t, b.Balancer.Do(func() error {
@@ -106,7 +107,7 @@ func frontAddress(t *testing.T, b *testbed.Bed, host byte) (address string) {
 	return address
 }
 
-// TestDoctorBeforeTheStart: without a daemon it says what would keep one from starting.
+// TestDoctorBeforeTheStart: without a daemon the doctor reports what would keep one from starting.
 func TestDoctorBeforeTheStart(t *testing.T) {
 	b := bed(t)
 	d, err := b.Start(ctxOf(t), config(t, nat4)) // for its file
@@ -114,7 +115,7 @@ func TestDoctorBeforeTheStart(t *testing.T) {
 	must(t, d.Stop())
 	foreign := attachForeign(t, b, testbed.Back)
 	all, code := examine(t, b, d.Config)
-	if err := lacks(all, `problem occupant: port eth1 carries the XDP program "somebody"`, "note daemon: no daemon answers"); err != nil || code != 1 {
+	if err := lacks(all, `problem occupant: port eth1 carries the XDP program "foreign"`, "note daemon: no daemon answers"); err != nil || code != 1 {
 		t.Errorf("exit code %d: %v", code, err)
 	}
 	must(t, foreign.Close())
@@ -128,7 +129,7 @@ func TestDoctorBeforeTheStart(t *testing.T) {
 // attachForeign puts an XDP program that is not Sluice's on a port of the balancer.
 func attachForeign(t *testing.T, b *testbed.Bed, port string) link.Link {
 	t.Helper()
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "somebody", Type: ebpf.XDP, License: "MIT",
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.XDP, License: "MIT",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}}) // XDP_PASS
 	must(t, err)
 	defer program.Close()

@@ -22,10 +22,11 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-// through are the paths on which connections pass us in both directions.
+// through lists the paths on which both directions pass the balancer.
 var through = []testbed.Path{testbed.Paths[0], testbed.Paths[3], testbed.FullNATPaths[0], testbed.FullNATPaths[1]}
 
-// checked has all services' backends checked so often that they are down within half a second.
+// checked returns a configuration with checks so frequent that backends are down within half a
+// second.
 func checked(t *testing.T, how string, paths ...testbed.Path) testbed.Config {
 	cfg := config(t, paths...)
 	for i := range cfg.Services {
@@ -36,14 +37,14 @@ func checked(t *testing.T, how string, paths ...testbed.Path) testbed.Config {
 	return cfg
 }
 
-// idle is a client's connection that has carried one request, and carries nothing more.
+// idle is a connection of a client that has carried one request and is idle since.
 type idle struct {
 	net.Conn
 	in      *bufio.Reader
 	backend string
 }
 
-// openIdle opens a connection and asks who is at its other end.
+// openIdle opens a connection and makes one request.
 func openIdle(ctx context.Context, b *testbed.Bed, url string) (*idle, error) {
 	c, err := b.Client.Dial(ctx, "tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
@@ -57,7 +58,7 @@ func openIdle(ctx context.Context, b *testbed.Bed, url string) (*idle, error) {
 	return i, nil
 }
 
-// ask makes a request, and gives the name of the backend that answers.
+// ask makes a request and returns the name of the backend that answers.
 func (i *idle) ask(ctx context.Context) (string, error) {
 	deadline, _ := ctx.Deadline()
 	if err := i.SetDeadline(deadline); err != nil {
@@ -88,8 +89,8 @@ func idles(t *testing.T, b *testbed.Bed, url string, n int) (all []*idle) {
 	return all
 }
 
-// plug puts a backend's cable into the switch or pulls it out at the switch's end: the host is
-// silent, and its own link is up all the time.
+// plug connects a backend's cable to the switch or disconnects it at the switch's end: then the
+// host is silent, while its own link stays up.
 func plug(t *testing.T, b *testbed.Bed, name string, in bool) {
 	t.Helper()
 	must(t, b.Router.Do(func() error {
@@ -122,7 +123,7 @@ func awaitState(t *testing.T, d *testbed.Daemon, n int, state string) {
 	})
 }
 
-// wantReset waits for the end of a connection whose client only reads.
+// wantReset waits until a connection is reset. Its client only reads.
 func wantReset(t *testing.T, i *idle) {
 	t.Helper()
 	must(t, i.SetReadDeadline(time.Now().Add(patience)))
@@ -131,9 +132,9 @@ func wantReset(t *testing.T, i *idle) {
 	}
 }
 
-// TestSilentHost: when a backend's host falls silent, the clients that wait for its answers are
-// told, although they send nothing; all others are left alone. The flow of a UDP socket goes to
-// another backend.
+// TestSilentHost: when a backend's host falls silent, the connections of clients that wait for its
+// answers are reset, although they send nothing. Other connections continue. The flow of a UDP
+// socket moves to another backend.
 func TestSilentHost(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, checked(t, "tcp", through...))
@@ -147,7 +148,7 @@ func TestSilentHost(t *testing.T) {
 	plug(t, b, "b2", false)
 	t.Cleanup(func() {
 		plug(t, b, "b2", true)
-		must(t, b.Backends[1].Kill()) // it knows nothing of what happened, and would keep its ends
+		must(t, b.Backends[1].Kill()) // it does not know, and would keep its ends
 		must(t, b.Backends[1].Start(ctxOf(t)))
 		awaitState(t, d, 1, api.StateUp)
 	})
@@ -183,7 +184,7 @@ func TestSilentHost(t *testing.T) {
 	}
 }
 
-// socketAt gives a UDP socket whose flow goes to that backend.
+// socketAt returns a UDP socket with a flow to that backend.
 func socketAt(t *testing.T, b *testbed.Bed, p testbed.Path, name string) net.Conn {
 	t.Helper()
 	for range testbed.Backends {
@@ -200,8 +201,8 @@ func socketAt(t *testing.T, b *testbed.Bed, p testbed.Path, name string) net.Con
 	return nil
 }
 
-// TestHungServer: when a backend's server hangs, its kernel lives on: both ends of its connections
-// are reset, so that it finds none of them when it comes back.
+// TestHungServer: when a backend's server hangs, its kernel continues: both ends of its connections
+// are reset, so that none of them is left when it continues.
 func TestHungServer(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, checked(t, "http", through...))
@@ -291,7 +292,7 @@ func awaitGone(t *testing.T, h *netlab.Host, sockets map[uint32]bool) {
 	})
 }
 
-// established gives the connections of a host's web server, by the numbers of their sockets.
+// established returns the connections of a host's web server, by socket number.
 func established(t *testing.T, h *netlab.Host) map[uint32]bool {
 	t.Helper()
 	found := make(map[uint32]bool)

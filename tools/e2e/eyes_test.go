@@ -21,12 +21,12 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// web is the end that clients of the path's HTTP service connect to.
+// web returns the endpoint of the path's HTTP service.
 func web(p testbed.Path) string {
 	return netip.AddrPortFrom(p.Address(), testbed.WebPort).String()
 }
 
-// explained asks the daemon, by the command, until the answer has a line that begins like this.
+// explained runs the command until its output has a line that begins with the given text.
 func explained(t *testing.T, d *testbed.Daemon, line string, words ...string) {
 	t.Helper()
 	poll(t, "explain "+strings.Join(words, " "), func() error {
@@ -38,7 +38,7 @@ func explained(t *testing.T, d *testbed.Daemon, line string, words ...string) {
 	})
 }
 
-// single is a configuration of the path's HTTP service with the first backend alone.
+// single returns a configuration of the path's HTTP service with the first backend alone.
 func single(t *testing.T, p testbed.Path) testbed.Config {
 	t.Helper()
 	cfg := config(t, p)
@@ -61,7 +61,7 @@ func TestExplainDown(t *testing.T) {
 	explained(t, d, "! backend     10.2.0.12:8080 left out: down for ", "tcp", client, web(nat4))
 }
 
-// TestExplainNoNeighbour: nobody has the backend's address.
+// TestExplainNoNeighbour: no host has the backend's address.
 func TestExplainNoNeighbour(t *testing.T) {
 	b := bed(t)
 	cfg := single(t, nat4)
@@ -99,7 +99,7 @@ func TestExplainReturnPath(t *testing.T) {
 	explained(t, d, "  client      has 1 connection to the service, 1 of them without a reply", "tcp", nat4.Client().String(), web(nat4))
 }
 
-// TestExplainQueues: an interface has a queue that Sluice was told to leave.
+// TestExplainQueues: an interface has a queue that the configuration excludes.
 func TestExplainQueues(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-queues", Queues: 2})
 	cfg := single(t, nat4)
@@ -161,7 +161,8 @@ func TestCaptureRealTraffic(t *testing.T) {
 	b := bed(t)
 	tun4 := testbed.Paths[1]
 	d := start(t, b, config(t, nat4, tun4))
-	const atLeast = 3*(4+3) + 3*4 // nat: SYN, ACK, request, FIN; SYN-ACK, answer, FIN; tun: the first four
+	// nat: SYN, ACK, request, FIN; SYN-ACK, answer, FIN; tun: the first four.
+	const atLeast = 3*(4+3) + 3*4
 	path := filepath.Join(t.TempDir(), "both.pcapng")
 	p, err := b.Balancer.Start(exec.Command(sluice, "capture", "-w", path, "--socket", d.Socket, "--count", fmt.Sprint(atLeast), "tcp"))
 	must(t, err)
@@ -202,8 +203,8 @@ func captured(r *pcapgo.NgReader) (p gopacket.Packet, name string, err error) {
 	return gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default), of.Name, err
 }
 
-// comparePair checks that two packets are one before and after: the same segment, between other
-// ends.
+// comparePair checks that two packets are one packet before and after rewriting: the same segment,
+// between other endpoints.
 func comparePair(t *testing.T, in, out gopacket.Packet) {
 	t.Helper()
 	last := func(p gopacket.Packet) (ip *layers.IPv4, tcp *layers.TCP) {

@@ -14,15 +14,15 @@ import (
 )
 
 // TestFullNATAtItsLimit has as many real connections open at once as there are ports from one
-// source address to one backend: 64,512, when the address is not one of the balancer's kernel. The
-// next ones are dropped by name and harm none, and all ports come back: as many connections are
-// opened again.
+// source address to one backend: 64,512, when the address is not one of the balancer's kernel.
+// Further connections are dropped under their name and disturb no other, and all ports become free
+// again: as many connections are opened again.
 func TestFullNATAtItsLimit(t *testing.T) {
 	const (
 		ports = 65536 - 1024
 		more  = 400 // connections than there are ports
-		// Each end is spread over processes that may have 20,000 files open, at worst. A server
-		// gets its share of the connections by their hash: 16,128, and rarely 400 more or less.
+		// Each end is spread over processes, which may be limited to 20,000 open files. A server
+		// gets its portion of the connections by their hash: 16,128, and rarely 400 more or less.
 		processes  = 4
 		serverPort = 7000
 		clientPort = 1024 // and up
@@ -39,8 +39,8 @@ func TestFullNATAtItsLimit(t *testing.T) {
 	service := path.Web()
 	service.Source = []string{source.String()}
 	service.Backends = []testbed.Server{{Address: b.Backends[0].Addr(4).String(), Port: serverPort}}
-	// A connection ends by RST. Nobody sends that again if it gets lost: then it ends by the FIN
-	// before it.
+	// A connection ends by RST. A lost RST is not sent again; then the FIN before it ends the
+	// connection.
 	service.Timeouts = map[string]string{"tcp_close": "1s", "tcp_fin_wait": "5s"}
 	cfg.Services = []testbed.Service{service}
 	d := start(t, b, cfg)
@@ -53,7 +53,7 @@ func TestFullNATAtItsLimit(t *testing.T) {
 		must(t, b.Client.Addr("eth0", netip.PrefixFrom(next, 24).String()))
 		locals = append(locals, next)
 	}
-	clients, err := loadgen.Gather(ctx, b.Client, locals, service.Endpoint())
+	clients, err := loadgen.Connect(ctx, b.Client, locals, service.Endpoint())
 	must(t, err)
 	all := func(what string, do func(context.Context) (int, error)) {
 		t.Helper()
@@ -66,7 +66,7 @@ func TestFullNATAtItsLimit(t *testing.T) {
 		}
 	}
 	open := func(ctx context.Context) (int, error) { return clients.Open(ctx, clientPort, ports) }
-	// counted checks what the balancer says of the connections, and what the backend does.
+	// counted checks the number of connections at the balancer and at the backend.
 	counted := func(n uint32) {
 		t.Helper()
 		poll(t, fmt.Sprintf("%d connections to be counted", n), func() error {
@@ -91,11 +91,11 @@ func TestFullNATAtItsLimit(t *testing.T) {
 	if by, err := drops(ctx, d); err != nil || len(by) > 0 {
 		t.Errorf("drops before the ports were all in use: %v, %v", by, err)
 	}
-	all("talked", clients.Talk)
+	all("echoed", clients.Echo)
 
 	exhausted := counter.SNATExhausted.String()
-	if knocked, err := clients.Knock(ctx, clientPort+ports/processes, more); knocked != more {
-		t.Fatalf("%d of %d connections too many were begun: %v", knocked, more, err)
+	if sent, err := clients.SendSYNs(ctx, clientPort+ports/processes, more); sent != more {
+		t.Fatalf("%d of %d connections too many were begun: %v", sent, more, err)
 	}
 	poll(t, "those without a port to be dropped", func() error {
 		by, err := drops(ctx, d)
@@ -104,28 +104,28 @@ func TestFullNATAtItsLimit(t *testing.T) {
 		}
 		return err
 	})
-	all("talked while others had no port", clients.Talk)
-	if opened, err := clients.GiveUp(ctx); opened != 0 || err != nil {
+	all("echoed while others had no port", clients.Echo)
+	if opened, err := clients.Abort(ctx); opened != 0 || err != nil {
 		t.Errorf("%d connections were opened without a port: %v", opened, err)
 	}
 	counted(ports)
-	_, err = d.Quiet(ctx) // the last SYN of those who gave up must not come when there are ports
+	_, err = d.Quiet(ctx) // the last SYN of aborted connections must come before ports are free
 	must(t, err)
 	before, err := drops(ctx, d)
 	if err != nil || len(before) != 1 {
 		t.Errorf("drops by other names than %s: %v, %v", exhausted, before, err)
 	}
 
-	all("left", clients.Leave)
+	all("closed", clients.Close)
 	counted(0)
 	all("opened again", open)
-	all("talked", clients.Talk)
+	all("echoed", clients.Echo)
 	counted(ports)
 	if after, err := drops(ctx, d); err != nil || after[exhausted] != before[exhausted] {
 		t.Errorf("not all ports had come back: drops were %v, and now are %v, %v", before, after, err)
 	}
-	// Processes that just end would leave the kernel with orphans, who go on trying to reach each
+	// If the processes just ended, the kernel would keep orphaned sockets that retransmit to each
 	// other.
-	all("left again", clients.Leave)
+	all("closed again", clients.Close)
 	finish(t, b, d)
 }

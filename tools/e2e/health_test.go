@@ -9,7 +9,7 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// watched is a configuration of the HTTP service of one path, checked often.
+// watched returns a configuration of the HTTP service of one path, with frequent checks.
 func watched(t *testing.T, p testbed.Path) testbed.Config {
 	t.Helper()
 	cfg := config(t, p)
@@ -20,13 +20,13 @@ func watched(t *testing.T, p testbed.Path) testbed.Config {
 	return cfg
 }
 
-// dies kills backends' servers; the end of the test brings them back.
+// dies kills backends' servers; the end of the test starts them again.
 func dies(t *testing.T, b *testbed.Bed, numbers ...int) {
 	t.Helper()
 	for _, n := range numbers {
 		must(t, b.Backends[n].Kill())
 		t.Cleanup(func() {
-			b.Backends[n].Kill() // or it lives already
+			b.Backends[n].Kill() // or it runs already
 			must(t, b.Backends[n].Start(ctxOf(t)))
 		})
 	}
@@ -59,8 +59,8 @@ func awaitStates(t *testing.T, d *testbed.Daemon, want string) (s api.Service) {
 	return s
 }
 
-// TestPoolInTrouble: dead servers are taken out as long as enough are left; then the rest stays in
-// use, with an alarm. A freeze keeps it so, and connections to the living never notice.
+// TestMinHealthy: dead servers are taken out as long as enough are left. Then the rest stays in
+// use, with an alarm. A freeze holds that state. Connections to live servers are not disturbed.
 func TestPoolInTrouble(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, watched(t, nat4))
@@ -112,8 +112,8 @@ func TestPoolInTrouble(t *testing.T) {
 	moves(t, living...)
 }
 
-// TestSorryServer: when nobody is up, the sorry server answers, in nat and in dr; and no longer
-// when somebody is.
+// TestSorryServer: while no backend is up, and only then, the sorry server answers, in nat and in
+// dr.
 func TestSorryServer(t *testing.T) {
 	for _, p := range []testbed.Path{nat4, testbed.Paths[5]} { // and dr6
 		t.Run(p.String(), func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestSorryServer(t *testing.T) {
 	}
 }
 
-// TestSlowStart: a server that is back gets a sixteenth of the others' connections at first.
+// TestSlowStart: a server that has recovered first gets a sixteenth of the others' connections.
 func TestSlowStart(t *testing.T) {
 	b := bed(t)
 	cfg := watched(t, nat4)

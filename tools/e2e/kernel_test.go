@@ -13,8 +13,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// TestKernelKeepsTheRest: what is for a service's address but no service - ping, another port - and
-// what the balancer itself says to a backend is the kernel's, and Sluice never sees it.
+// TestKernelKeepsTheRest: packets to a service's address but to no service (ping, another port),
+// and the balancer's own packets to a backend, stay with the kernel. Sluice never sees them.
 func TestKernelKeepsTheRest(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, testbed.Paths...))

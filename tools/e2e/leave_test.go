@@ -11,7 +11,7 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// goes are the paths for tests about backends that come and go: Sluice sees both directions, or
+// goes lists the paths for tests about backends that come and go: Sluice sees both directions, or
 // one.
 var goes = []testbed.Path{testbed.Paths[0], testbed.Paths[1], testbed.Paths[5]} // nat4, tun4, dr6
 
@@ -38,7 +38,7 @@ func TestDrain(t *testing.T) {
 }
 
 // TestBackendKilled: when a backend's process is killed, its connections break and new ones to it
-// are refused; nobody else's are.
+// are refused. Connections to other backends are not disturbed.
 func TestBackendKilled(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, goes...))
@@ -61,12 +61,12 @@ func TestBackendKilled(t *testing.T) {
 	}
 }
 
-// TestPortComesBack: a client's port comes back to a backend whose server is dead and whose kernel
-// still has the port in TIME_WAIT. The backend asks what the client wants, the client resets that
-// and sends its SYN again: all that is one connection, to one backend, and takes one turn.
+// TestPortComesBack: a client uses its port again with a backend that still has it in TIME_WAIT.
+// The backend answers the SYN with an ACK, the client resets that and sends its SYN again. All that
+// is one connection, to one backend, and takes one turn of round robin.
 func TestPortComesBack(t *testing.T) {
 	b := bed(t)
-	paths := []testbed.Path{testbed.Paths[0], testbed.Paths[3]} // where Sluice sees what the backend says
+	paths := []testbed.Path{testbed.Paths[0], testbed.Paths[3]} // Sluice sees the backend's packets
 	start(t, b, config(t, paths...))
 	for _, p := range paths {
 		t.Run(p.String(), func(t *testing.T) {
@@ -88,8 +88,8 @@ func TestPortComesBack(t *testing.T) {
 	}
 }
 
-// closedByServer asks once; the server closes the connection first. It gives the client's end
-// and the name of the backend.
+// closedByServer asks once; the server closes the connection first. It returns the client's end and
+// the name of the backend.
 func closedByServer(t *testing.T, b *testbed.Bed, p testbed.Path) (local, backend string) {
 	t.Helper()
 	c, err := b.Client.Dial(ctxOf(t), "tcp", web(p))

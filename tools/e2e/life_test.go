@@ -10,7 +10,7 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// TestStop: SIGTERM takes everything along: the XDP programs, the socket, the process.
+// TestStop: SIGTERM removes everything: the XDP programs, the socket, the process.
 func TestStop(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, testbed.Paths...))
@@ -32,8 +32,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestKilled: after SIGKILL the kernel has taken the XDP programs away, and a new daemon starts
-// from the same file, on the same socket, and works.
+// TestKilled: after SIGKILL the kernel removes the XDP programs, and a new daemon starts from the
+// same file, on the same socket, and works.
 func TestKilled(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, testbed.Paths...))
@@ -50,7 +50,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestSecondDaemon: a second daemon for the same ports is refused, and the first one goes on.
+// TestSecondDaemon: a second daemon for the same ports is refused, and the first one continues.
 func TestSecondDaemon(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, nat4))

@@ -13,7 +13,7 @@ import (
 	"sluice/tools/netlab"
 )
 
-// works waits until a path carries requests again.
+// works waits until requests over a path are answered again.
 func works(t *testing.T, b *testbed.Bed, p testbed.Path) {
 	t.Helper()
 	poll(t, p.String(), func() error {
@@ -59,7 +59,7 @@ func TestLinkDown(t *testing.T) {
 	}
 }
 
-// portIs looks whether the daemon knows that a port is up or down.
+// portIs waits until the daemon reports a port as up or down.
 func portIs(t *testing.T, d *testbed.Daemon, port string, up bool) func() error {
 	return func() error {
 		stats, err := d.API.Stats(ctxOf(t))
@@ -112,16 +112,16 @@ func setMAC(t *testing.T, h *netlab.Host, ifname string, mac net.HardwareAddr) {
 	}))
 }
 
-// TestUnresolvedNeighbour: packets for a backend whose MAC address nobody knows are dropped under
-// that name, the kernel is made to ask, and as soon as the backend answers, the connection that
-// waits goes on.
+// TestUnresolvedNeighbour: packets for a backend with an unknown MAC address are dropped under that
+// name, the kernel is made to resolve it, and as soon as the backend answers, the waiting
+// connection continues.
 func TestUnresolvedNeighbour(t *testing.T) {
 	b := bed(t)
 	for _, p := range []testbed.Path{testbed.Paths[0], testbed.Paths[5]} { // nat4, dr6
 		t.Run(p.String(), func(t *testing.T) {
 			must(t, b.Router.LinkDown("b1"))
 			t.Cleanup(func() { must(t, b.Router.LinkUp("b1")) })
-			b.Balancer.NeighDel(testbed.Back, b.Backends[0].Addr(p.Backend).String()) // perhaps there is none
+			b.Balancer.NeighDel(testbed.Back, b.Backends[0].Addr(p.Backend).String()) // may not exist
 			cfg := config(t, p)
 			cfg.Services = cfg.Services[:1]
 			cfg.Services[0].Backends = cfg.Services[0].Backends[:1]

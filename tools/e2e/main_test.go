@@ -18,13 +18,13 @@ import (
 	"sluice/tools/netlab/loadgen"
 )
 
-// patience bounds every wait; what is waited for takes milliseconds, seconds where TCP sends again.
+// patience bounds every wait. Most take milliseconds, or seconds where TCP retransmits.
 const patience = 30 * time.Second
 
 // sluice is the program under test, built by TestMain.
 var sluice string
 
-// shared is the bed that most tests share; bed makes it.
+// shared is the testbed that most tests share; bed builds it.
 var shared *testbed.Bed
 
 func TestMain(m *testing.M) {
@@ -78,8 +78,8 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// bed is the shared testbed, whose balancer has ports of one queue. A test that changes it changes it
-// back.
+// bed returns the shared testbed. The ports of its balancer have one queue. A test that changes the
+// testbed has to undo the change.
 func bed(t *testing.T) *testbed.Bed {
 	t.Helper()
 	needRoot(t)
@@ -91,7 +91,7 @@ func bed(t *testing.T) *testbed.Bed {
 	return shared
 }
 
-// newBed is a testbed of the test's own.
+// newBed returns a testbed for one test.
 func newBed(t *testing.T, o testbed.Options) *testbed.Bed {
 	t.Helper()
 	needRoot(t)
@@ -102,7 +102,7 @@ func newBed(t *testing.T, o testbed.Options) *testbed.Bed {
 	return b
 }
 
-// cores are the last n CPUs that there are for workers.
+// cores returns the last n CPUs that workers may use.
 func cores(t *testing.T, n int) []int {
 	t.Helper()
 	allowed, err := cpu.Allowed()
@@ -113,13 +113,13 @@ func cores(t *testing.T, n int) []int {
 	return allowed[len(allowed)-n:]
 }
 
-// config is the one of testbed for one worker.
+// config returns testbed's configuration with one worker.
 func config(t *testing.T, paths ...testbed.Path) testbed.Config {
 	t.Helper()
 	return testbed.NewConfig(cores(t, 1)[0], paths...)
 }
 
-// start starts a daemon that is stopped, and looked after, at the end of the test.
+// start starts a daemon. The end of the test stops and checks it.
 func start(t *testing.T, b *testbed.Bed, cfg testbed.Config) *testbed.Daemon {
 	t.Helper()
 	d, err := b.Start(ctxOf(t), cfg)
@@ -128,8 +128,8 @@ func start(t *testing.T, b *testbed.Bed, cfg testbed.Config) *testbed.Daemon {
 	return d
 }
 
-// finish stops a daemon, unless the test has: the counters must add up before, and nothing be left
-// after.
+// finish stops a daemon, unless the test has done so. The counters must add up before, and nothing
+// may be left after.
 func finish(t *testing.T, b *testbed.Bed, d *testbed.Daemon) {
 	ctx := ctxOf(t)
 	loaded, err := b.XDP()
@@ -159,7 +159,7 @@ func finish(t *testing.T, b *testbed.Bed, d *testbed.Daemon) {
 	}
 }
 
-// poll looks until what is wrong is right.
+// poll calls f until it returns no error.
 func poll(t *testing.T, what string, look func() error) {
 	t.Helper()
 	if err := testbed.Poll(ctxOf(t), look); err != nil {
@@ -167,7 +167,7 @@ func poll(t *testing.T, what string, look func() error) {
 	}
 }
 
-// wantSpread checks requests that all were to be answered.
+// wantSpread checks that all requests were answered.
 func wantSpread(t *testing.T, s testbed.Spread, by [testbed.Backends]int) {
 	t.Helper()
 	if s.By != by || s.Refused > 0 || len(s.Errors) > 0 {
@@ -175,7 +175,7 @@ func wantSpread(t *testing.T, s testbed.Spread, by [testbed.Backends]int) {
 	}
 }
 
-// drops gives the counters that are not zero.
+// drops returns the counters that are not zero.
 func drops(ctx context.Context, d *testbed.Daemon) (map[string]uint64, error) {
 	stats, err := d.API.Stats(ctx)
 	for name, n := range stats.Drops {
@@ -186,8 +186,8 @@ func drops(ctx context.Context, d *testbed.Daemon) (map[string]uint64, error) {
 	return stats.Drops, err
 }
 
-// hold opens busy connections, one per round-robin turn, which end with the test. broken tells
-// whether one did.
+// hold opens busy connections, one per round-robin turn, which end with the test. broken returns
+// the error of one that broke.
 func hold(t *testing.T, b *testbed.Bed, url string, n int) []*testbed.Held {
 	t.Helper()
 	var all []*testbed.Held
@@ -200,7 +200,7 @@ func hold(t *testing.T, b *testbed.Bed, url string, n int) []*testbed.Held {
 	return all
 }
 
-// moves checks that connections go on.
+// moves checks that connections still carry requests.
 func moves(t *testing.T, held ...*testbed.Held) {
 	t.Helper()
 	var errs []error

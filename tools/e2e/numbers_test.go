@@ -16,10 +16,10 @@ import (
 	"sluice/engine/api"
 )
 
-// daemonHTTP is where the daemon answers on the balancer's loopback unless the file says otherwise.
+// daemonHTTP is the default address of the daemon on the balancer's loopback.
 const daemonHTTP = "http://127.0.0.1:9180"
 
-// TestNumbers: metrics, events and orders over HTTP, under real traffic.
+// TestNumbers: metrics, events and changes over HTTP, under real traffic.
 func TestNumbers(t *testing.T) {
 	b := bed(t)
 	ctx := ctxOf(t)
@@ -33,7 +33,7 @@ func TestNumbers(t *testing.T) {
 	defer client.CloseIdleConnections()
 
 	events := follow(t, ctx, client)
-	events("stats", new(api.Sample)) // what comes from now on is counted
+	events("stats", new(api.Sample)) // traffic from now on is counted
 	wantSpread(t, b.Ask(ctx, nat4.URL(), 30), [3]int{10, 10, 10})
 	var opened, rx uint64
 	for opened < 30 {
@@ -107,7 +107,7 @@ func ask(t *testing.T, ctx context.Context, client *http.Client, method, path, b
 	return response.StatusCode, string(data)
 }
 
-// scraped gives the values of /metrics by series.
+// scraped returns the values of /metrics by series.
 func scraped(t *testing.T, ctx context.Context, client *http.Client) map[string]float64 {
 	t.Helper()
 	status, text := ask(t, ctx, client, "GET", "/metrics", "", "")
@@ -128,7 +128,7 @@ func scraped(t *testing.T, ctx context.Context, client *http.Client) map[string]
 	return all
 }
 
-// follow opens the event stream and gives a function that waits for the next event of a name.
+// follow opens the event stream and returns a function that waits for the next event of a name.
 func follow(t *testing.T, ctx context.Context, client *http.Client) func(name string, into any) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, "GET", daemonHTTP+"/v1/events", nil)

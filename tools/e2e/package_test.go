@@ -10,8 +10,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// inCopy runs what follows in a copy of this machine's root that vanishes with its processes, with
-// no network but a loopback of its own: $1 is a directory, $2 a package, $3 what it does there.
+// inCopy runs a script in a copy of this machine's root that vanishes with its processes, with a
+// loopback of its own as the only network: $1 is a directory, $2 a package, $3 the script.
 const inCopy = `set -eu
 mount -t tmpfs none "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
@@ -27,8 +27,8 @@ ip link set lo up
 exec chroot . sh -euc "$3"
 `
 
-// install does what an operator does with the package. Each line of its output that begins with
-// "==" is what it got to.
+// install does what an operator does with the package. Lines of its output that begin with "=="
+// show its progress.
 const install = `
 export DEBIAN_FRONTEND=noninteractive
 install() { dpkg --force-unsafe-io --force-confold -i /sluice.deb >/tmp/dpkg 2>&1 || { cat /tmp/dpkg; exit 1; }; }
@@ -80,8 +80,8 @@ dpkg --purge sluice >/dev/null 2>&1
 echo "== purged"
 `
 
-// TestPackage: the Debian package has all that belongs to Sluice, and a box that installs it has a
-// daemon that starts.
+// TestPackage: the Debian package has all files of Sluice, and the daemon starts on a machine that
+// installs it.
 func TestPackage(t *testing.T) {
 	needRoot(t)
 	make := exec.Command("make", "--no-print-directory", "deb", "VERSION=0.0.1")

@@ -25,8 +25,7 @@ const (
 	pageToken   = "0123456789abcdef-page"
 )
 
-// bring makes an address of a host one of ours: what is sent to the address that it gives arrives
-// there.
+// bring forwards connections to a local address, which it returns, to an address of a host.
 func bring(t *testing.T, host *netlab.Host, address string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,7 +39,7 @@ func bring(t *testing.T, host *netlab.Host, address string) string {
 			}
 			there, err := host.Dial(context.Background(), "tcp", address)
 			if err != nil {
-				here.Close() // as if nobody listened
+				here.Close() // as if no one listened
 				continue
 			}
 			go func() { io.Copy(there, here); there.Close() }()
@@ -50,7 +49,7 @@ func bring(t *testing.T, host *netlab.Host, address string) string {
 	return listener.Addr().String()
 }
 
-// busy has clients ask for answers and downloads until the test ends.
+// busy makes clients send requests and download until the test ends.
 func busy(t *testing.T, b *testbed.Bed, path testbed.Path) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var clients sync.WaitGroup
@@ -64,8 +63,8 @@ func busy(t *testing.T, b *testbed.Bed, path testbed.Path) {
 }
 
 // TestPage: the page of a real daemon with real traffic, in a real browser, on every screen: a
-// backend that dies comes first, with the reason; an order of the page changes where connections
-// go; a restart is told and outlived.
+// backend that fails comes first, with the reason; a change on the page moves new connections; the
+// page reports a restart and continues after it.
 func TestPage(t *testing.T) {
 	b := bed(t)
 	cfg := watched(t, nat4)

@@ -13,14 +13,14 @@ import (
 	"sluice/tools/netlab"
 )
 
-// TestPathMTU: a router far away tells by ICMP that a backend's packets are too big. It tells the
-// service's address, which is all it knows; Sluice brings the news to the backend that has the
-// connection, in every mode. Without it a download would hang.
+// TestPathMTU: a remote router reports by ICMP that a backend's packets are too big. It sends that
+// to the service's address. Sluice forwards it to the backend of the connection, in every mode.
+// Without it a download would hang.
 func TestPathMTU(t *testing.T) {
-	b := newBed(t, testbed.Options{Name: "e2e-mtu"}) // backends remember for ten minutes what they are told
+	b := newBed(t, testbed.Options{Name: "e2e-mtu"}) // backends keep a path MTU for ten minutes
 	cfg := config(t, testbed.Paths...)
-	// A backend remembers what it was told, per family and way out, so each path has its own:
-	// tunnels that carry the other family share a backend with nat, whose way out is another one.
+	// A backend keeps a path MTU per family and route, so each path has its own backend. Tunnels
+	// that carry the other family share one with nat, which uses another route.
 	only := func(p testbed.Path) int {
 		if p.Family != p.Backend {
 			return 0
@@ -32,7 +32,7 @@ func TestPathMTU(t *testing.T) {
 		cfg.Services[i].Backends = cfg.Services[i].Backends[at : at+1]
 	}
 	start(t, b, cfg)
-	setMTU(t, b.Router, "client", 1300) // the client itself goes on to offer 1500
+	setMTU(t, b.Router, "client", 1300) // the client still offers 1500
 	for _, p := range testbed.Paths {
 		backend := b.Backends[only(p)].Host
 		before := told(t, backend, p.Family)
@@ -54,8 +54,8 @@ func setMTU(t *testing.T, h *netlab.Host, ifname string, mtu int) {
 	}))
 }
 
-// told counts the ICMP errors of the kind that a host has received: IPv4 counts all that say
-// "unreachable".
+// told returns the number of such ICMP errors that a host has received. For IPv4 this includes all
+// "unreachable" errors.
 func told(t *testing.T, h *netlab.Host, family int) (n int) {
 	t.Helper()
 	must(t, h.Do(func() error {

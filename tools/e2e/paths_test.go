@@ -7,7 +7,8 @@ import (
 )
 
 // TestPaths: every mode in both families carries requests, transfers in both directions and
-// datagrams; round robin goes round, and the backends see the client, or with fullnat the balancer.
+// datagrams; round robin uses all backends, and the backends see the client's address, or with
+// fullnat the balancer's.
 func TestPaths(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, testbed.AllPaths...))
@@ -16,8 +17,8 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// carry sends everything down a path. uneven is by how much a backend's share may be off: round
-// robin goes round in each worker for itself.
+// carry sends requests, transfers and datagrams over a path. uneven is how many requests a backend
+// may deviate, because each worker has a round robin of its own.
 func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
 	t.Helper()
 	ctx := ctxOf(t)
@@ -47,7 +48,7 @@ func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
 }
 
 // TestTwoWorkers: the same with two workers. With two queues a NAT reply arrives half of the time
-// at the worker that doesn't own its connection; with one, a worker that owns half of all
+// at a worker that does not own its connection. With one queue, a worker that owns half of all
 // connections has no queue at all.
 func TestTwoWorkers(t *testing.T) {
 	for name, queues := range map[string]int{"one queue": 1, "two queues": 2} {
@@ -77,7 +78,7 @@ func TestTwoWorkers(t *testing.T) {
 	}
 }
 
-// many lets many clients download at once, over all paths.
+// many makes many clients download at once, over all paths.
 func many(t *testing.T, b *testbed.Bed) {
 	const clients, bytes = 64, 256 << 10
 	ctx := ctxOf(t)

@@ -12,7 +12,7 @@ import (
 	"sluice/tools/netlab"
 )
 
-// TestOneArm: with one port, everything comes in and goes out there.
+// TestOneArm: with one port, everything is received and sent there.
 func TestOneArm(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-arm"})
 	must(t, b.OneArm())
@@ -24,8 +24,7 @@ func TestOneArm(t *testing.T) {
 	}
 }
 
-// TestGeneric: XDP behind the driver, for interfaces whose driver has none, carries everything as
-// well.
+// TestGeneric: generic XDP, for interfaces with drivers without XDP, also carries everything.
 func TestGeneric(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)
@@ -43,8 +42,8 @@ func TestGeneric(t *testing.T) {
 	}
 }
 
-// TestNoZeroCopy: a mode that the driver hasn't got is refused when nothing else will do, and the
-// reason is said.
+// TestNoZeroCopy: zero-copy on a driver without it is refused, with the reason, if the
+// configuration requires it.
 func TestNoZeroCopy(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4)
@@ -82,8 +81,8 @@ func TestAddressOnPort(t *testing.T) {
 	}
 }
 
-// TestPortGone: when an interface is taken away, the daemon says so, goes on with the other and
-// does not spin; when one of that name comes, it is used.
+// TestPortGone: when an interface is removed, the daemon logs it, continues with the other and does
+// not spin. A new interface with the same name is used.
 func TestPortGone(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-gone"})
 	d := start(t, b, config(t, testbed.Paths...))
@@ -100,13 +99,13 @@ func TestPortGone(t *testing.T) {
 	must(t, err)
 	const watched = time.Second
 	before := cpuTime(t, d)
-	time.Sleep(watched) // event: none; what doesn't happen is looked at for a while
+	time.Sleep(watched) // event: none, because nothing must happen
 	if used := cpuTime(t, d) - before; used > watched/4 {
 		t.Errorf("without its port the idle daemon used %v of %v", used, watched)
 	}
 
 	must(t, b.Lab.Link(b.Router, "back", b.Balancer, testbed.Back, netlab.LinkOptions{}))
-	setMAC(t, b.Balancer, testbed.Back, mac) // the backends know it
+	setMAC(t, b.Balancer, testbed.Back, mac) // so that backends have its MAC address
 	must(t, b.Replug())
 	for _, p := range testbed.Paths {
 		works(t, b, p)

@@ -11,7 +11,7 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// rssKiB is the memory that the daemon has in RAM.
+// rssKiB returns the resident memory of the daemon.
 func rssKiB(t *testing.T, d *testbed.Daemon) (kib int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Process.PID()))
@@ -25,8 +25,8 @@ func rssKiB(t *testing.T, d *testbed.Daemon) (kib int) {
 	return 0
 }
 
-// cpuTime is what the daemon has used of all CPUs, in user mode and in the kernel: fields 14 and 15
-// of /proc/PID/stat, in the 1/100 s that Linux shows to all programs (proc_pid_stat(5)).
+// cpuTime returns the CPU time of the daemon on all CPUs, in user mode and in the kernel: fields 14
+// and 15 of /proc/PID/stat, in 1/100 s (proc_pid_stat(5)).
 func cpuTime(t *testing.T, d *testbed.Daemon) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Process.PID()))
@@ -38,8 +38,8 @@ func cpuTime(t *testing.T, d *testbed.Daemon) time.Duration {
 	return time.Duration(ticks[0]+ticks[1]) * time.Second / 100
 }
 
-// TestIdle: a daemon with nothing to do uses next to no CPU, also after it has worked. On a quiet
-// machine it is far less than what is allowed here.
+// TestIdle: an idle daemon uses almost no CPU, also after it has worked. On a quiet machine it uses
+// far less than is allowed here.
 func TestIdle(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)
@@ -54,7 +54,7 @@ func TestIdle(t *testing.T) {
 	must(t, err)
 	const watched = 3 * time.Second
 	before := cpuTime(t, d)
-	time.Sleep(watched) // event: none; what doesn't happen is looked at for a while
+	time.Sleep(watched) // event: none, because nothing must happen
 	if used := cpuTime(t, d) - before; used > watched/20 {
 		t.Errorf("the idle daemon used %v of %v", used, watched)
 	}

@@ -16,7 +16,7 @@ import (
 var nat4, dr4 = testbed.Paths[0], testbed.Paths[2]
 
 // TestReload: backends and services come and go under traffic; the connections of those that stay
-// go on.
+// continue.
 func TestReload(t *testing.T) {
 	b := bed(t)
 	ctx := ctxOf(t)
@@ -85,8 +85,7 @@ func TestReloadStorm(t *testing.T) {
 	moves(t, held...)
 }
 
-// TestBadReload: a file that is wrong changes nothing, and the operator is told what is wrong with
-// it.
+// TestBadReload: a wrong file changes nothing, and its errors are reported.
 func TestBadReload(t *testing.T) {
 	b := bed(t)
 	ctx := ctxOf(t)
@@ -122,7 +121,7 @@ func TestBadReload(t *testing.T) {
 	moves(t, held...)
 }
 
-// shape is what a daemon's services are like, without what they count.
+// shape returns a daemon's services without their counters.
 func shape(ctx context.Context, t *testing.T, d *testbed.Daemon) (text string) {
 	t.Helper()
 	services, err := d.API.List(ctx)

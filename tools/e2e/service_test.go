@@ -13,7 +13,7 @@ func url(p testbed.Path, port int) string {
 	return fmt.Sprintf("http://%s", netip.AddrPortFrom(p.Address(), uint16(port)))
 }
 
-// TestPersistence: the same client gets the same backend, whatever the scheduler would say.
+// TestPersistence: the same client gets the same backend, whatever the scheduler.
 func TestPersistence(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, goes...)
@@ -41,7 +41,8 @@ func TestPorts(t *testing.T) {
 	var services []testbed.Service
 	for _, p := range []testbed.Path{nat4, nat6} {
 		ranged := p.Web()
-		ranged.Name, ranged.Port = "range-"+p.String(), "8000-8099" // all to the same port of the backends
+		// The whole range goes to one port of the backends.
+		ranged.Name, ranged.Port = "range-"+p.String(), "8000-8099"
 		services = append(services, ranged, p.Web())
 	}
 	for _, p := range []testbed.Path{dr4, dr6} {
@@ -65,19 +66,20 @@ func TestPorts(t *testing.T) {
 		wantSpread(t, b.Ask(ctx, url(p, 8080), 6), [3]int{2, 2, 2})
 		wantSpread(t, b.Ask(ctx, url(p, testbed.WebPort), 6), [3]int{6, 0, 0})
 		if s := b.Ask(ctx, url(p, 4444), 3); s.Refused != 3 {
-			t.Errorf("%s: requests to a port where nobody listens went %s; the backends should refuse them", p, &s)
+			t.Errorf("%s: requests to a port without a listener went %s; the backends should refuse them", p, &s)
 		}
 	}
 }
 
-// TestHealth: a backend whose server is dead is taken out, and comes back with its server.
+// TestHealth: a backend with a dead server is taken out, and comes back with its server.
 func TestHealth(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, goes...)
 	for i := range cfg.Services {
 		if cfg.Services[i].Protocol == "tcp" {
 			cfg.Services[i].Health = map[string]any{"type": "http", "path": "/healthz", "interval": "50ms", "timeout": "1s", "fall": 2, "rise": 2}
-			if cfg.Services[i].Mode != "nat" { // there the address is the balancer's own, so the check asks the backend's
+			// In nat the check goes to the backend's own address.
+			if cfg.Services[i].Mode != "nat" {
 				cfg.Services[i].Health["port"] = testbed.WebPort
 			}
 		}

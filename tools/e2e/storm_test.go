@@ -13,12 +13,12 @@ import (
 )
 
 // TestStorm: ten thousand frames that are random, or valid ones with something changed, from both
-// sides, do no harm: the daemon lives, its memory stays as it was, every packet is accounted for,
+// sides, do no harm: the daemon survives, its memory does not grow, every packet is accounted for,
 // and requests are answered.
 func TestStorm(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)
-	cfg.Engine.Connections = 16384 // few, so that what they use shows against what leaks
+	cfg.Engine.Connections = 16384 // few, so that leaks are visible beside what they use
 	d := start(t, b, cfg)
 	front := frontWire(t, b)
 	back := openWire(t, b.Router, "back", b.Balancer, testbed.Back)
@@ -38,7 +38,7 @@ func TestStorm(t *testing.T) {
 			}
 		}
 	}
-	storm(2000) // what is touched for the first time is no leak
+	storm(2000) // memory that is touched for the first time is no leak
 	before, err := d.Quiet(ctxOf(t))
 	must(t, err)
 	memory := rssKiB(t, d)
@@ -64,9 +64,9 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// mutate makes a frame: one in eight is noise behind an Ethernet header, the others are valid
-// frames with a few bytes changed, with an end cut off, or with something appended. Every other one
-// gets a right IPv4 checksum: without it, hardly any would be looked at further.
+// mutate returns a frame: one in eight is noise after an Ethernet header, the others are valid
+// frames with a few bytes changed, truncated, or extended. Every other one gets a correct IPv4
+// checksum: without it, most would be dropped early.
 func mutate(random *rand.Rand, valid [][]byte) []byte {
 	frame := append([]byte(nil), valid[random.IntN(len(valid))]...)
 	noise := func(into []byte) {
@@ -96,7 +96,7 @@ func mutate(random *rand.Rand, valid [][]byte) []byte {
 	return frame
 }
 
-// onesSum is the ones' complement sum of RFC 1071.
+// onesSum returns the ones' complement sum of RFC 1071.
 func onesSum(b []byte) uint16 {
 	sum := uint32(0)
 	for i := 0; i+1 < len(b); i += 2 {
@@ -108,7 +108,8 @@ func onesSum(b []byte) uint16 {
 	return uint16(sum)
 }
 
-// validFrames are packets of all kinds that Sluice knows, as a client and as a backend sends them.
+// validFrames returns packets of all kinds that Sluice knows, as a client and as a backend sends
+// them.
 func validFrames(w *wire, b *testbed.Bed) (frames [][]byte) {
 	for _, p := range testbed.Paths {
 		client := netip.AddrPortFrom(p.Client(), 1234)
@@ -139,7 +140,7 @@ func validFrames(w *wire, b *testbed.Bed) (frames [][]byte) {
 	return frames
 }
 
-// icmpError says that a packet could not be delivered, to whom sent it.
+// icmpError returns an ICMP error about a packet, addressed to its sender.
 func (w *wire) icmpError(from netip.Addr, quoted []byte) []byte {
 	if from.Is6() {
 		to := netip.AddrFrom16([16]byte(quoted[8:24]))

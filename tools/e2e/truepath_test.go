@@ -18,7 +18,7 @@ import (
 	"sluice/tools/netlab/decap"
 )
 
-// probed has the HTTP and UDP services of some paths checked, and finds out quickly.
+// probed returns a configuration with frequent checks of the HTTP and UDP services of some paths.
 func probed(t *testing.T, paths ...testbed.Path) testbed.Config {
 	cfg := config(t, paths...)
 	for i := range cfg.Services {
@@ -34,7 +34,7 @@ func probed(t *testing.T, paths ...testbed.Path) testbed.Config {
 	return cfg
 }
 
-// secondBackends gives the second backend of each service; the others must be up.
+// secondBackends returns the second backend of each service; the others must be up.
 func secondBackends(ctx context.Context, d *testbed.Daemon) (map[string]api.Backend, error) {
 	services, err := d.API.List(ctx)
 	out := map[string]api.Backend{}
@@ -50,8 +50,8 @@ func secondBackends(ctx context.Context, d *testbed.Daemon) (map[string]api.Back
 	return out, err
 }
 
-// awaitSecond waits until the second backend of exactly the services that down tells is down, all
-// others being up, and the last error of those contains why.
+// awaitSecond waits until the second backend is down in exactly the services for which down returns
+// true, all others are up, and the last error of those contains why.
 func awaitSecond(t *testing.T, d *testbed.Daemon, why string, down func(service string) bool) {
 	t.Helper()
 	poll(t, "states of the second backends", func() error {
@@ -60,7 +60,7 @@ func awaitSecond(t *testing.T, d *testbed.Daemon, why string, down func(service 
 			return err
 		}
 		for name, b := range backends {
-			// Over UDP, hosts limit how often they refuse.
+			// Hosts limit the rate of ICMP errors for UDP.
 			said := strings.Contains(b.LastError, why) || why == refused && strings.HasPrefix(name, "udp")
 			if (b.State == api.StateDown) != down(name) || down(name) && !said {
 				return fmt.Errorf("%s: %s is %s: %q", name, b.Address, b.State, b.LastError)
@@ -76,8 +76,8 @@ const refused = "connection refused"
 
 func none(string) bool { return false }
 
-// TestTruePath: checks of tun and dr backends go to the service's address on the way of clients'
-// packets.
+// TestTruePath: checks of tun and dr backends go to the service's address on the way of the
+// clients' packets.
 func TestTruePath(t *testing.T) {
 	var paths []testbed.Path
 	for _, p := range testbed.Paths {
@@ -138,7 +138,7 @@ func TestTruePath(t *testing.T) {
 	})
 }
 
-// loAddress does something with an address of the loopback interface.
+// loAddress adds or removes an address of the loopback interface.
 func loAddress(do func(netlink.Link, *netlink.Addr) error, a netip.Addr) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -147,8 +147,8 @@ func loAddress(do func(netlink.Link, *netlink.Addr) error, a netip.Addr) error {
 	return do(lo, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}})
 }
 
-// TestTruePathGeneric: with one port, in generic mode, probes go out and answers come in like
-// everything else.
+// TestTruePathGeneric: with one port, in generic mode, probes are sent and answers received like
+// other packets.
 func TestTruePathGeneric(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-path-arm"})
 	must(t, b.OneArm())
@@ -161,8 +161,8 @@ func TestTruePathGeneric(t *testing.T) {
 	awaitSecond(t, d, "", none)
 }
 
-// TestTruePathForwarder: a backend without the address, which sends packets for it on to whoever
-// has it, is down.
+// TestTruePathForwarder: a backend without the address, which forwards packets for it to the host
+// that has it, is down.
 func TestTruePathForwarder(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-path-fwd"})
 	d := start(t, b, probed(t, dr4, tun6))
@@ -176,7 +176,7 @@ func TestTruePathForwarder(t *testing.T) {
 	awaitSecond(t, d, "address", func(string) bool { return true })
 }
 
-// TestTruePathDevice: the device ends with the daemon, however that ends; one that somebody removes
+// TestTruePathDevice: the device ends with the daemon, however that ends. A device that is removed
 // is replaced.
 func TestTruePathDevice(t *testing.T) {
 	const device = "sluice-probe0"
@@ -191,7 +191,7 @@ func TestTruePathDevice(t *testing.T) {
 	must(t, b.Backends[1].Start(ctxOf(t)))
 	awaitSecond(t, d, "", none)
 
-	// Another service, and one less.
+	// One service more, and one less.
 	cfg := probed(t, tun6)
 	must(t, d.Write(cfg))
 	_, err = d.Verb(ctxOf(t), "reload", "--force")
@@ -213,11 +213,11 @@ func TestTruePathDevice(t *testing.T) {
 	awaitSecond(t, d, "", none)
 }
 
-// TestNoTruePath: where there can be no device, the daemon says so, and checks ask the backends'
-// own addresses.
+// TestNoTruePath: if the device cannot be created, the daemon logs it, and checks go to the
+// backends' own addresses.
 func TestNoTruePath(t *testing.T) {
 	needRoot(t)
-	// A program that is the daemon without /dev/net/tun.
+	// A program that runs the daemon without /dev/net/tun.
 	program := filepath.Join(t.TempDir(), "sluice")
 	script := fmt.Sprintf("#!/bin/sh\nexec unshare -m sh -c 'mount -t tmpfs none /dev/net && exec %s \"$@\"' - \"$@\"\n", sluice)
 	must(t, os.WriteFile(program, []byte(script), 0o700))

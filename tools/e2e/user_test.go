@@ -12,13 +12,13 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// userID is nobody's: the daemon of the package has a user of its own, which this machine may not
-// know.
+// userID belongs to no user: the daemon of the package has a user of its own, which this machine
+// may not have.
 const userID = 64747
 
-// asUnit runs the program as the systemd unit does: as a user of its own that can gain no rights,
-// with the capabilities of the unit and no other. The device for health checks is there for
-// everybody, as udev has it.
+// asUnit runs the program as the systemd unit does: as a user of its own that cannot gain
+// privileges, with the capabilities of the unit only. All users may open the device for health
+// checks, as udev sets it up.
 const asUnit = `#!/bin/sh
 set -e
 [ "$INSIDE" ] || INSIDE=1 exec unshare --mount "$0" "$@"
@@ -29,7 +29,7 @@ exec setpriv --reuid=%[1]d --regid=%[1]d --clear-groups --no-new-privs \
 	--bounding-set=-all,%[2]s --inh-caps=-all,%[2]s --ambient-caps=-all,%[2]s %[3]s "$@"
 `
 
-// capabilities are those of the unit, by name and as the kernel shows them.
+// capabilities returns the capabilities of the unit, by name and as the kernel shows them.
 func capabilities(t *testing.T) (names []string, bits uint64) {
 	t.Helper()
 	unit, err := os.ReadFile("../../cmd/sluice/sluice.service")
@@ -54,7 +54,7 @@ func capabilities(t *testing.T) (names []string, bits uint64) {
 }
 
 // TestOwnUser: with the unit's capabilities and nothing else traffic flows through AF_XDP, checks
-// take their path, and what operators ask is done.
+// take their path, and commands work.
 func TestOwnUser(t *testing.T) {
 	needRoot(t)
 	names, bits := capabilities(t)

@@ -11,7 +11,7 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// jsonVerb runs a verb with -o json and gives what it printed.
+// jsonVerb runs a verb with -o json and returns what it printed.
 func jsonVerb[T any](t *testing.T, d *testbed.Daemon, args ...string) (value T) {
 	t.Helper()
 	text, err := d.Verb(ctxOf(t), append(args, "-o", "json")...)
@@ -34,7 +34,7 @@ func wantKeys(t *testing.T, what string, o object, keys string) {
 	}
 }
 
-// TestVerbs: what operators and scripts see of a running daemon, word for word.
+// TestVerbs: the output of commands with a running daemon, word for word.
 func TestVerbs(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, nat4, dr4))
@@ -108,7 +108,7 @@ func TestVerbs(t *testing.T) {
 	}
 }
 
-// TestExitCodes: 0 done, 1 the thing asked for failed, 2 usage.
+// TestExitCodes: 0 done, 1 the command failed, 2 usage.
 func TestExitCodes(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, nat4))
@@ -125,14 +125,14 @@ func TestExitCodes(t *testing.T) {
 		{0, []string{"version"}, ""},
 		{0, []string{"list", "--socket", d.Socket}, ""},
 		{1, []string{"list", "--socket", d.Socket + ".none"}, d.Socket + ".none"},
-		{1, []string{"drain", "nobody", "10.2.0.12", "--socket", d.Socket}, "web-nat4"},
+		{1, []string{"drain", "no-service", "10.2.0.12", "--socket", d.Socket}, "web-nat4"},
 		{1, []string{"drain", "web-nat4", "10.9.9.9", "--socket", d.Socket}, "10.2.0.11"},
 		{2, []string{"weight", "web-nat4", "10.2.0.12", "70000", "--socket", d.Socket}, "65535"},
 		{2, []string{"weight", "web-nat4", "10.2.0.12", "--socket", d.Socket}, ""},
 		{2, []string{"dance"}, "dance"},
 		{2, []string{"list", "--colour"}, "colour"},
 		{1, []string{"run", "--config", bad}, "bad.toml:3"},
-		{1, []string{"run", "--config", d.Config}, d.Socket}, // one runs there already
+		{1, []string{"run", "--config", d.Config}, d.Socket}, // one runs already
 	} {
 		r, err := b.Run(ctxOf(t), c.args...)
 		must(t, err)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestViews: what operators see of traffic that flows, in ipvsadm's columns and in a frame of top.
+// TestViews: live traffic in the columns of ipvsadm and in one frame of top.
 func TestViews(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, watched(t, nat4))

@@ -16,7 +16,7 @@ import (
 	"sluice/tools/netlab"
 )
 
-// wire is an interface seen from below: any frame can be sent, and what arrives can be looked at.
+// wire sends and receives raw frames at an interface.
 type wire struct {
 	t    *testing.T
 	fd   int
@@ -24,7 +24,7 @@ type wire struct {
 	peer net.HardwareAddr // of the other end of the cable
 }
 
-// openWire opens an interface whose cable ends at another one.
+// openWire opens an interface that is connected to another one.
 func openWire(t *testing.T, h *netlab.Host, ifname string, peer *netlab.Host, peerIf string) *wire {
 	t.Helper()
 	w := &wire{t: t}
@@ -48,12 +48,12 @@ func openWire(t *testing.T, h *netlab.Host, ifname string, peer *netlab.Host, pe
 	return w
 }
 
-// frontWire is the router's end of the cable to the balancer's first port.
+// frontWire returns the router's end of the cable to the balancer's first port.
 func frontWire(t *testing.T, b *testbed.Bed) *wire {
 	return openWire(t, b.Router, "front", b.Balancer, testbed.Front)
 }
 
-// send sends one frame; it waits while the interface has no room.
+// send sends one frame; it waits while the queue of the interface is full.
 func (w *wire) send(frame []byte) {
 	w.t.Helper()
 	poll(w.t, "sending a frame", func() error {
@@ -66,7 +66,7 @@ func (w *wire) send(frame []byte) {
 	})
 }
 
-// await returns the first packet to arrive that is wanted.
+// await returns the first matching packet that arrives.
 func (w *wire) await(what string, wanted func(gopacket.Packet) bool) gopacket.Packet {
 	w.t.Helper()
 	buf := make([]byte, 1<<16)
@@ -90,7 +90,7 @@ func (w *wire) await(what string, wanted func(gopacket.Packet) bool) gopacket.Pa
 	}
 }
 
-// ethernet is the header of a frame from this end to the other.
+// ethernet returns the header of a frame from this end to the other.
 func (w *wire) ethernet(to netip.Addr) *layers.Ethernet {
 	kind := layers.EthernetTypeIPv4
 	if to.Is6() {
@@ -111,7 +111,7 @@ func ip(from, to netip.Addr, next layers.IPProtocol) ipLayer {
 	return &layers.IPv4{Version: 4, TTL: 64, Protocol: next, SrcIP: from.AsSlice(), DstIP: to.AsSlice()}
 }
 
-// tcp is a segment; set says what is special about it.
+// tcp returns a segment; set changes its header.
 func (w *wire) tcp(from, to netip.AddrPort, set func(*layers.TCP), payload string) []byte {
 	network := ip(from.Addr(), to.Addr(), layers.IPProtocolTCP)
 	segment := &layers.TCP{SrcPort: layers.TCPPort(from.Port()), DstPort: layers.TCPPort(to.Port()), Seq: 1000, Window: 65535}
@@ -120,7 +120,7 @@ func (w *wire) tcp(from, to netip.AddrPort, set func(*layers.TCP), payload strin
 	return serialize(w.t, w.ethernet(to.Addr()), network, segment, gopacket.Payload(payload))
 }
 
-// udp is a datagram.
+// udp returns a datagram.
 func (w *wire) udp(from, to netip.AddrPort, payload string) []byte {
 	network := ip(from.Addr(), to.Addr(), layers.IPProtocolUDP)
 	datagram := &layers.UDP{SrcPort: layers.UDPPort(from.Port()), DstPort: layers.UDPPort(to.Port())}
@@ -135,7 +135,8 @@ func serialize(t *testing.T, l ...gopacket.SerializableLayer) []byte {
 	return buf.Bytes()
 }
 
-// rightChecksums serializes a packet's IP and transport headers anew, which must not change a byte.
+// rightChecksums serializes a packet's IP and transport headers again, which must not change a
+// byte.
 func rightChecksums(t *testing.T, p gopacket.Packet) {
 	t.Helper()
 	network := p.NetworkLayer().(ipLayer)

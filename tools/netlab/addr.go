@@ -42,9 +42,9 @@ func (h *Host) addAddr(ifname string, prefix netip.Prefix) error {
 	})
 }
 
-// awaitLocal waits until the host takes packets for an address of its own. For IPv6 the kernel
-// makes the route for that in a work queue some time after it has confirmed the address, even where
-// there is no duplicate address detection (addrconf_dad_start in net/ipv6/addrconf.c).
+// awaitLocal waits until the host accepts packets for an address of its own. For IPv6 the kernel
+// adds the route for that in a work queue some time after it has confirmed the address, even
+// without duplicate address detection (addrconf_dad_start in net/ipv6/addrconf.c).
 func awaitLocal(nl *netlink.Handle, addr net.IP) error {
 	ok, err := poll(linkPatience, func() (bool, error) {
 		routes, err := nl.RouteGet(addr)
@@ -59,9 +59,9 @@ func awaitLocal(nl *netlink.Handle, addr net.IP) error {
 	return err
 }
 
-// AddLo puts an address, without prefix length, on lo such that the host takes packets for it but
-// never says on a wire that it has it: what a DR or TUN backend does with a VIP. For IPv4 that
-// takes arp_ignore and arp_announce on all of the host's interfaces
+// AddLo adds an address, without prefix length, to lo such that the host accepts packets for it but
+// never announces it on a link, as a DR or TUN backend does with a VIP. For IPv4 this needs
+// arp_ignore and arp_announce on all of the host's interfaces
 // (Documentation/networking/ip-sysctl.rst); in IPv6 a host answers solicitations for the addresses
 // of the asked interface only, anyway.
 func (h *Host) AddLo(addr string) error {
@@ -80,8 +80,8 @@ func (h *Host) AddLo(addr string) error {
 	return h.addAddr("lo", netip.PrefixFrom(a, a.BitLen()))
 }
 
-// Route adds or replaces the route to a network ("0.0.0.0/0" and "::/0" are the default routes) by
-// way of a gateway, or on-link if via is the name of an interface.
+// Route adds or replaces the route to a network ("0.0.0.0/0" and "::/0" are the default routes)
+// through a gateway, or on-link if via is the name of an interface.
 func (h *Host) Route(dstCIDR, via string) error {
 	return h.route("adding", dstCIDR, via, func(nl *netlink.Handle, r *netlink.Route) error { return nl.RouteReplace(r) })
 }
@@ -115,7 +115,7 @@ func (h *Host) route(doing, dstCIDR, via string, do func(*netlink.Handle, *netli
 	return nil
 }
 
-// Neigh adds or replaces a neighbour that is never asked for again.
+// Neigh adds or replaces a permanent neighbour.
 func (h *Host) Neigh(ifname, addr string, mac net.HardwareAddr) error {
 	return h.neigh(ifname, addr, func(nl *netlink.Handle, n *netlink.Neigh) error {
 		n.HardwareAddr, n.State = mac, netlink.NUD_PERMANENT
@@ -123,7 +123,7 @@ func (h *Host) Neigh(ifname, addr string, mac net.HardwareAddr) error {
 	})
 }
 
-// NeighDel makes the host forget a neighbour, learnt or given.
+// NeighDel removes a neighbour, learnt or permanent.
 func (h *Host) NeighDel(ifname, addr string) error {
 	return h.neigh(ifname, addr, func(nl *netlink.Handle, n *netlink.Neigh) error { return nl.NeighDel(n) })
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Bridge makes a switch inside the host out of interfaces that it has already, as from Link. It
-// forwards at once (no spanning tree) and floods multicast, so that neighbour discovery needs no
-// querier. The bridge itself is up and has no address.
+// Bridge joins interfaces of the host, such as those from Link, to a switch. It forwards at once
+// (no spanning tree) and floods multicast, so that neighbour discovery needs no querier. The bridge
+// itself is up and has no address.
 func (h *Host) Bridge(name string, ports ...string) error {
 	snooping := false
 	attrs := netlink.NewLinkAttrs()

@@ -23,18 +23,19 @@ type Host struct {
 	name string
 	id   nsID
 
-	// use is held for reading while one of the three below is used, for writing to give them up.
+	// use is held for reading while one of the three below is used, for writing to release them.
 	use     sync.RWMutex
 	gone    bool
 	ns      netns.NsHandle
 	netlink *netlink.Handle
-	thread  *thread // inside the namespace, with a mount namespace of its own; parent of all processes
+	thread  *thread // in the namespace, with a mount namespace of its own; parent of all processes
 
 	mu      sync.Mutex
 	started []*Process
 }
 
-// quiet makes addresses usable at once and keeps hosts from learning or refusing anything unasked.
+// quiet makes addresses usable at once, and hosts neither learn from router advertisements nor
+// filter.
 var quiet = []struct{ key, value string }{
 	{"net/ipv4/conf/all/rp_filter", "0"}, // the greater of all and the interface's own counts
 	{"net/ipv4/conf/default/rp_filter", "0"},
@@ -66,8 +67,8 @@ func newHost(l *Lab, name string) (*Host, error) {
 	return h, nil
 }
 
-// enterNew moves the calling thread into a new, named network namespace and into a mount namespace
-// whose /sys shows it.
+// enterNew moves the calling thread into a new, named network namespace, and into a mount namespace
+// with its /sys.
 func (h *Host) enterNew() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("new network namespace: %w", err)
@@ -89,13 +90,13 @@ func (h *Host) enterNew() error {
 	return nil
 }
 
-// ownSys gives the calling thread a mount namespace of its own and mounts sysfs there anew: sysfs
+// ownSys gives the calling thread a mount namespace of its own with a new mount of sysfs, which
 // shows the interfaces of the namespace that mounted it.
 func ownSys() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("new mount namespace: %w", err)
 	}
-	// What happens outside still shows inside, but not the other way round.
+	// Mounts outside still propagate inside, but not the other way round.
 	if err := unix.Mount("", "/", "none", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("separating mounts: %w", err)
 	}
@@ -121,7 +122,7 @@ func (h *Host) setUp() error {
 	return h.LinkUp("lo")
 }
 
-// release gives up everything that keeps the namespace alive but its name and its processes.
+// release releases everything that keeps the namespace alive except its name and its processes.
 func (h *Host) release() {
 	h.use.Lock()
 	defer h.use.Unlock()
@@ -149,10 +150,10 @@ func (h *Host) hold() (letGo func(), err error) {
 	return h.use.RUnlock, nil
 }
 
-// Name is the name that was given to Lab.Host.
+// Name returns the name that was given to Lab.Host.
 func (h *Host) Name() string { return h.name }
 
-// Namespace is the name under which ip-netns(8) knows the host.
+// Namespace returns the name of the namespace for ip-netns(8).
 func (h *Host) Namespace() string { return namespaceName(h.lab.name, h.name, h.lab.maker) }
 
 // Do calls f inside the namespace and returns its error. f runs on a goroutine and thread of its
@@ -238,7 +239,7 @@ func (h *Host) Sysctl(key, value string) error {
 		return fmt.Errorf("netlab: %s: sysctl %q would change the whole machine: only net.* is the namespace's own", h.name, key)
 	}
 	return h.Do(func() error {
-		// Without O_CREATE: a parameter that this kernel lacks is reported as missing.
+		// Without O_CREATE, a parameter that this kernel lacks is reported as missing.
 		f, err := os.OpenFile(filepath.Join("/proc/sys", path), os.O_WRONLY, 0)
 		if err == nil {
 			_, err = f.WriteString(value)
@@ -251,8 +252,8 @@ func (h *Host) Sysctl(key, value string) error {
 	})
 }
 
-// poll calls done every few milliseconds until it says true, at most for the given time. It is for
-// states that the kernel reaches on its own and reports to nobody.
+// poll calls done every few milliseconds until it returns true, at most for the given time. It is
+// for states that the kernel reaches without a notification.
 func poll(patience time.Duration, done func() (bool, error)) (ok bool, err error) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		if ok, err = done(); ok || err != nil || time.Now().After(deadline) {

@@ -22,7 +22,7 @@ type Lab struct {
 	links   int         // links made so far; numbers the MAC addresses
 }
 
-// names are parts of a file name and of our own encoding, whose separator is the dot.
+// names are parts of a file name in which dots separate the parts.
 var legalName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
 func checkName(what, name string) error {
@@ -32,8 +32,8 @@ func checkName(what, name string) error {
 	return fmt.Errorf("netlab: %s name %q: use 1 to 32 of a-z 0-9 _ -, a letter or digit first", what, name)
 }
 
-// New makes an empty lab. Before that it removes the labs of processes that died before their
-// Close; an error may also be that this was not possible. It needs root.
+// New returns an empty lab. First it removes the labs of processes that died before their Close; it
+// fails if that is not possible. It needs root.
 func New(name string) (*Lab, error) {
 	if err := checkName("lab", name); err != nil {
 		return nil, err
@@ -58,9 +58,9 @@ func New(name string) (*Lab, error) {
 	return l, nil
 }
 
-// Host makes a namespace with lo up and the sysctls of a quiet test machine: IPv6 addresses are
-// usable at once and nothing is learnt from router advertisements, packets are not filtered by
-// their source. Forwarding stays off (see Sysctl).
+// Host adds a host: a namespace with lo up and the sysctls of a quiet test machine. IPv6 addresses
+// are usable at once, router advertisements are ignored, and packets are not filtered by source.
+// Forwarding stays off (see Sysctl).
 func (l *Lab) Host(name string) (*Host, error) {
 	if err := checkName("host", name); err != nil {
 		return nil, err
@@ -78,8 +78,8 @@ func (l *Lab) Host(name string) (*Host, error) {
 	return h, nil
 }
 
-// CloseLater leaves c to the lab: Close closes it, the last one given first, while all hosts still
-// exist. A lab that is closed already closes c at once.
+// CloseLater makes Close close c, the last one first, while all hosts still exist. A lab that is
+// closed already closes c at once.
 func (l *Lab) CloseLater(c io.Closer) {
 	l.mu.Lock()
 	closed := l.closed
@@ -93,8 +93,8 @@ func (l *Lab) CloseLater(c io.Closer) {
 }
 
 // Close kills every process in the lab's namespaces and removes the namespaces, and with them all
-// interfaces. A step that fails does not keep the others from being done; the error joins all
-// failures. Calls after the first wait for it and return its result.
+// interfaces. All steps are tried even if one fails; the error joins all failures. Calls after the
+// first wait for it and return its result.
 func (l *Lab) Close() error { return l.close() }
 
 func (l *Lab) closeAll() error {

@@ -25,7 +25,7 @@ import (
 	"sluice/tools/netlab"
 )
 
-// patience bounds every wait of these tests; what is waited for takes milliseconds.
+// patience bounds every wait of these tests. Each takes milliseconds.
 const patience = 20 * time.Second
 
 func ctxOf(t *testing.T) context.Context {
@@ -41,7 +41,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// eventually polls for what the kernel does in its own time.
+// eventually polls for what the kernel does later.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !is(); time.Sleep(2 * time.Millisecond) {
@@ -78,7 +78,7 @@ func newHost(t *testing.T, lab *netlab.Lab, name string) *netlab.Host {
 	return h
 }
 
-// pair is two hosts with both families on one wire: 10.0.0.1, fd00::1 and 10.0.0.2, fd00::2.
+// pair returns two hosts with both families on one wire: 10.0.0.1, fd00::1 and 10.0.0.2, fd00::2.
 func pair(t *testing.T, name string, o netlab.LinkOptions) (a, b *netlab.Host) {
 	t.Helper()
 	lab := newLab(t, name)
@@ -229,7 +229,7 @@ func offloads(t *testing.T, h *netlab.Host, ifname string) (on []string) {
 	return on
 }
 
-// TestLinkErrors: what cannot be made is refused with a reason and leaves no half behind.
+// TestLinkErrors: what cannot be created is refused with a reason and leaves nothing behind.
 func TestLinkErrors(t *testing.T) {
 	lab, other := newLab(t, "link"), newLab(t, "other")
 	a, b, far := newHost(t, lab, "a"), newHost(t, lab, "b"), newHost(t, other, "far")
@@ -319,7 +319,7 @@ func TestRoute(t *testing.T) {
 }
 
 // TestVIPOnLo: a VIP on lo is served but not announced, in either family; an address put on lo
-// without that care is announced, in IPv4.
+// without AddLo is announced, in IPv4.
 func TestVIPOnLo(t *testing.T) {
 	lab := newLab(t, "vip")
 	a, b, careless := newHost(t, lab, "a"), newHost(t, lab, "b"), newHost(t, lab, "careless")
@@ -455,7 +455,7 @@ func TestSocketsNeedLiterals(t *testing.T) {
 	must(t, u.Close())
 }
 
-// TestClosed: a closed lab refuses everything and closes what comes late.
+// TestClosed: a closed lab refuses everything and closes at once what CloseLater is given.
 func TestClosed(t *testing.T) {
 	lab := newLab(t, "closed")
 	a := newHost(t, lab, "a")
@@ -621,7 +621,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// alive is false for a zombie, which only waits for its parent.
+// alive returns false for a zombie, which only waits for its parent.
 func alive(pid int) bool {
 	_, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
 	return err == nil

@@ -15,11 +15,11 @@ import (
 // linkPatience is how long a link may take to be operational once both its ends are up.
 const linkPatience = 10 * time.Second
 
-// LinkOptions says what a Link is like; the zero value is a plain wire.
+// LinkOptions configures a Link; the zero value is a plain wire.
 type LinkOptions struct {
 	Queues       int  // RX and TX queues at each end; 0 means 1
 	MTU          int  // bytes at each end; 0 means 1500
-	KeepOffloads bool // leave checksum, segmentation and VLAN offloads as they are (see package comment)
+	KeepOffloads bool // keep checksum, segmentation and VLAN offloads (see the package comment)
 	PeerXDP      bool // PassXDP on end a, so that XDP programs may redirect into end b
 }
 
@@ -104,7 +104,7 @@ func (h *Host) nl(f func(nl *netlink.Handle) error) error {
 	return f(h.netlink)
 }
 
-// onLink calls f for an interface of the host and says in an error what was being done to which.
+// onLink calls f for an interface of the host. An error names the operation and the interface.
 func (h *Host) onLink(ifname, doing string, f func(nl *netlink.Handle, link netlink.Link) error) error {
 	err := h.nl(func(nl *netlink.Handle) error {
 		link, err := nl.LinkByName(ifname)
@@ -150,7 +150,7 @@ func (h *Host) LinkDel(ifname string) error {
 	})
 }
 
-// MAC is the Ethernet address of an interface.
+// MAC returns the Ethernet address of an interface.
 func (h *Host) MAC(ifname string) (mac net.HardwareAddr, err error) {
 	err = h.onLink(ifname, "reading its address", func(_ *netlink.Handle, link netlink.Link) error {
 		mac = link.Attrs().HardwareAddr
@@ -159,9 +159,8 @@ func (h *Host) MAC(ifname string) (mac net.HardwareAddr, err error) {
 	return mac, err
 }
 
-// awaitOperational waits until the kernel has drawn its conclusions from the carrier of an
-// interface: before that a bridge does not forward for a port, no queue sends, and IPv6 addresses
-// wait.
+// awaitOperational waits until the kernel has processed the carrier of an interface. Before that a
+// bridge does not forward for a port, no queue sends, and IPv6 addresses wait.
 func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
 	ok, err := poll(linkPatience, func() (bool, error) {
 		now, err := nl.LinkByIndex(link.Attrs().Index)
@@ -169,7 +168,7 @@ func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
 			return false, err
 		}
 		state := now.Attrs().OperState
-		return state == netlink.OperUp || state == netlink.OperUnknown, nil // unknown: lo, which has none
+		return state == netlink.OperUp || state == netlink.OperUnknown, nil // lo is in state unknown
 	})
 	if err == nil && !ok {
 		err = fmt.Errorf("it is not operational after %v", linkPatience)
@@ -192,8 +191,8 @@ func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
 	return nil
 }
 
-// isOffload tells the features, by their names in net/ethtool/common.c, with which a device takes
-// over work on frames that a veth pair then leaves undone.
+// isOffload reports whether a feature is an offload, by their names in net/ethtool/common.c, with
+// which a device takes over work on frames that a veth pair then leaves undone.
 func isOffload(feature string) bool {
 	for _, start := range []string{"tx-checksum-", "tx-gso-", "tx-vlan-", "rx-vlan-", "rx-gro", "rx-lro", "rx-udp-gro"} {
 		if strings.HasPrefix(feature, start) {

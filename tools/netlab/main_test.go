@@ -11,7 +11,7 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-// makerEnv makes the test binary the maker of a lab that never closes it: see TestSweep.
+// makerEnv makes the test binary create a lab that it never closes: see TestSweep.
 const makerEnv = "NETLAB_TEST_MAKER"
 
 func TestMain(m *testing.M) {
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// makeAndHang makes a lab with a process that has a child, tells of them, and waits to be killed.
+// makeAndHang creates a lab with a process that has a child, prints both, and waits to be killed.
 func makeAndHang() error {
 	lab, err := netlab.New("killed")
 	if err != nil {

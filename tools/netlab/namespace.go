@@ -18,8 +18,8 @@ const runDir = "/run/netns"
 // prefix marks a namespace as one of this package.
 const prefix = "netlab"
 
-// maker is the process that made a namespace. The start time tells it from a later process that was
-// given the same PID.
+// maker is the process that made a namespace. The start time distinguishes it from a later process
+// with the same PID.
 type maker struct {
 	pid        int
 	startTicks uint64 // after boot, in clock ticks: field 22 of /proc/PID/stat, proc_pid_stat(5)
@@ -34,7 +34,8 @@ func thisProcess() (maker, error) {
 	return maker{pid, startTicks}, nil
 }
 
-// alive is true also when nobody can tell: what may belong to a living process is not touched.
+// alive reports whether the maker still runs. It returns true if this is not known, because what
+// may belong to a living process must not be touched.
 func (m maker) alive() bool {
 	startTicks, state, err := processStart(m.pid)
 	if err != nil {
@@ -49,8 +50,8 @@ func processStart(pid int) (startTicks uint64, state byte, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	// Field 2 is the command in parentheses and may hold anything, so the fields are counted after
-	// it.
+	// Field 2 is the command in parentheses and may contain any bytes, so fields are counted from
+	// its end.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
 		return 0, 0, fmt.Errorf("/proc/%d/stat has only %d fields after the command", pid, len(fields))
@@ -59,12 +60,12 @@ func processStart(pid int) (startTicks uint64, state byte, err error) {
 	return startTicks, fields[0][0], err
 }
 
-// namespaceName is prefix.LAB.HOST.PID.START.
+// namespaceName returns prefix.LAB.HOST.PID.START.
 func namespaceName(lab, host string, m maker) string {
 	return strings.Join([]string{prefix, lab, host, strconv.Itoa(m.pid), strconv.FormatUint(m.startTicks, 36)}, ".")
 }
 
-// makerOf is the inverse of namespaceName as far as the maker goes; false: not one of our names.
+// makerOf returns the maker in a name of namespaceName; false if it is no such name.
 func makerOf(name string) (maker, bool) {
 	f := strings.Split(name, ".")
 	if len(f) != 5 || f[0] != prefix {
@@ -75,7 +76,7 @@ func makerOf(name string) (maker, bool) {
 	return maker{pid, startTicks}, errPID == nil && errStart == nil && pid > 0
 }
 
-// nsID tells namespaces apart: device and inode of their nsfs file.
+// nsID identifies a namespace: device and inode of its nsfs file.
 type nsID struct{ dev, ino uint64 }
 
 func nsIDOf(path string) (nsID, error) {
@@ -138,12 +139,13 @@ func nameNamespace(name string) error {
 	return nil
 }
 
-// removeNamespace takes the name away; the namespace itself goes when its last process, thread and
-// file descriptor have gone. A name that is gone already is no error: two sweeps may meet.
+// removeNamespace removes the name. The namespace ends with its last process, thread and file
+// descriptor. It is no error if the name is gone already, because two sweeps may run at once.
 func removeNamespace(name string) error {
 	path := filepath.Join(runDir, name)
 	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // EINVAL: not mounted
+	// EINVAL means that it is not mounted.
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("unmounting %s: %w", path, err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -22,17 +22,17 @@ type Process struct {
 	err    error
 }
 
-// Start starts a command inside the host. It sees the host's interfaces in /sys, is in a process
-// group of its own (so that a Ctrl-C meant for the lab's maker does not reach it), and is killed
-// when the maker dies, unless cmd.SysProcAttr asks for another parent-death signal. What it prints
-// is kept (see Output) and also goes to cmd.Stdout and cmd.Stderr if they are set. cmd belongs to
-// the Process from now on.
+// Start starts a command inside the host. It sees the host's interfaces in /sys. It is in a process
+// group of its own, so that a Ctrl-C for the lab's maker does not reach it. It is killed when the
+// maker dies, unless cmd.SysProcAttr asks for another parent-death signal. What it prints is kept
+// (see Output) and also goes to cmd.Stdout and cmd.Stderr if they are set. cmd belongs to the
+// Process from now on.
 func (h *Host) Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, host: h, output: newOutput(), ended: make(chan struct{})}
 	cmd.Stdout = alsoTo(p.output, cmd.Stdout)
 	cmd.Stderr = alsoTo(p.output, cmd.Stderr)
 	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = 500 * time.Millisecond // for children that outlive it and keep its output open
+		cmd.WaitDelay = 500 * time.Millisecond // for children that outlive it with its output open
 	}
 	attr := syscall.SysProcAttr{}
 	if cmd.SysProcAttr != nil {
@@ -67,10 +67,10 @@ func alsoTo(o *output, w io.Writer) io.Writer {
 	return io.MultiWriter(o, w)
 }
 
-// PID is the process's number.
+// PID returns the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Ended is closed when the process is gone.
+// Ended returns a channel that is closed when the process is gone.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
 // Wait waits until the process is gone and returns what exec.Cmd.Wait did: nil after exit status 0,
@@ -93,8 +93,8 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Stop asks the process to end with SIGTERM and waits until it is gone; Wait then tells how it
-// ended. When grace has passed it kills it, and says so by an error.
+// Stop sends SIGTERM and waits until the process is gone; Wait then returns how it ended. After
+// grace it kills the process and returns an error.
 func (p *Process) Stop(grace time.Duration) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("netlab: %s: stopping %s: %w", p.host.name, p.cmd.Path, err)
@@ -111,11 +111,11 @@ func (p *Process) Stop(grace time.Duration) error {
 		p.host.name, p.cmd.Path, grace, p.output.tail(2048))
 }
 
-// Output is what the process has printed so far, standard output and standard error together; of a
-// very long output only the end (4 MiB).
+// Output returns what the process has printed so far, standard output and standard error together;
+// of a very long output only the end (4 MiB).
 func (p *Process) Output() string { return p.output.tail(outputLimit) }
 
-// Mark is a place in the output: everything printed so far is before it.
+// Mark returns a position in the output: everything printed so far is before it.
 func (p *Process) Mark() int64 { return p.output.mark() }
 
 // WaitLine waits until the process has printed a whole line containing substr, at any time since
@@ -135,17 +135,16 @@ func (p *Process) WaitLineAfter(ctx context.Context, mark int64, substr string) 
 	return line, nil
 }
 
-// killStarted sends SIGKILL to what Start started, also if it left the namespace since.
+// killStarted sends SIGKILL to what Start started, even if it has left the namespace since.
 func (h *Host) killStarted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range h.started {
-		_ = p.Signal(syscall.SIGKILL) // fails if it is gone, which is what we want
+		_ = p.Signal(syscall.SIGKILL) // fails if it is gone, which is fine
 	}
 }
 
-// awaitStarted returns when the processes of killStarted are gone and nobody writes to their
-// output.
+// awaitStarted returns when the processes of killStarted are gone and their output is closed.
 func (h *Host) awaitStarted() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,7 +159,7 @@ func (h *Host) awaitStarted() error {
 	return nil
 }
 
-// outputLimit is how many bytes of a process's output are kept.
+// outputLimit is the number of bytes of a process's output that are kept.
 const outputLimit = 4 << 20
 
 var errProcessEnded = errors.New("the process ended")
@@ -209,7 +208,7 @@ func (o *output) tail(n int) string {
 	return string(o.bytes[max(0, len(o.bytes)-n):])
 }
 
-// waitLine takes an unfinished last line for a line only when nothing more will come.
+// waitLine treats an unfinished last line as a line only when nothing more will come.
 func (o *output) waitLine(ctx context.Context, mark int64, substr string) (string, error) {
 	for {
 		line, found, ended, more := o.find(&mark, substr)

@@ -52,8 +52,8 @@ func TestProcessRunsInside(t *testing.T) {
 	}
 }
 
-// TestWaitLine: lines are found whenever they came, and the end of process or patience is an error
-// that shows the output.
+// TestWaitLine: lines are found whenever they were printed, and the end of the process or of the
+// context is an error with the output.
 func TestWaitLine(t *testing.T) {
 	a := newHost(t, newLab(t, "waitline"), "a")
 	in, out, err := os.Pipe()
@@ -132,7 +132,7 @@ func TestStopAndKill(t *testing.T) {
 	}
 }
 
-// TestLongOutput: only the end of a long output is kept, and waiting goes on working.
+// TestLongOutput: only the end of a long output is kept, and waiting still works.
 func TestLongOutput(t *testing.T) {
 	a := newHost(t, newLab(t, "output"), "a")
 	p := startShell(t, a, "head -c 20000000 /dev/zero | tr '\\0' x; echo; echo the end")

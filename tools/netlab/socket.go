@@ -15,7 +15,7 @@ func (h *Host) Listen(network, addr string) (l net.Listener, err error) {
 		return nil, err
 	}
 	var plain net.ListenConfig
-	plain.SetMultipathTCP(false) // what a client would negotiate is none of the lab's business
+	plain.SetMultipathTCP(false) // no MPTCP
 	err = h.Do(func() (err error) {
 		l, err = plain.Listen(context.Background(), network, addr)
 		return err
@@ -70,14 +70,14 @@ func (h *Host) DialFrom(ctx context.Context, network, local, addr string) (c net
 	return c, h.named(err)
 }
 
-// HTTPClient makes a client whose connections start inside the host, a new one for each request.
-// The host part of its URLs is an IP literal. It has no timeout but those of the requests'
-// contexts.
+// HTTPClient returns a client that connects from inside the host, with a new connection for each
+// request. The host part of its URLs is an IP literal. It has no timeout except those of the
+// requests' contexts.
 func (h *Host) HTTPClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true, DisableCompression: true}}
 }
 
-// checkLiteral refuses names and zones: the net package looks both up on threads of its own choice.
+// checkLiteral refuses names and zones, because the net package resolves both on any thread.
 func (h *Host) checkLiteral(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err == nil && host != "" {

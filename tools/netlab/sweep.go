@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killPatience is how long the processes of a namespace may take to be gone after SIGKILL.
+// killPatience bounds the wait for processes to end after SIGKILL.
 const killPatience = 10 * time.Second
 
-// sweep removes the namespaces whose maker is dead, and kills the processes in them. The caller
+// sweep removes the namespaces of makers that are dead, and kills the processes in them. The caller
 // holds the lock of openRunDir.
 func sweep() error {
 	entries, err := os.ReadDir(runDir)
@@ -43,9 +43,9 @@ func sweep() error {
 	return nil
 }
 
-// killIn kills the processes whose main thread is in one of the namespaces, this process excepted,
-// and returns when they are gone. It looks again until it finds none, because a process may fork
-// while it is being killed.
+// killIn kills the processes that have their main thread in one of the namespaces, except this
+// process, and returns when they are gone. It repeats until it finds none, because a process may
+// fork while it is being killed.
 func killIn(spaces map[nsID]bool) error {
 	if len(spaces) == 0 {
 		return nil
@@ -87,10 +87,10 @@ func isIn(pid int, spaces map[nsID]bool) bool {
 	return err == nil && spaces[id]
 }
 
-// killOne holds the process by a pidfd, so that a PID that was used again meanwhile is not hit.
+// killOne uses a pidfd, so that a process that got the same PID meanwhile is not killed.
 func killOne(pid int, spaces map[nsID]bool, deadline time.Time) error {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // EINVAL: only a dying thread is left
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // EINVAL: a dying thread is left
 		return nil
 	}
 	if err != nil {

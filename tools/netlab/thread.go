@@ -17,7 +17,7 @@ func onOwnThread(f func()) {
 			f()
 			return
 		}
-		// While we hold the main thread, the next goroutine cannot get it.
+		// While this goroutine holds the main thread, the next one cannot get it.
 		started := make(chan struct{})
 		onOwnThread(func() { close(started); f() })
 		<-started
@@ -45,7 +45,7 @@ func newThread(setUp func() error) (*thread, error) {
 	return t, <-ready
 }
 
-// call runs f on the thread and waits for it. Not to be called after end.
+// call runs f on the thread and waits for it. It must not be called after end.
 func (t *thread) call(f func() error) error {
 	done := make(chan error)
 	t.jobs <- func() { done <- f() }

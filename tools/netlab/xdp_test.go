@@ -19,7 +19,7 @@ import (
 	"sluice/tools/netlab"
 )
 
-// udpFrame is a datagram from 10.0.0.9 to port 7000 of 10.0.0.2 in an Ethernet frame.
+// udpFrame returns a datagram from 10.0.0.9 to port 7000 of 10.0.0.2 in an Ethernet frame.
 func udpFrame(t *testing.T, from, to net.HardwareAddr, payload string) []byte {
 	t.Helper()
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.IP{10, 0, 0, 9}, DstIP: net.IP{10, 0, 0, 2}}
@@ -38,7 +38,7 @@ func mac(t *testing.T, h *netlab.Host, ifname string) net.HardwareAddr {
 	return m
 }
 
-// receiver listens on 10.0.0.2:7000 of a host and gives the payloads that come.
+// receiver listens on 10.0.0.2:7000 of a host and returns the payloads that it receives.
 func receiver(t *testing.T, h *netlab.Host) (next func() string) {
 	t.Helper()
 	server, err := h.ListenPacket("udp", "10.0.0.2:7000")
@@ -54,8 +54,8 @@ func receiver(t *testing.T, h *netlab.Host) (next func() string) {
 	}
 }
 
-// TestXSKTransmit: an AF_XDP socket sends from a veth whose peer has neither an XDP program nor
-// GRO, on any queue, and likewise with a program there.
+// TestXSKTransmit: an AF_XDP socket sends from a veth on any queue, with and without an XDP program
+// or GRO at the peer.
 func TestXSKTransmit(t *testing.T) {
 	for _, peerXDP := range []bool{false, true} {
 		t.Run(fmt.Sprint("PeerXDP ", peerXDP), func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestRedirectNeedsPeerXDP(t *testing.T) {
 		sendRaw(t, src, udpFrame(t, mac(t, src, "eth0"), mac(t, dst, "eth0"), payload))
 		eventually(t, "the frame is redirected", func() bool { return redirected(t, mid, "in") >= count })
 	}
-	// The peer's own traffic must not count, so it is told by its payload which frame arrived.
+	// The payload identifies the frame, so that the peer's own traffic does not count.
 	send("without", 1)
 	must(t, dst.PassXDP("eth0"))
 	if on := offloads(t, dst, "eth0"); len(on) > 0 {

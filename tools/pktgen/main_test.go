@@ -103,7 +103,7 @@ func decode(t *testing.T, stdout string, result any) {
 	}
 }
 
-// ends are the flags that name both ends of a pair.
+// ends returns the flags that name both ends of a pair.
 func ends(p *labtest.Pair) []string {
 	return []string{"--tx", "eth0", "--tx-netns", p.Sender.Namespace(), "--rx", "eth0", "--rx-netns", p.Sink.Namespace(), "--destination", "10.0.0.2:80"}
 }
@@ -146,14 +146,14 @@ func TestSearchBetweenNamespaces(t *testing.T) {
 	}
 }
 
-// command is the test binary as the command, for a host of a lab.
+// command returns the test binary as the command, for a host of a lab.
 func command(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), commandEnv+"=1")
 	return cmd
 }
 
-// jsonOf is the JSON in what a process has printed.
+// jsonOf returns the JSON in what a process has printed.
 func jsonOf(p *netlab.Process) string {
 	_, after, _ := strings.Cut(p.Output(), "{")
 	return "{" + after

@@ -11,8 +11,8 @@ import (
 	"sluice/cmd/cli"
 )
 
-// execute runs one command line and gives the exit code. The first SIGINT or SIGTERM ends it early,
-// with the results so far; the second kills it.
+// execute runs one command line and returns the exit code. The first SIGINT or SIGTERM ends it
+// early, with the results so far; the second kills it.
 func execute(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()

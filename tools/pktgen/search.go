@@ -74,7 +74,7 @@ func newSearch() *cobra.Command {
 	return cmd
 }
 
-// outcome is what a search must know of a measurement.
+// outcome returns what a search must know of a measurement.
 func outcome(r trial.Result) search.Outcome {
 	o := search.Outcome{SentPPS: r.SentPPS, Sent: r.Sent, Received: r.Received, Lost: r.Lost, LossRatio: r.LossRatio}
 	if r.Latency != nil {

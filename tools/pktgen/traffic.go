@@ -80,7 +80,7 @@ func (f *trafficFlags) read() (tx.Traffic, error) {
 	return t, nil
 }
 
-// parseSizes reads frame sizes with the frame check sequence and gives them without.
+// parseSizes reads frame sizes with the frame check sequence and returns them without.
 func parseSizes(text string, spec frame.Spec) (sizes []int, err error) {
 	if text == "imix" {
 		return spec.IMIX(), nil

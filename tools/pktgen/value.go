@@ -14,7 +14,7 @@ type value[T any] struct {
 	kind string
 }
 
-// newValue is a flag that sets to, whose text at the start is text.
+// newValue returns a flag that sets to, whose text at the start is text.
 func newValue[T any](to *T, text, kind string, read func(string) (T, error)) *value[T] {
 	return &value[T]{to: to, read: read, text: text, kind: kind}
 }

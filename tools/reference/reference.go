@@ -1,5 +1,5 @@
-// Package reference holds a README to what the program says of itself, in tests: go test PACKAGE
-// -run Reference -update writes it anew. A test that uses it is named TestReference.
+// Package reference checks in tests that a README.md has the reference that the program generates.
+// go test PACKAGE -run Reference -update writes it. A test that uses it is named TestReference.
 package reference
 
 import (
@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write README.md anew")
+var update = flag.Bool("update", false, "write README.md again")
 
-// mark ends the line after which the written part of a README stands.
+// mark ends the last hand-written line of a README. The generated part follows.
 const mark = "-update`. -->\n\n"
 
-// Whole checks that README.md, in the test's directory, is text.
+// Whole checks that README.md in the directory of the test equals text.
 func Whole(t testing.TB, text string) {
 	t.Helper()
 	if *update {
@@ -25,7 +25,7 @@ func Whole(t testing.TB, text string) {
 	}
 }
 
-// Rest checks that what stands in README.md after the mark is text.
+// Rest checks that the part of README.md after the mark equals text.
 func Rest(t testing.TB, text string) {
 	t.Helper()
 	head, rest, ok := strings.Cut(read(t), mark)
@@ -42,7 +42,7 @@ func Rest(t testing.TB, text string) {
 
 func stale(t testing.TB) {
 	t.Helper()
-	dir, _ := os.Getwd() // without it, the test's name says where
+	dir, _ := os.Getwd() // optional: the test's name shows the place
 	t.Error("README.md is not current: run go test -run Reference -update in", dir)
 }
 

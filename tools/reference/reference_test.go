@@ -5,18 +5,18 @@ import (
 	"testing"
 )
 
-// told is a test that remembers whether it failed.
-type told struct {
+// recorder is a testing.TB that records failures.
+type recorder struct {
 	testing.TB
 	failed bool
 }
 
-func (t *told) Helper()               {}
-func (t *told) Error(...any)          { t.failed = true }
-func (t *told) Fatal(...any)          { t.failed = true }
-func (t *told) Fatalf(string, ...any) { t.failed = true }
+func (t *recorder) Helper()               {}
+func (t *recorder) Error(...any)          { t.failed = true }
+func (t *recorder) Fatal(...any)          { t.failed = true }
+func (t *recorder) Fatalf(string, ...any) { t.failed = true }
 
-// TestChecksAndWrites: what is stale fails, or is written, and nothing else is touched.
+// TestChecksAndWrites: a stale README fails the test, or is written; nothing else is touched.
 func TestChecksAndWrites(t *testing.T) {
 	defer func() { *update = false }()
 	const head = "# Words\n\n<!-- Written by `go test . -run Reference -update`. -->\n\n"
@@ -36,7 +36,7 @@ func TestChecksAndWrites(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, *update = range []bool{false, true} {
-			test := &told{TB: t}
+			test := &recorder{TB: t}
 			c.check(test, c.text)
 			want := c.is
 			if *update {
@@ -49,7 +49,7 @@ func TestChecksAndWrites(t *testing.T) {
 	}
 }
 
-// TestLostMark: a README without the line is not taken for one that is to be written as a whole.
+// TestLostMark: a README without the mark is not written as a whole.
 func TestLostMark(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("README.md", []byte("# Words\n"), 0o600); err != nil {
@@ -68,7 +68,7 @@ func TestLostMark(t *testing.T) {
 	}
 }
 
-// fatal ends like a test that fails.
+// fatal ends the goroutine, as a failed test does.
 type fatal struct{ testing.TB }
 
 func (*fatal) Helper()                      {}

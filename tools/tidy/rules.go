@@ -69,7 +69,7 @@ func topLevel(repo *Repo) (broken []string) {
 	return broken
 }
 
-// longest is how many lines a function may have: one screen.
+// longest is the number of lines a function may have: one screen.
 const longest = 70
 
 // functionLength counts lines from func to the closing brace. Tests are exempt: their tables are

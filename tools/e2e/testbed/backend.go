@@ -14,7 +14,7 @@ import (
 	"sluice/tools/netlab/decap"
 )
 
-// pastTable is the routing table for what a backend says in a service's name.
+// pastTable is the routing table for packets that a backend sends from a service's address.
 const pastTable = 100
 
 // answerPast makes the backend send packets that come from a service's address to the router.
@@ -42,7 +42,7 @@ func ipNet(cidr string) *net.IPNet {
 	return n
 }
 
-// endTunnels unwraps what comes for the backend's own addresses.
+// endTunnels decapsulates packets to the backend's own addresses.
 func (b *Backend) endTunnels(lab *netlab.Lab) error {
 	return b.Host.Do(func() (err error) {
 		if b.Decap, err = decap.Attach("eth0", b.Addr(4), b.Addr(6)); err == nil {
@@ -75,8 +75,7 @@ func (b *Backend) Kill() error {
 	return b.process.Kill()
 }
 
-// Hang stops the backend's server where it is; its host goes on, and so do its connections. Resume
-// has it go on.
+// Hang suspends the backend's server. Its host and its connections stay. Resume ends this.
 func (b *Backend) Hang() error { return b.process.Signal(syscall.SIGSTOP) }
 
 // Resume ends Hang.

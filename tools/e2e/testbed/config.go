@@ -9,7 +9,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Config is a configuration file, as far as tests need to say something in it.
+// Config has the keys of the configuration file that tests use.
 type Config struct {
 	Engine   Engine            `toml:"engine"`
 	Ports    []Port            `toml:"port"`
@@ -58,7 +58,7 @@ type Service struct {
 	Backends    []Server          `toml:"backend"`
 }
 
-// Endpoint is where clients reach the service; its port is a number.
+// Endpoint returns the address and port of the service. The port must be a number.
 func (s Service) Endpoint() string { return net.JoinHostPort(s.Address, fmt.Sprint(s.Port)) }
 
 // Server is [[service.backend]].
@@ -68,17 +68,17 @@ type Server struct {
 	Weight  *int   `toml:"weight,omitempty"`
 }
 
-// String is the file's text.
+// String returns the file's text.
 func (c Config) String() string {
 	var text bytes.Buffer
 	if err := toml.NewEncoder(&text).Encode(c); err != nil {
-		panic(err) // the types above are all that TOML can hold
+		panic(err) // TOML can hold all of these types
 	}
 	return text.String()
 }
 
-// NewConfig has both of the balancer's ports, one worker, and the HTTP and UDP service of each
-// path, round robin.
+// NewConfig returns a configuration with both ports of the balancer, one worker, and the HTTP and
+// UDP service of each path, round robin.
 func NewConfig(core int, paths ...Path) Config {
 	c := Config{
 		Engine: Engine{Cores: []int{core}, Connections: 1 << 16},
@@ -90,10 +90,10 @@ func NewConfig(core int, paths ...Path) Config {
 	return c
 }
 
-// Web is the path's HTTP service, with all backends.
+// Web returns the path's HTTP service, with all backends.
 func (p Path) Web() Service { return p.service("web", "tcp", WebPort, NATWebPort) }
 
-// Datagrams is the path's UDP service, with all backends.
+// Datagrams returns the path's UDP service, with all backends.
 func (p Path) Datagrams() Service { return p.service("udp", "udp", UDPPort, NATUDPPort) }
 
 func (p Path) service(name, protocol string, port, natPort int) Service {
@@ -114,5 +114,5 @@ func (p Path) service(name, protocol string, port, natPort int) Service {
 	return s
 }
 
-// backend is the address under which the path reaches backend i, from 0 on.
+// backend returns the address under which the path reaches backend i, from 0 on.
 func (p Path) backend(i int) netip.Addr { return backNet[p.Backend].host(backendHost + 1 + byte(i)) }

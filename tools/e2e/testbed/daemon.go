@@ -59,7 +59,7 @@ func (b *Bed) Start(ctx context.Context, cfg Config) (*Daemon, error) {
 	return d, d.awaitReady(ctx)
 }
 
-// Restart starts the daemon again, from the same file, when it has ended.
+// Restart starts the daemon again, from the same file, after it has ended.
 func (d *Daemon) Restart(ctx context.Context) error {
 	if err := d.launch(); err != nil {
 		return err
@@ -74,13 +74,13 @@ func (d *Daemon) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// Write writes the daemon's file anew. It does not tell the daemon.
+// Write replaces the daemon's file. It does not make the daemon reload.
 func (d *Daemon) Write(cfg Config) error {
 	cfg.API.Socket = d.Socket
 	return os.WriteFile(d.Config, []byte(cfg.String()), 0o600)
 }
 
-// Stop asks the daemon to stop and tells how it ended: nil after exit status 0.
+// Stop makes the daemon stop and returns how it ended: nil after exit status 0.
 func (d *Daemon) Stop() error {
 	if err := d.Process.Stop(stopGrace); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (d *Daemon) Stop() error {
 	return d.Process.Wait()
 }
 
-// Result is what became of one command.
+// Result is the result of one command.
 type Result struct {
 	Code           int // exit status
 	Stdout, Stderr string
@@ -119,8 +119,8 @@ func (d *Daemon) Verb(ctx context.Context, args ...string) (stdout string, err e
 	return r.Stdout, err
 }
 
-// Quiet waits until no packet is under way: the counters add up, and every frame is on a ring or
-// free. The error says what was wrong with the last look.
+// Quiet waits until no packet is in flight: the counters add up, and every frame is on a ring or
+// free. The error is what was wrong at the last check.
 func (d *Daemon) Quiet(ctx context.Context) (api.Stats, error) {
 	for {
 		stats, err := d.API.Stats(ctx)
@@ -143,7 +143,7 @@ func (d *Daemon) Quiet(ctx context.Context) (api.Stats, error) {
 	}
 }
 
-// outOfBalance checks what must hold when no packet is under way.
+// outOfBalance checks what must hold when no packet is in flight.
 func outOfBalance(s api.Stats) error {
 	if sum := s.Forwarded + s.Replied + s.Dropped(); s.Rx != sum {
 		return fmt.Errorf("rx %d, but forwarded %d + replied %d + dropped %d is %d", s.Rx, s.Forwarded, s.Replied, s.Dropped(), sum)

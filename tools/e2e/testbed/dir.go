@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// TempDir makes a directory for files of this process, after it has removed those of processes that
-// are gone. The name must be another one each time.
+// TempDir creates a directory for files of this process, after it has removed those of processes
+// that are gone. The name must be different each time.
 func TempDir(name string) (string, error) {
 	const prefix = "sluice-testbed."
 	old, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
@@ -30,7 +30,7 @@ func TempDir(name string) (string, error) {
 	return dir, os.Mkdir(dir, 0o700)
 }
 
-// alive says that there is a process of that number.
+// alive reports whether a process of that number exists.
 func alive(pid int) bool {
 	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
 	return !errors.Is(err, fs.ErrNotExist)

@@ -16,9 +16,9 @@ import (
 // heldPause is the time between two requests on a held connection.
 const heldPause = 5 * time.Millisecond
 
-// Held is one TCP connection on which requests follow one another until it breaks or is closed.
+// Held is one TCP connection with one request after the other until it breaks or is closed.
 type Held struct {
-	Backend string // which one it is connected to
+	Backend string // the backend it is connected to
 	Local   string // the client's end
 
 	answered atomic.Int64
@@ -27,10 +27,10 @@ type Held struct {
 	err      error
 }
 
-// Hold opens a connection, and returns after its first request.
+// Hold opens a connection and returns after its first request.
 func (b *Bed) Hold(ctx context.Context, url string) (*Held, error) {
 	h := &Held{ended: make(chan struct{})}
-	// A client would dial again when its connection breaks; this one has nothing to dial with.
+	// An HTTP client dials again when its connection breaks; this one cannot dial.
 	var dialled sync.Once
 	dial := func(ctx context.Context, network, addr string) (c net.Conn, err error) {
 		err = errors.New("the connection broke")
@@ -72,14 +72,14 @@ func (h *Held) run(ctx context.Context, client *http.Client, url string) {
 	}
 }
 
-// Answered is how many requests were so far.
+// Answered returns the number of requests so far.
 func (h *Held) Answered() int64 { return h.answered.Load() }
 
-// Ended is closed when the connection broke, or was closed.
+// Ended returns a channel that is closed when the connection broke or was closed.
 func (h *Held) Ended() <-chan struct{} { return h.ended }
 
-// Moves waits until the connection has carried some more requests; it is an error if it breaks
-// before.
+// Moves waits until the connection has carried some more requests. It returns an error if the
+// connection breaks before.
 func (h *Held) Moves(ctx context.Context, requests int64) error {
 	for goal := h.Answered() + requests; h.Answered() < goal; {
 		select {
@@ -93,7 +93,7 @@ func (h *Held) Moves(ctx context.Context, requests int64) error {
 	return nil
 }
 
-// Close ends the requests and closes the connection. The error says why it broke before, if it did.
+// Close ends the requests and closes the connection. The error is the reason if it broke before.
 func (h *Held) Close() error {
 	h.stop()
 	<-h.ended

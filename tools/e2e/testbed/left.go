@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// XDP gives the number of the XDP program on each of the balancer's ports; a port without one, or
+// XDP returns the number of the XDP program on each of the balancer's ports; a port without one, or
 // that a test has taken away, is not in the map.
 func (b *Bed) XDP() (programs map[string]ebpf.ProgramID, err error) {
 	programs = map[string]ebpf.ProgramID{}
@@ -77,7 +77,7 @@ func Children() (pids []int, err error) {
 		if err != nil {
 			continue // it ended meanwhile
 		}
-		// The command, in parentheses, may hold anything: fields are counted behind it
+		// The command in parentheses may contain any bytes, so fields are counted from its end
 		// (proc_pid_stat(5)).
 		pid, parent, state := 0, 0, ""
 		_, _ = fmt.Sscanf(string(text), "%d", &pid) // a process that is gone leaves zeros
@@ -97,8 +97,7 @@ func Children() (pids []int, err error) {
 	return pids, nil
 }
 
-// Poll looks again and again until look finds nothing wrong; when ctx ends it returns what was
-// wrong last.
+// Poll calls look until it returns no error. When ctx ends, Poll returns its last error.
 func Poll(ctx context.Context, look func() error) error {
 	for {
 		err := look()

@@ -16,7 +16,7 @@ const (
 	NATUDPPort = 5300
 )
 
-// Path is one way of a client to the backends: a mode, the family of the service's address, and
+// Path is one way from a client to the backends: a mode, the family of the service's address, and
 // that of the backends' addresses, which differs only in tunnels.
 type Path struct {
 	Mode    string // nat, tun or dr
@@ -24,22 +24,22 @@ type Path struct {
 	Backend int    // of the backends: 4 or 6
 }
 
-// Paths are all that Sluice has: three modes in both families, and the tunnels that carry one
-// family in the other.
+// Paths lists the paths of nat, tun and dr in both families, and the tunnels that carry one family
+// in the other.
 var Paths = []Path{
 	{"nat", 4, 4}, {"tun", 4, 4}, {"dr", 4, 4},
 	{"nat", 6, 6}, {"tun", 6, 6}, {"dr", 6, 6},
 	{"tun", 4, 6}, {"tun", 6, 4},
 }
 
-// FullNATPaths are those on which the backends don't see the client: answers go to the balancer's
-// own address.
+// FullNATPaths lists the paths on which backends do not see the client: answers go to the
+// balancer's own address.
 var FullNATPaths = []Path{{"fullnat", 4, 4}, {"fullnat", 6, 6}}
 
-// AllPaths are both.
+// AllPaths lists all paths.
 var AllPaths = slices.Concat(Paths, FullNATPaths)
 
-// String is the path's name, such as "dr4"; "tun4in6" is IPv4 in an IPv6 tunnel.
+// String returns the path's name, such as "dr4"; "tun4in6" is IPv4 in an IPv6 tunnel.
 func (p Path) String() string {
 	if p.Family != p.Backend {
 		return fmt.Sprintf("%s%din%d", p.Mode, p.Family, p.Backend)
@@ -47,7 +47,7 @@ func (p Path) String() string {
 	return fmt.Sprintf("%s%d", p.Mode, p.Family)
 }
 
-// Address is that of the path's services: every path has one of its own.
+// Address returns the address of the path's services. Every path has one of its own.
 func (p Path) Address() netip.Addr {
 	host := map[string]byte{"nat": 10, "tun": 20, "dr": 30, "fullnat": 40}[p.Mode]
 	if p.Family != p.Backend {
@@ -56,22 +56,22 @@ func (p Path) Address() netip.Addr {
 	return vipNet[p.Family].host(host)
 }
 
-// URL is where the path's HTTP service is.
+// URL returns the URL of the path's HTTP service.
 func (p Path) URL() string {
 	return "http://" + netip.AddrPortFrom(p.Address(), WebPort).String()
 }
 
-// UDP is the address of the path's UDP service.
+// UDP returns the address of the path's UDP service.
 func (p Path) UDP() string { return netip.AddrPortFrom(p.Address(), UDPPort).String() }
 
-// OnLink is an address that the router takes for a neighbour of its own, on the cable to the
-// balancer's first port.
+// OnLink returns an address that is on-link for the router, on the cable to the balancer's first
+// port.
 func OnLink(family int) netip.Addr { return frontNet[family].host(onLinkHost) }
 
-// Client is the client's address in the path's family.
+// Client returns the client's address in the path's family.
 func (p Path) Client() netip.Addr { return clientNet[p.Family].host(clientHost) }
 
-// Seen is whom the backends take for the client: on a fullnat path the balancer.
+// Seen returns the client address that the backends see: on a fullnat path the balancer's.
 func (p Path) Seen() netip.Addr {
 	if p.Mode == "fullnat" {
 		return backNet[p.Backend].host(balancerHost)
@@ -91,7 +91,7 @@ func (s subnet) host(n byte) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// cidr is a host's address with the length of the network.
+// cidr returns a host's address with the prefix length.
 func (s subnet) cidr(n byte) string { return netip.PrefixFrom(s.host(n), s.Bits()).String() }
 
 func nets(v4, v6 string) map[int]subnet {
@@ -119,7 +119,7 @@ var everywhere = map[int]string{4: "0.0.0.0/0", 6: "::/0"}
 
 var families = []int{4, 6}
 
-// listen gives the addresses that a backend listens on.
+// listen returns the addresses that a backend listens on.
 func listen(ports ...int) (all []string) {
 	for _, port := range ports {
 		all = append(all, net.JoinHostPort("", fmt.Sprint(port)))

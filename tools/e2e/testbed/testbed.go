@@ -14,14 +14,14 @@ import (
 	"sluice/tools/netlab/decap"
 )
 
-// Options says what a Bed is like.
+// Options configures a Bed.
 type Options struct {
 	Name   string // of the lab
 	Sluice string // path of the program
 	Queues int    // of each of the balancer's ports; 0: 1
 }
 
-// Backends is how many backends a Bed has.
+// Backends is the number of backends of a Bed.
 const Backends = 3
 
 // Front and Back are the names of the balancer's ports.
@@ -52,11 +52,11 @@ type Backend struct {
 	process *netlab.Process
 }
 
-// Addr is the backend's own address in a family.
+// Addr returns the backend's own address in a family.
 func (b *Backend) Addr(family int) netip.Addr { return backNet[family].host(b.number) }
 
-// New builds the testbed and starts the backends; the balancer is idle. What killed runs left behind
-// is removed first. When ctx ends before it is done, there is nothing to close.
+// New builds the testbed and starts the backends; the balancer is idle. It first removes what
+// killed runs left behind. If ctx ends before, nothing is left to close.
 func New(ctx context.Context, o Options) (*Bed, error) {
 	lab, err := netlab.New(o.Name)
 	if err != nil {
@@ -132,7 +132,7 @@ func (b *Bed) wire(o Options) error {
 	return errors.Join(append(errs, b.Router.Bridge("switch", ports...))...)
 }
 
-// address gives every host its addresses.
+// address adds the addresses of every host.
 func (b *Bed) address(Options) error {
 	var errs []error
 	for _, f := range families {
@@ -158,7 +158,7 @@ func (b *Bed) address(Options) error {
 	return errors.Join(errs...)
 }
 
-// Route makes the routes of client, router and balancer, or those that the kernel has dropped
+// Route adds the routes of client, router and balancer, again after the kernel has removed them
 // because a link was down.
 func (b *Bed) Route() error {
 	var errs []error
@@ -171,8 +171,8 @@ func (b *Bed) Route() error {
 	return errors.Join(errs...)
 }
 
-// Replug puts the switch's end of a new cable to the balancer's second port into the switch, and
-// gives the port its addresses.
+// Replug connects a new cable between the balancer's second port and the switch, and adds the
+// port's addresses.
 func (b *Bed) Replug() error {
 	err := b.Router.Do(func() error {
 		port, err := netlink.LinkByName("back")
@@ -203,16 +203,15 @@ func (b *Bed) OneArm() error {
 	return errors.Join(errs...)
 }
 
-// past makes the router forward, and the backends answer on the ways that the package's comment
-// tells.
+// past makes the router forward, and the backends answer on the ways of the package comment.
 func (b *Bed) past(Options) error {
 	errs := []error{
 		b.Router.Sysctl("net.ipv4.ip_forward", "1"),
 		b.Router.Sysctl("net.ipv6.conf.all.forwarding", "1"),
-		// Timestamps without a random offset per connection: a client's port that comes again to a
-		// backend in TIME_WAIT, by way of another service, is then newer for sure. Else the backend
-		// may answer the first SYN with an ACK, the client tries again, and the balancer takes
-		// another turn.
+		// Timestamps without a random offset per connection: then a SYN from a port that the
+		// backend has in TIME_WAIT, through another service, is always newer. Otherwise the backend
+		// may answer with an ACK, the client sends its SYN again, and the balancer takes another
+		// turn.
 		b.Client.Sysctl("net.ipv4.tcp_timestamps", "2"),
 	}
 	for _, f := range families {

@@ -12,20 +12,20 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-// requestPatience bounds one request. A lost SYN is sent again after a second, so that this is for
-// real trouble.
+// requestPatience bounds one request. It is long enough for a lost SYN, which is sent again after a
+// second.
 const requestPatience = 10 * time.Second
 
-// Spread is what became of requests, each on a connection or socket of its own.
+// Spread has the results of requests, each on a connection or socket of its own.
 type Spread struct {
 	By      [Backends]int      // answered, by backend
 	Refused int                // by RST or ICMP error
-	Clients map[netip.Addr]int // whom the backends took for the client
+	Clients map[netip.Addr]int // client addresses that the backends saw
 	Errors  []error            // of all others
-	Turns   []string           // the answers in their order: backend, and port of the client that it took for such
+	Turns   []string           // the answers in their order: backend and client port that it saw
 }
 
-// Answered is how many requests were.
+// Answered returns the number of answered requests.
 func (s *Spread) Answered() (n int) {
 	for _, by := range s.By {
 		n += by
@@ -33,7 +33,7 @@ func (s *Spread) Answered() (n int) {
 	return n
 }
 
-// String is like "20/20/20" or "20/20/0, 20 refused".
+// String returns text like "20/20/20" or "20/20/0, 20 refused".
 func (s *Spread) String() string {
 	text := strings.ReplaceAll(strings.Trim(fmt.Sprint(s.By), "[]"), " ", "/")
 	if s.Refused > 0 {
@@ -78,7 +78,7 @@ func (b *Bed) Ask(ctx context.Context, url string, requests int) (s Spread) {
 }
 
 // AskUDP sends datagrams one after the other, each from a new socket, and waits for the answers.
-// The sockets stay open meanwhile: one that got the port of an earlier one would be the same
+// The sockets stay open meanwhile: a socket with the port of an earlier one would be the same
 // connection.
 func (b *Bed) AskUDP(ctx context.Context, addr string, requests int) (s Spread) {
 	for i := range requests {
@@ -95,13 +95,13 @@ func (b *Bed) AskUDP(ctx context.Context, addr string, requests int) (s Spread) 
 	return s
 }
 
-// Upload sends a blob over HTTP; the backend's SHA-256 of it must be right.
+// Upload sends a blob over HTTP and checks the backend's SHA-256 of it.
 func (b *Bed) Upload(ctx context.Context, url string, bytes int64, seed uint64) error {
 	_, err := backend.Upload(ctx, b.Client.HTTPClient(), url, bytes, seed)
 	return err
 }
 
-// Download fetches a blob over HTTP; its SHA-256 must be right.
+// Download fetches a blob over HTTP and checks its SHA-256.
 func (b *Bed) Download(ctx context.Context, url string, bytes int64, seed uint64) error {
 	_, err := backend.Download(ctx, b.Client.HTTPClient(), url, bytes, seed)
 	return err

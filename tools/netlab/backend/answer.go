@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Answer is what a backend says of a request.
+// Answer is how a backend describes a request.
 type Answer struct {
 	Name   string         // of the backend
-	Client netip.AddrPort // whom it takes for the client
-	Server netip.AddrPort // which of its addresses was asked
-	Bytes  int64          // uploads: how many there were
+	Client netip.AddrPort // client address that it sees
+	Server netip.AddrPort // its own address of the connection
+	Bytes  int64          // uploads: bytes received
 	SHA256 string         // uploads: their hash in hex, "" for everything else
 }
 
-// String is the answer line, without a newline.
+// String returns the answer line, without a newline.
 func (a Answer) String() string {
 	s := fmt.Sprintf("name=%s client=%s server=%s", a.Name, a.Client, a.Server)
 	if a.SHA256 != "" {
@@ -26,7 +26,7 @@ func (a Answer) String() string {
 	return s
 }
 
-// ParseAnswer is the inverse of String; it also takes a line with its newline.
+// ParseAnswer is the inverse of String; it also accepts a line with its newline.
 func ParseAnswer(line string) (Answer, error) {
 	var a Answer
 	var errs []error

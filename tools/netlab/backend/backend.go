@@ -12,8 +12,8 @@ import (
 	"sync"
 )
 
-// Config says who a backend is and what it serves. Addresses are an IP literal and a port, like
-// "10.0.0.11:80" or "[fd00::11]:80", or ":80" for all addresses of both families.
+// Config configures a backend. Addresses are an IP literal and a port, like "10.0.0.11:80" or
+// "[fd00::11]:80", or ":80" for all addresses of both families.
 type Config struct {
 	Name string   // without spaces
 	HTTP []string // HTTP
@@ -32,8 +32,8 @@ type Backend struct {
 	running sync.WaitGroup
 }
 
-// Start makes all sockets in the network namespace of the calling thread and then serves them until
-// Close. An address that cannot be had is an error, and then nothing runs.
+// Start opens all sockets in the network namespace of the calling thread and serves them until
+// Close. If one cannot be opened, Start returns an error and nothing runs.
 func Start(cfg Config) (*Backend, error) {
 	b := &Backend{name: cfg.Name, open: map[io.Closer]bool{}}
 	if err := b.start(cfg); err != nil {
@@ -67,8 +67,8 @@ func (b *Backend) start(cfg Config) error {
 	return nil
 }
 
-// families gives the networks for an address: one socket serves one family, so that no IPv4 address
-// is ever seen in its IPv6 form.
+// families returns the networks for an address. One socket serves one family, so that no IPv4
+// address appears in its IPv6 form.
 func families(proto, addr string) ([]string, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -87,11 +87,10 @@ func families(proto, addr string) ([]string, error) {
 	return []string{proto + "6"}, nil
 }
 
-// Addrs is what the backend listens on, in the order of its Config.
+// Addrs returns the addresses that the backend listens on, in the order of its Config.
 func (b *Backend) Addrs() []net.Addr { return b.addrs }
 
-// Close ends everything at once, open connections included, and waits for it. It may be called
-// twice.
+// Close ends everything, open connections included, and waits for the end. It may be called twice.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -143,8 +142,7 @@ func (b *Backend) serveHTTP(network, addr string) error {
 	if err != nil {
 		return err
 	}
-	// Clients that are killed in the middle of a request are what labs are for; nobody reads of
-	// them.
+	// Labs kill clients in the middle of requests; these errors are not logged.
 	server := &http.Server{Handler: handler(b.name), ErrorLog: log.New(io.Discard, "", 0)}
 	b.run(server, func() { _ = server.Serve(l) })
 	return nil

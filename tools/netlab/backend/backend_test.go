@@ -53,7 +53,8 @@ func local(t *testing.T) (b *backend.Backend, http4, http6, echo, udp4, udp6 str
 	return b, a[0].String(), a[1].String(), a[2].String(), a[3].String(), a[4].String()
 }
 
-// TestHTTP: every answer says who, whom and where; blobs and uploads are what their hash says.
+// TestHTTP checks that every answer has the backend, the client and the server address, and that
+// blobs and uploads match their hash.
 func TestHTTP(t *testing.T) {
 	_, http4, http6, _, _, _ := local(t)
 	ctx := ctxOf(t)
@@ -168,7 +169,7 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// TestAskUDPGivesUp: without an answer the context decides.
+// TestAskUDPGivesUp checks that AskUDP ends with its context if no answer comes.
 func TestAskUDPGivesUp(t *testing.T) {
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(t, err)
@@ -210,7 +211,8 @@ func TestAskUDPAsksAgain(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(ctxOf(t))
 	cancel()
-	if _, err := backend.AskUDP(gone, c, []byte("y")); !errors.Is(err, context.Canceled) { // its deadline is long past
+	// The deadline of the socket is long past.
+	if _, err := backend.AskUDP(gone, c, []byte("y")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	if a, err := backend.AskUDP(ctxOf(t), c, []byte("z")); err != nil || a != answer {
@@ -218,7 +220,7 @@ func TestAskUDPAsksAgain(t *testing.T) {
 	}
 }
 
-// TestConfigErrors: a backend that cannot be as asked does not run at all.
+// TestConfigErrors checks that a backend with a wrong configuration does not run.
 func TestConfigErrors(t *testing.T) {
 	b, http4, _, _, udp4, _ := local(t)
 	for what, cfg := range map[string]backend.Config{
@@ -242,7 +244,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-// TestAnswerLine: the line and its parser agree, and what is no such line is refused.
+// TestAnswerLine checks that String and ParseAnswer agree and that other lines are refused.
 func TestAnswerLine(t *testing.T) {
 	for _, a := range []backend.Answer{
 		{Name: "b1", Client: netip.MustParseAddrPort("10.0.0.1:2"), Server: netip.MustParseAddrPort("[fd00::1]:80")},
@@ -273,8 +275,9 @@ func TestMainArguments(t *testing.T) {
 	}
 }
 
-// TestProcess: as a process in a lab, on wildcard addresses: UDP answers come from the address that
-// was asked, which a connected socket insists on; kill -9 shows as a refused connection.
+// TestProcess runs a backend as a process in a lab, on wildcard addresses. UDP answers must come
+// from the address that the request was sent to, because the client's socket is connected. After
+// kill -9 connections are refused.
 func TestProcess(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")

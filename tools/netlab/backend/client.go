@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// Get asks a backend, or who stands before it, who it is. base is like "http://198.51.100.10:80".
+// Get sends an HTTP request to a backend, or to a balancer before it, and returns the answer. base
+// is like "http://198.51.100.10:80".
 func Get(ctx context.Context, c *http.Client, base string) (Answer, error) {
 	res, err := do(ctx, c, http.MethodGet, base+"/", nil, 0)
 	if err != nil {
@@ -23,7 +24,7 @@ func Get(ctx context.Context, c *http.Client, base string) (Answer, error) {
 	return readAnswer(res)
 }
 
-// Upload sends a blob and checks that it arrived whole.
+// Upload sends a blob and checks that it arrived unchanged.
 func Upload(ctx context.Context, c *http.Client, base string, bytes int64, seed uint64) (Answer, error) {
 	res, err := do(ctx, c, http.MethodPut, base+"/upload", Blob(bytes, seed), bytes)
 	if err != nil {
@@ -37,7 +38,7 @@ func Upload(ctx context.Context, c *http.Client, base string, bytes int64, seed 
 	return a, err
 }
 
-// Download fetches a blob, checks that it arrived whole, and says from which backend.
+// Download fetches a blob, checks that it arrived unchanged, and returns the name of the backend.
 func Download(ctx context.Context, c *http.Client, base string, bytes int64, seed uint64) (name string, err error) {
 	res, err := do(ctx, c, http.MethodGet, fmt.Sprintf("%s/blob?bytes=%d&seed=%d", base, bytes, seed), nil, 0)
 	if err != nil {
@@ -58,9 +59,8 @@ func Download(ctx context.Context, c *http.Client, base string, bytes int64, see
 	return name, nil
 }
 
-// AskUDP sends one datagram on a connected UDP socket, again whenever a second has brought no
-// answer, and returns the answer to it. Answers with other bytes, which belong to earlier
-// datagrams, are passed over.
+// AskUDP sends one datagram on a connected UDP socket, again after each second without an answer,
+// and returns the answer. Answers with other bytes, which belong to earlier datagrams, are ignored.
 func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
 	for buf := make([]byte, 1<<16); ; {
 		if _, err := c.Write(payload); err != nil {
@@ -74,12 +74,13 @@ func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
 }
 
 // resendAfter is how long a request over UDP waits for its answer before it is sent again, as a
-// resolver would: datagrams may be lost, most of all on a machine with more to do than it can.
+// resolver would: datagrams may be lost, most of all on a busy machine.
 const resendAfter = time.Second
 
-// awaitUDP reads until the answer to the payload comes, ctx ends, or it is time to ask again.
+// awaitUDP reads until the answer to the payload comes, ctx ends, or it is time to send again.
 func awaitUDP(ctx context.Context, c net.Conn, payload, buf []byte) (Answer, error) {
-	if err := c.SetReadDeadline(time.Now().Add(resendAfter)); err != nil { // not of writes: the next one may be long after
+	// Not a deadline for writes: the next write may come much later.
+	if err := c.SetReadDeadline(time.Now().Add(resendAfter)); err != nil {
 		return Answer{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })

@@ -15,12 +15,11 @@ import (
 // ReadyLine is in the line that a backend's process prints when all its sockets listen.
 const ReadyLine = "backend ready"
 
-// childEnv tells a program that it was started by Command. It is removed again before anything
-// runs.
+// childEnv marks a process that Command started. It is removed before anything else runs.
 const childEnv = "NETLAB_BACKEND_CHILD"
 
-// Command is the running program as a backend. RunIfChild must be the first thing that program
-// does.
+// Command returns a command that runs this program as a backend. The program has to call RunIfChild
+// first.
 func Command(cfg Config) *exec.Cmd {
 	args := []string{"-name", cfg.Name}
 	for _, f := range []struct {
@@ -36,8 +35,8 @@ func Command(cfg Config) *exec.Cmd {
 	return cmd
 }
 
-// RunIfChild is a whole backend program, which it ends with os.Exit, in a process started by
-// Command, and does nothing in any other.
+// RunIfChild runs a backend and ends with os.Exit in a process that Command started. In any other
+// process it does nothing.
 func RunIfChild() {
 	if os.Getenv(childEnv) == "" {
 		return
@@ -46,8 +45,8 @@ func RunIfChild() {
 	os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// Main is the program: it serves until SIGTERM or SIGINT. It returns the exit status, 0 if it was
-// asked to end, 1 if it cannot serve, 2 for wrong arguments.
+// Main is the backend as a program: it serves until SIGTERM or SIGINT and returns the exit status,
+// 0 after a signal, 1 if it cannot serve, 2 for wrong arguments.
 func Main(args []string, stdout, stderr io.Writer) int {
 	var cfg Config
 	flags := flag.NewFlagSet("netlab-backend", flag.ContinueOnError)

@@ -12,7 +12,7 @@ func (b *Backend) serveEcho(network, addr string) error {
 		for {
 			c, err := l.Accept()
 			if err != nil {
-				return // closed: nothing else is final, and a listener in trouble is as good as closed
+				return // closed; other errors end the service, too
 			}
 			b.run(c, func() { _, _ = io.Copy(c, c) })
 		}

@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-// maxBlob is the greatest body that GET /blob makes, in bytes.
+// maxBlob bounds the body of GET /blob, in bytes.
 const maxBlob = 4 << 30
 
 func handler(name string) http.Handler {
@@ -28,7 +28,7 @@ func handler(name string) http.Handler {
 	return mux
 }
 
-// answerTo says how a request was seen.
+// answerTo returns the answer to a request.
 func answerTo(name string, r *http.Request) Answer {
 	a := Answer{Name: name}
 	a.Client, _ = netip.ParseAddrPort(r.RemoteAddr) // net/http got it from a TCP connection
@@ -38,7 +38,8 @@ func answerTo(name string, r *http.Request) Answer {
 	return a
 }
 
-// serveBlob makes the body twice, once for its hash: a header is easier to use than a trailer.
+// serveBlob generates the body twice, once for its hash, because a header is easier to use than a
+// trailer.
 func serveBlob(name string, w http.ResponseWriter, r *http.Request) {
 	bytes, errBytes := strconv.ParseInt(r.FormValue("bytes"), 10, 64)
 	seed, errSeed := strconv.ParseUint(r.FormValue("seed"), 10, 64)
@@ -50,7 +51,7 @@ func serveBlob(name string, w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Sha256", BlobSum(bytes, seed))
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(bytes, 10))
-	_, _ = io.Copy(w, Blob(bytes, seed)) // fails if the client goes away, who then knows it
+	_, _ = io.Copy(w, Blob(bytes, seed)) // fails only if the client has gone
 }
 
 func takeUpload(name string, w http.ResponseWriter, r *http.Request) {

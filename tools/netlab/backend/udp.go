@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serveUDP answers each datagram from the address it was sent to, which on a socket bound to the
-// wildcard address takes a control message in both directions: IP_PKTINFO in ip(7), IPV6_PKTINFO in
+// serveUDP answers each datagram from the address it was sent to. On a socket bound to the wildcard
+// address this needs a control message in both directions: IP_PKTINFO in ip(7), IPV6_PKTINFO in
 // ipv6(7) and RFC 3542 section 6.
 func (b *Backend) serveUDP(network, addr string) error {
-	local, err := net.ResolveUDPAddr(network, addr) // a literal; nothing is asked for
+	local, err := net.ResolveUDPAddr(network, addr) // a literal; nothing is resolved
 	if err != nil {
 		return err
 	}
@@ -69,8 +69,8 @@ func answerUDP(c *net.UDPConn, name string, port uint16) {
 	}
 }
 
-// packetInfo reads the address that a datagram was sent to and makes the control message with which
-// the answer goes out from there.
+// packetInfo returns the control message that makes an answer leave from the address that the
+// datagram was sent to.
 func packetInfo(control []byte) (asked netip.Addr, reply []byte, err error) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
@@ -91,7 +91,7 @@ func packetInfo(control []byte) (asked netip.Addr, reply []byte, err error) {
 	return netip.Addr{}, nil, errors.New("no destination address came with the datagram")
 }
 
-// SplitUDP takes a UDP answer apart: its line, and the bytes that were echoed.
+// SplitUDP splits a UDP answer into its line and the echoed bytes.
 func SplitUDP(datagram []byte) (Answer, []byte, error) {
 	line, echo, _ := bytes.Cut(datagram, []byte("\n"))
 	a, err := ParseAnswer(string(line))

@@ -1,8 +1,8 @@
 //go:build ignore
 
 /*
- * The receiving end of IP-in-IP tunnels, for backends on a kernel without tunnel devices. Of a frame
- * whose outer header is addressed to one of our addresses and directly followed by an IP packet, it
+ * The receiving end of IP-in-IP tunnels, for backends on a kernel without tunnel devices. If the outer
+ * header of a frame is addressed to one of our addresses and directly followed by an IP packet, the program
  * removes the outer header, puts the Ethernet header before the inner one, and passes it to the kernel.
  * All other frames pass as they are: fragments and outer IPv6 extension headers are not followed.
  */
@@ -84,7 +84,7 @@ int netlab_decap(struct xdp_md *ctx)
 	if (!o.bytes || (o.protocol != IPPROTO_IPIP && o.protocol != IPPROTO_IPV6))
 		return XDP_PASS;
 
-	/* What claims to be an IP packet inside must have the version that the outer header says. */
+	/* The inner packet must have the IP version that the outer header announces. */
 	const __u8 *inner = (const __u8 *)(eth + 1) + o.bytes;
 	if ((const void *)(inner + 1) > end || *inner >> 4 != (o.protocol == IPPROTO_IPIP ? 4 : 6))
 		return XDP_PASS;

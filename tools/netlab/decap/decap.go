@@ -16,9 +16,9 @@ type Decap struct {
 	attached link.Link
 }
 
-// Attach unwraps what arrives at an interface for one of the outer addresses, which are the host's
-// own, until Close or the end of the process. It works in the network namespace of the calling
-// thread. An interface that has an XDP program already is an error.
+// Attach decapsulates what arrives at an interface for one of the outer addresses, which are the
+// host's own, until Close or the end of the process. It works in the network namespace of the
+// calling thread. An interface that has an XDP program already is an error.
 func Attach(ifname string, addrs ...netip.Addr) (*Decap, error) {
 	d := &Decap{}
 	if err := d.attach(ifname, addrs); err != nil {
@@ -52,8 +52,8 @@ func (d *Decap) attach(ifname string, addrs []netip.Addr) error {
 	return nil
 }
 
-// Unwrapped is how many packets to an outer address have been unwrapped; 0 for an address that was
-// not given to Attach.
+// Unwrapped returns the number of decapsulated packets to an outer address; 0 for an address that
+// was not given to Attach.
 func (d *Decap) Unwrapped(addr netip.Addr) (packets uint64, err error) {
 	err = d.objects.Unwrapped.Lookup(addr.As16(), &packets)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {

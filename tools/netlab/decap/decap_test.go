@@ -73,7 +73,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// packetSocket makes an AF_PACKET socket that sends from the balancer's eth0 and receives nothing.
+// packetSocket returns an AF_PACKET socket that sends from the balancer's eth0 and receives
+// nothing.
 func (b *bench) packetSocket() (fd int) {
 	must(b.t, b.balancer.Do(func() error {
 		device, err := net.InterfaceByName("eth0")
@@ -94,7 +95,7 @@ func (b *bench) send(frame []byte) {
 	must(b.t, err)
 }
 
-// ethernet is the header of a frame to the backend.
+// ethernet returns the header of a frame to the backend.
 func (b *bench) ethernet(next layers.EthernetType) *layers.Ethernet {
 	src, err := b.balancer.MAC("eth0")
 	must(b.t, err)
@@ -103,7 +104,7 @@ func (b *bench) ethernet(next layers.EthernetType) *layers.Ethernet {
 	return &layers.Ethernet{SrcMAC: src, DstMAC: dst, EthernetType: next}
 }
 
-// listen makes a UDP server on a VIP, and next reads one datagram there.
+// listen returns a UDP server on a VIP, and next reads one datagram there.
 func (b *bench) listen(vip netip.Addr) (next func() string) {
 	server, err := b.backend.ListenPacket("udp", netip.AddrPortFrom(vip, vipPort).String())
 	must(b.t, err)
@@ -137,7 +138,7 @@ func ip(src, dst netip.Addr, next layers.IPProtocol) ipLayer {
 	return &layers.IPv4{Version: 4, TTL: 64, Protocol: next, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
 }
 
-// datagram is an inner packet from the client to a VIP.
+// datagram returns an inner packet from the client to a VIP.
 func datagram(src, dst netip.Addr, payload string) []gopacket.SerializableLayer {
 	inner := ip(src, dst, layers.IPProtocolUDP)
 	udp := &layers.UDP{SrcPort: 40000, DstPort: vipPort}
@@ -159,7 +160,7 @@ func serialize(t *testing.T, l ...gopacket.SerializableLayer) []byte {
 	return buf.Bytes()
 }
 
-// wrapped is a frame with the datagram inside an outer header to tunnel.
+// wrapped returns a frame with the datagram inside an outer header to tunnel.
 func (b *bench) wrapped(tunnel netip.Addr, inner netip.Addr, layer []gopacket.SerializableLayer) []byte {
 	src := outerSrc4
 	if tunnel.Is6() {
@@ -209,8 +210,8 @@ func TestOuterOptions(t *testing.T) {
 	}
 }
 
-// TestLeftAlone: what is not exactly a tunnel packet for us is not unwrapped, and traffic without a
-// tunnel is not disturbed.
+// TestLeftAlone checks that only tunnel packets for this host are decapsulated and that other
+// traffic is not disturbed.
 func TestLeftAlone(t *testing.T) {
 	b := newBench(t)
 	next := b.listen(vip4)
@@ -244,7 +245,7 @@ func TestLeftAlone(t *testing.T) {
 		b.send(frame)
 	}
 	b.send(serialize(t, append([]gopacket.SerializableLayer{b.ethernet(layers.EthernetTypeIPv4)}, datagram(clientAddr4, vip4, "plain")...)...))
-	// The wire keeps its order, so by now all the others have been looked at.
+	// The wire keeps the order, so the program has seen all others by now.
 	if got := next(); got != "plain from 192.0.2.7:40000" {
 		t.Errorf("the server got %q", got)
 	}
@@ -291,7 +292,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestAttachErrors: what cannot work says why.
+// TestAttachErrors checks the messages of errors.
 func TestAttachErrors(t *testing.T) {
 	b := newBench(t)
 	for name, try := range map[string]func() (*decap.Decap, error){

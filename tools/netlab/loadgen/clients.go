@@ -15,52 +15,52 @@ import (
 )
 
 // Clients are processes with a local address each. Their methods are for one goroutine at a time.
-// They say for how many connections, of all processes together, something was done; if that is not
-// all, an error says why. Connections that break are closed and forgotten.
-type Clients struct{ members }
+// They return the number of connections, of all processes together, for which they succeeded; if
+// that is not all, also an error. Connections that break are closed and removed.
+type Clients struct{ processes }
 
-// Gather starts a process for each of a host's addresses, whose connections go to target, an IP
-// literal and a port.
-func Gather(ctx context.Context, h *netlab.Host, locals []netip.Addr, target string) (*Clients, error) {
-	all, err := start(ctx, len(locals), func(i int) (*member, error) {
-		return newMember(h, calling, locals[i].String(), target)
+// Connect starts a process for each local address of a host. Their connections will go to target,
+// an IP literal and a port.
+func Connect(ctx context.Context, h *netlab.Host, locals []netip.Addr, target string) (*Clients, error) {
+	all, err := start(ctx, len(locals), func(i int) (*process, error) {
+		return newProcess(h, calling, locals[i].String(), target)
 	})
 	return &Clients{all}, err
 }
 
-// Open opens n connections more: each process its part of them, from as many local ports, beginning
-// with the first.
+// Open opens n more connections. Each process opens an equal part of them, from local ports that
+// begin with first.
 func (c *Clients) Open(ctx context.Context, first, n int) (opened int, err error) {
-	return c.do(ctx, n, func(part int) order { return order{Do: "open", First: first, Ports: part} })
+	return c.do(ctx, n, func(part int) command { return command{Do: "open", First: first, Ports: part} })
 }
 
-// Talk sends a message over each connection that is open, another one over each, and waits until it
-// has come back.
-func (c *Clients) Talk(ctx context.Context) (talked int, err error) {
-	return c.do(ctx, 0, func(int) order { return order{Do: "talk"} })
+// Echo sends a message over each open connection, a different one over each, and waits until it has
+// come back.
+func (c *Clients) Echo(ctx context.Context) (echoed int, err error) {
+	return c.do(ctx, 0, func(int) command { return command{Do: "echo"} })
 }
 
-// Leave ends all connections that are open.
-func (c *Clients) Leave(ctx context.Context) (left int, err error) {
-	return c.do(ctx, 0, func(int) order { return order{Do: "leave"} })
+// Close closes all open connections.
+func (c *Clients) Close(ctx context.Context) (left int, err error) {
+	return c.do(ctx, 0, func(int) command { return command{Do: "close"} })
 }
 
-// Knock sends the SYNs of n connections, as Open would, and waits for nothing: the kernel sends
-// them again and again.
-func (c *Clients) Knock(ctx context.Context, first, n int) (knocked int, err error) {
-	return c.do(ctx, n, func(part int) order { return order{Do: "knock", First: first, Ports: part} })
+// SendSYNs sends the SYNs of n connections, as Open does, and does not wait. The kernel sends them
+// again.
+func (c *Clients) SendSYNs(ctx context.Context, first, n int) (sent int, err error) {
+	return c.do(ctx, n, func(part int) command { return command{Do: "send SYNs", First: first, Ports: part} })
 }
 
-// GiveUp ends what Knock has begun, and says how many of the connections had come about.
-func (c *Clients) GiveUp(ctx context.Context) (opened int, err error) {
-	return c.do(ctx, 0, func(int) order { return order{Do: "give up"} })
+// Abort ends what SendSYNs has begun, and returns how many of the connections were established.
+func (c *Clients) Abort(ctx context.Context) (opened int, err error) {
+	return c.do(ctx, 0, func(int) command { return command{Do: "abort"} })
 }
 
-// do has each process carry out an order that depends on its part of n.
-func (c *Clients) do(ctx context.Context, n int, of func(part int) order) (int, error) {
-	sum, err := c.all(ctx, func(i int) order {
-		part := n / len(c.members)
-		if i < n%len(c.members) {
+// do makes each process execute a command that depends on its part of n.
+func (c *Clients) do(ctx context.Context, n int, of func(part int) command) (int, error) {
+	sum, err := c.all(ctx, func(i int) command {
+		part := n / len(c.processes)
+		if i < n%len(c.processes) {
 			part++
 		}
 		return of(part)
@@ -71,17 +71,17 @@ func (c *Clients) do(ctx context.Context, n int, of func(part int) order) (int, 
 	return sum.Count, err
 }
 
-// window is how many connections a process has under way at once: see the package's comment.
+// window bounds the connections that a process works on at once: see the package comment.
 const window = 128
 
-// idle is how long a process waits when of all connections under way none gets on. The kernel sends
-// a SYN again after 1, 3 and 7 seconds.
+// idle is how long a process waits for progress on any of its connections. The kernel sends a SYN
+// again after 1, 3 and 7 seconds.
 const idle = 10 * time.Second
 
-// message is how long a message is, and so is a goodbye.
+// message is the length of a message and of goodbye.
 const message = 8
 
-// goodbye is no message: it would be one of the 1,650,000,000th talk or so.
+// goodbye equals no message before the 1,650,000,000th echo or so.
 const goodbye = "goodbye!"
 
 // conn is one connection of a client.
@@ -90,17 +90,17 @@ type conn struct {
 	port uint16
 }
 
-// client is a process of Clients.
+// client is one process of Clients.
 type client struct {
 	local  netip.Addr
 	target unix.Sockaddr
-	epoll  int // of the connections under way
+	epoll  int // of the connections in progress
 
-	open, knocking []*conn
-	talks          uint32 // so far
+	open, pending []*conn
+	echoes        uint32 // so far
 }
 
-func call(local, target string) (func(order) answer, error) {
+func call(local, target string) (func(command) answer, error) {
 	c := new(client)
 	var err error
 	if c.local, err = netip.ParseAddr(local); err != nil {
@@ -112,47 +112,47 @@ func call(local, target string) (func(order) answer, error) {
 	}
 	c.target = sockaddr(to)
 	c.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	return c.obey, os.NewSyscallError("epoll_create1", err)
+	return c.execute, os.NewSyscallError("epoll_create1", err)
 }
 
-func (c *client) obey(o order) answer {
+func (c *client) execute(o command) answer {
 	switch o.Do {
 	case "open":
 		opened, err := c.each(portsFrom(o), step{c.connect, unix.EPOLLOUT, c.connected})
 		c.open = append(c.open, opened...)
-		return said(len(opened), err)
-	case "talk":
-		c.talks++
-		talked, err := c.each(c.open, step{c.say, unix.EPOLLIN, c.hear})
-		c.open = talked
-		return said(len(talked), err)
-	case "leave":
-		left, err := c.each(c.open, step{c.bid, unix.EPOLLIN, c.ended})
+		return result(len(opened), err)
+	case "echo":
+		c.echoes++
+		echoed, err := c.each(c.open, step{c.sendMessage, unix.EPOLLIN, c.receiveMessage})
+		c.open = echoed
+		return result(len(echoed), err)
+	case "close":
+		left, err := c.each(c.open, step{c.sendGoodbye, unix.EPOLLIN, c.ended})
 		c.open = nil
-		return said(len(left), err)
-	case "knock":
+		return result(len(left), err)
+	case "send SYNs":
 		for _, conn := range portsFrom(o) {
 			if err := c.connect(conn); err != nil {
-				return said(0, err)
+				return result(0, err)
 			}
-			c.knocking = append(c.knocking, conn)
+			c.pending = append(c.pending, conn)
 		}
-		return said(o.Ports, nil)
-	case "give up":
-		return c.giveUp()
+		return result(o.Ports, nil)
+	case "abort":
+		return c.abort()
 	}
-	return answer{Why: "no such order: " + o.Do}
+	return answer{Why: "no such command: " + o.Do}
 }
 
-func said(n int, err error) answer {
+func result(n int, err error) answer {
 	if err != nil {
 		return answer{Count: n, Why: err.Error()}
 	}
 	return answer{Count: n}
 }
 
-// portsFrom are the connections of an order, not yet open.
-func portsFrom(o order) []*conn {
+// portsFrom returns the connections of a command, not yet open.
+func portsFrom(o command) []*conn {
 	all := make([]*conn, o.Ports)
 	for i := range all {
 		all[i] = &conn{fd: -1, port: uint16(o.First + i)}
@@ -160,15 +160,15 @@ func portsFrom(o order) []*conn {
 	return all
 }
 
-// step is something done with a connection: begin it, and when the event comes, see how it ended.
+// step is one operation on a connection: begin starts it, and end finishes it after the event.
 type step struct {
 	begin func(*conn) error
 	event uint32
 	end   func(*conn) error
 }
 
-// each takes one step with each connection, window of them at a time. It gives those for which it
-// succeeded, closes the others, and says what was wrong with the first.
+// each does one step on each connection, window of them at a time. It returns those for which it
+// succeeded, closes the others, and returns the error of the first that failed.
 func (c *client) each(all []*conn, s step) (good []*conn, err error) {
 	under := make(map[int]*conn, window)
 	fail := func(conn *conn, why error) {
@@ -209,7 +209,7 @@ func (c *client) each(all []*conn, s step) (good []*conn, err error) {
 		}
 		return begin(), nil
 	}, idle)
-	if waitErr != nil { // nothing moves, and nothing more was begun
+	if waitErr != nil { // no progress: fail the rest
 		for _, conn := range under {
 			fail(conn, waitErr)
 		}
@@ -238,61 +238,62 @@ func (c *client) connected(conn *conn) error {
 	return os.NewSyscallError("connect", err)
 }
 
-// words are what is said over a connection: nothing that was said over another one, or before.
+// words returns the message of a connection, which differs from those of other connections and of
+// earlier echoes.
 func (c *client) words(conn *conn) (words [message]byte) {
 	local := c.local.As16()
 	copy(words[:2], local[14:])
 	binary.BigEndian.PutUint16(words[2:], conn.port)
-	binary.BigEndian.PutUint32(words[4:], c.talks)
+	binary.BigEndian.PutUint32(words[4:], c.echoes)
 	return words
 }
 
-func (c *client) say(conn *conn) error {
+func (c *client) sendMessage(conn *conn) error {
 	words := c.words(conn)
 	_, err := unix.Write(conn.fd, words[:])
 	return os.NewSyscallError("write", err)
 }
 
-func (c *client) hear(conn *conn) error {
-	var heard [2 * message]byte
-	n, err := unix.Read(conn.fd, heard[:])
+func (c *client) receiveMessage(conn *conn) error {
+	var received [2 * message]byte
+	n, err := unix.Read(conn.fd, received[:])
 	if err != nil {
 		return os.NewSyscallError("read", err)
 	}
-	if want := c.words(conn); string(heard[:n]) != string(want[:]) {
-		return fmt.Errorf("said % x, and % x came back", want, heard[:n])
+	if want := c.words(conn); string(received[:n]) != string(want[:]) {
+		return fmt.Errorf("sent % x, received % x", want, received[:n])
 	}
 	return nil
 }
 
-func (c *client) bid(conn *conn) error {
+func (c *client) sendGoodbye(conn *conn) error {
 	_, err := unix.Write(conn.fd, []byte(goodbye))
 	return os.NewSyscallError("write", err)
 }
 
 func (c *client) ended(conn *conn) error {
-	var heard [message]byte
-	if n, err := unix.Read(conn.fd, heard[:]); err != nil || n > 0 {
-		return fmt.Errorf("no end, but % x, %w", heard[:max(n, 0)], err)
+	var received [message]byte
+	if n, err := unix.Read(conn.fd, received[:]); err != nil || n > 0 {
+		return fmt.Errorf("no end, but % x, %w", received[:max(n, 0)], err)
 	}
 	conn.reset()
 	return nil
 }
 
-// giveUp ends the connections of knock.
-func (c *client) giveUp() answer {
+// abort ends the connections of sendSYNs.
+func (c *client) abort() answer {
 	var a answer
-	for _, conn := range c.knocking {
+	for _, conn := range c.pending {
 		info, err := unix.GetsockoptTCPInfo(conn.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
-			return said(a.Count, os.NewSyscallError("getsockopt", err))
+			return result(a.Count, os.NewSyscallError("getsockopt", err))
 		}
 		if info.State == unix.BPF_TCP_ESTABLISHED {
 			a.Count++
 		}
 		conn.reset()
 	}
-	c.knocking = nil
+	c.pending = nil
 	return a
 }
 

@@ -15,8 +15,8 @@ import (
 	"sluice/tools/netlab"
 )
 
-// childEnv tells a program that it was started by this package, and as what. It is removed again
-// before anything runs.
+// childEnv marks a process that this package started; its value is the kind of process. It is
+// removed before anything else runs.
 const childEnv = "NETLAB_LOADGEN_CHILD"
 
 // The two kinds of process.
@@ -25,8 +25,8 @@ const (
 	calling = "calling" // its arguments are the local address and the address to connect to
 )
 
-// RunIfChild is a whole process of this package, which it ends with os.Exit, in a process started by
-// this package, and does nothing in any other.
+// RunIfChild runs as a server or a client and ends with os.Exit in a process that this package
+// started. In any other process it does nothing.
 func RunIfChild() {
 	kind := os.Getenv(childEnv)
 	if kind == "" {
@@ -41,12 +41,12 @@ func RunIfChild() {
 }
 
 func run(kind string, args []string) (err error) {
-	var obey func(order) answer
+	var execute func(command) answer
 	switch kind {
 	case serving:
-		obey, err = serve(args[0])
+		execute, err = serve(args[0])
 	case calling:
-		obey, err = call(args[0], args[1])
+		execute, err = call(args[0], args[1])
 	}
 	if err != nil {
 		return err
@@ -54,11 +54,11 @@ func run(kind string, args []string) (err error) {
 	fmt.Println(readyLine)
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
-		var o order
+		var o command
 		if err := json.Unmarshal(in.Bytes(), &o); err != nil {
 			return err
 		}
-		a := obey(o)
+		a := execute(o)
 		a.Number = o.Number
 		line, err := json.Marshal(a)
 		if err != nil {
@@ -69,48 +69,48 @@ func run(kind string, args []string) (err error) {
 	return in.Err()
 }
 
-// readyLine is what a process prints when it obeys orders.
+// readyLine is what a process prints when it is ready for commands.
 const readyLine = "loadgen ready"
 
-// order is one line of input.
-type order struct {
+// command is one line of input.
+type command struct {
 	Number int
 	Do     string
-	First  int // open, knock: the first local port
-	Ports  int // open, knock: how many
+	First  int // open, send SYNs: the first local port
+	Ports  int // open, send SYNs: how many
 }
 
-// answer is the line of output that an order is answered with.
+// answer is the line of output that answers a command.
 type answer struct {
 	Number int
-	Count  int          // of connections for which what was ordered was done
-	Why    string       // it was not done for the first that it was not done for
-	Peers  []netip.Addr `json:",omitempty"` // held: the other ends
+	Count  int          // connections for which the command succeeded
+	Why    string       // error of the first that failed
+	Peers  []netip.Addr `json:",omitempty"` // held: addresses of the other ends
 }
 
-// member is one process, as its parent sees it.
-type member struct {
-	process *netlab.Process
-	input   io.Writer
-	orders  int   // so far
-	mark    int64 // in the output, before the answer to the last one
+// process is one process, in its parent.
+type process struct {
+	process  *netlab.Process
+	input    io.Writer
+	commands int   // so far
+	mark     int64 // in the output, before the last answer
 }
 
-func newMember(h *netlab.Host, kind string, args ...string) (*member, error) {
+func newProcess(h *netlab.Host, kind string, args ...string) (*process, error) {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), childEnv+"="+kind)
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	process, err := h.Start(cmd)
-	return &member{process: process, input: input}, err
+	started, err := h.Start(cmd)
+	return &process{process: started, input: input}, err
 }
 
-// tell gives an order without waiting for its answer.
-func (m *member) tell(o order) error {
-	m.orders++
-	o.Number, m.mark = m.orders, m.process.Mark()
+// send sends a command without waiting for its answer.
+func (m *process) send(o command) error {
+	m.commands++
+	o.Number, m.mark = m.commands, m.process.Mark()
 	line, err := json.Marshal(o)
 	if err == nil {
 		_, err = fmt.Fprintf(m.input, "%s\n", line)
@@ -118,29 +118,29 @@ func (m *member) tell(o order) error {
 	return err
 }
 
-// hear waits for the answer to the last order.
-func (m *member) hear(ctx context.Context) (a answer, err error) {
-	line, err := m.process.WaitLineAfter(ctx, m.mark, fmt.Sprintf(`{"Number":%d,`, m.orders))
+// receive waits for the answer to the last command.
+func (m *process) receive(ctx context.Context) (a answer, err error) {
+	line, err := m.process.WaitLineAfter(ctx, m.mark, fmt.Sprintf(`{"Number":%d,`, m.commands))
 	if err == nil {
 		err = json.Unmarshal([]byte(line), &a)
 	}
 	return a, err
 }
 
-// members are all processes of one end.
-type members []*member
+// processes are all processes of one end.
+type processes []*process
 
-// all has every process carry out an order, side by side, and adds up the answers.
-func (all members) all(ctx context.Context, each func(i int) order) (sum answer, err error) {
+// all makes every process execute a command, in parallel, and adds up the answers.
+func (all processes) all(ctx context.Context, each func(i int) command) (sum answer, err error) {
 	for i, m := range all {
-		if err := m.tell(each(i)); err != nil {
+		if err := m.send(each(i)); err != nil {
 			return sum, err
 		}
 	}
 	var why []string
 	for _, m := range all {
-		a, hearErr := m.hear(ctx)
-		err = errors.Join(err, hearErr)
+		a, receiveErr := m.receive(ctx)
+		err = errors.Join(err, receiveErr)
 		sum.Count += a.Count
 		sum.Peers = append(sum.Peers, a.Peers...)
 		if a.Why != "" {
@@ -152,7 +152,7 @@ func (all members) all(ctx context.Context, each func(i int) order) (sum answer,
 }
 
 // Stop ends all processes, and with them all connections.
-func (all members) Stop() error {
+func (all processes) Stop() error {
 	var errs []error
 	for _, m := range all {
 		errs = append(errs, m.process.Kill())
@@ -161,8 +161,8 @@ func (all members) Stop() error {
 }
 
 // start starts n processes and waits until all of them are ready.
-func start(ctx context.Context, n int, one func(i int) (*member, error)) (members, error) {
-	var all members
+func start(ctx context.Context, n int, one func(i int) (*process, error)) (processes, error) {
+	var all processes
 	for i := range n {
 		m, err := one(i)
 		if err != nil {

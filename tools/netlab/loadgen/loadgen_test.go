@@ -37,7 +37,7 @@ func ctxOf(t *testing.T) context.Context {
 
 // family is the same lab in IPv4 and in IPv6.
 type family struct {
-	name, clients1, clients2, servers, target, nobody string
+	name, clients1, clients2, servers, target, absent string
 }
 
 var families = []family{
@@ -73,7 +73,7 @@ func newEnds(t *testing.T, f family) ends {
 	return e
 }
 
-// want checks for how many connections something was done, and that it was for all of them.
+// want checks that something succeeded for all n connections.
 func want(t *testing.T, what string, n, got int, err error) {
 	t.Helper()
 	if got != n || err != nil {
@@ -81,7 +81,7 @@ func want(t *testing.T, what string, n, got int, err error) {
 	}
 }
 
-// holds waits until the servers have so many connections.
+// holds waits until the servers have n connections.
 func holds(t *testing.T, s *loadgen.Servers, n int, peers ...netip.Addr) {
 	t.Helper()
 	for ctx := ctxOf(t); ; time.Sleep(5 * time.Millisecond) {
@@ -96,7 +96,7 @@ func holds(t *testing.T, s *loadgen.Servers, n int, peers ...netip.Addr) {
 	}
 }
 
-// TestEcho has connections come, talk and go, and come again from the same ports at once.
+// TestEcho opens connections, echoes, closes them, and repeats this at once from the same ports.
 func TestEcho(t *testing.T) {
 	const n = 1001
 	for _, f := range families {
@@ -104,17 +104,17 @@ func TestEcho(t *testing.T) {
 			e, ctx := newEnds(t, f), ctxOf(t)
 			servers, err := loadgen.Serve(ctx, e.servers, f.target, 3)
 			must(t, err)
-			clients, err := loadgen.Gather(ctx, e.clients, e.locals, f.target)
+			clients, err := loadgen.Connect(ctx, e.clients, e.locals, f.target)
 			must(t, err)
 			for range 2 {
 				opened, err := clients.Open(ctx, 1024, n)
 				want(t, "opened", n, opened, err)
 				holds(t, servers, n, e.locals...)
 				for range 2 {
-					talked, err := clients.Talk(ctx)
-					want(t, "talked", n, talked, err)
+					echoed, err := clients.Echo(ctx)
+					want(t, "echoed", n, echoed, err)
 				}
-				left, err := clients.Leave(ctx)
+				left, err := clients.Close(ctx)
 				want(t, "left", n, left, err)
 				holds(t, servers, 0)
 			}
@@ -124,42 +124,41 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// TestKnock: those who are let in are counted, and those whom nobody hears are not.
-func TestKnock(t *testing.T) {
+// TestSendSYNs: Abort counts connections that were established, and no others.
+func TestSendSYNs(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			e, ctx := newEnds(t, f), ctxOf(t)
 			servers, err := loadgen.Serve(ctx, e.servers, f.target, 1)
 			must(t, err)
-			clients, err := loadgen.Gather(ctx, e.clients, e.locals, f.target)
+			clients, err := loadgen.Connect(ctx, e.clients, e.locals, f.target)
 			must(t, err)
-			knocked, err := clients.Knock(ctx, 1024, 50)
-			want(t, "knocked", 50, knocked, err)
+			sent, err := clients.SendSYNs(ctx, 1024, 50)
+			want(t, "sent", 50, sent, err)
 			holds(t, servers, 50, e.locals...)
-			opened, err := clients.GiveUp(ctx)
+			opened, err := clients.Abort(ctx)
 			want(t, "let in", 50, opened, err)
 			holds(t, servers, 0)
 
-			must(t, e.clients.Neigh("eth0", f.nobody, net.HardwareAddr{2, 0, 0, 0, 0, 99}))
-			unheard, err := loadgen.Gather(ctx, e.clients, e.locals, netip.AddrPortFrom(netip.MustParseAddr(f.nobody), 7000).String())
+			must(t, e.clients.Neigh("eth0", f.absent, net.HardwareAddr{2, 0, 0, 0, 0, 99}))
+			unanswered, err := loadgen.Connect(ctx, e.clients, e.locals, netip.AddrPortFrom(netip.MustParseAddr(f.absent), 7000).String())
 			must(t, err)
-			knocked, err = unheard.Knock(ctx, 1024, 50)
-			want(t, "knocked", 50, knocked, err)
-			opened, err = unheard.GiveUp(ctx)
+			sent, err = unanswered.SendSYNs(ctx, 1024, 50)
+			want(t, "sent", 50, sent, err)
+			opened, err = unanswered.Abort(ctx)
 			want(t, "let in", 0, opened, err)
 		})
 	}
 }
 
-// TestBroken: connections that are no more are told from those that are, and no servers from
-// servers.
+// TestBroken: broken connections and missing servers are reported.
 func TestBroken(t *testing.T) {
 	const n = 300
 	e, ctx := newEnds(t, families[0]), ctxOf(t)
 	target := families[0].target
 	lost, err := loadgen.Serve(ctx, e.servers, target, 1)
 	must(t, err)
-	clients, err := loadgen.Gather(ctx, e.clients, e.locals, target)
+	clients, err := loadgen.Connect(ctx, e.clients, e.locals, target)
 	must(t, err)
 	opened, err := clients.Open(ctx, 1024, n)
 	want(t, "opened", n, opened, err)
@@ -168,11 +167,11 @@ func TestBroken(t *testing.T) {
 	must(t, lost.Stop())
 	opened, err = clients.Open(ctx, 2048, n)
 	want(t, "opened", n, opened, err)
-	if talked, err := clients.Talk(ctx); talked != n || err == nil {
-		t.Errorf("with half of the connections broken, %d of %d talked: %v", talked, n, err)
+	if echoed, err := clients.Echo(ctx); echoed != n || err == nil {
+		t.Errorf("with half of the connections broken, %d of %d echoed: %v", echoed, n, err)
 	}
-	talked, err := clients.Talk(ctx)
-	want(t, "talked without the broken ones", n, talked, err)
+	echoed, err := clients.Echo(ctx)
+	want(t, "echoed without the broken ones", n, echoed, err)
 	must(t, servers.Stop())
 	if opened, err := clients.Open(ctx, 4096, n); opened != 0 || err == nil {
 		t.Errorf("without a server, %d connections were opened: %v", opened, err)

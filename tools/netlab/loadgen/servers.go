@@ -16,36 +16,37 @@ import (
 
 // Servers are processes that share one port of a host. Their methods are for one goroutine at a
 // time.
-type Servers struct{ members }
+type Servers struct{ processes }
 
-// Serve starts so many processes that listen on an address, an IP literal and a port.
+// Serve starts n processes that listen on an address, an IP literal and a port.
 func Serve(ctx context.Context, h *netlab.Host, addr string, processes int) (*Servers, error) {
-	all, err := start(ctx, processes, func(int) (*member, error) { return newMember(h, serving, addr) })
+	all, err := start(ctx, processes, func(int) (*process, error) { return newProcess(h, serving, addr) })
 	return &Servers{all}, err
 }
 
-// Held is how many connections the servers have now, and the addresses of the other ends.
+// Held returns the number of connections that the servers have now, and the addresses of their
+// other ends.
 func (s *Servers) Held(ctx context.Context) (n int, peers []netip.Addr, err error) {
-	a, err := s.all(ctx, func(int) order { return order{Do: "held"} })
+	a, err := s.all(ctx, func(int) command { return command{Do: "held"} })
 	slices.SortFunc(a.Peers, netip.Addr.Compare)
 	return a.Count, slices.Compact(a.Peers), err
 }
 
-// backlog is how many connections may wait to be accepted: no more than net.core.somaxconn has
-// effect.
+// backlog is the number of connections that may wait to be accepted. The kernel limits it to
+// net.core.somaxconn.
 const backlog = 4096
 
-// server is a process of Servers.
+// server is one process of Servers.
 type server struct {
 	epoll, listener int
 
 	mu    sync.Mutex
 	held  map[int]netip.Addr // the other end, by file descriptor
-	peers map[netip.Addr]int // how many have it
+	peers map[netip.Addr]int // connections from it
 }
 
-// serve listens, and serves on a goroutine of its own while orders come.
-func serve(addr string) (func(order) answer, error) {
+// serve listens, and serves on a goroutine of its own while it executes commands.
+func serve(addr string) (func(command) answer, error) {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, err
@@ -65,13 +66,13 @@ func serve(addr string) (func(order) answer, error) {
 	}
 	go func() {
 		if err := s.run(); err != nil {
-			panic(err) // which the parent gets to see
+			panic(err) // which the parent reads
 		}
 	}()
-	return s.obey, nil
+	return s.execute, nil
 }
 
-func (s *server) obey(order) answer {
+func (s *server) execute(command) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return answer{Count: len(s.held), Peers: slices.Collect(maps.Keys(s.peers))}
@@ -92,7 +93,7 @@ func (s *server) run() error {
 	}, forever)
 }
 
-// accept takes all connections that wait.
+// accept accepts all connections that wait.
 func (s *server) accept() error {
 	for {
 		fd, peer, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -122,8 +123,8 @@ func (s *server) end(fd int) {
 	unix.Close(fd)
 }
 
-// echo returns what has come, and says whether the connection goes on. Messages are few bytes, each
-// is answered before the next, so that neither buffer is ever full.
+// echo sends back what it receives, and reports whether the connection continues. Messages have few
+// bytes and each is answered before the next, so no buffer is ever full.
 func echo(fd int, buf []byte) bool {
 	n, err := unix.Read(fd, buf)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newSocket makes a TCP socket bound to a local address and port, with one option set before.
+// newSocket returns a TCP socket bound to a local address and port, with one option set before.
 func newSocket(local netip.AddrPort, option int) (fd int, err error) {
 	family := unix.AF_INET
 	if local.Addr().Is6() {
@@ -52,11 +52,11 @@ func watch(epoll, fd int, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
-// forever is for servers, whom nobody may ask anything for a long time.
+// forever is the wait of servers, which may have no requests for a long time.
 const forever = -1
 
-// forEvents calls f with each file descriptor that has an event, until f says no or there was none
-// for so long.
+// forEvents calls f with each file descriptor that has an event, until f returns false or no event
+// has come for the given time.
 func forEvents(epoll int, f func(fd int) (more bool, err error), patience time.Duration) error {
 	events := make([]unix.EpollEvent, 256)
 	wait := -1

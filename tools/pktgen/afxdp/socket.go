@@ -21,8 +21,8 @@ const (
 	smallestRing  = 64
 )
 
-// KickFrames is how many frames the kernel sends for one system call in copy mode (TX_BATCH_SIZE in
-// net/xdp/xsk.c): the best size of a Send.
+// KickFrames is the number of frames the kernel sends for one system call in copy mode
+// (TX_BATCH_SIZE in net/xdp/xsk.c): the best size of a Send.
 const KickFrames = 32
 
 // longestPause is the last of the pauses, each twice the one before, in which the kernel may free a
@@ -51,14 +51,14 @@ type Socket struct {
 	pending int // given to the kernel and not confirmed
 }
 
-// OpenSender makes a socket that only sends. It works in the network namespace of the calling
+// OpenSender returns a socket that only sends. It works in the network namespace of the calling
 // thread; the socket may be used from any.
 func OpenSender(ifindex, queue int, mode Mode) (*Socket, error) {
 	return open(ifindex, queue, mode, xdp.SocketOptions{NumFrames: senderFrames, FrameSize: FrameBytes,
 		FillRingNumDescs: smallestRing, CompletionRingNumDescs: senderFrames, TxRingNumDescs: senderFrames})
 }
 
-// OpenReceiver makes a socket that only receives, with all its frames given to the kernel. The
+// OpenReceiver returns a socket that only receives, with all its frames given to the kernel. The
 // caller's XDP program must redirect to FD.
 func OpenReceiver(ifindex, queue int, mode Mode) (*Socket, error) {
 	s, err := open(ifindex, queue, mode, xdp.SocketOptions{NumFrames: receiveFrames, FrameSize: FrameBytes,
@@ -112,8 +112,8 @@ func advice(err error) string {
 func (s *Socket) FD() int { return s.library.FD() }
 
 // Send has fill make at most n frames, each in a chunk of its own of which fill gives the used
-// length, or 0 for "no more", and gives them to the kernel. It gives how many those were: fewer if
-// the ring is full. On an error they are given too, but may never be confirmed.
+// length, or 0 for "no more", and returns them to the kernel. It gives how many those were: fewer
+// if the ring is full. On an error they are given too, but may never be confirmed.
 func (s *Socket) Send(n int, fill func([]byte) int) (given int, err error) {
 	descs := s.library.GetDescs(min(n, s.library.NumFreeTxSlots()))
 	for i := range descs {
@@ -140,7 +140,7 @@ func (s *Socket) transmit(descs []xdp.Desc) (err error) {
 	return nil
 }
 
-// Confirm gives how many more frames the kernel has confirmed to have sent since the last call.
+// Confirm returns how many more frames the kernel has confirmed to have sent since the last call.
 func (s *Socket) Confirm() int {
 	n := s.library.NumCompleted()
 	s.library.Complete(n)
@@ -148,7 +148,7 @@ func (s *Socket) Confirm() int {
 	return n
 }
 
-// Pending is how many frames are given to the kernel and not confirmed.
+// Pending returns the number of frames are given to the kernel and not confirmed.
 func (s *Socket) Pending() int { return s.pending }
 
 // Kick makes the kernel go on with the frames that it has.
@@ -164,7 +164,7 @@ func (s *Socket) Receive(take func([]byte)) {
 	s.library.Fill(descs) // there is always room: the ring has a place for each chunk
 }
 
-// Close gives up the socket with everything that the kernel holds for it.
+// Close returns up the socket with everything that the kernel holds for it.
 func (s *Socket) Close() error {
 	rings := ringsOf(s.library, s.options)
 	err := s.library.Close()

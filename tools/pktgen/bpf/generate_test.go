@@ -54,7 +54,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 	}
 }
 
-// generatorArguments are those of the go:generate lines.
+// generatorArguments returns those of the go:generate lines.
 func generatorArguments(t *testing.T) (all [][]string) {
 	t.Helper()
 	source, err := os.ReadFile("generate.go")

@@ -97,7 +97,7 @@ func decode(in *bufio.Reader) (*File, error) {
 	return f, nil
 }
 
-// linkType is that of a packet: in pcapng, each interface has its own.
+// linkType returns that of a packet: in pcapng, each interface has its own.
 func linkType(r reader, info gopacket.CaptureInfo) layers.LinkType {
 	if ng, ok := r.(*pcapgo.NgReader); ok {
 		if i, err := ng.Interface(info.InterfaceIndex); err == nil {
@@ -134,10 +134,10 @@ func (f *File) add(data []byte, info gopacket.CaptureInfo, offset time.Duration)
 	return nil
 }
 
-// Frames is how many there are.
+// Frames returns the number of there are.
 func (f *File) Frames() int { return len(f.frames) }
 
-// Frame is one of them, from 0.
+// Frame returns one of them, from 0.
 func (f *File) Frame(i int) []byte {
 	start := 0
 	if i > 0 {

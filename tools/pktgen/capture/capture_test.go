@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/mixed.pcapng again")
 
-// mixed is five frames of different kinds and lengths, 0, 1, 5, 5 and 20 ms after the first.
+// mixed returns five frames of different kinds and lengths, 0, 1, 5, 5 and 20 ms after the first.
 func mixed() (frames [][]byte, offsets []time.Duration) {
 	for i, length := range []int{14, 60, 61, 1000, 1514} {
 		b := make([]byte, length)

@@ -17,7 +17,7 @@ func NewReplay(f *File, loops int) *Replay {
 	return &Replay{file: f, rest: loops - 1}
 }
 
-// MaxBytes is how long the longest frame is.
+// MaxBytes returns how long the longest frame is.
 func (r *Replay) MaxBytes() (longest int) {
 	for i := range r.file.Frames() {
 		longest = max(longest, len(r.file.Frame(i)))
@@ -25,7 +25,7 @@ func (r *Replay) MaxBytes() (longest int) {
 	return longest
 }
 
-// Next copies the next frame to the start of to and gives its length; 0 after the last loop.
+// Next copies the next frame to the start of to and returns its length; 0 after the last loop.
 func (r *Replay) Next(to []byte, _ int64) (bytes int) {
 	if r.next == r.file.Frames() {
 		if r.rest == 0 {
@@ -41,8 +41,8 @@ func (r *Replay) Next(to []byte, _ int64) (bytes int) {
 	return copy(to, r.file.Frame(r.next-1))
 }
 
-// OffsetNS is when the next frame was captured, in ns after the first one. Of a capture that is
-// sent several times, the next loop begins when the last frame of this one is sent.
+// OffsetNS returns when the next frame was captured, in ns after the first one. Of a capture that
+// is sent several times, the next loop begins when the last frame of this one is sent.
 func (r *Replay) OffsetNS() int64 {
 	i := min(r.next, r.file.Frames()-1)
 	return r.lapNS + r.file.frames[i].offsetNS

@@ -33,6 +33,6 @@ func findBase() time.Time {
 	return best
 }
 
-// Now is the time in nanoseconds of CLOCK_MONOTONIC, right to about 100 ns. Any goroutine may call
-// it.
+// Now returns the time in nanoseconds of CLOCK_MONOTONIC, right to about 100 ns. Any goroutine may
+// call it.
 func Now() int64 { return int64(time.Since(base)) }

@@ -8,7 +8,7 @@ import "math"
 // of 32 bits is below Stay, and Other if not.
 type Column struct{ Stay, Other uint32 }
 
-// zipf makes the table for n flows of which flow i, from 0, has a chance proportional to
+// zipf returns the table for n flows of which flow i, from 0, has a chance proportional to
 // 1/(i+1)^exponent.
 func zipf(n uint32, exponent float64) []Column {
 	share := make([]float64, n) // in units of the mean

@@ -35,7 +35,7 @@ func NewChooser(m Model, sources uint32) *Chooser {
 	return &Chooser{model: m, sources: sources, random: Random(m.Seed), aliases: m.Aliases(), sent: make([]uint32, m.Stamped())}
 }
 
-// Next is the next packet.
+// Next returns the next packet.
 func (c *Chooser) Next() Shot {
 	var s Shot
 	step := uint32(0)
@@ -64,7 +64,7 @@ func (c *Chooser) Next() Shot {
 	return s
 }
 
-// advance goes round the open connections and gives which packet of them is sent now; after the
+// advance goes round the open connections and returns which packet of them is sent now; after the
 // last packet it goes on to new connections.
 func (c *Chooser) advance() (step uint32) {
 	step = c.step
@@ -100,5 +100,5 @@ func (c *Chooser) flags(step, sequence uint32) uint8 {
 // Below draws a number below n, in the same sequence as the flows.
 func (c *Chooser) Below(n uint32) uint32 { return c.random.Below(n) }
 
-// Sent is how many packets of each flow have been chosen. It is the chooser's own.
+// Sent returns the number of packets of each flow have been chosen. It is the chooser's own.
 func (c *Chooser) Sent() []uint32 { return c.sent }

@@ -9,7 +9,7 @@ import (
 	"sluice/tools/pktgen/flow"
 )
 
-// choose gives the first shots of a model.
+// choose returns the first shots of a model.
 func choose(t *testing.T, m flow.Model, sources uint32, n int) []flow.Shot {
 	t.Helper()
 	if err := m.Check(sources); err != nil {

@@ -20,7 +20,7 @@ const (
 
 var kindNames = [...]string{Round: "round", Uniform: "uniform", Zipf: "zipf", SYN: "syn", Churn: "churn"}
 
-// String is the name that ParseKind reads.
+// String returns the name that ParseKind reads.
 func (k Kind) String() string { return kindNames[k] }
 
 // ParseKind reads round, uniform, zipf, syn or churn.
@@ -33,7 +33,7 @@ func ParseKind(text string) (Kind, error) {
 	return 0, fmt.Errorf("%q is not one of %s", text, strings.Join(kindNames[:], ", "))
 }
 
-// MaxFlows is how many flows a stamp can tell apart.
+// MaxFlows is the number of flows a stamp can tell apart.
 const MaxFlows = 1 << 24
 
 // Model says which flow each packet belongs to.
@@ -46,7 +46,7 @@ type Model struct {
 	Seed       uint64  // of Uniform, Zipf, SYN and of random sizes
 }
 
-// Check says what is wrong with a model whose flows come from so many sources.
+// Check returns what is wrong with a model whose flows come from so many sources.
 func (m Model) Check(sources uint32) error {
 	if int(m.Kind) >= len(kindNames) {
 		return fmt.Errorf("there is no flow model %d", m.Kind)
@@ -76,8 +76,8 @@ func (m Model) Check(sources uint32) error {
 	return nil
 }
 
-// Stamped is how many flows the stamps tell apart. All SYN of a flood are one: no source is
-// expected twice.
+// Stamped returns the number of flows the stamps tell apart. All SYN of a flood are one: no source
+// is expected twice.
 func (m Model) Stamped() uint32 {
 	if m.Kind == SYN {
 		return 1
@@ -85,7 +85,7 @@ func (m Model) Stamped() uint32 {
 	return m.Flows
 }
 
-// Aliases is the table from which Zipf draws; nil for the other kinds.
+// Aliases returns the table from which Zipf draws; nil for the other kinds.
 func (m Model) Aliases() []Column {
 	if m.Kind != Zipf {
 		return nil

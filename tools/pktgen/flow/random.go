@@ -4,7 +4,7 @@ package flow
 // the same numbers for the same seed on every machine, in every version, and in live.c.
 type Random uint64
 
-// Next is 64 random bits.
+// Next returns 64 random bits.
 func (r *Random) Next() uint64 {
 	*r += 0x9e3779b97f4a7c15
 	z := uint64(*r)
@@ -13,5 +13,5 @@ func (r *Random) Next() uint64 {
 	return z ^ z>>31
 }
 
-// Below is a number below n. No number is likelier than another by more than n in 2^32.
+// Below returns a number below n. No number is likelier than another by more than n in 2^32.
 func (r *Random) Below(n uint32) uint32 { return uint32((r.Next() >> 32) * uint64(n) >> 32) }

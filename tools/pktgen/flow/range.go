@@ -25,8 +25,8 @@ const (
 	lastPort        = 65535
 )
 
-// mostAddresses is how many addresses of a prefix are used at most: with all ports, about as many
-// flows as an item's number can tell.
+// mostAddresses is the number of addresses of a prefix are used at most: with all ports, about as
+// many flows as an item's number can tell.
 const mostAddresses = 1 << 16
 
 // ParseRange reads ADDRESSES:PORTS. ADDRESSES is one address, FIRST-LAST, or a prefix, of which the
@@ -36,7 +36,8 @@ const mostAddresses = 1 << 16
 //	198.51.100.10:80   10.0.0.0/16:1024-65535   10.0.0.1-10.0.0.9:5000-5999   [2001:db8::/64]:80
 func ParseRange(text string) (Range, error) { return parse(text, "") }
 
-// ParseSource is ParseRange, but without PORTS they are 1024-65535, and IPv6 needs no brackets.
+// ParseSource returns ParseRange, but without PORTS they are 1024-65535, and IPv6 needs no
+// brackets.
 func ParseSource(text string) (Range, error) {
 	return parse(text, fmt.Sprintf("%d-%d", firstClientPort, lastPort))
 }
@@ -153,7 +154,7 @@ func (r *Range) parsePrefix(text string) error {
 	return nil
 }
 
-// Check says what is wrong with a range that neither of the above has made.
+// Check returns what is wrong with a range that neither of the above has made.
 func (r Range) Check() error {
 	switch {
 	case !r.First.IsValid():
@@ -170,19 +171,19 @@ func (r Range) Check() error {
 	return nil
 }
 
-// Size is the number of items.
+// Size returns the number of items.
 func (r Range) Size() uint32 { return r.Addresses * r.Ports }
 
-// At is item i; numbers beyond the last item begin again with the first address.
+// At returns item i; numbers beyond the last item begin again with the first address.
 func (r Range) At(i uint32) netip.AddrPort {
 	address := withLow(r.First, low(r.First)+i/r.Ports%r.Addresses)
 	return netip.AddrPortFrom(address, r.FirstPort+uint16(i%r.Ports))
 }
 
-// Is6 says whether the addresses are IPv6.
+// Is6 reports whether the addresses are IPv6.
 func (r Range) Is6() bool { return r.First.Is6() }
 
-// String is what ParseRange reads.
+// String returns what ParseRange reads.
 func (r Range) String() string {
 	addresses := r.First.String()
 	if r.Addresses > 1 {
@@ -198,13 +199,13 @@ func (r Range) String() string {
 	return addresses + ":" + ports
 }
 
-// low is the last 32 bits of an address.
+// low returns the last 32 bits of an address.
 func low(a netip.Addr) uint32 {
 	b := a.As16()
 	return binary.BigEndian.Uint32(b[12:])
 }
 
-// withLow is an address with other last 32 bits.
+// withLow returns an address with other last 32 bits.
 func withLow(a netip.Addr, low uint32) netip.Addr {
 	b := a.As16()
 	binary.BigEndian.PutUint32(b[12:], low)

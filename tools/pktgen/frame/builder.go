@@ -32,15 +32,15 @@ func NewBuilder(s Spec, m flow.Model) (*Builder, error) {
 	return &Builder{spec: s, stamped: s.Stamped(), template: t, chooser: flow.NewChooser(m, s.Source.Size())}, nil
 }
 
-// MaxBytes is how long the longest frame is.
+// MaxBytes returns how long the longest frame is.
 func (b *Builder) MaxBytes() int { return b.spec.Largest() }
 
-// Sent is how many frames of each flow have been made. It is the builder's own, and changes with
-// each Next.
+// Sent returns the number of frames of each flow have been made. It is the builder's own, and
+// changes with each Next.
 func (b *Builder) Sent() []uint32 { return b.chooser.Sent() }
 
-// Next makes the next frame, sent at nowNS of CLOCK_MONOTONIC, at the start of to, which has
-// MaxBytes at least, and gives its length. It never allocates.
+// Next returns the next frame, sent at nowNS of CLOCK_MONOTONIC, at the start of to, which has
+// MaxBytes at least, and returns its length. It never allocates.
 func (b *Builder) Next(to []byte, nowNS int64) (bytes int) {
 	shot := b.chooser.Next()
 	size := b.spec.Sizes[0]

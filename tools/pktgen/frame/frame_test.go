@@ -24,7 +24,7 @@ func parse(t *testing.T, text string) flow.Range {
 	return r
 }
 
-// specOf is frames of one family and protocol with two source and two destination addresses.
+// specOf returns frames of one family and protocol with two source and two destination addresses.
 func specOf(t *testing.T, six, tcp bool) frame.Spec {
 	t.Helper()
 	s := frame.Spec{SourceMAC: frame.MAC{2, 0, 0, 0, 0, 1}, DestinationMAC: frame.MAC{2, 0, 0, 0, 0, 2}, TCP: tcp, Stream: 77,

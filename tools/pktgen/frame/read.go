@@ -52,7 +52,7 @@ func Read(frame []byte) (Stamp, Sort) {
 	return Stamp{}, Plain
 }
 
-// skipIP gives the protocol that follows an IP header, 0 if there is none, and what follows.
+// skipIP returns the protocol that follows an IP header, 0 if there is none, and what follows.
 func skipIP(b []byte) (protocol uint8, rest []byte) {
 	if len(b) < ipv4Bytes {
 		return 0, nil

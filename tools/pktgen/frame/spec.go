@@ -27,7 +27,7 @@ const (
 	MaxBytes = 1514
 )
 
-// MaxSizes is how many sizes a mixture has at most.
+// MaxSizes is the number of sizes a mixture has at most.
 const MaxSizes = 16
 
 // MAC is an Ethernet address.
@@ -44,7 +44,7 @@ type Spec struct {
 	Stream         uint8
 }
 
-// Check says what is wrong with the frames.
+// Check returns what is wrong with the frames.
 func (s Spec) Check() error {
 	if err := s.Source.Check(); err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -70,7 +70,7 @@ func (s Spec) Check() error {
 	return nil
 }
 
-// Is6 says whether the frames carry IPv6.
+// Is6 reports whether the frames carry IPv6.
 func (s Spec) Is6() bool { return s.Destination.Is6() }
 
 func (s Spec) ipBytes() int {
@@ -89,17 +89,18 @@ func (s Spec) l4Bytes() int {
 
 func (s Spec) headerBytes() int { return ethernetBytes + s.ipBytes() + s.l4Bytes() }
 
-// Smallest is the size in bytes of the smallest frame with these headers that has room for a stamp.
+// Smallest returns the size in bytes of the smallest frame with these headers that has room for a
+// stamp.
 func (s Spec) Smallest() int { return max(MinBytes, s.headerBytes()+StampBytes) }
 
-// Stamped says whether the frames carry a stamp: if there is room in the smallest one.
+// Stamped reports whether the frames carry a stamp: if there is room in the smallest one.
 func (s Spec) Stamped() bool { return slices.Min(s.Sizes) >= s.headerBytes()+StampBytes }
 
-// Largest is the size in bytes of the largest frame.
+// Largest returns the size in bytes of the largest frame.
 func (s Spec) Largest() int { return slices.Max(s.Sizes) }
 
-// IMIX is the simple Internet mix: seven small, four middle and one large frame of twelve, 64, 594
-// and 1518 bytes with the frame check sequence. The small ones grow if the stamp needs it.
+// IMIX returns the simple Internet mix: seven small, four middle and one large frame of twelve, 64,
+// 594 and 1518 bytes with the frame check sequence. The small ones grow if the stamp needs it.
 func (s Spec) IMIX() []int {
 	small := s.Smallest()
 	return []int{small, 590, small, small, 590, small, 1514, small, 590, small, 590, small}

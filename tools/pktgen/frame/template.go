@@ -33,7 +33,7 @@ const (
 	tcpChecksumAt     = 16
 )
 
-// NewTemplate makes the headers. TTL is 64, fragmentation forbidden, the TCP window 65,535.
+// NewTemplate returns the headers. TTL is 64, fragmentation forbidden, the TCP window 65,535.
 func NewTemplate(s Spec) (Template, error) {
 	var t Template
 	buffer := gopacket.NewSerializeBuffer()

@@ -29,7 +29,7 @@ type Pair struct {
 	SendAt, SinkAt *port.Port
 }
 
-// NewPair makes a pair that goes away with the test.
+// NewPair returns a pair that goes away with the test.
 func NewPair(t testing.TB, o netlab.LinkOptions) *Pair {
 	t.Helper()
 	NeedRoot(t)
@@ -46,12 +46,12 @@ func NewPair(t testing.TB, o netlab.LinkOptions) *Pair {
 	return p
 }
 
-// Place is where a host is.
+// Place returns where a host is.
 func Place(h *netlab.Host) affinity.Affinity {
 	return affinity.Affinity{Netns: h.Namespace(), CPU: affinity.AnyCPU}
 }
 
-// Port is the interface eth0 of a host.
+// Port returns the interface eth0 of a host.
 func Port(t testing.TB, h *netlab.Host) *port.Port {
 	t.Helper()
 	p, err := port.Open(Place(h), "eth0")

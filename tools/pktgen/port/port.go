@@ -81,8 +81,8 @@ func (p *Port) Statistics() (Statistics, error) {
 	return Statistics{TxFrames: s.TxPackets, TxDropped: s.TxDropped}, nil
 }
 
-// CheckUp is an error if the interface is gone or down, which a sender otherwise learns late or
-// never.
+// CheckUp returns an error if the interface is gone or down, which a sender otherwise learns late
+// or never.
 func (p *Port) CheckUp() error {
 	link, err := p.netlink.LinkByIndex(p.Index)
 	if err != nil {

@@ -18,7 +18,7 @@ func (t *Tally) Take(b []byte) (frame.Stamp, bool) { return t.t.take(b) }
 func (t *Tally) Counts() Counts                    { return t.t.counts }
 func (t *Tally) Flows() []Flow                     { return t.t.list() }
 
-// Program is the XDP program of a receiver.
+// Program returns the XDP program of a receiver.
 func Program(r Receiver) *ebpf.Program { return r.(*sink).objects.PktgenSink }
 
 // BucketOf and MiddleOf are the geometry of the latency buckets.
@@ -27,5 +27,5 @@ var (
 	MiddleOf = middleOf
 )
 
-// Buckets is how many there are.
+// Buckets is the number of there are.
 const Buckets = buckets

@@ -21,10 +21,10 @@ const LongestNS = 1<<longestBits - 1
 // digits is the precision of the histograms.
 const digits = 3
 
-// NewHistogram is an empty histogram of latencies in ns.
+// NewHistogram returns an empty histogram of latencies in ns.
 func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, LongestNS, digits) }
 
-// bucketOf is the bucket of a latency, as sink.c has it.
+// bucketOf returns the bucket of a latency, as sink.c has it.
 func bucketOf(ns uint64) int {
 	ns = min(ns, LongestNS)
 	if ns < subBuckets {
@@ -34,7 +34,7 @@ func bucketOf(ns uint64) int {
 	return shift<<subBits + int(ns>>shift)
 }
 
-// middleOf is the middle of a bucket's values: at most 1/128 from each of them.
+// middleOf returns the middle of a bucket's values: at most 1/128 from each of them.
 func middleOf(bucket int) int64 {
 	if bucket < 2*subBuckets {
 		return int64(bucket)

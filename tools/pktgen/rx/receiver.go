@@ -15,14 +15,15 @@ type Receiver interface {
 	// Begin starts a new measurement: Counts begin at 0, and frames of other streams count as
 	// foreign from now on.
 	Begin(stream uint8) error
-	// Counts is what came since Begin.
+	// Counts returns what came since Begin.
 	Counts() Counts
-	// Latency is what was measured since the last call of it, or since Begin.
+	// Latency returns what was measured since the last call of it, or since Begin.
 	Latency() *hdrhistogram.Histogram
-	// Flows is what is known of each flow of the stream, by number; nil if flows aren't followed.
+	// Flows returns what is known of each flow of the stream, by number; nil if flows aren't
+	// followed.
 	Flows() []Flow
 	Backend() Backend
-	// Err is why it has stopped receiving, nil while it goes on.
+	// Err returns why it has stopped receiving, nil while it goes on.
 	Err() error
 	Close() error
 }
@@ -60,7 +61,7 @@ const (
 
 var backendNames = [...]string{Kernel: "kernel", XSK: "xsk"}
 
-// String is the name that ParseBackend reads.
+// String returns the name that ParseBackend reads.
 func (b Backend) String() string { return backendNames[b] }
 
 // ParseBackend reads kernel or xsk.

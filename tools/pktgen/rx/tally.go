@@ -67,7 +67,7 @@ func (t *tally) follow(f *follow, sequence uint32) {
 	f.Distinct++
 }
 
-// list is the flows as they are told.
+// list returns the flows as they are told.
 func (t *tally) list() []Flow {
 	if t.flows == nil {
 		return nil

@@ -33,7 +33,7 @@ type Config struct {
 	OnTrial    func(Outcome)
 }
 
-// Check says what is wrong.
+// Check returns what is wrong.
 func (c Config) Check() error {
 	switch {
 	case !(c.Resolution > 0 && c.Resolution < 1):

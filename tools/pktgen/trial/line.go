@@ -107,7 +107,7 @@ func (l *Line) findMACs() (err error) {
 	return err
 }
 
-// Traffic is what is sent, with the MAC addresses found.
+// Traffic returns what is sent, with the MAC addresses found.
 func (l *Line) Traffic() tx.Traffic { return l.setup.Traffic }
 
 // Run makes one measurement. It begins a new stream, so that late frames of the one before aren't

@@ -28,7 +28,7 @@ func parse(t *testing.T, text string) flow.Range {
 	return r
 }
 
-// traffic is UDP over IPv4 or TCP over IPv6, small frames or a mixture.
+// traffic returns UDP over IPv4 or TCP over IPv6, small frames or a mixture.
 func traffic(t *testing.T, m flow.Model, six, mix bool) tx.Traffic {
 	s := frame.Spec{TCP: six, Source: parse(t, "10.0.0.0/16:1024-65535"), Destination: parse(t, "198.51.100.10:80")}
 	if six {
@@ -257,7 +257,7 @@ func TestMACsAreFound(t *testing.T) {
 	check("gateway that is known", gateway)
 }
 
-// indexOf is the number of an interface.
+// indexOf returns the number of an interface.
 func indexOf(h *netlab.Host, name string) (index int, err error) {
 	p, err := port.Open(labtest.Place(h), name)
 	if err != nil {

@@ -69,7 +69,7 @@ func (m *Measurement) Run(ctx context.Context) (Result, error) {
 	return r.result, err
 }
 
-// dropped is how many frames the sending interface has dropped so far.
+// dropped returns the number of frames the sending interface has dropped so far.
 func (m *Measurement) dropped() (uint64, error) {
 	if m.Port == nil {
 		return 0, nil

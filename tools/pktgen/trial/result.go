@@ -58,7 +58,7 @@ type FlowLoss struct {
 	Received uint32 `json:"received"` // each sequence number once
 }
 
-// worstFlows is how many flows are named.
+// worstFlows is the number of flows are named.
 const worstFlows = 10
 
 // compareFlows takes sent nil for "unknown": then a flow has sent what its highest sequence number
@@ -107,7 +107,7 @@ type Result struct {
 
 	Sent      uint64 `json:"sent"`
 	SentBytes uint64 `json:"sent_bytes"`
-	// Refused is how many of Sent the sending interface dropped itself, by its own counter.
+	// Refused is the number of of Sent the sending interface dropped itself, by its own counter.
 	Refused       uint64  `json:"refused"`
 	Received      uint64  `json:"received"` // duplicates included
 	ReceivedBytes uint64  `json:"received_bytes"`
@@ -134,7 +134,7 @@ const (
 	CountAll                     // everything that came
 )
 
-// of gives how many of the frames are ours, and their bytes; the bytes of others than TCP and UDP
+// of returns how many of the frames are ours, and their bytes; the bytes of others than TCP and UDP
 // aren't known.
 func (c Counting) of(counts rx.Counts) (frames, bytes uint64) {
 	switch c {
@@ -146,7 +146,7 @@ func (c Counting) of(counts rx.Counts) (frames, bytes uint64) {
 	return counts.Frames + counts.PlainFrames + counts.Foreign + counts.Other, counts.Bytes + counts.PlainBytes
 }
 
-// balance gives lost and surplus frames.
+// balance returns lost and surplus frames.
 func balance(sent, received, duplicates uint64) (lost, surplus uint64) {
 	distinct := received - min(duplicates, received)
 	if distinct > sent {

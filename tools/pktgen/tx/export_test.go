@@ -2,5 +2,5 @@ package tx
 
 import "github.com/cilium/ebpf"
 
-// Program is the XDP program of a Live sender.
+// Program returns the XDP program of a Live sender.
 func Program(s Sender) *ebpf.Program { return s.(*live).objects.PktgenLive }

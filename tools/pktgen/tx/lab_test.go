@@ -134,7 +134,7 @@ func TestReplaySendsTheCapture(t *testing.T) {
 	}
 }
 
-// endless is traffic without an end.
+// endless returns traffic without an end.
 func endless(t *testing.T, pair *labtest.Pair) tx.Traffic {
 	return tx.Traffic{Model: flow.Model{Flows: 1}, Spec: frame.Spec{DestinationMAC: pair.SinkAt.MAC, Sizes: []int{60},
 		Source: parse(t, "10.0.0.1:1024"), Destination: parse(t, "198.51.100.10:80")}}

@@ -25,8 +25,8 @@ type live struct {
 	before  port.Statistics // of the interface
 }
 
-// liveBatch is how many frames the kernel makes before it hands them to the interface. Its default;
-// a veth's ring has room for 256, and is emptied between two batches.
+// liveBatch is the number of frames the kernel makes before it hands them to the interface. Its
+// default; a veth's ring has room for 256, and is emptied between two batches.
 const liveBatch = 64
 
 // checkInterval is how often a sender looks whether it shall stop; every checkPort-th time it looks
@@ -88,7 +88,7 @@ func explain(err error) error {
 	return err
 }
 
-// plan is what the program must know.
+// plan returns what the program must know.
 func (l *live) plan() (plan bpf.LivePlan, err error) {
 	spec, model := l.traffic.Spec, l.traffic.Model
 	t, err := frame.NewTemplate(spec)
@@ -224,7 +224,7 @@ func (l *live) run(ctx context.Context) error {
 	return explain(err)
 }
 
-// repeat is how many runs there are at most: just those needed if each one sends a frame.
+// repeat returns the number of runs there are at most: just those needed if each one sends a frame.
 func (l *live) repeat() uint32 {
 	if l.options.Limit == 0 || l.options.Rate > 0 {
 		return math.MaxInt32
@@ -271,7 +271,7 @@ func (l *live) watch(ctx context.Context, thread int, ended <-chan struct{}) err
 	}
 }
 
-// checkTaken is an error if the interface is down or gone, which the kernel doesn't tell the
+// checkTaken returns an error if the interface is down or gone, which the kernel doesn't tell the
 // program, or if it is a veth that takes no frames at all. An interface can't go before the
 // test-run ends that uses it.
 func (l *live) checkTaken() error {

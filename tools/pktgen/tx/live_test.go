@@ -22,7 +22,7 @@ func parse(t *testing.T, text string) flow.Range {
 	return r
 }
 
-// specs are frames of both families and protocols, of one and of several sizes.
+// specs returns frames of both families and protocols, of one and of several sizes.
 func specs(t *testing.T) (all []frame.Spec) {
 	for _, six := range []bool{false, true} {
 		for _, tcp := range []bool{false, true} {

@@ -13,9 +13,9 @@ import (
 
 // Source makes frames.
 type Source interface {
-	// MaxBytes is how long the longest frame is.
+	// MaxBytes returns how long the longest frame is.
 	MaxBytes() int
-	// Next makes the next frame at the start of to and gives its length, 0 if there is none.
+	// Next returns the next frame at the start of to and returns its length, 0 if there is none.
 	Next(to []byte, nowNS int64) (bytes int)
 }
 
@@ -27,12 +27,12 @@ type Pacer interface {
 
 // lane is how frames leave user space. It belongs to the sending thread.
 type lane interface {
-	// send has fill make up to n frames, which gives 0 for "no more", and gives how many it took,
+	// send has fill make up to n frames, which gives 0 for "no more", and returns how many it took,
 	// which may be none.
 	send(n int, fill func([]byte) int) (int, error)
-	// confirm gives how many more frames have been sent for certain.
+	// confirm returns how many more frames have been sent for certain.
 	confirm() (int, error)
-	// pending is how many were taken and are not confirmed.
+	// pending returns the number of were taken and are not confirmed.
 	pending() int
 	close() error
 }
@@ -79,7 +79,7 @@ func (l *loop) Counts() Counts {
 	return Counts{Frames: l.frames.Load(), Bytes: l.octets.Load(), FirstNS: l.first.Load(), LastNS: l.last.Load()}
 }
 
-// FlowsSent is known if the source counts.
+// FlowsSent returns known if the source counts.
 func (l *loop) FlowsSent() []uint32 {
 	if counter, ok := l.source.(interface{ Sent() []uint32 }); ok {
 		return counter.Sent()
@@ -96,8 +96,8 @@ func (l *loop) Send(ctx context.Context) error {
 	return nil
 }
 
-// burst is how many frames are made at most before the clock and the pace are looked at again; the
-// kernel sends as many for one system call.
+// burst is the number of frames are made at most before the clock and the pace are looked at again;
+// the kernel sends as many for one system call.
 const burst = 32
 
 // confirmPatience is how long the last frames may take.

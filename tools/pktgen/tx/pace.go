@@ -11,14 +11,14 @@ type Pace struct {
 	began bool
 }
 
-// fraction is how many bits of a gap are below the nanosecond. With 16, a rate of 10 million per
-// second is met to 1 in 6 million, and 2^48 ns, three days, fit.
+// fraction is the number of bits of a gap are below the nanosecond. With 16, a rate of 10 million
+// per second is met to 1 in 6 million, and 2^48 ns, three days, fit.
 const fraction = 16
 
 // backlogNS is how far a sender that was held up may be behind and still make up for it.
 const backlogNS = 100e6
 
-// gapOf is the time between two frames at a rate, 0 for as fast as possible.
+// gapOf returns the time between two frames at a rate, 0 for as fast as possible.
 func gapOf(rate float64) uint64 {
 	if rate <= 0 {
 		return 0
@@ -32,7 +32,7 @@ const MaxRate = 1e9
 // NewPace is for so many frames per second, 0 for as many as possible.
 func NewPace(rate float64) *Pace { return &Pace{gap: gapOf(rate)} }
 
-// Wait is how many ns it is until the next frame is due; 0 or less: now.
+// Wait returns the number of ns it is until the next frame is due; 0 or less: now.
 func (p *Pace) Wait(nowNS int64) int64 {
 	if p.gap == 0 {
 		return 0

@@ -7,7 +7,7 @@ import (
 	"sluice/tools/pktgen/tx"
 )
 
-// clockwork sends with a pace for so long, looking at the clock every step, and gives how many
+// clockwork sends with a pace for so long, looking at the clock every step, and returns how many
 // frames went.
 func clockwork(p *tx.Pace, from, until, step int64) (frames int) {
 	for now := from; now < until; now += step {

@@ -17,7 +17,7 @@ type Sender interface {
 	// Send returns nil when the limit is reached, the source is empty or ctx ends. Counts is final
 	// then.
 	Send(ctx context.Context) error
-	// Counts is what has been sent so far.
+	// Counts returns what has been sent so far.
 	Counts() Counts
 	// FlowsSent is, after Send, how many frames of each flow were sent; nil if that isn't known.
 	FlowsSent() []uint32
@@ -31,7 +31,7 @@ type Counts struct {
 	FirstNS, LastNS int64 // 0 before the first frame
 }
 
-// Rate is the frames per second from the first to the last one, 0 if there are fewer than two.
+// Rate returns the frames per second from the first to the last one, 0 if there are fewer than two.
 func (c Counts) Rate() float64 {
 	if c.Frames < 2 || c.LastNS <= c.FirstNS {
 		return 0
@@ -52,7 +52,7 @@ const (
 
 var backendNames = [...]string{Auto: "auto", Live: "live", XSK: "xsk", Packet: "packet"}
 
-// String is the name that ParseBackend reads.
+// String returns the name that ParseBackend reads.
 func (b Backend) String() string { return backendNames[b] }
 
 // ParseBackend reads auto, live, xsk or packet.
@@ -71,7 +71,7 @@ type Traffic struct {
 	Model flow.Model
 }
 
-// Check says what is wrong.
+// Check returns what is wrong.
 func (t Traffic) Check() error {
 	if err := t.Spec.Check(); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (o Options) check(longest int) error {
 	return o.Port.CheckUp()
 }
 
-// New makes a sender for traffic. With Auto it takes the first backend that works.
+// New returns a sender for traffic. With Auto it takes the first backend that works.
 func New(t Traffic, o Options) (Sender, error) {
 	if err := t.Check(); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func New(t Traffic, o Options) (Sender, error) {
 	return first(o.Backend, []Backend{Live, XSK, Packet}, make)
 }
 
-// NewReplay makes a sender for frames of any other source, which the kernel can't make by itself:
+// NewReplay returns a sender for frames of any other source, which the kernel can't make by itself:
 // Auto is XSK or Packet.
 func NewReplay(source Source, pace Pacer, o Options) (Sender, error) {
 	if o.Backend == Live {
@@ -136,7 +136,7 @@ func NewReplay(source Source, pace Pacer, o Options) (Sender, error) {
 	return first(o.Backend, []Backend{XSK, Packet}, func(b Backend) (Sender, error) { return newLoop(b, source, pace, o) })
 }
 
-// first makes the sender that is asked for, or the first one of several that can be made.
+// first returns the sender that is asked for, or the first one of several that can be made.
 func first(asked Backend, all []Backend, make func(Backend) (Sender, error)) (Sender, error) {
 	if asked != Auto {
 		return make(asked)

@@ -1,5 +1,5 @@
-// Netlab-backend is a real server for labs: HTTP, TCP echo and UDP that say who answered and whom
-// they saw as the client. See package sluice/tools/netlab/backend.
+// Netlab-backend is a server for labs: HTTP, TCP echo and UDP. Each answer has the name of the
+// backend and the client address that it saw. See package sluice/tools/netlab/backend.
 package main
 
 import (
