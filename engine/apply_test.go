@@ -108,6 +108,7 @@ func second[T any](_ T, err error) error { return err }
 // TestNobodyConfirms: the former configuration comes back by itself, with what was set at run time;
 // so it does when the daemon is started again.
 func TestNobodyConfirms(t *testing.T) {
+	slow(t)
 	d := newOnDisk(t)
 	d.start(with3)
 	if _, err := d.Engine.SetWeight(bg, "web", b1, 5); err != nil {

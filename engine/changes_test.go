@@ -275,6 +275,7 @@ func TestDisableEndsConnections(t *testing.T) {
 // TestBrokenState: nothing that stands in the state directory stops a start; what makes no sense is
 // set aside, and the rest of it used.
 func TestBrokenState(t *testing.T) {
+	slow(t)
 	entry := `{"protocol":"tcp","address":"198.51.100.10","ports":"80","backend":"10.0.0.11:8080","state":"drain","since":"2026-01-01T00:00:00Z"}`
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":         {"", ""},
@@ -346,6 +347,7 @@ func TestNoStateDirectory(t *testing.T) {
 // is ours alone and the daemon starts anew. The directories are state_dir ("") and what the daemon
 // has in it ("*").
 func TestStateDirectoryOfOthers(t *testing.T) {
+	slow(t)
 	type dirCase struct {
 		name, dir string
 		spoil     func(path string) error

@@ -79,10 +79,13 @@ func connect(t *testing.T, lab *enginetest.Lab, clientOf func(int) string, vip s
 // has a queue.
 func TestIdleAreReset(t *testing.T) {
 	const flows = 90
-	for _, family := range fullnatFamilies {
+	for i, family := range fullnatFamilies {
 		for _, mode := range []string{"nat", "fullnat"} {
-			for _, layout := range []struct{ workers, front, back int }{{1, 1, 1}, {2, 2, 2}, {3, 3, 1}, {3, 1, 3}} {
+			for _, layout := range []struct{ workers, front, back int }{{3, 3, 1}, {1, 1, 1}, {2, 2, 2}, {3, 1, 3}} {
 				t.Run(fmt.Sprint(family.name, mode, layout), func(t *testing.T) {
+					if i > 0 || mode != "fullnat" || layout.back != 1 || layout.workers == 1 {
+						slow(t)
+					}
 					s := svc{vip: family.vip, mode: mode, sched: "rr"}
 					for _, host := range []int{11, 12, 13} {
 						s.backends = append(s.backends, at(fmt.Sprintf(form(family.vip), host), 8080))
@@ -158,6 +161,7 @@ func TestExplainEvicted(t *testing.T) {
 // TestManyIdle: more connections than frames or a tick's worth of pokes: all are reset in the end,
 // and all frames come home.
 func TestManyIdle(t *testing.T) {
+	slow(t)
 	const flows = 4000
 	lab, p := enginetest.New(t, 2, 2), &patients{}
 	lab.Probe = p.probe

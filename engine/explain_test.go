@@ -68,6 +68,9 @@ func TestExplainPredicts(t *testing.T) {
 	for _, scheduler := range []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "random", "p2c"} {
 		for _, workers := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s with %d workers", scheduler, workers), func(t *testing.T) {
+				if workers == 1 || scheduler != "wlc" && scheduler != "mh" {
+					slow(t)
+				}
 				lab := enginetest.New(t, workers, workers)
 				s := nat3()
 				s.sched, s.backends[1] = scheduler, "10.0.0.12:8080 3"

@@ -81,6 +81,7 @@ func TestHandOverFull(t *testing.T) {
 // TestFramesRunOut: while another worker sits on all frames nothing can be received; afterwards
 // everything can again, without anybody's help (F12).
 func TestFramesRunOut(t *testing.T) {
+	slow(t)
 	lab := enginetest.New(t, 2, 2)
 	lab.RingSize, lab.FramesPerQueue = 64, 128
 	lab.Start(2, config(nat3()))

@@ -34,6 +34,7 @@ var fullnatFamilies = []struct {
 // worker that sent from their port, and clients' packets stay where they arrive: with a queue for
 // each worker nothing is handed over. Without, all flows work all the same.
 func TestFullNATFollowsTheCard(t *testing.T) {
+	slow(t)
 	const flows = 500
 	for _, family := range fullnatFamilies {
 		for _, layout := range []struct {
@@ -91,6 +92,7 @@ func TestFullNATFollowsTheCard(t *testing.T) {
 // TestFullNATSettlesLate: towards a backend that can't be reached at first nothing is sent, and no
 // port is taken; when it can be, its ports follow the card that leads there.
 func TestFullNATSettlesLate(t *testing.T) {
+	slow(t)
 	lab := enginetest.New(t, 2, 2)
 	lab.RSS = card(2)
 	lab.Change(func(s *enginetest.Surroundings) { s.Ports[enginetest.Backends].Up = false })

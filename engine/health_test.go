@@ -202,6 +202,7 @@ func TestHealthOnReload(t *testing.T) {
 
 // TestManyFailAtOnce: a few tables serve many changes, whatever their number.
 func TestManyFailAtOnce(t *testing.T) {
+	slow(t)
 	const many = 100
 	s := svc{}
 	for n := range many {
@@ -290,6 +291,7 @@ func TestNobodyProtected(t *testing.T) {
 // TestFreeze: what checks find changes nothing while an operator wants it so, and everything
 // afterwards.
 func TestFreeze(t *testing.T) {
+	slow(t)
 	ctx := context.Background()
 	lab, p := clinic(t, checked(nat3(), "", ""))
 	p.are("10.0.0.12")
@@ -344,6 +346,7 @@ func (p *patients) count() int {
 // TestSorryServer: it takes new connections while no backend is up, in the mode that it has, and no
 // longer.
 func TestSorryServer(t *testing.T) {
+	slow(t)
 	const sorry = "10.0.0.19:8080"
 	for _, scheduler := range []string{"rr", "wlc", "sh", "mh"} {
 		s := checked(nat3(), `on_down = "keep"`+"\n"+`sorry = { address = "10.0.0.19", port = 8080 }`, "")
@@ -390,12 +393,13 @@ func TestSorryWhenDrained(t *testing.T) {
 // TestSlowStart: a backend that comes back has a part of its weight first, and all of it when
 // slow_start is over.
 func TestSlowStart(t *testing.T) {
-	slow := func(time string) svc {
+	slow(t)
+	slowly := func(time string) svc {
 		s := checked(nat3(), `on_down = "keep"`+"\n"+`slow_start = "`+time+`"`, "")
 		s.sched = "wrr"
 		return s
 	}
-	lab, p := clinic(t, slow("1h"))
+	lab, p := clinic(t, slowly("1h"))
 	if n := spread(openAll(t, lab, 0, 30)); n["10.0.0.12:8080"] != 10 {
 		t.Errorf("at the start flows went to %v", n)
 	}
@@ -408,14 +412,14 @@ func TestSlowStart(t *testing.T) {
 	if n := spread(openAll(t, lab, 100, 430)); n["10.0.0.12:8080"] != 10 {
 		t.Errorf("flows went to %v", n)
 	}
-	if _, err := lab.Reload(config(slow("1s"))); err != nil {
+	if _, err := lab.Reload(config(slowly("1s"))); err != nil {
 		t.Fatal(err)
 	}
 	lab.Await("the whole weight", func() bool { return list(t, lab)[0].Backends[1].SlowStart == 0 })
 	if n := spread(openAll(t, lab, 1000, 1030)); n["10.0.0.12:8080"] != 10 {
 		t.Errorf("afterwards flows went to %v", n)
 	}
-	with := slow("1h")
+	with := slowly("1h")
 	with.backends = append(with.backends, "10.0.0.14:8080")
 	if _, err := lab.Reload(config(with)); err != nil {
 		t.Fatal(err)

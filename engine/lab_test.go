@@ -15,6 +15,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// slow skips a test that takes more than a quarter of a second when only short tests are to run.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not with -short")
+	}
+}
+
 // TCP flags.
 const (
 	fin = 1

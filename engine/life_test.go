@@ -66,6 +66,7 @@ func TestCloseInTheMiddle(t *testing.T) {
 
 // TestStartAgain: many engines one after the other leave nothing behind (L04).
 func TestStartAgain(t *testing.T) {
+	slow(t)
 	for range 20 {
 		lab := enginetest.New(t, 1, 1)
 		lab.Start(2, config(nat3()))

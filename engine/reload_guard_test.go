@@ -27,6 +27,7 @@ func many(services ...int) string {
 // TestTruncatedFilesChangeNothing: of a file that is cut at any byte either nothing is taken over,
 // or it says the same as the whole one.
 func TestTruncatedFilesChangeNothing(t *testing.T) {
+	slow(t)
 	lab := enginetest.New(t, 1, 1)
 	whole := config(nat3()) + many(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 	lab.Start(1, whole)

@@ -215,6 +215,7 @@ func TestReloadWarnsOfRestart(t *testing.T) {
 // TestReloadsUnderTraffic: a thousand reloads, some of which take a service in use away, move no
 // flow of the others (C07).
 func TestReloadsUnderTraffic(t *testing.T) {
+	slow(t)
 	reloads := 1000
 	if raceDetector {
 		reloads = 200

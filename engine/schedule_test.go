@@ -143,6 +143,7 @@ func TestPersistence(t *testing.T) {
 // TestWeightsThatDoNothing: who sets one is told so, exactly where backends get as many connections
 // as before.
 func TestWeightsThatDoNothing(t *testing.T) {
+	slow(t)
 	const heavy = "10.0.0.12:8080"
 	setWeight := func(lab *enginetest.Lab, weight int) string {
 		t.Helper()

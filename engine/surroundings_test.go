@@ -12,6 +12,7 @@ import (
 // TestNeighbourMissing: packets to a backend without a MAC address are dropped and the neighbour
 // asked for; when it answers, they flow.
 func TestNeighbourMissing(t *testing.T) {
+	slow(t)
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
 	var lost nexthop.Neighbour

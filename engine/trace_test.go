@@ -131,6 +131,7 @@ dropped: no_connection: packet belongs to no connection`} {
 // TestTraceEveryPacketIsSeenOnce: with several workers, all received packets are seen, with their
 // frames before and after, while other traces see a part of them.
 func TestTraceEveryPacketIsSeenOnce(t *testing.T) {
+	slow(t)
 	lab := enginetest.New(t, 3, 3)
 	lab.Start(3, config(nat3()))
 	all := startTrace(t, lab, api.TraceQuery{Frames: true})
