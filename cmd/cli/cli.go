@@ -64,7 +64,7 @@ func Parent(unknown, missing string) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return Usage(fmt.Errorf("%s: %s", missing, Subcommands(cmd)))
+			return Usage(fmt.Errorf("%s: must be one of %s", missing, Subcommands(cmd)))
 		},
 	}
 }

@@ -17,11 +17,12 @@ func newApply() *cobra.Command {
 	var request api.ApplyRequest
 	cmd := &cobra.Command{
 		Use:   "apply FILE",
-		Short: "Run another configuration; with --confirm only for a while, unless it is confirmed",
-		Long: "Apply makes another file's configuration the running one and replaces the daemon's file by it; the former file\n" +
-			"stays beside it as FILE.previous. With --confirm the daemon's file stays as it is until `sluice confirm`, and if\n" +
-			"that does not come in time, what ran before comes back by itself, whatever became of whoever applied. Meanwhile\n" +
-			"the daemon takes no other configuration. What reload refuses, apply refuses, unless forced.",
+		Short: "Run another configuration; with --confirm, go back to the former one unless confirmed",
+		Long: "Apply runs the configuration in another file and replaces the daemon's file with it. The former file stays\n" +
+			"beside it as FILE.previous. With --confirm, the daemon's file is not replaced until `sluice confirm`. Without a\n" +
+			"confirm in time, the daemon returns to the former configuration by itself, even if you have lost access.\n" +
+			"Until then it accepts no other configuration. Like reload, apply refuses a file that looks damaged; --force\n" +
+			"overrides that.",
 		Example: "  sluice plan --config new.toml\n  sluice apply new.toml --confirm 60s\n  sluice confirm",
 		Args:    cli.Arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -37,12 +38,12 @@ func newApply() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().DurationVar(&confirm, "confirm", 0, "go back after so long unless sluice confirm comes, e.g. 60s; 0: keep it at once")
-	cmd.Flags().BoolVar(&request.Force, "force", false, "take a file that removes most of what runs, or looks cut off")
+	cmd.Flags().DurationVar(&confirm, "confirm", 0, "go back after this time unless confirmed, e.g. 60s; 0: no confirm needed")
+	cmd.Flags().BoolVar(&request.Force, "force", false, "accept a file that removes most services or backends, or looks cut off")
 	return cmd
 }
 
-// printApplied says what runs now.
+// printApplied prints the result of an apply.
 func printApplied(cmd *cobra.Command, flags daemonFlags, result api.ApplyResult, err error) error {
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func printApplied(cmd *cobra.Command, flags daemonFlags, result api.ApplyResult,
 	return flags.output.print(cmd.OutOrStdout(), result, func(w io.Writer) error {
 		printReload(w, result.ReloadResult)
 		if p := result.Pending; p != nil {
-			_, err := fmt.Fprintf(w, "generation %d runs until %s; to keep it: sluice confirm, to go back at once: sluice rollback\n",
+			_, err := fmt.Fprintf(w, "generation %d runs until %s; keep it with sluice confirm, go back at once with sluice rollback\n",
 				result.Generation, p.Deadline.Local().Format(time.TimeOnly))
 			return err
 		}

@@ -24,10 +24,10 @@ func newCapture() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "capture -w FILE [FILTER]",
 		Short: "Write live packets to a pcapng file, before and after rewriting",
-		Long: "Capture writes every packet twice: as it came and as it left. The file's interfaces say which is which:\n" +
+		Long: "Capture writes every packet twice: as it was received and as it was sent. Interface names in the file tell them apart:\n" +
 			"\"eth0 in\", \"eth1 out\", \"eth0 in, dropped: no_backend\", \"eth0 out, reply\". -w - writes to stdout, for a\n" +
-			"pipe into tcpdump or wireshark. FILTER is tcpdump's, of the packet as it comes or as it leaves. It ends after\n" +
-			"--count packets, after --duration, at --max-bytes, or with ^C.",
+			"pipe into tcpdump or wireshark. FILTER is in tcpdump's syntax and matches a packet as received or as sent. It ends after\n" +
+			"--count packets, after --duration, at --max-bytes, or on ^C.",
 		Example: "  sluice capture -w lost.pcapng --count 1000 host 203.0.113.5\n" +
 			"  sluice capture -w - tcp port 80 | tcpdump -nr -",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -46,7 +46,7 @@ func newCapture() *cobra.Command {
 				return err
 			}
 			if flags.output == formatTable {
-				return tellEnd(cmd.ErrOrStderr(), end, nil)
+				return printEnd(cmd.ErrOrStderr(), end, nil)
 			}
 			out := cmd.OutOrStdout()
 			if path == "-" {
@@ -58,23 +58,23 @@ func newCapture() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().StringVarP(&path, "write", "w", "", "file to write, - for stdout")
 	cmd.Flags().IntVar(&q.Snaplen, "snaplen", 0, "bytes of each frame to keep (0: all)")
-	cmd.Flags().Int64Var(&most, "max-bytes", 1<<30, "end when the file would grow beyond so many bytes")
+	cmd.Flags().Int64Var(&most, "max-bytes", 1<<30, "end before the file is larger than this number of bytes")
 	traceFlags(cmd, &q)
 	return cmd
 }
 
-// captureEnd is what capture says at its end in JSON.
+// captureEnd is the JSON that capture prints at its end.
 type captureEnd struct {
 	api.TraceEnd
 	File string `json:"file"` // - for stdout
 }
 
-// capture writes packets to a file, or to stdout, until the trace ends. A former capture at path is
-// lost only once the daemon has begun with the new one.
+// capture writes packets to a file, or to stdout, until the trace ends. An existing file at path is
+// truncated only when the daemon has begun the new capture.
 func capture(cmd *cobra.Command, control api.Control, q api.TraceQuery, path string, most int64) (end api.TraceEnd, err error) {
 	out := cmd.OutOrStdout()
 	if path != "-" {
-		file, failed := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600) // what packets carry is not for everybody
+		file, failed := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600) // packets may hold secrets
 		if failed != nil {
 			return end, failed
 		}
@@ -90,22 +90,23 @@ func capture(cmd *cobra.Command, control api.Control, q api.TraceQuery, path str
 	q.Started = func() {
 		started = true
 		if file, ok := out.(*os.File); ok && path != "-" {
-			_ = file.Truncate(0) // fails on what has no length, such as a pipe with a name
+			_ = file.Truncate(0) // fails on a named pipe
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "sluice: capturing; ^C ends it")
 	}
-	end, err = watch(cmd.Context(), control, q, w.write)
+	end, err = follow(cmd.Context(), control, q, w.write)
 	if started {
 		err = errors.Join(err, w.close())
 	}
 	return end, err
 }
 
-// pcapWriter writes packets before and after. Its interfaces are made as they are met.
+// pcapWriter writes packets as received and as sent. It adds an interface when the first packet
+// needs it.
 type pcapWriter struct {
 	out  *bufio.Writer
 	most int64 // bytes
-	now  bool  // flush each packet: somebody waits for it
+	now  bool  // flush each packet: a reader waits for it
 
 	ng         *pcapgo.NgWriter
 	interfaces map[string]int
@@ -116,7 +117,7 @@ type pcapWriter struct {
 // interface's block.
 const overhead = 256
 
-// write adds a packet; errEnough when it would be too much.
+// write adds a packet. It returns errEnough if the file would be too large.
 func (w *pcapWriter) write(e api.TraceEvent) error {
 	size := int64(len(e.In) + len(e.Out) + 2*overhead)
 	if w.bytes+size > w.most {
@@ -175,7 +176,7 @@ func (w *pcapWriter) flush() error {
 	return errors.Join(w.ng.Flush(), w.out.Flush())
 }
 
-// close makes the file whole, also when no packet came.
+// close completes the file, which is valid without packets, too.
 func (w *pcapWriter) close() error {
 	if w.ng == nil {
 		ng, err := pcapgo.NewNgWriter(w.out, layers.LinkTypeEthernet)

@@ -19,7 +19,7 @@ import (
 	"sluice/engine/api/apitest"
 )
 
-// changing is a daemon whose answers about changes are the test's.
+// changing is a daemon with the answers of the test about changes.
 type changing struct {
 	*apitest.Fake
 	status  api.Status
@@ -186,7 +186,7 @@ a reload would refuse the file unless forced:
 		t.Errorf("exit code %d, %s\n%s", code, errs, diff)
 	}
 	daemon.plan = api.Plan{File: "new.toml"}
-	if _, out, _ := sluice("plan", "--socket", socket); out != "new.toml says what runs already\n" {
+	if _, out, _ := sluice("plan", "--socket", socket); out != "new.toml is the same as the running configuration\n" {
 		t.Error(out)
 	}
 	if diff := cmp.Diff([]any{api.File{Name: file, Text: "text"}, api.File{}}, daemon.got); diff != "" {
@@ -223,7 +223,7 @@ func TestApplyConfirmRollback(t *testing.T) {
 		}
 		said := "backend added\ngeneration 7 runs\n"
 		if c.args[0] == "confirm" {
-			said = "generation 7 stays\n"
+			said = "generation 7 confirmed\n"
 		}
 		if c.args[0] != "overrides" && out != said {
 			t.Errorf("%q: %s", c.args, out)
@@ -288,14 +288,14 @@ func TestDrainShowsProgress(t *testing.T) {
 	if code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "-o", "json", "--socket", socket); code != cli.ExitDone || !strings.HasPrefix(out, "{\n") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
-	// Somebody else enables it.
+	// Another command enables it.
 	code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", serve(t, apitest.NewFake()))
-	if code != cli.ExitFailed || !strings.Contains(errs, "was ended by somebody else") {
+	if code != cli.ExitFailed || !strings.Contains(errs, "was ended by another command") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
 
-// TestDrainInterrupted: whoever stops watching is told that the drain goes on.
+// TestDrainInterrupted checks that an interrupted verb reports that the drain continues.
 func TestDrainInterrupted(t *testing.T) {
 	daemon := &emptying{Fake: apitest.NewFake(), left: 1 << 20}
 	socket := serve(t, daemon)
@@ -313,7 +313,7 @@ func TestDrainInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	if code != cli.ExitFailed || !strings.Contains(errs, "the drain of web 10.0.0.11:8080 goes on, and the daemon ends what is left at ") {
+	if code != cli.ExitFailed || !strings.Contains(errs, "the drain of web 10.0.0.11:8080 continues, and the daemon ends the remaining connections at ") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }

@@ -13,9 +13,9 @@ func newCheck() *cobra.Command {
 	var configPath string
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Say whether a configuration is right, and all that is wrong with it",
+		Short: "Check a configuration and print every error in it",
 		Long: "Check reads a configuration exactly as run and reload do, against the interfaces and addresses of this\n" +
-			"machine, and changes nothing. It exits with 0 if run would take the file, with 1 and all errors if not.",
+			"machine, and changes nothing. It exits with 0 if run would accept the file, otherwise with 1 and all errors.",
 		Args: cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, warnings, err := daemon.LoadConfig(configPath)

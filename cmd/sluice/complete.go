@@ -10,11 +10,11 @@ import (
 	"sluice/engine/api"
 )
 
-// completionPatience bounds how long a shell waits for a daemon after the tab key.
+// completionPatience is how long a shell waits for the daemon after the tab key.
 const completionPatience = 2 * time.Second
 
-// completeWords has shells complete what commands take: names of services and backends from the
-// running daemon, and files. Called once all commands are there.
+// completeWords registers shell completion of arguments: names of services and backends from the
+// running daemon, and files. Call it when all commands have been added.
 func completeWords(root *cobra.Command) {
 	for _, path := range []string{"drain", "enable", "disable", "weight", "overrides clear"} {
 		commandAt(root, path).ValidArgsFunction = completeBackend
@@ -22,7 +22,7 @@ func completeWords(root *cobra.Command) {
 	for _, path := range []string{"health", "health freeze", "health thaw"} {
 		commandAt(root, path).ValidArgsFunction = completeService
 	}
-	_ = commandAt(root, "conns").RegisterFlagCompletionFunc("service", completeService) // fails for a flag that is not there
+	_ = commandAt(root, "conns").RegisterFlagCompletionFunc("service", completeService)
 	for _, path := range []string{"apply", "simulate", "import keepalived", "import ipvsadm"} {
 		commandAt(root, path).ValidArgsFunction = nil // files, as shells do by themselves
 	}
@@ -40,8 +40,7 @@ func completeWords(root *cobra.Command) {
 	})
 }
 
-// commandAt is the command of that path. One that is missing is a fault of this file, found by any
-// test.
+// commandAt returns the command with that path. It panics if there is none.
 func commandAt(root *cobra.Command, path string) *cobra.Command {
 	cmd, rest, err := root.Find(strings.Fields(path))
 	if err != nil || len(rest) > 0 {
@@ -50,7 +49,7 @@ func commandAt(root *cobra.Command, path string) *cobra.Command {
 	return cmd
 }
 
-// eachCommand calls f for a command and all below it.
+// eachCommand calls f for a command and all its subcommands.
 func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	f(cmd)
 	for _, sub := range cmd.Commands() {
@@ -58,7 +57,8 @@ func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// servicesFor asks the daemon that the command line names; nil if there is none.
+// servicesFor returns the services of the daemon that the command line names, or nil if none
+// answers.
 func servicesFor(cmd *cobra.Command) []api.Service {
 	socket := api.DefaultSocket
 	if flag := cmd.Flags().Lookup("socket"); flag != nil {
@@ -66,11 +66,11 @@ func servicesFor(cmd *cobra.Command) []api.Service {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), completionPatience)
 	defer cancel()
-	services, _ := api.NewClient(socket).List(ctx) // who is not there completes nothing
+	services, _ := api.NewClient(socket).List(ctx) // no daemon, no completion
 	return services
 }
 
-// completeService completes a SERVICE, with what it is beside it.
+// completeService completes a SERVICE, with a description.
 func completeService(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	if len(args) == 0 {
@@ -81,7 +81,7 @@ func completeService(cmd *cobra.Command, args []string, _ string) ([]string, cob
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeBackend completes a SERVICE and a BACKEND of it, with its state beside it.
+// completeBackend completes a SERVICE and a BACKEND of it, with its state as the description.
 func completeBackend(cmd *cobra.Command, args []string, partial string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return completeService(cmd, args, partial)

@@ -20,7 +20,7 @@ func TestCompletion(t *testing.T) {
 		{"drain web ", "10.0.0.11:8080\tup\n10.0.0.12:8080\tdrain\n10.0.0.12:8081\tdown\n:4\n"},
 		{"drain web 10.0.0.11:8080 ", ":4\n"},
 		{"weight six ", "[2001:db8::11]:0\tup\n:4\n"},
-		{"enable nobody ", ":4\n"},
+		{"enable unknown ", ":4\n"},
 		{"overrides clear web ", "10.0.0.11:8080\tup\n10.0.0.12:8080\tdrain\n10.0.0.12:8081\tdown\n:4\n"},
 		{"health freeze ", "web\ttcp 198.51.100.10:80 nat\nsix\tudp [2001:db8::10]:8000-8099 fullnat\n:4\n"},
 		{"conns --service ", "web\ttcp 198.51.100.10:80 nat\nsix\tudp [2001:db8::10]:8000-8099 fullnat\n:4\n"},

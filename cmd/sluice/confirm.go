@@ -14,8 +14,8 @@ func newConfirm() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the configuration that was applied with --confirm",
-		Long: "Confirm makes the configuration that runs since `sluice apply --confirm` permanent: the daemon's file is\n" +
-			"replaced by it, and the former file stays beside it as FILE.previous.",
+		Long: "Confirm makes the configuration of `sluice apply --confirm` permanent: it replaces the daemon's file, and the\n" +
+			"former file stays beside it as FILE.previous.",
 		Example: "  sluice confirm",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -27,7 +27,7 @@ func newConfirm() *cobra.Command {
 				for _, warning := range result.Warnings {
 					fmt.Fprintln(w, "warning:", warning)
 				}
-				_, err := fmt.Fprintf(w, "generation %d stays\n", result.Generation)
+				_, err := fmt.Fprintf(w, "generation %d confirmed\n", result.Generation)
 				return err
 			})
 		},

@@ -18,7 +18,7 @@ func newConns() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conns",
 		Short: "Show live connections",
-		Long:  "Conns shows the connection table as ipvsadm -Lcn does. Filters may be combined.",
+		Long:  "Conns shows the connection table like ipvsadm -Lcn. Filters can be combined.",
 		Args:  cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if query.Limit < 0 {
@@ -28,15 +28,15 @@ func newConns() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolP("numeric", "n", true, "print numbers, not names (always so)")
+	cmd.Flags().BoolP("numeric", "n", true, "print numbers, not names (always on)")
 	cmd.Flags().StringVar(&query.Service, "service", "", `only this service: its name, or "tcp 198.51.100.10:80"`)
 	cmd.Flags().StringVar(&query.Client, "client", "", "only this client: address, or address:port")
 	cmd.Flags().StringVar(&query.Backend, "backend", "", "only this backend: address, or address:port")
-	cmd.Flags().IntVar(&query.Limit, "limit", 0, "at most so many (0: all)")
+	cmd.Flags().IntVar(&query.Limit, "limit", 0, "show at most this many (0: all)")
 	return cmd
 }
 
-// printConns is what conns and list -c have in common.
+// printConns implements conns and list -c.
 func printConns(cmd *cobra.Command, flags daemonFlags, query api.ConnQuery) error {
 	conns, err := flags.client().Conns(cmd.Context(), query)
 	if err != nil {
@@ -45,7 +45,7 @@ func printConns(cmd *cobra.Command, flags daemonFlags, query api.ConnQuery) erro
 	return flags.output.print(cmd.OutOrStdout(), conns, func(w io.Writer) error { return connTable(w, conns) })
 }
 
-// connTable prints what ipvsadm -Lcn prints.
+// connTable prints connections like ipvsadm -Lcn.
 func connTable(w io.Writer, conns []api.Conn) error {
 	state, source, virtual := len("ESTABLISHED"), 18, 18
 	for _, c := range conns {
@@ -64,7 +64,7 @@ func connTable(w io.Writer, conns []api.Conn) error {
 	return out.Flush()
 }
 
-// minutes writes seconds as ipvsadm does: 14:58.
+// minutes formats seconds like ipvsadm: 14:58.
 func minutes(seconds float64) string {
 	whole := int(max(seconds, 0))
 	return fmt.Sprintf("%02d:%02d", whole/60, whole%60)

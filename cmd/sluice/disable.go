@@ -11,9 +11,9 @@ func newDisable() *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
 		Use:   "disable SERVICE BACKEND",
-		Short: "Take a backend out at once: no new connections, and those it has end",
-		Long: "Disable gives a backend no new connections and ends those that it has: TCP is reset in nat and fullnat, UDP\n" +
-			"goes on at another backend. It holds over reloads and restarts, until `sluice enable` or `sluice weight`.\n" + namingHelp,
+		Short: "Take a backend out at once: no new connections, and existing ones end",
+		Long: "Disable gives a backend no new connections and ends existing ones: TCP is reset in nat and fullnat, UDP moves\n" +
+			"to another backend. It survives reloads and restarts, and ends with `sluice enable` or `sluice weight`.\n" + namingHelp,
 		Example: "  sluice disable web 10.0.0.11:8080",
 		Args:    cli.Arguments("SERVICE", "BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {

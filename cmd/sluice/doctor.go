@@ -22,10 +22,10 @@ func newDoctor() *cobra.Command {
 	var output format
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Examine this box: what is wrong, what is slow, and what to do about it",
-		Long: "Doctor looks at this machine with the eyes of Sluice: the file, the running daemon if there is one, interfaces,\n" +
-			"queues, interrupts, routes, neighbours, offloads, limits. Each finding is one sentence and the fix; nothing is\n" +
-			"changed. It exits with 0 if there is no problem, with 1 if there is one; notes and warnings are no problems.",
+		Short: "Check this machine: what is wrong, what is slow, and how to fix it",
+		Long: "Doctor checks everything on this machine that Sluice depends on: the file, the running daemon if there is one,\n" +
+			"interfaces, queues, interrupts, routes, neighbours, offloads, limits. Each finding is one sentence and a fix.\n" +
+			"Nothing is changed. It exits with 1 if there is a problem, otherwise with 0; notes and warnings don't count.",
 		Example: "  sluice doctor --config /etc/sluice/sluice.toml\n  sluice doctor -o json | jq '.[] | select(.severity == \"problem\")'",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,12 +41,12 @@ func newDoctor() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&configPath, "config", "c", DefaultConfig, "configuration file")
-	cmd.Flags().StringVar(&socket, "socket", "", "control socket of the daemon, in place of the file's [api] socket")
+	cmd.Flags().StringVar(&socket, "socket", "", "control socket of the daemon, instead of the file's [api] socket")
 	output.add(cmd)
 	return cmd
 }
 
-// examine gathers all facts and makes the checks.
+// examine collects all facts and runs the checks.
 func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, error) {
 	runtime.LockOSThread() // /proc/net and netlink are those of the thread's namespace
 	defer runtime.UnlockOSThread()
@@ -55,7 +55,7 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 		return nil, err
 	}
 	box.Config, box.Warnings, box.ConfigErr = daemon.LoadConfig(configPath)
-	if box.Config == nil { // what doesn't fit this machine may still be a file to look at
+	if box.Config == nil { // invalid on this machine, but it may parse
 		box.Config, _, _ = conf.Load(configPath, nil)
 	}
 	if socket == "" {
@@ -72,7 +72,7 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 	if box.DaemonErr = err; err == nil {
 		box.Stats = &stats
 	} else if none := (*api.NoDaemon)(nil); !errors.As(err, &none) && cmd.Flags().Changed("socket") {
-		return nil, err // it is there, and can't be asked
+		return nil, err // it runs, but the request failed
 	}
 	return doctor.Run(box), nil
 }
@@ -86,7 +86,7 @@ func count(findings []doctor.Finding, severity doctor.Severity) (n int) {
 	return n
 }
 
-// findingTable prints a line for each finding and one below it for what to do.
+// findingTable prints a line for each finding, and its fix below it.
 func findingTable(w io.Writer, findings []doctor.Finding) error {
 	out := bufio.NewWriter(w)
 	for _, f := range findings {

@@ -17,11 +17,11 @@ func newDrain() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "drain SERVICE BACKEND",
-		Short: "Give a backend no new connections; those it has go on, or end at a deadline",
-		Long: "Drain gives a backend no new connections; those that it has go on. With --deadline the daemon ends what is\n" +
-			"left then: TCP is reset in nat and fullnat, UDP goes on at another backend. With --deadline or --wait the verb\n" +
-			"shows how many connections are left until there are none; to interrupt it leaves the drain as it is.\n" +
-			"A drain holds over reloads and restarts, until `sluice enable` or `sluice weight`.\n" + namingHelp,
+		Short: "Give a backend no new connections; existing ones continue, or end at a deadline",
+		Long: "Drain gives a backend no new connections; existing ones continue. With --deadline the daemon ends the remaining\n" +
+			"ones after that time: TCP is reset in nat and fullnat, UDP moves to another backend. With --deadline or --wait\n" +
+			"the verb shows the remaining connections until there are none; interrupting it does not end the drain.\n" +
+			"A drain survives reloads and restarts, and ends with `sluice enable` or `sluice weight`.\n" + namingHelp,
 		Example: "  sluice drain web 10.0.0.11:8080\n  sluice drain web 10.0.0.11:8080 --deadline 5m\n" +
 			"  sluice drain web 10.0.0.11:8080 --deadline 5m --wait=false\n  sluice drain web 10.0.0.11:8080 --wait",
 		Args: cli.Arguments("SERVICE", "BACKEND"),
@@ -36,7 +36,7 @@ func newDrain() *cobra.Command {
 			if !wait {
 				return override(cmd, flags, request)
 			}
-			b, err := watchDrain(cmd, flags, request)
+			b, err := followDrain(cmd, flags, request)
 			if err != nil || flags.output == formatTable {
 				return err
 			}
@@ -44,20 +44,20 @@ func newDrain() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().DurationVar(&deadline, "deadline", 0, "end the connections that are left after so long, e.g. 5m; 0: never")
+	cmd.Flags().DurationVar(&deadline, "deadline", 0, "end the remaining connections after this time, e.g. 5m; 0: never")
 	cmd.Flags().BoolVar(&wait, "wait", false, "show progress until no connection is left; on with --deadline")
 	return cmd
 }
 
-// checkWithin refuses times that the daemon would refuse.
+// checkWithin returns an error for a time that the daemon would refuse.
 func checkWithin(flag string, d time.Duration) error {
 	if d < 0 || d.Seconds() > api.MaxDeadlineS {
-		return cli.Usage(fmt.Errorf("%s %s is not from 0 to %s", flag, d, time.Duration(api.MaxDeadlineS)*time.Second))
+		return cli.Usage(fmt.Errorf("%s %s: must be 0 to %s", flag, d, time.Duration(api.MaxDeadlineS)*time.Second))
 	}
 	return nil
 }
 
-// override is what drain, disable and enable have in common.
+// override implements drain, disable and enable.
 func override(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequest) error {
 	b, err := flags.client().Override(cmd.Context(), request)
 	if err != nil {
@@ -69,9 +69,9 @@ func override(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequest
 		}
 		switch {
 		case request.State == api.OverrideDrain && request.DeadlineS > 0:
-			_, err = fmt.Fprintf(w, "connections that are left end in %s\n", time.Duration(request.DeadlineS*float64(time.Second)))
+			_, err = fmt.Fprintf(w, "remaining connections end in %s\n", time.Duration(request.DeadlineS*float64(time.Second)))
 		case request.State == api.OverrideEnable && b.ConfiguredWeight == 0:
-			_, err = fmt.Fprintln(w, "the file itself gives it weight 0")
+			_, err = fmt.Fprintln(w, "the file gives it weight 0")
 		}
 		return err
 	})

@@ -12,8 +12,8 @@ func newEnable() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enable SERVICE BACKEND",
 		Short: "Undo drain and disable",
-		Long: "Enable undoes drain, disable and a weight of 0 set at run time. Another weight that was set at run time holds\n" +
-			"again, else that of the file.\n" + namingHelp,
+		Long: "Enable undoes drain, disable and a weight of 0 set at run time. The backend then has its other run-time weight,\n" +
+			"if one is set, else the weight in the file.\n" + namingHelp,
 		Example: "  sluice enable web 10.0.0.11:8080",
 		Args:    cli.Arguments("SERVICE", "BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {

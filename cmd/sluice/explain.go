@@ -21,14 +21,14 @@ func newExplain() *cobra.Command {
 	bytes := 0
 	cmd := &cobra.Command{
 		Use:   "explain PROTOCOL FROM TO",
-		Short: "Say what becomes of a packet, step by step, and why",
-		Long: "Explain says which service a packet belongs to, which worker and connection have it or which backend a new\n" +
-			"connection would get and why, where it would go and what it would become, and what is in the way. It asks the\n" +
-			"running daemon, or with --config a file alone, and sends and changes nothing. FROM may lack its port when it\n" +
-			"is a client. What may be the cause of trouble is marked with `!`.",
+		Short: "Explain step by step what happens to a packet, and why",
+		Long: "Explain shows the service that a packet belongs to, its worker and connection, or the backend that a new\n" +
+			"connection would get and why, how the packet would be rewritten and where it would be sent, and any problems.\n" +
+			"It asks the running daemon, or with --config uses a file only. It sends and changes nothing. The port of FROM\n" +
+			"is optional for a client. A step that may be the cause of a problem is marked with `!`.",
 		Example: "  sluice explain tcp 203.0.113.5:4000 198.51.100.10:80\n" +
 			"  sluice explain tcp 203.0.113.5 198.51.100.10:80           any port of that client\n" +
-			"  sluice explain 'tcp 10.0.0.11:8080 -> 203.0.113.5:4000'   a backend's answer\n" +
+			"  sluice explain 'tcp 10.0.0.11:8080 -> 203.0.113.5:4000'   a backend's reply\n" +
 			"  sluice explain udp [2001:db8::5]:4000 [2001:db8::10]:53 --config sluice.toml",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,12 +45,12 @@ func newExplain() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	offline.add(cmd, "explain from this file alone; no daemon is asked")
-	cmd.Flags().IntVar(&bytes, "bytes", 0, "length of the IP packet (0: as short as can be)")
+	offline.add(cmd, "explain from this file only; no daemon is asked")
+	cmd.Flags().IntVar(&bytes, "bytes", 0, "length of the IP packet (0: the minimum)")
 	return cmd
 }
 
-// explain asks whoever the flags name.
+// explain asks the daemon, or with --config the file.
 func (f *offlineFlags) explain(cmd *cobra.Command, daemon *daemonFlags, tuple api.Tuple) (api.Explanation, error) {
 	if f.config == "" {
 		return daemon.client().Explain(cmd.Context(), tuple)
@@ -62,7 +62,7 @@ func (f *offlineFlags) explain(cmd *cobra.Command, daemon *daemonFlags, tuple ap
 	return box.Explain(tuple)
 }
 
-// explainTable prints one line per step and the verdict last.
+// explainTable prints one line per step, and the verdict last.
 func explainTable(w io.Writer, e api.Explanation) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintln(out, e.Tuple)
@@ -86,7 +86,7 @@ func printSteps(w io.Writer, steps []api.Step) {
 	}
 }
 
-// offlineFlags are the flags of verbs that can do without a daemon.
+// offlineFlags are the flags of verbs that work without a daemon.
 type offlineFlags struct {
 	config     string
 	mtu        int
@@ -96,13 +96,13 @@ type offlineFlags struct {
 func (f *offlineFlags) add(cmd *cobra.Command, configHelp string) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", configHelp)
 	cmd.Flags().IntVar(&f.mtu, "mtu", 1500, "with --config: MTU of all ports")
-	cmd.Flags().StringSliceVar(&f.neighbours, "neighbours", nil, "with --config: addresses of the backends that can be reached (default all)")
+	cmd.Flags().StringSliceVar(&f.neighbours, "neighbours", nil, "with --config: addresses of the reachable backends (default all)")
 }
 
 // box is the balancer that the file describes, in invented surroundings.
 func (f *offlineFlags) box(stderr io.Writer) (*inspect.Offline, error) {
 	if f.mtu < 68 || f.mtu > 3500 {
-		return nil, cli.Usage(fmt.Errorf("--mtu %d is not 68 to 3500", f.mtu))
+		return nil, cli.Usage(fmt.Errorf("--mtu %d: must be 68 to 3500", f.mtu))
 	}
 	cfg, warnings, err := conf.Load(f.config, nil)
 	for _, warning := range warnings {

@@ -15,7 +15,7 @@ import (
 )
 
 func newExport() *cobra.Command {
-	cmd := cli.Parent("%q can't be exported to", "say what to export to")
+	cmd := cli.Parent("unknown format %q", "missing the format to export to")
 	cmd.Use = "export"
 	cmd.Short = "Write services as another program's configuration"
 	cmd.AddCommand(newExportIpvsadm())
@@ -28,8 +28,8 @@ func newExportIpvsadm() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ipvsadm",
 		Short: "Write services as `ipvsadm -S -n` prints them, for `ipvsadm -R`",
-		Long: "Writes the services of the running daemon, with the weights that they have now, or those of a file (--config),\n" +
-			"as `ipvsadm -S -n` prints IPVS's. What IPVS can't hold is said on stderr.",
+		Long: "Writes the services of the running daemon with their current weights, or those of a file (--config), in the\n" +
+			"format of `ipvsadm -S -n`. Settings that IPVS does not have are listed on stderr.",
 		Example: "  sluice export ipvsadm | ipvsadm -R\n  sluice export ipvsadm --config sluice.toml -w ipvs.rules",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,13 +47,13 @@ func newExportIpvsadm() *cobra.Command {
 			return out.write(cmd.OutOrStdout(), text)
 		},
 	}
-	cmd.Flags().StringVarP(&configPath, "config", "c", "", "export this file, not what a daemon runs")
+	cmd.Flags().StringVarP(&configPath, "config", "c", "", "export this file instead of the daemon's services")
 	cmd.Flags().StringVar(&socket, "socket", api.DefaultSocket, "control socket of the daemon")
 	out.add(cmd)
 	return cmd
 }
 
-// servicesToExport gives those of a file, or of the daemon if there is none.
+// servicesToExport returns the services of a file, or those of the daemon if path is empty.
 func servicesToExport(ctx context.Context, configPath, socket string) ([]conf.Service, error) {
 	if configPath != "" {
 		cfg, _, err := conf.Load(configPath, nil)

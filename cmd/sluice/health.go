@@ -12,7 +12,7 @@ import (
 	"sluice/engine/api"
 )
 
-// healthReport is what health prints as JSON.
+// healthReport is the JSON that health prints.
 type healthReport struct {
 	Alarms   []api.Alarm     `json:"alarms"`
 	Services []healthService `json:"services"`
@@ -29,14 +29,14 @@ func newHealth() *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
 		Use:   "health [SERVICE]",
-		Short: "Show alarms, and each backend's state with since when and why; freeze and thaw them",
-		Long: "Health shows the alarms that hold now, and the state of each backend, since when and why it is in it.\n" +
-			"A backend that is down and marked \"in use\" takes new connections all the same, because too few would be left.\n" +
+		Short: "Show alarms and the state of each backend, since when and why; freeze and thaw states",
+		Long: "Health shows the current alarms, and the state of each backend with its time and reason.\n" +
+			"A backend in state \"down (in use)\" still gets new connections, because too few backends would be left.\n" +
 			"SERVICE is the name in the file, or protocol and address: \"tcp 198.51.100.10:80\".",
 		Example: "  sluice health\n  sluice health web\n  sluice health freeze web",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return fmt.Errorf("%s takes one SERVICE at most, or freeze or thaw: %d arguments given", cmd.Name(), len(args))
+				return fmt.Errorf("%s takes at most one SERVICE, or freeze or thaw: %d arguments given", cmd.Name(), len(args))
 			}
 			return nil
 		},
@@ -50,11 +50,11 @@ func newHealth() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.AddCommand(
-		newFreeze("freeze", true, "Keep the states of a service's backends, or of all, whatever the checks say",
-			"Freeze keeps the states of a service's backends as they are, or those of all services, until thaw. Checks go on, and\n"+
-				"`sluice health` shows what they find, but nothing follows from it. Reloads don't thaw; the end of the daemon does.\n"),
-		newFreeze("thaw", false, "Let checks decide again",
-			"Thaw ends a freeze: what the checks have found meanwhile decides at once.\n"))
+		newFreeze("freeze", true, "Keep the states of one service's backends, or of all, regardless of checks",
+			"Freeze keeps the states of one service's backends, or of all services, as they are until thaw. Checks continue, and\n"+
+				"`sluice health` shows their results, but states do not change. A freeze survives reloads, but not a restart.\n"),
+		newFreeze("thaw", false, "Let checks decide states again",
+			"Thaw ends a freeze: the latest results of the checks apply at once.\n"))
 	return cmd
 }
 
@@ -62,11 +62,11 @@ func newFreeze(verb string, frozen bool, short, long string) *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
 		Use: verb + " [SERVICE]", Short: short,
-		Long:    long + "Without SERVICE all services are meant.",
+		Long:    long + "Without SERVICE it applies to all services.",
 		Example: fmt.Sprintf("  sluice health %s web\n  sluice health %s", verb, verb),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return fmt.Errorf("%s takes one SERVICE at most: %d given", cmd.Name(), len(args))
+				return fmt.Errorf("%s takes at most one SERVICE: %d given", cmd.Name(), len(args))
 			}
 			return nil
 		},
@@ -89,7 +89,7 @@ func newFreeze(verb string, frozen bool, short, long string) *cobra.Command {
 	return cmd
 }
 
-// healthOf asks for all services or the one that args name, and for their alarms.
+// healthOf returns all services, or the one that args name, and their alarms.
 func healthOf(cmd *cobra.Command, client api.Control, args []string) (healthReport, error) {
 	report := healthReport{Alarms: []api.Alarm{}}
 	services, err := client.List(cmd.Context())
@@ -147,7 +147,7 @@ func healthTable(w io.Writer, report healthReport) error {
 	return out.Flush()
 }
 
-// serversOf lists a service's backends, and its sorry server if it has one.
+// serversOf returns the backends of a service, and its sorry server if it has one.
 func serversOf(s api.Service) []api.Backend {
 	if s.Sorry == nil {
 		return s.Backends
@@ -159,7 +159,7 @@ func serversOf(s api.Service) []api.Backend {
 	return append(s.Backends[:len(s.Backends):len(s.Backends)], sorry)
 }
 
-// stateWords is a backend's state with what qualifies it.
+// stateWords returns the state of a backend as commands print it.
 func stateWords(b api.Backend) string {
 	switch {
 	case b.Protected:
@@ -170,8 +170,7 @@ func stateWords(b api.Backend) string {
 	return b.State
 }
 
-// whyDown is why a backend is down: the reason, and what the last check said if that is something
-// else.
+// whyDown returns the reason why a backend is down, with the last check's error if that differs.
 func whyDown(b api.Backend) string {
 	why, last := text.OneLine(b.Reason), text.OneLine(b.LastError)
 	switch {
@@ -183,7 +182,7 @@ func whyDown(b api.Backend) string {
 	return why + "; last check: " + last
 }
 
-// why is why a backend is in its state.
+// why returns the reason for a backend's state.
 func why(b api.Backend) string {
 	words := whyDown(b)
 	if b.Weight != b.ConfiguredWeight {
@@ -192,7 +191,7 @@ func why(b api.Backend) string {
 	return words
 }
 
-// frozenFlag follows a service's name in listings.
+// frozenFlag returns what follows the name of a service in listings.
 func frozenFlag(s api.Service) string {
 	if s.HealthFrozen {
 		return " frozen"
@@ -200,8 +199,7 @@ func frozenFlag(s api.Service) string {
 	return ""
 }
 
-// alarmLines shows what is wrong with a service below its backends. That it is frozen is shown
-// above them.
+// alarmLines prints the alarms of a service below its backends, except the one that it is frozen.
 func alarmLines(w io.Writer, alarms []api.Alarm) {
 	for _, a := range alarms {
 		if a.Kind != api.AlarmFrozen {

@@ -90,7 +90,7 @@ func TestFreezeVerbs(t *testing.T) {
 	socket := serve(t, f)
 	for _, c := range []struct {
 		args  string
-		heard string
+		calls string
 		says  string
 	}{
 		{"freeze web", `freeze "web" true`, "frozen health: six web\n"},
@@ -100,15 +100,15 @@ func TestFreezeVerbs(t *testing.T) {
 		{"freeze 198.51.100.10", `freeze "web" true`, "web"}, // a short form
 	} {
 		code, out, errs := sluice(append(append([]string{"health"}, strings.Fields(c.args)...), "--socket", socket)...)
-		if heard := f.Calls(); code != 0 || heard != c.heard || !strings.Contains(out, c.says) {
-			t.Errorf("%s: exit code %d, heard %q, said %q %s", c.args, code, heard, out, errs)
+		if calls := f.Calls(); code != 0 || calls != c.calls || !strings.Contains(out, c.says) {
+			t.Errorf("%s: exit code %d, calls %q, output %q %s", c.args, code, calls, out, errs)
 		}
 	}
 	f.Frozen = nil
 	if _, out, _ := sluice("health", "thaw", "--socket", socket); !strings.Contains(out, "frozen health: none") {
 		t.Errorf("said %q", out)
 	}
-	if code, _, errs := sluice("health", "freeze", "nobody", "--socket", socket); code != cli.ExitFailed || !strings.Contains(errs, "web") {
+	if code, _, errs := sluice("health", "freeze", "unknown", "--socket", socket); code != cli.ExitFailed || !strings.Contains(errs, "web") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	for _, args := range [][]string{{"health", "a", "b"}, {"health", "freeze", "a", "b"}} {

@@ -19,35 +19,35 @@ import (
 	"sluice/conf/keepalived"
 )
 
-// maxImport bounds what is read: far above any file that a person or ipvsadm wrote.
+// maxImport is the maximum size of a file to import.
 const maxImport = 16 << 20
 
 func newImport() *cobra.Command {
-	cmd := cli.Parent("%q can't be imported from", "say what to import from")
+	cmd := cli.Parent("unknown format %q", "missing the format to import from")
 	cmd.Use = "import"
-	cmd.Short = "Make a configuration from another program's"
-	cmd.Long = "Import reads the configuration of another load balancer and writes Sluice's. Whatever is not carried over, or\n" +
-		"not as it was, is listed with its line, on stderr and in comments at the head of the new file."
+	cmd.Short = "Convert the configuration of another program"
+	cmd.Long = "Import converts the configuration of another load balancer. Every setting that is lost or changed is listed\n" +
+		"with its line, on stderr and in comments at the head of the new file."
 	cmd.AddCommand(newImportKeepalived(), newImportIpvsadm())
 	return cmd
 }
 
 func newImportKeepalived() *cobra.Command {
-	return importer("keepalived", "Make a configuration from a keepalived.conf",
+	return importer("keepalived", "Convert a keepalived.conf",
 		"Reads the virtual servers of a keepalived.conf, with the files that it includes. FILE may be - for stdin.\n"+
-			"VRRP stays with keepalived, which can go on running for it.",
+			"VRRP is not imported: keepalived can continue to run for it.",
 		"  sluice import keepalived /etc/keepalived/keepalived.conf --port eth0 -w sluice.toml",
 		func(name string, data []byte) (*draft.Draft, error) { return keepalived.Parse(name, data, included{}) })
 }
 
 func newImportIpvsadm() *cobra.Command {
-	return importer("ipvsadm", "Make a configuration from what `ipvsadm -S -n` prints",
+	return importer("ipvsadm", "Convert the output of `ipvsadm -S -n`",
 		"Reads the output of `ipvsadm -S -n`, or a script of ipvsadm commands. FILE may be - for stdin.",
 		"  ipvsadm -S -n | sluice import ipvsadm - --port eth0 --port eth1 -w sluice.toml",
 		func(name string, data []byte) (*draft.Draft, error) { return ipvsadm.Parse(name, data) })
 }
 
-// importer makes the verb for one program. parse gives a Draft with what it found even when it
+// importer returns the verb for one program. parse returns a Draft with what it found even when it
 // fails.
 func importer(name, short, long, example string, parse func(name string, data []byte) (*draft.Draft, error)) *cobra.Command {
 	var out outputFile
@@ -75,7 +75,7 @@ func importer(name, short, long, example string, parse func(name string, data []
 			d.Ports = ports
 			text := d.TOML()
 			if _, _, err := conf.Parse(cmp.Or(out.path, "sluice.toml"), text, nil); err != nil {
-				return err // of a --port: all else is settled
+				return err // of a --port
 			}
 			if err := out.write(cmd.OutOrStdout(), text); err != nil {
 				return err
@@ -85,11 +85,11 @@ func importer(name, short, long, example string, parse func(name string, data []
 		},
 	}
 	out.add(cmd)
-	cmd.Flags().StringArrayVar(&ports, "port", nil, "interface to receive from and send to; once for each")
+	cmd.Flags().StringArrayVar(&ports, "port", nil, "interface to receive and send on; repeat for each")
 	return cmd
 }
 
-// summary says how much was imported and what to do next.
+// summary prints what was imported and what to do next.
 func summary(w io.Writer, d *draft.Draft, path string) {
 	backends := 0
 	for _, s := range d.Services {
@@ -97,14 +97,14 @@ func summary(w io.Writer, d *draft.Draft, path string) {
 	}
 	fmt.Fprintf(w, "sluice: imported: services=%d backends=%d notes=%d\n", len(d.Services), backends, len(d.Notes))
 	if len(d.Ports) == 0 {
-		fmt.Fprintf(w, "sluice: [[port]] says %q because no --port was given: name the interfaces to clients and backends there\n", draft.DefaultPort)
+		fmt.Fprintf(w, "sluice: no --port was given, so [[port]] has the placeholder %q: replace it by the interfaces to clients and backends\n", draft.DefaultPort)
 	}
 	if path != "" {
-		fmt.Fprintf(w, "sluice: next: sluice check --config %s\n", path)
+		fmt.Fprintf(w, "sluice: next step: sluice check --config %s\n", path)
 	}
 }
 
-// readInput reads a file, or stdin if the path is -. name stands for it in messages.
+// readInput reads a file, or stdin if path is -. name stands for it in messages.
 func readInput(stdin io.Reader, path string) (name string, data []byte, err error) {
 	if path == "-" {
 		data, err = io.ReadAll(io.LimitReader(stdin, maxImport+1))
@@ -118,24 +118,23 @@ func readInput(stdin io.Reader, path string) (name string, data []byte, err erro
 		}
 	}
 	if err == nil && len(data) > maxImport {
-		err = fmt.Errorf("%s: is larger than %d MiB", name, maxImport>>20)
+		err = fmt.Errorf("%s is larger than %d MiB", name, maxImport>>20)
 	}
 	return name, data, err
 }
 
-// outputFile is where a verb writes a file that it makes: stdout, or a path that must not exist
-// unless forced.
+// outputFile is the output of a verb: stdout, or a new file. Only --force replaces an existing one.
 type outputFile struct {
 	path  string
 	force bool
 }
 
 func (o *outputFile) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.path, "write", "w", "", "file to write, in place of stdout")
-	cmd.Flags().BoolVar(&o.force, "force", false, "replace the file if there is one")
+	cmd.Flags().StringVarP(&o.path, "write", "w", "", "file to write instead of stdout")
+	cmd.Flags().BoolVar(&o.force, "force", false, "replace an existing file")
 }
 
-// write writes everything or nothing: the file appears when it is whole.
+// write writes everything or nothing: the file appears when it is complete.
 func (o *outputFile) write(stdout io.Writer, data []byte) (err error) {
 	if o.path == "" {
 		_, err := stdout.Write(data)
@@ -147,7 +146,7 @@ func (o *outputFile) write(stdout io.Writer, data []byte) (err error) {
 	}
 	defer func() {
 		_ = f.Close()
-		_ = os.Remove(f.Name()) // gone already if all went well
+		_ = os.Remove(f.Name()) // fails after success: the file was renamed
 	}()
 	if _, err := f.Write(data); err != nil {
 		return err
@@ -159,14 +158,14 @@ func (o *outputFile) write(stdout io.Writer, data []byte) (err error) {
 		return os.Rename(f.Name(), o.path)
 	}
 	if err := os.Link(f.Name(), o.path); errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there already: give another name, or --force to replace it", o.path)
+		return fmt.Errorf("%s exists: give another name, or --force to replace it", o.path)
 	} else if err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "link "))
 	}
 	return nil
 }
 
-// included reads the files that a keepalived.conf includes.
+// included reads a file that a keepalived.conf includes.
 type included struct{}
 
 func (included) Glob(pattern string) ([]string, error) { return filepath.Glob(pattern) }

@@ -47,7 +47,7 @@ func TestImportIpvsadm(t *testing.T) {
 	if code, _, stderr := sluice("import", "ipvsadm", dump, "-w", out); code != 1 || !strings.Contains(stderr, "--force") {
 		t.Errorf("a file was replaced: exit code %d: %s", code, stderr)
 	}
-	if code, _, stderr := sluice("import", "ipvsadm", dump, "-w", out, "--force"); code != 0 || !strings.Contains(stderr, `[[port]] says "eth0"`) {
+	if code, _, stderr := sluice("import", "ipvsadm", dump, "-w", out, "--force"); code != 0 || !strings.Contains(stderr, `[[port]] has the placeholder "eth0"`) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if left, _ := filepath.Glob(filepath.Dir(out) + "/.*"); len(left) > 0 {

@@ -17,10 +17,10 @@ import (
 	"sluice/engine/api"
 )
 
-// forwardNames are ipvsadm's words for the modes.
+// forwardNames are ipvsadm's names of the modes.
 var forwardNames = map[string]string{"nat": "Masq", "fullnat": "FullNat", "tun": "Tunnel", "dr": "Route"}
 
-// listFlags are the flags of list besides those of all verbs.
+// listFlags are the flags of list, in addition to those of all verbs.
 type listFlags struct {
 	daemonFlags
 	stats, rate, conns, wide bool
@@ -32,9 +32,9 @@ func newList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show services and backends",
-		Long: "List shows services and backends as ipvsadm -Ln does, with the state of each backend, and for those that take no\n" +
-			"new connections since when and why. With --stats it shows what they carried since the start, with --rate what they\n" +
-			"carry now, with -c the connections (see sluice conns for filters). Addresses and ports are always numbers.",
+		Long: "List shows services and backends like ipvsadm -Ln, with the state of each backend. For backends without new\n" +
+			"connections it adds since when and why. --stats shows connections, packets and bytes since the start, --rate\n" +
+			"shows them per second, -c shows connections (sluice conns has filters). Addresses and ports are always numbers.",
 		Example: "  sluice list\n  sluice list --rate --interval 5s\n  sluice list -c -n",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,17 +46,17 @@ func newList() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&flags.stats, "stats", false, "show connections, packets and bytes since the start")
-	cmd.Flags().BoolVar(&flags.rate, "rate", false, "show them per second, measured over --interval")
+	cmd.Flags().BoolVar(&flags.rate, "rate", false, "show connections, packets and bytes per second, measured over --interval")
 	cmd.Flags().DurationVar(&flags.interval, "interval", time.Second, "how long --rate measures")
-	cmd.Flags().BoolVarP(&flags.conns, "connection", "c", false, "show connections in place of services")
-	cmd.Flags().BoolVar(&flags.wide, "wide", false, "show since when and why for every backend, and weights that differ from the file's")
-	// ipvsadm's users type these; there is nothing that they would have to turn off here.
-	cmd.Flags().BoolP("numeric", "n", true, "print numbers, not names (always so)")
-	cmd.Flags().Bool("exact", true, "print numbers in full (always so)")
+	cmd.Flags().BoolVarP(&flags.conns, "connection", "c", false, "show connections instead of services")
+	cmd.Flags().BoolVar(&flags.wide, "wide", false, "show time and reason for every backend, and weights that differ from the file")
+	// For users of ipvsadm: these are always on.
+	cmd.Flags().BoolP("numeric", "n", true, "print numbers, not names (always on)")
+	cmd.Flags().Bool("exact", true, "print numbers in full (always on)")
 	return cmd
 }
 
-// check finds flags that contradict each other.
+// check returns an error for flags that exclude each other.
 func (f *listFlags) check(cmd *cobra.Command) error {
 	var views []string
 	for _, view := range []string{"stats", "rate", "connection", "wide"} {
@@ -65,13 +65,13 @@ func (f *listFlags) check(cmd *cobra.Command) error {
 		}
 	}
 	if len(views) > 1 {
-		return cli.Usage(fmt.Errorf("%s exclude each other: take one", strings.Join(views, " and ")))
+		return cli.Usage(fmt.Errorf("%s exclude each other: use one", strings.Join(views, " and ")))
 	}
 	if cmd.Flags().Changed("interval") && !f.rate {
-		return cli.Usage(errors.New("--interval belongs to --rate"))
+		return cli.Usage(errors.New("--interval needs --rate"))
 	}
 	if f.interval <= 0 {
-		return cli.Usage(fmt.Errorf("--interval %v is not more than 0: try 1s", f.interval))
+		return cli.Usage(fmt.Errorf("--interval %v: must be more than 0, e.g. 1s", f.interval))
 	}
 	return nil
 }
@@ -100,7 +100,8 @@ func (f *listFlags) list(cmd *cobra.Command) error {
 	return f.output.print(out, services, func(w io.Writer) error { return listTable(w, services, f.wide) })
 }
 
-// listAfter lists again when it is time, and gives how long that is after began, really.
+// listAfter lists again when interval has passed since began. It returns the actual time since
+// began.
 func listAfter(cmd *cobra.Command, client api.Control, when, began time.Time) ([]api.Service, time.Duration, error) {
 	select {
 	case <-time.After(time.Until(when)):
@@ -111,8 +112,7 @@ func listAfter(cmd *cobra.Command, client api.Control, when, began time.Time) ([
 	return services, elapsed, err
 }
 
-// listTable prints what ipvsadm -Ln prints, plus the service's name among the flags and the
-// backend's state.
+// listTable prints services like ipvsadm -Ln, plus their names and the states of backends.
 func listTable(w io.Writer, services []api.Service, wide bool) error {
 	out := bufio.NewWriter(w)
 	width := endpointWidth(services, 28)
@@ -138,7 +138,7 @@ func listTable(w io.Writer, services []api.Service, wide bool) error {
 	return out.Flush()
 }
 
-// condition is a backend's state, and where it takes no new connections since when and why.
+// condition returns the state of a backend. Without new connections, it adds since when and why.
 func condition(b api.Backend) string {
 	words := stateWords(b)
 	if b.State != api.StateDown {
@@ -153,7 +153,7 @@ func condition(b api.Backend) string {
 	return words
 }
 
-// conditionWide is the same in columns, for every backend.
+// conditionWide returns state, time and reason in columns, for every backend.
 func conditionWide(b api.Backend) string {
 	why := whyDown(b)
 	if b.State != api.StateDown {
@@ -168,7 +168,7 @@ func conditionWide(b api.Backend) string {
 	return strings.TrimRight(fmt.Sprintf("%-5s %-8s %s", b.State, text.Ago(b.StateSinceS), why), " ")
 }
 
-// traffic is what a service or a backend carried: the columns of --stats and --rate.
+// traffic is the traffic of a service or a backend: the columns of --stats and --rate.
 type traffic struct{ connections, packetsIn, packetsOut, bytesIn, bytesOut uint64 }
 
 func (t traffic) print(w io.Writer) {
@@ -196,11 +196,11 @@ func rateTable(w io.Writer, services []api.Service, rates map[api.Rated]api.Rate
 		func(s api.Service, b api.Backend) traffic { return of(s.Key(), b.Endpoint()) })
 }
 
-// ratedService is what list --rate -o json gives: what list gives, each with a rate.
+// ratedService is a service in list --rate -o json: that of list, with rates.
 type ratedService struct {
 	api.Service
 	Rate     api.Rate       `json:"rate"`
-	Backends []ratedBackend `json:"backends"` // in place of Service's
+	Backends []ratedBackend `json:"backends"` // instead of Service's
 }
 
 type ratedBackend struct {
@@ -220,7 +220,7 @@ func withRates(services []api.Service, rates map[api.Rated]api.Rate) []ratedServ
 	return all
 }
 
-// trafficTable prints what ipvsadm --stats and --rate print, with numbers in full.
+// trafficTable prints traffic like ipvsadm --stats and --rate, with numbers in full.
 func trafficTable(w io.Writer, services []api.Service, columns [5]string,
 	ofService func(api.Service) traffic, ofBackend func(api.Service, api.Backend) traffic) error {
 	out := bufio.NewWriter(w)
@@ -248,10 +248,10 @@ func title(w io.Writer, services []api.Service) {
 	fmt.Fprintf(w, "Sluice Virtual Server version %s (services=%d backends=%d)\n", version, len(services), backends)
 }
 
-// serviceEndpoint is the key without the protocol.
+// serviceEndpoint returns the key without the protocol.
 func serviceEndpoint(s api.Service) string { return strings.TrimPrefix(s.Key(), s.Protocol+" ") }
 
-// endpointWidth is the width of the address column: as wide as the widest, at least atLeast.
+// endpointWidth returns the width of the address column: the widest endpoint, at least atLeast.
 func endpointWidth(services []api.Service, atLeast int) int {
 	width := atLeast
 	for _, s := range services {

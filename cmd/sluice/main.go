@@ -1,8 +1,7 @@
-// Command sluice is the load balancer and everything an operator says to it: `sluice run` is the
-// daemon, `sluice check` reads a configuration, and the other verbs talk to a running daemon
-// through its socket.
+// Command sluice is the load balancer and its command line: `sluice run` is the daemon, `sluice
+// check` checks a configuration, and most other verbs talk to a running daemon through its socket.
 //
-// Exit codes: 0 done, 1 the thing asked for failed, 2 the command line was wrong.
+// Exit codes: 0 done, 1 failed, 2 invalid command line.
 package main
 
 import "os"

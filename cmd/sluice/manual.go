@@ -13,22 +13,22 @@ import (
 	"sluice/conf"
 )
 
-// newManual is for whoever makes packages.
+// newManual returns the hidden verb that packages are built with.
 func newManual() *cobra.Command {
 	return &cobra.Command{
 		Use:    "manual DIRECTORY",
 		Short:  "Write man pages and shell completions, for packages",
 		Hidden: true,
 		Long: "Manual writes man8/sluice*.8, one page for each command, man5/sluice.toml.5 with every key of the configuration,\n" +
-			"and completion scripts for bash, zsh and fish, each where it belongs below /usr/share.",
+			"and completion scripts for bash, zsh and fish, in their directories below DIRECTORY.",
 		Example: "  sluice manual /usr/share",
 		Args:    cli.Arguments("DIRECTORY"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return writeManual(cmd.Root(), args[0]) },
 	}
 }
 
-// writeManual writes all of it below dir. The pages bear the month of $SOURCE_DATE_EPOCH, or this
-// one.
+// writeManual writes all files below dir. The pages have the month of $SOURCE_DATE_EPOCH, or the
+// current one.
 func writeManual(root *cobra.Command, dir string) error {
 	man8, man5 := filepath.Join(dir, "man", "man8"), filepath.Join(dir, "man", "man5")
 	bash := filepath.Join(dir, "bash-completion", "completions", "sluice")
@@ -52,7 +52,7 @@ func writeManual(root *cobra.Command, dir string) error {
 	)
 }
 
-// unindentExamples takes away the indent that examples have for --help: a man page has its own.
+// unindentExamples removes the indent that examples have for --help: man pages add their own.
 func unindentExamples(root *cobra.Command) {
 	eachCommand(root, func(cmd *cobra.Command) {
 		var lines []string

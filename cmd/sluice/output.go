@@ -18,7 +18,7 @@ const (
 
 func (f *format) add(cmd *cobra.Command) {
 	*f = formatTable
-	cmd.Flags().VarP(f, "output", "o", "how to print: table or json")
+	cmd.Flags().VarP(f, "output", "o", "output format: table or json")
 }
 
 // String, Set and Type implement pflag.Value.
@@ -34,7 +34,7 @@ func (f *format) Set(s string) error {
 	return fmt.Errorf("%q is not one of table, json", s)
 }
 
-// print writes value as JSON, or calls table to write it for people.
+// print writes value as JSON, or calls table to write it as text.
 func (f format) print(w io.Writer, value any, table func(io.Writer) error) error {
 	if f == formatTable {
 		return table(w)

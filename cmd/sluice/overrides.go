@@ -18,9 +18,9 @@ func newOverrides() *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
 		Use:   "overrides",
-		Short: "Show what was set at run time and holds whatever the file says; clear it",
-		Long: "Overrides shows what drain, disable and weight have set. It holds over reloads and restarts. What is set for\n" +
-			"backends that the file does not have holds again when they come back.",
+		Short: "Show and clear overrides: drain, disable and weights set at run time",
+		Long: "Overrides shows what drain, disable and weight have set. Overrides survive reloads and restarts. An override of a\n" +
+			"backend that leaves the file applies again when the backend comes back.",
 		Example: "  sluice overrides\n  sluice overrides clear web 10.0.0.11:8080\n  sluice overrides clear --all",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,14 +41,14 @@ func newClearOverrides() *cobra.Command {
 	var everything bool
 	cmd := &cobra.Command{
 		Use:   "clear [SERVICE [BACKEND]]",
-		Short: "Have the file decide again",
-		Long: "Clear forgets what was set at run time for a backend, for all backends of a service, or, with --all, for\n" +
-			"all, and shows what that was.\n" + namingHelp,
+		Short: "Clear overrides, so that the file applies again",
+		Long: "Clear removes the overrides of a backend, of all backends of a service, or, with --all, of all backends,\n" +
+			"and shows them.\n" + namingHelp,
 		Example: "  sluice overrides clear web\n  sluice overrides clear web 10.0.0.11:8080\n  sluice overrides clear --all",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 2:
-				return fmt.Errorf("clear takes SERVICE and BACKEND at most: %d given", len(args))
+				return fmt.Errorf("clear takes at most SERVICE and BACKEND: %d given", len(args))
 			case everything == (len(args) > 0):
 				return errors.New("clear takes either a SERVICE or --all")
 			}
@@ -64,7 +64,7 @@ func newClearOverrides() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&everything, "all", false, "clear everything that was set at run time")
+	cmd.Flags().BoolVar(&everything, "all", false, "clear all overrides")
 	return cmd
 }
 
@@ -89,7 +89,7 @@ func overridesTable(w io.Writer, all []api.Override) error {
 	return errors.Join(columns.Flush(), out.Flush())
 }
 
-// deadlineText is how long is left of a drain.
+// deadlineText returns the time that is left of a drain.
 func deadlineText(deadline time.Time) string {
 	switch left := time.Until(deadline).Round(time.Second); {
 	case deadline.IsZero():
@@ -101,5 +101,5 @@ func deadlineText(deadline time.Time) string {
 	}
 }
 
-// clock writes a time as the operator's clock shows it.
+// clock formats a time in the operator's time zone.
 func clock(t time.Time) string { return t.Local().Format(time.DateTime) }

@@ -20,10 +20,10 @@ func newPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what a reload would change, and how many connections and clients it would move",
-		Long: "Plan compares the daemon's file, or another one, with what runs, and changes nothing. For each service that\n" +
-			"would change it shows the connections in the table, those of them whose backend would be gone, and, where the\n" +
-			"scheduler is sh, dh or mh, the share of all clients whose next connection would go to another backend than now.\n" +
-			"It exits with 0 whatever it finds, and with 1 if the file is wrong or no daemon answers.",
+		Long: "Plan compares the daemon's file, or another one, with the running configuration, and changes nothing. For each\n" +
+			"service that would change it shows its connections, how many of them would lose their backend, and, for the\n" +
+			"schedulers sh, dh and mh, the percentage of clients that would get another backend for their next connection.\n" +
+			"It exits with 0 whatever would change, and with 1 if the file is invalid or no daemon answers.",
 		Example: "  sluice plan\n  sluice plan --config new.toml",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,11 +42,11 @@ func newPlan() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVarP(&configPath, "config", "c", "", "file to compare with; without it: the daemon's own")
+	cmd.Flags().StringVarP(&configPath, "config", "c", "", "file to compare with (default: the daemon's own)")
 	return cmd
 }
 
-// readFile reads a configuration that the daemon is to get: it may not see our directories.
+// readFile reads a configuration to send to the daemon, which may have no access to path.
 func readFile(path string) (api.File, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -73,7 +73,7 @@ func planTable(w io.Writer, p *api.Plan) error {
 		}
 	}
 	if len(p.Changes)+len(p.Restart) == 0 {
-		fmt.Fprintf(out, "%s says what runs already\n", p.File)
+		fmt.Fprintf(out, "%s is the same as the running configuration\n", p.File)
 	}
 	list("would change:", p.Changes)
 	list("would change at the next start only:", p.Restart)
@@ -118,7 +118,7 @@ func servicesTable(out io.Writer, services []api.ServicePlan) {
 	_ = columns.Flush() // out is a buffer
 }
 
-// percent is the share in parentheses; "" of nothing.
+// percent returns the percentage in parentheses, or "" if there is none.
 func percent(part, of uint64) string {
 	if part == 0 || of == 0 {
 		return ""

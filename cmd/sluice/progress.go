@@ -17,25 +17,25 @@ import (
 )
 
 const (
-	// drainPause is the time between two looks at a backend that drains.
+	// drainPause is the time between two requests for the state of the draining backend.
 	drainPause = 250 * time.Millisecond
-	// drainGrace is how long after the deadline active connections may still be in the table: both
-	// ends are asked for a packet that can be answered with a reset. What is left then belongs to
-	// ends that say nothing.
+	// drainGrace is how long after the deadline active connections may still be in the table: the
+	// workers probe both ends for a packet that they can answer with a reset. Connections left
+	// after that have silent ends.
 	drainGrace = 15 * time.Second
-	// drainLines is the least time between two lines where they can't replace each other.
+	// drainLines is the minimum time between two lines if the output is not a terminal.
 	drainLines = 5 * time.Second
 )
 
-// watchDrain starts a drain and shows how many connections are left until there are none.
-func watchDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequest) (api.Backend, error) {
+// followDrain starts a drain and shows the remaining connections until there are none.
+func followDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequest) (api.Backend, error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	client := flags.client()
 	b, err := client.Override(ctx, request)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return b, fmt.Errorf("interrupted before the daemon answered: sluice overrides says whether %s %s drains", request.Service, request.Backend)
+		return b, fmt.Errorf("interrupted before the daemon answered: sluice overrides shows whether %s %s drains", request.Service, request.Backend)
 	case err != nil:
 		return b, err
 	}
@@ -49,7 +49,7 @@ func watchDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideReque
 		d.deadline = d.begun.Add(time.Duration(request.DeadlineS * float64(time.Second)))
 	}
 	for {
-		if done, err := d.look(b); done || err != nil {
+		if done, err := d.show(b); done || err != nil {
 			return b, err
 		}
 		select {
@@ -67,32 +67,32 @@ func watchDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideReque
 	}
 }
 
-// draining is one drain that somebody watches.
+// draining is a drain in progress.
 type draining struct {
 	line     progressLine
 	name     string
-	first    uint64 // connections at the begin
+	first    uint64 // connections at the beginning
 	begun    time.Time
 	deadline time.Time // zero: none
 }
 
-// look shows where the drain is, and says whether it is over.
-func (d *draining) look(b api.Backend) (done bool, err error) {
+// show prints the progress of the drain and reports whether it is done.
+func (d *draining) show(b api.Backend) (done bool, err error) {
 	now := time.Now()
 	passed := !d.deadline.IsZero() && !now.Before(d.deadline)
 	switch {
 	case b.Override != api.OverrideDrain:
 		d.line.end("")
-		return false, fmt.Errorf("the drain of %s was ended by somebody else: its weight is %d, its state %s", d.name, b.Weight, b.State)
+		return false, fmt.Errorf("the drain of %s was ended by another command: the backend has weight %d and state %s", d.name, b.Weight, b.State)
 	case left(b) == 0:
 		d.line.end(fmt.Sprintf("%s: no connections are left, after %s", d.name, now.Sub(d.begun).Round(time.Second)))
 		return true, nil
 	case passed && b.Active == 0:
-		d.line.end(fmt.Sprintf("%s: no active connections are left, after %s; %d that are over leave the table by themselves",
+		d.line.end(fmt.Sprintf("%s: no active connections are left, after %s; %d inactive ones will expire",
 			d.name, now.Sub(d.begun).Round(time.Second), left(b)))
 		return true, nil
 	case passed && now.Sub(d.deadline) > drainGrace:
-		d.line.end(fmt.Sprintf("%s: the deadline is over; %d connections have said nothing since and end with their next packet", d.name, left(b)))
+		d.line.end(fmt.Sprintf("%s: the deadline has passed; %d silent connections end with their next packet", d.name, left(b)))
 		return true, nil
 	}
 	text := fmt.Sprintf("%s: %d of %d connections left, %d active", d.name, left(b), max(d.first, left(b)), b.Active)
@@ -106,19 +106,19 @@ func (d *draining) look(b api.Backend) (done bool, err error) {
 	return false, nil
 }
 
-// interrupted says that nothing but the watching has ended.
+// interrupted returns the error for an interrupted verb: the drain itself continues.
 func (d *draining) interrupted() error {
 	d.line.end("")
 	until := "until sluice enable"
 	if !d.deadline.IsZero() {
-		until = fmt.Sprintf("and the daemon ends what is left at %s", d.deadline.Format(time.TimeOnly))
+		until = fmt.Sprintf("and the daemon ends the remaining connections at %s", d.deadline.Format(time.TimeOnly))
 	}
-	return fmt.Errorf("no longer watching: the drain of %s goes on, %s", d.name, until)
+	return fmt.Errorf("interrupted: the drain of %s continues, %s", d.name, until)
 }
 
 func left(b api.Backend) uint64 { return uint64(b.Active) + uint64(b.Inactive) }
 
-// bar draws how much of it is done.
+// bar draws the progress.
 func bar(first, left uint64) string {
 	const width = 20
 	done := width
@@ -128,7 +128,7 @@ func bar(first, left uint64) string {
 	return "[" + strings.Repeat("#", done) + strings.Repeat(".", width-done) + "] "
 }
 
-// findBackend lists one backend.
+// findBackend returns one backend.
 func findBackend(ctx context.Context, client api.Control, service, backend string) (api.Backend, error) {
 	services, err := client.List(ctx)
 	if err != nil {
@@ -141,26 +141,26 @@ func findBackend(ctx context.Context, client api.Control, service, backend strin
 	return api.FindBackend(s, backend)
 }
 
-// progressLine is a line that changes on a terminal, and lines now and then elsewhere.
+// progressLine is one line that changes on a terminal; other outputs get a new line now and then.
 type progressLine struct {
 	out      io.Writer
 	terminal bool
-	said     string // what the last line was about
+	last     string // key of the last line
 	at       time.Time
 }
 
-// show shows text. about is what of it is worth a further line where lines can't be replaced.
-func (l *progressLine) show(text, about string) {
+// show shows text. Outputs other than a terminal get it only if key has changed.
+func (l *progressLine) show(text, key string) {
 	switch {
 	case l.terminal:
 		fmt.Fprint(l.out, "\r\x1b[K", text)
-	case about != l.said && time.Since(l.at) >= drainLines:
+	case key != l.last && time.Since(l.at) >= drainLines:
 		fmt.Fprintln(l.out, text)
-		l.said, l.at = about, time.Now()
+		l.last, l.at = key, time.Now()
 	}
 }
 
-// end replaces the line by a last one, or by nothing.
+// end replaces the line by a last one, or removes it if text is empty.
 func (l *progressLine) end(text string) {
 	if l.terminal {
 		fmt.Fprint(l.out, "\r\x1b[K")

@@ -16,11 +16,11 @@ func newReload() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Make the daemon read its file again",
-		Long: "Reload makes the daemon read its file again, as SIGHUP does, and shows what changed. Connections keep\n" +
-			"their backends. If the file has errors they are shown, and nothing changes. Nor does anything change if\n" +
-			"the file would remove more than half of the services or of the backends that run, or looks cut off: a\n" +
-			"file that is the beginning of the one that runs, ends within a line or a table, or has lost its last\n" +
-			"line `# end`. --force takes such a file; SIGHUP never does. What would change, `sluice plan` says.",
+		Long: "Reload makes the daemon read its file again, like SIGHUP, and shows what changed. Connections keep their\n" +
+			"backends. If the file has errors, they are shown and nothing changes. The daemon also refuses a file that\n" +
+			"removes more than half of the running services or backends, or looks cut off: it is the beginning of the\n" +
+			"running one, ends within a line or a table, or lacks the last line `# end` that the running one has. --force\n" +
+			"accepts such a file; SIGHUP never does. `sluice plan` shows what would change.",
 		Example: "  sluice reload\n  sluice reload --force",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,11 +35,11 @@ func newReload() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&options.Force, "force", false, "take a file that removes most of what runs, or looks cut off")
+	cmd.Flags().BoolVar(&options.Force, "force", false, "accept a file that removes most services or backends, or looks cut off")
 	return cmd
 }
 
-// printReload lists changes and warnings.
+// printReload prints changes and warnings.
 func printReload(w io.Writer, result api.ReloadResult) {
 	for _, change := range result.Changes {
 		fmt.Fprintln(w, change)

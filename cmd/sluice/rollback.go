@@ -20,14 +20,13 @@ func newRollback() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback [N]",
 		Short: "Run an earlier configuration again",
-		Long: "Rollback makes generation N the running configuration again, without N the one that ran before the present one,\n" +
-			"and replaces the daemon's file by it; the present file stays beside it as FILE.previous. While a configuration\n" +
-			"waits for its confirm, rollback takes it back. --list shows the generations that are kept: the last ten.\n" +
-			"What was set at run time stays set.",
+		Long: "Rollback runs generation N again, by default the previous one, and replaces the daemon's file with it. The present\n" +
+			"file stays beside it as FILE.previous. While a configuration waits for its confirm, rollback ends the wait and\n" +
+			"returns to the former one. --list shows the stored generations: the last ten. Overrides stay as they are.",
 		Example: "  sluice rollback --list\n  sluice rollback\n  sluice rollback 12",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 || list && len(args) > 0 {
-				return errors.New("rollback takes one generation N at most, and none with --list")
+				return errors.New("rollback takes at most one generation N, and none with --list")
 			}
 			return nil
 		},
@@ -48,7 +47,7 @@ func newRollback() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&list, "list", false, "show the generations that are kept")
+	cmd.Flags().BoolVar(&list, "list", false, "show the stored generations")
 	return cmd
 }
 

@@ -10,7 +10,7 @@ import (
 	"sluice/engine/api"
 )
 
-// DefaultConfig is the file that run and check read when nobody says otherwise.
+// DefaultConfig is the default configuration file of run, check and doctor.
 const DefaultConfig = "/etc/sluice/sluice.toml"
 
 // execute runs one command line and returns the exit code.
@@ -19,7 +19,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 }
 
 func newRoot() *cobra.Command {
-	root := cli.Parent("unknown command %q", "say what to do")
+	root := cli.Parent("unknown command %q", "missing command")
 	root.Use = "sluice"
 	root.Short = "Layer-4 load balancer on AF_XDP"
 	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(), newHealth(),
@@ -43,5 +43,5 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	f.output.add(cmd)
 }
 
-// client is the daemon to talk to. The interface, so that no verb depends on the socket behind it.
+// client returns a client of the daemon.
 func (f *daemonFlags) client() api.Control { return api.NewClient(f.socket) }

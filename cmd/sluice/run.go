@@ -18,13 +18,13 @@ func newRun() *cobra.Command {
 	level, format := slog.LevelInfo, eventlog.Auto
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Be the load balancer, in the foreground",
-		Long: "Run is the daemon. It logs on stderr, prints one line containing `ready` when packets flow, reads its\n" +
-			"file again on SIGHUP and stops on SIGTERM or SIGINT; a second one of these stops it without cleaning up.",
+		Short: "Run the load balancer in the foreground",
+		Long: "Run is the daemon. It logs to stderr, prints one line containing `ready` when packets flow, reloads its file\n" +
+			"on SIGHUP, and stops on SIGTERM or SIGINT. A second SIGTERM or SIGINT stops it without cleaning up.",
 		Args: cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(eventlog.Formats, format) {
-				return cli.Usage(fmt.Errorf("--log-format %q: there is %s", format, strings.Join(eventlog.Formats, ", ")))
+				return cli.Usage(fmt.Errorf("--log-format %q: must be one of %s", format, strings.Join(eventlog.Formats, ", ")))
 			}
 			log, err := eventlog.New(cmd.ErrOrStderr(), level, format)
 			if err != nil {
@@ -34,9 +34,9 @@ func newRun() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&configPath, "config", "c", DefaultConfig, "configuration file")
-	cmd.Flags().StringVar(&socket, "socket", "", "control socket, in place of the file's [api] socket")
+	cmd.Flags().StringVar(&socket, "socket", "", "control socket, instead of the file's [api] socket")
 	cmd.Flags().Var(levelFlag{&level}, "log-level", "DEBUG, INFO, WARN or ERROR")
-	cmd.Flags().StringVar(&format, "log-format", eventlog.Auto, strings.Join(eventlog.Formats, ", ")+": auto is journal where stderr is the journal, else text")
+	cmd.Flags().StringVar(&format, "log-format", eventlog.Auto, strings.Join(eventlog.Formats, ", ")+": auto is journal if stderr is the journal, else text")
 	return cmd
 }
 

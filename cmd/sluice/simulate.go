@@ -27,15 +27,15 @@ func newSimulate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simulate --config FILE IN.pcap [-w OUT.pcapng]",
 		Short: "Run recorded packets through a configuration's pipeline, offline",
-		Long: "Simulate runs the packets of a pcap or pcapng file through the same pipeline as run, in the time that the file\n" +
-			"tells, with next hops that are made up: every backend answers ARP unless --neighbours says which do. It needs no\n" +
-			"root and no interface, and prints what became of the packets. -w writes them before and after, as capture does.",
+		Long: "Simulate runs the packets of a pcap or pcapng file through the pipeline of run, at the times in the file. Next\n" +
+			"hops are invented: every backend answers ARP, or only those in --neighbours. It needs no root and no interface,\n" +
+			"and prints what happened to the packets. -w writes them as received and as sent, like capture.",
 		Example: "  sluice simulate --config sluice.toml in.pcap -w out.pcapng\n" +
 			"  sluice simulate --config sluice.toml --trace --mtu 1400 in.pcap",
 		Args: cli.Arguments("IN.pcap"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if offline.config == "" {
-				return cli.Usage(errors.New("say which configuration: --config FILE"))
+				return cli.Usage(errors.New("missing --config FILE"))
 			}
 			box, err := offline.box(cmd.ErrOrStderr())
 			if err != nil {
@@ -83,11 +83,11 @@ func newSimulate() *cobra.Command {
 	output.add(cmd)
 	offline.add(cmd, "configuration file")
 	cmd.Flags().StringVarP(&path, "write", "w", "", "pcapng file to write")
-	cmd.Flags().BoolVar(&trace, "trace", false, "show each packet as trace does")
+	cmd.Flags().BoolVar(&trace, "trace", false, "show each packet like trace")
 	return cmd
 }
 
-// simulation is what became of all packets.
+// simulation is the result for all packets.
 type simulation struct {
 	Packets   int            `json:"packets"`
 	Forwarded int            `json:"forwarded"`
@@ -95,7 +95,7 @@ type simulation struct {
 	Passed    int            `json:"passed"` // passed to the kernel
 	Drops     map[string]int `json:"drops"`
 	Backends  map[string]int `json:"backends"` // packets to and from each
-	Cut       int            `json:"cut"`      // recorded in part only
+	Cut       int            `json:"cut"`      // truncated when recorded
 
 	began time.Time
 }
@@ -135,18 +135,18 @@ func (s simulation) table(w io.Writer) error {
 		fmt.Fprintf(out, "  forwarded %8d  %s\n", s.Backends[name], name)
 	}
 	if s.Cut > 0 {
-		fmt.Fprintf(out, "  %d packets were recorded in part: record with tcpdump -s 0\n", s.Cut)
+		fmt.Fprintf(out, "  %d packets are truncated: record with tcpdump -s 0\n", s.Cut)
 	}
 	return out.Flush()
 }
 
-// ngMagic begins a pcapng file.
+// ngMagic is the beginning of a pcapng file.
 var ngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
 
-// replay calls each for the packets of a pcap or pcapng file, in the file's order.
+// replay calls each for the packets of a pcap or pcapng file, in order.
 func replay(file io.Reader, each func(at time.Time, frame []byte, cut bool) error) (err error) {
 	defer func() {
-		if p := recover(); p != nil { // the library is not made for every file
+		if p := recover(); p != nil { // the library panics on some damaged files
 			err = fmt.Errorf("the file can't be read: %v", p)
 		}
 	}()
@@ -160,7 +160,7 @@ func replay(file io.Reader, each func(at time.Time, frame []byte, cut bool) erro
 	if slices.Equal(magic, ngMagic) {
 		r, err := pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
 		if err != nil {
-			return fmt.Errorf("no pcapng file: %w", err)
+			return fmt.Errorf("not a pcapng file: %w", err)
 		}
 		source = r
 	} else {

@@ -135,7 +135,7 @@ func TestSimulateFailures(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{good}, cli.ExitUsage, "say which configuration"},
+		{[]string{good}, cli.ExitUsage, "missing --config FILE"},
 		{[]string{"--config", config}, cli.ExitUsage, "takes IN.pcap"},
 		{[]string{"--config", config, good + ".none"}, cli.ExitFailed, "in.pcap.none"},
 		{[]string{"--config", config, config}, cli.ExitFailed, "neither a pcap nor a pcapng file"},

@@ -19,7 +19,7 @@ func newStats() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "stats",
-		Short: "Show what happened to every packet, and to the machine",
+		Short: "Show what happened to all packets, and the load of the machine",
 		Args:  cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			stats, err := flags.client().Stats(cmd.Context())
@@ -30,7 +30,7 @@ func newStats() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "show drop reasons that never happened, too")
+	cmd.Flags().BoolVar(&all, "all", false, "also show drop reasons with no packets")
 	return cmd
 }
 
@@ -39,10 +39,10 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	fmt.Fprintf(out, "sluice %s, up %s\n\n", s.Version, time.Duration(s.UptimeS*float64(time.Second)).Round(time.Second))
 	fmt.Fprintf(out, "packets      rx %d = forwarded %d + replied %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.Dropped())
 	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.Dropped()); rest != 0 {
-		fmt.Fprintf(out, " + under way %d", rest)
+		fmt.Fprintf(out, " + in progress %d", rest)
 	}
 	if s.Originated > 0 {
-		fmt.Fprintf(out, "\noriginated   %d, to wake idle ends of connections to be reset", s.Originated)
+		fmt.Fprintf(out, "\noriginated   %d, to probe idle ends of connections that must be reset", s.Originated)
 	}
 	fmt.Fprintf(out, "\nconnections  v4 %d + v6 %d of %d\n", s.Tables.ConnectionsV4, s.Tables.ConnectionsV6, s.Tables.Capacity)
 	f := s.Frames
@@ -54,8 +54,8 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	return out.Flush()
 }
 
-// dropReport prints the reasons, each with its text; those that this binary does not know come from
-// a newer daemon.
+// dropReport prints the drop reasons, each with its text. A newer daemon may have reasons that this
+// binary does not know.
 func dropReport(out io.Writer, drops map[string]uint64, all bool) {
 	fmt.Fprintln(out, "\ndrops")
 	printed, unknown := 0, len(drops)
@@ -70,7 +70,7 @@ func dropReport(out io.Writer, drops map[string]uint64, all bool) {
 		}
 	}
 	if unknown > 0 {
-		fmt.Fprintf(out, "  the daemon counts %d more reasons than this binary knows: see -o json\n", unknown)
+		fmt.Fprintf(out, "  the daemon has %d reasons that this binary does not know: see -o json\n", unknown)
 	}
 	if printed == 0 {
 		fmt.Fprintln(out, "  none")
@@ -87,7 +87,7 @@ func workerReport(out io.Writer, workers []api.WorkerStats) {
 			fmt.Sprintf("%.4f", w.SyscallsPerPacket), strconv.FormatFloat(100*w.BusyShare, 'f', 1, 64)+"%")
 	}
 	table.end()
-	fmt.Fprintln(out, "\nwhere the time goes: ns per packet, and how long one turn of the loop takes")
+	fmt.Fprintln(out, "\ntime per packet in ns, and per turn of the loop")
 	table = newGrid(out, "worker", "receive", "process", "transmit", "turn p50", "p99", "p99.9", "max")
 	for _, w := range workers {
 		table.row(w.Worker, fmt.Sprintf("%.0f", w.StageNs.Receive), fmt.Sprintf("%.0f", w.StageNs.Process), fmt.Sprintf("%.0f", w.StageNs.Transmit),
@@ -96,7 +96,7 @@ func workerReport(out io.Writer, workers []api.WorkerStats) {
 	table.end()
 }
 
-// nanoseconds is a time in the unit that suits it.
+// nanoseconds formats a time in a suitable unit.
 func nanoseconds(n uint64) string {
 	d := time.Duration(n)
 	for _, unit := range []time.Duration{time.Millisecond, time.Microsecond} {
@@ -124,7 +124,7 @@ func portReport(out io.Writer, ports []api.PortStats) {
 	}
 }
 
-// grid is a table whose columns are as wide as they must be, aligned right.
+// grid is a table of right-aligned columns with minimal width.
 type grid struct{ w *tabwriter.Writer }
 
 func newGrid(out io.Writer, columns ...any) grid {

@@ -21,10 +21,10 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what runs, since when, and what needs attention",
-		Long: "Status shows the daemon's version, the configuration that runs and how the last reload ended, what waits for\n" +
-			"a confirm, alarms, and what was set at run time. It exits with 0 when all is well and with 1 when something\n" +
-			"needs attention: the last reload failed, a configuration waits for its confirm, an alarm is raised, the state\n" +
-			"directory can't be used, or nothing answers on [api] http. Each is one line on stderr.",
+		Long: "Status shows the daemon's version, the running configuration, the result of the last reload, a configuration that\n" +
+			"waits for its confirm, alarms and overrides. It exits with 1 if something needs attention: the last reload\n" +
+			"failed, a configuration waits for its confirm, an alarm is raised, the state directory can't be used, or\n" +
+			"nothing answers on [api] http. Each of these is one line on stderr. Otherwise it exits with 0.",
 		Example: "  sluice status\n  sluice status -o json",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,7 +74,7 @@ func statusTable(w io.Writer, s *api.Status) error {
 	return errors.Join(lines.Flush(), out.Flush())
 }
 
-// overridesLine counts what sluice overrides lists.
+// overridesLine returns the number of overrides by state.
 func overridesLine(all []api.Override) string {
 	if len(all) == 0 {
 		return "none"

@@ -15,7 +15,7 @@ import (
 	"sluice/engine/api"
 )
 
-// onceColumns is how wide a frame is where there is no terminal to measure.
+// onceColumns is the width of a frame if the output is not a terminal.
 const onceColumns = 100
 
 func newTop() *cobra.Command {
@@ -26,14 +26,14 @@ func newTop() *cobra.Command {
 		Use:   "top",
 		Short: "Watch services, backends, workers and drops live",
 		Long: "Top shows services and backends with state, connections and rates, how busy each worker is, and drops by reason.\n" +
-			"What is in trouble comes first. Keys: arrows or j k move, d drains and e enables a backend after a question,\n" +
-			"/ filters, ? lists all keys, q quits. With --once, or where the output is no terminal, it prints one frame.\n" +
-			"NO_COLOR turns colours off; none says more than the words.",
+			"Services with problems come first. Keys: arrows or j k move, d drains and e enables a backend after a question,\n" +
+			"/ filters, ? lists all keys, q quits. With --once, or if the output is not a terminal, it prints one frame.\n" +
+			"NO_COLOR turns colours off; no information depends on them.",
 		Example: "  sluice top\n  sluice top --once --interval 5s\n  sluice top -o json",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if interval < 100*time.Millisecond || interval > time.Hour {
-				return cli.Usage(fmt.Errorf("--interval %v is not from 100ms to 1h", interval))
+				return cli.Usage(fmt.Errorf("--interval %v: must be 100ms to 1h", interval))
 			}
 			columns, terminal := terminalColumns(cmd.OutOrStdout())
 			if !once && terminal && flags.output == formatTable {
@@ -50,12 +50,12 @@ func newTop() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&once, "once", false, "print one frame as plain text and end")
-	cmd.Flags().DurationVar(&interval, "interval", time.Second, "how often to ask the daemon, and what rates are measured over")
+	cmd.Flags().DurationVar(&interval, "interval", time.Second, "how often to ask the daemon; rates are measured over this time")
 	return cmd
 }
 
-// terminalColumns says whether the output is a terminal, and how wide: as it says, else $COLUMNS,
-// else onceColumns.
+// terminalColumns reports whether the output is a terminal, and its width: that of the terminal,
+// else $COLUMNS, else onceColumns.
 func terminalColumns(out io.Writer) (columns int, terminal bool) {
 	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) {
 		if width, _, err := term.GetSize(file.Fd()); err == nil && width > 0 {
@@ -69,7 +69,7 @@ func terminalColumns(out io.Writer) (columns int, terminal bool) {
 	return onceColumns, false
 }
 
-// topReport is what top -o json gives.
+// topReport is the JSON that top prints.
 type topReport struct {
 	RxPPS        float64        `json:"rx_pps"`
 	ForwardedPPS float64        `json:"forwarded_pps"`

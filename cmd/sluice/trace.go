@@ -23,11 +23,11 @@ func newTrace() *cobra.Command {
 	var q api.TraceQuery
 	cmd := &cobra.Command{
 		Use:   "trace [FILTER]",
-		Short: "Show live packets with each stage's decision, drops included",
-		Long: "Trace shows packets as they pass: what they are, whose they are, which connection they belong to, what they\n" +
-			"become and where they go, or why they don't. FILTER is tcpdump's, of the packet as it comes or as it leaves.\n" +
-			"It ends after --count packets, after --duration, or with ^C. While it runs, packets cost a little more time;\n" +
-			"those that come faster than they can be shown are counted.",
+		Short: "Show live packets with the decision of each stage, drops included",
+		Long: "Trace shows live packets: their headers, service and connection, how they are rewritten and where they are\n" +
+			"sent, or why they are dropped. FILTER is in tcpdump's syntax and matches a packet as received or as sent.\n" +
+			"It ends after --count packets, after --duration, or on ^C. While it runs, each packet costs a little more time.\n" +
+			"Packets that arrive faster than they can be printed are counted.",
 		Example: "  sluice trace --count 10\n" +
 			"  sluice trace host 203.0.113.5 and tcp port 80\n" +
 			"  sluice trace 'tcp[tcpflags] & tcp-rst != 0' -o json",
@@ -47,8 +47,8 @@ func newTrace() *cobra.Command {
 				encoder := json.NewEncoder(cmd.OutOrStdout())
 				show = func(e api.TraceEvent) error { return encoder.Encode(e) }
 			}
-			end, err := watch(cmd.Context(), flags.client(), q, show)
-			return errors.Join(err, tellEnd(cmd.ErrOrStderr(), end, err))
+			end, err := follow(cmd.Context(), flags.client(), q, show)
+			return errors.Join(err, printEnd(cmd.ErrOrStderr(), end, err))
 		},
 	}
 	flags.add(cmd)
@@ -56,14 +56,14 @@ func newTrace() *cobra.Command {
 	return cmd
 }
 
-// traceFlags are those of trace and capture.
+// traceFlags adds the flags of trace and capture.
 func traceFlags(cmd *cobra.Command, q *api.TraceQuery) {
-	cmd.Flags().IntVar(&q.Count, "count", 0, "end after so many packets (0: not by number)")
-	cmd.Flags().DurationVar(&q.Duration, "duration", api.DefaultTraceTime, "end after so long, at most "+api.MaxTraceTime.String())
+	cmd.Flags().IntVar(&q.Count, "count", 0, "end after this number of packets (0: no limit)")
+	cmd.Flags().DurationVar(&q.Duration, "duration", api.DefaultTraceTime, "end after this time, at most "+api.MaxTraceTime.String())
 }
 
-// watch follows a trace until it ends, or the user ends it, which is no error.
-func watch(ctx context.Context, control api.Control, q api.TraceQuery, show func(api.TraceEvent) error) (end api.TraceEnd, err error) {
+// follow follows a trace until it ends. If the user ends it, that is no error.
+func follow(ctx context.Context, control api.Control, q api.TraceQuery, show func(api.TraceEvent) error) (end api.TraceEnd, err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	seen, lost := 0, uint64(0)
@@ -80,23 +80,23 @@ func watch(ctx context.Context, control api.Control, q api.TraceQuery, show func
 	return end, err
 }
 
-// errEnough ends a trace from within.
+// errEnough ends a trace from its callback.
 var errEnough = errors.New("enough")
 
-// tellEnd says on stderr how it ended.
-func tellEnd(w io.Writer, end api.TraceEnd, failed error) error {
+// printEnd prints on stderr how a trace ended.
+func printEnd(w io.Writer, end api.TraceEnd, failed error) error {
 	if failed != nil {
 		return nil
 	}
 	text := fmt.Sprintf("sluice: %s: %d packets", end.Why, end.Seen)
 	if end.Lost > 0 {
-		text += fmt.Sprintf(", and %d more that came faster than they could be shown: narrow the filter", end.Lost)
+		text += fmt.Sprintf(", and %d more that arrived too fast to be printed: narrow the filter", end.Lost)
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err
 }
 
-// traceText shows one packet.
+// traceText prints one packet.
 func traceText(w io.Writer, e api.TraceEvent) {
 	fmt.Fprintf(w, "%s %s in, worker %d: %s\n", e.Time.Local().Format(time.StampMicro[len("Jan _2 "):]), e.Port, e.Worker, e.Packet)
 	printSteps(w, e.Steps)

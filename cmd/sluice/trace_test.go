@@ -70,7 +70,7 @@ func TestTrace(t *testing.T) {
 	if !strings.HasPrefix(out, want) || !strings.Contains(out, "\n! verdict     dropped: no_route\n") {
 		t.Error(code, cmp.Diff(want, out))
 	}
-	if errs != "sluice: tracing; ^C ends it\nsluice: time is over: 3 packets, and 3 more that came faster than they could be shown: narrow the filter\n" {
+	if errs != "sluice: tracing; ^C ends it\nsluice: time is over: 3 packets, and 3 more that arrived too fast to be printed: narrow the filter\n" {
 		t.Error(errs)
 	}
 	if q := daemon.asked; q.Filter != "host 192.0.2.7" || q.Count != 5 || q.Duration != 7*time.Second || q.Frames {

@@ -172,8 +172,8 @@ func TestStats(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
-	if strings.Contains(out, "short") || strings.Contains(out, "under way") {
-		t.Error("a reason that never happened, or packets under way that are not:\n", out)
+	if strings.Contains(out, "short") || strings.Contains(out, "in progress") {
+		t.Error("a reason that never happened, or packets in progress without any:\n", out)
 	}
 	if _, out, _ := sluice("stats", "--all", "--socket", socket); !strings.Contains(out, "0  short ") {
 		t.Error("--all does not show a reason that never happened:\n", out)
@@ -285,7 +285,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"check", "--config", missing}, cli.ExitFailed, missing},
 		{[]string{"run", "--config", missing}, cli.ExitFailed, missing},
 
-		{[]string{}, cli.ExitUsage, "say what to do: apply, capture, check, completion, confirm, conns, "},
+		{[]string{}, cli.ExitUsage, "missing command: must be one of apply, capture, check, completion, confirm, conns, "},
 		{[]string{"lst"}, cli.ExitUsage, `unknown command "lst": must be one of apply, capture, check, completion, confirm, conns, `},
 		{[]string{"--nonsense"}, cli.ExitUsage, "unknown flag"},
 		{[]string{"list", "--nonsense"}, cli.ExitUsage, "sluice: see sluice list --help\n"},
@@ -293,14 +293,14 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"list", "-o", "xml"}, cli.ExitUsage, "not one of table, json"},
 		{[]string{"list", "--stats", "--rate"}, cli.ExitUsage, "exclude each other"},
 		{[]string{"list", "-c", "-n", "--wide", "--socket", socket}, cli.ExitUsage, "--connection and --wide exclude each other"},
-		{[]string{"list", "--interval", "2s"}, cli.ExitUsage, "--interval belongs to --rate"},
-		{[]string{"list", "--rate", "--interval", "0s"}, cli.ExitUsage, "not more than 0"},
+		{[]string{"list", "--interval", "2s"}, cli.ExitUsage, "--interval needs --rate"},
+		{[]string{"list", "--rate", "--interval", "0s"}, cli.ExitUsage, "must be more than 0"},
 		{[]string{"list", "--stats", "-n", "--exact", "--socket", socket}, cli.ExitDone, ""},
 		{[]string{"conns", "--limit", "many"}, cli.ExitUsage, "invalid argument"},
 		{[]string{"conns", "--limit", "-1"}, cli.ExitUsage, "less than 0"},
 		{[]string{"drain", "web"}, cli.ExitUsage, "drain takes SERVICE BACKEND: 1 given"},
 		{[]string{"weight", "web", "10.0.0.11"}, cli.ExitUsage, "weight takes SERVICE BACKEND N: 2 given"},
-		{[]string{"weight", "web", "10.0.0.11", "heavy"}, cli.ExitUsage, `weight "heavy" is not a number from 0 to 65535`},
+		{[]string{"weight", "web", "10.0.0.11", "heavy"}, cli.ExitUsage, `weight "heavy": must be a number from 0 to 65535`},
 		{[]string{"weight", "web", "10.0.0.11", "65536"}, cli.ExitUsage, "from 0 to 65535"},
 		{[]string{"weight", "web", "10.0.0.11", "--", "-1"}, cli.ExitUsage, "from 0 to 65535"},
 		{[]string{"check", "a.toml"}, cli.ExitUsage, "check takes no arguments"},

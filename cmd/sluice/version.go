@@ -17,7 +17,7 @@ var (
 	commit  = ""
 )
 
-// build says what this binary is.
+// build describes this binary.
 type build struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"` // "" if it was built outside of a repository

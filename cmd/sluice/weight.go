@@ -15,16 +15,16 @@ func newWeight() *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
 		Use:   "weight SERVICE BACKEND N",
-		Short: "Give a backend another weight until the file gives it a new one",
-		Long: "Weight gives a backend another weight, and ends a drain or disable. It holds over reloads and restarts, until the\n" +
-			"file has a new one for the backend. The schedulers rr, lc and dh take all weights above 0 for the same; a note\n" +
-			"says so where that matters.\n" + namingHelp,
+		Short: "Give a backend another weight until the file changes its weight",
+		Long: "Weight gives a backend another weight, and ends a drain or disable. It survives reloads and restarts, until the\n" +
+			"file has a new weight for the backend. The schedulers rr, lc and dh treat all weights above 0 as equal; a note\n" +
+			"reminds you if that matters.\n" + namingHelp,
 		Example: "  sluice weight web 10.0.0.11:8080 3",
 		Args:    cli.Arguments("SERVICE", "BACKEND", "N"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := strconv.Atoi(args[2])
 			if err != nil || n < 0 || n > api.MaxWeight {
-				return cli.Usage(fmt.Errorf("weight %q is not a number from 0 to %d", args[2], api.MaxWeight))
+				return cli.Usage(fmt.Errorf("weight %q: must be a number from 0 to %d", args[2], api.MaxWeight))
 			}
 			return setWeight(cmd, flags, args[0], args[1], n)
 		},

@@ -24,7 +24,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 }
 
 func newRoot() *cobra.Command {
-	root := cli.Parent("unknown command %q", "say what to do")
+	root := cli.Parent("unknown command %q", "missing command")
 	root.Use = "pktgen"
 	root.Short = "Packet generator and receiver on XDP and AF_XDP"
 	root.AddCommand(newSend(), newReceive(), newRun(), newSearch(), newReplay())

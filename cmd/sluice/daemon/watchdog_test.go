@@ -61,8 +61,8 @@ func (s *serviceManager) hears(what string, mayPass ...string) string {
 	}
 }
 
-// TestRunTellsSystemd: ready, each reload whoever asks for it and however it ends, and the stop.
-func TestRunTellsSystemd(t *testing.T) {
+// TestRunNotifiesSystemd of ready, of every reload and its end, and of the stop.
+func TestRunNotifiesSystemd(t *testing.T) {
 	manager := newServiceManager(t, 0)
 	l := newLife(t)
 	l.begin()
@@ -86,7 +86,7 @@ func TestRunTellsSystemd(t *testing.T) {
 	}
 }
 
-// TestWatchdog: systemd hears that we are alive as long as every worker turns, and no longer.
+// TestWatchdog checks that systemd gets pings while every worker runs, and only then.
 func TestWatchdog(t *testing.T) {
 	manager := newServiceManager(t, 30*time.Millisecond)
 	l := newLife(t)

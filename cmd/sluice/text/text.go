@@ -8,11 +8,10 @@ import (
 	"unicode"
 )
 
-// tooLong is a time since which nothing is known, in seconds: a hundred years.
+// tooLong is the number of seconds, a hundred years, from which on a time counts as unknown.
 const tooLong = 100 * 365 * 24 * 3600
 
-// Ago writes seconds in the two units that matter: 42s, 3m10s, 5h02m, 2d04h; "" for a time that
-// nobody knows.
+// Ago formats seconds in the two largest units: 42s, 3m10s, 5h02m, 2d04h. An unknown time is "".
 func Ago(seconds float64) string {
 	if seconds < 0 || seconds > tooLong {
 		return ""
