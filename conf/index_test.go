@@ -107,7 +107,7 @@ func sameShape(t interface{ Errorf(string, ...any) }, value any, p *place, lines
 	}
 }
 
-// naiveLines is the slow twin for lines: the line of each "key = integer" with a key that is nowhere
+// naiveLines is the slow twin for lines: the line of each "key = integer" with a key that is not
 // else.
 func naiveLines(text string) map[string]int {
 	all := map[string]int{}

@@ -1,6 +1,8 @@
-// Package draft is a configuration in the making, out of another program's: what could be carried
-// over, and a note with file and line for everything that could not. The packages that read other
-// programs' files fill it, Settle takes out what Sluice would refuse, and TOML writes the file.
+// Package draft is a configuration converted from another program's file: what could be carried
+// over, and a note with file and line for everything else. The importing packages fill it, Settle
+// removes what Sluice would refuse, and TOML writes the file.
+//
+// The package starts no goroutine; a Draft belongs to one. It imports conf and pipeline/service.
 package draft
 
 import (
@@ -15,13 +17,13 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Place is a line of the file that is imported, or of one that it includes.
+// Place is a line of the imported file, or of one that it includes.
 type Place struct {
 	File string
 	Line int // from 1; 0: the file as a whole
 }
 
-// String gives "keepalived.conf:12".
+// String returns "keepalived.conf:12".
 func (p Place) String() string {
 	if p.Line == 0 {
 		return p.File
@@ -29,7 +31,7 @@ func (p Place) String() string {
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
 }
 
-// Error is what makes a whole file unreadable.
+// Error is an error that makes a whole file unreadable.
 type Error struct {
 	Place
 	Text string
@@ -37,31 +39,31 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Place, e.Text) }
 
-// Note is one directive that was not carried over, or not as it was.
+// Note is about one directive that was not carried over, or was changed.
 type Note struct {
 	Place
 	Text string
 }
 
-// String gives "keepalived.conf:12: notify_up: ...".
+// String returns "keepalived.conf:12: notify_up: ...".
 func (n Note) String() string { return n.Place.String() + ": " + n.Text }
 
-// Service is a service and where it comes from.
+// Service is a service and its origin.
 type Service struct {
-	conf.Service // but for its backends
+	conf.Service // without its backends
 	From         Place
 	Backends     []Backend
 }
 
-// Backend is a backend and where it comes from.
+// Backend is a backend and its origin.
 type Backend struct {
 	conf.Backend
 	From Place
 }
 
-// Draft is what the importers make. It belongs to one goroutine.
+// Draft is the result of an import. Only one goroutine may use it.
 type Draft struct {
-	Origin   string // what it is made from, for the head of the file
+	Origin   string // the origin, for the head of the file
 	Ports    []string
 	Services []Service
 	Notes    []Note
@@ -74,10 +76,10 @@ func (d *Draft) Note(at Place, format string, args ...any) {
 	d.Notes = append(d.Notes, Note{at, fmt.Sprintf(format, args...)})
 }
 
-// DefaultPort stands for the interface that nobody named.
+// DefaultPort is the placeholder for the unknown interface.
 const DefaultPort = "eth0"
 
-// Config gives the draft as it is.
+// Config returns the draft as it is.
 func (d *Draft) Config() *conf.Config {
 	cfg := conf.New()
 	for _, name := range d.Ports {
@@ -97,8 +99,8 @@ func (d *Draft) Config() *conf.Config {
 	return cfg
 }
 
-// Add adds a service under a name that is its own: another one of that name gets its protocol after
-// it, then a number.
+// Add adds a service under a unique name: a second one of the same name gets its protocol appended,
+// then a number.
 func (d *Draft) Add(s Service) {
 	if name := s.Name; name != "" && d.names[name] {
 		name += "-" + s.Key.Protocol.String()
@@ -115,10 +117,10 @@ func (d *Draft) Add(s Service) {
 }
 
 // ErrNothing means that no service is left.
-var ErrNothing = errors.New("holds no service that Sluice can carry: nothing was imported")
+var ErrNothing = errors.New("has no service that Sluice supports: nothing was imported")
 
-// Settle takes out the backends and services that Sluice would refuse and notes why, so that what
-// is left is a valid configuration, and sorts the notes.
+// Settle removes the backends and services that Sluice would refuse and notes why, so that a valid
+// configuration remains, and sorts the notes.
 func (d *Draft) Settle() error {
 	defer d.sortNotes()
 	for {
@@ -138,7 +140,7 @@ func (d *Draft) Settle() error {
 	}
 }
 
-// dropEmpty takes out services without backends.
+// dropEmpty removes services without backends.
 func (d *Draft) dropEmpty() {
 	d.Services = slices.DeleteFunc(d.Services, func(s Service) bool {
 		if len(s.Backends) == 0 {
@@ -148,10 +150,10 @@ func (d *Draft) dropEmpty() {
 	})
 }
 
-// elsewhere is what a message says about lines of the draft, which the reader doesn't have.
+// elsewhere matches references to lines of the draft, which the reader does not have.
 var elsewhere = regexp.MustCompile(`,? (at|see) line \d+`)
 
-// drop takes out what the problems are about and says whether there was any such thing.
+// drop removes what the problems are about and reports whether it removed anything.
 func (d *Draft) drop(text string, problems conf.Problems) bool {
 	owners := ownersOf(text)
 	bad := map[owner]string{}
@@ -182,8 +184,8 @@ func (d *Draft) drop(text string, problems conf.Problems) bool {
 	return len(bad) > 0
 }
 
-// owner is the service that a line of the text belongs to, -1 for none, and the backend or one of
-// those below.
+// owner is the service that a line of the text belongs to, -1 for none, and the backend, or one of
+// the constants below.
 type owner struct{ service, backend int }
 
 const (
@@ -191,7 +193,7 @@ const (
 	sorryServer  = -2
 )
 
-// ownersOf gives the owner of each line, counted from 1. The headers are those that conf.Format
+// ownersOf returns the owner of each line, counted from 1. The headers are those that conf.Format
 // writes.
 func ownersOf(text string) []owner {
 	at, backends := owner{-1, wholeService}, 0
@@ -211,8 +213,7 @@ func ownersOf(text string) []owner {
 	return all
 }
 
-// sortNotes brings the notes into the order of the lines, the main file first, without those that
-// say the same.
+// sortNotes sorts the notes by line, the main file first, and removes duplicates.
 func (d *Draft) sortNotes() {
 	order := map[string]int{}
 	for _, n := range d.Notes {
@@ -231,7 +232,7 @@ func (d *Draft) sortNotes() {
 	})
 }
 
-// TOML gives the file, with the notes at its head.
+// TOML returns the file, with the notes at its head.
 func (d *Draft) TOML() []byte {
 	var b strings.Builder
 	line := func(format string, args ...any) {
@@ -241,7 +242,7 @@ func (d *Draft) TOML() []byte {
 	line("Made from %s.", d.Origin)
 	if len(d.Ports) == 0 {
 		line("")
-		line("NAME YOUR INTERFACES: below, [[port]] says %q because nobody said which ones lead to clients and backends.", DefaultPort)
+		line("NAME YOUR INTERFACES: below, [[port]] has %q as a placeholder: name the interfaces that lead to clients and backends.", DefaultPort)
 	}
 	if len(d.Notes) > 0 {
 		line("")

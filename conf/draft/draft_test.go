@@ -22,7 +22,7 @@ func one(line int, name, address string, port uint16, backends ...string) Servic
 	return s
 }
 
-// What Sluice refuses is taken out and noted, and the rest is valid.
+// TestSettle checks that what Sluice refuses is removed and noted, and that the rest is valid.
 func TestSettle(t *testing.T) {
 	d := &Draft{Origin: "a.conf"}
 	d.Add(one(1, "web", "192.0.2.1", 80, "10.0.0.1", "10.0.0.2", "10.0.0.1"))

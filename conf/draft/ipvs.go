@@ -10,41 +10,41 @@ import (
 	"sluice/pipeline/service"
 )
 
-// What follows is common to the programs that configure IPVS: its schedulers, their flags, its
-// ports and times.
+// What follows is common to programs that configure IPVS: schedulers, their flags, ports and times.
 
-// Scheduler gives the scheduler that does what one of IPVS does, or comes nearest, and why it is
-// another one if it is.
+// Scheduler returns the scheduler that equals one of IPVS or is most similar, and why it differs,
+// if it does.
 func Scheduler(ipvs string) (ours, why string) {
 	if slices.Contains(service.Schedulers, ipvs) {
 		return ipvs, ""
 	}
 	switch ipvs {
 	case "twos":
-		return "p2c", "became p2c, which draws two backends and takes the less loaded one likewise"
+		return "p2c", "became p2c, which also draws two backends and uses the less loaded one"
 	case "lblc", "lblcr":
-		return "wlc", "became wlc: Sluice has no locality-based scheduler; for caches take mh"
+		return "wlc", "became wlc: Sluice has no locality-based scheduler; for caches use mh"
 	case "fo":
 		return "wlc", "became wlc, and backends below the highest weight have weight 0 now: Sluice has no failover scheduler"
 	case "ovf":
 		return "wlc", "became wlc: Sluice has no overflow scheduler, so all backends are used from the start"
 	}
-	return "wlc", "became wlc: legal are " + fmt.Sprint(service.Schedulers)
+	return "wlc", "became wlc; allowed: " + fmt.Sprint(service.Schedulers)
 }
 
-// SchedulerFlag says why a flag of a scheduler is not carried over, "" if it needs none.
+// SchedulerFlag returns why a flag of a scheduler is not carried over, or "" if nothing is to be
+// noted.
 func SchedulerFlag(scheduler, flag string) string {
 	switch {
 	case flag == "mh-fallback", flag == "sh-fallback", scheduler == "mh" && flag == "flag-1", scheduler == "sh" && flag == "flag-1":
-		return "" // Sluice's always fall back
+		return "" // Sluice's schedulers always fall back
 	case flag == "mh-port", flag == "sh-port", flag == "flag-2":
-		return "Sluice's " + scheduler + " goes by the client's address alone"
+		return "Sluice's " + scheduler + " uses the client's address only"
 	}
 	return "Sluice's schedulers have no flags"
 }
 
-// KeepHighest does for scheduler fo what Scheduler's words say: backends below the highest weight
-// get weight 0.
+// KeepHighest does what Scheduler's text about fo announces: backends below the highest weight get
+// weight 0.
 func KeepHighest(s *Service) {
 	highest := 0
 	for _, b := range s.Backends {
@@ -57,9 +57,8 @@ func KeepHighest(s *Service) {
 	}
 }
 
-// FitPort gives a backend the port that it has for Sluice, where 0 is the client's, and says why if
-// that changes anything. IPVS looks at a server's port in NAT only, and so may hold any other one
-// for DR and tunnels.
+// FitPort sets a backend's port for Sluice, where 0 is the client's, and returns why, if that is a
+// change. IPVS uses a server's port in NAT only, so DR and tunnels may have any other.
 func FitPort(b *conf.Backend, front service.Ports) (why string) {
 	own := b.Key.Port
 	switch {
@@ -67,7 +66,7 @@ func FitPort(b *conf.Backend, front service.Ports) (why string) {
 	case b.Mode == service.NAT || b.Mode == service.FullNAT:
 		return ""
 	default:
-		why = fmt.Sprintf("port %d became the service's, %s: mode %s changes no ports", own, front, b.Mode)
+		why = fmt.Sprintf("port %d became the service's, %s: mode %s does not change ports", own, front, b.Mode)
 	}
 	b.Key.Port = 0
 	if front.Single() {
@@ -76,10 +75,10 @@ func FitPort(b *conf.Backend, front service.Ports) (why string) {
 	return why
 }
 
-// Clip makes a duration of seconds, and notes one that is longer than Sluice allows.
+// Clip converts seconds to a duration, and notes one that is longer than Sluice allows.
 func Clip(d *Draft, at Place, what string, seconds int, most time.Duration) time.Duration {
 	if seconds > int(most/time.Second) || seconds > math.MaxInt32 {
-		d.Note(at, "%s %d: %s is the longest that is legal", what, seconds, most)
+		d.Note(at, "%s %d: %s is the longest that is allowed", what, seconds, most)
 		return most
 	}
 	return time.Duration(seconds) * time.Second

@@ -9,11 +9,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-// maxRange is how many ports of a range become services of IPVS, which has no ranges.
+// maxRange limits how many ports of a range become services of IPVS, which has no ranges.
 const maxRange = 256
 
-// Format gives services as `ipvsadm -S -n` prints them, for `ipvsadm -R`, and notes on what IPVS
-// can't hold. Of each service key, mode, scheduler, persistence and backends are looked at.
+// Format returns services as `ipvsadm -S -n` prints them, for `ipvsadm -R`, and notes on what IPVS
+// does not support. It uses key, mode, scheduler, persistence and backends of each service.
 func Format(services []conf.Service) (text []byte, notes []string) {
 	f := &formatter{}
 	for i := range services {
@@ -41,7 +41,7 @@ func (f *formatter) service(s *conf.Service) {
 	case ports == service.AnyPort:
 		count = 1 // port 0
 	case count > maxRange:
-		f.note(s, "is left out: IPVS has no port ranges, and %s would be %d services; a firewall mark can stand for them", ports, count)
+		f.note(s, "is left out: IPVS has no port ranges, and %s would be %d services; a firewall mark can replace them", ports, count)
 		return
 	case count > 1:
 		f.note(s, "became %d services: IPVS has no port ranges", count)
@@ -68,7 +68,7 @@ func (f *formatter) service(s *conf.Service) {
 	}
 }
 
-// options gives what stands behind the name of a service.
+// options returns the options after the name of a service.
 func (f *formatter) options(s *conf.Service) string {
 	scheduler, flags := s.Scheduler, ""
 	switch scheduler {
@@ -77,9 +77,9 @@ func (f *formatter) options(s *conf.Service) string {
 		f.note(s, "scheduler p2c became twos, which Linux has from 5.11 on")
 	case "random":
 		scheduler = "wrr"
-		f.note(s, "scheduler random became wrr: IPVS has no random one")
+		f.note(s, "scheduler random became wrr: IPVS has no random scheduler")
 	case "mh", "sh":
-		flags = " -b " + scheduler + "-fallback" // what Sluice's do anyway
+		flags = " -b " + scheduler + "-fallback" // Sluice's schedulers always fall back
 	}
 	persistence := ""
 	switch {
@@ -87,10 +87,10 @@ func (f *formatter) options(s *conf.Service) string {
 		persistence = fmt.Sprintf(" -p %.0f", s.Persistence.Seconds())
 	case s.Key.Ports == service.AnyPort:
 		persistence = " -p 300"
-		f.note(s, "got a persistence of 300 seconds: IPVS has services of any port with persistence only")
+		f.note(s, "got a persistence of 300 seconds: IPVS allows services of any port only with persistence")
 	}
 	return "-s " + scheduler + persistence + flags
 }
 
-// endpoint writes an address and a port as ipvsadm does.
+// endpoint formats an address and a port as ipvsadm does.
 func endpoint(a netip.Addr, port uint16) string { return netip.AddrPortFrom(a, port).String() }

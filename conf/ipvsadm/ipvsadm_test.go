@@ -44,7 +44,7 @@ func parse(t *testing.T, text string) (*draft.Draft, *conf.Config) {
 	return d, cfg
 }
 
-// What was imported is exported as it was.
+// TestRoundTrip checks that what was imported is exported unchanged.
 func TestRoundTrip(t *testing.T) {
 	d, cfg := parse(t, dump)
 	if len(d.Notes) > 0 {
@@ -56,7 +56,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// What Sluice's examples say survives the way to IPVS and back, where IPVS can hold it.
+// TestExamplesThere checks that Sluice's examples survive an export and import, where IPVS supports
+// them.
 func TestExamplesThere(t *testing.T) {
 	for _, name := range []string{"nat", "tun", "dr"} {
 		cfg, _, err := conf.Load("../examples/"+name+".toml", nil)
@@ -72,7 +73,7 @@ func TestExamplesThere(t *testing.T) {
 	}
 }
 
-// Scripts may say the same in other forms, and change their mind.
+// TestForms checks other notations in scripts, and later changes of services.
 func TestForms(t *testing.T) {
 	_, cfg := parse(t, `
 # a script
@@ -103,7 +104,7 @@ ipvsadm -D -t 198.51.100.99:80
 	}
 }
 
-// Everything that is not carried over is listed with its line.
+// TestNotes checks that everything that is not carried over is listed with its line.
 func TestNotes(t *testing.T) {
 	d, cfg := parse(t, `-A -f 1 -s wlc
 -a -f 1 -r 10.0.0.11:0 -g -w 1
@@ -139,8 +140,8 @@ func TestNotes(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", "dump: holds no service"},
-		{"-A -f 1\n-a -f 1 -r 10.0.0.1:0", "dump: holds no service"},
+		{"", "dump: has no service"},
+		{"-A -f 1\n-a -f 1 -r 10.0.0.1:0", "dump: has no service"},
 		{"\n-A -t www:http -s rr", `dump:2: "www" is not an address; dump with`},
 		{"-A -t 192.0.2.1:http", `dump:1: "http" is not a port`},
 		{"-A -s rr", "dump:1: names no service"},
@@ -149,10 +150,10 @@ func TestErrors(t *testing.T) {
 		{"-t 192.0.2.1:80", "dump:1: has no command"},
 		{"-A -t", "dump:1: --tcp-service has no value"},
 		{"-A -t 192.0.2.1:80 -p 0", "dump:1: -p 0"},
-		{"-A -t 192.0.2.1:80 --colour red", "dump:1: --colour is no option"},
-		{"-A -t 192.0.2.1:80 -q", "dump:1: -q is no option"},
+		{"-A -t 192.0.2.1:80 --colour red", "dump:1: --colour is not an option"},
+		{"-A -t 192.0.2.1:80 -q", "dump:1: -q is not an option"},
 		{"-A -t 192.0.2.1:80 --ops=1", "dump:1: --ops takes no value"},
-		{"IP Virtual Server version 1.2.1", `dump:1: "IP" is no option`},
+		{"IP Virtual Server version 1.2.1", `dump:1: "IP" is not an option`},
 		{"-a -t 192.0.2.1:80 -r 10.0.0.1:80", "dump:1: service --tcp-service 192.0.2.1:80 was not added"},
 		{"-A -t 192.0.2.1:80\n-a -t 192.0.2.1:80", "dump:2: names no server"},
 		{"-A -t 192.0.2.1:80\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -w 65536", "dump:2: -w 65536"},
@@ -165,7 +166,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What IPVS can't hold is said.
+// TestExportNotes checks that what IPVS does not support is noted.
 func TestExportNotes(t *testing.T) {
 	cfg, _, err := conf.Parse("t.toml", []byte(`
 [[port]]
@@ -213,7 +214,7 @@ backend = [ { address = "10.0.0.1", mode = "fullnat" }, { address = "10.0.0.2" }
 	}
 }
 
-// No text makes it panic, and whatever it accepts is valid.
+// FuzzParse checks that no text causes a panic, and that everything accepted is valid.
 func FuzzParse(f *testing.F) {
 	f.Add(dump)
 	f.Add("ipvsadm -At198.51.100.10:80 -p\n-a -t 198.51.100.10:80 -r [::ffff:10.0.0.1]:8 -x1 -b a,b")

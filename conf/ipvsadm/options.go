@@ -7,7 +7,7 @@ import (
 	"sluice/conf/draft"
 )
 
-// argument says what follows an option.
+// argument is what follows an option.
 type argument uint8
 
 const (
@@ -52,7 +52,7 @@ type command struct {
 	timeout []string // of --set
 }
 
-// read splits one line into a command. One without words has no verb.
+// read splits one line into a command. A line without words has no verb.
 func read(at draft.Place, line string) (*command, error) {
 	c := &command{at: at, has: map[string]bool{}, value: map[string]string{}}
 	words := strings.Fields(line)
@@ -75,7 +75,7 @@ func read(at draft.Place, line string) (*command, error) {
 		case strings.HasPrefix(word, "-") && len(word) > 1:
 			words, err = c.shorts(word[1:], words)
 		default:
-			err = c.fail("%q is no option of ipvsadm", word)
+			err = c.fail("%q is not an option of ipvsadm", word)
 		}
 		if err != nil {
 			return nil, err
@@ -91,7 +91,7 @@ func (c *command) fail(format string, args ...any) error {
 	return &draft.Error{Place: c.at, Text: fmt.Sprintf(format, args...)}
 }
 
-// long reads --name, --name=value or --name value.
+// long parses --name, --name=value or --name value.
 func (c *command) long(name string, words []string) ([]string, error) {
 	name, value, joined := strings.Cut(name, "=")
 	for _, o := range options {
@@ -106,10 +106,10 @@ func (c *command) long(name string, words []string) ([]string, error) {
 		}
 		return c.take(o, words)
 	}
-	return nil, c.fail("--%s is no option of ipvsadm", name)
+	return nil, c.fail("--%s is not an option of ipvsadm", name)
 }
 
-// shorts reads a cluster such as At, whose last option may have its value behind it:
+// shorts parses a cluster such as At. The last option may have its value attached:
 // t198.51.100.10:80.
 func (c *command) shorts(cluster string, words []string) ([]string, error) {
 	for cluster != "" {
@@ -117,7 +117,7 @@ func (c *command) shorts(cluster string, words []string) ([]string, error) {
 		cluster = cluster[1:]
 		o := byShort(letter)
 		if o == nil {
-			return nil, c.fail("-%c is no option of ipvsadm", letter)
+			return nil, c.fail("-%c is not an option of ipvsadm", letter)
 		}
 		if o.follows != none && cluster != "" {
 			words, cluster = append([]string{cluster}, words...), ""
@@ -139,7 +139,7 @@ func byShort(letter byte) *option {
 	return nil
 }
 
-// take enters an option with its value and gives the words after it.
+// take records an option with its value and returns the words after it.
 func (c *command) take(o option, words []string) ([]string, error) {
 	if o.command {
 		if c.verb != "" && c.verb != o.long {

@@ -13,23 +13,23 @@ import (
 	"sluice/pipeline/service"
 )
 
-// reader goes through the lines.
+// reader reads the lines.
 type reader struct {
 	draft    *draft.Draft
 	services []*entry // in the order of the file
 	timeouts conf.Timeouts
 }
 
-// entry is a service by the text that names it in the file, such as "-t 198.51.100.10:80".
+// entry is a service with the text that identifies it in the file, such as "-t 198.51.100.10:80".
 type entry struct {
 	name string
 	draft.Service
-	lost     string // why Sluice can't have it; "": it can
+	lost     string // why Sluice does not support it; "": it does
 	failover bool   // scheduler fo
 }
 
-// Parse reads a dump. name stands for it in messages. The error says what is wrong with which line;
-// what Sluice lacks is no error but a note of the Draft, which is settled.
+// Parse reads a dump. name is its name in messages. The error describes what is wrong with a line;
+// what Sluice lacks is not an error but a note of the Draft. The Draft is settled.
 func Parse(name string, data []byte) (*draft.Draft, error) {
 	r := &reader{draft: &draft.Draft{Origin: "the ipvsadm dump " + name}, timeouts: conf.DefaultTimeouts()}
 	number := 0
@@ -58,7 +58,7 @@ func Parse(name string, data []byte) (*draft.Draft, error) {
 	return r.draft, nil
 }
 
-// do carries out one command.
+// do executes one command.
 func (r *reader) do(c *command) error {
 	switch c.verb {
 	case "add-service", "edit-service":
@@ -76,13 +76,13 @@ func (r *reader) do(c *command) error {
 	case "set":
 		return r.setTimeouts(c)
 	case "start-daemon", "stop-daemon":
-		r.draft.Note(c.at, "--%s: Sluice does not share connections between boxes", c.verb)
+		r.draft.Note(c.at, "--%s: Sluice does not share connections between hosts", c.verb)
 	}
 	return nil
 }
 
-// named gives the text that names the command's service, and its protocol, 0 if that is none of
-// ours.
+// named returns the text that identifies the command's service, and its protocol, 0 if Sluice does
+// not support it.
 func (c *command) named() (name string, protocol service.Protocol, err error) {
 	for _, kind := range []struct {
 		option   string
@@ -109,7 +109,7 @@ func (r *reader) find(name string) *entry {
 	return nil
 }
 
-// service reads -A, and -E, which says everything anew.
+// service reads -A, and -E, which sets all options again.
 func (r *reader) service(c *command) error {
 	name, protocol, err := c.named()
 	if err != nil {
@@ -124,7 +124,7 @@ func (r *reader) service(c *command) error {
 	e.Service, e.lost = draft.Service{Service: conf.NewService(), From: c.at, Backends: backends}, ""
 	switch {
 	case c.has["fwmark-service"]:
-		e.lost = "Sluice has no firewall marks: write a [[service]] for each address and port that the mark stood for"
+		e.lost = "Sluice has no firewall marks: write a [[service]] for each address and port of the mark"
 	case c.has["sctp-service"]:
 		e.lost = "Sluice balances TCP and UDP, not SCTP"
 	}
@@ -143,7 +143,7 @@ func (r *reader) service(c *command) error {
 	return r.qualities(c, e)
 }
 
-// qualities reads how connections of a service are dealt out.
+// qualities reads how connections of a service are scheduled.
 func (r *reader) qualities(c *command, e *entry) error {
 	e.Scheduler, e.failover = "wlc", false
 	if asked := c.value["scheduler"]; asked != "" {
@@ -166,13 +166,13 @@ func (r *reader) qualities(c *command, e *entry) error {
 		e.Persistence = draft.Clip(r.draft, c.at, "-p", seconds, 24*time.Hour)
 	}
 	if mask := c.value["netmask"]; mask != "" && mask != "255.255.255.255" && mask != "128" {
-		r.draft.Note(c.at, "-M %s: persistence goes by single client addresses", mask)
+		r.draft.Note(c.at, "-M %s: persistence is by single client address", mask)
 	}
 	if c.has["ops"] {
-		r.draft.Note(c.at, "-o: every UDP packet of a connection goes to one backend; a short [service.timeouts] udp comes near to scheduling each one")
+		r.draft.Note(c.at, "-o: all UDP packets of a connection go to one backend; a short [service.timeouts] udp is close to scheduling each packet")
 	}
 	if c.has["pe"] {
-		r.draft.Note(c.at, "--pe %s: persistence goes by client addresses", c.value["pe"])
+		r.draft.Note(c.at, "--pe %s: persistence is by client address", c.value["pe"])
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (r *reader) server(c *command) error {
 	return nil
 }
 
-// mode is how packets are to reach the server: DR unless it says otherwise, as in ipvsadm(8).
+// mode returns the forwarding mode of a server: DR by default, as in ipvsadm(8).
 func (c *command) mode() service.Mode {
 	switch {
 	case c.has["masquerading"]:
@@ -239,7 +239,7 @@ func (r *reader) notCarried(c *command) {
 		}
 	}
 	if kind := c.value["tun-type"]; kind != "" && kind != "ipip" {
-		r.draft.Note(c.at, "--tun-type %s: Sluice's tunnels are IPIP; the backend must unwrap that", kind)
+		r.draft.Note(c.at, "--tun-type %s: Sluice's tunnels are IPIP; the backend must decapsulate it", kind)
 	}
 }
 
@@ -262,7 +262,7 @@ func (r *reader) deleteServer(c *command) error {
 	return nil
 }
 
-// setTimeouts reads --set: 0 leaves a timeout as it is.
+// setTimeouts reads --set: 0 leaves a timeout unchanged.
 func (r *reader) setTimeouts(c *command) error {
 	for i, field := range []*time.Duration{&r.timeouts.TCPEstablished, &r.timeouts.TCPFinWait, &r.timeouts.UDP} {
 		seconds, err := strconv.Atoi(c.timeout[i])
@@ -276,7 +276,7 @@ func (r *reader) setTimeouts(c *command) error {
 	return nil
 }
 
-// endpoint reads 10.0.0.11:80, [2001:db8::11]:80, or an address alone, whose port is 0.
+// endpoint parses 10.0.0.11:80, [2001:db8::11]:80, or an address alone; its port is then 0.
 func (c *command) endpoint(text string) (netip.Addr, uint16, error) {
 	host, port := text, ""
 	switch end := strings.LastIndexByte(text, ']'); {
@@ -287,14 +287,14 @@ func (c *command) endpoint(text string) (netip.Addr, uint16, error) {
 	}
 	address, err := netip.ParseAddr(host)
 	if err != nil {
-		return netip.Addr{}, 0, c.fail("%q is not an address; dump with `ipvsadm -S -n`, which gives no names", host)
+		return netip.Addr{}, 0, c.fail("%q is not an address; dump with `ipvsadm -S -n`, which prints no names", host)
 	}
 	if port == "" {
 		return address.Unmap(), 0, nil
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return netip.Addr{}, 0, c.fail("%q is not a port; dump with `ipvsadm -S -n`, which gives no names", port)
+		return netip.Addr{}, 0, c.fail("%q is not a port; dump with `ipvsadm -S -n`, which prints no names", port)
 	}
 	return address.Unmap(), uint16(n), nil
 }

@@ -10,8 +10,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// endpoint reads the address and port behind real_server or sorry_server. The port is 0 if there is
-// none.
+// endpoint parses the address and port after real_server or sorry_server. The port is 0 if it is
+// missing.
 func (v *server) endpoint(n *node) (key service.BackendKey, ok bool) {
 	a, ok := address(n.value())
 	ports := service.AnyPort
@@ -19,7 +19,7 @@ func (v *server) endpoint(n *node) (key service.BackendKey, ok bool) {
 		ports, ok = portOf(n.words[2])
 	}
 	if !ok {
-		v.lost(n, "is no address and port")
+		v.lost(n, "must be an address and a port")
 		return key, false
 	}
 	return service.BackendKey{Address: a, Port: ports.First}, true
@@ -44,7 +44,7 @@ func (v *server) backend(n *node) {
 			v.inhibit(n)
 			v.inhibited = append(v.inhibited, n)
 		case "snmp_name":
-			v.lost(n, "backends have no names")
+			v.lost(n, "names of backends are not supported")
 		default:
 			if _, ok := checkTypes[n.name()]; ok {
 				checkers = append(checkers, n)
@@ -57,13 +57,13 @@ func (v *server) backend(n *node) {
 	v.check(n, checkers, defaults, key)
 }
 
-// check settles which of a real server's checks is used, and whether it is the service's.
+// check chooses one of a real server's checks, and decides whether it becomes the service's.
 func (v *server) check(n *node, checkers []*node, defaults checkDefaults, key service.BackendKey) {
 	var mine *check
 	for _, at := range checkers {
 		switch {
 		case mine != nil:
-			v.lost(at, "Sluice has one check per service, and that is the "+mine.node.name()+" at line "+strconv.Itoa(mine.node.at.Line))
+			v.lost(at, "Sluice has one check per service: the "+mine.node.name()+" at line "+strconv.Itoa(mine.node.at.Line))
 		default:
 			mine = v.checker(at, defaults, key)
 		}
@@ -72,10 +72,10 @@ func (v *server) check(n *node, checkers []*node, defaults checkDefaults, key se
 	case v.health == nil && mine != nil:
 		v.health = mine
 		if len(v.service.Backends) > 1 {
-			v.Note(mine.node.at, "%s: now checks all backends of the service, those too that had no check before it", mine.node.name())
+			v.Note(mine.node.at, "%s: now checks all backends of the service, including those before it without a check", mine.node.name())
 		}
 	case mine == nil && v.health != nil:
-		v.Note(n.at, "%s: had no check, and is checked like the others now", n.text())
+		v.Note(n.at, "%s: had no check, and is now checked like the others", n.text())
 	case mine != nil && !reflect.DeepEqual(mine.Health, v.health.Health):
 		v.lost(mine.node, "differs from the check of the service's first real server, line "+strconv.Itoa(v.health.node.at.Line)+", which Sluice uses for all of them")
 	}
@@ -87,7 +87,7 @@ func (v *server) emit(sorry *node) {
 		draft.KeepHighest(&v.service)
 	}
 	if some := len(v.inhibited); some > 0 && some < len(v.service.Backends) {
-		v.lost(v.inhibited[0], "holds for all backends of the service now (on_down)")
+		v.lost(v.inhibited[0], "now applies to all backends of the service (on_down)")
 	}
 	for _, f := range v.fronts {
 		s := v.service
@@ -105,21 +105,21 @@ func (v *server) emit(sorry *node) {
 	}
 }
 
-// fit gives a backend the port that Sluice wants for its mode.
+// fit sets a backend's port as Sluice requires for its mode.
 func (v *server) fit(b *conf.Backend, front service.Ports, at draft.Place) {
 	if why := draft.FitPort(b, front); why != "" {
 		v.Note(at, "%s: %s", b.Key.Address, why)
 	}
 }
 
-// applyHealth gives a service its check, unless there is no port to check.
+// applyHealth sets a service's check, unless there is no port to check.
 func (v *server) applyHealth(s *draft.Service) {
 	if v.health == nil {
 		return
 	}
 	portless := slices.ContainsFunc(s.Backends, func(b draft.Backend) bool { return b.Key.Port == 0 })
 	if portless && v.health.Port == 0 && v.health.Type != conf.HealthPing {
-		v.lost(v.health.node, "the service is on any port, so that a check needs connect_port: there is none now")
+		v.lost(v.health.node, "the service is on any port, so a check needs connect_port: there is no check")
 		return
 	}
 	s.Health = v.health.Health

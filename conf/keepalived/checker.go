@@ -13,7 +13,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// checkDefaults is what virtual servers say for their real servers, and these for their checks.
+// checkDefaults are the settings of virtual servers for their real servers, and of these for their
+// checks.
 type checkDefaults struct {
 	interval    time.Duration // delay_loop
 	timeout     time.Duration // connect_timeout
@@ -25,7 +26,7 @@ func newCheckDefaults() checkDefaults {
 	return checkDefaults{interval: time.Minute, timeout: 5 * time.Second, retry: -1}
 }
 
-// read takes a directive that stands on all three levels, and says whether it is one.
+// read reads a directive that is allowed on all three levels, and reports whether it is one.
 func (d *checkDefaults) read(r *reader, n *node) bool {
 	switch n.name() {
 	case "delay_loop":
@@ -35,9 +36,9 @@ func (d *checkDefaults) read(r *reader, n *node) bool {
 	case "retry", "nb_get_retry":
 		d.retry = r.integer(n, 0, 999, d.retry)
 	case "delay_before_retry":
-		r.lost(n, "Sluice checks again after its interval, which is delay_loop")
+		r.lost(n, "Sluice checks again after the interval, which is delay_loop")
 	case "warmup":
-		r.lost(n, "checks of Sluice are spread over their interval anyway; slow_start is something else")
+		r.lost(n, "Sluice always spreads checks over their interval; slow_start has another meaning")
 	case "virtualhost":
 		d.virtualhost = n.value()
 	default:
@@ -46,24 +47,23 @@ func (d *checkDefaults) read(r *reader, n *node) bool {
 	return true
 }
 
-// check is the health check of a real server in Sluice's words.
+// check is the health check of a real server, converted.
 type check struct {
 	conf.Health
 	node *node
 }
 
-// checkTypes are the types of Sluice that checks of keepalived become; "" for those that none comes
-// near.
+// checkTypes maps keepalived's checks to types of Sluice; "" if no type is similar.
 var checkTypes = map[string]string{
 	"HTTP_GET": conf.HealthHTTP, "SSL_GET": conf.HealthHTTPS, "TCP_CHECK": conf.HealthTCP, "SMTP_CHECK": conf.HealthTCP,
 	"DNS_CHECK": conf.HealthDNS, "UDP_CHECK": conf.HealthUDP, "PING_CHECK": conf.HealthPing,
 	"MISC_CHECK": "", "BFD_CHECK": "", "FILE_CHECK": "",
 }
 
-// retries is how often keepalived tries again before a server is down, where that isn't once.
+// retries is how often keepalived tries again before a server is down, where that is not once.
 var retries = map[string]int{"DNS_CHECK": 3, "MISC_CHECK": 0}
 
-// checker reads a check of a real server; nil if Sluice has none like it.
+// checker reads a check of a real server; nil if Sluice has no similar one.
 func (v *server) checker(n *node, defaults checkDefaults, key service.BackendKey) *check {
 	c := &check{Health: v.service.Health, node: n}
 	c.Type = checkTypes[n.name()]
@@ -72,10 +72,10 @@ func (v *server) checker(n *node, defaults checkDefaults, key service.BackendKey
 	}
 	switch {
 	case c.Type == "" && v.service.Key.Protocol == service.TCP:
-		v.lost(n, "Sluice runs no programs for checks and knows no BFD: a tcp check stands in for it")
+		v.lost(n, "Sluice runs no programs for checks and has no BFD: replaced by a tcp check")
 		c.Type = conf.HealthTCP
 	case c.Type == "":
-		v.lost(n, "Sluice runs no programs for checks and knows no BFD: nothing is checked now")
+		v.lost(n, "Sluice runs no programs for checks and has no BFD: there is no check")
 		return nil
 	default:
 		v.inside(c, &defaults, key)
@@ -89,7 +89,7 @@ func (v *server) checker(n *node, defaults checkDefaults, key service.BackendKey
 		c.Fall = again + 1
 	}
 	if c.Timeout > c.Interval {
-		v.Note(n.at, "%s: the timeout became %s, which is the interval (delay_loop)", n.name(), c.Interval)
+		v.Note(n.at, "%s: the timeout became %s, the interval (delay_loop)", n.name(), c.Interval)
 		c.Timeout = c.Interval
 	}
 	if c.Type == conf.HealthHTTP || c.Type == conf.HealthHTTPS {
@@ -98,7 +98,7 @@ func (v *server) checker(n *node, defaults checkDefaults, key service.BackendKey
 	return c
 }
 
-// host sets the name to ask for, if it is one.
+// host sets the host name of the check, if name is valid.
 func (v *server) host(c *check, name string) {
 	if name == "" || c.Host != "" {
 		return
@@ -106,7 +106,7 @@ func (v *server) host(c *check, name string) {
 	if strings.ContainsFunc(name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(".-_", r)
 	}) || len(name) > 253 || strings.Contains(name, "..") || strings.HasPrefix(name, ".") {
-		v.Note(c.node.at, "%s: virtualhost %q is no host name", c.node.name(), name)
+		v.Note(c.node.at, "%s: virtualhost %q is not a host name", c.node.name(), name)
 		return
 	}
 	c.Host = name
@@ -117,7 +117,7 @@ func (v *server) inside(c *check, defaults *checkDefaults, key service.BackendKe
 	urls := 0
 	if c.node.name() == "SMTP_CHECK" {
 		c.Expect = "220"
-		v.Note(c.node.at, "SMTP_CHECK: became a tcp check that waits for the greeting, 220; it says no HELO")
+		v.Note(c.node.at, "SMTP_CHECK: became a tcp check that waits for the greeting, 220; it sends no HELO")
 	}
 	v.each(c.node, func(n *node) {
 		switch name := n.name(); name {
@@ -130,7 +130,7 @@ func (v *server) inside(c *check, defaults *checkDefaults, key service.BackendKe
 				v.lost(n, "the backend's own address is checked")
 			}
 		case "bindto", "bind_if", "bind_port", "fwmark":
-			v.lost(n, "checks leave as the kernel's routes say")
+			v.lost(n, "checks follow the kernel's routes")
 		case "url":
 			if urls++; urls > 1 {
 				v.lost(n, "Sluice checks one URL")
@@ -138,11 +138,11 @@ func (v *server) inside(c *check, defaults *checkDefaults, key service.BackendKe
 			}
 			v.url(c, n)
 		case "helo_name":
-			v.lost(n, "no HELO is said")
+			v.lost(n, "no HELO is sent")
 		case "http_protocol":
-			v.lost(n, "checks speak HTTP/1.1 and close the connection")
+			v.lost(n, "checks use HTTP/1.1 and close the connection")
 		case "enable_sni", "tls_compliant":
-			// Sluice sends the host as SNI and closes connections in good order.
+			// Sluice sends the host as SNI and closes connections regularly.
 		case "sni_name":
 			v.host(c, n.value())
 		case "type", "name":
@@ -157,14 +157,14 @@ func (v *server) inside(c *check, defaults *checkDefaults, key service.BackendKe
 	})
 }
 
-// url reads what is asked of an HTTP server, and what it must answer.
+// url reads the request of an HTTP check, and the required answer.
 func (v *server) url(c *check, n *node) {
 	v.each(n, func(n *node) {
 		switch n.name() {
 		case "path":
 			path := n.value()
 			if !strings.HasPrefix(path, "/") || len(path) > 1024 || strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r == 0x7f }) || !utf8.ValidString(path) {
-				v.lost(n, "is no path; / is asked for")
+				v.lost(n, "is not a path; / is requested")
 				return
 			}
 			c.Path = path
@@ -173,17 +173,17 @@ func (v *server) url(c *check, n *node) {
 		case "virtualhost":
 			v.host(c, n.value())
 		case "digest":
-			v.lost(n, "Sluice looks for a text in the answer (expect_body), and computes no digest")
+			v.lost(n, "Sluice searches the answer for a text (expect_body) and computes no digest")
 		case "regex":
 			if text := strings.Join(n.words[1:], " "); text != "" && len(text) <= 1024 && utf8.ValidString(text) && !strings.ContainsAny(text, `\.+*?()|[]{}^$`) {
 				c.ExpectBody = text
 				return
 			}
-			v.lost(n, "Sluice looks for a text in the answer (expect_body), not for a pattern")
+			v.lost(n, "Sluice searches the answer for a text (expect_body), not for a pattern")
 		case "tls_compliant":
 		default:
 			if strings.HasPrefix(n.name(), "regex_") {
-				v.lost(n, "Sluice looks for a text in the answer (expect_body), not for a pattern")
+				v.lost(n, "Sluice searches the answer for a text (expect_body), not for a pattern")
 				return
 			}
 			v.notOurs(n)
@@ -191,12 +191,11 @@ func (v *server) url(c *check, n *node) {
 	})
 }
 
-// successes are the 2xx codes that IANA has registered: keepalived's answer to a missing
-// status_code.
+// successes are the 2xx codes registered with IANA: what keepalived accepts without status_code.
 var successes = []int{200, 201, 202, 203, 204, 205, 206, 207, 208, 226}
 
-// statuses reads codes and ranges of them. Of a wide range the codes that are in use are taken. nil
-// is 200 to 399.
+// statuses parses codes and ranges of them. Of a wide range it returns the registered codes. nil
+// means 200 to 399.
 func (v *server) statuses(n *node) (all []int) {
 	for _, word := range n.words[1:] {
 		first, last, isRange := strings.Cut(word, "-")
@@ -206,7 +205,7 @@ func (v *server) statuses(n *node) (all []int) {
 			to, err2 = strconv.Atoi(last)
 		}
 		if err1 != nil || err2 != nil || from < 100 || to > 599 || to < from {
-			v.lost(n, strconv.Quote(word)+" is no status from 100 to 599")
+			v.lost(n, strconv.Quote(word)+" is not a status from 100 to 599")
 			continue
 		}
 		if from == 200 && to == 399 && len(n.words) == 2 {
@@ -224,30 +223,30 @@ func (v *server) statuses(n *node) (all []int) {
 	return all
 }
 
-// inUse are the status codes that IANA has registered.
+// inUse are the status codes registered with IANA.
 var inUse = slices.Concat([]int{100, 101, 102, 103}, successes, []int{300, 301, 302, 303, 304, 305, 307, 308},
 	[]int{400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426, 428, 429, 431, 451},
 	[]int{500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511})
 
-// dns reads what to ask a name server for.
+// dns reads the query for a name server.
 func (v *server) dns(c *check, n *node) {
 	switch {
 	case c.Type != conf.HealthDNS:
 		v.notOurs(n)
 	case n.name() == "type" && n.value() == "A":
 	case n.name() == "type":
-		v.lost(n, "Sluice asks for A, or for NS of the root")
+		v.lost(n, "Sluice queries A, or NS of the root")
 	default:
 		name := n.value()
 		if probe := strings.Trim(name, "."); name != "." && (probe == "" || len(name) > 253 || strings.ContainsAny(name, " \t/:\\\"") || strings.Contains(name, "..")) {
-			v.lost(n, "is no domain name; the root is asked for")
+			v.lost(n, "is not a domain name; the root is queried")
 			return
 		}
 		c.Query = name
 	}
 }
 
-// udp reads what to send and what must come back, both in hexadecimal.
+// udp reads what to send and the required answer, both hexadecimal.
 func (v *server) udp(c *check, n *node) {
 	switch {
 	case c.Type != conf.HealthUDP:
@@ -257,25 +256,24 @@ func (v *server) udp(c *check, n *node) {
 			c.Send = text
 			return
 		}
-		v.lost(n, "is no hexadecimal, or no UTF-8, which a TOML string must be; an empty datagram is sent")
+		v.lost(n, "is not hexadecimal, or not UTF-8 as a TOML string must be; an empty datagram is sent")
 	case n.name() == "require_reply" && len(n.words) > 1:
 		text, whole := unhex(n.words[1:])
 		if text != "" && utf8.ValidString(text) && len(text) <= 1024 {
 			c.Expect = text
 		}
 		if !whole || c.Expect == "" {
-			v.lost(n, fmt.Sprintf("the answer must begin with %q, no more could be carried over", c.Expect))
+			v.lost(n, fmt.Sprintf("the answer must begin with %q; the rest could not be carried over", c.Expect))
 		}
 	case n.name() == "require_reply":
-		v.lost(n, "an answer can be required by what it begins with only (expect); silence is success now")
+		v.lost(n, "Sluice can check only the beginning of an answer (expect); silence is now success")
 	default:
-		v.lost(n, "the length of the answer doesn't matter to Sluice")
+		v.lost(n, "Sluice does not check the length of the answer")
 	}
 }
 
-// unhex reads bytes that are written freely: an odd digit at the end of a word is a byte of its
-// own. whole is false if something that is no byte, such as an X that stands for any digit, ended
-// it.
+// unhex parses bytes in free notation: an odd digit at the end of a word is a byte. whole is false
+// if something other than a byte, such as an X for any digit, ended it.
 func unhex(words []string) (text string, whole bool) {
 	var b []byte
 	for _, word := range words {

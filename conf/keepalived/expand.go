@@ -7,7 +7,7 @@ import (
 	"sluice/conf/draft"
 )
 
-// definition gives the name that a line defines, "$NAME=value", or "".
+// definition returns the name that a line defines, "$NAME=value", or "".
 func definition(line string) string {
 	line = strings.TrimLeft(line, " \t")
 	if !strings.HasPrefix(line, "$") {
@@ -20,7 +20,8 @@ func definition(line string) string {
 	return name
 }
 
-// identifier gives the name at the start of a text: letters, digits and _, no digit first.
+// identifier returns the name at the start of a text: letters, digits and _, not beginning with a
+// digit.
 func identifier(text string) string {
 	n := 0
 	for n < len(text) {
@@ -34,7 +35,7 @@ func identifier(text string) string {
 	return text[:n]
 }
 
-// trimLines takes the spaces off both ends, and off those of each line.
+// trimLines removes spaces at both ends of a text and of each of its lines.
 func trimLines(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {
@@ -43,8 +44,8 @@ func trimLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// expand puts the values of definitions in their places. A value may hold names itself. It stops
-// after the first value of several lines: what comes later may be defined anew in these.
+// expand replaces names of definitions by their values, which may have names, too. It stops after
+// the first value of several lines, because these may redefine what comes later.
 func (s *source) expand(at draft.Place, line string) (string, error) {
 	for from, rounds := 0, 0; ; rounds++ {
 		start, end, name := reference(line, from)
@@ -61,12 +62,12 @@ func (s *source) expand(at draft.Place, line string) (string, error) {
 			value, ok = "\\!", true
 		}
 		if !ok {
-			from = end // stays as it is, as in keepalived
+			from = end // unchanged, as in keepalived
 			continue
 		}
 		line = line[:start] + value + line[end:]
 		if rounds > maxNested*16 || len(line) > maxText {
-			return "", fail(at, "$%s stands for too much: does a definition contain itself?", name)
+			return "", fail(at, "$%s expands to too much: does a definition contain itself?", name)
 		}
 		if strings.Contains(value, "\n") {
 			return line, nil
@@ -75,7 +76,7 @@ func (s *source) expand(at draft.Place, line string) (string, error) {
 	}
 }
 
-// reference finds the first ${NAME}, or $NAME before a space or the end, from an offset on. start
+// reference returns the first ${NAME}, or $NAME before a space or the end, from an offset on. start
 // is -1 if there is none.
 func reference(line string, from int) (start, end int, name string) {
 	for i := from; i < len(line); i++ {

@@ -8,10 +8,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// maxRange is how many addresses a range in a group may hold. IPVS, too, makes a service of each.
+// maxRange limits the addresses of a range in a group. IPVS also makes a service of each.
 const maxRange = 1024
 
-// front is where a service is reached.
+// front is an address and port of a service.
 type front struct {
 	address netip.Addr
 	ports   service.Ports
@@ -44,7 +44,7 @@ func (r *reader) group(n *node) {
 		case why != "":
 			r.lost(n, why)
 		case !ok:
-			r.lost(n, strconv.Quote(n.value())+" is no port")
+			r.lost(n, strconv.Quote(n.value())+" is not a port")
 		}
 		if why != "" || !ok {
 			return
@@ -64,9 +64,9 @@ func (r *reader) group(n *node) {
 	}
 }
 
-const firewallMarks = "Sluice has no firewall marks: write a [[service]] for each address and port that the mark stands for"
+const firewallMarks = "Sluice has no firewall marks: write a [[service]] for each address and port of the mark"
 
-// findFronts says where the virtual server is reached, or why nowhere.
+// findFronts sets the addresses of the virtual server, or returns why it has none.
 func (v *server) findFronts() (why string) {
 	words := v.node.words[1:]
 	switch {
@@ -77,7 +77,7 @@ func (v *server) findFronts() (why string) {
 	case words[0] == "group":
 		g := v.groups[v.node.words[len(v.node.words)-1]]
 		if len(words) < 2 || g == nil {
-			return "there is no such group"
+			return "the group does not exist"
 		}
 		g.used = true
 		if v.fronts = g.fronts; len(g.fronts) == 0 {
@@ -92,13 +92,13 @@ func (v *server) findFronts() (why string) {
 	}
 	ports, portOK := portOf(port)
 	if !ok || !portOK {
-		return "is no address and port"
+		return "must be an address and a port"
 	}
 	v.fronts = []front{{address: a, ports: ports}}
 	return ""
 }
 
-// portOf reads a port; none and 0 are any.
+// portOf parses a port; none and 0 are any.
 func portOf(text string) (service.Ports, bool) {
 	if text == "" {
 		return service.AnyPort, true
@@ -113,8 +113,8 @@ func portOf(text string) (service.Ports, bool) {
 	return service.Ports{First: uint16(n), Last: uint16(n)}, true
 }
 
-// addressRange reads 192.0.2.1, 192.0.2.1-10, 192.0.2.250-192.0.3.10 or 192.0.2.8/29, and the same
-// of IPv6.
+// addressRange parses 192.0.2.1, 192.0.2.1-10, 192.0.2.250-192.0.3.10 or 192.0.2.8/29, and the same
+// for IPv6.
 func addressRange(text string) (all []netip.Addr, why string) {
 	first, last, isRange := strings.Cut(text, "-")
 	var from, to netip.Addr
@@ -123,12 +123,12 @@ func addressRange(text string) (all []netip.Addr, why string) {
 	} else {
 		a, ok := address(first)
 		if !ok {
-			return nil, "is no address"
+			return nil, "is not an address"
 		}
 		from, to = a, a
 		if isRange {
 			if to, ok = rangeEnd(a, last); !ok {
-				return nil, "is no range of addresses"
+				return nil, "is not a range of addresses"
 			}
 		}
 	}
@@ -139,12 +139,12 @@ func addressRange(text string) (all []netip.Addr, why string) {
 		}
 	}
 	if len(all) > maxRange || to.Less(from) {
-		return nil, "is a range of more than " + strconv.Itoa(maxRange) + " addresses, or runs backwards"
+		return nil, "is a range of more than " + strconv.Itoa(maxRange) + " addresses, or is descending"
 	}
 	return all, ""
 }
 
-// lastOf gives the last address of a prefix.
+// lastOf returns the last address of a prefix.
 func lastOf(p netip.Prefix) netip.Addr {
 	bytes := p.Masked().Addr().AsSlice()
 	for bit := p.Bits(); bit < len(bytes)*8; bit++ {
@@ -154,7 +154,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// rangeEnd reads the end of a range: a whole address, or what its last part is, decimal in IPv4,
+// rangeEnd parses the end of a range: a whole address or its last part, decimal in IPv4,
 // hexadecimal in IPv6.
 func rangeEnd(from netip.Addr, text string) (netip.Addr, bool) {
 	if a, ok := address(text); ok {

@@ -33,9 +33,8 @@ func notes(d *draft.Draft) string {
 	return b.String()
 }
 
-// valid reads a draft: it must be valid, without warnings but for weights beside a scheduler that
-// takes them all for the same. Those are carried over as they are, since they did nothing in the
-// kernel either.
+// valid parses a draft: it must be valid, without warnings except for weights with a scheduler that
+// ignores them. Those are carried over unchanged, because they had no effect in the kernel either.
 func valid(d *draft.Draft) (*conf.Config, error) {
 	cfg, warnings, err := conf.Parse("t.toml", d.TOML(), nil)
 	for _, w := range warnings {
@@ -60,8 +59,8 @@ func parse(t *testing.T, text string) (*draft.Draft, *conf.Config) {
 	return d, cfg
 }
 
-// TestRealFile: the file of a site with thirty virtual servers, groups, both families and all
-// methods.
+// TestRealFile imports the file of a site with thirty virtual servers, groups, both families and
+// all methods.
 func TestRealFile(t *testing.T) {
 	path := "testdata/keepalived.conf"
 	data, err := os.ReadFile(path)
@@ -100,13 +99,13 @@ func TestRealFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), notes(d)); diff != "" {
-		t.Errorf("notes (UPDATE=1 writes them anew):\n%s", diff)
+		t.Errorf("notes (UPDATE=1 writes them again):\n%s", diff)
 	}
 	everyLine(t, string(data), d)
 }
 
-// everyLine checks that each directive of the file went into a service or is in a note: take it
-// away, and one of both changes.
+// everyLine checks that each directive of the file is in a service or a note: without it, one of
+// both changes.
 func everyLine(t *testing.T, text string, whole *draft.Draft) {
 	t.Helper()
 	covered := func(line int) bool { // by the note of a block that ends later
@@ -139,20 +138,21 @@ func everyLine(t *testing.T, text string, whole *draft.Draft) {
 	}
 }
 
-// asDefault are directives of the file that say what holds without them.
+// asDefault are directives of the file that set what is the default.
 var asDefault = []string{
 	"protocol TCP", "lb_kind NAT", "lvs_method NAT", "lvs_sched wlc", "lb_algo wlc", "weight 1", "connect_timeout 5", "enable_sni",
 	"mh-fallback", "type A", "virtualhost api.example.com",
-	"TCP_CHECK", "connect_timeout 2", "payload 70696e67", "require_reply 706f6e67", "name health.example.com", "retry 2", // of further servers
+	// Of further servers.
+	"TCP_CHECK", "connect_timeout 2", "payload 70696e67", "require_reply 706f6e67", "name health.example.com", "retry 2",
 	"connect_timeout 10", "weight 50", // of the second server of fo
 }
 
-// serverText is a virtual server with the lines, and a backend with those of a check.
+// serverText returns a virtual server with the lines, and a backend with those of a check.
 func serverText(lines, backend string) string {
 	return "virtual_server 192.0.2.1 80 {\n" + lines + "\nreal_server 10.0.0.1 80 {\n" + backend + "\n}\n}\n"
 }
 
-// TestServers: what directives become.
+// TestServers checks what directives become.
 func TestServers(t *testing.T) {
 	base := func() conf.Service {
 		_, cfg := parse(t, serverText("", ""))
@@ -221,7 +221,7 @@ func TestServers(t *testing.T) {
 	}
 }
 
-// TestSyntax: the same server in all forms that the file may have.
+// TestSyntax checks the same server in all notations of the file.
 func TestSyntax(t *testing.T) {
 	_, want := parse(t, "virtual_server 192.0.2.1 80 {\nlvs_sched rr\nreal_server 10.0.0.1 80 {\nweight 5\n}\n}\n")
 	for _, text := range []string{
@@ -268,25 +268,25 @@ func TestGroups(t *testing.T) {
 
 func TestNotes(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"@lb1 virtual_server 192.0.2.9 80 {\nlvs_sched rr\n}\n", "k:1: virtual_server 192.0.2.9 80 { to line 3 }: holds on machines @lb1 only"},
+		{"@lb1 virtual_server 192.0.2.9 80 {\nlvs_sched rr\n}\n", "k:1: virtual_server 192.0.2.9 80 { to line 3 }: applies only to machines @lb1, and was skipped"},
 		{"~SEQ(N, 1, 3) real_server 10.0.0.${N} 80\n", "k:1: ~SEQ: sequences"},
 		{"include other.conf\n", "k:1: include other.conf"},
-		{"colour blue\n", "k:1: colour blue: belongs to no virtual server"},
+		{"colour blue\n", "k:1: colour blue: is not part of a virtual server"},
 		{"SSL {\nca x\n}\n", "k:1: SSL { to line 3 }"},
 		{"virtual_server_group g {\n10.0.0.0/8 80\n192.0.2.1 http\nx 1\n}\n", "k:2: 10.0.0.0/8 80: is a range of more than"},
-		{"virtual_server_group g {\n192.0.2.9-1 80\n}\n", "k:2: 192.0.2.9-1 80: is a range of more than 1024 addresses, or runs backwards"},
+		{"virtual_server_group g {\n192.0.2.9-1 80\n}\n", "k:2: 192.0.2.9-1 80: is a range of more than 1024 addresses, or is descending"},
 		{"virtual_server_group g {\n192.0.2.9 80\n}\n", "k:1: virtual_server_group g { to line 3 }: no virtual server uses"},
 		{"virtual_server 192.0.2.7 80 {\n}\n", "k:1: service tcp 192.0.2.7:80 is left out: it has no backend"},
-		{"virtual_server group none {\n}\n", "k:1: virtual_server group none { to line 2 }: there is no such group"},
-		{"virtual_server web http {\n}\n", "is no address and port"},
-		{"virtual_server 192.0.2.7 80 {\nreal_server web 80 { }\n}\n", "k:2: real_server web 80 { to line 2 }: is no address and port"},
+		{"virtual_server group none {\n}\n", "k:1: virtual_server group none { to line 2 }: the group does not exist"},
+		{"virtual_server web http {\n}\n", "must be an address and a port"},
+		{"virtual_server 192.0.2.7 80 {\nreal_server web 80 { }\n}\n", "k:2: real_server web 80 { to line 2 }: must be an address and a port"},
 		{"virtual_server 192.0.2.1 80 {\nreal_server 10.0.0.9 80 { }\n}\n", "k:4: service tcp 192.0.2.1:80 is left out: tcp 192.0.2.1:80 is already the service"},
-		{serverTextAt(7, "delay_loop soon", ""), "k:2: delay_loop soon: is no number of seconds"},
+		{serverTextAt(7, "delay_loop soon", ""), "k:2: delay_loop soon: is not a number of seconds"},
 		{serverTextAt(7, "delay_loop 3", "TCP_CHECK { }"), "k:4: TCP_CHECK: the timeout became 3s"},
-		{serverTextAt(7, "protocol UDP", "MISC_CHECK {\nmisc_path x\n}"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs for checks and knows no BFD: nothing is checked now"},
-		{serverTextAt(7, "", "TCP_CHECK { }\nPING_CHECK { }"), "k:5: PING_CHECK { to line 5 }: Sluice has one check per service, and that is the TCP_CHECK at line 4"},
-		{serverTextAt(7, "real_server 10.0.0.2 80 {\ninhibit_on_failure\n}", ""), "k:3: inhibit_on_failure: holds for all backends"},
-		{serverTextAt(7, "", "HTTP_GET {\nurl {\nregex \"a.*b\"\npath x\nstatus_code 1000\n}\n}"), "k:6: regex a.*b: Sluice looks for a text"},
+		{serverTextAt(7, "protocol UDP", "MISC_CHECK {\nmisc_path x\n}"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs for checks and has no BFD: there is no check"},
+		{serverTextAt(7, "", "TCP_CHECK { }\nPING_CHECK { }"), "k:5: PING_CHECK { to line 5 }: Sluice has one check per service: the TCP_CHECK at line 4"},
+		{serverTextAt(7, "real_server 10.0.0.2 80 {\ninhibit_on_failure\n}", ""), "k:3: inhibit_on_failure: now applies to all backends"},
+		{serverTextAt(7, "", "HTTP_GET {\nurl {\nregex \"a.*b\"\npath x\nstatus_code 1000\n}\n}"), "k:6: regex a.*b: Sluice searches the answer for a text"},
 	} {
 		d, _ := parse(t, c.text+serverText("", ""))
 		if !strings.Contains(notes(d), c.want) {
@@ -302,15 +302,15 @@ func serverTextAt(n int, lines, backend string) string {
 
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", "k: holds no service"},
+		{"", "k: has no service"},
 		{"virtual_server 192.0.2.1 80 {\nreal_server 10.0.0.1 80 {\n}\n", "k:1: virtual_server 192.0.2.1 80 has no closing }"},
-		{"\n}\n", "k:2: } closes nothing"},
-		{"{\n}\n", "k:1: { belongs to no directive"},
-		{"a {\n} {\n}", "k:2: { belongs to no directive"},
+		{"\n}\n", "k:2: } without a {"},
+		{"{\n}\n", "k:1: { without a directive"},
+		{"a {\n} {\n}", "k:2: { without a directive"},
 		{"global_defs {\nrouter_id \"x\n}", "k:2: a quote is not closed"},
-		{"$A=$A\nx $A", "k:2: $A stands for too much"},
-		{"$A= \\\n$B\n$B= \\\n$A\n\nx $A", "k:6: $B stands for too much"},
-		{"$A=" + strings.Repeat("x", 1<<20) + "\n" + strings.Repeat("y $A\n", 20), "k:16: the file, with all that it includes and defines, has more than 16 MiB"},
+		{"$A=$A\nx $A", "k:2: $A expands to too much"},
+		{"$A= \\\n$B\n$B= \\\n$A\n\nx $A", "k:6: $B expands to too much"},
+		{"$A=" + strings.Repeat("x", 1<<20) + "\n" + strings.Repeat("y $A\n", 20), "k:16: the file, with its includes and definitions, has more than 16 MiB"},
 		{strings.Repeat("a {\n", 40), "k:33: blocks are nested more than 32 deep"},
 	} {
 		if _, err := keepalived.Parse("k", []byte(c.text), nil); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -319,7 +319,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestIncludes: relative to the file that includes, with wildcards; a circle ends.
+// TestIncludes checks that includes are relative to the including file, may have wildcards, and
+// that a loop ends.
 func TestIncludes(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
@@ -340,7 +341,7 @@ func TestIncludes(t *testing.T) {
 	if err != nil || len(d.Services) != 2 {
 		t.Fatal(err, notes(d))
 	}
-	for _, want := range []string{dir + "/sub/backends:2: weight x: is no number", dir + "/sub/b.conf:2: colour blue", main + ":2: include " + dir + "/none*: there is no such file"} {
+	for _, want := range []string{dir + "/sub/backends:2: weight x: is not a number", dir + "/sub/b.conf:2: colour blue", main + ":2: include " + dir + "/none*: no such file"} {
 		if !strings.Contains(notes(d), want) {
 			t.Errorf("no note %q in\n%s", want, notes(d))
 		}
@@ -351,7 +352,8 @@ func TestIncludes(t *testing.T) {
 	}
 }
 
-// No text makes it panic or go on for ever, and whatever it accepts is valid.
+// FuzzParse checks that no text causes a panic or an endless loop, and that everything accepted is
+// valid.
 func FuzzParse(f *testing.F) {
 	data, err := os.ReadFile("testdata/keepalived.conf")
 	if err != nil {

@@ -5,16 +5,16 @@ import (
 	"sluice/conf/draft"
 )
 
-// inhibit reads inhibit_on_failure: keepalived leaves a server that fails in IPVS's table, with
-// weight 0, so that its connections go on.
+// inhibit reads inhibit_on_failure: keepalived leaves a failing server in IPVS's table with weight
+// 0, so that its connections continue.
 func (v *server) inhibit(n *node) {
 	if isOn(n) {
 		v.service.OnDown = conf.OnDownKeep
 	}
 }
 
-// applySorry gives a service its sorry server. keepalived knows no least number of servers that
-// stay in whatever their checks say; with one, Sluice would never come to the sorry server.
+// applySorry sets a service's sorry server. keepalived has no minimum of servers that stay in use
+// whatever their checks report; with one, Sluice would never use the sorry server.
 func (v *server) applySorry(s *draft.Service, n *node) {
 	if n == nil {
 		return
@@ -30,7 +30,7 @@ func (v *server) applySorry(s *draft.Service, n *node) {
 	v.fit(&b, s.Key.Ports, n.at)
 	s.Sorry = &b
 	if s.Health.Type == conf.HealthNone {
-		v.lost(n, "is kept, but takes no connections: without checks no backend is ever down")
+		v.lost(n, "is carried over, but takes no connections: without checks no backend is ever down")
 		return
 	}
 	s.Health.MinHealthy = 0

@@ -12,9 +12,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Parse reads a file. name stands for it in messages, and its directory is where included files are
-// looked for. The error says what is wrong with which line; what Sluice lacks is no error but a
-// note of the Draft, which is settled.
+// Parse reads a file. name is its name in messages, and included files are relative to its
+// directory. The error describes what is wrong with a line; what Sluice lacks is not an error but a
+// note of the Draft. The Draft is settled.
 func Parse(name string, data []byte, files Files) (*draft.Draft, error) {
 	d := &draft.Draft{Origin: "keepalived's " + name}
 	s := &source{files: files, draft: d, tree: newBuilder(), vars: map[string]string{}}
@@ -33,25 +33,25 @@ func Parse(name string, data []byte, files Files) (*draft.Draft, error) {
 	return d, nil
 }
 
-// reader turns directives into services. Its methods note what they can't carry over.
+// reader converts directives into services. Its methods note what they cannot carry over.
 type reader struct {
 	*draft.Draft
 	groups   map[string]*group
 	timeouts conf.Timeouts
 }
 
-// Why whole blocks stay behind. Those of VRRP have their own sentence.
-const stays = "Sluice does no VRRP: keepalived can go on running for it, without the virtual servers"
+// Why whole blocks are not carried over. Those of VRRP have a sentence of their own.
+const stays = "Sluice has no VRRP: keepalived can continue to run for it, without the virtual servers"
 
 var blocks = map[string]string{
 	"vrrp_instance": stays, "vrrp_sync_group": stays, "vrrp_script": stays, "vrrp_track_process": stays, "vrrp_track_file": stays,
 	"track_file": stays, "garp_group": stays, "bfd_instance": stays, "static_ipaddress": stays, "static_addresses": stays, "static_routes": stays,
 	"static_rules": stays, "track_group": stays, "static_track_group": stays, "linkbeat_interfaces": stays,
 	"interface_up_down_delays": stays, "linkbeat_use_polling": stays,
-	"SSL": "checks of Sluice show no certificate, and look at none",
+	"SSL": "checks of Sluice send no certificate and verify none",
 }
 
-// top reads the directives outside of all blocks: what others refer to first.
+// top reads the directives outside all blocks, beginning with those that others refer to.
 func (r *reader) top(nodes []*node) {
 	for _, n := range nodes {
 		switch {
@@ -71,7 +71,7 @@ func (r *reader) top(nodes []*node) {
 		case known:
 			r.lost(n, why)
 		default:
-			r.lost(n, "belongs to no virtual server")
+			r.lost(n, "is not part of a virtual server")
 		}
 	}
 	for _, n := range nodes {
@@ -91,10 +91,10 @@ func (r *reader) lost(n *node, why string) {
 }
 
 func (r *reader) conditional(n *node) {
-	r.lost(n, "holds on machines "+n.condition+" only, and so was passed over")
+	r.lost(n, "applies only to machines "+n.condition+", and was skipped")
 }
 
-// each calls do for the directives of a block that hold everywhere.
+// each calls do for the directives of a block that apply to all machines.
 func (r *reader) each(n *node, do func(*node)) {
 	for _, child := range n.block {
 		if child.condition != "" {
@@ -116,7 +116,7 @@ func (r *reader) global(n *node) {
 			field := map[string]*time.Duration{"tcp": &r.timeouts.TCPEstablished, "tcpfin": &r.timeouts.TCPFinWait, "udp": &r.timeouts.UDP}[n.words[i]]
 			seconds, err := strconv.Atoi(n.words[i+1])
 			if field == nil || err != nil || seconds < 1 {
-				r.lost(n, "is no timeout of Sluice")
+				r.lost(n, "is not a timeout of Sluice")
 				continue
 			}
 			*field = draft.Clip(r.Draft, n.at, "lvs_timeouts "+n.words[i], seconds, 24*time.Hour)
@@ -128,7 +128,7 @@ func (r *reader) global(n *node) {
 type server struct {
 	*reader
 	node     *node
-	service  draft.Service // what all its addresses have in common
+	service  draft.Service // common to all its addresses
 	fronts   []front
 	failover bool // scheduler fo
 	checks   checkDefaults
@@ -169,7 +169,7 @@ func (r *reader) server(n *node) {
 	v.emit(sorry)
 }
 
-// directive reads one that concerns the server as a whole.
+// directive reads a directive that concerns the whole server.
 func (v *server) directive(n *node) {
 	switch name := n.name(); name {
 	case "lvs_sched", "lb_algo":
@@ -192,7 +192,7 @@ func (v *server) directive(n *node) {
 		}
 	case "persistence_granularity":
 		if n.value() != "255.255.255.255" && n.value() != "128" {
-			v.lost(n, "persistence goes by single client addresses")
+			v.lost(n, "persistence is by single client address")
 		}
 	case "flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback":
 		if why := draft.SchedulerFlag(v.service.Scheduler, name); why != "" {
@@ -211,13 +211,13 @@ func (v *server) directive(n *node) {
 	}
 }
 
-// name takes the name that SNMP knows the server by, if it is one for Sluice.
+// name uses the server's SNMP name, if Sluice allows it.
 func (v *server) name(n *node) {
 	if name := n.value(); name != "" && len(name) <= 64 && len(v.fronts) == 1 && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		v.service.Name = name
 		return
 	}
-	v.lost(n, "names of Sluice have no spaces, and stand for one address each")
+	v.lost(n, "names in Sluice have no spaces, and each is for one address")
 }
 
 // reasons is why directives of virtual and real servers are not carried over.
@@ -232,33 +232,33 @@ var reasons = map[string]string{
 	"notify_down":          scripts,
 	"ha_suspend":           "checks never pause",
 	"smtp_alert":           "Sluice sends no mail: let Prometheus alert on its metrics",
-	"ops":                  "every UDP packet of a connection goes to one backend; a short [service.timeouts] udp comes near to scheduling each one",
+	"ops":                  "all UDP packets of a connection go to one backend; a short [service.timeouts] udp is close to scheduling each packet",
 	"hashed":               "Sluice's schedulers have no flags",
-	"persistence_engine":   "persistence goes by client addresses",
+	"persistence_engine":   "persistence is by client address",
 	"sorry_server_inhibit": "a sorry server is not checked",
-	"ip_family":            "the addresses say it",
+	"ip_family":            "the addresses determine it",
 	"uthreshold":           thresholds,
 	"lthreshold":           thresholds,
 	"nat_mask":             "has no meaning for Sluice",
-	"log_all_failures":     "the log says when a state changes, and why",
+	"log_all_failures":     "the log reports each change of state and its reason",
 	"fast_recovery":        "one URL is checked",
 }
 
 const (
-	scripts    = "Sluice runs no scripts: its log and its metrics tell"
+	scripts    = "Sluice runs no scripts: use its log and its metrics"
 	thresholds = "Sluice does not limit the connections of a backend"
 )
 
-// notOurs notes a directive that Sluice has no key for.
+// notOurs notes a directive without a key in Sluice.
 func (r *reader) notOurs(n *node) {
 	why := reasons[n.name()]
 	if why == "" {
-		why = "is unknown here"
+		why = "is unknown"
 	}
 	r.lost(n, why)
 }
 
-// mode reads lvs_method and its kin: otherwise is for words that mean nothing.
+// mode parses lvs_method and similar directives; it returns otherwise for unknown words.
 func (r *reader) mode(n *node, otherwise service.Mode) service.Mode {
 	switch strings.ToUpper(n.value()) {
 	case "NAT":
@@ -267,19 +267,19 @@ func (r *reader) mode(n *node, otherwise service.Mode) service.Mode {
 		return service.DR
 	case "TUN":
 		if len(n.words) > 3 && n.words[2] == "type" && n.words[3] != "ipip" {
-			r.lost(n, "Sluice's tunnels are IPIP: backends must unwrap that")
+			r.lost(n, "Sluice's tunnels are IPIP: backends must decapsulate it")
 		}
 		return service.TUN
 	}
-	r.lost(n, "is none of NAT, DR, TUN")
+	r.lost(n, "must be one of NAT, DR, TUN")
 	return otherwise
 }
 
-// duration reads a time in seconds, with a fraction perhaps.
+// duration parses a time in seconds, possibly with a fraction.
 func (r *reader) duration(n *node, least, most, otherwise time.Duration) time.Duration {
 	seconds, err := strconv.ParseFloat(n.value(), 64)
 	if err != nil || math.IsNaN(seconds) || seconds < 0 {
-		r.lost(n, "is no number of seconds")
+		r.lost(n, "is not a number of seconds")
 		return otherwise
 	}
 	d := most
@@ -288,26 +288,26 @@ func (r *reader) duration(n *node, least, most, otherwise time.Duration) time.Du
 	}
 	if d < least || seconds > most.Seconds() {
 		d = max(least, d)
-		r.lost(n, "became "+d.String()+", the nearest that is legal")
+		r.lost(n, "became "+d.String()+", the nearest allowed value")
 	}
 	return d
 }
 
-// integer reads a number.
+// integer parses a number.
 func (r *reader) integer(n *node, least, most, otherwise int) int {
 	v, err := strconv.Atoi(n.value())
 	if err != nil {
-		r.lost(n, "is no number")
+		r.lost(n, "is not a number")
 		return otherwise
 	}
 	if v < least || v > most {
 		v = min(max(v, least), most)
-		r.lost(n, "became "+strconv.Itoa(v)+", the nearest that is legal")
+		r.lost(n, "became "+strconv.Itoa(v)+", the nearest allowed value")
 	}
 	return v
 }
 
-// isOn reads a switch, which is on if it stands alone.
+// isOn parses a switch, which is on if it has no value.
 func isOn(n *node) bool {
 	switch strings.ToLower(n.value()) {
 	case "off", "no", "false":
@@ -316,7 +316,7 @@ func isOn(n *node) bool {
 	return true
 }
 
-// address reads an IP address.
+// address parses an IP address.
 func address(text string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(text)
 	return a.Unmap(), err == nil

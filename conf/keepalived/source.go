@@ -9,21 +9,21 @@ import (
 	"sluice/conf/draft"
 )
 
-// Files is where included files are. Both methods take paths as they stand in the file, joined with
-// the directory of the file that includes them.
+// Files gives access to included files. Both methods get paths as in the file, joined with the
+// directory of the including file.
 type Files interface {
 	Glob(pattern string) ([]string, error)
 	Read(path string) ([]byte, error)
 }
 
-// Bounds on what a file can make of itself by includes and definitions.
+// Limits on the growth of a file by includes and definitions.
 const (
 	maxIncludes = 16       // files within files
 	maxNested   = 64       // definitions within definitions
 	maxText     = 16 << 20 // bytes, all included files and definitions together
 )
 
-// source turns files into tokens.
+// source converts files to tokens.
 type source struct {
 	files Files
 	draft *draft.Draft
@@ -37,7 +37,7 @@ func fail(at draft.Place, format string, args ...any) error {
 	return &draft.Error{Place: at, Text: fmt.Sprintf(format, args...)}
 }
 
-// read goes through the lines of a file.
+// read reads the lines of a file.
 func (s *source) read(name string, data []byte) error {
 	s.open = append(s.open, name)
 	defer func() { s.open = s.open[:len(s.open)-1] }()
@@ -63,7 +63,7 @@ func (s *source) read(name string, data []byte) error {
 	return s.line(start, pending, 0)
 }
 
-// line takes one line, or several that a definition stands for.
+// line processes one line, or several that a definition expands to.
 func (s *source) line(at draft.Place, line string, depth int) error {
 	if err := s.grow(at, len(line)+1); err != nil {
 		return err
@@ -98,20 +98,20 @@ func (s *source) line(at draft.Place, line string, depth int) error {
 	return s.words(at, expanded, "")
 }
 
-// grow counts what has been read and what definitions made of it.
+// grow counts the bytes of the file and of expanded definitions.
 func (s *source) grow(at draft.Place, bytes int) error {
 	if s.text += bytes; s.text > maxText {
-		return fail(at, "the file, with all that it includes and defines, has more than %d MiB", maxText>>20)
+		return fail(at, "the file, with its includes and definitions, has more than %d MiB", maxText>>20)
 	}
 	return nil
 }
 
-// words hands the words of a line to the tree, unless they include a file. A condition makes all
-// that they begin one that is not carried over.
+// words passes the words of a line to the tree, unless they include a file. With a condition, all
+// that they begin is not carried over.
 func (s *source) words(at draft.Place, line, condition string) error {
 	if strings.HasPrefix(strings.TrimSpace(line), "~") {
 		word, _, _ := strings.Cut(strings.TrimSpace(line), "(")
-		s.draft.Note(at, "%s: sequences and lists are not expanded: write the lines out, and import again", word)
+		s.draft.Note(at, "%s: sequences and lists are not expanded: write the lines in full and import again", word)
 		return nil
 	}
 	all, err := tokens(line)
@@ -128,10 +128,10 @@ func isInclude(word string) bool {
 	return slices.Contains([]string{"include", "includer", "includem", "includew", "includeb", "includea"}, word)
 }
 
-// include reads the files that a pattern stands for, relative to the file that is being read.
+// include reads the files that match a pattern, relative to the current file.
 func (s *source) include(at draft.Place, pattern string) error {
 	if s.files == nil {
-		s.draft.Note(at, "include %s: files can't be included here", pattern)
+		s.draft.Note(at, "include %s: files cannot be included here", pattern)
 		return nil
 	}
 	if len(s.open) > maxIncludes {
@@ -145,7 +145,7 @@ func (s *source) include(at draft.Place, pattern string) error {
 		return fail(at, "include %s: %v", pattern, err)
 	}
 	if len(names) == 0 {
-		s.draft.Note(at, "include %s: there is no such file", pattern)
+		s.draft.Note(at, "include %s: no such file", pattern)
 	}
 	for _, name := range names {
 		data, err := s.files.Read(name)
@@ -159,7 +159,7 @@ func (s *source) include(at draft.Place, pattern string) error {
 	return nil
 }
 
-// conditional splits a line that holds only on some machines: "@main priority 100".
+// conditional splits a line that applies only to some machines: "@main priority 100".
 func conditional(line string) (condition, rest string, ok bool) {
 	line = strings.TrimSpace(line)
 	if !strings.HasPrefix(line, "@") {

@@ -6,7 +6,7 @@ import (
 	"sluice/conf/draft"
 )
 
-// node is one directive: its words, and what stands in its braces.
+// node is one directive: its words and the contents of its braces.
 type node struct {
 	at        draft.Place
 	words     []string
@@ -16,7 +16,7 @@ type node struct {
 	condition string // "@main": on some machines only
 }
 
-// name is the first word, value the second or "".
+// name returns the first word, value the second or "".
 func (n *node) name() string { return n.words[0] }
 
 func (n *node) value() string {
@@ -26,7 +26,7 @@ func (n *node) value() string {
 	return n.words[1]
 }
 
-// text is the directive as it stands in the file, cut to what a note can hold.
+// text returns the directive as in the file, shortened for a note.
 func (n *node) text() string {
 	text := []rune(strings.Join(n.words, " "))
 	if len(text) > 80 {
@@ -35,10 +35,10 @@ func (n *node) text() string {
 	return string(text)
 }
 
-// maxDepth bounds blocks within blocks. The deepest that keepalived knows is 4.
+// maxDepth limits blocks within blocks. The deepest of keepalived is 4.
 const maxDepth = 32
 
-// builder makes the tree out of tokens.
+// builder builds the tree from tokens.
 type builder struct {
 	root  node
 	stack []*node // blocks that are open, the root first
@@ -50,8 +50,8 @@ func newBuilder() *builder {
 	return b
 }
 
-// add takes the tokens of a line. A directive ends with the line or at a brace; an opening brace
-// may stand on a line of its own below its directive.
+// add adds the tokens of a line. A directive ends with the line or at a brace; an opening brace may
+// be on its own line below its directive.
 func (b *builder) add(at draft.Place, all []token, condition string) error {
 	var current *node
 	for _, t := range all {
@@ -67,7 +67,7 @@ func (b *builder) add(at draft.Place, all []token, condition string) error {
 				current = top.block[len(top.block)-1]
 			}
 			if current == nil || current.hasBlock {
-				return fail(at, "{ belongs to no directive")
+				return fail(at, "{ without a directive")
 			}
 			if len(b.stack) > maxDepth {
 				return fail(at, "blocks are nested more than %d deep", maxDepth)
@@ -77,7 +77,7 @@ func (b *builder) add(at draft.Place, all []token, condition string) error {
 			current = nil
 		default:
 			if len(b.stack) == 1 {
-				return fail(at, "} closes nothing: a { is missing before, or this } is one too many")
+				return fail(at, "} without a {: a { is missing before, or this } is one too many")
 			}
 			top.last = at
 			b.stack = b.stack[:len(b.stack)-1]
@@ -87,7 +87,7 @@ func (b *builder) add(at draft.Place, all []token, condition string) error {
 	return nil
 }
 
-// end gives the directives of the file.
+// end returns the directives of the file.
 func (b *builder) end() ([]*node, error) {
 	if n := len(b.stack); n > 1 {
 		open := b.stack[n-1]

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// token is a word, or a brace by itself.
+// token is a word, or a single brace.
 type token struct {
 	text  string
 	brace bool
@@ -13,8 +13,8 @@ type token struct {
 
 var errQuote = errors.New("a quote is not closed on its line")
 
-// tokens splits a line, without its comment, into words and braces. Quotes of both kinds keep
-// spaces, and a backslash keeps the character behind it, or makes one as in C.
+// tokens splits a line, without its comment, into words and braces. Quotes of both kinds protect
+// spaces, and a backslash protects the character after it or is an escape as in C.
 func tokens(line string) ([]token, error) {
 	var all []token
 	var word strings.Builder
@@ -40,7 +40,8 @@ func tokens(line string) ([]token, error) {
 			quote, inWord = c, true
 		case c == ' ' || c == '\t' || c == '\r':
 			end()
-		case c == '$' && strings.HasPrefix(line[i:], "${"): // of a variable that nobody defined
+		// A reference to an undefined variable.
+		case c == '$' && strings.HasPrefix(line[i:], "${"):
 			n := strings.IndexByte(line[i:], '}') + 1
 			if n == 0 {
 				n = len(line) - i
@@ -62,11 +63,11 @@ func tokens(line string) ([]token, error) {
 	return all, nil
 }
 
-// letters are the characters that letters behind a backslash stand for.
+// letters are the characters that escaped letters mean.
 var letters = map[byte]byte{'a': 7, 'b': 8, 'E': 27, 'f': 12, 'n': '\n', 'r': '\r', 't': '\t', 'v': 11}
 
-// escape writes what the text behind a backslash stands for and gives the number of bytes that it
-// took, at least 1.
+// escape appends the meaning of the text after a backslash and returns the number of bytes used, at
+// least 1.
 func escape(word *strings.Builder, text string) int {
 	c := text[0]
 	switch {
@@ -90,7 +91,7 @@ func escape(word *strings.Builder, text string) int {
 	return 1
 }
 
-// digits reads up to most digits of a base.
+// digits parses at most so many digits of a base.
 func digits(text string, base, most int) (value byte, n int) {
 	v := 0
 	for n < most && n < len(text) {
@@ -107,7 +108,7 @@ func digits(text string, base, most int) (value byte, n int) {
 	return byte(v), n
 }
 
-// uncomment cuts a comment off: from ! or # on, but for those in quotes or behind a backslash.
+// uncomment removes a comment, from ! or # on, except in quotes or after a backslash.
 func uncomment(line string) string {
 	quote := byte(0)
 	for i := 0; i < len(line); i++ {
