@@ -124,7 +124,7 @@ func TestNobodyConfirms(t *testing.T) {
 		t.Errorf("weights %v: the one set at run time is lost", weights)
 	}
 	s := d.status()
-	if s.Reload.OK || !strings.Contains(s.Reload.Error, "nobody confirmed generation 2") || len(s.Attention) != 1 {
+	if s.Reload.OK || !strings.Contains(s.Reload.Error, "generation 2 was not confirmed in time") || len(s.Attention) != 1 {
 		t.Errorf("%+v", s.Reload)
 	}
 	sameAs(t, before, goOn(t, d.Lab, 0, 9), "")

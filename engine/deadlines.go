@@ -6,23 +6,24 @@ import (
 	"time"
 )
 
-// Two things happen in the daemon because a time has come, whether or not whoever asked for them
-// still lives: the connections of a drained backend end, and a configuration that nobody confirmed
-// goes.
+// Two kinds of deadline are the daemon's own, whether or not the client that set them is still
+// connected: at the deadline of a drain the backend's connections end, and at the deadline of an
+// unconfirmed configuration the former one comes back.
 
-// retryExpire is how long after a failure to bring the former configuration back it is tried again.
+// retryExpire is the time between two attempts to restore the former configuration.
 const retryExpire = time.Second
 
-// wake has keepTime look at the deadlines again.
+// wake makes followDeadlines read the deadlines again.
 func (e *Engine) wake() {
 	select {
 	case e.woken <- struct{}{}:
-	default: // it will look anyway
+	default: // it will read them anyway
 	}
 }
 
-// keepTime waits for deadlines and does what they are for, until ctx ends.
-func (e *Engine) keepTime(ctx context.Context) {
+// followDeadlines ends drains and unconfirmed configurations when their deadlines come, until ctx
+// ends.
+func (e *Engine) followDeadlines(ctx context.Context) {
 	defer e.running.Done()
 	seen := time.Now()
 	for {
@@ -54,8 +55,8 @@ func (e *Engine) nextDeadline(seen time.Time) time.Time {
 	return next
 }
 
-// endDrains publishes tables in which the backends whose deadline came between then and now lose
-// their connections.
+// endDrains publishes tables in which backends lose their connections if the deadline of their
+// drain came between then and now.
 func (e *Engine) endDrains(then, now time.Time) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
@@ -80,8 +81,7 @@ func (e *Engine) endDrains(then, now time.Time) {
 	}
 }
 
-// endPending brings the former configuration back when nobody has confirmed the present one in
-// time.
+// endPending restores the former configuration when the present one was not confirmed in time.
 func (e *Engine) endPending(now time.Time) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
@@ -91,7 +91,7 @@ func (e *Engine) endPending(now time.Time) {
 	}
 	changes, err := e.expire()
 	if err != nil {
-		e.log.Error("nobody confirmed the configuration, and the former one can't come back; it is tried again", "generation", p.now.Number, "error", err)
+		e.log.Error("the configuration was not confirmed and the former one cannot be restored; the engine tries again", "generation", p.now.Number, "error", err)
 		e.mu.Lock()
 		late := *p
 		late.deadline = now.Add(retryExpire)
@@ -102,6 +102,6 @@ func (e *Engine) endPending(now time.Time) {
 	for _, change := range changes {
 		e.log.Warn("not confirmed: " + change)
 	}
-	e.noteReload(fmt.Errorf("nobody confirmed generation %d in time: generation %d is back", p.now.Number, p.before.Number))
-	e.log.Warn("nobody confirmed the configuration: the former one is back", "event", "config_reverted", "generation", p.before.Number, "not confirmed", p.now.Number)
+	e.noteReload(fmt.Errorf("generation %d was not confirmed in time: generation %d is back", p.now.Number, p.before.Number))
+	e.log.Warn("the configuration was not confirmed: the former one is back", "event", "config_reverted", "generation", p.before.Number, "not confirmed", p.now.Number)
 }

@@ -40,7 +40,7 @@ func (e *Engine) newTracer() *inspect.Tracer {
 			defer e.mu.Unlock()
 			return e.names(), e.steering()
 		},
-		Ending: e.ending, Stopped: errClosed,
+		Ending: e.closing, Stopped: errClosed,
 	}
 }
 

@@ -30,11 +30,13 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Options says what an Engine is started with.
+// Options is what an Engine is started with.
 type Options struct {
-	Logger  *slog.Logger                                 // nil: discards
-	Load    func() (*conf.Config, []conf.Problem, error) // reads the configuration again, for Reload
-	File    string                                       // that Load reads, for Apply and Rollback to replace; "": none
+	Logger *slog.Logger // nil: discards
+	// Load reads the configuration again, for Reload.
+	Load func() (*conf.Config, []conf.Problem, error)
+	// File is the file that Load reads and that Apply and Rollback replace; "": none.
+	File    string
 	Parse   func(name string, text []byte) (*conf.Config, []conf.Problem, error)
 	Version string
 	// Platform is what the engine stands on; nil: the kernel.
@@ -43,8 +45,8 @@ type Options struct {
 	Probe func(context.Context, health.Check) error
 }
 
-// Engine is a running balancer: the workers, and the control plane that feeds them tables. Its
-// exported methods may be called from any goroutine.
+// Engine is a running balancer: the workers, and the control plane that gives them tables. Any
+// goroutine may call its exported methods.
 type Engine struct {
 	log      *slog.Logger
 	opts     Options
@@ -56,43 +58,43 @@ type Engine struct {
 	tables   atomic.Pointer[pipeline.Tables]
 	started  time.Time
 	prober   *health.Prober
-	stop     context.CancelFunc // ends keepPorts and followHealth
+	stop     context.CancelFunc // ends followPorts, followHealth and followDeadlines
 	results  *changedChecks     // backends that have new results of checks
-	ending   chan struct{}      // closed by Close: onlookers go
+	closing  chan struct{}      // closed by Close: traces end
 	tracer   *inspect.Tracer
 
-	changing    sync.Mutex   // held by whoever changes the configuration or the overrides, from begin to end; taken before mu
-	store       *state.Store // these two belong to the holder of changing
-	generations *state.Generations
-	woken       chan struct{} // deadlines have changed
+	changing    sync.Mutex         // held during a change of configuration or overrides; before mu
+	store       *state.Store       // guarded by changing
+	generations *state.Generations // guarded by changing
+	woken       chan struct{}      // wakes followDeadlines
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
 	overrides    override.Set
-	generation   state.Generation // that runs
-	loaded       time.Time        // when it became the one that runs
-	reloaded     reloaded         // how the last attempt to change it ended
-	pending      *pending         // nil: nothing waits for a confirm
+	generation   state.Generation // running
+	loaded       time.Time        // when generation started to run
+	reloaded     reloaded         // result of the last attempt to change it
+	pending      *pending         // nil: no change waits to be confirmed
 	surroundings *route.Snapshot
-	changed      chan struct{}             // closed and replaced with surroundings
+	changed      chan struct{}             // closed and replaced when surroundings changes
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
 	compiled     *tables.State             // of the tables that were published last
 	steered      steer.Rules
 	decider      *steer.Decider // of steered; nil: made when it is needed
 	health       healthState
 	published    uint64             // tables so far
-	hardware     *platform.Hardware // written by Start and keepPorts, which may read it without mu
+	hardware     *platform.Hardware // written by Start and followPorts only
 	cores        int                // one worker on each
 	closed       bool
 
-	detour   atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
-	noDetour error                           // why there is none, though there should be
-	lost     int                             // detours in a row that did not live long
-	direct   error                           // why some checks go directly that should take their path
+	detour      atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
+	detourErr   error                           // why detour is nil although checks need one
+	detoursLost int                             // detours in a row that were removed early
+	direct      error                           // why some checks do not take their path
 }
 
-// Start opens the ports, publishes the tables and sets the workers to work. When it returns without
-// error, packets flow. Whatever it opened before an error is given back.
+// Start opens the ports, publishes the tables and starts the workers. When it returns without
+// error, packets flow. On error it closes everything that it had opened.
 func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -107,7 +109,7 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// newEngine makes an Engine that has nothing yet.
+// newEngine returns an Engine that has not been started.
 func newEngine(o Options) *Engine {
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
@@ -116,7 +118,7 @@ func newEngine(o Options) *Engine {
 		changed:  make(chan struct{}),
 		stop:     func() {},
 		results:  newChangedChecks(),
-		ending:   make(chan struct{}),
+		closing:  make(chan struct{}),
 	}
 	e.tracer = e.newTracer()
 	e.health.grow = time.AfterFunc(time.Hour, e.results.wake)
@@ -176,26 +178,27 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err := e.workers.Launch(); err != nil {
 		return err
 	}
-	keep, stop := context.WithCancel(context.Background())
+	following, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.running.Add(3)
-	go e.keepTime(keep)
-	go e.keepPorts(keep)
-	go e.followHealth(keep)
+	go e.followDeadlines(following)
+	go e.followPorts(following)
+	go e.followHealth(following)
 	e.awaitNeighbours(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return checks.change.Commit()
 }
 
-// Alive reports whether every worker's loop goes round: see worker.Set.
+// Alive returns nil if the loop of every worker is running: see worker.Set.
 func (e *Engine) Alive(ctx context.Context) error { return e.workers.Alive(ctx) }
 
-// Done is closed when the engine can't go on: close it and exit.
+// Done returns a channel that is closed when a worker has failed. The caller then closes the Engine
+// and exits.
 func (e *Engine) Done() <-chan struct{} { return e.workers.Failed() }
 
 // Close stops the workers, detaches from the ports and frees everything. Its error includes the one
-// that closed Done. It is safe to call twice.
+// behind Done. A second call does nothing.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -203,7 +206,7 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	e.closed = true
-	close(e.ending)
+	close(e.closing)
 	e.mu.Unlock()
 	e.prober.Close()
 	e.health.grow.Stop()
@@ -230,7 +233,7 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 	}
 }
 
-// backendAddrs lists every backend's address once.
+// backendAddrs returns the address of every backend, once.
 func (e *Engine) backendAddrs() []netip.Addr {
 	seen := make(map[netip.Addr]bool)
 	var out []netip.Addr

@@ -7,13 +7,13 @@ import (
 	"sluice/engine/worker"
 )
 
-// reopenPause is how long a port that can't be opened again waits for the next attempt.
+// reopenPause is the time between two attempts to open a port again.
 const reopenPause = time.Second
 
-// keepPorts closes the queues of interfaces that have gone and takes those of interfaces of the
-// same name that have come, until Close. Deleting and making an interface again, as drivers and
-// operators do, thus costs no restart.
-func (e *Engine) keepPorts(ctx context.Context) {
+// followPorts closes the queues of interfaces that were removed and opens those of new interfaces
+// of the same name, until ctx ends. Drivers and operators remove and make interfaces; the daemon
+// then needs no restart.
+func (e *Engine) followPorts(ctx context.Context) {
 	defer e.running.Done()
 	for {
 		e.mu.Lock()
@@ -43,8 +43,9 @@ func (e *Engine) keepPorts(ctx context.Context) {
 	}
 }
 
-// replacePort gives up the queues of an interface that is gone and, if there is a new one, takes
-// its. It reports whether that has to be tried again.
+// replacePort closes the queues of a port that has lost its interface and opens those of its new
+// interface. An ifindex of 0 stands for no new interface. retry reports whether opening has
+// to be tried again.
 func (e *Engine) replacePort(ctx context.Context, port, ifindex int) (retry bool) {
 	hw := &e.hardware.Ports[port]
 	if hw.Ifindex != 0 {

@@ -89,7 +89,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	if e.closed {
 		return errClosed
 	}
-	had, why := e.detour.Load(), e.noDetour
+	had, why := e.detour.Load(), e.detourErr
 	e.openDetour(cfg)
 	checks, err := e.prepare(cfg)
 	if err == nil {
@@ -102,7 +102,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 			e.detour.Store(had)
 			err = errors.Join(err, d.Close())
 		}
-		e.noDetour = why
+		e.detourErr = why
 		e.setPaths(e.pathsFor(e.cfg)) // releases the targets of checks that do not come
 		return err
 	}

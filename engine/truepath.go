@@ -19,7 +19,7 @@ import (
 	"sluice/pipeline/service"
 )
 
-// takesPath says whether a backend's check is to go the way of clients' packets.
+// takesPath reports whether a backend's check goes the way of clients' packets.
 func takesPath(s *conf.Service, b *conf.Backend) bool {
 	return (b.Mode == service.TUN || b.Mode == service.DR) && s.Health.Via == conf.ViaPath &&
 		s.Health.Type != conf.HealthNone && s.Health.Type != conf.HealthPing
@@ -36,8 +36,8 @@ func eachPath(cfg *conf.Config, f func(s *conf.Service, b *conf.Backend)) {
 	}
 }
 
-// openDetour makes the detour when the configuration is the first that needs it. Where there can be
-// none, backends are checked directly, and every result says so. The caller holds mu.
+// openDetour opens the detour if the configuration needs one and none is open. If that fails,
+// backends are checked directly, and every result states it. The caller holds mu.
 func (e *Engine) openDetour(cfg *conf.Config) {
 	needed := 0
 	eachPath(cfg, func(*conf.Service, *conf.Backend) { needed++ })
@@ -46,7 +46,7 @@ func (e *Engine) openDetour(cfg *conf.Config) {
 		return
 	}
 	d, err := detourer.Detour(tables.ProbePorts(e.platform.LocalPortRange()))
-	if e.noDetour = err; err != nil {
+	if e.detourErr = err; err != nil {
 		e.log.Error(directText(err), "backends", needed)
 		return
 	}
@@ -56,20 +56,20 @@ func (e *Engine) openDetour(cfg *conf.Config) {
 	e.log.Info("health checks of tun and dr take the path of their mode", "backends", needed, "device", d.Name(), "ports", d.Ports().String())
 }
 
-// directText says that checks don't take their path, for operators.
+// directText returns the message for operators that checks do not take their path.
 func directText(why error) string {
 	return fmt.Sprintf("health checks of tun and dr backends ask the backends' own addresses and don't notice a missing service address or decapsulator: %s. "+
-		"Mend that and reload, or set via = \"direct\" in [service.health]", why)
+		"Fix that and reload, or set via = \"direct\" in [service.health]", why)
 }
 
-// A device that is gone is replaced, but not for ever: somebody may want none. So many in a row may
-// live shorter.
+// A device that was removed is replaced, unless shortLived devices in a row were removed within
+// shortLife: another program may remove it on purpose.
 const (
 	shortLife  = time.Minute
 	shortLived = 5
 )
 
-// followDetour makes another device when somebody has removed the detour's.
+// followDetour opens another detour when the device of d was removed.
 func (e *Engine) followDetour(d *truepath.Detour) {
 	defer e.running.Done()
 	born := time.Now()
@@ -81,12 +81,12 @@ func (e *Engine) followDetour(d *truepath.Detour) {
 	}
 	e.detour.Store(nil)
 	err := d.Close()
-	if e.lost++; time.Since(born) > shortLife {
-		e.lost = 0
+	if e.detoursLost++; time.Since(born) > shortLife {
+		e.detoursLost = 0
 	}
-	if e.lost > shortLived {
-		e.noDetour = fmt.Errorf("somebody removes the device %s again and again", d.Name())
-		e.log.Error(directText(e.noDetour))
+	if e.detoursLost > shortLived {
+		e.detourErr = fmt.Errorf("another program removes the device %s again and again", d.Name())
+		e.log.Error(directText(e.detourErr))
 	} else {
 		e.log.Error("the device for health checks is gone: making another", "device", d.Name())
 		e.openDetour(e.cfg)
@@ -96,7 +96,7 @@ func (e *Engine) followDetour(d *truepath.Detour) {
 	}
 }
 
-// closeDetour ends what openDetour began. No probe runs any more.
+// closeDetour closes the detour. No probe runs any longer.
 func (e *Engine) closeDetour() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -106,14 +106,14 @@ func (e *Engine) closeDetour() error {
 	return nil
 }
 
-// takePath turns a check of the backend's own address into one of the service's on the path of its
-// mode. The error is why that cannot be, if it should.
+// takePath changes a check of the backend's own address into one of the service's address on the
+// path of the backend's mode, if the check is to take it. The error is the reason why it cannot.
 func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) error {
 	d := e.detour.Load()
-	if !takesPath(s, b) || d == nil && e.noDetour == nil {
+	if !takesPath(s, b) || d == nil && e.detourErr == nil {
 		return nil
 	}
-	err := e.noDetour
+	err := e.detourErr
 	if d != nil {
 		c.Through, err = d.Target(s.Key.BackendID(b.Key))
 	}
@@ -163,14 +163,14 @@ func (e *Engine) pathsFor(cfg *conf.Config) paths {
 	return out
 }
 
-// setPaths has checks take the paths from now on. The caller holds mu.
+// setPaths makes checks take the paths from now on. The caller holds mu.
 func (e *Engine) setPaths(p paths) {
 	if d := e.detour.Load(); d != nil {
 		d.Set(p.to)
 	}
 }
 
-// distinct leaves each key once, in an order that depends on nothing else.
+// distinct returns each key once, in an order that depends only on the keys.
 func distinct(keys []service.Key) []service.Key {
 	slices.SortFunc(keys, func(a, b service.Key) int {
 		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Ports.First, b.Ports.First), cmp.Compare(a.Protocol, b.Protocol))
@@ -178,7 +178,7 @@ func distinct(keys []service.Key) []service.Key {
 	return slices.Compact(keys)
 }
 
-// checkPort is the port that a backend is checked at.
+// checkPort returns the port that a backend is checked at.
 func checkPort(s *conf.Service, b *conf.Backend) uint16 {
 	if s.Health.Port != 0 {
 		return uint16(s.Health.Port)
@@ -186,7 +186,7 @@ func checkPort(s *conf.Service, b *conf.Backend) uint16 {
 	return b.Key.Port
 }
 
-// checkProtocol is what a service's checks speak.
+// checkProtocol returns the protocol of a service's checks.
 func checkProtocol(s *conf.Service) service.Protocol {
 	if s.Health.Type == conf.HealthUDP || s.Health.Type == conf.HealthDNS {
 		return service.UDP
@@ -194,7 +194,7 @@ func checkProtocol(s *conf.Service) service.Protocol {
 	return service.TCP
 }
 
-// pathTo is how the backend is reached now.
+// pathTo returns how the backend is reached now.
 func (e *Engine) pathTo(s *conf.Service, b *conf.Backend, vips map[netip.Addr]bool) *truepath.Path {
 	p := &truepath.Path{
 		VIP: packet.AddrFrom(s.Key.Address), Port: checkPort(s, b),
@@ -224,8 +224,9 @@ func (e *Engine) pathTo(s *conf.Service, b *conf.Backend, vips map[netip.Addr]bo
 	return p
 }
 
-// ownAddress is what a backend answers to: an address of the port that leads to it, if possible in
-// its network, of the service's family. No service's, for the backend has those itself.
+// ownAddress returns the address that a backend answers to: one of the port that leads to it, of
+// the service's family, if possible in the backend's network. It is no service's address, because
+// the backend has those itself.
 func ownAddress(prefixes []netip.Prefix, locals []netip.Addr, is4 bool, backend netip.Addr, vips map[netip.Addr]bool) (own netip.Addr) {
 	fits := func(a netip.Addr) bool {
 		return a.Is4() == is4 && !vips[a] && a.IsGlobalUnicast() && a.Zone() == ""
@@ -238,14 +239,14 @@ func ownAddress(prefixes []netip.Prefix, locals []netip.Addr, is4 bool, backend 
 	if own.IsValid() {
 		return own
 	}
-	// An address that answers find by way of some port, of which routes know more than we.
+	// An address of another port: answers reach it if the routes lead there.
 	if i := slices.IndexFunc(locals, fits); i >= 0 {
 		return locals[i]
 	}
 	return netip.Addr{}
 }
 
-// probe runs one probe, on its path if it has one.
+// probe runs a check once, on its path if it has one.
 func (e *Engine) probe(ctx context.Context, c health.Check) error {
 	d := e.detour.Load()
 	if d == nil || !c.Through.IsValid() {

@@ -141,7 +141,7 @@ func TestApplyGoesBack(t *testing.T) {
 	})
 	r, err := b.Run(ctxOf(t), "status", "--socket", d.Socket)
 	must(t, err)
-	if r.Code != 1 || !strings.Contains(r.Stderr, "nobody confirmed") {
+	if r.Code != 1 || !strings.Contains(r.Stderr, "was not confirmed in time") {
 		t.Errorf("status: exit code %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	after, err := os.ReadFile(d.Config)
