@@ -1,3 +1,18 @@
+// Package engine is the running balancer and its control plane. It starts the workers, follows what
+// they depend on and gives them tables. Its files, by what they follow:
+//
+//   - engine.go starts and closes everything; publish.go makes a change take effect or not at all.
+//   - hotplug.go follows interfaces, neighbours.go routes and neighbours, health.go and truepath.go
+//     the checks, deadlines.go the time.
+//   - control.go, overrides.go, apply.go, plan.go, stats.go, status.go and diagnostics.go implement
+//     package api for clients; offline.go does without a running engine.
+//
+// An Engine owns the workers (package worker), the platform, the prober and the tables that are
+// published. Engine.mu guards the state that tables follow from; no worker locks it. Besides the
+// workers it has one goroutine each for ports, health and deadlines, and one while there is a
+// detour for checks.
+//
+// The package may import every package below it. Of these only enginetest imports it.
 package engine
 
 import (
