@@ -13,10 +13,10 @@ import (
 	"sluice/tools/pktgen/tx"
 )
 
-// endFlags say where one end is. Their names begin with prefix, for verbs that have both ends.
+// endFlags select one end. Their names begin with prefix in verbs that have both ends.
 type endFlags struct {
 	end  trial.End
-	flag string // that names the interface
+	flag string // for the interface
 }
 
 func (f *endFlags) add(cmd *cobra.Command, prefix, what string) {
@@ -34,12 +34,12 @@ func (f *endFlags) add(cmd *cobra.Command, prefix, what string) {
 
 func (f *endFlags) check() error {
 	if f.end.Interface == "" {
-		return cli.Usage(fmt.Errorf("--%s is missing: which interface?", f.flag))
+		return cli.Usage(fmt.Errorf("--%s is missing: it names an interface", f.flag))
 	}
 	return nil
 }
 
-// senderFlags say how to send.
+// senderFlags select how to send.
 type senderFlags struct {
 	endFlags
 	backend tx.Backend
@@ -59,7 +59,7 @@ func (f *senderFlags) addRate(cmd *cobra.Command) {
 	cmd.Flags().Var(newValue(&f.rate, "max", "PPS", parseRate), "rate", "frames per second, as 250000, 250k, 1.5M, or max")
 }
 
-// receiverFlags say how to receive.
+// receiverFlags select how to receive.
 type receiverFlags struct {
 	endFlags
 	backend rx.Backend
@@ -71,11 +71,11 @@ func (f *receiverFlags) add(cmd *cobra.Command, prefix string) {
 	f.endFlags.add(cmd, prefix, "receives")
 	flags := cmd.Flags()
 	flags.Var(newValue(&f.backend, f.backend.String(), "BACKEND", rx.ParseBackend), "receiver", "how to receive: kernel (an XDP program counts), xsk (AF_XDP sockets)")
-	flags.BoolVar(&f.follow, "follow", true, "tell order, duplicates and loss of each flow")
+	flags.BoolVar(&f.follow, "follow", true, "measure order, duplicates and loss of each flow")
 	flags.BoolVar(&f.latency, "latency", true, "measure latency")
 }
 
-// loadFlags say for how long.
+// loadFlags select for how long.
 type loadFlags struct {
 	duration time.Duration
 	count    uint64

@@ -1,8 +1,8 @@
-// Command pktgen sends packets, receives them, and says what became of them: how many, how fast,
-// which were lost, how late. README.md beside this file shows how to use it; the packages below it
-// are the same as a library.
+// Command pktgen sends packets, receives them, and reports how many arrived, how fast, how many
+// were lost, and their latency. README.md shows how to use it. The packages below this directory
+// are its library.
 //
-// Exit codes: 0 done, 1 the thing asked for failed, 2 the command line was wrong.
+// Exit codes: 0 done, 1 the command failed, 2 the command line was wrong.
 package main
 
 import "os"

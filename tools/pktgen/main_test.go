@@ -19,7 +19,7 @@ import (
 	"sluice/tools/pktgen/trial"
 )
 
-// commandEnv makes the test binary the command itself.
+// commandEnv makes the test binary run as pktgen.
 const commandEnv = "PKTGEN_TEST_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -108,7 +108,7 @@ func ends(p *labtest.Pair) []string {
 	return []string{"--tx", "eth0", "--tx-netns", p.Sender.Namespace(), "--rx", "eth0", "--rx-netns", p.Sink.Namespace(), "--destination", "10.0.0.2:80"}
 }
 
-// TestRunBetweenNamespaces names both namespaces, and draws.
+// TestRunBetweenNamespaces: run takes both namespaces, and draws a plot.
 func TestRunBetweenNamespaces(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	plot := filepath.Join(t.TempDir(), "plot.svg")
@@ -146,20 +146,20 @@ func TestSearchBetweenNamespaces(t *testing.T) {
 	}
 }
 
-// command returns the test binary as the command, for a host of a lab.
+// command returns the test binary as pktgen, for a host of a lab.
 func command(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), commandEnv+"=1")
 	return cmd
 }
 
-// jsonOf returns the JSON in what a process has printed.
+// jsonOf returns the JSON in the output of a process.
 func jsonOf(p *netlab.Process) string {
 	_, after, _ := strings.Cut(p.Output(), "{")
 	return "{" + after
 }
 
-// TestSendAndReceiveApart: each end is a process in its namespace, as on two machines.
+// TestSendAndReceiveApart: each end is a process in a namespace of its own, as on two machines.
 func TestSendAndReceiveApart(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	ctx, cancel := context.WithTimeout(context.Background(), labtest.Patience)
@@ -191,7 +191,7 @@ func macText(b []byte) string {
 	return strings.Join(parts, ":")
 }
 
-// TestInterruptEndsEarly, with the results so far, and exit code 0.
+// TestInterruptEndsEarly: SIGINT ends a run with the results so far and exit code 0.
 func TestInterruptEndsEarly(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	ctx, cancel := context.WithTimeout(context.Background(), labtest.Patience)

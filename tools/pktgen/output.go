@@ -11,7 +11,7 @@ import (
 	"sluice/tools/pktgen/report"
 )
 
-// outputFlags say what to do with the result.
+// outputFlags select the output of the result.
 type outputFlags struct {
 	format string
 	plot   string
@@ -40,13 +40,13 @@ func (f *outputFlags) progress(cmd *cobra.Command, receives bool) *report.Progre
 	return report.NewProgress(out, receives)
 }
 
-// document is a result with what was asked for.
+// document is a result with the parameters of the run.
 type document struct {
 	Command string `json:"command"`
 	Result  any    `json:"result"`
 }
 
-// print writes the result, and draws it if asked to.
+// print writes the result, and the plot if one was requested.
 func (f *outputFlags) print(cmd *cobra.Command, result any, text, draw func(io.Writer) error) error {
 	if f.plot != "" {
 		if err := plot(f.plot, draw); err != nil {

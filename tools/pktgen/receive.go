@@ -62,7 +62,7 @@ func newReceive() *cobra.Command {
 	output.add(cmd)
 	flags := cmd.Flags()
 	flags.Uint32Var(&flows, "flows", 1<<16, "follow the flows with lower numbers; higher ones count as foreign")
-	flags.Uint8Var(&stream, "stream", 1, "the run whose frames count; `pktgen send` always sends 1")
+	flags.Uint8Var(&stream, "stream", 1, "stream of the frames to count; `pktgen send` always sends 1")
 	flags.Var(newValue(&counting, "stamped", "WHAT", parseCounting), "counting", "which frames count: stamped (those of pktgen), plain (TCP and UDP without a stamp), all")
 	return cmd
 }

@@ -15,7 +15,7 @@ import (
 	"sluice/tools/pktgen/tx"
 )
 
-// replayFlags say how to send a capture.
+// replayFlags select how to send a capture.
 type replayFlags struct {
 	senderFlags
 	loadFlags

@@ -81,7 +81,7 @@ func newSend() *cobra.Command {
 	return cmd
 }
 
-// measure makes one measurement and prints it, also if it fails in the middle.
+// measure makes one measurement and prints it, even if it fails in the middle.
 func measure(cmd *cobra.Command, line *trial.Line, rate float64, load loadFlags, output outputFlags, receives bool) error {
 	progress := output.progress(cmd, receives)
 	result, err := line.Run(cmd.Context(), trial.Load{Rate: rate, Duration: load.duration, Limit: load.count, OnSample: progress.Sample})

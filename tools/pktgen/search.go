@@ -36,7 +36,7 @@ func newSearch() *cobra.Command {
 				return cli.Usage(err)
 			}
 			if duration <= 0 {
-				return cli.Usage(errors.New("--duration: a trial takes more than no time"))
+				return cli.Usage(errors.New("--duration must be more than 0"))
 			}
 			line, err := trial.Open(trial.Setup{
 				Send: sender.end, Sender: sender.backend, Queue: sender.queue,
@@ -74,7 +74,7 @@ func newSearch() *cobra.Command {
 	return cmd
 }
 
-// outcome returns what a search must know of a measurement.
+// outcome returns what a search needs of a measurement.
 func outcome(r trial.Result) search.Outcome {
 	o := search.Outcome{SentPPS: r.SentPPS, Sent: r.Sent, Received: r.Received, Lost: r.Lost, LossRatio: r.LossRatio}
 	if r.Latency != nil {

@@ -14,7 +14,7 @@ import (
 	"sluice/tools/pktgen/tx"
 )
 
-// trafficFlags say what is sent.
+// trafficFlags select what is sent.
 type trafficFlags struct {
 	traffic     tx.Traffic
 	protocol    string
@@ -45,7 +45,7 @@ const (
 	benchmark6 = "[2001:2::/64]"
 )
 
-// read makes of the flags what is to be sent.
+// read returns the traffic that the flags select.
 func (f *trafficFlags) read() (tx.Traffic, error) {
 	t := f.traffic
 	spec := &t.Spec

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// value is a flag whose text a function reads.
+// value is a flag that is parsed by a function.
 type value[T any] struct {
 	to   *T
 	read func(string) (T, error)
@@ -14,7 +14,7 @@ type value[T any] struct {
 	kind string
 }
 
-// newValue returns a flag that sets to, whose text at the start is text.
+// newValue returns a flag that sets to. text is its initial text.
 func newValue[T any](to *T, text, kind string, read func(string) (T, error)) *value[T] {
 	return &value[T]{to: to, read: read, text: text, kind: kind}
 }

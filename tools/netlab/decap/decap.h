@@ -1,6 +1,6 @@
 /*
- * What decap.c needs to know of the kernel's ABI (include/uapi/linux/bpf.h) and of frames, and no more,
- * so that the object depends on nothing but this folder and the compiler.
+ * The declarations of the kernel's ABI (include/uapi/linux/bpf.h) and of frames that decap.c needs, so
+ * that the object depends only on this directory and the compiler.
  */
 #ifndef NETLAB_DECAP_H
 #define NETLAB_DECAP_H

@@ -1,5 +1,5 @@
-// Package affinity says where a part of the generator runs: in which network namespace and on which
-// CPU. Both are properties of a thread.
+// Package affinity runs parts of the generator in a network namespace and on a CPU. Both are
+// properties of a thread.
 package affinity
 
 import (
@@ -19,24 +19,24 @@ const AnyCPU = -1
 
 // Affinity is a network namespace and a CPU.
 type Affinity struct {
-	Netns string // name in /run/netns, or a path with a slash; "" is the one the process was started in
-	CPU   int    // AnyCPU, or the number of one
+	Netns string // name in /run/netns, or a path with a slash; "": that of the process
+	CPU   int    // number of a CPU, or AnyCPU
 }
 
-// namespaces are files that ip-netns(8) makes.
+// namespaces is the directory in which ip-netns(8) creates files.
 const namespaces = "/run/netns"
 
-// Do runs f in the place, on a thread of its own that ends afterwards, while the caller waits.
-// Sockets that f makes stay in the namespace, goroutines that it starts do not.
+// Do runs f in the namespace and on the CPU, on a thread of its own that ends afterwards, while the
+// caller waits. Sockets that f opens stay in the namespace; goroutines that it starts do not.
 func (a Affinity) Do(f func() error) error {
 	done := make(chan error, 1)
 	go a.run(f, done)
 	return <-done
 }
 
-// run never unlocks its thread, so that it ends with the goroutine. The main thread can't end, and
-// its namespace is what /proc shows for the process: while we hold it, the next goroutine gets
-// another one.
+// run never unlocks its thread, so that it ends with the goroutine. The main thread cannot end, and
+// /proc shows its namespace as that of the process. While this goroutine holds it, the next one
+// gets another thread.
 func (a Affinity) run(f func() error, done chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
@@ -61,7 +61,7 @@ func (a Affinity) enter() error {
 		}
 		handle, err := netns.GetFromPath(path)
 		if err != nil {
-			return fmt.Errorf("network namespace %s: %w (ip netns list shows which there are)", a.Netns, err)
+			return fmt.Errorf("network namespace %s: %w (ip netns list shows all)", a.Netns, err)
 		}
 		defer handle.Close()
 		if err := netns.Set(handle); err != nil {
@@ -74,7 +74,7 @@ func (a Affinity) enter() error {
 	return cpu.Pin(a.CPU)
 }
 
-// String names the namespace.
+// String returns the name of the namespace.
 func (a Affinity) String() string {
 	if a.Netns == "" {
 		return "this network namespace"

@@ -16,7 +16,8 @@ import (
 	"sluice/tools/pktgen/labtest"
 )
 
-// TestDoRunsInTheNamespace, by name and by path, and leaves nothing behind in the caller's.
+// TestDoRunsInTheNamespace: Do enters a namespace by name and by path, and the caller's thread
+// stays in its own.
 func TestDoRunsInTheNamespace(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	outside := namespace(t)
@@ -44,7 +45,7 @@ func namespace(t *testing.T) string {
 	return name
 }
 
-// TestDoPins: the function runs on the CPU, and other threads may run where they could before.
+// TestDoPins: the function runs on the CPU, and other threads keep their affinity.
 func TestDoPins(t *testing.T) {
 	allowed, err := cpu.Allowed()
 	labtest.Must(t, err)

@@ -15,8 +15,8 @@ type ring struct {
 	bytes uintptr
 }
 
-// ringsOf finds the mappings that the library made and keeps to itself. A ring's indices are on the
-// first page of its mapping, its entries reach to the end.
+// ringsOf returns the mappings of the rings, which the library does not export. The indices of a
+// ring are on the first page of its mapping; its entries reach to the end.
 func ringsOf(socket *xdp.Socket, o xdp.SocketOptions) (rings []ring) {
 	const addressBytes, descriptorBytes = uintptr(8), unsafe.Sizeof(xdp.Desc{})
 	fields := reflect.ValueOf(socket).Elem()
@@ -41,7 +41,7 @@ func ringsOf(socket *xdp.Socket, o xdp.SocketOptions) (rings []ring) {
 	return rings
 }
 
-// unmap must come after the last use of the socket.
+// unmap unmaps the rings. The socket must not be used afterwards.
 func (r ring) unmap() error {
 	_, _, errno := unix.Syscall(unix.SYS_MUNMAP, r.start, r.bytes, 0)
 	if errno != 0 {

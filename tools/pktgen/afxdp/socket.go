@@ -12,8 +12,8 @@ import (
 )
 
 // Frame sizes and numbers. FrameBytes is the chunk size, the longest frame that fits; a sender
-// needs no more frames than fill the ring while the kernel works, and the library's search through
-// them costs time for each one.
+// needs only as many frames as fill the ring while the kernel works, because the library's search
+// takes time for each of them.
 const (
 	FrameBytes    = 2048
 	senderFrames  = 512
@@ -21,12 +21,12 @@ const (
 	smallestRing  = 64
 )
 
-// KickFrames is the number of frames the kernel sends for one system call in copy mode
+// KickFrames is the number of frames that the kernel sends for one system call in copy mode
 // (TX_BATCH_SIZE in net/xdp/xsk.c): the best size of a Send.
 const KickFrames = 32
 
-// longestPause is the last of the pauses, each twice the one before, in which the kernel may free a
-// queue.
+// longestPause bounds the pauses between attempts to bind, each twice the one before, in which the
+// kernel may free a queue.
 const longestPause = 640 * time.Millisecond
 
 // flags guards the library's global bind flags.
@@ -37,7 +37,7 @@ type Mode uint8
 
 // The modes.
 const (
-	Auto     Mode = iota // zero-copy if the driver has it, copies if not
+	Auto     Mode = iota // zero-copy if the driver has it, otherwise copies
 	ZeroCopy             // or fail
 	Copy
 )
@@ -48,11 +48,11 @@ var bindFlags = [...]uint16{Auto: 0, ZeroCopy: unix.XDP_ZEROCOPY, Copy: unix.XDP
 type Socket struct {
 	library *xdp.Socket
 	options xdp.SocketOptions
-	pending int // given to the kernel and not confirmed
+	pending int // passed to the kernel and not confirmed
 }
 
-// OpenSender returns a socket that only sends. It works in the network namespace of the calling
-// thread; the socket may be used from any.
+// OpenSender returns a socket that only sends. It opens it in the network namespace of the calling
+// thread; the socket may be used from any thread.
 func OpenSender(ifindex, queue int, mode Mode) (*Socket, error) {
 	return open(ifindex, queue, mode, xdp.SocketOptions{NumFrames: senderFrames, FrameSize: FrameBytes,
 		FillRingNumDescs: smallestRing, CompletionRingNumDescs: senderFrames, TxRingNumDescs: senderFrames})
@@ -75,13 +75,13 @@ func open(ifindex, queue int, mode Mode, options xdp.SocketOptions) (*Socket, er
 	before := xdp.DefaultSocketFlags
 	defer func() { xdp.DefaultSocketFlags = before }()
 	xdp.DefaultSocketFlags = bindFlags[mode]
-	// Each failed attempt of the library leaves mappings behind, so we don't try often.
+	// Each failed attempt of the library leaks mappings, so there are few attempts.
 	for pause := 5 * time.Millisecond; ; pause *= 2 {
 		library, err := xdp.NewSocket(ifindex, queue, &options)
 		if err == nil {
 			return &Socket{library: library, options: options}, nil
 		}
-		// The library wraps errors as text.
+		// The library formats errors into text and loses the error value.
 		if !strings.Contains(err.Error(), unix.EBUSY.Error()) || pause > longestPause {
 			return nil, fmt.Errorf("AF_XDP socket on queue %d: %w%s", queue, err, advice(err))
 		}
@@ -89,7 +89,7 @@ func open(ifindex, queue int, mode Mode, options xdp.SocketOptions) (*Socket, er
 	}
 }
 
-// advice says what to do about errors whose text doesn't.
+// advice returns what to do about an error.
 func advice(err error) string {
 	for _, known := range []struct {
 		errno  unix.Errno
@@ -108,12 +108,13 @@ func advice(err error) string {
 	return ""
 }
 
-// FD is for poll and for the socket map of an XDP program.
+// FD returns the file descriptor, for poll and for the socket map of an XDP program.
 func (s *Socket) FD() int { return s.library.FD() }
 
-// Send has fill make at most n frames, each in a chunk of its own of which fill gives the used
-// length, or 0 for "no more", and returns them to the kernel. It gives how many those were: fewer
-// if the ring is full. On an error they are given too, but may never be confirmed.
+// Send calls fill for at most n frames and passes them to the kernel. fill writes one frame into
+// the chunk and returns its length, or 0 for no more frames. Send returns how many frames it
+// passed: fewer than n if the ring is full. On an error they are passed, too, but may never be
+// confirmed.
 func (s *Socket) Send(n int, fill func([]byte) int) (given int, err error) {
 	descs := s.library.GetDescs(min(n, s.library.NumFreeTxSlots()))
 	for i := range descs {
@@ -128,8 +129,8 @@ func (s *Socket) Send(n int, fill func([]byte) int) (given int, err error) {
 	return len(descs), s.transmit(descs)
 }
 
-// transmit turns the library's panic into an error. It puts the frames on the ring before it can
-// panic.
+// transmit turns a panic of the library into an error. The library puts the frames on the ring
+// before it can panic.
 func (s *Socket) transmit(descs []xdp.Desc) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -140,7 +141,7 @@ func (s *Socket) transmit(descs []xdp.Desc) (err error) {
 	return nil
 }
 
-// Confirm returns how many more frames the kernel has confirmed to have sent since the last call.
+// Confirm returns how many frames the kernel has confirmed as sent since the last call.
 func (s *Socket) Confirm() int {
 	n := s.library.NumCompleted()
 	s.library.Complete(n)
@@ -148,23 +149,23 @@ func (s *Socket) Confirm() int {
 	return n
 }
 
-// Pending returns the number of frames are given to the kernel and not confirmed.
+// Pending returns the number of frames that the kernel has and has not confirmed.
 func (s *Socket) Pending() int { return s.pending }
 
-// Kick makes the kernel go on with the frames that it has.
+// Kick makes the kernel continue with the frames that it has.
 func (s *Socket) Kick() error { return s.transmit(nil) }
 
-// Receive calls take for each frame that is there and gives the chunks back to the kernel. take
-// must not keep the frame.
+// Receive calls take for each received frame and returns the chunks to the kernel. take must not
+// retain the frame.
 func (s *Socket) Receive(take func([]byte)) {
 	descs := s.library.Receive(s.library.NumReceived())
 	for _, desc := range descs {
 		take(s.library.GetFrame(desc))
 	}
-	s.library.Fill(descs) // there is always room: the ring has a place for each chunk
+	s.library.Fill(descs) // always fits: the ring has an entry for each chunk
 }
 
-// Close returns up the socket with everything that the kernel holds for it.
+// Close closes the socket and releases everything that the kernel holds for it.
 func (s *Socket) Close() error {
 	rings := ringsOf(s.library, s.options)
 	err := s.library.Close()

@@ -1,6 +1,6 @@
 /*
- * What a BPF program needs to know of the kernel, and no more, so that the objects depend on nothing but
- * this folder and the compiler. The numbers are the kernel's ABI: include/uapi/linux/bpf.h.
+ * The kernel's declarations that the programs need, so that the objects depend only on this directory
+ * and the compiler. The numbers are the kernel's ABI: include/uapi/linux/bpf.h.
  */
 #ifndef PKTGEN_BPF_H
 #define PKTGEN_BPF_H

@@ -2,13 +2,13 @@
 
 /*
  * The receiver in the kernel. It takes every TCP and UDP frame of an interface, counts it, and drops it or hands it
- * to the AF_XDP socket of its queue; everything else (ARP, ND, ICMP) goes to the kernel as ever.
+ * to the AF_XDP socket of its queue; everything else (ARP, ND, ICMP) goes to the kernel.
  *
  * Frames with a stamp are told by flow: which sequence numbers came, how often, in which order, and how long they
  * took. Packets that a tunnel has wrapped once are looked into.
  *
  * Counters are one per CPU and written by that CPU only; user space adds them up. A flow's state is written by
- * whoever receives the flow, which is one queue at a time.
+ * the CPU that receives the flow, which is one at a time.
  */
 #include "wire.h"
 
@@ -21,7 +21,7 @@ struct want {
 
 const volatile struct want want SECTION(".rodata");
 
-/* The stream that is being received; frames of others are late or somebody else's. Written by user space. */
+/* The stream that is received; frames of other streams are late or of another sender. Written by user space. */
 __u32 stream;
 
 /* Of one CPU, on cache lines of its own. */
@@ -60,7 +60,7 @@ struct {
 } flows SECTION(".maps");
 
 /*
- * Latencies, in buckets whose width is at most 1/64 of the value: BUCKETS for each CPU. Values below 64 ns have a
+ * Latencies, in buckets with a width of at most 1/64 of the value: BUCKETS for each CPU. Values below 64 ns have a
  * bucket each; above, each power of two has 64 of them.
  */
 #define SUB_BITS 6
@@ -116,7 +116,7 @@ INLINE void record_latency(__u32 cpu, __u64 be_time)
 		++*count;
 }
 
-/* Takes a frame whose sequence number is not above the highest one. */
+/* Counts a frame with a sequence number that is not above the highest one. */
 INLINE void follow_late(struct follow *f, struct counters *c, __u32 behind)
 {
 	if (behind >= 64) {

@@ -1,4 +1,4 @@
-// Package capture sends again what a capture file holds: pcap or pcapng, of Ethernet.
+// Package capture reads pcap and pcapng files of Ethernet frames and replays them.
 package capture
 
 import (
@@ -19,18 +19,18 @@ import (
 
 // File is a capture in memory.
 type File struct {
-	Truncated int // frames that were captured in part and are sent as such
+	Truncated int // frames that were captured in part and are sent so
 
 	bytes  []byte // of all frames
 	frames []captured
 }
 
 type captured struct {
-	end      int   // in bytes; it begins where the one before ends
+	end      int   // end in bytes; it begins at the end of the one before
 	offsetNS int64 // when it was captured, after the first one
 }
 
-// mostBytes is how much a capture may hold: it is read as a whole, because reading costs more than
+// mostBytes bounds the size of a capture. It is read as a whole, because reading costs more than
 // sending.
 const mostBytes = 2 << 30
 
@@ -48,10 +48,10 @@ func Read(path string) (*File, error) {
 	return f, nil
 }
 
-// ngMagic is how a pcapng file begins: the type of a section header block.
+// ngMagic begins a pcapng file: the type of a section header block.
 var ngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
 
-// reader is what both of gopacket's readers are.
+// reader is the interface of both readers of gopacket.
 type reader interface {
 	gopacket.PacketDataSource
 	LinkType() layers.LinkType
@@ -97,7 +97,7 @@ func decode(in *bufio.Reader) (*File, error) {
 	return f, nil
 }
 
-// linkType returns that of a packet: in pcapng, each interface has its own.
+// linkType returns the link type of a packet: in pcapng, each interface has its own.
 func linkType(r reader, info gopacket.CaptureInfo) layers.LinkType {
 	if ng, ok := r.(*pcapgo.NgReader); ok {
 		if i, err := ng.Interface(info.InterfaceIndex); err == nil {
@@ -125,7 +125,7 @@ func (f *File) add(data []byte, info gopacket.CaptureInfo, offset time.Duration)
 	if info.CaptureLength < info.Length {
 		f.Truncated++
 	}
-	// A file whose times go back is sent in its order.
+	// If the times of a file decrease, its frames are sent in the order of the file.
 	if n := len(f.frames); n > 0 {
 		offset = max(offset, time.Duration(f.frames[n-1].offsetNS))
 	}
@@ -134,10 +134,10 @@ func (f *File) add(data []byte, info gopacket.CaptureInfo, offset time.Duration)
 	return nil
 }
 
-// Frames returns the number of there are.
+// Frames returns the number of frames.
 func (f *File) Frames() int { return len(f.frames) }
 
-// Frame returns one of them, from 0.
+// Frame returns frame i, from 0.
 func (f *File) Frame(i int) []byte {
 	start := 0
 	if i > 0 {
@@ -146,7 +146,7 @@ func (f *File) Frame(i int) []byte {
 	return f.bytes[start:f.frames[i].end]
 }
 
-// SetMACs writes other Ethernet addresses into all frames; zero ones stay as they are.
+// SetMACs replaces the Ethernet addresses of all frames. Zero arguments replace nothing.
 func (f *File) SetMACs(source, destination frame.MAC) {
 	for i := range f.frames {
 		b := f.Frame(i)

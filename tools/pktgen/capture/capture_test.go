@@ -32,7 +32,7 @@ func mixed() (frames [][]byte, offsets []time.Duration) {
 	return frames, []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}
 }
 
-// packetWriter is what both writers of gopacket are.
+// packetWriter is the interface of both writers of gopacket.
 type packetWriter interface {
 	WritePacket(gopacket.CaptureInfo, []byte) error
 }
@@ -69,7 +69,7 @@ func file(t *testing.T, content []byte) string {
 	return path
 }
 
-// TestReadsBothFormats: the same frames and distances from either.
+// TestReadsBothFormats: both formats give the same frames and times.
 func TestReadsBothFormats(t *testing.T) {
 	var ng bytes.Buffer
 	w, err := pcapgo.NewNgWriter(&ng, layers.LinkTypeEthernet)

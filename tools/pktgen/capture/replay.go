@@ -1,15 +1,15 @@
 package capture
 
-// Replay gives a capture's frames one after the other, as a source of package tx. It belongs to one
-// goroutine.
+// Replay returns the frames of a capture one after the other, as a Source of package tx. It belongs
+// to one goroutine.
 type Replay struct {
 	file  *File
-	rest  int // loops to begin; below 0: endless
+	rest  int // loops left; below 0: endless
 	next  int
-	lapNS int64 // when the present loop began, after the first one
+	lapNS int64 // start of this loop, after the first one
 }
 
-// NewReplay goes through the capture loops times, endlessly if that is 0.
+// NewReplay returns a Replay of the capture loops times, without an end if loops is 0.
 func NewReplay(f *File, loops int) *Replay {
 	if loops == 0 {
 		return &Replay{file: f, rest: -1}
@@ -17,7 +17,7 @@ func NewReplay(f *File, loops int) *Replay {
 	return &Replay{file: f, rest: loops - 1}
 }
 
-// MaxBytes returns how long the longest frame is.
+// MaxBytes returns the length of the longest frame.
 func (r *Replay) MaxBytes() (longest int) {
 	for i := range r.file.Frames() {
 		longest = max(longest, len(r.file.Frame(i)))

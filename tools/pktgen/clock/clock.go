@@ -1,6 +1,5 @@
-// Package clock is the clock that stamps carry: CLOCK_MONOTONIC, the one that bpf_ktime_get_ns
-// reads, so that frames made in the kernel and in user space, and both receivers, agree on the
-// time.
+// Package clock reads the clock of stamps, CLOCK_MONOTONIC. bpf_ktime_get_ns reads the same, so
+// that senders and receivers in the kernel and in user space agree on the time.
 package clock
 
 import (
@@ -10,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// base is when the kernel's clock showed 0, in terms of Go's. Go's own clock is CLOCK_MONOTONIC
-// too, read without a system call, but it hides where it starts.
+// base is the time of Go's clock at which the kernel's clock was 0. Go's clock is CLOCK_MONOTONIC,
+// too, read without a system call, but with an unknown start.
 var base = findBase()
 
-// findBase brackets one clock between two readings of the other, several times, and believes the
-// narrowest pair.
+// findBase reads one clock between two readings of the other, several times, and uses the narrowest
+// pair.
 func findBase() time.Time {
 	var best time.Time
 	narrowest := time.Duration(math.MaxInt64)
@@ -33,6 +32,6 @@ func findBase() time.Time {
 	return best
 }
 
-// Now returns the time in nanoseconds of CLOCK_MONOTONIC, right to about 100 ns. Any goroutine may
-// call it.
+// Now returns the time in nanoseconds of CLOCK_MONOTONIC, accurate to about 100 ns. Any goroutine
+// may call it.
 func Now() int64 { return int64(time.Since(base)) }

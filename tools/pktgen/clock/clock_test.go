@@ -8,8 +8,8 @@ import (
 	"sluice/tools/pktgen/clock"
 )
 
-// TestNowIsTheKernelsClock: a reading of ours lies between two of the kernel's, but for what the
-// start of the process was measured with.
+// TestNowIsTheKernelsClock: a reading of Now lies between two of the kernel's clock, except for the
+// error of base.
 func TestNowIsTheKernelsClock(t *testing.T) {
 	const precision = 50_000 // ns; on an idle machine it is about 100
 	kernel := func() int64 {

@@ -2,10 +2,10 @@ package flow
 
 import "math"
 
-// Column is a column of an alias table, with which a flow is drawn in constant time however unequal
-// the chances are (Vose: A linear algorithm for generating random numbers with a given
-// distribution, 1991): draw a column, all equally likely; it gives its own flow if a second number
-// of 32 bits is below Stay, and Other if not.
+// Column is a column of an alias table, which allows to draw a flow in constant time for any
+// distribution (Vose: A linear algorithm for generating random numbers with a given distribution,
+// 1991): draw a column, all equally likely; it gives its own flow if a second number of 32 bits is
+// below Stay, and Other if not.
 type Column struct{ Stay, Other uint32 }
 
 // zipf returns the table for n flows of which flow i, from 0, has a chance proportional to
@@ -39,5 +39,5 @@ func zipf(n uint32, exponent float64) []Column {
 			small = append(small, rich)
 		}
 	}
-	return columns // what is left in small or large is 1 but for rounding, and stays
+	return columns // the rest in small or large is 1 except for rounding, and stays
 }

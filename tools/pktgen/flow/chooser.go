@@ -12,12 +12,12 @@ const (
 type Shot struct {
 	Tuple    uint32 // item of the source and destination ranges
 	Flow     uint32 // for the stamp
-	Sequence uint32 // how many of this flow came before
-	Flags    uint8  // if it is TCP
+	Sequence uint32 // how many of this flow were before
+	Flags    uint8  // of TCP
 }
 
-// Chooser gives one shot after the other: the same ones for the same model on every machine, and
-// the same as live.c. It belongs to one goroutine.
+// Chooser returns one shot after the other: the same for the same model on every machine, and the
+// same as live.c. It belongs to one goroutine.
 type Chooser struct {
 	model   Model
 	sources uint32
@@ -30,7 +30,7 @@ type Chooser struct {
 	base uint32 // Churn: the first of these connections
 }
 
-// NewChooser starts at the first packet of a model that Check has found right.
+// NewChooser starts at the first packet of a model. Check must have accepted the model.
 func NewChooser(m Model, sources uint32) *Chooser {
 	return &Chooser{model: m, sources: sources, random: Random(m.Seed), aliases: m.Aliases(), sent: make([]uint32, m.Stamped())}
 }
@@ -97,8 +97,8 @@ func (c *Chooser) flags(step, sequence uint32) uint8 {
 	return FlagPSH | FlagACK
 }
 
-// Below draws a number below n, in the same sequence as the flows.
+// Below returns a random number below n, from the same sequence as the flows.
 func (c *Chooser) Below(n uint32) uint32 { return c.random.Below(n) }
 
-// Sent returns the number of packets of each flow have been chosen. It is the chooser's own.
+// Sent returns how many packets of each flow have been chosen. The caller must not change it.
 func (c *Chooser) Sent() []uint32 { return c.sent }

@@ -36,8 +36,8 @@ func TestRoundGoesRound(t *testing.T) {
 	}
 }
 
-// TestChurnIsConnections: each connection sends all its packets in order, with the flags of a life,
-// and never are there more at the same time than asked for.
+// TestChurnIsConnections: each connection sends all its packets in order, with the flags of a
+// complete connection, and never more than the requested number are open at the same time.
 func TestChurnIsConnections(t *testing.T) {
 	const concurrent, packets, flows = 3, 5, 8
 	shots := choose(t, flow.Model{Kind: flow.Churn, Flows: flows, Concurrent: concurrent, Packets: packets}, 100, 240)
@@ -67,7 +67,7 @@ func TestChurnIsConnections(t *testing.T) {
 	}
 }
 
-// TestSYNFlood: nothing but SYN, from as many sources as there are.
+// TestSYNFlood: only SYNs, from all sources.
 func TestSYNFlood(t *testing.T) {
 	const sources = 1000
 	seen := map[uint32]bool{}
@@ -82,8 +82,8 @@ func TestSYNFlood(t *testing.T) {
 	}
 }
 
-// TestDistributions compares how often each flow comes with how often it should, by chi squared:
-// for the seeds here, which don't change, and far from where a right generator could ever be.
+// TestDistributions compares the frequency of each flow with its probability by a chi-squared test.
+// The seeds are fixed, and the limit is one that a correct generator does not reach.
 func TestDistributions(t *testing.T) {
 	const flows, packets = 50, 200_000
 	zipf := make([]float64, flows)
@@ -117,7 +117,7 @@ func TestDistributions(t *testing.T) {
 	}
 }
 
-// TestSameSeedSamePackets, and another seed, others.
+// TestSameSeedSamePackets: the same seed gives the same packets, another seed others.
 func TestSameSeedSamePackets(t *testing.T) {
 	m := flow.Model{Kind: flow.Zipf, Flows: 1000, Exponent: 1, Seed: 42}
 	a, b := choose(t, m, 1000, 1000), choose(t, m, 1000, 1000)
@@ -130,8 +130,8 @@ func TestSameSeedSamePackets(t *testing.T) {
 	}
 }
 
-// TestRandomIsSplitMix64 compares with the first numbers that the reference implementation gives
-// for seed 1234567.
+// TestRandomIsSplitMix64 compares with the first numbers of the reference implementation for seed
+// 1234567.
 func TestRandomIsSplitMix64(t *testing.T) {
 	r := flow.Random(1234567)
 	for i, want := range []uint64{6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821} {

@@ -12,8 +12,8 @@ type Kind uint8
 // The kinds.
 const (
 	Round   Kind = iota // one flow after the other
-	Uniform             // any flow, all equally likely
-	Zipf                // flow i with a chance of 1/(i+1)^Exponent
+	Uniform             // any flow, with equal probability
+	Zipf                // flow i with a probability proportional to 1/(i+1)^Exponent
 	SYN                 // a SYN from any of the sources, each time
 	Churn               // connections that open, send and close; then the next ones
 )
@@ -33,10 +33,10 @@ func ParseKind(text string) (Kind, error) {
 	return 0, fmt.Errorf("%q is not one of %s", text, strings.Join(kindNames[:], ", "))
 }
 
-// MaxFlows is the number of flows a stamp can tell apart.
+// MaxFlows is the number of flows that a stamp can distinguish.
 const MaxFlows = 1 << 24
 
-// Model says which flow each packet belongs to.
+// Model selects the flow of each packet.
 type Model struct {
 	Kind       Kind
 	Flows      uint32  // different flows, 1 to MaxFlows; SYN doesn't use it
@@ -46,7 +46,7 @@ type Model struct {
 	Seed       uint64  // of Uniform, Zipf, SYN and of random sizes
 }
 
-// Check returns what is wrong with a model whose flows come from so many sources.
+// Check returns what is wrong with the model, given the number of sources.
 func (m Model) Check(sources uint32) error {
 	if int(m.Kind) >= len(kindNames) {
 		return fmt.Errorf("there is no flow model %d", m.Kind)
@@ -76,8 +76,8 @@ func (m Model) Check(sources uint32) error {
 	return nil
 }
 
-// Stamped returns the number of flows the stamps tell apart. All SYN of a flood are one: no source
-// is expected twice.
+// Stamped returns the number of flows that the stamps distinguish. All SYNs of a flood are one,
+// because no source is expected twice.
 func (m Model) Stamped() uint32 {
 	if m.Kind == SYN {
 		return 1

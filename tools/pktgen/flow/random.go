@@ -13,5 +13,5 @@ func (r *Random) Next() uint64 {
 	return z ^ z>>31
 }
 
-// Below returns a number below n. No number is likelier than another by more than n in 2^32.
+// Below returns a number below n. The probabilities of two numbers differ by at most n in 2^32.
 func (r *Random) Below(n uint32) uint32 { return uint32((r.Next() >> 32) * uint64(n) >> 32) }

@@ -19,25 +19,25 @@ type Range struct {
 	Ports     uint32 // at least 1
 }
 
-// A source without ports has those that clients use.
+// Ports of a source that names none.
 const (
 	firstClientPort = 1024
 	lastPort        = 65535
 )
 
-// mostAddresses is the number of addresses of a prefix are used at most: with all ports, about as
-// many flows as an item's number can tell.
+// mostAddresses bounds the addresses of a prefix. With all ports, they are about as many flows as
+// an item's number can count.
 const mostAddresses = 1 << 16
 
-// ParseRange reads ADDRESSES:PORTS. ADDRESSES is one address, FIRST-LAST, or a prefix, of which the
-// network's own and the broadcast address are left out and at most 65,536 are used; IPv6 stands in
-// brackets. PORTS is one port or FIRST-LAST.
+// ParseRange reads ADDRESSES:PORTS. ADDRESSES is one address, FIRST-LAST, or a prefix. Of a prefix
+// the network and the broadcast address are left out and at most 65,536 addresses are used. IPv6 is
+// in brackets. PORTS is one port or FIRST-LAST.
 //
 //	198.51.100.10:80   10.0.0.0/16:1024-65535   10.0.0.1-10.0.0.9:5000-5999   [2001:db8::/64]:80
 func ParseRange(text string) (Range, error) { return parse(text, "") }
 
-// ParseSource returns ParseRange, but without PORTS they are 1024-65535, and IPv6 needs no
-// brackets.
+// ParseSource is ParseRange with optional PORTS, by default 1024-65535. Without PORTS, IPv6 needs
+// no brackets.
 func ParseSource(text string) (Range, error) {
 	return parse(text, fmt.Sprintf("%d-%d", firstClientPort, lastPort))
 }
@@ -66,7 +66,7 @@ func parse(text, defaultPorts string) (r Range, err error) {
 	return r, nil
 }
 
-// splitPorts separates what stands before and after the colon of the ports.
+// splitPorts splits text at the colon before the ports.
 func splitPorts(text string) (addresses, ports string, err error) {
 	if inner, ok := strings.CutPrefix(text, "["); ok {
 		addresses, rest, ok := strings.Cut(inner, "]")
@@ -148,13 +148,13 @@ func (r *Range) parsePrefix(text string) error {
 	first, count := prefix.Addr(), uint64(1)<<min(hostBits, 33)
 	if hostBits > 1 {
 		first = first.Next()
-		count -= 2 // IPv6 has no broadcast address; that its last address is left out hurts nobody
+		count -= 2 // IPv6 has no broadcast address; its last address is left out, too
 	}
 	r.First, r.Addresses = first, uint32(min(count, mostAddresses))
 	return nil
 }
 
-// Check returns what is wrong with a range that neither of the above has made.
+// Check returns what is wrong with a range that was not parsed.
 func (r Range) Check() error {
 	switch {
 	case !r.First.IsValid():
@@ -174,7 +174,7 @@ func (r Range) Check() error {
 // Size returns the number of items.
 func (r Range) Size() uint32 { return r.Addresses * r.Ports }
 
-// At returns item i; numbers beyond the last item begin again with the first address.
+// At returns item i, modulo the number of items.
 func (r Range) At(i uint32) netip.AddrPort {
 	address := withLow(r.First, low(r.First)+i/r.Ports%r.Addresses)
 	return netip.AddrPortFrom(address, r.FirstPort+uint16(i%r.Ports))
@@ -205,7 +205,7 @@ func low(a netip.Addr) uint32 {
 	return binary.BigEndian.Uint32(b[12:])
 }
 
-// withLow returns an address with other last 32 bits.
+// withLow returns an address with its last 32 bits replaced.
 func withLow(a netip.Addr, low uint32) netip.Addr {
 	b := a.As16()
 	binary.BigEndian.PutUint32(b[12:], low)

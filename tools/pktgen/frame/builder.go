@@ -17,7 +17,7 @@ type Builder struct {
 	chooser  *flow.Chooser
 }
 
-// NewBuilder checks both and starts at the first packet.
+// NewBuilder checks both arguments and starts at the first packet.
 func NewBuilder(s Spec, m flow.Model) (*Builder, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
@@ -32,15 +32,15 @@ func NewBuilder(s Spec, m flow.Model) (*Builder, error) {
 	return &Builder{spec: s, stamped: s.Stamped(), template: t, chooser: flow.NewChooser(m, s.Source.Size())}, nil
 }
 
-// MaxBytes returns how long the longest frame is.
+// MaxBytes returns the length of the longest frame.
 func (b *Builder) MaxBytes() int { return b.spec.Largest() }
 
-// Sent returns the number of frames of each flow have been made. It is the builder's own, and
-// changes with each Next.
+// Sent returns how many frames of each flow have been made. It changes with each Next; the caller
+// must not change it.
 func (b *Builder) Sent() []uint32 { return b.chooser.Sent() }
 
-// Next returns the next frame, sent at nowNS of CLOCK_MONOTONIC, at the start of to, which has
-// MaxBytes at least, and returns its length. It never allocates.
+// Next writes the next frame, sent at nowNS of CLOCK_MONOTONIC, to the start of to and returns its
+// length. to has at least MaxBytes. Next does not allocate.
 func (b *Builder) Next(to []byte, nowNS int64) (bytes int) {
 	shot := b.chooser.Next()
 	size := b.spec.Sizes[0]
@@ -84,7 +84,7 @@ func (b *Builder) writeIP(ip []byte, source, destination netip.Addr) {
 	binary.BigEndian.PutUint16(ip[ipv4ChecksumAt:], packet.Sum(0).Bytes(ip[:ipv4Bytes]).Checksum())
 }
 
-// finishL4 writes what depends on all the rest of a segment or datagram.
+// finishL4 writes the fields that depend on the rest of a segment or datagram.
 func (b *Builder) finishL4(l4 []byte, shot flow.Shot, source, destination netip.Addr) {
 	sum := func(protocol uint8) uint16 {
 		return packet.Sum(0).Pseudo(packet.AddrFrom(source), packet.AddrFrom(destination), protocol, len(l4)).Bytes(l4).Checksum()
@@ -98,12 +98,12 @@ func (b *Builder) finishL4(l4 []byte, shot flow.Shot, source, destination netip.
 	binary.BigEndian.PutUint16(l4[udpLengthAt:], uint16(len(l4)))
 	checksum := sum(17)
 	if checksum == 0 {
-		checksum = 0xffff // 0 would say that there is none (RFC 768)
+		checksum = 0xffff // 0 means no checksum (RFC 768)
 	}
 	binary.BigEndian.PutUint16(l4[udpChecksumAt:], checksum)
 }
 
-// String says in short what is sent.
+// String returns a short description of the frames.
 func (s Spec) String() string {
 	protocol := "udp"
 	if s.TCP {

@@ -35,8 +35,7 @@ func specOf(t *testing.T, six, tcp bool) frame.Spec {
 	return s
 }
 
-// reserialized decodes a frame and makes it again, with lengths and checksums that gopacket has
-// computed.
+// reserialized decodes a frame and serializes it again, with lengths and checksums from gopacket.
 func reserialized(t *testing.T, b []byte) []byte {
 	t.Helper()
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
@@ -63,8 +62,8 @@ func reserialized(t *testing.T, b []byte) []byte {
 	return buffer.Bytes()
 }
 
-// TestFramesAreRight: each frame is what gopacket makes of its own decoding, to the byte, checksums
-// and lengths included, and goes from where to where its flow says.
+// TestFramesAreRight: each frame equals what gopacket serializes after decoding it, checksums and
+// lengths included, and has the endpoints of its flow.
 func TestFramesAreRight(t *testing.T) {
 	for _, six := range []bool{false, true} {
 		for _, tcp := range []bool{false, true} {
@@ -88,7 +87,7 @@ func testFrames(t *testing.T, spec frame.Spec) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buffer := bytes.Repeat([]byte{0xee}, frame.MaxBytes) // what was there before must not show
+	buffer := bytes.Repeat([]byte{0xee}, frame.MaxBytes) // earlier content must not remain
 	for i := range 60 {
 		n := b.Next(buffer, int64(1000+i))
 		got := buffer[:n]
@@ -96,7 +95,7 @@ func testFrames(t *testing.T, spec frame.Spec) {
 			t.Fatalf("frame %d has %d bytes, want %d", i, n, spec.Sizes[0])
 		}
 		want := reserialized(t, got)
-		want = append(want, make([]byte, max(n-len(want), 0))...) // padding behind a SYN without a stamp
+		want = append(want, make([]byte, max(n-len(want), 0))...) // padding of a SYN without a stamp
 		if !bytes.Equal(got, want) {
 			t.Fatalf("frame %d is\n%x, gopacket makes it\n%x", i, got, want)
 		}
@@ -128,7 +127,7 @@ func endpointsOf(p gopacket.Packet) (source, destination netip.AddrPort) {
 	return of(addresses.Src(), ports.Src()), of(addresses.Dst(), ports.Dst())
 }
 
-// TestSYNWithoutStampIsBare: a SYN flood of 64-byte frames looks like one, with padding behind the
+// TestSYNWithoutStampIsBare: a SYN flood of 64-byte frames has bare SYNs, with padding after the
 // header.
 func TestSYNWithoutStampIsBare(t *testing.T) {
 	spec := specOf(t, false, true)
@@ -243,7 +242,7 @@ func TestReadLooksIntoTunnelsAndTags(t *testing.T) {
 	}
 }
 
-// FuzzRead: whatever comes, it is read without harm, and what has a stamp has it within its bytes.
+// FuzzRead: any input is read without a panic, and a stamp lies within the frame.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0x45}, 80))
@@ -256,7 +255,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// TestNextAllocatesNothing.
+// TestNextAllocatesNothing: Next does not allocate.
 func TestNextAllocatesNothing(t *testing.T) {
 	spec := specOf(t, true, true)
 	spec.Sizes = spec.IMIX()

@@ -2,14 +2,14 @@ package frame
 
 import "encoding/binary"
 
-// Sort is what a receiver makes of a frame.
+// Sort classifies a received frame.
 type Sort uint8
 
 // The sorts.
 const (
 	Other   Sort = iota // neither TCP nor UDP over IP
 	Plain               // TCP or UDP without a stamp
-	Stamped             // with one
+	Stamped             // with a stamp
 )
 
 const (
@@ -19,8 +19,8 @@ const (
 	typeQinQ = 0x88a8
 )
 
-// Read finds the stamp of a frame, in the innermost packet if a tunnel has wrapped it once, and
-// behind one VLAN tag. It reads just what sink.c of package bpf reads.
+// Read returns the stamp of a frame, also behind one VLAN tag and in the inner packet of one
+// tunnel. It accepts exactly what sink.c of package bpf accepts.
 func Read(frame []byte) (Stamp, Sort) {
 	if len(frame) < ethernetBytes+4 {
 		return Stamp{}, Other

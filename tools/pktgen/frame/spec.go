@@ -17,8 +17,8 @@ const (
 	tcpBytes      = 20
 )
 
-// FCSBytes is the frame check sequence, which users count in a frame's size and which isn't in any
-// frame here.
+// FCSBytes is the size of the frame check sequence. Sizes that users give include it; frames in
+// memory do not.
 const FCSBytes = 4
 
 // Limits of a frame's size in bytes, without the frame check sequence.
@@ -27,20 +27,20 @@ const (
 	MaxBytes = 1514
 )
 
-// MaxSizes is the number of sizes a mixture has at most.
+// MaxSizes bounds the sizes of a mixture.
 const MaxSizes = 16
 
 // MAC is an Ethernet address.
 type MAC [6]byte
 
-// Spec says what frames look like.
+// Spec describes frames.
 type Spec struct {
 	SourceMAC      MAC
 	DestinationMAC MAC
 	TCP            bool // UDP otherwise
 	Source         flow.Range
-	Destination    flow.Range // item i is where flow i goes
-	Sizes          []int      // bytes, MinBytes to MaxBytes; chosen at random if several, repeated ones more often
+	Destination    flow.Range // item i is the destination of flow i
+	Sizes          []int      // bytes, MinBytes to MaxBytes; one is chosen at random for each frame
 	Stream         uint8
 }
 
@@ -89,11 +89,10 @@ func (s Spec) l4Bytes() int {
 
 func (s Spec) headerBytes() int { return ethernetBytes + s.ipBytes() + s.l4Bytes() }
 
-// Smallest returns the size in bytes of the smallest frame with these headers that has room for a
-// stamp.
+// Smallest returns the size in bytes of the smallest frame with these headers and a stamp.
 func (s Spec) Smallest() int { return max(MinBytes, s.headerBytes()+StampBytes) }
 
-// Stamped reports whether the frames carry a stamp: if there is room in the smallest one.
+// Stamped reports whether the frames carry a stamp: if it fits in the smallest one.
 func (s Spec) Stamped() bool { return slices.Min(s.Sizes) >= s.headerBytes()+StampBytes }
 
 // Largest returns the size in bytes of the largest frame.

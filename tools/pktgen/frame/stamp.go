@@ -11,7 +11,7 @@ const StampBytes = 18
 
 const stampMagic = 0x5167
 
-// Stamp is what a frame says about itself.
+// Stamp identifies a frame.
 type Stamp struct {
 	Stream   uint8
 	Flow     uint32 // below flow.MaxFlows

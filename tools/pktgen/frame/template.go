@@ -9,8 +9,8 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// Template is the headers that all frames of a Spec have in common. Zero are: both lengths,
-// checksums, ports, TCP sequence number and flags, and of the addresses the last 32 bits.
+// Template has the headers that all frames of a Spec have in common. Both lengths, checksums,
+// ports, TCP sequence number and flags, and the last 32 bits of the addresses are zero.
 type Template struct {
 	Ethernet [ethernetBytes]byte
 	IP       []byte // 20 or 40 bytes
@@ -44,7 +44,7 @@ func NewTemplate(s Spec) (Template, error) {
 	copy(t.Ethernet[:], b)
 	t.IP = b[ethernetBytes : ethernetBytes+s.ipBytes()]
 	t.L4 = b[ethernetBytes+s.ipBytes() : s.headerBytes()] // gopacket pads frames
-	// The parts that gopacket knows and we fill in for each packet.
+	// The fields that gopacket writes and that Builder writes for each packet.
 	if s.Is6() {
 		clear(t.IP[ipv6SourceAt : ipv6SourceAt+4])
 		clear(t.IP[ipv6DestinationAt : ipv6DestinationAt+4])

@@ -1,4 +1,4 @@
-// Package labtest is what the generator's tests have in common: two hosts with a wire between them.
+// Package labtest has what the tests of the generator share: two hosts with a wire between them.
 package labtest
 
 import (
@@ -11,7 +11,7 @@ import (
 	"sluice/tools/pktgen/port"
 )
 
-// Patience is how long a test waits for something that is bound to happen.
+// Patience bounds the waits of tests.
 const Patience = 20 * time.Second
 
 // NeedRoot skips the test if it isn't run by root.
@@ -46,12 +46,12 @@ func NewPair(t testing.TB, o netlab.LinkOptions) *Pair {
 	return p
 }
 
-// Place returns where a host is.
+// Place returns the affinity of a host.
 func Place(h *netlab.Host) affinity.Affinity {
 	return affinity.Affinity{Netns: h.Namespace(), CPU: affinity.AnyCPU}
 }
 
-// Port returns the interface eth0 of a host.
+// Port opens the interface eth0 of a host.
 func Port(t testing.TB, h *netlab.Host) *port.Port {
 	t.Helper()
 	p, err := port.Open(Place(h), "eth0")

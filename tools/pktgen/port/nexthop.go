@@ -14,18 +14,18 @@ import (
 	"sluice/tools/pktgen/frame"
 )
 
-// ErrNoRoute is that the kernel has no route to a destination out of this interface.
+// ErrNoRoute means that the kernel has no route to a destination through this interface.
 var ErrNoRoute = errors.New("no route")
 
-// neighbourPatience is how long a neighbour may take to answer.
+// neighbourPatience bounds the wait for a neighbour's answer.
 const neighbourPatience = 3 * time.Second
 
-// discard is the port (RFC 863) of the datagram that makes the kernel ask for a neighbour.
+// discard is the L4 port (RFC 863) of the datagram that makes the kernel resolve a neighbour.
 const discard = 9
 
-// NextHop finds the MAC address to which frames for a destination go out of this interface, as the
-// kernel would: by route and neighbour. If nobody has asked for the neighbour lately, it makes the
-// kernel ask, by a datagram to the discard port.
+// NextHop returns the MAC address that the kernel would send frames for a destination to through
+// this interface, by route and neighbour. If the kernel does not know the neighbour, a datagram to
+// the discard port makes it resolve it.
 func (p *Port) NextHop(destination netip.Addr) (frame.MAC, error) {
 	mac, err := p.nextHop(destination)
 	if err != nil {
@@ -35,7 +35,8 @@ func (p *Port) NextHop(destination netip.Addr) (frame.MAC, error) {
 }
 
 func (p *Port) nextHop(destination netip.Addr) (mac frame.MAC, err error) {
-	// Asked for this interface only, the kernel would invent an on-link route if there is none.
+	// If the request named this interface, the kernel would make up an on-link route without a real
+	// one.
 	routes, err := p.netlink.RouteGet(destination.AsSlice())
 	if err != nil || len(routes) == 0 || routes[0].LinkIndex != p.Index {
 		return mac, ErrNoRoute
@@ -64,7 +65,7 @@ func (p *Port) nextHop(destination netip.Addr) (mac frame.MAC, err error) {
 
 func (p *Port) neighbour(hop netip.Addr) (mac frame.MAC, found bool, err error) {
 	list, err := p.netlink.NeighList(p.Index, netlink.FAMILY_ALL)
-	for errors.Is(err, netlink.ErrDumpInterrupted) { // one came or went meanwhile
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // one was added or removed meanwhile
 		list, err = p.netlink.NeighList(p.Index, netlink.FAMILY_ALL)
 	}
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package port is what the generator must know of a network interface: its number, addresses,
-// counters, and which MAC address the next hop to a destination has.
+// Package port has what the generator needs of a network interface: its number, addresses,
+// counters, and the MAC address of the next hop to a destination.
 package port
 
 import (
@@ -28,10 +28,10 @@ type Port struct {
 	netlink *netlink.Handle
 }
 
-// Open finds an interface. Close frees what it holds.
+// Open opens an interface. Close releases it.
 func Open(where affinity.Affinity, name string) (*Port, error) {
 	p := &Port{Place: where, Name: name}
-	// The socket belongs to the namespace in which it is made.
+	// The socket belongs to the namespace in which it is opened.
 	err := affinity.Affinity{Netns: where.Netns, CPU: affinity.AnyCPU}.Do(p.open)
 	if err != nil {
 		p.Close()
@@ -55,17 +55,17 @@ func (p *Port) open() (err error) {
 	return err
 }
 
-// Close gives up the socket.
+// Close closes the socket.
 func (p *Port) Close() {
 	if p.netlink != nil {
 		p.netlink.Close()
 	}
 }
 
-// Statistics are the interface's own counters since it exists.
+// Statistics has the interface's own counters since it was created.
 type Statistics struct {
 	TxFrames  uint64
-	TxDropped uint64 // frames that it was given and didn't send: on veth, those for which the peer's ring had no room
+	TxDropped uint64 // frames that it did not send: on veth, those that did not fit in the peer's ring
 }
 
 // Statistics reads the counters.
@@ -81,8 +81,7 @@ func (p *Port) Statistics() (Statistics, error) {
 	return Statistics{TxFrames: s.TxPackets, TxDropped: s.TxDropped}, nil
 }
 
-// CheckUp returns an error if the interface is gone or down, which a sender otherwise learns late
-// or never.
+// CheckUp returns an error if the interface is gone or down. A sender might not notice otherwise.
 func (p *Port) CheckUp() error {
 	link, err := p.netlink.LinkByIndex(p.Index)
 	if err != nil {

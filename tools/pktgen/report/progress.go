@@ -11,16 +11,17 @@ import (
 	"sluice/tools/pktgen/trial"
 )
 
-// Progress writes a line for each sample: on a terminal over the one before, elsewhere below it. It
-// belongs to one goroutine.
+// Progress writes a line for each sample: on a terminal it replaces the one before, elsewhere it
+// follows it. It belongs to one goroutine.
 type Progress struct {
 	out      io.Writer
 	terminal bool
-	open     bool // the last line has no end yet
+	open     bool // the last line is not ended
 	counts   bool // there is a receiver
 }
 
-// NewProgress writes to out. receives says that there is a receiver, and so loss and latency.
+// NewProgress returns a Progress that writes to out. receives means that there is a receiver, and
+// so loss and latency.
 func NewProgress(out io.Writer, receives bool) *Progress {
 	return &Progress{out: out, terminal: isTerminal(out), counts: receives}
 }

@@ -77,7 +77,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// TestProgressInAFileIsLines: no control characters where nobody sees them.
+// TestProgressInAFileIsLines: a file gets no control characters.
 func TestProgressInAFileIsLines(t *testing.T) {
 	var b bytes.Buffer
 	p := report.NewProgress(&b, true)
@@ -94,8 +94,8 @@ func TestProgressInAFileIsLines(t *testing.T) {
 	contains(t, got, "sent 1.000 Mpps", "lost 10", "p50 7.0 us p99 20.0 us", "as fast as possible", "75.00 %): lost\n", "passed\n")
 }
 
-// TestPlotsAreSVG: well-formed, with a line for each series, every point inside, and nothing from
-// elsewhere.
+// TestPlotsAreSVG: plots are well-formed, with a line for each series and a circle for each point,
+// and refer to no other file.
 func TestPlotsAreSVG(t *testing.T) {
 	for name, c := range map[string]struct {
 		draw          func(io.Writer) error

@@ -10,7 +10,7 @@ import (
 	"sluice/tools/pktgen/trial"
 )
 
-// JSON writes a value for programs.
+// JSON writes a value as JSON.
 func JSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
@@ -26,7 +26,7 @@ func (t table) row(name, format string, values ...any) {
 	fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, values...))
 }
 
-// Text writes the result of one measurement for people.
+// Text writes the result of one measurement as text.
 func Text(w io.Writer, r trial.Result) error {
 	t := newTable(w)
 	if r.Sender != "" {
@@ -85,7 +85,7 @@ func flows(t table, f *trial.Flows) {
 	}
 }
 
-// SearchText writes the result of a search for people.
+// SearchText writes the result of a search as text.
 func SearchText(w io.Writer, r search.Result) error {
 	t := newTable(w)
 	if r.Best == nil {

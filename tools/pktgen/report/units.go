@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// rate writes frames per second for people.
+// rate formats frames per second.
 func rate(pps float64) string {
 	switch {
 	case pps >= 1e6:
@@ -17,7 +17,7 @@ func rate(pps float64) string {
 	return fmt.Sprintf("%.4g pps", pps)
 }
 
-// nanoseconds writes a latency for people.
+// nanoseconds formats a latency.
 func nanoseconds(ns int64) string {
 	switch {
 	case ns >= int64(time.Second):
@@ -30,7 +30,7 @@ func nanoseconds(ns int64) string {
 	return fmt.Sprintf("%d ns", ns)
 }
 
-// count writes a number with its thousands apart.
+// count formats a number with thousands separators.
 func count[T uint64 | int | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -39,7 +39,7 @@ func count[T uint64 | int | int64](n T) string {
 	return s
 }
 
-// percent writes a ratio such that any loss shows.
+// percent formats a ratio such that any loss is visible.
 func percent(ratio float64) string {
 	if ratio > 0 && ratio < 0.0001 {
 		return fmt.Sprintf("%.2g %%", ratio*100)

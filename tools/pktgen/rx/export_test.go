@@ -9,7 +9,7 @@ import (
 // Tally is the counting of the XSK receiver.
 type Tally struct{ t tally }
 
-// NewTally counts a stream and follows so many flows.
+// NewTally returns a tally of a stream that follows so many flows.
 func NewTally(stream uint8, flows int) *Tally {
 	return &Tally{tally{stream: stream, flows: make([]follow, flows)}}
 }
@@ -21,11 +21,11 @@ func (t *Tally) Flows() []Flow                     { return t.t.list() }
 // Program returns the XDP program of a receiver.
 func Program(r Receiver) *ebpf.Program { return r.(*sink).objects.PktgenSink }
 
-// BucketOf and MiddleOf are the geometry of the latency buckets.
+// BucketOf and MiddleOf are the layout of the latency buckets.
 var (
 	BucketOf = bucketOf
 	MiddleOf = middleOf
 )
 
-// Buckets is the number of there are.
+// Buckets is the number of buckets.
 const Buckets = buckets

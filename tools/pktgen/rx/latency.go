@@ -15,7 +15,7 @@ const (
 	buckets     = (longestBits - subBits + 1) * subBuckets
 )
 
-// LongestNS is the longest latency that is told from longer ones: about 69 s.
+// LongestNS is the longest latency that is measured exactly: about 69 s.
 const LongestNS = 1<<longestBits - 1
 
 // digits is the precision of the histograms.
@@ -24,7 +24,7 @@ const digits = 3
 // NewHistogram returns an empty histogram of latencies in ns.
 func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, LongestNS, digits) }
 
-// bucketOf returns the bucket of a latency, as sink.c has it.
+// bucketOf returns the bucket of a latency, as sink.c does.
 func bucketOf(ns uint64) int {
 	ns = min(ns, LongestNS)
 	if ns < subBuckets {

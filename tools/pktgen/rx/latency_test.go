@@ -22,7 +22,7 @@ func TestBucketsAreNarrow(t *testing.T) {
 		last = bucket
 		middle := rx.MiddleOf(bucket)
 		if d := middle - int64(ns); d > int64(ns/128)+1 || -d > int64(ns/128)+1 || rx.BucketOf(uint64(middle)) != bucket {
-			t.Fatalf("%d ns is in bucket %d, whose middle is %d", ns, bucket, middle)
+			t.Fatalf("%d ns is in bucket %d with the middle %d", ns, bucket, middle)
 		}
 	}
 	if rx.BucketOf(rx.LongestNS) != rx.Buckets-1 || rx.BucketOf(1<<60) != rx.Buckets-1 {
@@ -30,7 +30,7 @@ func TestBucketsAreNarrow(t *testing.T) {
 	}
 }
 
-// TestSinkMeasuresLatency: what the program in the kernel records lies between what was true before
+// TestSinkMeasuresLatency: what the program in the kernel records lies between the values before
 // and after it ran.
 func TestSinkMeasuresLatency(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
@@ -39,7 +39,7 @@ func TestSinkMeasuresLatency(t *testing.T) {
 	defer receiver.Close()
 	labtest.Must(t, receiver.Begin(1))
 	f := stamped(t, 1)(0, 0)
-	// 1 s in the future: clocks of two CPUs differ, and nothing comes before it was sent.
+	// 1 s in the future: clocks of two CPUs may differ, and a latency is never negative.
 	for _, ago := range []int64{-1e9, 0, 100, 5_000, 1_000_000, 3_000_000_000, 1 << 40} {
 		sent := clock.Now() - ago
 		binary.BigEndian.PutUint64(f[52:], uint64(sent))
@@ -58,7 +58,7 @@ func TestSinkMeasuresLatency(t *testing.T) {
 	}
 }
 
-// TestForeignProgramIsAnError: a receiver doesn't replace what somebody else has attached.
+// TestForeignProgramIsAnError: a receiver does not replace another XDP program.
 func TestForeignProgramIsAnError(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{PeerXDP: true})
 	if r, err := rx.Open(rx.Options{Port: pair.SinkAt}); err == nil {

@@ -9,27 +9,25 @@ import (
 	"sluice/tools/pktgen/port"
 )
 
-// Receiver receives from Open to Close. Its methods may be called by any goroutine, but Begin and
+// Receiver receives from Open to Close. Its methods may be called by any goroutine, Begin and
 // Latency by one at a time.
 type Receiver interface {
 	// Begin starts a new measurement: Counts begin at 0, and frames of other streams count as
 	// foreign from now on.
 	Begin(stream uint8) error
-	// Counts returns what came since Begin.
+	// Counts returns what was received since Begin.
 	Counts() Counts
-	// Latency returns what was measured since the last call of it, or since Begin.
+	// Latency returns the latencies since its last call, or since Begin.
 	Latency() *hdrhistogram.Histogram
-	// Flows returns what is known of each flow of the stream, by number; nil if flows aren't
-	// followed.
+	// Flows returns the state of each flow of the stream, by number; nil if flows are not followed.
 	Flows() []Flow
 	Backend() Backend
-	// Err returns why it has stopped receiving, nil while it goes on.
+	// Err returns why the receiver has stopped, nil while it runs.
 	Err() error
 	Close() error
 }
 
-// Counts is what a receiver has received. Frames and plain ones together are all TCP and UDP that
-// came but foreign ones.
+// Counts counts received frames. Frames and Plain together are all TCP and UDP except foreign ones.
 type Counts struct {
 	Frames      uint64 `json:"frames"` // with a stamp of the stream
 	Bytes       uint64 `json:"bytes"`
@@ -39,15 +37,15 @@ type Counts struct {
 	Other       uint64 `json:"other"`   // neither TCP nor UDP
 	Duplicates  uint64 `json:"duplicates"`
 	Reordered   uint64 `json:"reordered"`
-	Ancient     uint64 `json:"ancient"` // reordered by more than is remembered: may be duplicates
-	Overrun     uint64 `json:"overrun"` // came to the interface, but the receiver's sockets were too slow to take them
+	Ancient     uint64 `json:"ancient"` // reordered by more than 64: may be duplicates
+	Overrun     uint64 `json:"overrun"` // received, but lost because the sockets were too slow
 }
 
-// Flow is what is known of one flow.
+// Flow is the state of one flow.
 type Flow struct {
-	Distinct uint32 // how many different sequence numbers came
+	Distinct uint32 // how many different sequence numbers were received
 	Top      uint32 // the highest one
-	Late     uint32 // how many came after a later one
+	Late     uint32 // how many arrived after a later one
 }
 
 // Backend is a way of receiving.
@@ -74,15 +72,15 @@ func ParseBackend(text string) (Backend, error) {
 	return 0, fmt.Errorf("%q is not one of %s", text, strings.Join(backendNames[:], ", "))
 }
 
-// Options says how to receive.
+// Options configures a receiver.
 type Options struct {
-	Port    *port.Port // its Place is where an XSK receiver runs; stays the caller's
+	Port    *port.Port // its Place is where an XSK receiver runs; the caller closes it
 	Backend Backend
-	Flows   uint32 // follow the flows with lower numbers; higher ones count as foreign. 0: don't, and take all
+	Flows   uint32 // follow flows below this number, others are foreign; 0: follow none, take all
 	Latency bool   // measure it
 }
 
-// Open attaches the receiver to the interface. Something else's XDP program there is an error.
+// Open attaches the receiver to the interface. It fails if the interface has an XDP program.
 func Open(o Options) (Receiver, error) {
 	if err := o.Port.CheckUp(); err != nil {
 		return nil, err

@@ -28,8 +28,8 @@ type sink struct {
 	latencies *ebpf.Memory
 
 	stream uint8
-	before Counts   // what had come at Begin
-	told   []uint64 // latency buckets that have been told
+	before Counts   // counters at Begin
+	told   []uint64 // latency buckets at the last call of Latency
 }
 
 func openSink(o Options) (*sink, error) {
@@ -88,8 +88,8 @@ func (s *sink) load() error {
 	return spec.LoadAndAssign(&s.objects, nil)
 }
 
-// attach prefers the driver and takes generic XDP where the driver has none. The link goes with
-// this process.
+// attach prefers native XDP and uses generic XDP if the driver has none. The link ends with this
+// process.
 func (s *sink) attach() error {
 	var err error
 	for _, mode := range []link.XDPAttachFlags{link.XDPDriverMode, link.XDPGenericMode} {
@@ -107,8 +107,8 @@ func (s *sink) attach() error {
 	return nil
 }
 
-// explain replaces what the library says about EPERM, which names the memory limit: on kernels from
-// 5.11 on, it is never that.
+// explain replaces the library's message for EPERM, which names the memory limit: that is never the
+// cause from Linux 5.11 on.
 func explain(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return errors.New("XDP needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW: run as root")
@@ -119,7 +119,7 @@ func explain(err error) error {
 func (s *sink) Backend() Backend { return s.options.Backend }
 func (s *sink) Err() error       { return nil }
 
-// Close detaches the program and frees the maps. Not to be called twice.
+// Close detaches the program and frees the maps. It must not be called twice.
 func (s *sink) Close() error {
 	var errs []error
 	if s.attached != nil {
@@ -172,7 +172,7 @@ func (s *sink) total() (t Counts) {
 func readWords(m *ebpf.Memory, n int) []uint64 {
 	b := make([]byte, 8*n)
 	if _, err := m.ReadAt(b, 0); err != nil {
-		return nil // not possible: the mapping is as long as we made it
+		return nil // cannot fail: the mapping has this length
 	}
 	words := make([]uint64, n)
 	for i := range words {

@@ -27,7 +27,7 @@ type sockets struct {
 	err     error
 }
 
-// look is how often the thread sees whether it shall stop.
+// look is how often the thread checks whether it has to stop.
 const look = 50 * time.Millisecond
 
 func openSockets(o Options, s *sink) (*sockets, error) {
@@ -125,8 +125,8 @@ func (r *sockets) Begin(stream uint8) error {
 	return r.sink.Begin(stream)
 }
 
-// Counts compares with what the XDP program has counted; frames that are on their way between the
-// two look as if the sockets had lost them until they arrive.
+// Counts compares with the counters of the XDP program. Frames between the program and the sockets
+// count as lost until they arrive.
 func (r *sockets) Counts() Counts {
 	came := r.sink.Counts()
 	r.mu.Lock()
@@ -161,7 +161,7 @@ func (r *sockets) closeQueues() error {
 	return errors.Join(errs...)
 }
 
-// Close detaches the program first, so that no frame finds a socket gone.
+// Close detaches the program first, so that no frame is redirected to a closed socket.
 func (r *sockets) Close() error {
 	r.stop()
 	<-r.ended

@@ -10,13 +10,13 @@ type tally struct {
 	flows  []follow
 }
 
-// follow is what is known of one flow.
+// follow is the state of one flow.
 type follow struct {
-	seen uint64 // bit i: sequence number top - i came
+	seen uint64 // bit i: sequence number top - i was received
 	Flow
 }
 
-// take counts one frame, and says whether it is one of the stream.
+// take counts one frame and reports whether it belongs to the stream.
 func (t *tally) take(b []byte) (frame.Stamp, bool) {
 	stamp, sort := frame.Read(b)
 	switch sort {
@@ -67,7 +67,7 @@ func (t *tally) follow(f *follow, sequence uint32) {
 	f.Distinct++
 }
 
-// list returns the flows as they are told.
+// list returns the state of all flows.
 func (t *tally) list() []Flow {
 	if t.flows == nil {
 		return nil

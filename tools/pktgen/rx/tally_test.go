@@ -51,8 +51,8 @@ func (s *slowTwin) take(sequence uint32) {
 	s.flow.Top = s.top
 }
 
-// stamped makes frames of one flow and any sequence number: a builder's frame with other bytes in
-// its stamp.
+// stamped makes frames of one flow with any sequence number: a builder's frame with a changed
+// stamp.
 func stamped(t testing.TB, stream uint8) func(flowNumber, sequence uint32) []byte {
 	b, err := frame.NewBuilder(frame.Spec{Stream: stream, Sizes: []int{60},
 		Source:      flow.Range{First: netip.MustParseAddr("10.0.0.1"), Addresses: 1, FirstPort: 1024, Ports: 1},
@@ -70,7 +70,7 @@ func stamped(t testing.TB, stream uint8) func(flowNumber, sequence uint32) []byt
 	}
 }
 
-// FuzzTally: each byte moves the sequence number on, back, or leaves it; the window and the memory
+// FuzzTally: each byte moves the sequence number forward, back, or not at all; tally and slowTwin
 // agree.
 func FuzzTally(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 0, 1, 255, 3, 1})
@@ -91,7 +91,7 @@ func FuzzTally(f *testing.F) {
 	})
 }
 
-// TestSequenceNumbersWrap.
+// TestSequenceNumbersWrap: sequence numbers wrap around.
 func TestSequenceNumbersWrap(t *testing.T) {
 	make, tally := stamped(t, 0), rx.NewTally(0, 1)
 	for _, sequence := range []uint32{0xfffffffe, 0xffffffff, 0, 1, 0xffffffff} {
@@ -102,8 +102,8 @@ func TestSequenceNumbersWrap(t *testing.T) {
 	}
 }
 
-// TestSinkCountsAsTally: the program in the kernel and the Go side make the same of the same
-// frames, good and mutated ones.
+// TestSinkCountsAsTally: the program in the kernel and the Go side count the same frames alike,
+// valid and mutated ones.
 func TestSinkCountsAsTally(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	const flows, stream = 40, 9
@@ -114,7 +114,7 @@ func TestSinkCountsAsTally(t *testing.T) {
 			labtest.Must(t, err)
 			defer receiver.Close()
 			labtest.Must(t, receiver.Begin(stream))
-			before := receiver.Counts().Other // the sender's kernel may speak
+			before := receiver.Counts().Other // the sender's kernel may send packets
 			tally := rx.NewTally(stream, int(o.Flows))
 			random := rand.New(rand.NewPCG(1, 2))
 			make, stranger := stamped(t, stream), stamped(t, stream+1)
@@ -164,7 +164,7 @@ func mutate(random *rand.Rand, f []byte) []byte {
 	if random.IntN(2) == 0 {
 		f = f[:14+random.IntN(len(f)-14)]
 	}
-	if random.IntN(4) == 0 { // TCP of which the header may be longer than the frame
+	if random.IntN(4) == 0 { // TCP header that may be longer than the frame
 		f[min(23, len(f)-1)] = 6
 	}
 	return f

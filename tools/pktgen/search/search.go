@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// Outcome is what one trial found.
+// Outcome is the result of one trial.
 type Outcome struct {
 	AskedPPS  float64 `json:"asked_pps"` // 0: as fast as possible
 	SentPPS   float64 `json:"sent_pps"`
@@ -20,15 +20,15 @@ type Outcome struct {
 	Passed    bool    `json:"passed"` // Find sets it
 }
 
-// Trial sends at a rate in frames per second, 0 for as fast as possible, and gives what came of it.
+// Trial sends at a rate in frames per second, 0 for as fast as possible, and returns the outcome.
 type Trial func(ctx context.Context, rate float64) (Outcome, error)
 
-// Config says how to search.
+// Config configures a search.
 type Config struct {
 	HighestPPS float64 // where to begin; 0: as fast as the sender can
 	LowestPPS  float64 // give up below; 0: 1
-	Resolution float64 // stop when the highest rate with and the lowest without loss differ by this share, 0 to 1
-	Allowed    float64 // loss ratio that is still no loss; RFC 2544: 0
+	Resolution float64 // stop when the rates with and without loss differ by this portion, 0 to 1
+	Allowed    float64 // loss ratio that counts as no loss; RFC 2544: 0
 	Attempts   int     // a rate fails if this many trials in a row fail; 0: 1
 	OnTrial    func(Outcome)
 }
@@ -48,21 +48,21 @@ func (c Config) Check() error {
 	return nil
 }
 
-// Result is what was found.
+// Result is the result of a search.
 type Result struct {
 	// ThroughputPPS is the highest rate that was sent and passed; 0 if none did.
 	ThroughputPPS float64 `json:"throughput_pps"`
-	// SenderLimited says that the sender could not go faster, rather than that frames got lost.
+	// SenderLimited is true if the sender was the limit, not loss.
 	SenderLimited bool      `json:"sender_limited"`
 	Best          *Outcome  `json:"best,omitempty"` // the trial with that rate
 	Trials        []Outcome `json:"trials"`
 }
 
-// reached is which share of the asked rate a sender must reach for the trial to be about that rate.
+// reached is the portion of the requested rate that a sender must reach for a valid trial.
 const reached = 0.98
 
 // Find halves the distance between the highest rate that passed and the lowest that failed until it
-// is small. When ctx ends it returns what it has found until then, without an error.
+// is small. When ctx ends it returns the result so far, without an error.
 func Find(ctx context.Context, c Config, trial Trial) (Result, error) {
 	if err := c.Check(); err != nil {
 		return Result{}, err
@@ -90,7 +90,7 @@ func (f *finder) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	top := first.SentPPS // beyond it is nothing to be tried
+	top := first.SentPPS // there are no rates above it
 	if f.HighestPPS > 0 && !limited(first) {
 		top = f.HighestPPS
 	}
@@ -105,7 +105,7 @@ func (f *finder) find(ctx context.Context) error {
 			return err
 		}
 		switch {
-		case o.Passed && limited(o): // nothing is lost, but there is nothing to be learnt beyond
+		case o.Passed && limited(o): // nothing is lost, and the sender is the limit
 			passes, fails = max(passes, o.SentPPS), rate
 		case o.Passed:
 			passes = rate
@@ -118,7 +118,7 @@ func (f *finder) find(ctx context.Context) error {
 
 func limited(o Outcome) bool { return o.AskedPPS > 0 && o.SentPPS < reached*o.AskedPPS }
 
-// try makes trials at a rate until one passes or all attempts have failed.
+// try runs trials at a rate until one passes or all attempts have failed.
 func (f *finder) try(ctx context.Context, rate float64) (o Outcome, err error) {
 	for range max(f.Attempts, 1) {
 		if o, err = f.trial(ctx, rate); err != nil {

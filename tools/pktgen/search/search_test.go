@@ -50,7 +50,7 @@ func TestFindsTheCapacity(t *testing.T) {
 	}
 }
 
-// TestSenderIsTheLimit: nothing is lost, so all that is known is how fast the sender is.
+// TestSenderIsTheLimit: nothing is lost, so the result is the sender's rate.
 func TestSenderIsTheLimit(t *testing.T) {
 	for _, highest := range []float64{0, 5_000_000} {
 		r, err := search.Find(context.Background(), search.Config{HighestPPS: highest, Resolution: 0.01}, device(1e9, 3_000_000))
@@ -60,8 +60,7 @@ func TestSenderIsTheLimit(t *testing.T) {
 	}
 }
 
-// TestSenderGetsSlower: once the sender was fast enough to lose frames; later, short of time, it
-// isn't any more.
+// TestSenderGetsSlower: the sender was fast enough to lose frames once and is not any more.
 func TestSenderGetsSlower(t *testing.T) {
 	trials := 0
 	r, err := search.Find(context.Background(), search.Config{Resolution: 0.01}, func(ctx context.Context, rate float64) (search.Outcome, error) {
@@ -86,7 +85,7 @@ func TestNothingPasses(t *testing.T) {
 	}
 }
 
-// TestAllowedLoss: a share that is allowed counts as none.
+// TestAllowedLoss: an allowed loss ratio counts as none.
 func TestAllowedLoss(t *testing.T) {
 	r, err := search.Find(context.Background(), search.Config{HighestPPS: 2e6, Resolution: 0.001, Allowed: 0.1}, device(900_000, 3e6))
 	if err != nil || r.ThroughputPPS < 999_000 || r.ThroughputPPS > 1_000_001 {

@@ -1,9 +1,10 @@
-// Package trial runs the two ends of a measurement and compares them: what was sent, what came, in
-// which order and after how long. Line is the way to drive the generator from a program:
+// Package trial runs the two ends of a measurement and compares what was sent and received: loss,
+// order and latency. Programs use the generator through Line:
 //
 //	line, err := trial.Open(trial.Setup{
 //		Send:    trial.End{Place: affinity.Affinity{Netns: "client", CPU: 1}, Interface: "eth0"},
-//		Receive: &trial.End{Place: affinity.Affinity{Netns: "backend", CPU: affinity.AnyCPU}, Interface: "eth0"},
+//		Receive: &trial.End{
+//			Place: affinity.Affinity{Netns: "backend", CPU: affinity.AnyCPU}, Interface: "eth0"},
 //		Traffic: tx.Traffic{Spec: spec, Model: flow.Model{Flows: 1000}},
 //		Follow:  true, Latency: true,
 //	})

@@ -19,18 +19,17 @@ type End struct {
 	Interface string
 }
 
-// Setup says what to measure.
+// Setup configures a Line.
 type Setup struct {
 	Send     End
 	Sender   tx.Backend
 	Queue    int  // of the sending interface, for tx.XSK
 	Receive  *End // nil: only send
 	Receiver rx.Backend
-	// Traffic's MAC addresses are found out where they are zero: the source's is the sending
-	// interface's, the destination's that of the next hop, or if there is no route the receiving
-	// interface's.
+	// Zero MAC addresses of Traffic are filled in: the source's is that of the sending interface,
+	// the destination's that of the next hop, or without a route that of the receiving interface.
 	Traffic tx.Traffic
-	Follow  bool // tell order, duplicates and loss of each flow
+	Follow  bool // measure order, duplicates and loss of each flow
 	Latency bool // measure it
 }
 
@@ -43,8 +42,7 @@ type Load struct {
 	OnSample func(Sample)
 }
 
-// Line is a pair of ends, open, on which one measurement after the other is made. It belongs to one
-// goroutine.
+// Line is a pair of open ends, for one measurement after the other. It belongs to one goroutine.
 type Line struct {
 	setup    Setup
 	send     *port.Port
@@ -53,7 +51,7 @@ type Line struct {
 	stream   uint8
 }
 
-// Open attaches the receiver and finds out the MAC addresses.
+// Open attaches the receiver and resolves the MAC addresses.
 func Open(s Setup) (*Line, error) {
 	l := &Line{setup: s}
 	if err := l.open(); err != nil {
@@ -107,11 +105,11 @@ func (l *Line) findMACs() (err error) {
 	return err
 }
 
-// Traffic returns what is sent, with the MAC addresses found.
+// Traffic returns the traffic with the resolved MAC addresses.
 func (l *Line) Traffic() tx.Traffic { return l.setup.Traffic }
 
-// Run makes one measurement. It begins a new stream, so that late frames of the one before aren't
-// counted; frames without a stamp can't be told, though.
+// Run makes one measurement. It begins a new stream, so that late frames of the one before are not
+// counted, except frames without a stamp.
 func (l *Line) Run(ctx context.Context, load Load) (Result, error) {
 	l.stream++
 	t := l.setup.Traffic

@@ -53,9 +53,9 @@ func open(t *testing.T, s trial.Setup) *trial.Line {
 	return line
 }
 
-// TestEveryFrameIsAccountedFor: with each sender, receiver and model, so many frames are sent as
-// asked for, and each one came, or was dropped by a counter that says so, which only happens if
-// this machine is too busy to receive.
+// TestEveryFrameIsAccountedFor: with each sender, receiver and model, the requested number of
+// frames is sent, and each was received or counted as dropped, which only happens if this machine
+// is too busy to receive.
 func TestEveryFrameIsAccountedFor(t *testing.T) {
 	const frames = 10_000
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
@@ -125,8 +125,8 @@ func account(t *testing.T, r trial.Result, frames uint64, load tx.Traffic) {
 	}
 }
 
-// TestLossIsExact: a host between the ends drops each tenth frame, and that is what is found, in
-// all and by flow. The next measurement on the same line begins anew.
+// TestLossIsExact: a host between the ends drops each tenth frame, and exactly that loss is
+// reported, in total and by flow. The next measurement on the same line starts from zero.
 func TestLossIsExact(t *testing.T) {
 	const every, frames, flows = 10, 20_000, 20
 	labtest.NeedRoot(t)
@@ -156,8 +156,7 @@ func TestLossIsExact(t *testing.T) {
 	}
 }
 
-// dropEvery makes a host forward IPv4 frames from in to out, but for each so-manieth, which it
-// drops.
+// dropEvery makes a host forward IPv4 frames from in to out and drop every nth.
 func dropEvery(t *testing.T, lab *netlab.Lab, h *netlab.Host, every int32) {
 	t.Helper()
 	counter, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
@@ -207,8 +206,8 @@ func dropEvery(t *testing.T, lab *netlab.Lab, h *netlab.Host, every int32) {
 	}))
 }
 
-// TestMaximumRate: without a rate and a limit, it ends when its time is over, and counts what it
-// sent until then; the samples add up to the whole.
+// TestMaximumRate: without a rate and a limit, a run ends after its duration and counts what it has
+// sent; the samples add up to the total.
 func TestMaximumRate(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	sink := end(pair.Sink)
@@ -231,8 +230,8 @@ func TestMaximumRate(t *testing.T) {
 	}
 }
 
-// TestMACsAreFound: the source's is the interface's; the destination's the next hop's, or the
-// receiver's where there is no route.
+// TestMACsAreFound: the source is the interface's address; the destination is the next hop's, or
+// without a route the receiver's.
 func TestMACsAreFound(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	sink := end(pair.Sink)
@@ -257,7 +256,7 @@ func TestMACsAreFound(t *testing.T) {
 	check("gateway that is known", gateway)
 }
 
-// indexOf returns the number of an interface.
+// indexOf returns the index of an interface.
 func indexOf(h *netlab.Host, name string) (index int, err error) {
 	p, err := port.Open(labtest.Place(h), name)
 	if err != nil {

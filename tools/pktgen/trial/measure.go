@@ -13,18 +13,18 @@ import (
 
 // Measurement is two ends that are ready.
 type Measurement struct {
-	Sender   tx.Sender   // nil: only receive, until ctx ends or Limit frames have come
+	Sender   tx.Sender   // nil: only receive, until ctx ends or Limit frames are received
 	Port     *port.Port  // the sender's, for its counters
 	Receiver rx.Receiver // nil: only send
-	Counting Counting    // which of the received frames are ours
+	Counting Counting    // which received frames to count
 	Limit    uint64      // without a sender: frames to wait for; 0: none
 
 	Every    time.Duration // between two samples; 0: a second
-	OnSample func(Sample)  // called with each, by the goroutine that called Run; may be nil
+	OnSample func(Sample)  // called with each, on the goroutine of Run; may be nil
 }
 
-// The last frames may take up to drainPatience to come, as in RFC 2544, section 24; we are
-// satisfied before if all have come, or if none has come for quiet.
+// The last frames may take up to drainPatience to arrive, as in RFC 2544, section 24. The wait ends
+// earlier if all have arrived, or if none has arrived for quiet.
 const (
 	drainPatience = 2 * time.Second
 	quiet         = 500 * time.Millisecond
@@ -42,7 +42,7 @@ type recorder struct {
 
 // Run sends until the sender's limit is reached or ctx ends, waits for the last frames, and
 // compares. The receiver must have begun. If the sender or the receiver fails, the result is what
-// was measured until then.
+// was measured before.
 func (m *Measurement) Run(ctx context.Context) (Result, error) {
 	r := &recorder{Measurement: m, began: time.Now()}
 	before, err := m.dropped()
@@ -69,7 +69,7 @@ func (m *Measurement) Run(ctx context.Context) (Result, error) {
 	return r.result, err
 }
 
-// dropped returns the number of frames the sending interface has dropped so far.
+// dropped returns how many frames the sending interface has dropped so far.
 func (m *Measurement) dropped() (uint64, error) {
 	if m.Port == nil {
 		return 0, nil
@@ -103,7 +103,7 @@ func (r *recorder) watch(ctx context.Context) error {
 	}
 }
 
-// receive waits for frames that somebody else sends.
+// receive waits for frames of another sender.
 func (r *recorder) receive(ctx context.Context) error {
 	look := time.NewTicker(drainLook)
 	defer look.Stop()
@@ -122,7 +122,7 @@ func (r *recorder) receive(ctx context.Context) error {
 	}
 }
 
-// drain waits for frames that are on their way.
+// drain waits for frames that are in flight.
 func (r *recorder) drain() {
 	sent := r.Sender.Counts().Frames
 	last, since := uint64(0), time.Now()
@@ -138,7 +138,7 @@ func (r *recorder) drain() {
 	}
 }
 
-// sample tells what happened since the last one.
+// sample returns what happened since the last sample.
 func (r *recorder) sample() {
 	s := Sample{AtS: time.Since(r.began).Seconds()}
 	if r.Sender != nil {

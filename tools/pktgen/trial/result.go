@@ -17,7 +17,7 @@ type Sample struct {
 	ReceivedPPS  float64 `json:"received_pps"`
 	Sent         uint64  `json:"sent"` // since the start
 	Received     uint64  `json:"received"`
-	Lost         uint64  `json:"lost"` // since the start; frames on their way count as lost until they arrive
+	Lost         uint64  `json:"lost"` // since the start, frames in flight included
 	LatencyP50NS int64   `json:"latency_p50_ns,omitempty"`
 	LatencyP99NS int64   `json:"latency_p99_ns,omitempty"`
 }
@@ -44,10 +44,10 @@ func describe(h *hdrhistogram.Histogram) *Latency {
 
 // Flows compares the two ends flow by flow.
 type Flows struct {
-	Sent     int        `json:"sent"`      // flows of which frames were sent; 0 if the sender isn't ours
-	Seen     int        `json:"seen"`      // of which frames came
+	Sent     int        `json:"sent"`      // flows of which frames were sent; 0 without a sender
+	Seen     int        `json:"seen"`      // of which frames were received
 	WithLoss int        `json:"with_loss"` // of which frames are missing
-	Late     int        `json:"late"`      // of which frames came after later ones
+	Late     int        `json:"late"`      // of which frames arrived after later ones
 	Worst    []FlowLoss `json:"worst,omitempty"`
 }
 
@@ -58,11 +58,11 @@ type FlowLoss struct {
 	Received uint32 `json:"received"` // each sequence number once
 }
 
-// worstFlows is the number of flows are named.
+// worstFlows bounds the flows that are listed.
 const worstFlows = 10
 
-// compareFlows takes sent nil for "unknown": then a flow has sent what its highest sequence number
-// says.
+// compareFlows compares what was sent and received of each flow. If sent is nil, the highest
+// sequence number of a flow replaces it.
 func compareFlows(sent []uint32, received []rx.Flow) *Flows {
 	if received == nil {
 		return nil
@@ -95,7 +95,7 @@ func compareFlows(sent []uint32, received []rx.Flow) *Flows {
 	return f
 }
 
-// Result is what one measurement found.
+// Result is the result of one measurement.
 type Result struct {
 	Sender   string `json:"sender,omitempty"` // backend
 	Receiver string `json:"receiver,omitempty"`
@@ -107,12 +107,12 @@ type Result struct {
 
 	Sent      uint64 `json:"sent"`
 	SentBytes uint64 `json:"sent_bytes"`
-	// Refused is the number of of Sent the sending interface dropped itself, by its own counter.
+	// Refused is how many of Sent the sending interface dropped, by its own counter.
 	Refused       uint64  `json:"refused"`
 	Received      uint64  `json:"received"` // duplicates included
 	ReceivedBytes uint64  `json:"received_bytes"`
 	Lost          uint64  `json:"lost"`    // sent and not received, refused ones included
-	Surplus       uint64  `json:"surplus"` // received and not sent, by us
+	Surplus       uint64  `json:"surplus"` // received and not sent
 	LossRatio     float64 `json:"loss_ratio"`
 
 	Counts  *rx.Counts `json:"receiver_counts,omitempty"`
@@ -120,22 +120,22 @@ type Result struct {
 	Latency *Latency   `json:"latency,omitempty"`
 	Samples []Sample   `json:"samples,omitempty"`
 
-	// Histogram is what Latency describes; nil without latencies.
+	// Histogram has the latencies that Latency describes; nil without latencies.
 	Histogram *hdrhistogram.Histogram `json:"-"`
 }
 
-// Counting says which of the received frames are ours.
+// Counting selects which received frames count.
 type Counting uint8
 
-// What is counted.
+// Values of Counting.
 const (
 	CountStamped Counting = iota // frames with a stamp of the stream
 	CountPlain                   // TCP and UDP without a stamp
-	CountAll                     // everything that came
+	CountAll                     // everything that was received
 )
 
-// of returns how many of the frames are ours, and their bytes; the bytes of others than TCP and UDP
-// aren't known.
+// of returns the number of frames that count, and their bytes. The bytes of frames other than TCP
+// and UDP are not known.
 func (c Counting) of(counts rx.Counts) (frames, bytes uint64) {
 	switch c {
 	case CountStamped:
@@ -155,7 +155,7 @@ func balance(sent, received, duplicates uint64) (lost, surplus uint64) {
 	return sent - distinct, 0
 }
 
-// settle computes what follows from the counts.
+// settle computes the values that follow from the counts.
 func (r *Result) settle(sent tx.Counts, counting Counting) {
 	r.Sent, r.SentBytes, r.SentPPS = sent.Frames, sent.Bytes, sent.Rate()
 	r.SpanS = float64(sent.LastNS-sent.FirstNS) / 1e9
@@ -167,7 +167,7 @@ func (r *Result) settle(sent tx.Counts, counting Counting) {
 	if r.Sent > 0 {
 		r.LossRatio = float64(r.Lost) / float64(r.Sent)
 	}
-	// What came took the same time, but for the latency.
+	// The received frames took the same time, apart from the latency.
 	if r.SpanS > 0 && r.Received > 1 {
 		r.ReceivedPPS = float64(r.Received-1) / r.SpanS
 	}

@@ -22,7 +22,7 @@ import (
 
 var backends = []tx.Backend{tx.Live, tx.XSK, tx.Packet}
 
-// tap gives the frames with a source MAC address that come to a host's eth0.
+// tap returns the frames with a source MAC address that arrive at a host's eth0.
 type tap struct {
 	fd   int
 	from frame.MAC
@@ -64,8 +64,7 @@ func (w *tap) frames(t *testing.T, n int) (all [][]byte) {
 	return all
 }
 
-// TestBackendsSendTheSameFrames: what arrives is what the traffic says, frame by frame, whoever
-// sends it.
+// TestBackendsSendTheSameFrames: with every backend the frames of the traffic arrive, one by one.
 func TestBackendsSendTheSameFrames(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{PeerXDP: true})
 	spec := frame.Spec{SourceMAC: frame.MAC{2, 0xaa, 0, 0, 0, 1}, DestinationMAC: pair.SinkAt.MAC, Stream: 5,
@@ -107,7 +106,7 @@ func TestBackendsSendTheSameFrames(t *testing.T) {
 	}
 }
 
-// TestReplaySendsTheCapture, as often as asked for, with other addresses.
+// TestReplaySendsTheCapture: a capture is sent as often as requested, with other addresses.
 func TestReplaySendsTheCapture(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{PeerXDP: true})
 	from := frame.MAC{2, 0xbb, 0, 0, 0, 1}
@@ -140,7 +139,8 @@ func endless(t *testing.T, pair *labtest.Pair) tx.Traffic {
 		Source: parse(t, "10.0.0.1:1024"), Destination: parse(t, "198.51.100.10:80")}}
 }
 
-// TestLinkDownIsAnError, and neither a panic nor a hang, also when the interface is removed.
+// TestLinkDownIsAnError: a link that is down, or an interface that is removed, is an error, not a
+// panic or a hang.
 func TestLinkDownIsAnError(t *testing.T) {
 	for _, backend := range backends {
 		for name, break_ := range map[string]func(*netlab.Host, string) error{"down": (*netlab.Host).LinkDown, "removed": (*netlab.Host).LinkDel} {
@@ -175,7 +175,7 @@ func awaitFrames(t *testing.T, s tx.Sender, n uint64) {
 	}
 }
 
-// TestSendersEndWithTheirContext, soon, whether they have a rate or not.
+// TestSendersEndWithTheirContext: senders end soon after their context, with and without a rate.
 func TestSendersEndWithTheirContext(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{PeerXDP: true})
 	for _, backend := range backends {
@@ -198,8 +198,8 @@ func TestSendersEndWithTheirContext(t *testing.T) {
 	}
 }
 
-// TestVethWithoutPeerXDP: the kernel says nothing when it drops all frames, so we do. XSK doesn't
-// mind.
+// TestVethWithoutPeerXDP: the kernel silently drops all frames, so the sender reports it. XSK is
+// not affected.
 func TestVethWithoutPeerXDP(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	send := func(backend tx.Backend) error {
@@ -214,7 +214,7 @@ func TestVethWithoutPeerXDP(t *testing.T) {
 	labtest.Must(t, send(tx.XSK))
 }
 
-// TestQueueCanBeOpenedAgain: nothing of a closed socket keeps its queue.
+// TestQueueCanBeOpenedAgain: a closed socket releases its queue.
 func TestQueueCanBeOpenedAgain(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	labtest.Must(t, pair.Sender.Do(func() error {
@@ -231,8 +231,7 @@ func TestQueueCanBeOpenedAgain(t *testing.T) {
 	}))
 }
 
-// TestBusyQueueIsAnError that says what is wrong, after a while in which the queue could have
-// become free.
+// TestBusyQueueIsAnError: a queue that stays in use is an error that names the cause.
 func TestBusyQueueIsAnError(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
 	labtest.Must(t, pair.Sender.Do(func() error {

@@ -17,7 +17,7 @@ import (
 	"sluice/tools/pktgen/port"
 )
 
-// live is a sender whose frames are made by an XDP program.
+// live is a sender with an XDP program that makes the frames.
 type live struct {
 	options Options
 	traffic Traffic
@@ -25,12 +25,13 @@ type live struct {
 	before  port.Statistics // of the interface
 }
 
-// liveBatch is the number of frames the kernel makes before it hands them to the interface. Its
-// default; a veth's ring has room for 256, and is emptied between two batches.
+// liveBatch is the number of frames that the kernel makes before it passes them to the interface.
+// It is the kernel's default. A veth's ring holds 256, and is emptied between two batches.
 const liveBatch = 64
 
-// checkInterval is how often a sender looks whether it shall stop; every checkPort-th time it looks
-// at the interface, too. Before firstLook frames it doesn't ask whether the interface takes any.
+// checkInterval is how often a sender checks whether it has to stop; every checkPort-th time it
+// checks the interface, too. Before firstLook frames it does not check whether the interface
+// accepts frames.
 const (
 	checkInterval = time.Millisecond
 	checkPort     = 100
@@ -79,8 +80,8 @@ func (l *live) load() error {
 	return err
 }
 
-// explain replaces what the library says about EPERM, which names the memory limit: on kernels from
-// 5.11 on, it is never that.
+// explain replaces the library's message for EPERM, which names the memory limit: that is never the
+// cause from Linux 5.11 on.
 func explain(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return errors.New("XDP needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW: run as root")
@@ -88,7 +89,7 @@ func explain(err error) error {
 	return err
 }
 
-// plan returns what the program must know.
+// plan returns the parameters of the program.
 func (l *live) plan() (plan bpf.LivePlan, err error) {
 	spec, model := l.traffic.Spec, l.traffic.Model
 	t, err := frame.NewTemplate(spec)
@@ -109,7 +110,7 @@ func (l *live) plan() (plan bpf.LivePlan, err error) {
 	for i, size := range spec.Sizes {
 		plan.Sizes[i] = uint16(size)
 	}
-	// The pseudo-header: what of it is the same in each packet.
+	// The part of the pseudo-header that is the same in each packet.
 	const udp, tcp = 17, 6
 	protocol := [2]byte{1: udp}
 	if spec.TCP {
@@ -138,7 +139,7 @@ func flag(set bool) uint8 {
 	return 0
 }
 
-// words reads b as words in this machine's order, as the program will write them.
+// words reads b as words in this machine's byte order, as the program will write them.
 func words[T uint16 | uint32](to []T, b []byte, read func([]byte) T) {
 	size := 4
 	if _, short := any(T(0)).(uint16); short {
@@ -149,8 +150,8 @@ func words[T uint16 | uint32](to []T, b []byte, read func([]byte) T) {
 	}
 }
 
-// sum adds the 16-bit words of b in this machine's order: the ones' complement sum is the same in
-// either, but for the order of its bytes (RFC 1071).
+// sum adds the 16-bit words of b in this machine's byte order: the ones' complement sum is the same
+// in both orders, apart from its own byte order (RFC 1071).
 func sum(b []byte) (s uint64) {
 	for i := 0; i+1 < len(b); i += 2 {
 		s += uint64(binary.NativeEndian.Uint16(b[i:]))
@@ -165,12 +166,12 @@ func (l *live) Close() error     { return l.objects.Close() }
 func (l *live) Counts() Counts {
 	var s bpf.LiveState
 	if err := l.objects.State.Get(&s); err != nil {
-		return Counts{} // not possible: it is memory that we have mapped
+		return Counts{} // cannot fail: the memory is mapped
 	}
 	return Counts{Frames: s.Sent, Bytes: s.Bytes, FirstNS: int64(s.First), LastNS: int64(s.Last)}
 }
 
-// FlowsSent reads the program's table of sequence numbers, where it lies.
+// FlowsSent reads the program's table of sequence numbers in place.
 func (l *live) FlowsSent() []uint32 {
 	memory, err := l.objects.Sequences.Memory()
 	if err != nil {
@@ -197,7 +198,7 @@ func (l *live) Send(ctx context.Context) error {
 	return nil
 }
 
-// run keeps the program running. A watcher on another thread ends it by a signal.
+// run runs the program until watch on another thread ends it by a signal.
 func (l *live) run(ctx context.Context) error {
 	data := make([]byte, l.traffic.Spec.Largest())
 	device := xdpContext{DataEnd: uint32(len(data)), IngressIfindex: uint32(l.options.Port.Index)}
@@ -224,7 +225,7 @@ func (l *live) run(ctx context.Context) error {
 	return explain(err)
 }
 
-// repeat returns the number of runs there are at most: just those needed if each one sends a frame.
+// repeat returns the largest number of runs: just those needed if each one sends a frame.
 func (l *live) repeat() uint32 {
 	if l.options.Limit == 0 || l.options.Rate > 0 {
 		return math.MaxInt32
@@ -239,10 +240,10 @@ func (l *live) isStopped() bool {
 	return l.objects.Stopped.Get(&stopped) == nil && stopped != 0
 }
 
-// watch waits until the sending thread shall end, stops the program, and then sends the thread
-// signals until it has left the kernel: a single one could come just before it enters. The signal
-// is the one with which Go's runtime interrupts its own threads; its handler knows that it may mean
-// nothing.
+// watch waits until the sending thread has to end, stops the program, and then sends the thread
+// signals until it has left the kernel: a single signal could arrive just before it enters. The
+// signal is the one with which Go's runtime preempts its own threads; its handler accepts spurious
+// ones.
 func (l *live) watch(ctx context.Context, thread int, ended <-chan struct{}) error {
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
@@ -271,9 +272,9 @@ func (l *live) watch(ctx context.Context, thread int, ended <-chan struct{}) err
 	}
 }
 
-// checkTaken returns an error if the interface is down or gone, which the kernel doesn't tell the
-// program, or if it is a veth that takes no frames at all. An interface can't go before the
-// test-run ends that uses it.
+// checkTaken returns an error if the interface is down or gone, which the kernel does not report to
+// the program, or if it is a veth that accepts no frames at all. An interface that a test-run uses
+// cannot be removed before the test-run ends.
 func (l *live) checkTaken() error {
 	if err := l.options.Port.CheckUp(); err != nil {
 		return err
@@ -283,8 +284,8 @@ func (l *live) checkTaken() error {
 	if err != nil {
 		return err
 	}
-	// Half, because the kernel itself may send some frames, and the last batch may still be in its
-	// hands.
+	// Half, because the kernel itself may send some frames, and it may still process the last
+	// batch.
 	taken := now.TxFrames - l.before.TxFrames + now.TxDropped - l.before.TxDropped
 	if sent < firstLook || l.options.Port.Kind != "veth" || taken > sent/2 {
 		return nil

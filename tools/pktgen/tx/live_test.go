@@ -48,7 +48,7 @@ func specs(t *testing.T) (all []frame.Spec) {
 	return all
 }
 
-// models are all of them, with few enough flows that each comes often.
+// models lists all models, with so few flows that each is sent often.
 var models = []flow.Model{
 	{Kind: flow.Round, Flows: 1},
 	{Kind: flow.Round, Flows: 7},
@@ -63,7 +63,7 @@ const xdpTX = 3
 
 // TestLiveMakesTheSameFrames compares what the program in the kernel makes, run by run, with what
 // the Go side makes: every byte, the time included, which is taken from the kernel's frame. The
-// frame that it works on holds rubbish where it must write, as one that a receiver has changed.
+// frame that it works on has random bytes where it must write, as if a receiver had changed it.
 func TestLiveMakesTheSameFrames(t *testing.T) {
 	labtest.NeedRoot(t)
 	pair := labtest.NewPair(t, netlab.LinkOptions{})

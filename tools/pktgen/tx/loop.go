@@ -13,26 +13,26 @@ import (
 
 // Source makes frames.
 type Source interface {
-	// MaxBytes returns how long the longest frame is.
+	// MaxBytes returns the length of the longest frame.
 	MaxBytes() int
-	// Next returns the next frame at the start of to and returns its length, 0 if there is none.
+	// Next writes the next frame to the start of to and returns its length, 0 if there is none.
 	Next(to []byte, nowNS int64) (bytes int)
 }
 
-// Pacer says when the next frame is due.
+// Pacer determines when the next frame is due.
 type Pacer interface {
 	Wait(nowNS int64) int64
 	Took(nowNS int64)
 }
 
-// lane is how frames leave user space. It belongs to the sending thread.
-type lane interface {
-	// send has fill make up to n frames, which gives 0 for "no more", and returns how many it took,
-	// which may be none.
+// output sends frames from user space. It belongs to the sending thread.
+type output interface {
+	// send calls fill for up to n frames and returns how many it sent, which may be none. fill
+	// returns 0 for no more frames.
 	send(n int, fill func([]byte) int) (int, error)
-	// confirm returns how many more frames have been sent for certain.
+	// confirm returns how many frames have been confirmed as sent since the last call.
 	confirm() (int, error)
-	// pending returns the number of were taken and are not confirmed.
+	// pending returns how many frames are sent and not confirmed.
 	pending() int
 	close() error
 }
@@ -43,14 +43,14 @@ type loop struct {
 	backend Backend
 	source  Source
 	pace    Pacer
-	lane    lane
+	out     output
 
 	nowNS int64
 	made  uint64
 	empty bool
 	bytes uint64 // made
 
-	// What others read.
+	// Read by other goroutines.
 	frames, octets atomic.Uint64
 	first, last    atomic.Int64
 }
@@ -59,9 +59,9 @@ func newLoop(b Backend, source Source, pace Pacer, o Options) (*loop, error) {
 	l := &loop{options: o, backend: b, source: source, pace: pace}
 	err := o.Port.Place.Do(func() (err error) {
 		if b == XSK {
-			l.lane, err = openXSK(o.Port.Index, o.Queue, source.MaxBytes())
+			l.out, err = openXSK(o.Port.Index, o.Queue, source.MaxBytes())
 		} else {
-			l.lane, err = openPacket(o.Port.Index, source.MaxBytes())
+			l.out, err = openPacket(o.Port.Index, source.MaxBytes())
 		}
 		return err
 	})
@@ -72,14 +72,14 @@ func newLoop(b Backend, source Source, pace Pacer, o Options) (*loop, error) {
 }
 
 func (l *loop) Backend() Backend { return l.backend }
-func (l *loop) Close() error     { return l.lane.close() }
+func (l *loop) Close() error     { return l.out.close() }
 
-// Counts counts the bytes of frames whose sending isn't confirmed yet.
+// Counts includes the bytes of frames that are not confirmed yet.
 func (l *loop) Counts() Counts {
 	return Counts{Frames: l.frames.Load(), Bytes: l.octets.Load(), FirstNS: l.first.Load(), LastNS: l.last.Load()}
 }
 
-// FlowsSent returns known if the source counts.
+// FlowsSent returns the counts of the source, nil if it does not count.
 func (l *loop) FlowsSent() []uint32 {
 	if counter, ok := l.source.(interface{ Sent() []uint32 }); ok {
 		return counter.Sent()
@@ -87,7 +87,7 @@ func (l *loop) FlowsSent() []uint32 {
 	return nil
 }
 
-// Send occupies a thread in the sender's place.
+// Send occupies a thread with the sender's affinity.
 func (l *loop) Send(ctx context.Context) error {
 	err := l.options.Port.Place.Do(func() error { return l.run(ctx) })
 	if err != nil {
@@ -96,22 +96,22 @@ func (l *loop) Send(ctx context.Context) error {
 	return nil
 }
 
-// burst is the number of frames are made at most before the clock and the pace are looked at again;
-// the kernel sends as many for one system call.
+// burst bounds the frames between two checks of clock and pace. The kernel sends as many for one
+// system call.
 const burst = 32
 
-// confirmPatience is how long the last frames may take.
+// confirmPatience bounds the wait for the confirmation of the last frames.
 const confirmPatience = 2 * time.Second
 
 func (l *loop) run(ctx context.Context) error {
-	fill := l.fill // once, because each method value allocates
+	fill := l.fill // once, because a method value allocates
 	for ctx.Err() == nil && !l.done() {
 		l.nowNS = clock.Now()
 		if wait := l.pace.Wait(l.nowNS); wait > 0 {
 			rest(wait)
 			continue
 		}
-		if _, err := l.lane.send(burst, fill); err != nil {
+		if _, err := l.out.send(burst, fill); err != nil {
 			return err
 		}
 		if err := l.collect(); err != nil {
@@ -142,7 +142,7 @@ func (l *loop) fill(to []byte) int {
 }
 
 func (l *loop) collect() error {
-	n, err := l.lane.confirm()
+	n, err := l.out.confirm()
 	l.frames.Add(uint64(n))
 	l.octets.Store(l.bytes)
 	if l.made > 0 && l.first.Load() == 0 {
@@ -154,22 +154,21 @@ func (l *loop) collect() error {
 
 // finish waits for the confirmation of the last frames.
 func (l *loop) finish() error {
-	for deadline := time.Now().Add(confirmPatience); l.lane.pending() > 0; time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(confirmPatience); l.out.pending() > 0; time.Sleep(100 * time.Microsecond) {
 		if err := l.collect(); err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the last %d frames aren't confirmed after %v: the interface doesn't send", l.lane.pending(), confirmPatience)
+			return fmt.Errorf("the last %d frames aren't confirmed after %v: the interface doesn't send", l.out.pending(), confirmPatience)
 		}
 	}
 	return l.collect()
 }
 
-// A thread that sleeps wakes up late by up to slackNS; what is left of the wait is spent asking the
-// clock.
+// A sleeping thread wakes up to slackNS late; the rest of the wait polls the clock.
 const (
 	slackNS      = 80_000
-	longestSleep = 10_000_000 // ns; after it, somebody may have asked us to stop
+	longestSleep = 10_000_000 // ns; then it checks whether it has to stop
 )
 
 func rest(waitNS int64) {
@@ -177,5 +176,5 @@ func rest(waitNS int64) {
 		return
 	}
 	ts := unix.NsecToTimespec(min(waitNS-slackNS, longestSleep))
-	_ = unix.Nanosleep(&ts, nil) // a signal ends it early, and we look again
+	_ = unix.Nanosleep(&ts, nil) // a signal ends it early, and the loop checks again
 }

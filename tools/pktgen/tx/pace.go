@@ -2,8 +2,8 @@ package tx
 
 import "math"
 
-// Pace says when the next frame is due. It belongs to one goroutine. live.c has the same
-// arithmetic.
+// Pace determines when the next frame is due, for a constant rate. It belongs to one goroutine.
+// live.c has the same arithmetic.
 type Pace struct {
 	gap   uint64 // between two frames, in 2^-16 ns; 0: always due
 	next  uint64 // when the next frame is due, in 2^-16 ns after start
@@ -11,11 +11,11 @@ type Pace struct {
 	began bool
 }
 
-// fraction is the number of bits of a gap are below the nanosecond. With 16, a rate of 10 million
-// per second is met to 1 in 6 million, and 2^48 ns, three days, fit.
+// fraction is the number of bits of a gap below the nanosecond. With 16, a rate of 10 million per
+// second is met to 1 in 6 million, and 2^48 ns, three days, fit.
 const fraction = 16
 
-// backlogNS is how far a sender that was held up may be behind and still make up for it.
+// backlogNS bounds the delay that a sender makes up for.
 const backlogNS = 100e6
 
 // gapOf returns the time between two frames at a rate, 0 for as fast as possible.
@@ -26,13 +26,14 @@ func gapOf(rate float64) uint64 {
 	return max(uint64(math.Round(1e9/rate*(1<<fraction))), 1)
 }
 
-// MaxRate is more than any interface takes; a gap of 2^-16 ns would be reached far above it.
+// MaxRate is more than any interface can send. A gap of 2^-16 ns would only be reached far above
+// it.
 const MaxRate = 1e9
 
-// NewPace is for so many frames per second, 0 for as many as possible.
+// NewPace returns a pace of so many frames per second, 0 for as many as possible.
 func NewPace(rate float64) *Pace { return &Pace{gap: gapOf(rate)} }
 
-// Wait returns the number of ns it is until the next frame is due; 0 or less: now.
+// Wait returns the ns until the next frame is due; 0 or less: now.
 func (p *Pace) Wait(nowNS int64) int64 {
 	if p.gap == 0 {
 		return 0
@@ -43,8 +44,8 @@ func (p *Pace) Wait(nowNS int64) int64 {
 	return int64(p.next>>fraction) - (nowNS - p.start)
 }
 
-// Took counts one frame as sent now. A backlog of more than 100 ms is forgotten: after a long stop,
-// no flood.
+// Took counts one frame as sent now. A delay of more than backlogNS is not made up for, so that no
+// burst follows a long stop.
 func (p *Pace) Took(nowNS int64) {
 	if p.gap == 0 {
 		return
@@ -56,7 +57,7 @@ func (p *Pace) Took(nowNS int64) {
 	p.next += p.gap
 }
 
-// Recorded is the pace of frames that know when they were first sent.
+// Recorded is the pace of frames with recorded times.
 type Recorded struct {
 	offset func() int64 // when the next frame was sent, ns after the first one
 	speed  float64
@@ -64,12 +65,13 @@ type Recorded struct {
 	began  bool
 }
 
-// NewRecorded keeps the distances that offset gives, divided by speed: 2 is twice as fast.
+// NewRecorded returns a pace with the times that offset returns, divided by speed: 2 is twice as
+// fast.
 func NewRecorded(offset func() int64, speed float64) *Recorded {
 	return &Recorded{offset: offset, speed: speed}
 }
 
-// Wait is as for Pace.
+// Wait implements Pacer.
 func (r *Recorded) Wait(nowNS int64) int64 {
 	if !r.began {
 		r.start, r.began = nowNS, true
@@ -77,5 +79,5 @@ func (r *Recorded) Wait(nowNS int64) int64 {
 	return int64(float64(r.offset())/r.speed) - (nowNS - r.start)
 }
 
-// Took is as for Pace; what the next frame is, the source knows.
+// Took implements Pacer.
 func (r *Recorded) Took(int64) {}

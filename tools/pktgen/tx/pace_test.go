@@ -7,8 +7,8 @@ import (
 	"sluice/tools/pktgen/tx"
 )
 
-// clockwork sends with a pace for so long, looking at the clock every step, and returns how many
-// frames went.
+// clockwork sends with a pace for so long, reads the clock every step, and returns how many frames
+// were sent.
 func clockwork(p *tx.Pace, from, until, step int64) (frames int) {
 	for now := from; now < until; now += step {
 		for p.Wait(now) <= 0 {
@@ -19,14 +19,14 @@ func clockwork(p *tx.Pace, from, until, step int64) (frames int) {
 	return frames
 }
 
-// TestPaceIsExact: in a second go as many frames as the rate says, however often the clock is
-// looked at.
+// TestPaceIsExact: in a second as many frames are sent as the rate requires, however often the
+// clock is read.
 func TestPaceIsExact(t *testing.T) {
 	const start = 123_456_789
 	for _, rate := range []float64{1, 3, 999, 1000, 123_457, 1e6, 9_999_999} {
 		for _, step := range []time.Duration{10 * time.Microsecond, time.Millisecond, 7 * time.Millisecond} {
 			got := clockwork(tx.NewPace(rate), start, start+1e9+int64(step), int64(step))
-			// What is due at the very end, and in the step behind it.
+			// Frames due at the very end, and in the step after it.
 			late := rate*2*step.Seconds() + 1
 			if d := float64(got) - rate; d < 0 || d > late {
 				t.Errorf("rate %v, looking every %v: %d frames in a second", rate, step, got)
@@ -35,7 +35,7 @@ func TestPaceIsExact(t *testing.T) {
 	}
 }
 
-// TestPaceStaysExact over an hour.
+// TestPaceStaysExact: the pace is exact over an hour.
 func TestPaceStaysExact(t *testing.T) {
 	const hour = 3600
 	frames := clockwork(tx.NewPace(12_345), 0, hour*1e9, 1e6)
@@ -44,7 +44,7 @@ func TestPaceStaysExact(t *testing.T) {
 	}
 }
 
-// TestPaceMakesUp for a short stop, and not for a long one.
+// TestPaceMakesUp: a pace makes up for a short stop, and not for a long one.
 func TestPaceMakesUp(t *testing.T) {
 	for _, c := range []struct {
 		stop time.Duration
@@ -69,7 +69,7 @@ func TestNoRateIsAlwaysDue(t *testing.T) {
 	}
 }
 
-// TestRecorded keeps the distances, or half of them.
+// TestRecorded: a recorded pace keeps the distances, or half of them.
 func TestRecorded(t *testing.T) {
 	offset := int64(0)
 	p := tx.NewRecorded(func() int64 { return offset }, 2)

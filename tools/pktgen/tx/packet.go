@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packetLane sends through an AF_PACKET socket, one system call for each frame, past the queueing
+// packetOutput sends through an AF_PACKET socket, one system call for each frame, past the queueing
 // discipline.
-type packetLane struct {
+type packetOutput struct {
 	fd     int
 	buffer []byte
-	waits  int // length of the frame in buffer that the interface had no room for; 0: none
-	sent   int // not told yet
+	waits  int // length of the frame in buffer that was not sent because the queue was full; 0: none
+	sent   int // not reported yet
 }
 
-func openPacket(ifindex, longest int) (lane, error) {
+func openPacket(ifindex, longest int) (output, error) {
 	// Protocol 0: the socket receives nothing.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -30,10 +30,10 @@ func openPacket(ifindex, longest int) (lane, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("AF_PACKET socket: %w", err)
 	}
-	return &packetLane{fd: fd, buffer: make([]byte, longest)}, nil
+	return &packetOutput{fd: fd, buffer: make([]byte, longest)}, nil
 }
 
-func (p *packetLane) send(n int, fill func([]byte) int) (taken int, err error) {
+func (p *packetOutput) send(n int, fill func([]byte) int) (taken int, err error) {
 	for taken < n {
 		length := p.waits
 		if length == 0 {
@@ -53,8 +53,8 @@ func (p *packetLane) send(n int, fill func([]byte) int) (taken int, err error) {
 	return taken, nil
 }
 
-// write says full if the interface had no room; the frame isn't sent then.
-func (p *packetLane) write(frame []byte) (full bool, err error) {
+// write returns full if the queue of the interface is full; then the frame is not sent.
+func (p *packetOutput) write(frame []byte) (full bool, err error) {
 	for {
 		switch _, err := unix.Write(p.fd, frame); {
 		case err == nil:
@@ -68,7 +68,7 @@ func (p *packetLane) write(frame []byte) (full bool, err error) {
 	}
 }
 
-func (p *packetLane) confirm() (int, error) {
+func (p *packetOutput) confirm() (int, error) {
 	if p.waits > 0 {
 		if _, err := p.send(1, func([]byte) int { return 0 }); err != nil {
 			return 0, err
@@ -79,11 +79,11 @@ func (p *packetLane) confirm() (int, error) {
 	return n, nil
 }
 
-func (p *packetLane) pending() int {
+func (p *packetOutput) pending() int {
 	if p.waits > 0 {
 		return p.sent + 1
 	}
 	return p.sent
 }
 
-func (p *packetLane) close() error { return unix.Close(p.fd) }
+func (p *packetOutput) close() error { return unix.Close(p.fd) }

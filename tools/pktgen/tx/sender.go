@@ -19,13 +19,14 @@ type Sender interface {
 	Send(ctx context.Context) error
 	// Counts returns what has been sent so far.
 	Counts() Counts
-	// FlowsSent is, after Send, how many frames of each flow were sent; nil if that isn't known.
+	// FlowsSent returns, after Send, how many frames of each flow were sent; nil if that is not
+	// known.
 	FlowsSent() []uint32
 	Backend() Backend
 	Close() error
 }
 
-// Counts is what a sender has sent, and when, in ns of CLOCK_MONOTONIC.
+// Counts counts what a sender has sent, and has the times in ns of CLOCK_MONOTONIC.
 type Counts struct {
 	Frames, Bytes   uint64
 	FirstNS, LastNS int64 // 0 before the first frame
@@ -39,12 +40,12 @@ func (c Counts) Rate() float64 {
 	return float64(c.Frames-1) / float64(c.LastNS-c.FirstNS) * 1e9
 }
 
-// Backend is a way out of an interface.
+// Backend is a way of sending.
 type Backend uint8
 
 // The backends.
 const (
-	Auto Backend = iota // Live, or if the kernel or the interface can't do that: XSK, or Packet
+	Auto Backend = iota // Live, or if the kernel or the interface does not support it: XSK, or Packet
 	Live
 	XSK
 	Packet
@@ -65,7 +66,7 @@ func ParseBackend(text string) (Backend, error) {
 	return 0, fmt.Errorf("%q is not one of %s", text, strings.Join(backendNames[:], ", "))
 }
 
-// Traffic is what to send: frames of a kind, belonging to flows by a model.
+// Traffic describes what to send: frames of a Spec, with flows of a Model.
 type Traffic struct {
 	Spec  frame.Spec
 	Model flow.Model
@@ -79,9 +80,9 @@ func (t Traffic) Check() error {
 	return t.Model.Check(t.Spec.Source.Size())
 }
 
-// Options says how to send.
+// Options configures a sender.
 type Options struct {
-	Port    *port.Port // its Place is where the sender runs; stays the caller's
+	Port    *port.Port // its Place is where the sender runs; the caller closes it
 	Queue   int        // XSK: of the interface
 	Backend Backend
 	Rate    float64 // frames per second, 0 for as many as possible
@@ -124,8 +125,8 @@ func New(t Traffic, o Options) (Sender, error) {
 	return first(o.Backend, []Backend{Live, XSK, Packet}, make)
 }
 
-// NewReplay returns a sender for frames of any other source, which the kernel can't make by itself:
-// Auto is XSK or Packet.
+// NewReplay returns a sender for frames of any other source, which the kernel cannot generate: Auto
+// is XSK or Packet.
 func NewReplay(source Source, pace Pacer, o Options) (Sender, error) {
 	if o.Backend == Live {
 		return nil, errors.New("backend live makes its frames in the kernel and can't send others: use xsk or packet")
@@ -136,7 +137,7 @@ func NewReplay(source Source, pace Pacer, o Options) (Sender, error) {
 	return first(o.Backend, []Backend{XSK, Packet}, func(b Backend) (Sender, error) { return newLoop(b, source, pace, o) })
 }
 
-// first returns the sender that is asked for, or the first one of several that can be made.
+// first returns the sender of the requested backend, or with Auto the first one that works.
 func first(asked Backend, all []Backend, make func(Backend) (Sender, error)) (Sender, error) {
 	if asked != Auto {
 		return make(asked)

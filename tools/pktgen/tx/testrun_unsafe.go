@@ -24,10 +24,9 @@ type testRunAttr struct {
 }
 
 // testRun runs an XDP program repeat times on live frames that begin as copies of frame. It returns
-// EINTR as soon as the thread gets a signal. That is why it doesn't use ebpf.Program.Run, which
-// then begins again: a run that lasts for minutes could never be ended, and many short ones are no
-// way out, because each one makes the kernel rebuild its XDP dispatcher, which takes it 20 ms and
-// more.
+// EINTR as soon as the thread gets a signal. It does not use ebpf.Program.Run, which would begin
+// again: a run of minutes could never be ended, and many short runs are too slow, because each one
+// makes the kernel rebuild its XDP dispatcher, which takes 20 ms and more.
 func testRun(program *ebpf.Program, frame []byte, context xdpContext, repeat, batch uint32) error {
 	attr := testRunAttr{
 		progFD:     uint32(program.FD()),

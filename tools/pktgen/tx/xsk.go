@@ -6,10 +6,10 @@ import (
 	"sluice/tools/pktgen/afxdp"
 )
 
-// xskLane sends through an AF_XDP socket.
-type xskLane struct{ socket *afxdp.Socket }
+// xskOutput sends through an AF_XDP socket.
+type xskOutput struct{ socket *afxdp.Socket }
 
-func openXSK(ifindex, queue, longest int) (lane, error) {
+func openXSK(ifindex, queue, longest int) (output, error) {
 	if longest > afxdp.FrameBytes {
 		return nil, fmt.Errorf("frames of %d bytes are too long for AF_XDP, which has %d", longest, afxdp.FrameBytes)
 	}
@@ -17,15 +17,15 @@ func openXSK(ifindex, queue, longest int) (lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return xskLane{s}, nil
+	return xskOutput{s}, nil
 }
 
-func (x xskLane) send(n int, fill func([]byte) int) (int, error) {
+func (x xskOutput) send(n int, fill func([]byte) int) (int, error) {
 	return x.socket.Send(min(n, afxdp.KickFrames), fill)
 }
 
-// confirm also makes the kernel go on: in copy mode it sends only while it is called.
-func (x xskLane) confirm() (int, error) {
+// confirm also makes the kernel continue: in copy mode it sends only during system calls.
+func (x xskOutput) confirm() (int, error) {
 	n := x.socket.Confirm()
 	if n == 0 && x.socket.Pending() > 0 {
 		if err := x.socket.Kick(); err != nil {
@@ -36,5 +36,5 @@ func (x xskLane) confirm() (int, error) {
 	return n, nil
 }
 
-func (x xskLane) pending() int { return x.socket.Pending() }
-func (x xskLane) close() error { return x.socket.Close() }
+func (x xskOutput) pending() int { return x.socket.Pending() }
+func (x xskOutput) close() error { return x.socket.Close() }
