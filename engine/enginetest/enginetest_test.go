@@ -24,8 +24,8 @@ scheduler = "rr"
   port = 8080
 `
 
-// TestThereAndBack: a frame goes through the engine and out by the other port, changed as it should
-// be.
+// TestThereAndBack checks that a frame passes through the engine and leaves by the other port,
+// changed as required.
 func TestThereAndBack(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, web)

@@ -17,26 +17,28 @@ import (
 	"sluice/pipeline/flow"
 )
 
-// patience is how long anything may take that a test waits for: it only ends tests that failed.
+// patience is the longest time that a test waits: it only ends tests that failed.
 const patience = 20 * time.Second
 
-// Lab is an engine on memory, and the test's hands on its ports. One goroutine of the test uses it,
-// except where a method says otherwise.
+// Lab is an engine on memory, with the test's access to its ports. One goroutine of the test uses
+// it, except where a method says otherwise.
 type Lab struct {
 	*Platform
 	Engine *engine.Engine
 	// To be set before Start:
-	Busy     bool                                      // workers never sleep
-	StateDir string                                    // what outlives the engine; "": nothing does
-	File     string                                    // where the configuration is kept; "": in memory
-	Log      *slog.Logger                              // the engine's Options.Logger
-	Probe    func(context.Context, health.Check) error // the engine's Options.Probe; any goroutine may call it
+	Busy bool // workers never sleep
+	// StateDir: directory of data that remains after the engine; "": none.
+	StateDir string
+	File     string       // path of the configuration; "": in memory
+	Log      *slog.Logger // the engine's Options.Logger
+	// The engine's Options.Probe; any goroutine may call it.
+	Probe func(context.Context, health.Check) error
 
 	t       testing.TB
 	workers int
 	text    string // of the configuration that Reload reads
-	arrived uint64 // frames put in
-	left    uint64 // frames taken out
+	arrived uint64 // frames injected
+	left    uint64 // frames collected
 	over    bool   // the engine is closed
 }
 
@@ -46,7 +48,7 @@ type Sent struct {
 	Frame       []byte
 }
 
-// New makes a lab with one or two ports, of so many queues each.
+// New returns a lab with one or two ports, of so many queues each.
 func New(t testing.TB, queues ...int) *Lab {
 	t.Helper()
 	if len(queues) == 0 || len(queues) > 2 {
@@ -56,8 +58,8 @@ func New(t testing.TB, queues ...int) *Lab {
 }
 
 // Start starts an engine of so many workers with the services in the configuration's text; the
-// sections about engine and ports are the lab's. When the test ends, the engine is closed and
-// everything checked.
+// sections for engine and ports are the lab's. At the end of the test the engine is closed and
+// everything is checked.
 func (l *Lab) Start(workers int, services string) {
 	l.t.Helper()
 	if err := l.TryStart(workers, services); err != nil {
@@ -65,11 +67,11 @@ func (l *Lab) Start(workers int, services string) {
 	}
 }
 
-// TryStart is Start for an engine that may not.
+// TryStart is Start for an engine that may fail to start.
 func (l *Lab) TryStart(workers int, services string) error {
 	l.t.Helper()
 	l.workers = workers
-	if services != "" || l.File == "" { // else the File is taken as it is
+	if services != "" || l.File == "" { // else the File is used unchanged
 		l.Write(services)
 	}
 	cfg, _, err := l.Load()
@@ -85,7 +87,7 @@ func (l *Lab) TryStart(workers int, services string) error {
 	return err
 }
 
-// Write writes the configuration with other services. It does not tell the engine.
+// Write writes the configuration with other services. It does not inform the engine.
 func (l *Lab) Write(services string) {
 	l.t.Helper()
 	l.text = services
@@ -96,7 +98,7 @@ func (l *Lab) Write(services string) {
 	}
 }
 
-// Load parses the present configuration: what the engine's Options.Load is.
+// Load parses the present configuration, as the engine's Options.Load.
 func (l *Lab) Load() (*conf.Config, []conf.Problem, error) {
 	if l.File != "" {
 		return conf.Load(l.File, nil)
@@ -108,7 +110,7 @@ func (l *Lab) parse(name string, text []byte) (*conf.Config, []conf.Problem, err
 	return conf.Parse(name, text, nil)
 }
 
-// Text is a whole configuration with those services.
+// Text returns a whole configuration with those services.
 func (l *Lab) Text(services string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[engine]\nconnections = %d\ncores = [", 8192*l.workers)
@@ -127,7 +129,7 @@ func (l *Lab) Text(services string) string {
 	return b.String()
 }
 
-// Reload has the engine read another configuration, however much that removes.
+// Reload makes the engine read another configuration, however much that removes.
 func (l *Lab) Reload(services string) (api.ReloadResult, error) {
 	return l.ReloadAs(services, api.ReloadOptions{Force: true})
 }
@@ -138,7 +140,7 @@ func (l *Lab) ReloadAs(services string, o api.ReloadOptions) (api.ReloadResult, 
 	return l.Engine.Reload(context.Background(), o)
 }
 
-// finish ends the test: all frames are to be accounted for, before and after the engine is closed.
+// finish ends the test: all frames must be accounted for, before and after the engine is closed.
 func (l *Lab) finish() {
 	if !l.t.Failed() && !l.over {
 		for port := range l.queues {
@@ -152,7 +154,7 @@ func (l *Lab) finish() {
 	}
 }
 
-// Close ends the engine before the test does.
+// Close closes the engine before the end of the test.
 func (l *Lab) Close() {
 	l.t.Helper()
 	l.over = true
@@ -161,26 +163,26 @@ func (l *Lab) Close() {
 	}
 }
 
-// Crashed waits until the engine has failed and gives the error of its Close.
+// Crashed waits until the engine has failed and returns the error of its Close.
 func (l *Lab) Crashed() error {
 	l.t.Helper()
 	l.over = true
 	select {
 	case <-l.Engine.Done():
 	case <-time.After(patience):
-		l.t.Fatal("the engine does not fail")
+		l.t.Fatal("the engine has not failed")
 	}
 	return l.Engine.Close()
 }
 
-// Inject has a frame arrive at a queue, waiting for room if there is none.
+// Inject puts a frame into a queue, and waits for space if necessary.
 func (l *Lab) Inject(port, queue int, frame []byte) {
 	l.t.Helper()
-	l.await(fmt.Sprintf("room for a frame on port %d queue %d", port, queue), func() bool { return l.Offer(port, queue, frame) })
+	l.await(fmt.Sprintf("space for a frame on port %d queue %d", port, queue), func() bool { return l.Offer(port, queue, frame) })
 }
 
-// Offer has a frame arrive at a queue and reports whether it was accepted: not if the engine left
-// no chunk for it, or takes no frames from the RX ring.
+// Offer puts a frame into a queue and reports whether it was accepted: not if the engine left no
+// chunk for it, or does not read the RX ring.
 func (l *Lab) Offer(port, queue int, frame []byte) bool {
 	l.t.Helper()
 	accepted, err := l.queue(port, queue).arrive(frame)
@@ -193,9 +195,8 @@ func (l *Lab) Offer(port, queue int, frame []byte) bool {
 	return accepted
 }
 
-// Arrive has a frame arrive at the queue that a network card would choose: by a hash of its
-// addresses and ports, that of RSS if it is set. Frames of a flow take one queue; the replies to
-// them take any.
+// Arrive puts a frame into the queue that a NIC would choose: by a hash of its addresses and ports,
+// that of RSS if it is set. Frames of a flow use one queue; their replies may use another.
 func (l *Lab) Arrive(port int, frame []byte) {
 	l.t.Helper()
 	from, to := 26, 38
@@ -213,10 +214,10 @@ func (l *Lab) Arrive(port int, frame []byte) {
 	l.Inject(port, int(h.Sum32()>>8)%len(l.ports[port]), frame)
 }
 
-// Taken says whether the engine has taken all frames from the queue's RX ring.
+// Taken reports whether the engine has read all frames from the queue's RX ring.
 func (l *Lab) Taken(port, queue int) bool { return l.queue(port, queue).stats().Rx == 0 }
 
-// Used says whether the engine uses the port: all its queues have chunks for frames to come.
+// Used reports whether the engine uses the port: all its queues have chunks for frames.
 func (l *Lab) Used(port int) bool {
 	for number := range l.queues[port] {
 		if l.queue(port, number).stats().Fill == 0 {
@@ -226,8 +227,8 @@ func (l *Lab) Used(port int) bool {
 	return true
 }
 
-// Send injects frames one after the other, waits until the engine is done with them and gives what
-// it sent.
+// Send injects frames one after the other, waits until the engine has processed them, and returns
+// what it sent.
 func (l *Lab) Send(port, queue int, frames ...[]byte) []Sent {
 	l.t.Helper()
 	for _, frame := range frames {
@@ -237,7 +238,7 @@ func (l *Lab) Send(port, queue int, frames ...[]byte) []Sent {
 	return l.Collect()
 }
 
-// Collect gives what was sent since the last call, port by port and queue by queue.
+// Collect returns what was sent since the last call, port by port and queue by queue.
 func (l *Lab) Collect() (all []Sent) {
 	l.every(func(port, number int, q *queue) {
 		for _, frame := range q.take() {
@@ -248,14 +249,14 @@ func (l *Lab) Collect() (all []Sent) {
 	return all
 }
 
-// Stall stops or restarts the sending of a port: frames stay on its TX rings.
+// Stall stops or resumes the sending of a port: frames stay on its TX rings.
 func (l *Lab) Stall(port int, stalled bool) {
 	for number := range l.queues[port] {
 		l.queue(port, number).set(stalled, nil)
 	}
 }
 
-// FailKicks makes every kick of a port fail with err, so that nothing is sent; nil: no longer.
+// FailKicks makes every kick of a port fail with err, so that nothing is sent; nil ends that.
 func (l *Lab) FailKicks(port int, err error) {
 	for number := range l.queues[port] {
 		l.queue(port, number).set(false, err)
@@ -273,7 +274,7 @@ func (l *Lab) Freeze(port, queue int) (thaw func()) {
 	select {
 	case <-frozen:
 	case <-time.After(patience):
-		l.t.Fatalf("the worker of port %d queue %d does not come round", port, queue)
+		l.t.Fatalf("the worker of port %d queue %d does not reach its next loop iteration", port, queue)
 	}
 	l.queue(port, queue).settle()
 	return func() { close(thawed) }
@@ -284,7 +285,7 @@ func (l *Lab) Panic(port, queue int, message string) {
 	l.queue(port, queue).atNextTurn(func() { panic(message) })
 }
 
-// Stats is the engine's Stats.
+// Stats returns the engine's Stats.
 func (l *Lab) Stats() api.Stats {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -296,8 +297,8 @@ func (l *Lab) Stats() api.Stats {
 	return s
 }
 
-// Quiet waits until the engine is done with every frame put in, and checks that all are accounted
-// for: as packets in the counters, as chunks in the ledger.
+// Quiet waits until the engine has processed every injected frame, and checks that all are
+// accounted for: as packets in the counters, as chunks in the ledger.
 func (l *Lab) Quiet() {
 	l.t.Helper()
 	var why string
@@ -307,19 +308,19 @@ func (l *Lab) Quiet() {
 	})
 }
 
-// restless says what is not at rest, "" if all is.
+// restless returns what is not yet at rest, or "".
 func (l *Lab) restless(s api.Stats) string {
 	sent := l.left + l.onWire()
 	switch f := s.Frames; {
 	case s.Rx != l.arrived:
-		return fmt.Sprintf("%d frames were put in, %d received", l.arrived, s.Rx)
+		return fmt.Sprintf("%d frames were injected, %d received", l.arrived, s.Rx)
 	case s.Rx != s.Forwarded+s.Replied+s.Dropped():
 		return fmt.Sprintf("received %d, but forwarded %d + replied %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.Dropped())
 	case f.InFlight != 0 || f.Rx != 0:
-		return fmt.Sprintf("frames are under way: %+v", f)
+		return fmt.Sprintf("frames are in flight: %+v", f)
 	case f.Free != l.ledger.count(engineOwns):
 		return fmt.Sprintf("the engine has %d free frames, but owns %d: %+v", f.Free, l.ledger.count(engineOwns), f)
-	case l.held() < f.Tx:
+	case l.queued() < f.Tx:
 		return fmt.Sprintf("%d frames are still to be sent", f.Tx)
 	case sent+f.Tx != s.Forwarded+s.Replied+s.Originated:
 		return fmt.Sprintf("forwarded %d + replied %d + originated %d, but sent %d with %d to send", s.Forwarded, s.Replied, s.Originated, sent, f.Tx)
@@ -327,8 +328,8 @@ func (l *Lab) restless(s api.Stats) string {
 	return ""
 }
 
-// held is how many frames lie on the TX rings of ports that don't send.
-func (l *Lab) held() (n uint64) {
+// queued returns how many frames are on the TX rings of ports that do not send.
+func (l *Lab) queued() (n uint64) {
 	l.every(func(_, _ int, q *queue) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -339,7 +340,7 @@ func (l *Lab) held() (n uint64) {
 	return n
 }
 
-// onWire is how many frames were sent and not collected, or lost with their port.
+// onWire returns how many frames were sent and not collected, or lost with their port.
 func (l *Lab) onWire() (n uint64) {
 	l.mu.Lock()
 	n = l.unsent
@@ -352,7 +353,7 @@ func (l *Lab) onWire() (n uint64) {
 	return n
 }
 
-// Await waits until something is true, which the engine makes so sooner or later.
+// Await waits for a condition that the engine fulfils sooner or later.
 func (l *Lab) Await(what string, done func() bool) {
 	l.t.Helper()
 	l.await(what, done)
@@ -372,7 +373,7 @@ func (l *Lab) awaitOr(why func() string, done func() bool) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			l.t.Fatalf("waited in vain for: %s", why())
+			l.t.Fatalf("timed out waiting for: %s", why())
 		}
 	}
 }

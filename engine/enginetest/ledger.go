@@ -8,7 +8,7 @@ import (
 	"sluice/engine/platform"
 )
 
-// owner says who has a chunk.
+// owner is the owner of a chunk.
 type owner uint32
 
 const (
@@ -21,7 +21,7 @@ const (
 
 var ownerNames = [...]string{"the engine", "a fill ring", "an RX ring", "a TX ring", "a completion ring"}
 
-// ledger knows the owner of every chunk of a UMEM.
+// ledger has the owner of every chunk of a UMEM.
 type ledger struct {
 	chunks []atomic.Uint32 // owner of each
 
@@ -29,8 +29,8 @@ type ledger struct {
 	broken []string // what the engine did wrong
 }
 
-// move notes that the chunk at addr, which may lie anywhere in it, changes hands. It says whether
-// it could.
+// move changes the owner of the chunk at addr, which may be anywhere in it. It reports whether the
+// chunk had the owner from.
 func (l *ledger) move(addr uint64, from, to owner) bool {
 	i := addr / platform.FrameSize
 	if i >= uint64(len(l.chunks)) {
@@ -40,7 +40,7 @@ func (l *ledger) move(addr uint64, from, to owner) bool {
 	if l.chunks[i].CompareAndSwap(uint32(from), uint32(to)) {
 		return true
 	}
-	l.breach("chunk %d is to go from %s to %s, but it belongs to %s", i, ownerNames[from], ownerNames[to], ownerNames[l.chunks[i].Load()])
+	l.breach("chunk %d cannot move from %s to %s: it belongs to %s", i, ownerNames[from], ownerNames[to], ownerNames[l.chunks[i].Load()])
 	return false
 }
 
@@ -52,14 +52,14 @@ func (l *ledger) breach(format string, args ...any) {
 	}
 }
 
-// breaches is what the engine did wrong so far.
+// breaches returns the engine's errors so far.
 func (l *ledger) breaches() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]string(nil), l.broken...)
 }
 
-// count is how many chunks that owner has.
+// count returns how many chunks an owner has.
 func (l *ledger) count(o owner) (n uint64) {
 	for i := range l.chunks {
 		if owner(l.chunks[i].Load()) == o {

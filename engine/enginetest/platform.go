@@ -19,16 +19,16 @@ import (
 
 var _ platform.Platform = (*Platform)(nil)
 
-// Platform is the memory that an engine stands on. Tests use it through a Lab. Its methods may be
-// called from any goroutine.
+// Platform is the memory that replaces kernel and NIC. Tests use it through a Lab. Any goroutine
+// may call its methods.
 type Platform struct {
 	// RingSize is the capacity of each of a queue's four rings, FramesPerQueue how many frames the
 	// UMEM has for each queue. They may be changed before the engine starts.
 	RingSize, FramesPerQueue int
-	// RSS is how all ports' cards spread what they receive; nil: they don't tell. It may be set
+	// RSS is how the NICs of all ports distribute received frames; nil: unknown. It may be set
 	// before the engine starts.
 	RSS *flow.RSS
-	// MemoryLeft is how many bytes Memory still gives; nil: any number. It may be set before the
+	// MemoryLeft is how many bytes Memory still returns; nil: any number. It may be set before the
 	// engine starts.
 	MemoryLeft *int
 
@@ -38,14 +38,14 @@ type Platform struct {
 	publishing sync.Mutex // held while publish runs: one call at a time
 	publish    func(*route.Snapshot)
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	around Surroundings
-	queues []int      // how many each port has
+	queues []int      // number of queues of each port
 	ports  [][]*queue // those in use
 	unsent uint64     // frames that were on TX rings when their port was closed
 	rules  steer.Rules
-	astray platform.Steering // what Steering adds
-	refuse error             // what Steer says
+	astray platform.Steering // added by Steering
+	refuse error             // returned by Steer
 	wanted map[netip.Addr]bool
 	kept   []netip.Addr
 	closed bool
@@ -59,8 +59,8 @@ func newPlatform(queues []int) *Platform {
 	}
 }
 
-// Cores implements platform.Platform: workers share the CPUs that there are, so that tests can have
-// any number of them on any machine.
+// Cores implements platform.Platform. Workers share the CPUs, so that tests can have any number of
+// workers on any machine.
 func (p *Platform) Cores(configured []int) ([]int, error) {
 	allowed, err := cpu.Allowed()
 	if err != nil {
@@ -82,8 +82,8 @@ func (p *Platform) Follow(_ []conf.Port, publish func(*route.Snapshot)) error {
 	return nil
 }
 
-// Change changes the surroundings and tells the engine, which has published new tables when Change
-// returns.
+// Change changes the surroundings and informs the engine, which has published new tables when
+// Change returns.
 func (p *Platform) Change(f func(s *Surroundings)) {
 	p.publishing.Lock()
 	defer p.publishing.Unlock()
@@ -105,7 +105,7 @@ func (p *Platform) Open(ports []conf.Port, workers int) (*platform.Hardware, err
 	for _, n := range p.queues {
 		perWorker += (n + workers - 1) / workers * p.FramesPerQueue
 	}
-	// On the Go heap, because only there the race detector looks.
+	// It is on the Go heap because the race detector checks only that.
 	p.umem = make([]byte, perWorker*workers*platform.FrameSize)
 	p.ledger.chunks = make([]atomic.Uint32, perWorker*workers)
 	p.ports = make([][]*queue, len(ports))
@@ -151,7 +151,7 @@ func (p *Platform) ClosePort(i int) (frames []uint64, err error) {
 	return frames, err
 }
 
-// Closed says whether the port's queues are closed and no new ones opened.
+// Closed reports whether the port's queues are closed and no new ones opened.
 func (p *Platform) Closed(port int) bool {
 	q := p.queue(port, 0)
 	q.mu.Lock()
@@ -159,7 +159,7 @@ func (p *Platform) Closed(port int) bool {
 	return q.closed
 }
 
-// queue is the one in use under that number.
+// queue returns the queue of that number that is in use.
 func (p *Platform) queue(port, number int) *queue {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,8 +198,8 @@ func (p *Platform) Steer(r steer.Rules) error {
 	return p.refuse
 }
 
-// Astray makes every port have so many more RX queues than the engine has taken, and frames dropped
-// there.
+// Astray makes Steering report that many more RX queues on every port than the engine uses, and
+// frames dropped there.
 func (p *Platform) Astray(queues int, frames uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,14 +213,14 @@ func (p *Platform) Steering(port int) (platform.Steering, error) {
 	return platform.Steering{Queues: p.queues[port] + p.astray.Queues, NoSocket: p.astray.NoSocket}, nil
 }
 
-// Steered is what the engine asked to get last.
+// Steered returns the rules of the last Steer.
 func (p *Platform) Steered() steer.Rules {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.rules
 }
 
-// RefuseSteering makes every Steer fail with err from now on; nil: no longer.
+// RefuseSteering makes every Steer fail with err from now on; nil ends that.
 func (p *Platform) RefuseSteering(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -258,18 +258,18 @@ func (p *Platform) SetNeighbours(addrs []netip.Addr) {
 	p.kept = slices.Clone(addrs)
 }
 
-// Kept is what the engine asked to keep resolved.
+// Kept returns the addresses that the engine asked to keep resolved.
 func (p *Platform) Kept() []netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.kept)
 }
 
-// Stats implements platform.Platform. The engine must not ask about queues that are closed: the
-// platform may be busy with the port.
+// Stats implements platform.Platform. The engine must not ask about closed queues: the platform may
+// be reconfiguring the port.
 func (p *Platform) Stats(port, queue int) platform.QueueStats {
 	if p.Closed(port) {
-		p.ledger.breach("the statistics of a closed queue are asked for")
+		p.ledger.breach("the statistics of a closed queue were requested")
 	}
 	return p.queue(port, queue).stats()
 }

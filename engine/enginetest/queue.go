@@ -17,27 +17,26 @@ import (
 // poison fills the chunks around received frames.
 var poison = bytes.Repeat([]byte{0xa5}, platform.FrameSize)
 
-// headroom is what the kernel leaves in front of a received frame (XDP_PACKET_HEADROOM,
+// headroom is what the kernel leaves free in front of a received frame (XDP_PACKET_HEADROOM,
 // include/uapi/linux/bpf.h).
 const headroom = 256
 
-// queue is an AF_XDP socket made of slices. The worker that owns it and the test use it at the same
-// time.
+// queue is an AF_XDP socket made of slices. The owning worker and the test use it at the same time.
 type queue struct {
 	umem   []byte
 	ledger *ledger
 	size   int // of each ring
-	event  int // eventfd: readable while rx holds frames
+	event  int // eventfd: readable while rx has frames
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	fill       []uint64
 	rx, tx     []rings.Desc
 	completion []uint64
 	sent       [][]byte // on the wire
 	stalled    bool     // the driver sends nothing
-	closed     bool     // the engine must not use it any more
-	turn       func()   // called by the worker at its next turn
-	kickErr    error    // what Kick says
+	closed     bool     // the engine must no longer use it
+	turn       func()   // called by the worker in its next loop iteration
+	kickErr    error    // returned by Kick
 	counts     platform.QueueStats
 }
 
@@ -57,7 +56,7 @@ func (q *queue) Receive(descs []rings.Desc) int {
 	if turn := q.turn; turn != nil {
 		q.turn = nil
 		q.mu.Unlock()
-		defer q.mu.Lock() // in case that it panics
+		defer q.mu.Lock() // in case of a panic
 		turn()
 		return 0
 	}
@@ -68,7 +67,7 @@ func (q *queue) Receive(descs []rings.Desc) int {
 	q.rx = slices.Delete(q.rx, 0, n)
 	if n > 0 && len(q.rx) == 0 {
 		var count [8]byte
-		_, _ = unix.Read(q.event, count[:]) // can only fail by being empty, which is what is wanted
+		_, _ = unix.Read(q.event, count[:]) // it fails only if the eventfd is 0, which is fine
 	}
 	return n
 }
@@ -126,7 +125,7 @@ func (q *queue) Kick() error {
 	return nil
 }
 
-// drain sends frames while there is room for their completions. The caller holds mu.
+// drain sends frames while there is space for their completions. The caller holds mu.
 func (q *queue) drain() {
 	n := min(len(q.tx), q.size-len(q.completion))
 	for _, d := range q.tx[:n] {
@@ -155,7 +154,7 @@ func (q *queue) Reclaim(addrs []uint64) int {
 // FD implements platform.Queue.
 func (q *queue) FD() int { return q.event }
 
-// stats is what the kernel would say of the queue.
+// stats returns the kernel's counters of the queue.
 func (q *queue) stats() platform.QueueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -166,8 +165,8 @@ func (q *queue) stats() platform.QueueStats {
 
 var errFrameTooLong = errors.New("frame does not fit into a chunk")
 
-// arrive is a frame from the wire. Without a chunk for it, or without room on the RX ring, it is
-// not accepted.
+// arrive receives a frame from the wire. Without a chunk for it, or without space on the RX ring,
+// it is not accepted.
 func (q *queue) arrive(frame []byte) (accepted bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -188,15 +187,16 @@ func (q *queue) arrive(frame []byte) (accepted bool, err error) {
 	q.fill = slices.Delete(q.fill, 0, 1)
 	q.ledger.move(chunk, onFill, onRx)
 	mem := q.umem[chunk : chunk+platform.FrameSize]
-	copy(mem, poison) // what is left over from the frame before must not be read by anybody
+	copy(mem, poison) // bytes of the previous frame must not be visible
 	q.rx = append(q.rx, rings.Desc{Addr: chunk + headroom, Len: uint32(copy(mem[headroom:], frame))})
 	if len(q.rx) == 1 {
-		_, _ = unix.Write(q.event, binary.NativeEndian.AppendUint64(nil, 1)) // the counter is 0: Receive has read it
+		// The counter is 0: Receive has read it.
+		_, _ = unix.Write(q.event, binary.NativeEndian.AppendUint64(nil, 1))
 	}
 	return true, nil
 }
 
-// atNextTurn has the worker call f once, in the middle of its loop.
+// atNextTurn makes the worker call f once, in the middle of its loop.
 func (q *queue) atNextTurn(f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -206,7 +206,7 @@ func (q *queue) atNextTurn(f func()) {
 	}
 }
 
-// settle makes the descriptor readable only if frames wait, after atNextTurn has had its turn.
+// settle makes the descriptor readable only if frames wait, after atNextTurn.
 func (q *queue) settle() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -216,7 +216,7 @@ func (q *queue) settle() {
 	}
 }
 
-// take gives what was sent since the last call.
+// take returns what was sent since the last call.
 func (q *queue) take() [][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -235,14 +235,14 @@ func (q *queue) set(stalled bool, kickErr error) {
 	}
 }
 
-// checkOpen reports a use after the end. The caller holds mu.
+// checkOpen reports a use of a closed queue. The caller holds mu.
 func (q *queue) checkOpen() {
 	if q.closed {
 		q.ledger.breach("a closed queue is used")
 	}
 }
 
-// close ends the queue and gives the frames that it had, and how many of those were still to be
+// close closes the queue and returns the frames that it had, and how many of them were not yet
 // sent.
 func (q *queue) close() (frames []uint64, unsent int, err error) {
 	q.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"sluice/rings"
 )
 
-// openQueue gives the one queue of a platform, with its frames still with the engine.
+// openQueue returns the only queue of a platform; the engine owns all its frames.
 func openQueue(t *testing.T) (*Platform, *queue) {
 	t.Helper()
 	p := newPlatform([]int{1})
@@ -84,7 +84,7 @@ func TestRoundOfAFrame(t *testing.T) {
 	}
 }
 
-// TestLedgerFindsFaults: each thing that an engine must not do is reported.
+// TestLedgerFindsFaults checks that every fault of an engine is reported.
 func TestLedgerFindsFaults(t *testing.T) {
 	for _, test := range []struct {
 		name, want string
@@ -122,8 +122,8 @@ func TestLedgerFindsFaults(t *testing.T) {
 	}
 }
 
-// TestCompletionsHoldBackSending: as in the kernel, a frame is sent only if its completion has a
-// place.
+// TestCompletionsHoldBackSending checks that, as in the kernel, a frame is sent only if there is
+// space for its completion.
 func TestCompletionsHoldBackSending(t *testing.T) {
 	_, q := openQueue(t)
 	for i := range 8 {

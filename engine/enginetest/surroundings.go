@@ -13,10 +13,10 @@ import (
 // Ports of a lab.
 const (
 	Clients  = 0 // towards the routers
-	Backends = 1 // towards the backends; in a lab of one port that is the same
+	Backends = 1 // towards the backends; the same in a lab of one port
 )
 
-// Surroundings is what the engine learns of the world around it.
+// Surroundings is what the engine learns about its network.
 type Surroundings struct {
 	Ports      []route.PortState
 	Routes     []nexthop.Route
@@ -26,14 +26,13 @@ type Surroundings struct {
 // MAC addresses of the surroundings.
 var (
 	RouterMAC = [6]byte{2, 0, 0, 0, 0xff, 1}
-	// PortMAC is that of the engine's own port.
+	// PortMAC returns the MAC address of the engine's own port.
 	PortMAC = func(port int) [6]byte { return [6]byte{2, 0, 0, 0, 0xee, byte(port)} }
-	// HostMAC is that of host n, 11 to 19, among the backends.
+	// HostMAC returns the MAC address of host n, 11 to 19, among the backends.
 	HostMAC = func(n int) [6]byte { return [6]byte{2, 0, 0, 0, 0xbb, byte(n)} }
 )
 
-// Routers that all addresses but the backends' are reached by, and our own addresses at the two
-// ports.
+// The routers towards all addresses except the backends', and our own addresses at the two ports.
 const (
 	Router4   = "203.0.113.1"
 	Router6   = "2001:db8:ffff::1"
@@ -46,7 +45,7 @@ const (
 	lastHost  = 19
 )
 
-// newSurroundings is the world at the start of a test.
+// newSurroundings returns the network at the start of a test.
 func newSurroundings(ports int) Surroundings {
 	var s Surroundings
 	for i := range ports {
@@ -80,13 +79,13 @@ func newSurroundings(ports int) Surroundings {
 	return s
 }
 
-// connect gives the port an address in a network.
+// connect adds an address in a network to the port.
 func (s *Surroundings) connect(p *route.PortState, port uint8, prefix netip.Prefix) {
 	p.Prefixes = append(p.Prefixes, prefix)
 	s.Routes = append(s.Routes, nexthop.Route{Prefix: prefix.Masked(), Port: port})
 }
 
-// Forget removes a neighbour and returns it, for Neighbours to be given back.
+// Forget removes a neighbour and returns it, so that a test can add it again.
 func (s *Surroundings) Forget(addr string) nexthop.Neighbour {
 	a := netip.MustParseAddr(addr)
 	i := slices.IndexFunc(s.Neighbours, func(n nexthop.Neighbour) bool { return n.Addr == a })
@@ -95,7 +94,7 @@ func (s *Surroundings) Forget(addr string) nexthop.Neighbour {
 	return n
 }
 
-// snapshot is the surroundings in the form that the engine takes.
+// snapshot returns the surroundings as the engine receives them.
 func (s *Surroundings) snapshot() *route.Snapshot {
 	infos := make([]nexthop.PortInfo, len(s.Ports))
 	out := &route.Snapshot{Ports: slices.Clone(s.Ports)}
@@ -110,7 +109,7 @@ func (s *Surroundings) snapshot() *route.Snapshot {
 	return out
 }
 
-// source is our address towards dst: the first of its family on the port that leads there.
+// source returns our address towards dst: the first of its family on the port that leads there.
 func (s *Surroundings) source(dst netip.Addr) netip.Addr {
 	hop, ok := s.snapshot().Table.NextHop(packet.AddrFrom(dst))
 	if !ok {

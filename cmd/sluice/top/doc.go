@@ -1,8 +1,10 @@
 // Package top is the live view of a daemon in a terminal.
 //
-// What is broken comes first: services with a backend that is down, then those with one that
-// drains, then the rest; and so within a service. Once a second two questions go to the daemon,
-// List and Stats; everything that is per second is the difference to the answers before. Model is a
-// state machine without clock or terminal of its own, so that tests feed it messages and compare
-// the frames.
+// Problems come first: services with a backend that is down, then those with a draining one, then
+// the rest, and in the same order within a service. Once a second it calls List and Stats of the
+// daemon; rates are the differences to the previous answers. Model is a state machine without clock
+// or terminal, so that tests feed it messages and compare frames.
+//
+// Bubble Tea runs Model on one goroutine, and polls and actions on others. The package imports
+// engine/api and cmd/sluice/text.
 package top

@@ -9,7 +9,7 @@ import (
 	"sluice/engine/api"
 )
 
-// Daemon is what top needs of an api.Control.
+// Daemon is the part of api.Control that top uses.
 type Daemon interface {
 	List(ctx context.Context) ([]api.Service, error)
 	Stats(ctx context.Context) (api.Stats, error)
@@ -18,7 +18,7 @@ type Daemon interface {
 	Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error)
 }
 
-// Snapshot is what a daemon answers at one moment.
+// Snapshot is a daemon's answers at one moment.
 type Snapshot struct {
 	At       time.Time
 	Services []api.Service
@@ -26,7 +26,7 @@ type Snapshot struct {
 	Status   api.Status
 }
 
-// Take asks the daemon.
+// Take reads a Snapshot from the daemon.
 func Take(ctx context.Context, daemon Daemon) (Snapshot, error) {
 	s := Snapshot{At: time.Now()}
 	var err error
@@ -40,18 +40,19 @@ func Take(ctx context.Context, daemon Daemon) (Snapshot, error) {
 	return s, err
 }
 
-// Figures are what two snapshots say together; after the first, all that is per second is 0.
+// Figures are the results of two snapshots; after the first, all rates are 0.
 type Figures struct {
 	Snapshot
 	Rates                        map[api.Rated]api.Rate
-	Rx, Forwarded, Replied, Lost float64   // packets per second
-	InBits, OutBits, CPS         float64   // per second, all services
-	Drops                        []Drop    // those that ever happened, the fastest first
-	Busy                         []float64 // per worker: share of the time between the snapshots, 0 to 1
-	Restarted                    bool      // the daemon is another than before
+	Rx, Forwarded, Replied, Lost float64 // packets per second
+	InBits, OutBits, CPS         float64 // per second, all services
+	Drops                        []Drop  // those that ever occurred, the highest rate first
+	// Busy is the busy portion of each worker between the snapshots, 0 to 1.
+	Busy      []float64
+	Restarted bool // the daemon has restarted
 }
 
-// Drop is one reason.
+// Drop is one drop reason with its count.
 type Drop struct {
 	Name, Text string
 	Total      uint64
@@ -98,7 +99,7 @@ func drops(was, is api.Stats, elapsed time.Duration) (all []Drop) {
 	return all
 }
 
-// busy takes the workers' shares of the time since the start apart.
+// busy returns the workers' busy portions of the time between two snapshots.
 func busy(was, is api.Stats) []float64 {
 	shares := make([]float64, len(is.Workers))
 	for i, w := range is.Workers {

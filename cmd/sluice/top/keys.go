@@ -4,21 +4,21 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// keyHelp is what ? shows.
+// keyHelp is the help that ? shows.
 var keyHelp = []struct{ keys, does string }{
 	{"↑ ↓  k j", "one line up or down"},
 	{"PgUp PgDn  b f", "one page"},
 	{"Home End  g G", "first or last line"},
 	{"space  enter", "fold or unfold the backends of a service"},
 	{"+  -", "unfold or fold all services"},
-	{"t", "only services in trouble, or all"},
+	{"t", "only services with problems, or all"},
 	{"/", "filter by name, address, state or error; Esc clears"},
-	{"d", "drain the backend: existing connections go on, none are new"},
+	{"d", "drain the backend: existing connections continue, no new ones"},
 	{"e", "enable it again"},
 	{"q", "quit"},
 }
 
-// key works a key in.
+// key handles a key.
 func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	name := msg.String()
 	switch {
@@ -57,10 +57,10 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-// answer takes only a y for a yes: a change of what runs is nothing to slip into.
+// answer accepts only y as a confirmation: a change must not happen by accident.
 func (m *Model) answer(name string) (cmd tea.Cmd) {
 	if name == "y" || name == "Y" {
-		cmd = m.obey()
+		cmd = m.perform()
 	} else {
 		m.say("nothing changed")
 	}
@@ -68,7 +68,7 @@ func (m *Model) answer(name string) (cmd tea.Cmd) {
 	return cmd
 }
 
-// edit has the key change the filter.
+// edit changes the filter.
 func (m *Model) edit(msg tea.KeyPressMsg) (cmd tea.Cmd) {
 	switch msg.String() {
 	case "esc":
@@ -85,7 +85,7 @@ func (m *Model) edit(msg tea.KeyPressMsg) (cmd tea.Cmd) {
 	return cmd
 }
 
-// move moves the cursor, or folds what is under it.
+// move moves the cursor, or folds the service under it.
 func (m *Model) move(name string) {
 	rows := m.rows()
 	if len(rows) == 0 {

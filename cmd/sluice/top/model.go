@@ -12,30 +12,30 @@ import (
 )
 
 const (
-	patience     = 10 * time.Second // for one question to the daemon
-	manyServices = 12               // from here on, those that are well are folded at first
-	historyLen   = 240              // measurements kept for sparklines
-	noticeTurns  = 4                // measurements for which a notice stays
+	patience     = 10 * time.Second // for one request to the daemon
+	manyServices = 12               // from here on, services without problems are folded at first
+	historyLen   = 240              // measurements stored for sparklines
+	noticeTurns  = 4                // measurements for which a notice is shown
 )
 
-// Model is the state of the view. All methods are called by the program's one goroutine.
+// Model is the state of the view. Only the program's goroutine calls its methods.
 type Model struct {
 	daemon   Daemon
-	where    string // the daemon's socket, for people
+	where    string // the daemon's socket, for display
 	interval time.Duration
 
 	width, height int
 
-	last    Snapshot // to compare the next one with
+	last    Snapshot // the previous snapshot
 	now     Figures
 	packets []float64               // per second, all services, the newest last
 	history map[api.Rated][]float64 // the same for each service and backend
 
-	lost      error     // why there is no answer; nil: there is
-	lostSince time.Time // when the first question had none
-	notice    string    // what just happened
-	noticeFor int       // measurements until it goes
-	turn      int       // counts measurements, to show one alarm after the other
+	lost      error     // why there is no answer; nil: there is one
+	lostSince time.Time // time of the first failed request
+	notice    string    // the latest event
+	noticeFor int       // measurements until it disappears
+	turn      int       // counts measurements, to rotate the alarms
 
 	cursor       api.Rated
 	cursorAt     int // its line among rows when it was last shown
@@ -44,20 +44,20 @@ type Model struct {
 	onlyTrouble  bool
 	filter       textinput.Model
 	filtering    bool
-	pending      *order // waits for a yes
+	pending      *action // waiting for confirmation
 	help         bool
 }
 
-// order is a change of what a backend gets.
-type order struct {
+// action is a change of a backend.
+type action struct {
 	id      api.Rated
 	service string // name
-	weight  int    // to set, where there is nothing that enable could undo
+	weight  int    // to set, where enable has nothing to undo
 	verb    string // api.OverrideDrain or api.OverrideEnable
 	text    string // the question
 }
 
-// New makes a view of the daemon that polls it once per interval.
+// New returns a view of the daemon that polls it once per interval.
 func New(daemon Daemon, where string, interval time.Duration) *Model {
 	filter := textinput.New()
 	filter.Prompt = "filter: "
@@ -71,9 +71,9 @@ type measured struct {
 	err error
 }
 
-// obeyed is the answer to an order.
-type obeyed struct {
-	order
+// performed is the result of an action.
+type performed struct {
+	action
 	backend api.Backend
 	err     error
 }
@@ -100,7 +100,7 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, tea.Tick(max(0, m.interval-time.Since(msg.At)), func(time.Time) tea.Msg { return pollNow{} })
 	case pollNow:
 		return m, m.poll
-	case obeyed:
+	case performed:
 		m.say("%s: weight %d, state %s", msg.id.Backend, msg.backend.Weight, msg.backend.State)
 		if msg.backend.Note != "" {
 			m.say("%s: weight %d: %s", msg.id.Backend, msg.backend.Weight, msg.backend.Note)
@@ -120,7 +120,7 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
-// take works a measurement in.
+// take processes a measurement.
 func (m *Model) take(got measured) {
 	m.turn++
 	if m.noticeFor--; m.noticeFor <= 0 {
@@ -131,13 +131,13 @@ func (m *Model) take(got measured) {
 			m.lostSince = got.At
 		}
 		m.lost = got.err
-		m.now.At = got.At // for how long nobody has answered
+		m.now.At = got.At // so that the time without an answer is shown
 		return
 	}
 	m.now = Compare(m.last, got.Snapshot)
 	switch {
 	case m.now.Restarted:
-		m.say("another daemon answers: its counters begin anew")
+		m.say("another daemon answers: its counters start at 0")
 	case m.lost != nil && !m.last.At.IsZero():
 		m.say("the daemon answers again")
 	}
@@ -145,10 +145,10 @@ func (m *Model) take(got measured) {
 	first := m.last.At.IsZero() || m.now.Restarted
 	m.last = got.Snapshot
 	if first {
-		return // nothing is per second yet
+		return // there are no rates yet
 	}
 	m.packets = remember(m.packets, m.now.Rx)
-	fresh := make(map[api.Rated][]float64, len(m.now.Rates)) // those that left the configuration are forgotten
+	fresh := make(map[api.Rated][]float64, len(m.now.Rates)) // removed ones are dropped
 	for id, r := range m.now.Rates {
 		fresh[id] = remember(m.history[id], r.InPPS+r.OutPPS)
 	}
@@ -166,7 +166,7 @@ func (m *Model) say(format string, args ...any) {
 	m.notice, m.noticeFor = fmt.Sprintf(format, args...), noticeTurns
 }
 
-// ask prepares an order for the backend under the cursor and waits for a yes.
+// ask prepares an action for the backend under the cursor and waits for confirmation.
 func (m *Model) ask(verb string) {
 	rows := m.rows()
 	if len(rows) == 0 {
@@ -174,14 +174,14 @@ func (m *Model) ask(verb string) {
 	}
 	r := rows[m.place(rows)]
 	if r.backend == nil {
-		m.say("%s is for one backend: choose its line", verb)
+		m.say("%s needs a backend: select its line", verb)
 		return
 	}
 	b := r.backend
-	o := order{id: r.id, service: r.service.Name, verb: verb}
+	o := action{id: r.id, service: r.service.Name, verb: verb}
 	if verb == "enable" {
 		if b.Weight > 0 {
-			m.say("%s has weight %d already", r.id.Backend, b.Weight)
+			m.say("%s already has weight %d", r.id.Backend, b.Weight)
 			return
 		}
 		o.text = fmt.Sprintf("enable %s?", r.id.Backend)
@@ -190,24 +190,24 @@ func (m *Model) ask(verb string) {
 		}
 	} else {
 		if b.Weight == 0 {
-			m.say("%s has weight 0 already", r.id.Backend)
+			m.say("%s already has weight 0", r.id.Backend)
 			return
 		}
-		o.text = fmt.Sprintf("drain %s? %d active connections go on.", r.id.Backend, b.Active)
+		o.text = fmt.Sprintf("drain %s? %d active connections continue.", r.id.Backend, b.Active)
 		if takesNew(b) && usable(r.service) == 1 {
-			o.text = fmt.Sprintf("drain %s, THE LAST of %s that takes connections?", r.id.Backend, r.service.Name)
+			o.text = fmt.Sprintf("drain %s, THE LAST of %s that takes new connections?", r.id.Backend, r.service.Name)
 		}
 	}
 	m.pending = &o
 }
 
-// obey carries the pending order out.
-func (m *Model) obey() tea.Cmd {
+// perform executes the pending action.
+func (m *Model) perform() tea.Cmd {
 	o := *m.pending
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		done := obeyed{order: o}
+		done := performed{action: o}
 		if o.weight > 0 {
 			done.backend, done.err = m.daemon.SetWeight(ctx, o.service, o.id.Backend, o.weight)
 		} else {

@@ -9,7 +9,7 @@ import (
 	"sluice/engine/api"
 )
 
-// row is one line of the list: a service, or a backend of it.
+// row is one line of the list: a service, or one of its backends.
 type row struct {
 	id      api.Rated
 	service *api.Service
@@ -34,7 +34,8 @@ func backendTrouble(b *api.Backend) int {
 	return broken
 }
 
-// usable is how many backends take new connections; a protected one does although its checks fail.
+// usable returns how many backends take new connections; a protected one does although its checks
+// fail.
 func usable(s *api.Service) (n int) {
 	for i := range s.Backends {
 		if takesNew(&s.Backends[i]) {
@@ -57,8 +58,8 @@ func serviceTrouble(s *api.Service) int {
 	return worst
 }
 
-// rows are the lines to show: what the filter and the toggles leave, in the order of trouble, else
-// in the file's.
+// rows returns the lines to show after filter and toggles, by trouble, then in the order of the
+// file.
 func (m *Model) rows() []row {
 	services := make([]*api.Service, len(m.now.Services))
 	for i := range m.now.Services {
@@ -82,8 +83,8 @@ func (m *Model) rows() []row {
 	return all
 }
 
-// backendRows are the lines of a service's backends: all of them if whole, else those that the
-// filter finds.
+// backendRows returns the lines of a service's backends: all of them if whole, else those that
+// match the filter.
 func (m *Model) backendRows(s *api.Service, whole bool) (all []row) {
 	key := s.Key()
 	for i := range s.Backends {
@@ -96,8 +97,8 @@ func (m *Model) backendRows(s *api.Service, whole bool) (all []row) {
 	return all
 }
 
-// folded says whether a service's backends are hidden: as told, else where there are many services
-// and this one is well.
+// folded reports whether a service's backends are hidden: as set by the user, else if there are
+// many services and this one has no problem.
 func (m *Model) folded(s *api.Service) bool {
 	if told, ok := m.foldedByHand[s.Key()]; ok {
 		return told
@@ -105,14 +106,14 @@ func (m *Model) folded(s *api.Service) bool {
 	return len(m.now.Services) > manyServices && serviceTrouble(s) == fine
 }
 
-// contains says whether one of the texts has the sought one in it, whatever the case.
+// contains reports whether one of the texts contains sought, ignoring case.
 func contains(sought string, texts ...string) bool {
 	sought = strings.ToLower(strings.TrimSpace(sought))
 	return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(text.OneLine(t)), sought) })
 }
 
-// place finds the cursor's line again after the list has changed: its own, else what stands where
-// it stood.
+// place finds the cursor's line after the list has changed: the same row, or else the row at the
+// same position.
 func (m *Model) place(rows []row) int {
 	at := slices.IndexFunc(rows, func(r row) bool { return r.id == m.cursor })
 	if at < 0 {

@@ -14,17 +14,17 @@ import (
 	"sluice/cmd/sluice/text"
 )
 
-// Run shows the view in the terminal until its user quits or ctx ends. Whatever happens, the
-// terminal is as before.
+// Run shows the view in the terminal until the user quits or ctx ends. It always restores the
+// terminal.
 func (m *Model) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out)).Run()
 	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
-		return nil // that is how one leaves
+		return nil // the user has quit
 	}
 	return err
 }
 
-// Once measures for an interval.
+// Once returns the figures of one interval.
 func Once(ctx context.Context, daemon Daemon, interval time.Duration) (Figures, error) {
 	before, err := Take(ctx, daemon)
 	if err != nil {
@@ -39,8 +39,7 @@ func Once(ctx context.Context, daemon Daemon, interval time.Duration) (Figures, 
 	return Compare(before, now), err
 }
 
-// Print writes one frame as plain text, all lines of it, for so many columns; what says why may be
-// longer.
+// Print writes one frame as plain text, with all lines, for so many columns; reasons may be longer.
 func Print(w io.Writer, f Figures, columns int) error {
 	m := New(nil, "", 0)
 	m.now, m.last = f, f.Snapshot

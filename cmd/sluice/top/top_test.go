@@ -18,11 +18,11 @@ import (
 	"sluice/engine/api"
 )
 
-var update = flag.Bool("update", false, "write the frames in testdata anew")
+var update = flag.Bool("update", false, "write the frames in testdata")
 
 var began = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 
-// daemon is a machine whose counters grow by the same every second.
+// daemon is a fake daemon with counters that grow equally every second.
 type daemon struct {
 	seconds  int
 	services []api.Service
@@ -86,7 +86,7 @@ func (d *daemon) SetWeight(_ context.Context, service, backend string, weight in
 	return api.Backend{}, d.err
 }
 
-// pass lets a second go by: every counter grows, unevenly so that sparklines have a shape.
+// pass simulates a second: every counter grows, unevenly so that sparklines have a shape.
 func (d *daemon) pass() {
 	d.seconds++
 	for i := range d.services {
@@ -102,7 +102,7 @@ func (d *daemon) pass() {
 	}
 }
 
-// screen is a view and what happens to it.
+// screen is a view and its inputs.
 type screen struct {
 	t      *testing.T
 	model  *Model
@@ -114,13 +114,13 @@ func newScreen(t *testing.T) *screen {
 	return &screen{t, New(d, "/run/sluice/sluice.sock", time.Second), d}
 }
 
-// measure lets seconds go by and the view ask after each.
+// measure simulates seconds, with a poll after each.
 func (s *screen) measure(seconds int) {
 	for range seconds {
 		s.daemon.pass()
 		got := s.model.poll().(measured)
 		got.At = began.Add(time.Duration(s.daemon.seconds) * time.Second)
-		// What a client holds must not change under its hands.
+		// Data that a client has must not change.
 		got.Services = append([]api.Service(nil), got.Services...)
 		for i := range got.Services {
 			got.Services[i].Backends = append([]api.Backend(nil), got.Services[i].Backends...)
@@ -129,7 +129,7 @@ func (s *screen) measure(seconds int) {
 	}
 }
 
-// press presses keys, and carries out what follows at once.
+// press presses keys, and runs the resulting commands.
 func (s *screen) press(keys ...string) {
 	for _, key := range keys {
 		msg := tea.KeyPressMsg{Text: key, Code: []rune(key)[0]}
@@ -189,7 +189,7 @@ func TestFrames(t *testing.T) {
 	s := newScreen(t)
 	s.golden("asking")
 	s.measure(1)
-	s.golden("first") // nothing is per second yet
+	s.golden("first") // there are no rates yet
 	s.measure(30)
 	s.golden("running")
 	s.press("?")
@@ -207,6 +207,10 @@ func TestFrames(t *testing.T) {
 	s.golden("wide")
 	s.model.Update(tea.WindowSizeMsg{Width: 50, Height: 12})
 	s.golden("narrow")
+	s.model.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
+	s.daemon.services[2].Backends[1].Protected = true
+	s.measure(1)
+	s.golden("protected")
 	s.model.Update(tea.WindowSizeMsg{Width: 30, Height: 5})
 	if got := ansi.Strip(s.model.View().Content); !strings.Contains(got, "too small") {
 		t.Error(got)
@@ -242,7 +246,7 @@ func TestOrders(t *testing.T) {
 		s.daemon.told = nil
 	}
 	s.press("d") // a service's line
-	if text := s.text(); !strings.Contains(text, "drain is for one backend") {
+	if text := s.text(); !strings.Contains(text, "drain needs a backend") {
 		t.Error(text)
 	}
 	s.press("y")
@@ -256,13 +260,13 @@ func TestOrders(t *testing.T) {
 	s.press("y")
 	told("drain web 10.0.0.11:8080")
 	s.measure(1)
-	s.press("d") // has none to lose
+	s.press("d") // it has no connections
 	s.press("y")
 	told()
 	s.daemon.services[2].Backends[0].ConfiguredWeight = 0
 	s.measure(1)
 	s.press("e", "y")
-	told("web 10.0.0.11:8080 1") // there is nothing that enable could undo
+	told("web 10.0.0.11:8080 1") // enable has nothing to undo
 	s.measure(1)
 	s.daemon.services[2].Backends[0].ConfiguredWeight = 1
 	s.measure(1)
@@ -272,7 +276,7 @@ func TestOrders(t *testing.T) {
 	s.press("e", "y")
 	told("enable web 10.0.0.11:8080")
 	s.measure(1)
-	s.press("e", "y") // is
+	s.press("e", "y") // already enabled
 	told()
 	s.daemon.err = errors.New("the daemon is\nstopping")
 	s.press("d", "y")
@@ -297,7 +301,7 @@ func TestFilterAndToggles(t *testing.T) {
 	s.press("/", "R", "E", "F", "U", "S", "E", "D")
 	s.golden("filtered")
 	s.press("x", "x")
-	if text := s.text(); !strings.Contains(text, "the filter fits nothing") {
+	if text := s.text(); !strings.Contains(text, "no service matches the filter") {
 		t.Error(text)
 	}
 	s.press("esc", "t")
@@ -314,8 +318,8 @@ func TestFilterAndToggles(t *testing.T) {
 	}
 }
 
-// TestManyServices: 200 services scroll, those in trouble come first, and the cursor stays on its
-// backend when the order changes under it.
+// TestManyServices checks that 200 services scroll, that those in trouble come first, and that the
+// cursor stays on its backend when the order changes.
 func TestManyServices(t *testing.T) {
 	s := newScreen(t)
 	s.daemon.services = nil

@@ -12,8 +12,8 @@ import (
 	"sluice/engine/api"
 )
 
-// The terminal's own sixteen colours, which its user has made readable. Each only repeats what a
-// word says.
+// The terminal's own sixteen colours, which its user has chosen. A colour only repeats what a word
+// states.
 var (
 	bad     = lipgloss.NewStyle().Foreground(lipgloss.Red).Bold(true)
 	careful = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
@@ -26,14 +26,14 @@ var (
 
 var troubleStyle = map[int]lipgloss.Style{dead: bad, broken: bad, draining: careful, fine: good}
 
-// Lines of the frame besides the list: five above, perhaps an alarm, its heading, and two below.
+// Lines of the frame besides the list: five above, possibly an alarm, the heading, and two below.
 const (
 	headerLines = 5
 	otherLines  = headerLines + 1 + 1 + 2
-	alarmTurns  = 3 // measurements for which an alarm is shown where there are several
+	alarmTurns  = 3 // measurements for which each of several alarms is shown
 )
 
-// listHeight is how many lines the list has.
+// listHeight returns how many lines the list has.
 func (m *Model) listHeight() int {
 	if len(m.now.Status.Attention) > 0 {
 		return max(1, m.height-otherLines)
@@ -49,12 +49,12 @@ func (m *Model) View() tea.View {
 	return v
 }
 
-// frame is the screen, line by line.
+// frame returns the screen, line by line.
 func (m *Model) frame() []string {
 	var lines []string
 	switch {
 	case m.width < 40 || m.height < otherLines+2:
-		return []string{ansi.Truncate(fmt.Sprintf("%dx%d is too small: 40x%d", m.width, m.height, otherLines+2), m.width, "")}
+		return []string{ansi.Truncate(fmt.Sprintf("%dx%d is too small, at least 40x%d", m.width, m.height, otherLines+2), m.width, "")}
 	case m.last.At.IsZero():
 		lines = m.waiting()
 	default:
@@ -70,17 +70,17 @@ func (m *Model) frame() []string {
 	return lines
 }
 
-// waiting is shown until a daemon has answered for the first time.
+// waiting returns the screen before the first answer of a daemon.
 func (m *Model) waiting() []string {
 	lines := []string{strong.Render("sluice top"), ""}
 	if m.lost == nil {
-		return append(lines, "asking the daemon on "+m.where+" ...")
+		return append(lines, "connecting to the daemon on "+m.where+" ...")
 	}
 	lines = append(lines, strings.Split(bad.Render(ansi.Wrap(text.OneLine(m.lost.Error()), m.width, "")), "\n")...)
 	return append(lines, "", fmt.Sprintf("trying again every %v", m.interval))
 }
 
-// header is the machine as a whole.
+// header returns the lines about the whole machine.
 func (m *Model) header() []string {
 	lines := []string{m.titleLine()}
 	if alarms := m.now.Status.Attention; len(alarms) > 0 {
@@ -90,7 +90,7 @@ func (m *Model) header() []string {
 	return append(lines, m.packetsLine(), m.historyLine(), m.workersLine(), m.dropsLine())
 }
 
-// titleLine says what is wrong, in one sentence.
+// titleLine returns one sentence about the problems.
 func (m *Model) titleLine() string {
 	if m.lost != nil {
 		return shout.Render(pad(fmt.Sprintf(" NO ANSWER for %s: trying again; figures are old. %s",
@@ -127,7 +127,7 @@ func (m *Model) titleLine() string {
 	return spread(left+strings.Join(words, ", "), quiet.Render(m.now.At.Format("15:04:05")), m.width)
 }
 
-// count is a number with its noun: "1 service", "2 services".
+// count returns a number with its noun: "1 service", "2 services".
 func count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -154,7 +154,7 @@ func (m *Model) historyLine() string {
 	return quiet.Render(label) + text.Sparkline(shown, columns) + quiet.Render(" max "+text.SI(greatest))
 }
 
-// workersLine has a bar for each worker while there is room, and a block where they are many.
+// workersLine has a bar for each worker if there is space, else a block.
 func (m *Model) workersLine() string {
 	const label, number = "busy ", 8 // columns for " w0 100%" besides the bar
 	n := max(1, len(m.now.Busy))
@@ -166,7 +166,7 @@ func (m *Model) workersLine() string {
 		for _, share := range m.now.Busy {
 			greatest = max(greatest, share)
 		}
-		// A share of 1 beside the others makes the greatest height mean 100 %.
+		// A value of 1 before the others scales the blocks to 100 %.
 		blocks := []rune(text.Sparkline(append([]float64{1}, m.now.Busy...), n+1))[1:]
 		return line.String() + string(blocks) + quiet.Render(fmt.Sprintf(" %d workers, max %.0f%%", n, 100*greatest))
 	}
@@ -196,7 +196,7 @@ func (m *Model) dropsLine() string {
 	return strings.Join(parts, "  ")
 }
 
-// list is the heading, the lines that fit, and a line about the chosen one.
+// list returns the heading, the lines that fit, and a line about the selected one.
 func (m *Model) list() []string {
 	if m.help {
 		return helpLines()
@@ -227,9 +227,9 @@ func (m *Model) list() []string {
 func (m *Model) whyEmpty() string {
 	switch {
 	case m.filter.Value() != "":
-		return "the filter fits nothing (Esc clears it)"
+		return "no service matches the filter (Esc clears it)"
 	case m.onlyTrouble:
-		return "no service is in trouble (t shows all)"
+		return "no service has problems (t shows all)"
 	}
 	return "the configuration has no services"
 }
@@ -242,7 +242,7 @@ func helpLines() []string {
 	return append(lines, "", quiet.Render("  PPS and BIT/S are both directions together. Any key goes back."))
 }
 
-// Columns right of the name.
+// Columns after the name.
 const (
 	stateColumn  = 7
 	sinceColumn  = 7
@@ -250,8 +250,8 @@ const (
 	sparkAtLeast = 10
 )
 
-// nameWidth is what the fixed columns leave; in wide terminals names have enough and the sparkline
-// gets the rest.
+// nameWidth returns the space that the fixed columns leave; in wide terminals the name is limited
+// and the sparkline gets the rest.
 func (m *Model) nameWidth() int {
 	return max(8, min(52, m.width-stateColumn-sinceColumn-4*numberColumn-sparkAtLeast))
 }
@@ -276,7 +276,7 @@ func (m *Model) heading(rows int) string {
 	return strong.Render(line)
 }
 
-// line is one service or backend.
+// line returns the line of a service or backend.
 func (m *Model) line(r row) string {
 	rate, conns := m.now.Rates[r.id], uint64(0)
 	if r.backend != nil {
@@ -302,11 +302,14 @@ func (m *Model) line(r row) string {
 func (m *Model) backendLine(r row, rate api.Rate) string {
 	b := r.backend
 	trouble := backendTrouble(b)
-	line := pad("    "+b.Endpoint(), m.nameWidth()) + " " + troubleStyle[trouble].Render(pad(b.State, stateColumn-1)) +
-		left(text.Ago(b.StateSinceS), sinceColumn)
+	state := troubleStyle[trouble].Render(pad(b.State, stateColumn-1)) + left(text.Ago(b.StateSinceS), sinceColumn)
+	if b.Protected { // it needs both columns; detail has the time
+		state = troubleStyle[trouble].Render(pad(b.State+" (in use)", stateColumn-1+sinceColumn))
+	}
+	line := pad("    "+b.Endpoint(), m.nameWidth()) + " " + state
 	conns := uint64(b.Active) + uint64(b.Inactive)
 	if why := api.Why(*b); trouble == broken && why != "" && rate == (api.Rate{}) {
-		return line + " " + bad.Render(text.OneLine(why)) // numbers would say nothing
+		return line + " " + bad.Render(text.OneLine(why)) // its numbers are all 0
 	}
 	return line + m.numbers(r.id, conns, rate)
 }
@@ -320,7 +323,7 @@ func (m *Model) numbers(id api.Rated, conns uint64, rate api.Rate) string {
 	return line
 }
 
-// detail is what the columns have no room for.
+// detail returns what the columns have no space for.
 func (m *Model) detail(r row) string {
 	rate := m.now.Rates[r.id]
 	if r.backend == nil {
@@ -342,16 +345,19 @@ func (m *Model) detail(r row) string {
 	if why := api.Why(*b); why != "" {
 		line = fmt.Sprintf("%s: %s; %s", b.Endpoint(), weight, text.OneLine(why))
 	}
+	if b.Protected {
+		line = fmt.Sprintf("%s: %s (in use) for %s; %s", b.Endpoint(), b.State, text.Ago(b.StateSinceS), text.OneLine(api.Why(*b)))
+	}
 	return quiet.Render(line)
 }
 
-// footer is a question, the filter, news, or the keys.
+// footer returns a question, the filter, a notice, or the keys.
 func (m *Model) footer() string {
 	switch {
 	case m.pending != nil:
 		return shout.Render(pad(" "+m.pending.text+" y/n ", m.width))
 	case m.filtering:
-		return m.filter.View() + quiet.Render("  (Enter keeps it, Esc clears it)")
+		return m.filter.View() + quiet.Render("  (Enter applies it, Esc clears it)")
 	case m.notice != "":
 		return strong.Render(text.OneLine(m.notice))
 	}
@@ -362,13 +368,13 @@ func (m *Model) footer() string {
 	return quiet.Render(keys)
 }
 
-// pad cuts or fills words to so many columns.
+// pad cuts or fills text to so many columns.
 func pad(words string, columns int) string {
 	words = ansi.Truncate(words, columns, "…")
 	return words + strings.Repeat(" ", max(0, columns-ansi.StringWidth(words)))
 }
 
-// left is pad with the blanks in front.
+// left is pad with the spaces in front.
 func left(words string, columns int) string {
 	return strings.Repeat(" ", max(0, columns-ansi.StringWidth(words))) + words
 }
