@@ -50,7 +50,7 @@ func (h *hosts) listen(t *testing.T) {
 		case m.TCPFlags == ack && acked == ^seq:
 			h.lab.Arrive(s.Port, packettest.TCP(mine, other).Seq(7, expected).Payload(nil).Frame())
 		default:
-			t.Fatalf("neither a poke nor a reset:\n%s", packettest.Decode(s.Frame))
+			t.Fatalf("neither an RST probe nor a reset:\n%s", packettest.Decode(s.Frame))
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestIdleAreReset(t *testing.T) {
 					n := lab.Stats()
 					dropped(t, n, "none", 0)
 					if want == 0 || n.Replied < uint64(want) || n.Originated < uint64(want) {
-						t.Errorf("%d ends, %d pokes, %d answers", want, n.Originated, n.Replied)
+						t.Errorf("%d ends, %d RST probes, %d answers", want, n.Originated, n.Replied)
 					}
 				})
 			}
@@ -158,8 +158,8 @@ func TestExplainEvicted(t *testing.T) {
 	}
 }
 
-// TestManyIdle: more connections than frames or a tick's worth of pokes: all are reset in the end,
-// and all frames come home.
+// TestManyIdle: more connections than frames, and than RST probes of one turn: all are reset in the
+// end, and all frames come home.
 func TestManyIdle(t *testing.T) {
 	slow(t)
 	const flows = 4000

@@ -9,15 +9,15 @@ import (
 	"sluice/engine/enginetest"
 )
 
-// TestAlive: a worker that hangs is found and named, and one that sleeps is not taken for it.
+// TestAlive checks that Alive names a worker that hangs, and not one that sleeps.
 func TestAlive(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
 	if err := lab.Engine.Alive(t.Context()); err != nil {
-		t.Fatal("all workers turn:", err)
+		t.Fatal("all workers run:", err)
 	}
 	thaw := lab.Freeze(enginetest.Clients, 1)
-	for range 3 { // what is in the mailbox of a worker that hangs is no answer either
+	for range 3 { // a function that waits in the mailbox is no answer
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		err := lab.Engine.Alive(ctx)
 		cancel()
@@ -27,7 +27,7 @@ func TestAlive(t *testing.T) {
 	}
 	thaw()
 	if err := lab.Engine.Alive(t.Context()); err != nil {
-		t.Error("it goes on:", err)
+		t.Error("worker 1 runs again:", err)
 	}
 	lab.Close()
 	if err := lab.Engine.Alive(t.Context()); err == nil {

@@ -25,7 +25,7 @@ func takesPath(s *conf.Service, b *conf.Backend) bool {
 		s.Health.Type != conf.HealthNone && s.Health.Type != conf.HealthPing
 }
 
-// eachPath calls f for every backend whose check takes its path.
+// eachPath calls f for every backend with a check that takes its path.
 func eachPath(cfg *conf.Config, f func(s *conf.Service, b *conf.Backend)) {
 	for i := range cfg.Services {
 		for j := range cfg.Services[i].Backends {
