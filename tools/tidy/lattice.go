@@ -34,7 +34,7 @@ var lattice = []layer{
 	{"engine/health", "pipeline/service", "health <- policy: checks report results and know nothing of their use"},
 	{"engine/health/policy", "engine/health engine/override pipeline/service conf", "health <- policy <- tables: availability is a value machine"},
 	{"engine/health/truepath", "engine/health pipeline/...", "it carries health checks the way of the clients' packets"},
-	{"engine/tables", "engine/health engine/health/policy engine/platform engine/route engine/steer pipeline/... conf", "policy <- tables <- inspect: tables are built by pure functions from values"},
+	{"engine/tables", "engine/health engine/health/policy engine/override engine/route engine/steer pipeline/... conf", "policy <- tables <- inspect: tables are built by pure functions from values"},
 	{"engine/state", "engine/api pipeline/service conf", "state <- override: what is stored knows nothing of what runs"},
 	{"engine/override", "engine/state pipeline/service conf", "state <- override <- policy: values set at run time"},
 	{"engine/inspect", "engine/api engine/filter engine/health engine/health/policy engine/platform engine/route engine/steer engine/tables engine/worker pipeline/... conf",

@@ -1,0 +1,248 @@
+package tables
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/conf"
+	"sluice/engine/health/policy"
+	"sluice/engine/override"
+	"sluice/pipeline"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/nexthop"
+	"sluice/pipeline/service"
+)
+
+// inputs makes random inputs: configurations that share services and backends, in surroundings that
+// change.
+type inputs struct {
+	t       *testing.T
+	r       *rand.Rand
+	rss     *flow.RSS
+	configs []*policy.Index
+}
+
+func newInputs(t *testing.T, seed uint64) *inputs {
+	g := &inputs{t: t, r: rand.New(rand.NewPCG(seed, 1)), rss: &flow.RSS{Key: make([]byte, 40), Queues: make([]uint16, 128), TCP4: true}}
+	for i := range g.rss.Key {
+		g.rss.Key[i] = byte(g.r.Uint32())
+	}
+	for i := range g.rss.Queues {
+		g.rss.Queues[i] = uint16(i % 2)
+	}
+	for range 4 {
+		cfg, _, err := conf.Parse("test.toml", []byte(g.text()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.configs = append(g.configs, policy.NewIndex(cfg))
+	}
+	return g
+}
+
+// text returns a configuration of some of eight services with some of six backends each.
+func (g *inputs) text() string {
+	var b strings.Builder
+	b.WriteString("[[port]]\nname = \"eth0\"\n")
+	modes := []string{"nat", "fullnat", "tun", "dr"}
+	schedulers := []string{"rr", "wlc", "mh", "sh"}
+	for s := range 8 {
+		if s > 0 && g.r.IntN(3) == 0 {
+			continue
+		}
+		mode := modes[g.r.IntN(4)]
+		fmt.Fprintf(&b, "[[service]]\nname = \"s%d\"\naddress = \"198.51.100.%d\"\nport = 80\nprotocol = \"tcp\"\nmode = %q\nscheduler = %q\n",
+			s, 10+s, mode, schedulers[g.r.IntN(4)])
+		if mode == "fullnat" {
+			fmt.Fprintf(&b, "source = [\"10.0.1.%d\"]\n", 1+g.r.IntN(3))
+		}
+		if g.r.IntN(6) == 0 {
+			b.WriteString("persistence = \"1m\"\n")
+		}
+		if g.r.IntN(4) == 0 {
+			b.WriteString("sorry = { address = \"10.0.0.99\" }\n")
+		}
+		for n := range 6 {
+			if n == 5 || g.r.IntN(2) == 0 {
+				fmt.Fprintf(&b, "[[service.backend]]\naddress = \"10.0.0.%d\"\nweight = %d\n", 10*(s%3)+n+1, g.r.IntN(4))
+			}
+		}
+	}
+	return b.String()
+}
+
+// next returns a random input.
+func (g *inputs) next() *Input {
+	index := g.configs[g.r.IntN(len(g.configs))]
+	in := &Input{
+		Sources: make(map[netip.Addr]netip.Addr), KernelPorts: service.Ports{First: 32768, Last: 60999},
+		Cards: []Card{{Name: "eth0", Queues: []int{0, 1}, RSS: g.rss}}, Workers: 2, Spread: g.r.IntN(4) > 0,
+	}
+	if g.r.IntN(3) == 0 {
+		in.Locals = []netip.Addr{netip.MustParseAddr("10.0.1.1")}
+	}
+	var neighbours []nexthop.Neighbour
+	var routes []nexthop.Route
+	overrides := make(override.Set)
+	for id, b := range index.EachBackend() {
+		address := b.Key.Address
+		if g.r.IntN(3) > 0 {
+			routes = append(routes, nexthop.Route{Prefix: netip.PrefixFrom(address, 32)})
+			neighbours = append(neighbours, nexthop.Neighbour{Addr: address, MAC: [6]byte{2, 2, 2, 2, 2, address.As4()[3]}})
+		}
+		if g.r.IntN(3) > 0 {
+			in.Sources[address] = netip.MustParseAddr("192.0.2.1")
+		}
+		if weight := g.r.IntN(8); weight < 4 && weight != b.Weight {
+			overrides[id] = override.OfWeight(weight, b.Weight)
+		}
+	}
+	in.Hops = nexthop.Build([]nexthop.PortInfo{{MAC: [6]byte{2}, MTU: 1500, Up: true, Name: "eth0"}}, routes, neighbours)
+	var first *policy.State
+	in.Health, _ = first.Step(policy.Input{Config: index, Overrides: overrides, Now: time.Unix(1, 0)})
+	return in
+}
+
+func compiled(t *testing.T, in *Input, before *State) Result {
+	t.Helper()
+	r, err := Compile(in, before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestCompileIsPure: equal arguments give equal results, whatever was compiled between from the same
+// state, and neither the input nor the state before is changed.
+func TestCompileIsPure(t *testing.T) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
+		g := newInputs(t, seed)
+		type step struct {
+			in     *Input
+			before *State
+			first  Result
+		}
+		var steps []step
+		state := new(State)
+		for range 8 {
+			in := g.next()
+			first := compiled(t, in, state)
+			for range 2 {
+				compiled(t, g.next(), state) // is dropped
+			}
+			steps = append(steps, step{in, state, first})
+			state = first.State
+		}
+		// The chain again from the beginning, with values of its own.
+		fresh := new(State)
+		for i, s := range steps {
+			again := compiled(t, s.in, fresh)
+			if !reflect.DeepEqual(again, s.first) {
+				t.Fatalf("seed %d step %d: another result from equal arguments", seed, i)
+			}
+			if !reflect.DeepEqual(s.before, fresh) {
+				t.Fatalf("seed %d step %d: the state before was changed", seed, i)
+			}
+			fresh = again.State
+		}
+	}
+}
+
+// TestCompileShares: tables for a changed neighbour copy nothing of the state but what changes.
+func TestCompileShares(t *testing.T) {
+	g := newInputs(t, 3)
+	in := g.next()
+	first := compiled(t, in, new(State))
+	next := *in
+	next.Hops = nexthop.Build([]nexthop.PortInfo{{MAC: [6]byte{2}, MTU: 1400, Up: true, Name: "eth0"}}, nil, nil)
+	second := compiled(t, &next, first.State)
+	a, b := first.State, second.State
+	for name, same := range map[string]bool{
+		"numbers":       reflect.ValueOf(a.ids.backend).Pointer() == reflect.ValueOf(b.ids.backend).Pointer(),
+		"last weights":  &a.last[0] == &b.last[0],
+		"ownership":     &a.history[0] == &b.history[0],
+		"schedulers":    &a.schedulers.cached[0] == &b.schedulers.cached[0],
+		"consistent":    a.schedulers.builder == b.schedulers.builder,
+		"pools":         reflect.ValueOf(a.snat.pools).Pointer() == reflect.ValueOf(b.snat.pools).Pointer(),
+		"rules":         &first.Rules.Services[0] == &second.Rules.Services[0],
+		"source ports":  len(a.snat.sources) == 0 || &a.snat.sources[0] == &b.snat.sources[0],
+		"backend lists": &first.Tables.Services[1].Backends[0] == &second.Tables.Services[1].Backends[0],
+	} {
+		if !same {
+			t.Errorf("%s: copied", name)
+		}
+	}
+}
+
+// TestNumbersStay: a service or backend has its number again when it returns, and another in another
+// mode.
+func TestNumbersStay(t *testing.T) {
+	const text = "[[port]]\nname = \"eth0\"\n[[service]]\nname = \"s\"\naddress = \"198.51.100.10\"\nport = 80\nprotocol = \"tcp\"\nmode = %q\nscheduler = \"rr\"\n" +
+		"[[service.backend]]\naddress = \"10.0.0.1\"\n"
+	g := newInputs(t, 1)
+	var all [][]uint32
+	state := new(State)
+	for _, mode := range []string{"nat", "dr", "", "nat"} {
+		in := g.next()
+		source := fmt.Sprintf(text, mode)
+		if mode == "" {
+			source = "service = []\n[[port]]\nname = \"eth0\"\n"
+		}
+		cfg, _, err := conf.Parse("test.toml", []byte(source), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first *policy.State
+		in.Health, _ = first.Step(policy.Input{Config: policy.NewIndex(cfg), Now: time.Unix(1, 0)})
+		r := compiled(t, in, state)
+		state = r.State
+		var numbers []uint32
+		for number := range r.Tables.Services {
+			numbers = append(numbers, r.Tables.Services[number].Backends...)
+		}
+		all = append(all, numbers)
+	}
+	if want := [][]uint32{{1}, {2}, nil, {1}}; !reflect.DeepEqual(all, want) {
+		t.Errorf("numbers %v, want %v", all, want)
+	}
+	if len(state.Services()) != 2 || len(state.Backends()) != 3 {
+		t.Errorf("%d services and %d backends have numbers", len(state.Services())-1, len(state.Backends())-1)
+	}
+}
+
+// TestOwnershipHistory: connections of before are found, and Moved is not forgotten.
+func TestOwnershipHistory(t *testing.T) {
+	type want struct {
+		now   pipeline.Ownership
+		moved bool
+	}
+	for _, c := range []struct {
+		name   string
+		oneWay []bool
+		want   []want
+	}{
+		{"always one way", []bool{true, true}, []want{{pipeline.ByReceiver, false}, {pipeline.ByReceiver, false}}},
+		{"a hash stays", []bool{false, true}, []want{{pipeline.ByFlow, false}, {pipeline.ByFlow, false}}},
+		{"receivers are asked", []bool{true, false, true}, []want{{pipeline.ByReceiver, false}, {pipeline.ByFlowNow, true}, {pipeline.ByFlowNow, true}}},
+	} {
+		var o ownership
+		var got []want
+		for _, oneWay := range c.oneWay {
+			o = o.follows(pipeline.ByFlow, true, oneWay, true)
+			got = append(got, want{o.now, o.moved})
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
