@@ -20,7 +20,7 @@ type update struct {
 	config    *conf.Config
 	overrides override.Set
 	results   map[service.BackendID]health.State // of the checks
-	direct    error                              // why checks are sent directly that should take their path
+	direct    error                              // why checks do not take their path
 	checks    *health.Change                     // nil: the checks stay as they are
 
 	policy *policy.State
@@ -110,18 +110,20 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	return nil
 }
 
-// steer has the platform follow the rules of what was compiled. On error those of before are in
+// steer programs the rules that were compiled, if they are new. On error the former rules are in
 // force. The caller holds mu.
 //
-// It comes before the workers have the tables: a backend's first reply can then find its rule, and
-// rules that the platform refuses never had a packet handled by tables that go with them.
+// It is called before the workers get the tables, for two reasons. A backend's first reply finds
+// its rule. And if the platform refuses the rules, no packet was handled by the tables, so that no
+// connection contains their numbers.
 func (e *Engine) steer(compiled *tables.Result) error {
 	if reflect.DeepEqual(compiled.Rules, e.steered) {
 		return nil
 	}
 	err := e.platform.Steer(compiled.Rules)
 	if err != nil && e.tables.Load() != nil {
-		err = errors.Join(err, e.platform.Steer(e.steered)) // the platform may have followed half way
+		// After an error the platform may have a mixture of both.
+		err = errors.Join(err, e.platform.Steer(e.steered))
 	}
 	return err
 }

@@ -71,9 +71,8 @@ type replySource struct {
 	proto uint8
 }
 
-// shareStickiness has the connections of persistent services owned by the client's address, and
-// those of every service that shares a backend with such a one: a reply shows the backend that it
-// comes from, not the service.
+// shareStickiness sets ownership by the client's address for persistent services, and for every
+// service that shares a backend with one of them: a reply identifies its backend, not its service.
 func shareStickiness(services []pipeline.Service, backends []pipeline.Backend) {
 	if !slices.ContainsFunc(services, func(s pipeline.Service) bool { return s.PersistMs > 0 }) {
 		return

@@ -27,11 +27,11 @@ type snatState struct {
 	number     map[netip.Addr]uint8
 	addrs      []netip.Addr // by number
 	pools      map[poolName]uint32
-	perBackend map[service.BackendID][]snat.Ref // every source that the backend ever had, without its rule
+	perBackend map[service.BackendID][]snat.Ref // the sources that it ever had, without a rule
 	anyPort    map[endpoint]bool                // backends of any port, the port of which is 0 here
 
-	rules     map[endpoint]*flow.PortOwners // of backends that could be reached once; nil: ports in turn
-	unsettled []endpoint                    // the others
+	rules     map[endpoint]*flow.PortOwners // of reachable backends; nil: ports in turn
+	unsettled []endpoint                    // backends that could not be reached so far
 	owners    map[ownersName]*flow.PortOwners
 
 	// What the packet path has, and the surroundings that it was made for.
@@ -45,7 +45,7 @@ type snatState struct {
 type Card struct {
 	Name   string    // of the NIC port
 	Queues []int     // numbers of the queues that Sluice has, in the order of the workers
-	RSS    *flow.RSS // by which the card chooses the queue, read when the port was opened; nil: unknown
+	RSS    *flow.RSS // how it chooses the queue, read when the port was opened; nil: unknown
 }
 
 // worker returns the worker of the queue with that number, -1 if Sluice does not have the queue.

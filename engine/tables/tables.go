@@ -32,11 +32,11 @@ import (
 // Input is what tables follow from, besides the State of the tables before. Compile retains the
 // slices, which must not be written afterwards.
 type Input struct {
-	Health *policy.State // for a configuration: which backends take new connections, and their weights
+	Health *policy.State // with the configuration; which backends take new connections, and weights
 
 	Hops        *nexthop.Table
 	Locals      []netip.Addr              // addresses of this host, ascending
-	Sources     map[netip.Addr]netip.Addr // tun backend -> local address towards it; missing: there is none
+	Sources     map[netip.Addr]netip.Addr // tun backend -> local address towards it, if there is one
 	KernelPorts service.Ports             // L4 ports that the kernel assigns to its own connections
 	Cards       []Card                    // by NIC port
 	Workers     int

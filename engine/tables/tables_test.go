@@ -118,8 +118,8 @@ func compiled(t *testing.T, in *Input, before *State) Result {
 	return r
 }
 
-// TestCompileIsPure: equal arguments give equal results, whatever was compiled between from the same
-// state, and neither the input nor the state before is changed.
+// TestCompileIsPure: equal arguments give equal results, whatever was compiled between from the
+// same state, and neither the input nor the state before is changed.
 func TestCompileIsPure(t *testing.T) {
 	seeds := uint64(20)
 	if testing.Short() {
@@ -184,8 +184,8 @@ func TestCompileShares(t *testing.T) {
 	}
 }
 
-// TestNumbersStay: a service or backend has its number again when it returns, and another in another
-// mode.
+// TestNumbersStay: a service or backend has its number again when it returns, and another in
+// another mode.
 func TestNumbersStay(t *testing.T) {
 	const text = "[[port]]\nname = \"eth0\"\n[[service]]\nname = \"s\"\naddress = \"198.51.100.10\"\nport = 80\nprotocol = \"tcp\"\nmode = %q\nscheduler = \"rr\"\n" +
 		"[[service.backend]]\naddress = \"10.0.0.1\"\n"
