@@ -2,13 +2,13 @@ package conn
 
 import "sluice/pipeline/packet"
 
-// roomLines is how many lines a look for room goes over.
+// insertLines is how many lines InsertSlot4 and InsertSlot6 read.
 const insertLines = 4
 
-// InsertSlot4 finds a slot for a client's new IPv4 connection: in one pass what Find, FindReply and
-// Insert need three for. It is sure of it only if nothing else has to be thought of: ok is false
-// when the table is at its limit, when an entry near is of the same client's address and port, or
-// has to be removed first, and when there is no free slot near.
+// InsertSlot4 returns a slot for a client's new IPv4 connection: one pass instead of Find,
+// FindReply and Insert. ok is false if the table is at its capacity, if an entry nearby has the
+// same client address and port or must be removed first, or if no slot nearby is free; then those
+// three must be used.
 func (t *Table) InsertSlot4(home Home, client uint32, port uint16, nowMs uint32) (slot uint32, ok bool) {
 	if t.length >= t.limit {
 		return 0, false
@@ -64,14 +64,14 @@ func (t *Table) InsertSlot6(home Home, client packet.Addr, port uint16, nowMs ui
 	return 0, false
 }
 
-// InsertAt4 is Insert for a slot that InsertSlot4 found a moment ago.
+// InsertAt4 is Insert into the slot that InsertSlot4 has just returned.
 func (t *Table) InsertAt4(home Home, slot uint32, client uint32, key uint64, backend uint32, flags Flags) *Conn {
 	c := t.insertAt(uint32(home), slot, key, flags)
 	t.entry4(slot).ends = uint64(backend)<<32 | uint64(client)
 	return c
 }
 
-// InsertAt6 is Insert for a slot that InsertSlot6 found a moment ago.
+// InsertAt6 is Insert into the slot that InsertSlot6 has just returned.
 func (t *Table) InsertAt6(home Home, slot uint32, client packet.Addr, key uint64, backend packet.Addr, flags Flags) *Conn {
 	c := t.insertAt(uint32(home&^home6), slot, key, flags)
 	e := t.entry6(slot)

@@ -2,16 +2,16 @@ package conn
 
 import "sluice/pipeline/packet"
 
-// Peek is Find for onlookers: it changes nothing, an expired entry stays where it is. A template
-// under which connections live is there, expired or not: its owner keeps it. The entry is only to
-// be read or copied.
+// Peek is Find without any change to the table: an expired entry stays. It returns a template with
+// connections under it even if it has expired, since its owner keeps it. The result must only be
+// read.
 func (t *Table) Peek(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	return t.peek(home, func(c *Conn) bool {
 		return c.key == k.pack() && t.Client(c) == client && (!c.Expired(nowMs) || c.IsTemplate() && c.Refs() > 0)
 	})
 }
 
-// PeekReply is FindReply in the same way.
+// PeekReply is FindReply without any change to the table.
 func (t *Table) PeekReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
@@ -23,7 +23,7 @@ func (t *Table) PeekReply(home Home, client packet.Addr, clientPort uint16, back
 	})
 }
 
-// peek gives the first entry from the home on that is the one.
+// peek returns the first entry from the home on that is accepts.
 func (t *Table) peek(home Home, is func(*Conn) bool) *Conn {
 	line := uint32(home &^ home6)
 	for end := line + maxProbe; line < end; line++ {
@@ -39,8 +39,7 @@ func (t *Table) peek(home Home, is func(*Conn) bool) *Conn {
 	return nil
 }
 
-// InsertCopy enters a copy of another table's entry, as it is but for its place and what leads
-// there. It returns nil when there is no room.
+// InsertCopy inserts a copy of an entry of another table. It returns nil if there is no space.
 func (t *Table) InsertCopy(home Home, c *Conn, client, backend packet.Addr, nowMs uint32) *Conn {
 	mine := t.Insert(home, client, Key{}, backend, 0, nowMs)
 	if mine != nil {

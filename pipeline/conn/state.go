@@ -2,7 +2,7 @@ package conn
 
 import "sluice/pipeline/packet"
 
-// State is where a connection stands. TCP follows the states and timeouts of IPVS
+// State is the state of a connection. TCP has the states and timeouts of IPVS
 // (net/netfilter/ipvs/ip_vs_proto_tcp.c); UDP has one.
 type State uint8
 
@@ -28,15 +28,16 @@ var stateNames = [StateCount]string{
 	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP",
 }
 
-// String gives IPVS's name of the state.
+// String returns IPVS's name of the state.
 func (s State) String() string { return stateNames[s] }
 
-// Active says whether connections in this state count as active rather than inactive.
+// Active reports whether connections in this state count as active.
 func (s State) Active() bool {
 	return s == Established || s == SynSent || s == SynRecv || s == SynAck
 }
 
-// DefaultTimeoutsMs are IPVS's timeouts, restarted by every packet of the connection.
+// DefaultTimeoutsMs are IPVS's timeouts in milliseconds. Each packet of the connection restarts the
+// timer.
 var DefaultTimeoutsMs = [StateCount]uint32{
 	StateNone:   2_000,
 	Established: 900_000,
@@ -52,19 +53,19 @@ var DefaultTimeoutsMs = [StateCount]uint32{
 	UDP:         300_000,
 }
 
-// Direction is what is seen of a connection, and from which side.
+// Direction is the direction of a packet, and whether both directions are seen.
 type Direction uint8
 
-// The directions. A connection whose replies bypass us (tun, dr) only ever sees InputOnly.
+// The directions. A connection of mode tun or dr only has InputOnly.
 const (
-	Input     Direction = iota // from the client; replies pass us too
+	Input     Direction = iota // from the client; replies pass Sluice too
 	Output                     // from the backend
-	InputOnly                  // from the client; replies don't pass us
+	InputOnly                  // from the client; replies bypass Sluice
 	directionCount
 )
 
-// event is the one flag that moves the state machine; of several, the first of RST, SYN, FIN, ACK
-// counts.
+// event is the flag of a segment that drives the state machine: the first one set of RST, SYN, FIN,
+// ACK.
 type event uint8
 
 const (
@@ -95,7 +96,7 @@ var events = func() (e [32]event) {
 	return e
 }()
 
-// row lists the next state for the present states None..SynAck in order.
+// row lists the next state by the present one, None to SynAck in order.
 type row [UDP]State
 
 const (
@@ -114,12 +115,12 @@ const (
 
 var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA}
 
-// transitions are IPVS's but for two. A segment with none of the flags leaves the state as it is,
-// where IPVS ends the connection. And to IPVS a backend's ACK in SYN_RECV means ESTABLISHED, but
-// only the client's does (RFC 9293, 3.10.7.4). The backend's without a SYN asks what the client
-// wants, who came back with a port that the backend still has in TIME_WAIT: the client's kernel
-// answers with RST, and some milliseconds later with the same SYN again. That is the same
-// connection, still about to open, and not one that is over and makes room for another.
+// transitions are those of IPVS with two differences. A segment with none of the flags leaves the
+// state as it is; IPVS closes the connection. And a backend's ACK in SYN_RECV leaves the state as
+// it is; in IPVS it leads to ESTABLISHED, but only the client's ACK does (RFC 9293, 3.10.7.4). A
+// backend sends an ACK without SYN there if it still has the client's port in TIME_WAIT and got a
+// SYN with an unexpected number: the client's kernel answers with RST, and repeats the SYN some
+// milliseconds later. That is still the same connection, about to open.
 var transitions = [directionCount][eventCount]row{
 	Input: {
 		//      NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA
@@ -145,8 +146,7 @@ var transitions = [directionCount][eventCount]row{
 	},
 }
 
-// Next gives the state after a TCP segment with these flags, seen from that direction. UDP stays
-// UDP.
+// Next returns the state after a TCP segment with these flags in that direction. UDP stays UDP.
 func (s State) Next(d Direction, tcpFlags uint8) State {
 	if s >= UDP {
 		return s

@@ -2,33 +2,32 @@ package conn
 
 import "math"
 
-// chunkShift is log2 of the slots per chunk: the unit in which the sweep knows what is empty.
+// chunkShift is log2 of the slots per chunk. The sweep skips empty chunks.
 const chunkShift = 10
 
-// farMs is how far ahead the sweep sets the Expires of free slots, which means nothing otherwise:
-// it then passes over them as over living ones. After this time, twelve days, it does so again.
+// farMs is how far ahead the sweep sets the otherwise unused Expires of free slots, so that it
+// passes over them as over live entries. It does so again after this time, twelve days.
 const farMs = 1 << 30
 
-// visitCost is how many slots can be looked at in the time that it takes to see to an entry that is
-// due: to remove it, mostly.
+// visitCost is the cost of handling an entry that is due, mostly of removing it, in units of
+// scanning one slot.
 const visitCost = 12
 
-// sweepStride is how many slots a sweep looks at before it asks again what that has cost.
+// sweepStride is how many slots a sweep scans between two checks of its budget.
 const sweepStride = 256
 
-// Sweep goes over the next n slots from where the last sweep ended, removes what has expired and
-// returns how many it removed. Chunks with nothing in them are passed over, so that an empty table
-// is swept for nothing and its memory is never touched.
+// Sweep scans the next n slots after the end of the last sweep, removes expired entries and returns
+// how many it removed. It skips empty chunks, and never touches their memory.
 func (t *Table) Sweep(nowMs uint32, n int) (removed int) {
 	before := t.length
 	t.SweepWithin(nowMs, n, math.MaxInt)
 	return before - t.length
 }
 
-// SweepWithin is Sweep that ends early when it has taken the time in which so many slots can be
-// looked at if none is due, some nanoseconds each. It returns how many slots it went over.
-func (t *Table) SweepWithin(nowMs uint32, n, slotTimes int) (passed int) {
-	for passed < n && slotTimes > 0 {
+// SweepWithin is Sweep with a budget, in units of the time that scanning one slot takes, some
+// nanoseconds. It returns how many slots it passed, those of empty chunks included.
+func (t *Table) SweepWithin(nowMs uint32, n, budget int) (passed int) {
+	for passed < n && budget > 0 {
 		if t.sweepAt >= t.slots() {
 			t.sweepAt = 0
 		}
@@ -36,9 +35,9 @@ func (t *Table) SweepWithin(nowMs uint32, n, slotTimes int) (passed int) {
 		end := min((chunk+1)<<chunkShift, t.slots(), t.sweepAt+uint32(n-passed))
 		if t.chunkLive[chunk] > 0 {
 			end = min(end, t.sweepAt+sweepStride)
-			slotTimes -= int(end-t.sweepAt) + visitCost*t.sweep(t.sweepAt, end, nowMs)
+			budget -= int(end-t.sweepAt) + visitCost*t.sweep(t.sweepAt, end, nowMs)
 		} else {
-			slotTimes--
+			budget--
 		}
 		passed += int(end - t.sweepAt)
 		t.sweepAt = end
@@ -46,7 +45,7 @@ func (t *Table) SweepWithin(nowMs uint32, n, slotTimes int) (passed int) {
 	return passed
 }
 
-// sweep removes what has expired of the slots from from to below to. It returns how many were due.
+// sweep removes expired entries in the slots from to to-1. It returns how many were due.
 func (t *Table) sweep(from, to, nowMs uint32) (due int) {
 	for {
 		if from = t.due(from, to, nowMs+1); from == to {
@@ -64,12 +63,11 @@ func (t *Table) sweep(from, to, nowMs uint32) (due int) {
 	}
 }
 
-// SweepSlots is the number of slots that one whole round looks at, for dividing it over ticks.
+// SweepSlots returns the number of slots of one whole round.
 func (t *Table) SweepSlots() int { return int(t.slots()) }
 
-// Scan calls visit for the entries from slot cursor on, until it has looked at n slots, and returns
-// the cursor to go on from; 0 means that the table is through. visit may remove the entry it is
-// given.
+// Scan calls visit for the entries in the next n slots from cursor on, and returns the cursor to
+// continue with; 0 means that the end of the table was reached. visit may remove its entry.
 func (t *Table) Scan(cursor uint32, n int, visit func(*Conn)) (next uint32) {
 	for ; n > 0; n-- {
 		if cursor >= t.slots() {

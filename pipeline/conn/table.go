@@ -10,41 +10,40 @@ import (
 // LineSize is the size of a cache line in bytes; tables are arrays of lines.
 const LineSize = 64
 
-// maxProbe bounds how many lines a search or insertion visits. At half load the longest run in a
-// table of ten million stays well below it; a client that aims many services at one slot meets it
-// and only it.
+// maxProbe bounds how many lines a search or an insertion reads. At half load the longest probe in
+// a table of ten million entries stays well below it. A client that opens connections to many
+// services from one port, so that they share a home, reaches it, and affects only itself.
 const maxProbe = 128
 
-// Conn is what both families' entries have in common: 24 bytes.
+// Conn is the part of an entry that both families have: 24 bytes.
 type Conn struct {
 	key         uint64 // service (with templateBit), client port, VIP port; 0: the slot is free
-	Expires     uint32 // millisecond tick from which on the entry is dead
+	Expires     uint32 // time in milliseconds from which on the entry is expired
 	Backend     uint32 // backend id
-	BackendPort uint16 // template: upper half of the number of connections under it
+	BackendPort uint16 // template: upper half of Refs
 	State       State
 	Flags       Flags
-	over        uint8  // of the line, kept in its first slot: entries that passed over this line; 255 sticks
-	Source      uint8  // fullnat: id of the local address
-	Extra       uint16 // fullnat: local port; template: lower half of the number of connections under it
+	over        uint8  // of the line, in its first slot: see the package comment; 255 never changes
+	Source      uint8  // fullnat: index of the local address
+	Extra       uint16 // fullnat: local port; template: lower half of Refs
 }
 
-// Flags are facts about an entry.
+// Flags are properties of an entry.
 type Flags uint8
 
 // The flags.
 const (
 	IsUDP         Flags = 1 << iota // protocol is UDP, else TCP
-	NoOutput                        // replies bypass us: tun, dr
+	NoOutput                        // replies bypass Sluice: tun, dr
 	HasTemplate                     // counted in the persistence template of its client
-	SeenReply                       // a backend's packet came by
-	Translated                      // fullnat: replies come to a local address, and are no business of FindReply's
-	countedActive                   // what Loads holds for it: see the pipeline
+	SeenReply                       // the backend has sent a packet
+	Translated                      // fullnat: replies come to a local address; FindReply does not return it
+	countedActive                   // counted as active in counter.Loads
 	ClientReset                     // the backend was evicted, and the client has been reset
-	BackendReset                    // likewise the backend
+	BackendReset                    // the backend was evicted, and it has been reset
 )
 
-// sweepWhenFull bounds the slots that an insertion into a full table looks at for something
-// expired.
+// sweepWhenFull is how many slots an insertion into a full table sweeps.
 const sweepWhenFull = 512
 
 // templateBit marks the service half of a template's key; service ids stay below.
@@ -52,22 +51,23 @@ const templateBit = 1 << 31
 
 const overSticky = 255
 
-// Service is the id of the connection's service.
+// Service returns the id of the service.
 func (c *Conn) Service() uint32 { return uint32(c.key>>32) &^ templateBit }
 
-// ClientPort is the client's port; 0 for a template.
+// ClientPort returns the client's port, 0 for a template.
 func (c *Conn) ClientPort() uint16 { return uint16(c.key >> 16) }
 
-// VIPPort is the port of the service that the client asked for.
+// VIPPort returns the port of the service that the client asked for.
 func (c *Conn) VIPPort() uint16 { return uint16(c.key) }
 
-// IsTemplate says that the entry binds a client to a backend and is no connection itself.
+// IsTemplate reports whether the entry is a persistence template: it binds a client to a backend
+// and is no connection.
 func (c *Conn) IsTemplate() bool { return c.key>>32&templateBit != 0 }
 
-// Expired says whether the entry is dead at this tick.
+// Expired reports whether the entry is expired at this time.
 func (c *Conn) Expired(nowMs uint32) bool { return int32(c.Expires-nowMs) <= 0 }
 
-// Counted says whether the entry is counted as an active connection of its backend.
+// Counted reports whether the entry is counted as an active connection of its backend.
 func (c *Conn) Counted() bool { return c.Flags&countedActive != 0 }
 
 // SetCounted records whether the entry is counted as active.
@@ -79,25 +79,25 @@ func (c *Conn) SetCounted(active bool) {
 	}
 }
 
-// Ref counts one connection under the template.
+// Ref counts one more connection under the template.
 func (c *Conn) Ref() {
 	c.setRefs(c.Refs() + 1)
 }
 
-// Unref takes one connection from under the template.
+// Unref counts one connection less under the template.
 func (c *Conn) Unref() {
 	if n := c.Refs(); n > 0 {
 		c.setRefs(n - 1)
 	}
 }
 
-// Refs is how many connections are counted under the template. One client can have more of them to
-// a service of many ports than 16 bits can count.
+// Refs returns the number of connections under the template. It has 32 bits: one client can have
+// more than 65,535 connections to a service with many ports.
 func (c *Conn) Refs() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.Extra) }
 
 func (c *Conn) setRefs(n uint32) { c.BackendPort, c.Extra = uint16(n>>16), uint16(n) }
 
-// Proto is the connection's IP protocol number.
+// Proto returns the IP protocol number.
 func (c *Conn) Proto() uint8 {
 	if c.Flags&IsUDP != 0 {
 		return 17
@@ -105,7 +105,7 @@ func (c *Conn) Proto() uint8 {
 	return 6
 }
 
-// Key is what a client's packet is looked up by, hash aside.
+// Key is what the connection of a client's packet is found by, with the client's address.
 type Key struct {
 	Service             uint32 // below 1<<31, never 0
 	ClientPort, VIPPort uint16
@@ -115,20 +115,20 @@ func (k Key) pack() uint64 {
 	return uint64(k.Service)<<32 | uint64(k.ClientPort)<<16 | uint64(k.VIPPort)
 }
 
-// PackKey is a Key in one word, for the packet's ports: the client's and, in the lower half, the
-// VIP's.
+// PackKey returns a Key in one word. ports is the client's port and, in the lower half, the VIP's:
+// the first four bytes of a transport header.
 func PackKey(service, ports uint32) uint64 { return uint64(service)<<32 | uint64(ports) }
 
-// UnpackKey is the Key behind a PackKey.
+// UnpackKey is the inverse of PackKey.
 func UnpackKey(word uint64) Key { return Key{uint32(word >> 32), uint16(word >> 16), uint16(word)} }
 
-// TemplateKey is the key of a client's persistence template. VIPPort is 0 for a service of many
-// ports.
+// TemplateKey returns the key of a client's persistence template. vipPort is 0 for a service with
+// many ports.
 func TemplateKey(service uint32, vipPort uint16) Key {
 	return Key{Service: service | templateBit, VIPPort: vipPort}
 }
 
-// Table holds the connections of one address family. See the package comment for its layout.
+// Table holds the connections of one address family. See the package comment for the layout.
 type Table struct {
 	base      pointer // first line
 	lines     uint32
@@ -145,7 +145,8 @@ type Table struct {
 	mem       []byte   // keeps the memory reachable
 }
 
-// Bytes says how much memory a table for so many connections of that family (4 or 6) takes.
+// Bytes returns the size of the memory of a table with this capacity for a family (4 or 6), in
+// bytes.
 func Bytes(family, capacity int) int {
 	lines := max(capacity, 1)
 	if family == 6 {
@@ -154,10 +155,9 @@ func Bytes(family, capacity int) int {
 	return (lines + maxProbe) * LineSize
 }
 
-// New lays a table for capacity connections of that family (4 or 6) over mem: Bytes(family,
-// capacity) bytes, zeroed, aligned to LineSize, for this table alone. Before an entry is removed
-// because its time is over, expired is called; it may prolong the entry's life and return true to
-// keep it.
+// New makes a table of a family (4 or 6) with this capacity in mem: Bytes(family, capacity) bytes,
+// zeroed, aligned to LineSize, used by this table alone. expired is called before an entry is
+// removed because it has expired; it may extend the entry's life and return true to keep it.
 func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table, *Conn) bool) *Table {
 	if len(mem) < Bytes(family, capacity) {
 		panic(fmt.Sprintf("conn: %d bytes for %d connections, need %d", len(mem), capacity, Bytes(family, capacity)))
@@ -174,39 +174,37 @@ func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table,
 	return t
 }
 
-// slots counts the tail behind the last home too: probing runs on into it instead of wrapping
-// around.
+// slots returns the number of slots, those of the tail after the last home included: probing
+// continues there and does not wrap around.
 func (t *Table) slots() uint32 { return (t.lines + maxProbe) << t.lineShift }
 
-// Home is the number of the line that a client's entries live in or near. The zero Home is a line
-// like any other.
+// Home is the number of a home line. The zero Home is a line like any other.
 type Home uint32
 
-// home6 marks homes in an IPv6 table, so that Fetch can tell.
+// home6 marks homes in an IPv6 table, for Fetch.
 const home6 = 1 << 31
 
-// Home gives the home of a client by flow's hash of its address, port and protocol.
+// Home returns the home of a client. hash is the Seed.Hash of its address, port and protocol.
 func (t *Table) Home(hash uint64) Home {
 	return Home(hash>>32*uint64(t.lines)>>32) | t.mark
 }
 
-// Len is the number of entries, templates included.
+// Len returns the number of entries, templates and expired ones included.
 func (t *Table) Len() int { return t.length }
 
-// Capacity is the number of entries that the table takes.
+// Capacity returns the maximum number of entries.
 func (t *Table) Capacity() int { return t.limit }
 
-// Find looks up the connection of a client's packet, from the client's home on. An entry that has
-// expired is removed on the way and not found.
+// Find returns the connection of a client's packet, nil if there is none. It removes an entry that
+// has expired and does not return it.
 func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	if t.mark != 0 {
 		return t.find6(home, client, k.pack(), nowMs)
 	}
 	key, client4 := k.pack(), client.V4()
 	for line, end := uint32(home), uint32(home)+maxProbe; line < end; line++ {
-		// Which of the two entries it is, if any, is a coin toss that the processor could only
-		// guess wrong every other time: so the choice is arithmetic, and what is left to guess is
-		// nearly always the same.
+		// A branch on which of the two entries it is would be mispredicted half of the time: so the
+		// choice is arithmetic, and the branches that are left nearly always go the same way.
 		second := t.entry4(line<<1 | 1)
 		c := t.entry4(line<<1 | isZero(second.key^key|uint64(second.client()^client4)))
 		if c.key == key && c.client() == client4 {
@@ -222,8 +220,8 @@ func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 	return nil
 }
 
-// AtHome4 is Find for an IPv4 entry that lies in its home line, as nearly all do, expired or not.
-// Without a result there may be one all the same.
+// AtHome4 returns the IPv4 entry with the client's address and key if it is in its home line, as
+// nearly all are, expired or not. If it returns nil, Find may still return the entry.
 func (t *Table) AtHome4(home Home, client uint32, key uint64) *Conn {
 	line := t.line4(home)
 	e, second := &line[0], &line[1]
@@ -245,10 +243,9 @@ func (t *Table) AtHome6(home Home, client packet.Addr, key uint64) *Conn {
 	return &c.Conn
 }
 
-// ReplyAtHome4 is FindReply for an entry that lies in its home line, expired or not: from the
-// backend, over TCP or UDP, to the client that the backend knows, which is the real one. ports is
-// the backend's port and, in the lower half, the client's. Without a result there may be one all
-// the same. The protocol is the caller's to compare.
+// ReplyAtHome4 returns the entry of a reply of mode nat if it is in its home line, expired or not.
+// ports is the backend's port and, in the lower half, the client's. The caller compares the
+// protocol. If it returns nil, FindReply may still return an entry.
 func (t *Table) ReplyAtHome4(home Home, backend, client, ports uint32) *Conn {
 	ends := uint64(backend)<<32 | uint64(client)
 	line := t.line4(home)
@@ -272,9 +269,9 @@ func (t *Table) ReplyAtHome6(home Home, backend, client packet.Addr, ports uint3
 	return &c.Conn
 }
 
-// TranslatedAt4 gives the entry in a slot if it is a fullnat connection to that backend. ports is
-// the backend's port and, in the lower half, the local one. Of which source that is, and the
-// protocol, are the caller's to compare.
+// TranslatedAt4 returns the entry in a slot if it is a fullnat connection to that backend, else
+// nil. ports is the backend's port and, in the lower half, the local port. The caller compares
+// source and protocol.
 func (t *Table) TranslatedAt4(slot, backend, ports uint32) *Conn {
 	e := t.entry4(slot)
 	if uint32(e.ends>>32) != backend || !e.IsTranslated(ports) {
@@ -292,22 +289,22 @@ func (t *Table) TranslatedAt6(slot uint32, backend packet.Addr, ports uint32) *C
 	return &e.Conn
 }
 
-// IsTranslated says that the entry is a fullnat connection: to the port of its backend in the upper
-// half of ports, from the local one in the lower.
+// IsTranslated reports whether the entry is a fullnat connection to the backend port in the upper
+// half of ports, from the local port in the lower half.
 func (c *Conn) IsTranslated(ports uint32) bool {
 	return c.Flags&Translated != 0 && uint32(c.BackendPort)<<16|uint32(c.Extra) == ports
 }
 
-// replyPorts is the backend's and, in the lower half, the client's port.
+// replyPorts returns the backend's port and, in the lower half, the client's.
 func (c *Conn) replyPorts() uint32 { return uint32(c.BackendPort)<<16 | uint32(c.ClientPort()) }
 
-// plain says that the entry is a connection whose replies come through us, from its backend to its
-// client.
+// plain reports whether the entry is a connection with replies through Sluice that are addressed to
+// the client.
 func (c *Conn) plain() bool {
 	return c.key != 0 && !c.IsTemplate() && c.Flags&(NoOutput|Translated) == 0
 }
 
-// isZero is 1 if x is 0, else 0, without a branch.
+// isZero returns 1 if x is 0, else 0, without a branch.
 func isZero(x uint64) uint32 { return uint32((x|-x)>>63) ^ 1 }
 
 func (t *Table) find6(home Home, client packet.Addr, key uint64, nowMs uint32) *Conn {
@@ -327,7 +324,7 @@ func (t *Table) find6(home Home, client packet.Addr, key uint64, nowMs uint32) *
 	return nil
 }
 
-// expireUnlessKept removes an expired entry, or gives it if its owner keeps it.
+// expireUnlessKept removes an expired entry, or returns it if its owner keeps it.
 func (t *Table) expireUnlessKept(c *Conn) *Conn {
 	if t.expire(c) {
 		return c
@@ -335,9 +332,9 @@ func (t *Table) expireUnlessKept(c *Conn) *Conn {
 	return nil
 }
 
-// FindReply looks up the connection of a backend's packet: from backend and port to client and
-// port, whose home is the same as for Find. Those of fullnat are not found: the backend knows a
-// local address and port as its client, and who gave out the port knows whose it is.
+// FindReply returns the connection of a packet from a backend's address and port to a client's, nil
+// if there is none. The home is that of the client. It does not return fullnat connections: for the
+// backend, a local address and port are the client; the SNAT pool has the slot of those.
 func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
@@ -383,10 +380,10 @@ func (t *Table) replyIn(line uint32, client packet.Addr, clientPort uint16, back
 // ends4 packs the addresses of an entry4.
 func ends4(client, backend packet.Addr) uint64 { return uint64(backend.V4())<<32 | uint64(client.V4()) }
 
-// Insert adds an entry and returns it for the caller to fill in: backend, port, state, expiry. It
-// returns nil when the table is at its limit or has no free slot near the home. The caller made
-// sure by Find that there is no entry with this key. backend is compared by FindReply only. The
-// entry may be used until the next call that inserts or removes.
+// Insert adds an entry and returns it for the caller to fill in: backend id, port, state, expiry.
+// It returns nil if the table is at its capacity or has no free slot near the home. The caller has
+// made sure with Find that no entry has this key. backend is what FindReply compares. The result
+// may be used until the next call that inserts or removes.
 func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
 	if t.length >= t.limit && t.Sweep(nowMs, sweepWhenFull) == 0 {
 		return nil
@@ -402,10 +399,10 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 	return t.InsertAt4(home, slot, client.V4(), k.pack(), backend.V4(), flags)
 }
 
-// insertAt makes a free slot an entry's, whose home is that line.
+// insertAt puts an entry with that home line into a free slot.
 func (t *Table) insertAt(home, slot uint32, key uint64, flags Flags) *Conn {
 	t.addOver(home, slot>>t.lineShift, 1)
-	c := t.conn(slot) // field by field: a whole one would be made elsewhere and copied
+	c := t.conn(slot) // field by field: the compiler would build a whole Conn on the stack and copy it
 	c.key, c.Flags = key, flags
 	c.Expires, c.Backend, c.BackendPort, c.State, c.Source, c.Extra = 0, 0, 0, 0, 0, 0
 	t.length++
@@ -413,12 +410,12 @@ func (t *Table) insertAt(home, slot uint32, key uint64, flags Flags) *Conn {
 	return c
 }
 
-// freeSlot finds a slot in the first line from home on that has one that is free or, failing that,
-// one whose entry has expired.
+// freeSlot returns a slot in the first line from home on that has one that is free or, failing
+// that, an expired entry, which it removes.
 func (t *Table) freeSlot(home, nowMs uint32) (slot uint32, ok bool) {
 	for line, end := home, home+maxProbe; line < end; line++ {
 		slot = line << t.lineShift
-		if t.mark == 0 { // which of the line's two slots is free is a coin toss, as in Find
+		if t.mark == 0 { // no branch on which of the two slots is free: see Find
 			slot |= 1 ^ isZero(t.entry4(slot).key)
 		}
 		if t.conn(slot).key == 0 {
@@ -433,7 +430,7 @@ func (t *Table) freeSlot(home, nowMs uint32) (slot uint32, ok bool) {
 	return 0, false
 }
 
-// passOver raises or lowers the over count of the lines from home up to the entry's own line.
+// addOver adds by to the over count of the lines from home up to the entry's own line.
 func (t *Table) addOver(home, line uint32, by int) {
 	for ; home < line; home++ {
 		if first := t.conn(home << t.lineShift); first.over != overSticky {
@@ -442,10 +439,10 @@ func (t *Table) addOver(home, line uint32, by int) {
 	}
 }
 
-// Remove takes an entry out. The caller must not use it afterwards.
+// Remove removes an entry. The caller must not use it afterwards.
 func (t *Table) Remove(c *Conn) {
 	slot := t.slotOf(c)
-	if line := slot >> t.lineShift; line > 0 && t.conn((line-1)<<t.lineShift).over > 0 { // else it is at home
+	if line := slot >> t.lineShift; line > 0 && t.conn((line-1)<<t.lineShift).over > 0 { // else it is in its home
 		home := t.Home(t.seed.Hash(t.Client(c), c.ClientPort(), c.Proto()))
 		t.addOver(uint32(home&^home6), line, -1)
 	}
@@ -455,7 +452,7 @@ func (t *Table) Remove(c *Conn) {
 	t.chunkLive[slot>>chunkShift]--
 }
 
-// expire removes an entry whose time is over, unless the owner keeps it, which it reports.
+// expire removes an expired entry unless the owner keeps it, and reports whether it was kept.
 func (t *Table) expire(c *Conn) (kept bool) {
 	if t.expired(t, c) {
 		return true
@@ -464,7 +461,7 @@ func (t *Table) expire(c *Conn) (kept bool) {
 	return false
 }
 
-// Client gives the client's address.
+// Client returns the client's address.
 func (t *Table) Client(c *Conn) packet.Addr {
 	if t.mark != 0 {
 		e := t.entry6(t.slotOf(c))
@@ -476,7 +473,7 @@ func (t *Table) Client(c *Conn) packet.Addr {
 // Client4 is Client in an IPv4 table.
 func (t *Table) Client4(c *Conn) uint32 { return t.entry4(t.slotOf(c)).client() }
 
-// BackendAddr gives the backend's address as it was inserted.
+// BackendAddr returns the backend's address as it was inserted.
 func (t *Table) BackendAddr(c *Conn) packet.Addr {
 	if t.mark != 0 {
 		e := t.entry6(t.slotOf(c))
@@ -485,11 +482,11 @@ func (t *Table) BackendAddr(c *Conn) packet.Addr {
 	return packet.AddrFrom4(uint32(t.entry4(t.slotOf(c)).ends >> 32))
 }
 
-// HomeAt gives the line of a slot as a home, for Fetch.
+// HomeAt returns the line of a slot as a Home, for Fetch.
 func (t *Table) HomeAt(slot uint32) Home { return Home(slot>>t.lineShift) | t.mark }
 
-// Slot is where the entry lies, until it is removed: what At takes.
+// Slot returns the slot of an entry, for At. It does not change until the entry is removed.
 func (t *Table) Slot(c *Conn) uint32 { return t.slotOf(c) }
 
-// At gives the entry that lies in a slot of this table.
+// At returns the entry in a slot of this table.
 func (t *Table) At(slot uint32) *Conn { return t.conn(slot) }

@@ -2,7 +2,7 @@ package conn
 
 import "unsafe"
 
-// pointer is a place in a table's memory.
+// pointer is an address in a table's memory.
 type pointer = unsafe.Pointer
 
 // entry4 and entry6 are the two layouts in memory. Both begin with the Conn, so that everything but
@@ -44,7 +44,7 @@ func (t *Table) entry4(slot uint32) *entry4 {
 	return (*entry4)(unsafe.Add(t.base, uintptr(slot)<<5))
 }
 
-// line4 is a line of an IPv4 table.
+// line4 returns a line of an IPv4 table.
 func (t *Table) line4(home Home) *[2]entry4 {
 	return (*[2]entry4)(unsafe.Add(t.base, uintptr(home)*LineSize))
 }
@@ -58,9 +58,8 @@ func (t *Table) slotOf(c *Conn) uint32 {
 	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(t.base)) >> t.slotShift)
 }
 
-// due gives the first slot from from to below to whose Expires is before late; to if there is none.
-// Most slots are not due, and this is most of a sweep's work: it looks at four at a time, at which
-// one only where one of them is.
+// due returns the first slot of from to to-1 with Expires before late, to if there is none. This is
+// most of the work of a sweep, and few slots are due: it checks four at a time.
 func (t *Table) due(from, to, late uint32) uint32 {
 	size := uintptr(1) << (t.slotShift & 7)
 	p, end := unsafe.Pointer(t.conn(from)), unsafe.Pointer(t.conn(to))
@@ -77,21 +76,19 @@ func (t *Table) due(from, to, late uint32) uint32 {
 	return t.slotOf((*Conn)(p))
 }
 
-// Fetch brings a home line into the processor's cache, by loading from it. The misses of a batch's
-// Fetches overlap, since no load waits for another. v4 and v6 are the tables, one of which the home
-// was asked of.
+// Fetch loads a home line into the cache of the CPU. The misses of a batch of calls overlap, since
+// no load waits for another. v4 and v6 are the tables; home is one of either.
 //
-// A prefetch instruction would be the obvious way, in an assembly stub. Measured on EPYC (Zen 4) in
-// a virtual machine, PREFETCHT0, T1 and NTA left most lines unfetched: lookups among 100,000 flows
-// took twice as long as after these loads. Processors may drop a prefetch, but never a load.
+// A prefetch instruction, in assembly, would be the obvious way. Measured on EPYC (Zen 4) in a
+// virtual machine, PREFETCHT0, T1 and NTA left most lines unfetched: lookups among 100,000 flows
+// took twice as long as after these loads. A CPU may drop a prefetch, but never a load.
 //
-// The result means nothing; the caller keeps it so that the compiler keeps the load.
+// The result has no meaning. The caller must use it, so that the compiler keeps the load.
 func Fetch(v4, v6 *Table, home Home) uint64 {
 	return *(*uint64)(homeLine(v4, v6, home))
 }
 
-// FetchNext is Fetch for the line behind a home line, if entries of the home line may have gone on
-// there.
+// FetchNext is Fetch for the line after a home line, if entries of the home may be there.
 func FetchNext(v4, v6 *Table, home Home) uint64 {
 	line := homeLine(v4, v6, home)
 	if (*Conn)(line).over == 0 {
@@ -100,12 +97,12 @@ func FetchNext(v4, v6 *Table, home Home) uint64 {
 	return *(*uint64)(unsafe.Add(line, LineSize))
 }
 
-// FetchForInsert is Fetch for the line behind a home line that has no room for one entry more, or has
-// sent some on.
+// FetchForInsert is Fetch for the line after a home line, if the home line has no free slot or its
+// over count is not 0.
 func FetchForInsert(v4, v6 *Table, home Home) uint64 {
 	line, second := homeLine(v4, v6, home), LineSize/2
 	if home&home6 != 0 {
-		second = 0 // there is but one
+		second = 0 // the line has one slot
 	}
 	first := (*Conn)(line)
 	if first.over == 0 && (first.key == 0 || (*Conn)(unsafe.Add(line, second)).key == 0) {
@@ -114,7 +111,7 @@ func FetchForInsert(v4, v6 *Table, home Home) uint64 {
 	return *(*uint64)(unsafe.Add(line, LineSize))
 }
 
-// homeLine is the line that a home stands for, in the table that it was asked of.
+// homeLine returns the address of a home line.
 func homeLine(v4, v6 *Table, home Home) unsafe.Pointer {
 	base := v4.base
 	if home&home6 != 0 {

@@ -2,8 +2,9 @@ package counter
 
 import "sync/atomic"
 
-// Load is how many connections a backend has. Active means what IPVS means by it: TCP established
-// or being set up (ip_vs_proto_tcp.c); everything else, and all UDP, is inactive.
+// Load is the number of connections of a backend. Active and inactive are as in IPVS: TCP
+// established or being set up is active (ip_vs_proto_tcp.c); everything else, and all UDP, is
+// inactive.
 type Load struct{ Active, Inactive uint32 }
 
 // Loads holds the connection counts per backend id that schedulers choose by. There is one row per
@@ -19,8 +20,8 @@ type Loads struct {
 	rows [][]cell
 }
 
-// cell is active<<32 | inactive. A worker's own half may be below zero (modulo 2^32) while a
-// connection that another worker counted is taken off by this one; the sum over all rows is right.
+// cell is active<<32 | inactive. A worker's half may be below zero (modulo 2^32) after it removed a
+// connection that another worker had counted; the sum over all rows is right.
 type cell struct{ atomic.Uint64 }
 
 // cellsPerLine is the number of cells in a cache line of 64 bytes.

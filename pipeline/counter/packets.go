@@ -1,20 +1,20 @@
 package counter
 
-// Packets counts what became of the frames that one worker received or was handed. Plain fields:
-// only the worker touches them; the control plane asks the worker for a copy.
+// Packets counts the frames that one worker received or was handed, by their verdict. Only the
+// worker accesses it; the control plane asks the worker for a copy.
 type Packets struct {
 	Rx         uint64 // frames from ports
 	Forwarded  uint64
-	Replied    uint64 // frames turned into our own answers
-	HandedOut  uint64 // frames given to another worker: counted there from then on
+	Replied    uint64 // frames turned into answers of Sluice
+	HandedOut  uint64 // frames handed to another worker, which counts them then
 	HandedIn   uint64
 	Drops      [Count]uint64
-	Originated uint64 // frames sent that came from nobody: outside the identity
+	Originated uint64 // frames that Sluice made and sent: not part of Rx = Forwarded + Replied + drops
 	ConnOpened uint64
 	ConnClosed uint64
 }
 
-// Add sums another worker's counts into p.
+// Add adds another worker's counts to p.
 func (p *Packets) Add(q *Packets) {
 	p.Rx += q.Rx
 	p.Forwarded += q.Forwarded
@@ -29,7 +29,7 @@ func (p *Packets) Add(q *Packets) {
 	p.ConnClosed += q.ConnClosed
 }
 
-// Dropped is the sum of all drops.
+// Dropped returns the sum of all drops.
 func (p *Packets) Dropped() (n uint64) {
 	for _, d := range p.Drops {
 		n += d
@@ -37,16 +37,16 @@ func (p *Packets) Dropped() (n uint64) {
 	return n
 }
 
-// Backend counts one backend's traffic at one worker: plain fields, as Packets.
+// Backend counts the traffic of one backend at one worker, like Packets.
 type Backend struct {
-	Connections uint64 // opened ever
+	Connections uint64 // opened since the start
 	InPackets   uint64 // towards the backend
 	InBytes     uint64 // of IP packets, as the client sent them
-	OutPackets  uint64 // back through us
+	OutPackets  uint64 // from the backend, through Sluice
 	OutBytes    uint64
 }
 
-// Add sums another worker's counts into b.
+// Add adds another worker's counts to b.
 func (b *Backend) Add(o *Backend) {
 	b.Connections += o.Connections
 	b.InPackets += o.InPackets

@@ -14,7 +14,7 @@ const mapped4 = 0xffff << 32
 type Addr struct{ Hi, Lo uint64 }
 
 // AddrFrom converts a; the zone of an IPv6 address is lost, and so is the difference between an
-// IPv4 address and the same address mapped into IPv6. The zero netip.Addr gives ::.
+// IPv4 address and the same address mapped into IPv6. The zero netip.Addr becomes ::.
 func AddrFrom(a netip.Addr) Addr {
 	if !a.IsValid() {
 		return Addr{}
@@ -29,8 +29,7 @@ func AddrFrom4(v uint32) Addr { return Addr{0, mapped4 | uint64(v)} }
 // Is4 reports whether a is an IPv4 address.
 func (a Addr) Is4() bool { return a.Hi == 0 && a.Lo>>32 == mapped4>>32 }
 
-// V4 gives the number of an IPv4 address, the inverse of AddrFrom4. It means nothing unless Is4
-// holds.
+// V4 returns the number of an IPv4 address, the inverse of AddrFrom4. It is valid only if Is4.
 func (a Addr) V4() uint32 { return uint32(a.Lo) }
 
 // Netip is the inverse of AddrFrom.
@@ -41,5 +40,5 @@ func (a Addr) Netip() netip.Addr {
 	return netip.AddrFrom16(b).Unmap()
 }
 
-// String gives the usual text form.
+// String returns the usual text form.
 func (a Addr) String() string { return a.Netip().String() }

@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// Internet checksums (RFC 1071), and how they follow a change of the data (RFC 1624).
+// Internet checksums (RFC 1071), and their update when the data changes (RFC 1624).
 //
 // The checksum is the complement of the ones' complement sum of all 16-bit words: add, and each
 // time a carry leaves the top, add it in again at the bottom. That is arithmetic modulo 2^16-1, in
@@ -18,11 +18,11 @@ import (
 //
 // Changes may be added. If the word m becomes m', the sum grows by m'-m, and -m is ^m, its
 // complement. So with C for the checksum, ^C for the sum: C' = ^(^C + ^m + m'), which is equation 3
-// of RFC 1624. What the rest of the data is doesn't matter, nor whether C was right: a checksum
-// that was wrong stays wrong by the same amount.
+// of RFC 1624. The rest of the data does not matter, nor whether C was right: a wrong checksum
+// stays wrong by the same amount.
 //
 // Of the two zeros a sum is 0x0000 only if all that was added is 0x0000; otherwise it is 0xffff.
-// Headers are never all zero, so a right checksum is never 0xffff except in UDP, where 0x0000 says
+// Headers are never all zero, so a right checksum is never 0xffff except in UDP, where 0x0000 means
 // "none" and a computed 0x0000 is sent as 0xffff (RFC 768).
 
 // Sum is a ones' complement sum, not yet folded to 16 bits. Zero is the empty sum.
@@ -73,19 +73,19 @@ func (s Sum) Checksum() uint16 { return ^s.Fold() }
 // change.
 type Diff uint64
 
-// Diff16 is the difference that a 16-bit field makes when old becomes new.
+// Diff16 is the difference of a checksum's sum when a 16-bit field changes from old to new.
 func Diff16(old, new uint16) Diff { return Diff(^old) + Diff(new) }
 
-// Diff32 is the difference that a 32-bit field makes when old becomes new.
+// Diff32 is the difference of a sum when a 32-bit field changes from old to new.
 func Diff32(old, new uint32) Diff { return Diff(^old) + Diff(new) }
 
-// DiffAddr is the difference that an address makes when old becomes new, both of one family.
+// DiffAddr is the difference of a sum when an address changes from old to new, both of one family.
 func DiffAddr(old, new Addr) Diff {
 	s := Sum(^old.Hi).Add(new.Hi).Add(^old.Lo).Add(new.Lo)
 	return Diff(s>>32 + s&0xffffffff)
 }
 
-// Update gives the checksum field after the change d of the data, of which check was the checksum.
+// Update returns the checksum field after the change d of the data, of which check was the checksum.
 func (d Diff) Update(check uint16) uint16 { return ^(Sum(d) + Sum(^check)).Fold() }
 
 // UpdateUDP is Update for UDP: no checksum (0) stays none, and a computed 0 is written as 0xffff.

@@ -1,23 +1,24 @@
-// Package packet reads headers: Parse turns the bytes of a frame into a Meta, once, with every
-// length checked, so that all later stages use the offsets in it and check nothing again. It also
-// holds the arithmetic of Internet checksums.
+// Package packet reads headers: Parse turns the bytes of a frame into a Meta and checks every
+// length, so that later stages use its offsets and check nothing again. FastParse4 and FastParse6
+// do so for the usual packets of the fast path. The package also has the arithmetic of Internet
+// checksums.
 //
-// # What passes and what doesn't
+// # What is accepted
 //
 // Parse accepts TCP and UDP over IPv4 and IPv6, and ICMP errors about them, in untagged frames or
-// behind one 802.1Q or 802.1ad tag. All else is refused by name (counter.Reason). Choices that the
-// RFCs leave open:
+// with one 802.1Q or 802.1ad tag. Everything else is dropped by name (counter.Reason). Choices that
+// the RFCs leave open:
 //
 //   - IPv4 options are refused (IPOptions): with them gone the header has one length. IPVS forwards
 //     such packets.
 //   - IPv6 hop-by-hop options, destination options and routing headers without segments left are
-//     stepped over, at most eight of them. A routing header with segments left names another
-//     destination than the one we would look up, so it is refused like all other extension headers
+//     skipped, at most eight of them. A routing header with segments left names another
+//     destination than the one in the IP header, so it is dropped like all other extension headers
 //     (IPOptions).
 //   - Fragments hold no ports, or not all of the packet, and are refused; an IPv6 atomic fragment
-//     (RFC 6946) too, because nobody should send one any more (RFC 8021).
-//   - An IPv6 packet from or to an IPv4-mapped address is refused (Martian): such addresses have no
-//     place on the wire (RFC 4291, 2.5.5.2; draft-itojun-v6ops-v4mapped-harmful), and Addr could
+//     (RFC 6946) too, since they are deprecated (RFC 8021).
+//   - An IPv6 packet from or to an IPv4-mapped address is refused (Martian): such addresses are not
+//     allowed on the wire (RFC 4291, 2.5.5.2; draft-itojun-v6ops-v4mapped-harmful), and Addr could
 //     not tell them from IPv4.
 //   - Payload after the length that IP announces is Ethernet padding and not part of the packet;
 //     payload after the length that UDP announces is the receiver's to judge.

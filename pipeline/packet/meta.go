@@ -9,7 +9,7 @@ const (
 	ACK
 )
 
-// badFlags has bit f set if the TCP flags f can't be: none at all, or SYN together with FIN or RST.
+// badFlags has bit f set if TCP flags f are invalid: none at all, or SYN together with FIN or RST.
 const badFlags uint32 = 1<<0 |
 	1<<(SYN|FIN) | 1<<(SYN|RST) | 1<<(SYN|FIN|RST) |
 	1<<(SYN|FIN|PSH) | 1<<(SYN|RST|PSH) | 1<<(SYN|FIN|RST|PSH) |
@@ -42,11 +42,11 @@ const (
 	EtherTypeTagS = 0x88a8 // 802.1ad
 )
 
-// Meta is what Parse finds out about a frame, once; later stages don't check again. It fills one
-// cache line and belongs to whoever owns the frame.
+// Meta is what Parse finds in a frame; later stages do not check it again. It fills one cache line
+// and belongs to the owner of the frame.
 //
-// All offsets are bytes from the start of the chunk, not of the frame, so that headers can grow to
-// the front. The functions of package rewrite keep offsets, Family and TTL true while they change
+// All offsets are bytes from the start of the chunk, not of the frame, so that headers can be put
+// in front. The functions of package rewrite keep offsets, Family and TTL valid while they change
 // the frame.
 type Meta struct {
 	Src, Dst         Addr   // of the flow's packet: for an ICMP error those of the packet embedded in it

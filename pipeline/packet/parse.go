@@ -9,11 +9,10 @@ import (
 // Parse reads the frame mem[start:end], from its Ethernet header on, into m. mem is the whole
 // chunk, at most 65,535 bytes, and 0 <= start <= end <= len(mem). It writes nothing to mem.
 //
-// The result is counter.None, or the reason to drop the frame; then m says nothing, whatever it
-// holds.
+// The result is counter.None, or the reason to drop the frame; then m is invalid.
 //
-// IPv4 (RFC 791) is read right here, because a call costs as much as all its checks. Three loads
-// hold the whole header:
+// IPv4 (RFC 791) is read in this function, because a call costs as much as all its checks. Three
+// loads hold the whole header:
 //
 //	a: version, IHL, type of service, total length, identification, flags, fragment offset
 //	b: time to live, protocol, checksum, source
@@ -54,13 +53,14 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 	return parseTransport4(mem, m)
 }
 
-// Martian4 says that no packet may have this source, or this source with this destination.
+// Martian4 reports whether no packet may have this source, or this source with this destination.
 func Martian4(src, dst uint32) bool {
 	net := src >> 24
 	return net-1 >= 223 || net == 127 || src == dst // 0, or 224 and above
 }
 
-// parseOther is Parse for a frame, as long as Parse made sure, whose EtherType isn't IPv4.
+// parseOther is Parse for a frame with another EtherType than IPv4. Parse has checked the length of
+// the Ethernet header.
 func parseOther(mem []byte, start, end int, m *Meta) counter.Reason {
 	switch be16(mem[start+12:]) {
 	case EtherTypeIPv6:
@@ -71,7 +71,7 @@ func parseOther(mem []byte, start, end int, m *Meta) counter.Reason {
 	return counter.NotIP
 }
 
-// parseTransport4 goes on behind an IPv4 header for protocols other than TCP.
+// parseTransport4 reads what follows an IPv4 header, for protocols other than TCP.
 func parseTransport4(mem []byte, m *Meta) counter.Reason {
 	switch m.Proto {
 	case UDP:
@@ -82,8 +82,8 @@ func parseTransport4(mem []byte, m *Meta) counter.Reason {
 	return counter.UnknownProtocol
 }
 
-// parseTagged is Parse for a frame that has a tag and is as long as Parse made sure. Without the
-// tag, the frame would start four bytes later: that is what is parsed.
+// parseTagged is Parse for a tagged frame. Parse has checked the length of the tag. Without the
+// tag, the frame would start four bytes later: that is what it parses.
 func parseTagged(mem []byte, start, end int, m *Meta) counter.Reason {
 	tag := mem[start+EthernetLen:]
 	if next := be16(tag[2:]); next == EtherTypeTag || next == EtherTypeTagS {
@@ -94,8 +94,8 @@ func parseTagged(mem []byte, start, end int, m *Meta) counter.Reason {
 	return reason
 }
 
-// parseTCP reads the TCP header at mem[at:], which starts the payload of the packet's IP header:
-// length bytes.
+// parseTCP reads the TCP header at mem[at:]. length is that of the header and its payload, in
+// bytes.
 func parseTCP(mem []byte, at, length int, m *Meta) counter.Reason {
 	if length < TCPLen {
 		return counter.BadL4Header
@@ -125,8 +125,8 @@ func parseUDP(seg []byte, m *Meta) counter.Reason {
 	return counter.None
 }
 
-// outside ends what would have been a read or write outside of a chunk: a mistake of ours, never of
-// a sender.
+// outside panics instead of an access outside of a chunk. That is a bug in Sluice, whatever a
+// sender does.
 func outside() { panic("packet: offset outside of the chunk") }
 
 func be16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }

@@ -2,8 +2,8 @@ package packet
 
 import "sluice/pipeline/counter"
 
-// refuse4 says what is wrong with a header that isn't 20 bytes long, or whose total length doesn't
-// fit. ip holds at least 20 bytes.
+// refuse4 returns what is wrong with a header that is not 20 bytes long, or with its total length.
+// ip has at least 20 bytes.
 func refuse4(ip []byte, total int) counter.Reason {
 	version, length := ip[0]>>4, int(ip[0]&15)*4
 	switch {
@@ -43,8 +43,8 @@ func parseICMP4(seg []byte, m *Meta) counter.Reason {
 	return counter.None
 }
 
-// embedded notes that the frame is an ICMP error about the packet whose IP header, of the given
-// length in bytes, follows the ICMP header, and whose transport header starts seg. seg holds at
+// embedded records that the frame is an ICMP error about the packet with an IP header of length
+// bytes after the ICMP header, and with the transport header at the start of seg, which has at
 // least 8 bytes.
 func embedded(m *Meta, length int, proto uint8, seg []byte) {
 	m.Inner = m.L4 + ICMPLen

@@ -2,7 +2,7 @@ package packet
 
 import "sluice/pipeline/counter"
 
-// maxExtensions bounds the extension headers that are stepped over in one packet.
+// maxExtensions bounds the extension headers that are skipped in one packet.
 const maxExtensions = 8
 
 // Next header numbers of IPv6 extension headers (IANA, IPv6 Extension Header Types).
@@ -66,10 +66,9 @@ func Martian6(src, dst Addr) bool {
 	return src.Hi>>56 == 0xff || src.Hi == 0 && (src.Lo <= 1 || src.Is4()) || dst.Is4() || src == dst
 }
 
-// extensions follows the chain of extension headers in the packet ip, whose IPv6 header names next
-// as the first of them. It returns the protocol behind the last one and its offset in ip, or the
-// reason to drop. In a packet embedded in an ICMP error it also steps over the header of a first
-// fragment.
+// extensions follows the extension headers of the packet ip; next is the type of the first one. It
+// returns the protocol after the last one and its offset in ip, or the reason to drop. In a packet
+// embedded in an ICMP error it also skips the header of a first fragment.
 func extensions(ip []byte, next uint8, inError bool) (proto uint8, at int, reason counter.Reason) {
 	at = IPv6Len
 	for n := 0; ; n++ {
