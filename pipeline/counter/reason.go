@@ -1,31 +1,31 @@
 // Package counter names every way in which a packet can end and counts them. It is a leaf.
 //
-// The identity that all tests hold to: rx = forwarded + replied + the sum of all drops.
+// All tests check the identity: rx = forwarded + replied + the sum of all drops.
 package counter
 
-// Reason says why a frame was dropped. Reason 0 means that it was not.
+// Reason is why a frame was dropped, None if it was not.
 type Reason uint8
 
-// The drop reasons. Their names stand in reasons, once, and are used by stats, metrics and tests.
+// The drop reasons. Their names are in reasons, for statistics, metrics and tests.
 const (
 	None            Reason = iota
 	Short                  // shorter than the headers it announces
-	NotIP                  // EtherType or IP version we don't steer
+	NotIP                  // EtherType or IP version that is not handled
 	VLANStack              // more than one 802.1Q tag
-	BadIPHeader            // IHL, total length or version impossible
+	BadIPHeader            // IHL, total length or version invalid
 	BadIPChecksum          // IPv4 header checksum wrong: the kernel's own check is bypassed
-	IPOptions              // IPv4 options, or IPv6 extension headers that we don't follow
+	IPOptions              // IPv4 options, or IPv6 extension headers that are not followed
 	Fragment               // a fragment: no ports, no reassembly
-	Martian                // source that cannot be: loopback, multicast, broadcast, source = destination
-	BadL4Header            // TCP or UDP header impossible
+	Martian                // invalid source: loopback, multicast, broadcast, source = destination
+	BadL4Header            // TCP or UDP header invalid
 	BadTCPFlags            // no flags at all, or SYN together with FIN or RST
-	BadICMP                // ICMP error that embeds nothing we can read
-	ICMPNoFlow             // ICMP error about a flow we don't have
+	BadICMP                // ICMP error that embeds no readable packet
+	ICMPNoFlow             // ICMP error about an unknown flow
 	UnknownProtocol        // neither TCP, UDP nor an ICMP error
 	NoConnection           // backend's packet, or client's non-SYN, that belongs to no connection
 	NoBackend              // service has no backend that may take a new connection
 	BackendGone            // connection's backend is no longer configured, or its connections were ended
-	TableFull              // connection table has no room near the slot
+	TableFull              // connection table has no free slot near the home
 	TupleTaken             // backend already has this client address and port through another service
 	SNATExhausted          // fullnat: all local ports towards this backend are in use
 	TTLExpired             // TTL or hop limit would reach 0
@@ -71,8 +71,8 @@ var reasons = [Count]struct{ name, text string }{
 	TxFull:          {"tx_full", "egress ring is full"},
 }
 
-// String gives the name used in stats, metrics and tests, e.g. "no_backend".
+// String returns the name used in statistics, metrics and tests, for example "no_backend".
 func (r Reason) String() string { return reasons[r].name }
 
-// Text explains the reason in a few words.
+// Text returns an explanation in a few words.
 func (r Reason) Text() string { return reasons[r].text }

@@ -7,33 +7,34 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// MaxShares is the most workers that ports can be shared out among.
+// MaxPortOwners is the maximum number of workers that ports can be divided among.
 const MaxPortOwners = 255
 
-// PortOwners says which worker has which local port towards a backend, such that the card delivers the
-// backend's packets to that port to the worker that has it. One PortOwners serves all backends behind a
-// card, one Base for each.
+// PortOwners says which worker has each local port towards a backend: the worker that the NIC
+// delivers the backend's packets to that port to. One PortOwners serves all backends behind a NIC
+// port; each has a Base.
 //
-// The hash is linear, so the hash of any reply is that of the same reply to port 0 - the Base - xor
-// the hash of the port alone, and that has only two bytes. Immutable; for any goroutine.
+// The hash is linear: the hash of a reply is that of the same reply to port 0, the Base, xor the
+// hash of the port alone, and the port has only two bytes. A PortOwners is immutable; any goroutine
+// may use it.
 type PortOwners struct {
 	key       []byte
 	mask      uint32
-	owners    []uint8 // by the hash's low bits; nobody: delivered to a queue that isn't ours
+	owners    []uint8 // by the low bits of the hash; noWorker: delivered to a queue without a worker
 	high, low [256]uint32
-	words     [][]uint64 // by worker, by low bits of the hash of the first of 64 ports: which are his
+	words     [][]uint64 // by worker and by low bits of the hash of the first of 64 ports: the worker's ports among them
 }
 
-// nobody is the owner of ports whose packets we would not get.
+// noWorker is the owner of ports with packets that no worker would receive.
 const noWorker = 255
 
-// NewPortOwners shares the ports out among so many workers. worker says whose a queue is, -1 for a
-// queue that is nobody's. The result is nil if the card's hash can't serve: it doesn't look at the
-// ports of this protocol and family, or its table or key is not of a usable size, or the ports
-// don't reach all of the table.
+// NewPortOwners divides the ports among workers. worker returns the worker of an RX queue, -1 if
+// the queue has none. The result is nil if the NIC's hash cannot be used: it does not include the
+// ports for this protocol and family, its table or key has an unusable size, or the ports do not
+// reach all of the table.
 //
-// Each worker gets at least half of an even share, even if no queue is his or the table favours
-// others: ports for which packets have to be handed over are better than none.
+// Each worker gets at least half of an even portion, even if it has no queue or the table favours
+// others: ports with packets that have to be handed over are better than none.
 func NewPortOwners(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int) int) *PortOwners {
 	n, input := len(r.Queues), tupleBytes(is4)
 	if !r.hashesPorts(proto, is4) || len(r.Key) < input+4 || n&(n-1) != 0 || n < 2*workers || workers > MaxPortOwners {
@@ -51,11 +52,11 @@ func NewPortOwners(r *RSS, proto uint8, is4 bool, workers int, worker func(queue
 	return s
 }
 
-// ofPort is the hash of the port alone.
+// ofPort returns the hash of the port alone.
 func (s *PortOwners) ofPort(port uint16) uint32 { return s.high[port>>8] ^ s.low[port&255] }
 
-// reachesAll says whether ports that differ reach every place in the table, and so each equally
-// often: the hashes of the sixteen bits have full rank.
+// reachesAll reports whether the ports reach every entry of the table, and so each equally often:
+// the hashes of the sixteen bits have full rank.
 func (s *PortOwners) reachesAll() bool {
 	var basis [32]uint32 // by highest bit
 	rank := 0
@@ -73,7 +74,8 @@ func (s *PortOwners) reachesAll() bool {
 	return rank == bits.Len32(s.mask)
 }
 
-// assign finds an owner for each place in the table. It reports false if no queue is anybody's.
+// assign determines an owner for each entry of the table. It returns false if no queue has a
+// worker.
 func (s *PortOwners) assign(queues []uint16, workers int, worker func(queue int) int) bool {
 	s.owners = make([]uint8, len(queues))
 	count := make([]int, workers)
@@ -103,7 +105,7 @@ func (s *PortOwners) assign(queues []uint16, workers int, worker func(queue int)
 	}
 }
 
-// extremes gives the places of the smallest and the largest number.
+// extremes returns the indexes of the smallest and of the largest number.
 func extremes(of []int) (smallest, largest int) {
 	for i, n := range of {
 		if n < of[smallest] {
@@ -130,20 +132,20 @@ func (s *PortOwners) fillWords(workers int) {
 	}
 }
 
-// Base is what Owner and Word need to know of the backend and the local address. The addresses are
-// of the family that the PortOwners were made for.
+// Base returns what Owner and Word need of the backend and the local address, which are of the
+// family that the PortOwners was made for.
 func (s *PortOwners) Base(backend packet.Addr, port uint16, local packet.Addr) uint32 {
 	var b [36]byte
 	return Toeplitz(s.key, tuple(&b, backend, local, port, 0))
 }
 
-// Owner says which worker has the port; if the card delivers its packets to a queue that isn't
-// ours, no worker of that number exists.
+// Owner returns the worker that has the port, or a number above all workers if the NIC delivers its
+// packets to a queue without a worker.
 func (s *PortOwners) Owner(base uint32, port uint16) int {
 	return int(s.owners[(base^s.ofPort(port))&s.mask])
 }
 
-// Word says which of the ports from 64*w on the worker has: the first is bit 0.
+// Word returns which of the ports from 64*w on the worker has, one bit each: the first is bit 0.
 func (s *PortOwners) Word(worker int, base uint32, w int) uint64 {
 	return s.words[worker][(base^s.ofPort(uint16(w<<6)))&s.mask]
 }

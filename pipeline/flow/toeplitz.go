@@ -7,9 +7,9 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Toeplitz is the hash by which network cards choose a queue (Microsoft, "RSS Hashing Functions"):
-// each set bit of the input contributes the 32 bits of the key that begin at its place. The key
-// must be 4 bytes longer than the input. It is linear: the hash of a xor b is the hash of a xor the
+// Toeplitz is the hash by which NICs choose a queue (Microsoft, "RSS Hashing Functions"): each set
+// bit of the input contributes the 32 bits of the key that begin at its position. The key must be 4
+// bytes longer than the input. The hash is linear: the hash of a xor b is the hash of a xor the
 // hash of b.
 func Toeplitz(key, input []byte) (hash uint32) {
 	for i, b := range input {
@@ -21,16 +21,16 @@ func Toeplitz(key, input []byte) (hash uint32) {
 	return hash
 }
 
-// RSS is how a card spreads what it receives over its queues. It is never changed once it is made.
+// RSS is how a NIC distributes received packets over its queues. It is immutable.
 type RSS struct {
 	Key    []byte   // of the Toeplitz hash
 	Queues []uint16 // indirection table: queue by the hash's low bits
-	// Whether the hash is that of addresses and ports for packets of this kind. Of the addresses
-	// alone, or of anything else, is as good as unknown here.
+	// Whether the hash includes addresses and ports for packets of this kind. A hash of the
+	// addresses alone, or of anything else, is unusable here.
 	TCP4, TCP6, UDP4, UDP6 bool
 }
 
-// hashesPorts says whether addresses and ports of a TCP or UDP packet choose its queue.
+// hashesPorts reports whether addresses and ports of a TCP or UDP packet choose its queue.
 func (r *RSS) hashesPorts(proto uint8, is4 bool) bool {
 	const tcp, udp = 6, 17
 	switch {
@@ -46,8 +46,7 @@ func (r *RSS) hashesPorts(proto uint8, is4 bool) bool {
 	return false
 }
 
-// tuple lays out what the hash is taken of: source and destination address, source and destination
-// port.
+// tuple returns the input of the hash: source and destination address, source and destination port.
 func tuple(into *[36]byte, src, dst packet.Addr, srcPort, dstPort uint16) []byte {
 	b := into[:0]
 	if src.Is4() {
@@ -61,7 +60,7 @@ func tuple(into *[36]byte, src, dst packet.Addr, srcPort, dstPort uint16) []byte
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, srcPort), dstPort)
 }
 
-// tupleBytes is the tuple's length.
+// tupleBytes returns the length of a tuple.
 func tupleBytes(is4 bool) int {
 	if is4 {
 		return 12
@@ -69,7 +68,7 @@ func tupleBytes(is4 bool) int {
 	return 36
 }
 
-// Hash is the card's hash of a packet. The addresses are of one family.
+// Hash returns the NIC's hash of a packet. The addresses are of one family.
 func (r *RSS) Hash(src, dst packet.Addr, srcPort, dstPort uint16) uint32 {
 	var b [36]byte
 	return Toeplitz(r.Key, tuple(&b, src, dst, srcPort, dstPort))

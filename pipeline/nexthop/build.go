@@ -11,10 +11,9 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// Build makes the table. It is a pure function: equal lists give tables that answer alike. It keeps
-// none of its arguments. Neighbours are those that the kernel has a MAC address for, in any order.
-// Invalid prefixes are left out; a leg whose Port is no index into ports is Foreign. A million
-// routes take about a second.
+// Build makes the table. It is a pure function and retains none of its arguments. Neighbours are
+// those with a MAC address, in any order. Invalid prefixes are ignored; a leg with a Port that is
+// no index into ports is Foreign. A million routes take about a second.
 func Build(ports []PortInfo, routes []Route, neighbours []Neighbour) *Table {
 	b := builder{
 		ports:  ports,
@@ -34,16 +33,16 @@ func Build(ports []PortInfo, routes []Route, neighbours []Neighbour) *Table {
 
 type builder struct {
 	ports  []PortInfo
-	macs   map[Hop][6]byte   // what the kernel has resolved
-	known  map[Leg]uint32    // way of each leg seen so far
-	groups map[string]uint32 // way of each group seen so far, by the indexes of its members
+	macs   map[Hop][6]byte   // of resolved neighbours
+	known  map[Leg]uint32    // entry of each leg seen so far
+	groups map[string]uint32 // entry of each group seen so far, by the indexes of its members
 	table  *Table
 }
 
-// plain gives the form of an address that keys use: IPv4 never mapped into IPv6, no zone.
+// unmapped returns the form of an address that keys use: IPv4 not mapped into IPv6, no zone.
 func unmapped(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// add appends a way and gives its index.
+// add appends an entry and returns its index.
 func (b *builder) add(w entry, leg Leg) uint32 {
 	b.table.entries = append(b.table.entries, w)
 	b.table.legs = append(b.table.legs, leg)
@@ -55,7 +54,7 @@ func (b *builder) cutRoutes(routes []Route) {
 	order := sortRoutes(routes)
 	spans := make([]span, len(order))
 	for i, o := range order {
-		spans[i] = span{o.first, last(o.first, int(o.bits)), b.routeWay(&routes[o.index])}
+		spans[i] = span{o.first, last(o.first, int(o.bits)), b.routeEntry(&routes[o.index])}
 	}
 	t := b.table
 	n, _ := slices.BinarySearchFunc(order, 1, func(o ordered, _ int) int { return cmp.Compare(o.family, 1) })
@@ -69,7 +68,7 @@ func (b *builder) cutRoutes(routes []Route) {
 	t.v6 = makeRanges6(slices.Clone(starts), slices.Clone(ways))
 }
 
-// ordered is what routes are sorted by: small, so that a million of them move quickly.
+// ordered is the sort key of a route: small, so that a million of them are sorted quickly.
 type ordered struct {
 	first  packet.Addr
 	metric uint32
@@ -78,7 +77,7 @@ type ordered struct {
 	family uint8  // 0: IPv4, 1: IPv6
 }
 
-// sortRoutes orders the routes as cut wants them, IPv4 before IPv6, and leaves only the winner of
+// sortRoutes orders the routes as cut requires, IPv4 before IPv6, and leaves only the winner of
 // each prefix.
 func sortRoutes(routes []Route) []ordered {
 	order := make([]ordered, 0, len(routes))
@@ -104,7 +103,8 @@ func sortRoutes(routes []Route) []ordered {
 	})
 }
 
-// last is the highest address of the prefix that starts at first, bits long in 128-bit terms.
+// last returns the highest address of the prefix that starts at first, with a length of bits in
+// 128-bit terms.
 func last(first packet.Addr, bits int) packet.Addr {
 	if bits >= 64 {
 		return packet.Addr{Hi: first.Hi, Lo: first.Lo | ^uint64(0)>>(bits-64)}
@@ -112,8 +112,8 @@ func last(first packet.Addr, bits int) packet.Addr {
 	return packet.Addr{Hi: first.Hi | ^uint64(0)>>bits, Lo: ^uint64(0)}
 }
 
-// routeWay gives the way of a route: of its leg, or of the group of its best legs.
-func (b *builder) routeWay(r *Route) uint32 {
+// routeEntry returns the entry of a route: of its leg, or of the group of its best legs.
+func (b *builder) routeEntry(r *Route) uint32 {
 	first := b.legEntry(Leg{r.Via, r.Port, r.VLAN, r.MTU, r.Kind})
 	if len(r.Also) == 0 {
 		return first
@@ -134,8 +134,8 @@ func (b *builder) routeWay(r *Route) uint32 {
 	return b.groupEntry(members)
 }
 
-// rank orders the legs of a multipath route by use: 0 carries packets, for an on-link leg as soon
-// as the neighbour is there; 1 lacks its gateway's MAC address; 2 carries none.
+// rank orders the legs of a multipath route: 0 carries packets (an on-link leg as soon as the
+// neighbour is there); 1 lacks its gateway's MAC address; 2 carries none.
 func (b *builder) rank(i uint32) int {
 	switch b.table.entries[i].reason {
 	case counter.None:
@@ -149,8 +149,8 @@ func (b *builder) rank(i uint32) int {
 	return 2
 }
 
-// groupWay gives the way that deals out its packets to the members. Members of a group lie side by
-// side, as copies: one index leads to the group, the next to the link.
+// groupEntry returns the entry that distributes its packets over the members. Members of a group
+// are adjacent copies: one index leads to the group, the next to the link.
 func (b *builder) groupEntry(members []uint32) uint32 {
 	var key []byte
 	for _, i := range members {
@@ -168,7 +168,7 @@ func (b *builder) groupEntry(members []uint32) uint32 {
 	return group
 }
 
-// legWay gives the way of a leg; equal legs share one.
+// legEntry returns the entry of a leg; equal legs have one.
 func (b *builder) legEntry(leg Leg) uint32 {
 	leg.Via = unmapped(leg.Via)
 	if i, ok := b.known[leg]; ok {
@@ -188,8 +188,8 @@ func (b *builder) legEntry(leg Leg) uint32 {
 	return i
 }
 
-// linkWay gives the way to a neighbour at the end of the leg. The zero Addr is never resolved, so
-// that an on-link leg says NoNeighbour for all addresses but those in hosts.
+// linkEntry returns the entry for a neighbour at the end of the leg. The zero Addr is never
+// resolved, so that an on-link leg has NoNeighbour for all addresses but those in hosts.
 func (b *builder) linkEntry(leg Leg, neighbour netip.Addr) entry {
 	mac, ok := b.macs[Hop{neighbour, leg.Port, leg.VLAN}]
 	if !ok || !neighbour.IsValid() {
@@ -203,8 +203,8 @@ func (b *builder) linkEntry(leg Leg, neighbour netip.Addr) entry {
 	return entry{link: rewrite.Link{DMAC: mac, SMAC: port.MAC, VLAN: leg.VLAN, MTU: mtu, Port: leg.Port}}
 }
 
-// addHosts gives a way of its own to each neighbour that packets to its address reach directly: its
-// route is on-link, and the address is resolved at that very port and VLAN.
+// addHosts adds an entry for each neighbour that packets to its address reach directly: its route
+// is on-link, and the address is resolved at that port and VLAN.
 func (b *builder) addHosts(neighbours []Neighbour) {
 	t := b.table
 	t.hosts = newHosts(len(neighbours))

@@ -2,11 +2,11 @@ package nexthop
 
 import "sluice/pipeline/packet"
 
-// hosts maps the address of a neighbour to the index of its way: an open-addressed array, at most a
-// quarter full, so that the usual miss (a client behind a gateway) ends at its first slot.
+// hosts maps the address of a neighbour to the index of its entry: an open-addressed array, at most
+// a quarter full, so that the usual miss (a client behind a gateway) ends at its first slot.
 //
-// Whoever may claim addresses on a connected network can aim for slots that collide; the kernel's
-// own limit on neighbours (gc_thresh3, 1024 unless set) bounds how far a probe then walks.
+// A host in a connected network can claim addresses with colliding slots. The kernel's own limit on
+// neighbours (gc_thresh3, 1024 by default) bounds the length of a probe then.
 type hosts struct {
 	slots []host // a power of two
 	mask  uint64
@@ -17,7 +17,7 @@ type host struct {
 	entry uint32 // noRoute: slot is free
 }
 
-// newHosts makes room for n hosts.
+// newHosts makes a map for n hosts.
 func newHosts(n int) hosts {
 	size := 1
 	for size < 4*n {
@@ -26,8 +26,8 @@ func newHosts(n int) hosts {
 	return hosts{make([]host, size), uint64(size - 1)}
 }
 
-// put adds a host; the first way that is put for an address stays.
-func (h *hosts) put(addr packet.Addr, way uint32) {
+// put adds a host; the first entry that is put for an address stays.
+func (h *hosts) put(addr packet.Addr, entry uint32) {
 	i := mix(addr) & h.mask
 	for h.slots[i].entry != noRoute {
 		if h.slots[i].addr == addr {
@@ -35,10 +35,10 @@ func (h *hosts) put(addr packet.Addr, way uint32) {
 		}
 		i = (i + 1) & h.mask
 	}
-	h.slots[i] = host{addr, way}
+	h.slots[i] = host{addr, entry}
 }
 
-// get gives the way to addr, noRoute if addr is no host.
+// get returns the entry for addr, noRoute if addr is not a host.
 func (h *hosts) get(addr packet.Addr) uint32 {
 	for i := mix(addr); ; i++ {
 		s := &h.slots[i&h.mask]

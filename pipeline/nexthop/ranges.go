@@ -9,21 +9,21 @@ import (
 // ranges4 are the disjoint ranges of IPv4.
 type ranges4 struct {
 	starts  []uint32 // first address of each range, ascending; starts[0] is 0.0.0.0
-	entries []uint32 // index into the table's ways, for each range
+	entries []uint32 // index into the table's entries, for each range
 	index   prefixIndex
 }
 
-func makeRanges4(starts, ways []uint32) ranges4 {
-	return ranges4{starts, ways, makePrefixIndex(len(starts), func(i int, upper uint32) bool { return starts[i] <= upper })}
+func makeRanges4(starts, entries []uint32) ranges4 {
+	return ranges4{starts, entries, makePrefixIndex(len(starts), func(i int, upper uint32) bool { return starts[i] <= upper })}
 }
 
-// find gives the index of the range that holds a.
+// find returns the index of the range that contains a.
 func (r *ranges4) find(a uint32) uint32 {
 	at, last := r.index.of(a)
 	if at == last {
 		return at
 	}
-	for n := last - at + 1; n > 1; { // see tops
+	for n := last - at + 1; n > 1; { // see prefixIndex
 		half := n / 2
 		if r.starts[at+half] <= a {
 			at += half
@@ -40,13 +40,13 @@ type ranges6 struct {
 	index   prefixIndex
 }
 
-func makeRanges6(starts []packet.Addr, ways []uint32) ranges6 {
-	return ranges6{starts, ways, makePrefixIndex(len(starts), func(i int, upper uint32) bool {
+func makeRanges6(starts []packet.Addr, entries []uint32) ranges6 {
+	return ranges6{starts, entries, makePrefixIndex(len(starts), func(i int, upper uint32) bool {
 		return !less(packet.Addr{Hi: uint64(upper) << 32}, starts[i])
 	})}
 }
 
-// find gives the index of the range that holds a.
+// find returns the index of the range that contains a.
 func (r *ranges6) find(a packet.Addr) uint32 {
 	at, last := r.index.of(uint32(a.Hi >> 32))
 	if at == last {
@@ -62,21 +62,20 @@ func (r *ranges6) find(a packet.Addr) uint32 {
 	return at
 }
 
-// tops is an index of ranges by the upper bits of addresses: as few ranges as there mostly are,
-// most addresses share theirs with nothing but the range that they lie in, and nothing has to be
-// searched. What has to runs the same number of times for every address with these bits, and its
-// one decision compiles to a conditional move.
+// prefixIndex is an index of ranges by the upper bits of addresses. With few ranges, most upper
+// bits belong to one range, and nothing is searched. Otherwise the search takes the same number of
+// steps for all addresses with these bits, and its one decision compiles to a conditional move.
 type prefixIndex struct {
-	at    []uint32 // for upper bits, the range that holds the first address with them; one more at the end
+	at    []uint32 // by upper bits: the range that contains the first address with them; one more at the end
 	shift uint8    // the upper 32 bits of an address shifted right by it are an index into at
 }
 
-// minTopBits leaves the neighbourhoods of a few networks apart from the rest: in IPv6, from what
-// the registries of other regions have given away.
+// minPrefixBits separates the surroundings of a few networks from the other addresses: in IPv6,
+// those from addresses that the registries of other regions have assigned.
 const minPrefixBits = 12
 
-// makeTops indexes n ranges by 16 bits (256 KiB) for a full Internet table, else by fewer. begun
-// says whether a range begins at the first address with these upper 32 bits, or before.
+// makePrefixIndex indexes n ranges by 16 bits (256 KiB) for a full Internet table, else by fewer.
+// begun reports whether range i begins at or before the first address with these upper 32 bits.
 func makePrefixIndex(n int, begun func(i int, upper uint32) bool) prefixIndex {
 	top := min(16, max(minPrefixBits, bits.Len(uint(n))-4))
 	t := prefixIndex{make([]uint32, 1<<top+1), uint8(32 - top)}
@@ -91,13 +90,13 @@ func makePrefixIndex(n int, begun func(i int, upper uint32) bool) prefixIndex {
 	return t
 }
 
-// of gives the first and the last range that may hold an address with these upper 32 bits.
+// of returns the first and the last range that may contain an address with these upper 32 bits.
 func (t *prefixIndex) of(upper uint32) (first, last uint32) {
 	top := upper >> (t.shift & 31)
 	return t.at[top], t.at[top+1]
 }
 
-// less compares as 128-bit numbers.
+// less compares addresses as 128-bit numbers.
 func less(a, b packet.Addr) bool {
 	_, borrow := bits.Sub64(a.Lo, b.Lo, 0)
 	_, borrow = bits.Sub64(a.Hi, b.Hi, borrow)
@@ -105,20 +104,20 @@ func less(a, b packet.Addr) bool {
 }
 
 // span is a prefix as the interval of addresses that it covers. Two spans are disjoint, or one
-// holds the other.
+// contains the other.
 type span struct {
 	first, last packet.Addr
 	entry       uint32
 }
 
 // cut turns nested spans into disjoint ranges that cover lowest to highest: starts[i] is where
-// range i begins and ways[i] is the way of the innermost span there, noRoute where there is none.
-// Spans come ordered by first, the wider before the narrower, no two equal.
+// range i begins and entries[i] is the entry of the innermost span there, noRoute if there is none.
+// Spans are ordered by first, the wider before the narrower, no two equal.
 //
-// It is one sweep with the spans that are open at the moment on a stack. A range begins where a
-// span opens, and behind the last address of a span, where the span below it on the stack goes on.
-func cut(spans []span, lowest, highest packet.Addr) (starts []packet.Addr, ways []uint32) {
-	c := cutter{starts: make([]packet.Addr, 0, 2*len(spans)+1), ways: make([]uint32, 0, 2*len(spans)+1)}
+// It is one sweep with the open spans on a stack. A range begins where a span opens, and after the
+// last address of a span, where the span below it on the stack continues.
+func cut(spans []span, lowest, highest packet.Addr) (starts []packet.Addr, entries []uint32) {
+	c := cutter{starts: make([]packet.Addr, 0, 2*len(spans)+1), entries: make([]uint32, 0, 2*len(spans)+1)}
 	c.open = append(c.open, span{lowest, highest, noRoute})
 	c.begin(lowest, noRoute)
 	for _, s := range spans {
@@ -127,16 +126,16 @@ func cut(spans []span, lowest, highest packet.Addr) (starts []packet.Addr, ways 
 		c.open = append(c.open, s)
 	}
 	c.closeBefore(highest)
-	return c.starts, c.ways
+	return c.starts, c.entries
 }
 
 type cutter struct {
-	starts []packet.Addr
-	ways   []uint32
-	open   []span // the stack; its bottom is the whole family and never closes
+	starts  []packet.Addr
+	entries []uint32
+	open    []span // the stack; its bottom is the whole family and never closes
 }
 
-// closeBefore ends the open spans that don't reach a.
+// closeBefore closes the open spans that end before a.
 func (c *cutter) closeBefore(a packet.Addr) {
 	for top := len(c.open) - 1; less(c.open[top].last, a); top-- {
 		c.begin(next(c.open[top].last), c.open[top-1].entry)
@@ -145,21 +144,21 @@ func (c *cutter) closeBefore(a packet.Addr) {
 }
 
 // begin starts a range. It replaces a range that began at the same address, which would be empty,
-// and joins the range before it if that has the same way.
-func (c *cutter) begin(at packet.Addr, way uint32) {
+// and extends the range before it if that has the same entry.
+func (c *cutter) begin(at packet.Addr, entry uint32) {
 	n := len(c.starts)
 	if n > 0 && c.starts[n-1] == at {
 		n--
 	}
-	if n > 0 && c.ways[n-1] == way {
-		c.starts, c.ways = c.starts[:n], c.ways[:n]
+	if n > 0 && c.entries[n-1] == entry {
+		c.starts, c.entries = c.starts[:n], c.entries[:n]
 		return
 	}
 	c.starts = append(c.starts[:n], at)
-	c.ways = append(c.ways[:n], way)
+	c.entries = append(c.entries[:n], entry)
 }
 
-// next is the address after a.
+// next returns the address after a.
 func next(a packet.Addr) packet.Addr {
 	a.Lo++
 	if a.Lo == 0 {

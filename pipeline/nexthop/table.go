@@ -9,27 +9,26 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// Kind says what a route does with the packets that match it.
+// Kind is what a route does with the packets that match it.
 type Kind uint8
 
 // The kinds.
 const (
-	Unicast   Kind = iota // hands them to a neighbour at one of our ports
-	Blackhole             // lets none leave: blackhole, unreachable, prohibit, own and broadcast addresses
-	Foreign               // hands them to an interface that is none of our ports
+	Unicast   Kind = iota // sends them to a neighbour at one of the NIC ports
+	Blackhole             // sends none: blackhole, unreachable, prohibit, own and broadcast addresses
+	Foreign               // sends them to an interface that is not one of the NIC ports
 )
 
-// Leg is one way that a route offers.
+// Leg is one path of a route.
 type Leg struct {
 	Via  netip.Addr // gateway, of either family; the zero Addr: the destination itself is the neighbour (on-link)
 	Port uint8      // index into the ports
 	VLAN uint16     // 802.1Q id, 0: untagged
-	MTU  uint16     // bytes of IP packet, 0: the port's
+	MTU  uint16     // of the IP packet in bytes, 0: the port's
 	Kind Kind
 }
 
-// Route is a route of the kernel. Its first leg is part of it, for that is all that most routes
-// have.
+// Route is a route of the kernel. Its first leg is part of it: most routes have no other.
 type Route struct {
 	Prefix netip.Prefix
 	Via    netip.Addr
@@ -41,7 +40,7 @@ type Route struct {
 	Also   []Leg  // the other legs of a multipath route
 }
 
-// Neighbour is a resolved neighbour: the kernel knows its MAC address.
+// Neighbour is a neighbour with a known MAC address.
 type Neighbour struct {
 	Addr netip.Addr
 	Port uint8
@@ -49,33 +48,32 @@ type Neighbour struct {
 	MAC  [6]byte
 }
 
-// PortInfo is what frames need to know of one of our ports.
+// PortInfo is what a frame needs of a NIC port.
 type PortInfo struct {
 	MAC  [6]byte
-	MTU  uint16 // bytes of IP packet
+	MTU  uint16 // of the IP packet in bytes
 	Up   bool   // administratively up, and with carrier
 	Name string
 }
 
-// Hop names a neighbour to hand packets to, whether its MAC address is known or not.
+// Hop identifies a neighbour to send packets to, with or without a known MAC address.
 type Hop struct {
 	Addr netip.Addr
 	Port uint8
 	VLAN uint16
 }
 
-// Table is the finished next-hop table. It is immutable: any goroutine may read it, for as long as
-// it likes.
+// Table is a complete next-hop table. It is immutable: any goroutine may read it at any time.
 type Table struct {
 	hosts   hosts
 	v4      ranges4
 	v6      ranges6
-	entries []entry // ways[0] is noRoute
-	legs    []Leg   // of each way; cold, so apart from it
+	entries []entry // entries[noRoute] is the one of no route
+	legs    []Leg   // of each entry; apart from it, since lookups do not read it
 }
 
-// way is the answer for all packets of a range, or to a host. It is either final, or a group whose
-// members are ways[first:first+members].
+// entry is the result for all packets of a range, or to a host. It is either final, or a group with
+// the members entries[first:first+members].
 type entry struct {
 	link    rewrite.Link // valid if reason is None
 	reason  counter.Reason
@@ -83,12 +81,12 @@ type entry struct {
 	members uint32 // 0: final
 }
 
-// noRoute is the index of the way of what no route matches.
+// noRoute is the index of the entry for destinations without a route.
 const noRoute = 0
 
-// Lookup finds the link that a packet to dst leaves by. If there is none, link is nil and the
-// reason is NoRoute, PortDown or NoNeighbour; for NoNeighbour, NextHop tells whom to resolve. The link
-// belongs to the table and is only to be read. Lookup does not allocate.
+// Lookup returns the link that a packet to dst leaves by. If there is none, link is nil and the
+// reason is NoRoute, PortDown or NoNeighbour; for NoNeighbour, NextHop returns the neighbour to
+// resolve. The link belongs to the table and must only be read. Lookup does not allocate.
 func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reason) {
 	w := &t.entries[t.find(dst)]
 	if w.reason != counter.None {
@@ -97,8 +95,8 @@ func (t *Table) Lookup(dst packet.Addr) (link *rewrite.Link, reason counter.Reas
 	return &w.link, counter.None
 }
 
-// NextHop names the neighbour that packets to dst are handed to: dst itself if it is on-link, else the
-// gateway. ok is false if no port of ours that is up leads there.
+// NextHop returns the neighbour that packets to dst are sent to: dst itself if it is on-link, else
+// the gateway. ok is false if dst has no route by a NIC port that is up.
 func (t *Table) NextHop(dst packet.Addr) (hop Hop, ok bool) {
 	i := t.find(dst)
 	if r := t.entries[i].reason; r != counter.None && r != counter.NoNeighbour {
@@ -112,7 +110,7 @@ func (t *Table) NextHop(dst packet.Addr) (hop Hop, ok bool) {
 	return hop, true
 }
 
-// find gives the index of the way of packets to dst.
+// find returns the index of the entry for packets to dst.
 func (t *Table) find(dst packet.Addr) uint32 {
 	if i := t.hosts.get(dst); i != noRoute {
 		return i
@@ -120,7 +118,7 @@ func (t *Table) find(dst packet.Addr) uint32 {
 	return t.route(dst)
 }
 
-// route is find without the neighbours: the way that the route to dst takes.
+// route is find without the neighbours: the entry of the route to dst.
 func (t *Table) route(dst packet.Addr) uint32 {
 	var i uint32
 	if dst.Is4() {
@@ -134,15 +132,14 @@ func (t *Table) route(dst packet.Addr) uint32 {
 	return i
 }
 
-// share deals addresses out evenly to 0..n-1. It has no secret: boxes with equal tables choose
-// alike.
+// memberOf distributes addresses evenly over 0..n-1. It has no secret: hosts with equal tables
+// choose alike.
 func memberOf(a packet.Addr, n uint32) uint32 {
 	return uint32(mix(a) >> 32 * uint64(n) >> 32)
 }
 
 // mix hashes an address: the folded product of 64 by 64 bits depends on every bit of both words.
-// (It doesn't in bf58:476d:1ce4:e5b9::/64, which nobody can be assigned: RFC 4291 leaves all but
-// 2000::/3 in reserve.)
+// (It does not in bf58:476d:1ce4:e5b9::/64, which is reserved: RFC 4291 assigns only 2000::/3.)
 func mix(a packet.Addr) uint64 {
 	hi, lo := bits.Mul64(a.Lo^0x9e3779b97f4a7c15, a.Hi^0xbf58476d1ce4e5b9)
 	return hi ^ lo

@@ -2,8 +2,8 @@ package rewrite
 
 import "sluice/pipeline/packet"
 
-// Link is where a frame goes next at layer 2. Package rewrite uses the addresses and the tag; MTU
-// and Port are there for the caller, who has to look at them in the same breath.
+// Link is the next hop of a frame at layer 2. Package rewrite uses the addresses and the tag; MTU
+// and Port are for the caller.
 type Link struct {
 	DMAC, SMAC [6]byte
 	VLAN       uint16 // VLAN identifier; 0: untagged
@@ -12,11 +12,11 @@ type Link struct {
 }
 
 // SetLink writes the Ethernet header directly in front of m.L3, with an 802.1Q tag if the link has
-// one, and returns the frame's new start. It is all that direct routing (DR) does to a frame, and
-// the last that all modes do.
+// one, and returns the frame's new start. It is all that direct routing (DR) does to a frame except
+// for the TTL, and the last step of all modes.
 //
-// The EtherType is there already, in the two bytes before m.L3: from the wire, with or without a
-// tag, or from whoever put another header there.
+// The EtherType is already in the two bytes before m.L3: it was received there, or the function
+// that put another header there has written it.
 func SetLink(mem []byte, m *packet.Meta, l *Link) (start int) {
 	if l.VLAN != 0 {
 		return setTagged(mem, m, l)
@@ -36,8 +36,8 @@ func setTagged(mem []byte, m *packet.Meta, l *Link) (start int) {
 	return start
 }
 
-// SwapLink sends a frame back where it came from: its Ethernet addresses change places, and a tag
-// stays. It returns the frame's start, which an answer may have moved.
+// SwapLink returns a frame to the neighbour that sent it: it swaps the Ethernet addresses and keeps
+// a tag. It returns the frame's start, which an answer may have moved.
 func SwapLink(mem []byte, m *packet.Meta) (start int) {
 	h := (*[12]byte)(mem[m.L2:])
 	dst := [6]byte(h[:6])

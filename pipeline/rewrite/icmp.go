@@ -2,14 +2,13 @@ package rewrite
 
 import "sluice/pipeline/packet"
 
-// An ICMP error about a translated packet names, in the packet that it embeds, what the other side
-// of the translation has never heard of. So the embedded packet is translated back, together with
-// the outer addresses. The outer addresses become what IPVS makes of them (ip_vs_core.c,
-// ip_vs_nat_icmp); the embedded transport checksum follows as well, which IPVS leaves out and RFC
-// 5508, 4.2 asks for.
+// An ICMP error about a translated packet embeds the translated packet, which its receiver does not
+// know. So the embedded packet is translated back, together with the outer addresses. The outer
+// addresses become those that IPVS uses (ip_vs_core.c, ip_vs_nat_icmp). The embedded transport
+// checksum is updated as well, which IPVS leaves out and RFC 5508, 4.2 asks for.
 
-// end is one of the two ends of a packet: it says where in the headers that end's address and port
-// are.
+// side is one of the two ends of a packet. Its methods return the offsets of the address and port
+// of that end in their headers.
 type side int
 
 const (
@@ -21,18 +20,17 @@ func (e side) addr4() int { return 12 + 4*int(e) }
 func (e side) addr6() int { return 8 + 16*int(e) }
 func (e side) port() int  { return 2 * int(e) }
 
-// ICMPIn turns an ICMP error about a packet that the service sent into one about the packet that
-// the backend had sent: embedded source and outer destination become the backend's.
+// ICMPIn turns an ICMP error about a packet from the service into one about the packet that the
+// backend had sent: embedded source and outer destination become the backend's.
 func ICMPIn(mem []byte, m *packet.Meta, backend packet.Addr, port uint16) {
 	d := replaceEmbedded(mem, m, source, backend, port)
 	d += replaceOuter(mem, m, destination, backend)
 	applyDiff(mem[m.L4+2:], d)
 }
 
-// ICMPOut turns an ICMP error about a packet that we sent to the backend into one about the packet
-// that the client had sent to the service: embedded destination and outer source become the
-// service's. The outer source does so even if the error comes from a router on the way to the
-// backend, which clients need not know of.
+// ICMPOut turns an ICMP error about a packet to the backend into one about the packet that the
+// client had sent to the service: embedded destination and outer source become the service's, the
+// outer source even if the error comes from a router on the path to the backend.
 func ICMPOut(mem []byte, m *packet.Meta, vip packet.Addr, port uint16) {
 	d := replaceEmbedded(mem, m, destination, vip, port)
 	d += replaceOuter(mem, m, source, vip)
@@ -46,8 +44,8 @@ func ICMPBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst p
 	ICMPOut(mem, m, dst, dstPort)
 }
 
-// replaceEmbedded changes one end of the embedded packet, with its checksums as far as they are
-// there, and returns the difference that this makes to the ICMP message.
+// replaceEmbedded changes one end of the embedded packet, with those of its checksums that are
+// present, and returns the difference to the ICMP message.
 func replaceEmbedded(mem []byte, m *packet.Meta, e side, a packet.Addr, port uint16) packet.Diff {
 	ip, l4 := mem[m.Inner:m.End], mem[m.InnerL4:m.End]
 	var d, all packet.Diff // of what the embedded transport checksum covers; of the ICMP message
@@ -78,8 +76,8 @@ func replaceEmbedded(mem []byte, m *packet.Meta, e side, a packet.Addr, port uin
 	return all + packet.Diff16(before, le16(field))
 }
 
-// replaceOuter changes one end of the IP header and returns the difference that this makes to the
-// ICMP checksum: none in IPv4, where that covers no pseudo-header.
+// replaceOuter changes one end of the IP header and returns the difference to the ICMP checksum:
+// none in IPv4, which has no pseudo-header there.
 func replaceOuter(mem []byte, m *packet.Meta, e side, a packet.Addr) packet.Diff {
 	ip := mem[m.L3:]
 	if m.Family == 6 {

@@ -6,13 +6,12 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// macs is both addresses of the link, as they stand in an Ethernet header: one copy of 12 bytes is
-// half the work of two copies of 6. Between two arrays of bytes there is no padding.
+// macs returns both addresses of the link, in the order of an Ethernet header: one copy of 12 bytes
+// is half the work of two copies of 6. There is no padding between two arrays of bytes.
 func (l *Link) macs() *[12]byte { return (*[12]byte)(unsafe.Pointer(&l.DMAC)) }
 
-// outer4 gives the Ethernet and IPv4 headers that are to be ahead of a packet whose headers lie at
-// start of their chunk. That there is room for them is for the chunk's owner to see to: a mistake
-// of ours, never of a sender.
+// outer4 returns the Ethernet and IPv4 headers in front of a packet with headers at start of its
+// chunk. It panics if the headroom is too short, which is a bug in Sluice, whatever a sender does.
 func outer4(h *packet.Headers, start int) *[packet.EthernetLen + packet.IPv4Len]byte {
 	if start < packet.IPv4Len {
 		noHeadroom()

@@ -7,19 +7,20 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// Every packet of every NAT connection comes through here, so the functions for the two ends of a
-// packet are written out, with offsets that the compiler knows, and what they change in one header
-// is folded into its checksum in one go. They lower the TTL or hop limit as DecTTL does; the caller
-// has made sure that it is above 1.
+// The functions for the two ends of a packet are written out, with offsets that are constant to the
+// compiler, and all changes of one header are applied to its checksum at once. They lower the TTL or
+// hop limit as DecTTL does; the caller has made sure that it is above 1.
 //
-// Checksums are followed in the machine's byte order, little endian: swapping the bytes of all
-// words swaps the bytes of their ones' complement sum and changes nothing else (RFC 1071, 2 (B)).
-// It spares swapping back and forth. The word of TTL and protocol, whose low byte is then the TTL,
-// falls by 1: a difference of -1.
+// Checksums are updated in little endian byte order, the machine's: swapping the bytes of all words
+// swaps the bytes of their ones' complement sum and changes nothing else (RFC 1071, 2 (B)). It saves
+// swapping back and forth.
+
+// ttlFell is the difference of lowering the TTL by 1: it is the low byte of the word of TTL and
+// protocol, so that word falls by 1.
 const ttlFell packet.Diff = 0xfffe
 
-// NATIn turns a client's packet to the service into one to the backend: destination address and
-// port change. dst is of the packet's family.
+// NATIn changes destination address and port of a client's packet to the backend's. dst is of the
+// packet's family.
 func NATIn(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 	m.TTL--
 	if m.Family != 4 {
@@ -52,8 +53,8 @@ func natIn6(mem []byte, m *packet.Meta, dst packet.Addr, port uint16) {
 	applyDiffTransport(l4, m.Proto, d)
 }
 
-// NATOut turns a backend's packet into one from the service: source address and port change. src is
-// of the packet's family.
+// NATOut changes source address and port of a backend's packet to the service's. src is of the
+// packet's family.
 func NATOut(mem []byte, m *packet.Meta, src packet.Addr, port uint16) {
 	m.TTL--
 	if m.Family != 4 {
@@ -105,7 +106,7 @@ func NATBoth(mem []byte, m *packet.Meta, src packet.Addr, srcPort uint16, dst pa
 	applyDiffTransport(l4, m.Proto, d)
 }
 
-// fixTransport applies the difference d to the checksum of a TCP or UDP header.
+// applyDiffTransport applies the difference d to the checksum of a TCP or UDP header.
 func applyDiffTransport(l4 []byte, proto uint8, d packet.Diff) {
 	if proto == packet.TCP {
 		applyDiff(l4[16:], d)
@@ -114,7 +115,7 @@ func applyDiffTransport(l4 []byte, proto uint8, d packet.Diff) {
 	}
 }
 
-// put16 writes v over a field and returns the difference that this makes to checksums over it.
+// put16 writes v to a field and returns the difference to checksums over it.
 func put16(b []byte, v uint16) packet.Diff {
 	old, new := le16(b), bits.ReverseBytes16(v)
 	binary.LittleEndian.PutUint16(b, new)
@@ -137,10 +138,10 @@ func putAddr6(b []byte, a packet.Addr) packet.Diff {
 	return packet.DiffAddr(old, new)
 }
 
-// fix applies the difference d to the checksum at the start of b.
+// applyDiff applies the difference d to the checksum at the start of b.
 func applyDiff(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.Update(le16(b))) }
 
-// fixUDP is fix for the checksum of UDP, where 0 means none.
+// applyDiffUDP is applyDiff for the checksum of UDP, where 0 means none.
 func applyDiffUDP(b []byte, d packet.Diff) { binary.LittleEndian.PutUint16(b, d.UpdateUDP(le16(b))) }
 
 func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }

@@ -7,23 +7,22 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// What NAT does to the packets of one service and one backend is the same for all of them, so that
-// half of the work can be done beforehand. What is prepared is for headers that packet.Headers can
-// describe, and for links without a tag. Like the rest of this package it lowers the TTL, which the
-// caller has made sure is above 1.
+// NAT makes the same change to all packets between one service and one backend, so half of the work
+// can be done beforehand. The functions of this file are for headers that FastParse4 or FastParse6
+// has accepted and for untagged links. They lower the TTL or hop limit, which the caller has made
+// sure is above 1.
 
-// End is an address and port to write over one end of a packet, and what that does to the
-// checksums: all as it stands in a frame, read in little endian, for the reason that NATIn's file
-// gives.
+// End is an address and port to write to one end of a packet, and the difference to the checksums:
+// all as in a frame, read in little endian (see nat.go).
 type End struct {
-	addr      [2]uint64 // of IPv4 the first four bytes count
+	addr      [2]uint64 // of an IPv4 address, the first four bytes
 	port      uint16
-	ip        uint16 // by how much the sum of the IPv4 header grows, TTL included
-	transport uint16 // by how much the sum of the pseudo-header and all behind it grows
+	ip        uint16 // difference to the sum of the IPv4 header, TTL included
+	transport uint16 // difference to the sum of pseudo-header, transport header and payload
 }
 
-// NewEnd prepares for packets that have the old address and port at that end. Both addresses are of
-// one family.
+// NewEnd returns the End for packets with the old address and port at that end. Both addresses are
+// of one family.
 func NewEnd(old packet.Addr, oldPort uint16, addr packet.Addr, port uint16) End {
 	e := End{port: bits.ReverseBytes16(port)}
 	change := packet.Diff16(bits.ReverseBytes16(oldPort), e.port)
@@ -59,8 +58,7 @@ func (e *End) Out4(h *packet.Headers, tcp bool) {
 	finish4(h, e.ip, e.transport, tcp)
 }
 
-// Both4 is NATBoth for a client's packet: In4 with another address and port of the sender's, which
-// are none that could be prepared for.
+// Both4 is NATBoth for a client's packet: In4, and another source, which cannot be prepared.
 func (e *End) Both4(h *packet.Headers, src uint32, port uint16, tcp bool) {
 	d := put32(h[26:], src)
 	binary.LittleEndian.PutUint32(h[30:], uint32(e.addr[0]))
@@ -70,7 +68,7 @@ func (e *End) Both4(h *packet.Headers, src uint32, port uint16, tcp bool) {
 	finish4(h, ip, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
 }
 
-// Back4 is NATBoth for a backend's packet: Out4 with another address and port of the receiver's.
+// Back4 is NATBoth for a backend's packet: Out4, and another destination, which cannot be prepared.
 func (e *End) Back4(h *packet.Headers, dst uint32, port uint16, tcp bool) {
 	d := put32(h[30:], dst)
 	binary.LittleEndian.PutUint32(h[26:], uint32(e.addr[0]))
@@ -80,8 +78,8 @@ func (e *End) Back4(h *packet.Headers, dst uint32, port uint16, tcp bool) {
 	finish4(h, ip, packet.Sum(d+packet.Diff(e.transport)).Fold(), tcp)
 }
 
-// finish4 lowers the TTL and brings the checksums up to date, ip and transport being by how much
-// the sums grow.
+// finish4 lowers the TTL and applies the differences to the checksums of the IPv4 and the transport
+// header.
 func finish4(h *packet.Headers, ip, transport uint16, tcp bool) {
 	h[22]--
 	applyFolded(h[24:], ip)
@@ -136,13 +134,13 @@ func finish6(h *packet.Headers, transport uint16, tcp bool) {
 	}
 }
 
-// grow is fix for a difference that is folded already.
+// applyFolded is applyDiff for a folded difference.
 func applyFolded(b []byte, by uint16) {
 	sum := uint32(^le16(b)) + uint32(by)
 	binary.LittleEndian.PutUint16(b, ^uint16(sum+sum>>16))
 }
 
-// growUDP is fixUDP likewise.
+// applyFoldedUDP is applyDiffUDP for a folded difference.
 func applyFoldedUDP(b []byte, by uint16) {
 	if le16(b) == 0 {
 		return
@@ -164,23 +162,23 @@ func (l *Link) DR6(h *packet.Headers) {
 	h[21]--
 }
 
-// decTTL4 lowers the TTL, and adds as much to the checksum: one word has both.
+// decTTL4 lowers the TTL and updates the checksum: one word has both.
 func decTTL4(h *packet.Headers) {
 	word := uint64(le32(h[22:])) + 1<<16 - 1
 	binary.LittleEndian.PutUint32(h[22:], uint32(word+(word+1<<16)>>32<<16))
 }
 
-// Apply is SetLink.
+// Apply is SetLink for an untagged link.
 func (l *Link) Apply(h *packet.Headers) { *(*[12]byte)(h[:]) = *l.macs() }
 
-// Tunnel is the outer header of a tunnel, as far as it is the same for all packets.
+// Tunnel is the part of a tunnel's outer header that is the same for all packets.
 type Tunnel struct {
-	ends  [4]uint64 // addresses as they stand in the header; of IPv4 both are in the first word
-	sum   uint16    // of an IPv4 header's addresses
+	ends  [4]uint64 // addresses, as in the header; both IPv4 addresses are in the first word
+	sum   uint16    // of the addresses of an IPv4 header
 	outer uint8     // family
 }
 
-// NewTunnel prepares the tunnel from src to dst, which are of one family.
+// NewTunnel returns the tunnel from src to dst, which are of one family.
 func NewTunnel(src, dst packet.Addr) Tunnel {
 	if dst.Is4() {
 		ends := uint64(bits.ReverseBytes32(dst.V4()))<<32 | uint64(bits.ReverseBytes32(src.V4()))
@@ -190,9 +188,9 @@ func NewTunnel(src, dst packet.Addr) Tunnel {
 	return Tunnel{ends: [4]uint64{s.Hi, s.Lo, d.Hi, d.Lo}, outer: 6}
 }
 
-// Wrap4 is DecTTL, Encap and SetLink for an IPv4 packet of so many bytes, whose frame begins with
-// h, at start of its chunk. It returns the frame's new start. id is the outer header's
-// identification, as it stands there.
+// Wrap4 is DecTTL, Encap and SetLink for an IPv4 packet of length bytes. Its frame begins with h,
+// at start of its chunk. id is the identification of the outer header, in network byte order. It
+// returns the frame's new start.
 func (t *Tunnel) Wrap4(h *packet.Headers, start int, length, id uint16, l *Link) int {
 	decTTL4(h)
 	if t.outer == 6 {
@@ -215,20 +213,20 @@ func (t *Tunnel) Wrap6(h *packet.Headers, start int, length, id uint16, l *Link)
 	return start - packet.IPv4Len
 }
 
-// What an outer IPv4 header has of the inner one, in the place where it has it: in its first eight
-// bytes.
+// What an outer IPv4 header copies from the inner one: masks of the first eight bytes, in little
+// endian.
 const (
 	typeOfService = 0xff << 8
 	flagDF        = 0x40 << 48
 )
 
-// first4 is the rest of the first eight bytes of the outer header of an inner packet of so many
-// bytes.
+// first4 returns the other parts of the first eight bytes of the outer header of an inner packet of
+// length bytes.
 func first4(length, id uint16) uint64 {
 	return 0x45 | uint64(bits.ReverseBytes16(length+packet.IPv4Len))<<16 | uint64(id)<<32
 }
 
-// second4 is the four bytes behind the first eight of an outer header: TTL, protocol and checksum.
+// second4 returns the next four bytes of an outer header: TTL, protocol and checksum.
 func (t *Tunnel) second4(first uint64, proto, ttl uint8) uint32 {
 	ttlProto := uint32(proto)<<8 | uint32(ttl)
 	return uint32(packet.Sum(first).Add(uint64(ttlProto+uint32(t.sum))).Checksum())<<16 | ttlProto
@@ -243,7 +241,7 @@ func (t *Tunnel) put4(h *[packet.EthernetLen + packet.IPv4Len]byte, first uint64
 	binary.LittleEndian.PutUint64(h[26:], t.ends[0])
 }
 
-// wrap6 puts an IPv6 header before a packet, and an Ethernet header before that.
+// wrap6 writes an Ethernet and an IPv6 header in front of a packet. It returns the new start.
 func (t *Tunnel) wrap6(h *packet.Headers, start int, length uint16, tos, proto, hops uint8, l *Link) int {
 	o := outer6(h, start)
 	*(*[12]byte)(o[:]) = *l.macs()

@@ -2,15 +2,15 @@ package rewrite
 
 import "sluice/pipeline/packet"
 
-// Answers of our own: the frame becomes one that the packet's destination sends to its source, as
-// the kernel of a host would that owns the service's address. Afterwards m tells of the answer, and
+// Answers of Sluice: the frame becomes one from the packet's destination to its source, as the kernel
+// of a host with the service's address would send it. Afterwards m describes the answer, and
 // SwapLink sends it back.
 //
-// Whether to answer is the caller's to decide: never a reset to a reset, never an ICMP error to an
-// ICMP error (RFC 1122, 3.2.2), and not at any rate. Since an ICMP error embeds the packet as it
-// was received, the packet must not have been rewritten before, its TTL included.
+// The caller decides whether to answer: never a reset to a reset, never an ICMP error to an ICMP
+// error (RFC 1122, 3.2.2), and with a rate limit. An ICMP error embeds the packet as it was
+// received, so the packet must not have been rewritten before, its TTL included.
 
-// answerTTL is the TTL or hop limit of our answers.
+// answerTTL is the TTL or hop limit of answers.
 const answerTTL = 64
 
 // controlTOS is the type of service of IPv4 ICMP errors: internetwork control (RFC 1812, 4.3.2.5).
@@ -22,7 +22,7 @@ const (
 	maxICMP6 = 1280
 )
 
-// dontFragment is the IPv4 identification and flags of our answers: atomic datagrams need no
+// dontFragment is the IPv4 identification and flags of answers: atomic datagrams need no
 // identification (RFC 6864).
 const dontFragment = 0x4000
 
@@ -48,8 +48,8 @@ func TCPReset(mem []byte, m *packet.Meta) {
 	segment(mem, m, seq, ack, flags)
 }
 
-// TCPAck makes a TCP segment out of nothing: a bare ACK between the ends, and at the L3, that m
-// tells, from whose Family it takes the IP version. SetLink sends it. It offers no window.
+// TCPAck makes a TCP segment in an empty chunk: an ACK with window 0 from m.Src to m.Dst, with the
+// IP header at m.L3, for the IP version of m.Family. SetLink must follow.
 func TCPAck(mem []byte, m *packet.Meta, seq, ack uint32) {
 	ethertype := uint16(packet.EtherTypeIPv4)
 	if m.Family == 6 {
@@ -59,8 +59,8 @@ func TCPAck(mem []byte, m *packet.Meta, seq, ack uint32) {
 	segment(mem, m, seq, ack, packet.ACK)
 }
 
-// segment writes a TCP segment without options or payload, with IP header, at m.L3, between the
-// ends that m tells.
+// segment writes a TCP segment without options or payload, with IP header, at m.L3, from m.Src to
+// m.Dst.
 func segment(mem []byte, m *packet.Meta, seq, ack uint32, flags uint64) {
 	m.TCPFlags = uint8(flags)
 	header(mem, m, 0, packet.TCPLen, packet.TCP, m.Src, m.Dst)
@@ -104,8 +104,8 @@ func TooBig(mem []byte, m *packet.Meta, mtu uint16) {
 }
 
 // icmpError puts the IP and ICMP headers of an error in front of the packet, which it embeds as far
-// as allowed. The link header moves to the front, to stay next to the IP header. There must be room
-// for 48 bytes in front.
+// as allowed. It moves the link header to the front of the IP header. The headroom must be at least
+// 48 bytes.
 func icmpError(mem []byte, m *packet.Meta, typ, code uint64, mtu uint16) {
 	room, grow, tos := uint16(maxICMP4-packet.IPv4Len), uint16(packet.IPv4Len+packet.ICMPLen), uint8(controlTOS)
 	proto := uint8(packet.ICMP)

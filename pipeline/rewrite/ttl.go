@@ -5,8 +5,8 @@ import "sluice/pipeline/packet"
 // DecTTL lowers the TTL or hop limit of the outermost IP header by one. The caller has made sure
 // that it is above 1.
 //
-// The word of TTL and protocol falls by 0x0100, so the checksum rises by as much, with the carry
-// brought round. What would come out as 0xffff becomes 0, as RFC 1624 wants it.
+// The word of TTL and protocol falls by 0x0100, so the checksum rises by 0x0100, with end-around
+// carry. A result of 0xffff becomes 0 (RFC 1624).
 func DecTTL(mem []byte, m *packet.Meta) {
 	m.TTL--
 	if m.Family == 6 {

@@ -3,16 +3,17 @@ package rewrite
 import "sluice/pipeline/packet"
 
 // Encap puts the packet into an outer IP packet from src to dst, which are of one family: 4in4 (RFC
-// 2003), 6in4 (RFC 4213), 4in6 and 6in6 (RFC 2473). The outer header grows into what is in front of
-// m.L3: 20 bytes for IPv4, 40 for IPv6, with the EtherType before it, over the link header, which
-// SetLink has to write anew. The packet itself isn't touched.
+// 2003), 6in4 (RFC 4213), 4in6 and 6in6 (RFC 2473). The outer header takes 20 bytes (IPv4) or 40
+// bytes (IPv6) in front of m.L3, and the EtherType the two before it; they overwrite the link
+// header, so SetLink must follow. The packet itself is not changed.
 //
-// As with IPVS, the outer TTL is the inner one (so lower it first), the whole type of service or
-// traffic class with its ECN bits is copied, and so is DF. An IPv6 packet may not be fragmented, so
-// 6in4 has DF set, which IPVS leaves 0. id is the IPv4 identification, which matters without DF.
-// The IPv6 flow label is 0.
+// As with IPVS, the outer TTL is the inner one (so it must be lowered first), and the whole type of
+// service or traffic class with its ECN bits is copied, as is DF. An IPv6 packet may not be
+// fragmented, so 6in4 has DF set, which IPVS leaves 0. id is the IPv4 identification, which is only
+// relevant without DF. The IPv6 flow label is 0.
 //
-// m.L3 and m.Family then tell of the outer header; m.L4 and all else still of the packet.
+// Afterwards m.L3 and m.Family are those of the outer header; m.L4 and everything else are still
+// those of the packet.
 func Encap(mem []byte, m *packet.Meta, src, dst packet.Addr, id uint16) {
 	inner := mem[m.L3:m.End]
 	proto, tos, flags := uint64(packet.IPIP), inner[1], uint64(inner[6]&0x40)<<8
@@ -33,8 +34,8 @@ func Encap(mem []byte, m *packet.Meta, src, dst packet.Addr, id uint16) {
 	putIPv4(mem[m.L3:], tos, length, uint64(id)<<16|flags, proto, m.TTL, src, dst)
 }
 
-// putIPv4 writes an IPv4 header without options for a payload of the given length. idFlags holds
-// identification, flags and fragment offset, as they stand in the header.
+// putIPv4 writes an IPv4 header without options for a payload of the given length. idFlags has
+// identification, flags and fragment offset, as in the header.
 func putIPv4(b []byte, tos uint8, length, idFlags, proto uint64, ttl uint8, src, dst packet.Addr) {
 	h := (*[packet.IPv4Len]byte)(b)
 	first := 0x45<<56 | uint64(tos)<<48 | (length+packet.IPv4Len)<<32 | idFlags

@@ -1,6 +1,5 @@
-// Package service holds the nouns that every room shares: what a service is, which ports it has,
-// how its packets are forwarded and which schedulers exist. It is a leaf: it imports nothing of
-// Sluice.
+// Package service has the basic types that all packages use: what a service is, its ports, how its
+// packets are forwarded, and which schedulers exist. It is a leaf: it imports nothing of Sluice.
 package service
 
 import (
@@ -19,10 +18,10 @@ const (
 	UDP Protocol = 17
 )
 
-// Protocols lists the legal protocol names, for error messages and help.
+// Protocols lists the allowed protocol names, for error messages and help.
 var Protocols = []string{"tcp", "udp"}
 
-// String gives the name used in the configuration.
+// String returns the name used in the configuration.
 func (p Protocol) String() string {
 	switch p {
 	case TCP:
@@ -33,7 +32,7 @@ func (p Protocol) String() string {
 	return "proto-" + strconv.Itoa(int(p))
 }
 
-// ParseProtocol is the inverse of String for the legal names.
+// ParseProtocol is the inverse of String for the names in Protocols.
 func ParseProtocol(s string) (Protocol, error) {
 	switch s {
 	case "tcp":
@@ -47,18 +46,18 @@ func ParseProtocol(s string) (Protocol, error) {
 // Mode is the way a frame reaches its backend.
 type Mode uint8
 
-// The forwarding modes. The zero Mode is none of them.
+// The forwarding modes. The zero Mode is invalid.
 const (
-	NAT     Mode = iota + 1 // destination rewritten; replies come back through us
-	FullNAT                 // destination and source rewritten; replies come to our address
-	TUN                     // the packet travels inside IPIP (RFC 2003, RFC 2473, RFC 4213)
+	NAT     Mode = iota + 1 // destination rewritten; replies come back through Sluice
+	FullNAT                 // destination and source rewritten; replies come to a local address
+	TUN                     // the packet is put into an outer IP packet (RFC 2003, RFC 2473, RFC 4213)
 	DR                      // only the destination MAC changes
 )
 
-// Modes lists the legal mode names, for error messages and help.
+// Modes lists the allowed mode names, for error messages and help.
 var Modes = []string{"nat", "fullnat", "tun", "dr"}
 
-// String gives the name used in the configuration.
+// String returns the name used in the configuration.
 func (m Mode) String() string {
 	if m >= NAT && m <= DR {
 		return Modes[m-NAT]
@@ -76,7 +75,7 @@ func ParseMode(s string) (Mode, error) {
 	return 0, fmt.Errorf("mode %q is not one of %s", s, strings.Join(Modes, ", "))
 }
 
-// RepliesThroughUs says whether frames from the backend pass Sluice on their way to the client.
+// RepliesThroughUs reports whether frames from the backend to the client pass through Sluice.
 func (m Mode) RepliesThroughUs() bool { return m == NAT || m == FullNAT }
 
 // Ports is a closed interval of port numbers: one port, a range, or all of them.
@@ -91,10 +90,10 @@ func (p Ports) Single() bool { return p.First == p.Last }
 // Contains reports whether port lies in the interval.
 func (p Ports) Contains(port uint16) bool { return port >= p.First && port <= p.Last }
 
-// Overlaps reports whether the two intervals share a port.
+// Overlaps reports whether the two intervals have a port in common.
 func (p Ports) Overlaps(q Ports) bool { return p.First <= q.Last && q.First <= p.Last }
 
-// String gives the form used in the configuration: "80", "8000-8099" or "any".
+// String returns the form used in the configuration: "80", "8000-8099" or "any".
 func (p Ports) String() string {
 	switch {
 	case p == AnyPort:
@@ -122,17 +121,17 @@ func ParsePorts(s string) (Ports, error) {
 	return Ports{uint16(a), uint16(b)}, nil
 }
 
-// Schedulers lists the legal scheduler names, for error messages and help.
+// Schedulers lists the allowed scheduler names, for error messages and help.
 var Schedulers = []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "random", "p2c"}
 
-// Key names a service for as long as it is configured: two services never have equal keys.
+// Key identifies a configured service: two services never have equal keys.
 type Key struct {
 	Address  netip.Addr
 	Ports    Ports
 	Protocol Protocol
 }
 
-// String gives "tcp 198.51.100.10:80", with IPv6 addresses in brackets.
+// String returns "tcp 198.51.100.10:80", with IPv6 addresses in brackets.
 func (k Key) String() string {
 	if k.Address.Is6() {
 		return fmt.Sprintf("%s [%s]:%s", k.Protocol, k.Address, k.Ports)
@@ -140,13 +139,13 @@ func (k Key) String() string {
 	return fmt.Sprintf("%s %s:%s", k.Protocol, k.Address, k.Ports)
 }
 
-// BackendKey names a backend inside its service.
+// BackendKey identifies a backend of a service.
 type BackendKey struct {
 	Address netip.Addr
 	Port    uint16 // 0: the port that the client asked for (services with a range or any port)
 }
 
-// String gives "10.0.0.11:8080", with IPv6 addresses in brackets.
+// String returns "10.0.0.11:8080", with IPv6 addresses in brackets.
 func (k BackendKey) String() string { return netip.AddrPortFrom(k.Address, k.Port).String() }
 
 // BackendID names a backend of a service, whatever the mode: the same address and port in two
