@@ -1,6 +1,6 @@
 package rings
 
-// Desc names a frame: 16 bytes, laid out as the kernel's struct xdp_desc
+// Desc describes a frame: 16 bytes, laid out as the kernel's struct xdp_desc
 // (include/uapi/linux/if_xdp.h).
 type Desc struct {
 	Addr    uint64 // byte offset of the frame's first byte in the UMEM

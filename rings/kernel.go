@@ -10,18 +10,18 @@ const needWakeup = 1
 
 // The four rings that an AF_XDP socket shares with the kernel.
 type (
-	// FillRing gives the driver chunk addresses to receive into.
+	// FillRing passes addresses of chunks to receive into to the driver.
 	FillRing = ToKernel[uint64]
-	// TxRing gives the driver frames to send.
+	// TxRing passes frames to send to the driver.
 	TxRing = ToKernel[Desc]
-	// RxRing brings received frames.
+	// RxRing returns received frames.
 	RxRing = FromKernel[Desc]
-	// CompletionRing brings back the chunk addresses of frames that were sent.
+	// CompletionRing returns the chunk addresses of frames that were sent.
 	CompletionRing = FromKernel[uint64]
 )
 
-// Memory is where a shared ring lives. Map finds it in a mapping of a socket, NewMemory makes it on
-// the heap.
+// Memory is the memory of a shared ring. Map finds it in a mapping of a socket, NewMemory makes it
+// on the heap.
 type Memory[T uint64 | Desc] struct {
 	Producer *uint32 // written by the producer only
 	Consumer *uint32 // written by the consumer only
@@ -29,12 +29,12 @@ type Memory[T uint64 | Desc] struct {
 	Entries  []T     // written by the producer, len is a power of two
 }
 
-// NewMemory makes a ring's memory of n entries on the heap, for a kernel played by other code.
+// NewMemory makes a ring's memory of n entries on the heap, for tests that take the kernel's part.
 func NewMemory[T uint64 | Desc](n int) Memory[T] {
 	return Memory[T]{Producer: new(uint32), Consumer: new(uint32), Flags: new(uint32), Entries: make([]T, n)}
 }
 
-// check says what makes m unusable, nil if nothing does.
+// check returns why m is unusable, nil if it is usable.
 func (m Memory[T]) check() error {
 	if m.Producer == nil || m.Consumer == nil || m.Flags == nil {
 		return fmt.Errorf("rings: memory without producer, consumer or flags word")
@@ -49,16 +49,16 @@ func (m Memory[T]) check() error {
 // ToKernel is our end of a ring that we produce into and the kernel consumes from. It belongs to
 // one goroutine at a time.
 //
-// The kernel's index is not trusted: one that claims more than we ever put in is ignored, the last
-// good one stays in force, and slots are always computed from our own index.
+// The kernel's index is not trusted: one above our own is ignored and the last valid one is used.
+// Slots are always computed from our own index.
 type ToKernel[T uint64 | Desc] struct {
 	memory Memory[T]
 	next   uint32 // our index: equals *memory.Producer between calls
-	taken  uint32 // the kernel's index when last looked at; next - taken <= len(Entries)
+	taken  uint32 // the kernel's index when last read; next - taken <= len(Entries)
 }
 
-// NewToKernel takes up the producing end of a ring where its memory says it stands. It fails if the
-// number of entries is no power of two or the indices contradict each other.
+// NewToKernel returns the producing end of a ring, at the present indices in its memory. It fails if
+// the number of entries is not a power of two or the indices are inconsistent.
 func NewToKernel[T uint64 | Desc](m Memory[T]) (*ToKernel[T], error) {
 	if err := m.check(); err != nil {
 		return nil, err
@@ -71,12 +71,12 @@ func NewToKernel[T uint64 | Desc](m Memory[T]) (*ToKernel[T], error) {
 	return &ToKernel[T]{memory: m, next: next, taken: taken}, nil
 }
 
-// Push puts as many of src as there is room for, from the front, shows them to the kernel, and says
-// how many.
+// Push puts as many entries of src as fit, from the front, makes them visible to the kernel, and
+// returns how many.
 func (r *ToKernel[T]) Push(src []T) int {
 	size := uint32(len(r.memory.Entries))
 	if uint64(size-(r.next-r.taken)) < uint64(len(src)) {
-		r.look()
+		r.readIndex()
 	}
 	n := min(uint64(len(src)), uint64(size-(r.next-r.taken)))
 	if n == 0 {
@@ -88,26 +88,27 @@ func (r *ToKernel[T]) Push(src []T) int {
 	return int(n)
 }
 
-// Free is how many entries Push would take now; the kernel can only make it more.
+// Free returns how many entries Push would take now; the kernel can only increase it.
 func (r *ToKernel[T]) Free() int { return len(r.memory.Entries) - r.Queued() }
 
-// Queued is how many entries the kernel has not taken yet; the kernel can only make it less.
+// Queued returns how many entries the kernel has not taken yet; the kernel can only decrease it.
 func (r *ToKernel[T]) Queued() int {
-	if r.taken != r.next { // else the ring was seen empty, and only Push changes that
-		r.look()
+	if r.taken != r.next { // else the ring is empty, and only Push changes that
+		r.readIndex()
 	}
 	return int(r.next - r.taken)
 }
 
-// NeedWakeup says whether the kernel will not look at the ring unless it is called. Asked after
-// Push, it misses nothing: the kernel sets the flag before it looks at the ring for the last time.
+// NeedWakeup reports whether the kernel must be woken by a system call to read the ring. Called
+// after Push, it misses nothing: the kernel sets the flag before it reads the ring for the last
+// time.
 func (r *ToKernel[T]) NeedWakeup() bool { return atomic.LoadUint32(r.memory.Flags)&needWakeup != 0 }
 
-// Cap is the ring's capacity in entries.
+// Cap returns the ring's capacity in entries.
 func (r *ToKernel[T]) Cap() int { return len(r.memory.Entries) }
 
-// look reads the kernel's index and keeps it unless it is impossible.
-func (r *ToKernel[T]) look() {
+// readIndex reads the kernel's index and stores it unless it is invalid.
+func (r *ToKernel[T]) readIndex() {
 	if taken := atomic.LoadUint32(r.memory.Consumer); r.next-taken <= uint32(len(r.memory.Entries)) {
 		r.taken = taken
 	}
@@ -116,17 +117,17 @@ func (r *ToKernel[T]) look() {
 // FromKernel is our end of a ring that the kernel produces into and we consume from. It belongs to
 // one goroutine at a time.
 //
-// The kernel's index is not trusted: one that claims more than the ring holds, or less than we have
-// taken, is ignored, the last good one stays in force, and slots are always computed from our own
+// The kernel's index is not trusted: one that would mean more entries than the ring has, or fewer
+// than were taken, is ignored and the last valid one is used. Slots are always computed from our own
 // index.
 type FromKernel[T uint64 | Desc] struct {
 	memory Memory[T]
 	next   uint32 // our index: equals *memory.Consumer between calls
-	ready  uint32 // the kernel's index when last looked at; ready - next <= len(Entries)
+	ready  uint32 // the kernel's index when last read; ready - next <= len(Entries)
 }
 
-// NewFromKernel takes up the consuming end of a ring where its memory says it stands. It fails if
-// the number of entries is no power of two or the indices contradict each other.
+// NewFromKernel returns the consuming end of a ring, at the present indices in its memory. It fails
+// if the number of entries is not a power of two or the indices are inconsistent.
 func NewFromKernel[T uint64 | Desc](m Memory[T]) (*FromKernel[T], error) {
 	if err := m.check(); err != nil {
 		return nil, err
@@ -139,11 +140,11 @@ func NewFromKernel[T uint64 | Desc](m Memory[T]) (*FromKernel[T], error) {
 	return &FromKernel[T]{memory: m, next: next, ready: ready}, nil
 }
 
-// Pop fills dst from the front with the oldest entries, gives their slots back to the kernel, and
-// says how many.
+// Pop fills dst from the front with the oldest entries, releases their slots to the kernel, and
+// returns how many there were.
 func (r *FromKernel[T]) Pop(dst []T) int {
 	if uint64(r.ready-r.next) < uint64(len(dst)) {
-		r.look()
+		r.readIndex()
 	}
 	n := min(uint64(len(dst)), uint64(r.ready-r.next))
 	if n == 0 {
@@ -155,17 +156,17 @@ func (r *FromKernel[T]) Pop(dst []T) int {
 	return int(n)
 }
 
-// Available is how many entries Pop could take now; the kernel can only make it more.
+// Available returns how many entries Pop could take now; the kernel can only increase it.
 func (r *FromKernel[T]) Available() int {
-	r.look()
+	r.readIndex()
 	return int(r.ready - r.next)
 }
 
-// Cap is the ring's capacity in entries.
+// Cap returns the ring's capacity in entries.
 func (r *FromKernel[T]) Cap() int { return len(r.memory.Entries) }
 
-// look reads the kernel's index and keeps it unless it is impossible.
-func (r *FromKernel[T]) look() {
+// readIndex reads the kernel's index and stores it unless it is invalid.
+func (r *FromKernel[T]) readIndex() {
 	if ready := atomic.LoadUint32(r.memory.Producer); ready-r.next <= uint32(len(r.memory.Entries)) {
 		r.ready = ready
 	}

@@ -7,18 +7,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Map finds a ring of n entries in mem, a mapping of an AF_XDP socket, at the offsets that the
-// kernel gave for it (XDP_MMAP_OFFSETS). The result points into mem: it dies when mem is unmapped.
-// It fails if the ring would not lie within mem, aligned.
+// Map returns the memory of a ring of n entries in mem, a mapping of an AF_XDP socket, at the
+// offsets that the kernel returned for it (XDP_MMAP_OFFSETS). The result points into mem and is
+// invalid after mem is unmapped. It fails if the ring does not lie within mem, aligned.
 func Map[T uint64 | Desc](mem []byte, off unix.XDPRingOffset, n int) (Memory[T], error) {
 	var entry T
-	room := uint64(len(mem))
-	if n < 1 || n > maxCapacity || off.Desc > room || MapBytes[T](off, n) > room || off.Desc%uint64(unsafe.Alignof(entry)) != 0 {
+	size := uint64(len(mem))
+	if n < 1 || n > maxCapacity || off.Desc > size || MapBytes[T](off, n) > size || off.Desc%uint64(unsafe.Alignof(entry)) != 0 {
 		return Memory[T]{}, fmt.Errorf("rings: %d entries of %d bytes at offset %d don't fit a mapping of %d bytes",
 			n, unsafe.Sizeof(entry), off.Desc, len(mem))
 	}
 	for _, word := range []uint64{off.Producer, off.Consumer, off.Flags} {
-		if word%4 != 0 || word >= room || room-word < 4 {
+		if word%4 != 0 || word >= size || size-word < 4 {
 			return Memory[T]{}, fmt.Errorf("rings: index word at offset %d of a mapping of %d bytes", word, len(mem))
 		}
 	}
@@ -30,7 +30,7 @@ func Map[T uint64 | Desc](mem []byte, off unix.XDPRingOffset, n int) (Memory[T],
 	}, nil
 }
 
-// MapBytes is how many bytes of a socket must be mapped for a ring of n entries.
+// MapBytes returns how many bytes of a socket must be mapped for a ring of n entries.
 func MapBytes[T uint64 | Desc](off unix.XDPRingOffset, n int) uint64 {
 	var entry T
 	return off.Desc + uint64(n)*uint64(unsafe.Sizeof(entry))

@@ -6,47 +6,46 @@ import (
 	"sync/atomic"
 )
 
-// maxCapacity bounds NewSPSC against sizes that can only be a mistake.
+// maxCapacity bounds the capacity of a ring; a larger one is a mistake.
 const maxCapacity = 1 << 30
 
-// lineBytes is what separates two things that different CPUs write: two cache lines, because x86
-// fetches them in pairs.
+// lineBytes separates data that different CPUs write: two cache lines, because x86 fetches them in
+// pairs.
 const lineBytes = 128
 
-// Producer is the putting side of an SPSC ring. It belongs to one goroutine at a time.
+// Producer is the producing end of an SPSC ring. It belongs to one goroutine at a time.
 //
-// Push is Insert followed by Publish; a producer that gathers several small batches calls Insert
-// for each and Publish once, before it turns to other work.
+// Push is Insert followed by Publish; a producer that collects several small batches calls Insert
+// for each and Publish once, before it continues with other work.
 //
 // What the consumer reads is apart from what the producer alone uses: a consumer that waits for
-// entries reads its line all the time, and each write to that line costs the producer a trip to the
-// other CPU.
+// entries reads its line all the time, and each write to that line costs the producer a cache miss.
 type Producer[T any] struct {
-	published atomic.Uint64 // entries the consumer may take; written here, read by the consumer
+	published atomic.Uint64 // entries that the consumer may take; written here, read by the consumer
 	_         [lineBytes - 8]byte
 
 	inserted uint64 // entries written to slots, published or not
-	taken    uint64 // the consumer's index when last looked at
+	taken    uint64 // the consumer's index when last read
 	slots    []T    // shared with the consumer; len is a power of two
 	consumer *Consumer[T]
 	_        [lineBytes - 48]byte
 }
 
-// Consumer is the taking side of an SPSC ring. It belongs to one goroutine at a time.
+// Consumer is the consuming end of an SPSC ring. It belongs to one goroutine at a time.
 type Consumer[T any] struct {
-	released atomic.Uint64 // entries whose slots the producer may overwrite; written here, read by the producer
+	released atomic.Uint64 // entries with slots that the producer may overwrite; written here, read by the producer
 	_        [lineBytes - 8]byte
 
 	took     uint64 // the same, for the consumer itself
-	ready    uint64 // the producer's index when last looked at
+	ready    uint64 // the producer's index when last read
 	slots    []T    // shared with the producer; len is a power of two
 	producer *Producer[T]
 	_        [lineBytes - 48]byte
 }
 
 // NewSPSC makes a ring for n entries, rounded up to a power of two, and returns its two ends. T
-// should be a plain value (see Desc): a slot keeps what was in it until it is overwritten, pointers
-// included. It panics if n is less than 1 or more than 2^30.
+// should be a plain value (see Desc): a slot keeps its last value, pointers included, until it is
+// overwritten. It panics if n is less than 1 or more than 2^30.
 func NewSPSC[T any](n int) (*Producer[T], *Consumer[T]) {
 	if n < 1 || n > maxCapacity {
 		panic(fmt.Sprintf("rings: SPSC capacity %d, allowed are 1 to %d", n, maxCapacity))
@@ -58,16 +57,16 @@ func NewSPSC[T any](n int) (*Producer[T], *Consumer[T]) {
 	return p, c
 }
 
-// Push puts as many of src as there is room for, from the front, and says how many. The consumer
-// sees them at once.
+// Push puts as many entries of src as fit, from the front, and returns how many. The consumer sees
+// them at once.
 func (p *Producer[T]) Push(src []T) int {
 	n := p.Insert(src)
 	p.Publish()
 	return n
 }
 
-// Insert puts as many of src as there is room for, from the front, and says how many. The consumer
-// doesn't see them before Publish.
+// Insert puts as many entries of src as fit, from the front, and returns how many. The consumer
+// sees them after Publish.
 func (p *Producer[T]) Insert(src []T) int {
 	size := uint64(len(p.slots))
 	if size-(p.inserted-p.taken) < uint64(len(src)) {
@@ -79,24 +78,25 @@ func (p *Producer[T]) Insert(src []T) int {
 	return int(n)
 }
 
-// Publish shows the consumer everything inserted so far. Without news it does nothing.
+// Publish makes everything inserted so far visible to the consumer. It does nothing if nothing was
+// inserted since the last call.
 func (p *Producer[T]) Publish() {
 	if p.published.Load() != p.inserted {
 		p.published.Store(p.inserted)
 	}
 }
 
-// Free is how many entries Insert would take now; the consumer can only make it more.
+// Free returns how many entries Insert would take now; the consumer can only increase it.
 func (p *Producer[T]) Free() int {
 	p.taken = p.consumer.released.Load()
 	return len(p.slots) - int(p.inserted-p.taken)
 }
 
-// Cap is the ring's capacity in entries.
+// Cap returns the ring's capacity in entries.
 func (p *Producer[T]) Cap() int { return len(p.slots) }
 
-// Pop fills dst from the front with the oldest published entries, and says how many there were.
-// Their slots are given back to the producer before it returns: dst holds copies.
+// Pop fills dst from the front with the oldest published entries and returns how many there were.
+// Their slots are free for the producer when it returns.
 func (c *Consumer[T]) Pop(dst []T) int {
 	size := uint64(len(c.slots))
 	at := c.took
@@ -113,24 +113,23 @@ func (c *Consumer[T]) Pop(dst []T) int {
 	return int(n)
 }
 
-// Len is how many entries Pop could take now; the producer can only make it more.
+// Len returns how many entries Pop could take now; the producer can only increase it.
 func (c *Consumer[T]) Len() int {
 	c.ready = c.producer.published.Load()
 	return int(c.ready - c.took)
 }
 
-// Cap is the ring's capacity in entries.
+// Cap returns the ring's capacity in entries.
 func (c *Consumer[T]) Cap() int { return len(c.slots) }
 
-// put copies src into the ring of slots beginning at slot at, going round at its end. len(src) is
-// at most len(slots).
+// put copies src into the ring of slots from slot at on, wrapping around at the end. len(src) is at
+// most len(slots).
 func put[T any](slots []T, at uint64, src []T) {
 	n := copy(slots[at:], src)
 	copy(slots, src[n:])
 }
 
-// take copies len(dst) entries out of the ring of slots beginning at slot at, going round at its
-// end.
+// take copies len(dst) entries from the ring of slots from slot at on, wrapping around at the end.
 func take[T any](dst []T, slots []T, at uint64) {
 	n := copy(dst, slots[at:])
 	copy(dst[n:], slots)

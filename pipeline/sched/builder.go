@@ -2,22 +2,22 @@ package sched
 
 import "encoding/binary"
 
-// Builder makes schedulers and lets services with equal pools share one Maglev table, which takes
-// 131 kB and a millisecond or two. It remembers tables from one configuration to the next: weight 0
-// and health don't change a table, so a drain or a backend that goes down costs no rebuilding. It
+// Builder makes schedulers, and lets services with equal backends use one Maglev table, which takes
+// 131 kB and a millisecond or two. It retains tables from one configuration to the next: weight 0
+// and health do not change a table, so neither a drain nor a failing backend rebuilds one. It
 // belongs to one goroutine.
 type Builder struct {
 	k0, k1 uint64
 	tables map[string]*shared
 }
 
-// shared is a remembered table.
+// shared is a retained table.
 type shared struct {
 	table *maglev
 	used  bool // since the last Sweep
 }
 
-// NewBuilder makes a Builder whose mh schedulers hash with hashKey. Boxes that stand in for each
+// NewBuilder makes a Builder for mh schedulers that hash with hashKey. Hosts that replace each
 // other need the same one.
 func NewBuilder(hashKey [16]byte) *Builder {
 	return &Builder{
@@ -27,8 +27,8 @@ func NewBuilder(hashKey [16]byte) *Builder {
 	}
 }
 
-// Sweep forgets the tables that no New used since the Sweep before. Call it when all services of a
-// configuration are made; schedulers keep their tables.
+// Sweep removes the tables that New has not used since the last Sweep. Call it after all services
+// of a configuration have been made; schedulers keep their tables.
 func (b *Builder) Sweep() {
 	for name, s := range b.tables {
 		if !s.used {
@@ -38,7 +38,7 @@ func (b *Builder) Sweep() {
 	}
 }
 
-// Clone returns a Builder with the same tables. What is done to either does not change the other.
+// Clone returns a Builder with the same tables. Changes of either do not affect the other.
 func (b *Builder) Clone() *Builder {
 	c := &Builder{k0: b.k0, k1: b.k1, tables: make(map[string]*shared, len(b.tables))}
 	for name, s := range b.tables {
@@ -47,10 +47,11 @@ func (b *Builder) Clone() *Builder {
 	return c
 }
 
-// Len is the number of tables that the builder remembers.
+// Len returns the number of retained tables.
 func (b *Builder) Len() int { return len(b.tables) }
 
-// maglev returns the table of a pool, which must be sorted, and builds it if need be.
+// maglev returns the table of the members, which must be sorted. It builds the table if there is
+// none yet.
 func (b *Builder) maglev(pool []member) *maglev {
 	name := poolName(pool)
 	s := b.tables[name]
@@ -62,7 +63,8 @@ func (b *Builder) maglev(pool []member) *maglev {
 	return s.table
 }
 
-// poolName is equal for pools that have the same table: same backends, same proportions of weights.
+// poolName returns a string that is equal for members with the same table: same backends, same
+// proportions of weights.
 func poolName(pool []member) string {
 	divisor := uint32(0)
 	for i := range pool {

@@ -2,8 +2,8 @@ package sched
 
 import "sluice/pipeline/counter"
 
-// dh serves a destination address always from the same backend (ip_vs_dh.c). It is of use only to
-// services that have more than one address. The buckets are dealt out in list order, one each
+// dh selects the same backend for each destination address (ip_vs_dh.c). It is of use only to
+// services that have more than one address. The buckets are distributed in list order, one each
 // whatever the weight, round and round; it falls back as sh does.
 type dh struct{ buckets buckets }
 

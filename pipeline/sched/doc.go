@@ -10,7 +10,7 @@
 //	sh      by client address, 256 buckets dealt by weight, with fallback  -              O(1)
 //	dh      by VIP, 256 buckets dealt one each, with fallback              -              O(1)
 //	mh      by client address, Maglev table of 65537 slots, with fallback  -              O(1)
-//	random  by lot, odds by weight                                         State          O(log n)
+//	random  at random, by weight                                           State          O(log n)
 //	p2c     of two drawn by weight, the one with less load per weight      State, Loads   O(log n)
 //
 // mh's Pick is O(n) for the few clients that it finds nothing for in the table, which takes an
@@ -20,44 +20,44 @@
 // first in the list wins; the list is in IPVS's order, latest added first. Each scheduler's file
 // names the file of the kernel (net/netfilter/ipvs) whose sequence of choices it matches.
 //
-// # Who owns what
+// # Ownership
 //
-// A Scheduler is immutable: it is made with a table and shared by all workers. What changes from
+// A Scheduler is immutable: it is made with a table and used by all workers. What changes from
 // Pick to Pick is State (one per worker and service, owned by the worker) and counter.Loads
-// (written by the owning worker, read by all). So Pick takes no lock, and a table swap is no event:
-// rr and wrr notice by comparing what State remembers.
+// (written by the owning worker, read by all). So Pick takes no lock, and new tables need no action:
+// rr and wrr compare State with their list.
 //
 // # When the list changes
 //
 // rr stays with the backend it served last; if that one is gone, its follower is next. wrr returns
 // to the head and keeps the required weight, cut to the new maximum and rounded to the new step. sh
-// and dh deal their buckets anew. mh moves few clients besides those of removed backends, and none
+// and dh distribute their buckets again. mh moves few clients besides those of removed backends, and none
 // when a backend goes down, is drained or comes back. A backend that goes down is no change to rr
 // and wrr, just as overload is none to IPVS; a changed weight is one to wrr.
 //
 // # Differences from IPVS
 //
-//   - Turns (rr, wrr) and lots are per worker: each worker's own sequence is exact, the sum of
-//     several is as even as the workers' shares of the traffic. Counts (lc, wlc, sed, nq, p2c) are
+//   - Turns (rr, wrr) and random draws are per worker: each worker's own sequence is exact, the sum of
+//     several is as even as the workers' portions of the traffic. Counts (lc, wlc, sed, nq, p2c) are
 //     of all workers.
 //   - wrr does not see a list for which no connection came.
 //   - mh falls back when the chosen backend is unusable; IPVS without mh-fallback refuses the
 //     connection. Its fallback looks up further slots in the Maglev table like mh-fallback's, but a
 //     bounded number of them.
-//   - mh hashes with the given secret instead of a published constant, so nobody can aim at one
-//     backend; hashes all 128 bits of an IPv6 address instead of folding them to 32; has 65537
-//     slots instead of 4093; weighs exactly instead of by 6 bits; sorts the backends by address, so
+//   - mh hashes with the given secret instead of a published constant, so that no sender can aim
+//     at one backend; hashes all 128 bits of an IPv6 address instead of folding them to 32; has 65537
+//     slots instead of 4093; uses exact weights instead of 6 bits; sorts the backends by address, so
 //     that the order of the list does not matter.
 //   - p2c draws from exactly the sum of weights; twos draws from one more, which favours the first
 //     a little.
 //   - random does not exist in IPVS.
 //   - sh and dh fall back, too, where IPVS refuses the connection unless sh gets the flag
-//     sh-fallback: by another hash than that one's, which shares out the clients of an unusable
-//     backend among all others.
+//     sh-fallback: by another hash than that one's, which distributes the clients of an
+//     unusable backend over all others.
 //   - sh-port, mh-port and other table sizes are not offered.
 //   - Products of load and weight are 64 bits wide throughout, so that no load is too high to be
 //     compared.
-//   - Weights are at most 65535, as ipvsadm demands.
+//   - Weights are at most 65535, as in ipvsadm.
 //
 // As in IPVS, sh and dh know 256 buckets: of a list whose weights (sh) or backends (dh) exceed
 // that, the rest gets nothing.

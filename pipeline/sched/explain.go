@@ -10,14 +10,14 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// Why is what a scheduler goes by, in words.
+// Explanation is what a scheduler decides by, in words.
 type Explanation struct {
-	Rule    string   // one line: what it looked at and where that led
-	Figures []string // by candidate: what it compared, "" where that is nothing
+	Rule    string   // one line: what was compared, and the result
+	Figures []string // by candidate: what was compared, "" if nothing
 }
 
-// Explain says what Pick goes by, given the same arguments, and changes nothing. name names a
-// candidate by its index.
+// Explain returns what Pick decides by, given the same arguments, and changes nothing. name returns
+// the name of a candidate by its index.
 func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i int) string) Explanation {
 	switch s := s.(type) {
 	case *rr:
@@ -41,9 +41,9 @@ func Explain(s Scheduler, st State, loads *counter.Loads, k *Key, name func(i in
 	case *mh:
 		return s.explain(k)
 	case *random:
-		return s.lottery.explain("by lot, with odds in proportion to the weights: the next draw")
+		return s.lottery.explain("at random, in proportion to the weights: the next draw")
 	case *p2c:
-		return s.lottery.explain("the less loaded of two drawn by lot: the next draws")
+		return s.lottery.explain("the less loaded of two random ones: the next draws")
 	}
 	return Explanation{}
 }
@@ -94,7 +94,7 @@ func (b *buckets) explain(of string, addr [2]uint64, ipv4 bool) Explanation {
 	case len(b.usable) == 0:
 		w.Rule += ", and no backend may take a new connection"
 	default:
-		w.Rule += fmt.Sprintf(", whose backend may take no new connection; so bucket %d of the %d that are left", b.second(fold(addr, ipv4)), len(b.usable))
+		w.Rule += fmt.Sprintf(": its backend may take no new connection, so bucket %d of the %d usable ones", b.second(fold(addr, ipv4)), len(b.usable))
 	}
 	return w
 }
@@ -113,13 +113,13 @@ func (s *mh) explain(k *Key) Explanation {
 		if s.choices[s.table[slot]] >= 0 {
 			rule := fmt.Sprintf("Maglev hash of the client address: slot %d of %d", slot, maglevSlots)
 			if tries > 0 {
-				rule += fmt.Sprintf(", after %d whose backends may take no new connection", tries)
+				rule += fmt.Sprintf(", after %d with backends that may take no new connection", tries)
 			}
 			return Explanation{Rule: rule}
 		}
 		h = mix(h + goldenGamma)
 	}
-	return Explanation{Rule: fmt.Sprintf("Maglev hash of the client address: %d slots whose backends may take no new connection, then a draw by weight", 1+probes)}
+	return Explanation{Rule: fmt.Sprintf("Maglev hash of the client address: %d slots with backends that may take no new connection, then a draw by weight", 1+probes)}
 }
 
 func (l *lottery) explain(rule string) Explanation {

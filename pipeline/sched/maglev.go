@@ -15,7 +15,7 @@ import (
 // with 1000 different pools take 131 MB, which ten times as many slots would not.
 const maglevSlots = 65537
 
-// emptySlot marks a slot that nobody owns yet. No rank is as high.
+// emptySlot marks a slot without an owner. No rank is as high.
 const emptySlot = maxRanks
 
 // maglev maps slots to ranks, that is, to positions in the pool it was built from.
@@ -27,7 +27,7 @@ type member struct {
 	weight uint32 // not 0
 }
 
-// walk is a backend's way through the table: it claims the free slots nearest to its beginning.
+// walk is a backend's sequence of slots: it claims the first free ones.
 type walk struct {
 	slot, step uint32
 	weight     uint64
@@ -78,7 +78,7 @@ func newWalk(k0, k1 uint64, m *member) walk {
 	return walk{slot: uint32(a % maglevSlots), step: uint32(b%(maglevSlots-1)) + 1, weight: uint64(m.weight)}
 }
 
-// identity is what stands for a backend in hashes: its address and port.
+// identity returns the hash input of a backend: its address and port.
 func identity(key netip.AddrPort) (id [18]byte) {
 	addr := key.Addr().As16()
 	copy(id[:], addr[:])
@@ -92,7 +92,7 @@ func (w *walk) schedule(heaviest uint64) {
 	w.due = ((w.turns+1)*heaviest + w.weight - 1) / w.weight
 }
 
-// claim goes on to the next free slot. There must be one.
+// claim claims the next free slot. There must be one.
 func (w *walk) claim(t *maglev) uint32 {
 	for t[w.slot] != emptySlot {
 		w.slot += w.step

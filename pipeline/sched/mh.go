@@ -12,14 +12,14 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// mh serves a client address from the backend that a Maglev table gives it. Every box with the same
-// hash key and the same backends has the same table, in whatever order the backends are listed.
+// mh selects the backend of a client address from a Maglev table. Every host with the same hash key
+// and the same backends has the same table, whatever the order of the backends.
 //
-// The table is made of the last weights that were not 0, so neither a drain nor a backend that goes
-// down moves clients of the others. A client whose backend is unusable looks up further slots,
-// always the same ones in the same order, and takes the first usable backend; should all of them be
-// in vain, the usable backends compete for it (compete). So the clients of a lost backend spread
-// over all others by weight, nobody else moves, and when it is back, exactly they return.
+// The table is made of the last weights that were not 0, so neither a drain nor a failing backend
+// moves clients of the others. A client with an unusable backend tries further slots, always the
+// same ones in the same order, and takes the first usable backend; if it finds none, the usable
+// backends compete for it (compete). So the clients of a lost backend are distributed over all
+// others by weight, no other client moves, and when it is usable again, exactly its clients return.
 type mh struct {
 	k0, k1  uint64
 	table   *maglev
@@ -34,8 +34,8 @@ type rival struct {
 	index  int32 // into the candidates
 }
 
-// probes bounds the further slots. They are all in vain for one client in 130,000 while half of the
-// slots are of usable backends, and for one in six while a tenth is.
+// probes bounds the further slots. All are unusable for one client in 130,000 if half of the slots
+// have usable backends, and for one in six if a tenth has.
 const probes = 16
 
 // maxRanks is how many backends an mh service may have: a rank is 16 bits and one value means an
@@ -71,7 +71,7 @@ func (b *Builder) newMH(c []Candidate) (*mh, error) {
 	return s, nil
 }
 
-// mhWeight is the weight by which a candidate is placed in the table.
+// mhWeight returns the weight of a candidate in the table.
 func mhWeight(c *Candidate) uint32 {
 	if c.Weight > 0 {
 		return c.Weight
@@ -98,7 +98,7 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 }
 
 // compete chooses by weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005): every
-// backend draws an exponential variate whose rate is its weight, from its id and the client's hash;
+// backend draws an exponential variate with its weight as the rate, from its id and the client's hash;
 // the smallest wins.
 func (s *mh) compete(h uint64) int {
 	winner, smallest := int32(-1), math.Inf(1)

@@ -6,7 +6,7 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// random takes a backend by lot, with odds in proportion to the weights.
+// random takes a random backend, in proportion to the weights.
 type random struct{ lottery lottery }
 
 func (s *random) Pick(st *State, _ *counter.Loads, _ *Key) int {

@@ -10,53 +10,53 @@ import (
 	"sluice/pipeline/service"
 )
 
-// MaxWeight is the highest legal weight, the same as ipvsadm's.
+// MaxWeight is the highest allowed weight, the same as ipvsadm's.
 const MaxWeight = 65535
 
-// Candidate is a backend as a scheduler sees it. Candidates stand in IPVS's list order: latest
-// added first (ip_vs_ctl.c adds at the head).
+// Candidate is a backend as a scheduler sees it. Candidates are in IPVS's list order: latest added
+// first (ip_vs_ctl.c adds at the head).
 type Candidate struct {
-	ID         uint32         // backend id, the index into counter.Loads; keeps naming the same backend over table swaps
+	ID         uint32         // backend id, the index into counter.Loads; the same in all tables
 	Weight     uint32         // 0: gets no new connections; at most MaxWeight
-	LastWeight uint32         // last weight that was not 0 (mh only); 0: there never was one
+	LastWeight uint32         // last weight that was not 0 (mh only); 0: none so far
 	Up         bool           // false: gets no new connections, as IPVS treats an overloaded destination
-	Key        netip.AddrPort // identity of the backend for mh, the same on every box
+	Key        netip.AddrPort // identity of the backend for mh, the same on every host
 }
 
 // usable reports whether the candidate may get a new connection.
 func (c *Candidate) usable() bool { return c.Up && c.Weight > 0 }
 
-// Key is what the hash schedulers choose by. Addresses are high and low half in host byte order;
-// IPv4 is written as ::ffff:a.b.c.d and has IPv4 set.
+// Key is what the hash schedulers choose by. Addresses are their high and low half in host byte
+// order; an IPv4 address is ::ffff:a.b.c.d and has IPv4 set.
 type Key struct {
 	Client, VIP         [2]uint64
 	ClientPort, VIPPort uint16
 	IPv4                bool
 }
 
-// State is a scheduler's memory, one per worker and service, owned by that worker. It outlives
-// table swaps: each scheduler finds out by itself that the candidates are others than last time.
-// The zero State is a fresh start. A State that another scheduler or another service wrote does no
-// harm, but zeroing it is the better start.
+// State is a scheduler's state, one per worker and service, owned by that worker. It outlives
+// tables: each scheduler detects by itself that its candidates have changed. The zero State is a
+// new start. A State of another scheduler or service does no harm, but a zero one is the better
+// start.
 type State struct {
 	Seen uint64 // wrr: fingerprint of the list that Pos and CW belong to
-	Rand uint64 // random, p2c: generator; give each worker another value, or all draw alike
+	Rand uint64 // random, p2c: state of the generator; must differ between workers
 	Last uint32 // rr: id of the backend at Pos-1
-	Pos  uint32 // rr, wrr: list position to go on from; 0 is the head
+	Pos  uint32 // rr, wrr: list position to continue from; 0 is the head
 	CW   uint32 // wrr: weight that the current pass requires
 }
 
-// Scheduler chooses a backend for a new connection. It is immutable and shared by all workers.
+// Scheduler chooses a backend for a new connection. It is immutable; all workers use it.
 type Scheduler interface {
-	// Pick returns an index into the candidates that the scheduler was made of, or -1 when it has
-	// none to offer. It allocates nothing. st and k should live in memory that the worker keeps:
-	// behind an interface, the address of a local variable would cost an allocation.
+	// Pick returns an index into the candidates that the scheduler was made of, or -1 if none is
+	// usable. It does not allocate. st and k should not be local variables: passed through an
+	// interface, their addresses would cost an allocation.
 	Pick(st *State, loads *counter.Loads, k *Key) int
 }
 
-// New makes the scheduler of that name (service.Schedulers) over c, which it does not keep. hashKey
-// is the secret of mh; boxes that share it choose alike. To make schedulers for many services or
-// again and again, use a Builder.
+// New returns the scheduler of that name (service.Schedulers) over c, which it does not retain.
+// hashKey is the secret of mh; hosts with the same one choose alike. A Builder is faster for many
+// services.
 func New(name string, c []Candidate, hashKey [16]byte) (Scheduler, error) {
 	return NewBuilder(hashKey).New(name, c)
 }

@@ -7,14 +7,14 @@ const bucketBits = 8
 
 // buckets holds candidate indexes by an address's hash.
 type buckets struct {
-	all    [1 << bucketBits]int32 // -1 where the owner is unusable
+	all    [1 << bucketBits]int32 // -1 if the owner is unusable
 	usable []int32                // all without those
 }
 
-// sh serves a client address always from the same backend (ip_vs_sh.c). The buckets are dealt out
-// in list order, as many in a row as the backend's weight, round and round. Weight 0 still takes
-// one bucket. A client whose backend is unusable meanwhile falls back to one of the others, by the
-// buckets that they have; nobody else moves.
+// sh selects the same backend for each client address (ip_vs_sh.c). The buckets are distributed in
+// list order, as many in a row as the backend's weight, round and round. Weight 0 still takes one
+// bucket. A client with an unusable backend falls back to one of the others, in proportion to their
+// buckets; no other client moves.
 type sh struct{ buckets buckets }
 
 func newSH(c []Candidate) *sh {
@@ -26,7 +26,7 @@ func newSH(c []Candidate) *sh {
 func (s *sh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(k.Client, k.IPv4) }
 
 // deal fills the buckets: in list order, round and round, each candidate as many in a row as count
-// says, at least one.
+// returns, at least one.
 func (b *buckets) deal(c []Candidate, count func(*Candidate) uint32) {
 	i, dealt := 0, uint32(0)
 	for n := range b.all {
@@ -57,7 +57,7 @@ func (b *buckets) at(addr [2]uint64, ipv4 bool) int {
 }
 
 // second chooses among the usable buckets by another hash than the first, so that the clients of
-// one backend are shared out among all others. ip_vs_sh.c walks on from twice the first hash
+// one backend are distributed over all others. ip_vs_sh.c walks on from twice the first hash
 // instead, and with backends of equal weight most often ends at the same one.
 func (b *buckets) second(v uint32) int {
 	v = (v ^ v>>16) * 0x7feb352d

@@ -58,12 +58,12 @@ func (s *wrr) Pick(st *State, _ *counter.Loads, _ *Key) int {
 	} else {
 		st.CW = s.first
 	}
-	// Passes that require more than top serve nobody: IPVS walks through them, one by one.
+	// Passes that require more than top serve no backend: IPVS goes through them one by one.
 	st.CW = min(st.CW, s.top)
 	return s.serve(st, 0)
 }
 
-// serve takes the first backend at or after position from that the current pass serves, -1 if there
+// serve returns the first backend at or after position from that the current pass serves, -1 if there
 // is none.
 func (s *wrr) serve(st *State, from int) int {
 	for i := from; i < len(s.weights); i++ {
@@ -75,8 +75,8 @@ func (s *wrr) serve(st *State, from int) int {
 	return -1
 }
 
-// adopt brings st over to this list: the pointer returns to the head, and the required weight is
-// kept where it can be.
+// adopt adapts st to this list: the pointer returns to the head, and the required weight is
+// retained if possible.
 func (s *wrr) adopt(st *State) {
 	st.Seen, st.Pos = s.seen, 0
 	if st.CW > s.first || st.CW == 0 {
@@ -86,8 +86,8 @@ func (s *wrr) adopt(st *State) {
 	}
 }
 
-// fingerprint tells lists apart in which IPVS sees a change: other backends, another order, other
-// weights. Going down and up is none, as overload is none in IPVS. It is never 0.
+// fingerprint differs between lists that differ to IPVS: other backends, another order, other
+// weights. A failing backend is no change, as overload is none in IPVS. It is never 0.
 func fingerprint(c []Candidate) uint64 {
 	h := fnv.New64a()
 	for i := range c {
