@@ -63,18 +63,6 @@ func (e *Engine) FreezeHealth(_ context.Context, name string, frozen bool) ([]st
 	return names, nil
 }
 
-// findService returns a configured service by its name. The caller holds mu.
-func (e *Engine) findService(name string) (*conf.Service, error) {
-	missing := &api.NoSuchService{Service: name}
-	for i := range e.cfg.Services {
-		if e.cfg.Services[i].Name == name {
-			return &e.cfg.Services[i], nil
-		}
-		missing.Legal = append(missing.Legal, e.cfg.Services[i].Name)
-	}
-	return nil, missing
-}
-
 func serviceNames(cfg *conf.Config) map[service.Key]string {
 	names := make(map[service.Key]string, len(cfg.Services))
 	for i := range cfg.Services {

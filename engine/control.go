@@ -76,12 +76,17 @@ func (e *Engine) describe(s *conf.Service, latest map[service.BackendID]health.S
 		PersistenceS: s.Persistence.Seconds(), HealthFrozen: e.health.policy.Frozen(s.Key),
 		Backends: make([]api.Backend, 0, len(s.Backends)),
 	}
+	describe := func(b *conf.Backend) api.Backend {
+		id := s.Key.BackendID(b.Key)
+		now, checked := latest[id]
+		return e.describeBackend(s, b, now, checked, e.trafficOf(id, traffic))
+	}
 	for i := range s.Backends {
-		out.Backends = append(out.Backends, e.describeBackend(s, &s.Backends[i], latest, traffic))
+		out.Backends = append(out.Backends, describe(&s.Backends[i]))
 	}
 	out.Alarms = e.alarmsAbout(s.Key, s.Name)
 	if s.Sorry != nil {
-		b := e.describeBackend(s, s.Sorry, latest, traffic)
+		b := describe(s.Sorry)
 		out.Sorry = &b
 	}
 	t := sums[s.Key]
@@ -91,19 +96,29 @@ func (e *Engine) describe(s *conf.Service, latest map[service.BackendID]health.S
 	return out
 }
 
-func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, latest map[service.BackendID]health.State, traffic []counter.Backend) api.Backend {
-	name := s.Key.BackendID(b.Key)
-	state, _ := e.health.policy.Backend(name)
-	if now, checked := latest[name]; checked {
-		state = state.Refreshed(now)
-	}
-	var t counter.Backend
-	var load counter.Load
-	for _, id := range e.compiled.Numbers(name) {
-		if int(id) < len(traffic) {
-			t.Add(&traffic[id])
+// trafficOf adds up what was counted for a backend, in all modes that it ever had. The caller holds
+// mu.
+func (e *Engine) trafficOf(id service.BackendID, traffic []counter.Backend) *counter.Backend {
+	sum := new(counter.Backend)
+	for _, number := range e.compiled.Numbers(id) {
+		if int(number) < len(traffic) {
+			sum.Add(&traffic[number])
 		}
-		of := e.loads.Of(id)
+	}
+	return sum
+}
+
+// describeBackend describes a backend or a sorry server. latest is the result of its last check, if
+// it has one. The caller holds mu.
+func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, latest health.State, checked bool, t *counter.Backend) api.Backend {
+	id := s.Key.BackendID(b.Key)
+	state, _ := e.health.policy.Backend(id)
+	if checked {
+		state = state.Refreshed(latest)
+	}
+	var load counter.Load
+	for _, number := range e.compiled.Numbers(id) {
+		of := e.loads.Of(number)
 		load.Active += of.Active
 		load.Inactive += of.Inactive
 	}
@@ -123,41 +138,81 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, latest map[se
 // errClosed is for verbs that come while the daemon stops.
 var errClosed = errors.New("the daemon is stopping")
 
-// find looks up a configured service and backend by their names in api. The caller holds mu.
+// find returns a configured service and backend by their names in the API. The caller holds mu.
 func (e *Engine) find(service, backend string) (*conf.Service, *conf.Backend, error) {
-	missing := &api.NoSuchService{Service: service}
-	for i := range e.cfg.Services {
-		s := &e.cfg.Services[i]
-		if s.Name != service {
-			missing.Legal = append(missing.Legal, s.Name)
-			continue
-		}
-		absent := &api.NoSuchBackend{Service: service, Backend: backend}
-		for j := range s.Backends {
-			if s.Backends[j].Key.String() == backend {
-				return s, &s.Backends[j], nil
-			}
-			absent.Legal = append(absent.Legal, s.Backends[j].Key.String())
-		}
-		return nil, nil, absent
+	s, err := e.findService(service)
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil, nil, missing
+	if at, err := netip.ParseAddrPort(backend); err == nil {
+		b := e.health.policy.Config().Backend(s.Key.BackendID(backendKey(at)))
+		if b != nil && b.Key.String() == backend {
+			return s, b, nil
+		}
+	}
+	absent := &api.NoSuchBackend{Service: service, Backend: backend}
+	for i := range s.Backends {
+		absent.Legal = append(absent.Legal, s.Backends[i].Key.String())
+	}
+	return nil, nil, absent
 }
 
-// backend reports one backend with its traffic.
-func (e *Engine) backend(ctx context.Context, name service.BackendID) (api.Backend, error) {
-	services, err := e.List(ctx)
+// findService returns a configured service by its name. The caller holds mu.
+func (e *Engine) findService(name string) (*conf.Service, error) {
+	if s := e.health.policy.Config().ServiceByName(name); s != nil {
+		return s, nil
+	}
+	missing := &api.NoSuchService{Service: name}
+	for i := range e.cfg.Services {
+		missing.Legal = append(missing.Legal, e.cfg.Services[i].Name)
+	}
+	return nil, missing
+}
+
+func backendKey(at netip.AddrPort) service.BackendKey {
+	return service.BackendKey{Address: at.Addr(), Port: at.Port()}
+}
+
+// Backend implements api.Control.
+func (e *Engine) Backend(ctx context.Context, service, backend string) (api.Backend, error) {
+	e.mu.Lock()
+	s, b, err := e.find(service, backend)
+	if err != nil {
+		e.mu.Unlock()
+		return api.Backend{}, err
+	}
+	id := s.Key.BackendID(b.Key)
+	e.mu.Unlock()
+	return e.backend(ctx, id)
+}
+
+// backend describes one backend with its traffic. It visits every worker once.
+func (e *Engine) backend(ctx context.Context, id service.BackendID) (api.Backend, error) {
+	e.mu.Lock()
+	numbers := e.compiled.Numbers(id)
+	e.mu.Unlock()
+	traffic := make([]counter.Backend, len(numbers))
+	err := e.workers.OnAll(ctx, func(w *worker.Worker) {
+		for i, number := range numbers {
+			w.AddTraffic(traffic[i:i+1], int(number))
+		}
+	})
 	if err != nil {
 		return api.Backend{}, err
 	}
-	for _, s := range services {
-		for _, b := range s.Backends {
-			if s.Key() == name.Service.String() && b.Endpoint() == name.Backend.String() {
-				return b, nil
-			}
-		}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	config := e.health.policy.Config()
+	b := config.Backend(id)
+	if b == nil {
+		return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", id.Backend)
 	}
-	return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", name.Backend)
+	var sum counter.Backend
+	for i := range traffic {
+		sum.Add(&traffic[i])
+	}
+	latest, checked := e.prober.State(id)
+	return e.describeBackend(config.Service(id.Service), b, latest, checked, &sum), nil
 }
 
 // asRunning is the new configuration with what can only change at a start as it is now.

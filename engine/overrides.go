@@ -85,7 +85,7 @@ func (e *Engine) changeOne(serviceName, backendName string, how func(o override.
 	name := s.Key.BackendID(b.Key)
 	o := how(e.overrides[name], b.Weight)
 	o.Since = time.Now()
-	err = e.override(e.overrides.With(name, o))
+	err = e.override(e.overrides.With(name, o), name.Service)
 	e.mu.Unlock()
 	if err == nil {
 		e.saveOverrides()
@@ -93,13 +93,18 @@ func (e *Engine) changeOne(serviceName, backendName string, how func(o override.
 	return name, err
 }
 
-// override makes next the overrides that hold, or changes nothing. The caller holds mu.
-func (e *Engine) override(next override.Set) error {
+// override makes next the overrides that are in force, or changes nothing. Only the services of are
+// concerned; none means all. The caller holds mu.
+func (e *Engine) override(next override.Set, of ...service.Key) error {
 	if e.closed {
 		return errClosed
 	}
 	u := e.present()
 	u.overrides = next
+	if len(of) > 0 && !e.health.behind {
+		now := e.health.policy
+		u.policy, u.events = now.StepServices(e.policyInput(&u, now.Freeze()), of)
+	}
 	if err := e.publish(&u); err != nil {
 		return err
 	}

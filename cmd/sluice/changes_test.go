@@ -254,25 +254,26 @@ func TestApplyConfirmRollback(t *testing.T) {
 	}
 }
 
-// emptying is a daemon with a backend that loses a connection with every List.
+// emptying is a daemon with a backend that loses a connection with every Backend.
 type emptying struct {
 	*apitest.Fake
 	mu   sync.Mutex
 	left uint32
 }
 
-func (e *emptying) List(context.Context) ([]api.Service, error) {
+func (e *emptying) Backend(ctx context.Context, service, backend string) (api.Backend, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b := &e.Services[0].Backends[0]
 	b.Override, b.Active, b.Inactive = api.OverrideDrain, e.left, 0
-	if e.left > 0 {
+	out, err := e.Fake.Backend(ctx, service, backend)
+	if err == nil && e.left > 0 {
 		e.left--
 	}
-	return e.Services, nil
+	return out, err
 }
 
-// asked reports whether List was called so many times.
+// asked reports whether Backend was called so many times.
 func (e *emptying) asked(times uint32) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -57,7 +56,7 @@ func followDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequ
 		case <-ctx.Done():
 			return b, d.interrupted()
 		}
-		if b, err = findBackend(ctx, client, request.Service, b.Endpoint()); err != nil {
+		if b, err = client.Backend(ctx, request.Service, b.Endpoint()); err != nil {
 			if ctx.Err() != nil {
 				return b, d.interrupted()
 			}
@@ -126,19 +125,6 @@ func bar(first, left uint64) string {
 		done = int(width * (first - min(first, left)) / first)
 	}
 	return "[" + strings.Repeat("#", done) + strings.Repeat(".", width-done) + "] "
-}
-
-// findBackend returns one backend.
-func findBackend(ctx context.Context, client api.Control, service, backend string) (api.Backend, error) {
-	services, err := client.List(ctx)
-	if err != nil {
-		return api.Backend{}, err
-	}
-	s, err := api.FindService(services, service)
-	if err != nil {
-		return api.Backend{}, err
-	}
-	return api.FindBackend(s, backend)
 }
 
 // progressLine is one line that changes on a terminal; other outputs get a new line now and then.

@@ -50,6 +50,13 @@ type fake struct {
 func (f *fake) List(context.Context) ([]api.Service, error) { return f.services, f.err }
 func (f *fake) Stats(context.Context) (api.Stats, error)    { return f.stats, f.err }
 
+func (f *fake) Backend(_ context.Context, service, backend string) (api.Backend, error) {
+	if f.err != nil {
+		return api.Backend{}, f.err
+	}
+	return apitest.BackendOf(f.services, service, backend)
+}
+
 func (f *fake) Conns(_ context.Context, q api.ConnQuery) ([]api.Conn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 	"sluice/tools/browser"
 )
 
@@ -70,6 +71,12 @@ func (f *farm) List(context.Context) ([]api.Service, error) {
 		all[i] = s
 	}
 	return all, nil
+}
+
+func (f *farm) Backend(_ context.Context, service, backend string) (api.Backend, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return apitest.BackendOf(f.services, service, backend)
 }
 
 func (f *farm) Stats(context.Context) (api.Stats, error) {

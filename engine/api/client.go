@@ -43,6 +43,13 @@ func (c *Client) List(ctx context.Context) (services []Service, err error) {
 	return services, c.do(ctx, http.MethodGet, pathServices, nil, &services)
 }
 
+// Backend implements Control. Service and backend may be any form that FindService and FindBackend
+// accept.
+func (c *Client) Backend(ctx context.Context, service, backend string) (b Backend, err error) {
+	values := url.Values{"service": {service}, "backend": {backend}}
+	return b, c.do(ctx, http.MethodGet, pathBackend+"?"+values.Encode(), nil, &b)
+}
+
 // Conns implements Control. Service may be any form that FindService accepts.
 func (c *Client) Conns(ctx context.Context, q ConnQuery) (conns []Conn, err error) {
 	values := url.Values{}

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"reflect"
@@ -22,14 +23,34 @@ func (s *Server) find(ctx context.Context, text string) (Service, error) {
 	return FindService(services, text)
 }
 
-// findBackend returns the names of the service and the backend that any of their forms identify.
-func (s *Server) findBackend(ctx context.Context, service, backend string) (name, endpoint string, err error) {
+// findBackend returns the backend that an operator means by any form of its name and its service's,
+// and the service's name. The daemon's own names for them lead to it without a list of all services.
+func (s *Server) findBackend(ctx context.Context, service, backend string) (name string, b Backend, err error) {
+	b, err = s.control.Backend(ctx, service, canonical(backend))
+	if !errors.As(err, new(*NoSuchService)) && !errors.As(err, new(*NoSuchBackend)) {
+		return service, b, err
+	}
 	found, err := s.find(ctx, service)
 	if err != nil {
-		return "", "", err
+		return "", Backend{}, err
 	}
-	of, err := FindBackend(found, backend)
-	return found.Name, of.Endpoint(), err
+	b, err = FindBackend(found, backend)
+	return found.Name, b, err
+}
+
+type backendInput struct {
+	Service string `query:"service" required:"true" doc:"a name, or a form like tcp 198.51.100.10:80"`
+	Backend string `query:"backend" required:"true" doc:"address:port, or the address where that is clear"`
+}
+
+func (s *Server) routeBackend() {
+	route(s, huma.Operation{
+		OperationID: "get-backend", Method: http.MethodGet, Path: pathBackend,
+		Summary: "One backend of a service",
+	}, func(ctx context.Context, in *backendInput) (Backend, error) {
+		_, b, err := s.findBackend(ctx, in.Service, in.Backend)
+		return b, err
+	})
 }
 
 func (s *Server) routeServices() {
@@ -65,11 +86,11 @@ func (s *Server) routeWeight() {
 	}, func(ctx context.Context, in *weightInput) (Backend, error) {
 		// ctx: a client that disconnects must not leave a half-made change.
 		ctx = context.WithoutCancel(ctx)
-		service, backend, err := s.findBackend(ctx, in.Body.Service, in.Body.Backend)
+		service, b, err := s.findBackend(ctx, in.Body.Service, in.Body.Backend)
 		if err != nil {
 			return Backend{}, err
 		}
-		return s.control.SetWeight(ctx, service, backend, in.Body.Weight)
+		return s.control.SetWeight(ctx, service, b.Endpoint(), in.Body.Weight)
 	})
 }
 

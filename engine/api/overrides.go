@@ -99,10 +99,11 @@ func (s *Server) routeOverride() {
 		}
 		// ctx: a client that disconnects must not leave a half-made change.
 		ctx = context.WithoutCancel(ctx)
-		var err error
-		if in.Body.Service, in.Body.Backend, err = s.findBackend(ctx, in.Body.Service, in.Body.Backend); err != nil {
+		name, b, err := s.findBackend(ctx, in.Body.Service, in.Body.Backend)
+		if err != nil {
 			return Backend{}, err
 		}
+		in.Body.Service, in.Body.Backend = name, b.Endpoint()
 		return s.control.Override(ctx, in.Body)
 	})
 }

@@ -17,6 +17,7 @@ import (
 // failureBody with a status of 400 or more.
 const (
 	pathServices = "/v1/services"  // GET
+	pathBackend  = "/v1/backend"   // GET ?service= &backend=
 	pathConns    = "/v1/conns"     // GET ?service= &client= &backend= &limit=
 	pathStats    = "/v1/stats"     // GET
 	pathWeight   = "/v1/weight"    // POST weightBody
@@ -69,6 +70,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	s.api = humago.New(s.mux, documentConfig())
 	s.api.UseMiddleware(s.permitOperation, takeBody)
 	s.routeServices()
+	s.routeBackend()
 	s.routeConns()
 	s.routeStats()
 	s.routeExplain()

@@ -78,6 +78,30 @@ func (f *Fake) Calls() string {
 func (f *Fake) List(context.Context) ([]api.Service, error) { return f.Services, f.Err }
 func (f *Fake) Stats(context.Context) (api.Stats, error)    { return f.Statistics, f.Err }
 
+// Backend answers from Services.
+func (f *Fake) Backend(_ context.Context, service, backend string) (api.Backend, error) {
+	if f.Err != nil {
+		return api.Backend{}, f.Err
+	}
+	return BackendOf(f.Services, service, backend)
+}
+
+// BackendOf is Control.Backend for services in a list.
+func BackendOf(services []api.Service, service, backend string) (api.Backend, error) {
+	for _, s := range services {
+		if s.Name != service {
+			continue
+		}
+		for _, b := range s.Backends {
+			if b.Endpoint() == backend {
+				return b, nil
+			}
+		}
+		return api.Backend{}, &api.NoSuchBackend{Service: service, Backend: backend}
+	}
+	return api.Backend{}, &api.NoSuchService{Service: service}
+}
+
 func (f *Fake) Conns(_ context.Context, q api.ConnQuery) ([]api.Conn, error) {
 	f.Record("conns %s|%s|%s|%d", q.Service, q.Client, q.Backend, q.Limit)
 	return f.Connections, f.Err
