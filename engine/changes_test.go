@@ -170,7 +170,7 @@ func TestOverridesOutlive(t *testing.T) {
 	}
 	check("without b1, another weight for b3", "web "+b2+" disable; web "+b1+" drain deadline not configured", 0, 2)
 	result, err = d.Reload(config(nat3()))
-	if err != nil || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], b1+" comes with what was set at run time before: drain") {
+	if err != nil || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "new backend "+b1+" has an override from before: drain") {
 		t.Errorf("%+v, %v", result, err)
 	}
 	check("b1 is back", "web "+b1+" drain deadline; web "+b2+" disable", 0, 0, 1)
@@ -272,7 +272,7 @@ func TestDisableEndsConnections(t *testing.T) {
 	}
 }
 
-// TestBrokenState: nothing that stands in the state directory stops a start; what makes no sense is
+// TestBrokenState: nothing in the state directory prevents a start; an invalid file is
 // set aside, and the rest of it used.
 func TestBrokenState(t *testing.T) {
 	slow(t)
@@ -306,7 +306,7 @@ func TestBrokenState(t *testing.T) {
 			if kept, err := os.ReadFile(file + ".broken"); err != nil || string(kept) != c.text {
 				t.Errorf("what was set aside: %q, %v", kept, err)
 			}
-			if !strings.Contains(d.log.String(), "makes no sense") {
+			if !strings.Contains(d.log.String(), "is invalid and not used") {
 				t.Error("nothing was logged:", d.log)
 			}
 			set(t, d.Lab, api.OverrideDrain, b3, 0) // and it can be written again
@@ -357,7 +357,7 @@ func TestStateDirectoryOfOthers(t *testing.T) {
 		return func(path string) error { return os.Chmod(path, mode) }
 	}
 	cases := []dirCase{
-		{"everybody", "", mode(0o777), "has mode 0777, so everybody on this machine can change what is in it: chmod o-w "},
+		{"everybody", "", mode(0o777), "has mode 0777, so every user on this machine can change its content: chmod o-w "},
 		{"everybody below", "*", mode(0o702), "has mode 0702, so everybody"},
 		{"sticky", "", mode(0o777 | os.ModeSticky), ""},
 		{"our group", "", mode(0o770), ""},
@@ -368,7 +368,7 @@ func TestStateDirectoryOfOthers(t *testing.T) {
 			return func(path string) error { return errors.Join(os.Lchown(path, uid, gid), os.Chmod(path, then)) }
 		}
 		cases = append(cases,
-			dirCase{"another's", "", own(4242, 0, 0o700), "belongs to user 4242, who could change what is in it; only root or the daemon's user, 0, may own it: chown 0 "},
+			dirCase{"another's", "", own(4242, 0, 0o700), "belongs to user 4242, who could change its content; only root or the daemon's user, 0, may own it: chown 0 "},
 			dirCase{"another's below", "*", own(4242, 0, 0o700), "belongs to user 4242"},
 			dirCase{"another group's", "", own(0, 4242, 0o770), "has mode 0770, so group 4242, which the daemon is not in"},
 			dirCase{"another group's, to read", "", own(0, 4242, 0o750), ""},

@@ -102,6 +102,6 @@ func (e *Engine) endPending(now time.Time) {
 	for _, change := range changes {
 		e.log.Warn("not confirmed: " + change)
 	}
-	e.noteReload(fmt.Errorf("generation %d was not confirmed in time: generation %d is back", p.now.Number, p.before.Number))
+	e.recordReload(fmt.Errorf("generation %d was not confirmed in time: generation %d is back", p.now.Number, p.before.Number))
 	e.log.Warn("the configuration was not confirmed: the former one is back", "event", "config_reverted", "generation", p.before.Number, "not confirmed", p.now.Number)
 }

@@ -45,7 +45,7 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 	return out, nil
 }
 
-// differs says whether the daemon's file is another than the one that runs, or is gone.
+// differs reports whether the daemon's file is missing or differs from the running configuration.
 func differs(c api.ConfigStatus) bool {
 	if c.File == "" {
 		return false
@@ -54,14 +54,14 @@ func differs(c api.ConfigStatus) bool {
 	return err != nil || state.Digest(string(text)) != c.SHA256
 }
 
-// attention says what somebody should look at.
+// attention returns what an operator should act on.
 func attention(s *api.Status) []string {
 	out := []string{}
 	if !s.Reload.OK {
-		out = append(out, "the last reload failed, generation "+fmt.Sprint(s.Config.Generation)+" runs on: "+s.Reload.Error)
+		out = append(out, "the last reload failed, generation "+fmt.Sprint(s.Config.Generation)+" still runs: "+s.Reload.Error)
 	}
 	if p := s.Pending; p != nil {
-		out = append(out, fmt.Sprintf("generation %d waits for its confirm and goes in %s: sluice confirm, or sluice rollback",
+		out = append(out, fmt.Sprintf("generation %d waits for its confirm and is replaced in %s: run sluice confirm or sluice rollback",
 			p.Generation, time.Duration(p.LeftS*float64(time.Second)).Round(time.Second)))
 	}
 	for _, a := range s.Alarms {
@@ -71,7 +71,7 @@ func attention(s *api.Status) []string {
 		out = append(out, a.Text)
 	}
 	if s.StateErr != "" {
-		out = append(out, "run-time overrides and former configurations are kept in memory only: "+s.StateErr)
+		out = append(out, "overrides and former configurations are kept in memory only: "+s.StateErr)
 	}
 	return out
 }

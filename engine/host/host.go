@@ -72,7 +72,8 @@ func Read() (*conf.Host, error) {
 		names[link.Attrs().Index] = name
 		down[name] = link.Attrs().Flags&net.FlagUp == 0
 		port := conf.HostPort{}
-		if channels, err := tool.GetChannels(name); err == nil { // else unknown: not every driver reports them
+		// Not every driver reports its channels.
+		if channels, err := tool.GetChannels(name); err == nil {
 			port.Queues = int(channels.RxCount + channels.CombinedCount)
 		}
 		host.Ports[name] = port

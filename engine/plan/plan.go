@@ -18,7 +18,7 @@ type Input struct {
 	Running, Next *conf.Config
 	LastRefused   bool // the last file that the daemon read was refused
 	Overrides     override.Set
-	Down          func(service.BackendID) bool // reports whether a backend gets no new connections because checks fail
+	Down          func(service.BackendID) bool // reports whether failed checks exclude a backend
 	LastWeights   map[service.BackendID]int    // the last weight above 0 of each backend, for mh
 	Connections   map[service.BackendID]uint64 // in the connection table
 }

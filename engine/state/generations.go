@@ -112,13 +112,13 @@ func (all *Generations) Find(number int, running Generation) (Generation, error)
 		}
 	}
 	if number == 0 {
-		return Generation{}, fmt.Errorf("there is no configuration before the one that runs: generation %d is the first", running.Number)
+		return Generation{}, fmt.Errorf("generation %d is the first one: there is no earlier configuration", running.Number)
 	}
 	var numbers []string
 	for _, g := range all.stored {
 		numbers = append(numbers, strconv.Itoa(g.Number))
 	}
-	return Generation{}, fmt.Errorf("generation %d is not kept: there is %s", number, strings.Join(numbers, ", "))
+	return Generation{}, fmt.Errorf("generation %d is not stored: must be one of %s", number, strings.Join(numbers, ", "))
 }
 
 // List returns the stored generations, the latest first.

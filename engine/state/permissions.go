@@ -35,7 +35,8 @@ func copyOwner(path string, file *os.File) error {
 // directory with the sticky bit may be writable by all users, because only the owner of a file can
 // replace it there; directories below are checked by themselves.
 func trusted(path string) error {
-	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} { // a link, and what it points to
+	// A symbolic link and its target are both checked.
+	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
 		info, err := stat(path)
 		if err != nil {
 			return err
@@ -45,7 +46,7 @@ func trusted(path string) error {
 			continue
 		}
 		if uid := int(of.Uid); uid != 0 && uid != os.Geteuid() {
-			return fmt.Errorf("%s belongs to user %d, who could change what is in it; only root or the daemon's user, %d, may own it: "+
+			return fmt.Errorf("%s belongs to user %d, who could change its content; only root or the daemon's user, %d, may own it: "+
 				"chown %d %s, and restart", path, uid, os.Geteuid(), os.Geteuid(), path)
 		}
 		if info.Mode().Type() == fs.ModeSymlink {
@@ -53,9 +54,9 @@ func trusted(path string) error {
 		}
 		switch perm := info.Mode().Perm(); {
 		case perm&0o002 != 0 && info.Mode()&fs.ModeSticky == 0:
-			return fmt.Errorf("%s has mode %04o, so everybody on this machine can change what is in it: chmod o-w %s, and restart", path, perm, path)
+			return fmt.Errorf("%s has mode %04o, so every user on this machine can change its content: chmod o-w %s, and restart", path, perm, path)
 		case perm&0o020 != 0 && !inGroup(int(of.Gid)):
-			return fmt.Errorf("%s has mode %04o, so group %d, which the daemon is not in, can change what is in it: chmod g-w %s, and restart",
+			return fmt.Errorf("%s has mode %04o, so group %d, which the daemon is not in, can change its content: chmod g-w %s, and restart",
 				path, perm, of.Gid, path)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // and tries again with the next write. All methods but Err are for one goroutine at a time.
 type Store struct {
 	dir     string // "": nothing is stored
-	refused bool   // others may write to the directory: it is neither read nor written until the next start
+	refused bool   // other users may write to dir: it is not used until the next start
 	log     *slog.Logger
 
 	mu  sync.Mutex
@@ -128,7 +128,7 @@ func (s *Store) SetAside(name string, why error) {
 	if err := os.Rename(path, aside); err != nil {
 		aside = "nowhere: " + err.Error()
 	}
-	s.log.Warn("a state file makes no sense and is not used", "file", path, "error", why, "moved to", aside)
+	s.log.Warn("a state file is invalid and not used", "file", path, "error", why, "moved to", aside)
 }
 
 // replace writes a file so that it has the old content or the new, never a part, whatever crashes.

@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/conf"
+	"sluice/engine/api"
+	"sluice/engine/plan"
+	"sluice/pipeline/service"
+)
+
+// A configuration becomes the running one in one of four ways: the daemon reads its file again
+// (Reload), another file replaces it (Apply), an earlier generation comes back (Rollback), or an
+// Apply is not confirmed in time (expire). Each holds Engine.changing from beginning to end, so
+// that they run one after the other.
+
+// reloaded is the result of the last attempt to change the configuration. Guarded by mu.
+type reloaded struct {
+	at  time.Time
+	err error
+}
+
+// stateError is an error of the daemon's state, not of a configuration: the request is impossible,
+// at least now. It is not recorded as a failed reload.
+type stateError struct{ error }
+
+// errNoFile is the error of a daemon that was not started from a file.
+var errNoFile = stateError{errors.New("this daemon was not started from a file")}
+
+// Reload implements api.Control.
+func (e *Engine) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	result, err := e.reload(o)
+	e.recordReload(err)
+	return result, err
+}
+
+func (e *Engine) reload(o api.ReloadOptions) (api.ReloadResult, error) {
+	if e.opts.Load == nil {
+		return api.ReloadResult{}, errNoFile
+	}
+	if err := e.notWaiting(); err != nil {
+		return api.ReloadResult{}, err
+	}
+	cfg, warnings, err := e.opts.Load()
+	if err != nil {
+		return api.ReloadResult{}, err
+	}
+	result, err := e.replace(cfg, warnings, o.Force)
+	err = hintForce(err, "sluice reload --force")
+	if err == nil {
+		result.Changes = append(result.Changes, e.yieldWeights()...)
+		e.storeGeneration(e.generations.Next(cfg.Text, "reload"))
+	}
+	return result, err
+}
+
+// replace makes cfg the running configuration and returns what that changed, or changes nothing and
+// returns an error.
+func (e *Engine) replace(cfg *conf.Config, warnings []conf.Problem, force bool) (result api.ReloadResult, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range warnings {
+		result.Warnings = append(result.Warnings, w.Error())
+	}
+	if !force {
+		if err := plan.Guard(e.cfg, cfg, e.reloaded.err != nil); err != nil {
+			return result, err
+		}
+	}
+	for _, c := range conf.Diff(e.cfg, cfg) {
+		if c.Restart {
+			result.Warnings = append(result.Warnings, c.Text+": takes effect at the next start")
+		} else {
+			result.Changes = append(result.Changes, c.Text)
+		}
+	}
+	result.Warnings = append(result.Warnings, e.returningOverrides(cfg)...)
+	if err := e.adopt(asRunning(cfg, e.cfg)); err != nil {
+		return api.ReloadResult{}, err
+	}
+	return result, nil
+}
+
+// hintForce adds to the refusal of a suspicious file the command that accepts it.
+func hintForce(err error, command string) error {
+	if errors.As(err, new(plan.Suspicious)) {
+		return errors.Join(err, errors.New("if this is intended: "+command))
+	}
+	return err
+}
+
+// returningOverrides returns a warning for each new backend with an override from before. The
+// caller holds mu.
+func (e *Engine) returningOverrides(cfg *conf.Config) (warnings []string) {
+	before := make(map[service.BackendID]bool)
+	for name := range e.cfg.EachBackend() {
+		before[name] = true
+	}
+	names := serviceNames(cfg)
+	for name := range cfg.EachBackend() {
+		if o, set := e.overrides[name]; set && !before[name] {
+			warnings = append(warnings, fmt.Sprintf("service %s: new backend %s has an override from before: %s; see sluice overrides",
+				names[name.Service], name.Backend, o.Kind()))
+		}
+	}
+	return warnings
+}
+
+// restore makes a configuration that ran before the running one again.
+func (e *Engine) restore(cfg *conf.Config) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.adopt(cfg)
+}
+
+// yieldWeights drops the run-time weights that yield to new weights in the running configuration.
+// Call it only when that configuration is permanent.
+func (e *Engine) yieldWeights() (yielded []string) {
+	e.mu.Lock()
+	e.overrides, yielded = e.overrides.Yield(e.cfg)
+	e.mu.Unlock()
+	if len(yielded) > 0 {
+		e.saveOverrides()
+	}
+	return yielded
+}
+
+// recordReload records the result of an attempt to change the configuration.
+func (e *Engine) recordReload(err error) {
+	if errors.As(err, new(stateError)) {
+		return
+	}
+	e.mu.Lock()
+	e.reloaded = reloaded{time.Now(), err}
+	e.mu.Unlock()
+}
