@@ -30,11 +30,11 @@ type result struct {
 	BudgetUs        float64 `json:"budget_us,omitempty"`
 	Met             *bool   `json:"met,omitempty"` // the budget
 
-	Workers            int     `json:"workers,omitempty"`              // at the same time; absent: 1
+	Workers            int     `json:"workers,omitempty"`              // at once; absent: 1
 	Mpps               float64 `json:"mpps,omitempty"`                 // of all of them together
 	RatioToOne         float64 `json:"ratio_to_one,omitempty"`         // of mpps, to one worker
 	RatioGoal          float64 `json:"ratio_goal,omitempty"`           // for it, at least
-	RatioToIndependent float64 `json:"ratio_to_independent,omitempty"` // to as many that share nothing
+	RatioToIndependent float64 `json:"ratio_to_independent,omitempty"` // to isolated workers
 
 	ns []float64 // of all rounds
 }
@@ -65,8 +65,8 @@ func goal(mode service.Mode, family int, ns float64) float64 {
 	return ns
 }
 
-// judge notes whether the row reaches its goal, if it has one.
-func (r *result) judge() {
+// checkGoal notes whether the row reaches its goal, if it has one.
+func (r *result) checkGoal() {
 	met := r.NsPerPacket <= r.BudgetNs
 	switch {
 	case r.BudgetUs > 0:
@@ -214,7 +214,7 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 // conclude sums up what was measured, and prints it.
 func (r *result) conclude() {
 	r.summarize()
-	r.judge()
+	r.checkGoal()
 	show(r)
 }
 

@@ -16,7 +16,7 @@ func TestVerdict(t *testing.T) {
 	check := func(want string) {
 		t.Helper()
 		for i := range rows {
-			rows[i].judge()
+			rows[i].checkGoal()
 		}
 		if got := verdict(rows); got != want {
 			t.Errorf("%q instead of %q", got, want)

@@ -483,11 +483,11 @@ func TestFastPathOpens(t *testing.T) {
 			for _, proto := range []service.Protocol{service.TCP, service.UDP} {
 				s := svc{vip: vip, mode: mode, proto: proto, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80, mode: service.FullNAT}}}
 				w := newWorlds(t, 2, 64, s)
-				if mode == service.FullNAT { // else there is nothing to send from, and no lane to host 12
+				if mode == service.FullNAT { // else no SNAT address and no fast path to host 12
 					w.sources = map[string][]string{vip4: {"10.0.0.2"}, vip6: {"2001:db8:a::2"}}[vip]
 					w.configure(s)
 				}
-				var lane [2]int // by hops
+				var opened [2]int // by hops
 				for n := range 16 {
 					client := fmt.Sprintf("192.0.2.7:%d", 4000+n)
 					if vip == vip6 {
@@ -502,14 +502,14 @@ func TestFastPathOpens(t *testing.T) {
 					*f = pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Hops: uint8(n % 2)}
 					w.procs[0].Process(w.batch, 1, w.tables, w.now)
 					if mac := hostMAC(11); f.Verdict != pipeline.Forward || !bytes.Equal(f.Mem[f.Start:f.Start+6], mac[:]) {
-						continue // not this worker's, or to the backend without a lane
+						continue // not this worker's, or to the backend without a fast path
 					}
-					if lane[n%2]++; !f.TookFastPath() {
+					if opened[n%2]++; !f.TookFastPath() {
 						t.Errorf("%s %s %s: opened on the slow path, after %d hops", vip, mode, proto, n%2)
 					}
 				}
-				if lane[0] == 0 || lane[1] == 0 {
-					t.Errorf("%s %s %s: the fast path opened %d connections of fresh packets and %d of those handed over", vip, mode, proto, lane[0], lane[1])
+				if opened[0] == 0 || opened[1] == 0 {
+					t.Errorf("%s %s %s: the fast path opened %d connections of fresh packets and %d of those handed over", vip, mode, proto, opened[0], opened[1])
 				}
 			}
 		}

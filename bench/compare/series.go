@@ -119,8 +119,8 @@ const (
 	mostAddresses = 100
 )
 
-// workers measures one worker against two. Both testbeds have two queues per port, so that they differ
-// in nothing else.
+// workers measures one worker against two. Both testbeds have two queues per port, so that they
+// differ in nothing else.
 func (b *Bench) workers(ctx context.Context) (err error) {
 	g := b.group()
 	defer func() { err = errors.Join(err, g.close()) }()

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Chart is one pair of axes. Without Categories x is a number from 0; with them it is the index of a
-// category, and categories are evenly spaced.
+// Chart is one pair of axes. Without Categories x is a number from 0; with them it is the index of
+// a category, and categories are evenly spaced.
 type Chart struct {
 	Title, X, Y string
 	Categories  []string

@@ -121,7 +121,7 @@ func TestUnresolvedNeighbour(t *testing.T) {
 		t.Run(p.String(), func(t *testing.T) {
 			must(t, b.Router.LinkDown("b1"))
 			t.Cleanup(func() { must(t, b.Router.LinkUp("b1")) })
-			b.Balancer.NeighDel(testbed.Back, b.Backends[0].Addr(p.Backend).String()) // may not exist
+			b.Balancer.NeighDel(testbed.Back, b.Backends[0].Addr(p.Backend).String())
 			cfg := config(t, p)
 			cfg.Services = cfg.Services[:1]
 			cfg.Services[0].Backends = cfg.Services[0].Backends[:1]

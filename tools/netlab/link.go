@@ -168,7 +168,7 @@ func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
 			return false, err
 		}
 		state := now.Attrs().OperState
-		return state == netlink.OperUp || state == netlink.OperUnknown, nil // lo is in state unknown
+		return state == netlink.OperUp || state == netlink.OperUnknown, nil // unknown: lo
 	})
 	if err == nil && !ok {
 		err = fmt.Errorf("it is not operational after %v", linkPatience)

@@ -28,8 +28,8 @@ func (f *endFlags) add(cmd *cobra.Command, prefix, what string) {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.end.Interface, f.flag, "", "interface that "+what)
-	flags.StringVar(&f.end.Place.Netns, prefix+"netns", "", "network namespace of it: a name in /run/netns, or a path")
-	flags.IntVar(&f.end.Place.CPU, prefix+"cpu", affinity.AnyCPU, "CPU of the thread that "+what+" (-1: any)")
+	flags.StringVar(&f.end.Affinity.Netns, prefix+"netns", "", "network namespace of it: a name in /run/netns, or a path")
+	flags.IntVar(&f.end.Affinity.CPU, prefix+"cpu", affinity.AnyCPU, "CPU of the thread that "+what+" (-1: any)")
 }
 
 func (f *endFlags) check() error {

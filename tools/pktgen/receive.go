@@ -36,7 +36,7 @@ func newReceive() *cobra.Command {
 			if flows < 1 || flows > flow.MaxFlows {
 				return cli.Usage(fmt.Errorf("--flows %d: possible are 1 to %d", flows, flow.MaxFlows))
 			}
-			p, err := port.Open(receiver.end.Place, receiver.end.Interface)
+			p, err := port.Open(receiver.end.Affinity, receiver.end.Interface)
 			if err != nil {
 				return err
 			}

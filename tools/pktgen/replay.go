@@ -76,7 +76,7 @@ func (f *replayFlags) check() error {
 }
 
 func (f *replayFlags) send(cmd *cobra.Command, replay *capture.Replay) error {
-	p, err := port.Open(f.end.Place, f.end.Interface)
+	p, err := port.Open(f.end.Affinity, f.end.Interface)
 	if err != nil {
 		return err
 	}

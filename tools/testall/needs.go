@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// needs lists the programs that tests run, with the Debian packages to install for each. The product
-// needs none of them.
+// needs lists the programs that tests run, with the Debian packages to install for each. The
+// product needs none of them.
 var needs = []struct{ program, pkg, why string }{
 	{"clang-14", "clang-14", "to compile the XDP programs and compare them with the committed objects"},
 	{"llvm-strip-14", "llvm-14", "to strip them"},

@@ -21,8 +21,8 @@ func (t tally) String() string {
 // reported are the variables in which gotestsum passes its totals to a command, as read takes them.
 const reported = "$TESTS_TOTAL $TESTS_FAILED $TESTS_SKIPPED"
 
-// read returns the totals that gotestsum reported. It counts a package that failed as a failed test,
-// but not among all.
+// read returns the totals that gotestsum reported. It counts a package that failed as a failed
+// test, but not among all.
 func read(totals string) (tally, error) {
 	var all, failed, skipped int
 	_, err := fmt.Sscan(totals, &all, &failed, &skipped)

@@ -110,12 +110,13 @@ func words(repo *Repo) (broken []string) {
 	})
 }
 
-// retired are identifiers that were coined here and gave way to a term of the field: ARCHITECTURE.md
-// has the terms. No Go identifier, directory or file without its extension may be one of them.
+// retired lists identifiers that gave way to terms of the field; ARCHITECTURE.md has the terms. They
+// must not be used as a Go identifier, or as the name of a directory or, without extension, a file.
 var retired = strings.Fields(`
-	Eyes Glance Milestone Rehearsal Sight
-	crowd explaining express heard judge judged judgement lane lent narrate occupant orders parted
-	passRound passage poke rehearsal rehearse shown stock tapping wards
+	Eyes Glance Milestone Rehearsal Rehearse Sight
+	board crowd depart door doors explaining express glance heard judge judged judgement lane lanes
+	lead lent narrate occupant orders parted passRound passage poke rehearse sight site stock tapping
+	travel wards
 `)
 
 // identifiers keeps the retired identifiers out of Go code and of the names of files.

@@ -59,8 +59,8 @@ func layerOf(pkg string) *layer {
 	return &lattice[at]
 }
 
-// forbidden returns the reason why a file must not import a package, "" if it may. The entry is that
-// of the file's package, nil for a package that the lattice does not name.
+// forbidden returns the reason why a file must not import a package, "" if it may. The entry is
+// that of the file's package, nil for a package that the lattice does not name.
 func forbidden(file *File, entry *layer, imported string) string {
 	if ours, ok := strings.CutPrefix(imported, module+"/"); ok {
 		if entry == nil || ours == file.Dir() || matches(ours, entry.may) || file.Test && testMay(file, ours) {

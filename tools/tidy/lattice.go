@@ -14,7 +14,8 @@ type layer struct {
 //
 // and within the engine:
 //
-//	platform <- worker <- inspect      health <- policy <- tables <- inspect      state <- override      engine -> all
+//	platform <- worker <- inspect      health <- policy <- tables <- inspect
+//	state <- override                  engine -> all
 var lattice = []layer{
 	{"cmd/cli", "", "cli is a leaf"},
 	{"cmd/sluice", "cmd/cli cmd/sluice/... engine/... conf/...", "the binary only wires"},

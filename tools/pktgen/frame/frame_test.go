@@ -95,7 +95,7 @@ func testFrames(t *testing.T, spec frame.Spec) {
 			t.Fatalf("frame %d has %d bytes, want %d", i, n, spec.Sizes[0])
 		}
 		want := reserialized(t, got)
-		want = append(want, make([]byte, max(n-len(want), 0))...) // padding of a SYN without a stamp
+		want = append(want, make([]byte, max(n-len(want), 0))...) // SYN without a stamp: padding
 		if !bytes.Equal(got, want) {
 			t.Fatalf("frame %d is\n%x, gopacket makes it\n%x", i, got, want)
 		}

@@ -46,15 +46,15 @@ func NewPair(t testing.TB, o netlab.LinkOptions) *Pair {
 	return p
 }
 
-// Place returns the affinity of a host.
-func Place(h *netlab.Host) affinity.Affinity {
+// Affinity returns the affinity of a host.
+func Affinity(h *netlab.Host) affinity.Affinity {
 	return affinity.Affinity{Netns: h.Namespace(), CPU: affinity.AnyCPU}
 }
 
 // Port opens the interface eth0 of a host.
 func Port(t testing.TB, h *netlab.Host) *port.Port {
 	t.Helper()
-	p, err := port.Open(Place(h), "eth0")
+	p, err := port.Open(Affinity(h), "eth0")
 	Must(t, err)
 	t.Cleanup(p.Close)
 	return p

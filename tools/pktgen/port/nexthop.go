@@ -81,7 +81,7 @@ func (p *Port) neighbour(hop netip.Addr) (mac frame.MAC, found bool, err error) 
 }
 
 func (p *Port) ask(destination netip.Addr) error {
-	return affinity.Affinity{Netns: p.Place.Netns, CPU: affinity.AnyCPU}.Do(func() error {
+	return affinity.Affinity{Netns: p.Affinity.Netns, CPU: affinity.AnyCPU}.Do(func() error {
 		socket, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(destination, discard)))
 		if err != nil {
 			return err

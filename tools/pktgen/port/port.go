@@ -16,21 +16,21 @@ import (
 
 // Port is one interface. Its methods may be called by any goroutine.
 type Port struct {
-	Place affinity.Affinity
-	Name  string
-	Index int
-	MAC   frame.MAC
-	Kind  string // "veth", "device", ...
-	MTU   int
-	RXs   int // queues in use
-	TXs   int
+	Affinity affinity.Affinity
+	Name     string
+	Index    int
+	MAC      frame.MAC
+	Kind     string // "veth", "device", ...
+	MTU      int
+	RXs      int // queues in use
+	TXs      int
 
 	netlink *netlink.Handle
 }
 
 // Open opens an interface. Close releases it.
 func Open(where affinity.Affinity, name string) (*Port, error) {
-	p := &Port{Place: where, Name: name}
+	p := &Port{Affinity: where, Name: name}
 	// The socket belongs to the namespace in which it is opened.
 	err := affinity.Affinity{Netns: where.Netns, CPU: affinity.AnyCPU}.Do(p.open)
 	if err != nil {
@@ -65,7 +65,7 @@ func (p *Port) Close() {
 // Statistics has the interface's own counters since it was created.
 type Statistics struct {
 	TxFrames  uint64
-	TxDropped uint64 // frames that it did not send: on veth, those that did not fit in the peer's ring
+	TxDropped uint64 // frames not sent: on veth, those that did not fit in the peer's ring
 }
 
 // Statistics reads the counters.

@@ -74,7 +74,7 @@ func ParseBackend(text string) (Backend, error) {
 
 // Options configures a receiver.
 type Options struct {
-	Port    *port.Port // its Place is where an XSK receiver runs; the caller closes it
+	Port    *port.Port // its Affinity is where an XSK receiver runs; the caller closes it
 	Backend Backend
 	Flows   uint32 // follow flows below this number, others are foreign; 0: follow none, take all
 	Latency bool   // measure it

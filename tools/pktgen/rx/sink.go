@@ -61,7 +61,7 @@ func (s *sink) open() error {
 			return fmt.Errorf("mapping the %s: %w", m.say, err)
 		}
 	}
-	return affinity.Affinity{Netns: s.options.Port.Place.Netns, CPU: affinity.AnyCPU}.Do(s.attach)
+	return affinity.Affinity{Netns: s.options.Port.Affinity.Netns, CPU: affinity.AnyCPU}.Do(s.attach)
 }
 
 func (s *sink) load() error {

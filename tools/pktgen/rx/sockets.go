@@ -39,7 +39,7 @@ func openSockets(o Options, s *sink) (*sockets, error) {
 	go func() {
 		defer close(r.ended)
 		told := false
-		err := o.Port.Place.Do(func() error {
+		err := o.Port.Affinity.Do(func() error {
 			if err := r.open(o); err != nil {
 				return err
 			}

@@ -2,9 +2,9 @@
 // order and latency. Programs use the generator through Line:
 //
 //	line, err := trial.Open(trial.Setup{
-//		Send:    trial.End{Place: affinity.Affinity{Netns: "client", CPU: 1}, Interface: "eth0"},
+//		Send:    trial.End{Affinity: affinity.Affinity{Netns: "client", CPU: 1}, Interface: "eth0"},
 //		Receive: &trial.End{
-//			Place: affinity.Affinity{Netns: "backend", CPU: affinity.AnyCPU}, Interface: "eth0"},
+//			Affinity: affinity.Affinity{Netns: "backend", CPU: affinity.AnyCPU}, Interface: "eth0"},
 //		Traffic: tx.Traffic{Spec: spec, Model: flow.Model{Flows: 1000}},
 //		Follow:  true, Latency: true,
 //	})

@@ -15,7 +15,7 @@ import (
 
 // End is where frames leave or arrive.
 type End struct {
-	Place     affinity.Affinity
+	Affinity  affinity.Affinity
 	Interface string
 }
 
@@ -62,11 +62,11 @@ func Open(s Setup) (*Line, error) {
 }
 
 func (l *Line) open() (err error) {
-	if l.send, err = port.Open(l.setup.Send.Place, l.setup.Send.Interface); err != nil {
+	if l.send, err = port.Open(l.setup.Send.Affinity, l.setup.Send.Interface); err != nil {
 		return err
 	}
 	if r := l.setup.Receive; r != nil {
-		if l.receive, err = port.Open(r.Place, r.Interface); err != nil {
+		if l.receive, err = port.Open(r.Affinity, r.Interface); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,7 @@ func traffic(t *testing.T, m flow.Model, six, mix bool) tx.Traffic {
 }
 
 func end(h *netlab.Host) trial.End {
-	return trial.End{Place: affinity.Affinity{Netns: h.Namespace(), CPU: affinity.AnyCPU}, Interface: "eth0"}
+	return trial.End{Affinity: affinity.Affinity{Netns: h.Namespace(), CPU: affinity.AnyCPU}, Interface: "eth0"}
 }
 
 func open(t *testing.T, s trial.Setup) *trial.Line {
@@ -258,7 +258,7 @@ func TestMACsAreFound(t *testing.T) {
 
 // indexOf returns the index of an interface.
 func indexOf(h *netlab.Host, name string) (index int, err error) {
-	p, err := port.Open(labtest.Place(h), name)
+	p, err := port.Open(labtest.Affinity(h), name)
 	if err != nil {
 		return 0, err
 	}

@@ -191,7 +191,7 @@ func (l *live) FlowsSent() []uint32 {
 
 // Send occupies a CPU until it returns.
 func (l *live) Send(ctx context.Context) error {
-	err := l.options.Port.Place.Do(func() error { return l.run(ctx) })
+	err := l.options.Port.Affinity.Do(func() error { return l.run(ctx) })
 	if err != nil {
 		return fmt.Errorf("sending from %s by test-run: %w", l.options.Port.Name, err)
 	}

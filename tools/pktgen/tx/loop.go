@@ -57,7 +57,7 @@ type loop struct {
 
 func newLoop(b Backend, source Source, pace Pacer, o Options) (*loop, error) {
 	l := &loop{options: o, backend: b, source: source, pace: pace}
-	err := o.Port.Place.Do(func() (err error) {
+	err := o.Port.Affinity.Do(func() (err error) {
 		if b == XSK {
 			l.out, err = openXSK(o.Port.Index, o.Queue, source.MaxBytes())
 		} else {
@@ -89,7 +89,7 @@ func (l *loop) FlowsSent() []uint32 {
 
 // Send occupies a thread with the sender's affinity.
 func (l *loop) Send(ctx context.Context) error {
-	err := l.options.Port.Place.Do(func() error { return l.run(ctx) })
+	err := l.options.Port.Affinity.Do(func() error { return l.run(ctx) })
 	if err != nil {
 		return fmt.Errorf("sending from %s: %w", l.options.Port.Name, err)
 	}

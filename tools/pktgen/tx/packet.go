@@ -12,7 +12,7 @@ import (
 type packetOutput struct {
 	fd     int
 	buffer []byte
-	waits  int // length of the frame in buffer that was not sent because the queue was full; 0: none
+	waits  int // length of the frame in buffer that waits for space in the queue; 0: none
 	sent   int // not reported yet
 }
 

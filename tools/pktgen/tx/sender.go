@@ -45,7 +45,7 @@ type Backend uint8
 
 // The backends.
 const (
-	Auto Backend = iota // Live, or if the kernel or the interface does not support it: XSK, or Packet
+	Auto Backend = iota // Live, else XSK, else Packet: the first that works
 	Live
 	XSK
 	Packet
@@ -82,7 +82,7 @@ func (t Traffic) Check() error {
 
 // Options configures a sender.
 type Options struct {
-	Port    *port.Port // its Place is where the sender runs; the caller closes it
+	Port    *port.Port // its Affinity is where the sender runs; the caller closes it
 	Queue   int        // XSK: of the interface
 	Backend Backend
 	Rate    float64 // frames per second, 0 for as many as possible
