@@ -179,7 +179,7 @@ func (t table) none(at *place, s *Setting, written bool) {
 	}
 }
 
-// elementsOf gives the elements of both kinds of array that the toml library makes.
+// elementsOf returns the elements of both kinds of array that the toml library makes.
 func elementsOf(raw any) (elements []any, isArray bool) {
 	switch v := raw.(type) {
 	case []any:

@@ -104,7 +104,7 @@ func (c *command) long(name string, words []string) ([]string, error) {
 		if joined {
 			words = append([]string{value}, words...)
 		}
-		return c.take(o, words)
+		return c.record(o, words)
 	}
 	return nil, c.fail("--%s is not an option of ipvsadm", name)
 }
@@ -123,7 +123,7 @@ func (c *command) shorts(cluster string, words []string) ([]string, error) {
 			words, cluster = append([]string{cluster}, words...), ""
 		}
 		var err error
-		if words, err = c.take(*o, words); err != nil {
+		if words, err = c.record(*o, words); err != nil {
 			return nil, err
 		}
 	}
@@ -139,8 +139,8 @@ func byShort(letter byte) *option {
 	return nil
 }
 
-// take records an option with its value and returns the words after it.
-func (c *command) take(o option, words []string) ([]string, error) {
+// record stores an option with its value and returns the words after it.
+func (c *command) record(o option, words []string) ([]string, error) {
 	if o.command {
 		if c.verb != "" && c.verb != o.long {
 			return nil, c.fail("has two commands, --%s and --%s", c.verb, o.long)

@@ -182,7 +182,7 @@ func (h *hub) run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		asking, cancel := context.WithTimeout(ctx, sampleTimeout)
-		sample, ok := sampler.take(asking, h.control)
+		sample, ok := sampler.sample(asking, h.control)
 		cancel()
 		if ok && ctx.Err() == nil {
 			h.send(streamStats, sample)

@@ -27,7 +27,7 @@ type presence struct {
 	err     error  // why the address is not served
 }
 
-func (p *presence) note(address string, err error) {
+func (p *presence) set(address string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.address, p.err = address, err
@@ -54,7 +54,7 @@ func (s *Server) OpenNetwork(address string, access Access) {
 		if err != nil {
 			err = fmt.Errorf("%w; trying again every %s", err, networkRetry)
 		}
-		s.presence.note(address, err)
+		s.presence.set(address, err)
 		return listener, err
 	}
 	listener, err := listen()
@@ -77,7 +77,7 @@ func (s *Server) OpenNetwork(address string, access Access) {
 			s.logger.Info("[api] http is served", "event", "http_open", "address", address)
 		}
 		if err := s.network.Serve(netutil.LimitListener(listener, maxNetworkConns)); !errors.Is(err, http.ErrServerClosed) {
-			s.presence.note(address, fmt.Errorf("it stopped: %w", err))
+			s.presence.set(address, fmt.Errorf("it stopped: %w", err))
 			s.logger.Error("[api] http is no longer served", "event", "http_failed", "address", address, "error", err)
 		}
 	}()

@@ -13,9 +13,9 @@ type sampler struct {
 	shown    map[string]ServiceSample // as of the last sample
 }
 
-// take reads the counters and returns what happened since its last call; the first time it returns
+// sample reads the counters and returns what happened since its last call; the first time it returns
 // nothing.
-func (p *sampler) take(ctx context.Context, control Control) (Sample, bool) {
+func (p *sampler) sample(ctx context.Context, control Control) (Sample, bool) {
 	services, err := control.List(ctx)
 	if err != nil {
 		return Sample{}, false

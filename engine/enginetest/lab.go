@@ -241,7 +241,7 @@ func (l *Lab) Send(port, queue int, frames ...[]byte) []Sent {
 // Collect returns what was sent since the last call, port by port and queue by queue.
 func (l *Lab) Collect() (all []Sent) {
 	l.every(func(port, number int, q *queue) {
-		for _, frame := range q.take() {
+		for _, frame := range q.collect() {
 			all = append(all, Sent{port, number, frame})
 		}
 	})

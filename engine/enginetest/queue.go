@@ -216,8 +216,8 @@ func (q *queue) settle() {
 	}
 }
 
-// take returns what was sent since the last call.
-func (q *queue) take() [][]byte {
+// collect returns what was sent since the last call.
+func (q *queue) collect() [][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	sent := q.sent

@@ -63,13 +63,13 @@ func TestRoundOfAFrame(t *testing.T) {
 	if readable(q) {
 		t.Error("readable after the last frame")
 	}
-	if n := q.Transmit(descs); n != 1 || len(q.take()) != 0 {
+	if n := q.Transmit(descs); n != 1 || len(q.collect()) != 0 {
 		t.Error("sent without a kick")
 	}
 	if err := q.Kick(); err != nil {
 		t.Fatal(err)
 	}
-	if sent := q.take(); len(sent) != 1 || string(sent[0]) != "frame" {
+	if sent := q.collect(); len(sent) != 1 || string(sent[0]) != "frame" {
 		t.Errorf("sent %q", sent)
 	}
 	addrs := make([]uint64, 4)
@@ -137,7 +137,7 @@ func TestCompletionsHoldBackSending(t *testing.T) {
 	if n := q.Transmit([]rings.Desc{{Addr: chunk(8), Len: 60}}); n != 0 {
 		t.Error("a full TX ring took a frame")
 	}
-	if s := q.stats(); s.Tx != 4 || s.Completion != 4 || len(q.take()) != 4 {
+	if s := q.stats(); s.Tx != 4 || s.Completion != 4 || len(q.collect()) != 4 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -1,9 +1,6 @@
 package eventlog
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Kind is one kind of event: its ID and when it is logged.
 type Kind struct{ ID, About string }
@@ -63,13 +60,3 @@ func requested(id string) bool {
 
 // Suppressed is the ID of the line that reports how many other lines were suppressed.
 const Suppressed = "suppressed"
-
-// Reference returns Events in Markdown. README.md ends with it.
-func Reference() string {
-	var b strings.Builder
-	b.WriteString("| event | when |\n|---|---|\n")
-	for _, e := range Events {
-		fmt.Fprintf(&b, "| `%s` | %s |\n", e.ID, e.About)
-	}
-	return b.String()
-}

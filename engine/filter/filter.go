@@ -16,7 +16,7 @@
 // to a filter that matches everything, and "(tcp or udp) and host A" to "tcp and host A". A search
 // for a lost packet needs exact filters.
 //
-// The package starts no goroutine. It imports pipeline/packet.
+// The package starts no goroutine. It imports pipeline/packet and pipeline/service.
 package filter
 
 import "fmt"

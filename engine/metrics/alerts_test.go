@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
-
-	"sluice/engine/metrics"
 )
 
 // alertExprs parses the rules strictly, as Prometheus does.
@@ -22,7 +20,7 @@ func alertExprs(t *testing.T) map[string]string {
 			}
 		}
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(metrics.Alerts))
+	decoder := yaml.NewDecoder(bytes.NewReader(content(t, "sluice-alerts.yml")))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&file); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,6 @@
 // routes that leave by our ports, are treated so for as long as they are needed; others once per
 // Resolve.
 //
-// The package imports pipeline/nexthop, pipeline/packet and pipeline/rewrite, and nothing else of
-// Sluice. Sources: rtnetlink(7), and the kernel's net/core/neighbour.c and
-// net/ipv4/fib_semantics.c.
+// The package imports pipeline/nexthop and pipeline/packet, and nothing else of Sluice. Sources:
+// rtnetlink(7), and the kernel's net/core/neighbour.c and net/ipv4/fib_semantics.c.
 package route

@@ -96,7 +96,7 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 	case measured:
-		m.take(msg)
+		m.receive(msg)
 		return m, tea.Tick(max(0, m.interval-time.Since(msg.At)), func(time.Time) tea.Msg { return pollNow{} })
 	case pollNow:
 		return m, m.poll
@@ -120,8 +120,8 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
-// take processes a measurement.
-func (m *Model) take(got measured) {
+// receive processes a measurement.
+func (m *Model) receive(got measured) {
 	m.turn++
 	if m.noticeFor--; m.noticeFor <= 0 {
 		m.notice = ""

@@ -197,7 +197,7 @@ func (d *Detour) read() {
 
 // handle forwards one frame, mem[headroom:end].
 func (d *Detour) handle(t *translator, mem []byte, end int) {
-	r := t.take(*d.paths.Load(), mem, end, time.Now())
+	r := t.translate(*d.paths.Load(), mem, end, time.Now())
 	frame := mem[r.start:r.end]
 	switch {
 	case r.err == nil && len(frame) == 0:

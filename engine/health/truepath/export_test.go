@@ -22,10 +22,10 @@ func NewTranslator(ports service.Ports, own4, own6 netip.Addr, mac [6]byte) *Tra
 	return &Translator{translator{flows: newFlows(ports), own: [2]packet.Addr{packet.AddrFrom(own4), packet.AddrFrom(own6)}, mac: mac}}
 }
 
-// Take gives a frame to the translator and returns the result.
-func (t *Translator) Take(paths map[packet.Addr]*Path, frame []byte, now time.Time) (out []byte, path *Path, err error) {
+// Translate rewrites a frame.
+func (t *Translator) Translate(paths map[packet.Addr]*Path, frame []byte, now time.Time) (out []byte, path *Path, err error) {
 	mem := make([]byte, headroom+len(frame))
 	end := headroom + copy(mem[headroom:], frame)
-	r := t.t.take(paths, mem, end, now)
+	r := t.t.translate(paths, mem, end, now)
 	return mem[r.start:r.end], r.path, r.err
 }

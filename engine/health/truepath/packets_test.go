@@ -103,7 +103,7 @@ func TestThereAndBack(t *testing.T) {
 		for name, speak := range protocols {
 			t.Run(w.name+" "+name, func(t *testing.T) {
 				tr := translator(one)
-				out, path, err := tr.Take(w.paths(), speak(at(w.device, "40000"), at(w.target, "80")).TTL(2).MACs(deviceMAC, deviceMAC).Frame(), start)
+				out, path, err := tr.Translate(w.paths(), speak(at(w.device, "40000"), at(w.target, "80")).TTL(2).MACs(deviceMAC, deviceMAC).Frame(), start)
 				if err != nil || path == nil {
 					t.Fatalf("nothing goes to the backend: %v", err)
 				}
@@ -113,20 +113,20 @@ func TestThereAndBack(t *testing.T) {
 				if w.vlan != 0 {
 					answer = answer.VLAN(w.vlan)
 				}
-				in, path, err := tr.Take(w.paths(), answer.Frame(), start)
+				in, path, err := tr.Translate(w.paths(), answer.Frame(), start)
 				if err != nil || path != nil {
 					t.Fatalf("the answer goes to %v: %v", path, err)
 				}
 				want := speak(at(w.target, "80"), at(w.device, "40000")).TTL(60).Payload([]byte("odd")).MACs(strange, deviceMAC)
 				same(t, "to the socket", want, in)
-				same(t, "a wrong checksum", want.WrongBy(7), take(tr, w, answer.WrongBy(7).Frame()))
+				same(t, "a wrong checksum", want.WrongBy(7), translate(tr, w, answer.WrongBy(7).Frame()))
 			})
 		}
 	}
 }
 
-func take(tr *Translator, w way, frame []byte) []byte {
-	out, _, _ := tr.Take(w.paths(), frame, start)
+func translate(tr *Translator, w way, frame []byte) []byte {
+	out, _, _ := tr.Translate(w.paths(), frame, start)
 	return out
 }
 
@@ -134,13 +134,13 @@ func take(tr *Translator, w way, frame []byte) []byte {
 func TestRefused(t *testing.T) {
 	for _, w := range ways[:2] {
 		tr := translator(one)
-		take(tr, w, packettest.UDP(at(w.device, "40000"), at(w.target, "80")).TTL(2).Frame())
+		translate(tr, w, packettest.UDP(at(w.device, "40000"), at(w.target, "80")).TTL(2).Frame())
 		kind, code := uint8(3), uint8(3)
 		if w.name == "dr6" {
 			kind, code = 1, 4
 		}
 		quote := packettest.UDP(at(w.own, "30000"), at(w.vip, "80")).TTL(1)
-		got := take(tr, w, packettest.ICMP(w.vip, w.own, kind, code, 0, quote.IP()).Frame())
+		got := translate(tr, w, packettest.ICMP(w.vip, w.own, kind, code, 0, quote.IP()).Frame())
 		quoted := packettest.UDP(at(w.device, "40000"), at(w.target, "80")).TTL(1)
 		want := packettest.ICMP(w.target, w.device, kind, code, 0, quoted.IP()).MACs(strange, deviceMAC)
 		same(t, w.name, want, got)
@@ -152,7 +152,7 @@ func TestLeftToHardware(t *testing.T) {
 	for name, speak := range protocols {
 		for _, w := range ways[:2] {
 			tr := translator(one)
-			take(tr, w, speak(at(w.device, "40000"), at(w.target, "80")).TTL(2).Frame())
+			translate(tr, w, speak(at(w.device, "40000"), at(w.target, "80")).TTL(2).Frame())
 			frame := speak(at(w.vip, "80"), at(w.own, "30000")).TTL(61).Payload([]byte("odd")).Frame()
 			var m packet.Meta
 			packet.Parse(frame, 0, len(frame), &m)
@@ -163,7 +163,7 @@ func TestLeftToHardware(t *testing.T) {
 			pseudo := packet.Sum(0).Pseudo(m.Src, m.Dst, m.Proto, int(m.End-m.L4)).Fold()
 			binary.BigEndian.PutUint16(field, pseudo)
 			want := speak(at(w.target, "80"), at(w.device, "40000")).TTL(60).Payload([]byte("odd")).MACs(strange, deviceMAC)
-			same(t, name+" "+w.name, want, take(tr, w, frame))
+			same(t, name+" "+w.name, want, translate(tr, w, frame))
 		}
 	}
 }
@@ -173,7 +173,7 @@ func TestLeftToHardware(t *testing.T) {
 func TestUnrelated(t *testing.T) {
 	w := ways[0]
 	tr := translator(service.Ports{First: 30000, Last: 30001})
-	out := take(tr, w, packettest.TCP(at(w.device, "40000"), at(w.target, "80")).TTL(2).Frame())
+	out := translate(tr, w, packettest.TCP(at(w.device, "40000"), at(w.target, "80")).TTL(2).Frame())
 	port := binary.BigEndian.Uint16(out[packet.EthernetLen+packet.IPv4Len:])
 	used, unused := "30000", "30001"
 	if port == 30001 {
@@ -195,13 +195,13 @@ func TestUnrelated(t *testing.T) {
 		"to no target":         packettest.TCP(at(device4, "40000"), at("241.7.0.17", "80")).TTL(2),
 		"kernel's own error":   packettest.ICMP(device4, target4, 3, 3, 0, packettest.UDP(at(target4, "80"), at(device4, "40000")).IP()),
 	} {
-		if got := take(tr, w, p.Frame()); len(got) != 0 {
+		if got := translate(tr, w, p.Frame()); len(got) != 0 {
 			t.Errorf("%s: goes on as\n%s", name, packettest.Decode(got))
 		}
 	}
 	whole := packettest.TCP(at(vip4, "80"), at(own4, used)).Frame()
 	for n := range whole {
-		if got := take(tr, w, whole[:n]); len(got) != 0 {
+		if got := translate(tr, w, whole[:n]); len(got) != 0 {
 			t.Errorf("an answer cut to %d bytes goes on", n)
 		}
 	}
@@ -221,7 +221,7 @@ func TestNoWay(t *testing.T) {
 	} {
 		paths := w.paths()
 		c.spoil(paths[addr(w.target)])
-		out, _, err := translator(one).Take(paths, probe, start)
+		out, _, err := translator(one).Translate(paths, probe, start)
 		if c.want == "" && (err != nil || len(out) == 0) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -235,7 +235,7 @@ func TestPorts(t *testing.T) {
 	w := ways[0]
 	tr := translator(service.Ports{First: 30000, Last: 30000 + n - 1})
 	portOf := func(socket string, now time.Time) uint16 {
-		out, _, err := tr.Take(w.paths(), packettest.TCP(at(w.device, socket), at(w.target, "80")).TTL(2).Frame(), now)
+		out, _, err := tr.Translate(w.paths(), packettest.TCP(at(w.device, socket), at(w.target, "80")).TTL(2).Frame(), now)
 		if err != nil {
 			t.Fatal(err)
 		}

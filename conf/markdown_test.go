@@ -3,7 +3,6 @@ package conf
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // Reference returns Settings in Markdown. README.md is its output.
@@ -20,29 +19,5 @@ func Reference() string {
 	return b.String()
 }
 
-// meaning returns the text about the key, after the types of check that use it.
-func (s *Setting) meaning() string {
-	if s.Types == nil {
-		return s.About
-	}
-	return strings.Join(s.Types, ", ") + ": " + s.About
-}
-
 // cell escapes a text for a table cell.
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
-
-// defaultText returns the default as in a file.
-func (s *Setting) defaultText() string {
-	switch v := s.Default.(type) {
-	case int:
-		return fmt.Sprintf("`%d`", v)
-	case time.Duration:
-		return fmt.Sprintf("`%q`", shortDuration(v))
-	case string:
-		return fmt.Sprintf("`%q`", v)
-	}
-	if s.Required {
-		return "required"
-	}
-	return ""
-}
