@@ -6,7 +6,7 @@ import (
 	"sluice/engine/api"
 )
 
-// checkBackends: what health checks have found.
+// checkBackends reports the backends that are down.
 func checkBackends(b *Box) (all []Finding) {
 	for _, s := range b.Services {
 		down := 0
@@ -19,20 +19,20 @@ func checkBackends(b *Box) (all []Finding) {
 				"backend %s of service %s has been down for %.0f s: %s", backend.Endpoint(), s.Name, backend.StateSinceS, or(backend.LastError, "its check fails")))
 		}
 		if down > 0 && down == len(s.Backends) {
-			all = append(all, found(Problem, "see each backend's own line", "service %s has no backend that is up", s.Name))
+			all = append(all, found(Problem, "see the finding about each backend", "service %s has no backend that is up", s.Name))
 		}
 	}
 	return all
 }
 
-// repair is what to do about a backend that is down. What a check in a tunnel or by a MAC address
-// finds, nothing that asks the backend's own address does.
+// repair returns the fix for a backend that is down. A check of tun or dr takes the path of the
+// clients' packets, so asking the backend's own address shows nothing.
 func repair(s api.Service, b api.Backend) string {
 	switch {
 	case strings.Contains(b.LastError, " by tun to "):
-		return "on the backend: " + s.Address + " on lo, a server that answers there, and a tunnel interface that unwraps, with rp_filter 0"
+		return "on the backend: " + s.Address + " on lo, a server that answers there, and a tunnel interface that decapsulates, with rp_filter 0"
 	case strings.Contains(b.LastError, " by dr to "):
 		return "on the backend: " + s.Address + " on lo, and a server that answers there"
 	}
-	return "make its server answer the check of [service.health]; curl or nc from this box shows the same"
+	return "make its server answer the check of [service.health]; test it from this box with curl or nc"
 }

@@ -14,25 +14,25 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Box is all that the checks know.
+// Box holds all facts that the checks use.
 type Box struct {
-	Config       *conf.Config // nil: there is none that is valid
-	ConfigErr    error        // why there is none
+	Config       *conf.Config // nil: no valid one
+	ConfigErr    error        // why Config is nil
 	Warnings     []conf.Problem
 	Stats        *api.Stats // of the running daemon; nil: none answers
 	Services     []api.Service
-	DaemonErr    error // why none answers
+	DaemonErr    error // why Stats is nil
 	FS           fs.FS // of the root directory; only proc and sys are read
 	Links        map[string]*Link
 	Addresses    []host.Address
 	Allowed      []int // CPUs that the process may use
 	Capabilities uint64
-	Memlock      uint64 // bytes; the greatest number is no limit
+	Memlock      uint64 // bytes; the maximum value means no limit
 
-	// Route asks the kernel for the way to an address.
+	// Route asks the kernel for the route to an address.
 	Route func(netip.Addr) (Route, error)
-	// Neighbour gives the state of a neighbour as ip-neighbour(8) names it, "" if the kernel has
-	// none.
+	// Neighbour returns the state of a neighbour in the words of ip-neighbour(8), or "" if the
+	// kernel has no entry.
 	Neighbour func(ifindex int, a netip.Addr) string
 }
 
@@ -43,23 +43,23 @@ type Link struct {
 	Up                 bool
 	MTU                int
 	Kind               string // of a virtual device: veth, vlan, bond ...; "device" for hardware
-	Parent             int    // of a VLAN: index of what it is on
-	Driver             string // "" if it isn't known
+	Parent             int    // of a VLAN: index of its parent interface
+	Driver             string // "": unknown
 	RxQueues, TxQueues int
-	RxRing, RxRingMax  uint32          // 0: not known
-	Features           map[string]bool // of ethtool -k, by the kernel's names; nil: not known
+	RxRing, RxRingMax  uint32          // 0: unknown
+	Features           map[string]bool // of ethtool -k, by the kernel's names; nil: unknown
 	ExistingProgram    error           // see steer.ExistingProgram
 }
 
-// Route is the way to an address.
+// Route is the route to an address.
 type Route struct {
 	Ifindex int
 	Gateway netip.Addr // invalid: on the link
 	MTU     int        // of the route; 0: that of the interface
-	Local   bool       // it is one of ours
+	Local   bool       // it is an address of this machine
 }
 
-// text reads a small file of /proc or /sys, "" if it isn't there.
+// text returns the content of a small file of /proc or /sys, or "" if it does not exist.
 func (b *Box) text(path string) string {
 	data, err := fs.ReadFile(b.FS, path)
 	if err != nil {
@@ -68,7 +68,7 @@ func (b *Box) text(path string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// dir lists the names in a directory of /proc or /sys, none if it isn't there.
+// dir returns the names in a directory of /proc or /sys, if it exists.
 func (b *Box) dir(path string) (names []string) {
 	entries, _ := fs.ReadDir(b.FS, path)
 	for _, e := range entries {
@@ -77,13 +77,13 @@ func (b *Box) dir(path string) (names []string) {
 	return names
 }
 
-// number reads a file that holds one, ok if it does.
+// number returns the number in a file; ok reports whether there is one.
 func (b *Box) number(path string) (n int, ok bool) {
 	n, err := strconv.Atoi(b.text(path))
 	return n, err == nil
 }
 
-// ports gives the interfaces of the configured ports that exist.
+// ports returns the interfaces of the configured ports, as far as they exist.
 func (b *Box) ports() (all []*Link) {
 	if b.Config == nil {
 		return nil
@@ -96,7 +96,7 @@ func (b *Box) ports() (all []*Link) {
 	return all
 }
 
-// portByIndex finds the port that an interface is, or that it is a VLAN on.
+// portByIndex returns the port with that interface index, or with a VLAN of that index on it.
 func (b *Box) portByIndex(index int) *Link {
 	for _, l := range b.Links {
 		if l.Index == index && l.Kind == "vlan" {
@@ -111,7 +111,7 @@ func (b *Box) portByIndex(index int) *Link {
 	return nil
 }
 
-// linkByIndex finds any interface; nil if there is none.
+// linkByIndex returns an interface by its index, or nil.
 func (b *Box) linkByIndex(index int) *Link {
 	for _, l := range b.Links {
 		if l.Index == index {
@@ -121,7 +121,7 @@ func (b *Box) linkByIndex(index int) *Link {
 	return nil
 }
 
-// queuesOf gives the RX queues that are used of a port.
+// queuesOf returns the RX queues of a port that Sluice uses.
 func (b *Box) queuesOf(l *Link) []int {
 	for _, p := range b.Config.Ports {
 		if p.Name == l.Name && p.Queues != nil {
@@ -135,7 +135,7 @@ func (b *Box) queuesOf(l *Link) []int {
 	return all
 }
 
-// cores gives the CPUs of the workers: those of the daemon, else those that it would take.
+// cores returns the CPUs of the workers: those of the daemon, else those that it would use.
 func (b *Box) cores() []int {
 	if b.Stats != nil {
 		var cores []int
@@ -165,7 +165,7 @@ func (t target) who() string {
 	return t.address.String() + " (" + names + ")"
 }
 
-// targets gives each backend address and mode once, sorry servers included, in the order of the
+// targets returns each backend address and mode once, sorry servers included, in the order of the
 // file.
 func (b *Box) targets() []target {
 	if b.Config == nil {
@@ -195,7 +195,7 @@ func (b *Box) targets() []target {
 	return all
 }
 
-// vips gives each service address once.
+// vips returns each service address once.
 func (b *Box) vips() (all []netip.Addr) {
 	if b.Config == nil {
 		return nil
@@ -208,7 +208,7 @@ func (b *Box) vips() (all []netip.Addr) {
 	return all
 }
 
-// onInterface names the interface that has an address, "" if none has.
+// onInterface returns the name of the interface that has an address, or "".
 func (b *Box) onInterface(a netip.Addr) string {
 	for _, own := range b.Addresses {
 		if own.Prefix.Addr() == a {
@@ -218,7 +218,7 @@ func (b *Box) onInterface(a netip.Addr) string {
 	return ""
 }
 
-// list joins names for a sentence, the first few.
+// list joins the first few names.
 func list(names []string) string {
 	if len(names) > 5 {
 		return strings.Join(names[:5], ", ") + " and " + strconv.Itoa(len(names)-5) + " more"

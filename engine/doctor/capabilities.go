@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Capability is one that the daemon can't do without.
+// Capability is a capability that the daemon needs.
 type Capability struct {
 	Name   string
 	For    string // what it is needed for
-	kernel string // what the kernel says in its absence, which leads astray
-	bits   []uint // one of them will do (include/uapi/linux/capability.h)
+	kernel string // the symptom without it, which is misleading
+	bits   []uint // one of them is enough (include/uapi/linux/capability.h)
 }
 
 // CAP_SYS_ADMIN may stand in for CAP_BPF, as it does in the kernel.
@@ -24,7 +24,7 @@ var needed = []Capability{
 
 const ipcLock = 14
 
-// Lacking lists the needed capabilities that are not among the effective ones.
+// Lacking returns the needed capabilities that are missing among the effective ones.
 func Lacking(effective uint64) (all []Capability) {
 	for _, c := range needed {
 		has := false
@@ -38,7 +38,7 @@ func Lacking(effective uint64) (all []Capability) {
 	return all
 }
 
-// Effective reads the effective capabilities out of a /proc/PID/status.
+// Effective returns the effective capabilities in the text of a /proc/PID/status.
 func Effective(status string) (uint64, error) {
 	_, rest, found := strings.Cut(status, "\nCapEff:")
 	line, _, _ := strings.Cut(rest, "\n")
@@ -49,10 +49,10 @@ func Effective(status string) (uint64, error) {
 	return effective, nil
 }
 
-// checkCapabilities looks at this process, which stands for the daemon when that isn't running.
+// checkCapabilities checks the capabilities of this process if no daemon runs.
 func checkCapabilities(b *Box) (all []Finding) {
 	if b.Stats != nil {
-		return nil // it runs: it has what it needs
+		return nil // a running daemon has them
 	}
 	for _, c := range Lacking(b.Capabilities) {
 		all = append(all, found(Problem, "run as root, or give the daemon AmbientCapabilities="+c.Name+" in its systemd unit",

@@ -19,7 +19,8 @@ import (
 )
 
 // Collect fills the part of a Box that comes from this machine: not the configuration, and not the
-// answers of the daemon. It reads the network namespace of the calling thread, which must be locked.
+// answers of the daemon. It reads the network namespace of the calling thread, which must be
+// locked.
 func Collect() (*Box, error) {
 	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbour}
 	links, err := host.Links()
@@ -51,7 +52,7 @@ func Collect() (*Box, error) {
 	return b, nil
 }
 
-// linkFrom gathers what is known of an interface. What its driver doesn't tell stays unknown.
+// linkFrom returns what the kernel and the driver report about an interface.
 func linkFrom(l netlink.Link, tool *ethtool.Ethtool) *Link {
 	a := l.Attrs()
 	out := &Link{Name: a.Name, Index: a.Index, MTU: a.MTU, Kind: l.Type(), Parent: a.ParentIndex,
@@ -68,12 +69,12 @@ func linkFrom(l netlink.Link, tool *ethtool.Ethtool) *Link {
 	return out
 }
 
-// kernelRoute is `ip route get`.
+// kernelRoute returns what `ip route get` shows.
 func kernelRoute(dst netip.Addr) (Route, error) {
 	routes, err := netlink.RouteGet(net.IP(dst.AsSlice()))
 	switch {
 	case errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || err == nil && len(routes) == 0:
-		return Route{}, errors.New("there is no route to it")
+		return Route{}, errors.New("no route")
 	case err != nil:
 		return Route{}, fmt.Errorf("asking for the route: %w", err)
 	}

@@ -6,13 +6,13 @@ import (
 	"sluice/conf"
 )
 
-// checkConfig: without a valid file nothing starts, and most other checks have nothing to look at.
+// checkConfig reports errors and warnings of the configuration. Most other checks need a valid one.
 func checkConfig(b *Box) (all []Finding) {
 	var problems conf.Problems
 	switch {
 	case errors.As(b.ConfigErr, &problems):
 		for _, p := range problems {
-			all = append(all, found(Problem, "correct the line; `sluice check` says when all is right", "%s", p.Error()))
+			all = append(all, found(Problem, "correct the line; `sluice check` shows whether the file is valid", "%s", p.Error()))
 		}
 	case b.ConfigErr != nil:
 		all = append(all, found(Problem, "name the file with --config", "the configuration can't be read: %v", b.ConfigErr))

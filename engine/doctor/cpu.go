@@ -7,7 +7,7 @@ import (
 	"sluice/engine/cpu"
 )
 
-// checkCPU: notes only. What they say costs a few per cent, or a few microseconds.
+// checkCPU only reports notes: these things cost a few per cent, or a few microseconds.
 func checkCPU(b *Box) (all []Finding) {
 	var slow []int
 	governor := ""

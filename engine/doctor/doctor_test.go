@@ -122,10 +122,10 @@ func TestHealthyBox(t *testing.T) {
 	}
 }
 
-// stopped makes the box one without a daemon.
-func stopped(b *Box) { b.Stats, b.Services, b.DaemonErr = nil, nil, errors.New("nobody is there") }
+// stopped removes the daemon.
+func stopped(b *Box) { b.Stats, b.Services, b.DaemonErr = nil, nil, errors.New("no daemon here") }
 
-// Every fault is found, once, by its check, and no other check speaks of it.
+// TestFaults checks that each fault is found once, by its check and no other.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		check    string
@@ -138,7 +138,7 @@ func TestFaults(t *testing.T) {
 			b.ConfigErr = conf.Problems{{File: "t.toml", Line: 1, Text: "nonsense"}}
 		}},
 		{"config", Warning, "doubtful", func(b *Box) { b.Warnings = []conf.Problem{{Text: "doubtful"}} }},
-		{"daemon", Note, "nobody is there", stopped},
+		{"daemon", Note, "no daemon here", stopped},
 		{"kernel", Problem, "5.10.0 is older than 6.1", func(b *Box) { b.put("proc/sys/kernel/osrelease", "5.10.0") }},
 		{"kernel", Note, "32 frames per system call", func(b *Box) { b.put("proc/sys/kernel/osrelease", "6.12.9") }},
 		{"kernel", Warning, "interpreted", func(b *Box) { b.put("proc/sys/net/core/bpf_jit_enable", "0") }},
@@ -161,7 +161,7 @@ func TestFaults(t *testing.T) {
 		{"mode", Warning, "generic", func(b *Box) { b.Stats.Ports[0].IO = api.IOGeneric }},
 		{"mode", Warning, "copies packets although its driver, ice", func(b *Box) { b.Stats.Ports[0].IO = api.IOCopy }},
 		{"mode", Note, "driver veth", func(b *Box) { stopped(b); b.Links["eth0"].Driver = "veth" }},
-		{"vip", Problem, "198.51.100.10 lies in a network of port eth0", func(b *Box) {
+		{"vip", Problem, "198.51.100.10 is in a network of port eth0", func(b *Box) {
 			b.Addresses[0].Prefix = netip.MustParsePrefix("198.51.100.1/28")
 			b.Addresses[2].Prefix = netip.MustParsePrefix("192.0.2.99/32")
 		}},
@@ -178,7 +178,7 @@ func TestFaults(t *testing.T) {
 				return Route{Ifindex: 3}, nil
 			}
 		}},
-		{"routes", Problem, "reached by eth9, which is no port", func(b *Box) {
+		{"routes", Problem, "reached by eth9, which is not a port", func(b *Box) {
 			b.Links["eth9"] = &Link{Name: "eth9", Index: 9}
 			b.Route = func(a netip.Addr) (Route, error) {
 				if a.String() == "10.9.0.1" {
@@ -210,7 +210,7 @@ func TestFaults(t *testing.T) {
 			be := &b.Services[0].Backends[0]
 			be.State, be.StateSinceS, be.LastError = api.StateDown, 7, "refused"
 		}},
-		{"mtu", Warning, "need 1520 in the tunnel to backend 10.2.0.12 (tunnels) and the way by eth1 has 1500", func(b *Box) { b.Links["eth1"].MTU = 1500 }},
+		{"mtu", Warning, "need 1520 in the tunnel to backend 10.2.0.12 (tunnels) and the path by eth1 has 1500", func(b *Box) { b.Links["eth1"].MTU = 1500 }},
 		{"rp_filter", Warning, "port eth1 filters strictly", func(b *Box) { b.put("proc/sys/net/ipv4/conf/eth1/rp_filter", "1") }},
 		{"port_range", Note, "36280 of 64512", func(b *Box) {
 			b.Addresses = append(b.Addresses, host.Address{Prefix: netip.MustParsePrefix("10.2.0.2/32"), Link: "eth1"})
@@ -223,7 +223,7 @@ func TestFaults(t *testing.T) {
 		{"offloads", Problem, "LRO", func(b *Box) { b.Links["eth0"].Features["rx-lro"] = true }},
 		{"offloads", Warning, "rx-gro-hw", func(b *Box) { b.Links["eth0"].Features["rx-gro-hw"] = true }},
 		{"offloads", Note, "is a veth", func(b *Box) { b.Links["eth0"].Kind = "veth" }},
-		{"offloads", Problem, "takes their tags off", func(b *Box) {
+		{"offloads", Problem, "removes their tags", func(b *Box) {
 			b.Links["eth0"].Features["rx-vlan-hw-parse"] = true
 			b.Links["eth0.7"] = &Link{Name: "eth0.7", Index: 20, Kind: "vlan", Parent: 2}
 		}},
@@ -232,12 +232,12 @@ func TestFaults(t *testing.T) {
 		{"queues", Note, "3 queues for 2 workers", func(b *Box) { b.Links["eth0"].RxQueues, b.Links["eth0"].TxQueues = 3, 3 }},
 		{"irq", Warning, "queue 1 on CPU 0, its worker on 2", func(b *Box) { b.put("proc/irq/43/effective_affinity_list", "0") }},
 		{"numa", Warning, "workers on CPU 1-2 are not", func(b *Box) { b.put("sys/class/net/eth0/device/numa_node", "1") }},
-		{"rings", Note, "keeps 256 packets", func(b *Box) { b.Links["eth0"].RxRing = 256 }},
+		{"rings", Note, "has an RX ring of 256 packets", func(b *Box) { b.Links["eth0"].RxRing = 256 }},
 		{"hugepages", Note, "0 huge pages are reserved and the frames would take 48", func(b *Box) { b.put("proc/meminfo", "HugePages_Total: 0\nHugePages_Free: 0\n") }},
 		{"cpu", Note, "powersave", func(b *Box) { b.put("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave") }},
 		{"cpu", Note, "other processes may run on CPU 2", func(b *Box) { b.put("sys/devices/system/cpu/isolated", "1") }},
 		{"drops", Warning, "5 packets were dropped as no_neighbour", func(b *Box) { b.Stats.Drops["no_neighbour"] = 5 }},
-		{"drops", Warning, "6 packets were lost at port eth1 queue 0 because no free frame was there (fill_empty)", func(b *Box) { b.Stats.Ports[1].Queues[0].KernelFillRingEmpty = 6 }},
+		{"drops", Warning, "6 packets were lost at port eth1 queue 0 because there was no free frame (fill_empty)", func(b *Box) { b.Stats.Ports[1].Queues[0].KernelFillRingEmpty = 6 }},
 	} {
 		b := healthy(t)
 		c.plant(b)
@@ -259,13 +259,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestRepairOfPaths: what asks a backend's own address finds nothing of what a check in a tunnel or
-// by a MAC address does.
+// TestRepairOfPaths checks that checks by tun and dr get fixes of their own: asking a backend's own
+// address shows nothing about their paths.
 func TestRepairOfPaths(t *testing.T) {
 	for lastError, want := range map[string]string{
 		"tcp 10.2.0.11:80: no answer within 1s":                          "curl or nc",
 		"tcp 198.51.100.10:80 by dr to 10.2.0.11: no answer within 1s":   "198.51.100.10 on lo, and a server",
-		"http 198.51.100.10:80 by tun to 10.2.0.11: no answer within 1s": "a tunnel interface that unwraps",
+		"http 198.51.100.10:80 by tun to 10.2.0.11: no answer within 1s": "a tunnel interface that decapsulates",
 	} {
 		if fix := repair(api.Service{Address: "198.51.100.10"}, api.Backend{LastError: lastError}); !strings.Contains(fix, want) {
 			t.Errorf("%s: %s", lastError, fix)

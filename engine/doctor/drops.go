@@ -2,8 +2,8 @@ package doctor
 
 import "sluice/engine/api"
 
-// advice is what to do about a counter that isn't 0. Reasons that only say what clients sent have
-// none.
+// advice is the fix for a drop counter that is not 0. Reasons that only depend on what clients send
+// have none.
 var advice = map[string]struct {
 	severity Severity
 	fix      string
@@ -13,17 +13,17 @@ var advice = map[string]struct {
 	"no_backend":     {Warning, "see `sluice list`: all backends of a service were down or drained"},
 	"table_full":     {Problem, "raise [engine] connections and restart, or shorten [timeouts]"},
 	"snat_exhausted": {Problem, "give the service more addresses in `source`: each has up to 64512 ports per backend"},
-	"tx_full":        {Warning, "a port can't send as fast as packets come: look at its link speed, its queues and its TX ring (ethtool -G)"},
+	"tx_full":        {Warning, "a port can't send as fast as packets arrive: check its link speed, its queues and its TX ring (ethtool -G)"},
 	"hand_over_full": {Warning, "a worker can't keep up: give ports as many queues as there are workers, or add cores"},
 	"port_down":      {Warning, "see `sluice stats` for ports that are not up"},
-	"too_big":        {Note, "senders were told; see the findings about MTU, and whether ICMP reaches them"},
+	"too_big":        {Note, "senders got an ICMP error; see the findings about MTU, and whether ICMP reaches them"},
 	"no_connection":  {Note, "packets of connections that ended or never were; many after a restart are normal"},
-	"vlan_stack":     {Note, "Sluice reads one VLAN tag, not two: take the outer one off at the switch"},
+	"vlan_stack":     {Note, "Sluice reads one VLAN tag, not two: remove the outer one at the switch"},
 	"fragment":       {Note, "fragments carry no ports and are dropped: make senders use smaller packets"},
 	"tuple_taken":    {Note, "two services send the same clients to one backend port: give each its own port there, or use fullnat"},
 }
 
-// checkDrops looks at the counters of the daemon since its start.
+// checkDrops checks the daemon's counters since its start.
 func checkDrops(b *Box) (all []Finding) {
 	if b.Stats == nil {
 		return nil
@@ -43,15 +43,15 @@ func checkDrops(b *Box) (all []Finding) {
 	return all
 }
 
-// checkQueueDrops looks at the kernel's counters of one socket.
+// checkQueueDrops checks the kernel's counters of one socket.
 func checkQueueDrops(port string, q api.QueueStats) (all []Finding) {
 	for _, c := range []struct {
 		n         uint64
 		what, fix string
 	}{
 		{q.KernelRxRingFull, "because the worker did not take them in time (rx_ring_full)", "the worker is too slow: see its busy share in `sluice stats`, and other processes on its CPU; add queues and cores"},
-		{q.KernelFillRingEmpty, "because no free frame was there (fill_empty)", "frames wait to be sent: see tx_full, and whether a port is down or slow"},
-		{q.KernelRxDropped, "because they fit no frame", "lower the sender's MTU, and turn off LRO and rx-gro-hw on the port"},
+		{q.KernelFillRingEmpty, "because there was no free frame (fill_empty)", "frames wait to be sent: see tx_full, and whether a port is down or slow"},
+		{q.KernelRxDropped, "because they are larger than a frame", "lower the sender's MTU, and turn off LRO and rx-gro-hw on the port"},
 		{q.KernelTxInvalid, "on the way out because the kernel refused their descriptor", "report this: it should not happen"},
 	} {
 		if c.n > 0 {

@@ -7,7 +7,8 @@ import (
 	"sluice/engine/steer"
 )
 
-// checkExistingProgram: an interface holds one XDP program, and a foreign one keeps the daemon out.
+// checkExistingProgram reports XDP programs on ports that the daemon does not replace: an interface
+// can have only one.
 func checkExistingProgram(b *Box) (all []Finding) {
 	for _, l := range b.ports() {
 		var foreign *steer.ForeignError

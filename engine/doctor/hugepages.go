@@ -7,8 +7,8 @@ import (
 	"sluice/engine/platform/linux"
 )
 
-// checkHugePages: frames and connection tables take huge pages of 2 MiB if there are enough, and
-// plain ones otherwise.
+// checkHugePages reports missing huge pages. Frames and connection tables use huge pages of 2 MiB
+// if there are enough, and plain ones otherwise.
 func checkHugePages(b *Box) []Finding {
 	reserved, free := 0, 0
 	for line := range strings.Lines(b.text("proc/meminfo")) {

@@ -9,9 +9,9 @@ import (
 	"sluice/engine/cpu"
 )
 
-// checkIRQ: the kernel's part of a queue - driver, XDP program, copy - runs on the CPU that the
-// queue's interrupt goes to. On the worker's own CPU it stays in its caches; on a CPU of another
-// worker it takes that one's time.
+// checkIRQ reports interrupts on other CPUs than their workers. The kernel's part of a queue -
+// driver, XDP program, copy - runs on the CPU that the queue's interrupt goes to. On the worker's
+// own CPU it stays in its caches; on a CPU of another worker it takes that one's time.
 func checkIRQ(b *Box) (all []Finding) {
 	cores := b.cores()
 	if len(cores) == 0 {
@@ -44,7 +44,7 @@ func checkIRQ(b *Box) (all []Finding) {
 	return all
 }
 
-// interrupts finds the number of the interrupt of each RX queue in /proc/interrupts, by the names
+// interrupts returns the number of the interrupt of each RX queue in /proc/interrupts, by the names
 // that drivers give them: eth0-TxRx-0, eth0-rx-0, ice-eth0-TxRx-0, mlx5_comp0@pci:...,
 // virtio0-input.0.
 func (b *Box) interrupts(l *Link) map[int]int {
@@ -75,7 +75,7 @@ func (b *Box) interrupts(l *Link) map[int]int {
 	return all
 }
 
-// deviceIRQs are the interrupts of a card by sysfs.
+// deviceIRQs returns the interrupts of a card from sysfs.
 func (b *Box) deviceIRQs(l *Link) map[int]bool {
 	all := map[int]bool{}
 	for _, name := range b.dir("sys/class/net/" + l.Name + "/device/msi_irqs") {

@@ -2,7 +2,7 @@ package doctor
 
 import "fmt"
 
-// The oldest kernel that Sluice is made for, and the one from which on a system call sends more
+// The oldest kernel that Sluice supports, and the one from which on a system call sends more
 // than 32 frames in copy mode (XDP_MAX_TX_SKB_BUDGET).
 var (
 	oldest = [2]int{6, 1}
@@ -15,7 +15,7 @@ func checkKernel(b *Box) (all []Finding) {
 	if _, err := fmt.Sscanf(release, "%d.%d", &v[0], &v[1]); err == nil {
 		switch {
 		case older(v, oldest):
-			all = append(all, found(Problem, "install a newer kernel", "Linux %s is older than %d.%d, the oldest that Sluice is made for", release, oldest[0], oldest[1]))
+			all = append(all, found(Problem, "install a newer kernel", "Linux %s is older than %d.%d, the oldest that Sluice supports", release, oldest[0], oldest[1]))
 		case older(v, budget):
 			all = append(all, found(Note, "nothing needs to be done; a kernel from 6.17 on saves system calls in copy mode",
 				"Linux %s sends 32 frames per system call in copy mode", release))

@@ -2,8 +2,8 @@ package doctor
 
 import "sluice/engine/platform/linux"
 
-// checkMemlock: the kernel charges the frames of AF_XDP to the limit of locked memory, whatever its
-// version.
+// checkMemlock compares the frames with the limit of locked memory. The kernel charges the frames
+// of AF_XDP to the limit of locked memory, whatever its version.
 func checkMemlock(b *Box) []Finding {
 	if b.Config == nil || b.Stats != nil || b.Capabilities&(1<<ipcLock) != 0 {
 		return nil

@@ -6,13 +6,13 @@ import (
 	"sluice/pipeline"
 )
 
-// restBytes is what a daemon takes beside frames and connection tables.
+// restBytes is the memory of a daemon without frames and connection tables.
 const restBytes = 50 << 20
 
-// checkMemory: the daemon takes all the memory for frames and connections when it starts, or
-// doesn't start.
+// checkMemory checks that there is enough memory for frames and connections. The daemon allocates
+// it at the start, or does not start.
 func checkMemory(b *Box) []Finding {
-	if b.Stats != nil { // it has its memory
+	if b.Stats != nil { // a running daemon has it
 		return nil
 	}
 	connections := b.Config.Engine.Connections

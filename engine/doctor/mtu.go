@@ -6,8 +6,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// checkMTU: a packet in a tunnel is 20 bytes longer, 40 over IPv6. If the way to the backend has no
-// room for them, clients are told to send smaller packets, and some networks swallow the message.
+// checkMTU compares MTUs with the size of tunnel packets. A packet in a tunnel is 20 bytes longer,
+// 40 over IPv6. If the path to the backend is too narrow for them, clients are told to send smaller
+// packets, and some networks drop that message.
 func checkMTU(b *Box) (all []Finding) {
 	front := 0
 	for _, l := range b.ports() {
@@ -36,7 +37,7 @@ func checkMTU(b *Box) (all []Finding) {
 		}
 		if mtu-header < arrives {
 			all = append(all, found(Warning, fmt.Sprintf("ip link set %s mtu %d, there and on all switches and backends, or a smaller MTU (advmss of the route) at the clients", l.Name, arrives+header),
-				"packets of %d bytes need %d in the tunnel to backend %s and the way by %s has %d: clients are told to send at most %d",
+				"packets of %d bytes need %d in the tunnel to backend %s and the path by %s has %d: clients are asked to send at most %d",
 				arrives, arrives+header, t.who(), l.Name, mtu, mtu-header))
 		}
 	}

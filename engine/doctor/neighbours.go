@@ -2,15 +2,15 @@ package doctor
 
 import "net/netip"
 
-// checkNeighbours: without the MAC address of the next hop nothing is sent. A running daemon has
-// the kernel ask.
+// checkNeighbours reports next hops without a MAC address: nothing can be sent to them. A running
+// daemon makes the kernel resolve them.
 func checkNeighbours(b *Box) (all []Finding) {
 	seen := map[netip.Addr]bool{}
 	for _, t := range b.targets() {
 		r, err := b.Route(t.address)
 		l := b.linkByIndex(r.Ifindex)
 		if err != nil || r.Local || l == nil || b.portByIndex(r.Ifindex) == nil {
-			continue // checkRoutes has said so
+			continue // checkRoutes reports it
 		}
 		hop, what := t.address, "backend "+t.who()
 		if r.Gateway.IsValid() {
@@ -26,7 +26,7 @@ func checkNeighbours(b *Box) (all []Finding) {
 		}
 		switch state := b.Neighbour(r.Ifindex, hop); {
 		case state == "FAILED" || state == "INCOMPLETE":
-			all = append(all, found(Problem, "see that it is switched on, on the same VLAN and has this address; tcpdump -ni "+l.Name+" shows what is asked (arp, icmp6)",
+			all = append(all, found(Problem, "check that it is switched on, is on the same VLAN and has this address; tcpdump -ni "+l.Name+" shows the requests (arp, icmp6)",
 				"%s does not answer %s on %s (%s): its packets are dropped as no_neighbour", what, asks, l.Name, state))
 		case state == "" && b.Stats != nil:
 			all = append(all, found(Warning, "ping it once, and look for firewalls that drop "+asks,

@@ -6,8 +6,8 @@ import (
 	"sluice/engine/cpu"
 )
 
-// checkNUMA: a worker on another node than its card reaches every packet through the other node's
-// memory.
+// checkNUMA reports workers on another NUMA node than their ports. A worker on another node than
+// its card reaches every packet through the other node's memory.
 func checkNUMA(b *Box) (all []Finding) {
 	for _, l := range b.ports() {
 		node := cpu.NodeOfInterface(b.FS, l.Name)

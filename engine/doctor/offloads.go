@@ -2,7 +2,7 @@ package doctor
 
 import "fmt"
 
-// checkOffloads looks at what cards do to packets before the XDP program sees them.
+// checkOffloads reports offloads that change packets before the XDP program gets them.
 func checkOffloads(b *Box) (all []Finding) {
 	for _, l := range b.ports() {
 		on := func(name string) bool { return l.Features[name] }
@@ -16,7 +16,7 @@ func checkOffloads(b *Box) (all []Finding) {
 		}
 		if on("rx-vlan-hw-parse") && b.hasVLANs(l) {
 			all = append(all, found(Problem, fmt.Sprintf("ethtool -K %s rxvlan off", l.Name),
-				"port %s has VLANs and takes their tags off before Sluice sees them (rx-vlan-hw-parse): packets seem to come from no VLAN", l.Name))
+				"port %s has VLANs and removes their tags before Sluice gets the packets (rx-vlan-hw-parse): packets seem to come from no VLAN", l.Name))
 		}
 		if l.Kind == "veth" {
 			all = append(all, found(Note, "ethtool -K IF tx off tso off gso off gro off, on the other ends and on clients and backends behind them",

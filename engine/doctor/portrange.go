@@ -6,7 +6,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// checkPortRange: on an address that the kernel uses too, fullnat leaves the kernel's ports alone.
+// checkPortRange reports how many ports fullnat has. On an address that the kernel uses too,
+// fullnat leaves the kernel's ports alone.
 func checkPortRange(b *Box) (all []Finding) {
 	if b.Config == nil {
 		return nil

@@ -15,9 +15,9 @@ func checkPorts(b *Box) (all []Finding) {
 					names = append(names, name)
 				}
 			}
-			all = append(all, found(Problem, "name one that is there: "+strings.Join(sorted(names), ", "), "there is no interface %q", p.Name))
+			all = append(all, found(Problem, "name an existing one: "+strings.Join(sorted(names), ", "), "no interface %q", p.Name))
 		case !l.Up:
-			all = append(all, found(Problem, "ip link set "+p.Name+" up, and look at the cable", "port %s is down", p.Name))
+			all = append(all, found(Problem, "ip link set "+p.Name+" up, and check the cable", "port %s is down", p.Name))
 		}
 	}
 	return all

@@ -2,8 +2,8 @@ package doctor
 
 import "fmt"
 
-// checkQueues: each worker should have a queue of each port. A worker without one gets its packets
-// from others.
+// checkQueues compares queues and workers. Each worker should have a queue of each port. A worker
+// without one gets its packets from others.
 func checkQueues(b *Box) (all []Finding) {
 	workers := len(b.cores())
 	for _, l := range b.ports() {

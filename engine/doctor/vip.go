@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// checkVIP: a service's address must come to this box. Routers send it here, or neighbours ask for
-// it on the link and this box's kernel answers.
+// checkVIP checks that packets to a service's address arrive here: routers send them, or neighbours
+// resolve the address on the link and this machine's kernel answers.
 func checkVIP(b *Box) (all []Finding) {
 	for _, vip := range b.vips() {
 		var on *Link
@@ -20,11 +20,11 @@ func checkVIP(b *Box) (all []Finding) {
 		switch {
 		case on == nil && owner == "":
 			all = append(all, found(Note, "route it to an address of this box, at the routers that clients come from",
-				"%s is on no interface and on no link of a port: only a route brings its packets here", vip))
+				"%s is on no interface and on no link of a port: its packets arrive only by a route", vip))
 		case on == nil:
 		case owner == "" && b.text("proc/sys/net/ipv4/conf/"+on.Name+"/proxy_arp") != "1":
 			all = append(all, found(Problem, fmt.Sprintf("ip addr add %s dev %s, or take an address outside of the link's network and route it here", whole(vip), on.Name),
-				"%s lies in a network of port %s and no interface has it: nobody answers when neighbours ask for its MAC address", vip, on.Name))
+				"%s is in a network of port %s and no interface has it: there is no answer when neighbours ask for its MAC address", vip, on.Name))
 		case vip.Is4() && owner != "" && owner != on.Name && ignoresARP(b, on.Name):
 			all = append(all, found(Problem, fmt.Sprintf("sysctl -w net.ipv4.conf.%s.arp_ignore=0 net.ipv4.conf.all.arp_ignore=0, or add the address to %s", on.Name, on.Name),
 				"%s is on %s, and arp_ignore keeps port %s from answering ARP for it", vip, owner, on.Name))
@@ -33,8 +33,8 @@ func checkVIP(b *Box) (all []Finding) {
 	return all
 }
 
-// ignoresARP says whether an interface answers only for its own addresses: the greater of both
-// settings holds (Documentation/networking/ip-sysctl.rst).
+// ignoresARP reports whether an interface answers only for its own addresses. The greater of both
+// settings applies (Documentation/networking/ip-sysctl.rst).
 func ignoresARP(b *Box, name string) bool {
 	all, _ := b.number("proc/sys/net/ipv4/conf/all/arp_ignore")
 	own, _ := b.number("proc/sys/net/ipv4/conf/" + name + "/arp_ignore")
