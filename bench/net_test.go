@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 // TestNetRunsEveryExperiment runs all that `make bench-net` does, in the smallest size, and checks
 // the files that it writes.
 func TestNetRunsEveryExperiment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, because it makes network namespaces")
 	}
