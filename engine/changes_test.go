@@ -19,7 +19,7 @@ import (
 
 var bg = context.Background()
 
-// onDisk is a lab whose configuration and state are files, and that can be started again.
+// onDisk is a lab with its configuration and state in files. It can be started again.
 type onDisk struct {
 	*enginetest.Lab
 	t   *testing.T
@@ -343,8 +343,8 @@ func TestNoStateDirectory(t *testing.T) {
 	}
 }
 
-// TestStateDirectoryOfOthers: what others can write to is neither believed nor written to, until it
-// is ours alone and the daemon starts anew. The directories are state_dir ("") and what the daemon
+// TestStateDirectoryOfOthers checks that a directory that other users can write to is neither read
+// nor written, until its permissions are right and the daemon is restarted. The directories are state_dir ("") and what the daemon
 // has in it ("*").
 func TestStateDirectoryOfOthers(t *testing.T) {
 	slow(t)

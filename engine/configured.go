@@ -11,8 +11,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Configured gives running services in the words of the configuration, with the weights that they
-// have now, as far as the API tells: no health checks, timeouts or sources.
+// Configured returns running services as a configuration, with their current weights. It has only
+// what the API reports: no health checks, timeouts or sources.
 func Configured(running []api.Service) ([]conf.Service, error) {
 	services := make([]conf.Service, len(running))
 	for i, s := range running {

@@ -39,8 +39,8 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	return out, nil
 }
 
-// idsPerVisit bounds how many backends' counters a worker adds up in one go: some ten microseconds'
-// worth.
+// idsPerVisit limits the backends that a worker adds up in one visit, which takes about ten
+// microseconds.
 const idsPerVisit = 2048
 
 // addTraffic adds what all workers counted for the first len(traffic) backend ids.
@@ -135,7 +135,7 @@ func (e *Engine) describeBackend(s *conf.Service, b *conf.Backend, latest health
 	}
 }
 
-// errClosed is for verbs that come while the daemon stops.
+// errClosed is the error of requests while the daemon stops.
 var errClosed = errors.New("the daemon is stopping")
 
 // find returns a configured service and backend by their names in the API. The caller holds mu.
@@ -215,7 +215,7 @@ func (e *Engine) backend(ctx context.Context, id service.BackendID) (api.Backend
 	return e.describeBackend(config.Service(id.Service), b, latest, checked, &sum), nil
 }
 
-// asRunning is the new configuration with what can only change at a start as it is now.
+// asRunning returns cfg with the running values of the settings that only a start can change.
 func asRunning(cfg, now *conf.Config) *conf.Config {
 	out := *cfg
 	out.Ports, out.API = now.Ports, now.API
@@ -262,7 +262,7 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 	return out, nil
 }
 
-// nameConn puts a table entry into words.
+// nameConn translates a table entry for the API.
 func (e *Engine) nameConn(r worker.Conn, worker int) (api.Conn, string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -111,7 +111,7 @@ func TestConns(t *testing.T) {
 			t.Errorf("%+v selects %d, want %d", test.q, len(got), test.want)
 		}
 	}
-	for _, q := range []api.ConnQuery{{Client: "nobody"}, {Backend: "10.0.0.12:http"}} {
+	for _, q := range []api.ConnQuery{{Client: "unknown"}, {Backend: "10.0.0.12:http"}} {
 		if _, err := lab.Engine.Conns(context.Background(), q); err == nil {
 			t.Errorf("%+v: no error", q)
 		}
@@ -123,7 +123,8 @@ func TestStats(t *testing.T) {
 	lab := enginetest.New(t, 2, 1)
 	lab.Start(2, config(nat3()))
 	openAll(t, lab, 0, 50)
-	lab.Send(enginetest.Clients, 1, packettest.TCP(client(999), vip4+":80").Frame()) // answered with RST
+	// This one is answered with RST.
+	lab.Send(enginetest.Clients, 1, packettest.TCP(client(999), vip4+":80").Frame())
 	s := lab.Stats()
 	if s.Version != "test" || s.Rx != 51 || s.Forwarded != 50 || s.Replied != 1 || s.Dropped() != 0 {
 		t.Errorf("%+v", s)
@@ -200,7 +201,7 @@ func TestDrain(t *testing.T) {
 	dropped(t, lab.Stats(), "none", 0)
 }
 
-// TestAllDrained: new connections are told that there is nobody, existing ones go on.
+// TestAllDrained checks that new connections are refused and existing ones continue.
 func TestAllDrained(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))

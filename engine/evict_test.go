@@ -25,7 +25,7 @@ func numbers(t *testing.T, frame []byte) (seq, ack uint32) {
 // segment out of window with their own numbers, and believe a reset that fits.
 type hosts struct {
 	lab   *enginetest.Lab
-	reset map[string]bool // ends whose connection was reset, as "from->to"
+	reset map[string]bool // ends of reset connections, as "from->to"
 }
 
 // ends names the two ends of a frame's flow, as the one who gets it sees them.
@@ -74,9 +74,9 @@ func connect(t *testing.T, lab *enginetest.Lab, clientOf func(int) string, vip s
 	return behind
 }
 
-// TestIdleAreReset: when a backend dies, both ends of all its connections are reset, though none of
-// them sends anything by itself; nobody else hears of it. Whoever has the connection, and whoever
-// has a queue.
+// TestIdleAreReset checks that both ends of all connections of a failed backend are reset, although
+// none of them sends anything by itself, and that no other end is reset. It covers all owners of
+// connections and all queues.
 func TestIdleAreReset(t *testing.T) {
 	const flows = 90
 	for i, family := range fullnatFamilies {

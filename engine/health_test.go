@@ -45,7 +45,7 @@ func (p *patients) are(sick ...string) {
 	}
 }
 
-// clinic is a lab of one worker whose backends are checked every 10 ms.
+// clinic is a lab of one worker that checks its backends every 10 ms.
 func clinic(t *testing.T, services ...svc) (*enginetest.Lab, *patients) {
 	t.Helper()
 	lab, p := enginetest.New(t, 1, 1), &patients{}
@@ -233,9 +233,9 @@ func TestManyFailAtOnce(t *testing.T) {
 	}
 }
 
-// TestProtectedPool: a pool whose backends fail one after the other is kept at half, and says so
-// until they are back.
-func TestProtectedPool(t *testing.T) {
+// TestProtectedBackends checks that half of a service's backends stay in use when one after the
+// other fails, with an alarm until they are back.
+func TestProtectedBackends(t *testing.T) {
 	lab, p := clinic(t, checked(nat3(), `on_down = "reset"`, ""))
 	p.are("10.0.0.11")
 	awaitStates(t, lab, "down up up")
@@ -259,7 +259,7 @@ func TestProtectedPool(t *testing.T) {
 	}
 }
 
-// TestAllFailAtOnce: nobody is taken out, because it says more about the checks.
+// TestAllFailAtOnce checks that no backend is taken out, because the checks are the likely cause.
 func TestAllFailAtOnce(t *testing.T) {
 	lab, p := clinic(t, checked(nat3(), `on_down = "keep"`, ""))
 	before := openAll(t, lab, 0, 30)
@@ -274,8 +274,8 @@ func TestAllFailAtOnce(t *testing.T) {
 	}
 }
 
-// TestNobodyProtected: with min_healthy 0 clients are told that there is nobody.
-func TestNobodyProtected(t *testing.T) {
+// TestNoneProtected checks that clients are refused with min_healthy 0.
+func TestNoneProtected(t *testing.T) {
 	lab, p := clinic(t, checked(nat3(), "", "min_healthy = 0\n"))
 	p.are("10.0.0.11", "10.0.0.12", "10.0.0.13")
 	awaitStates(t, lab, "down down down")
@@ -332,7 +332,7 @@ func TestFreeze(t *testing.T) {
 		awaitStates(t, lab, "up down up")
 	}
 	missing := new(api.NoSuchService)
-	if _, err := lab.Engine.FreezeHealth(ctx, "nobody", true); !errors.As(err, &missing) {
+	if _, err := lab.Engine.FreezeHealth(ctx, "unknown", true); !errors.As(err, &missing) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -28,8 +28,7 @@ func (e *Engine) SetWeight(ctx context.Context, service, backend string, weight 
 	return b, err
 }
 
-// weightNote says that a weight is not what it seems to be, because the scheduler looks at none;
-// "": it is. The caller holds mu.
+// weightNote returns a note if the scheduler ignores the weight, or "". The caller holds mu.
 func (e *Engine) weightNote(serviceName, backendName string, before, weight int) string {
 	s, b, err := e.find(serviceName, backendName)
 	if err != nil || weight == 0 || !s.IgnoresWeights() {
@@ -119,8 +118,8 @@ func (e *Engine) Overrides(context.Context) ([]api.Override, error) {
 	return e.listOverrides(), nil
 }
 
-// listOverrides lists them in the order of the configuration, those of what is not configured last.
-// The caller holds mu.
+// listOverrides returns the overrides in the order of the configuration, those of backends that are
+// not configured last. The caller holds mu.
 func (e *Engine) listOverrides() []api.Override {
 	out := []api.Override{}
 	left := e.overrides.Clone()

@@ -132,13 +132,13 @@ func TestTupleTakenByDeadConnection(t *testing.T) {
 	}
 }
 
-// TestHandedOverStarvesOwnQueue: frames handed over must not starve the worker's own queue: a
-// worker whose hand-over ring is full takes its own queue's frames within a few batches.
+// TestHandedOverStarvesOwnQueue checks that frames handed over do not starve the worker's own queue:
+// a worker with a full hand-over ring receives from its own queue within a few batches.
 func TestHandedOverStarvesOwnQueue(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.FramesPerQueue = 4096
 	lab.Start(2, config(nat3()))
-	// Find clients whose flows worker 1 owns: open many flows by queue 0 and look.
+	// Find clients with flows that worker 1 owns: open many flows through queue 0.
 	for n := range 2000 {
 		lab.Inject(enginetest.Clients, 0, opening(n).Frame())
 		if n%100 == 0 {

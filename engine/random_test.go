@@ -101,7 +101,7 @@ func mutate(r *rand.Rand, frame []byte) []byte {
 	return frame
 }
 
-// randomFrames builds so many different random frames, and from then on only damages them anew.
+// randomFrames builds that many different random frames, and then only damages them again.
 func randomFrames(r *rand.Rand, kinds, n int, damaged float64, each func(frame []byte, whole bool)) {
 	pool := make([][]byte, kinds)
 	for i := range pool {

@@ -42,8 +42,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	}
 	f := &out.Frames
 	f.Total = uint64(len(e.hardware.UMEM) / platform.FrameSize)
-	// Workers are asked one after the other: a frame that goes from one to the next meanwhile
-	// counts twice.
+	// Workers are asked one after the other: a frame that is handed over meanwhile counts twice.
 	f.InFlight = f.Total - min(f.Total, f.Free+f.Fill+f.Rx+f.Tx+f.Completion)
 	return out, nil
 }

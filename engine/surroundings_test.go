@@ -27,8 +27,8 @@ func TestNeighbourMissing(t *testing.T) {
 	expect(t, out, enginetest.Backends, toBackend(opening(1).To("10.0.0.11:8080").TTL(63), 11))
 }
 
-// TestRouterMissing: a reply whose next hop has no MAC address goes back to where its client's
-// first packet came from, while the next hop is asked for.
+// TestRouterMissing checks that a reply without a MAC address of its next hop returns to where its
+// client's first packet came from, while the next hop is resolved.
 func TestRouterMissing(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))

@@ -74,7 +74,8 @@ type captureEnd struct {
 func capture(cmd *cobra.Command, control api.Control, q api.TraceQuery, path string, most int64) (end api.TraceEnd, err error) {
 	out := cmd.OutOrStdout()
 	if path != "-" {
-		file, failed := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600) // packets may hold secrets
+		// Packets may hold secrets.
+		file, failed := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
 		if failed != nil {
 			return end, failed
 		}

@@ -305,7 +305,7 @@ func TestDrainInterrupted(t *testing.T) {
 		defer close(ended)
 		code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", socket)
 	}()
-	for deadline := time.Now().Add(10 * time.Second); !daemon.asked(3); time.Sleep(time.Millisecond) { // it watches by then
+	for deadline := time.Now().Add(10 * time.Second); !daemon.asked(3); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no drain was begun")
 		}

@@ -67,7 +67,7 @@ func TestSimulate(t *testing.T) {
 		segment(t, "203.0.113.5", 4000, "198.51.100.10", 80, false, true),
 		segment(t, "203.0.113.6", 4000, "198.51.100.10", 80, false, true), // of no connection: RST
 		segment(t, "203.0.113.6", 4001, "198.51.100.10", 80, true, false),
-		segment(t, "10.9.0.11", 8080, "203.0.113.9", 4000, false, true),   // of no connection: dropped
+		segment(t, "10.9.0.11", 8080, "203.0.113.9", 4000, false, true),   // no connection: dropped
 		segment(t, "203.0.113.5", 4000, "198.51.100.99", 80, true, false), // no service's
 		segment(t, "203.0.113.6", 4001, "198.51.100.10", 80, false, true), // expired by then
 	)

@@ -206,7 +206,8 @@ func TestCapture(t *testing.T) {
 	if names, _ := captured(t, strings.NewReader(out)); len(names) != 2 {
 		t.Errorf("900 bytes hold %q", names)
 	}
-	silent := newTracing() // another one: the last capture ended before its daemon had shown everything
+	// A new one: the last capture ended before its daemon had sent everything.
+	silent := newTracing()
 	silent.events = nil
 	_, out, _ = sluice("capture", "-w", "-", "--socket", serve(t, silent))
 	if names, _ := captured(t, strings.NewReader(out)); len(names) != 0 {

@@ -34,7 +34,8 @@ func TestReadHasTheWorkersCPUs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread() // for good: the thread ends with the test, and what it may run on with it
+	// Never unlocked: the thread and its affinity end with the test.
+	runtime.LockOSThread()
 	var one unix.CPUSet
 	one.Set(before.CPUs[0])
 	if err := unix.SchedSetaffinity(0, &one); err != nil {

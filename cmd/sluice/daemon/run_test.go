@@ -60,16 +60,16 @@ func (l *life) begin() { go func() { l.ended <- l.run(context.Background()) }() 
 // until waits for an event, and fails the test when it does not come.
 func (l *life) until(what string, happened func() bool) {
 	l.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !happened(); time.Sleep(time.Millisecond) { // event: polled
+	for deadline := time.Now().Add(10 * time.Second); !happened(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			l.t.Fatalf("it never happened that %s; log:\n%s", what, l.log)
+			l.t.Fatalf("timeout: %s; log:\n%s", what, l.log)
 		}
 	}
 }
 
 func (l *life) untilLogged(text string) {
 	l.t.Helper()
-	l.until("the log says "+text, func() bool { return strings.Contains(l.log.String(), text) })
+	l.until("the log has no "+text, func() bool { return strings.Contains(l.log.String(), text) })
 }
 
 // end waits for the daemon to stop and gives its error.
