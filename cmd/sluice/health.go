@@ -161,13 +161,10 @@ func serversOf(s api.Service) []api.Backend {
 
 // stateWords returns the state of a backend as commands print it.
 func stateWords(b api.Backend) string {
-	switch {
-	case b.Protected:
-		return b.State + " (in use)"
-	case b.SlowStart > 0:
+	if b.SlowStart > 0 && !b.Protected {
 		return fmt.Sprintf("%s (%.0f%%)", b.State, 100*b.SlowStart)
 	}
-	return b.State
+	return api.StateName(b)
 }
 
 // whyDown returns the reason why a backend is down, with the last check's error if that differs.

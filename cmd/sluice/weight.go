@@ -52,6 +52,6 @@ func setWeight(cmd *cobra.Command, flags daemonFlags, service, backend string, w
 
 func printBackend(w io.Writer, service string, b api.Backend) error {
 	_, err := fmt.Fprintf(w, "%s %s: weight %d (file: %d), state %s, %d active and %d inactive connections\n",
-		service, b.Endpoint(), b.Weight, b.ConfiguredWeight, b.State, b.Active, b.Inactive)
+		service, b.Endpoint(), b.Weight, b.ConfiguredWeight, api.StateName(b), b.Active, b.Inactive)
 	return err
 }

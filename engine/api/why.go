@@ -22,3 +22,12 @@ func Why(b Backend) string {
 	}
 	return why
 }
+
+// StateName returns the name of a backend's state as every command and the page show it: the state,
+// and "down (in use)" for a backend that is down and protected.
+func StateName(b Backend) string {
+	if b.Protected {
+		return b.State + " (in use)"
+	}
+	return b.State
+}

@@ -101,7 +101,7 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case pollNow:
 		return m, m.poll
 	case performed:
-		m.say("%s: weight %d, state %s", msg.id.Backend, msg.backend.Weight, msg.backend.State)
+		m.say("%s: weight %d, state %s", msg.id.Backend, msg.backend.Weight, api.StateName(msg.backend))
 		if msg.backend.Note != "" {
 			m.say("%s: weight %d: %s", msg.id.Backend, msg.backend.Weight, msg.backend.Note)
 		}

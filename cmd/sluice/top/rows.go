@@ -89,7 +89,7 @@ func (m *Model) backendRows(s *api.Service, whole bool) (all []row) {
 	key := s.Key()
 	for i := range s.Backends {
 		b := &s.Backends[i]
-		if whole || contains(m.filter.Value(), b.Endpoint(), b.State, api.Why(*b)) {
+		if whole || contains(m.filter.Value(), b.Endpoint(), api.StateName(*b), api.Why(*b)) {
 			all = append(all, row{api.Rated{Service: key, Backend: b.Endpoint()}, s, b})
 		}
 	}

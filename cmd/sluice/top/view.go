@@ -304,7 +304,7 @@ func (m *Model) backendLine(r row, rate api.Rate) string {
 	trouble := backendTrouble(b)
 	state := troubleStyle[trouble].Render(pad(b.State, stateColumn-1)) + left(text.Ago(b.StateSinceS), sinceColumn)
 	if b.Protected { // it needs both columns; detail has the time
-		state = troubleStyle[trouble].Render(pad(b.State+" (in use)", stateColumn-1+sinceColumn))
+		state = troubleStyle[trouble].Render(pad(api.StateName(*b), stateColumn-1+sinceColumn))
 	}
 	line := pad("    "+b.Endpoint(), m.nameWidth()) + " " + state
 	conns := uint64(b.Active) + uint64(b.Inactive)
@@ -346,7 +346,7 @@ func (m *Model) detail(r row) string {
 		line = fmt.Sprintf("%s: %s; %s", b.Endpoint(), weight, text.OneLine(why))
 	}
 	if b.Protected {
-		line = fmt.Sprintf("%s: %s (in use) for %s; %s", b.Endpoint(), b.State, text.Ago(b.StateSinceS), text.OneLine(api.Why(*b)))
+		line = fmt.Sprintf("%s: %s for %s; %s", b.Endpoint(), api.StateName(*b), text.Ago(b.StateSinceS), text.OneLine(api.Why(*b)))
 	}
 	return quiet.Render(line)
 }
