@@ -80,6 +80,7 @@ var lattice = []layer{
 	{"bench/wire", "bench/testbed tools/pktgen/...", "load over raw sockets"},
 
 	{"tools/browser", "tools/e2e/testbed", outside},
+	{"tools/bpf2go", "", "bpf2go is a leaf"},
 	{"tools/chart", "", "chart is a leaf"},
 	{"tools/decap", "tools/netlab/decap", outside},
 	{"tools/demo", "engine/cpu tools/e2e/testbed tools/netlab/...", outside},

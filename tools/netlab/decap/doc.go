@@ -10,5 +10,3 @@
 // The generated files are committed: building this package needs no C compiler. `go generate` needs
 // clang-14 and llvm-strip; the bytes of the object depend on clang's version.
 package decap
-
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel decap decap.c
