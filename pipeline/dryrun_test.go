@@ -7,8 +7,8 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// TestRehearsalKnowsHeldTemplates: a persistence template whose time is over goes on as long as
-// connections under it live, and a rehearsal knows that before anybody has looked at it since.
+// TestDryRunKnowsTemplatesInUse checks that a dry run finds a persistence template that has expired
+// but has connections under it, as the worker does.
 func TestDryRunKnowsTemplatesInUse(t *testing.T) {
 	s := nat()
 	s.persistMs = 1000

@@ -206,7 +206,7 @@ func TestEvictedAlone(t *testing.T) {
 	}
 }
 
-// TestEvictedErrors: an ICMP error about what an evicted backend sent reaches nobody.
+// TestEvictedErrors: an ICMP error about what an evicted backend sent is dropped.
 func TestEvictedErrors(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")

@@ -16,7 +16,7 @@ import (
 	"sluice/pipeline/service"
 )
 
-// expressModes are the services of everyMode, and more of those that have a lane.
+// fastModes returns the services of everyMode, and more that have a fast entry.
 func fastModes() []svc {
 	return append(everyMode(),
 		svc{ports: service.Ports{First: 83, Last: 83}, mode: service.DR, backends: []backend{{host: 20, port: 83}}},
@@ -91,10 +91,10 @@ func state(p *pipeline.Processor) string {
 	return out.String()
 }
 
-// twoWays is a world with the express lane and one without, which are alike otherwise.
+// worldPair is a world with the fast path and one without, which are alike otherwise.
 type worldPair struct {
 	w            [2]*world
-	fast, opened map[string]int // how many frames took the lane, by their kind
+	fast, opened map[string]int // how many frames took the fast path, by their kind
 }
 
 func newWorldPair(t *testing.T, workers, connections int, net network, services ...svc) *worldPair {
@@ -148,7 +148,7 @@ func (b *worldPair) compare() {
 }
 
 // end compares for the last time, adds up, and checks that in each family so many connections were
-// opened in the lane.
+// opened on the fast path.
 func (b *worldPair) end(opened int) {
 	t := b.w[0].t
 	t.Helper()
@@ -159,8 +159,8 @@ func (b *worldPair) end(opened int) {
 	}
 }
 
-// TestExpressIsOrdinary sends the same frames through a world with the express lane and through one
-// without: whatever comes, the same leaves, and the same is remembered and counted.
+// TestFastPathEqualsSlowPath sends the same frames through a world with the fast path and one
+// without: the same frames leave, and the same is recorded and counted.
 func TestFastPathEqualsSlowPath(t *testing.T) {
 	t.Parallel()
 	for _, workers := range []int{1, 3} {
@@ -264,8 +264,8 @@ func TestFastOpenEqualsSlowPath(t *testing.T) {
 	}
 }
 
-// tangled are services that share backends, and whose addresses are backends' and clients' of
-// others. Every one has another mode from time to time.
+// sharedServices are services with common backends and with addresses that are backends and clients
+// of others. Each changes its mode from time to time.
 func sharedServices() []svc {
 	return []svc{
 		{backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
@@ -474,9 +474,9 @@ func TestFastPathInBatches(t *testing.T) {
 	}
 }
 
-// TestLaneOpens: the twins would be none the wiser if the lane opened nothing. It opens connections
-// of both protocols, fresh from a port or handed over, and some for services that have a backend
-// without a lane.
+// TestFastPathOpens checks that the fast path opens connections at all: of both protocols, from a
+// NIC port or handed over, and of services that have a backend without a fast entry. The comparison
+// of two worlds would not notice if it opened none.
 func TestFastPathOpens(t *testing.T) {
 	for _, vip := range []string{vip4, vip6} {
 		for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
@@ -516,9 +516,8 @@ func TestFastPathOpens(t *testing.T) {
 	}
 }
 
-// TestOpensAreRehearsed: what a rehearsal tells of a packet that opens a connection is what becomes
-// of it then, the scheduler is said to have been asked with what the packet says, and the worker
-// knows nothing of it.
+// TestDryRunOfOpens checks that a dry run of a packet that opens a connection has the result of
+// processing it, calls the scheduler with what the packet has, and changes nothing of the worker.
 func TestDryRunOfOpens(t *testing.T) {
 	for _, vip := range []string{vip4, vip6} {
 		for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {

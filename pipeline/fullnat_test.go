@@ -229,7 +229,7 @@ func queueOf(card *flow.RSS, src, dst netip.AddrPort) int {
 }
 
 // TestFullNATFollowsTheCard opens connections until every port of every worker is in use. No two
-// share one, and each reply is delivered to the worker whose it is, so that none is handed over.
+// share one, and each reply is delivered to the worker that owns it, so that none is handed over.
 func TestFullNATFollowsTheCard(t *testing.T) {
 	t.Parallel()
 	const ports = 65536 - 1024
@@ -326,7 +326,7 @@ func (l *fullnatLab) dryRun(p packettest.Packet) (*pipeline.DryRun, []byte) {
 	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
 }
 
-// TestFullNATRehearsed: a reply to a connection that lives, to one whose time is over but which was
+// TestFullNATDryRun: a reply to a connection that lives, to one whose time is over but which was
 // not swept yet, a new connection to a host of which another pool has ports in use, and the answer
 // of a backend of any port.
 func TestFullNATDryRun(t *testing.T) {
@@ -351,7 +351,7 @@ func TestFullNATDryRun(t *testing.T) {
 	for i, flags := range []uint8{packet.FIN | packet.ACK, packet.RST | packet.ACK} {
 		same("end", packettest.TCP(fnBackend, locals[100+i]).Flags(flags))
 	}
-	for _, flags := range []uint8{packet.ACK, packet.RST, packet.SYN} { // of these the last one opens anew
+	for _, flags := range []uint8{packet.ACK, packet.RST, packet.SYN} { // of these the last one opens a new connection
 		if f := same("client's port comes back", packettest.TCP(fnClient(200), fnVIP).Flags(flags)); f.Verdict != pipeline.Forward {
 			t.Errorf("client's port: %v", f.Reason)
 		}

@@ -30,7 +30,7 @@ func TestHousekeepEveryMillisecond(t *testing.T) {
 	}
 }
 
-// TestTickCatchesUp: what a tick has no time for it does the next time, however little time has
+// TestHousekeepCatchesUp: what a tick has no time for it does the next time, however little time has
 // passed.
 func TestHousekeepCatchesUp(t *testing.T) {
 	w := crowded(t, 3000)

@@ -11,8 +11,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// rstProbes has a worker look for whom to poke, as its next tick does, with room for so many frames
-// and slots, and gives the frames that it makes.
+// rstProbes returns the RST probes that a worker makes, with room for so many frames and a budget
+// of slots.
 func (w *world) rstProbes(worker, room, slots int) (out []outcome) {
 	w.t.Helper()
 	p := w.procs[worker]
@@ -30,10 +30,10 @@ func (w *world) rstProbes(worker, room, slots int) (out []outcome) {
 	return out
 }
 
-// rstProbesAll is poked of the first worker, without bounds.
+// rstProbesAll is rstProbes of the first worker, without bounds.
 func (w *world) rstProbesAll() []outcome { w.t.Helper(); return w.rstProbes(0, 4096, 1<<20) }
 
-// rstProbeTo is the poke that goes from one end to another.
+// rstProbeTo returns the RST probe from one end to another.
 func rstProbeTo(from, to string, seq uint32) packettest.Packet {
 	return packettest.TCP(from, to).Seq(seq, ^seq).Window(0).Payload(nil).DF()
 }
@@ -47,7 +47,7 @@ func seqOf(frame []byte) uint32 {
 	return uint32(frame[at])<<24 | uint32(frame[at+1])<<16 | uint32(frame[at+2])<<8 | uint32(frame[at+3])
 }
 
-// TestPoke: both ends of an idle connection get a segment that they must answer, three times a
+// TestRSTProbe: both ends of an idle connection get a segment that they must answer, three times a
 // second apart, at numbers of which no window holds two; whose answer was answered with RST, no
 // more.
 func TestRSTProbe(t *testing.T) {
@@ -86,7 +86,7 @@ func TestRSTProbe(t *testing.T) {
 	})
 }
 
-// TestPokesEnd: three times, and then never again, whoever answers; a connection that nobody asks
+// TestRSTProbesEnd: three times, and then never again, whoever answers; a connection that nobody asks
 // about expires.
 func TestRSTProbesEnd(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
@@ -105,7 +105,7 @@ func TestRSTProbesEnd(t *testing.T) {
 	})
 }
 
-// TestPokeWhom: only the evicted backend's connections, only TCP through us, only while they last;
+// TestRSTProbeTargets: only the evicted backend's connections, only TCP through us, only while they last;
 // what need not be told is forgotten.
 func TestRSTProbeTargets(t *testing.T) {
 	for _, test := range []struct {
@@ -163,7 +163,7 @@ func TestRSTProbeTargets(t *testing.T) {
 	}
 }
 
-// TestPokeOnce: further tables with the same evicted backend begin nothing; another evicted backend
+// TestRSTProbeOnce: further tables with the same evicted backend begin nothing; another evicted backend
 // does; one that is back before its connections were looked at is left alone.
 func TestRSTProbeOnce(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
@@ -190,7 +190,7 @@ func TestRSTProbeOnce(t *testing.T) {
 	set(false, false)
 	w.now += 1000
 	if n := len(w.rstProbesAll()); n != 0 {
-		t.Errorf("%d pokes with nobody evicted", n)
+		t.Errorf("%d RST probes without an evicted backend", n)
 	}
 	set(true, false)
 	if n := len(w.rstProbesAll()); n != 2 {
@@ -199,7 +199,7 @@ func TestRSTProbeOnce(t *testing.T) {
 	w.sum()
 }
 
-// TestPokeBounds: with room for few frames, or time for few slots, nobody is left out and nobody
+// TestRSTProbeBounds: with room for few frames, or time for few slots, no end is left out and none
 // asked twice.
 func TestRSTProbeBounds(t *testing.T) {
 	t.Parallel()
@@ -249,7 +249,7 @@ func TestRSTProbeBounds(t *testing.T) {
 	}
 }
 
-// TestPokeNoWay: whoever can't be reached is passed over, and asked for; the next round finds it.
+// TestRSTProbeUnreachable: whoever can't be reached is passed over, and asked for; the next round finds it.
 func TestRSTProbeUnreachable(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
@@ -267,7 +267,7 @@ func TestRSTProbeUnreachable(t *testing.T) {
 	w.sum()
 }
 
-// TestPokeAllocates: nothing.
+// TestRSTProbeAllocatesNothing: nothing.
 func TestRSTProbeAllocatesNothing(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.FullNAT, service.TCP))
 	for n := range 40 {

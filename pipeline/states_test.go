@@ -171,7 +171,7 @@ func TestUDPTimeout(t *testing.T) {
 }
 
 // TestExpiryOnLookup: exactly at the timeout a connection is over, without any sweep. Its client
-// then needs a new one, its backend's packets are nobody's.
+// then needs a new one, its backend's packets belong to no connection.
 func TestExpiryOnLookup(t *testing.T) {
 	for _, early := range []bool{true, false} {
 		t.Run(fmt.Sprint(early), func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestExpiryOnLookup(t *testing.T) {
 	}
 }
 
-// TestClockWraps: the count of milliseconds begins anew after 49 days; nothing expires early or
+// TestClockWraps: the count of milliseconds wraps after 49 days; nothing expires early or
 // late (L03).
 func TestClockWraps(t *testing.T) {
 	for _, before := range []uint32{1, 1000, 899_999, 900_000} {

@@ -108,7 +108,7 @@ type world struct {
 	sources []string
 	seed    *flow.Seed
 
-	slowOnly bool // no express lane
+	slowOnly bool // no fast path
 }
 
 // capacity is the size of a world's connection table for each family and worker.
@@ -276,7 +276,7 @@ func (n *network) hops() *nexthop.Table {
 	return nexthop.Build(ports, routes, neighbours)
 }
 
-// change changes the network and makes tables anew.
+// change changes the network and makes new tables.
 func (w *world) change(f func(n *network)) {
 	w.t.Helper()
 	f(&w.net)

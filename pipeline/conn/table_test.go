@@ -166,7 +166,7 @@ func TestOneClientManyServices(t *testing.T) {
 	}
 }
 
-// checkOver compares every line's over count with a count made anew: it must be exact unless it
+// checkOver compares every line's over count with a new count: it must be exact unless it
 // sticks.
 func checkOver(t *testing.T, tab *Table) {
 	t.Helper()
@@ -275,7 +275,7 @@ func replay(t *testing.T, family int, data []byte) {
 	}
 }
 
-// atHome looks for an entry at its home, as the express lane does.
+// atHome looks for an entry at its home, as the fast path does.
 func atHome(tab *Table, h Home, c packet.Addr, k Key) *Conn {
 	if tab.mark != 0 {
 		return tab.AtHome6(h, c, k.pack())

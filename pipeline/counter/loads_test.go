@@ -48,7 +48,7 @@ func TestLoadsOutOfRangePanics(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s accepted an index out of range; it would count for somebody else", name)
+					t.Errorf("%s accepted an index out of range; it would count for another backend", name)
 				}
 			}()
 			call()

@@ -81,7 +81,7 @@ func TestSHAndDHUseOneAddress(t *testing.T) {
 }
 
 // An unusable backend keeps its buckets, at least one. Its clients are shared out among the others
-// by the buckets that these have, each always to the same one; nobody else's move.
+// by the buckets that these have, each always to the same one; no other client moves.
 func TestSHAndDHFallBack(t *testing.T) {
 	for name, table := range map[string][256]int{"sh": dealt(2, 0, 4, 1, 6), "dh": dealt(1, 1, 1, 1, 1)} {
 		for _, down := range []int{0, 2, 4} {

@@ -112,7 +112,7 @@ func TestMHSharesFollowWeights(t *testing.T) {
 	}
 }
 
-// Down and drained backends lose their clients to all others by weight, nobody else's move, and all
+// Down and drained backends lose their clients to all others by weight, no other client moves, and all
 // return.
 func TestMHDownAndDrainMoveNobodyElse(t *testing.T) {
 	const n = 100_000
@@ -157,7 +157,7 @@ func TestMHDownAndDrainMoveNobodyElse(t *testing.T) {
 	}
 }
 
-// With nearly all weight down the usable ones still share by weight, and still nobody else moves.
+// With nearly all weight down the usable ones still share by weight, and still no other client moves.
 func TestMHMassOutage(t *testing.T) {
 	const n = 40_000
 	list := equal(200)
