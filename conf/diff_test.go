@@ -64,7 +64,7 @@ func TestDiff(t *testing.T) {
 			{"service web: health type tcp -> http", false}, {"service web: health path / -> /up", false}}},
 		{"protection", `type = "tcp"`, "type = \"tcp\"\nmin_healthy = 0\nflap_hold = \"0s\"", []conf.Change{
 			{"service web: health min_healthy 50 -> 0", false}, {"service web: health flap_hold 1m -> 0s", false}}},
-		{"what becomes of connections", `name = "web"`, "name = \"web\"\non_down = \"keep\"\nslow_start = \"30s\"", []conf.Change{
+		{"connections of a backend that is down", `name = "web"`, "name = \"web\"\non_down = \"keep\"\nslow_start = \"30s\"", []conf.Change{
 			{"service web: on_down reset -> keep", false}, {"service web: slow_start 0s -> 30s", false}}},
 		{"sorry server", `name = "web"`, "name = \"web\"\nsorry = { address = \"10.0.0.99\", port = 8080 }", []conf.Change{
 			{"service web: sorry none -> 10.0.0.99:8080 (nat)", false}}},

@@ -291,7 +291,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-func TestNobodyThere(t *testing.T) {
+func TestNoDaemon(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s.sock")
 	want := "no sluice answers on " + socket + ": start it, or set --socket"
 	if _, err := api.NewClient(socket).List(t.Context()); err == nil || err.Error() != want {

@@ -24,7 +24,8 @@ func (s *Server) find(ctx context.Context, text string) (Service, error) {
 }
 
 // findBackend returns the backend that an operator means by any form of its name and its service's,
-// and the service's name. The daemon's own names for them lead to it without a list of all services.
+// and the service's name. The daemon's own names for them lead to it without a list of all
+// services.
 func (s *Server) findBackend(ctx context.Context, service, backend string) (name string, b Backend, err error) {
 	b, err = s.control.Backend(ctx, service, canonical(backend))
 	if !errors.As(err, new(*NoSuchService)) && !errors.As(err, new(*NoSuchBackend)) {

@@ -13,8 +13,8 @@ type sampler struct {
 	shown    map[string]ServiceSample // as of the last sample
 }
 
-// sample reads the counters and returns what happened since its last call; the first time it returns
-// nothing.
+// sample reads the counters and returns what happened since its last call; the first time it
+// returns nothing.
 func (p *sampler) sample(ctx context.Context, control Control) (Sample, bool) {
 	services, err := control.List(ctx)
 	if err != nil {

@@ -21,8 +21,8 @@ type Control interface {
 	// List returns all services in the order of the configuration, each with its backends in order.
 	List(ctx context.Context) ([]Service, error)
 
-	// Backend returns one backend of a service. The cost does not depend on how many are configured.
-	// Names and errors are as in SetWeight.
+	// Backend returns one backend of a service. The cost does not depend on how many are
+	// configured. Names and errors are as in SetWeight.
 	Backend(ctx context.Context, service, backend string) (Backend, error)
 
 	// Conns returns the connections that the query selects, in no particular order.

@@ -4,5 +4,6 @@
 // passed to the follower (Log.Follow). Repeated lines are limited.
 //
 // Any goroutine may log. Timers write the counts of suppressed lines on goroutines of their own.
-// The package imports engine/api for the type Event.
+// The package imports engine/api for the type Event. Sources: systemd.journal-fields(7) and
+// systemd.exec(5).
 package eventlog

@@ -2,8 +2,8 @@
 //
 // A Prober runs each check once, however many services have it, on a goroutine of its own: probe,
 // wait, probe. Each type of probe has a file (tcp.go, http.go, udp.go, dns.go, ping.go). state.go
-// decides how many results in a row change a backend's state. Package policy decides what the states
-// mean for a service. README.md is the operator's manual.
+// decides how many results in a row change a backend's state. Package policy decides what the
+// states mean for a service. README.md is the operator's manual.
 //
 // A backend starts as up: a restart of the balancer, or a new backend in the file, must not cause
 // an outage until Rise checks have succeeded. The first checks run at once, and a backend that does

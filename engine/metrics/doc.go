@@ -5,5 +5,6 @@
 // from it, and tests compare the alert rules and the Grafana dashboard with it.
 //
 // The package starts no goroutine; any goroutine may use an Exporter. It imports engine/api and
-// Prometheus's client_golang.
+// Prometheus's client_golang. Sources: Prometheus's exposition formats and its guide to metric
+// names.
 package metrics

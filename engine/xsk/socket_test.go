@@ -426,7 +426,7 @@ func TestLinkDown(t *testing.T) {
 // The interface is deleted under a working socket. The worker sees one error only, Close returns
 // all frames, a neighbour on the same UMEM continues, and a new interface of the same name can be
 // opened although the registration's first socket is dead.
-func TestLinkDeletedAndMadeAnew(t *testing.T) {
+func TestLinkDeletedAndRecreated(t *testing.T) {
 	l := newLab(t)
 	p, q := l.pair(1, 1500), l.pair(1, 1500)
 	u := newUMEM(t, 256)

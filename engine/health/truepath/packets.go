@@ -35,8 +35,8 @@ type result struct {
 	err        error      // why it cannot be sent, for the operator
 }
 
-// translate rewrites the frame mem[headroom:end], which is a socket's or a backend's. Other frames are
-// dropped: router solicitations, answers that no probe waits for, packets of other hosts to a
+// translate rewrites the frame mem[headroom:end], which is a socket's or a backend's. Other frames
+// are dropped: router solicitations, answers that no probe waits for, packets of other hosts to a
 // target.
 func (t *translator) translate(paths map[packet.Addr]*Path, mem []byte, end int, now time.Time) result {
 	var m packet.Meta

@@ -196,13 +196,13 @@ func TestUnrelated(t *testing.T) {
 		"kernel's own error":   packettest.ICMP(device4, target4, 3, 3, 0, packettest.UDP(at(target4, "80"), at(device4, "40000")).IP()),
 	} {
 		if got := translate(tr, w, p.Frame()); len(got) != 0 {
-			t.Errorf("%s: goes on as\n%s", name, packettest.Decode(got))
+			t.Errorf("%s: is forwarded as\n%s", name, packettest.Decode(got))
 		}
 	}
 	whole := packettest.TCP(at(vip4, "80"), at(own4, used)).Frame()
 	for n := range whole {
 		if got := translate(tr, w, whole[:n]); len(got) != 0 {
-			t.Errorf("an answer cut to %d bytes goes on", n)
+			t.Errorf("an answer cut to %d bytes is forwarded", n)
 		}
 	}
 }
