@@ -32,6 +32,7 @@ var Rules = []Rule{
 	{"examples", examples},
 	{"make targets", makeTargets},
 	{"links", links},
+	{"architecture", architecture},
 	{"package comments", packageComments},
 	{"comment width", commentWidth},
 	{"words", words},

@@ -46,7 +46,8 @@ func good() fstest.MapFS {
 	return fstest.MapFS{
 		"go.mod": text("module sluice\n\nrequire (\n\tgithub.com/asavie/xdp v0.3.3\n\tgithub.com/google/gopacket v1.1.19\n" +
 			"\tgolang.org/x/sys v0.49.0\n\tgithub.com/BurntSushi/toml v1.6.0\n\tother.org/x v1.0.0 // indirect\n)\n"),
-		"README.md":              text("see conf/examples/nat.toml\n"),
+		"README.md":              text("see conf/examples/nat.toml and [the code](ARCHITECTURE.md)\n"),
+		"ARCHITECTURE.md":        text("`conf/load.go`\n"),
 		"Makefile":               text("demo:\ntest:\nbench:\nbench-net:\nlint:\nfuzz:\ninstall:\ndeb:\n"),
 		".ci/run":                text("make test\n"),
 		"conf/examples/nat.toml": text(""),
@@ -136,9 +137,11 @@ func TestRules(t *testing.T) {
 
 		{"examples", "conf/examples/dr.toml", "", "README.md does not mention conf/examples/dr.toml"},
 		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/a.md)", "README.md: (conf/a.md) does not exist"},
-		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/load.go) [out](https://sluice.example/x.md)", ""},
-		{"links", "README.md", "# Two words: `x`\n[up](#two-words-x) conf/examples/nat.toml", ""},
+		{"links", "README.md", "see conf/examples/nat.toml and [this](conf/load.go) [out](https://sluice.example/x.md) [the code](ARCHITECTURE.md)", ""},
+		{"links", "README.md", "# Two words: `x`\n[up](#two-words-x) conf/examples/nat.toml [the code](ARCHITECTURE.md)", ""},
 		{"links", "README.md", "# Two words\n[up](#three) conf/examples/nat.toml", "names a heading that the page does not have"},
+		{"architecture", "ARCHITECTURE.md", "see `conf/load.go`, `conf/*.go` and `conf/`", ""},
+		{"architecture", "ARCHITECTURE.md", "see `conf/none.go`", "ARCHITECTURE.md names conf/none.go, which does not exist"},
 		{"links", "conf/a.md", "alone", "conf/a.md is not linked from any page"},
 		{"package comments", "rings/x.go", "", "rings has no package comment"},
 		{"package comments", "rings/x.go", "// Package x is empty.\npackage x\n", ""},
