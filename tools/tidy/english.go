@@ -103,7 +103,7 @@ func words(repo *Repo) (broken []string) {
 			number++
 			for _, found := range avoidedWords.FindAllString(line, -1) {
 				at := slices.IndexFunc(avoided, func(avoid struct{ word, instead string }) bool { return strings.EqualFold(avoid.word, found) })
-				broken = append(broken, fmt.Sprintf("%s:%d: %q is no word of this repository: write %s", name, number, found, avoided[at].instead))
+				broken = append(broken, fmt.Sprintf("%s:%d: the word %q is avoided here: write %s", name, number, found, avoided[at].instead))
 			}
 		}
 		return broken
