@@ -357,8 +357,8 @@ func TestStateDirectoryOfOthers(t *testing.T) {
 		return func(path string) error { return os.Chmod(path, mode) }
 	}
 	cases := []dirCase{
-		{"everybody", "", mode(0o777), "has mode 0777, so every user on this machine can change its content: chmod o-w "},
-		{"everybody below", "*", mode(0o702), "has mode 0702, so everybody"},
+		{"every user", "", mode(0o777), "has mode 0777, so every user on this machine can change its content: chmod o-w "},
+		{"every user below", "*", mode(0o702), "has mode 0702, so every user on this machine can change its content: chmod o-w "},
 		{"sticky", "", mode(0o777 | os.ModeSticky), ""},
 		{"our group", "", mode(0o770), ""},
 		{"all may read", "*", mode(0o755), ""},
