@@ -93,8 +93,9 @@ type Engine struct {
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced when surroundings changes
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
-	compiled     *tables.State             // of the tables that were published last
+	compiled     tables.Result             // that was published last
 	steered      steer.Rules
+	outside      *outside       // that compiled follows from
 	decider      *steer.Decider // of steered; nil: made when it is needed
 	health       healthState
 	published    uint64             // tables so far
@@ -129,7 +130,7 @@ func newEngine(o Options) *Engine {
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
 		woken:    make(chan struct{}, 1),
-		compiled: new(tables.State),
+		compiled: tables.None(),
 		changed:  make(chan struct{}),
 		stop:     func() {},
 		results:  newChangedChecks(),

@@ -8,8 +8,10 @@ import (
 	"sluice/conf"
 	"sluice/engine/health"
 	"sluice/engine/health/policy"
+	"sluice/engine/health/truepath"
 	"sluice/engine/override"
 	"sluice/engine/platform"
+	"sluice/engine/route"
 	"sluice/engine/tables"
 	"sluice/pipeline/service"
 )
@@ -46,8 +48,8 @@ func (e *Engine) publish(u *update) error {
 		now := e.health.policy
 		u.policy, u.events = now.Step(e.policyInput(u, now.Freeze()))
 	}
-	paths := e.pathsFor(u.config)
-	in := e.resolve(u.policy, paths)
+	out := e.outsideOf(u.config)
+	in := e.resolve(u.policy, out)
 	compiled, err := tables.Compile(&in, e.compiled)
 	if err != nil {
 		return err
@@ -55,7 +57,9 @@ func (e *Engine) publish(u *update) error {
 	if err := e.steer(&compiled); err != nil {
 		return err
 	}
-	e.setPaths(paths)
+	if out != e.outside {
+		e.setPaths(out.paths)
+	}
 	if u.checks != nil {
 		if err := u.checks.Commit(); err != nil {
 			e.setPaths(e.pathsFor(e.cfg))
@@ -63,6 +67,7 @@ func (e *Engine) publish(u *update) error {
 		}
 	}
 	e.tables.Store(compiled.Tables)
+	e.outside = out
 	e.commit(u, &compiled)
 	return nil
 }
@@ -134,38 +139,62 @@ func (e *Engine) commit(u *update, compiled *tables.Result) {
 	if !reflect.DeepEqual(compiled.Rules, e.steered) {
 		e.decider = nil
 	}
-	e.compiled, e.steered = compiled.State, compiled.Rules
+	e.compiled, e.steered = *compiled, compiled.Rules
 	e.cfg, e.overrides, e.direct, e.health.checks = u.config, u.overrides, u.direct, u.results
 	e.published++
 	e.commitHealth(u.policy, u.events)
 }
 
 // resolve collects what tables follow from. The caller holds mu.
-func (e *Engine) resolve(health *policy.State, p paths) tables.Input {
+func (e *Engine) resolve(health *policy.State, out *outside) tables.Input {
 	return tables.Input{
 		Health: health, Hops: e.surroundings.Table, Locals: e.surroundings.Locals,
-		Sources: e.tunnelSources(health.Config().Config), KernelPorts: e.platform.LocalPortRange(),
+		Sources: out.sources, KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores, Spread: e.hardware.QueueForEach(e.cores),
-		Probed: p.probed, Probers: p.probers,
+		Probed: out.paths.probed, Probers: out.paths.probers,
+	}
+}
+
+// outside is what tables follow from and what takes longer to find out the more backends there are.
+// It stays the same object for as long as the configuration and the surroundings do, so that a
+// change of one backend does not depend on the number of the others. It is immutable.
+type outside struct {
+	config       *conf.Config
+	surroundings *route.Snapshot
+	detour       *truepath.Detour
+
+	paths   paths
+	sources map[netip.Addr]netip.Addr // by tun backend: local address towards it
+}
+
+// outsideOf returns the outside of a configuration. The caller holds mu.
+func (e *Engine) outsideOf(cfg *conf.Config) *outside {
+	if o := e.outside; o != nil && o.config == cfg && o.surroundings == e.surroundings && o.detour == e.detour.Load() {
+		return o
+	}
+	return &outside{
+		config: cfg, surroundings: e.surroundings, detour: e.detour.Load(),
+		paths: e.pathsFor(cfg), sources: e.tunnelSources(cfg),
 	}
 }
 
 // tunnelSources returns the local addresses towards all tun backends, configured ones and those
 // that may have connections still. The caller holds mu.
 func (e *Engine) tunnelSources(cfg *conf.Config) map[netip.Addr]netip.Addr {
+	sources := make(map[netip.Addr]netip.Addr)
 	for _, b := range e.compiled.Backends() {
 		if b.Mode == service.TUN {
-			e.sourceTo(b.ID.Backend.Address)
+			sources[b.ID.Backend.Address] = e.sourceTo(b.ID.Backend.Address)
 		}
 	}
 	for i := range cfg.Services {
 		for _, b := range cfg.Services[i].Servers() {
 			if b.Mode == service.TUN {
-				e.sourceTo(b.Key.Address)
+				sources[b.Key.Address] = e.sourceTo(b.Key.Address)
 			}
 		}
 	}
-	return e.sources
+	return sources
 }
 
 // cards returns the network cards of the NIC ports, as far as tables follow from them.

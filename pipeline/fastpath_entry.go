@@ -36,20 +36,25 @@ func (t *Tables) buildFastEntries() {
 	t.fastEntries = make([]fastEntry, len(t.Backends))
 	served := make([]bool, len(t.Backends))
 	for i := range t.Services {
-		s := &t.Services[i]
-		s.fastOpen = false
-		for _, id := range s.Backends {
-			l, be := &t.fastEntries[id], &t.Backends[id]
-			if served[id] || !s.Configured || !s.Ports.Single() || !be.serving || be.Unreach != counter.None || be.Link.VLAN != 0 {
-				*l = fastEntry{}
-			} else {
-				*l = newFastEntry(s, be)
-			}
-			served[id] = true
-			s.fastOpen = s.fastOpen || l.maxLength > 0
-		}
-		s.fastOpen = s.fastOpen && s.PersistMs == 0
+		t.fillFastEntries(&t.Services[i], served)
 	}
+}
+
+// fillFastEntries makes the entries of a service's backends. served is by backend id, true for
+// backends that have been filled in.
+func (t *Tables) fillFastEntries(s *Service, served []bool) {
+	s.fastOpen = false
+	for _, id := range s.Backends {
+		l, be := &t.fastEntries[id], &t.Backends[id]
+		if served[id] || !s.Configured || !s.Ports.Single() || !be.serving || be.Unreach != counter.None || be.Link.VLAN != 0 {
+			*l = fastEntry{}
+		} else {
+			*l = newFastEntry(s, be)
+		}
+		served[id] = true
+		s.fastOpen = s.fastOpen || l.maxLength > 0
+	}
+	s.fastOpen = s.fastOpen && s.PersistMs == 0
 }
 
 // newFastEntry returns the entry of a backend of the service.

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/nexthop"
@@ -84,10 +86,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	t.indexReplyEndpoints()
 	for i := range backends {
 		be := &backends[i]
-		be.serving = be.Configured && !be.Evict
-		if be.Unreach == counter.None {
-			be.maxLength = be.Link.MTU - be.overhead()
-		}
+		be.derive()
 		if be.Evict {
 			t.evicted = append(t.evicted, uint32(i))
 		}
@@ -110,6 +109,43 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	}
 	t.plainReplies = t.sticky.Len() == 0 && t.sources.Len() == 0
 	return t
+}
+
+// Update returns tables that differ from t in Scheduler and the order of Backends of some services,
+// and in Up and Evict of some backends, which are all that was changed. Those lists of ids are
+// ascending. All else is shared with t. services and backends are changed copies of t's and belong
+// to the result afterwards. The cost does not depend on the number of services and backends, but
+// for copies of arrays.
+func (t *Tables) Update(services []Service, backends []Backend, changedServices, changedBackends []uint32) *Tables {
+	next := *t
+	next.Services, next.Backends = services, backends
+	next.evicted = nil
+	for _, id := range t.evicted {
+		if _, changed := slices.BinarySearch(changedBackends, id); !changed {
+			next.evicted = append(next.evicted, id)
+		}
+	}
+	for _, id := range changedBackends {
+		backends[id].derive()
+		if backends[id].Evict {
+			next.evicted = append(next.evicted, id)
+		}
+	}
+	slices.Sort(next.evicted)
+	next.fastEntries = slices.Clone(t.fastEntries)
+	served := make([]bool, len(backends))
+	for _, id := range changedServices {
+		next.fillFastEntries(&services[id], served)
+	}
+	return &next
+}
+
+// derive sets what follows from the exported fields.
+func (be *Backend) derive() {
+	be.serving = be.Configured && !be.Evict
+	if be.Unreach == counter.None {
+		be.maxLength = be.Link.MTU - be.overhead()
+	}
 }
 
 // Service returns the id of the service of a destination, 0 if it has none.

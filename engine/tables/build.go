@@ -18,11 +18,7 @@ import (
 // build returns the services and backends of the tables, by number, and updates the history of
 // ownership and the schedulers. Numbers are assigned.
 func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.Backend, error) {
-	b := builder{
-		Input: in, config: n.ids.config, last: n.last,
-		services: make([]pipeline.Service, len(n.ids.services)), backends: make([]pipeline.Backend, len(n.ids.backends)),
-		schedulers: n.schedulers.update(len(n.ids.services), n.ids.config.Engine.HashKey, changed),
-	}
+	b := n.builder(in, make([]pipeline.Service, len(n.ids.services)), make([]pipeline.Backend, len(n.ids.backends)), changed)
 	for number := 1; number < len(b.services); number++ {
 		b.services[number] = serviceOf(&n.ids.services[number])
 	}
@@ -35,14 +31,24 @@ func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.B
 			return nil, nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
 	}
+	n.removed = nil
 	for number := 1; number < len(b.backends); number++ {
 		if be := &b.backends[number]; !be.Configured {
 			be.Evict = in.Health.Evicts(n.ids.backends[number].ID)
+			n.removed = append(n.removed, uint32(number))
 		}
 	}
 	n.schedulers = b.schedulers.finish(len(b.config.Services))
 	n.history = own(b.services, b.backends, in.Spread, n.history)
 	return b.services, b.backends, nil
+}
+
+// builder begins a build. The services and backends are written.
+func (n *State) builder(in *Input, services []pipeline.Service, backends []pipeline.Backend, changed bool) *builder {
+	return &builder{
+		Input: in, config: n.ids.config, last: n.last, services: services, backends: backends,
+		schedulers: n.schedulers.update(len(n.ids.services), n.ids.config.Engine.HashKey, changed),
+	}
 }
 
 // builder is a build under way.

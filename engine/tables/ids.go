@@ -123,16 +123,16 @@ func (d *ids) all(id service.BackendID) (numbers []uint32) {
 }
 
 // lastWeights returns the last weight above 0 of every backend, by number. before are those of the
-// tables before; they are returned if nothing has changed. With a new configuration, a backend that
-// is drained has the weight of the file.
-func (d *ids) lastWeights(in *Input, before []int, changed bool) []int {
+// tables before; they are returned if nothing has changed. Only the services at the given places
+// may differ. With a new configuration, a backend that is drained has the weight of the file.
+func (d *ids) lastWeights(in *Input, before []int, changed bool, places []int) []int {
 	last := before
 	if len(before) < len(d.backends) {
 		last = make([]int, len(d.backends))
 		copy(last, before)
 	}
 	own := len(last) > len(before) // last is not shared
-	for i := range d.config.Services {
+	for _, i := range places {
 		health := in.Health.Backends(i)
 		for j, b := range d.config.Services[i].Servers() {
 			number := d.numbers[i].servers[j][b.Mode]

@@ -48,6 +48,11 @@ type Card struct {
 	RSS    *flow.RSS // how it chooses the queue, read when the port was opened; nil: unknown
 }
 
+// equal reports whether two values describe the same card with the same settings.
+func (c Card) equal(other Card) bool {
+	return c.Name == other.Name && c.RSS == other.RSS && slices.Equal(c.Queues, other.Queues)
+}
+
 // worker returns the worker of the queue with that number, -1 if Sluice does not have the queue.
 func (c *Card) worker(number, workers int) int {
 	for i, n := range c.Queues {

@@ -6,9 +6,9 @@
 //	resolve   the engine collects an Input: all that comes from outside
 //	compile   Compile returns tables, steering rules and the next State
 //	publish   the engine programs the rules and hands the tables to the workers
-//	commit    the next State becomes the engine's
+//	commit    the Result becomes the engine's
 //
-// Compile is a pure function of the Input and the State of the last tables that were published. It
+// Compile is a pure function of the Input and the Result that was published last. It
 // changes neither. A State is a value: parts that a compile does not change are shared with the one
 // before. A caller that fails to publish drops the result and still has the former State, so that a
 // failure leaves nothing behind.
@@ -29,8 +29,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Input is what tables follow from, besides the State of the tables before. Compile retains the
-// slices, which must not be written afterwards.
+// Input is what tables follow from, besides the State of the tables before. Compile retains it: no
+// part of it may be written afterwards.
 type Input struct {
 	Health *policy.State // with the configuration; which backends take new connections, and weights
 
@@ -54,28 +54,40 @@ type State struct {
 	snat       snatState
 	schedulers schedulers
 	rules      steer.Rules
+	removed    []uint32 // numbers of backends that are not configured, ascending
 }
 
-// Result is what Compile returns.
+// Result is what Compile returns. It is immutable.
 type Result struct {
 	Tables *pipeline.Tables
 	Rules  steer.Rules
-	State  *State
+	*State
+
+	input *Input // nil: nothing was compiled
 }
 
-// Compile returns the tables and rules for in, given the state of the tables before. Equal
-// arguments give equal results.
-func Compile(in *Input, before *State) (Result, error) {
-	next := *before
+// None is the Result before the first one: there are no tables.
+func None() Result { return Result{State: new(State)} }
+
+// Compile returns the tables and rules for in, given the result before. Equal arguments give equal
+// results.
+//
+// If only decisions about some services' health or overrides differ from the compile before, the
+// cost is that of these services, besides copies of arrays: see update.go.
+func Compile(in *Input, before Result) (Result, error) {
+	if before.input != nil && in.sameSurroundings(before.input) {
+		return before.update(in)
+	}
+	next := *before.State
 	config := in.Health.Config().Config
-	changed := before.ids.config != config
+	changed := next.ids.config != config
 	if changed {
 		var err error
 		if next.ids, err = before.ids.with(config); err != nil {
 			return Result{}, err
 		}
 	}
-	next.last = next.ids.lastWeights(in, before.last, changed)
+	next.last = next.ids.lastWeights(in, before.last, changed, places(len(config.Services)))
 	if err := next.snat.update(in, &next.ids, changed); err != nil {
 		return Result{}, err
 	}
@@ -86,10 +98,17 @@ func Compile(in *Input, before *State) (Result, error) {
 	if changed || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&before.rules, in) {
 		next.rules = rulesOf(in, &next.ids)
 	}
-	return Result{
-		Tables: pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs),
-		Rules:  next.rules, State: &next,
-	}, nil
+	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)
+	return Result{Tables: t, Rules: next.rules, State: &next, input: in}, nil
+}
+
+// places returns the places of n services.
+func places(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 // Services returns the services by number, from 1 on, as they were last configured. The caller must

@@ -109,7 +109,7 @@ func (g *inputs) next() *Input {
 	return in
 }
 
-func compiled(t *testing.T, in *Input, before *State) Result {
+func compiled(t *testing.T, in *Input, before Result) Result {
 	t.Helper()
 	r, err := Compile(in, before)
 	if err != nil {
@@ -129,31 +129,31 @@ func TestCompileIsPure(t *testing.T) {
 		g := newInputs(t, seed)
 		type step struct {
 			in     *Input
-			before *State
+			before Result
 			first  Result
 		}
 		var steps []step
-		state := new(State)
+		last := None()
 		for range 8 {
 			in := g.next()
-			first := compiled(t, in, state)
+			first := compiled(t, in, last)
 			for range 2 {
-				compiled(t, g.next(), state) // is dropped
+				compiled(t, g.next(), last) // is dropped
 			}
-			steps = append(steps, step{in, state, first})
-			state = first.State
+			steps = append(steps, step{in, last, first})
+			last = first
 		}
 		// The chain again from the beginning, with values of its own.
-		fresh := new(State)
+		fresh := None()
 		for i, s := range steps {
 			again := compiled(t, s.in, fresh)
 			if !reflect.DeepEqual(again, s.first) {
 				t.Fatalf("seed %d step %d: another result from equal arguments", seed, i)
 			}
 			if !reflect.DeepEqual(s.before, fresh) {
-				t.Fatalf("seed %d step %d: the state before was changed", seed, i)
+				t.Fatalf("seed %d step %d: the result before was changed", seed, i)
 			}
-			fresh = again.State
+			fresh = again
 		}
 	}
 }
@@ -162,10 +162,10 @@ func TestCompileIsPure(t *testing.T) {
 func TestCompileShares(t *testing.T) {
 	g := newInputs(t, 3)
 	in := g.next()
-	first := compiled(t, in, new(State))
+	first := compiled(t, in, None())
 	next := *in
 	next.Hops = nexthop.Build([]nexthop.PortInfo{{MAC: [6]byte{2}, MTU: 1400, Up: true, Name: "eth0"}}, nil, nil)
-	second := compiled(t, &next, first.State)
+	second := compiled(t, &next, first)
 	a, b := first.State, second.State
 	for name, same := range map[string]bool{
 		"numbers":       reflect.ValueOf(a.ids.backend).Pointer() == reflect.ValueOf(b.ids.backend).Pointer(),
@@ -191,7 +191,7 @@ func TestNumbersStay(t *testing.T) {
 		"[[service.backend]]\naddress = \"10.0.0.1\"\n"
 	g := newInputs(t, 1)
 	var all [][]uint32
-	state := new(State)
+	last := None()
 	for _, mode := range []string{"nat", "dr", "", "nat"} {
 		in := g.next()
 		source := fmt.Sprintf(text, mode)
@@ -204,8 +204,8 @@ func TestNumbersStay(t *testing.T) {
 		}
 		var first *policy.State
 		in.Health, _ = first.Step(policy.Input{Config: policy.NewIndex(cfg), Now: time.Unix(1, 0)})
-		r := compiled(t, in, state)
-		state = r.State
+		r := compiled(t, in, last)
+		last = r
 		var numbers []uint32
 		for number := range r.Tables.Services {
 			numbers = append(numbers, r.Tables.Services[number].Backends...)
@@ -215,8 +215,8 @@ func TestNumbersStay(t *testing.T) {
 	if want := [][]uint32{{1}, {2}, nil, {1}}; !reflect.DeepEqual(all, want) {
 		t.Errorf("numbers %v, want %v", all, want)
 	}
-	if len(state.Services()) != 2 || len(state.Backends()) != 3 {
-		t.Errorf("%d services and %d backends have numbers", len(state.Services())-1, len(state.Backends())-1)
+	if len(last.Services()) != 2 || len(last.Backends()) != 3 {
+		t.Errorf("%d services and %d backends have numbers", len(last.Services())-1, len(last.Backends())-1)
 	}
 }
 

@@ -119,6 +119,29 @@ func (s *State) SameTables(other *State) bool {
 	})
 }
 
+// ChangedServices returns the places of the services that were evaluated since the other state, of
+// the same configuration, in ascending order. All others have equal decisions in both, but for
+// connections that end because a drain's deadline has come: see Evicts.
+func (s *State) ChangedServices(other *State) (places []int) {
+	for i, svc := range s.services {
+		if svc != other.services[i] {
+			places = append(places, i)
+		}
+	}
+	return places
+}
+
+// ExpiredServices returns the places of the services with a drain whose deadline has come since the
+// other state, of the same configuration.
+func (s *State) ExpiredServices(other *State) (places []int) {
+	for id, o := range s.overrides {
+		if at, ok := s.config.backend[id]; ok && o.Evicts(s.now) != o.Evicts(other.now) {
+			places = append(places, at.service)
+		}
+	}
+	return places
+}
+
 // Config returns the configuration that the state was made for.
 func (s *State) Config() *Index { return s.config }
 
