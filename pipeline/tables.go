@@ -113,12 +113,16 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 
 // Update returns tables that differ from t in Scheduler and the order of Backends of some services,
 // and in Up and Evict of some backends, which are all that was changed. Those lists of ids are
-// ascending. All else is shared with t. services and backends are changed copies of t's and belong
-// to the result afterwards. The cost does not depend on the number of services and backends, but
-// for copies of arrays.
+// ascending, and each changed backend is of a changed service or of none that is configured. All
+// else is shared with t. services is a changed copy of t's, and so is backends unless no backend
+// has changed; they belong to the result afterwards. The cost does not depend on the number of
+// services and backends, but for copies of arrays.
 func (t *Tables) Update(services []Service, backends []Backend, changedServices, changedBackends []uint32) *Tables {
 	next := *t
 	next.Services, next.Backends = services, backends
+	if len(changedBackends) == 0 {
+		return &next
+	}
 	next.evicted = nil
 	for _, id := range t.evicted {
 		if _, changed := slices.BinarySearch(changedBackends, id); !changed {

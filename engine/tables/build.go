@@ -3,6 +3,7 @@ package tables
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sluice/conf"
@@ -58,6 +59,8 @@ type builder struct {
 	last       []int
 	services   []pipeline.Service
 	backends   []pipeline.Backend
+	shared     bool     // backends are those of the tables before: they are copied when the first one changes
+	changed    []uint32 // numbers of the backends that decide changed
 	schedulers *schedulerUpdate
 	candidates []sched.Candidate // of one service at a time, likewise portions
 	portions   []int
@@ -94,8 +97,7 @@ func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend
 	for i, modes := range n.servers {
 		for _, number := range modes {
 			if number != 0 {
-				be := &b.backends[number]
-				be.Configured, be.Up, be.Evict = true, !health[i].Down, b.Health.Evicts(health[i].ID)
+				b.decide(number, true, !health[i].Down, b.Health.Evicts(health[i].ID))
 			}
 		}
 	}
@@ -112,6 +114,19 @@ func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend
 	}
 	out.Scheduler, err = b.schedulers.scheduler(n.service, s.Scheduler, candidates)
 	return err
+}
+
+// decide sets what depends on decisions about a backend's health.
+func (b *builder) decide(number uint32, configured, up, evict bool) {
+	if be := &b.backends[number]; be.Configured == configured && be.Up == up && be.Evict == evict {
+		return
+	}
+	if b.shared {
+		b.backends, b.shared = slices.Clone(b.backends), false
+	}
+	be := &b.backends[number]
+	be.Configured, be.Up, be.Evict = configured, up, evict
+	b.changed = append(b.changed, number)
 }
 
 // candidatesOf returns what the service's scheduler chooses from, without the sorry server. The

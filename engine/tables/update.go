@@ -25,7 +25,8 @@ func sameSlice[T any](a, b []T) bool {
 // update is Compile for an input with the surroundings of the one before. What was decided about
 // health concerns schedulers, Up and Evict only: numbers, ownership, SNAT pools, rules and look-up
 // maps stay as they are and are shared. What remains to grow with the number of backends is copying
-// the arrays that the workers read, which must be flat.
+// the arrays that the workers read, which must be flat: that of services, and those of backends if
+// Up or Evict of one changes. The drain of a backend changes neither until its deadline.
 func (r *Result) update(in *Input) (Result, error) {
 	next := *r.State
 	changed := in.Health.ChangedServices(r.input.Health)
@@ -34,31 +35,23 @@ func (r *Result) update(in *Input) (Result, error) {
 	changed = slices.Compact(changed)
 
 	next.last = next.ids.lastWeights(in, r.last, false, changed)
-	b := next.builder(in, slices.Clone(r.Tables.Services), slices.Clone(r.Tables.Backends), false)
-	var services, backends []uint32
+	b := next.builder(in, slices.Clone(r.Tables.Services), r.Tables.Backends, false)
+	b.shared = true
+	var services []uint32
 	for _, i := range changed {
 		s, numbers := &b.config.Services[i], &next.ids.numbers[i]
 		if err := b.configure(s, numbers, in.Health.Backends(i)); err != nil {
 			return Result{}, fmt.Errorf("service %s: %w", s.Name, err)
 		}
 		services = append(services, numbers.service)
-		for _, modes := range numbers.servers {
-			for _, number := range modes {
-				if number != 0 {
-					backends = append(backends, number)
-				}
-			}
-		}
 	}
 	for _, number := range next.removed {
-		if evict := in.Health.Evicts(next.ids.backends[number].ID); evict != b.backends[number].Evict {
-			b.backends[number].Evict = evict
-			backends = append(backends, number)
-		}
+		be := &b.backends[number]
+		b.decide(number, be.Configured, be.Up, in.Health.Evicts(next.ids.backends[number].ID))
 	}
 	slices.Sort(services)
-	slices.Sort(backends)
+	slices.Sort(b.changed)
 	next.schedulers = b.schedulers.finish(len(b.config.Services))
-	t := r.Tables.Update(b.services, b.backends, services, slices.Compact(backends))
+	t := r.Tables.Update(b.services, b.backends, services, slices.Compact(b.changed))
 	return Result{Tables: t, Rules: next.rules, State: &next, input: in}, nil
 }
