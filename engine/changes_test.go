@@ -344,8 +344,8 @@ func TestNoStateDirectory(t *testing.T) {
 }
 
 // TestStateDirectoryOfOthers checks that a directory that other users can write to is neither read
-// nor written, until its permissions are right and the daemon is restarted. The directories are state_dir ("") and what the daemon
-// has in it ("*").
+// nor written, until its permissions are right and the daemon is restarted. The directories are
+// state_dir ("") and what the daemon has in it ("*").
 func TestStateDirectoryOfOthers(t *testing.T) {
 	slow(t)
 	type dirCase struct {

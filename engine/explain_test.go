@@ -319,7 +319,8 @@ func TestSimulateSteers(t *testing.T) {
 	group := packettest.UDP("192.0.2.7:5353", vip4+":53").MACs(packettest.NeighbourMAC, [6]byte{1, 0, 0x5e, 0, 0, 0xfb})
 	for name, c := range map[string]struct {
 		packet packettest.Packet
-		want   string // the beginning of the step; "" means that the frame reaches the pipeline by it
+		// the beginning of the step; "" means that the frame reaches the pipeline by it
+		want string
 	}{
 		"to the service":                 {packettest.UDP(resolver, vip4+":53"), "to Sluice: 198.51.100.10:53 is a service"},
 		"tagged":                         {packettest.UDP(resolver, vip4+":53").VLAN(7), "to Sluice: 198.51.100.10:53 is a service"},

@@ -44,8 +44,9 @@ func (e *Engine) checks(cfg *conf.Config) (checks map[service.BackendID]health.C
 type healthState struct {
 	policy *policy.State                      // that the tables follow; nil before the first ones
 	checks map[service.BackendID]health.State // the results that policy is fed with
-	behind bool                               // a step was not published: the next one evaluates all services
-	grow   *time.Timer                        // calls for a step when the portion of a weight grows
+	// behind: a step was not published: the next one evaluates all services
+	behind bool
+	grow   *time.Timer // calls for a step when the portion of a weight grows
 }
 
 // changedChecks collects the backends that have new results of checks, for followHealth. Its

@@ -429,8 +429,8 @@ func TestSlowStart(t *testing.T) {
 	}
 }
 
-// TestWordsOfAPI checks that the words of policy and override are those of the API, which neither of
-// them imports.
+// TestWordsOfAPI checks that the words of policy and override are those of the API, which neither
+// of them imports.
 func TestWordsOfAPI(t *testing.T) {
 	for _, words := range [][2][]string{
 		{{policy.Up, policy.Down, policy.Drain, policy.Standby}, {api.StateUp, api.StateDown, api.StateDrain, api.StateStandby}},

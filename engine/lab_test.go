@@ -41,8 +41,9 @@ const (
 // nat, rr.
 type svc struct {
 	name, vip, port, proto, mode, sched string
-	extra                               string   // further lines
-	backends                            []string // "10.0.0.11:8080", with a weight behind a blank if it isn't 1
+	extra                               string // further lines
+	// "10.0.0.11:8080", with a weight behind a blank if it isn't 1
+	backends []string
 }
 
 // config puts services into the text of a configuration.

@@ -20,7 +20,8 @@ type OfflineOptions struct {
 	Neighbours []netip.Addr // backends that answer ARP and ND; nil: all
 }
 
-// NewOffline returns the balancer that cfg describes. It needs no rights and touches nothing of this machine.
+// NewOffline returns the balancer that cfg describes. It needs no rights and touches nothing of
+// this machine.
 func NewOffline(cfg *conf.Config, o OfflineOptions) (*inspect.Offline, error) {
 	e, err := newOffline(cfg, o)
 	if err != nil {

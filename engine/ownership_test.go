@@ -132,8 +132,8 @@ func TestTupleTakenByDeadConnection(t *testing.T) {
 	}
 }
 
-// TestHandedOverStarvesOwnQueue checks that frames handed over do not starve the worker's own queue:
-// a worker with a full hand-over ring receives from its own queue within a few batches.
+// TestHandedOverStarvesOwnQueue checks that frames handed over do not starve the worker's own
+// queue: a worker with a full hand-over ring receives from its own queue within a few batches.
 func TestHandedOverStarvesOwnQueue(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.FramesPerQueue = 4096

@@ -29,7 +29,8 @@ func TestRoundRobinIsExact(t *testing.T) {
 	if got := order(t, lab, 0, 6); got != "13 12 11 13 12 11" {
 		t.Errorf("order %s", got)
 	}
-	lab.Change(func(s *enginetest.Surroundings) { s.Forget("10.0.0.19") }) // new tables, same backends
+	// new tables, same backends
+	lab.Change(func(s *enginetest.Surroundings) { s.Forget("10.0.0.19") })
 	n := spread(openAll(t, lab, 100, 160))
 	if n["10.0.0.11:8080"] != 20 || n["10.0.0.12:8080"] != 20 || n["10.0.0.13:8080"] != 20 {
 		t.Errorf("%v", n)

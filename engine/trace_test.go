@@ -135,7 +135,8 @@ func TestTraceEveryPacketIsSeenOnce(t *testing.T) {
 	lab := enginetest.New(t, 3, 3)
 	lab.Start(3, config(nat3()))
 	all := startTrace(t, lab, api.TraceQuery{Frames: true})
-	some := startTrace(t, lab, api.TraceQuery{Filter: "host 10.0.0.12"}) // known only after the rewrite
+	// known only after the rewrite
+	some := startTrace(t, lab, api.TraceQuery{Filter: "host 10.0.0.12"})
 	none := startTrace(t, lab, api.TraceQuery{Filter: "udp"})
 	const packets = 300
 	var sent []enginetest.Sent

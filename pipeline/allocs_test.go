@@ -66,7 +66,8 @@ func (w *world) checkAllocs(name, client, vip string) {
 		mixed = append(mixed,
 			packettest.TCP(from, port(vip, "80")).Flags(syn).Frame(),
 			packettest.TCP(from, port(vip, "80")).Frame(),
-			packettest.TCP(from, port(vip, "80")).Flags(rst).Frame(), // so that the next SYN opens another one
+			// so that the next SYN opens another one
+			packettest.TCP(from, port(vip, "80")).Flags(rst).Frame(),
 			packettest.TCP(port(host, fmt.Sprint(3000+n)), port(vip, "80")).Frame(),
 			packettest.TCP(from, port(vip, "80")).TTL(1).Frame(),
 			packettest.TCP(from, port(vip, "80")).Flags(syn|fin).Frame(),

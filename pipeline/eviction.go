@@ -11,7 +11,8 @@ import (
 // resets connections then, or its time to drain is over.
 //
 //	UDP              the next packet of the flow opens a new one, to another backend
-//	TCP nat fullnat  each end that sends is answered with RST; the connection waits for both in state Close
+//	TCP nat fullnat  each end that sends is answered with RST; the connection waits for both
+//	                 in state Close
 //	TCP tun dr       the connection is forgotten; further packets are those of no connection
 //
 // A SYN opens a new connection at once, in all modes. Ends that send nothing get an RST probe

@@ -61,7 +61,7 @@ func bothNAT(t *testing.T, f func(t *testing.T, w *world, client, web, host, pee
 	}
 }
 
-// TestEvictedResets: whoever sends is answered with RST, numbered as it expects, again and again;
+// TestEvictedResets: an end that sends is answered with RST, numbered as it expects, each time;
 // the other end too.
 func TestEvictedResets(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {

@@ -321,7 +321,8 @@ func TestFastPathSharedAddresses(t *testing.T) {
 		{"[2001:db8:9::7]:40000", "[2001:db8:9::8]:40000", "[2001:db8:a::11]:40000", "[2001:db8:a::12]:40000", "[2001:db8:a::11]:80",
 			"[2001:db8:a::12]:80", "[2001:db8:a::13]:80", web6, "[2001:db8:9::7]:80"},
 	}
-	for _, test := range []struct{ workers, connections int }{{1, 24}, {3, 24}, {1, 6}} { // of few, many share a home
+	// of few, many share a home
+	for _, test := range []struct{ workers, connections int }{{1, 24}, {3, 24}, {1, 6}} {
 		workers := test.workers
 		t.Run(fmt.Sprint(test), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(workers), 3))
@@ -370,7 +371,8 @@ func TestFastPathSharedAddresses(t *testing.T) {
 				side := r.IntN(2)
 				o := b.send(r.IntN(workers), side, p.Frame())
 				b.wait(uint32(r.IntN(20)))
-				if o.Verdict == pipeline.Forward && r.IntN(2) == 0 { // an answer, or what comes after one
+				// an answer, or what comes after one
+				if o.Verdict == pipeline.Forward && r.IntN(2) == 0 {
 					var m packet.Meta
 					packet.Parse(o.Mem, o.Start, o.End, &m)
 					if m.Proto == packet.TCP || m.Proto == packet.UDP {

@@ -32,10 +32,12 @@ type Frame struct {
 	Worker     uint8
 	Reason     counter.Reason
 
-	kind        kind
-	service     uint32
-	home        conn.Home // of the frame's flow
-	fullnatSlot uint32    // kindFastReply: slot+1 of the fullnat connection that has the port, and home is its line; else 0
+	kind    kind
+	service uint32
+	home    conn.Home // of the frame's flow
+	// fullnatSlot: kindFastReply: slot+1 of the fullnat connection that has the port, and home is
+	// its line; else 0
+	fullnatSlot uint32
 	meta        packet.Meta
 	_           [4]byte
 }
@@ -44,15 +46,17 @@ type Frame struct {
 type kind uint8
 
 const (
-	kindDone         kind = iota // the verdict is set
-	kindForward                  // client to service
-	kindReply                    // backend to client
-	kindICMPIn                   // ICMP error about a packet that went to the client
-	kindICMPOut                  // ICMP error about a packet that went to the backend
-	kindFastForward4             // client to service, if the connection confirms it: see fastpath.go
-	kindFastOpen4                // client to service, if a connection can be opened: see fastpath_open.go
-	kindFastReply4               // backend to client, if the connection confirms it
-	kindFastForward6             // from here on IPv6
+	kindDone    kind = iota // the verdict is set
+	kindForward             // client to service
+	kindReply               // backend to client
+	kindICMPIn              // ICMP error about a packet that went to the client
+	kindICMPOut             // ICMP error about a packet that went to the backend
+	// kindFastForward4: client to service, if the connection confirms it: see fastpath.go
+	kindFastForward4
+	// kindFastOpen4: client to service, if a connection can be opened: see fastpath_open.go
+	kindFastOpen4
+	kindFastReply4   // backend to client, if the connection confirms it
+	kindFastForward6 // from here on IPv6
 	kindFastOpen6
 	kindFastReply6
 )

@@ -306,7 +306,7 @@ func TestFullNATAstray(t *testing.T) {
 	}
 }
 
-// withAnyPort adds a service of many ports, whose backend is the same host at the port that the
+// withAnyPort adds a service of many ports with a backend on the same host at the port that the
 // client asked for.
 func withAnyPort(s *fullnatSetup) {
 	backend := s.backends[1]
@@ -326,7 +326,7 @@ func (l *fullnatLab) dryRun(p packettest.Packet) (*pipeline.DryRun, []byte) {
 	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
 }
 
-// TestFullNATDryRun: a reply to a connection that lives, to one whose time is over but which was
+// TestFullNATDryRun: a reply to a connection that lives, to one that has expired but which was
 // not swept yet, a new connection to a host of which another pool has ports in use, and the answer
 // of a backend of any port.
 func TestFullNATDryRun(t *testing.T) {
@@ -351,7 +351,8 @@ func TestFullNATDryRun(t *testing.T) {
 	for i, flags := range []uint8{packet.FIN | packet.ACK, packet.RST | packet.ACK} {
 		same("end", packettest.TCP(fnBackend, locals[100+i]).Flags(flags))
 	}
-	for _, flags := range []uint8{packet.ACK, packet.RST, packet.SYN} { // of these the last one opens a new connection
+	// of these the last one opens a new connection
+	for _, flags := range []uint8{packet.ACK, packet.RST, packet.SYN} {
 		if f := same("client's port comes back", packettest.TCP(fnClient(200), fnVIP).Flags(flags)); f.Verdict != pipeline.Forward {
 			t.Errorf("client's port: %v", f.Reason)
 		}
@@ -365,7 +366,8 @@ func TestFullNATDryRun(t *testing.T) {
 	if f := same("answer of another port", answer); f.Reason != counter.NoConnection {
 		t.Errorf("an answer from another port: verdict %d, %v", f.Verdict, f.Reason)
 	}
-	for range 3 { // its pool begins with ports that the other pool has in use towards the host's port 8080
+	// its pool begins with ports that the other pool has in use towards the host's port 8080
+	for range 3 {
 		if f := same("new", packettest.TCP(fnClient(9001), "198.51.100.10:8080").Flags(packet.SYN)); f.Reason != counter.TupleTaken {
 			t.Errorf("so many ports are in use: %v", f.Reason)
 		}

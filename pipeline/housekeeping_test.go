@@ -30,8 +30,8 @@ func TestHousekeepEveryMillisecond(t *testing.T) {
 	}
 }
 
-// TestHousekeepCatchesUp: what a tick has no time for it does the next time, however little time has
-// passed.
+// TestHousekeepCatchesUp: what a tick has no time for it does the next time, however little time
+// has passed.
 func TestHousekeepCatchesUp(t *testing.T) {
 	w := crowded(t, 3000)
 	p := w.procs[0]

@@ -12,7 +12,8 @@ import (
 // family is what a test of ICMP errors needs to know of either.
 type family struct {
 	name, client, vip, host, local, transit string
-	typ, code                               uint8 // of the error that says that a packet was too big
+	// of the error that says that a packet was too big
+	typ, code uint8
 }
 
 var families = []family{

@@ -6,8 +6,8 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// TestReplyGoesWhereTheClientWasHeard: a client on a wire of ours, whose MAC address the kernel
-// doesn't know yet, is answered by what its first packet came from: address, port and tag.
+// TestReplyGoesWhereTheClientWasHeard: a client on a wire of ours, with a MAC address that the
+// kernel doesn't know yet, is answered by what its first packet came from: address, port and tag.
 func TestReplyGoesWhereTheClientWasHeard(t *testing.T) {
 	mac := [6]byte{2, 0, 0, 0, 0xcc, 99}
 	for _, vlan := range []uint16{0, 7} {

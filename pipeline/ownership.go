@@ -10,11 +10,18 @@ type Ownership uint8
 
 // The ownerships.
 const (
-	ByFlow     Ownership = iota // by the hash of client address, port and protocol, which is the same in both directions
-	ByAddress                   // by the hash of the client address alone: persistence needs all connections of a client together
-	ByPort                      // replies of fullnat: by the local port
-	ByReceiver                  // the worker that received it: RSS keeps a flow together, and no reply needs the client's hash
-	ByFlowNow                   // ByFlow, but ByReceiver before: the receiver may have the connection
+	// ByFlow: by the hash of client address, port and protocol, which is the same in both
+	// directions
+	ByFlow Ownership = iota
+	// ByAddress: by the hash of the client address alone: persistence needs all connections of a
+	// client together
+	ByAddress
+	ByPort // replies of fullnat: by the local port
+	// ByReceiver: the worker that received it: RSS keeps a flow together, and no reply needs the
+	// client's hash
+	ByReceiver
+	// ByFlow, but ByReceiver before: the receiver may have the connection
+	ByFlowNow
 )
 
 // locate sets the home of a frame of the client with this address and port, or hands the frame to

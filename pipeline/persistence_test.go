@@ -138,7 +138,7 @@ func TestTemplatePerPort(t *testing.T) {
 	w.sum()
 }
 
-// TestReuseUnderTemplate: the connection is not placed anew: its client stays with its backend
+// TestReuseUnderTemplate: the connection is not placed again: its client stays with its backend
 // anyway.
 func TestReuseUnderTemplate(t *testing.T) {
 	w := newWorld(t, sticky())

@@ -44,16 +44,18 @@ type Processor struct {
 	v4, v6          *conn.Table
 	loads           *counter.Loads
 	sched           []sched.State // by service id
-	schedKey        sched.Key     // scratch: passed through an interface, a local variable would be allocated
-	pools           []*snat.Pool  // SNAT pools by number
-	borrowed        *borrowed     // of a dry run; else nil
-	sourceTurn      uint32
-	neighbourHints  neighbourHints
-	answers         limiter
-	rstProbes       rstProbes
-	ipID            uint16
-	sweepDebt       [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
-	openings        int       // frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
+	// schedKey: scratch: passed through an interface, a local variable would be allocated
+	schedKey       sched.Key
+	pools          []*snat.Pool // SNAT pools by number
+	borrowed       *borrowed    // of a dry run; else nil
+	sourceTurn     uint32
+	neighbourHints neighbourHints
+	answers        limiter
+	rstProbes      rstProbes
+	ipID           uint16
+	sweepDebt      [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
+	// openings: frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
+	openings int
 
 	t       *Tables // of the batch being processed
 	fetched uint64  // see conn.Fetch

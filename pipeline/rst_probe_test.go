@@ -48,8 +48,8 @@ func seqOf(frame []byte) uint32 {
 }
 
 // TestRSTProbe: both ends of an idle connection get a segment that they must answer, three times a
-// second apart, at numbers of which no window holds two; whose answer was answered with RST, no
-// more.
+// second apart, at numbers of which no window holds two; an end that was answered with RST gets
+// no more.
 func TestRSTProbe(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		out := w.rstProbesAll()
@@ -86,8 +86,8 @@ func TestRSTProbe(t *testing.T) {
 	})
 }
 
-// TestRSTProbesEnd: three times, and then never again, whoever answers; a connection that nobody asks
-// about expires.
+// TestRSTProbesEnd: three times and then never again, whichever end answers; a connection without
+// probes expires.
 func TestRSTProbesEnd(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		n := 0
@@ -105,8 +105,8 @@ func TestRSTProbesEnd(t *testing.T) {
 	})
 }
 
-// TestRSTProbeTargets: only the evicted backend's connections, only TCP through us, only while they last;
-// what need not be told is forgotten.
+// TestRSTProbeTargets: only the evicted backend's connections, only TCP through us, only while they
+// last; what need not be told is forgotten.
 func TestRSTProbeTargets(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -129,7 +129,8 @@ func TestRSTProbeTargets(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, pairOf(vip4, test.mode, test.proto))
 			flags := map[byte]uint8{'S': syn, 'A': ack, 'F': fin | ack}
-			for _, from := range []string{client4, "192.0.2.8:40000"} { // the second one's backend stays
+			// the second one's backend stays
+			for _, from := range []string{client4, "192.0.2.8:40000"} {
 				for i := 0; i < len(test.packets); i += 3 {
 					host := "10.0.0.11:80"
 					if from != client4 {
@@ -163,8 +164,8 @@ func TestRSTProbeTargets(t *testing.T) {
 	}
 }
 
-// TestRSTProbeOnce: further tables with the same evicted backend begin nothing; another evicted backend
-// does; one that is back before its connections were looked at is left alone.
+// TestRSTProbeOnce: further tables with the same evicted backend begin nothing; another evicted
+// backend does; one that is back before its connections were looked at is left alone.
 func TestRSTProbeOnce(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	for _, from := range []string{client4, "192.0.2.8:40000"} {
@@ -249,7 +250,8 @@ func TestRSTProbeBounds(t *testing.T) {
 	}
 }
 
-// TestRSTProbeUnreachable: whoever can't be reached is passed over, and asked for; the next round finds it.
+// TestRSTProbeUnreachable: an end that can't be reached is passed over, and asked for; the next
+// round finds it.
 func TestRSTProbeUnreachable(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")

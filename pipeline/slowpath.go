@@ -175,7 +175,8 @@ func (p *Processor) reply(f *Frame) {
 		return
 	}
 	s := &p.t.Services[c.Service()]
-	if !midConnection(c, m.TCPFlags) { // advance, with a check that only a connection outside its middle needs
+	// advance, with a check that only a connection outside its middle needs
+	if !midConnection(c, m.TCPFlags) {
 		if c.State == conn.Close && p.evictedReply(f, c) {
 			return
 		}

@@ -253,7 +253,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// TestReuseWithoutRoom: if nobody takes the new connection, the old one is over all the same.
+// TestReuseWithoutRoom: if no backend takes the new connection, the old one is over all the same.
 func TestReuseWithoutRoom(t *testing.T) {
 	w := newWorld(t, nat())
 	for _, flags := range []uint8{syn, ack, rst} {

@@ -39,15 +39,17 @@ type Service struct {
 
 // Backend is a backend as the packet path sees it.
 type Backend struct {
-	Addr       packet.Addr
-	Source     packet.Addr  // tun: source of the outer header
-	Link       rewrite.Link // next hop towards Addr, valid if Unreach is None
-	Port       uint16       // 0: the port that the client asked for
-	Mode       service.Mode
-	Unreach    counter.Reason // why Link cannot be used; None if it can
-	maxLength  uint16         // longest packet that fits Link with the overhead of the mode, in bytes; 0 without a Link
-	Configured bool           // configured now; false: only existing connections use it
-	Up         bool           // it passes its checks
+	Addr    packet.Addr
+	Source  packet.Addr  // tun: source of the outer header
+	Link    rewrite.Link // next hop towards Addr, valid if Unreach is None
+	Port    uint16       // 0: the port that the client asked for
+	Mode    service.Mode
+	Unreach counter.Reason // why Link cannot be used; None if it can
+	// maxLength: longest packet that fits Link with the overhead of the mode, in bytes; 0 without a
+	// Link
+	maxLength  uint16
+	Configured bool // configured now; false: only existing connections use it
+	Up         bool // it passes its checks
 	// Evict ends its connections: TCP is reset in nat and fullnat, UDP flows move to another
 	// backend (eviction.go). The scheduler must not choose it: it is down, or its weight is 0.
 	Evict   bool
@@ -57,16 +59,17 @@ type Backend struct {
 // Tables is everything that the packet path reads and does not write: immutable, built by the
 // control plane, published by one atomic pointer, and loaded once per batch.
 type Tables struct {
-	Services        []Service // by service id
-	Backends        []Backend // by backend id
-	Hops            *nexthop.Table
-	Sources         []snat.Source // fullnat's local addresses
-	Pools           [][]snat.Ref  // by backend id: sources and pools of its fullnat connections
-	fastEntries     []fastEntry   // by backend id
-	services        servicemap.Map
-	sticky          servicemap.Endpoints // endpoints of backends of services owned ByAddress -> 1
-	sources         servicemap.Endpoints // fullnat's local addresses -> index+1 into Sources
-	replyEndpointAt servicemap.Endpoints // endpoint of a fullnat backend -> index+1 into replyEndpoints
+	Services    []Service // by service id
+	Backends    []Backend // by backend id
+	Hops        *nexthop.Table
+	Sources     []snat.Source // fullnat's local addresses
+	Pools       [][]snat.Ref  // by backend id: sources and pools of its fullnat connections
+	fastEntries []fastEntry   // by backend id
+	services    servicemap.Map
+	sticky      servicemap.Endpoints // endpoints of backends of services owned ByAddress -> 1
+	sources     servicemap.Endpoints // fullnat's local addresses -> index+1 into Sources
+	// replyEndpointAt: endpoint of a fullnat backend -> index+1 into replyEndpoints
+	replyEndpointAt servicemap.Endpoints
 	replyEndpoints  []replyEndpoint
 	portsByHash     bool     // some SNAT ports are divided by the hash of a NIC
 	anyPort         bool     // some fullnat backend serves any port

@@ -195,7 +195,7 @@ func (w *twin) opened(i int, k flowKey, flags uint8, chosen int) (*twinFlow, ver
 		if len(taken) > 0 {
 			v.any = append(v.any, "tuple_taken")
 		}
-		// sh offers nobody else if the one that it hashes to is unusable, as in IPVS.
+		// sh offers no other backend if the one that it hashes to is unusable, as in IPVS.
 		if len(usable) == 0 || s.sched == "sh" && len(usable) < len(s.backends) {
 			v.any = append(v.any, "reply", "no_backend")
 		}

@@ -7,8 +7,8 @@
 //     what was ever put in, the consumer's what was ever taken out; index & (2^k - 1) is the slot.
 //   - The producer writes slots first and its index afterwards (publish); the consumer reads the
 //     index first and slots afterwards, then moves its own index (release), which frees the slots.
-//   - Each index has one writer. A side reads the other's index only if its copy from last time does
-//     not suffice, so that a busy ring moves one cache line per batch, not per entry.
+//   - Each index has one writer. A side reads the other's index only if its copy from last time
+//     does not suffice, so that a busy ring moves one cache line per batch, not per entry.
 //
 // # The rings
 //

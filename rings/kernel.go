@@ -57,8 +57,8 @@ type ToKernel[T uint64 | Desc] struct {
 	taken  uint32 // the kernel's index when last read; next - taken <= len(Entries)
 }
 
-// NewToKernel returns the producing end of a ring, at the present indices in its memory. It fails if
-// the number of entries is not a power of two or the indices are inconsistent.
+// NewToKernel returns the producing end of a ring, at the present indices in its memory. It fails
+// if the number of entries is not a power of two or the indices are inconsistent.
 func NewToKernel[T uint64 | Desc](m Memory[T]) (*ToKernel[T], error) {
 	if err := m.check(); err != nil {
 		return nil, err
@@ -118,8 +118,8 @@ func (r *ToKernel[T]) readIndex() {
 // one goroutine at a time.
 //
 // The kernel's index is not trusted: one that would mean more entries than the ring has, or fewer
-// than were taken, is ignored and the last valid one is used. Slots are always computed from our own
-// index.
+// than were taken, is ignored and the last valid one is used. Slots are always computed from our
+// own index.
 type FromKernel[T uint64 | Desc] struct {
 	memory Memory[T]
 	next   uint32 // our index: equals *memory.Consumer between calls

@@ -21,7 +21,8 @@ const lineBytes = 128
 // What the consumer reads is apart from what the producer alone uses: a consumer that waits for
 // entries reads its line all the time, and each write to that line costs the producer a cache miss.
 type Producer[T any] struct {
-	published atomic.Uint64 // entries that the consumer may take; written here, read by the consumer
+	// published: entries that the consumer may take; written here, read by the consumer
+	published atomic.Uint64
 	_         [lineBytes - 8]byte
 
 	inserted uint64 // entries written to slots, published or not
@@ -33,7 +34,9 @@ type Producer[T any] struct {
 
 // Consumer is the consuming end of an SPSC ring. It belongs to one goroutine at a time.
 type Consumer[T any] struct {
-	released atomic.Uint64 // entries with slots that the producer may overwrite; written here, read by the producer
+	// released: entries with slots that the producer may overwrite; written here, read by the
+	// producer
+	released atomic.Uint64
 	_        [lineBytes - 8]byte
 
 	took     uint64 // the same, for the consumer itself

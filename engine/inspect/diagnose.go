@@ -270,7 +270,8 @@ func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) erro
 		hint = "the backend's route to the service's `source` addresses must lead to this host"
 	}
 	switch {
-	case x.q.Protocol == service.UDP && (waits || traffic.OutPackets == 0): // much of UDP is one-way
+	// much of UDP is one-way
+	case x.q.Protocol == service.UDP && (waits || traffic.OutPackets == 0):
 		x.step("return", "through this host; %s was sent %s, %d came back: if this flow should be answered, %s", name, sent, traffic.OutPackets, hint)
 	case traffic.InPackets > 0 && traffic.OutPackets == 0:
 		x.problem("return", "%s was sent %s and none came back: %s, or it does not answer at all", name, sent, hint)

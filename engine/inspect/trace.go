@@ -92,7 +92,8 @@ type arrived struct {
 // remove removes the taps from the workers that still run.
 func (t *trace) remove() {
 	for _, w := range t.workers.All {
-		_ = w.Do(context.Background(), func() { w.RemoveTap(t.taps[w.ID()]) }) // fails when the worker has ended
+		// fails when the worker has ended
+		_ = w.Do(context.Background(), func() { w.RemoveTap(t.taps[w.ID()]) })
 	}
 }
 

@@ -10,9 +10,10 @@ type State string
 
 // The states. Weight is never stored: it is the state of an override that has a weight only.
 const (
-	None    State = ""
-	Weight  State = "weight"  // the weight set at run time applies
-	Drain   State = "drain"   // no new connections; existing ones continue until the deadline, if any
+	None   State = ""
+	Weight State = "weight" // the weight set at run time applies
+	// Drain: no new connections; existing ones continue until the deadline, if any
+	Drain   State = "drain"
 	Disable State = "disable" // no new connections; existing ones end
 )
 

@@ -57,7 +57,7 @@ func (s Set) Weights(cfg *conf.Config) map[service.BackendID]int {
 	return out
 }
 
-// Evicted returns the backends whose connections must end at the given time.
+// Evicted returns the backends with connections that must end at the given time.
 func (s Set) Evicted(now time.Time) map[service.BackendID]bool {
 	out := make(map[service.BackendID]bool)
 	for id, o := range s {
@@ -68,7 +68,7 @@ func (s Set) Evicted(now time.Time) map[service.BackendID]bool {
 	return out
 }
 
-// Expired returns the backends whose deadline is after then and not after now.
+// Expired returns the backends with a deadline after then and not after now.
 func (s Set) Expired(then, now time.Time) (ids []service.BackendID) {
 	for id, o := range s {
 		if o.Evicts(now) && !o.Evicts(then) {

@@ -68,8 +68,8 @@ func TestAttachErrors(t *testing.T) {
 	}
 }
 
-// TestInterfaceGone: a port whose interface has been removed can be closed, and nothing else is
-// disturbed.
+// TestInterfaceGone: a port with an interface that has been removed can be closed, and nothing else
+// is disturbed.
 func TestInterfaceGone(t *testing.T) {
 	enterNamespace(t)
 	device, _ := veth(t)

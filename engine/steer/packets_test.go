@@ -20,7 +20,8 @@ const (
 
 	web4, web6 = "198.51.100.10", "2001:db8:5::10" // tcp 80, tcp 8000-8099, udp 53
 	any4, any6 = "198.51.100.20", "2001:db8:5::20" // udp any
-	other4     = "198.51.100.30"                   // a neighbour in the same network that is no service
+	// a neighbour in the same network that is no service
+	other4 = "198.51.100.30"
 
 	b4, b6             = "10.0.0.11", "fd00::11" // nat: tcp 8080, udp 53
 	bAny4, bAny6       = "10.0.0.12", "fd00::12" // nat: udp any
@@ -48,7 +49,8 @@ func addrs(list ...string) (out []netip.Addr) {
 // testRules has one rule of each kind in each family.
 func testRules() steer.Rules {
 	r := steer.Rules{
-		Locals: addrs(h4, h6, l4, l6, broadcast4, web4), // the kernel holds one of the services' addresses
+		// the kernel holds one of the services' addresses
+		Locals: addrs(h4, h6, l4, l6, broadcast4, web4),
 	}
 	for _, f := range [][6]string{{web4, any4, b4, bAny4, bRange4, l4}, {web6, any6, b6, bAny6, bRange6, l6}} {
 		r.Services = append(r.Services, key(f[0], 80, 80, service.TCP), key(f[0], 8000, 8099, service.TCP),
@@ -125,7 +127,8 @@ func fragment4(source, destination string, next layers.IPProtocol, offset uint16
 // options4 is an IPv4 header of 24 bytes.
 func options4(source, destination string, next layers.IPProtocol) *layers.IPv4 {
 	header := ip(source, destination, next).(*layers.IPv4)
-	header.Options = []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}} // router alert
+	// router alert
+	header.Options = []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}}
 	return header
 }
 

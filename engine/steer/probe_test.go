@@ -30,7 +30,8 @@ func probeCases(t testing.TB, f family) []testCase {
 		{"probe: of a NAT backend", packet(t, ip(f.b, f.h, pTCP), tcp(8080, 30000)), pass},
 		{"probe: to an address without probes", packet(t, ip(f.web, f.l, pTCP), tcp(80, 31000)), pass},
 		{"probe: to a client", packet(t, ip(f.web, f.client, pTCP), tcp(80, 30000)), pass},
-		{"probe: on its way", packet(t, ip(f.h, f.web, pTCP), tcp(30000, 80)), drop}, // to a service, as from any source
+		// to a service, as from any source
+		{"probe: on its way", packet(t, ip(f.h, f.web, pTCP), tcp(30000, 80)), drop},
 		{"probe: error", icmp(t, f.any, f.h, unreachable, quote(f.h, f.any, 30000)), redirect},
 		{"probe: error, the host's own", icmp(t, f.any, f.h, unreachable, quote(f.h, f.any, 40000)), pass},
 		{"probe: error, not to its sender", icmp(t, f.any, f.l, unreachable, quote(f.h, f.any, 30000)), pass},

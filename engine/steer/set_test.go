@@ -46,7 +46,8 @@ func TestSetFollows(t *testing.T) {
 }
 
 // TestSetNeverMisses sends frames while the rules change all the time. A frame that goes to Sluice
-// under all of them, by the same rule or another, always does; likewise one that goes to the kernel.
+// under all of them, by the same rule or another, always does; likewise one that goes to the
+// kernel.
 func TestSetNeverMisses(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)

@@ -36,7 +36,7 @@
  *                     arrives here) or behind us in DR (TTL, no listener)
  *   B>C     B         NAT: what the backend sent, before it reached us     C>B     kernel, likewise
  *   B>L     B         fullnat: likewise                                    L>B     kernel, likewise
- * An error whose destination is not the quoted source breaks RFC 1122 3.2.2 or RFC 4443 2.4: it
+ * An error with a destination that is not the quoted source breaks RFC 1122 3.2.2 or RFC 4443 2.4: it
  * passes to the kernel.
  *
  * To Sluice means redirected to the AF_XDP socket of the receiving queue. A queue without a socket

@@ -77,7 +77,8 @@ func flowCases(t testing.TB, f family) []testCase {
 		{"answer to our health check", packet(t, ip(f.b, f.h, pTCP), tcp(8080, 1234)), pass},
 		{"to a backend's port", packet(t, ip(f.client, f.b, pTCP), tcp(1234, 8080)), pass},
 		{"backend asks a service", packet(t, ip(f.b, f.web, pTCP), tcp(40000, 80)), drop},
-		{"backend's SSH to a service's address", packet(t, ip(f.bRange, f.web, pTCP), tcp(8000, 22)), actionFor(f.name == "v6")}, // web4 is local
+		// web4 is local
+		{"backend's SSH to a service's address", packet(t, ip(f.bRange, f.web, pTCP), tcp(8000, 22)), actionFor(f.name == "v6")},
 
 		{"pool", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 20000)), drop},
 		{"pool, last port", packet(t, ip(f.b, f.l, pTCP), tcp(8080, 29999)), drop},

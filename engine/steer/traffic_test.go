@@ -79,7 +79,7 @@ func holdAddress(t *testing.T, device netlink.Link, address string) {
 	}
 }
 
-// TestTraffic sends real frames at a port whose kernel holds the service's address. Without a
+// TestTraffic sends real frames to a port of a kernel that has the service's address. Without a
 // socket the kernel never sees, and never resets, the service's connections, only others; with one,
 // the socket gets the frames.
 func TestTraffic(t *testing.T) {

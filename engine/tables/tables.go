@@ -34,11 +34,12 @@ import (
 type Input struct {
 	Health *policy.State // with the configuration; which backends take new connections, and weights
 
-	Hops        *nexthop.Table
-	Locals      []netip.Addr              // addresses of this host, ascending
-	Sources     map[netip.Addr]netip.Addr // tun backend -> local address towards it, if there is one
-	KernelPorts service.Ports             // L4 ports that the kernel assigns to its own connections
-	Cards       []Card                    // by NIC port
+	Hops   *nexthop.Table
+	Locals []netip.Addr // addresses of this host, ascending
+	// Sources: tun backend -> local address towards it, if there is one
+	Sources     map[netip.Addr]netip.Addr
+	KernelPorts service.Ports // L4 ports that the kernel assigns to its own connections
+	Cards       []Card        // by NIC port
 	Workers     int
 	Spread      bool // every NIC port has a queue for each worker
 

@@ -20,8 +20,8 @@ func whole(r Result) Result {
 	return r
 }
 
-// decide changes checks and overrides of some backends of the input and returns it with the policy's
-// next step. Time goes on, so that deadlines of drains come.
+// decide changes checks and overrides of some backends of the input and returns it with the
+// policy's next step. Time goes on, so that deadlines of drains come.
 func (g *inputs) decide(in *Input, checks map[service.BackendID]health.State, overrides override.Set, now time.Time) (*Input, override.Set) {
 	index := in.Health.Config()
 	var changed []service.Key

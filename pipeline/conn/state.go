@@ -131,9 +131,10 @@ var transitions = [directionCount][eventCount]row{
 		evNone: stay,
 	},
 	Output: {
-		evSYN:  {sSS, sES, sSS, sSR, sSS, sSS, sSS, sSS, sSS, sLI, sSR},
-		evFIN:  {sTW, sFW, sSS, sTW, sFW, sTW, sCL, sTW, sLA, sLI, sTW},
-		evACK:  {sES, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sES, sES}, // SR: not IPVS's, see transitions
+		evSYN: {sSS, sES, sSS, sSR, sSS, sSS, sSS, sSS, sSS, sLI, sSR},
+		evFIN: {sTW, sFW, sSS, sTW, sFW, sTW, sCL, sTW, sLA, sLI, sTW},
+		// SR: not IPVS's, see transitions
+		evACK:  {sES, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sES, sES},
 		evRST:  {sCL, sCL, sSS, sCL, sCL, sTW, sCL, sCL, sCL, sCL, sCL},
 		evNone: stay,
 	},

@@ -33,14 +33,15 @@ type Flags uint8
 
 // The flags.
 const (
-	IsUDP         Flags = 1 << iota // protocol is UDP, else TCP
-	NoOutput                        // replies bypass Sluice: tun, dr
-	HasTemplate                     // counted in the persistence template of its client
-	SeenReply                       // the backend has sent a packet
-	Translated                      // fullnat: replies come to a local address; FindReply does not return it
-	countedActive                   // counted as active in counter.Loads
-	ClientReset                     // the backend was evicted, and the client has been reset
-	BackendReset                    // the backend was evicted, and it has been reset
+	IsUDP       Flags = 1 << iota // protocol is UDP, else TCP
+	NoOutput                      // replies bypass Sluice: tun, dr
+	HasTemplate                   // counted in the persistence template of its client
+	SeenReply                     // the backend has sent a packet
+	// Translated: fullnat: replies come to a local address; FindReply does not return it
+	Translated
+	countedActive // counted as active in counter.Loads
+	ClientReset   // the backend was evicted, and the client has been reset
+	BackendReset  // the backend was evicted, and it has been reset
 )
 
 // sweepWhenFull is how many slots an insertion into a full table sweeps.
@@ -402,7 +403,8 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 // insertAt puts an entry with that home line into a free slot.
 func (t *Table) insertAt(home, slot uint32, key uint64, flags Flags) *Conn {
 	t.addOver(home, slot>>t.lineShift, 1)
-	c := t.conn(slot) // field by field: the compiler would build a whole Conn on the stack and copy it
+	// field by field: the compiler would build a whole Conn on the stack and copy it
+	c := t.conn(slot)
 	c.key, c.Flags = key, flags
 	c.Expires, c.Backend, c.BackendPort, c.State, c.Source, c.Extra = 0, 0, 0, 0, 0, 0
 	t.length++
@@ -442,7 +444,8 @@ func (t *Table) addOver(home, line uint32, by int) {
 // Remove removes an entry. The caller must not use it afterwards.
 func (t *Table) Remove(c *Conn) {
 	slot := t.slotOf(c)
-	if line := slot >> t.lineShift; line > 0 && t.conn((line-1)<<t.lineShift).over > 0 { // else it is in its home
+	// else it is in its home
+	if line := slot >> t.lineShift; line > 0 && t.conn((line-1)<<t.lineShift).over > 0 {
 		home := t.Home(t.seed.Hash(t.Client(c), c.ClientPort(), c.Proto()))
 		t.addOver(uint32(home&^home6), line, -1)
 	}

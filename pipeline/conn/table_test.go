@@ -343,7 +343,8 @@ func TestNextFollowsIPVS(t *testing.T) {
 		{FinWait, Input, packet.FIN | packet.ACK, TimeWait},
 		{Established, Input, packet.RST, Close},
 		{Established, Input, packet.RST | packet.SYN, Close},
-		{SynRecv, Input, packet.RST, SynRecv}, // an off-path RST can't kill a connection being set up
+		// an off-path RST can't kill a connection being set up
+		{SynRecv, Input, packet.RST, SynRecv},
 		{TimeWait, Input, packet.SYN, SynRecv},
 		{StateNone, InputOnly, packet.SYN, SynRecv},
 		{SynRecv, InputOnly, packet.ACK, Established},
@@ -360,7 +361,8 @@ func TestNextFollowsIPVS(t *testing.T) {
 	}
 }
 
-// TestWholeAddress: two clients in one home line, whose addresses differ in one half only, are two.
+// TestWholeAddress: two clients in one home line with addresses that differ in one half only are
+// two.
 func TestWholeAddress(t *testing.T) {
 	tab := newTable(6, 8, nil)
 	k, backend := Key{1, 5, 80}, client(6, 77)

@@ -3,13 +3,14 @@ package counter
 // Packets counts the frames that one worker received or was handed, by their verdict. Only the
 // worker accesses it; the control plane asks the worker for a copy.
 type Packets struct {
-	Rx         uint64 // frames from ports
-	Forwarded  uint64
-	Replied    uint64 // frames turned into answers of Sluice
-	HandedOut  uint64 // frames handed to another worker, which counts them then
-	HandedIn   uint64
-	Drops      [Count]uint64
-	Originated uint64 // frames that Sluice made and sent: not part of Rx = Forwarded + Replied + drops
+	Rx        uint64 // frames from ports
+	Forwarded uint64
+	Replied   uint64 // frames turned into answers of Sluice
+	HandedOut uint64 // frames handed to another worker, which counts them then
+	HandedIn  uint64
+	Drops     [Count]uint64
+	// Originated: frames that Sluice made and sent: not part of Rx = Forwarded + Replied + drops
+	Originated uint64
 	ConnOpened uint64
 	ConnClosed uint64
 }

@@ -24,17 +24,19 @@ const (
 	UnknownProtocol        // neither TCP, UDP nor an ICMP error
 	NoConnection           // backend's packet, or client's non-SYN, that belongs to no connection
 	NoBackend              // service has no backend that may take a new connection
-	BackendGone            // connection's backend is no longer configured, or its connections were ended
-	TableFull              // connection table has no free slot near the home
-	TupleTaken             // backend already has this client address and port through another service
-	SNATExhausted          // fullnat: all local ports towards this backend are in use
-	TTLExpired             // TTL or hop limit would reach 0
-	NoRoute                // kernel has no route to the next hop
-	NoNeighbour            // next hop's MAC address is not known yet
-	PortDown               // egress port is down or has no queue of ours
-	TooBig                 // longer than the egress MTU
-	HandOverFull           // ring to the owning worker is full
-	TxFull                 // egress ring is full
+	// BackendGone: connection's backend is no longer configured, or its connections were ended
+	BackendGone
+	TableFull // connection table has no free slot near the home
+	// TupleTaken: backend already has this client address and port through another service
+	TupleTaken
+	SNATExhausted // fullnat: all local ports towards this backend are in use
+	TTLExpired    // TTL or hop limit would reach 0
+	NoRoute       // kernel has no route to the next hop
+	NoNeighbour   // next hop's MAC address is not known yet
+	PortDown      // egress port is down or has no queue of ours
+	TooBig        // longer than the egress MTU
+	HandOverFull  // ring to the owning worker is full
+	TxFull        // egress ring is full
 	reasonCount
 )
 

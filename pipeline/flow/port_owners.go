@@ -18,11 +18,14 @@ const MaxPortOwners = 255
 // hash of the port alone, and the port has only two bytes. A PortOwners is immutable; any goroutine
 // may use it.
 type PortOwners struct {
-	key       []byte
-	mask      uint32
-	owners    []uint8 // by the low bits of the hash; noWorker: delivered to a queue without a worker
+	key  []byte
+	mask uint32
+	// owners: by the low bits of the hash; noWorker: delivered to a queue without a worker
+	owners    []uint8
 	high, low [256]uint32
-	words     [][]uint64 // by worker and by low bits of the hash of the first of 64 ports: the worker's ports among them
+	// words: by worker and by low bits of the hash of the first of 64 ports: the worker's ports
+	// among them
+	words [][]uint64
 }
 
 // noWorker is the owner of ports with packets that no worker would receive.

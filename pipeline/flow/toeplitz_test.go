@@ -57,8 +57,8 @@ func slowToeplitz(key, input []byte) uint32 {
 	return uint32(sum.Uint64())
 }
 
-// compareShares checks PortOwners made of the bytes against the slow hash and the plain reading of the
-// table.
+// compareShares checks PortOwners made of the bytes against the slow hash and the plain reading of
+// the table.
 func compareShares(t *testing.T, seed uint64, data []byte) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	key := make([]byte, 40)
@@ -160,7 +160,7 @@ func TestSharesFollowTheCard(t *testing.T) {
 }
 
 // TestSharesWithoutQueues: workers without a queue get ports too; ports delivered to queues that
-// are not ours are nobody's.
+// are not ours belong to no worker.
 func TestSharesWithoutQueues(t *testing.T) {
 	s := NewPortOwners(card(4), 6, true, 3, func(queue int) int {
 		if queue >= 2 {
@@ -173,7 +173,7 @@ func TestSharesWithoutQueues(t *testing.T) {
 	for port := range 1 << 16 {
 		count[s.Owner(base, uint16(port))]++
 	}
-	// Of 128 places 32 are each worker's and 64 nobody's; worker 2 gets a sixth of 64: 10, 5 of
+	// Of 128 places 32 are each worker's and 64 no worker's; worker 2 gets a sixth of 64: 10, 5 of
 	// each.
 	for owner, want := range map[int]int{0: 27 * 512, 1: 27 * 512, 2: 10 * 512, noWorker: 64 * 512} {
 		if count[owner] != want {

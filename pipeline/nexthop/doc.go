@@ -20,7 +20,7 @@
 //   - A winning route at a port without carrier keeps winning, as in the kernel: its packets are
 //     dropped with counter.PortDown and do not use a route with a higher metric.
 //   - Legs of a multipath route divide its destinations by a fixed hash of the destination address,
-//     so every worker and every host chooses alike and the packets of a flow stay in order. Legs that
-//     can carry packets are preferred to legs with an unresolved neighbour, those to legs at a port
-//     that is down. A leg of weight n is listed n times.
+//     so every worker and every host chooses alike and the packets of a flow stay in order. Legs
+//     that can carry packets are preferred to legs with an unresolved neighbour, those to legs at a
+//     port that is down. A leg of weight n is listed n times.
 package nexthop

@@ -65,7 +65,7 @@ func TestLookup(t *testing.T) {
 			"10.0.0.6", rewrite.Link{}, counter.NoNeighbour},
 		{"neighbour known at another port only", twoPorts(), []Route{onLink("10.0.0.0/24", 0)}, []Neighbour{at("10.0.0.5", 1, macA)},
 			"10.0.0.5", rewrite.Link{}, counter.NoNeighbour},
-		{"neighbour whose address is routed elsewhere", twoPorts(), []Route{onLink("10.0.0.0/24", 0), via("10.0.0.5/32", "10.1.0.1", 1)},
+		{"neighbour with an address that is routed elsewhere", twoPorts(), []Route{onLink("10.0.0.0/24", 0), via("10.0.0.5/32", "10.1.0.1", 1)},
 			[]Neighbour{at("10.0.0.5", 0, macA), at("10.1.0.1", 1, macB)}, "10.0.0.5", linkB, counter.None},
 		{"gateway", twoPorts(), []Route{onLink("10.1.0.0/24", 1), via("0.0.0.0/0", "10.1.0.1", 1)}, []Neighbour{at("10.1.0.1", 1, macB)},
 			"198.51.100.7", linkB, counter.None},

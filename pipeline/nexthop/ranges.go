@@ -66,8 +66,9 @@ func (r *ranges6) find(a packet.Addr) uint32 {
 // bits belong to one range, and nothing is searched. Otherwise the search takes the same number of
 // steps for all addresses with these bits, and its one decision compiles to a conditional move.
 type prefixIndex struct {
-	at    []uint32 // by upper bits: the range that contains the first address with them; one more at the end
-	shift uint8    // the upper 32 bits of an address shifted right by it are an index into at
+	// at: by upper bits: the range that contains the first address with them; one more at the end
+	at    []uint32
+	shift uint8 // the upper 32 bits of an address shifted right by it are an index into at
 }
 
 // minPrefixBits separates the surroundings of a few networks from the other addresses: in IPv6,

@@ -14,17 +14,20 @@ type Kind uint8
 
 // The kinds.
 const (
-	Unicast   Kind = iota // sends them to a neighbour at one of the NIC ports
-	Blackhole             // sends none: blackhole, unreachable, prohibit, own and broadcast addresses
-	Foreign               // sends them to an interface that is not one of the NIC ports
+	Unicast Kind = iota // sends them to a neighbour at one of the NIC ports
+	// Blackhole: sends none: blackhole, unreachable, prohibit, own and broadcast addresses
+	Blackhole
+	Foreign // sends them to an interface that is not one of the NIC ports
 )
 
 // Leg is one path of a route.
 type Leg struct {
-	Via  netip.Addr // gateway, of either family; the zero Addr: the destination itself is the neighbour (on-link)
-	Port uint8      // index into the ports
-	VLAN uint16     // 802.1Q id, 0: untagged
-	MTU  uint16     // of the IP packet in bytes, 0: the port's
+	// Via: gateway, of either family; the zero Addr: the destination itself is the neighbour
+	// (on-link)
+	Via  netip.Addr
+	Port uint8  // index into the ports
+	VLAN uint16 // 802.1Q id, 0: untagged
+	MTU  uint16 // of the IP packet in bytes, 0: the port's
 	Kind Kind
 }
 

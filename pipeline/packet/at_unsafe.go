@@ -2,10 +2,10 @@ package packet
 
 import "unsafe"
 
-// The functions below return mem[off:] as headers of fixed size, without tags, options and extension
-// headers. Accesses at constant offsets of an array need no checks, and the functions check once
-// that the array lies within mem; slicing mem costs three times as much. They panic if it does not,
-// so the caller must have checked the lengths: Parse has.
+// The functions below return mem[off:] as headers of fixed size, without tags, options and
+// extension headers. Accesses at constant offsets of an array need no checks, and the functions
+// check once that the array lies within mem; slicing mem costs three times as much. They panic if
+// it does not, so the caller must have checked the lengths: Parse has.
 
 // Ethernet returns an Ethernet header.
 func Ethernet(mem []byte, off int) *[EthernetLen]byte {

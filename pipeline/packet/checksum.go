@@ -85,7 +85,8 @@ func DiffAddr(old, new Addr) Diff {
 	return Diff(s>>32 + s&0xffffffff)
 }
 
-// Update returns the checksum field after the change d of the data, of which check was the checksum.
+// Update returns the checksum field after the change d of the data, of which check was the
+// checksum.
 func (d Diff) Update(check uint16) uint16 { return ^(Sum(d) + Sum(^check)).Fold() }
 
 // UpdateUDP is Update for UDP: no checksum (0) stays none, and a computed 0 is written as 0xffff.

@@ -30,7 +30,8 @@ func TestSumOfBytes(t *testing.T) {
 	for n := range b {
 		for range 200 {
 			for i := range b {
-				b[i] = byte(random.Uint32()) | byte(-(random.Uint32() & 1)) // many 0xff, for the carries
+				// many 0xff, for the carries
+				b[i] = byte(random.Uint32()) | byte(-(random.Uint32() & 1))
 			}
 			if got, want := packet.Sum(0).Bytes(b[:n]).Fold(), slowSum(b[:n]); got != want {
 				t.Fatalf("sum of % x is %#04x, want %#04x", b[:n], got, want)
@@ -121,15 +122,16 @@ func TestUpdateEveryChecksum(t *testing.T) {
 	}
 }
 
-// TestUpdateIsRecompute compares the update by difference with the checksum computed anew, for
-// right checksums.
+// TestUpdateIsRecompute compares the update by difference with the checksum computed from scratch,
+// for right checksums.
 func TestUpdateIsRecompute(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	for _, r := range rewrites() {
 		d := r.diff()
 		before, after := r.bytes()
 		for range 256 {
-			rest := binary.BigEndian.AppendUint64([]byte{0x45, 0}, random.Uint64()) // never all zero
+			// never all zero
+			rest := binary.BigEndian.AppendUint64([]byte{0x45, 0}, random.Uint64())
 			old := packet.Sum(0).Bytes(before).Bytes(rest).Checksum()
 			want := packet.Sum(0).Bytes(after).Bytes(rest).Checksum()
 			if got := d.Update(old); got != want {

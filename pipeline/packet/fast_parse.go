@@ -45,7 +45,8 @@ func (h *Headers) FastParse4(room int) FastKind {
 	sum, carry = bits.Add64(sum, uint64(middle), carry)
 	sum += carry
 	length := int(bits.ReverseBytes16(uint16(start >> 16)))
-	if start&(0xff3f<<48) != 0 || sum%0xffff != 0 || length > room { // a fragment, corrupted, or truncated
+	// a fragment, corrupted, or truncated
+	if start&(0xff3f<<48) != 0 || sum%0xffff != 0 || length > room {
 		return NotFast
 	}
 	return fastParse((*[TCPLen]byte)(h[34:]), uint8(middle>>8), length-IPv4Len)

@@ -49,19 +49,23 @@ const (
 // in front. The functions of package rewrite keep offsets, Family and TTL valid while they change
 // the frame.
 type Meta struct {
-	Src, Dst         Addr   // of the flow's packet: for an ICMP error those of the packet embedded in it
+	// Src, Dst: of the flow's packet: for an ICMP error those of the packet embedded in it
+	Src, Dst         Addr
 	SrcPort, DstPort uint16 // likewise
-	L3, L4, End      uint16 // IP header; transport or ICMP header; one past the IP packet's last byte
-	Inner, InnerL4   uint16 // ICMP error only, else 0: embedded IP header; embedded transport header
-	Proto            uint8  // TCP or UDP, of the flow: for an ICMP error that of the embedded packet
-	Family           uint8  // 4 or 6, of the outermost IP header
-	TTL              uint8  // TTL or hop limit of the outermost IP header; not judged by Parse
-	TCPFlags         uint8  // FIN, SYN, RST, PSH, ACK; 0 for UDP and ICMP errors
-	ICMPError        bool   // the frame is an ICMP error about the flow
-	_                uint8
-	L2               uint16 // Ethernet header: the frame's first byte
-	VLAN             uint16 // VLAN identifier of the tag, 0 if there is none
-	_                [8]byte
+	// IP header; transport or ICMP header; one past the IP packet's last byte
+	L3, L4, End uint16
+	// ICMP error only, else 0: embedded IP header; embedded transport header
+	Inner, InnerL4 uint16
+	// TCP or UDP, of the flow: for an ICMP error that of the embedded packet
+	Proto     uint8
+	Family    uint8 // 4 or 6, of the outermost IP header
+	TTL       uint8 // TTL or hop limit of the outermost IP header; not judged by Parse
+	TCPFlags  uint8 // FIN, SYN, RST, PSH, ACK; 0 for UDP and ICMP errors
+	ICMPError bool  // the frame is an ICMP error about the flow
+	_         uint8
+	L2        uint16 // Ethernet header: the frame's first byte
+	VLAN      uint16 // VLAN identifier of the tag, 0 if there is none
+	_         [8]byte
 }
 
 // DontFragment reports whether the outermost header forbids fragmentation: the flag in IPv4, always

@@ -32,8 +32,8 @@ func compare(t *testing.T, frame []byte) {
 	}
 }
 
-// compareFastParse holds a fast parse against Parse: it may know nothing, but what it says is so, and of
-// an untagged packet without options it knows.
+// compareFastParse holds a fast parse against Parse: it may know nothing, but what it says is so,
+// and of an untagged packet without options it knows.
 func compareFastParse(t *testing.T, c packettest.Chunk, m packet.Meta, reason counter.Reason) {
 	t.Helper()
 	h := packet.HeadersAt(c.Mem, c.Start)

@@ -19,7 +19,8 @@ const (
 
 func parse(frame []byte) (packet.Meta, counter.Reason) {
 	c := packettest.Place(frame)
-	m := packet.Meta{Inner: 99, ICMPError: true, VLAN: 99, TCPFlags: 99} // left over from another frame
+	// left over from another frame
+	m := packet.Meta{Inner: 99, ICMPError: true, VLAN: 99, TCPFlags: 99}
 	return m, packet.Parse(c.Mem, c.Start, c.End, &m)
 }
 

@@ -14,7 +14,7 @@ import (
 func host(end string) string { return netip.MustParseAddrPort(end).Addr().String() }
 
 // TestICMP embeds each kind of packet, whole and cut short, as the other side knows it: a whole one
-// built anew has right checksums, so right ones come out only if each of them follows.
+// built from scratch has right checksums, so right ones come out only if each of them follows.
 func TestICMP(t *testing.T) {
 	type family struct{ client, vip, backend, local, router string }
 	families := []family{

@@ -8,12 +8,12 @@ import (
 )
 
 // The functions for the two ends of a packet are written out, with offsets that are constant to the
-// compiler, and all changes of one header are applied to its checksum at once. They lower the TTL or
-// hop limit as DecTTL does; the caller has made sure that it is above 1.
+// compiler, and all changes of one header are applied to its checksum at once. They lower the TTL
+// or hop limit as DecTTL does; the caller has made sure that it is above 1.
 //
 // Checksums are updated in little endian byte order, the machine's: swapping the bytes of all words
-// swaps the bytes of their ones' complement sum and changes nothing else (RFC 1071, 2 (B)). It saves
-// swapping back and forth.
+// swaps the bytes of their ones' complement sum and changes nothing else (RFC 1071, 2 (B)). It
+// saves swapping back and forth.
 
 // ttlFell is the difference of lowering the TTL by 1: it is the low byte of the word of TTL and
 // protocol, so that word falls by 1.

@@ -2,8 +2,8 @@ package rewrite
 
 import "sluice/pipeline/packet"
 
-// Answers of Sluice: the frame becomes one from the packet's destination to its source, as the kernel
-// of a host with the service's address would send it. Afterwards m describes the answer, and
+// Answers of Sluice: the frame becomes one from the packet's destination to its source, as the
+// kernel of a host with the service's address would send it. Afterwards m describes the answer, and
 // SwapLink sends it back.
 //
 // The caller decides whether to answer: never a reset to a reset, never an ICMP error to an ICMP

@@ -18,36 +18,36 @@
 //
 // All skip candidates of weight 0 and those that are down. Where several are equally good, the
 // first in the list wins; the list is in IPVS's order, latest added first. Each scheduler's file
-// names the file of the kernel (net/netfilter/ipvs) whose sequence of choices it matches.
+// names the file of the kernel (net/netfilter/ipvs) that makes the same choices.
 //
 // # Ownership
 //
-// A Scheduler is immutable: it is made with a table and used by all workers. What changes from
-// Pick to Pick is State (one per worker and service, owned by the worker) and counter.Loads
-// (written by the owning worker, read by all). So Pick takes no lock, and new tables need no action:
-// rr and wrr compare State with their list.
+// A Scheduler is immutable: it is made with a table and used by all workers. What changes from Pick
+// to Pick is State (one per worker and service, owned by the worker) and counter.Loads (written by
+// the owning worker, read by all). So Pick takes no lock, and new tables need no action: rr and wrr
+// compare State with their list.
 //
 // # When the list changes
 //
 // rr stays with the backend it served last; if that one is gone, its follower is next. wrr returns
 // to the head and keeps the required weight, cut to the new maximum and rounded to the new step. sh
-// and dh distribute their buckets again. mh moves few clients besides those of removed backends, and none
-// when a backend goes down, is drained or comes back. A backend that goes down is no change to rr
-// and wrr, just as overload is none to IPVS; a changed weight is one to wrr.
+// and dh distribute their buckets again. mh moves few clients besides those of removed backends,
+// and none when a backend goes down, is drained or comes back. A backend that goes down is no
+// change to rr and wrr, just as overload is none to IPVS; a changed weight is one to wrr.
 //
 // # Differences from IPVS
 //
-//   - Turns (rr, wrr) and random draws are per worker: each worker's own sequence is exact, the sum of
-//     several is as even as the workers' portions of the traffic. Counts (lc, wlc, sed, nq, p2c) are
-//     of all workers.
+//   - Turns (rr, wrr) and random draws are per worker: each worker's own sequence is exact, the sum
+//     of several is as even as the workers' portions of the traffic. Counts (lc, wlc, sed, nq, p2c)
+//     are of all workers.
 //   - wrr does not see a list for which no connection came.
 //   - mh falls back when the chosen backend is unusable; IPVS without mh-fallback refuses the
 //     connection. Its fallback looks up further slots in the Maglev table like mh-fallback's, but a
 //     bounded number of them.
-//   - mh hashes with the given secret instead of a published constant, so that no sender can aim
-//     at one backend; hashes all 128 bits of an IPv6 address instead of folding them to 32; has 65537
-//     slots instead of 4093; uses exact weights instead of 6 bits; sorts the backends by address, so
-//     that the order of the list does not matter.
+//   - mh hashes with the given secret instead of a published constant, so that no sender can aim at
+//     one backend; hashes all 128 bits of an IPv6 address instead of folding them to 32; has 65537
+//     slots instead of 4093; uses exact weights instead of 6 bits; sorts the backends by address,
+//     so that the order of the list does not matter.
 //   - p2c draws from exactly the sum of weights; twos draws from one more, which favours the first
 //     a little.
 //   - random does not exist in IPVS.
@@ -59,6 +59,6 @@
 //     compared.
 //   - Weights are at most 65535, as in ipvsadm.
 //
-// As in IPVS, sh and dh know 256 buckets: of a list whose weights (sh) or backends (dh) exceed
-// that, the rest gets nothing.
+// As in IPVS, sh and dh know 256 buckets: of a list with more weights (sh) or backends (dh)
+// than that, the rest gets nothing.
 package sched

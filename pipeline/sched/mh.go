@@ -98,8 +98,8 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 }
 
 // compete chooses by weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005): every
-// backend draws an exponential variate with its weight as the rate, from its id and the client's hash;
-// the smallest wins.
+// backend draws an exponential variate with its weight as the rate, from its id and the client's
+// hash; the smallest wins.
 func (s *mh) compete(h uint64) int {
 	winner, smallest := int32(-1), math.Inf(1)
 	for i := range s.rivals {

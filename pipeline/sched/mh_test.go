@@ -22,7 +22,7 @@ func clients(t testing.TB, list []sched.Candidate, n int) []int {
 	return ids
 }
 
-// moved counts clients whose backend changed although it was not one of those lost.
+// moved counts clients that changed their backend although it was not one of those lost.
 func moved(before, after []int, lost ...int) int {
 	n := 0
 	for i := range before {
@@ -112,8 +112,8 @@ func TestMHSharesFollowWeights(t *testing.T) {
 	}
 }
 
-// Down and drained backends lose their clients to all others by weight, no other client moves, and all
-// return.
+// Down and drained backends lose their clients to all others by weight, no other client moves, and
+// all return.
 func TestMHDownAndDrainMoveNobodyElse(t *testing.T) {
 	const n = 100_000
 	list := pool(1, 1, 1, 2, 1, 1, 1, 1, 1)
@@ -157,7 +157,8 @@ func TestMHDownAndDrainMoveNobodyElse(t *testing.T) {
 	}
 }
 
-// With nearly all weight down the usable ones still share by weight, and still no other client moves.
+// With nearly all weight down the usable ones still share by weight, and still no other client
+// moves.
 func TestMHMassOutage(t *testing.T) {
 	const n = 40_000
 	list := equal(200)

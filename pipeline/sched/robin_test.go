@@ -92,7 +92,7 @@ func TestWRRSequence(t *testing.T) {
 		{pool(1, 1, 1), "abcabc"},
 		{pool(100, 100, 100), "abcabc"},
 		{pool(0, 3, 0, 1), "bbbdbbbd"},
-		{down, "bbcbbcbbc"}, // like 2, 1: passes for a alone serve nobody
+		{down, "bbcbbcbbc"}, // like 2, 1: passes for a alone serve no client
 	} {
 		if got := picks(mustNew(t, "wrr", c.list), new(sched.State), len(c.want)); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.list, got, c.want)

@@ -11,8 +11,10 @@ import (
 // The pointer stands on the backend served last. When the list changes it stays with that backend;
 // when that backend is gone, the one that followed it is next.
 type rr struct {
-	ids  []uint32
-	next []int32 // next[p]: first usable position at or after p, going round; -1: none. p = len(ids) means the head
+	ids []uint32
+	// next: next[p]: first usable position at or after p, going round; -1: none. p = len(ids) means
+	// the head
+	next []int32
 }
 
 func newRR(c []Candidate) *rr {

@@ -16,11 +16,12 @@ const MaxWeight = 65535
 // Candidate is a backend as a scheduler sees it. Candidates are in IPVS's list order: latest added
 // first (ip_vs_ctl.c adds at the head).
 type Candidate struct {
-	ID         uint32         // backend id, the index into counter.Loads; the same in all tables
-	Weight     uint32         // 0: gets no new connections; at most MaxWeight
-	LastWeight uint32         // last weight that was not 0 (mh only); 0: none so far
-	Up         bool           // false: gets no new connections, as IPVS treats an overloaded destination
-	Key        netip.AddrPort // identity of the backend for mh, the same on every host
+	ID         uint32 // backend id, the index into counter.Loads; the same in all tables
+	Weight     uint32 // 0: gets no new connections; at most MaxWeight
+	LastWeight uint32 // last weight that was not 0 (mh only); 0: none so far
+	// Up: false: gets no new connections, as IPVS treats an overloaded destination
+	Up  bool
+	Key netip.AddrPort // identity of the backend for mh, the same on every host
 }
 
 // usable reports whether the candidate may get a new connection.

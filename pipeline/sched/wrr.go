@@ -8,7 +8,7 @@ import (
 )
 
 // wrr serves backends in proportion to their weights, in bursts (ip_vs_wrr.c). A pass over the list
-// serves every backend whose weight reaches the required weight; the first pass requires the
+// serves every backend with at least the required weight; the first pass requires the
 // highest weight, each further one a step less, and after the pass that requires 1 the first
 // follows again. Weights 4, 2, 1 give a a a b a b c.
 //
@@ -17,9 +17,11 @@ import (
 type wrr struct {
 	weights []uint32 // in list order, 0 for the unusable
 	step    uint32
-	first   uint32 // what the first pass requires; counts backends that are down, as IPVS counts overloaded ones
-	top     uint32 // the most that some usable backend satisfies; 0: none is usable
-	seen    uint64 // fingerprint of the list
+	// first: what the first pass requires; counts backends that are down, as IPVS counts overloaded
+	// ones
+	first uint32
+	top   uint32 // the most that some usable backend satisfies; 0: none is usable
+	seen  uint64 // fingerprint of the list
 }
 
 func newWRR(c []Candidate) *wrr {
@@ -63,8 +65,8 @@ func (s *wrr) Pick(st *State, _ *counter.Loads, _ *Key) int {
 	return s.serve(st, 0)
 }
 
-// serve returns the first backend at or after position from that the current pass serves, -1 if there
-// is none.
+// serve returns the first backend at or after position from that the current pass serves, -1 if
+// there is none.
 func (s *wrr) serve(st *State, from int) int {
 	for i := from; i < len(s.weights); i++ {
 		if s.weights[i] >= st.CW {

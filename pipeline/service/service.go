@@ -50,8 +50,9 @@ type Mode uint8
 const (
 	NAT     Mode = iota + 1 // destination rewritten; replies come back through Sluice
 	FullNAT                 // destination and source rewritten; replies come to a local address
-	TUN                     // the packet is put into an outer IP packet (RFC 2003, RFC 2473, RFC 4213)
-	DR                      // only the destination MAC changes
+	// TUN: the packet is put into an outer IP packet (RFC 2003, RFC 2473, RFC 4213)
+	TUN
+	DR // only the destination MAC changes
 )
 
 // Modes lists the allowed mode names, for error messages and help.

@@ -7,9 +7,12 @@ import "math/bits"
 type Pool struct {
 	words [1024]portWord
 	full  [16]uint64 // bit per word: no port in it is free
-	slots []uint32   // by index among the pool's ports: table slot of the connection that has the port
+	// slots: by index among the pool's ports: table slot of the connection that has the port
+	slots []uint32
 	free  int
-	next  uint16 // the search begins here: after the port allocated last, so that a port is reused as late as possible
+	// next: the search begins here: after the port allocated last, so that a port is reused as late
+	// as possible
+	next uint16
 }
 
 // portWord is the state of 64 ports, one bit each.

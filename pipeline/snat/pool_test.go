@@ -39,8 +39,8 @@ func TestPoolsDivide(t *testing.T) {
 	}
 }
 
-// TestPoolAgainstMap replays random allocations and releases on a pool of some ports, and on a map of which
-// port is bound to which slot.
+// TestPoolAgainstMap replays random allocations and releases on a pool of some ports, and on a map
+// of which port is bound to which slot.
 func TestPoolAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	allowed := ports(1000, 1200)

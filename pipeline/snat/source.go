@@ -22,12 +22,15 @@ type Source struct {
 // If the hash of the NIC is known, ports are divided by it (Owners), so that a reply arrives at the
 // worker that has the port. Otherwise ports are dealt out in turn, and replies are handed over.
 type Ref struct {
-	Source     uint8            // index into the sources
-	Proto      uint8            // IP protocol number of the connections
-	Configured bool             // configured now; false: only existing connections use it
-	Pool       uint32           // number of the pool
-	Owners     *flow.PortOwners // nil: ports are dealt out in turn. The same for all sources of a backend's address and port
-	Base       uint32           // Owners.Base of the backend's address and port and the source, if Owners is not nil
+	Source     uint8  // index into the sources
+	Proto      uint8  // IP protocol number of the connections
+	Configured bool   // configured now; false: only existing connections use it
+	Pool       uint32 // number of the pool
+	// Owners: nil: ports are dealt out in turn. The same for all sources of a backend's address and
+	// port
+	Owners *flow.PortOwners
+	// Owners.Base of the backend's address and port and the source, if Owners is not nil
+	Base uint32
 }
 
 // NewPool makes the worker's pool of the source's ports.

@@ -10,9 +10,10 @@ import (
 	"testing"
 )
 
-// Check runs the go:generate lines of generate.go in the directory of the test again, in a copy of its
-// C files, and compares every byte of the generated files with those in the directory. The committed
-// objects are what these sources and this compiler give, on any machine and in any checkout.
+// Check runs the go:generate lines of generate.go in the directory of the test again, in a copy of
+// its C files, and compares every byte of the generated files with those in the directory. The
+// committed objects are what these sources and this compiler give, on any machine and in any
+// checkout.
 func Check(t *testing.T) {
 	t.Helper()
 	for _, tool := range []string{"clang-14", "llvm-strip-14"} {

@@ -110,8 +110,9 @@ func words(repo *Repo) (broken []string) {
 	})
 }
 
-// retired lists identifiers that gave way to terms of the field; ARCHITECTURE.md has the terms. They
-// must not be used as a Go identifier, or as the name of a directory or, without extension, a file.
+// retired lists identifiers that gave way to terms of the field; ARCHITECTURE.md has the terms.
+// They must not be used as a Go identifier, or as the name of a directory or, without extension, a
+// file.
 var retired = strings.Fields(`
 	Eyes Glance Milestone Rehearsal Rehearse Sight
 	board crowd depart door doors explaining express glance heard judge judged judgement lane lanes

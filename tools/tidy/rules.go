@@ -39,10 +39,6 @@ var Rules = []Rule{
 	{"identifiers", identifiers},
 }
 
-// notEnforced are the rules that the repository does not fulfil yet. TestThisRepository logs what
-// breaks them, and how often, in place of failing (go test -v -run ThisRepository ./tools/tidy).
-var notEnforced = []string{"comment width", "words"}
-
 // ignored lists the directories that builds write to and git ignores.
 var ignored = []string{".git", "bin", "bench/out"}
 

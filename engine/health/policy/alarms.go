@@ -9,10 +9,13 @@ import (
 
 // Kinds of alarm.
 const (
-	AlarmProtected = "pool_protected" // checks fail for so many backends that some are used all the same
-	AlarmNoBackend = "no_backend"     // no backend is up: new connections are refused, or go to the sorry server
-	AlarmDirect    = "checks_direct"  // checks of tun and dr backends cannot take the path of their mode
-	AlarmFrozen    = "health_frozen"  // an operator has frozen what checks decide
+	// AlarmProtected: checks fail for so many backends that some are used all the same
+	AlarmProtected = "pool_protected"
+	// AlarmNoBackend: no backend is up: new connections are refused, or go to the sorry server
+	AlarmNoBackend = "no_backend"
+	// AlarmDirect: checks of tun and dr backends cannot take the path of their mode
+	AlarmDirect = "checks_direct"
+	AlarmFrozen = "health_frozen" // an operator has frozen what checks decide
 )
 
 // Alarm is a condition that an operator should look at, for as long as it lasts.

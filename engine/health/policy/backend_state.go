@@ -22,7 +22,8 @@ type BackendState struct {
 	Reason string
 }
 
-// backendState returns the backend's state and the reason for it. Since is set only if the checks decided.
+// backendState returns the backend's state and the reason for it. Since is set only if the checks
+// decided.
 func (b *Backend) backendState() BackendState {
 	reason := "not checked"
 	if b.Checked {
@@ -68,8 +69,8 @@ func (b *Backend) date(before *Backend, now time.Time) {
 	}
 }
 
-// Refreshed returns the backend with what its last check returned since the step, and the reason that
-// goes with it. Both may change while a state lasts.
+// Refreshed returns the backend with what its last check returned since the step, and the reason
+// that goes with it. Both may change while a state lasts.
 func (b Backend) Refreshed(latest health.State) Backend {
 	if !b.Checked {
 		return b

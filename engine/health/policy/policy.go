@@ -2,14 +2,14 @@
 // service's backends: which take new connections and in which portion of their weight, which have
 // their connections ended, which state each is shown in, and which alarms are raised.
 //
-// It is a machine of values: Step and StepServices return the next State from the previous one and an
-// Input. They read no clock, write no log and keep nothing. A State is immutable, so that a caller
-// that fails to publish it drops it and still has the previous one. The first State is the step from
-// nil.
+// It is a machine of values: Step and StepServices return the next State from the previous one and
+// an Input. They read no clock, write no log and keep nothing. A State is immutable, so that a
+// caller that fails to publish it drops it and still has the previous one. The first State is the
+// step from nil.
 //
 // The decision is made for each service by itself (service.go, with protection.go, slowstart.go and
-// backend_state.go). A change that concerns one service therefore costs the evaluation of that service,
-// however many others are configured: see StepServices.
+// backend_state.go). A change that concerns one service therefore costs the evaluation of that
+// service, however many others are configured: see StepServices.
 package policy
 
 import (
@@ -44,8 +44,8 @@ type State struct {
 	alarms    []Alarm         // of the whole daemon
 }
 
-// Step evaluates all services. It returns the next state, and what has changed since prev, which may
-// be nil.
+// Step evaluates all services. It returns the next state, and what has changed since prev, which
+// may be nil.
 func (s *State) Step(in Input) (*State, []Event) {
 	next := s.begin(in)
 	next.services = make([]*serviceState, len(in.Config.Services))
@@ -109,8 +109,8 @@ func (s *State) Due() (due time.Time) {
 	return due
 }
 
-// SameTables reports whether the packet path's tables for s are those for the other state, which may
-// be nil, given the same configuration and overrides.
+// SameTables reports whether the packet path's tables for s are those for the other state, which
+// may be nil, given the same configuration and overrides.
 func (s *State) SameTables(other *State) bool {
 	return other != nil && slices.EqualFunc(s.services, other.services, func(a, b *serviceState) bool {
 		return a == b || a.sorry == b.sorry && slices.EqualFunc(a.backends, b.backends, func(a, b Backend) bool {
@@ -131,8 +131,8 @@ func (s *State) ChangedServices(other *State) (places []int) {
 	return places
 }
 
-// ExpiredServices returns the places of the services with a drain whose deadline has come since the
-// other state, of the same configuration.
+// ExpiredServices returns the places of the services with a drain that reached its deadline since
+// the other state, of the same configuration.
 func (s *State) ExpiredServices(other *State) (places []int) {
 	for id, o := range s.overrides {
 		if at, ok := s.config.backend[id]; ok && o.Evicts(s.now) != o.Evicts(other.now) {

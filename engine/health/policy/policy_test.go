@@ -97,7 +97,7 @@ func (m *machine) turn(n byte, to string) {
 func (m *machine) set(n byte, o override.Override) { m.in.Overrides = m.in.Overrides.With(id(n), o) }
 
 // states returns the first service's states: "up down/in use drain standby", with the portion of
-// the weight in sixteenths as "up/1" and "evict" for backends whose connections end.
+// the weight in sixteenths as "up/1" and "evict" for backends of which the connections end.
 func (m *machine) states() string {
 	var all []string
 	svc := &m.in.Config.Services[0]
@@ -147,8 +147,10 @@ func (m *machine) log() string {
 // before: events, the states afterwards, and what the log has.
 func TestStories(t *testing.T) {
 	type step struct {
-		after  time.Duration
-		events string // "0 down": a check; "0 drain", "0 drain 5s", "0 disable", "0 enable", "0 weight 5": an operator; "freeze", "thaw", "freeze all", "thaw all"
+		after time.Duration
+		// "0 down": a check; "0 drain", "0 drain 5s", "0 disable", "0 enable", "0 weight 5": an
+		// operator; "freeze", "thaw", "freeze all", "thaw all"
+		events string
 		want   string
 		log    string
 	}
@@ -392,7 +394,8 @@ func TestRefreshed(t *testing.T) {
 	}{
 		{health.State{Reason: "flaps"}, "flaps", ""},
 		{health.State{Reason: "timeout", Last: "timeout"}, "timeout", "timeout"},
-		{health.State{Up: true, Reason: "works again"}, "refused", ""}, // the step that makes it up comes
+		// the step that makes it up comes
+		{health.State{Up: true, Reason: "works again"}, "refused", ""},
 	} {
 		if got := b.Refreshed(c.latest); got.Reason != c.reason || got.Check.Last != c.last || got.State != Down {
 			t.Errorf("%+v: %+v", c.latest, got)

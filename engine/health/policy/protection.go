@@ -43,9 +43,10 @@ type Verdict struct {
 // When the last check of every backend has failed, those failed at once that were up when the last
 // of them began to fail, or went down within AtOnce before that. If that is one backend, it failed
 // alone: the others went out earlier, each for a reason of its own. Otherwise backends that go down
-// stay in, and those that went out just before come back in. That lasts until enough backends are up
-// for the rest to go out. A backend that has been out for longer stays out. The only backend of a
-// service always fails "at once" and so always stays in: its host then answers clients, or does not.
+// stay in, and those that went out just before come back in. That lasts until enough backends are
+// up for the rest to go out. A backend that has been out for longer stays out. The only backend of
+// a service always fails "at once" and so always stays in: its host then answers clients, or does
+// not.
 //
 // A backend that stays in does not go out while its checks succeed again: it is about to be up.
 //
@@ -59,8 +60,8 @@ type Protection struct {
 	atOnce    bool
 }
 
-// Decide returns the decision about the members, and the Protection for the next call. p and its maps
-// are not written.
+// Decide returns the decision about the members, and the Protection for the next call. p and its
+// maps are not written.
 func (p Protection) Decide(members []Member, rule Rule) (Protection, Verdict) {
 	var v Verdict
 	var down []Member
@@ -130,8 +131,8 @@ func together(members []Member, last time.Time, rule Rule) bool {
 }
 
 // wentBefore counts the members that were out before all failed, and not just before. They are the
-// first ones in down. The time that counts is that of the last event, which is that one went down or
-// that one began to fail: those that went down last may have been dead for hours when the others
+// first ones in down. The time that counts is that of the last event, which is that one went down
+// or that one began to fail: those that went down last may have been dead for hours when the others
 // fail.
 func (p Protection) wentBefore(down []Member, last time.Time, rule Rule) int {
 	last = later(last, down[len(down)-1].State.Since)

@@ -11,7 +11,9 @@ import (
 
 // Availability is what the packet path's tables need to know of a backend.
 type Availability struct {
-	Down      bool // no candidate for new connections: down and not protected, or a sorry server that is not needed
+	// Down: no candidate for new connections: down and not protected, or a sorry server that is not
+	// needed
+	Down      bool
 	Evict     bool // with Down: existing connections end
 	SlowStart int  // portion of its weight, in units of 1/WeightSteps; 0: all of it
 }
@@ -22,7 +24,8 @@ type Backend struct {
 	Availability
 	BackendState
 
-	Check     health.State   // the result of its checks by which it was decided; the zero State without a check
+	// Check: the result of its checks by which it was decided; the zero State without a check
+	Check     health.State
 	Checked   bool           // it has a check
 	Protected string         // why it is a candidate although it is down; "": it is not
 	Weight    int            // effective weight
@@ -139,7 +142,8 @@ func (out *serviceState) decide(svc *conf.Service, before Protection) Verdict {
 		case !b.Checked || b.Check.Up:
 		case v.Protected[b.ID]:
 			b.Protected = v.Why
-		case v.Out[b.ID] || !v.AtOnce: // without weight it is no member: the service does not need it
+		// without weight it is no member: the service does not need it
+		case v.Out[b.ID] || !v.AtOnce:
 			b.Down, b.Evict = true, svc.OnDown == conf.OnDownReset
 		}
 	}

@@ -8,14 +8,14 @@ import (
 
 // WeightSteps is the number of portions in which the weight of a starting backend grows.
 //
-// Slow start: a backend that comes up, or that a reload adds to a service, begins with 1/WeightSteps
-// of its weight and gains another portion with every 1/(WeightSteps-1) of slow_start. A backend that
-// exists when the daemon starts, or when its service is configured, has all of its weight at once,
-// as all backends of that service do.
+// Slow start: a backend that comes up, or that a reload adds to a service, begins with
+// 1/WeightSteps of its weight and gains another portion with every 1/(WeightSteps-1) of slow_start.
+// A backend that exists when the daemon starts, or when its service is configured, has all of its
+// weight at once, as all backends of that service do.
 const WeightSteps = 16
 
-// startSlowly decides which portion of their weight backends have. A backend starts when it was down
-// and is not any more, and when it is new in a service that was known before.
+// startSlowly decides which portion of their weight backends have. A backend starts when it was
+// down and is not any more, and when it is new in a service that was known before.
 func (out *serviceState) startSlowly(svc *conf.Service, prev *State, before *serviceState, known bool, now time.Time) {
 	for i := range out.backends {
 		b := &out.backends[i]

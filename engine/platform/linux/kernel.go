@@ -132,7 +132,8 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 		perWorker += (len(queues[i]) + workers - 1) / workers * framesPerQueue
 	}
 	var err error
-	if k.umem, err = xsk.NewUMEM(max(1, perWorker)*workers, -1); err != nil { // at least one, also without ports
+	// at least one, also without ports
+	if k.umem, err = xsk.NewUMEM(max(1, perWorker)*workers, -1); err != nil {
 		return nil, err
 	}
 	if !k.umem.HugePages() {
