@@ -55,11 +55,12 @@ func (n *State) builder(in *Input, services []pipeline.Service, backends []pipel
 // builder is a build under way.
 type builder struct {
 	*Input
-	config     *conf.Config
-	last       []int
-	services   []pipeline.Service
-	backends   []pipeline.Backend
-	shared     bool     // backends are those of the tables before: they are copied when the first one changes
+	config   *conf.Config
+	last     []int
+	services []pipeline.Service
+	backends []pipeline.Backend
+	// backends are those of the tables before: they are copied when the first one changes
+	shared     bool
 	changed    []uint32 // numbers of the backends that decide changed
 	schedulers *schedulerUpdate
 	candidates []sched.Candidate // of one service at a time, likewise portions
