@@ -48,6 +48,8 @@ func (s *Server) routeBackend() {
 	route(s, huma.Operation{
 		OperationID: "get-backend", Method: http.MethodGet, Path: pathBackend,
 		Summary: "One backend of a service",
+		Description: "The backend as in the list of services, for clients that follow one backend, such as a drain: " +
+			"the cost does not grow with the number of services and backends if both are given by the names in that list.",
 	}, func(ctx context.Context, in *backendInput) (Backend, error) {
 		_, b, err := s.findBackend(ctx, in.Service, in.Backend)
 		return b, err

@@ -296,6 +296,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	}
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "/v1/services", ""}, {"GET", "/v1/conns?limit=3", ""}, {"GET", "/v1/stats", ""}, {"POST", "/v1/reload", ""},
+		{"GET", "/v1/backend?service=web&backend=10.0.0.11", ""}, {"GET", "/v1/backend?service=nope&backend=x", ""},
 		{"POST", "/v1/weight", weightRequest}, {"POST", "/v1/weight", `{"service":"nope","backend":"x","weight":0}`}, {"GET", "/v1/conns?service=nope", ""},
 	} {
 		status, body := ask(c.method, c.path, c.body, "Authorization: Bearer "+token, "Content-Type: application/json")
