@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"sluice/pipeline/service"
 )
 
 // Two kinds of deadline are the daemon's own, whether or not the client that set them is still
@@ -69,7 +71,7 @@ func (e *Engine) endDrains(then, now time.Time) {
 	if len(expired) == 0 {
 		return
 	}
-	if err := e.republish(); err != nil {
+	if err := e.override(e.overrides, services(expired)...); err != nil {
 		e.log.Error("tables could not follow the deadline of a drain", "event", "tables_failed", "error", err)
 		return
 	}
@@ -79,6 +81,15 @@ func (e *Engine) endDrains(then, now time.Time) {
 			e.log.Info("drain: the deadline has come, connections end", "event", "drain_deadline", "service", of, "backend", name.Backend.String())
 		}
 	}
+}
+
+// services returns the services of the backends.
+func services(ids []service.BackendID) []service.Key {
+	keys := make([]service.Key, len(ids))
+	for i, id := range ids {
+		keys[i] = id.Service
+	}
+	return keys
 }
 
 // endPending restores the former configuration when the present one was not confirmed in time.

@@ -160,19 +160,22 @@ func (e *Engine) ClearOverrides(_ context.Context, service, backend string) ([]a
 	return cleared, err
 }
 
-func (e *Engine) clearOverrides(service, backend string) ([]api.Override, error) {
+func (e *Engine) clearOverrides(serviceName, backendName string) ([]api.Override, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := make(override.Set)
+	var cleared []service.Key
 	names := serviceNames(e.cfg)
 	for name, o := range e.overrides {
-		of := service == "" || service == names[name.Service] || service == name.Service.String()
-		if !of || backend != "" && backend != name.Backend.String() {
+		of := serviceName == "" || serviceName == names[name.Service] || serviceName == name.Service.String()
+		if !of || backendName != "" && backendName != name.Backend.String() {
 			next[name] = o
+		} else {
+			cleared = append(cleared, name.Service)
 		}
 	}
 	all := e.listOverrides()
-	if err := e.override(next); err != nil {
+	if err := e.override(next, cleared...); err != nil {
 		return nil, err
 	}
 	kept := e.listOverrides()
