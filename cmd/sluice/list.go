@@ -120,7 +120,9 @@ func listTable(w io.Writer, services []api.Service, wide bool) error {
 	fmt.Fprintln(out, "Prot LocalAddress:Port Scheduler Flags")
 	condition, heading := condition, "State"
 	if wide {
-		condition, heading = conditionWide, fmt.Sprintf("%-5s %-8s %s", "State", "Since", "Why")
+		stateWidth := stateWidth(services)
+		condition = func(b api.Backend) string { return conditionWide(b, stateWidth) }
+		heading = fmt.Sprintf("%-*s %-8s %s", stateWidth, "State", "Since", "Why")
 	}
 	fmt.Fprintf(out, "  -> %-*s Forward Weight ActiveConn InActConn  %s\n", width, "RemoteAddress:Port", heading)
 	for _, s := range services {
@@ -153,8 +155,20 @@ func condition(b api.Backend) string {
 	return words
 }
 
-// conditionWide returns state, time and reason in columns, for every backend.
-func conditionWide(b api.Backend) string {
+// stateWidth returns the width of the column of states.
+func stateWidth(services []api.Service) int {
+	width := len("State")
+	for _, s := range services {
+		for _, b := range serversOf(s) {
+			width = max(width, len(api.StateName(b)))
+		}
+	}
+	return width
+}
+
+// conditionWide returns state, time and reason in columns, for every backend. stateWidth is the
+// width of the first column.
+func conditionWide(b api.Backend, stateWidth int) string {
 	why := whyDown(b)
 	if b.State != api.StateDown {
 		why = text.OneLine(cmp.Or(b.LastError, b.Reason))
@@ -165,7 +179,7 @@ func conditionWide(b api.Backend) string {
 	if b.Weight != b.ConfiguredWeight {
 		why = strings.TrimSuffix(fmt.Sprintf("weight %d in the file; %s", b.ConfiguredWeight, why), "; ")
 	}
-	return strings.TrimRight(fmt.Sprintf("%-5s %-8s %s", b.State, text.Ago(b.StateSinceS), why), " ")
+	return strings.TrimRight(fmt.Sprintf("%-*s %-8s %s", stateWidth, api.StateName(b), text.Ago(b.StateSinceS), why), " ")
 }
 
 // traffic is the traffic of a service or a backend: the columns of --stats and --rate.

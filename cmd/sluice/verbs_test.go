@@ -103,6 +103,24 @@ func TestListSaysSinceWhenAndWhy(t *testing.T) {
 	}
 }
 
+// TestListNamesStates: a backend that is down and protected has the name that every other view
+// gives it, in both tables.
+func TestListNamesStates(t *testing.T) {
+	socket := serve(t, ill())
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"list"}, " down (in use) for 1m15s: "},
+		{[]string{"list", "--wide"}, " down (in use) 1m15s    "},
+		{[]string{"list", "--wide"}, " State         Since    Why\n"},
+	} {
+		if _, out, _ := sluice(append(c.args, "--socket", socket)...); !strings.Contains(out, c.want) {
+			t.Errorf("%v: %q is missing in\n%s", c.args, c.want, out)
+		}
+	}
+}
+
 func TestListJSONIsTheContract(t *testing.T) {
 	code, out, _ := sluice("list", "-o", "json", "--socket", serve(t, apitest.NewFake()))
 	var services []map[string]any

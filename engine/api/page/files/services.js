@@ -139,7 +139,7 @@ class ServiceView {
 function stateOf(s, trouble) {
   const n = s.backends.length, of = state => s.backends.filter(b => b.state === state).length;
   if (trouble === DEAD) return s.sorry?.state === 'up' ? 'sorry server' : 'no backend';
-  if (trouble === BROKEN) return s.backends.some(b => b.protected) ? `${of('down')}/${n} down, in use` : `${of('down')}/${n} down`;
+  if (trouble === BROKEN) return s.backends.some(b => b.protected) ? `${of('down')}/${n} down (in use)` : `${of('down')}/${n} down`;
   if (trouble === DRAINING) return `${of('drain')}/${n} drain`;
   return `${n} up`;
 }
