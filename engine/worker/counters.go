@@ -40,7 +40,7 @@ func (w *Worker) Counters(on platform.Platform) Counters {
 		BusyNs: w.clock.busyNs, RunNs: nowNs() - w.startNs,
 		ReceiveNs: w.clock.stageNs[receiving], ProcessNs: w.clock.stageNs[processing], TransmitNs: w.clock.stageNs[transmitting],
 		Gaps:   &w.clock.gaps,
-		Conns4: int(v4), Conns6: int(v6), FramesFree: len(w.frames.free),
+		Conns4: v4, Conns6: v6, FramesFree: len(w.frames.free),
 	}
 	for _, q := range w.queues {
 		n := QueueCounters{Port: int(q.port), Index: q.index, Number: q.number, Rx: q.rx, Tx: q.tx, TxFull: q.txFull}

@@ -144,7 +144,10 @@ func test(pass string, packages []string, flags ...string) (total tally) {
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	failure := command.Run()
 	output, err := os.ReadFile(totals)
-	if total, err = read(string(output)); err != nil {
+	if err == nil {
+		total, err = read(string(output))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "make test: gotestsum reported no totals:", err)
 	}
 	if (failure != nil || err != nil) && total.failed == 0 {
