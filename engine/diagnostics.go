@@ -26,7 +26,7 @@ func (e *Engine) names() inspect.Names {
 // steering decides about frames by the rules in force. The caller holds mu.
 func (e *Engine) steering() *steer.Decider {
 	if e.decider == nil {
-		e.decider = steer.NewDecider(e.steered)
+		e.decider = steer.NewDecider(e.compiled.Rules)
 	}
 	return e.decider
 }

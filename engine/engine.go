@@ -94,9 +94,8 @@ type Engine struct {
 	changed      chan struct{}             // closed and replaced when surroundings changes
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
 	compiled     tables.Result             // that was published last
-	steered      steer.Rules
-	outside      *outside       // that compiled follows from
-	decider      *steer.Decider // of steered; nil: made when it is needed
+	outside      *outside                  // that compiled follows from
+	decider      *steer.Decider            // of compiled.Rules; nil: made when it is needed
 	health       healthState
 	published    uint64             // tables so far
 	hardware     *platform.Hardware // written by Start and followPorts only

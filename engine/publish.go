@@ -12,6 +12,7 @@ import (
 	"sluice/engine/override"
 	"sluice/engine/platform"
 	"sluice/engine/route"
+	"sluice/engine/steer"
 	"sluice/engine/tables"
 	"sluice/pipeline/service"
 )
@@ -54,8 +55,11 @@ func (e *Engine) publish(u *update) error {
 	if err != nil {
 		return err
 	}
-	if err := e.steer(&compiled); err != nil {
-		return err
+	newRules := !reflect.DeepEqual(compiled.Rules, e.compiled.Rules)
+	if newRules {
+		if err := e.steer(compiled.Rules); err != nil {
+			return err
+		}
 	}
 	if out != e.outside {
 		e.setPaths(out.paths)
@@ -63,11 +67,14 @@ func (e *Engine) publish(u *update) error {
 	if u.checks != nil {
 		if err := u.checks.Commit(); err != nil {
 			e.setPaths(e.pathsFor(e.cfg))
-			return errors.Join(err, e.platform.Steer(e.steered))
+			return errors.Join(err, e.platform.Steer(e.compiled.Rules))
 		}
 	}
 	e.tables.Store(compiled.Tables)
 	e.outside = out
+	if newRules {
+		e.decider = nil
+	}
 	e.commit(u, &compiled)
 	return nil
 }
@@ -115,20 +122,17 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	return nil
 }
 
-// steer programs the rules that were compiled, if they are new. On error the former rules are in
-// force. The caller holds mu.
+// steer programs rules that were compiled. On error the former rules are in force. The caller holds
+// mu.
 //
 // It is called before the workers get the tables, for two reasons. A backend's first reply finds
 // its rule. And if the platform refuses the rules, no packet was handled by the tables, so that no
 // connection contains their numbers.
-func (e *Engine) steer(compiled *tables.Result) error {
-	if reflect.DeepEqual(compiled.Rules, e.steered) {
-		return nil
-	}
-	err := e.platform.Steer(compiled.Rules)
+func (e *Engine) steer(rules steer.Rules) error {
+	err := e.platform.Steer(rules)
 	if err != nil && e.tables.Load() != nil {
 		// After an error the platform may have a mixture of both.
-		err = errors.Join(err, e.platform.Steer(e.steered))
+		err = errors.Join(err, e.platform.Steer(e.compiled.Rules))
 	}
 	return err
 }
@@ -136,10 +140,7 @@ func (e *Engine) steer(compiled *tables.Result) error {
 // commit makes an update that is published the state that the next one follows from. The caller
 // holds mu.
 func (e *Engine) commit(u *update, compiled *tables.Result) {
-	if !reflect.DeepEqual(compiled.Rules, e.steered) {
-		e.decider = nil
-	}
-	e.compiled, e.steered = *compiled, compiled.Rules
+	e.compiled = *compiled
 	e.cfg, e.overrides, e.direct, e.health.checks = u.config, u.overrides, u.direct, u.results
 	e.published++
 	e.commitHealth(u.policy, u.events)

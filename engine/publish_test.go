@@ -182,8 +182,8 @@ func TestFailedAdoptLeavesNothing(t *testing.T) {
 			if e.tables.Load() != tables {
 				t.Error("the workers have other tables")
 			}
-			if !reflect.DeepEqual(p.rules, fresh.steered) {
-				t.Errorf("rules %+v\nwant  %+v", p.rules, fresh.steered)
+			if !reflect.DeepEqual(p.rules, fresh.compiled.Rules) {
+				t.Errorf("rules %+v\nwant  %+v", p.rules, fresh.compiled.Rules)
 			}
 			sameState(t, "after the failure", e, fresh)
 			if err := e.republish(); err != nil {
@@ -202,7 +202,7 @@ func TestFailedAdoptLeavesNothing(t *testing.T) {
 func TestFailedCommitOfChecks(t *testing.T) {
 	before, after := parsed(t, beforeText), parsed(t, afterText)
 	e, p := withoutWorkers(t, before, after)
-	was, tables, rules := shown(e), e.tables.Load(), e.steered
+	was, tables, rules := shown(e), e.tables.Load(), e.compiled.Rules
 	e.prober.Close()
 	if err := e.adopt(after); err == nil {
 		t.Fatal("a prober that has ended accepts checks")
@@ -243,8 +243,8 @@ func sameState(t *testing.T, when string, e, fresh *Engine) {
 	if !reflect.DeepEqual(e.tables.Load(), fresh.tables.Load()) {
 		t.Errorf("%s: tables differ from those of an engine without a failure", when)
 	}
-	if !reflect.DeepEqual(e.steered, fresh.steered) {
-		t.Errorf("%s: rules %+v\nwant %+v", when, e.steered, fresh.steered)
+	if !reflect.DeepEqual(e.compiled.Rules, fresh.compiled.Rules) {
+		t.Errorf("%s: rules %+v\nwant %+v", when, e.compiled.Rules, fresh.compiled.Rules)
 	}
 }
 

@@ -54,7 +54,6 @@ type State struct {
 	history    []ownership
 	snat       snatState
 	schedulers schedulers
-	rules      steer.Rules
 	removed    []uint32 // numbers of backends that are not configured, ascending
 }
 
@@ -96,11 +95,12 @@ func Compile(in *Input, before Result) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if changed || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&before.rules, in) {
-		next.rules = rulesOf(in, &next.ids)
+	rules := before.Rules
+	if changed || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) {
+		rules = rulesOf(in, &next.ids)
 	}
 	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)
-	return Result{Tables: t, Rules: next.rules, State: &next, input: in}, nil
+	return Result{Tables: t, Rules: rules, State: &next, input: in}, nil
 }
 
 // places returns the places of n services.

@@ -53,5 +53,5 @@ func (r *Result) update(in *Input) (Result, error) {
 	slices.Sort(b.changed)
 	next.schedulers = b.schedulers.finish(len(b.config.Services))
 	t := r.Tables.Update(b.services, b.backends, services, slices.Compact(b.changed))
-	return Result{Tables: t, Rules: next.rules, State: &next, input: in}, nil
+	return Result{Tables: t, Rules: r.Rules, State: &next, input: in}, nil
 }
