@@ -63,6 +63,10 @@ func Download(ctx context.Context, c *http.Client, base string, bytes int64, see
 // and returns the answer. Answers with other bytes, which belong to earlier datagrams, are ignored.
 func AskUDP(ctx context.Context, c net.Conn, payload []byte) (Answer, error) {
 	for buf := make([]byte, 1<<16); ; {
+		// The deadline that the end of ctx sets may come after a fast answer.
+		if err := ctx.Err(); err != nil {
+			return Answer{}, err
+		}
 		if _, err := c.Write(payload); err != nil {
 			return Answer{}, errors.Join(err, ctx.Err())
 		}
