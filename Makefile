@@ -25,7 +25,7 @@ help:
 	@echo 'make bench-net  generator, balancer and sink over veth: writes bench/out/net.json (root)'
 	@echo 'make build      bin/sluice and bin/pktgen'
 	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod, and tools/inline'
-	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME)'
+	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME), and how much it did'
 	@echo 'make generate   compile the XDP programs again (needs clang-14)'
 	@echo 'make install    programs, unit, man pages, completions and manual below DESTDIR=$(DESTDIR)'
 	@echo 'make deb        a package of the same in bin/'
@@ -63,15 +63,9 @@ lint:
 	$(LINT) golangci-lint run ./...
 	go run ./tools/inline
 
-# go test fuzzes one function at a time.
 fuzz:
 	$(need_go)
-	@set -eu; for package in $$(go list ./...); do \
-		for function in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			echo "== $$package $$function"; \
-			go test -run '^$$' -fuzz "^$$function\$$" -fuzztime $(FUZZTIME) $$package; \
-		done; \
-	done
+	go run ./tools/fuzz -time $(FUZZTIME)
 
 generate:
 	$(need_go)

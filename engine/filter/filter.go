@@ -27,9 +27,16 @@ type Filter struct{ test test }
 // test is a condition on a frame.
 type test func(v *view) bool
 
+// MaxBytes is the length of the longest expression. It bounds the work that Match has with a frame,
+// on a worker's thread.
+const MaxBytes = 4096
+
 // Compile parses an expression; the empty expression matches every frame. The error names the part
 // that is wrong.
 func Compile(expression string) (*Filter, error) {
+	if len(expression) > MaxBytes {
+		return nil, fmt.Errorf("filter has %d bytes; allowed: at most %d", len(expression), MaxBytes)
+	}
 	p := &parser{tokens: scan(expression)}
 	if p.peek() == "" {
 		return &Filter{}, nil

@@ -66,7 +66,8 @@ func TestMatch(t *testing.T) {
 }
 
 func TestCompileErrors(t *testing.T) {
-	for _, expression := range []string{"nonsense", "port", "host", "tcp port eighty", "(tcp", "and", "tcp)", "tcp udp", "host 1.2.3", "port 70000", "port http", "tcp[13", "tcp[13] & 2", "ip[1:3] = 2", "not", "src or", "icmp port 80", "proto 6", "src and dst host 1.2.3.4", "ether host 02:00:00:00:00:01", strings.Repeat("(", 1000) + "tcp"} {
+	for _, expression := range []string{"nonsense", "port", "host", "tcp port eighty", "(tcp", "and", "tcp)", "tcp udp", "host 1.2.3", "port 70000", "port http", "tcp[13", "tcp[13] & 2", "ip[1:3] = 2", "not", "src or", "icmp port 80", "proto 6", "src and dst host 1.2.3.4", "ether host 02:00:00:00:00:01", strings.Repeat("(", 1000) + "tcp",
+		"]:", "tcp]:80", "tcp[13]]: & 2 != 0", ":", "[:", "tcp[[0:1]:1] = 1", strings.Repeat("tcp or ", filter.MaxBytes/7) + "tcp"} {
 		if f, err := filter.Compile(expression); err == nil {
 			t.Errorf("%q compiled: %+v", expression, f)
 		}
@@ -85,10 +86,11 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzCompile checks that no expression and no frame causes a panic.
+// FuzzCompile checks that every expression ends in a filter or an error, and that no frame causes a
+// panic.
 func FuzzCompile(f *testing.F) {
 	frame := packettest.TCP("192.0.2.7:40000", "198.51.100.10:80").VLAN(7).Frame()
-	for _, seed := range []string{"tcp port 80", "not (ip6 or vlan 7) and tcp[13:2] & 0xff != 3", "portrange 1-2 or 5"} {
+	for _, seed := range []string{"tcp port 80", "not (ip6 or vlan 7) and tcp[13:2] & 0xff != 3", "portrange 1-2 or 5", "]:", "tcp]: or port 80", strings.Repeat("ip or ", filter.MaxBytes/7) + "ip"} {
 		f.Add(seed, len(frame))
 	}
 	f.Fuzz(func(t *testing.T, text string, cut int) {

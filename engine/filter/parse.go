@@ -11,9 +11,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// scan splits a text into words and operators.
+// scan splits a text into words and operators. A colon is an operator only between brackets, since
+// IPv6 addresses have colons.
 func scan(text string) (tokens []string) {
-	brackets := 0
+	inBrackets := false
 	for i := 0; i < len(text); {
 		c := text[i]
 		switch {
@@ -24,19 +25,19 @@ func scan(text string) (tokens []string) {
 			tokens = append(tokens, text[i:i+2])
 			i += 2
 			continue
-		case strings.IndexByte("()!&|=<>[]", c) >= 0 || c == ':' && brackets > 0:
+		case strings.IndexByte("()!&|=<>[]", c) >= 0 || c == ':' && inBrackets:
 			tokens = append(tokens, text[i:i+1])
 			i++
 			switch c {
 			case '[':
-				brackets++
+				inBrackets = true
 			case ']':
-				brackets--
+				inBrackets = false
 			}
 			continue
 		}
-		end := i
-		for end < len(text) && strings.IndexByte(" \t\n()!&|=<>[]", text[end]) < 0 && (brackets == 0 || text[end] != ':') {
+		end := i + 1 // every step takes at least one byte
+		for end < len(text) && strings.IndexByte(" \t\n()!&|=<>[]", text[end]) < 0 && (!inBrackets || text[end] != ':') {
 			end++
 		}
 		tokens = append(tokens, strings.ToLower(text[i:end]))
