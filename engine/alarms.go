@@ -50,6 +50,7 @@ func (e *Engine) FreezeHealth(_ context.Context, name string, frozen bool) ([]st
 	default:
 		freeze = freeze.With(s.Key, frozen)
 	}
+	e.readResults()
 	u := e.present()
 	if err := e.follow(e.health.policy.Step(e.policyInput(&u, freeze))); err != nil {
 		return nil, err

@@ -155,6 +155,26 @@ func (e *Engine) feedHealth(ids map[service.BackendID]bool) error {
 	return e.follow(now.StepServices(in, changed))
 }
 
+// readResults reads the latest results of the checks of the services; of all services, if none is
+// named. A step that an order of an operator causes needs it: the prober does not call for a result
+// that changes a reason only. The caller holds mu.
+func (e *Engine) readResults(of ...service.Key) {
+	if len(of) == 0 {
+		e.health.checks = e.prober.States()
+		return
+	}
+	config := e.health.policy.Config()
+	for _, key := range of {
+		s := config.Service(key)
+		for i := 0; s != nil && i < len(s.Backends); i++ {
+			id := key.BackendID(s.Backends[i].Key)
+			if state, checked := e.prober.State(id); checked {
+				e.health.checks[id] = state
+			}
+		}
+	}
+}
+
 // follow makes a step the one that holds. It publishes tables if they differ. The caller holds mu.
 func (e *Engine) follow(next *policy.State, events []policy.Event) error {
 	if next.SameTables(e.health.policy) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -139,6 +140,34 @@ func TestFlapsAreShown(t *testing.T) {
 		b := list(t, lab)[0].Backends[1]
 		return b.State == api.StateDown && b.LastError == "" && strings.Contains(b.Reason, "flaps")
 	})
+}
+
+// TestReasonsAreLatest: what an operator's order leaves in the list and in the log has the reason
+// that the last check gave, also if the backend has been up since the start.
+func TestReasonsAreLatest(t *testing.T) {
+	ctx := context.Background()
+	lab, p := enginetest.New(t, 1, 1), new(patients)
+	log := new(logBuffer)
+	lab.Probe, lab.Log = p.probe, slog.New(slog.NewTextHandler(log, nil))
+	lab.Start(1, config(checked(nat3(), "", "")))
+	reason := func() string { return list(t, lab)[0].Backends[0].Reason }
+	lab.Await("a first check", func() bool { return strings.Contains(reason(), "works") })
+
+	for _, state := range []string{api.OverrideDrain, api.OverrideEnable} {
+		if _, err := lab.Engine.Override(ctx, api.OverrideRequest{Service: "web", Backend: "10.0.0.11:8080", State: state}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text := log.String(); !strings.Contains(text, "from=drain to=up") || strings.Contains(text, "not checked yet") {
+		t.Errorf("the log has the wrong reason:\n%s", text)
+	}
+
+	if _, err := lab.Engine.FreezeHealth(ctx, "web", true); err != nil {
+		t.Fatal(err)
+	}
+	if got := reason(); !strings.Contains(got, "frozen") || !strings.Contains(got, "works") {
+		t.Errorf("reason while frozen: %q", got)
+	}
 }
 
 // TestOnDown: flows of a dead backend go elsewhere at once, unless on_down says that they stay.

@@ -98,6 +98,7 @@ func (e *Engine) override(next override.Set, of ...service.Key) error {
 	if e.closed {
 		return errClosed
 	}
+	e.readResults(of...)
 	u := e.present()
 	u.overrides = next
 	if len(of) > 0 && !e.health.behind {
