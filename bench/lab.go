@@ -194,8 +194,9 @@ func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref
 	pools = make([][]snat.Ref, 1+backends)
 	for i := range backends {
 		for j := range sources {
-			pools[1+i] = append(pools[1+i], snat.Ref{
-				Source: uint8(j), Proto: uint8(service.TCP), Configured: true, Pool: uint32(i*len(sources) + j)})
+			ref := snat.Ref{Source: uint8(j), Proto: uint8(service.TCP), Configured: true}
+			ref.Pools = ref.NewPools(ports, 1)
+			pools[1+i] = append(pools[1+i], ref)
 		}
 	}
 	return sources, pools

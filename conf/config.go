@@ -122,6 +122,8 @@ type Service struct {
 	Source      []netip.Addr  // fullnat: addresses to send from, of the family of the service
 	// OnDown is OnDownReset or OnDownKeep.
 	OnDown string
+	// OnRemove is OnRemoveKeep or OnRemoveReset.
+	OnRemove string
 	// SlowStart is the time in which the weight of a backend that comes up or is new grows; 0: at
 	// once.
 	SlowStart time.Duration
@@ -161,6 +163,12 @@ const (
 	// another backend.
 	OnDownReset = "reset"
 	OnDownKeep  = "keep" // they continue
+)
+
+// What happens to the connections of a backend that is taken out of the configuration.
+const (
+	OnRemoveKeep  = "keep"  // they continue until they end
+	OnRemoveReset = "reset" // as with OnDownReset
 )
 
 // The types of a health check.

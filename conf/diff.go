@@ -82,6 +82,7 @@ func serviceFields(s Service) []field {
 		{"persistence", shortDuration(s.Persistence)},
 		{"source", orWord(s.Source, "none")},
 		{"on_down", s.OnDown},
+		{"on_remove", s.OnRemove},
 		{"slow_start", shortDuration(s.SlowStart)},
 		{"sorry", sorryText(s.Sorry)},
 	}

@@ -138,6 +138,7 @@ func (p *printer) service(s *Service, shared Timeouts) {
 	p.key("persistence", s.Persistence)
 	p.key("source", s.Source)
 	p.key("on_down", s.OnDown)
+	p.key("on_remove", s.OnRemove)
 	p.key("slow_start", s.SlowStart)
 	p.timeouts("service.timeouts", s.Timeouts, shared)
 	if h := &s.Health; h.Type != HealthNone {

@@ -58,6 +58,7 @@ address = "10.0.0.11"
 			Mode:      service.NAT,
 			Scheduler: "wlc",
 			OnDown:    conf.OnDownReset,
+			OnRemove:  conf.OnRemoveKeep,
 			Timeouts:  ipvsTimeouts(),
 			Health: conf.Health{Type: "none", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Via: "path", Path: "/", Query: ".",
 				MinHealthy: 50, FlapHold: time.Minute},
@@ -106,6 +107,7 @@ scheduler = "mh"
 persistence = "5m"
 source = ["2001:db8::2", "2001:db8::3"]
 on_down = "keep"
+on_remove = "reset"
 slow_start = "30s"
 [service.timeouts]
 udp = "10s"
@@ -153,15 +155,16 @@ mode = "tun"
 			Persistence: 5 * time.Minute,
 			Source:      []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")},
 			OnDown:      conf.OnDownKeep,
+			OnRemove:    conf.OnRemoveReset,
 			SlowStart:   30 * time.Second,
 			Timeouts:    timeouts,
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 53},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 54},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 56},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 60},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 57},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 61},
 			},
 			Line: 22,
 		}},

@@ -23,6 +23,7 @@ func (t table) service(global Timeouts) Service {
 		Scheduler:   t.word("scheduler"),
 		Persistence: t.duration("persistence"),
 		OnDown:      t.word("on_down"),
+		OnRemove:    t.word("on_remove"),
 		SlowStart:   t.duration("slow_start"),
 		Timeouts:    t.table("timeouts").timeouts(global),
 		Line:        t.at.line,

@@ -65,6 +65,11 @@ func (e *Engine) sumServices(traffic []counter.Backend) map[service.Key]counter.
 		sum.Add(&traffic[id])
 		sums[key] = sum
 	}
+	for id, traffic := range e.past {
+		sum := sums[id.Service]
+		sum.Add(&traffic)
+		sums[id.Service] = sum
+	}
 	return sums
 }
 
@@ -100,6 +105,7 @@ func (e *Engine) describe(s *conf.Service, latest map[service.BackendID]health.S
 // mu.
 func (e *Engine) trafficOf(id service.BackendID, traffic []counter.Backend) *counter.Backend {
 	sum := new(counter.Backend)
+	*sum = e.past[id]
 	for _, number := range e.compiled.Numbers(id) {
 		if int(number) < len(traffic) {
 			sum.Add(&traffic[number])
@@ -207,7 +213,7 @@ func (e *Engine) backend(ctx context.Context, id service.BackendID) (api.Backend
 	if b == nil {
 		return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", id.Backend)
 	}
-	var sum counter.Backend
+	sum := e.past[id]
 	for i := range traffic {
 		sum.Add(&traffic[i])
 	}

@@ -3,14 +3,14 @@
 //
 //   - engine.go starts and closes everything; publish.go makes a change take effect or not at all.
 //   - hotplug.go follows interfaces, neighbours.go routes and neighbours, health.go and truepath.go
-//     the checks, deadlines.go the time.
+//     the checks, deadlines.go the time, former.go the last connections of what is not configured.
 //   - control.go, overrides.go, apply.go, plan.go, stats.go, status.go and diagnostics.go implement
 //     package api for clients; offline.go does without a running engine.
 //
 // An Engine owns the workers (package worker), the platform, the prober and the tables that are
 // published. Engine.mu guards the state that tables follow from; no worker locks it. Besides the
-// workers it has one goroutine each for ports, health and deadlines, and one while there is a
-// detour for checks.
+// workers it has one goroutine each for ports, health, deadlines and former backends, and one while
+// there is a detour for checks.
 //
 // The package may import every package below it. Of these only enginetest imports it.
 package engine
@@ -43,6 +43,7 @@ import (
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
 )
 
 // Options is what an Engine is started with.
@@ -73,7 +74,7 @@ type Engine struct {
 	tables   atomic.Pointer[pipeline.Tables]
 	started  time.Time
 	prober   *health.Prober
-	stop     context.CancelFunc // ends followPorts, followHealth and followDeadlines
+	stop     context.CancelFunc // ends the goroutines that follow something
 	results  *changedChecks     // backends that have new results of checks
 	closing  chan struct{}      // closed by Close: traces end
 	tracer   *inspect.Tracer
@@ -97,9 +98,10 @@ type Engine struct {
 	outside      *outside                  // that compiled follows from
 	decider      *steer.Decider            // of compiled.Rules; nil: made when it is needed
 	health       healthState
-	published    uint64             // tables so far
-	hardware     *platform.Hardware // written by Start and followPorts only
-	cores        int                // one worker on each
+	past         map[service.BackendID]counter.Backend // traffic under numbers that are free again
+	published    uint64                                // tables so far
+	hardware     *platform.Hardware                    // written by Start and followPorts only
+	cores        int                                   // one worker on each
 	closed       bool
 
 	detour      atomic.Pointer[truepath.Detour] // for checks that take their path; nil: none
@@ -130,6 +132,7 @@ func newEngine(o Options) *Engine {
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
 		woken:    make(chan struct{}, 1),
 		compiled: tables.None(),
+		past:     make(map[service.BackendID]counter.Backend),
 		changed:  make(chan struct{}),
 		stop:     func() {},
 		results:  newChangedChecks(),
@@ -195,8 +198,9 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	following, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	e.running.Add(3)
+	e.running.Add(4)
 	go e.followDeadlines(following)
+	go e.followFormer(following)
 	go e.followPorts(following)
 	go e.followHealth(following)
 	e.awaitNeighbours(ctx)
@@ -246,19 +250,4 @@ func (e *Engine) surroundingsChanged(s *route.Snapshot) {
 	if err := e.republish(); err != nil {
 		e.log.Error("tables could not follow a change of routes", "event", "tables_failed", "err", err)
 	}
-}
-
-// backendAddrs returns the address of every backend, once.
-func (e *Engine) backendAddrs() []netip.Addr {
-	seen := make(map[netip.Addr]bool)
-	var out []netip.Addr
-	for _, s := range e.cfg.Services {
-		for _, b := range s.Servers() {
-			if !seen[b.Key.Address] {
-				seen[b.Key.Address] = true
-				out = append(out, b.Key.Address)
-			}
-		}
-	}
-	return out
 }

@@ -25,6 +25,7 @@ type update struct {
 	results   map[service.BackendID]health.State // of the checks
 	direct    error                              // why checks do not take their path
 	checks    *health.Change                     // nil: the checks stay as they are
+	ended     tables.Former                      // what has no connections any more
 
 	policy *policy.State
 	events []policy.Event
@@ -51,6 +52,7 @@ func (e *Engine) publish(u *update) error {
 	}
 	out := e.outsideOf(u.config)
 	in := e.resolve(u.policy, out)
+	in.Ended = u.ended
 	compiled, err := tables.Compile(&in, e.compiled)
 	if err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
 )
 
 // openAll opens flows from..to-1 and tells which backend each has.
@@ -105,8 +107,8 @@ func TestPersistenceTurnedOn(t *testing.T) {
 	}
 }
 
-// TestBackendRemoved: its packets are dropped by name, everybody else's flow; when it comes back,
-// so do its connections and its counters.
+// TestBackendRemoved: its connections go on, and new ones go elsewhere. When it comes back it has
+// its connections and its counters.
 func TestBackendRemoved(t *testing.T) {
 	const gone = "10.0.0.12:8080"
 	lab := enginetest.New(t, 2, 2)
@@ -116,16 +118,24 @@ func TestBackendRemoved(t *testing.T) {
 	if err != nil || len(result.Changes) != 1 || !strings.Contains(result.Changes[0], gone) {
 		t.Errorf("%+v, %v", result, err)
 	}
-	now := goOn(t, lab, 0, 90)
-	sameAs(t, before, now, gone)
-	lost := spread(before)[gone]
-	dropped(t, lab.Stats(), "backend_gone", uint64(lost))
-	if lost == 0 || len(now) != 90-lost {
-		t.Errorf("%d flows were lost, %d went on", lost, len(now))
+	sameAs(t, before, goOn(t, lab, 0, 90), "")
+	for from, backend := range before {
+		if backend == gone {
+			lab.Arrive(enginetest.Backends, packettest.TCP(gone, from).Flags(syn|ack).Frame())
+		}
 	}
+	lab.Quiet()
+	of := spread(before)[gone]
+	if sent := lab.Collect(); len(sent) != of || of == 0 {
+		t.Errorf("%d of %d replies of the removed backend were sent", len(sent), of)
+	}
+	if !slices.ContainsFunc(lab.Steered().Replies, func(k service.Key) bool { return k.Address.String() == "10.0.0.12" }) {
+		t.Errorf("the removed backend's replies are not steered: %v", lab.Steered().Replies)
+	}
+	dropped(t, lab.Stats(), "none", 0)
 	conns, err := lab.Engine.Conns(bg, api.ConnQuery{Backend: gone})
-	if err != nil || len(conns) != lost {
-		t.Errorf("%d connections of it are listed, not %d: %v", len(conns), lost, err)
+	if err != nil || len(conns) != spread(before)[gone] {
+		t.Errorf("%d connections of it are listed: %v", len(conns), err)
 	}
 	if n := spread(openAll(t, lab, 1000, 1030)); n[gone] != 0 || len(n) != 2 {
 		t.Errorf("new flows went to %v", n)
@@ -134,10 +144,91 @@ func TestBackendRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameAs(t, before, goOn(t, lab, 0, 90), "")
+	had := uint64(spread(before)[gone])
 	for _, b := range list(t, lab)[0].Backends {
-		if b.Endpoint() == gone && (b.Connections != uint64(lost) || b.Packets != 2*uint64(lost)) {
+		if b.Endpoint() == gone && (b.Connections != had || b.Packets != 3*had) {
 			t.Errorf("the counters of the backend were lost: %+v", b)
 		}
+	}
+}
+
+// TestBackendRemovedReset: with on_remove = "reset" both ends of its connections are reset.
+func TestBackendRemovedReset(t *testing.T) {
+	const gone = "10.0.0.12:8080"
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	before := openAll(t, lab, 0, 30)
+	if _, err := lab.Reload(config(svc{backends: []string{"10.0.0.11:8080", "10.0.0.13:8080"}, extra: `on_remove = "reset"`})); err != nil {
+		t.Fatal(err)
+	}
+	resets := 0
+	for n := range 30 {
+		lab.Arrive(enginetest.Clients, opening(n).Flags(ack).Frame())
+	}
+	for from, backend := range before {
+		if backend == gone {
+			lab.Arrive(enginetest.Backends, packettest.TCP(gone, from).Flags(ack).Frame())
+		}
+	}
+	lab.Quiet()
+	for _, s := range lab.Collect() {
+		if m := parse(t, s.Frame); m.TCPFlags&rst != 0 {
+			resets++
+		}
+	}
+	if want := 2 * spread(before)[gone]; resets != want || want == 0 {
+		t.Errorf("%d resets, want %d", resets, want)
+	}
+}
+
+// TestFormerBackendEnds: when the last connection of a removed backend, or of a source of fullnat,
+// has ended, its replies are no longer steered. A service's counters remain.
+func TestFormerBackendEnds(t *testing.T) {
+	slow(t)
+	short := "[service.timeouts]\nudp = \"1s\"\n"
+	nat := svc{name: "dns", proto: "udp", port: "53", extra: short, backends: []string{"10.0.0.11:53", "10.0.0.12:53"}}
+	full := svc{name: "full", vip: "198.51.100.11", proto: "udp", port: "53", mode: "fullnat",
+		extra: "source = [\"10.0.0.2\", \"10.0.0.3\"]\n" + short, backends: []string{"10.0.0.13:53"}}
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat, full))
+	for n := range 20 {
+		for _, vip := range []string{vip4, full.vip} {
+			lab.Arrive(enginetest.Clients, packettest.UDP(client(n), at(vip, 53)).Frame())
+		}
+	}
+	lab.Quiet()
+	lab.Collect()
+	nat.backends = nat.backends[:1]
+	full.extra = "source = [\"10.0.0.3\"]\n" + short
+	if _, err := lab.Reload(config(nat, full)); err != nil {
+		t.Fatal(err)
+	}
+	steered := func() (replies, sources int) {
+		for _, at := range lab.Steered().Replies {
+			if at.Address.String() == "10.0.0.12" {
+				replies++
+			}
+		}
+		for _, at := range lab.Steered().Pools {
+			if at.Address.String() == "10.0.0.2" {
+				sources++
+			}
+		}
+		return replies, sources
+	}
+	if replies, sources := steered(); replies == 0 || sources == 0 {
+		t.Errorf("with connections %d rules steer replies of the removed backend, and %d those to the removed source", replies, sources)
+	}
+	lab.Await("the end of the rules", func() bool { replies, sources := steered(); return replies+sources == 0 })
+	if got := list(t, lab)[0]; got.Connections != 20 || got.Packets != 20 || got.Backends[0].Connections != 10 {
+		t.Errorf("the service's counters: %+v", got)
+	}
+	nat.backends = append(nat.backends, "10.0.0.14:53")
+	if _, err := lab.Reload(config(nat, full)); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, lab)[0]; got.Connections != 20 || got.Backends[1].Connections != 0 {
+		t.Errorf("a new backend has the counters of a former one: %+v", got)
 	}
 }
 

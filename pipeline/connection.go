@@ -74,7 +74,7 @@ func (p *Processor) setSchedKey(client packet.Addr, clientPort uint16, vip packe
 // here; being down, evicted or removed does.
 func (p *Processor) usable(backend uint32) bool {
 	b := &p.t.Backends[backend]
-	return b.serving && b.Up
+	return b.Configured && !b.Evict && b.Up
 }
 
 // insert inserts a connection to the backend into the table. If it fails, it drops the frame and
@@ -188,6 +188,7 @@ func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
 		c.Expires = p.now + templateGraceMs
 		return true
 	}
+	p.templates[c.Backend]--
 	return false
 }
 
@@ -239,6 +240,10 @@ func (p *Processor) bindTemplate(t *conn.Table, m *packet.Meta, c *conn.Conn, s 
 		if tp = t.Insert(home, m.Src, k, packet.Addr{}, c.Flags&conn.IsUDP, p.now); tp == nil {
 			return
 		}
+		p.templates[c.Backend]++
+	} else if tp.Backend != c.Backend {
+		p.templates[tp.Backend]--
+		p.templates[c.Backend]++
 	}
 	tp.Backend = c.Backend
 	tp.Expires = p.now + s.PersistMs

@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"slices"
-
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -28,13 +26,51 @@ type DryRun struct {
 	b *Batch
 }
 
-// borrowed is what a dry run has of the fullnat connections of the worker. The pools hold slots of
-// the worker's tables and not of those of the dry run, which have at most one connection.
+// borrowed is what a dry run has of the fullnat connections of the worker. It allocates and
+// releases ports of the worker's pools, which restore undoes. Their slots are those of the worker's
+// tables and not of the dry run's, which have at most one connection.
 type borrowed struct {
-	from *Processor
-	pool uint32 // pool of the connection's port
-	port uint16 // 0: there is no such connection
-	slot uint32 // in the table of the dry run
+	from     *Processor
+	copied   portBinding // of the copied connection
+	released bool        // copied was released
+	opened   portBinding // of a connection that the dry run opened
+}
+
+// portBinding is the table slot of the connection that has a port of a pool; nil pool: none.
+type portBinding struct {
+	pool *snat.Pool
+	port uint16
+	slot uint32
+}
+
+// lookup is Pool.Lookup for the connections of the dry run.
+func (l *borrowed) lookup(pool *snat.Pool, port uint16) (slot uint32, ok bool) {
+	switch {
+	case l.opened.pool == pool && l.opened.port == port:
+		return l.opened.slot, true
+	case !l.released && l.copied.pool == pool && l.copied.port == port:
+		return l.copied.slot, true
+	}
+	return 0, false
+}
+
+// release notes that a port was released.
+func (l *borrowed) release(pool *snat.Pool, port uint16) {
+	if l.opened.pool == pool && l.opened.port == port {
+		l.opened = portBinding{}
+	} else {
+		l.released = true
+	}
+}
+
+// restore makes the pools have the ports that they had before the dry run.
+func (l *borrowed) restore() {
+	if l.opened.pool != nil {
+		l.opened.pool.Release(l.opened.port)
+	}
+	if l.released {
+		l.copied.pool.Restore(l.copied.port)
+	}
 }
 
 // dryRunConnections is the capacity for a connection and its template, before and after.
@@ -51,7 +87,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	}
 	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{
-		Backends: make([]counter.Backend, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
+		Backends: make([]counter.Backend, len(t.Backends)), templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
 		worker: worker, workers: workers, seed: seed, loads: own, t: t,
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }
@@ -68,7 +104,7 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	f.Hops = finalHop
 	r.Before = p.Observe(f, t, nowMs)
 	q := r.p
-	q.neighbourHints, q.answers, q.ipID, q.sourceTurn, q.pools = p.neighbourHints, p.answers, p.ipID, p.sourceTurn, p.pools
+	q.neighbourHints, q.answers, q.ipID, q.sourceTurn = p.neighbourHints, p.answers, p.ipID, p.sourceTurn
 	q.borrowed = &borrowed{from: p}
 	id := r.Before.Service
 	if r.Before.Known {
@@ -77,7 +113,7 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	}
 	q.sched[id], r.Sched = p.sched[id], p.sched[id]
 	p.lendTemplate(r, &r.Before, id, nowMs)
-	restore := p.portPositions(id)
+	rewind := p.portPositions(id)
 
 	r.b.Frames[0] = f
 	q.Process(r.b, 1, t, nowMs)
@@ -85,7 +121,8 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	r.Picked = q.schedKey != (sched.Key{})
 	r.After = r.Before
 	q.Refresh(&r.After, nowMs)
-	restore(&r.After)
+	q.borrowed.restore()
+	rewind()
 }
 
 // lendConn copies the observed connection to the dry run, with what its replies are found by.
@@ -96,12 +133,9 @@ func (p *Processor) lendConn(q *Processor, s *Observation, nowMs uint32) {
 	if mine == nil || c.Flags&conn.Translated == 0 {
 		return
 	}
-	// Closing the copy releases its port: in copies of the pools.
-	q.pools = slices.Clone(p.pools)
 	for _, ref := range p.t.Pools[c.Backend] {
-		q.pools[ref.Pool] = p.pools[ref.Pool].Clone()
 		if ref.Source == c.Source {
-			q.bindPort(ref.Pool, c.Extra, to.Slot(mine))
+			q.borrowed.copied = portBinding{ref.Pools[p.worker], c.Extra, to.Slot(mine)}
 		}
 	}
 }
@@ -123,9 +157,9 @@ func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uin
 	}
 }
 
-// portPositions notes the positions of the SNAT pools that a new connection of the service may take
-// a port of. The result frees the port that was taken and restores the positions.
-func (p *Processor) portPositions(id uint32) (restore func(after *Observation)) {
+// portPositions notes the positions of the SNAT pools that a new connection of the service may get
+// a port of. The result returns to them.
+func (p *Processor) portPositions(id uint32) (rewind func()) {
 	type position struct {
 		pool *snat.Pool
 		at   snat.Position
@@ -136,13 +170,13 @@ func (p *Processor) portPositions(id uint32) (restore func(after *Observation)) 
 			continue
 		}
 		for _, ref := range p.t.Pools[be] {
-			pool := p.pools[ref.Pool]
+			pool := ref.Pools[p.worker]
 			before = append(before, position{pool, pool.Position()})
 		}
 	}
-	return func(after *Observation) {
+	return func() {
 		for _, b := range before {
-			b.pool.Rewind(b.at, after.Conn.Extra)
+			b.pool.Rewind(b.at)
 		}
 	}
 }

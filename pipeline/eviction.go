@@ -7,8 +7,8 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// The connections of an evicted backend (Backend.Evict) end: the backend is down and its service
-// resets connections then, or its time to drain is over.
+// The connections of an evicted backend (Backend.Evict) end: the backend is down, or not configured
+// any more, and its service resets connections then, or its time to drain is over.
 //
 //	UDP              the next packet of the flow opens a new one, to another backend
 //	TCP nat fullnat  each end that sends is answered with RST; the connection waits for both
@@ -22,15 +22,12 @@ import (
 // reset as well: IPVS's timeout of state Close.
 const evictedMs = 10_000
 
-// evictedInbound handles a client's packet if the backend of its connection is evicted or no longer
-// configured.
+// evictedInbound handles a client's packet if the backend of its connection is evicted.
 //
 //go:noinline
 func (p *Processor) evictedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
 	m := &f.meta
 	switch {
-	case !be.Evict:
-		f.drop(counter.BackendGone)
 	case !be.resets(c) || m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN:
 		p.reopen(f, t, k, c)
 	default:

@@ -46,7 +46,7 @@ func (t *Tables) fillFastEntries(s *Service, served []bool) {
 	s.fastOpen = false
 	for _, id := range s.Backends {
 		l, be := &t.fastEntries[id], &t.Backends[id]
-		if served[id] || !s.Configured || !s.Ports.Single() || !be.serving || be.Unreach != counter.None || be.Link.VLAN != 0 {
+		if served[id] || !s.Configured || !s.Ports.Single() || !be.Configured || be.Evict || be.Unreach != counter.None || be.Link.VLAN != 0 {
 			*l = fastEntry{}
 		} else {
 			*l = newFastEntry(s, be)

@@ -9,29 +9,18 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// useTables prepares for tables that were not seen before: it makes the pools that they name and
-// that do not exist yet, and starts RST probes for backends that are newly evicted.
+// useTables prepares for tables that were not seen before: it starts RST probes for backends that
+// are newly evicted.
 func (p *Processor) useTables(t *Tables) {
 	if t.evictsMore(p.t) {
 		p.startRSTProbes()
 	}
 	p.t = t
-	for _, refs := range t.Pools {
-		for i := range refs {
-			r := &refs[i]
-			for int(r.Pool) >= len(p.pools) {
-				p.pools = append(p.pools, nil)
-			}
-			if p.pools[r.Pool] == nil {
-				p.pools[r.Pool] = r.NewPool(&t.Sources[r.Source], p.worker, p.workers)
-			}
-		}
-	}
 }
 
 // replyEndpoint is the address, port and protocol of fullnat backends, which replies come from.
 type replyEndpoint struct {
-	pools  []uint32         // by source: number+1 of the pool; 0: none
+	pools  [][]*snat.Pool   // by source: the pools of the workers; nil: none
 	shares *flow.PortOwners // how its ports are divided; nil: in turn
 }
 
@@ -44,12 +33,12 @@ func (t *Tables) indexReplyEndpoints() {
 			r := &refs[i]
 			at := t.replyEndpointAt.Get(be.Addr, be.Port, r.Proto)
 			if at == 0 {
-				t.replyEndpoints = append(t.replyEndpoints, replyEndpoint{pools: make([]uint32, len(t.Sources))})
+				t.replyEndpoints = append(t.replyEndpoints, replyEndpoint{pools: make([][]*snat.Pool, len(t.Sources))})
 				at = uint32(len(t.replyEndpoints))
 				t.replyEndpointAt.Put(be.Addr, be.Port, r.Proto, at)
 			}
 			d := &t.replyEndpoints[at-1]
-			d.pools[r.Source] = r.Pool + 1
+			d.pools[r.Source] = r.Pools
 			if r.Owners != nil {
 				d.shares, t.portsByHash = r.Owners, true
 			}
@@ -79,23 +68,23 @@ func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr)
 			return p.noPortReason(c)
 		}
 		if p.t.anyPort && p.portConflicts(t, c, backend, ref.Source, port) {
-			p.pools[ref.Pool].Release(port)
+			ref.Pools[p.worker].Release(port)
 			continue
 		}
 		c.Source, c.Extra = ref.Source, port
-		p.bindPort(ref.Pool, port, t.Slot(c))
+		p.bindPort(ref.Pools[p.worker], port, t.Slot(c))
 		return counter.None
 	}
 	return counter.TupleTaken
 }
 
 // bindPort records the connection that has a port of a pool.
-func (p *Processor) bindPort(pool uint32, port uint16, slot uint32) {
+func (p *Processor) bindPort(pool *snat.Pool, port uint16, slot uint32) {
 	if l := p.borrowed; l != nil {
-		l.pool, l.port, l.slot = pool, port, slot
+		l.opened = portBinding{pool, port, slot}
 		return
 	}
-	p.pools[pool].Bind(port, slot)
+	pool.Bind(port, slot)
 }
 
 // hasPort reports whether assignPort is certain to succeed for a new connection to the backend.
@@ -105,7 +94,7 @@ func (p *Processor) hasPort(backend uint32) bool {
 	}
 	refs := p.t.Pools[backend]
 	for i := range refs {
-		if refs[i].Configured && p.pools[refs[i].Pool].Free() > 0 {
+		if r := &refs[i]; r.Configured && r.Pools[p.worker].Free(p.t.Sources[r.Source].Ports) > 0 {
 			return true
 		}
 	}
@@ -172,14 +161,14 @@ func (p *Processor) lookupPort(t *conn.Table, source uint8, localPort uint16, ba
 // lookupSlot returns the table slot of the connection to an endpoint that has the source's local
 // port.
 func (p *Processor) lookupSlot(d *replyEndpoint, source uint8, localPort uint16) (slot uint32, ok bool) {
-	if d == nil || d.pools[source] == 0 {
+	if d == nil || d.pools[source] == nil {
 		return 0, false
 	}
-	pool := d.pools[source] - 1
+	pool := d.pools[source][p.worker]
 	if l := p.borrowed; l != nil {
-		return l.slot, l.pool == pool && l.port == localPort
+		return l.lookup(pool, localPort)
 	}
-	return p.pools[pool].Lookup(localPort)
+	return pool.Lookup(localPort)
 }
 
 // allocPort allocates a port towards the connection's backend, from the sources in turn. It returns
@@ -192,7 +181,7 @@ func (p *Processor) allocPort(c *conn.Conn) (*snat.Ref, uint16) {
 		if !r.Configured {
 			continue
 		}
-		if port, ok := p.pools[r.Pool].Alloc(); ok {
+		if port, ok := r.Pools[p.worker].Alloc(p.t.Sources[r.Source].Ports); ok {
 			return r, port
 		}
 	}
@@ -201,9 +190,14 @@ func (p *Processor) allocPort(c *conn.Conn) (*snat.Ref, uint16) {
 
 // releasePort releases the port of a fullnat connection that is closed.
 func (p *Processor) releasePort(c *conn.Conn) {
-	for _, r := range p.t.Pools[c.Backend] {
-		if r.Source == c.Source {
-			p.pools[r.Pool].Release(c.Extra)
+	refs := p.t.Pools[c.Backend]
+	for i := range refs {
+		if r := &refs[i]; r.Source == c.Source {
+			pool := r.Pools[p.worker]
+			pool.Release(c.Extra)
+			if l := p.borrowed; l != nil {
+				l.release(pool, c.Extra)
+			}
 		}
 	}
 }

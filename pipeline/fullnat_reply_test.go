@@ -18,14 +18,14 @@ import (
 func TestLateReply(t *testing.T) {
 	all := map[string]struct {
 		backends []backend
-		pools    []snat.Ref // of the first backend, instead of its own
+		sources  uint8 // that the first backend is reached from; 0: one
 		samePort bool
 	}{
 		"port":           {backends: []backend{{host: 11, port: 80}}},
 		"backend":        {backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}, samePort: true},
 		"backend's port": {backends: []backend{{host: 11, port: 80}, {host: 11, port: 81}}, samePort: true},
 		"source": {backends: []backend{{host: 11, port: 80}}, samePort: true,
-			pools: []snat.Ref{{Source: 0, Proto: 6, Pool: 0, Configured: true}, {Source: 1, Proto: 6, Pool: 1, Configured: true}}},
+			sources: 2},
 	}
 	for other, c := range all {
 		both(t, func(t *testing.T, client, vip string) {
@@ -35,8 +35,14 @@ func TestLateReply(t *testing.T) {
 				w.sources = []string{"2001:db8:a::2", "2001:db8:a::3"}
 			}
 			w.configure(svc{vip: vip, mode: service.FullNAT, backends: c.backends})
-			if x := w.tables; c.pools != nil {
-				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]snat.Ref{nil, c.pools})
+			if x := w.tables; c.sources > 0 {
+				var refs []snat.Ref
+				for source := range c.sources {
+					ref := snat.Ref{Source: source, Proto: 6, Configured: true}
+					ref.Pools = ref.NewPools(snatPorts, 1)
+					refs = append(refs, ref)
+				}
+				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]snat.Ref{nil, refs})
 			}
 			web := port(vip, "80")
 			open, midway := packettest.TCP(client, web).Flags(syn), packettest.TCP(client, web).Flags(ack)

@@ -56,18 +56,22 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := new(snat.PortSet)
-	all.Add(1024, 65535)
+	all := portSet(1024, 65535)
 	setup := fullnatSetup{
 		services: []pipeline.Service{{}, {
 			Addr: packet.AddrFrom(netip.MustParseAddrPort(fnVIP).Addr()), Ports: service.Ports{First: 80, Last: 80}, Proto: 6, Configured: true,
 			Scheduler: scheduler, Backends: []uint32{1}, TimeoutsMs: conn.DefaultTimeoutsMs,
 		}},
 		backends: []pipeline.Backend{{}, backend},
-		pools:    [][]snat.Ref{nil, {{Source: 0, Proto: 6, Pool: 0, Configured: true}}},
+		pools:    [][]snat.Ref{nil, {{Source: 0, Proto: 6, Configured: true}}},
 	}
 	for _, change := range changes {
 		change(&setup)
+	}
+	for _, refs := range setup.pools {
+		for i := range refs {
+			refs[i].Pools = refs[i].NewPools(all, workers)
+		}
 	}
 	return &fullnatLab{
 		t: t, batch: new(pipeline.Batch), nowMs: 1,
@@ -316,7 +320,7 @@ func withAnyPort(s *fullnatSetup) {
 	wide.Backends = []uint32{2}
 	s.services = append(s.services, wide)
 	s.backends = append(s.backends, backend)
-	s.pools = append(s.pools, []snat.Ref{{Source: 0, Proto: 6, Pool: 1, Configured: true}})
+	s.pools = append(s.pools, []snat.Ref{{Source: 0, Proto: 6, Configured: true}})
 }
 
 // dryRun returns what would happen to a packet.

@@ -27,6 +27,10 @@ func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, budget int) (b
 	return behind
 }
 
+// Templates returns the number of persistence templates that bind a client to the backend. Only the
+// owning goroutine may call it.
+func (p *Processor) Templates(backend uint32) uint32 { return p.templates[backend] }
+
 // Entries returns the number of entries in each family's table, templates included.
 func (p *Processor) Entries() (v4, v6 int) { return p.v4.Len(), p.v6.Len() }
 

@@ -20,7 +20,7 @@ func (p *Processor) icmpIn(f *Frame) {
 		return
 	}
 	be := &p.t.Backends[c.Backend]
-	if !be.serving {
+	if be.Evict {
 		f.drop(counter.BackendGone)
 		return
 	}

@@ -19,8 +19,7 @@
 //	tables.go      what the control plane publishes
 //
 // The package is pure: time, tables and memory are arguments, verdicts are results in the frames.
-// It knows nothing of sockets, rings or threads. A Processor allocates only when it is made and
-// when it sees new tables.
+// It knows nothing of sockets, rings or threads. A Processor allocates only when it is made.
 package pipeline
 
 import (
@@ -29,7 +28,6 @@ import (
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
-	"sluice/pipeline/snat"
 )
 
 // Processor is the pipeline of one worker, with everything that the worker writes: connections,
@@ -43,11 +41,11 @@ type Processor struct {
 	seed            *flow.Seed
 	v4, v6          *conn.Table
 	loads           *counter.Loads
+	templates       []uint32      // by backend id: persistence templates
 	sched           []sched.State // by service id
 	// schedKey: scratch: passed through an interface, a local variable would be allocated
 	schedKey       sched.Key
-	pools          []*snat.Pool // SNAT pools by number
-	borrowed       *borrowed    // of a dry run; else nil
+	borrowed       *borrowed // of a dry run; else nil
 	sourceTurn     uint32
 	neighbourHints neighbourHints
 	answers        limiter
@@ -78,7 +76,7 @@ func New(o Options) *Processor {
 		Backends: make([]counter.Backend, MaxBackends),
 		worker:   o.Worker, workers: o.Workers,
 		seed:  o.Seed,
-		loads: o.Loads,
+		loads: o.Loads, templates: make([]uint32, MaxBackends),
 		sched: make([]sched.State, MaxServices),
 	}
 	for id := range p.sched {

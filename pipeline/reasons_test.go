@@ -51,14 +51,14 @@ var ways = []struct {
 		w.configure(svc{})
 		return w.exhausted(packettest.TCP(client4, web4).Flags(syn))
 	}},
-	{counter.BackendGone, "client's packet", func(w *world) outcome {
+	{counter.BackendGone, "client's RST", func(w *world) outcome {
 		w.in(packettest.TCP(client4, web4).Flags(syn))
-		w.configure(goneAll(nat()))
-		return w.in(packettest.TCP(client4, web4))
+		w.configure(evictAll(nat()))
+		return w.in(packettest.TCP(client4, web4).Flags(rst))
 	}},
 	{counter.BackendGone, "ICMP error", func(w *world) outcome {
 		w.in(packettest.TCP(client4, web4).Flags(syn))
-		w.configure(goneAll(nat()))
+		w.configure(evictAll(nat()))
 		return w.in(packettest.ICMP(transit4, vip4, 3, 1, 0, packettest.TCP(web4, client4).IP()))
 	}},
 	{counter.TableFull, "capacity", func(w *world) outcome { return w.fill(nat()) }},
@@ -133,9 +133,9 @@ func (w *world) fill(s svc) outcome {
 	return w.in(packettest.TCP("192.0.99.99:1", web4).Flags(syn))
 }
 
-func goneAll(s svc) svc {
+func evictAll(s svc) svc {
 	for i := range s.backends {
-		s.backends[i].gone = true
+		s.backends[i].evict = true
 	}
 	return s
 }

@@ -85,7 +85,7 @@ func (p *Processor) forward(f *Frame) {
 		direction = conn.InputOnly
 	}
 	be := &p.t.Backends[c.Backend]
-	if !be.serving {
+	if be.Evict {
 		p.evictedInbound(f, t, k, c, be)
 		return
 	}

@@ -15,8 +15,9 @@ import (
 )
 
 // Limits of the id spaces. Ids are array indexes and stay with their service or backend across
-// reloads. A backend id means one service, backend and mode for ever, since connections outlive the
-// configuration of a backend and the fast path rewrites by the id alone. Id 0 is never used.
+// reloads. A backend id means one service, backend and mode for as long as connections have it,
+// since they outlive the configuration of a backend and the fast path rewrites by the id alone. Id
+// 0 is never used.
 const (
 	MaxServices = 1 << 16
 	MaxBackends = 1 << 16
@@ -32,6 +33,7 @@ type Service struct {
 	Configured bool            // configured now; false: only existing connections use it
 	Scheduler  sched.Scheduler // of candidates in the order of Backends
 	Backends   []uint32        // ids, latest added first, as in IPVS
+	Former     []uint32        // ids of backends that only existing connections use
 	TimeoutsMs [conn.StateCount]uint32
 	PersistMs  uint32 // 0: no persistence
 	fastOpen   bool   // the fast path opens its connections to backends with a fast entry
@@ -51,9 +53,9 @@ type Backend struct {
 	Configured bool // configured now; false: only existing connections use it
 	Up         bool // it passes its checks
 	// Evict ends its connections: TCP is reset in nat and fullnat, UDP flows move to another
-	// backend (eviction.go). The scheduler must not choose it: it is down, or its weight is 0.
-	Evict   bool
-	serving bool // Configured and not Evict: its connections continue
+	// backend (eviction.go). The scheduler must not choose it: it is down, its weight is 0, or it
+	// is not configured.
+	Evict bool
 }
 
 // Tables is everything that the packet path reads and does not write: immutable, built by the
@@ -62,7 +64,7 @@ type Tables struct {
 	Services    []Service // by service id
 	Backends    []Backend // by backend id
 	Hops        *nexthop.Table
-	Sources     []snat.Source // fullnat's local addresses
+	Sources     []snat.Source // fullnat's local addresses; one without Ports is not in use
 	Pools       [][]snat.Ref  // by backend id: sources and pools of its fullnat connections
 	fastEntries []fastEntry   // by backend id
 	services    servicemap.Map
@@ -84,7 +86,9 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
 	t.sources = servicemap.NewEndpoints(len(sources))
 	for i, s := range sources {
-		t.sources.Put(s.Addr, 0, 0, uint32(i+1))
+		if s.Ports != nil {
+			t.sources.Put(s.Addr, 0, 0, uint32(i+1))
+		}
 	}
 	t.indexReplyEndpoints()
 	for i := range backends {
@@ -100,12 +104,14 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	for id := range services {
 		s := &services[id]
 		t.moved = t.moved || s.Moved
-		if !s.Configured {
+		if s.Configured {
+			t.services.Add(s.Addr, s.Ports, s.Proto, uint32(id))
+		}
+		if s.Ownership != ByAddress {
 			continue
 		}
-		t.services.Add(s.Addr, s.Ports, s.Proto, uint32(id))
-		if s.Ownership == ByAddress {
-			for _, b := range s.Backends {
+		for _, servers := range [][]uint32{s.Backends, s.Former} {
+			for _, b := range servers {
 				t.sticky.Put(backends[b].Addr, backends[b].Port, s.Proto, 1)
 			}
 		}
@@ -149,7 +155,6 @@ func (t *Tables) Update(services []Service, backends []Backend, changedServices,
 
 // derive sets what follows from the exported fields.
 func (be *Backend) derive() {
-	be.serving = be.Configured && !be.Evict
 	if be.Unreach == counter.None {
 		be.maxLength = be.Link.MTU - be.overhead()
 	}

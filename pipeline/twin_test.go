@@ -114,9 +114,6 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 		}
 		w.flows[k] = f
 	}
-	if s.backends[f.backend].gone {
-		return verdict{any: []string{"backend_gone"}}
-	}
 	direction := conn.Input
 	if s.mode == service.DR {
 		direction = conn.InputOnly

@@ -106,6 +106,7 @@ type world struct {
 	net     network
 	svcs    []svc
 	sources []string
+	pools   map[uint32][]*snat.Pool // by backend
 	seed    *flow.Seed
 
 	slowOnly bool // no fast path
@@ -120,7 +121,7 @@ func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 	t.Helper()
 	w := &world{
 		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), batch: new(pipeline.Batch), now: 1_000_000,
-		sources: []string{"10.0.0.2"}, seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
+		sources: []string{"10.0.0.2"}, pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
 	}
 	for i := range workers {
 		w.procs = append(w.procs, pipeline.New(pipeline.Options{
@@ -150,7 +151,12 @@ func (w *world) configure(services ...svc) {
 			b := s.backend(i, hops)
 			id := uint32(len(backends))
 			backends = append(backends, b)
-			pools = append(pools, []snat.Ref{{Source: 0, Proto: out.Proto, Pool: id, Configured: true}})
+			ref := snat.Ref{Source: 0, Proto: out.Proto, Configured: true}
+			if w.pools[id] == nil && b.Mode == service.FullNAT {
+				w.pools[id] = ref.NewPools(snatPorts, len(w.procs))
+			}
+			ref.Pools = w.pools[id]
+			pools = append(pools, []snat.Ref{ref})
 			translated = translated || b.Mode == service.FullNAT
 			if !b.Configured || s.gone {
 				continue
@@ -176,11 +182,18 @@ func (w *world) configure(services ...svc) {
 	}
 	var sources []snat.Source
 	for _, a := range w.sources {
-		ports := new(snat.PortSet)
-		ports.Add(1024, 1024+99)
-		sources = append(sources, snat.Source{Addr: addr(a), Ports: ports})
+		sources = append(sources, snat.Source{Addr: addr(a), Ports: snatPorts})
 	}
 	w.tables = pipeline.NewTables(all, backends, hops, sources, pools)
+}
+
+// snatPorts are the ports that fullnat may send from.
+var snatPorts = portSet(1024, 1024+99)
+
+func portSet(first, last uint16) *snat.PortSet {
+	s := new(snat.PortSet)
+	s.Add(first, last)
+	return s
 }
 
 func (s *svc) service() pipeline.Service {

@@ -161,7 +161,7 @@ func TestPlanTable(t *testing.T) {
 		Refused: []string{"the file removes much"}, Connections: 100, Affected: 25,
 		Services: []api.ServicePlan{{Name: "web", Does: api.PlanChange, Connections: 50, Affected: 25, ClientsMoved: &moved, Backends: []api.BackendPlan{
 			{Backend: "10.0.0.14:80", Does: api.PlanAdd, NewWeight: 1},
-			{Backend: "10.0.0.11:8080", Does: api.PlanRemove, Weight: 1, Connections: 25},
+			{Backend: "10.0.0.11:8080", Does: api.PlanRemove, Weight: 1, Connections: 25, Affected: 25},
 		}}},
 	}}
 	socket := serve(t, daemon)

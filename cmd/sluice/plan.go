@@ -110,7 +110,7 @@ func servicesTable(out io.Writer, services []api.ServicePlan) {
 			}
 			lost := ""
 			if b.Does == api.PlanRemove {
-				lost = fmt.Sprint(b.Connections)
+				lost = fmt.Sprint(b.Affected)
 			}
 			fmt.Fprintf(columns, "  %s\t%s\t%d\t%s\t%s\n", b.Backend, b.Does, b.Connections, lost, weight)
 		}

@@ -16,7 +16,8 @@ type Plan struct {
 	Refused  []string `json:"refused,omitempty"`  // why a reload would refuse it without force
 
 	// Connections counts those in the table; Affected counts those of them that would lose their
-	// backend: their packets would be dropped.
+	// backend: it is removed, and its service is as well or resets them (on_remove). Those of other
+	// removed backends continue.
 	Connections uint64 `json:"connections"`
 	Affected    uint64 `json:"connections_affected"`
 
@@ -53,6 +54,7 @@ type BackendPlan struct {
 	Weight      int    `json:"weight"`     // at present, run-time overrides included
 	NewWeight   int    `json:"new_weight"` // the same, afterwards
 	Connections uint64 `json:"connections"`
+	Affected    uint64 `json:"connections_affected"`
 	Override    string `json:"override,omitempty"` // that would apply afterwards
 }
 

@@ -124,7 +124,10 @@ func (in *Input) service(running, next *conf.Service) api.ServicePlan {
 	for i := range running.Backends {
 		if b := &running.Backends[i]; before[b.Key] != nil {
 			line := in.backend(named.Key, b, nil)
-			p.Affected += line.Connections
+			if does == api.PlanRemove || next.OnRemove == conf.OnRemoveReset {
+				line.Affected = line.Connections
+			}
+			p.Affected += line.Affected
 			p.Backends = append(p.Backends, line)
 		}
 	}

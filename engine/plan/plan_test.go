@@ -30,12 +30,19 @@ func TestCompute(t *testing.T) {
 		Running: running, Next: next, Down: func(service.BackendID) bool { return false },
 		Connections: map[service.BackendID]uint64{removed: 7},
 	})
-	if err != nil || p.Connections != 7 || p.Affected != 7 || len(p.Changes) != 1 || len(p.Refused) != 0 || len(p.Services) != 1 {
+	if err != nil || p.Connections != 7 || p.Affected != 0 || len(p.Changes) != 1 || len(p.Refused) != 0 || len(p.Services) != 1 {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	s := p.Services[0]
 	if s.Does != api.PlanChange || len(s.Backends) != 1 || s.Backends[0].Does != api.PlanRemove || s.Backends[0].Backend != "10.0.0.13:8080" {
 		t.Errorf("%+v", s)
+	}
+	next.Services[0].OnRemove = conf.OnRemoveReset
+	if p, err := plan.Compute(&plan.Input{
+		Running: running, Next: next, Down: func(service.BackendID) bool { return false },
+		Connections: map[service.BackendID]uint64{removed: 7},
+	}); err != nil || p.Affected != 7 || p.Services[0].Affected != 7 || p.Services[0].Backends[0].Affected != 7 {
+		t.Errorf("with on_remove = reset: %+v, %v", p, err)
 	}
 	if s.ClientsMoved == nil || *s.ClientsMoved < 0.30 || *s.ClientsMoved > 0.37 {
 		t.Errorf("clients moved: %v, want about a third", s.ClientsMoved)

@@ -21,10 +21,14 @@ import (
 func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.Backend, error) {
 	b := n.builder(in, make([]pipeline.Service, len(n.ids.services)), make([]pipeline.Backend, len(n.ids.backends)), changed)
 	for number := 1; number < len(b.services); number++ {
-		b.services[number] = serviceOf(&n.ids.services[number])
+		if s := &n.ids.services[number]; s.Key.Address.IsValid() {
+			b.services[number] = serviceOf(s)
+		}
 	}
 	for number := 1; number < len(b.backends); number++ {
-		b.fillBackend(&b.backends[number], &n.ids.backends[number])
+		if be := &n.ids.backends[number]; be.exists() {
+			b.fillBackend(&b.backends[number], be)
+		}
 	}
 	for i := range b.config.Services {
 		s := &b.config.Services[i]
@@ -33,15 +37,25 @@ func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.B
 		}
 	}
 	n.removed = nil
-	for number := 1; number < len(b.backends); number++ {
-		if be := &b.backends[number]; !be.Configured {
-			be.Evict = in.Health.Evicts(n.ids.backends[number].ID)
-			n.removed = append(n.removed, uint32(number))
+	for _, number := range n.ids.former {
+		be := &b.backends[number]
+		if be.Configured {
+			continue
 		}
+		be.Evict = n.evictsRemoved(in, number)
+		n.removed = append(n.removed, number)
+		s := &b.services[n.ids.service[n.ids.backends[number].ID.Service]]
+		s.Former = append(s.Former, number)
 	}
 	n.schedulers = b.schedulers.finish(len(b.config.Services))
 	n.history = own(b.services, b.backends, in.Spread, n.history)
 	return b.services, b.backends, nil
+}
+
+// evictsRemoved reports whether the connections of a backend that is not configured must end.
+func (n *State) evictsRemoved(in *Input, number uint32) bool {
+	id := n.ids.backends[number].ID
+	return n.ids.services[n.ids.service[id.Service]].OnRemove == conf.OnRemoveReset || in.Health.Evicts(id)
 }
 
 // builder begins a build. The services and backends are written.

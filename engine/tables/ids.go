@@ -2,7 +2,6 @@ package tables
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"sluice/conf"
@@ -18,8 +17,8 @@ type Backend struct {
 }
 
 // ids are the numbers by which the packet path knows services and backends. A number stays with its
-// service or backend for as long as the daemon runs, configured or not, because connections contain
-// it: a service that returns with a later configuration has its connections and counters again.
+// service or backend for as long as it is configured or has connections, which contain it: a
+// backend that returns with a later configuration while some are left has them again.
 //
 // It is an immutable value, replaced when the configuration changes.
 type ids struct {
@@ -27,14 +26,20 @@ type ids struct {
 
 	service map[service.Key]uint32
 	backend map[service.BackendID]modes
-	// By number, from 1 on: what the number stands for. Services as they were last configured.
+	// By number, from 1 on: what the number stands for. Services as they were last configured. The
+	// zero value is a number that is free.
 	services []conf.Service
 	backends []Backend
+	// free numbers, which are given again in this order
+	freeServices, freeBackends []uint32
+	// former are the numbers, ascending, that stand for a backend that is not configured, or for
+	// one that is configured in another mode
+	former []uint32
 
 	numbers []numbers // by position of the service in config
 }
 
-// modes are the numbers of a backend by mode, 0 in modes that it was never in.
+// modes are the numbers of a backend by mode, 0 in modes that have none.
 type modes [service.DR + 1]uint32
 
 // numbers are those of a configured service and its servers.
@@ -47,17 +52,22 @@ type numbers struct {
 	candidates, sorry []uint32
 }
 
-// with returns the numbers with those that cfg needs in addition.
-func (d *ids) with(cfg *conf.Config) (ids, error) {
-	next := ids{
-		config: cfg, service: maps.Clone(d.service), backend: maps.Clone(d.backend),
-		services: slices.Clone(d.services), backends: slices.Clone(d.backends),
-		numbers: make([]numbers, len(cfg.Services)),
-	}
-	if next.service == nil {
-		next.service, next.backend = make(map[service.Key]uint32), make(map[service.BackendID]modes)
+// clone returns a copy that shares nothing that with or without write.
+func (d *ids) clone() ids {
+	next := *d
+	next.service, next.backend = cloneMap(d.service), cloneMap(d.backend)
+	next.services, next.backends = slices.Clone(d.services), slices.Clone(d.backends)
+	next.freeServices, next.freeBackends = slices.Clone(d.freeServices), slices.Clone(d.freeBackends)
+	if len(next.services) == 0 {
 		next.services, next.backends = make([]conf.Service, 1), make([]Backend, 1)
 	}
+	return next
+}
+
+// with returns the numbers with those that cfg needs in addition.
+func (d *ids) with(cfg *conf.Config) (ids, error) {
+	next := d.clone()
+	next.config, next.numbers = cfg, make([]numbers, len(cfg.Services))
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		next.numbers[i].service = next.addService(s)
@@ -66,21 +76,85 @@ func (d *ids) with(cfg *conf.Config) (ids, error) {
 		}
 	}
 	if s, b := len(next.services), len(next.backends); s > pipeline.MaxServices || b > pipeline.MaxBackends {
-		return ids{}, fmt.Errorf("%d services and %d backends since the start, at most %d and %d: restart to forget old ones",
+		return ids{}, fmt.Errorf("%d services and %d backends, those of existing connections included, at most %d and %d are possible",
 			s-1, b-1, pipeline.MaxServices-1, pipeline.MaxBackends-1)
 	}
 	for i := range cfg.Services {
 		next.collect(&cfg.Services[i], &next.numbers[i])
 	}
+	next.findFormer()
 	return next, nil
 }
+
+// without returns the numbers without those in ended, of former backends that have no connections,
+// and without services of which nothing is left.
+func (d *ids) without(ended []uint32) ids {
+	next := d.clone()
+	for _, number := range ended {
+		b := &next.backends[number]
+		of := next.backend[b.ID]
+		if of[b.Mode] = 0; of == (modes{}) {
+			delete(next.backend, b.ID)
+		} else {
+			next.backend[b.ID] = of
+		}
+		*b = Backend{}
+		next.freeBackends = append(next.freeBackends, number)
+	}
+	left := make(map[service.Key]bool, len(next.services))
+	for i := range next.config.Services {
+		left[next.config.Services[i].Key] = true
+	}
+	for id := range next.backend {
+		left[id.Service] = true
+	}
+	for number := 1; number < len(next.services); number++ {
+		if key := next.services[number].Key; key.Address.IsValid() && !left[key] {
+			delete(next.service, key)
+			next.services[number] = conf.Service{}
+			next.freeServices = append(next.freeServices, uint32(number))
+		}
+	}
+	// The configured servers' numbers in modes of before.
+	next.numbers = slices.Clone(next.numbers)
+	for i := range next.config.Services {
+		n := numbers{service: next.numbers[i].service}
+		next.collect(&next.config.Services[i], &n)
+		next.numbers[i] = n
+	}
+	next.findFormer()
+	return next
+}
+
+// findFormer sets former.
+func (d *ids) findFormer() {
+	current := make([]bool, len(d.backends))
+	for i := range d.numbers {
+		for _, number := range d.numbers[i].candidates {
+			current[number] = true
+		}
+	}
+	d.former = nil
+	for number := 1; number < len(d.backends); number++ {
+		if !current[number] && d.backends[number].exists() {
+			d.former = append(d.former, uint32(number))
+		}
+	}
+}
+
+// exists reports whether the number stands for a backend.
+func (b *Backend) exists() bool { return b.ID.Backend.Address.IsValid() }
 
 func (d *ids) addService(s *conf.Service) uint32 {
 	number, known := d.service[s.Key]
 	if !known {
 		number = uint32(len(d.services))
+		if n := len(d.freeServices); n > 0 {
+			number, d.freeServices = d.freeServices[0], d.freeServices[1:]
+		} else {
+			d.services = append(d.services, conf.Service{})
+		}
 		d.service[s.Key] = number
-		d.services = append(d.services, conf.Service{})
 	}
 	d.services[number] = *s
 	return number
@@ -88,11 +162,17 @@ func (d *ids) addService(s *conf.Service) uint32 {
 
 func (d *ids) addBackend(id service.BackendID, mode service.Mode) {
 	of := d.backend[id]
-	if of[mode] == 0 {
-		of[mode] = uint32(len(d.backends))
-		d.backend[id] = of
-		d.backends = append(d.backends, Backend{id, mode})
+	if of[mode] != 0 {
+		return
 	}
+	if n := len(d.freeBackends); n > 0 {
+		of[mode], d.freeBackends = d.freeBackends[0], d.freeBackends[1:]
+	} else {
+		of[mode] = uint32(len(d.backends))
+		d.backends = append(d.backends, Backend{})
+	}
+	d.backends[of[mode]] = Backend{id, mode}
+	d.backend[id] = of
 }
 
 // collect fills in the numbers of a service's servers.
@@ -112,7 +192,7 @@ func (d *ids) collect(s *conf.Service, n *numbers) {
 	}
 }
 
-// all returns the numbers that the backend has had, one for each mode that it was ever in.
+// all returns the numbers of the backend, one for each mode that it is in or has connections in.
 func (d *ids) all(id service.BackendID) (numbers []uint32) {
 	for _, number := range d.backend[id] {
 		if number != 0 {

@@ -48,10 +48,10 @@ func own(services []pipeline.Service, backends []pipeline.Backend, spread bool, 
 	private := len(history) > len(before) // not shared with the state before
 	for i := range services {
 		s := &services[i]
-		if !s.Configured {
+		if !s.Configured && len(s.Former) == 0 {
 			continue
 		}
-		o := history[i].follows(s.Ownership, spread, oneWay(s, backends), len(s.Backends) > 0)
+		o := history[i].follows(s.Ownership, spread, oneWay(s, backends), len(s.Backends)+len(s.Former) > 0)
 		s.Ownership, s.Moved = o.now, o.moved
 		if o == history[i] {
 			continue
@@ -83,24 +83,28 @@ func shareStickiness(services []pipeline.Service, backends []pipeline.Backend) {
 		for i := range services {
 			s := &services[i]
 			own := s.PersistMs > 0
-			for _, id := range s.Backends {
+			for _, id := range servers(s) {
 				own = own || sticky[replySource{backends[id].Addr, backends[id].Port, s.Proto}]
 			}
 			if !own || s.Ownership == pipeline.ByAddress {
 				continue
 			}
 			s.Ownership, changed = pipeline.ByAddress, true
-			for _, id := range s.Backends {
+			for _, id := range servers(s) {
 				sticky[replySource{backends[id].Addr, backends[id].Port, s.Proto}] = true
 			}
 		}
 	}
 }
 
+// servers returns the numbers of the service's backends, those that only existing connections use
+// included.
+func servers(s *pipeline.Service) []uint32 { return append(slices.Clip(s.Backends), s.Former...) }
+
 // oneWay reports whether no backend's replies have to find the client's worker by the client: they
 // bypass Sluice, or come to a local port (fullnat), which identifies the worker.
 func oneWay(s *pipeline.Service, backends []pipeline.Backend) bool {
-	for _, id := range s.Backends {
+	for _, id := range servers(s) {
 		if backends[id].Mode == service.NAT {
 			return false
 		}

@@ -13,8 +13,9 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// snatState numbers the local addresses that fullnat sends from, and the pools of ports that each
-// has towards each backend host. Like ids, numbers stay for as long as the daemon runs.
+// snatState numbers the local addresses that fullnat sends from, and has the pools of ports that
+// each has towards each backend host. Like the numbers of ids, they stay for as long as they are
+// configured or have connections.
 //
 // So does the rule by which a backend's ports are divided among the workers. It is settled when the
 // backend can be reached for the first time, by the settings of the card that leads there as they
@@ -24,11 +25,13 @@ import (
 //
 // It is an immutable value; update replaces what changes.
 type snatState struct {
-	number     map[netip.Addr]uint8
-	addrs      []netip.Addr // by number
-	pools      map[poolName]uint32
-	perBackend map[service.BackendID][]snat.Ref // the sources that it ever had, without a rule
-	anyPort    map[endpoint]bool                // backends of any port, the port of which is 0 here
+	number map[netip.Addr]uint8
+	addrs  []netip.Addr // by number; the zero Addr has no meaning at present
+	// pools are those of all workers, each of which uses its own. Towards a backend that could not
+	// be reached so far they are nil.
+	pools      map[PoolName][]*snat.Pool
+	perBackend map[service.BackendID][]sourceRef // the sources that it has or had
+	anyPort    map[endpoint]bool                 // backends of any port, which is 0 here
 
 	rules     map[endpoint]*flow.PortOwners // of reachable backends; nil: ports in turn
 	unsettled []endpoint                    // backends that could not be reached so far
@@ -77,17 +80,32 @@ type ownersName struct {
 	is4      bool
 }
 
-// poolName is the scope in which a local port must be unique: one source, one host and port, one
+// PoolName is the scope in which a local port must be unique: one source, one host and port, one
 // protocol.
-type poolName struct {
-	source   netip.Addr
-	backend  service.BackendKey
-	protocol service.Protocol
+type PoolName struct {
+	Source   netip.Addr
+	Backend  service.BackendKey
+	Protocol service.Protocol
+}
+
+// sourceRef is a source of a backend. configured is false if only existing connections use it.
+type sourceRef struct {
+	source     netip.Addr
+	configured bool
+}
+
+// poolOf returns the name of the pools of a backend's source.
+func poolOf(id service.BackendID, source netip.Addr) PoolName {
+	return PoolName{source, id.Backend, id.Service.Protocol}
 }
 
 // update makes s the state for the input. changed means that the configuration is another than
 // before. Whatever s shares with other states stays as it is.
 func (s *snatState) update(in *Input, d *ids, changed bool) error {
+	ended := !in.Ended.empty()
+	if ended {
+		s.release(in.Ended.Pools, d)
+	}
 	if changed {
 		if err := s.assign(d.config); err != nil {
 			return err
@@ -96,22 +114,91 @@ func (s *snatState) update(in *Input, d *ids, changed bool) error {
 	settled := s.settle(in)
 	before := *s
 	s.locals, s.kernelPorts = in.Locals, in.KernelPorts
-	if !changed && s.sameSurroundings(&before) {
+	if !changed && !ended && s.sameSurroundings(&before) {
 		if settled {
+			s.makePools(in)
 			s.refs = s.refsFor(d)
 		}
 		return nil
 	}
 	s.sources, s.refs = nil, nil
-	if len(s.addrs) == 0 {
+	if len(s.number) == 0 {
 		return nil
 	}
 	s.sources = make([]snat.Source, len(s.addrs))
-	for i, a := range s.addrs {
-		s.sources[i] = snat.Source{Addr: packet.AddrFrom(a), Ports: portsOf(a, in.Locals, in.KernelPorts)}
+	for a, number := range s.number {
+		s.sources[number] = before.source(packet.AddrFrom(a), number)
+		if s.sources[number].Ports == nil || !s.sameSurroundings(&before) {
+			s.sources[number] = snat.Source{Addr: packet.AddrFrom(a), Ports: portsOf(a, in.Locals, in.KernelPorts)}
+		}
 	}
+	s.makePools(in)
 	s.refs = s.refsFor(d)
 	return nil
+}
+
+// source returns the source with a number, or the zero Source if the number is another address's.
+func (s *snatState) source(a packet.Addr, number uint8) snat.Source {
+	if int(number) < len(s.sources) && s.sources[number].Addr == a {
+		return s.sources[number]
+	}
+	return snat.Source{}
+}
+
+// release forgets the pools with these names, if they are of no use any more, and everything of
+// backends that have no number in mode fullnat.
+func (s *snatState) release(ended []PoolName, d *ids) {
+	over := make(map[PoolName]bool, len(ended))
+	for _, name := range ended {
+		over[name] = true
+	}
+	before, pools, number := s.perBackend, s.pools, s.number
+	left := make(map[endpoint]bool)
+	s.perBackend = make(map[service.BackendID][]sourceRef, len(before))
+	s.pools, s.number, s.addrs = make(map[PoolName][]*snat.Pool, len(pools)), make(map[netip.Addr]uint8), make([]netip.Addr, len(s.addrs))
+	for id, refs := range before {
+		if d.backend[id][service.FullNAT] == 0 {
+			continue
+		}
+		kept := make([]sourceRef, 0, len(refs))
+		for _, r := range refs {
+			name := poolOf(id, r.source)
+			if !r.configured && over[name] {
+				continue
+			}
+			kept = append(kept, r)
+			s.pools[name] = pools[name]
+			s.number[r.source] = number[r.source]
+			s.addrs[number[r.source]] = r.source
+		}
+		s.perBackend[id] = kept
+		left[endpoint{id.Backend, id.Service.Protocol}] = true
+	}
+	gone := func(e endpoint) bool { return !left[e] }
+	s.unsettled = slices.DeleteFunc(slices.Clone(s.unsettled), gone)
+	s.rules = cloneMap(s.rules)
+	maps.DeleteFunc(s.rules, func(e endpoint, _ *flow.PortOwners) bool { return gone(e) })
+}
+
+// former returns the names of the pools, with the pools of all workers, that no configured backend
+// uses.
+func (s *snatState) former() map[PoolName][]*snat.Pool {
+	all := make(map[PoolName][]*snat.Pool)
+	for id, refs := range s.perBackend {
+		for _, r := range refs {
+			if name := poolOf(id, r.source); !r.configured && s.pools[name] != nil {
+				all[name] = s.pools[name]
+			}
+		}
+	}
+	for id, refs := range s.perBackend {
+		for _, r := range refs {
+			if r.configured {
+				delete(all, poolOf(id, r.source))
+			}
+		}
+	}
+	return all
 }
 
 // sameSurroundings reports whether a source has the same SNAT ports in both.
@@ -119,16 +206,16 @@ func (s *snatState) sameSurroundings(other *snatState) bool {
 	return s.kernelPorts == other.kernelPorts && slices.Equal(s.locals, other.locals)
 }
 
-// assign numbers all of the configuration's sources and pools.
+// assign numbers all of the configuration's sources.
 func (s *snatState) assign(cfg *conf.Config) error {
 	s.number, s.pools, s.anyPort = cloneMap(s.number), cloneMap(s.pools), cloneMap(s.anyPort)
-	s.addrs, s.unsettled = slices.Clip(s.addrs), slices.Clip(s.unsettled)
+	s.addrs, s.unsettled = slices.Clone(s.addrs), slices.Clip(s.unsettled)
 	before := s.perBackend
-	s.perBackend = make(map[service.BackendID][]snat.Ref, len(before))
+	s.perBackend = make(map[service.BackendID][]sourceRef, len(before))
 	for id, refs := range before {
 		refs = slices.Clone(refs)
 		for i := range refs {
-			refs[i].Configured = false
+			refs[i].configured = false
 		}
 		s.perBackend[id] = refs
 	}
@@ -140,17 +227,23 @@ func (s *snatState) assign(cfg *conf.Config) error {
 			}
 		}
 	}
-	if n := len(s.addrs); n > snat.MaxSources {
-		return fmt.Errorf("%d source addresses since the start, at most %d: restart to forget old ones", n, snat.MaxSources)
+	if n := len(s.number); n > snat.MaxSources {
+		return fmt.Errorf("%d source addresses, those of existing connections included, at most %d are possible: use fewer in source", n, snat.MaxSources)
 	}
 	return nil
 }
 
+// addSource gives the address a number. assign checks that it fits.
 func (s *snatState) addSource(a netip.Addr) {
-	if _, known := s.number[a]; !known {
-		s.number[a] = uint8(len(s.addrs)) // assign checks that it fits
-		s.addrs = append(s.addrs, a)
+	if _, known := s.number[a]; known {
+		return
 	}
+	if free := slices.Index(s.addrs, netip.Addr{}); free >= 0 {
+		s.number[a], s.addrs[free] = uint8(free), a
+		return
+	}
+	s.number[a] = uint8(len(s.addrs))
+	s.addrs = append(s.addrs, a)
 }
 
 // addBackend gives a fullnat backend the sources of its service.
@@ -159,27 +252,36 @@ func (s *snatState) addBackend(svc *conf.Service, b *conf.Backend) {
 	if b.Key.Port == 0 {
 		s.anyPort[e] = true
 	}
-	if _, known := s.perBackend[id]; !known {
-		if _, settled := s.rules[e]; !settled {
-			s.unsettled = append(s.unsettled, e)
-		}
+	refs, known := s.perBackend[id]
+	if _, settled := s.rules[e]; !known && !settled {
+		s.unsettled = append(s.unsettled, e)
 	}
-	refs := s.perBackend[id]
 	for _, a := range svc.Source {
 		s.addSource(a)
-		name := poolName{a, b.Key, svc.Key.Protocol}
-		pool, known := s.pools[name]
-		if !known {
-			pool = uint32(len(s.pools))
-			s.pools[name] = pool
-		}
-		if i := slices.IndexFunc(refs, func(r snat.Ref) bool { return r.Pool == pool }); i >= 0 {
-			refs[i].Configured = true
+		if i := slices.IndexFunc(refs, func(r sourceRef) bool { return r.source == a }); i >= 0 {
+			refs[i].configured = true
 			continue
 		}
-		refs = append(refs, snat.Ref{Source: s.number[a], Proto: uint8(svc.Key.Protocol), Pool: pool, Configured: true})
+		refs = append(refs, sourceRef{a, true})
 	}
 	s.perBackend[id] = refs
+}
+
+// makePools makes the pools of backends that can be reached, for all workers, as far as they do not
+// exist yet.
+func (s *snatState) makePools(in *Input) {
+	s.pools = cloneMap(s.pools)
+	for id, refs := range s.perBackend {
+		if _, settled := s.rules[endpoint{id.Backend, id.Service.Protocol}]; !settled {
+			continue
+		}
+		for _, r := range refs {
+			if name := poolOf(id, r.source); s.pools[name] == nil {
+				ref := s.ref(id, r)
+				s.pools[name] = ref.NewPools(s.sources[ref.Source].Ports, in.Workers)
+			}
+		}
+	}
 }
 
 // settle settles by which rule ports towards backends are divided, for those that can be reached
@@ -225,32 +327,34 @@ func (s *snatState) ownersFor(e endpoint, card *Card, workers int) *flow.PortOwn
 	return made
 }
 
-// refsFor returns the sources of every backend for the packet path.
+// refsFor returns the sources of every backend for the packet path, none for backends that could
+// not be reached so far: until then it is not settled which worker has which port.
 func (s *snatState) refsFor(d *ids) [][]snat.Ref {
 	out := make([][]snat.Ref, len(d.backends))
 	for id, refs := range s.perBackend {
-		out[d.backend[id][service.FullNAT]] = s.refsOf(id, refs)
+		if _, settled := s.rules[endpoint{id.Backend, id.Service.Protocol}]; !settled {
+			continue
+		}
+		all := make([]snat.Ref, len(refs))
+		for i, r := range refs {
+			all[i] = s.ref(id, r)
+		}
+		out[d.backend[id][service.FullNAT]] = all
 	}
 	return out
 }
 
-// refsOf returns the backend's sources for the packet path, none before the backend could be
-// reached: until then it is not settled which worker has which port.
-func (s *snatState) refsOf(id service.BackendID, refs []snat.Ref) []snat.Ref {
-	owners, settled := s.rules[endpoint{id.Backend, id.Service.Protocol}]
-	if !settled {
-		return nil
+// ref returns a backend's source for the packet path.
+func (s *snatState) ref(id service.BackendID, r sourceRef) snat.Ref {
+	ref := snat.Ref{
+		Source: s.number[r.source], Proto: uint8(id.Service.Protocol), Configured: r.configured,
+		Pools:  s.pools[poolOf(id, r.source)],
+		Owners: s.rules[endpoint{id.Backend, id.Service.Protocol}],
 	}
-	if owners == nil {
-		return refs
+	if ref.Owners != nil {
+		ref.Base = ref.Owners.Base(packet.AddrFrom(id.Backend.Address), id.Backend.Port, packet.AddrFrom(r.source))
 	}
-	backend := packet.AddrFrom(id.Backend.Address)
-	out := slices.Clone(refs)
-	for i := range out {
-		r := &out[i]
-		r.Owners, r.Base = owners, owners.Base(backend, id.Backend.Port, packet.AddrFrom(s.addrs[r.Source]))
-	}
-	return out
+	return ref
 }
 
 // cloneMap is maps.Clone that returns an empty map for nil.
@@ -273,7 +377,7 @@ func portsOf(source netip.Addr, locals []netip.Addr, kernels service.Ports) *sna
 
 // The range of SNAT ports and of the ports of health probes.
 const (
-	firstPort = 1024
+	firstPort = snat.FirstPort
 	lastPort  = 65535
 )
 

@@ -1,33 +1,29 @@
 package tables
 
 import (
+	"cmp"
+	"maps"
+	"net/netip"
 	"slices"
 
-	"sluice/conf"
 	"sluice/engine/steer"
 	"sluice/pipeline/service"
 )
 
 // rulesOf returns which packets are steered to the workers: those to services, the replies of their
-// nat backends, and what comes to the ports that fullnat sends from. A backend has the rules of
-// every mode that it was ever in, for the connections that were opened in it.
-func rulesOf(in *Input, d *ids) steer.Rules {
+// nat backends, and what comes to the ports that fullnat sends from. Former backends and sources
+// have rules as long as they have connections.
+func rulesOf(in *Input, d *ids, s *snatState) steer.Rules {
 	rules := steer.Rules{Locals: in.Locals, Probed: in.Probed, Probers: in.Probers}
 	for i := range d.config.Services {
-		s := &d.config.Services[i]
-		rules.Services = append(rules.Services, s.Key)
-		fullnat := false
-		for j, b := range s.Servers() {
-			modes := &d.numbers[i].servers[j]
-			if modes[service.NAT] != 0 {
-				rules.Replies = append(rules.Replies, replyKey(s, &b))
-			}
-			fullnat = fullnat || modes[service.FullNAT] != 0
-		}
-		if fullnat {
-			rules.Pools = append(rules.Pools, poolKeys(s, in)...)
+		rules.Services = append(rules.Services, d.config.Services[i].Key)
+	}
+	for number := 1; number < len(d.backends); number++ {
+		if b := &d.backends[number]; b.exists() && b.Mode == service.NAT {
+			rules.Replies = append(rules.Replies, replyKey(b.ID))
 		}
 	}
+	rules.Pools = s.poolKeys(in)
 	return rules
 }
 
@@ -36,21 +32,33 @@ func sameProbes(r *steer.Rules, in *Input) bool {
 	return slices.Equal(r.Probed, in.Probed) && slices.Equal(r.Probers, in.Probers)
 }
 
-// poolKeys returns what replies to a fullnat service's connections are addressed to.
-func poolKeys(s *conf.Service, in *Input) (keys []service.Key) {
-	for _, a := range s.Source {
-		for _, ports := range portRanges(a, in.Locals, in.KernelPorts) {
-			keys = append(keys, service.Key{Address: a, Ports: ports, Protocol: s.Key.Protocol})
+// poolKeys returns what replies to fullnat connections are addressed to, in order.
+func (s *snatState) poolKeys(in *Input) (keys []service.Key) {
+	type side struct {
+		source   netip.Addr
+		protocol service.Protocol
+	}
+	sides := make(map[side]bool)
+	for id, refs := range s.perBackend {
+		for _, r := range refs {
+			sides[side{r.source, id.Service.Protocol}] = true
+		}
+	}
+	for _, at := range slices.SortedFunc(maps.Keys(sides), func(a, b side) int {
+		return cmp.Or(a.source.Compare(b.source), cmp.Compare(a.protocol, b.protocol))
+	}) {
+		for _, ports := range portRanges(at.source, in.Locals, in.KernelPorts) {
+			keys = append(keys, service.Key{Address: at.source, Ports: ports, Protocol: at.protocol})
 		}
 	}
 	return keys
 }
 
 // replyKey returns what a backend's replies come from: its port, or any if it has many.
-func replyKey(s *conf.Service, b *conf.Backend) service.Key {
-	ports := service.Ports{First: b.Key.Port, Last: b.Key.Port}
-	if b.Key.Port == 0 {
-		ports = s.Key.Ports
+func replyKey(id service.BackendID) service.Key {
+	ports := service.Ports{First: id.Backend.Port, Last: id.Backend.Port}
+	if id.Backend.Port == 0 {
+		ports = id.Service.Ports
 	}
-	return service.Key{Address: b.Key.Address, Ports: ports, Protocol: s.Key.Protocol}
+	return service.Key{Address: id.Backend.Address, Ports: ports, Protocol: id.Service.Protocol}
 }

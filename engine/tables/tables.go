@@ -20,6 +20,7 @@ package tables
 
 import (
 	"net/netip"
+	"slices"
 
 	"sluice/conf"
 	"sluice/engine/health/policy"
@@ -27,6 +28,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // Input is what tables follow from, besides the State of the tables before. Compile retains it: no
@@ -44,7 +46,18 @@ type Input struct {
 	Spread      bool // every NIC port has a queue for each worker
 
 	Probed, Probers []service.Key // see steer.Rules
+
+	Ended Former // of State.Former: what has no connections any more
 }
+
+// Former is what connections may use that is not configured, or that their backend does not use any
+// more. New connections do not use it.
+type Former struct {
+	Backends []uint32   // numbers, ascending
+	Pools    []PoolName // SNAT pools
+}
+
+func (f *Former) empty() bool { return len(f.Backends)+len(f.Pools) == 0 }
 
 // State is what one compile passes on to the next. It is immutable: any goroutine may read it. The
 // zero State is that of an engine without tables.
@@ -54,7 +67,7 @@ type State struct {
 	history    []ownership
 	snat       snatState
 	schedulers schedulers
-	removed    []uint32 // numbers of backends that are not configured, ascending
+	removed    []uint32 // those of ids.former that are configured in no mode, ascending
 }
 
 // Result is what Compile returns. It is immutable.
@@ -75,15 +88,19 @@ func None() Result { return Result{State: new(State)} }
 // If only decisions about some services' health or overrides differ from the compile before, the
 // cost is that of these services, besides copies of arrays: see update.go.
 func Compile(in *Input, before Result) (Result, error) {
-	if before.input != nil && in.sameSurroundings(before.input) {
+	ended := !in.Ended.empty()
+	if before.input != nil && !ended && in.sameSurroundings(before.input) {
 		return before.update(in)
 	}
 	next := *before.State
 	config := in.Health.Config().Config
 	changed := next.ids.config != config
+	if ended {
+		next.forget(in.Ended.Backends)
+	}
 	if changed {
 		var err error
-		if next.ids, err = before.ids.with(config); err != nil {
+		if next.ids, err = next.ids.with(config); err != nil {
 			return Result{}, err
 		}
 	}
@@ -96,11 +113,26 @@ func Compile(in *Input, before Result) (Result, error) {
 		return Result{}, err
 	}
 	rules := before.Rules
-	if changed || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) {
-		rules = rulesOf(in, &next.ids)
+	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) {
+		rules = rulesOf(in, &next.ids, &next.snat)
 	}
 	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)
 	return Result{Tables: t, Rules: rules, State: &next, input: in}, nil
+}
+
+// forget frees the numbers of former backends that have no connections.
+func (s *State) forget(ended []uint32) {
+	services := slices.Clone(s.ids.services)
+	s.ids = s.ids.without(ended)
+	s.last, s.history = slices.Clone(s.last), slices.Clone(s.history)
+	for _, number := range ended {
+		s.last[number] = 0
+	}
+	for number := range services {
+		if s.ids.services[number].Key != services[number].Key {
+			s.history[number] = ownership{}
+		}
+	}
 }
 
 // places returns the places of n services.
@@ -112,15 +144,24 @@ func places(n int) []int {
 	return all
 }
 
-// Services returns the services by number, from 1 on, as they were last configured. The caller must
-// not write to the slice.
+// Services returns the services by number, from 1 on, as they were last configured. A service
+// without an address is a number that is free. The caller must not write to the slice.
 func (s *State) Services() []conf.Service { return s.ids.services }
 
-// Backends returns the backends by number, from 1 on. The caller must not write to the slice.
+// Backends returns the backends by number, from 1 on. A backend without an address is a number that
+// is free. The caller must not write to the slice.
 func (s *State) Backends() []Backend { return s.ids.backends }
+
+// Former returns the numbers of backends, and the SNAT pools by name, that only existing
+// connections use. The engine passes those without connections as Input.Ended when all workers have
+// these tables or later ones: until then new connections may come. The pools are those of all
+// workers.
+func (s *State) Former() (backends []uint32, pools map[PoolName][]*snat.Pool) {
+	return s.ids.former, s.snat.former()
+}
 
 // LastWeight returns the last weight above 0 of the backend with a number, 0 if it never had one.
 func (s *State) LastWeight(number uint32) int { return s.last[number] }
 
-// Numbers returns the numbers that a backend has had, one for each mode that it was ever in.
+// Numbers returns the numbers of a backend: one for each mode that it is in or has connections in.
 func (s *State) Numbers(id service.BackendID) (numbers []uint32) { return s.ids.all(id) }

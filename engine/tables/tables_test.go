@@ -121,9 +121,9 @@ func compiled(t *testing.T, in *Input, before Result) Result {
 // TestCompileIsPure: equal arguments give equal results, whatever was compiled between from the
 // same state, and neither the input nor the state before is changed.
 func TestCompileIsPure(t *testing.T) {
-	seeds := uint64(20)
+	seeds := uint64(10)
 	if testing.Short() {
-		seeds = 5
+		seeds = 2
 	}
 	for seed := range seeds {
 		g := newInputs(t, seed)
@@ -217,6 +217,54 @@ func TestNumbersStay(t *testing.T) {
 	}
 	if len(last.Services()) != 2 || len(last.Backends()) != 3 {
 		t.Errorf("%d services and %d backends have numbers", len(last.Services())-1, len(last.Backends())-1)
+	}
+}
+
+// TestNumbersComeBack: numbers of backends and services that have no connections any more are given
+// to others, and nothing of the former ones is left.
+func TestNumbersComeBack(t *testing.T) {
+	g := newInputs(t, 1)
+	last := None()
+	var first *policy.State
+	for round := range 300 {
+		text := "[[port]]\nname = \"eth0\"\n"
+		for s := range 3 {
+			n := 3*round + s
+			text += fmt.Sprintf("[[service]]\naddress = \"198.51.%d.%d\"\nport = 80\nmode = %q\nscheduler = \"rr\"\n", n>>8, n&255, []string{"nat", "fullnat", "dr"}[s])
+			if s == 1 {
+				text += fmt.Sprintf("source = [\"10.9.%d.%d\"]\n", n>>8, n&255)
+			}
+			text += fmt.Sprintf("[[service.backend]]\naddress = \"10.1.%d.%d\"\n[[service.backend]]\naddress = \"10.2.0.1\"\n", n>>8, n&255)
+		}
+		cfg, _, err := conf.Parse("test.toml", []byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := g.next()
+		in.Health, _ = first.Step(policy.Input{Config: policy.NewIndex(cfg), Now: time.Unix(1, 0)})
+		last = compiled(t, in, last)
+		if replies, pools := len(last.Rules.Replies), len(last.Rules.Pools); round > 0 && (replies != 4 || pools < 2) {
+			t.Fatalf("round %d: the rules have %d replies and %d pools: connections of former backends have none", round, replies, pools)
+		}
+		former, pools := last.Former()
+		if round > 0 && len(former) != 6 {
+			t.Fatalf("round %d: %d former backends", round, len(former))
+		}
+		end := *in
+		end.Ended.Backends = former
+		for name := range pools {
+			end.Ended.Pools = append(end.Ended.Pools, name)
+		}
+		last = compiled(t, &end, last)
+		if former, pools := last.Former(); len(former)+len(pools) != 0 || len(last.Rules.Replies) != 2 {
+			t.Fatalf("round %d: backends %v and pools %v are left, rules %v", round, former, pools, last.Rules.Replies)
+		}
+	}
+	if s, b := len(last.Services())-1, len(last.Backends())-1; s > 6 || b > 12 {
+		t.Errorf("%d services and %d backends have numbers", s, b)
+	}
+	if n := len(last.snat.addrs); n > 2 || len(last.snat.rules) > 2 || len(last.snat.perBackend) != 2 {
+		t.Errorf("%d sources have numbers; %d endpoints, %d backends", n, len(last.snat.rules), len(last.snat.perBackend))
 	}
 }
 

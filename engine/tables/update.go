@@ -47,7 +47,7 @@ func (r *Result) update(in *Input) (Result, error) {
 	}
 	for _, number := range next.removed {
 		be := &b.backends[number]
-		b.decide(number, be.Configured, be.Up, in.Health.Evicts(next.ids.backends[number].ID))
+		b.decide(number, be.Configured, be.Up, next.evictsRemoved(in, number))
 	}
 	slices.Sort(services)
 	slices.Sort(b.changed)

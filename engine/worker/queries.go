@@ -24,6 +24,15 @@ func (w *Worker) AddTraffic(sums []counter.Backend, first int) {
 	}
 }
 
+// MoveTraffic adds what the worker counted for each of the backends with these ids to sums, and
+// counts from zero again. It is called on the worker.
+func (w *Worker) MoveTraffic(sums []counter.Backend, ids []uint32) {
+	for i, id := range ids {
+		sums[i].Add(&w.proc.Backends[id])
+		w.proc.Backends[id] = counter.Backend{}
+	}
+}
+
 // connsPerVisit bounds how many table slots one call of Conns examines, so that packets wait no
 // longer than for a sweep.
 const connsPerVisit = 16384

@@ -24,7 +24,7 @@ const (
 	UnknownProtocol        // neither TCP, UDP nor an ICMP error
 	NoConnection           // backend's packet, or client's non-SYN, that belongs to no connection
 	NoBackend              // service has no backend that may take a new connection
-	// BackendGone: connection's backend is no longer configured, or its connections were ended
+	// BackendGone: the connections of the backend were ended
 	BackendGone
 	TableFull // connection table has no free slot near the home
 	// TupleTaken: backend already has this client address and port through another service
@@ -60,7 +60,7 @@ var reasons = [Count]struct{ name, text string }{
 	UnknownProtocol: {"unknown_protocol", "neither TCP, UDP nor an ICMP error"},
 	NoConnection:    {"no_connection", "packet belongs to no connection"},
 	NoBackend:       {"no_backend", "service has no usable backend"},
-	BackendGone:     {"backend_gone", "backend of the connection was removed, or its connections were ended"},
+	BackendGone:     {"backend_gone", "connections of the backend were ended, and this packet needs no answer"},
 	TableFull:       {"table_full", "connection table is full"},
 	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service, or fullnat sends from it"},
 	SNATExhausted:   {"snat_exhausted", "all local ports towards the backend are in use"},

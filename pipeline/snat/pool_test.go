@@ -23,7 +23,7 @@ func TestPoolsDivide(t *testing.T) {
 		for w := range workers {
 			pool := newPool(allowed, func(word int) uint64 { return inTurn(w, workers, word) })
 			for {
-				port, ok := pool.Alloc()
+				port, ok := pool.Alloc(allowed)
 				if !ok {
 					break
 				}
@@ -40,20 +40,35 @@ func TestPoolsDivide(t *testing.T) {
 }
 
 // TestPoolAgainstMap replays random allocations and releases on a pool of some ports, and on a map
-// of which port is bound to which slot.
+// of which port is bound to which slot, while the ports that may be allocated change.
 func TestPoolAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
-	allowed := ports(1000, 1200)
-	allowed.Add(40000, 40100)
+	sets := []*PortSet{ports(1030, 1200), ports(1100, 1300), new(PortSet)}
+	sets[0].Add(40000, 40100)
 	ours := new(PortSet)
 	for w := range ours {
-		ours[w] = allowed[w] & (random.Uint64() | random.Uint64())
+		ours[w] = random.Uint64() | random.Uint64()
 	}
-	pool := newPool(allowed, func(w int) uint64 { return ours[w] })
+	open := sets[0]
+	pool := newPool(open, func(w int) uint64 { return ours[w] })
 	inUse := map[uint16]uint32{}
+	free := func() (n int) {
+		for port := FirstPort; port <= 65535; port++ {
+			if _, used := inUse[uint16(port)]; !used && open.Has(uint16(port)) && ours.Has(uint16(port)) {
+				n++
+			}
+		}
+		return n
+	}
 	var order []uint16
 	for step := range 200_000 {
-		probe := uint16(990 + random.IntN(220))
+		if step%1000 == 0 {
+			open = sets[random.IntN(len(sets))]
+			if got, want := pool.Free(open), free(); got != want || pool.InUse() != len(inUse) {
+				t.Fatalf("step %d: %d ports are free and %d in use, want %d and %d", step, got, pool.InUse(), want, len(inUse))
+			}
+		}
+		probe := uint16(1020 + random.IntN(290))
 		if slot, ok := pool.Lookup(probe); ok {
 			if want, used := inUse[probe]; !used || slot != want {
 				t.Fatalf("step %d: port %d is bound to %d, want %d, in use: %t", step, probe, slot, want, used)
@@ -62,15 +77,16 @@ func TestPoolAgainstMap(t *testing.T) {
 			t.Fatalf("step %d: port %d is not found, want %d", step, probe, slot)
 		}
 		if random.IntN(2) == 0 || len(order) == 0 {
-			port, ok := pool.Alloc()
-			if ok != (len(inUse) < ours.Len()) {
-				t.Fatalf("step %d: Alloc reports %v with %d of %d in use", step, ok, len(inUse), ours.Len())
+			available := pool.Free(open)
+			port, ok := pool.Alloc(open)
+			if ok != (available > 0) {
+				t.Fatalf("step %d: Alloc reports %v with %d ports free", step, ok, available)
 			}
 			if !ok {
 				continue
 			}
-			if _, used := inUse[port]; used || !ours.Has(port) {
-				t.Fatalf("step %d: took port %d", step, port)
+			if _, used := inUse[port]; used || !ours.Has(port) || !open.Has(port) {
+				t.Fatalf("step %d: allocated port %d", step, port)
 			}
 			inUse[port] = uint32(step)
 			pool.Bind(port, uint32(step))
@@ -88,11 +104,12 @@ func TestPoolAgainstMap(t *testing.T) {
 
 // TestPortsReusedLate releases a port and counts how many others are allocated before it is again.
 func TestPortsReusedLate(t *testing.T) {
-	pool := newPool(ports(1024, 65535), every)
-	first, _ := pool.Alloc()
+	all := ports(1024, 65535)
+	pool := newPool(all, every)
+	first, _ := pool.Alloc(all)
 	pool.Release(first)
 	for i := 1; ; i++ {
-		port, _ := pool.Alloc()
+		port, _ := pool.Alloc(all)
 		if port == first {
 			if want := 65536 - 1024; i != want {
 				t.Fatalf("port %d was allocated again after %d others, want %d", first, i, want)

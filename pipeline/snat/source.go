@@ -10,22 +10,25 @@ import (
 // MaxSources is the number of local addresses that fullnat can send from.
 const MaxSources = 256
 
+// FirstPort is the first SNAT port: those below are privileged.
+const FirstPort = 1024
+
 // Source is a local address that fullnat sends from.
 type Source struct {
 	Addr  packet.Addr
-	Ports *PortSet // of the address, divided among all workers
+	Ports *PortSet // that may be allocated, divided among all workers
 }
 
-// Ref is a source as the connections of one backend may use it. Pools are numbered; backends with
-// the same address and port share one, because their connections could not be told apart.
+// Ref is a source as the connections of one backend may use it. Backends with the same address and
+// port share its pools, because their connections could not be told apart.
 //
 // If the hash of the NIC is known, ports are divided by it (Owners), so that a reply arrives at the
 // worker that has the port. Otherwise ports are dealt out in turn, and replies are handed over.
 type Ref struct {
-	Source     uint8  // index into the sources
-	Proto      uint8  // IP protocol number of the connections
-	Configured bool   // configured now; false: only existing connections use it
-	Pool       uint32 // number of the pool
+	Source     uint8   // index into the sources
+	Proto      uint8   // IP protocol number of the connections
+	Configured bool    // configured now; false: only existing connections use it
+	Pools      []*Pool // by worker, each of which uses its own
 	// Owners: nil: ports are dealt out in turn. The same for all sources of a backend's address and
 	// port
 	Owners *flow.PortOwners
@@ -33,9 +36,14 @@ type Ref struct {
 	Base uint32
 }
 
-// NewPool makes the worker's pool of the source's ports.
-func (r *Ref) NewPool(s *Source, worker, workers int) *Pool {
-	return newPool(s.Ports, func(w int) uint64 { return r.ports(worker, workers, w) })
+// NewPools makes the pools of all workers. allowed is the initial set of ports that may be
+// allocated: see Source.
+func (r *Ref) NewPools(allowed *PortSet, workers int) []*Pool {
+	pools := make([]*Pool, workers)
+	for worker := range pools {
+		pools[worker] = newPool(allowed, func(w int) uint64 { return r.ports(worker, workers, w) })
+	}
+	return pools
 }
 
 // ports returns the worker's ports among the 64 from 64*w on, one bit each.

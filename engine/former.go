@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sluice/engine/tables"
+	"sluice/engine/worker"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
+)
+
+// A backend that is taken out of the configuration, or that gets another mode, is served for as
+// long as it has connections, and so is a source of fullnat. Until then its steering rules and its
+// numbers stay. Afterwards the numbers are free for others.
+
+// formerPause is the time between two looks for former backends without connections.
+const formerPause = time.Second
+
+// followFormer frees what former backends have when their last connections have ended, and has SNAT
+// ports follow the kernel's port range, until ctx ends.
+func (e *Engine) followFormer(ctx context.Context) {
+	defer e.running.Done()
+	tick := time.NewTicker(formerPause)
+	defer tick.Stop()
+	ports := e.platform.LocalPortRange()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if now := e.platform.LocalPortRange(); now != ports {
+			ports = now
+			e.followPortRange(now)
+		}
+		if err := e.endFormer(ctx); err != nil && ctx.Err() == nil {
+			e.log.Error("tables could not follow the end of connections; the engine tries again", "event", "tables_failed", "error", err)
+		}
+	}
+}
+
+// followPortRange publishes tables for another net.ipv4.ip_local_port_range.
+func (e *Engine) followPortRange(now service.Ports) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	if err := e.republish(); err != nil {
+		e.log.Error("SNAT ports could not follow net.ipv4.ip_local_port_range", "event", "tables_failed", "error", err)
+		return
+	}
+	e.log.Info("SNAT ports follow net.ipv4.ip_local_port_range", "event", "port_range", "first", now.First, "last", now.Last)
+}
+
+// endFormer frees the numbers and SNAT pools of former backends that have no connections.
+func (e *Engine) endFormer(ctx context.Context) error {
+	e.mu.Lock()
+	cfg, state := e.cfg, e.compiled.State
+	e.mu.Unlock()
+	backends, pools := state.Former()
+	if len(backends)+len(pools) == 0 {
+		return nil
+	}
+	ended, err := e.unused(ctx, backends, pools)
+	if err != nil || len(ended.Backends)+len(ended.Pools) == 0 {
+		return err
+	}
+	traffic := make([]counter.Backend, len(ended.Backends))
+	err = e.workers.OnAll(ctx, func(w *worker.Worker) { w.MoveTraffic(traffic, ended.Backends) })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := state.Backends()
+	for i, number := range ended.Backends {
+		e.addPast(known[number].ID, &traffic[i])
+	}
+	if err != nil || e.closed || e.cfg != cfg {
+		return err // a number may be in use again
+	}
+	u := e.present()
+	u.ended = ended
+	if err := e.publish(&u); err != nil {
+		return err
+	}
+	e.foldPast()
+	e.platform.SetNeighbours(e.backendAddrs())
+	return nil
+}
+
+// unused returns which of these backends and pools no connection and no persistence template uses.
+// No new ones can come, because every worker has the present tables before it is asked.
+func (e *Engine) unused(ctx context.Context, backends []uint32, pools map[tables.PoolName][]*snat.Pool) (tables.Former, error) {
+	if err := e.workers.OnAll(ctx, func(*worker.Worker) {}); err != nil {
+		return tables.Former{}, err
+	}
+	var left tables.Former
+	for _, number := range backends {
+		if e.loads.Of(number) == (counter.Load{}) {
+			left.Backends = append(left.Backends, number)
+		}
+	}
+	err := e.workers.OnAll(ctx, func(w *worker.Worker) {
+		left.Backends = slices.DeleteFunc(left.Backends, func(number uint32) bool { return w.Processor().Templates(number) > 0 })
+		maps.DeleteFunc(pools, func(_ tables.PoolName, of []*snat.Pool) bool { return of[w.ID()].InUse() > 0 })
+	})
+	left.Pools = slices.Collect(maps.Keys(pools))
+	return left, err
+}
+
+// addPast adds what was counted under a number of the backend that is about to be free. The caller
+// holds mu.
+func (e *Engine) addPast(id service.BackendID, traffic *counter.Backend) {
+	sum := e.past[id]
+	sum.Add(traffic)
+	e.past[id] = sum
+}
+
+// foldPast adds the past traffic of backends that are no longer known to their service's, and
+// forgets services that are no longer known. A service's own has no backend. The caller holds mu.
+func (e *Engine) foldPast() {
+	services := make(map[service.Key]bool)
+	for _, s := range e.compiled.Services() {
+		services[s.Key] = true
+	}
+	for id, traffic := range e.past {
+		if of := (service.BackendID{Service: id.Service}); id != of && len(e.compiled.Numbers(id)) == 0 {
+			delete(e.past, id)
+			e.addPast(of, &traffic)
+		}
+	}
+	maps.DeleteFunc(e.past, func(id service.BackendID, _ counter.Backend) bool { return !services[id.Service] })
+}
+
+// backendAddrs returns the address of every backend, once: of those that are configured and of
+// former ones.
+func (e *Engine) backendAddrs() []netip.Addr {
+	seen := make(map[netip.Addr]bool)
+	for _, s := range e.cfg.Services {
+		for _, b := range s.Servers() {
+			seen[b.Key.Address] = true
+		}
+	}
+	for _, b := range e.compiled.Backends() {
+		if b.ID.Backend.Address.IsValid() {
+			seen[b.ID.Backend.Address] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), netip.Addr.Compare)
+}
