@@ -50,14 +50,32 @@ type report struct {
 	file     string
 	errors   Problems
 	warnings []Problem
+	unlisted int // errors beyond maxProblems
 }
 
+// maxProblems limits the errors, and the warnings, that are listed. A file that is not a
+// configuration of Sluice can have a million.
+const maxProblems = 10_000
+
 func (r *report) fail(at *place, format string, args ...any) {
-	r.errors = append(r.errors, Problem{r.file, at.line, at.path(), fmt.Sprintf(format, args...)})
+	if !r.full() {
+		r.errors = append(r.errors, Problem{r.file, at.line, at.path(), fmt.Sprintf(format, args...)})
+	}
+}
+
+// full reports whether no more errors are listed, and counts one that is not.
+func (r *report) full() bool {
+	if len(r.errors) < maxProblems {
+		return false
+	}
+	r.unlisted++
+	return true
 }
 
 func (r *report) warn(at *place, format string, args ...any) {
-	r.warnings = append(r.warnings, Problem{r.file, at.line, at.path(), fmt.Sprintf(format, args...)})
+	if len(r.warnings) < maxProblems {
+		r.warnings = append(r.warnings, Problem{r.file, at.line, at.path(), fmt.Sprintf(format, args...)})
+	}
 }
 
 // result returns the results of Parse, in an order that depends on the file only.
@@ -67,6 +85,10 @@ func (r *report) result(cfg *Config) (*Config, []Problem, error) {
 	}
 	slices.SortFunc(r.errors, byLine)
 	slices.SortFunc(r.warnings, byLine)
+	if r.unlisted > 0 {
+		last := r.errors[len(r.errors)-1]
+		r.errors = append(r.errors, Problem{r.file, last.Line, "", fmt.Sprintf("%d more errors are not listed", r.unlisted)})
+	}
 	if len(r.errors) > 0 {
 		return nil, r.warnings, r.errors
 	}

@@ -28,8 +28,8 @@ func (r *report) open(at *place, section string, values map[string]any) table {
 	if name, ok := values["name"].(string); ok && legal["name"] != nil && len(name) <= 64 {
 		at.label = name // messages identify an element of an array by its name
 	}
-	for key := range values {
-		if legal[key] == nil {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if legal[key] == nil && !r.full() {
 			r.fail(at.key(key), "unknown key; %sallowed here: %s", suggestion(section, key),
 				strings.Join(slices.Sorted(maps.Keys(legal)), ", "))
 		}

@@ -27,7 +27,8 @@ func newImport() *cobra.Command {
 	cmd.Use = "import"
 	cmd.Short = "Convert the configuration of another program"
 	cmd.Long = "Import converts the configuration of another load balancer. Every setting that is lost or changed is listed\n" +
-		"with its line, on stderr and in comments at the head of the new file."
+		"with its line, on stderr and in comments at the head of the new file. A file may have 16 MiB, 65535 services and\n" +
+		"262144 backends."
 	cmd.AddCommand(newImportKeepalived(), newImportIpvsadm())
 	return cmd
 }

@@ -10,13 +10,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
 	"github.com/spf13/cobra"
 
 	"sluice/cmd/cli"
 	"sluice/engine/api"
+	"sluice/engine/pcap"
 )
 
 func newSimulate() *cobra.Command {
@@ -140,53 +138,21 @@ func (s simulation) table(w io.Writer) error {
 	return out.Flush()
 }
 
-// ngMagic is the beginning of a pcapng file.
-var ngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
-
 // replay calls each for the packets of a pcap or pcapng file, in order.
-func replay(file io.Reader, each func(at time.Time, frame []byte, cut bool) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil { // the library panics on some damaged files
-			err = fmt.Errorf("the file can't be read: %v", p)
-		}
-	}()
-	in := bufio.NewReader(file)
-	magic, err := in.Peek(len(ngMagic))
+func replay(file io.Reader, each func(at time.Time, frame []byte, cut bool) error) error {
+	in, err := pcap.NewReader(file)
 	if err != nil {
-		return errors.New("the file is empty: record one with tcpdump -w")
-	}
-	var source gopacket.PacketDataSource
-	link := layers.LinkTypeEthernet
-	if slices.Equal(magic, ngMagic) {
-		r, err := pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
-		if err != nil {
-			return fmt.Errorf("not a pcapng file: %w", err)
-		}
-		source = r
-	} else {
-		r, err := pcapgo.NewReader(in)
-		if err != nil {
-			return fmt.Errorf("neither a pcap nor a pcapng file: %w", err)
-		}
-		source, link = r, r.LinkType()
+		return err
 	}
 	for {
-		data, info, err := source.ReadPacketData()
+		p, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("the file is damaged or cut off: %w", err)
+			return err
 		}
-		if len(info.AncillaryData) > 0 {
-			if of, ok := info.AncillaryData[0].(layers.LinkType); ok {
-				link = of
-			}
-		}
-		if link != layers.LinkTypeEthernet {
-			return fmt.Errorf("the file has packets of link type %s: record on an Ethernet interface, not on `any`", link)
-		}
-		if err := each(info.Timestamp, data, info.CaptureLength < info.Length); err != nil {
+		if err := each(p.At, p.Frame, len(p.Frame) < p.Length); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ type Error struct {
 	Text string
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Place, e.Text) }
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Place, clip(e.Text)) }
 
 // Note is about one directive that was not carried over, or was changed.
 type Note struct {
@@ -68,12 +68,34 @@ type Draft struct {
 	Services []Service
 	Notes    []Note
 
-	names map[string]bool // of services that were added
+	names    map[string]int // of services that were added, with the last number appended to it
+	backends int            // of services that were added
+	large    bool           // services were left out because there are too many
+	unlisted int            // notes beyond maxNotes
 }
+
+// Limits on what is imported: more than any box has, and little enough to convert in seconds.
+const (
+	MaxServices = 65535
+	MaxBackends = 262144
+	maxNotes    = 100_000
+)
 
 // Note adds a note.
 func (d *Draft) Note(at Place, format string, args ...any) {
-	d.Notes = append(d.Notes, Note{at, fmt.Sprintf(format, args...)})
+	if len(d.Notes) >= maxNotes {
+		d.unlisted++
+		return
+	}
+	d.Notes = append(d.Notes, Note{at, clip(fmt.Sprintf(format, args...))})
+}
+
+// clip shortens a message that quotes a very long word of the file.
+func clip(text string) string {
+	if r := []rune(text); len(text) > 500 && len(r) > 500 {
+		return string(r[:497]) + "..."
+	}
+	return text
 }
 
 // DefaultPort is the placeholder for the unknown interface.
@@ -100,21 +122,33 @@ func (d *Draft) Config() *conf.Config {
 }
 
 // Add adds a service under a unique name: a second one of the same name gets its protocol appended,
-// then a number.
+// then a number. A service beyond the limits is left out, and Settle returns an error.
 func (d *Draft) Add(s Service) {
-	if name := s.Name; name != "" && d.names[name] {
+	if len(d.Services) >= MaxServices || d.backends+len(s.Backends) > MaxBackends {
+		d.large = true
+		return
+	}
+	d.backends += len(s.Backends)
+	if d.names == nil {
+		d.names = map[string]int{}
+	}
+	if name := s.Name; name != "" && d.names[name] > 0 {
 		name += "-" + s.Key.Protocol.String()
 		s.Name = name
-		for n := 2; d.names[s.Name]; n++ {
+		for n := d.names[name] + 1; d.names[s.Name] > 0; n++ {
 			s.Name = fmt.Sprintf("%s-%d", name, n)
+			d.names[name] = n
 		}
 	}
-	if d.names == nil {
-		d.names = map[string]bool{}
-	}
-	d.names[s.Name] = true
+	d.names[s.Name] = max(d.names[s.Name], 1)
 	d.Services = append(d.Services, s)
 }
+
+// Full reports whether a service was left out because of the limits: there is no need to read on.
+func (d *Draft) Full() bool { return d.large }
+
+// ErrLarge means that a file has too many services or backends.
+var ErrLarge = fmt.Errorf("has more than %d services or %d backends: split it", MaxServices, MaxBackends)
 
 // ErrNothing means that no service is left.
 var ErrNothing = errors.New("has no service that Sluice supports: nothing was imported")
@@ -123,6 +157,9 @@ var ErrNothing = errors.New("has no service that Sluice supports: nothing was im
 // configuration remains, and sorts the notes.
 func (d *Draft) Settle() error {
 	defer d.sortNotes()
+	if d.large {
+		return ErrLarge
+	}
 	for {
 		d.dropEmpty()
 		if len(d.Services) == 0 {
@@ -164,23 +201,28 @@ func (d *Draft) drop(text string, problems conf.Problems) bool {
 			bad[at] = strings.TrimPrefix(strings.TrimPrefix(key+": ", ".")+elsewhere.ReplaceAllString(p.Text, ""), ": ")
 		}
 	}
-	for i := len(d.Services) - 1; i >= 0; i-- {
-		s := &d.Services[i]
-		for j := len(s.Backends) - 1; j >= 0; j-- {
+	services := d.Services[:0]
+	for i, s := range d.Services {
+		backends := s.Backends[:0]
+		for j, b := range s.Backends {
 			if why, ok := bad[owner{i, j}]; ok {
-				d.Note(s.Backends[j].From, "backend %s of service %s is left out: %s", s.Backends[j].Key, s.Key, why)
-				s.Backends = slices.Delete(s.Backends, j, j+1)
+				d.Note(b.From, "backend %s of service %s is left out: %s", b.Key, s.Key, why)
+				continue
 			}
+			backends = append(backends, b)
 		}
+		s.Backends = backends
 		if why, ok := bad[owner{i, sorryServer}]; ok {
 			d.Note(s.From, "sorry server %s of service %s is left out: %s", s.Sorry.Key, s.Key, why)
 			s.Sorry = nil
 		}
 		if why, ok := bad[owner{i, wholeService}]; ok {
 			d.Note(s.From, "service %s is left out: %s", s.Key, why)
-			d.Services = slices.Delete(d.Services, i, i+1)
+			continue
 		}
+		services = append(services, s)
 	}
+	d.Services = services
 	return len(bad) > 0
 }
 
@@ -230,6 +272,10 @@ func (d *Draft) sortNotes() {
 		seen[n] = true
 		return again
 	})
+	if last := len(d.Notes) - 1; d.unlisted > 0 {
+		d.Notes = append(d.Notes, Note{d.Notes[last].Place, fmt.Sprintf("%d more notes are not listed", d.unlisted)})
+		d.unlisted = 0
+	}
 }
 
 // TOML returns the file, with the notes at its head.

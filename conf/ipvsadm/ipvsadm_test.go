@@ -1,6 +1,8 @@
 package ipvsadm_test
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -210,6 +212,30 @@ backend = [ { address = "10.0.0.1", mode = "fullnat" }, { address = "10.0.0.2" }
 	for _, part := range []string{`"range": became 2`, `"range": scheduler p2c`, `"wide": is left out`, `"full": scheduler random`, `"full": got a persistence`, `"full": backend 10.0.0.1:0 is left out`} {
 		if !strings.Contains(all, part) {
 			t.Errorf("nothing says %s:\n%s", part, all)
+		}
+	}
+}
+
+// TestLimits checks that a file of any content is read in a time and a memory that its size bounds.
+func TestLimits(t *testing.T) {
+	lines := func(first string, n int, format string) []byte {
+		b := []byte(first)
+		for i := range n {
+			b = fmt.Appendf(b, format+"\n", i>>16, i>>8&255, i&255)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name, says string
+		text       []byte
+	}{
+		{"services", "65536: the file has more than 65535 services", lines("", 70_000, "-A -t 10.%d.%d.%d:1")},
+		{"servers", "262146: the file has more than 65535 services or 262144 backends", lines("-A -t 1.1.1.1:1\n", 263_000, "-a -t 1.1.1.1:1 -r 10.%d.%d.%d:1 -m")},
+		{"edits", "too many edits", lines("-A -t 1.1.1.1:1\n", 20_000, "-e -t 1.1.1.1:1 -r 10.%d.%d.%d:1 -m")},
+		{"a long word", "...", bytes.Repeat([]byte("x"), 1<<20)},
+	} {
+		if _, err := ipvsadm.Parse("d", c.text); err == nil || !strings.Contains(err.Error(), c.says) || len(err.Error()) > 1000 {
+			t.Errorf("%s: %.200v", c.name, err)
 		}
 	}
 }

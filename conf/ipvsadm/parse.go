@@ -17,8 +17,14 @@ import (
 type reader struct {
 	draft    *draft.Draft
 	services []*entry // in the order of the file
+	byName   map[string]*entry
+	servers  int // that were added
+	steps    int // of edits and deletions
 	timeouts conf.Timeouts
 }
+
+// maxSteps limits the services and servers that edits and deletions search.
+const maxSteps = 100_000_000
 
 // entry is a service with the text that identifies it in the file, such as "-t 198.51.100.10:80".
 type entry struct {
@@ -31,7 +37,7 @@ type entry struct {
 // Parse reads a dump. name is its name in messages. The error describes what is wrong with a line;
 // what Sluice lacks is not an error but a note of the Draft. The Draft is settled.
 func Parse(name string, data []byte) (*draft.Draft, error) {
-	r := &reader{draft: &draft.Draft{Origin: "the ipvsadm dump " + name}, timeouts: conf.DefaultTimeouts()}
+	r := &reader{draft: &draft.Draft{Origin: "the ipvsadm dump " + name}, byName: map[string]*entry{}, timeouts: conf.DefaultTimeouts()}
 	number := 0
 	for line := range strings.Lines(string(data)) {
 		number++
@@ -66,13 +72,12 @@ func (r *reader) do(c *command) error {
 	case "add-server", "edit-server":
 		return r.server(c)
 	case "delete-service":
-		name, _, err := c.named()
-		r.services = slices.DeleteFunc(r.services, func(e *entry) bool { return e.name == name })
-		return err
+		return r.deleteService(c)
 	case "delete-server":
 		return r.deleteServer(c)
 	case "clear":
 		r.services = nil
+		clear(r.byName)
 	case "set":
 		return r.setTimeouts(c)
 	case "start-daemon", "stop-daemon":
@@ -102,9 +107,10 @@ func (c *command) named() (name string, protocol service.Protocol, err error) {
 	return name, protocol, nil
 }
 
-func (r *reader) find(name string) *entry {
-	if i := slices.IndexFunc(r.services, func(e *entry) bool { return e.name == name }); i >= 0 {
-		return r.services[i]
+// search counts the steps of a search, and returns an error if there were too many.
+func (r *reader) search(c *command, steps int) error {
+	if r.steps += steps; r.steps > maxSteps {
+		return c.fail("the file has too many edits and deletions: import the output of `ipvsadm -S -n`")
 	}
 	return nil
 }
@@ -115,10 +121,13 @@ func (r *reader) service(c *command) error {
 	if err != nil {
 		return err
 	}
-	e := r.find(name)
+	e := r.byName[name]
 	if e == nil {
+		if len(r.services) == draft.MaxServices {
+			return c.fail("the file %s", draft.ErrLarge)
+		}
 		e = &entry{name: name}
-		r.services = append(r.services, e)
+		r.services, r.byName[name] = append(r.services, e), e
 	}
 	backends := e.Backends
 	e.Service, e.lost = draft.Service{Service: conf.NewService(), From: c.at, Backends: backends}, ""
@@ -183,7 +192,7 @@ func (r *reader) server(c *command) error {
 	if err != nil {
 		return err
 	}
-	e := r.find(name)
+	e := r.byName[name]
 	if e == nil {
 		return c.fail("service %s was not added before", name)
 	}
@@ -211,10 +220,17 @@ func (r *reader) server(c *command) error {
 	if len(e.Backends) == 0 {
 		e.Mode = b.Mode
 	}
-	same := func(o draft.Backend) bool { return o.Key == b.Key }
-	if i := slices.IndexFunc(e.Backends, same); i >= 0 && c.verb == "edit-server" {
-		e.Backends[i] = b
-		return nil
+	if c.verb == "edit-server" {
+		if err := r.search(c, len(e.Backends)); err != nil {
+			return err
+		}
+		if i := slices.IndexFunc(e.Backends, func(o draft.Backend) bool { return o.Key == b.Key }); i >= 0 {
+			e.Backends[i] = b
+			return nil
+		}
+	}
+	if r.servers++; r.servers > draft.MaxBackends {
+		return c.fail("the file %s", draft.ErrLarge)
 	}
 	e.Backends = append(e.Backends, b)
 	return nil
@@ -243,17 +259,30 @@ func (r *reader) notCarried(c *command) {
 	}
 }
 
+func (r *reader) deleteService(c *command) error {
+	name, _, err := c.named()
+	if err != nil {
+		return err
+	}
+	delete(r.byName, name)
+	r.services = slices.DeleteFunc(r.services, func(e *entry) bool { return e.name == name })
+	return r.search(c, len(r.services))
+}
+
 func (r *reader) deleteServer(c *command) error {
 	name, _, err := c.named()
 	if err != nil {
 		return err
 	}
-	e := r.find(name)
+	e := r.byName[name]
 	if e == nil || e.lost != "" {
 		return nil
 	}
 	address, port, err := c.endpoint(c.value["real-server"])
 	if err != nil {
+		return err
+	}
+	if err := r.search(c, len(e.Backends)); err != nil {
 		return err
 	}
 	e.Backends = slices.DeleteFunc(e.Backends, func(b draft.Backend) bool {

@@ -90,6 +90,9 @@ func (v *server) emit(sorry *node) {
 		v.lost(v.inhibited[0], "now applies to all backends of the service (on_down)")
 	}
 	for _, f := range v.fronts {
+		if v.Full() {
+			return
+		}
 		s := v.service
 		s.Key.Address, s.Key.Ports = f.address, f.ports
 		if f.name != "" {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sluice/conf/draft"
 	"sluice/pipeline/service"
 )
 
@@ -38,6 +39,10 @@ func (r *reader) group(n *node) {
 			r.lost(n, firewallMarks)
 			return
 		}
+		if r.fronts > draft.MaxServices {
+			r.lost(n, "the groups have more than "+strconv.Itoa(draft.MaxServices)+" addresses")
+			return
+		}
 		ports, ok := portOf(n.value())
 		addresses, why := addressRange(n.name())
 		switch {
@@ -49,6 +54,7 @@ func (r *reader) group(n *node) {
 		if why != "" || !ok {
 			return
 		}
+		r.fronts += len(addresses)
 		for _, a := range addresses {
 			g.fronts = append(g.fronts, front{address: a, ports: ports})
 		}

@@ -352,6 +352,20 @@ func TestIncludes(t *testing.T) {
 	}
 }
 
+// TestLimits checks that a file of any content is read in a time and a memory that its size bounds.
+func TestLimits(t *testing.T) {
+	group := "virtual_server_group g {\n" + strings.Repeat("10.0.0.0/22 80\n", 10) + "}\n"
+	for _, c := range []struct{ name, says, text string }{
+		{"directives", "more than 1000000 directives", strings.Repeat("x\n", 1_000_001)},
+		{"addresses", "has more than 65535 services", group + strings.Repeat("virtual_server group g {\nreal_server 1.1.1.1 80 {\n}\n}\n", 100)},
+		{"groups", "no service", strings.Replace(group, "10.0.0.0/22 80", strings.Repeat("10.0.0.0/22 80\n", 20_000), 1)},
+	} {
+		if _, err := keepalived.Parse("k", []byte(c.text), nil); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %.200v", c.name, err)
+		}
+	}
+}
+
 // FuzzParse checks that no text causes a panic or an endless loop, and that everything accepted is
 // valid.
 func FuzzParse(f *testing.F) {

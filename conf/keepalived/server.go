@@ -37,6 +37,7 @@ func Parse(name string, data []byte, files Files) (*draft.Draft, error) {
 type reader struct {
 	*draft.Draft
 	groups   map[string]*group
+	fronts   int // of all groups
 	timeouts conf.Timeouts
 }
 
@@ -64,6 +65,9 @@ func (r *reader) top(nodes []*node) {
 		}
 	}
 	for _, n := range nodes {
+		if r.Full() {
+			return
+		}
 		switch why, known := blocks[n.name()]; {
 		case n.condition != "", n.name() == "virtual_server_group", n.name() == "global_defs":
 		case n.name() == "virtual_server":

@@ -38,9 +38,13 @@ func (n *node) text() string {
 // maxDepth limits blocks within blocks. The deepest of keepalived is 4.
 const maxDepth = 32
 
+// maxNodes limits the directives of all files together.
+const maxNodes = 1_000_000
+
 // builder builds the tree from tokens.
 type builder struct {
 	root  node
+	nodes int     // so far
 	stack []*node // blocks that are open, the root first
 }
 
@@ -58,6 +62,9 @@ func (b *builder) add(at draft.Place, all []token, condition string) error {
 		top := b.stack[len(b.stack)-1]
 		switch {
 		case !t.brace && current == nil:
+			if b.nodes++; b.nodes > maxNodes {
+				return fail(at, "the file has more than %d directives", maxNodes)
+			}
 			current = &node{at: at, words: []string{t.text}, condition: condition}
 			top.block = append(top.block, current)
 		case !t.brace:

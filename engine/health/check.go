@@ -127,8 +127,24 @@ func inWords(err error, c Check) error {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return fmt.Errorf("%s: no route, or no host has this address", c.Where())
 	}
-	return fmt.Errorf("%s: %w", c.Where(), err)
+	return fmt.Errorf("%s: %w", c.Where(), bounded{err})
 }
+
+// bounded is an error with a text of bounded length: libraries quote what a server sent.
+type bounded struct{ error }
+
+// maxErrorText is the length of an error's text in bytes: it is in every log line and status.
+const maxErrorText = 300
+
+func (e bounded) Error() string {
+	text := e.error.Error()
+	if len(text) > maxErrorText {
+		text = strings.ToValidUTF8(text[:maxErrorText], "") + "..."
+	}
+	return text
+}
+
+func (e bounded) Unwrap() error { return e.error }
 
 // Where returns the type, the target and the path, for messages: "tcp 10.0.0.11:80".
 func (c Check) Where() string {

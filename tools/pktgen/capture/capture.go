@@ -2,18 +2,13 @@
 package capture
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
-
+	"sluice/engine/pcap"
 	"sluice/tools/pktgen/frame"
 )
 
@@ -41,53 +36,32 @@ func Read(path string) (*File, error) {
 		return nil, err
 	}
 	defer file.Close()
-	f, err := decode(bufio.NewReaderSize(file, 1<<20))
+	f, err := decode(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return f, nil
 }
 
-// ngMagic begins a pcapng file: the type of a section header block.
-var ngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
-
-// reader is the interface of both readers of gopacket.
-type reader interface {
-	gopacket.PacketDataSource
-	LinkType() layers.LinkType
-}
-
-func decode(in *bufio.Reader) (*File, error) {
-	var packets reader
-	start, err := in.Peek(len(ngMagic))
-	switch {
-	case err != nil:
-		return nil, errors.New("it is neither pcap nor pcapng: it is too short")
-	case bytes.Equal(start, ngMagic):
-		packets, err = pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
-	default:
-		packets, err = pcapgo.NewReader(in)
-	}
+func decode(file io.Reader) (*File, error) {
+	in, err := pcap.NewReader(file)
 	if err != nil {
-		return nil, fmt.Errorf("it is neither pcap nor pcapng: %w", err)
+		return nil, err
 	}
 	f := &File{}
 	var first time.Time
 	for {
-		data, info, err := packets.ReadPacketData()
+		p, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("packet %d: %w", len(f.frames)+1, err)
-		}
-		if err := f.checkLink(linkType(packets, info)); err != nil {
 			return nil, err
 		}
 		if len(f.frames) == 0 {
-			first = info.Timestamp
+			first = p.At
 		}
-		if err := f.add(data, info, info.Timestamp.Sub(first)); err != nil {
+		if err := f.add(p, p.At.Sub(first)); err != nil {
 			return nil, err
 		}
 	}
@@ -97,32 +71,16 @@ func decode(in *bufio.Reader) (*File, error) {
 	return f, nil
 }
 
-// linkType returns the link type of a packet: in pcapng, each interface has its own.
-func linkType(r reader, info gopacket.CaptureInfo) layers.LinkType {
-	if ng, ok := r.(*pcapgo.NgReader); ok {
-		if i, err := ng.Interface(info.InterfaceIndex); err == nil {
-			return i.LinkType
-		}
-	}
-	return r.LinkType()
-}
-
-func (f *File) checkLink(link layers.LinkType) error {
-	if link == layers.LinkTypeEthernet {
-		return nil
-	}
-	return fmt.Errorf("packet %d is of link type %v: only Ethernet can be sent", len(f.frames)+1, link)
-}
-
-func (f *File) add(data []byte, info gopacket.CaptureInfo, offset time.Duration) error {
+func (f *File) add(p pcap.Packet, offset time.Duration) error {
 	const ethernetBytes = 14
+	data := p.Frame
 	if len(data) < ethernetBytes {
 		return fmt.Errorf("packet %d has %d bytes, less than an Ethernet header", len(f.frames)+1, len(data))
 	}
 	if len(f.bytes)+len(data) > mostBytes {
 		return fmt.Errorf("it holds more than %d MiB: cut it (editcap -c)", mostBytes>>20)
 	}
-	if info.CaptureLength < info.Length {
+	if len(data) < p.Length {
 		f.Truncated++
 	}
 	// If the times of a file decrease, its frames are sent in the order of the file.

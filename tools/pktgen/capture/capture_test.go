@@ -159,12 +159,12 @@ func TestErrors(t *testing.T) {
 		must(t, w.WritePacket(gopacket.CaptureInfo{CaptureLength: 5, Length: 5}, make([]byte, 5)))
 	})
 	for want, path := range map[string]string{
-		"neither pcap nor pcapng": file(t, []byte("this is a text")),
-		"too short":               file(t, nil),
-		"no packets":              pcapFile(t, layers.LinkTypeEthernet, func(packetWriter) {}),
-		"only Ethernet":           pcapFile(t, layers.LinkTypeRaw, func(w packetWriter) { write(t, w) }),
-		"5 bytes":                 short,
-		"no such file":            "testdata/none.pcap",
+		"neither a pcap": file(t, []byte("this is a text")),
+		"too short":      file(t, nil),
+		"no packets":     pcapFile(t, layers.LinkTypeEthernet, func(packetWriter) {}),
+		"not Ethernet":   pcapFile(t, layers.LinkTypeRaw, func(w packetWriter) { write(t, w) }),
+		"5 bytes":        short,
+		"no such file":   "testdata/none.pcap",
 	} {
 		if _, err := capture.Read(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one with %q", err, want)
