@@ -13,8 +13,8 @@ import (
 	"sluice/conf"
 )
 
-// machine is the machine of the cases and examples.
-func machine() *conf.Host {
+// testHost returns the host of the cases and examples.
+func testHost() *conf.Host {
 	port := func(addresses ...string) conf.HostPort {
 		p := conf.HostPort{Queues: 4}
 		for _, a := range addresses {
@@ -129,7 +129,7 @@ func problemsOf(t *testing.T, err error) conf.Problems {
 func TestErrors(t *testing.T) {
 	for _, c := range readCases(t) {
 		t.Run(c.name, func(t *testing.T) {
-			cfg, warnings, err := conf.Parse("case.toml", []byte(c.text), machine())
+			cfg, warnings, err := conf.Parse("case.toml", []byte(c.text), testHost())
 			problems := problemsOf(t, err)
 			compare(t, "error", c.errors, problems)
 			compare(t, "warning", c.warnings, warnings)
@@ -147,7 +147,7 @@ func TestErrors(t *testing.T) {
 // still checked.
 func TestErrorsWithoutHost(t *testing.T) {
 	for _, c := range readCases(t) {
-		_, _, with := conf.Parse("case.toml", []byte(c.text), machine())
+		_, _, with := conf.Parse("case.toml", []byte(c.text), testHost())
 		_, warnings, without := conf.Parse("case.toml", []byte(c.text), nil)
 		for _, w := range warnings {
 			if strings.Contains(w.Text, "this machine") {

@@ -25,7 +25,7 @@ func examples(t *testing.T) []string {
 // and has no warnings.
 func TestExamples(t *testing.T) {
 	for _, path := range examples(t) {
-		for _, host := range []*conf.Host{nil, exampleMachine()} {
+		for _, host := range []*conf.Host{nil, exampleHost()} {
 			if _, warnings, err := conf.Load(path, host); err != nil || len(warnings) > 0 {
 				t.Errorf("%s: %v %v", path, err, warnings)
 			}
@@ -36,7 +36,7 @@ func TestExamples(t *testing.T) {
 // TestInstalledFile checks that the file installed in /etc/sluice is valid as it is, and with its
 // comments removed.
 func TestInstalledFile(t *testing.T) {
-	cfg, warnings, err := conf.Load("sluice.toml", exampleMachine())
+	cfg, warnings, err := conf.Load("sluice.toml", exampleHost())
 	if err != nil || len(warnings) != 1 || len(cfg.Services)+len(cfg.Ports) > 0 {
 		t.Errorf("sluice.toml: %v %v %+v", err, warnings, cfg)
 	}
@@ -49,15 +49,15 @@ func TestInstalledFile(t *testing.T) {
 		t.Fatal("sluice.toml has no line service = []")
 	}
 	text := strings.ReplaceAll(strings.ReplaceAll("\n"+rest, "\n# ", "\n"), "\n#\n", "\n\n")
-	cfg, warnings, err = conf.Parse("sluice.toml", []byte(text), exampleMachine())
+	cfg, warnings, err = conf.Parse("sluice.toml", []byte(text), exampleHost())
 	if err != nil || len(warnings) > 0 || len(cfg.Services) != 1 {
 		t.Errorf("what is commented out: %v %v\n%s", err, warnings, text)
 	}
 }
 
-// exampleMachine is a machine as the examples describe it.
-func exampleMachine() *conf.Host {
-	host := machine()
+// exampleHost is a host as the examples describe it.
+func exampleHost() *conf.Host {
+	host := testHost()
 	eth0 := host.Ports["eth0"]
 	eth0.OnLink = append(eth0.OnLink, netip.MustParsePrefix("2001:db8:1::2/64"))
 	host.Ports["eth0"] = eth0

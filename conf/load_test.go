@@ -334,7 +334,7 @@ func bigFile() []byte {
 }
 
 func TestBigFile(t *testing.T) {
-	cfg, _, err := conf.Parse("big.toml", bigFile(), machine())
+	cfg, _, err := conf.Parse("big.toml", bigFile(), testHost())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ type pending struct {
 
 // Apply implements api.Changes.
 func (e *Engine) Apply(_ context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	result, err := e.apply(r)
 	e.recordReload(err)
 	return result, err
@@ -63,8 +63,8 @@ func (e *Engine) apply(r api.ApplyRequest) (result api.ApplyResult, err error) {
 
 // Confirm implements api.Changes.
 func (e *Engine) Confirm(context.Context) (result api.ApplyResult, err error) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	p := e.pending
 	if p == nil {
 		return result, stateError{errors.New("no configuration waits for a confirm")}

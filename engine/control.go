@@ -233,11 +233,11 @@ func asRunning(cfg, now *conf.Config) *conf.Config {
 
 // Conns implements api.Control.
 func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error) {
-	client, err := endpointFilter(q.Client)
+	client, err := parseEndpointMatch(q.Client)
 	if err != nil {
 		return nil, err
 	}
-	backend, err := endpointFilter(q.Backend)
+	backend, err := parseEndpointMatch(q.Backend)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +252,7 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 				}
 				for _, r := range found {
 					c, service := e.nameConn(r, w.ID())
-					if (q.Service == "" || service == q.Service) && client.fits(c.Client) && backend.fits(c.Backend) {
+					if (q.Service == "" || service == q.Service) && client.matches(c.Client) && backend.matches(c.Backend) {
 						out = append(out, c)
 					}
 				}
@@ -276,30 +276,30 @@ func (e *Engine) nameConn(r worker.Conn, worker int) (api.Conn, string) {
 	return c, c.Service
 }
 
-// filter selects an address, or an address with a port.
-type filter struct {
+// endpointMatch selects an address, or an address with a port.
+type endpointMatch struct {
 	addr netip.Addr
 	port uint16
 }
 
-func endpointFilter(text string) (filter, error) {
+func parseEndpointMatch(text string) (endpointMatch, error) {
 	if text == "" {
-		return filter{}, nil
+		return endpointMatch{}, nil
 	}
 	if ap, err := netip.ParseAddrPort(text); err == nil {
-		return filter{ap.Addr(), ap.Port()}, nil
+		return endpointMatch{ap.Addr(), ap.Port()}, nil
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil {
-		return filter{}, api.BadRequest(fmt.Sprintf("%q is neither an address nor address:port", text))
+		return endpointMatch{}, api.BadRequest(fmt.Sprintf("%q is neither an address nor address:port", text))
 	}
-	return filter{addr: a}, nil
+	return endpointMatch{addr: a}, nil
 }
 
-func (f filter) fits(endpoint string) bool {
-	if !f.addr.IsValid() {
+func (m endpointMatch) matches(endpoint string) bool {
+	if !m.addr.IsValid() {
 		return true
 	}
 	ap, err := netip.ParseAddrPort(endpoint)
-	return err == nil && ap.Addr() == f.addr && (f.port == 0 || ap.Port() == f.port)
+	return err == nil && ap.Addr() == m.addr && (m.port == 0 || ap.Port() == m.port)
 }

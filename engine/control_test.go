@@ -300,7 +300,7 @@ func TestSteering(t *testing.T) {
 	if len(rules.Services) != 8 || len(rules.Replies) != 8 || len(rules.Pools) == 0 || len(rules.Locals) != 4 {
 		t.Errorf("%+v", rules)
 	}
-	if kept := fmt.Sprint(lab.Kept()); !strings.Contains(kept, "10.0.0.18") || !strings.Contains(kept, "2001:db8:a::13") {
-		t.Errorf("kept %s", kept)
+	if neighbours := fmt.Sprint(lab.Neighbours()); !strings.Contains(neighbours, "10.0.0.18") || !strings.Contains(neighbours, "2001:db8:a::13") {
+		t.Errorf("neighbours %s", neighbours)
 	}
 }

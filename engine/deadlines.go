@@ -18,7 +18,7 @@ const retryExpire = time.Second
 // wake makes followDeadlines read the deadlines again.
 func (e *Engine) wake() {
 	select {
-	case e.woken <- struct{}{}:
+	case e.deadlinesChanged <- struct{}{}:
 	default: // it will read them anyway
 	}
 }
@@ -35,7 +35,7 @@ func (e *Engine) followDeadlines(ctx context.Context) {
 		}
 		select {
 		case <-timer:
-		case <-e.woken:
+		case <-e.deadlinesChanged:
 		case <-ctx.Done():
 			return
 		}
@@ -60,8 +60,8 @@ func (e *Engine) nextDeadline(seen time.Time) time.Time {
 // endDrains publishes tables in which backends lose their connections if the deadline of their
 // drain came between then and now.
 func (e *Engine) endDrains(then, now time.Time) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -94,8 +94,8 @@ func services(ids []service.BackendID) []service.Key {
 
 // endPending restores the former configuration when the present one was not confirmed in time.
 func (e *Engine) endPending(now time.Time) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	p := e.pending
 	if p == nil || now.Before(p.deadline) {
 		return

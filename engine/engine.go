@@ -79,10 +79,10 @@ type Engine struct {
 	closing  chan struct{}      // closed by Close: traces end
 	tracer   *inspect.Tracer
 
-	changing    sync.Mutex         // held during a change of configuration or overrides; before mu
-	store       *state.Store       // guarded by changing
-	generations *state.Generations // guarded by changing
-	woken       chan struct{}      // wakes followDeadlines
+	changeMu         sync.Mutex         // held while configuration or overrides change; before mu
+	store            *state.Store       // guarded by changeMu
+	generations      *state.Generations // guarded by changeMu
+	deadlinesChanged chan struct{}      // wakes followDeadlines
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
@@ -130,13 +130,13 @@ func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 func newEngine(o Options) *Engine {
 	e := &Engine{
 		log: o.Logger, opts: o, platform: o.Platform, started: time.Now(),
-		woken:    make(chan struct{}, 1),
-		compiled: tables.None(),
-		past:     make(map[service.BackendID]counter.Backend),
-		changed:  make(chan struct{}),
-		stop:     func() {},
-		results:  newChangedChecks(),
-		closing:  make(chan struct{}),
+		deadlinesChanged: make(chan struct{}, 1),
+		compiled:         tables.None(),
+		past:             make(map[service.BackendID]counter.Backend),
+		changed:          make(chan struct{}),
+		stop:             func() {},
+		results:          newChangedChecks(),
+		closing:          make(chan struct{}),
 	}
 	e.tracer = e.newTracer()
 	e.health.grow = time.AfterFunc(time.Hour, e.results.wake)

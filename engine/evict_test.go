@@ -94,12 +94,12 @@ func TestIdleAreReset(t *testing.T) {
 					if mode == "fullnat" {
 						extra = fmt.Sprintf("source = [%q]\n", family.source)
 					}
-					lab, p := enginetest.New(t, layout.front, layout.back), &patients{}
-					lab.Probe = p.probe
+					lab, fake := enginetest.New(t, layout.front, layout.back), &fakeBackends{}
+					lab.Probe = fake.probe
 					lab.Start(layout.workers, config(checked(s, extra, "")))
 					behind := connect(t, lab, family.client, at(family.vip, 80), flows)
 					dead := fmt.Sprintf(form(family.vip), 12)
-					p.are(dead)
+					fake.setFailing(dead)
 					awaitStates(t, lab, "up down up")
 					h, want := &hosts{lab, make(map[string]bool)}, 2*spread(behind)[at(dead, 8080)]
 					lab.Await("all ends to be reset", func() bool { h.listen(t); return len(h.reset) == want })
@@ -130,9 +130,9 @@ func form(vip string) string {
 
 // TestKeptAreNotReset: on_down = "keep" leaves all connections as they are.
 func TestKeptAreNotReset(t *testing.T) {
-	lab, p := clinic(t, checked(nat3(), `on_down = "keep"`, ""))
+	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, ""))
 	before := openAll(t, lab, 0, 30)
-	p.are("10.0.0.12")
+	fake.setFailing("10.0.0.12")
 	awaitStates(t, lab, "up down up")
 	sameAs(t, before, goOn(t, lab, 0, 30), "")
 	if n := lab.Stats(); n.Originated != 0 || n.Replied != 0 {
@@ -142,10 +142,10 @@ func TestKeptAreNotReset(t *testing.T) {
 
 // TestExplainEvicted: explain tells of the reset, and why there is one.
 func TestExplainEvicted(t *testing.T) {
-	lab, p := clinic(t, checked(nat3(), "", ""))
+	lab, fake := checkedLab(t, checked(nat3(), "", ""))
 	openAll(t, lab, 0, 3)
 	behind := goOn(t, lab, 0, 3)
-	p.are("10.0.0.12")
+	fake.setFailing("10.0.0.12")
 	awaitStates(t, lab, "up down up")
 	for client, backend := range behind {
 		want := "forwarded to " + backend
@@ -158,13 +158,13 @@ func TestExplainEvicted(t *testing.T) {
 	}
 }
 
-// TestManyIdle: more connections than frames, and than RST probes of one turn: all are reset in the
-// end, and all frames come home.
+// TestManyIdle: more connections than frames, and than one turn sends RST probes for: all are reset
+// in the end, and all frames are free again.
 func TestManyIdle(t *testing.T) {
 	slow(t)
 	const flows = 4000
-	lab, p := enginetest.New(t, 2, 2), &patients{}
-	lab.Probe = p.probe
+	lab, fake := enginetest.New(t, 2, 2), &fakeBackends{}
+	lab.Probe = fake.probe
 	lab.Start(2, config(checked(nat3(), "", "")))
 	openAll(t, lab, 0, flows)
 	dead := 0
@@ -173,7 +173,7 @@ func TestManyIdle(t *testing.T) {
 			dead++
 		}
 	}
-	p.are("10.0.0.12")
+	fake.setFailing("10.0.0.12")
 	awaitStates(t, lab, "up down up")
 	h := &hosts{lab, make(map[string]bool)}
 	lab.Await("all ends to be reset", func() bool { h.listen(t); return len(h.reset) == 2*dead })

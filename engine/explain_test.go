@@ -205,7 +205,7 @@ func TestExplainNoBackend(t *testing.T) {
 func TestExplainQueues(t *testing.T) {
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
-	lab.Astray(2, 77)
+	lab.AddUnusedQueues(2, 77)
 	says(t, explain(t, lab, asked), "! queues: clients has 4 RX queues and Sluice uses 2: frames for a service on the others are dropped (77 so far)")
 }
 

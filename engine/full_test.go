@@ -63,7 +63,7 @@ func TestHandOverFull(t *testing.T) {
 	for n := range sent {
 		lab.Inject(enginetest.Clients, 0, opening(n).Frame())
 	}
-	lab.Await("the other worker to go through all of them", func() bool { return lab.Taken(enginetest.Clients, 0) })
+	lab.Await("the other worker to go through all of them", func() bool { return lab.AllReceived(enginetest.Clients, 0) })
 	if len(lab.Collect()) == 0 {
 		t.Error("none of the other worker's own flows went on")
 	}
@@ -122,7 +122,7 @@ func TestRelayFull(t *testing.T) {
 		lab.Inject(enginetest.Clients, 1+n%2, opening(n).Frame())
 	}
 	lab.Await("frames to be lost", func() bool {
-		return lab.Taken(enginetest.Clients, 1) && lab.Taken(enginetest.Clients, 2)
+		return lab.AllReceived(enginetest.Clients, 1) && lab.AllReceived(enginetest.Clients, 2)
 	})
 	thaw()
 	lab.Quiet()

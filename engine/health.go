@@ -30,7 +30,7 @@ func (e *Engine) checks(cfg *conf.Config) (checks map[service.BackendID]health.C
 				Path: h.Path, Host: h.Host, ExpectStatus: h.ExpectStatus, ExpectBody: h.ExpectBody,
 				Send: h.Send, Expect: h.Expect, Query: h.Query,
 			}
-			if err := e.takePath(s, b, &c); err != nil {
+			if err := e.setPath(s, b, &c); err != nil {
 				direct = err
 			}
 			out[s.Key.BackendID(b.Key)] = c
@@ -78,8 +78,8 @@ func (c *changedChecks) wake() {
 	}
 }
 
-// take returns the list and empties it.
-func (c *changedChecks) take() map[service.BackendID]bool {
+// collect returns the list and empties it.
+func (c *changedChecks) collect() map[service.BackendID]bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ids := c.ids
@@ -122,7 +122,7 @@ func (e *Engine) followHealth(ctx context.Context) {
 		e.mu.Lock()
 		began := time.Now()
 		if !e.closed {
-			if err := e.feedHealth(e.results.take()); err != nil {
+			if err := e.feedHealth(e.results.collect()); err != nil {
 				e.log.Error("tables could not follow a change of health", "event", "tables_failed", "err", err)
 			}
 		}

@@ -19,40 +19,40 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// patients are the backends as health checks find them. Its methods may be called by any goroutine.
-type patients struct {
-	mu     sync.Mutex
-	sick   map[netip.Addr]bool
-	probes int
+// fakeBackends answers health checks. Its methods may be called by any goroutine.
+type fakeBackends struct {
+	mu      sync.Mutex
+	failing map[netip.Addr]bool
+	probes  int
 }
 
-func (p *patients) probe(_ context.Context, c health.Check) error {
+func (p *fakeBackends) probe(_ context.Context, c health.Check) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.probes++
-	if p.sick[c.Target.Addr()] {
-		return errors.New("is sick")
+	if p.failing[c.Target.Addr()] {
+		return errors.New("does not answer")
 	}
 	return nil
 }
 
-// are makes exactly these the sick ones.
-func (p *patients) are(sick ...string) {
+// setFailing makes exactly these backends fail their checks.
+func (p *fakeBackends) setFailing(failing ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sick = make(map[netip.Addr]bool)
-	for _, a := range sick {
-		p.sick[netip.MustParseAddr(a)] = true
+	p.failing = make(map[netip.Addr]bool)
+	for _, a := range failing {
+		p.failing[netip.MustParseAddr(a)] = true
 	}
 }
 
-// clinic is a lab of one worker that checks its backends every 10 ms.
-func clinic(t *testing.T, services ...svc) (*enginetest.Lab, *patients) {
+// checkedLab returns a lab of one worker that checks its backends every 10 ms.
+func checkedLab(t *testing.T, services ...svc) (*enginetest.Lab, *fakeBackends) {
 	t.Helper()
-	lab, p := enginetest.New(t, 1, 1), &patients{}
-	lab.Probe = p.probe
+	lab, fake := enginetest.New(t, 1, 1), &fakeBackends{}
+	lab.Probe = fake.probe
 	lab.Start(1, config(services...))
-	return lab, p
+	return lab, fake
 }
 
 // checked has a service's backends checked; keys are further ones of [service.health], service of
@@ -105,18 +105,18 @@ func alarms(t *testing.T, lab *enginetest.Lab) string {
 
 // TestDownAndUp: a dead backend gets no new connections, says why, and comes back.
 func TestDownAndUp(t *testing.T) {
-	lab, p := clinic(t, checked(nat3(), `on_down = "keep"`, ""))
+	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, ""))
 	before := openAll(t, lab, 0, 30)
-	p.are("10.0.0.12")
+	fake.setFailing("10.0.0.12")
 	s := awaitStates(t, lab, "up down up")
-	if b := s.Backends[1]; b.Reason != "is sick" || b.LastError != "is sick" || b.StateSinceS < 0 || b.StateSinceS > 60 {
+	if b := s.Backends[1]; b.Reason != "does not answer" || b.LastError != "does not answer" || b.StateSinceS < 0 || b.StateSinceS > 60 {
 		t.Errorf("%+v", b)
 	}
 	if n := spread(openAll(t, lab, 100, 130)); n["10.0.0.12:8080"] != 0 || len(n) != 2 {
 		t.Errorf("new flows went to %v", n)
 	}
 	sameAs(t, before, goOn(t, lab, 0, 30), "")
-	p.are()
+	fake.setFailing()
 	if b := awaitStates(t, lab, "up up up").Backends[1]; !strings.Contains(b.Reason, "works again") || b.LastError != "" {
 		t.Errorf("%+v", b)
 	}
@@ -129,12 +129,12 @@ func TestDownAndUp(t *testing.T) {
 func TestFlapsAreShown(t *testing.T) {
 	s := checked(nat3(), `on_down = "keep"`, "rise = 1\nfall = 1\n")
 	s.extra = strings.Replace(s.extra, `flap_hold = "0s"`, `flap_hold = "1h"`, 1)
-	lab, p := clinic(t, s)
+	lab, fake := checkedLab(t, s)
 	for range 4 {
 		awaitStates(t, lab, "up up up")
-		p.are("10.0.0.12")
+		fake.setFailing("10.0.0.12")
 		awaitStates(t, lab, "up down up")
-		p.are()
+		fake.setFailing()
 	}
 	lab.Await("the reason", func() bool {
 		b := list(t, lab)[0].Backends[1]
@@ -146,9 +146,9 @@ func TestFlapsAreShown(t *testing.T) {
 // that the last check gave, also if the backend has been up since the start.
 func TestReasonsAreLatest(t *testing.T) {
 	ctx := context.Background()
-	lab, p := enginetest.New(t, 1, 1), new(patients)
+	lab, fake := enginetest.New(t, 1, 1), new(fakeBackends)
 	log := new(logBuffer)
-	lab.Probe, lab.Log = p.probe, slog.New(slog.NewTextHandler(log, nil))
+	lab.Probe, lab.Log = fake.probe, slog.New(slog.NewTextHandler(log, nil))
 	lab.Start(1, config(checked(nat3(), "", "")))
 	reason := func() string { return list(t, lab)[0].Backends[0].Reason }
 	lab.Await("a first check", func() bool { return strings.Contains(reason(), "works") })
@@ -177,7 +177,7 @@ func TestOnDown(t *testing.T) {
 		if s = checked(s, "", ""); keep {
 			s.extra = `on_down = "keep"` + s.extra
 		}
-		lab, p := clinic(t, s)
+		lab, fake := checkedLab(t, s)
 		ask := func() map[string]string {
 			for n := range 30 {
 				lab.Arrive(enginetest.Clients, packettest.UDP(client(n), vip4+":53").Frame())
@@ -186,7 +186,7 @@ func TestOnDown(t *testing.T) {
 			return whereTo(t, lab.Collect())
 		}
 		before := ask()
-		p.are("10.0.0.12")
+		fake.setFailing("10.0.0.12")
 		awaitStates(t, lab, "up down up")
 		now := ask()
 		if n := spread(now)["10.0.0.12:53"]; (n == 0) == keep {
@@ -200,8 +200,8 @@ func TestOnDown(t *testing.T) {
 // TestHealthOnReload: what checks no longer say is down must be up, in the tables too; what they
 // still say stays.
 func TestHealthOnReload(t *testing.T) {
-	lab, p := clinic(t, checked(nat3(), "", ""))
-	p.are("10.0.0.12")
+	lab, fake := checkedLab(t, checked(nat3(), "", ""))
+	fake.setFailing("10.0.0.12")
 	awaitStates(t, lab, "up down up")
 	for i, c := range []struct {
 		to   svc
@@ -212,9 +212,9 @@ func TestHealthOnReload(t *testing.T) {
 		{nat3(), "up up up"},
 		{checked(nat3(), "", ""), "up up up"}, // for now
 	} {
-		p.are()
+		fake.setFailing()
 		if i < 2 {
-			p.are("10.0.0.12")
+			fake.setFailing("10.0.0.12")
 		}
 		if _, err := lab.Reload(config(c.to)); err != nil {
 			t.Fatal(err)
@@ -224,7 +224,7 @@ func TestHealthOnReload(t *testing.T) {
 		}
 		at := spread(openAll(t, lab, 1000*i, 1000*i+30))["10.0.0.12:8080"]
 		if (at > 0) != (c.want == "up up up") {
-			t.Errorf("reload %d: %d new flows at the sick backend", i, at)
+			t.Errorf("reload %d: %d new flows at the failing backend", i, at)
 		}
 	}
 }
@@ -248,7 +248,7 @@ func TestManyFailAtOnce(t *testing.T) {
 		case <-release:
 		case <-ctx.Done():
 		}
-		return errors.New("is sick")
+		return errors.New("does not answer")
 	}
 	lab.Start(1, config(checked(s, "", "fall = 1\nmin_healthy = 0\n")))
 	for range many {
@@ -265,23 +265,23 @@ func TestManyFailAtOnce(t *testing.T) {
 // TestProtectedBackends checks that half of a service's backends stay in use when one after the
 // other fails, with an alarm until they are back.
 func TestProtectedBackends(t *testing.T) {
-	lab, p := clinic(t, checked(nat3(), `on_down = "reset"`, ""))
-	p.are("10.0.0.11")
+	lab, fake := checkedLab(t, checked(nat3(), `on_down = "reset"`, ""))
+	fake.setFailing("10.0.0.11")
 	awaitStates(t, lab, "down up up")
 	if got := alarms(t, lab); got != "" {
 		t.Errorf("one of three is down: alarms %s", got)
 	}
 	before := openAll(t, lab, 0, 30)
-	p.are("10.0.0.11", "10.0.0.12")
+	fake.setFailing("10.0.0.11", "10.0.0.12")
 	s := awaitStates(t, lab, "down down/protected up")
-	if got := alarms(t, lab); got != "pool_protected web" || !strings.Contains(s.Backends[1].Reason, "is sick; stays in use: min_healthy keeps 50 %") {
+	if got := alarms(t, lab); got != "pool_protected web" || !strings.Contains(s.Backends[1].Reason, "does not answer; stays in use: min_healthy keeps 50 %") {
 		t.Errorf("alarms %s; %+v", got, s.Backends[1])
 	}
 	if n := spread(openAll(t, lab, 100, 130)); n["10.0.0.12:8080"] != 15 || len(n) != 2 {
 		t.Errorf("new flows went to %v", n)
 	}
 	sameAs(t, before, goOn(t, lab, 0, 30), "") // a protected backend's connections are not reset
-	p.are()
+	fake.setFailing()
 	awaitStates(t, lab, "up up up")
 	if got := alarms(t, lab); got != "" {
 		t.Errorf("alarms %s", got)
@@ -290,9 +290,9 @@ func TestProtectedBackends(t *testing.T) {
 
 // TestAllFailAtOnce checks that no backend is taken out, because the checks are the likely cause.
 func TestAllFailAtOnce(t *testing.T) {
-	lab, p := clinic(t, checked(nat3(), `on_down = "keep"`, ""))
+	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, ""))
 	before := openAll(t, lab, 0, 30)
-	p.are("10.0.0.11", "10.0.0.12", "10.0.0.13")
+	fake.setFailing("10.0.0.11", "10.0.0.12", "10.0.0.13")
 	awaitStates(t, lab, "down/protected down/protected down/protected")
 	if got := alarms(t, lab); got != "pool_protected web" {
 		t.Errorf("alarms %s", got)
@@ -305,8 +305,8 @@ func TestAllFailAtOnce(t *testing.T) {
 
 // TestNoneProtected checks that clients are refused with min_healthy 0.
 func TestNoneProtected(t *testing.T) {
-	lab, p := clinic(t, checked(nat3(), "", "min_healthy = 0\n"))
-	p.are("10.0.0.11", "10.0.0.12", "10.0.0.13")
+	lab, fake := checkedLab(t, checked(nat3(), "", "min_healthy = 0\n"))
+	fake.setFailing("10.0.0.11", "10.0.0.12", "10.0.0.13")
 	awaitStates(t, lab, "down down down")
 	if got := alarms(t, lab); got != "no_backend web" {
 		t.Errorf("alarms %s", got)
@@ -322,8 +322,8 @@ func TestNoneProtected(t *testing.T) {
 func TestFreeze(t *testing.T) {
 	slow(t)
 	ctx := context.Background()
-	lab, p := clinic(t, checked(nat3(), "", ""))
-	p.are("10.0.0.12")
+	lab, fake := checkedLab(t, checked(nat3(), "", ""))
+	fake.setFailing("10.0.0.12")
 	awaitStates(t, lab, "up down up")
 	for _, name := range []string{"web", ""} {
 		frozen, err := lab.Engine.FreezeHealth(ctx, name, true)
@@ -333,13 +333,13 @@ func TestFreeze(t *testing.T) {
 		if got, want := alarms(t, lab), strings.TrimSpace("health_frozen "+name); got != want {
 			t.Errorf("alarms %q, want %q", got, want)
 		}
-		p.are("10.0.0.11")
-		lab.Await("errors and successes under the ice", func() bool {
+		fake.setFailing("10.0.0.11")
+		lab.Await("errors and successes while health is frozen", func() bool {
 			s := list(t, lab)[0]
 			return s.Backends[0].LastError != "" && s.Backends[1].LastError == ""
 		})
-		before := p.count()
-		lab.Await("many more probes", func() bool { return p.count() > before+30 })
+		before := fake.probeCount()
+		lab.Await("many more probes", func() bool { return fake.probeCount() > before+30 })
 		s := list(t, lab)[0]
 		if got := statesOf(s); got != "up down up" || !s.HealthFrozen || !strings.Contains(s.Backends[1].Reason, "frozen") {
 			t.Errorf("frozen: %s, %+v", got, s)
@@ -350,14 +350,14 @@ func TestFreeze(t *testing.T) {
 		}
 		if name == "" {
 			if _, err := lab.Engine.FreezeHealth(ctx, "web", false); err == nil {
-				t.Error("one of all was thawed")
+				t.Error("one service was unfrozen while all are frozen")
 			}
 		}
 		if frozen, err := lab.Engine.FreezeHealth(ctx, name, false); err != nil || len(frozen) != 0 {
 			t.Errorf("%v, %v", frozen, err)
 		}
 		awaitStates(t, lab, "down up up")
-		p.are("10.0.0.12")
+		fake.setFailing("10.0.0.12")
 		awaitStates(t, lab, "up down up")
 	}
 	missing := new(api.NoSuchService)
@@ -366,7 +366,7 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
-func (p *patients) count() int {
+func (p *fakeBackends) probeCount() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.probes
@@ -380,14 +380,14 @@ func TestSorryServer(t *testing.T) {
 	for _, scheduler := range []string{"rr", "wlc", "sh", "mh"} {
 		s := checked(nat3(), `on_down = "keep"`+"\n"+`sorry = { address = "10.0.0.19", port = 8080 }`, "")
 		s.sched = scheduler
-		lab, p := clinic(t, s)
+		lab, fake := checkedLab(t, s)
 		if b := list(t, lab)[0].Sorry; b == nil || b.Endpoint() != sorry || b.State != api.StateStandby {
 			t.Errorf("%+v", b)
 		}
 		if n := spread(openAll(t, lab, 0, 30)); n[sorry] != 0 {
 			t.Errorf("%s: flows went to %v", scheduler, n)
 		}
-		p.are("10.0.0.11", "10.0.0.12", "10.0.0.13")
+		fake.setFailing("10.0.0.11", "10.0.0.12", "10.0.0.13")
 		awaitStates(t, lab, "down down down")
 		if got := alarms(t, lab); got != "no_backend web" {
 			t.Errorf("alarms %s", got)
@@ -399,7 +399,7 @@ func TestSorryServer(t *testing.T) {
 		if b := list(t, lab)[0].Sorry; b.State != api.StateUp || b.Connections != 30 {
 			t.Errorf("%+v", b)
 		}
-		p.are("10.0.0.11")
+		fake.setFailing("10.0.0.11")
 		awaitStates(t, lab, "down up up")
 		if n := spread(openAll(t, lab, 200, 230)); n[sorry] != 0 {
 			t.Errorf("%s: flows went to %v", scheduler, n)
@@ -413,7 +413,7 @@ func TestSorryServer(t *testing.T) {
 // alarm.
 func TestSorryWhenDrained(t *testing.T) {
 	s := svc{backends: []string{"10.0.0.11:80 0"}, extra: `sorry = { address = "10.0.0.19" }`}
-	lab, _ := clinic(t, s)
+	lab, _ := checkedLab(t, s)
 	if n := spread(openAll(t, lab, 0, 5)); n["10.0.0.19:80"] != 5 || alarms(t, lab) != "" {
 		t.Errorf("flows went to %v, alarms %s", n, alarms(t, lab))
 	}
@@ -428,13 +428,13 @@ func TestSlowStart(t *testing.T) {
 		s.sched = "wrr"
 		return s
 	}
-	lab, p := clinic(t, slowly("1h"))
+	lab, fake := checkedLab(t, slowly("1h"))
 	if n := spread(openAll(t, lab, 0, 30)); n["10.0.0.12:8080"] != 10 {
 		t.Errorf("at the start flows went to %v", n)
 	}
-	p.are("10.0.0.12")
+	fake.setFailing("10.0.0.12")
 	awaitStates(t, lab, "up down up")
-	p.are()
+	fake.setFailing()
 	if b := awaitStates(t, lab, "up up up").Backends[1]; b.SlowStart != 1.0/16 || b.Weight != 1 {
 		t.Errorf("%+v", b)
 	}

@@ -73,8 +73,8 @@ func (e *Engine) change(ctx context.Context, service, backend string, how func(o
 }
 
 func (e *Engine) changeOne(serviceName, backendName string, how func(o override.Override, configured int) override.Override) (service.BackendID, error) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	e.mu.Lock()
 	s, b, err := e.find(serviceName, backendName)
 	if err != nil {
@@ -152,8 +152,8 @@ func describeOverride(o override.Override, of string, name service.BackendID, co
 
 // ClearOverrides implements api.Changes.
 func (e *Engine) ClearOverrides(_ context.Context, service, backend string) ([]api.Override, error) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	cleared, err := e.clearOverrides(service, backend)
 	if err == nil {
 		e.saveOverrides()
@@ -185,7 +185,7 @@ func (e *Engine) clearOverrides(serviceName, backendName string) ([]api.Override
 	}), nil
 }
 
-// saveOverrides writes the overrides to the store. The caller holds changing.
+// saveOverrides writes the overrides to the store. The caller holds changeMu.
 func (e *Engine) saveOverrides() {
 	data, err := e.overrides.Encode()
 	if err != nil {

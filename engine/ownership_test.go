@@ -164,7 +164,7 @@ func TestHandedOverStarvesOwnQueue(t *testing.T) {
 	for i := range 900 {
 		lab.Inject(enginetest.Clients, 0, opening(ones[10+i%(len(ones)-10)]).Flags(ack).TTL(100).Frame())
 	}
-	lab.Await("worker 0 to hand over", func() bool { return lab.Taken(enginetest.Clients, 0) })
+	lab.Await("worker 0 to hand over", func() bool { return lab.AllReceived(enginetest.Clients, 0) })
 	for i := range 5 {
 		lab.Inject(enginetest.Clients, 1, opening(ones[i]).Flags(ack).TTL(50).Frame())
 	}

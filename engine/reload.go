@@ -14,7 +14,7 @@ import (
 
 // A configuration becomes the running one in one of four ways: the daemon reads its file again
 // (Reload), another file replaces it (Apply), an earlier generation comes back (Rollback), or an
-// Apply is not confirmed in time (expire). Each holds Engine.changing from beginning to end, so
+// Apply is not confirmed in time (expire). Each holds Engine.changeMu from beginning to end, so
 // that they run one after the other.
 
 // reloaded is the result of the last attempt to change the configuration. Guarded by mu.
@@ -32,8 +32,8 @@ var errNoFile = stateError{errors.New("this daemon was not started from a file")
 
 // Reload implements api.Control.
 func (e *Engine) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	result, err := e.reload(o)
 	e.recordReload(err)
 	return result, err

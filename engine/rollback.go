@@ -12,8 +12,8 @@ import (
 
 // Rollback implements api.Changes.
 func (e *Engine) Rollback(_ context.Context, number int) (api.ApplyResult, error) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	result, err := e.rollback(number)
 	e.recordReload(err)
 	return result, err
@@ -55,8 +55,8 @@ func (e *Engine) rollback(number int) (result api.ApplyResult, err error) {
 
 // Generations implements api.Changes.
 func (e *Engine) Generations(context.Context) ([]api.Generation, error) {
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
 	_, running := e.current()
 	out := []api.Generation{}
 	for _, g := range e.generations.List() {

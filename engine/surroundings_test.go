@@ -21,7 +21,7 @@ func TestNeighbourMissing(t *testing.T) {
 		t.Errorf("sent %+v", sent)
 	}
 	dropped(t, lab.Stats(), "no_neighbour", 1)
-	lab.Await("the neighbour to be asked for", func() bool { return lab.Wanted("10.0.0.11") })
+	lab.Await("the neighbour to be asked for", func() bool { return lab.Requested("10.0.0.11") })
 	lab.Change(func(s *enginetest.Surroundings) { s.Neighbours = append(s.Neighbours, lost) })
 	out := one(t, lab.Send(enginetest.Clients, 0, opening(1).Frame()))
 	expect(t, out, enginetest.Backends, toBackend(opening(1).To("10.0.0.11:8080").TTL(63), 11))
@@ -38,7 +38,7 @@ func TestRouterMissing(t *testing.T) {
 	lab.Change(func(s *enginetest.Surroundings) { lost = s.Forget(enginetest.Router4) })
 	back := toClient(answer.From(vip4 + ":80").TTL(63))
 	expect(t, one(t, lab.Send(enginetest.Backends, 0, answer.Frame())), enginetest.Clients, back)
-	lab.Await("the router to be asked for", func() bool { return lab.Wanted(packettest.Addr(client(1)).String()) })
+	lab.Await("the router to be asked for", func() bool { return lab.Requested(packettest.Addr(client(1)).String()) })
 	lab.Change(func(s *enginetest.Surroundings) { s.Neighbours = append(s.Neighbours, lost) })
 	out := one(t, lab.Send(enginetest.Backends, 0, answer.Frame()))
 	expect(t, out, enginetest.Clients, back)

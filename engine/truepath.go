@@ -19,8 +19,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// takesPath reports whether a backend's check goes the way of clients' packets.
-func takesPath(s *conf.Service, b *conf.Backend) bool {
+// usesPath reports whether a backend's check takes the path of clients' packets.
+func usesPath(s *conf.Service, b *conf.Backend) bool {
 	return (b.Mode == service.TUN || b.Mode == service.DR) && s.Health.Via == conf.ViaPath &&
 		s.Health.Type != conf.HealthNone && s.Health.Type != conf.HealthPing
 }
@@ -29,7 +29,7 @@ func takesPath(s *conf.Service, b *conf.Backend) bool {
 func eachPath(cfg *conf.Config, f func(s *conf.Service, b *conf.Backend)) {
 	for i := range cfg.Services {
 		for j := range cfg.Services[i].Backends {
-			if s, b := &cfg.Services[i], &cfg.Services[i].Backends[j]; takesPath(s, b) {
+			if s, b := &cfg.Services[i], &cfg.Services[i].Backends[j]; usesPath(s, b) {
 				f(s, b)
 			}
 		}
@@ -106,11 +106,11 @@ func (e *Engine) closeDetour() error {
 	return nil
 }
 
-// takePath changes a check of the backend's own address into one of the service's address on the
+// setPath changes a check of the backend's own address into one of the service's address on the
 // path of the backend's mode, if the check is to take it. The error is the reason why it cannot.
-func (e *Engine) takePath(s *conf.Service, b *conf.Backend, c *health.Check) error {
+func (e *Engine) setPath(s *conf.Service, b *conf.Backend, c *health.Check) error {
 	d := e.detour.Load()
-	if !takesPath(s, b) || d == nil && e.detourErr == nil {
+	if !usesPath(s, b) || d == nil && e.detourErr == nil {
 		return nil
 	}
 	err := e.detourErr

@@ -33,8 +33,8 @@ func (l *load) fill(b *pipeline.Batch) int {
 	return len(l.frames)
 }
 
-// TestNothingAllocates: neither new nor established flows, in any mode, nor answers, drops or
-// hand-overs cost an allocation (L06).
+// TestNothingAllocates: new and established flows, replies, drops and hand-overs allocate nothing,
+// in any mode (L06).
 func TestNothingAllocates(t *testing.T) {
 	schedulers := service.Schedulers
 	if testing.Short() {

@@ -22,8 +22,8 @@ func port(a, p string) string {
 	return a + ":" + p
 }
 
-// TestReset: a segment that belongs to no connection and may not open one is answered with RST, as
-// RFC 9293 numbers it, unless it is one itself.
+// TestReset: a segment without a connection that may not open one is answered with RST, numbered as
+// in RFC 9293, unless it is a RST.
 func TestReset(t *testing.T) {
 	both(t, func(t *testing.T, client, vip string) {
 		s := nat()
@@ -54,7 +54,7 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// TestTaggedReset: an answer keeps the tag that the question had.
+// TestTaggedReset: the reply to a packet with a VLAN tag has the same tag.
 func TestTaggedReset(t *testing.T) {
 	w := newWorld(t, nat())
 	want := returned(packettest.TCP(web4, client4)).DF().Window(0).Payload(nil).Flags(rst).Seq(2000, 0).VLAN(42)
@@ -69,7 +69,7 @@ func unreachable(about packettest.Packet, vip, client string) packettest.Packet 
 	return returned(packettest.ICMP(vip, packettest.Addr(client).String(), 3, 3, 0, about.IP())).TOS(0xc0).DF()
 }
 
-// TestNoBackend: TCP and UDP alike are told that the port is unreachable, as IPVS does (F04).
+// TestNoBackend: TCP and UDP clients get "port unreachable", as from IPVS (F04).
 func TestNoBackend(t *testing.T) {
 	for name, b := range map[string][]backend{
 		"none": nil, "drained": {{host: 11, port: 80, drain: true}}, "down": {{host: 11, port: 80, down: true}},
@@ -90,8 +90,7 @@ func TestNoBackend(t *testing.T) {
 	}
 }
 
-// TestEmbeddedIsCut: an ICMP error about a long packet holds as much of it as RFC 1812 and RFC 4443
-// allow.
+// TestEmbeddedIsCut: an ICMP error quotes as much of a long packet as RFC 1812 and RFC 4443 allow.
 func TestEmbeddedIsCut(t *testing.T) {
 	both(t, func(t *testing.T, client, vip string) {
 		w := newWorld(t, svc{vip: vip, proto: service.UDP})
@@ -111,7 +110,8 @@ func TestEmbeddedIsCut(t *testing.T) {
 	})
 }
 
-// TestTTL: it falls by one; a packet that would leave with 0 is answered (M17).
+// TestTTL: the TTL decreases by one; a packet that would leave with TTL 0 is answered with an ICMP
+// error (M17).
 func TestTTL(t *testing.T) {
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
 		both(t, func(t *testing.T, client, vip string) {
@@ -144,7 +144,7 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-// TestTTLOfReplies: likewise on the way back.
+// TestTTLOfReplies: the same for replies of a backend.
 func TestTTLOfReplies(t *testing.T) {
 	w := newWorld(t, nat())
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
@@ -164,8 +164,8 @@ func tooBig(about packettest.Packet, from, to string, mtu uint32) packettest.Pac
 	return returned(packettest.ICMP(from, to, 3, 4, mtu, ip[:min(len(ip), 576-28)])).TOS(0xc0).DF()
 }
 
-// TestTooBig: packets up to what fits pass; longer ones that may not be fragmented are answered
-// with what would fit, others dropped (M18).
+// TestTooBig: packets up to the MTU pass. Longer ones are answered with an ICMP error that has the
+// MTU if they must not be fragmented, and are dropped otherwise (M18).
 func TestTooBig(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -202,7 +202,7 @@ func TestTooBig(t *testing.T) {
 	}
 }
 
-// TestTooBigReply: on the way back it is the clients' link that counts.
+// TestTooBigReply: for replies, the MTU of the clients' port counts.
 func TestTooBigReply(t *testing.T) {
 	w := newWorld(t, svc{proto: service.UDP, backends: []backend{{host: 11, port: 53}}})
 	w.change(func(n *network) { n.frontMTU = 1400 })
@@ -214,8 +214,8 @@ func TestTooBigReply(t *testing.T) {
 	w.sum()
 }
 
-// TestAnswersAreLimited: a thousand in a second, then drops by the same reason, then a thousand
-// more (O08).
+// TestAnswersAreLimited: a worker sends a thousand replies, then drops under the same reason, and
+// after a second sends a thousand more (O08).
 func TestAnswersAreLimited(t *testing.T) {
 	for _, test := range []struct {
 		reason string

@@ -61,8 +61,8 @@ func bothNAT(t *testing.T, f func(t *testing.T, w *world, client, web, host, pee
 	}
 }
 
-// TestEvictedResets: an end that sends is answered with RST, numbered as it expects, each time;
-// the other end too.
+// TestEvictedResets: each segment of either end of an evicted connection is answered with a RST
+// that the end accepts.
 func TestEvictedResets(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		data := packettest.TCP(client, web).Seq(1000, 2000).Payload([]byte("hello"))
@@ -87,7 +87,7 @@ func TestEvictedResets(t *testing.T) {
 	})
 }
 
-// TestEvictedResetsAll: the limit of answers is not for those that wait for one.
+// TestEvictedResetsAll: the limit of replies does not apply to the RSTs of evicted connections.
 func TestEvictedResetsAll(t *testing.T) {
 	w := newWorlds(t, 1, 8192, pairOf(vip4, service.NAT, service.TCP))
 	from := func(n int) string { return fmt.Sprintf("192.0.2.7:%d", 1024+n) }
@@ -106,8 +106,8 @@ func TestEvictedResetsAll(t *testing.T) {
 	}
 }
 
-// TestEvictedReopens: a SYN is a new connection's, to another backend, whatever became of the old
-// one.
+// TestEvictedReopens: a SYN opens a new connection to another backend, in whatever state the
+// evicted one is.
 func TestEvictedReopens(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		o := w.in(packettest.TCP(client, web).Flags(syn))
@@ -123,7 +123,8 @@ func TestEvictedReopens(t *testing.T) {
 	})
 }
 
-// TestEvictedReturns: a backend that comes back keeps those connections that have not been reset.
+// TestEvictedReturns: when the backend comes back, those of its connections that were not reset
+// continue.
 func TestEvictedReturns(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		w.evictFirst(false)
@@ -132,7 +133,7 @@ func TestEvictedReturns(t *testing.T) {
 	})
 }
 
-// TestEvictedUDP: the flow's next packet goes to another backend, in all modes, and stays there.
+// TestEvictedUDP: the flow's next packet, and all later ones, go to another backend, in all modes.
 func TestEvictedUDP(t *testing.T) {
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
 		for _, persistMs := range []uint32{0, 60_000} {
@@ -157,8 +158,8 @@ func TestEvictedUDP(t *testing.T) {
 	}
 }
 
-// TestEvictedOneWay: in tun and dr the connection is forgotten: a SYN opens a new one, anything
-// else is of none.
+// TestEvictedOneWay: in tun and dr the connection is removed: a SYN opens a new one, any other
+// segment has no connection.
 func TestEvictedOneWay(t *testing.T) {
 	for _, mode := range []service.Mode{service.TUN, service.DR} {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -187,8 +188,9 @@ func TestEvictedOneWay(t *testing.T) {
 	}
 }
 
-// TestEvictedAlone: without another backend a new connection is told so.
-func TestEvictedAlone(t *testing.T) {
+// TestEvictedNoBackend: without another backend, a packet that would open a connection is answered
+// with an ICMP error.
+func TestEvictedNoBackend(t *testing.T) {
 	for _, proto := range []service.Protocol{service.TCP, service.UDP} {
 		s := pairOf(vip4, service.NAT, proto)
 		s.backends = s.backends[:1]
@@ -206,7 +208,7 @@ func TestEvictedAlone(t *testing.T) {
 	}
 }
 
-// TestEvictedErrors: an ICMP error about what an evicted backend sent is dropped.
+// TestEvictedErrors: an ICMP error about a packet of an evicted backend is dropped.
 func TestEvictedErrors(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
@@ -217,8 +219,8 @@ func TestEvictedErrors(t *testing.T) {
 	}
 }
 
-// TestTemplateLeaves: persistence sends no client to an evicted backend, even if that is up.
-func TestTemplateLeaves(t *testing.T) {
+// TestEvictedTemplate: a template never binds a client to an evicted backend, even if that is up.
+func TestEvictedTemplate(t *testing.T) {
 	w := newWorld(t, sticky())
 	if got := w.visit("192.0.2.1", 1, web4); got != 1 {
 		t.Fatal(got)

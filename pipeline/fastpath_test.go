@@ -69,8 +69,8 @@ func conversation(r *rand.Rand, last *packet.Meta) (side int, frame []byte) {
 	return side, frame
 }
 
-// state is all that a worker has kept of the frames that it saw. The entries of a table are in the
-// order of their slots: which slot a connection gets decides what a full table has room for later.
+// state returns a worker's counters and tables as text. The entries of a table are in the order of
+// their slots, because the slot of a connection decides which ones a full table accepts later.
 func state(p *pipeline.Processor) string {
 	var out bytes.Buffer
 	fmt.Fprintln(&out, p.Packets)
@@ -107,19 +107,19 @@ func newWorldPair(t *testing.T, workers, connections int, net network, services 
 	return b
 }
 
-// both does the same to both worlds.
+// both calls do with each world.
 func (b *worldPair) both(do func(w *world)) {
 	for _, w := range b.w {
 		do(w)
 	}
 }
 
-// later lets time pass without housekeeping.
+// wait lets time pass without housekeeping.
 func (b *worldPair) wait(ms uint32) {
 	b.both(func(w *world) { w.now += ms })
 }
 
-// send sends a frame through both worlds: the same must leave.
+// send sends a frame through both worlds and checks that the results are equal.
 func (b *worldPair) send(worker, side int, frame []byte) outcome {
 	t := b.w[0].t
 	t.Helper()
@@ -136,7 +136,7 @@ func (b *worldPair) send(worker, side int, frame []byte) outcome {
 	return x
 }
 
-// compare checks that both worlds have kept the same.
+// compare checks that the workers of both worlds have the same state.
 func (b *worldPair) compare() {
 	t := b.w[0].t
 	t.Helper()
@@ -147,8 +147,8 @@ func (b *worldPair) compare() {
 	}
 }
 
-// end compares for the last time, adds up, and checks that in each family so many connections were
-// opened on the fast path.
+// end compares for the last time, checks the sums of the counters, and that in each family at least
+// so many connections were opened on the fast path.
 func (b *worldPair) end(opened int) {
 	t := b.w[0].t
 	t.Helper()
@@ -199,9 +199,9 @@ func TestFastPathEqualsSlowPath(t *testing.T) {
 	}
 }
 
-// TestOpensAreOrdinary is TestExpressIsOrdinary with ever new clients, of services with each of the
-// schedulers, some of which have no backend to offer from time to time, in a table that is crowded
-// and swept now and then.
+// TestFastOpenEqualsSlowPath is TestFastPathEqualsSlowPath with a new client for each connection.
+// The services have different schedulers, some are without a backend from time to time, and the
+// table is nearly full and swept now and then.
 func TestFastOpenEqualsSlowPath(t *testing.T) {
 	t.Parallel()
 	var services []svc
@@ -283,7 +283,7 @@ func sharedServices() []svc {
 	}
 }
 
-// retangle changes the services as reloads and operators do, and more.
+// changeServices changes the services as reloads and operators do, and more.
 func changeServices(r *rand.Rand, services []svc) {
 	for i := range services[:len(services)-1] {
 		s := &services[i]
@@ -310,9 +310,9 @@ func changeServices(r *rand.Rand, services []svc) {
 	}
 }
 
-// TestExpressInATangle is TestExpressIsOrdinary with packets from anybody to anybody, among
-// services that are changed again and again, in a table that is nearly full, while the clock wraps
-// and leaps.
+// TestFastPathSharedAddresses is TestFastPathEqualsSlowPath with clients, services and backends
+// that share addresses and ports. The services change often, the table is nearly full, and the
+// clock jumps and wraps.
 func TestFastPathSharedAddresses(t *testing.T) {
 	t.Parallel()
 	ends := [2][]string{
@@ -402,7 +402,8 @@ func kindOf(frame []byte, side int) string {
 	return fmt.Sprintf("%s%d %s", proto, m.Family, []string{front: "in", back: "out"}[side])
 }
 
-// TestNoLaneForTwo: a backend that two services have answers each one's clients from its address.
+// TestNoFastEntryForTwoServices: two services have one backend. Its replies to a client come from
+// the address of the client's service.
 func TestNoFastEntryForTwoServices(t *testing.T) {
 	w := newWorld(t, nat(), svc{vip: "198.51.100.11", backends: []backend{{host: 14, port: 8080}}})
 	all := slices.Clone(w.tables.Services)
@@ -418,8 +419,8 @@ func TestNoFastEntryForTwoServices(t *testing.T) {
 	}
 }
 
-// TestOneHomeTwoProtocols: a client has connections over TCP and UDP from one port to one port of a
-// backend, which may lie in one line of the table. Each is answered from its own service.
+// TestTwoProtocolsInOneLine: a client has connections over TCP and UDP from one port to one port of
+// a backend, which may lie in one line of the table. Each is answered from its own service.
 func TestTwoProtocolsInOneLine(t *testing.T) {
 	for _, family := range []struct{ tcp, udp, client, host string }{
 		{web4, vip4 + ":81", "192.0.2.7:%d", "10.0.0.11:80"}, {web6, port(vip6, "81"), "[2001:db8:9::7]:%d", "[2001:db8:a::11]:80"},
@@ -439,8 +440,8 @@ func TestTwoProtocolsInOneLine(t *testing.T) {
 	}
 }
 
-// TestExpressInBatches: frames of a batch are treated and counted as if they had come one by one,
-// whether they are fresh or handed over.
+// TestFastPathInBatches: frames in a batch are processed and counted as if they had come one by
+// one, whether they were received or handed over.
 func TestFastPathInBatches(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		r := rand.New(rand.NewPCG(uint64(workers), 5))

@@ -21,7 +21,7 @@ func (p *Processor) useTables(t *Tables) {
 // replyEndpoint is the address, port and protocol of fullnat backends, which replies come from.
 type replyEndpoint struct {
 	pools  [][]*snat.Pool   // by source: the pools of the workers; nil: none
-	shares *flow.PortOwners // how its ports are divided; nil: in turn
+	owners *flow.PortOwners // how its ports are divided; nil: in turn
 }
 
 // indexReplyEndpoints finds the pools that replies are matched with.
@@ -40,7 +40,7 @@ func (t *Tables) indexReplyEndpoints() {
 			d := &t.replyEndpoints[at-1]
 			d.pools[r.Source] = r.Pools
 			if r.Owners != nil {
-				d.shares, t.portsByHash = r.Owners, true
+				d.owners, t.portsByHash = r.Owners, true
 			}
 		}
 		t.anyPort = t.anyPort || be.Port == 0 && len(refs) > 0

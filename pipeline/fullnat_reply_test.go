@@ -11,10 +11,9 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// TestLateReply: a fullnat connection is over and its client's port comes back, just before a late
-// reply to the old connection, in one batch. The new connection lies where the old one did, and has
-// another local port, or the same one towards another backend, another port of it, or from another
-// source: the reply is none of its.
+// TestLateReply: in one batch, a client reuses the port of an expired fullnat connection, and a
+// late reply to the old connection follows. The new connection has the slot of the old one, but
+// another local port, backend, backend port or source: the reply must not be matched with it.
 func TestLateReply(t *testing.T) {
 	all := map[string]struct {
 		backends []backend
@@ -73,8 +72,8 @@ func TestLateReply(t *testing.T) {
 	}
 }
 
-// TestFramesUsedAgain: what a frame held of a fullnat reply is no matter to the nat reply that it
-// holds next.
+// TestFramesUsedAgain: data that a Frame holds from a fullnat reply does not affect the nat reply
+// that it holds next.
 func TestFramesUsedAgain(t *testing.T) {
 	both(t, func(t *testing.T, client, vip string) {
 		w := newWorld(t)

@@ -114,8 +114,8 @@ func source(t *testing.T, frame []byte) netip.AddrPort {
 func fnClient(i int) string { return fmt.Sprintf("10.%d.%d.%d:4000", i>>16, i>>8&255, i&255) }
 
 // TestFullNATUsesEveryPort opens as many connections from one source address to one backend as
-// there are ports, sees the next one dropped under its name, and gets all ports back (scenario
-// O07).
+// there are ports. The next one is dropped with a reason of its own, and later all ports are free
+// again (O07).
 func TestFullNATUsesEveryPort(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens 64,512 connections three times")
@@ -165,8 +165,8 @@ func TestFullNATUsesEveryPort(t *testing.T) {
 	}
 }
 
-// TestFullNATWorkersDontCollide has two workers with the same source address and backend: each
-// sends from ports of its own, and hands replies to the other's ports over.
+// TestFullNATWorkersDontCollide: two workers with the same source address and backend use different
+// ports, and each hands replies to the other's ports over.
 func TestFullNATWorkersDontCollide(t *testing.T) {
 	labs := []*fullnatLab{newFullnatLab(t, 0, 2, 10_000), newFullnatLab(t, 1, 2, 10_000)}
 	owner := make(map[netip.AddrPort]int)
@@ -213,16 +213,16 @@ func fnCard(workers int) *flow.RSS {
 // byCard has the ports shared out by the card's hash, and clients' packets processed where they
 // arrive.
 func byCard(t *testing.T, card *flow.RSS, workers int) func(*fullnatSetup) {
-	shares := flow.NewPortOwners(card, 6, true, workers, func(queue int) int { return queue })
-	if shares == nil {
+	owners := flow.NewPortOwners(card, 6, true, workers, func(queue int) int { return queue })
+	if owners == nil {
 		t.Fatal("the card does not serve")
 	}
 	backend, local := netip.MustParseAddrPort(fnBackend), packet.AddrFrom(netip.MustParseAddr(fnSource))
 	return func(s *fullnatSetup) {
 		s.services[1].Ownership = pipeline.ByReceiver
 		r := &s.pools[1][0]
-		r.Owners = shares
-		r.Base = shares.Base(packet.AddrFrom(backend.Addr()), backend.Port(), local)
+		r.Owners = owners
+		r.Base = owners.Base(packet.AddrFrom(backend.Addr()), backend.Port(), local)
 	}
 }
 
@@ -232,9 +232,10 @@ func queueOf(card *flow.RSS, src, dst netip.AddrPort) int {
 	return int(card.Queues[int(hash)%len(card.Queues)])
 }
 
-// TestFullNATFollowsTheCard opens connections until every port of every worker is in use. No two
-// share one, and each reply is delivered to the worker that owns it, so that none is handed over.
-func TestFullNATFollowsTheCard(t *testing.T) {
+// TestFullNATFollowsRSS opens connections until every port of every worker is in use. No port is
+// used twice, and RSS delivers each reply to the worker that owns the port, so that none is handed
+// over.
+func TestFullNATFollowsRSS(t *testing.T) {
 	t.Parallel()
 	const ports = 65536 - 1024
 	backend := netip.MustParseAddrPort(fnBackend)
@@ -276,10 +277,10 @@ func TestFullNATFollowsTheCard(t *testing.T) {
 	}
 }
 
-// TestFullNATAstray delivers replies and ICMP errors to another worker than the card's settings at
-// the start said: they are handed to the one that has the connection, and dropped there if there is
-// none.
-func TestFullNATAstray(t *testing.T) {
+// TestFullNATOtherWorker: replies and ICMP errors that arrive at another worker than the RSS
+// settings at the start said are handed over to the owner, and dropped there if they have no
+// connection.
+func TestFullNATOtherWorker(t *testing.T) {
 	card := fnCard(2)
 	labs := []*fullnatLab{newFullnatLab(t, 0, 2, 1000, byCard(t, card, 2)), newFullnatLab(t, 1, 2, 1000, byCard(t, card, 2))}
 	for w, l := range labs {
@@ -330,8 +331,8 @@ func (l *fullnatLab) dryRun(p packettest.Packet) (*pipeline.DryRun, []byte) {
 	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
 }
 
-// TestFullNATDryRun: a reply to a connection that lives, to one that has expired but which was
-// not swept yet, a new connection to a host of which another pool has ports in use, and the answer
+// TestFullNATDryRun: dry runs of a reply to a connection, of one to an expired connection that was
+// not swept yet, of a new connection to a host with ports in use from another pool, and of a reply
 // of a backend of any port.
 func TestFullNATDryRun(t *testing.T) {
 	l := newFullnatLab(t, 0, 1, 400_000, withAnyPort)
@@ -384,8 +385,8 @@ func TestFullNATDryRun(t *testing.T) {
 	}
 }
 
-// TestSourceAsClient: a nat service's client has, or says it has, an address that fullnat sends
-// from. The backend could not tell its connection from one of fullnat.
+// TestSourceAsClient: a client of a nat service has an address that fullnat sends from. Its backend
+// could not distinguish such a connection from one of fullnat.
 func TestSourceAsClient(t *testing.T) {
 	for _, slowOnly := range []bool{true, false} {
 		w := newWorld(t, svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}},
@@ -397,8 +398,9 @@ func TestSourceAsClient(t *testing.T) {
 	}
 }
 
-// TestFullNATAnyPort has one backend host twice, with its port and with the port that the client
-// asked for. No tuple of local address, local port, host and port is used twice, at any worker.
+// TestFullNATAnyPort: one backend host is configured twice, with its own port and with the port
+// that the client asked for. No worker uses a tuple of local address, local port, host and port
+// twice.
 func TestFullNATAnyPort(t *testing.T) {
 	t.Parallel()
 	card := fnCard(2)

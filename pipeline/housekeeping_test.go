@@ -16,8 +16,8 @@ func crowded(t *testing.T, n int) *world {
 	return w
 }
 
-// TestTickEveryMillisecond: time in the smallest portions is time too, for a table so small that
-// its share of a millisecond is no whole slot.
+// TestHousekeepEveryMillisecond: with a call per millisecond, a table so small that less than one
+// slot is due per call is still swept completely.
 func TestHousekeepEveryMillisecond(t *testing.T) {
 	w := crowded(t, 50)
 	const synRecvMs, roundMs = 60_000, 8_000
@@ -30,8 +30,8 @@ func TestHousekeepEveryMillisecond(t *testing.T) {
 	}
 }
 
-// TestHousekeepCatchesUp: what a tick has no time for it does the next time, however little time
-// has passed.
+// TestHousekeepCatchesUp: slots that a call has no time for are swept by the next one, however
+// little time has passed.
 func TestHousekeepCatchesUp(t *testing.T) {
 	w := crowded(t, 3000)
 	p := w.procs[0]

@@ -21,9 +21,9 @@ var families = []family{
 	{"IPv6", client6, vip6, "2001:db8:a::11", "2001:db8:b::2", transit6, 2, 0},
 }
 
-// TestICMPInNAT: an error about the service's answer reaches the backend as one about the
-// backend's; an error about the packet to the backend reaches the client as one about the client's.
-// Outer and embedded headers are translated, checksums included (M14).
+// TestICMPInNAT: an error about a packet from the service reaches the backend as one about the
+// backend's packet, and an error about a packet to the backend reaches the client as one about the
+// client's. Outer and embedded headers are translated, checksums included (M14).
 func TestICMPInNAT(t *testing.T) {
 	for _, f := range families {
 		for _, proto := range []string{"tcp", "udp"} {
@@ -55,7 +55,7 @@ func TestICMPInNAT(t *testing.T) {
 	}
 }
 
-// TestICMPIsCutShort: eight bytes of the embedded packet's transport header are enough (RFC 792).
+// TestICMPIsCutShort: eight bytes of the embedded transport header are enough (RFC 792).
 func TestICMPIsCutShort(t *testing.T) {
 	w := newWorld(t, nat())
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
@@ -91,7 +91,7 @@ func TestICMPInFullNAT(t *testing.T) {
 	}
 }
 
-// TestICMPInTunnelAndDR: the error reaches the backend as it is.
+// TestICMPInTunnelAndDR: the backend gets the error unchanged.
 func TestICMPInTunnelAndDR(t *testing.T) {
 	for _, f := range families {
 		for _, mode := range []service.Mode{service.TUN, service.DR} {
@@ -115,7 +115,7 @@ func TestICMPInTunnelAndDR(t *testing.T) {
 	}
 }
 
-// TestICMPOfNoFlow: it makes no connection, and no answer.
+// TestICMPOfNoFlow: an error without a connection opens none and is not answered.
 func TestICMPOfNoFlow(t *testing.T) {
 	for _, f := range families {
 		for _, own := range []pipeline.Ownership{pipeline.ByFlow, pipeline.ByAddress, pipeline.ByReceiver} {
@@ -130,8 +130,8 @@ func TestICMPOfNoFlow(t *testing.T) {
 	}
 }
 
-// TestICMPKeepsState: an error, which anybody can send, neither moves a connection's state nor
-// keeps it alive (S06).
+// TestICMPKeepsState: an error, which anyone can send, neither changes the state of a connection
+// nor restarts its timeout (S06).
 func TestICMPKeepsState(t *testing.T) {
 	w := newWorld(t, nat())
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")

@@ -6,9 +6,9 @@ import (
 	"sluice/pipeline/packet/packettest"
 )
 
-// TestReplyGoesWhereTheClientWasHeard: a client on a wire of ours, with a MAC address that the
-// kernel doesn't know yet, is answered by what its first packet came from: address, port and tag.
-func TestReplyGoesWhereTheClientWasHeard(t *testing.T) {
+// TestReplyUsesNeighbourHint: a client on a link of a port, with a MAC address that the kernel
+// doesn't know yet, is answered at the MAC address, port and tag that its first packet came from.
+func TestReplyUsesNeighbourHint(t *testing.T) {
 	mac := [6]byte{2, 0, 0, 0, 0xcc, 99}
 	for _, vlan := range []uint16{0, 7} {
 		tagged := func(p packettest.Packet) packettest.Packet {

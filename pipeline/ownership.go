@@ -114,8 +114,8 @@ func (p *Processor) handToFlowOwner(f *Frame, client packet.Addr, port uint16) b
 // portOwner returns the worker that has a local port towards a backend, or a number above all
 // workers if none has it.
 func (p *Processor) portOwner(backend packet.Addr, port uint16, local packet.Addr, localPort uint16, proto uint8) int {
-	if d := p.t.replyEndpoint(backend, port, proto); d != nil && d.shares != nil {
-		return d.shares.Owner(d.shares.Base(backend, port, local), localPort)
+	if d := p.t.replyEndpoint(backend, port, proto); d != nil && d.owners != nil {
+		return d.owners.Owner(d.owners.Base(backend, port, local), localPort)
 	}
 	return int(localPort) % p.workers
 }

@@ -19,8 +19,8 @@ func (w *world) visit(host string, p int, web string) uint32 {
 	return uint32(o.frame()[5]) - 10 // of its MAC address
 }
 
-// TestPersistence: a client's connections go to one backend for as long as the last of them is
-// young enough.
+// TestPersistence: a client's connections go to one backend until the persistence time has passed
+// since the last one.
 func TestPersistence(t *testing.T) {
 	w := newWorld(t, sticky())
 	if a, b := w.visit("192.0.2.1", 1, web4), w.visit("192.0.2.2", 1, web4); a != 1 || b != 2 {
@@ -43,7 +43,7 @@ func TestPersistence(t *testing.T) {
 	w.sum()
 }
 
-// TestTemplateOutlives: while connections under it live, a template stays, in steps of 60 seconds.
+// TestTemplateOutlives: while it has connections, a template is extended in steps of 60 seconds.
 func TestTemplateOutlives(t *testing.T) {
 	w := newWorld(t, sticky())
 	if got := w.visit("192.0.2.1", 1, web4); got != 1 {
@@ -69,8 +69,8 @@ func TestTemplateOutlives(t *testing.T) {
 	}
 }
 
-// TestTemplateFollows: without a new connection, a template goes a minute after its last one at the
-// latest.
+// TestTemplateFollows: without a new connection, a template expires at most a minute after its last
+// connection.
 func TestTemplateFollows(t *testing.T) {
 	w := newWorld(t, sticky())
 	w.visit("192.0.2.1", 1, web4)
@@ -86,7 +86,8 @@ func TestTemplateFollows(t *testing.T) {
 	w.sum()
 }
 
-// TestTemplateAndWeight: a drained backend keeps its clients, one that is down or gone doesn't.
+// TestTemplateAndWeight: a drained backend keeps its clients; one that is down or removed loses
+// them.
 func TestTemplateAndWeight(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -112,8 +113,8 @@ func TestTemplateAndWeight(t *testing.T) {
 	}
 }
 
-// TestTemplatePerPort: services of one port know their clients each by itself; one of many ports,
-// all together.
+// TestTemplatePerPort: each service of one port has templates of its own; a service of many ports
+// has one per client.
 func TestTemplatePerPort(t *testing.T) {
 	w := newWorld(t, sticky(), sticky())
 	one, all := sticky(), sticky()
@@ -138,9 +139,9 @@ func TestTemplatePerPort(t *testing.T) {
 	w.sum()
 }
 
-// TestReuseUnderTemplate: the connection is not placed again: its client stays with its backend
-// anyway.
-func TestReuseUnderTemplate(t *testing.T) {
+// TestReuseWithTemplate: a reused connection of a client with a template is not scheduled again,
+// because the template binds it to the same backend.
+func TestReuseWithTemplate(t *testing.T) {
 	w := newWorld(t, sticky())
 	for _, flags := range []uint8{syn, ack, rst, syn} {
 		w.ends(w.in(packettest.TCP(client4, web4).Flags(flags)), "forward")
@@ -153,9 +154,9 @@ func TestReuseUnderTemplate(t *testing.T) {
 	}
 }
 
-// TestTemplatesCost: a template takes a place in the table, but is no connection; without a place
-// for it there is still the connection.
-func TestTemplatesCost(t *testing.T) {
+// TestTemplateSlots: a template takes a slot of the table but is not counted as a connection.
+// Without a slot for the template, the connection is opened all the same.
+func TestTemplateSlots(t *testing.T) {
 	w := newWorlds(t, 1, 5, sticky())
 	for n := range 3 {
 		w.visit(fmt.Sprintf("192.0.2.%d", 1+n), 1, web4)
@@ -170,8 +171,8 @@ func TestTemplatesCost(t *testing.T) {
 	w.sum()
 }
 
-// TestTemplateOfMany: a template of more connections than 16 bits can count goes with the last of
-// them, and not before.
+// TestTemplateOfMany: a template with more connections than 16 bits can count is removed after the
+// last of them and not before.
 func TestTemplateOfMany(t *testing.T) {
 	t.Parallel()
 	const flows = 1<<16 + 10

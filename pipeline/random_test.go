@@ -120,8 +120,8 @@ func (w *world) opened() (n uint64) {
 	return n
 }
 
-// TestRandomFrames: whatever comes, nothing panics, all is counted, nothing leaves too long or with
-// a checksum that has become wrong (I1, I3, I4).
+// TestRandomFrames: random frames cause no panic, every one is counted, and none leaves longer than
+// the MTU or with a checksum that became wrong (I1, I3, I4).
 func TestRandomFrames(t *testing.T) {
 	t.Parallel()
 	frames := steps(60_000)
@@ -208,8 +208,8 @@ func FuzzProcess(f *testing.F) {
 	})
 }
 
-// TestEveryPrefix: of every seed, each length shorter than the packet is dropped and opens nothing
-// (M01, M02).
+// TestEveryPrefix: each prefix of each seed that is shorter than its packet is dropped and opens no
+// connection (M01, M02).
 func TestEveryPrefix(t *testing.T) {
 	w := newWorlds(t, 1, 512, everyMode()...)
 	for _, frame := range seeds() {
@@ -243,8 +243,8 @@ func TestPaddingStays(t *testing.T) {
 	}
 }
 
-// TestWrongChecksumsStayWrong: by the same amount, because they are changed by difference only
-// (M07).
+// TestWrongChecksumsStayWrong: a wrong checksum stays wrong by the same amount, because checksums
+// are updated by difference (M07).
 func TestWrongChecksumsStayWrong(t *testing.T) {
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.DR} {
 		both(t, func(t *testing.T, client, vip string) {
@@ -269,8 +269,8 @@ func TestWrongChecksumsStayWrong(t *testing.T) {
 	}
 }
 
-// TestDRTouchesNothing: from the IP header on only TTL and header checksum differ, whatever the
-// packet is.
+// TestDRTouchesNothing: from the IP header on, only the TTL and the header checksum change,
+// whatever the packet is.
 func TestDRTouchesNothing(t *testing.T) {
 	w := newWorlds(t, 1, 512, svc{mode: service.DR, backends: []backend{{host: 11, port: 80}}},
 		svc{mode: service.DR, proto: service.UDP, backends: []backend{{host: 11, port: 80}}},
@@ -302,8 +302,8 @@ func TestDRTouchesNothing(t *testing.T) {
 	}
 }
 
-// TestMalformedCostsNothing: frames of no flow leave no entry behind, even as many as fill the
-// table (M09).
+// TestMalformedCostsNothing: malformed frames create no entries, even as many frames as would fill
+// the table (M09).
 func TestMalformedCostsNothing(t *testing.T) {
 	w := newWorlds(t, 1, 64, everyMode()...)
 	for n := range 2000 {

@@ -140,7 +140,7 @@ func evictAll(s svc) svc {
 	return s
 }
 
-// TestEveryReason: each reason is given, counted once, and changes nothing else in the counters.
+// TestEveryReason: each reason occurs, is counted once, and changes no other counter.
 func TestEveryReason(t *testing.T) {
 	shown := make(map[counter.Reason]bool)
 	for _, r := range droppedByWorker {
@@ -166,7 +166,8 @@ func TestEveryReason(t *testing.T) {
 	}
 }
 
-// TestWanted: who is missing is asked for once per address, and no more than can be kept in mind.
+// TestNeighbourRequests: a missing neighbour is requested once per address, and the list of
+// requests is bounded.
 func TestNeighbourRequests(t *testing.T) {
 	w := newWorld(t, nat())
 	w.change(func(n *network) { n.silent = 12 })
@@ -175,8 +176,8 @@ func TestNeighbourRequests(t *testing.T) {
 	}
 	var asked []string
 	ask := func(a netip.Addr) { asked = append(asked, a.String()) }
-	w.take(ask)
-	w.take(ask)
+	w.flushRequests(ask)
+	w.flushRequests(ask)
 	if fmt.Sprint(asked) != "[10.0.0.12]" {
 		t.Errorf("asked for %v", asked)
 	}
@@ -187,7 +188,7 @@ func TestNeighbourRequests(t *testing.T) {
 		w.in(packettest.TCP(end, web4).Flags(syn))
 		w.out(packettest.TCP("10.0.0.11:8080", end))
 	}
-	if w.take(ask); len(asked) != 16 {
+	if w.flushRequests(ask); len(asked) != 16 {
 		t.Errorf("asked for %d addresses", len(asked))
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// TestRoundRobinOverReloads: whole conversations in a row, while services come and go beside
-// theirs: each takes the next backend.
+// TestRoundRobinOverReloads: whole connections, one after the other, each go to the next backend
+// while other services are added and removed.
 func TestRoundRobinOverReloads(t *testing.T) {
 	t.Parallel()
 	w := newWorlds(t, 1, 8192, nat())

@@ -47,9 +47,9 @@ func seqOf(frame []byte) uint32 {
 	return uint32(frame[at])<<24 | uint32(frame[at+1])<<16 | uint32(frame[at+2])<<8 | uint32(frame[at+3])
 }
 
-// TestRSTProbe: both ends of an idle connection get a segment that they must answer, three times a
-// second apart, at numbers of which no window holds two; an end that was answered with RST gets
-// no more.
+// TestRSTProbe: both ends of an idle connection get three segments that they must answer, a second
+// apart, with sequence numbers so far apart that no window includes two. An end that was answered
+// with RST gets no more.
 func TestRSTProbe(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		out := w.rstProbesAll()
@@ -86,8 +86,8 @@ func TestRSTProbe(t *testing.T) {
 	})
 }
 
-// TestRSTProbesEnd: three times and then never again, whichever end answers; a connection without
-// probes expires.
+// TestRSTProbesEnd: an end gets three RST probes and no more, whichever end answers; then the
+// connection expires.
 func TestRSTProbesEnd(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		n := 0
@@ -105,8 +105,8 @@ func TestRSTProbesEnd(t *testing.T) {
 	})
 }
 
-// TestRSTProbeTargets: only the evicted backend's connections, only TCP through us, only while they
-// last; what need not be told is forgotten.
+// TestRSTProbeTargets: only TCP connections through this host to the evicted backend get RST
+// probes, and only until they expire. Connections that need no reset are removed.
 func TestRSTProbeTargets(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -164,8 +164,8 @@ func TestRSTProbeTargets(t *testing.T) {
 	}
 }
 
-// TestRSTProbeOnce: further tables with the same evicted backend begin nothing; another evicted
-// backend does; one that is back before its connections were looked at is left alone.
+// TestRSTProbeOnce: further tables with the same evicted backend start no RST probes, and another
+// evicted backend does. A backend that is back before its connections were scanned is left alone.
 func TestRSTProbeOnce(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	for _, from := range []string{client4, "192.0.2.8:40000"} {
@@ -200,8 +200,8 @@ func TestRSTProbeOnce(t *testing.T) {
 	w.sum()
 }
 
-// TestRSTProbeBounds: with room for few frames, or time for few slots, no end is left out and none
-// asked twice.
+// TestRSTProbeBounds: with few frames, or time for few slots, no end is left out and none gets a
+// RST probe twice.
 func TestRSTProbeBounds(t *testing.T) {
 	t.Parallel()
 	const flows = 300
@@ -250,8 +250,8 @@ func TestRSTProbeBounds(t *testing.T) {
 	}
 }
 
-// TestRSTProbeUnreachable: an end that can't be reached is passed over, and asked for; the next
-// round finds it.
+// TestRSTProbeUnreachable: an end without a known neighbour is skipped and the neighbour requested;
+// the next round reaches it.
 func TestRSTProbeUnreachable(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
@@ -269,7 +269,7 @@ func TestRSTProbeUnreachable(t *testing.T) {
 	w.sum()
 }
 
-// TestRSTProbeAllocatesNothing: nothing.
+// TestRSTProbeAllocatesNothing: RST probes allocate nothing.
 func TestRSTProbeAllocatesNothing(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.FullNAT, service.TCP))
 	for n := range 40 {

@@ -94,9 +94,10 @@ var walks = []struct {
 	}},
 }
 
-// TestWalks goes along each connection: after every segment it is in IPVS's state and has IPVS's
-// time left, to the millisecond, and counts as active or not.
-func TestWalks(t *testing.T) {
+// TestStates follows connections through their states. After every segment the state and the
+// remaining time, to the millisecond, are those of IPVS, and the connection counts as active or
+// inactive as in IPVS.
+func TestStates(t *testing.T) {
 	for _, walk := range walks {
 		both(t, func(t *testing.T, client, vip string) {
 			local, host := "10.0.0.2:1024", "10.0.0.11:8080"
@@ -153,7 +154,7 @@ func (w *world) expires(ms uint32) {
 	}
 }
 
-// TestUDPTimeout: one state, restarted by packets of either direction.
+// TestUDPTimeout: UDP has one state with one timeout, which packets of either direction restart.
 func TestUDPTimeout(t *testing.T) {
 	w := newWorld(t, svc{proto: service.UDP, backends: []backend{{host: 11, port: 53}}})
 	w.ends(w.in(packettest.UDP(client4, web4)), "forward")
@@ -170,8 +171,8 @@ func TestUDPTimeout(t *testing.T) {
 	w.expires(300_000)
 }
 
-// TestExpiryOnLookup: exactly at the timeout a connection is over, without any sweep. Its client
-// then needs a new one, its backend's packets belong to no connection.
+// TestExpiryOnLookup: at its timeout a connection is not used any more, even without a sweep. The
+// client's next packet needs a new one, the backend's next packet has none.
 func TestExpiryOnLookup(t *testing.T) {
 	for _, early := range []bool{true, false} {
 		t.Run(fmt.Sprint(early), func(t *testing.T) {
@@ -191,8 +192,8 @@ func TestExpiryOnLookup(t *testing.T) {
 	}
 }
 
-// TestClockWraps: the count of milliseconds wraps after 49 days; nothing expires early or
-// late (L03).
+// TestClockWraps: the count of milliseconds wraps after 49 days; then no connection expires early
+// or late (L03).
 func TestClockWraps(t *testing.T) {
 	for _, before := range []uint32{1, 1000, 899_999, 900_000} {
 		w := newWorld(t, nat())
@@ -209,8 +210,8 @@ func TestClockWraps(t *testing.T) {
 	}
 }
 
-// TestReuse: a SYN on a connection that is over is a new one, placed at once; one on a living
-// connection is not (IPVS's conn_reuse_mode 1).
+// TestReuse: a SYN on a closed connection is a new connection, which is scheduled at once; on an
+// open one it is not (IPVS's conn_reuse_mode 1).
 func TestReuse(t *testing.T) {
 	open := []step{{"in", syn, "", 0, true}, {"out", syn | ack, "", 0, true}, {"in", ack, "", 0, true}}
 	for _, test := range []struct {
@@ -253,8 +254,8 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// TestReuseWithoutRoom: if no backend takes the new connection, the old one is over all the same.
-func TestReuseWithoutRoom(t *testing.T) {
+// TestReuseWithoutBackend: if no backend takes the new connection, the old one ends all the same.
+func TestReuseWithoutBackend(t *testing.T) {
 	w := newWorld(t, nat())
 	for _, flags := range []uint8{syn, ack, rst} {
 		w.ends(w.in(packettest.TCP(client4, web4).Flags(flags)), "forward")
@@ -268,7 +269,7 @@ func TestReuseWithoutRoom(t *testing.T) {
 	w.sum()
 }
 
-// TestFullTableRecovers: when connections expire, there is room again (O03).
+// TestFullTableRecovers: when connections expire, new ones are accepted again (O03).
 func TestFullTableRecovers(t *testing.T) {
 	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.DR} {
 		t.Run(mode.String(), func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-// TestOneOwner: whichever worker receives a flow's packet, from either side, the same one handles
-// it.
+// TestOneOwner: whichever worker receives a packet of a flow, from either side, the same worker
+// processes it.
 func TestOneOwner(t *testing.T) {
 	for _, test := range []struct {
 		name      string
@@ -69,7 +69,7 @@ func TestOneOwner(t *testing.T) {
 	}
 }
 
-// TestFullNATOwner: replies come to a local port of the worker that has the connection.
+// TestFullNATOwner: replies arrive at a local port of the worker that has the connection.
 func TestFullNATOwner(t *testing.T) {
 	w := newWorlds(t, 3, 1024, svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}})
 	taken := make(map[uint16]bool)
@@ -96,8 +96,8 @@ func TestFullNATOwner(t *testing.T) {
 	w.sum()
 }
 
-// TestReceiverOwns: a new flow stays where it is received. What belongs to no flow there is asked
-// of all workers in turn, and then ends.
+// TestReceiverOwns: a new flow is owned by the worker that receives it. A packet without a
+// connection there is passed to each of the other workers in turn, and then dropped or answered.
 func TestReceiverOwns(t *testing.T) {
 	const workers = 3
 	w := newWorlds(t, workers, 1024, svc{mode: service.DR, own: pipeline.ByReceiver, backends: []backend{{host: 11, port: 80}}})
@@ -135,7 +135,8 @@ func TestReceiverOwns(t *testing.T) {
 	w.sum()
 }
 
-// TestHandOverLeavesFrameAlone: the owner gets the frame as it came, and where it came from.
+// TestHandOverLeavesFrameAlone: the owner gets the frame as it was received, with the port and
+// queue that received it.
 func TestHandOverLeavesFrameAlone(t *testing.T) {
 	w := newWorlds(t, 2, 1024, nat())
 	for n := range 20 {

@@ -400,8 +400,8 @@ func (w *world) only() conn.Conn {
 	return all[0]
 }
 
-// take calls ask for the neighbours that the first worker misses.
-func (w *world) take(ask func(netip.Addr)) {
+// flushRequests calls ask for the neighbour requests of the first worker.
+func (w *world) flushRequests(ask func(netip.Addr)) {
 	w.procs[0].NeighbourRequests.Flush(func(a packet.Addr) { ask(a.Netip()) })
 }
 

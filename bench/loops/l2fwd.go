@@ -77,7 +77,7 @@ func (l *l2fwd) turn() error {
 	for _, s := range []*xdp.Socket{l.in, l.out} {
 		s.Fill(s.GetDescs(s.NumFreeFillSlots()))
 	}
-	poll := [2]unix.PollFd{watch(l.in), watch(l.out)}
+	poll := [2]unix.PollFd{pollFd(l.in), pollFd(l.out)}
 	l.stats.Syscalls++
 	if _, err := unix.Poll(poll[:], lookMs); err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("poll: %w", err)
@@ -94,8 +94,8 @@ func (l *l2fwd) turn() error {
 	return nil
 }
 
-// watch polls for free space in the TX ring only while frames are in flight.
-func watch(s *xdp.Socket) unix.PollFd {
+// pollFd polls for free space in the TX ring only while frames are in flight.
+func pollFd(s *xdp.Socket) unix.PollFd {
 	p := unix.PollFd{Fd: int32(s.FD()), Events: unix.POLLIN}
 	if s.NumTransmitted() > 0 {
 		p.Events |= unix.POLLOUT

@@ -27,8 +27,8 @@ const (
 const (
 	messageBytes = 64
 	blockBytes   = 128 << 10
-	// patience bounds every call. A call that takes longer counts as an error.
-	patience = 3 * time.Second
+	// waitLimit bounds every call. A call that takes longer counts as an error.
+	waitLimit = 3 * time.Second
 )
 
 // Servers listen on one port of all addresses of a namespace.
@@ -216,7 +216,7 @@ func (c *clients) window(ctx context.Context, servers *Servers, atStart, atEnd f
 // awaitFirst waits for the first connection: a lost SYN is sent again only after a second.
 func (c *clients) awaitFirst(ctx context.Context, servers *Servers) error {
 	before := servers.received.Load()
-	for deadline := time.Now().Add(2 * patience); c.done.Load() == 0 && servers.received.Load() == before; {
+	for deadline := time.Now().Add(2 * waitLimit); c.done.Load() == 0 && servers.received.Load() == before; {
 		if time.Now().After(deadline) {
 			return errors.New("nothing gets through")
 		}
@@ -287,8 +287,8 @@ func connect(fd int, to netip.AddrPort) error {
 		return err
 	}
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	for deadline := time.Now().Add(patience); ; {
-		n, err := unix.Poll(poll, int(patience.Milliseconds()))
+	for deadline := time.Now().Add(waitLimit); ; {
+		n, err := unix.Poll(poll, int(waitLimit.Milliseconds()))
 		if n > 0 {
 			break
 		}
@@ -337,7 +337,7 @@ func (c *clients) stream(fd int, block []byte) error {
 
 // bound sets timeouts on the socket.
 func bound(fd int) error {
-	tv := unix.NsecToTimeval(patience.Nanoseconds())
+	tv := unix.NsecToTimeval(waitLimit.Nanoseconds())
 	return errors.Join(
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))

@@ -19,8 +19,8 @@ import (
 	"sluice/engine/api/apitest"
 )
 
-// changing is a daemon with the answers of the test about changes.
-type changing struct {
+// changeDaemon is a fake daemon with the answers that a test of changes gives.
+type changeDaemon struct {
 	*apitest.Fake
 	status  api.Status
 	plan    api.Plan
@@ -28,46 +28,46 @@ type changing struct {
 	got     []any
 }
 
-func (c *changing) Status(context.Context) (api.Status, error) { return c.status, c.Err }
+func (c *changeDaemon) Status(context.Context) (api.Status, error) { return c.status, c.Err }
 
-func (c *changing) Plan(_ context.Context, f api.File) (api.Plan, error) {
+func (c *changeDaemon) Plan(_ context.Context, f api.File) (api.Plan, error) {
 	c.got = append(c.got, f)
 	return c.plan, c.Err
 }
 
-func (c *changing) Apply(_ context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
+func (c *changeDaemon) Apply(_ context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
 	c.got = append(c.got, r)
 	return c.applied, c.Err
 }
 
-func (c *changing) Confirm(context.Context) (api.ApplyResult, error) {
+func (c *changeDaemon) Confirm(context.Context) (api.ApplyResult, error) {
 	c.got = append(c.got, "confirm")
 	return c.applied, c.Err
 }
 
-func (c *changing) Rollback(_ context.Context, n int) (api.ApplyResult, error) {
+func (c *changeDaemon) Rollback(_ context.Context, n int) (api.ApplyResult, error) {
 	c.got = append(c.got, n)
 	return c.applied, c.Err
 }
 
-func (c *changing) Generations(context.Context) ([]api.Generation, error) {
+func (c *changeDaemon) Generations(context.Context) ([]api.Generation, error) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
 	return []api.Generation{{Number: 8, Loaded: at, Cause: "apply", SHA256: "0123456789abcdef", Running: true},
 		{Number: 7, Loaded: at, Cause: "start", SHA256: "fedcba9876543210"}}, c.Err
 }
 
-func (c *changing) Overrides(context.Context) ([]api.Override, error) {
+func (c *changeDaemon) Overrides(context.Context) ([]api.Override, error) {
 	return c.status.Overrides, c.Err
 }
 
-func (c *changing) ClearOverrides(_ context.Context, service, backend string) ([]api.Override, error) {
+func (c *changeDaemon) ClearOverrides(_ context.Context, service, backend string) ([]api.Override, error) {
 	c.got = append(c.got, service+"|"+backend)
 	return c.status.Overrides, c.Err
 }
 
 func TestStatus(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
-	daemon := &changing{Fake: apitest.NewFake(), status: api.Status{
+	daemon := &changeDaemon{Fake: apitest.NewFake(), status: api.Status{
 		Version: "0.1", UptimeS: 65, Workers: 2, Reload: api.ReloadStatus{OK: true, At: at}, StateDir: "/var/lib/sluice/x",
 		Config: api.ConfigStatus{File: "/etc/sluice/sluice.toml", Generation: 12, Loaded: at, SHA256: "0123456789abcdef", Services: 2, Backends: 4},
 	}}
@@ -123,7 +123,7 @@ func TestStatusReportsThatHTTPIsNotThere(t *testing.T) {
 	}
 	defer rival.Close()
 	address := rival.Addr().String()
-	daemon := &changing{Fake: apitest.NewFake(), status: api.Status{Reload: api.ReloadStatus{OK: true}}}
+	daemon := &changeDaemon{Fake: apitest.NewFake(), status: api.Status{Reload: api.ReloadStatus{OK: true}}}
 	server, socket := apitest.Serve(t, daemon)
 	server.OpenNetwork(address, api.Access{OpenReads: true})
 	code, out, errs := sluice("status", "--socket", socket)
@@ -156,7 +156,7 @@ func TestStatusReportsThatHTTPIsNotThere(t *testing.T) {
 
 func TestPlanTable(t *testing.T) {
 	moved := 0.248
-	daemon := &changing{Fake: apitest.NewFake(), plan: api.Plan{
+	daemon := &changeDaemon{Fake: apitest.NewFake(), plan: api.Plan{
 		File: "new.toml", Changes: []string{"service web: added backend 10.0.0.14:80 (nat, weight 1)"}, Restart: []string{"engine: batch 64 -> 32"},
 		Refused: []string{"the file removes much"}, Connections: 100, Affected: 25,
 		Services: []api.ServicePlan{{Name: "web", Does: api.PlanChange, Connections: 50, Affected: 25, ClientsMoved: &moved, Backends: []api.BackendPlan{
@@ -195,7 +195,7 @@ a reload would refuse the file unless forced:
 }
 
 func TestApplyConfirmRollback(t *testing.T) {
-	daemon := &changing{Fake: apitest.NewFake()}
+	daemon := &changeDaemon{Fake: apitest.NewFake()}
 	socket := serve(t, daemon)
 	file := filepath.Join(t.TempDir(), "new.toml")
 	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {

@@ -25,14 +25,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// watched is a fake with what top asks for and gives besides.
-type watched struct{ *apitest.Fake }
+// topDaemon is a fake daemon that also answers the requests that only top makes.
+type topDaemon struct{ *apitest.Fake }
 
-func (w watched) Status(context.Context) (api.Status, error) {
+func (w topDaemon) Status(context.Context) (api.Status, error) {
 	return api.Status{Attention: []string{"web: a backend is down"}}, w.Err
 }
 
-func (w watched) Override(_ context.Context, r api.OverrideRequest) (api.Backend, error) {
+func (w topDaemon) Override(_ context.Context, r api.OverrideRequest) (api.Backend, error) {
 	w.Record("%s %s %s", r.State, r.Service, r.Backend)
 	b := w.Services[0].Backends[0]
 	b.Weight, b.State = 0, api.StateDrain
@@ -40,7 +40,7 @@ func (w watched) Override(_ context.Context, r api.OverrideRequest) (api.Backend
 }
 
 func TestTopWithoutATerminalPrintsOneFrame(t *testing.T) {
-	socket := serve(t, watched{apitest.NewFake()})
+	socket := serve(t, topDaemon{apitest.NewFake()})
 	for _, args := range [][]string{{"top"}, {"top", "--once"}} {
 		code, out, errs := sluice(append(args, "--interval", "100ms", "--socket", socket)...)
 		if code != 0 || errs != "" || strings.Contains(out, "\x1b") || !strings.Contains(out, "10.0.0.12:8081") || !strings.Contains(out, "no_backend") {
@@ -112,7 +112,7 @@ func TestTopInATerminal(t *testing.T) {
 	term := newTerminal(t)
 	socket := filepath.Join(t.TempDir(), "s.sock")
 	daemon := apitest.NewFake()
-	_, stop := apitest.At(t, socket, watched{daemon})
+	_, stop := apitest.At(t, socket, topDaemon{daemon})
 	term.typed("clear; echo before; stty -g | md5sum; "+os.Args[0]+" top --interval 100ms --socket "+socket+"; echo code $?; stty -g | md5sum", "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)
 	if coloured := term.tmux("capture-pane", "-p", "-e"); !regexp.MustCompile(`\x1b\[[0-9;]*3[123]m`).MatchString(coloured) {
@@ -146,7 +146,7 @@ func TestTopInATerminal(t *testing.T) {
 	}
 	stop()
 	term.shows(`NO ANSWER for \d`)
-	_, stop = apitest.At(t, socket, watched{daemon})
+	_, stop = apitest.At(t, socket, topDaemon{daemon})
 	term.shows(`the daemon answers again`)
 	term.typed("q")
 	screen := term.shows(`(?s)before\n(.*?)code 0\n.*-\n`)
@@ -159,7 +159,7 @@ func TestTopInATerminal(t *testing.T) {
 
 func TestTopWithoutColour(t *testing.T) {
 	term := newTerminal(t, "NO_COLOR=1")
-	term.typed("clear; "+os.Args[0]+" top --interval 100ms --socket "+serve(t, watched{apitest.NewFake()}), "Enter")
+	term.typed("clear; "+os.Args[0]+" top --interval 100ms --socket "+serve(t, topDaemon{apitest.NewFake()}), "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)
 	if coloured := term.tmux("capture-pane", "-p", "-e"); regexp.MustCompile(`\x1b\[[0-9;]*[349][0-7]m`).MatchString(coloured) {
 		t.Errorf("there are colours:\n%q", coloured)

@@ -238,7 +238,7 @@ func (v *server) dns(c *check, n *node) {
 		v.lost(n, "Sluice queries A, or NS of the root")
 	default:
 		name := n.value()
-		if probe := strings.Trim(name, "."); name != "." && (probe == "" || len(name) > 253 || strings.ContainsAny(name, " \t/:\\\"") || strings.Contains(name, "..")) {
+		if labels := strings.Trim(name, "."); name != "." && (labels == "" || len(name) > 253 || strings.ContainsAny(name, " \t/:\\\"") || strings.Contains(name, "..")) {
 			v.lost(n, "is not a domain name; the root is queried")
 			return
 		}

@@ -85,8 +85,8 @@ func (s *Server) permitOperation(c huma.Context, next func(huma.Context)) {
 	next(c)
 }
 
-// guard handles every request from the network.
-func (a Access) guard(next http.Handler) http.Handler {
+// handler checks every request from the network before next handles it.
+func (a Access) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
 			"Cache-Control":                "no-store",

@@ -86,12 +86,12 @@ type StreamEnd struct {
 
 // Limits on event streams.
 const (
-	maxStreams      = 64
-	streamBacklog   = 512              // events that a subscriber may lag behind
-	streamPatience  = 10 * time.Second // for one write
-	sampleInterval  = time.Second
-	sampleTimeout   = 5 * time.Second
-	streamReconnect = 2 * time.Second // the time that we ask a browser to wait
+	maxStreams         = 64
+	streamBacklog      = 512              // events that a subscriber may lag behind
+	streamWriteTimeout = 10 * time.Second // for one write
+	sampleInterval     = time.Second
+	sampleTimeout      = 5 * time.Second
+	streamReconnect    = 2 * time.Second // the time that we ask a browser to wait
 )
 
 // hub sends events to subscribers. While there are any, one goroutine takes samples for all.
@@ -220,9 +220,9 @@ func (s *Server) routeEvents() {
 
 // follow writes messages until the client disconnects or the daemon stops.
 func (s *Server) follow(ctx context.Context, w io.Writer, sub *subscriber) {
-	if patient, ok := w.(patientWriter); ok {
-		patient.patience = streamPatience
-		w = patient
+	if timed, ok := w.(timedWriter); ok {
+		timed.timeout = streamWriteTimeout
+		w = timed
 	}
 	_, err := fmt.Fprintf(w, "retry: %d\n\n", streamReconnect.Milliseconds())
 	for err == nil {

@@ -33,7 +33,7 @@ func (p *presence) set(address string, err error) {
 	p.address, p.err = address, err
 }
 
-// addTo adds to a status what only the server knows.
+// tell adds to a status what only the server knows.
 func (p *presence) tell(status *Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,7 +48,7 @@ func (p *presence) tell(status *Status) {
 // unavailable (the port is in use, or the address is not on this host yet) it logs an error and
 // tries again in the background.
 func (s *Server) OpenNetwork(address string, access Access) {
-	s.network.Handler = access.guard(s.mux)
+	s.network.Handler = access.handler(s.mux)
 	listen := func() (net.Listener, error) {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {

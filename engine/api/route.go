@@ -38,7 +38,7 @@ func stream[I any](s *Server, op huma.Operation, contentType string, schema *hum
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = maxBody
 	}
-	op.BodyReadTimeout = -1 // takeBody limits it
+	op.BodyReadTimeout = -1 // readBody limits it
 	if op.Method != http.MethodGet {
 		op.Security = tokenOnly
 	}
@@ -53,7 +53,7 @@ func stream[I any](s *Server, op huma.Operation, contentType string, schema *hum
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			c.SetHeader("Content-Type", contentType)
 			_, w := humago.Unwrap(c)
-			write(patientWriter{w, http.NewResponseController(w), writeTimeout})
+			write(timedWriter{w, http.NewResponseController(w), writeTimeout})
 		}}, nil
 	})
 }
@@ -74,29 +74,29 @@ func orEmpty[T any](all []T) []T {
 	return all
 }
 
-// patientWriter sets a deadline for every write: an answer may be long, but a client that reads
+// timedWriter sets a deadline for every write: an answer may be long, but a client that reads
 // nothing must be disconnected.
-type patientWriter struct {
+type timedWriter struct {
 	http.ResponseWriter
-	control  *http.ResponseController
-	patience time.Duration // for one write
+	control *http.ResponseController
+	timeout time.Duration // for one write
 }
 
-func (w patientWriter) Write(data []byte) (int, error) {
-	_ = w.control.SetWriteDeadline(time.Now().Add(w.patience))
+func (w timedWriter) Write(data []byte) (int, error) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
 	return w.ResponseWriter.Write(data)
 }
 
 // flush sends what has been written to a stream so far.
 func flush(w io.Writer) {
-	if patient, ok := w.(patientWriter); ok {
-		_ = patient.control.Flush() // fails only when the client has disconnected
+	if timed, ok := w.(timedWriter); ok {
+		_ = timed.control.Flush() // fails only when the client has disconnected
 	}
 }
 
-// takeBody reads a request's whole body within readTimeout and then removes that deadline: net/http
+// readBody reads a request's whole body within readTimeout and then removes that deadline: net/http
 // would otherwise treat it as a disconnect by the client, in the middle of a longer answer.
-func takeBody(c huma.Context, next func(huma.Context)) {
+func readBody(c huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(c)
 	op := c.Operation()
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, op.MaxBodyBytes))

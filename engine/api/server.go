@@ -68,7 +68,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 		socketScans: newScans(socketScans), networkScans: newScans(networkScans)}
 	s.hub.control, s.hub.subscribers = control, map[*subscriber]struct{}{}
 	s.api = humago.New(s.mux, documentConfig())
-	s.api.UseMiddleware(s.permitOperation, takeBody)
+	s.api.UseMiddleware(s.permitOperation, readBody)
 	s.routeServices()
 	s.routeBackend()
 	s.routeConns()

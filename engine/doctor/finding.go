@@ -25,47 +25,47 @@ type Finding struct {
 type Check struct {
 	Name string
 	Good string // text if nothing was found
-	Look func(*Box) []Finding
-	Of   subject
+	Find func(*Box) []Finding
+	Need need
 }
 
-// subject is what a check needs; without it, the check is skipped.
-type subject uint8
+// need is what a check needs; without it, the check is skipped.
+type need uint8
 
 const (
-	machine subject = iota
-	file            // the configuration
-	running         // the daemon
+	needsNothing need = iota
+	needsConfig
+	needsDaemon
 )
 
 // Checks lists all checks, in the order in which an operator would ask: can it start, do packets
 // arrive, do they leave, is it fast.
 var Checks = []Check{
-	{"config", "the configuration is valid", checkConfig, machine},
-	{"daemon", "the daemon runs and answers", checkDaemon, machine},
-	{"kernel", "the kernel has what Sluice needs", checkKernel, machine},
-	{"capabilities", "all capabilities are present", checkCapabilities, machine},
-	{"memlock", "the limit of locked memory is sufficient", checkMemlock, file},
-	{"memory", "there is enough memory", checkMemory, file},
-	{"ports", "all ports exist and are up", checkPorts, file},
-	{"occupant", "no foreign XDP program is on a port", checkExistingProgram, file},
-	{"mode", "all ports have the best AF_XDP mode", checkMode, file},
-	{"vip", "packets to the services' addresses arrive here", checkVIP, file},
-	{"routes", "all backends are reached through ports", checkRoutes, file},
-	{"neighbours", "all next hops have answered", checkNeighbours, file},
-	{"backends", "no backend is down", checkBackends, running},
-	{"mtu", "tunnel packets fit the MTU", checkMTU, file},
-	{"rp_filter", "no reply is dropped because of its source address", checkRPFilter, file},
-	{"port_range", "fullnat and the kernel share no ports", checkPortRange, file},
-	{"forwarding", "the kernel forwards nothing", checkForwarding, machine},
-	{"offloads", "no offload interferes", checkOffloads, file},
-	{"queues", "every worker has a queue of each port", checkQueues, file},
-	{"irq", "interrupts go to their workers' CPUs", checkIRQ, file},
-	{"numa", "workers are on the NUMA nodes of their ports", checkNUMA, file},
-	{"rings", "the ports' rings are large enough", checkRings, file},
-	{"hugepages", "frames are on huge pages", checkHugePages, file},
-	{"cpu", "the workers' CPUs run at full speed, undisturbed", checkCPU, machine},
-	{"drops", "no counter shows a problem", checkDrops, running},
+	{"config", "the configuration is valid", checkConfig, needsNothing},
+	{"daemon", "the daemon runs and answers", checkDaemon, needsNothing},
+	{"kernel", "the kernel has what Sluice needs", checkKernel, needsNothing},
+	{"capabilities", "all capabilities are present", checkCapabilities, needsNothing},
+	{"memlock", "the limit of locked memory is sufficient", checkMemlock, needsConfig},
+	{"memory", "there is enough memory", checkMemory, needsConfig},
+	{"ports", "all ports exist and are up", checkPorts, needsConfig},
+	{"occupant", "no foreign XDP program is on a port", checkExistingProgram, needsConfig},
+	{"mode", "all ports have the best AF_XDP mode", checkMode, needsConfig},
+	{"vip", "packets to the services' addresses arrive here", checkVIP, needsConfig},
+	{"routes", "all backends are reached through ports", checkRoutes, needsConfig},
+	{"neighbours", "all next hops have answered", checkNeighbours, needsConfig},
+	{"backends", "no backend is down", checkBackends, needsDaemon},
+	{"mtu", "tunnel packets fit the MTU", checkMTU, needsConfig},
+	{"rp_filter", "no reply is dropped because of its source address", checkRPFilter, needsConfig},
+	{"port_range", "fullnat and the kernel share no ports", checkPortRange, needsConfig},
+	{"forwarding", "the kernel forwards nothing", checkForwarding, needsNothing},
+	{"offloads", "no offload interferes", checkOffloads, needsConfig},
+	{"queues", "every worker has a queue of each port", checkQueues, needsConfig},
+	{"irq", "interrupts go to their workers' CPUs", checkIRQ, needsConfig},
+	{"numa", "workers are on the NUMA nodes of their ports", checkNUMA, needsConfig},
+	{"rings", "the ports' rings are large enough", checkRings, needsConfig},
+	{"hugepages", "frames are on huge pages", checkHugePages, needsConfig},
+	{"cpu", "the workers' CPUs run at full speed, undisturbed", checkCPU, needsNothing},
+	{"drops", "no counter shows a problem", checkDrops, needsDaemon},
 }
 
 // Run runs all checks. Each returns at least one finding.
@@ -74,12 +74,12 @@ func Run(b *Box) []Finding {
 	for _, c := range Checks {
 		var found []Finding
 		switch {
-		case c.Of == file && b.Config == nil:
+		case c.Need == needsConfig && b.Config == nil:
 			found = []Finding{{Severity: Note, Text: "not checked: no configuration"}}
-		case c.Of == running && b.Stats == nil:
+		case c.Need == needsDaemon && b.Stats == nil:
 			found = []Finding{{Severity: Note, Text: "not checked: no daemon answers"}}
 		default:
-			found = c.Look(b)
+			found = c.Find(b)
 		}
 		if len(found) == 0 {
 			found = []Finding{{Severity: OK, Text: c.Good}}

@@ -17,8 +17,8 @@ import (
 	"sluice/pipeline/flow"
 )
 
-// patience is the longest time that a test waits: it only ends tests that failed.
-const patience = 20 * time.Second
+// waitLimit is the longest time that a test waits: it only ends tests that failed.
+const waitLimit = 20 * time.Second
 
 // Lab is an engine on memory, with the test's access to its ports. One goroutine of the test uses
 // it, except where a method says otherwise.
@@ -169,7 +169,7 @@ func (l *Lab) Crashed() error {
 	l.over = true
 	select {
 	case <-l.Engine.Done():
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		l.t.Fatal("the engine has not failed")
 	}
 	return l.Engine.Close()
@@ -214,8 +214,8 @@ func (l *Lab) Arrive(port int, frame []byte) {
 	l.Inject(port, int(h.Sum32()>>8)%len(l.ports[port]), frame)
 }
 
-// Taken reports whether the engine has read all frames from the queue's RX ring.
-func (l *Lab) Taken(port, queue int) bool { return l.queue(port, queue).stats().Rx == 0 }
+// AllReceived reports whether the engine has read all frames from the queue's RX ring.
+func (l *Lab) AllReceived(port, queue int) bool { return l.queue(port, queue).stats().Rx == 0 }
 
 // Used reports whether the engine uses the port: all its queues have chunks for frames.
 func (l *Lab) Used(port int) bool {
@@ -273,7 +273,7 @@ func (l *Lab) Freeze(port, queue int) (thaw func()) {
 	})
 	select {
 	case <-frozen:
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		l.t.Fatalf("the worker of port %d queue %d does not reach its next loop iteration", port, queue)
 	}
 	l.queue(port, queue).settle()
@@ -288,7 +288,7 @@ func (l *Lab) Panic(port, queue int, message string) {
 // Stats returns the engine's Stats.
 func (l *Lab) Stats() api.Stats {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
 	s, err := l.Engine.Stats(ctx)
 	if err != nil {
@@ -366,7 +366,7 @@ func (l *Lab) await(what string, done func() bool) {
 
 func (l *Lab) awaitOr(why func() string, done func() bool) {
 	l.t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(waitLimit); !done(); time.Sleep(100 * time.Microsecond) {
 		select {
 		case <-l.Engine.Done():
 			l.t.Fatalf("the engine has failed: %v", l.Engine.Close())

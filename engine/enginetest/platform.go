@@ -38,24 +38,24 @@ type Platform struct {
 	publishing sync.Mutex // held while publish runs: one call at a time
 	publish    func(*route.Snapshot)
 
-	mu     sync.Mutex // guards the fields below
-	around Surroundings
-	queues []int      // number of queues of each port
-	ports  [][]*queue // those in use
-	unsent uint64     // frames that were on TX rings when their port was closed
-	rules  steer.Rules
-	astray platform.Steering // added by Steering
-	refuse error             // returned by Steer
-	wanted map[netip.Addr]bool
-	kept   []netip.Addr
-	closed bool
+	mu         sync.Mutex // guards the fields below
+	around     Surroundings
+	queues     []int      // number of queues of each port
+	ports      [][]*queue // those in use
+	unsent     uint64     // frames that were on TX rings when their port was closed
+	rules      steer.Rules
+	unused     platform.Steering // added by Steering
+	refuse     error             // returned by Steer
+	requested  map[netip.Addr]bool
+	neighbours []netip.Addr
+	closed     bool
 }
 
 func newPlatform(queues []int) *Platform {
 	return &Platform{
 		RingSize: 256, FramesPerQueue: 1024,
 		around: newSurroundings(len(queues)), queues: queues,
-		ledger: &ledger{}, wanted: make(map[netip.Addr]bool),
+		ledger: &ledger{}, requested: make(map[netip.Addr]bool),
 	}
 }
 
@@ -198,19 +198,19 @@ func (p *Platform) Steer(r steer.Rules) error {
 	return p.refuse
 }
 
-// Astray makes Steering report that many more RX queues on every port than the engine uses, and
-// frames dropped there.
-func (p *Platform) Astray(queues int, frames uint64) {
+// AddUnusedQueues makes Steering report that many more RX queues on every port than the engine
+// uses, and frames dropped there.
+func (p *Platform) AddUnusedQueues(queues int, frames uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.astray = platform.Steering{Queues: queues, NoSocket: frames}
+	p.unused = platform.Steering{Queues: queues, NoSocket: frames}
 }
 
 // Steering implements platform.Platform.
 func (p *Platform) Steering(port int) (platform.Steering, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return platform.Steering{Queues: p.queues[port] + p.astray.Queues, NoSocket: p.astray.NoSocket}, nil
+	return platform.Steering{Queues: p.queues[port] + p.unused.Queues, NoSocket: p.unused.NoSocket}, nil
 }
 
 // Steered returns the rules of the last Steer.
@@ -241,28 +241,28 @@ func (p *Platform) LocalPortRange() service.Ports { return service.Ports{First: 
 func (p *Platform) Resolve(a netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wanted[a] = true
+	p.requested[a] = true
 }
 
-// Wanted reports whether the engine has asked for this address to be resolved.
-func (p *Platform) Wanted(addr string) bool {
+// Requested reports whether the engine has asked for this address to be resolved.
+func (p *Platform) Requested(addr string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.wanted[netip.MustParseAddr(addr)]
+	return p.requested[netip.MustParseAddr(addr)]
 }
 
 // SetNeighbours implements platform.Platform.
 func (p *Platform) SetNeighbours(addrs []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.kept = slices.Clone(addrs)
+	p.neighbours = slices.Clone(addrs)
 }
 
-// Kept returns the addresses that the engine asked to keep resolved.
-func (p *Platform) Kept() []netip.Addr {
+// Neighbours returns the addresses that the engine asked to keep resolved.
+func (p *Platform) Neighbours() []netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.kept)
+	return slices.Clone(p.neighbours)
 }
 
 // Stats implements platform.Platform. The engine must not ask about closed queues: the platform may

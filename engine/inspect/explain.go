@@ -265,7 +265,7 @@ func (x *explainer) choice(p *worker.PacketRecord) {
 		x.step("schedule", "%s: %s -> %s", x.Services[id].Scheduler, why.Rule, chosen)
 		x.figures(svc, why.Figures)
 	case !opened:
-		x.step("schedule", "not asked")
+		x.step("schedule", "not needed: the packet opens no connection")
 	}
 	x.leftOut(id)
 }

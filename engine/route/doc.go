@@ -27,7 +27,7 @@
 // The kernel sees none of our traffic, so it neither resolves the neighbours that we need nor keeps
 // them fresh. RTM_NEWNEIGH with NTF_USE (neigh_add in net/core/neighbour.c) makes it do both. For
 // an unknown neighbour it sends ARP requests or neighbour solicitations; for a stale one it first
-// asks the old MAC address and then multicasts. Neighbours on the Keep list, and the gateways of
+// asks the old MAC address and then multicasts. Neighbours of SetNeighbours, and the gateways of
 // routes that leave by our ports, are treated so for as long as they are needed; others once per
 // Resolve.
 //

@@ -38,7 +38,7 @@ type Follower struct {
 	changed chan struct{}
 	newest  atomic.Pointer[Snapshot]
 	dirty   atomic.Uint32 // what must be read again
-	wake    chan struct{} // something is dirty, pending or wanted
+	wake    chan struct{} // something is dirty, pending or requested
 	done    chan struct{}
 	ended   sync.WaitGroup
 
@@ -46,13 +46,13 @@ type Follower struct {
 	kernel     kernel
 	asked      *limiter[nexthop.Hop]
 	complaints *limiter[string] // error texts
-	kept       []netip.Addr     // copy of wanted
+	neighbours []netip.Addr     // copy of requested
 	gateways   []nexthop.Hop
 
-	mu       sync.Mutex
-	resolves *limiter[netip.Addr]
-	pending  []netip.Addr // for Resolve
-	wanted   []netip.Addr // for Keep
+	mu        sync.Mutex
+	resolves  *limiter[netip.Addr]
+	pending   []netip.Addr // for Resolve
+	requested []netip.Addr // by SetNeighbours
 }
 
 // Bits of dirty.
@@ -65,8 +65,8 @@ const (
 // (gc_thresh3), and our requests must not push out other entries.
 const (
 	maxResolves = 64   // addresses that Resolve accepts per second
-	maxAsks     = 1024 // neighbours asked for per second, kept ones included
-	maxGateways = 256  // gateways that are kept without being on the Keep list
+	maxAsks     = 1024 // neighbours asked for per second, by Resolve or not
+	maxGateways = 256  // gateways that are kept resolved without being in the list of SetNeighbours
 )
 
 // Limits on the pause between two readings. Within them it is four times the duration of the last
@@ -221,7 +221,7 @@ func (f *Follower) follow() {
 		start := time.Now()
 		f.read()
 		f.askPending()
-		f.askKept()
+		f.askNeighbours()
 		f.sleep(min(maxPause, max(minPause, 4*time.Since(start))))
 	}
 }

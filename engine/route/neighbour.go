@@ -29,12 +29,12 @@ func (f *Follower) Resolve(addr netip.Addr) bool {
 	return ok
 }
 
-// Keep sets the addresses for which neighbours are resolved and kept fresh from now on: those of
-// the backends. It replaces the earlier list. The gateways of routes through our ports need not be
-// listed.
-func (f *Follower) Keep(addrs []netip.Addr) {
+// SetNeighbours sets the addresses for which neighbours are resolved and kept fresh from now on:
+// those of the backends. It replaces the earlier list. The gateways of routes through our ports
+// need not be listed.
+func (f *Follower) SetNeighbours(addrs []netip.Addr) {
 	f.mu.Lock()
-	f.wanted = slices.Clone(addrs)
+	f.requested = slices.Clone(addrs)
 	f.mu.Unlock()
 	f.wakeUp()
 }
@@ -44,7 +44,7 @@ func (f *Follower) askPending() {
 	f.mu.Lock()
 	pending := f.pending
 	f.pending = nil
-	f.kept = f.wanted
+	f.neighbours = f.requested
 	f.mu.Unlock()
 	for _, addr := range pending {
 		if hop, ok := f.neighbourOf(addr); ok {
@@ -53,12 +53,12 @@ func (f *Follower) askPending() {
 	}
 }
 
-// askKept asks for the kept neighbours that are missing or stale.
-func (f *Follower) askKept() {
+// askNeighbours asks for those gateways and neighbours of SetNeighbours that are missing or stale.
+func (f *Follower) askNeighbours() {
 	for _, hop := range f.gateways {
 		f.ask(hop)
 	}
-	for _, addr := range f.kept {
+	for _, addr := range f.neighbours {
 		if hop, ok := f.neighbourOf(addr); ok {
 			f.ask(hop)
 		}

@@ -102,7 +102,7 @@ func TestResolveIsBounded(t *testing.T) {
 	if accepted == 0 || accepted > 2*maxResolves {
 		t.Errorf("%d addresses accepted at once", accepted)
 	}
-	f.Keep(addrs("10.0.0.2"))
+	f.SetNeighbours(addrs("10.0.0.2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	neighs, err := l.box.NeighList(0, netlink.FAMILY_V4)
 	l.must(err)
@@ -114,7 +114,7 @@ func TestResolveIsBounded(t *testing.T) {
 func TestRoutesAreFollowed(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{})
-	f.Keep(addrs("10.0.0.2", "10.1.0.2", "2001:db8::2"))
+	f.SetNeighbours(addrs("10.0.0.2", "10.1.0.2", "2001:db8::2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	goes(t, f, "10.1.0.2", 1, macQ1)
 	goes(t, f, "2001:db8::2", 0, macQ0)
@@ -213,7 +213,7 @@ func TestNeighbourIsFollowed(t *testing.T) {
 	goes(t, f, "10.0.0.50", 0, macQ0)
 
 	// A kept permanent neighbour stays permanent.
-	f.Keep(addrs("10.0.0.50", "10.0.0.2"))
+	f.SetNeighbours(addrs("10.0.0.50", "10.0.0.2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	if state := l.neighbourState("10.0.0.50"); state != netlink.NUD_PERMANENT {
 		t.Errorf("state is %#x", state)
@@ -239,7 +239,7 @@ func (l *lab) neighbourState(addr string) int {
 func TestMACChangeIsFollowed(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{})
-	f.Keep(addrs("10.0.0.2"))
+	f.SetNeighbours(addrs("10.0.0.2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	// It sends a gratuitous ARP: arp_notify.
 	l.must(l.peer.LinkSetHardwareAddr(link(t, l.peer, "q0"), macNew[:]))
@@ -252,7 +252,7 @@ func TestKeptNeighbourStaysFresh(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Probe: 50 * time.Millisecond})
 	backends := addrs("10.0.0.2", "2001:db8::2")
-	f.Keep(backends)
+	f.SetNeighbours(backends)
 	for _, a := range backends {
 		goes(t, f, a.String(), 0, macQ0)
 		// As if the machine had got another MAC address unnoticed: the old one is wrong, and stale.
@@ -272,7 +272,7 @@ func TestKeptNeighbourStaysFresh(t *testing.T) {
 func TestLinkDownAndUp(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{})
-	f.Keep(addrs("10.0.0.2"))
+	f.SetNeighbours(addrs("10.0.0.2"))
 	l.must(l.box.RouteAdd(l.route("0.0.0.0/0", "10.0.0.2", "p0", 0)))
 	goes(t, f, "192.0.2.1", 0, macQ0)
 
@@ -301,7 +301,7 @@ func TestLinkDownAndUp(t *testing.T) {
 func TestInterfaceIsMadeAgain(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{})
-	f.Keep(addrs("10.0.0.2"))
+	f.SetNeighbours(addrs("10.0.0.2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	before := f.Snapshot().Ports[0].Ifindex
 	l.must(l.box.LinkDel(link(t, l.box, "p0")))
@@ -318,7 +318,7 @@ func TestInterfaceIsMadeAgain(t *testing.T) {
 func TestLostNotifications(t *testing.T) {
 	l := newLab(t)
 	f := l.start(Config{Relist: time.Hour, receiveBuffer: 1})
-	f.Keep(addrs("10.0.0.2"))
+	f.SetNeighbours(addrs("10.0.0.2"))
 	goes(t, f, "10.0.0.2", 0, macQ0)
 	for i := range 1000 {
 		l.must(l.box.RouteAdd(l.route(fmt.Sprintf("172.%d.%d.0/24", 16+i/256, i%256), "10.0.0.2", "p0", 0)))

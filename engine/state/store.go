@@ -171,11 +171,11 @@ func CanReplace(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	probe, err := os.CreateTemp(filepath.Dir(path), ".sluice-*")
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".sluice-*")
 	if err != nil {
 		return err
 	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+	return errors.Join(temporary.Close(), os.Remove(temporary.Name()))
 }
 
 // ReplaceConfig writes text to the configuration file at path. The former content stays beside it,

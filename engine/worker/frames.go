@@ -6,16 +6,16 @@ import (
 )
 
 // frames is one worker's free frames. The UMEM is divided into equal parts, one per worker: a
-// frame's home is the worker of the part that it lies in. A worker that transmitted a frame of
-// another home, which was handed over to it, returns it over a ring that has a slot for each of the
-// home's frames and so is never full. This way no worker runs out of frames because others hold
-// them.
+// frame's origin is the worker of the part that it lies in. A worker that transmitted a frame of
+// another origin, which was handed over to it, returns it over a ring that has a slot for each of
+// the origin's frames and so is never full. This way no worker runs out of frames because others
+// hold them.
 type frames struct {
 	free   []uint64 // chunk addresses; a stack: the last one used is in the caches
 	worker int
 	part   uint64 // bytes of UMEM per worker
 
-	foreign [][]uint64 // by home: frames of other workers, returned once per turn
+	foreign [][]uint64 // by origin: frames of other workers, returned once per turn
 	out     []*rings.Producer[uint64]
 	in      []*rings.Consumer[uint64]
 }
@@ -47,8 +47,8 @@ func (f *frames) put(addr uint64) {
 		f.free = append(f.free, addr)
 		return
 	}
-	home := addr / f.part
-	f.foreign[home] = append(f.foreign[home], addr)
+	origin := addr / f.part
+	f.foreign[origin] = append(f.foreign[origin], addr)
 }
 
 // refill gives the queue up to n free frames.

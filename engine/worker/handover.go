@@ -24,7 +24,7 @@ const (
 )
 
 // wire connects every pair of workers with two rings: one takes frames to the owner of their flow,
-// the other returns them to their home after they were transmitted.
+// the other returns them to their origin after they were transmitted.
 func wire(workers []*Worker, framesPerWorker int) {
 	for _, from := range workers {
 		for _, to := range workers {

@@ -45,7 +45,7 @@ func (w *Worker) Connect(port int, hw *platform.HardwarePort) {
 }
 
 // Free adds the frames that a closed queue had to the free frames, or returns them to the workers
-// that are their home. It is called on the worker.
+// that are their origin. It is called on the worker.
 func (w *Worker) Free(frames []uint64) {
 	for _, addr := range frames {
 		w.frames.put(addr)

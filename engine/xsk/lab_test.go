@@ -23,8 +23,8 @@ const (
 	// testEtherType is IEEE's local experimental EtherType: no other program in the namespaces uses
 	// it.
 	testEtherType = 0x88b5
-	// patience is the longest time to wait for an event.
-	patience = 10 * time.Second
+	// waitLimit is the longest time to wait for an event.
+	waitLimit = 10 * time.Second
 )
 
 // TestMain also runs the child processes that some tests start with fewer rights.
@@ -307,7 +307,7 @@ func (g *plug) send(frame []byte) {
 func (g *plug) receive(buf []byte) []byte {
 	g.t.Helper()
 	fds := []unix.PollFd{{Fd: int32(g.fd), Events: unix.POLLIN}}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); {
 		if n, err := unix.Poll(fds, 100); n != 1 || err != nil {
 			continue
 		}
@@ -315,7 +315,7 @@ func (g *plug) receive(buf []byte) []byte {
 			return buf[:n]
 		}
 	}
-	g.t.Fatalf("no frame within %v", patience)
+	g.t.Fatalf("no frame within %v", waitLimit)
 	return nil
 }
 
@@ -334,9 +334,9 @@ func frame(n int, number uint32) []byte {
 // until polls until an event happens.
 func until(t testing.TB, what string, event func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !event(); {
+	for deadline := time.Now().Add(waitLimit); !event(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("not within %v: %s", waitLimit, what)
 		}
 		runtime.Gosched()
 	}

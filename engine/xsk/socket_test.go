@@ -505,7 +505,7 @@ func TestBusyQueue(t *testing.T) {
 		t.Errorf("queue held by the same UMEM: %v, want EBUSY", err)
 	}
 	// Open waits for a holder that closes meanwhile.
-	cfg.BusyWait = patience
+	cfg.BusyWait = waitLimit
 	done := make(chan error)
 	go func() {
 		s, err := l.tryOpen(cfg)

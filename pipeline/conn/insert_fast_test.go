@@ -7,7 +7,7 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// room and occupy are InsertSlot4 and InsertAt4, or those of IPv6.
+// insertSlot and insertAtSlot are InsertSlot4 and InsertAt4, or those of IPv6.
 func insertSlot(t *Table, family int, home Home, c packet.Addr, port uint16, nowMs uint32) (uint32, bool) {
 	if family == 4 {
 		return t.InsertSlot4(home, c.V4(), port, nowMs)
@@ -22,9 +22,10 @@ func insertAtSlot(t *Table, family int, home Home, slot uint32, c packet.Addr, k
 	return t.InsertAt6(home, slot, c, k.pack(), backend, 0)
 }
 
-// TestRoomIsInsert does the same to two tables, where clients come and go, reuse ports and expire:
-// one has Insert find a slot, the other InsertSlot if it can. What InsertSlot takes upon itself
-// must end as Insert ends it, and what it finds room for must not have been there.
+// TestInsertFastEqualsInsert makes the same random changes to two tables: entries are added,
+// removed and expire, and ports are reused. One table uses Insert only, the other InsertSlot
+// whenever that finds a slot. Both must end with the same entries, and InsertSlot must not find a
+// slot for an entry that exists.
 func TestInsertFastEqualsInsert(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		const capacity = 64
@@ -45,10 +46,10 @@ func TestInsertFastEqualsInsert(t *testing.T) {
 				continue
 			}
 			slot, ok := insertSlot(quick, family, home, c, k.ClientPort, now)
-			// Both tables forget the same on the way, and the more so if InsertSlot was not sure.
+			// Find also removes expired entries, from both tables alike.
 			known := plain.Find(home, c, k, now) != nil || plain.FindReply(home, c, k.ClientPort, backend, 80, false, now) != nil
 			if ok && known {
-				t.Fatalf("v%d, step %d: room for %v %v, which is there", family, n, c, k)
+				t.Fatalf("v%d, step %d: InsertSlot found a slot for %v %v, which exists", family, n, c, k)
 			}
 			if !ok && (quick.Find(home, c, k, now) != nil || quick.FindReply(home, c, k.ClientPort, backend, 80, false, now) != nil) != known {
 				t.Fatalf("v%d, step %d: the tables differ about %v %v", family, n, c, k)
@@ -65,7 +66,7 @@ func TestInsertFastEqualsInsert(t *testing.T) {
 				b = quick.Insert(home, c, k, backend, 0, now)
 			}
 			if (a == nil) != (b == nil) {
-				t.Fatalf("v%d, step %d: Insert gave %v, Room %v", family, n, a, b)
+				t.Fatalf("v%d, step %d: Insert returned %v, InsertSlot %v", family, n, a, b)
 			}
 			if a == nil {
 				continue
@@ -76,16 +77,16 @@ func TestInsertFastEqualsInsert(t *testing.T) {
 				t.Fatalf("v%d, step %d: %+v and %+v; %d and %d live", family, n, *a, *b, plain.Len(), quick.Len())
 			}
 			if quick.Find(home, c, k, now) != b {
-				t.Fatalf("v%d, step %d: what Room placed is not found", family, n)
+				t.Fatalf("v%d, step %d: the entry of InsertAt is not found", family, n)
 			}
 		}
 		if found < 10_000 {
-			t.Errorf("v%d: Room found a slot only %d times", family, found)
+			t.Errorf("v%d: InsertSlot found a slot only %d times", family, found)
 		}
 	}
 }
 
-// TestRoomKnowsTheLimit: a table at its limit has no room, whatever slots are free.
+// TestInsertSlotLimit: InsertSlot finds no slot in a table at its capacity, even if slots are free.
 func TestInsertSlotLimit(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		tab := newTable(family, 4, nil)
@@ -95,7 +96,7 @@ func TestInsertSlotLimit(t *testing.T) {
 			slot, ok := insertSlot(tab, family, home, c, 1, 0)
 			if i == 4 {
 				if ok {
-					t.Errorf("v%d: room for a fifth connection of four", family)
+					t.Errorf("v%d: a slot for a fifth connection of four", family)
 				}
 				continue
 			}

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestPeekSeesWhatFindSees: in crowded tables, with expired entries among them; and nothing has
-// changed afterwards.
+// TestPeekSeesWhatFindSees: Peek returns what Find would, in nearly full tables with expired
+// entries, and changes nothing.
 func TestPeekSeesWhatFindSees(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		rng := rand.New(rand.NewPCG(1, uint64(family)))

@@ -20,8 +20,8 @@ func fullTable(t *testing.T, family, capacity int) *Table {
 	return tab
 }
 
-// TestSweepWithin: a sweep looks at no more slots than it has time for, removes what is due among
-// them, and goes on there the next time.
+// TestSweepWithin: a sweep reads at most as many slots as it may, removes the expired entries among
+// them, and the next one continues there.
 func TestSweepWithin(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		const capacity, time = 20_000, 3000

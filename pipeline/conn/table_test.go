@@ -127,8 +127,8 @@ func TestTimeWraps(t *testing.T) {
 	}
 }
 
-// TestOneClientManyServices fills the neighbourhood of one hash: everything that is in must be
-// found, in whatever order it goes.
+// TestOneClientManyServices: the entries of one client fill the lines after their home. All are
+// found, in whatever order they are removed.
 func TestOneClientManyServices(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		tab := newTable(family, 10000, nil)
@@ -361,8 +361,8 @@ func TestNextFollowsIPVS(t *testing.T) {
 	}
 }
 
-// TestWholeAddress: two clients in one home line with addresses that differ in one half only are
-// two.
+// TestWholeAddress: two clients with the same home line and addresses that differ in one half only
+// have separate entries.
 func TestWholeAddress(t *testing.T) {
 	tab := newTable(6, 8, nil)
 	k, backend := Key{1, 5, 80}, client(6, 77)

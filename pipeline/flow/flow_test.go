@@ -9,9 +9,9 @@ import (
 	"sluice/pipeline/packet"
 )
 
-// TestHashScatters throws clients as they come in practice - addresses in a row, ports in a row -
-// into buckets by the high and the low half of the hash, under random seeds and some with a
-// pattern, and compares with what chance does: of n balls in n bins, n/e leave their bin empty.
+// TestHashScatters puts clients with consecutive addresses and ports into buckets by the high and
+// the low half of the hash, under random seeds and seeds with a pattern. A random function with n
+// clients and n buckets leaves n/e buckets empty; the hash must be near that.
 func TestHashScatters(t *testing.T) {
 	const n = 1 << 16
 	random := rand.New(rand.NewPCG(1, 2))

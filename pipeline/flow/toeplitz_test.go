@@ -15,8 +15,8 @@ import (
 // verificationKey is the key of Microsoft's "Verifying the RSS Hash Calculation".
 var verificationKey, _ = hex.DecodeString("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
 
-// TestToeplitzVerification computes the hashes that Microsoft publishes for cards to be verified
-// with.
+// TestToeplitzVerification computes the hashes that Microsoft publishes for the verification of
+// NICs.
 func TestToeplitzVerification(t *testing.T) {
 	for _, v := range []struct {
 		src, dst       string
@@ -57,9 +57,9 @@ func slowToeplitz(key, input []byte) uint32 {
 	return uint32(sum.Uint64())
 }
 
-// compareShares checks PortOwners made of the bytes against the slow hash and the plain reading of
-// the table.
-func compareShares(t *testing.T, seed uint64, data []byte) {
+// comparePortOwners checks PortOwners of a random RSS with this key against the slow hash and a
+// plain look-up in the table.
+func comparePortOwners(t *testing.T, seed uint64, data []byte) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	key := make([]byte, 40)
 	for i := range key {
@@ -112,21 +112,22 @@ func compareShares(t *testing.T, seed uint64, data []byte) {
 	}
 }
 
-func FuzzShares(f *testing.F) {
+func FuzzPortOwners(f *testing.F) {
 	f.Add(uint64(1), verificationKey)
 	f.Add(uint64(2), bytes.Repeat([]byte{0x6d, 0x5a}, 20)) // hashes both directions alike
 	f.Add(uint64(3), make([]byte, 40))
-	f.Fuzz(compareShares)
+	f.Fuzz(comparePortOwners)
 }
 
-func TestSharesAgainstTwin(t *testing.T) {
+func TestPortOwnersAgainstTwin(t *testing.T) {
 	for seed := range uint64(200) {
-		compareShares(t, seed, nil)
+		comparePortOwners(t, seed, nil)
 	}
 }
 
-// card makes an RSS of a table of 128 with the queues in turn, as drivers do by default.
-func card(queues int) *RSS {
+// rssOf returns an RSS with a table of 128 entries that has the queues in turn, the default of
+// drivers.
+func rssOf(queues int) *RSS {
 	r := &RSS{Key: verificationKey, Queues: make([]uint16, 128), TCP4: true, TCP6: true}
 	for i := range r.Queues {
 		r.Queues[i] = uint16(i % queues)
@@ -134,15 +135,15 @@ func card(queues int) *RSS {
 	return r
 }
 
-// TestSharesFollowTheCard: with a queue for each worker, every port belongs to whom the card
-// delivers to.
-func TestSharesFollowTheCard(t *testing.T) {
+// TestPortOwnersFollowRSS: with a queue for each worker, each port belongs to the worker that the
+// NIC delivers to.
+func TestPortOwnersFollowRSS(t *testing.T) {
 	for _, workers := range []int{1, 2, 3, 4, 8, 16} {
 		for _, is4 := range []bool{true, false} {
-			rss := card(workers)
+			rss := rssOf(workers)
 			s := NewPortOwners(rss, 6, is4, workers, func(queue int) int { return queue })
 			if s == nil {
-				t.Fatalf("%d workers: no shares", workers)
+				t.Fatalf("%d workers: no PortOwners", workers)
 			}
 			backend, local := packet.AddrFrom4(0x0a00000b), packet.AddrFrom4(0x0a000002)
 			if !is4 {
@@ -159,10 +160,10 @@ func TestSharesFollowTheCard(t *testing.T) {
 	}
 }
 
-// TestSharesWithoutQueues: workers without a queue get ports too; ports delivered to queues that
-// are not ours belong to no worker.
-func TestSharesWithoutQueues(t *testing.T) {
-	s := NewPortOwners(card(4), 6, true, 3, func(queue int) int {
+// TestPortOwnersWithoutQueues: workers without a queue get ports too; ports delivered to queues
+// that are not ours belong to no worker.
+func TestPortOwnersWithoutQueues(t *testing.T) {
+	s := NewPortOwners(rssOf(4), 6, true, 3, func(queue int) int {
 		if queue >= 2 {
 			return -1
 		}
@@ -173,8 +174,8 @@ func TestSharesWithoutQueues(t *testing.T) {
 	for port := range 1 << 16 {
 		count[s.Owner(base, uint16(port))]++
 	}
-	// Of 128 places 32 are each worker's and 64 no worker's; worker 2 gets a sixth of 64: 10, 5 of
-	// each.
+	// Of 128 entries, each worker has 32 and 64 have no worker; worker 2 gets a sixth of 64: 10, 5
+	// of each.
 	for owner, want := range map[int]int{0: 27 * 512, 1: 27 * 512, 2: 10 * 512, noWorker: 64 * 512} {
 		if count[owner] != want {
 			t.Errorf("owner %d has %d ports, want %d", owner, count[owner], want)
@@ -182,8 +183,8 @@ func TestSharesWithoutQueues(t *testing.T) {
 	}
 }
 
-// TestNoShares: what can't serve is refused.
-func TestNoShares(t *testing.T) {
+// TestNoPortOwners: an RSS that cannot be used is refused.
+func TestNoPortOwners(t *testing.T) {
 	for name, change := range map[string]func(r *RSS){
 		"ports not hashed":   func(r *RSS) { r.TCP4 = false },
 		"key too short":      func(r *RSS) { r.Key = r.Key[:15] },
@@ -194,7 +195,7 @@ func TestNoShares(t *testing.T) {
 		"other queues only":  func(r *RSS) { r.Queues = bytes16(128, 7) },
 		"blind to low ports": func(r *RSS) { clear(r.Key[11:]) },
 	} {
-		rss := card(2)
+		rss := rssOf(2)
 		change(rss)
 		worker := func(queue int) int {
 			if queue == 7 {
@@ -203,14 +204,14 @@ func TestNoShares(t *testing.T) {
 			return queue
 		}
 		if s := NewPortOwners(rss, 6, true, 2, worker); s != nil {
-			t.Errorf("%s: shares were made", name)
+			t.Errorf("%s: PortOwners were made", name)
 		}
 	}
-	if NewPortOwners(card(2), 17, true, 2, func(int) int { return 0 }) != nil {
-		t.Error("UDP ports are shared out that the card does not look at")
+	if NewPortOwners(rssOf(2), 17, true, 2, func(int) int { return 0 }) != nil {
+		t.Error("UDP ports are divided, which the NIC does not hash")
 	}
-	if NewPortOwners(card(2), 6, true, 256, func(int) int { return 0 }) != nil {
-		t.Error("256 workers got shares")
+	if NewPortOwners(rssOf(2), 6, true, 256, func(int) int { return 0 }) != nil {
+		t.Error("256 workers got ports")
 	}
 }
 

@@ -37,25 +37,25 @@ func (h *Headers) MaybeIPv4() bool { return le32(h[12:])&0xffffff == 0x45_0008 }
 // MaybeIPv6 reports whether FastParse6 may accept the frame.
 func (h *Headers) MaybeIPv6() bool { return le32(h[12:])&0xf0ffff == 0x60_dd86 }
 
-// FastParse4 returns the kind of an IPv4 packet. room is the length of the frame after the Ethernet
-// header, in bytes.
-func (h *Headers) FastParse4(room int) FastKind {
+// FastParse4 returns the kind of an IPv4 packet. available is the number of bytes after the
+// Ethernet header.
+func (h *Headers) FastParse4(available int) FastKind {
 	start, middle, ends := le64(h[14:]), le32(h[22:]), le64(h[26:])
 	sum, carry := bits.Add64(start, ends, 0)
 	sum, carry = bits.Add64(sum, uint64(middle), carry)
 	sum += carry
 	length := int(bits.ReverseBytes16(uint16(start >> 16)))
 	// a fragment, corrupted, or truncated
-	if start&(0xff3f<<48) != 0 || sum%0xffff != 0 || length > room {
+	if start&(0xff3f<<48) != 0 || sum%0xffff != 0 || length > available {
 		return NotFast
 	}
 	return fastParse((*[TCPLen]byte)(h[34:]), uint8(middle>>8), length-IPv4Len)
 }
 
 // FastParse6 is FastParse4 for IPv6.
-func (h *Headers) FastParse6(room int) FastKind {
+func (h *Headers) FastParse6(available int) FastKind {
 	length := int(be16(h[18:]))
-	if length > room-IPv6Len {
+	if length > available-IPv6Len {
 		return NotFast
 	}
 	return fastParse((*[TCPLen]byte)(h[54:]), h[20], length)

@@ -20,8 +20,8 @@ import (
 //
 //go:noinline
 func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
-	room := end - start - EthernetLen
-	if room < IPv4Len {
+	available := end - start - EthernetLen
+	if available < IPv4Len {
 		return counter.Short
 	}
 	*m = Meta{L2: uint16(start), L3: uint16(start + EthernetLen)}
@@ -31,7 +31,7 @@ func Parse(mem []byte, start, end int, m *Meta) counter.Reason {
 	}
 	a, b, c := be64(h[14:]), be64(h[22:]), be32(h[30:])
 	total := int(a >> 32 & 0xffff)
-	if a>>56 != 0x45 || total < IPv4Len || total > room {
+	if a>>56 != 0x45 || total < IPv4Len || total > available {
 		return refuse4(mem[start+EthernetLen:end], total)
 	}
 	if Sum(a).Add(b).Add(uint64(c)).Fold() != 0xffff {

@@ -40,16 +40,16 @@ func compareFastParse(t *testing.T, c packettest.Chunk, m packet.Meta, reason co
 	if h == nil {
 		return
 	}
-	room := c.End - c.Start - packet.EthernetLen
+	available := c.End - c.Start - packet.EthernetLen
 	var kind packet.FastKind
 	var got packet.Meta
 	ok := false
 	if h.MaybeIPv4() {
-		if kind = h.FastParse4(room); kind != packet.NotFast {
+		if kind = h.FastParse4(available); kind != packet.NotFast {
 			ok = h.Parse4(c.Start, &got)
 		}
 	} else if h.MaybeIPv6() {
-		if kind = h.FastParse6(room); kind != packet.NotFast {
+		if kind = h.FastParse6(available); kind != packet.NotFast {
 			ok = h.Parse6(c.Start, &got)
 		}
 	}

@@ -70,7 +70,7 @@ func TestParseMeta(t *testing.T) {
 	}
 }
 
-// TestSamplesAndPrefixes: of every sample, only the whole frame passes (M01, M02).
+// TestSamplesAndPrefixes: every sample is accepted whole, and none of its prefixes is (M01, M02).
 func TestSamplesAndPrefixes(t *testing.T) {
 	for _, s := range packettest.Samples {
 		frame := s.Packet.Frame()
@@ -85,8 +85,8 @@ func TestSamplesAndPrefixes(t *testing.T) {
 	}
 }
 
-// TestCutPackets: likewise if the packet was cut before its IP header was written, so that the
-// frame is as long as it announces.
+// TestCutPackets: the same for packets that are cut before the IP header is written, so that its
+// length fits the frame.
 func TestCutPackets(t *testing.T) {
 	for _, s := range packettest.Samples {
 		frame := s.Packet.Frame()
@@ -318,7 +318,7 @@ func TestParseDrops(t *testing.T) {
 	}
 }
 
-// TestEveryBitOfTheIPv4Header: none of the 160 can flip unnoticed (M05).
+// TestEveryBitOfTheIPv4Header: a flip of any of the 160 bits is detected (M05).
 func TestEveryBitOfTheIPv4Header(t *testing.T) {
 	frame := packettest.TCP(client4, vip4).Frame()
 	for bit := range 160 {

@@ -168,10 +168,10 @@ func (p *slow) chain(l3 int, embedded bool) (l4, proto int, reason counter.Reaso
 }
 
 func (p *slow) transport(l4, proto int) counter.Reason {
-	room := len(p.b) - l4
+	available := len(p.b) - l4
 	switch proto {
 	case 6:
-		if room < 20 || p.u8(l4+12)/16 < 5 || p.u8(l4+12)/16*4 > room {
+		if available < 20 || p.u8(l4+12)/16 < 5 || p.u8(l4+12)/16*4 > available {
 			return counter.BadL4Header
 		}
 		flags := p.u8(l4+13) % 32
@@ -181,7 +181,7 @@ func (p *slow) transport(l4, proto int) counter.Reason {
 		}
 		p.m.TCPFlags = uint8(flags)
 	case 17:
-		if room < 8 || p.u16(l4+4) < 8 || p.u16(l4+4) > room {
+		if available < 8 || p.u16(l4+4) < 8 || p.u16(l4+4) > available {
 			return counter.BadL4Header
 		}
 	default:

@@ -7,7 +7,7 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// TestDR: nothing but the link header and the TTL changes, in every frame that parses.
+// TestDR: only the link header and the TTL change, in every frame that Parse accepts.
 func TestDR(t *testing.T) {
 	for _, s := range packettest.Samples {
 		if s.Name == "tcp4 urgent tos" { // TTL 1

@@ -13,8 +13,8 @@ import (
 // host gives the address of an end without its port.
 func host(end string) string { return netip.MustParseAddrPort(end).Addr().String() }
 
-// TestICMP embeds each kind of packet, whole and cut short, as the other side knows it: a whole one
-// built from scratch has right checksums, so right ones come out only if each of them follows.
+// TestICMP embeds each kind of packet, whole and cut short, as the other side knows it. A whole one
+// has right checksums, and they are right afterwards only if every checksum is updated.
 func TestICMP(t *testing.T) {
 	type family struct{ client, vip, backend, local, router string }
 	families := []family{
@@ -61,7 +61,7 @@ func TestICMP(t *testing.T) {
 	}
 }
 
-// TestICMPWrongStaysWrong: the error's own checksum, too.
+// TestICMPWrongStaysWrong: the checksum of the ICMP error, too, stays as wrong as it was.
 func TestICMPWrongStaysWrong(t *testing.T) {
 	about := func(to, src string) packettest.Packet {
 		return packettest.ICMP(packettest.Router4, to, 3, 4, 1400, packettest.TCP(src, client4).IP()).WrongBy(0x4321)

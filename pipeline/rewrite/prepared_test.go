@@ -148,8 +148,8 @@ func checkPrepared(t *testing.T, frame []byte, end packet.Addr, port, id uint16)
 // edges are numbers at which carries go round.
 var edges = []uint16{0, 1, 0xff, 0x100, 0x7fff, 0x8000, 0xff00, 0xfffe, 0xffff}
 
-// TestPrepared: what is prepared does the same as what isn't, whatever the numbers are; and for
-// each checksum of UDP, where two are special, and of the IPv4 header.
+// TestPrepared: a prepared rewrite has the result of the one that is not prepared, for random
+// numbers, and for each checksum of UDP, where two are special, and of the IPv4 header.
 func TestPrepared(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	number := func() uint16 {
@@ -205,8 +205,8 @@ func TestPrepared(t *testing.T) {
 	}
 }
 
-// TestRoomForTheOuterHeader: a tunnel needs as much room ahead of the frame as its header is long.
-// With less it stops, before it has written to what is ahead of the chunk: that is another frame.
+// TestHeadroomForOuterHeader: a tunnel needs headroom of the length of its outer header. With less,
+// Wrap panics before it has written in front of the chunk, where another frame is.
 func TestHeadroomForOuterHeader(t *testing.T) {
 	const ahead = 64 // of the chunk, in the same memory
 	v6 := packet.Addr{Hi: 0xfd << 56, Lo: 1}

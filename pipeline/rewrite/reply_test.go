@@ -74,7 +74,7 @@ func TestICMPAnswers(t *testing.T) {
 	})
 }
 
-// TestAnswersParse: what an answer leaves in Meta is what Parse reads in it.
+// TestAnswersParse: the Meta of a reply is what Parse makes of it.
 func TestAnswersParse(t *testing.T) {
 	for _, s := range packettest.Samples {
 		for name, step := range map[string]func([]byte, *packet.Meta){

@@ -31,7 +31,7 @@ func TestEncap(t *testing.T) {
 	})
 }
 
-// TestEncapMeta: L3 and Family tell of the outer header, the rest of the packet inside.
+// TestEncapMeta: L3 and Family are those of the outer header, all else those of the inner packet.
 func TestEncapMeta(t *testing.T) {
 	c := packettest.TCP(client4, vip4).Chunk()
 	var m packet.Meta
@@ -44,8 +44,8 @@ func TestEncapMeta(t *testing.T) {
 	}
 }
 
-// TestOuterChecksum takes every identification through an outer header: a checksum folded once too
-// little is wrong for one in thousands.
+// TestOuterChecksum makes outer headers with every identification: a checksum that is folded once
+// too little is wrong for one in thousands.
 func TestOuterChecksum(t *testing.T) {
 	in := packettest.UDP(client4, vip4).Frame()
 	for id := range 0x10000 {

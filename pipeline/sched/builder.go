@@ -52,29 +52,29 @@ func (b *Builder) Len() int { return len(b.tables) }
 
 // maglev returns the table of the members, which must be sorted. It builds the table if there is
 // none yet.
-func (b *Builder) maglev(pool []member) *maglev {
-	name := poolName(pool)
+func (b *Builder) maglev(members []member) *maglev {
+	name := tableName(members)
 	s := b.tables[name]
 	if s == nil {
-		s = &shared{table: newMaglev(b.k0, b.k1, pool)}
+		s = &shared{table: newMaglev(b.k0, b.k1, members)}
 		b.tables[name] = s
 	}
 	s.used = true
 	return s.table
 }
 
-// poolName returns a string that is equal for members with the same table: same backends, same
+// tableName returns a string that is equal for members with the same table: same backends, same
 // proportions of weights.
-func poolName(pool []member) string {
+func tableName(members []member) string {
 	divisor := uint32(0)
-	for i := range pool {
-		divisor = gcd(pool[i].weight, divisor)
+	for i := range members {
+		divisor = gcd(members[i].weight, divisor)
 	}
-	name := make([]byte, 0, len(pool)*(18+2))
-	for i := range pool {
-		id := identity(pool[i].key)
+	name := make([]byte, 0, len(members)*(18+2))
+	for i := range members {
+		id := identity(members[i].key)
 		name = append(name, id[:]...)
-		name = binary.BigEndian.AppendUint16(name, uint16(pool[i].weight/divisor))
+		name = binary.BigEndian.AppendUint16(name, uint16(members[i].weight/divisor))
 	}
 	return string(name)
 }

@@ -99,7 +99,7 @@ func (b *buckets) explain(of string, addr [2]uint64, ipv4 bool) Explanation {
 	return w
 }
 
-// why follows Pick.
+// explain follows Pick.
 func (s *mh) explain(k *Key) Explanation {
 	if len(s.rivals) == 0 {
 		return Explanation{Rule: "Maglev hash of the client address: no backend may take a new connection"}

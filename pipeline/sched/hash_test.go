@@ -49,7 +49,7 @@ var addresses = []string{
 }
 
 func TestSHBuckets(t *testing.T) {
-	s := mustNew(t, "sh", pool(3, 1, 5))
+	s := mustNew(t, "sh", candidates(3, 1, 5))
 	table := dealt(3, 1, 5)
 	for _, a := range addresses {
 		if got, want := s.Pick(nil, nil, keyOf(a, a)), table[bucketOf(a)]; got != want {
@@ -62,7 +62,7 @@ func TestSHBuckets(t *testing.T) {
 	}
 }
 
-// Ports and the destination don't matter to sh, nor the client to dh.
+// TestSHAndDHUseOneAddress: ports and destination don't matter to sh, nor does the client to dh.
 func TestSHAndDHUseOneAddress(t *testing.T) {
 	list := equal(7)
 	s, d := mustNew(t, "sh", list), mustNew(t, "dh", list)
@@ -80,12 +80,13 @@ func TestSHAndDHUseOneAddress(t *testing.T) {
 	}
 }
 
-// An unusable backend keeps its buckets, at least one. Its clients are shared out among the others
-// by the buckets that these have, each always to the same one; no other client moves.
+// TestSHAndDHFallBack: an unusable backend keeps its buckets, at least one. Its clients are divided
+// among the others in proportion to their buckets, each client always to the same one. No other
+// client moves.
 func TestSHAndDHFallBack(t *testing.T) {
 	for name, table := range map[string][256]int{"sh": dealt(2, 0, 4, 1, 6), "dh": dealt(1, 1, 1, 1, 1)} {
 		for _, down := range []int{0, 2, 4} {
-			list := pool(2, 0, 4, 1, 6)
+			list := candidates(2, 0, 4, 1, 6)
 			list[down].Up = false
 			s := mustNew(t, name, list)
 			buckets, all := map[int]float64{}, 0.0
@@ -123,9 +124,10 @@ func TestSHAndDHFallBack(t *testing.T) {
 	}
 }
 
-// More weight than buckets: the first in the list takes them all, as in IPVS.
+// TestSHHugeWeight: with more weight than buckets, the first backend in the list has them all, as
+// in IPVS.
 func TestSHHugeWeight(t *testing.T) {
-	s := mustNew(t, "sh", pool(sched.MaxWeight, 1))
+	s := mustNew(t, "sh", candidates(sched.MaxWeight, 1))
 	for n := range uint32(1000) {
 		if got := s.Pick(nil, nil, v4(n)); got != 0 {
 			t.Fatalf("client %d: %d", n, got)
@@ -133,10 +135,10 @@ func TestSHHugeWeight(t *testing.T) {
 	}
 }
 
-// Neighbouring clients spread over all backends by weight.
+// TestSHSpreadsClients: clients with consecutive addresses are spread over all backends by weight.
 func TestSHSpreadsClients(t *testing.T) {
 	const n = 1 << 16
-	got := shares(mustNew(t, "sh", pool(1, 2, 5)), nil, nil, 3, n)
+	got := shares(mustNew(t, "sh", candidates(1, 2, 5)), nil, nil, 3, n)
 	for i, w := range []float64{1, 2, 5} {
 		if !near(got[i], n*w/8, 0.1) {
 			t.Errorf("weight %.0f: %d clients of %d", w, got[i], n)

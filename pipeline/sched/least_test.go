@@ -13,7 +13,7 @@ import (
 )
 
 func TestLeastConnectionChoices(t *testing.T) {
-	down := pool(1, 1, 1)
+	down := candidates(1, 1, 1)
 	down[0].Up = false
 	for _, c := range []struct {
 		what, name string
@@ -23,28 +23,28 @@ func TestLeastConnectionChoices(t *testing.T) {
 	}{
 		{"lc: tie goes to the first in the list", "lc", equal(3), loadsOf([2]int32{1, 0}, [2]int32{1, 0}, [2]int32{1, 0}), 0},
 		{"lc: fewest active", "lc", equal(3), loadsOf([2]int32{3, 0}, [2]int32{2, 0}, [2]int32{4, 0}), 1},
-		{"lc: weight does not count", "lc", pool(100, 1), loadsOf([2]int32{2, 0}, [2]int32{1, 0}), 1},
+		{"lc: weight does not count", "lc", candidates(100, 1), loadsOf([2]int32{2, 0}, [2]int32{1, 0}), 1},
 		{"lc: 255 inactive are less than one active", "lc", equal(2), loadsOf([2]int32{1, 0}, [2]int32{0, 255}), 1},
 		{"lc: 256 inactive equal one active, first wins", "lc", equal(2), loadsOf([2]int32{1, 0}, [2]int32{0, 256}), 0},
 		{"lc: 257 inactive are more", "lc", equal(2), loadsOf([2]int32{0, 257}, [2]int32{1, 0}), 1},
-		{"lc: weight 0 is skipped", "lc", pool(0, 1), loadsOf([2]int32{0, 0}, [2]int32{9, 0}), 1},
+		{"lc: weight 0 is skipped", "lc", candidates(0, 1), loadsOf([2]int32{0, 0}, [2]int32{9, 0}), 1},
 		{"lc: down is skipped", "lc", down, loadsOf([2]int32{0, 0}, [2]int32{9, 0}, [2]int32{8, 0}), 2},
-		{"wlc: tie of fractions goes to the first", "wlc", pool(1, 2), loadsOf([2]int32{1, 0}, [2]int32{2, 0}), 0},
-		{"wlc: less per weight", "wlc", pool(1, 2), loadsOf([2]int32{2, 0}, [2]int32{3, 0}), 1},
-		{"wlc: idle ties go to the first, not the heaviest", "wlc", pool(1, 5), loadsOf([2]int32{0, 0}, [2]int32{0, 0}), 0},
-		{"wlc: one inactive more decides", "wlc", pool(3, 3), loadsOf([2]int32{4, 1}, [2]int32{4, 0}), 1},
-		{"wlc: weight 0 is skipped", "wlc", pool(0, 1), loadsOf([2]int32{0, 0}, [2]int32{9, 0}), 1},
+		{"wlc: tie of fractions goes to the first", "wlc", candidates(1, 2), loadsOf([2]int32{1, 0}, [2]int32{2, 0}), 0},
+		{"wlc: less per weight", "wlc", candidates(1, 2), loadsOf([2]int32{2, 0}, [2]int32{3, 0}), 1},
+		{"wlc: idle ties go to the first, not the heaviest", "wlc", candidates(1, 5), loadsOf([2]int32{0, 0}, [2]int32{0, 0}), 0},
+		{"wlc: one inactive more decides", "wlc", candidates(3, 3), loadsOf([2]int32{4, 1}, [2]int32{4, 0}), 1},
+		{"wlc: weight 0 is skipped", "wlc", candidates(0, 1), loadsOf([2]int32{0, 0}, [2]int32{9, 0}), 1},
 		{"wlc: down is skipped", "wlc", down, loadsOf([2]int32{0, 0}, [2]int32{9, 0}, [2]int32{8, 0}), 2},
-		{"sed: the new connection counts, so the heavy one wins when idle", "sed", pool(1, 5), loadsOf([2]int32{0, 0}, [2]int32{0, 0}), 1},
+		{"sed: the new connection counts, so the heavy one wins when idle", "sed", candidates(1, 5), loadsOf([2]int32{0, 0}, [2]int32{0, 0}), 1},
 		{"sed: inactive don't count", "sed", equal(2), loadsOf([2]int32{0, 999}, [2]int32{1, 0}), 0},
-		{"sed: (1+1)/2 ties with (0+1)/1", "sed", pool(2, 1), loadsOf([2]int32{1, 0}, [2]int32{0, 0}), 0},
-		{"sed: (2+1)/2 loses to (0+1)/1", "sed", pool(2, 1), loadsOf([2]int32{2, 0}, [2]int32{0, 0}), 1},
+		{"sed: (1+1)/2 ties with (0+1)/1", "sed", candidates(2, 1), loadsOf([2]int32{1, 0}, [2]int32{0, 0}), 0},
+		{"sed: (2+1)/2 loses to (0+1)/1", "sed", candidates(2, 1), loadsOf([2]int32{2, 0}, [2]int32{0, 0}), 1},
 		{"sed: down is skipped", "sed", down, loadsOf([2]int32{0, 0}, [2]int32{9, 0}, [2]int32{8, 0}), 2},
-		{"nq: first idle wins, whatever the weight", "nq", pool(1, 5), loadsOf([2]int32{0, 0}, [2]int32{0, 0}), 0},
-		{"nq: an idle one behind a faster one", "nq", pool(100, 1), loadsOf([2]int32{1, 0}, [2]int32{0, 50}), 1},
-		{"nq: none idle, as sed", "nq", pool(2, 1), loadsOf([2]int32{2, 0}, [2]int32{1, 0}), 0},
+		{"nq: first idle wins, whatever the weight", "nq", candidates(1, 5), loadsOf([2]int32{0, 0}, [2]int32{0, 0}), 0},
+		{"nq: an idle one behind a faster one", "nq", candidates(100, 1), loadsOf([2]int32{1, 0}, [2]int32{0, 50}), 1},
+		{"nq: none idle, as sed", "nq", candidates(2, 1), loadsOf([2]int32{2, 0}, [2]int32{1, 0}), 0},
 		{"nq: idle but down", "nq", down, loadsOf([2]int32{0, 0}, [2]int32{9, 0}, [2]int32{8, 0}), 2},
-		{"nq: idle but drained", "nq", pool(0, 1), loadsOf([2]int32{0, 0}, [2]int32{9, 0}), 1},
+		{"nq: idle but drained", "nq", candidates(0, 1), loadsOf([2]int32{0, 0}, [2]int32{9, 0}), 1},
 	} {
 		if got := mustNew(t, c.name, c.list).Pick(new(sched.State), c.loads, nil); got != c.want {
 			t.Errorf("%s: %d, want %d", c.what, got, c.want)
@@ -52,7 +52,8 @@ func TestLeastConnectionChoices(t *testing.T) {
 	}
 }
 
-// Backends are counted under their ids, wherever they stand in the list.
+// TestLoadsAreFoundByID: the loads of backends are found by their ids, wherever they are in the
+// list.
 func TestLoadsAreFoundByID(t *testing.T) {
 	list := []sched.Candidate{{ID: 5, Weight: 1, Up: true}, {ID: 2, Weight: 1, Up: true}}
 	loads := loadsOf([2]int32{}, [2]int32{}, [2]int32{1, 0}, [2]int32{}, [2]int32{}, [2]int32{7, 0})
@@ -63,13 +64,13 @@ func TestLoadsAreFoundByID(t *testing.T) {
 	}
 }
 
-// The highest counts and weights there are must not overflow the products: compared with big
-// integers.
+// TestLeastDoesNotOverflow: the products of the highest loads and weights do not overflow: the
+// choice is compared with that of big integers.
 func TestLeastDoesNotOverflow(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	extreme := func() uint32 { return math.MaxUint32 - r.Uint32N(3) }
 	for range 2000 {
-		list := pool(sched.MaxWeight-r.Uint32N(3), sched.MaxWeight-r.Uint32N(3), 1+r.Uint32N(2))
+		list := candidates(sched.MaxWeight-r.Uint32N(3), sched.MaxWeight-r.Uint32N(3), 1+r.Uint32N(2))
 		loads := counter.NewLoads(1, len(list))
 		for id := range uint32(3) {
 			loads.Add(0, id, int32(extreme()), int32(extreme()))
@@ -125,10 +126,11 @@ func FuzzLeast(f *testing.F) {
 	})
 }
 
-// Connections that stay spread by weight: with 70 of them, weights 4, 2, 1 end at 40, 20, 10.
+// TestWLCFillsByWeight: connections that stay are spread by weight: 70 of them on weights 4, 2, 1
+// end as 40, 20, 10.
 func TestWLCFillsByWeight(t *testing.T) {
 	for _, name := range []string{"wlc", "sed"} {
-		list := pool(4, 2, 1)
+		list := candidates(4, 2, 1)
 		s, loads := mustNew(t, name, list), counter.NewLoads(1, 3)
 		for range 70 {
 			loads.Add(0, uint32(s.Pick(new(sched.State), loads, nil)), 1, 0)
@@ -157,7 +159,7 @@ func near(got int, want, tolerance float64) bool {
 func TestRandomSharesFollowWeights(t *testing.T) {
 	const n = 200_000
 	weights := []uint32{1, 0, 2, 5, 8, 16}
-	got := shares(mustNew(t, "random", pool(weights...)), &sched.State{Rand: 42}, nil, len(weights), n)
+	got := shares(mustNew(t, "random", candidates(weights...)), &sched.State{Rand: 42}, nil, len(weights), n)
 	for i, w := range weights {
 		if want := n * float64(w) / 32; !near(got[i], want, 0.05) {
 			t.Errorf("weight %d: %d picks of %d, want about %.0f", w, got[i], n, want)
@@ -166,13 +168,13 @@ func TestRandomSharesFollowWeights(t *testing.T) {
 }
 
 func TestRandomWithTheHighestWeights(t *testing.T) {
-	got := shares(mustNew(t, "random", pool(65535, 65535, 1)), &sched.State{Rand: 7}, nil, 3, 100_000)
+	got := shares(mustNew(t, "random", candidates(65535, 65535, 1)), &sched.State{Rand: 7}, nil, 3, 100_000)
 	if !near(got[0], 50_000, 0.02) || !near(got[1], 50_000, 0.02) || got[2] > 20 {
 		t.Errorf("weights 65535, 65535, 1: %v", got)
 	}
 }
 
-// Workers with different seeds must not draw alike.
+// TestRandomSeedsDiffer: workers with different seeds choose differently.
 func TestRandomSeedsDiffer(t *testing.T) {
 	s := mustNew(t, "random", equal(16))
 	if a, b := picks(s, &sched.State{Rand: 1}, 40), picks(s, &sched.State{Rand: 2}, 40); a == b {
@@ -180,12 +182,12 @@ func TestRandomSeedsDiffer(t *testing.T) {
 	}
 }
 
-// Without loads p2c keeps to the first draw, so shares follow weights; with loads it avoids the
-// busy.
+// TestP2C: without loads p2c uses the first of its two candidates, so that clients are spread by
+// weight; with loads it avoids the busy one.
 func TestP2C(t *testing.T) {
 	const n = 100_000
 	weights := []uint32{1, 2, 5}
-	s := mustNew(t, "p2c", pool(weights...))
+	s := mustNew(t, "p2c", candidates(weights...))
 	got := shares(s, &sched.State{Rand: 3}, counter.NewLoads(1, 3), 3, n)
 	for i, w := range weights {
 		if want := n * float64(w) / 8; !near(got[i], want, 0.05) {
@@ -202,7 +204,7 @@ func TestP2C(t *testing.T) {
 	}
 }
 
-// The draw that p2c compares by is overhead per weight, as wlc's.
+// TestP2CComparesPerWeight: p2c compares load per weight, as wlc does.
 func TestP2CComparesPerWeight(t *testing.T) {
 	for _, c := range []struct {
 		loads *counter.Loads
@@ -211,7 +213,7 @@ func TestP2CComparesPerWeight(t *testing.T) {
 		{loadsOf([2]int32{2, 0}, [2]int32{3, 0}), 1},
 		{loadsOf([2]int32{1, 0}, [2]int32{2, 1}), 0},
 	} {
-		got := shares(mustNew(t, "p2c", pool(1, 2)), &sched.State{Rand: 9}, c.loads, 2, 30_000)
+		got := shares(mustNew(t, "p2c", candidates(1, 2)), &sched.State{Rand: 9}, c.loads, 2, 30_000)
 		other := []float64{1. / 9, 4. / 9}[1-c.want]
 		if !near(got[1-c.want], 30_000*other, 0.06) {
 			t.Errorf("%v: want %d unless both draws hit %d", got, c.want, 1-c.want)
@@ -219,7 +221,7 @@ func TestP2CComparesPerWeight(t *testing.T) {
 	}
 }
 
-// Many connections that stay: p2c balances far better than random.
+// TestP2CBalances: with many connections that stay, p2c balances far better than random.
 func TestP2CBalances(t *testing.T) {
 	spread := map[string]uint32{}
 	for _, name := range []string{"random", "p2c"} {

@@ -12,16 +12,16 @@ import (
 // 65537 is what the paper and Katran use. When one of ten backends is taken out of the
 // configuration, 0.34 % of the other backends' clients move; with IPVS's 4093 it is 1.2 %, with ten
 // times as many slots 0.09 %. A table takes 131 kB, hence fits a core's L2 cache, and 1000 services
-// with 1000 different pools take 131 MB, which ten times as many slots would not.
+// with 1000 different lists of backends take 131 MB, which ten times as many slots would not.
 const maglevSlots = 65537
 
 // emptySlot marks a slot without an owner. No rank is as high.
 const emptySlot = maxRanks
 
-// maglev maps slots to ranks, that is, to positions in the pool it was built from.
+// maglev maps slots to ranks, that is, to positions in the list of members that it was built from.
 type maglev [maglevSlots]uint16
 
-// member is a backend of a pool; pools are sorted by key and have no equal keys.
+// member is a backend in a table. Lists of members are sorted by key and have no equal keys.
 type member struct {
 	key    netip.AddrPort
 	weight uint32 // not 0
@@ -39,22 +39,22 @@ type walk struct {
 // paper backends claim slots in turn; here the heaviest has a turn in every round and the others in
 // as many rounds as their weight is of its weight. Turns depend on the quotient of two weights
 // only, so what one backend does disturbs the others' order little.
-func newMaglev(k0, k1 uint64, pool []member) *maglev {
+func newMaglev(k0, k1 uint64, members []member) *maglev {
 	t := new(maglev)
 	for i := range t {
 		t[i] = emptySlot
 	}
 	heaviest := uint64(0)
-	for i := range pool {
-		heaviest = max(heaviest, uint64(pool[i].weight))
+	for i := range members {
+		heaviest = max(heaviest, uint64(members[i].weight))
 	}
-	walks := make([]walk, len(pool))
-	for i := range pool {
-		walks[i] = newWalk(k0, k1, &pool[i])
+	walks := make([]walk, len(members))
+	for i := range members {
+		walks[i] = newWalk(k0, k1, &members[i])
 		walks[i].schedule(heaviest)
 	}
 	free := maglevSlots
-	for round := uint64(1); len(pool) > 0; round++ {
+	for round := uint64(1); len(members) > 0; round++ {
 		for rank := range walks {
 			w := &walks[rank]
 			if w.due > round {

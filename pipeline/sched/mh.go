@@ -53,13 +53,13 @@ func (b *Builder) newMH(c []Candidate) (*mh, error) {
 	if len(ranked) > maxRanks {
 		return nil, fmt.Errorf("scheduler mh: %d backends in one service: at most %d are allowed", len(ranked), maxRanks)
 	}
-	pool := make([]member, len(ranked))
+	members := make([]member, len(ranked))
 	s := &mh{k0: b.k0, k1: b.k1, choices: make([]int32, len(ranked))}
 	for rank, i := range ranked {
-		if rank > 0 && c[i].Key == pool[rank-1].key {
+		if rank > 0 && c[i].Key == members[rank-1].key {
 			return nil, fmt.Errorf("scheduler mh: backend %s is listed twice: give each its own address or port", c[i].Key)
 		}
-		pool[rank] = member{c[i].Key, mhWeight(&c[i])}
+		members[rank] = member{c[i].Key, mhWeight(&c[i])}
 		s.choices[rank] = -1
 		if c[i].usable() {
 			id := identity(c[i].Key)
@@ -67,7 +67,7 @@ func (b *Builder) newMH(c []Candidate) (*mh, error) {
 			s.rivals = append(s.rivals, rival{siphash.Hash(b.k0, b.k1, id[:]), float64(c[i].Weight), i})
 		}
 	}
-	s.table = b.maglev(pool)
+	s.table = b.maglev(members)
 	return s, nil
 }
 

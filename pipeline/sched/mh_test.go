@@ -33,9 +33,10 @@ func moved(before, after []int, lost ...int) int {
 	return n
 }
 
-// Boxes of different versions must choose alike: these choices must never change.
+// TestMHIsTheSameOnEveryBox: boxes with different versions must choose alike, so these choices must
+// never change.
 func TestMHIsTheSameOnEveryBox(t *testing.T) {
-	list := pool(1, 1, 2, 3, 1)
+	list := candidates(1, 1, 2, 3, 1)
 	list = append(list, sched.Candidate{ID: 5, Weight: 2, Up: true, Key: netip.MustParseAddrPort("[2001:db8::5]:8080")})
 	want := []int{3, 2, 2, 3, 4, 3, 3, 3, 1, 3, 5, 0, 2, 1, 5, 0}
 	if got := clients(t, list, len(want)); !slices.Equal(got, want) {
@@ -65,7 +66,7 @@ func TestMHKeyMatters(t *testing.T) {
 	}
 }
 
-// Only the client's address counts, as in IPVS without mh-port.
+// TestMHUsesTheClientAddress: only the client's address counts, as in IPVS without mh-port.
 func TestMHUsesTheClientAddress(t *testing.T) {
 	s := mustNew(t, "mh", equal(50))
 	a, b := keyOf("192.0.2.1", "198.51.100.1"), keyOf("192.0.2.1", "203.0.113.9")
@@ -84,7 +85,7 @@ func TestMHUsesTheClientAddress(t *testing.T) {
 }
 
 func TestMHOrderInTheFileDoesNotMatter(t *testing.T) {
-	list := pool(1, 5, 2, 1, 0, 3, 7, 1)
+	list := candidates(1, 5, 2, 1, 0, 3, 7, 1)
 	list[4].LastWeight = 2
 	list[6].Up = false
 	before := clients(t, list, 5000)
@@ -102,7 +103,7 @@ func TestMHSharesFollowWeights(t *testing.T) {
 	const n = 300_000
 	weights := []uint32{1, 2, 3, 10, 4}
 	count := make([]int, len(weights))
-	for _, id := range clients(t, pool(weights...), n) {
+	for _, id := range clients(t, candidates(weights...), n) {
 		count[id]++
 	}
 	for i, w := range weights {
@@ -112,11 +113,11 @@ func TestMHSharesFollowWeights(t *testing.T) {
 	}
 }
 
-// Down and drained backends lose their clients to all others by weight, no other client moves, and
-// all return.
-func TestMHDownAndDrainMoveNobodyElse(t *testing.T) {
+// TestMHDownAndDrainMoveNoOthers: clients of backends that are down or drained go to all others by
+// weight. No other client moves, and all come back.
+func TestMHDownAndDrainMoveNoOthers(t *testing.T) {
 	const n = 100_000
-	list := pool(1, 1, 1, 2, 1, 1, 1, 1, 1)
+	list := candidates(1, 1, 1, 2, 1, 1, 1, 1, 1)
 	before := clients(t, list, n)
 	for _, c := range []struct {
 		what string
@@ -157,8 +158,8 @@ func TestMHDownAndDrainMoveNobodyElse(t *testing.T) {
 	}
 }
 
-// With nearly all weight down the usable ones still share by weight, and still no other client
-// moves.
+// TestMHMassOutage: with nearly all weight down, the usable backends still get clients by weight,
+// and no other client moves.
 func TestMHMassOutage(t *testing.T) {
 	const n = 40_000
 	list := equal(200)
@@ -182,8 +183,8 @@ func TestMHMassOutage(t *testing.T) {
 	}
 }
 
-// Taking backends out of the configuration moves few clients of the others: bounds from the
-// expected outcomes for a table of 65537 slots, avg 0.34 %, 0.55 %, 0.93 % and 0.59 %.
+// TestMHRemovalDisruption: the removal of backends moves few clients of the others. The bounds are
+// the expected results for a table of 65537 slots: on average 0.34 %, 0.55 %, 0.93 % and 0.59 %.
 func TestMHRemovalDisruption(t *testing.T) {
 	const n = 200_000
 	for _, c := range []struct {
@@ -206,10 +207,10 @@ func TestMHRemovalDisruption(t *testing.T) {
 	}
 }
 
-// A weight change moves about the share that it must.
+// TestMHWeightChange: a change of weight moves about as many clients as it must.
 func TestMHWeightChange(t *testing.T) {
 	const n = 100_000
-	list := pool(10, 10, 10, 10, 10, 10, 10, 10, 10, 10)
+	list := candidates(10, 10, 10, 10, 10, 10, 10, 10, 10, 10)
 	before := clients(t, list, n)
 	list[3].Weight, list[3].LastWeight = 5, 5
 	if got := 100 * float64(moved(before, clients(t, list, n), 3)) / n; got > 2 {

@@ -8,18 +8,18 @@ import (
 )
 
 func TestRRSequence(t *testing.T) {
-	down := pool(1, 1, 1, 1)
+	down := candidates(1, 1, 1, 1)
 	down[0].Up, down[2].Up = false, false
 	for _, c := range []struct {
 		list []sched.Candidate
 		want string
 	}{
-		{pool(1, 1, 1), "abcabcabc"},
-		{pool(9, 1, 65535), "abcabcabc"},
-		{pool(1, 0, 1, 0), "acacacaca"},
-		{pool(0, 0, 1), "ccccccccc"},
+		{candidates(1, 1, 1), "abcabcabc"},
+		{candidates(9, 1, 65535), "abcabcabc"},
+		{candidates(1, 0, 1, 0), "acacacaca"},
+		{candidates(0, 0, 1), "ccccccccc"},
 		{down, "bdbdbdbdb"},
-		{pool(7), "aaaaaaaaa"},
+		{candidates(7), "aaaaaaaaa"},
 	} {
 		if got := picks(mustNew(t, "rr", c.list), new(sched.State), 9); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.list, got, c.want)
@@ -27,7 +27,8 @@ func TestRRSequence(t *testing.T) {
 	}
 }
 
-// After a change of the list rr goes on behind the backend served last.
+// TestRRChangedList: after a change of the list, rr continues behind the backend that was served
+// last.
 func TestRRChangedList(t *testing.T) {
 	old := equal(4) // a b c d
 	for _, c := range []struct {
@@ -61,7 +62,7 @@ func TestRRChangedList(t *testing.T) {
 	}
 }
 
-// With nothing usable the pointer stays.
+// TestRREmptyInBetween: without a usable backend the pointer does not move.
 func TestRREmptyInBetween(t *testing.T) {
 	list := equal(3)
 	var st sched.State
@@ -79,19 +80,19 @@ func TestRREmptyInBetween(t *testing.T) {
 }
 
 func TestWRRSequence(t *testing.T) {
-	down := pool(4, 2, 1)
+	down := candidates(4, 2, 1)
 	down[0].Up = false
 	for _, c := range []struct {
 		list []sched.Candidate
 		want string
 	}{
-		{pool(4, 2, 1), "aaababcaaababc"},
-		{pool(1, 2, 4), "ccbcabcccbcabc"},
-		{pool(4, 2), "aabaabaab"},
-		{pool(5, 3), "aaababab" + "aaababab"},
-		{pool(1, 1, 1), "abcabc"},
-		{pool(100, 100, 100), "abcabc"},
-		{pool(0, 3, 0, 1), "bbbdbbbd"},
+		{candidates(4, 2, 1), "aaababcaaababc"},
+		{candidates(1, 2, 4), "ccbcabcccbcabc"},
+		{candidates(4, 2), "aabaabaab"},
+		{candidates(5, 3), "aaababab" + "aaababab"},
+		{candidates(1, 1, 1), "abcabc"},
+		{candidates(100, 100, 100), "abcabc"},
+		{candidates(0, 3, 0, 1), "bbbdbbbd"},
 		{down, "bbcbbcbbc"}, // like 2, 1: passes for a alone serve no client
 	} {
 		if got := picks(mustNew(t, "wrr", c.list), new(sched.State), len(c.want)); got != c.want {
@@ -100,10 +101,10 @@ func TestWRRSequence(t *testing.T) {
 	}
 }
 
-// On a change the pointer returns to the head and the required weight is kept if the new list has
-// it.
+// TestWRRChangedList: after a change the pointer returns to the head, and the current weight stays
+// if the new list has it.
 func TestWRRChangedList(t *testing.T) {
-	down := pool(4, 2, 1)
+	down := candidates(4, 2, 1)
 	down[1].Up = false
 	for _, c := range []struct {
 		what   string
@@ -111,23 +112,24 @@ func TestWRRChangedList(t *testing.T) {
 		list   []sched.Candidate
 		want   string
 	}{
-		{"nothing: aaababc goes on", 3, pool(4, 2, 1), "babc"},
-		{"cw 2 kept, pointer at the head", 3, pool(4, 2, 1, 1), "ababcdaaa"},
-		{"cw 4 above the new maximum 2", 1, pool(2, 1), "aabaab"},
-		{"cw 2 rounded to 3, step 2", 3, pool(6, 2), "aabaaab"},
+		{"nothing: aaababc goes on", 3, candidates(4, 2, 1), "babc"},
+		{"cw 2 kept, pointer at the head", 3, candidates(4, 2, 1, 1), "ababcdaaa"},
+		{"cw 4 above the new maximum 2", 1, candidates(2, 1), "aabaab"},
+		{"cw 2 rounded to 3, step 2", 3, candidates(6, 2), "aabaaab"},
 		{"down is no change: the pass goes on behind b, cw 2", 4, down, "acaaa"},
 	} {
 		var st sched.State
-		picks(mustNew(t, "wrr", pool(4, 2, 1)), &st, c.served)
+		picks(mustNew(t, "wrr", candidates(4, 2, 1)), &st, c.served)
 		if got := picks(mustNew(t, "wrr", c.list), &st, len(c.want)); got != c.want {
 			t.Errorf("%s: %s, want %s", c.what, got, c.want)
 		}
 	}
 }
 
-// A backend that is down may have any weight: the passes for it alone cost no time.
+// TestWRRHugeWeights: a backend that is down may have any weight: the rounds for it alone cost no
+// time.
 func TestWRRHugeWeights(t *testing.T) {
-	list := pool(sched.MaxWeight, 1)
+	list := candidates(sched.MaxWeight, 1)
 	s, st := mustNew(t, "wrr", list), new(sched.State)
 	count := [2]int{}
 	for range 2 * (sched.MaxWeight + 1) {

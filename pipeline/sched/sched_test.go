@@ -13,8 +13,9 @@ import (
 
 var testKey = [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
-// pool makes candidates with these weights; ids are the list positions, addresses 10.0.0.0 and up.
-func pool(weights ...uint32) []sched.Candidate {
+// candidates returns candidates with these weights; ids are the list positions, addresses 10.0.0.0
+// and up.
+func candidates(weights ...uint32) []sched.Candidate {
 	c := make([]sched.Candidate, len(weights))
 	for i, w := range weights {
 		addr := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
@@ -29,7 +30,7 @@ func equal(n int) []sched.Candidate {
 	for i := range weights {
 		weights[i] = 1
 	}
-	return pool(weights...)
+	return candidates(weights...)
 }
 
 func mustNew(t testing.TB, name string, c []sched.Candidate) sched.Scheduler {
@@ -83,24 +84,24 @@ func loadsOf(counts ...[2]int32) *counter.Loads {
 
 func TestEverySchedulerOfTheServiceExists(t *testing.T) {
 	for _, name := range service.Schedulers {
-		if _, err := sched.New(name, pool(1, 2, 3), testKey); err != nil {
+		if _, err := sched.New(name, candidates(1, 2, 3), testKey); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 func TestNewErrors(t *testing.T) {
-	twice := pool(1, 1)
+	twice := candidates(1, 1)
 	twice[1].Key = twice[0].Key
-	last := pool(0)
+	last := candidates(0)
 	last[0].LastWeight = 70000
 	for _, c := range []struct {
 		name string
 		list []sched.Candidate
 		want []string
 	}{
-		{"wrrr", pool(1), []string{`"wrrr"`, "wlc", "p2c"}},
-		{"wlc", pool(65536), []string{"wlc", "10.0.0.0:80", "65536", "65535"}},
+		{"wrrr", candidates(1), []string{`"wrrr"`, "wlc", "p2c"}},
+		{"wlc", candidates(65536), []string{"wlc", "10.0.0.0:80", "65536", "65535"}},
 		{"mh", last, []string{"70000"}},
 		{"mh", twice, []string{"mh", "10.0.0.0:80", "twice"}},
 	} {
@@ -117,15 +118,15 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// Whatever the scheduler, an unusable candidate gets nothing, and with none usable there is no
-// choice.
+// TestUnusableGetsNothing: no scheduler chooses an unusable candidate, and without a usable one
+// there is no choice.
 func TestUnusableGetsNothing(t *testing.T) {
-	mixed := pool(3, 0, 5, 65535, 1, 0)
+	mixed := candidates(3, 0, 5, 65535, 1, 0)
 	mixed[3].Up = false
 	mixed[1].LastWeight = 40
-	down := pool(1, 2, 3)
-	drained := pool(0, 0)
-	never := pool(0, 0)
+	down := candidates(1, 2, 3)
+	drained := candidates(0, 0)
+	never := candidates(0, 0)
 	for i := range down {
 		down[i].Up = false
 	}
@@ -166,7 +167,7 @@ func TestUnusableGetsNothing(t *testing.T) {
 func TestListOfOne(t *testing.T) {
 	for _, name := range service.Schedulers {
 		for _, weight := range []uint32{1, 2, sched.MaxWeight} {
-			s, loads, st := mustNew(t, name, pool(weight)), counter.NewLoads(1, 1), sched.State{}
+			s, loads, st := mustNew(t, name, candidates(weight)), counter.NewLoads(1, 1), sched.State{}
 			for n := range uint32(20) {
 				if i := s.Pick(&st, loads, v4(n)); i != 0 {
 					t.Errorf("%s, weight %d: pick %d is %d", name, weight, n, i)
@@ -177,7 +178,8 @@ func TestListOfOne(t *testing.T) {
 	}
 }
 
-// A State that belongs to another list or another scheduler must never lead outside the list.
+// TestForeignStateIsHarmless: with the State of another list or scheduler, no scheduler chooses
+// outside the list.
 func TestForeignStateIsHarmless(t *testing.T) {
 	states := []sched.State{
 		{Pos: 4_000_000_000, Last: 3}, {Pos: 3, Last: 99, CW: 4_000_000_000}, {Seen: ^uint64(0), CW: 1, Pos: 2},
@@ -185,9 +187,9 @@ func TestForeignStateIsHarmless(t *testing.T) {
 	for _, st := range states {
 		for _, from := range service.Schedulers {
 			for _, to := range service.Schedulers {
-				for _, list := range [][]sched.Candidate{nil, pool(3), pool(2, 4), pool(1, 0, 5, 2)} {
+				for _, list := range [][]sched.Candidate{nil, candidates(3), candidates(2, 4), candidates(1, 0, 5, 2)} {
 					loads := counter.NewLoads(1, 8)
-					mustNewCached(t, from, pool(5, 1, 2, 1, 1, 3)).Pick(&st, loads, v4(5))
+					mustNewCached(t, from, candidates(5, 1, 2, 1, 1, 3)).Pick(&st, loads, v4(5))
 					if i := mustNewCached(t, to, list).Pick(&st, loads, v4(5)); i < -1 || i >= len(list) {
 						t.Fatalf("%s after %s on %d candidates: %d", to, from, len(list), i)
 					}
@@ -211,7 +213,7 @@ func mustNewCached(t testing.TB, name string, c []sched.Candidate) sched.Schedul
 
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, name := range service.Schedulers {
-		c := pool(1, 2, 3, 0, 5)
+		c := candidates(1, 2, 3, 0, 5)
 		c[1].Up = false
 		s, loads, st, k := mustNew(t, name, c), counter.NewLoads(2, len(c)), new(sched.State), v4(1)
 		if n := testing.AllocsPerRun(200, func() { k.Client[1]++; s.Pick(st, loads, k) }); n != 0 {

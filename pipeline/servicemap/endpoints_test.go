@@ -25,8 +25,8 @@ func (e *Endpoints) probes(addr packet.Addr, port uint16, proto uint8) int {
 	}
 }
 
-// TestEndpointsScatter fills maps with services as operators number them, and counts: no key may
-// need many reads, nor all of them together.
+// TestEndpointsScatter fills maps with services as operators number them. No key needs many reads,
+// and the average is low.
 func TestEndpointsScatter(t *testing.T) {
 	const n = 2000
 	type key struct {

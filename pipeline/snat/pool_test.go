@@ -14,8 +14,8 @@ func ports(first, last uint16) *PortSet {
 // every returns all ports: there is one worker.
 func every(int) uint64 { return ^uint64(0) }
 
-// TestPoolsDivide allocates every port of every worker: each comes once, belongs to the worker, and
-// all ports come.
+// TestPoolsDivide allocates every port of every worker: each port comes exactly once, and belongs
+// to the worker.
 func TestPoolsDivide(t *testing.T) {
 	for _, workers := range []int{1, 2, 3, 7, 64, 100} {
 		allowed := ports(1024, 65535)
@@ -102,7 +102,8 @@ func TestPoolAgainstMap(t *testing.T) {
 	}
 }
 
-// TestPortsReusedLate releases a port and counts how many others are allocated before it is again.
+// TestPortsReusedLate counts how many other ports are allocated before a released one is allocated
+// again.
 func TestPortsReusedLate(t *testing.T) {
 	all := ports(1024, 65535)
 	pool := newPool(all, every)

@@ -22,8 +22,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// patience bounds every wait for something on a page.
-const patience = 30 * time.Second
+// waitLimit bounds every wait for something on a page.
+const waitLimit = 30 * time.Second
 
 // Screens lists the screens that pages are tested on.
 var Screens = []Screen{
@@ -63,7 +63,7 @@ func New(t *testing.T) *Browser {
 		chromedp.Flag("disable-dev-shm-usage", true),
 		// Names are not resolved, so a page cannot load anything from other hosts.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-		chromedp.WSURLReadTimeout(patience),
+		chromedp.WSURLReadTimeout(waitLimit),
 	)
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 	// chromedp reports events that are newer than itself as errors.
@@ -84,7 +84,7 @@ func profile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 		defer cancel()
 		if err := testbed.Poll(ctx, func() error { return os.RemoveAll(dir) }); err != nil {
 			t.Error(err)
@@ -114,7 +114,7 @@ func (b *Browser) Open(address string, screen Screen) *Page {
 	if err := chromedp.Run(ctx); err != nil {
 		b.t.Fatal("a new tab:", err)
 	}
-	chromedp.ListenTarget(ctx, p.note)
+	chromedp.ListenTarget(ctx, p.record)
 	preference := "light"
 	if screen.Dark {
 		preference = "dark"
@@ -126,8 +126,8 @@ func (b *Browser) Open(address string, screen Screen) *Page {
 	return p
 }
 
-// note records errors of the page.
-func (p *Page) note(event any) {
+// record records errors of the page.
+func (p *Page) record(event any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e := event.(type) {
@@ -170,7 +170,7 @@ func (p *Page) Hosts() (all []string) {
 // Do runs actions.
 func (p *Page) Do(actions ...chromedp.Action) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, waitLimit)
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		p.t.Fatalf("in the browser: %v", err)
@@ -187,7 +187,7 @@ func Eval[T any](p *Page, expression string) (value T) {
 // Await waits until an expression is true.
 func (p *Page) Await(expression string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); ; time.Sleep(50 * time.Millisecond) {
 		if Eval[bool](p, "Boolean("+expression+")") {
 			return
 		}

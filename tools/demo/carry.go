@@ -12,7 +12,7 @@ func (d *demo) carry(ctx context.Context, p testbed.Path) error {
 	d.step("%s: %s", p, describe(p))
 	r := row{path: p}
 	r.web = d.bed.Ask(ctx, p.URL(), requests)
-	d.note("%d HTTP requests to %s, each on its own connection: %s by b1/b2/b3", requests, p.URL(), &r.web)
+	d.result("%d HTTP requests to %s, each on its own connection: %s by b1/b2/b3", requests, p.URL(), &r.web)
 	d.checkSpread(&r.web, requests, p)
 
 	for _, transfer := range []struct {
@@ -23,14 +23,14 @@ func (d *demo) carry(ctx context.Context, p testbed.Path) error {
 		err := transfer.do(ctx, p.URL(), megabytes<<20, uint64(p.Address().As16()[15]))
 		if d.check(err == nil, "%s: %d MiB %s: %v", p, megabytes, transfer.name, err) {
 			*transfer.done = megabytes
-			d.note("%d MiB %s in one connection arrived with the right SHA-256", megabytes, transfer.name)
+			d.result("%d MiB %s in one connection arrived with the right SHA-256", megabytes, transfer.name)
 		} else {
 			r.errors++
 		}
 	}
 
 	r.udp = d.bed.AskUDP(ctx, p.UDP(), datagrams)
-	d.note("%d UDP requests to %s, each from its own port: %s", datagrams, p.UDP(), &r.udp)
+	d.result("%d UDP requests to %s, each from its own port: %s", datagrams, p.UDP(), &r.udp)
 	d.checkSpread(&r.udp, datagrams, p)
 	d.rows = append(d.rows, r)
 	return ctx.Err()

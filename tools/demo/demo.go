@@ -100,7 +100,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	for _, p := range stats.Ports {
-		d.note("port %s: AF_XDP in %s mode, XDP program %d", p.Name, p.IO, d.loaded[p.Name])
+		d.result("port %s: AF_XDP in %s mode, XDP program %d", p.Name, p.IO, d.loaded[p.Name])
 		d.check(d.loaded[p.Name] != 0, "port %s has no XDP program", p.Name)
 	}
 	return nil
@@ -121,8 +121,8 @@ func (d *demo) step(format string, args ...any) {
 	fmt.Printf("%5.1f  %s\n", time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// note adds a result to a step.
-func (d *demo) note(format string, args ...any) {
+// result adds a result to a step.
+func (d *demo) result(format string, args ...any) {
 	fmt.Printf("       - %s\n", fmt.Sprintf(format, args...))
 }
 

@@ -36,7 +36,7 @@ func command(t *testing.T) (cmd *exec.Cmd, stdout *bytes.Buffer) {
 	cmd.Env = append(os.Environ(), childEnv+"=1")
 	stdout = new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = stdout, stdout
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = waitLimit
 	return cmd, stdout
 }
 
@@ -92,8 +92,8 @@ func signalled(t *testing.T, signal syscall.Signal) (pid int) {
 	}
 	select {
 	case <-watch.seen:
-	case <-time.After(patience):
-		t.Errorf("it has sent nothing after %v", patience)
+	case <-time.After(waitLimit):
+		t.Errorf("it has sent nothing after %v", waitLimit)
 	}
 	if err := cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)

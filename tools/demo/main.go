@@ -13,8 +13,8 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-// patience bounds the whole demonstration, which takes less than a minute.
-const patience = 3 * time.Minute
+// waitLimit bounds the whole demonstration, which takes less than a minute.
+const waitLimit = 3 * time.Minute
 
 func main() {
 	backend.RunIfChild() // the backends are this program, too
@@ -33,7 +33,7 @@ func demonstrate(sluice string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 
 	d := &demo{started: time.Now(), sluice: sluice}

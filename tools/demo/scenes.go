@@ -35,11 +35,11 @@ func (d *demo) drain(ctx context.Context) error {
 		return err
 	}
 	asked := d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
-	d.note("%d new requests: %s; b2 gets none", sceneRequests, &asked)
+	d.result("%d new requests: %s; b2 gets none", sceneRequests, &asked)
 	d.check(asked.By == [testbed.Backends]int{sceneRequests / 2, 0, sceneRequests / 2} && asked.Answered() == sceneRequests,
 		"with b2 drained, %d requests went %s, in the order %v", sceneRequests, &asked, asked.Turns)
 	alive := d.alive(ctx, held)
-	d.note("all connections that were open are alive: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
+	d.result("all connections that were open are alive: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
 	for _, name := range []string{"b1", "b2", "b3"} {
 		d.check(alive[name] == heldPerBackend, "after the drain %d of %d connections to %s live", alive[name], heldPerBackend, name)
 	}
@@ -47,7 +47,7 @@ func (d *demo) drain(ctx context.Context) error {
 		return err
 	}
 	asked = d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
-	d.note("b2 has its weight back: %s", &asked)
+	d.result("b2 has its weight back: %s", &asked)
 	d.check(asked.By[1] == sceneRequests/testbed.Backends, "with its weight back, b2 got %d of %d requests: %s, in the order %v", asked.By[1], sceneRequests, &asked, asked.Turns)
 	return ctx.Err()
 }
@@ -66,12 +66,12 @@ func (d *demo) kill(ctx context.Context) error {
 		return err
 	}
 	asked := d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
-	d.note("%d new requests: %s", sceneRequests, &asked)
+	d.result("%d new requests: %s", sceneRequests, &asked)
 	third := sceneRequests / testbed.Backends
 	d.check(asked.By == [testbed.Backends]int{third, third, 0} && asked.Refused == third,
 		"with b3 dead, %d requests went %s; the third for b3 should be refused, no other; the order is %v", sceneRequests, &asked, asked.Turns)
 	alive := d.alive(ctx, held)
-	d.note("connections that were open and live: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
+	d.result("connections that were open and live: b1 %d, b2 %d, b3 %d", alive["b1"], alive["b2"], alive["b3"])
 	d.check(alive["b1"] == heldPerBackend && alive["b2"] == heldPerBackend && alive["b3"] == 0,
 		"the connections that live after b3's death: %v", alive)
 	return d.bed.Backends[2].Start(ctx)
@@ -110,7 +110,7 @@ func (d *demo) alive(ctx context.Context, held []*testbed.Held) map[string]int {
 // verb runs a command for a backend of the scene's HTTP service.
 func (d *demo) verb(ctx context.Context, verb string, backend int, more ...string) error {
 	args := append([]string{verb, scenePath.Web().Name, d.bed.Backends[backend].Addr(scenePath.Backend).String()}, more...)
-	d.note("sluice %s", strings.Join(args, " "))
+	d.result("sluice %s", strings.Join(args, " "))
 	_, err := d.daemon.Verb(ctx, args...)
 	return err
 }
@@ -128,7 +128,7 @@ func (d *demo) account(ctx context.Context) error {
 	}
 	for line := range strings.Lines(report) {
 		if strings.HasPrefix(line, "packets") || strings.HasPrefix(line, "frames") {
-			d.note("%s", strings.TrimSpace(line))
+			d.result("%s", strings.TrimSpace(line))
 		}
 	}
 	d.table()
@@ -145,7 +145,7 @@ func (d *demo) stop(ctx context.Context) error {
 	}
 	err := d.bed.AwaitNoXDP(ctx, d.loaded)
 	if d.check(err == nil, "%v", err) {
-		d.note("exit status 0, no XDP program attached or loaded")
+		d.result("exit status 0, no XDP program attached or loaded")
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func steady(ctx context.Context, b *testbed.Bed, urls []string) (asked int, err 
 	pace := time.NewTicker(time.Second / steadyRate)
 	defer pace.Stop()
 	running := 0
-	note := func(result error) {
+	finish := func(result error) {
 		running--
 		err = errors.Join(err, result)
 	}
@@ -97,12 +97,12 @@ func steady(ctx context.Context, b *testbed.Bed, urls []string) (asked int, err 
 			}(urls[asked%len(urls)])
 			asked++
 		case result := <-results:
-			note(result)
+			finish(result)
 		case <-ctx.Done():
 		}
 	}
 	for running > 0 {
-		note(<-results)
+		finish(<-results)
 	}
 	return asked, err
 }

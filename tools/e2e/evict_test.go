@@ -126,7 +126,7 @@ func awaitState(t *testing.T, d *testbed.Daemon, n int, state string) {
 // wantReset waits until a connection is reset. Its client only reads.
 func wantReset(t *testing.T, i *idle) {
 	t.Helper()
-	must(t, i.SetReadDeadline(time.Now().Add(patience)))
+	must(t, i.SetReadDeadline(time.Now().Add(waitLimit)))
 	if _, err := i.in.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%s from %s ended with: %v", i.LocalAddr(), i.backend, err)
 	}

@@ -50,7 +50,7 @@ func single(t *testing.T, p testbed.Path) testbed.Config {
 // TestExplainDown: no service here; a backend that is down.
 func TestExplainDown(t *testing.T) {
 	b := bed(t)
-	d := start(t, b, watched(t, nat4))
+	d := start(t, b, healthChecked(t, nat4))
 	awaitStates(t, d, "up up up")
 	client := nat4.Client().String()
 	wantSpread(t, b.Ask(ctxOf(t), nat4.URL(), 3), [3]int{1, 1, 1})

@@ -9,8 +9,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// watched returns a configuration of the HTTP service of one path, with frequent checks.
-func watched(t *testing.T, p testbed.Path) testbed.Config {
+// healthChecked returns a configuration of the HTTP service of one path, with frequent checks.
+func healthChecked(t *testing.T, p testbed.Path) testbed.Config {
 	t.Helper()
 	cfg := config(t, p)
 	cfg.Services = cfg.Services[:1]
@@ -61,9 +61,9 @@ func awaitStates(t *testing.T, d *testbed.Daemon, want string) (s api.Service) {
 
 // TestMinHealthy: dead servers are taken out as long as enough are left. Then the rest stays in
 // use, with an alarm. A freeze holds that state. Connections to live servers are not disturbed.
-func TestPoolInTrouble(t *testing.T) {
+func TestMinHealthy(t *testing.T) {
 	b := bed(t)
-	d := start(t, b, watched(t, nat4))
+	d := start(t, b, healthChecked(t, nat4))
 	awaitStates(t, d, "up up up")
 	var living []*testbed.Held
 	for _, h := range hold(t, b, nat4.URL(), 6) {
@@ -118,7 +118,7 @@ func TestSorryServer(t *testing.T) {
 	for _, p := range []testbed.Path{nat4, testbed.Paths[5]} { // and dr6
 		t.Run(p.String(), func(t *testing.T) {
 			b := bed(t)
-			cfg := watched(t, p)
+			cfg := healthChecked(t, p)
 			web := &cfg.Services[0]
 			sorry := web.Backends[2]
 			web.Sorry, web.Backends = &sorry, web.Backends[:2]
@@ -138,7 +138,7 @@ func TestSorryServer(t *testing.T) {
 // TestSlowStart: a server that has recovered first gets a sixteenth of the others' connections.
 func TestSlowStart(t *testing.T) {
 	b := bed(t)
-	cfg := watched(t, nat4)
+	cfg := healthChecked(t, nat4)
 	cfg.Services[0].Scheduler, cfg.Services[0].SlowStart = "wrr", "1h"
 	d := start(t, b, cfg)
 	awaitStates(t, d, "up up up")

@@ -39,7 +39,7 @@ func TestKernelKeepsTheRest(t *testing.T) {
 			c, err := b.Client.Dial(ctx, "tcp", other)
 			must(t, err)
 			defer c.Close()
-			must(t, c.SetDeadline(time.Now().Add(patience)))
+			must(t, c.SetDeadline(time.Now().Add(waitLimit)))
 			_, err = c.Write([]byte("hello"))
 			must(t, err)
 			echo := make([]byte, 5)

@@ -18,8 +18,8 @@ import (
 	"sluice/tools/netlab/loadgen"
 )
 
-// patience bounds every wait. Most take milliseconds, or seconds where TCP retransmits.
-const patience = 30 * time.Second
+// waitLimit bounds every wait. Most take milliseconds, or seconds where TCP retransmits.
+const waitLimit = 30 * time.Second
 
 // sluice is the program under test, built by TestMain.
 var sluice string
@@ -66,7 +66,7 @@ func must(t *testing.T, err error) {
 }
 
 func ctxOf(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -67,7 +67,7 @@ func busy(t *testing.T, b *testbed.Bed, path testbed.Path) {
 // page reports a restart and continues after it.
 func TestPage(t *testing.T) {
 	b := bed(t)
-	cfg := watched(t, nat4)
+	cfg := healthChecked(t, nat4)
 	cfg.Services = append(cfg.Services, config(t, nat4, dr4).Services[1:]...)
 	tokenFile := filepath.Join(t.TempDir(), "token")
 	must(t, os.WriteFile(tokenFile, []byte(pageToken+"\n"), 0o600))

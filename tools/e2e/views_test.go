@@ -9,7 +9,7 @@ import (
 // TestViews: live traffic in the columns of ipvsadm and in one frame of top.
 func TestViews(t *testing.T) {
 	b := bed(t)
-	d := start(t, b, watched(t, nat4))
+	d := start(t, b, healthChecked(t, nat4))
 	held := hold(t, b, nat4.URL(), 3)
 	var locals []string // one of them is a connection of the backend that dies
 	for _, h := range held {

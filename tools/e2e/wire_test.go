@@ -70,7 +70,7 @@ func (w *wire) send(frame []byte) {
 func (w *wire) await(what string, wanted func(gopacket.Packet) bool) gopacket.Packet {
 	w.t.Helper()
 	buf := make([]byte, 1<<16)
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(waitLimit); ; {
 		n, from, err := unix.Recvfrom(w.fd, buf, 0)
 		switch {
 		case errors.Is(err, unix.EAGAIN) && time.Now().Before(deadline):
@@ -78,7 +78,7 @@ func (w *wire) await(what string, wanted func(gopacket.Packet) bool) gopacket.Pa
 			unix.Poll(ready, 100)
 			continue
 		case err != nil:
-			w.t.Fatalf("%s did not come within %v: %v", what, patience, err)
+			w.t.Fatalf("%s did not come within %v: %v", what, waitLimit, err)
 		}
 		if link, ok := from.(*unix.SockaddrLinklayer); ok && link.Pkttype == unix.PACKET_OUTGOING {
 			continue

@@ -254,8 +254,8 @@ func (h *Host) Sysctl(key, value string) error {
 
 // poll calls done every few milliseconds until it returns true, at most for the given time. It is
 // for states that the kernel reaches without a notification.
-func poll(patience time.Duration, done func() (bool, error)) (ok bool, err error) {
-	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+func poll(waitLimit time.Duration, done func() (bool, error)) (ok bool, err error) {
+	for deadline := time.Now().Add(waitLimit); ; time.Sleep(2 * time.Millisecond) {
 		if ok, err = done(); ok || err != nil || time.Now().After(deadline) {
 			return ok, err
 		}

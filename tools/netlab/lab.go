@@ -22,7 +22,7 @@ type Lab struct {
 	links   int         // links made so far; numbers the MAC addresses
 }
 
-// names are parts of a file name in which dots separate the parts.
+// legalName excludes dots, because names become parts of a file name that dots separate.
 var legalName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
 func checkName(what, name string) error {

@@ -25,11 +25,11 @@ import (
 	"sluice/tools/netlab"
 )
 
-// patience bounds every wait of these tests. Each takes milliseconds.
-const patience = 20 * time.Second
+// waitLimit bounds every wait of these tests. Each takes milliseconds.
+const waitLimit = 20 * time.Second
 
 func ctxOf(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -44,9 +44,9 @@ func must(t *testing.T, err error) {
 // eventually polls for what the kernel does later.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); !is(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("still not after %v: %s", patience, what)
+			t.Fatalf("still not after %v: %s", waitLimit, what)
 		}
 	}
 }
@@ -95,14 +95,14 @@ func sendTCP(t *testing.T, from, to *netlab.Host, addr string, megabytes int) {
 	l, err := to.Listen("tcp", net.JoinHostPort(addr, "0"))
 	must(t, err)
 	defer l.Close()
-	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(waitLimit)))
 	sent := bytes.Repeat([]byte("0123456789abcdef"), megabytes<<16)
 	wrote := make(chan error, 1)
 	ctx := ctxOf(t)
 	go func() {
 		c, err := from.Dial(ctx, "tcp", l.Addr().String())
 		if err == nil {
-			c.SetDeadline(time.Now().Add(patience))
+			c.SetDeadline(time.Now().Add(waitLimit))
 			_, err = c.Write(sent)
 			c.Close()
 		}
@@ -111,7 +111,7 @@ func sendTCP(t *testing.T, from, to *netlab.Host, addr string, megabytes int) {
 	c, err := l.Accept()
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(patience)))
+	must(t, c.SetDeadline(time.Now().Add(waitLimit)))
 	got := sha256.New()
 	_, err = io.Copy(got, c)
 	must(t, errors.Join(err, <-wrote))
@@ -129,7 +129,7 @@ func askUDP(t *testing.T, from, to *netlab.Host, addr string) {
 	c, err := from.Dial(ctxOf(t), "udp", server.LocalAddr().String())
 	must(t, err)
 	defer c.Close()
-	must(t, errors.Join(server.SetDeadline(time.Now().Add(patience)), c.SetDeadline(time.Now().Add(patience))))
+	must(t, errors.Join(server.SetDeadline(time.Now().Add(waitLimit)), c.SetDeadline(time.Now().Add(waitLimit))))
 	_, err = c.Write([]byte("ping"))
 	must(t, err)
 	buf := make([]byte, 100)

@@ -148,12 +148,12 @@ func (h *Host) killStarted() {
 func (h *Host) awaitStarted() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	patience := time.After(killPatience)
+	expired := time.After(killTimeout)
 	for _, p := range h.started {
 		select {
 		case <-p.ended:
-		case <-patience:
-			return fmt.Errorf("%s: process %d (%s) is still there %v after SIGKILL", h.name, p.PID(), p.cmd.Path, killPatience)
+		case <-expired:
+			return fmt.Errorf("%s: process %d (%s) is still there %v after SIGKILL", h.name, p.PID(), p.cmd.Path, killTimeout)
 		}
 	}
 	return nil

@@ -84,7 +84,7 @@ func TestWaitLine(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
 	if _, err := p.WaitLine(short, "never"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "got 2") {
-		t.Errorf("out of patience: error %v", err)
+		t.Errorf("not stopped in time: error %v", err)
 	}
 	out.Close()
 	if _, err := p.WaitLine(ctx, "never"); err == nil || !strings.Contains(err.Error(), "ended") || !strings.Contains(err.Error(), "last") {
@@ -101,7 +101,7 @@ func TestStopAndKill(t *testing.T) {
 	polite := startShell(t, a, "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; done")
 	_, err := polite.WaitLine(ctx, "ready")
 	must(t, err)
-	must(t, polite.Stop(patience))
+	must(t, polite.Stop(waitLimit))
 	var exit *exec.ExitError
 	if err := polite.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 7 {
 		t.Errorf("the polite one ended with %v", err)
@@ -109,7 +109,7 @@ func TestStopAndKill(t *testing.T) {
 	if !strings.Contains(polite.Output(), "bye") {
 		t.Errorf("its output is %q", polite.Output())
 	}
-	must(t, polite.Stop(patience)) // gone already
+	must(t, polite.Stop(waitLimit)) // gone already
 	must(t, polite.Kill())
 	if err := polite.Signal(syscall.SIGHUP); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("signal to what is gone: %v", err)

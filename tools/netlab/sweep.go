@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killPatience bounds the wait for processes to end after SIGKILL.
-const killPatience = 10 * time.Second
+// killTimeout bounds the wait for processes to end after SIGKILL.
+const killTimeout = 10 * time.Second
 
 // sweep removes the namespaces of makers that are dead, and kills the processes in them. The caller
 // holds the lock of openRunDir.
@@ -50,13 +50,13 @@ func killIn(spaces map[nsID]bool) error {
 	if len(spaces) == 0 {
 		return nil
 	}
-	for deadline := time.Now().Add(killPatience); ; {
+	for deadline := time.Now().Add(killTimeout); ; {
 		pids, err := processesIn(spaces)
 		if err != nil || len(pids) == 0 {
 			return err
 		}
 		if !time.Now().Before(deadline) {
-			return fmt.Errorf("processes %v are still there %v after SIGKILL", pids, killPatience)
+			return fmt.Errorf("processes %v are still there %v after SIGKILL", pids, killTimeout)
 		}
 		for _, pid := range pids {
 			if err := killOne(pid, spaces, deadline); err != nil {

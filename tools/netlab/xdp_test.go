@@ -44,7 +44,7 @@ func receiver(t *testing.T, h *netlab.Host) (next func() string) {
 	server, err := h.ListenPacket("udp", "10.0.0.2:7000")
 	must(t, err)
 	t.Cleanup(func() { server.Close() })
-	must(t, server.SetDeadline(time.Now().Add(patience)))
+	must(t, server.SetDeadline(time.Now().Add(waitLimit)))
 	return func() string {
 		t.Helper()
 		buf := make([]byte, 2048)

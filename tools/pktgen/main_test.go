@@ -162,7 +162,7 @@ func jsonOf(p *netlab.Process) string {
 // TestSendAndReceiveApart: each end is a process in a namespace of its own, as on two machines.
 func TestSendAndReceiveApart(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
-	ctx, cancel := context.WithTimeout(context.Background(), labtest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), labtest.WaitLimit)
 	defer cancel()
 	receiver, err := pair.Sink.Start(command("receive", "--interface", "eth0", "--flows", "10", "--count", "3000", "--duration", "60s", "-q", "-o", "json"))
 	labtest.Must(t, err)
@@ -194,7 +194,7 @@ func macText(b []byte) string {
 // TestInterruptEndsEarly: SIGINT ends a run with the results so far and exit code 0.
 func TestInterruptEndsEarly(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
-	ctx, cancel := context.WithTimeout(context.Background(), labtest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), labtest.WaitLimit)
 	defer cancel()
 	for _, verb := range []string{"run", "search"} {
 		p, err := pair.Sender.Start(command(append(ends(pair), verb, "--duration", "300s", "--rx-netns", pair.Sink.Namespace())...))

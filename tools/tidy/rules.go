@@ -42,9 +42,9 @@ var Rules = []Rule{
 // ignored lists the directories that builds write to and git ignores.
 var ignored = []string{".git", "bin", "bench/out"}
 
-// rooms and topFiles list all that the top level may hold.
+// topDirs and topFiles list all that the top level may hold.
 var (
-	rooms    = []string{".ci", "bench", "cmd", "conf", "engine", "pipeline", "rings", "tools"}
+	topDirs  = []string{".ci", "bench", "cmd", "conf", "engine", "pipeline", "rings", "tools"}
 	topFiles = []string{".gitignore", ".golangci.yml", "LICENSE", "Makefile", "ARCHITECTURE.md", "README.md", "go.mod", "go.sum"}
 )
 
@@ -56,7 +56,7 @@ func topLevel(repo *Repo) (broken []string) {
 	for _, entry := range entries {
 		legal := topFiles
 		if entry.IsDir() || entry.Name() == ".git" { // in a linked work tree .git is a file
-			legal = slices.Concat(rooms, ignored)
+			legal = slices.Concat(topDirs, ignored)
 		}
 		if !slices.Contains(legal, entry.Name()) {
 			broken = append(broken, fmt.Sprintf("%s does not belong to the top level, which is fixed: %s",

@@ -26,8 +26,8 @@ type Snapshot struct {
 	Status   api.Status
 }
 
-// Take reads a Snapshot from the daemon.
-func Take(ctx context.Context, daemon Daemon) (Snapshot, error) {
+// ReadSnapshot reads a Snapshot from the daemon.
+func ReadSnapshot(ctx context.Context, daemon Daemon) (Snapshot, error) {
 	s := Snapshot{At: time.Now()}
 	var err error
 	if s.Services, err = daemon.List(ctx); err != nil {

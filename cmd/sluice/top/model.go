@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	patience     = 10 * time.Second // for one request to the daemon
-	manyServices = 12               // from here on, services without problems are folded at first
-	historyLen   = 240              // measurements stored for sparklines
-	noticeTurns  = 4                // measurements for which a notice is shown
+	requestTimeout = 10 * time.Second // for one request to the daemon
+	manyServices   = 12               // from here on, services without problems are folded at first
+	historyLen     = 240              // measurements stored for sparklines
+	noticeTurns    = 4                // measurements for which a notice is shown
 )
 
 // Model is the state of the view. Only the program's goroutine calls its methods.
@@ -84,9 +84,9 @@ type pollNow struct{}
 func (m *Model) Init() tea.Cmd { return m.poll }
 
 func (m *Model) poll() tea.Msg {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	s, err := Take(ctx, m.daemon)
+	s, err := ReadSnapshot(ctx, m.daemon)
 	return measured{s, err}
 }
 
@@ -194,7 +194,7 @@ func (m *Model) ask(verb string) {
 			return
 		}
 		o.text = fmt.Sprintf("drain %s? %d active connections continue.", r.id.Backend, b.Active)
-		if takesNew(b) && usable(r.service) == 1 {
+		if acceptsNew(b) && usable(r.service) == 1 {
 			o.text = fmt.Sprintf("drain %s, THE LAST of %s that takes new connections?", r.id.Backend, r.service.Name)
 		}
 	}
@@ -205,7 +205,7 @@ func (m *Model) ask(verb string) {
 func (m *Model) perform() tea.Cmd {
 	o := *m.pending
 	return func() tea.Msg {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		defer cancel()
 		done := performed{action: o}
 		if o.weight > 0 {

@@ -38,14 +38,14 @@ func backendTrouble(b *api.Backend) int {
 // fail.
 func usable(s *api.Service) (n int) {
 	for i := range s.Backends {
-		if takesNew(&s.Backends[i]) {
+		if acceptsNew(&s.Backends[i]) {
 			n++
 		}
 	}
 	return n
 }
 
-func takesNew(b *api.Backend) bool { return b.State == api.StateUp || b.Protected }
+func acceptsNew(b *api.Backend) bool { return b.State == api.StateUp || b.Protected }
 
 func serviceTrouble(s *api.Service) int {
 	worst := fine

@@ -26,7 +26,7 @@ func (m *Model) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 
 // Once returns the figures of one interval.
 func Once(ctx context.Context, daemon Daemon, interval time.Duration) (Figures, error) {
-	before, err := Take(ctx, daemon)
+	before, err := ReadSnapshot(ctx, daemon)
 	if err != nil {
 		return Figures{}, err
 	}
@@ -35,7 +35,7 @@ func Once(ctx context.Context, daemon Daemon, interval time.Duration) (Figures, 
 	case <-ctx.Done():
 		return Figures{}, ctx.Err()
 	}
-	now, err := Take(ctx, daemon)
+	now, err := ReadSnapshot(ctx, daemon)
 	return Compare(before, now), err
 }
 

@@ -14,8 +14,8 @@ import (
 	"sluice/engine/api"
 )
 
-// patience is how long running requests may delay the end of a test.
-const patience = 20 * time.Second
+// waitLimit is how long running requests may delay the end of a test.
+const waitLimit = 20 * time.Second
 
 // Serve serves control on a new socket until the test ends. The test fails if the shutdown does.
 func Serve(t testing.TB, control api.Control) (server *api.Server, socket string) {
@@ -36,7 +36,7 @@ func At(t testing.TB, socket string, control api.Control) (server *api.Server, s
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	stop = sync.OnceFunc(func() {
-		deadline, cancel := context.WithTimeout(context.Background(), patience)
+		deadline, cancel := context.WithTimeout(context.Background(), waitLimit)
 		defer cancel()
 		if err := errors.Join(server.Shutdown(deadline), <-served); err != nil {
 			t.Error("shutdown:", err)

@@ -41,8 +41,8 @@ func website(s, backends int) conf.Service {
 	return svc
 }
 
-// machine drives a State through a story with a time of its own.
-type machine struct {
+// simulation drives a State through a sequence of events, with a clock of its own.
+type simulation struct {
 	t     *testing.T
 	in    Input
 	state *State
@@ -51,9 +51,9 @@ type machine struct {
 	events []Event // of the last step
 }
 
-// start returns a machine at the time 1000 with all backends up.
-func start(t *testing.T, services ...conf.Service) *machine {
-	m := &machine{t: t, checks: make(map[service.BackendID]health.State)}
+// start returns a simulation at the time 1000 with all backends up.
+func start(t *testing.T, services ...conf.Service) *simulation {
+	m := &simulation{t: t, checks: make(map[service.BackendID]health.State)}
 	m.in.Now = time.Unix(1000, 0)
 	m.in.Overrides = override.Set{}
 	m.configure(services...)
@@ -62,7 +62,7 @@ func start(t *testing.T, services ...conf.Service) *machine {
 }
 
 // configure makes these the configured services. Backends that are new are up.
-func (m *machine) configure(services ...conf.Service) {
+func (m *simulation) configure(services ...conf.Service) {
 	m.in.Config = NewIndex(&conf.Config{Services: services})
 	for id := range m.in.Config.EachBackend() {
 		if _, known := m.checks[id]; !known {
@@ -72,12 +72,12 @@ func (m *machine) configure(services ...conf.Service) {
 	m.in.Checks = m.checks
 }
 
-func (m *machine) step() {
+func (m *simulation) step() {
 	m.state, m.events = m.state.Step(m.in)
 }
 
 // turn puts a backend of the first service into a state: up, down, or failing.
-func (m *machine) turn(n byte, to string) {
+func (m *simulation) turn(n byte, to string) {
 	s := m.checks[id(n)]
 	up := to != "down"
 	if failing := to != "up"; failing && !s.Failing {
@@ -94,11 +94,11 @@ func (m *machine) turn(n byte, to string) {
 }
 
 // set has an operator set an override of a backend of the first service.
-func (m *machine) set(n byte, o override.Override) { m.in.Overrides = m.in.Overrides.With(id(n), o) }
+func (m *simulation) set(n byte, o override.Override) { m.in.Overrides = m.in.Overrides.With(id(n), o) }
 
 // states returns the first service's states: "up down/in use drain standby", with the portion of
 // the weight in sixteenths as "up/1" and "evict" for backends of which the connections end.
-func (m *machine) states() string {
+func (m *simulation) states() string {
 	var all []string
 	svc := &m.in.Config.Services[0]
 	for _, c := range svc.Servers() {
@@ -128,7 +128,7 @@ func (m *machine) states() string {
 }
 
 // log returns the events of the last step: "0 up>down, +no_backend, -no_backend".
-func (m *machine) log() string {
+func (m *simulation) log() string {
 	var all []string
 	for _, e := range m.events {
 		switch e.Kind {
@@ -143,7 +143,7 @@ func (m *machine) log() string {
 	return strings.Join(all, ", ")
 }
 
-// TestStories runs the machine through stories. Each step happens so many seconds after the one
+// TestStories simulates sequences of events. Each step happens so many seconds after the one
 // before: events, the states afterwards, and what the log has.
 func TestStories(t *testing.T) {
 	type step struct {
@@ -254,7 +254,7 @@ func TestStories(t *testing.T) {
 }
 
 // happen carries out an event of a story.
-func (m *machine) happen(event string) {
+func (m *simulation) happen(event string) {
 	web := keyOf(0)
 	var n byte
 	var what, more string

@@ -70,7 +70,7 @@ func randomServices(r *rand.Rand) (all []conf.Service) {
 
 // happenRandomly changes the input. It returns the services that the change concerns, or that it
 // concerns all.
-func (m *machine) happenRandomly(r *rand.Rand) (changed []service.Key, whole bool) {
+func (m *simulation) happenRandomly(r *rand.Rand) (changed []service.Key, whole bool) {
 	svc := &m.in.Config.Services[r.IntN(len(m.in.Config.Services))]
 	id := svc.Key.BackendID(svc.Backends[r.IntN(len(svc.Backends))].Key)
 	switch what := r.IntN(20); {
@@ -108,7 +108,7 @@ func (m *machine) happenRandomly(r *rand.Rand) (changed []service.Key, whole boo
 }
 
 // obey checks the rules that hold in every state.
-func (m *machine) obey(t *testing.T, seed uint64) {
+func (m *simulation) obey(t *testing.T, seed uint64) {
 	t.Helper()
 	for i := range m.in.Config.Services {
 		s := &m.in.Config.Services[i]
@@ -149,7 +149,7 @@ func (m *machine) obey(t *testing.T, seed uint64) {
 }
 
 // followEvents checks that each change of a state is one event, and nothing else is.
-func (m *machine) followEvents(t *testing.T, seed uint64, before *State) {
+func (m *simulation) followEvents(t *testing.T, seed uint64, before *State) {
 	t.Helper()
 	var want, got []string
 	for i := range m.in.Config.Services {
@@ -174,7 +174,7 @@ func (m *machine) followEvents(t *testing.T, seed uint64, before *State) {
 
 // followAlarms checks that the alarms that events raised and did not end are those of the state. It
 // returns them.
-func (m *machine) followAlarms(t *testing.T, seed uint64, raised []string) []string {
+func (m *simulation) followAlarms(t *testing.T, seed uint64, raised []string) []string {
 	t.Helper()
 	for _, e := range m.events {
 		name := e.Service + " " + e.Alarm.Kind

@@ -363,7 +363,7 @@ func (k *Kernel) LocalPortRange() service.Ports {
 func (k *Kernel) Resolve(a netip.Addr) { k.follower.Resolve(a) }
 
 // SetNeighbours implements platform.Platform.
-func (k *Kernel) SetNeighbours(addrs []netip.Addr) { k.follower.Keep(addrs) }
+func (k *Kernel) SetNeighbours(addrs []netip.Addr) { k.follower.SetNeighbours(addrs) }
 
 // Steering implements platform.Platform.
 func (k *Kernel) Steering(port int) (platform.Steering, error) {

@@ -20,7 +20,7 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-const patience = 20 * time.Second
+const waitLimit = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	backend.RunIfChild()
@@ -35,7 +35,7 @@ func must(t *testing.T, err error) {
 }
 
 func ctxOf(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -137,7 +137,7 @@ func TestEcho(t *testing.T) {
 	c, err := net.Dial("tcp", echo)
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(patience)))
+	must(t, c.SetDeadline(time.Now().Add(waitLimit)))
 	sent, err := io.ReadAll(backend.Blob(1<<20, 1))
 	must(t, err)
 	wrote := make(chan error, 1)
@@ -327,7 +327,7 @@ func TestProcess(t *testing.T) {
 	must(t, err)
 	_, err = p.WaitLine(ctx, backend.ReadyLine)
 	must(t, err)
-	must(t, p.Stop(patience))
+	must(t, p.Stop(waitLimit))
 	must(t, p.Wait())
 }
 

@@ -17,7 +17,7 @@ import (
 	"sluice/tools/netlab/decap"
 )
 
-const patience = 20 * time.Second
+const waitLimit = 20 * time.Second
 
 var (
 	outerSrc4, outerSrc6 = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
@@ -109,7 +109,7 @@ func (b *bench) listen(vip netip.Addr) (next func() string) {
 	server, err := b.backend.ListenPacket("udp", netip.AddrPortFrom(vip, vipPort).String())
 	must(b.t, err)
 	b.t.Cleanup(func() { server.Close() })
-	must(b.t, server.SetDeadline(time.Now().Add(patience)))
+	must(b.t, server.SetDeadline(time.Now().Add(waitLimit)))
 	return func() string {
 		b.t.Helper()
 		buf := make([]byte, 2048)
@@ -263,7 +263,7 @@ func TestStream(t *testing.T) {
 	l, err := b.backend.Listen("tcp", netip.AddrPortFrom(tunnel4, 80).String())
 	must(t, err)
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
 	const total = 4 << 20
 	go func() {
@@ -273,11 +273,11 @@ func TestStream(t *testing.T) {
 			c.Close()
 		}
 	}()
-	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(waitLimit)))
 	c, err := l.Accept()
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(patience)))
+	must(t, c.SetDeadline(time.Now().Add(waitLimit)))
 	got := 0
 	buf := make([]byte, 1<<16)
 	for {

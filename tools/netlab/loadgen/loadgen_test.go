@@ -15,7 +15,7 @@ import (
 	"sluice/tools/netlab/loadgen"
 )
 
-const patience = 30 * time.Second
+const waitLimit = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	loadgen.RunIfChild()
@@ -30,7 +30,7 @@ func must(t *testing.T, err error) {
 }
 
 func ctxOf(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	t.Cleanup(cancel)
 	return ctx
 }

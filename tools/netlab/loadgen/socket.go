@@ -57,11 +57,11 @@ const forever = -1
 
 // forEvents calls f with each file descriptor that has an event, until f returns false or no event
 // has come for the given time.
-func forEvents(epoll int, f func(fd int) (more bool, err error), patience time.Duration) error {
+func forEvents(epoll int, f func(fd int) (more bool, err error), waitLimit time.Duration) error {
 	events := make([]unix.EpollEvent, 256)
 	wait := -1
-	if patience != forever {
-		wait = int(patience.Milliseconds())
+	if waitLimit != forever {
+		wait = int(waitLimit.Milliseconds())
 	}
 	for {
 		n, err := unix.EpollWait(epoll, events, wait)
@@ -72,7 +72,7 @@ func forEvents(epoll int, f func(fd int) (more bool, err error), patience time.D
 			return os.NewSyscallError("epoll_wait", err)
 		}
 		if n == 0 {
-			return fmt.Errorf("nothing has moved for %v", patience)
+			return fmt.Errorf("nothing has moved for %v", waitLimit)
 		}
 		for _, event := range events[:n] {
 			if more, err := f(int(event.Fd)); err != nil || !more {

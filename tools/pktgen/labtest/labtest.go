@@ -11,8 +11,8 @@ import (
 	"sluice/tools/pktgen/port"
 )
 
-// Patience bounds the waits of tests.
-const Patience = 20 * time.Second
+// WaitLimit bounds the waits of tests.
+const WaitLimit = 20 * time.Second
 
 // NeedRoot skips the test if it isn't run by root.
 func NeedRoot(t testing.TB) {

@@ -116,7 +116,7 @@ func account(t *testing.T, r trial.Result, frames uint64, load tx.Traffic) {
 		}
 		return
 	}
-	if r.Latency == nil || r.Latency.Count != int64(r.Received) || r.Latency.MinNS <= 0 || r.Latency.MaxNS > int64(labtest.Patience) ||
+	if r.Latency == nil || r.Latency.Count != int64(r.Received) || r.Latency.MinNS <= 0 || r.Latency.MaxNS > int64(labtest.WaitLimit) ||
 		r.Latency.P50NS > r.Latency.P99NS || r.Latency.P99NS > r.Latency.MaxNS || r.Histogram.TotalCount() != int64(r.Received) {
 		t.Errorf("latency %+v of %d frames", r.Latency, r.Received)
 	}

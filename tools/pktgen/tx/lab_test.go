@@ -44,11 +44,11 @@ func newTap(t *testing.T, p *labtest.Pair, from frame.MAC) *tap {
 	return w
 }
 
-// frames waits for n frames, at most for labtest.Patience.
+// frames waits for n frames, at most for labtest.WaitLimit.
 func (w *tap) frames(t *testing.T, n int) (all [][]byte) {
 	t.Helper()
 	b := make([]byte, 4096)
-	for deadline := time.Now().Add(labtest.Patience); len(all) < n && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(labtest.WaitLimit); len(all) < n && time.Now().Before(deadline); {
 		length, _, err := unix.Recvfrom(w.fd, b, 0)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 			continue
@@ -158,7 +158,7 @@ func TestLinkDownIsAnError(t *testing.T) {
 					if err == nil || !strings.Contains(err.Error(), "eth0") {
 						t.Errorf("error %v, want one about eth0", err)
 					}
-				case <-time.After(labtest.Patience):
+				case <-time.After(labtest.WaitLimit):
 					t.Fatal("the sender goes on")
 				}
 			})
@@ -168,7 +168,7 @@ func TestLinkDownIsAnError(t *testing.T) {
 
 func awaitFrames(t *testing.T, s tx.Sender, n uint64) {
 	t.Helper()
-	for deadline := time.Now().Add(labtest.Patience); s.Counts().Frames < n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(labtest.WaitLimit); s.Counts().Frames < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("only %d frames were sent", s.Counts().Frames)
 		}
@@ -190,7 +190,7 @@ func TestSendersEndWithTheirContext(t *testing.T) {
 			select {
 			case err := <-ended:
 				labtest.Must(t, err)
-			case <-time.After(labtest.Patience):
+			case <-time.After(labtest.WaitLimit):
 				t.Fatalf("%v at rate %v goes on", backend, rate)
 			}
 			labtest.Must(t, sender.Close())

@@ -1,6 +1,6 @@
 // Changes of the running daemon: each asks for confirmation and needs the token.
 import {el, say, show} from './dom.js';
-import {endpoint, takesNew} from './model.js';
+import {endpoint, acceptsNew} from './model.js';
 import {setWeight, override, token} from './daemon.js';
 
 const MAX_WEIGHT = 65535;
@@ -69,7 +69,7 @@ export class Actions {
   }
 
   drain(service, backend) {
-    const last = takesNew(backend) && service.backends.filter(takesNew).length === 1;
+    const last = acceptsNew(backend) && service.backends.filter(acceptsNew).length === 1;
     const text = `Its ${backend.active} active connections continue; it gets no new ones.` +
       (last ? ` It is the last backend of ${service.name} that takes new connections.` : '');
     this.run(service, backend, {title: `Drain ${endpoint(backend)} of ${service.name}?`, text, go: last ? 'Drain the last backend' : 'Drain'},

@@ -8,8 +8,8 @@ export function endpoint(of) {
   return (of.address.includes(':') ? `[${of.address}]` : of.address) + ':' + of.port;
 }
 
-// takesNew reports whether a backend gets new connections: a protected one does although its checks fail.
-export function takesNew(backend) {
+// acceptsNew reports whether a backend gets new connections: a protected one does although its checks fail.
+export function acceptsNew(backend) {
   return backend.state === 'up' || Boolean(backend.protected);
 }
 
@@ -19,7 +19,7 @@ export function backendTrouble(backend) {
 }
 
 export function serviceTrouble(service) {
-  if (!service.backends.some(takesNew)) return DEAD;
+  if (!service.backends.some(acceptsNew)) return DEAD;
   return Math.min(FINE, ...service.backends.map(backendTrouble));
 }
 

@@ -1,6 +1,6 @@
 // The list of services: those in trouble first, the others folded if there are many.
 import {el, say, mark, show, attribute, arrange, sparkline} from './dom.js';
-import {DEAD, BROKEN, DRAINING, FINE, endpoint, takesNew, backendTrouble, serviceTrouble, si, bits, ago} from './model.js';
+import {DEAD, BROKEN, DRAINING, FINE, endpoint, acceptsNew, backendTrouble, serviceTrouble, si, bits, ago} from './model.js';
 
 const FIRST = 8; // services in trouble shown above everything else; further ones begin the list
 const FEW = 6; // services that are all unfolded at first
