@@ -14,6 +14,7 @@ import (
 	"sluice/engine/enginetest"
 	"sluice/engine/inspect"
 	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
 )
 
 // explain returns the engine's explanation of a tuple, and checks that it changes nothing.
@@ -65,7 +66,7 @@ const asked = "tcp 192.0.2.7:40000 -> 198.51.100.10:80"
 // TestExplainPredicts: a new connection goes where Explain has reported, for every scheduler, and
 // asking twice does not change it.
 func TestExplainPredicts(t *testing.T) {
-	for _, scheduler := range []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "random", "p2c"} {
+	for _, scheduler := range service.Schedulers {
 		for _, workers := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s with %d workers", scheduler, workers), func(t *testing.T) {
 				if workers == 1 || scheduler != "wlc" && scheduler != "mh" {

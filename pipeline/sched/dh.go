@@ -14,3 +14,7 @@ func newDH(c []Candidate) *dh {
 }
 
 func (s *dh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(k.VIP, k.IPv4) }
+
+func (s *dh) explain(a *asked) Explanation {
+	return s.buckets.explain("destination", a.key.VIP, a.key.IPv4)
+}

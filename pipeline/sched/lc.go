@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"math"
 
 	"sluice/pipeline/counter"
@@ -19,4 +20,9 @@ func (s *lc) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 		}
 	}
 	return int(best)
+}
+
+func (s *lc) explain(a *asked) Explanation {
+	return a.least("least connections, active ones counting 256 times as much as inactive ones", s.servers,
+		func(_ *server, l counter.Load) string { return fmt.Sprint(overhead(l)) })
 }

@@ -97,6 +97,29 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 	return s.compete(h)
 }
 
+// explain follows Pick.
+func (s *mh) explain(a *asked) Explanation {
+	if len(s.rivals) == 0 {
+		return Explanation{Rule: "Maglev hash of the client address: no backend may take a new connection"}
+	}
+	var client [16]byte
+	binary.BigEndian.PutUint64(client[:8], a.key.Client[0])
+	binary.BigEndian.PutUint64(client[8:], a.key.Client[1])
+	h := siphash.Hash(s.k0, s.k1, client[:])
+	for tries := range 1 + probes {
+		slot, _ := bits.Mul64(h, maglevSlots)
+		if s.choices[s.table[slot]] >= 0 {
+			rule := fmt.Sprintf("Maglev hash of the client address: slot %d of %d", slot, maglevSlots)
+			if tries > 0 {
+				rule += fmt.Sprintf(", after %d with backends that may take no new connection", tries)
+			}
+			return Explanation{Rule: rule}
+		}
+		h = mix(h + goldenGamma)
+	}
+	return Explanation{Rule: fmt.Sprintf("Maglev hash of the client address: %d slots with backends that may take no new connection, then a draw by weight", 1+probes)}
+}
+
 // compete chooses by weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005): every
 // backend draws an exponential variate with its weight as the rate, from its id and the client's
 // hash; the smallest wins.

@@ -20,3 +20,7 @@ func (s *nq) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 	}
 	return int(best)
 }
+
+func (s *nq) explain(a *asked) Explanation {
+	return a.least("never queue: the first one without active connections, else shortest expected delay", s.servers, delay)
+}

@@ -17,3 +17,7 @@ func (s *p2c) Pick(st *State, loads *counter.Loads, _ *Key) int {
 	}
 	return int(a.index)
 }
+
+func (s *p2c) explain(*asked) Explanation {
+	return s.lottery.explain("the less loaded of two random ones: the next draws")
+}

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"math/bits"
 
 	"sluice/pipeline/counter"
@@ -14,6 +15,10 @@ func (s *random) Pick(st *State, _ *counter.Loads, _ *Key) int {
 		return -1
 	}
 	return int(s.lottery.draw(st).index)
+}
+
+func (s *random) explain(*asked) Explanation {
+	return s.lottery.explain("at random, in proportion to the weights: the next draw")
 }
 
 // lottery draws among usable backends by weight. Backend i owns the tickets from ends[i-1] up to,
@@ -46,6 +51,15 @@ func (l *lottery) draw(st *State) *server {
 		}
 	}
 	return &l.servers[low]
+}
+
+// explain lists the tickets of each backend.
+func (l *lottery) explain(rule string) Explanation {
+	w := Explanation{Rule: rule}
+	for i := range l.servers {
+		w.set(int(l.servers[i].index), fmt.Sprintf("weight %d of %d", l.servers[i].weight, l.ends[len(l.ends)-1]))
+	}
+	return w
 }
 
 // random returns 64 bits of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"slices"
 
 	"sluice/pipeline/counter"
@@ -51,4 +52,14 @@ func (s *rr) resume(st *State) int {
 	}
 	// The follower moved into the place of the one that is gone.
 	return min(int(st.Pos)-1, len(s.ids))
+}
+
+func (s *rr) explain(a *asked) Explanation {
+	after := "from the head of the list"
+	for i, id := range s.ids {
+		if a.st.Pos > 0 && id == a.st.Last {
+			after = "behind " + a.name(i) + ", which this worker served last"
+		}
+	}
+	return Explanation{Rule: fmt.Sprintf("round robin over %d backends, latest added first, %s", len(s.ids), after)}
 }

@@ -53,6 +53,9 @@ type Scheduler interface {
 	// usable. It does not allocate. st and k should not be local variables: passed through an
 	// interface, their addresses would cost an allocation.
 	Pick(st *State, loads *counter.Loads, k *Key) int
+
+	// explain returns what Pick decides by, in words: see Explain. It may change a.st only.
+	explain(a *asked) Explanation
 }
 
 // New returns the scheduler of that name (service.Schedulers) over c, which it does not retain.

@@ -1,6 +1,10 @@
 package sched
 
-import "sluice/pipeline/counter"
+import (
+	"fmt"
+
+	"sluice/pipeline/counter"
+)
 
 // sed takes the backend with the shortest expected delay: active connections, the new one included,
 // per weight. Inactive ones don't count; the first in the list wins ties (ip_vs_sed.c).
@@ -17,3 +21,10 @@ func (s *sed) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 	}
 	return int(best)
 }
+
+func (s *sed) explain(a *asked) Explanation {
+	return a.least("shortest expected delay: active connections, the new one included, per weight", s.servers, delay)
+}
+
+// delay returns what sed and nq compare, in words.
+func delay(v *server, l counter.Load) string { return fmt.Sprintf("%d/%d", l.Active+1, v.weight) }

@@ -1,6 +1,10 @@
 package sched
 
-import "sluice/pipeline/counter"
+import (
+	"fmt"
+
+	"sluice/pipeline/counter"
+)
 
 // bucketBits is IPVS's default table size for sh and dh: 256 buckets.
 const bucketBits = 8
@@ -24,6 +28,10 @@ func newSH(c []Candidate) *sh {
 }
 
 func (s *sh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(k.Client, k.IPv4) }
+
+func (s *sh) explain(a *asked) Explanation {
+	return s.buckets.explain("source", a.key.Client, a.key.IPv4)
+}
 
 // deal fills the buckets: in list order, round and round, each candidate as many in a row as count
 // returns, at least one.
@@ -63,6 +71,20 @@ func (b *buckets) second(v uint32) int {
 	v = (v ^ v>>16) * 0x7feb352d
 	v = (v ^ v>>15) * 0x846ca68b
 	return int(uint64(v^v>>16) * uint64(len(b.usable)) >> 32)
+}
+
+// explain describes what at decides by. of is the end of the packet that has the address.
+func (b *buckets) explain(of string, addr [2]uint64, ipv4 bool) Explanation {
+	bucket := hash32(fold(addr, ipv4), bucketBits)
+	w := Explanation{Rule: fmt.Sprintf("hash of the %s address: bucket %d of %d", of, bucket, len(b.all))}
+	switch {
+	case b.all[bucket] >= 0:
+	case len(b.usable) == 0:
+		w.Rule += ", and no backend may take a new connection"
+	default:
+		w.Rule += fmt.Sprintf(": its backend may take no new connection, so bucket %d of the %d usable ones", b.second(fold(addr, ipv4)), len(b.usable))
+	}
+	return w
 }
 
 // fold makes 32 bits of an address: IPv4 as it is, IPv6 as the exclusive or of its four words.

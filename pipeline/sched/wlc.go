@@ -1,6 +1,10 @@
 package sched
 
-import "sluice/pipeline/counter"
+import (
+	"fmt"
+
+	"sluice/pipeline/counter"
+)
 
 // wlc takes the backend with the least overhead per weight; the first in the list wins ties
 // (ip_vs_wlc.c).
@@ -16,4 +20,9 @@ func (s *wlc) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 		}
 	}
 	return int(best)
+}
+
+func (s *wlc) explain(a *asked) Explanation {
+	return a.least("least connections per weight, active ones counting 256 times as much as inactive ones", s.servers,
+		func(v *server, l counter.Load) string { return fmt.Sprintf("%d/%d", overhead(l), v.weight) })
 }

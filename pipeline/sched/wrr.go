@@ -2,6 +2,7 @@ package sched
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 
 	"sluice/pipeline/counter"
@@ -86,6 +87,14 @@ func (s *wrr) adopt(st *State) {
 	} else if s.step > 1 {
 		st.CW = st.CW/s.step*s.step + 1
 	}
+}
+
+func (s *wrr) explain(a *asked) Explanation {
+	if a.st.Seen != s.seen {
+		s.adopt(&a.st)
+	}
+	return Explanation{Rule: fmt.Sprintf("weighted round robin over %d backends: position %d, this pass serves weights of %d and more",
+		len(s.weights), a.st.Pos, a.st.CW)}
 }
 
 // fingerprint differs between lists that differ to IPVS: other backends, another order, other
