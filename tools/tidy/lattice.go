@@ -14,12 +14,12 @@ type layer struct {
 //
 // and within the engine:
 //
-//	platform <- worker <- inspect      health <- policy <- tables <- inspect
-//	state <- override                  engine -> all
+//	platform <- worker <- inspect      health, override <- policy <- tables <- inspect
+//	engine -> all
 var lattice = []layer{
 	{"cmd/cli", "", "cli is a leaf"},
 	{"cmd/sluice", "cmd/cli cmd/sluice/... engine/... conf/...", "the binary only wires"},
-	{"cmd/sluice/daemon", "cmd/sluice/text engine/... conf/...", "the daemon wires the engine to systemd, the API and the log; verbs call it"},
+	{"cmd/sluice/daemon", "engine/... conf/...", "the daemon wires the engine to systemd, the API and the log; verbs call it"},
 	{"cmd/sluice/text", "", "text is a leaf"},
 	{"cmd/sluice/top", "cmd/sluice/text engine/api", "top is a client of the API"},
 
@@ -28,17 +28,17 @@ var lattice = []layer{
 	{"conf/ipvsadm", "conf conf/draft pipeline/service", "a configuration is checked without a machine"},
 	{"conf/keepalived", "conf conf/draft pipeline/service", "a configuration is checked without a machine"},
 
-	{"engine", "engine/... pipeline/... rings conf", "the engine is the only package that knows both rings and pipeline"},
-	{"engine/platform", "engine/cpu engine/health/truepath engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
-	{"engine/platform/linux", "engine/platform engine/cpu engine/health/truepath engine/steer engine/route engine/xsk pipeline/... rings conf", "it implements platform and knows no worker"},
-	{"engine/worker", "engine/platform engine/cpu engine/filter engine/steer pipeline/... rings conf", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},
+	{"engine", "engine/... pipeline/... conf", "the engine runs everything below it and gives it tables; only worker touches rings"},
+	{"engine/platform", "engine/health/truepath engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
+	{"engine/platform/linux", "engine/platform engine/cpu engine/health/truepath engine/steer engine/route engine/xsk pipeline/... conf", "it implements platform and knows no worker"},
+	{"engine/worker", "engine/platform engine/cpu engine/filter pipeline/... rings", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},
 	{"engine/health", "pipeline/service", "health <- policy: checks report results and know nothing of their use"},
 	{"engine/health/policy", "engine/health engine/override pipeline/service conf", "health <- policy <- tables: availability is a value machine"},
-	{"engine/health/truepath", "engine/health pipeline/...", "it carries health checks the way of the clients' packets"},
-	{"engine/tables", "engine/health engine/health/policy engine/override engine/route engine/steer pipeline/... conf", "policy <- tables <- inspect: tables are built by pure functions from values"},
-	{"engine/state", "engine/api pipeline/service conf", "state <- override: what is stored knows nothing of what runs"},
-	{"engine/override", "engine/state pipeline/service conf", "state <- override <- policy: values set at run time"},
-	{"engine/inspect", "engine/api engine/filter engine/health engine/health/policy engine/platform engine/route engine/steer engine/tables engine/worker pipeline/... conf",
+	{"engine/health/truepath", "pipeline/...", "it carries health checks the way of the clients' packets"},
+	{"engine/tables", "engine/health engine/health/policy engine/override engine/steer pipeline/... conf", "policy <- tables <- inspect: tables are built by pure functions from values"},
+	{"engine/state", "", "what is stored knows nothing of what runs"},
+	{"engine/override", "pipeline/service conf", "override <- policy: values set at run time"},
+	{"engine/inspect", "engine/api engine/filter engine/health/policy engine/platform engine/route engine/steer engine/tables engine/worker pipeline/... conf",
 		"worker, tables <- inspect: it works on tables and pipeline, without an Engine"},
 	{"engine/api", "engine/api/page pipeline/service pipeline/counter", "the engine implements api.Control, so api cannot know the engine"},
 	{"engine/api/apitest", "engine/api", "it serves a fake api.Control"},
@@ -53,7 +53,7 @@ var lattice = []layer{
 	{"engine/pcap", "", "pcap is a leaf"},
 	{"engine/plan", "engine/api engine/override engine/tables pipeline/... conf", "a plan is a function of two configurations"},
 	{"engine/route", "pipeline/nexthop pipeline/packet", "route follows the kernel and fills the pipeline's next hops"},
-	{"engine/steer", "pipeline/packet pipeline/service", "steering is decided from rules and a packet"},
+	{"engine/steer", "pipeline/service", "steering is decided from rules and a packet"},
 	{"engine/xsk", "pipeline/flow rings", "sockets carry descriptors"},
 
 	{"pipeline", "pipeline/...", pure},
@@ -62,7 +62,7 @@ var lattice = []layer{
 	{"pipeline/flow", "pipeline/packet", pure},
 	{"pipeline/nexthop", "pipeline/counter pipeline/packet pipeline/rewrite", pure},
 	{"pipeline/packet", "pipeline/counter", pure},
-	{"pipeline/packet/packettest", "pipeline/packet", pure},
+	{"pipeline/packet/packettest", "", pure},
 	{"pipeline/rewrite", "pipeline/packet", pure},
 	{"pipeline/sched", "pipeline/counter pipeline/service", pure},
 	{"pipeline/service", "", "the pipeline is pure; service is a leaf"},
@@ -73,7 +73,7 @@ var lattice = []layer{
 
 	{"bench", "bench/... engine/... pipeline/... rings conf tools/chart tools/pktgen/...", "benchmarks may use everything, and only tests may use them"},
 	{"bench/compare", "bench/loops bench/peers bench/report bench/testbed bench/sockets bench/wire tools/pktgen/flow tools/pktgen/affinity", "benchmarks may use everything, and only tests may use them"},
-	{"bench/loops", "engine/cpu engine/platform/... engine/steer engine/xsk pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
+	{"bench/loops", "engine/cpu engine/steer engine/xsk pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
 	{"bench/peers", "bench/loops bench/testbed engine/api conf tools/netlab", "peers are programs"},
 	{"bench/report", "tools/chart", "a report is made of values"},
 	{"bench/testbed", "tools/netlab", "the hosts of a benchmark are namespaces"},

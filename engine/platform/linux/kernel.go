@@ -27,7 +27,7 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Platform is the platform.Platform that carries real traffic: AF_XDP sockets behind the steering
+// Kernel is the platform.Platform that carries real traffic: AF_XDP sockets behind the steering
 // program, and the kernel's routes and neighbours. It lives in the network namespace that it was
 // made in.
 type Kernel struct {
