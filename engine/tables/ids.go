@@ -40,7 +40,7 @@ type ids struct {
 }
 
 // modes are the numbers of a backend by mode, 0 in modes that have none.
-type modes [service.DR + 1]uint32
+type modes [service.EndOfModes]uint32
 
 // numbers are those of a configured service and its servers.
 type numbers struct {

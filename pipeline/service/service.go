@@ -53,6 +53,8 @@ const (
 	// TUN: the packet is put into an outer IP packet (RFC 2003, RFC 2473, RFC 4213)
 	TUN
 	DR // only the destination MAC changes
+	// EndOfModes is above all modes: the length of arrays by mode.
+	EndOfModes
 )
 
 // Modes lists the allowed mode names, for error messages and help.
@@ -60,7 +62,7 @@ var Modes = []string{"nat", "fullnat", "tun", "dr"}
 
 // String returns the name used in the configuration.
 func (m Mode) String() string {
-	if m >= NAT && m <= DR {
+	if m >= NAT && m < EndOfModes {
 		return Modes[m-NAT]
 	}
 	return "mode-" + strconv.Itoa(int(m))
