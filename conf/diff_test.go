@@ -120,3 +120,30 @@ func TestDiffBetweenExamples(t *testing.T) {
 		}
 	}
 }
+
+// TestDiffSeesEveryKey takes one key after the other out of the file that has every key, none with
+// its default: each is a change. Those that a file must have are left out.
+func TestDiffSeesEveryKey(t *testing.T) {
+	data, err := os.ReadFile(everyKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := mustParse(t, string(data))
+	lines := strings.SplitAfter(string(data), "\n")
+	compared := 0
+	for i, line := range lines {
+		if !strings.Contains(line, " = ") {
+			continue
+		}
+		cfg, _, err := conf.Parse("test.toml", []byte(strings.Join(lines[:i], "")+strings.Join(lines[i+1:], "")), nil)
+		if err != nil {
+			continue
+		}
+		if compared++; len(conf.Diff(whole, cfg)) == 0 {
+			t.Errorf("line %d, %q: Diff sees no change without it", i+1, strings.TrimSpace(line))
+		}
+	}
+	if compared < 50 {
+		t.Errorf("only %d keys were compared", compared)
+	}
+}
