@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,10 +116,7 @@ udp 1.2.3.4:53  10.0.0.12:53    weight  3       -         2026-11-23 12:00:00  n
 
 // TestStatusReportsThatHTTPIsNotThere: the address is in use, and then it is free.
 func TestStatusReportsThatHTTPIsNotThere(t *testing.T) {
-	rival, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	rival := apitest.Listen(t)
 	defer rival.Close()
 	address := rival.Addr().String()
 	daemon := &changeDaemon{Fake: apitest.NewFake(), status: api.Status{Reload: api.ReloadStatus{OK: true}}}

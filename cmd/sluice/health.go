@@ -139,24 +139,28 @@ func healthTable(w io.Writer, report healthReport) error {
 			frozen = " (frozen)"
 		}
 		fmt.Fprintf(out, "%s%s\n", s.Name, frozen)
-		for _, b := range serversOf(api.Service{Backends: s.Backends, Sorry: s.Sorry}) {
+		for i, b := range serversOf(api.Service{Backends: s.Backends, Sorry: s.Sorry}) {
 			line := fmt.Sprintf("  %-*s  %-13s %-8s %s", width, b.Endpoint(), stateWords(b), text.Ago(b.StateSinceS), why(b))
-			fmt.Fprintln(out, strings.TrimRight(line, " "))
+			fmt.Fprintln(out, strings.TrimRight(line, " ")+sorryMark(i, s.Backends))
 		}
 	}
 	return out.Flush()
 }
 
-// serversOf returns the backends of a service, and its sorry server if it has one.
+// serversOf returns the backends of a service, then its sorry server if it has one.
 func serversOf(s api.Service) []api.Backend {
 	if s.Sorry == nil {
 		return s.Backends
 	}
-	sorry := *s.Sorry
-	if sorry.State == api.StateUp {
-		sorry.State = "sorry"
+	return append(s.Backends[:len(s.Backends):len(s.Backends)], *s.Sorry)
+}
+
+// sorryMark returns what ends the line of server i of serversOf if it is the sorry server.
+func sorryMark(i int, backends []api.Backend) string {
+	if i == len(backends) {
+		return " (sorry server)"
 	}
-	return append(s.Backends[:len(s.Backends):len(s.Backends)], sorry)
+	return ""
 }
 
 // stateWords returns the state of a backend as commands print it.

@@ -47,7 +47,7 @@ web (frozen)
   10.0.0.11:8080    up (25%)      1m15s    works again
   10.0.0.12:8080    drain         1m15s    an operator set weight 0 (weight 0, in the file 3)
   10.0.0.12:8081    down (in use)  1m15s    tcp 10.0.0.12:8081: status 500; last check: no answer within 1s
-  10.0.0.99:80      sorry         0s       no backend is up with a weight above 0
+  10.0.0.99:80      up            0s       no backend is up with a weight above 0 (sorry server)
 six
   [2001:db8::11]:0  up            0s       
 `
@@ -76,7 +76,7 @@ func TestListShowsTrouble(t *testing.T) {
 	code, out, _ := sluice("list", "--socket", serve(t, ill()))
 	for _, want := range []string{
 		"name web frozen\n", " up (25%)\n", " down (in use) for 1m15s: tcp 10.0.0.12:8081: status 500; last check: no answer within 1s\n",
-		"-> 10.0.0.99:80 ", " sorry\n", "  !! 2 of 3 backends are down (for 2m10s)\n",
+		"-> 10.0.0.99:80 ", " up (sorry server)\n", "  !! 2 of 3 backends are down (for 2m10s)\n",
 	} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("exit code %d, %q is missing in\n%s", code, want, out)

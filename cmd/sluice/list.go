@@ -131,9 +131,9 @@ func listTable(w io.Writer, services []api.Service, wide bool) error {
 			fmt.Fprintf(out, " persistent %.0f", s.PersistenceS)
 		}
 		fmt.Fprintf(out, " name %s%s\n", s.Name, frozenFlag(s))
-		for _, b := range serversOf(s) {
-			fmt.Fprintf(out, "  -> %-*s %-7s %-6d %-10d %-10d %s\n",
-				width, b.Endpoint(), forwardNames[b.Mode], b.Weight, b.Active, b.Inactive, condition(b))
+		for i, b := range serversOf(s) {
+			fmt.Fprintf(out, "  -> %-*s %-7s %-6d %-10d %-10d %s%s\n",
+				width, b.Endpoint(), forwardNames[b.Mode], b.Weight, b.Active, b.Inactive, condition(b), sorryMark(i, s.Backends))
 		}
 		alarmLines(out, s.Alarms)
 	}

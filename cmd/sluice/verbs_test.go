@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,42 @@ func TestListNamesStates(t *testing.T) {
 	} {
 		if _, out, _ := sluice(append(c.args, "--socket", socket)...); !strings.Contains(out, c.want) {
 			t.Errorf("%v: %q is missing in\n%s", c.args, c.want, out)
+		}
+	}
+}
+
+// TestOneNamePerState: all commands, and the answers that the page shows, give the state of a
+// backend one name.
+func TestOneNamePerState(t *testing.T) {
+	daemon := ill()
+	six := &daemon.Services[1]
+	six.Backends = append(six.Backends, api.Backend{Address: "2001:db8::12", Port: api.SinglePort(80), Mode: "tun", State: api.StateDown})
+	socket := serve(t, watched{daemon})
+	services, err := api.NewClient(socket).List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(map[string]bool)
+	for _, args := range []string{"list", "list --wide", "health", "top --once --interval 100ms"} {
+		_, out, errs := sluice(append(strings.Fields(args), "--socket", socket)...)
+		for _, s := range services {
+			servers := serversOf(s)
+			if strings.HasPrefix(args, "top") {
+				servers = s.Backends
+			}
+			for _, b := range servers {
+				told[b.StateName] = true
+				line := regexp.MustCompile(`(?m)^[ >-]*` + regexp.QuoteMeta(b.Endpoint()) + ` .*$`).FindString(out)
+				if !regexp.MustCompile(` `+regexp.QuoteMeta(b.StateName)+`( |$)`).MatchString(line) ||
+					strings.Contains(b.StateName, "in use") != strings.Contains(line, "in use") {
+					t.Errorf("%s: %q, want state %q\n%s%s", args, line, b.StateName, out, errs)
+				}
+			}
+		}
+	}
+	for _, name := range []string{"up", "down", "down (in use)", "drain"} {
+		if !told[name] {
+			t.Errorf("no backend is %s: the test proves nothing", name)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -12,81 +11,30 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"sluice/engine/api"
 	"sluice/engine/api/apitest"
+	"sluice/tools/leaks"
 )
 
 func TestMain(m *testing.M) {
 	api.SetNetworkRetry(100 * time.Millisecond)
 	// net/http waits half a second for the client to read the answer when the request's body was
 	// too large.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+	leaks.Main(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// fake is a daemon without an engine: it answers from its fields and records what it was asked to
-// do.
-type fake struct {
-	api.Diagnostics // none
-	api.Changes     // none
-
-	mu       sync.Mutex
-	services []api.Service
-	connList []api.Conn
-	stats    api.Stats
-	reloaded api.ReloadResult
-	alarms   []api.Alarm
-	err      error
-	told     []string
-	query    api.ConnQuery
-}
-
-func (f *fake) List(context.Context) ([]api.Service, error) { return f.services, f.err }
-func (f *fake) Stats(context.Context) (api.Stats, error)    { return f.stats, f.err }
-
-func (f *fake) Backend(_ context.Context, service, backend string) (api.Backend, error) {
-	if f.err != nil {
-		return api.Backend{}, f.err
-	}
-	return apitest.BackendOf(f.services, service, backend)
-}
-
-func (f *fake) Conns(_ context.Context, q api.ConnQuery) ([]api.Conn, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.query = q
-	return f.connList, f.err
-}
-
-func (f *fake) SetWeight(_ context.Context, service, backend string, weight int) (api.Backend, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.told = append(f.told, fmt.Sprintf("%s %s %d", service, backend, weight))
-	return api.Backend{Address: "10.0.0.11", Port: api.SinglePort(8080), Weight: weight}, nil
-}
-
-func (f *fake) Reload(context.Context, api.ReloadOptions) (api.ReloadResult, error) {
-	return f.reloaded, f.err
-}
-
-func (f *fake) Alarms(context.Context) ([]api.Alarm, error) { return f.alarms, f.err }
-
-func (f *fake) FreezeHealth(_ context.Context, service string, frozen bool) ([]string, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.told = append(f.told, fmt.Sprintf("freeze %q %v", service, frozen))
-	return []string{"web"}, f.err
-}
-
-func lab() *fake {
-	return &fake{
-		services: []api.Service{
+// lab is a daemon without an engine that has services of several kinds.
+func lab() *apitest.Fake {
+	return &apitest.Fake{
+		Frozen: []string{"web"},
+		Services: []api.Service{
 			{Name: "web", Address: "198.51.100.10", Port: api.SinglePort(80), Protocol: "tcp", Mode: "nat", Scheduler: "wlc",
 				Backends: []api.Backend{
 					{Address: "10.0.0.11", Port: api.SinglePort(8080), Weight: 1, Mode: "nat", State: api.StateUp, Active: 3},
@@ -110,6 +58,9 @@ func start(t *testing.T, control api.Control) (socket string, client *api.Client
 	return socket, api.NewClient(socket)
 }
 
+// withoutNames compares backends without what the server adds.
+var withoutNames = cmpopts.IgnoreFields(api.Backend{}, "StateName")
+
 func TestListArrivesAsSent(t *testing.T) {
 	daemon := lab()
 	_, client := start(t, daemon)
@@ -117,13 +68,13 @@ func TestListArrivesAsSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(daemon.services, got); diff != "" {
+	if diff := cmp.Diff(daemon.Services, got, withoutNames); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestNothingIsAnEmptyArray(t *testing.T) {
-	socket, client := start(t, &fake{})
+	socket, client := start(t, &apitest.Fake{})
 	for _, path := range []string{"/v1/services", "/v1/conns"} {
 		if _, body := raw(t, socket, "GET", path, ""); strings.TrimSpace(body) != "[]" {
 			t.Errorf("%s: %q", path, body)
@@ -161,25 +112,24 @@ func TestContractNamesOfList(t *testing.T) {
 func TestConnsAndTheirQuery(t *testing.T) {
 	daemon := lab()
 	for i := range 1000 {
-		daemon.connList = append(daemon.connList, api.Conn{Service: "web", Protocol: "tcp", State: "ESTABLISHED", ExpiresS: float64(i)})
+		daemon.Connections = append(daemon.Connections, api.Conn{Service: "web", Protocol: "tcp", State: "ESTABLISHED", ExpiresS: float64(i)})
 	}
 	_, client := start(t, daemon)
 	got, err := client.Conns(t.Context(), api.ConnQuery{Service: "tcp 198.51.100.10:80", Client: "10.1.1.1", Backend: "10.0.0.11:8080", Limit: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(daemon.connList, got); diff != "" {
+	if diff := cmp.Diff(daemon.Connections, got); diff != "" {
 		t.Error(diff)
 	}
-	want := api.ConnQuery{Service: "web", Client: "10.1.1.1", Backend: "10.0.0.11:8080", Limit: 7}
-	if diff := cmp.Diff(want, daemon.query); diff != "" {
-		t.Error("the query that arrived:", diff)
+	if calls := daemon.Calls(); calls != "conns web|10.1.1.1|10.0.0.11:8080|7" {
+		t.Error("the query that arrived:", calls)
 	}
 }
 
 func TestStatsArriveAsSent(t *testing.T) {
 	daemon := lab()
-	daemon.stats = api.Stats{Version: "1", Rx: 10, Forwarded: 6, Replied: 1, Drops: map[string]uint64{"short": 2, "no_backend": 1},
+	daemon.Statistics = api.Stats{Version: "1", Rx: 10, Forwarded: 6, Replied: 1, Drops: map[string]uint64{"short": 2, "no_backend": 1},
 		Workers: []api.WorkerStats{{CPU: 3, BusyShare: 0.5}}, Ports: []api.PortStats{{Name: "eth0", IO: api.IOCopy, Queues: []api.QueueStats{{Rx: 10}}}},
 		Frames: api.FrameStats{Total: 4096, Free: 4096}, Tables: api.TableStats{Capacity: 1 << 20}}
 	_, client := start(t, daemon)
@@ -187,7 +137,7 @@ func TestStatsArriveAsSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(daemon.stats, got); diff != "" {
+	if diff := cmp.Diff(daemon.Statistics, got); diff != "" {
 		t.Error(diff)
 	}
 	if got.Rx != got.Forwarded+got.Replied+got.Dropped() {
@@ -208,11 +158,10 @@ func TestWeightReachesTheBackendMeant(t *testing.T) {
 		{"tcp [2001:DB8:0::10]:8000-8099", "2001:db8:0:0::11", "six [2001:db8::11]:0 4"},
 		{"2001:db8::10", "[2001:db8::11]:0", "six [2001:db8::11]:0 4"},
 	} {
-		daemon.told = nil
 		if _, err := client.SetWeight(t.Context(), c.service, c.backend, 4); err != nil {
 			t.Errorf("%s, %s: %v", c.service, c.backend, err)
-		} else if diff := cmp.Diff([]string{c.want}, daemon.told); diff != "" {
-			t.Error(diff)
+		} else if calls := daemon.Calls(); calls != "weight "+c.want {
+			t.Errorf("%s, %s: %s, want %s", c.service, c.backend, calls, c.want)
 		}
 	}
 }
@@ -240,19 +189,19 @@ func TestWeightErrorsNameWhatIsLegal(t *testing.T) {
 	if _, err := client.SetWeight(t.Context(), "web", "10.0.0.11", -1); err == nil || !strings.Contains(err.Error(), "body.weight: expected number >= 0") {
 		t.Error("weight -1:", err)
 	}
-	if len(daemon.told) != 0 {
-		t.Error("an error changed something:", daemon.told)
+	if calls := daemon.Calls(); calls != "" {
+		t.Error("an error changed something:", calls)
 	}
 }
 
 func TestReloadErrorsKeepTheirLines(t *testing.T) {
 	daemon := lab()
 	_, client := start(t, daemon)
-	daemon.reloaded = api.ReloadResult{Changes: []string{"service web: backend 10.0.0.14:8080 added"}}
-	if got, err := client.Reload(t.Context(), api.ReloadOptions{}); err != nil || cmp.Diff(daemon.reloaded, got) != "" {
+	daemon.ReloadResult = api.ReloadResult{Changes: []string{"service web: backend 10.0.0.14:8080 added"}}
+	if got, err := client.Reload(t.Context(), api.ReloadOptions{}); err != nil || cmp.Diff(daemon.ReloadResult, got) != "" {
 		t.Error(got, err)
 	}
-	daemon.err = errors.Join(errors.New("a.toml:3: port 70000"), errors.New("a.toml:9: weight -1"))
+	daemon.Err = errors.Join(errors.New("a.toml:3: port 70000"), errors.New("a.toml:9: weight -1"))
 	if _, err := client.Reload(t.Context(), api.ReloadOptions{}); err == nil || err.Error() != "a.toml:3: port 70000\na.toml:9: weight -1" {
 		t.Error(err)
 	}
@@ -286,8 +235,8 @@ func TestBadRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s %s %.70s: %d %.200s", c.method, c.path, c.body, status, body)
 		}
 	}
-	if len(daemon.told) != 0 {
-		t.Error("a bad request changed something:", daemon.told)
+	if calls := daemon.Calls(); calls != "" {
+		t.Error("a bad request changed something:", calls)
 	}
 }
 
@@ -349,7 +298,7 @@ func TestListen(t *testing.T) {
 }
 
 func TestShutdownLetsRequestsFinish(t *testing.T) {
-	daemon := &slow{fake: lab(), entered: make(chan struct{}), leave: make(chan struct{})}
+	daemon := &slow{Fake: lab(), entered: make(chan struct{}), leave: make(chan struct{})}
 	socket := filepath.Join(t.TempDir(), "s.sock")
 	listener, err := api.Listen(socket)
 	if err != nil {
@@ -382,7 +331,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 
 // slow is a daemon with a reload that takes as long as the test needs.
 type slow struct {
-	*fake
+	*apitest.Fake
 	entered, leave chan struct{}
 }
 

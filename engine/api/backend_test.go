@@ -9,26 +9,27 @@ import (
 	"testing"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 // lists counts what it is asked for.
 type lists struct {
-	*fake
+	*apitest.Fake
 	all, one atomic.Uint64
 }
 
 func (l *lists) List(ctx context.Context) ([]api.Service, error) {
 	l.all.Add(1)
-	return l.fake.List(ctx)
+	return l.Fake.List(ctx)
 }
 
 func (l *lists) Backend(ctx context.Context, service, backend string) (api.Backend, error) {
 	l.one.Add(1)
-	return l.fake.Backend(ctx, service, backend)
+	return l.Fake.Backend(ctx, service, backend)
 }
 
 func (l *lists) Override(context.Context, api.OverrideRequest) (api.Backend, error) {
-	return l.services[0].Backends[0], nil
+	return l.Services[0].Backends[0], nil
 }
 
 // TestBackendOverHTTP: GET /v1/backend returns one backend, by every form of its name, and errors
@@ -79,7 +80,7 @@ func TestBackendOverHTTP(t *testing.T) {
 // TestChangesDoNotListAll: a request about one backend by the daemon's own names, such as a drain
 // and each of the requests that await its end, describes that backend and lists nothing else.
 func TestChangesDoNotListAll(t *testing.T) {
-	daemon := &lists{fake: lab()}
+	daemon := &lists{Fake: lab()}
 	_, client := start(t, daemon)
 	for name, request := range map[string]func(context.Context) error{
 		"backend": func(ctx context.Context) error {

@@ -52,7 +52,7 @@ func (s *Server) routeBackend() {
 			"the cost does not grow with the number of services and backends if both are given by the names in that list.",
 	}, func(ctx context.Context, in *backendInput) (Backend, error) {
 		_, b, err := s.findBackend(ctx, in.Service, in.Backend)
-		return b, err
+		return named(b), err
 	})
 }
 
@@ -62,7 +62,7 @@ func (s *Server) routeServices() {
 		Summary: "All services in the order of the configuration, each with its backends in order",
 	}, func(ctx context.Context, _ *none) ([]Service, error) {
 		services, err := s.control.List(ctx)
-		return orEmpty(services), err
+		return allNamed(services), err
 	})
 }
 
@@ -93,7 +93,8 @@ func (s *Server) routeWeight() {
 		if err != nil {
 			return Backend{}, err
 		}
-		return s.control.SetWeight(ctx, service, b.Endpoint(), in.Body.Weight)
+		b, err = s.control.SetWeight(ctx, service, b.Endpoint(), in.Body.Weight)
+		return named(b), err
 	})
 }
 

@@ -17,7 +17,7 @@ import (
 
 // counting is a daemon with counters that grow with each reading.
 type counting struct {
-	*fake
+	*apitest.Fake
 	looks atomic.Uint64
 }
 
@@ -30,7 +30,7 @@ func (c *counting) Stats(context.Context) (api.Stats, error) {
 
 func (c *counting) List(context.Context) ([]api.Service, error) {
 	n := c.looks.Load()
-	services, _ := c.fake.List(context.Background())
+	services, _ := c.Fake.List(context.Background())
 	services[0].Packets, services[0].Bytes, services[0].Connections = 10*n, 1000*n, n
 	return services, nil
 }
@@ -79,7 +79,7 @@ func (s *eventStream) next(name string, into any) bool {
 }
 
 func TestSamplesAreDifferences(t *testing.T) {
-	daemon := &counting{fake: lab()}
+	daemon := &counting{Fake: lab()}
 	_, open := streams(t, daemon)
 	var sample api.Sample
 	stream := open()
@@ -95,8 +95,8 @@ func TestSamplesAreDifferences(t *testing.T) {
 	if w := sample.Workers[0]; w.Packets != 100 || w.Busy != 0.25 || w.CPU != 2 {
 		t.Errorf("%+v", w)
 	}
-	if len(sample.Services) != len(daemon.services) || sample.IntervalS <= 0 {
-		t.Errorf("the first sample has %d services of %d, interval %v", len(sample.Services), len(daemon.services), sample.IntervalS)
+	if len(sample.Services) != len(daemon.Services) || sample.IntervalS <= 0 {
+		t.Errorf("the first sample has %d services of %d, interval %v", len(sample.Services), len(daemon.Services), sample.IntervalS)
 	}
 	if s := sample.Services[0]; s.Name != "web" || s.Packets != 10 || s.Bytes != 1000 || s.Connections != 1 || s.Active != 3 || s.Up != 1 || s.Backends != 3 {
 		t.Errorf("%+v", s)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	validator "github.com/pb33f/libopenapi-validator"
 
 	"sluice/engine/api"
+	"sluice/engine/api/apitest"
 )
 
 const token = "0123456789abcdef-secret"
@@ -47,10 +47,7 @@ func network(t *testing.T, control api.Control, access api.Access) (ask func(met
 // freeAddress returns a loopback address without a listener.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := apitest.Listen(t)
 	defer listener.Close()
 	return listener.Addr().String()
 }
@@ -119,8 +116,8 @@ func TestWhoMayDoWhatOverTheNetwork(t *testing.T) {
 					t.Errorf("%d says %s, not %s", status, body, c.says)
 				}
 			}
-			if told := len(daemon.told); (told > 0) != (c.write == 200) {
-				t.Error("the daemon was told", daemon.told)
+			if calls := daemon.Calls(); (calls != "") != (c.write == 200) {
+				t.Error("the daemon was asked for", calls)
 			}
 		})
 	}
@@ -170,8 +167,9 @@ func TestConnectionsOverTheNetworkAreBounded(t *testing.T) {
 	daemon := lab()
 	ask := network(t, daemon, api.Access{OpenReads: true})
 	for path, want := range map[string]int{"/v1/conns": 10000, "/v1/conns?limit=7": 7, "/v1/conns?limit=1000000": 10000} {
-		if status, body := ask("GET", path, ""); status != 200 || daemon.query.Limit != want {
-			t.Errorf("%s: %d %s, limit %d and not %d", path, status, body, daemon.query.Limit, want)
+		status, body := ask("GET", path, "")
+		if calls := daemon.Calls(); status != 200 || calls != fmt.Sprint("conns |||", want) {
+			t.Errorf("%s: %d %s, %s, want limit %d", path, status, body, calls, want)
 		}
 	}
 }
@@ -187,10 +185,7 @@ func (l lines) Write(line []byte) (int, error) {
 // TestNetworkWaitsForItsAddress checks that an address in use does not stop the daemon, and is
 // served when it is free.
 func TestNetworkWaitsForItsAddress(t *testing.T) {
-	rival, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	rival := apitest.Listen(t)
 	log := make(lines, 8)
 	server := api.NewServer(lab(), slog.New(slog.NewTextHandler(log, nil)))
 	server.OpenNetwork(rival.Addr().String(), api.Access{OpenReads: true})
@@ -217,10 +212,7 @@ func TestNetworkWaitsForItsAddress(t *testing.T) {
 }
 
 func TestShutdownWhileWaitingForTheAddress(t *testing.T) {
-	rival, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	rival := apitest.Listen(t)
 	defer rival.Close()
 	server := api.NewServer(lab(), slog.New(slog.DiscardHandler))
 	server.OpenNetwork(rival.Addr().String(), api.Access{})
@@ -281,9 +273,9 @@ func TestDocumentIsValid(t *testing.T) {
 // TestAnswersFitTheDocument checks that the daemon's answers match its OpenAPI document.
 func TestAnswersFitTheDocument(t *testing.T) {
 	daemon := lab()
-	daemon.connList = []api.Conn{{Service: "web", Protocol: "tcp"}}
-	daemon.stats = api.Stats{Drops: map[string]uint64{"short": 2}, Workers: []api.WorkerStats{{}}, Ports: []api.PortStats{{Queues: []api.QueueStats{{}}}}}
-	daemon.reloaded = api.ReloadResult{Changes: []string{"a"}}
+	daemon.Connections = []api.Conn{{Service: "web", Protocol: "tcp"}}
+	daemon.Statistics = api.Stats{Drops: map[string]uint64{"short": 2}, Workers: []api.WorkerStats{{}}, Ports: []api.PortStats{{Queues: []api.QueueStats{{}}}}}
+	daemon.ReloadResult = api.ReloadResult{Changes: []string{"a"}}
 	ask := network(t, daemon, api.Access{OpenReads: true, TokenFile: tokenFile(t, token, 0o600)})
 	_, text := ask("GET", "/openapi.json", "")
 	document, err := libopenapi.NewDocument([]byte(text))

@@ -104,7 +104,8 @@ func (s *Server) routeOverride() {
 			return Backend{}, err
 		}
 		in.Body.Service, in.Body.Backend = name, b.Endpoint()
-		return s.control.Override(ctx, in.Body)
+		b, err = s.control.Override(ctx, in.Body)
+		return named(b), err
 	})
 }
 

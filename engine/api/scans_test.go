@@ -14,7 +14,7 @@ import (
 
 // scanned is a daemon with scans that last until the test ends them.
 type scanned struct {
-	*fake
+	*apitest.Fake
 	end                        chan struct{}
 	began, running, most, done atomic.Int32 // scans so far, at present, at most at once, completed
 }
@@ -93,7 +93,7 @@ func TestManyScans(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			daemon := &scanned{fake: lab(), end: make(chan struct{})}
+			daemon := &scanned{Fake: lab(), end: make(chan struct{})}
 			ask := c.ask(t, daemon)
 			answers := make(chan string, asked)
 			for n := range asked {
@@ -132,7 +132,7 @@ func TestManyScans(t *testing.T) {
 // TestScansOfTheNetworkAreApart checks that requests from the network do not delay requests on the
 // socket, and that a client that disconnects frees its place.
 func TestScansOfTheNetworkAreApart(t *testing.T) {
-	daemon := &scanned{fake: lab(), end: make(chan struct{})}
+	daemon := &scanned{Fake: lab(), end: make(chan struct{})}
 	address := freeAddress(t)
 	server, socket := apitest.Serve(t, daemon)
 	server.OpenNetwork(address, api.Access{OpenReads: true})

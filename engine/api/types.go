@@ -94,6 +94,7 @@ type Backend struct {
 	ConfiguredWeight int     `json:"configured_weight"`
 	Mode             string  `json:"mode"`
 	State            string  `json:"state"`         // up, down or drain
+	StateName        string  `json:"state_name"`    // StateName of it; the server sets it
 	StateSinceS      float64 `json:"state_since_s"` // seconds since it entered the state
 	// LastError is why the last health check failed; "": it succeeded, or there was none.
 	LastError string `json:"last_error,omitempty"`

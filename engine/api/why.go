@@ -24,10 +24,35 @@ func Why(b Backend) string {
 }
 
 // StateName returns the name of a backend's state as every command and the page show it: the state,
-// and "down (in use)" for a backend that is down and protected.
+// and "down (in use)" for a backend that is down and protected. The page reads it in answers of the
+// API.
 func StateName(b Backend) string {
 	if b.Protected {
 		return b.State + " (in use)"
 	}
 	return b.State
+}
+
+// named returns a backend with the name of its state.
+func named(b Backend) Backend {
+	b.StateName = StateName(b)
+	return b
+}
+
+// allNamed returns a copy of services, never nil, with the names of their backends' states. The
+// services still belong to the Control that listed them.
+func allNamed(services []Service) []Service {
+	all := make([]Service, len(services))
+	for i, s := range services {
+		backends := make([]Backend, len(s.Backends))
+		for j, b := range s.Backends {
+			backends[j] = named(b)
+		}
+		if s.Backends = backends; s.Sorry != nil {
+			sorry := named(*s.Sorry)
+			s.Sorry = &sorry
+		}
+		all[i] = s
+	}
+	return all
 }

@@ -62,7 +62,7 @@ func New(t *testing.T) *Browser {
 		chromedp.UserDataDir(profile(t)),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		// Names are not resolved, so a page cannot load anything from other hosts.
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.*"),
 		chromedp.WSURLReadTimeout(waitLimit),
 	)
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -287,10 +286,7 @@ func TestRunOpensHTTP(t *testing.T) {
 	if testing.Short() {
 		t.Skip("an address in use is tried again after 5 s")
 	}
-	rival, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	rival := apitest.Listen(t)
 	defer rival.Close()
 	address := rival.Addr().String()
 	l := newLife(t)

@@ -4,7 +4,9 @@ package apitest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,6 +18,18 @@ import (
 
 // waitLimit is how long running requests may delay the end of a test.
 const waitLimit = 20 * time.Second
+
+// Listen listens on a TCP port of a loopback address that other processes do not use: when the
+// listener is closed, the test can use the port, and no other test has it meanwhile.
+func Listen(t testing.TB) net.Listener {
+	t.Helper()
+	pid := os.Getpid()
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16, pid>>8&255, pid&255))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
 
 // Serve serves control on a new socket until the test ends. The test fails if the shutdown does.
 func Serve(t testing.TB, control api.Control) (server *api.Server, socket string) {

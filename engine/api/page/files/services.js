@@ -43,7 +43,7 @@ export class ServiceList {
       if (this.onlyTrouble && trouble === FINE) continue;
       const whole = this.fits(s.name, s.protocol + ' ' + endpoint(s), s.mode, s.scheduler);
       const backends = whole ? s.backends
-        : s.backends.filter(b => this.fits(endpoint(b), b.state, b.reason ?? '', b.last_error ?? ''));
+        : s.backends.filter(b => this.fits(endpoint(b), b.state_name, b.reason ?? '', b.last_error ?? ''));
       if (!whole && backends.length === 0) continue;
       const view = this.views.get(s.name);
       view.draw(s, backends, trouble, whole ? this.folded(s, trouble) : false);
@@ -138,8 +138,9 @@ class ServiceView {
 
 function stateOf(s, trouble) {
   const n = s.backends.length, of = state => s.backends.filter(b => b.state === state).length;
+  const down = () => s.backends.find(b => b.protected) ?? s.backends.find(b => b.state === 'down');
   if (trouble === DEAD) return s.sorry?.state === 'up' ? 'sorry server' : 'no backend';
-  if (trouble === BROKEN) return s.backends.some(b => b.protected) ? `${of('down')}/${n} down (in use)` : `${of('down')}/${n} down`;
+  if (trouble === BROKEN) return `${of('down')}/${n} ${down().state_name}`;
   if (trouble === DRAINING) return `${of('drain')}/${n} drain`;
   return `${n} up`;
 }
@@ -166,7 +167,7 @@ class BackendView {
     say(this.address, sorry ? id + ' (sorry server)' : b.mode === s.mode ? id : `${id} ${b.mode}`);
     say(this.why, why(b));
     mark(this.state, 'chip ' + CLASSES[trouble]);
-    say(this.state, SIGNS[trouble] + ' ' + (b.protected ? b.state + ' (in use)' : b.state));
+    say(this.state, SIGNS[trouble] + ' ' + b.state_name);
     say(this.since, ago(b.state_since_s));
     attribute(this.since, 'title', 'in this state for');
     const weight = b.weight === b.configured_weight ? b.weight : `${b.weight} (file ${b.configured_weight})`;
