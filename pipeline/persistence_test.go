@@ -174,6 +174,9 @@ func TestTemplateSlots(t *testing.T) {
 // TestTemplateOfMany: a template with more connections than 16 bits can count is removed after the
 // last of them and not before.
 func TestTemplateOfMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens 65,546 connections")
+	}
 	t.Parallel()
 	const flows = 1<<16 + 10
 	s := svc{ports: service.AnyPort, proto: service.UDP, persistMs: 60_000, backends: []backend{{host: 11}, {host: 12}}}

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"sluice/pipeline"
@@ -20,11 +21,14 @@ func (w *world) rstProbes(worker, room, slots int) (out []outcome) {
 	if !p.RSTProbesDue() {
 		return nil
 	}
-	frames := make([]pipeline.Frame, room)
-	for i := range frames {
-		frames[i].Mem = make([]byte, packettest.ChunkSize)
+	for len(w.probeFrames) < room {
+		w.probeFrames = append(w.probeFrames, pipeline.Frame{Mem: make([]byte, packettest.ChunkSize)})
 	}
+	frames := slices.Clone(w.probeFrames[:room])
 	for _, f := range frames[:p.MakeRSTProbes(frames, slots)] {
+		mem := f.Mem
+		f.Mem = slices.Clone(mem)
+		clear(mem)
 		out = append(out, outcome{Frame: f, owner: worker})
 	}
 	return out

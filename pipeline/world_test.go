@@ -110,6 +110,8 @@ type world struct {
 	seed    *flow.Seed
 
 	slowOnly bool // no fast path
+
+	probeFrames []pipeline.Frame // of zeros: rstProbes lends them, which is cheaper than new ones
 }
 
 // capacity is the size of a world's connection table for each family and worker.
