@@ -6,14 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
 	"sluice/pipeline/packet/packettest"
+	"sluice/tools/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // slow skips a test that takes more than a quarter of a second when only short tests are to run.
 func slow(t *testing.T) {

@@ -14,11 +14,12 @@ import (
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
 	"sluice/pipeline"
+	"sluice/tools/leaks"
 )
 
 // TestClose: twice is no mistake, and afterwards questions end with an error instead of hanging.
 func TestClose(t *testing.T) {
-	leaks := goleak.IgnoreCurrent()
+	current := goleak.IgnoreCurrent()
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
 	openAll(t, lab, 0, 20)
@@ -36,7 +37,7 @@ func TestClose(t *testing.T) {
 	default:
 	}
 	lab.Change(func(s *enginetest.Surroundings) { s.Forget("10.0.0.11") })
-	if err := goleak.Find(leaks); err != nil {
+	if err := leaks.Find(current); err != nil {
 		t.Error(err)
 	}
 }
@@ -77,7 +78,7 @@ func TestStartAgain(t *testing.T) {
 
 // TestStartFails: with the reason, and with everything given back.
 func TestStartFails(t *testing.T) {
-	leaks := goleak.IgnoreCurrent()
+	current := goleak.IgnoreCurrent()
 	lab := enginetest.New(t, 1, 1)
 	lab.RefuseSteering(errors.New("verifier says no"))
 	err := lab.TryStart(1, config(nat3()))
@@ -87,7 +88,7 @@ func TestStartFails(t *testing.T) {
 	if !lab.Closed(enginetest.Clients) || !lab.Closed(enginetest.Backends) {
 		t.Error("queues are still open")
 	}
-	if err := goleak.Find(leaks); err != nil {
+	if err := leaks.Find(current); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,7 +139,7 @@ func TestMemoryRunsOut(t *testing.T) {
 		}
 		return len(fds)
 	}
-	leaks, before := goleak.IgnoreCurrent(), open()
+	current, before := goleak.IgnoreCurrent(), open()
 	lab, left := enginetest.New(t, 1, 1), 5*pipeline.TableBytes(4, 8192)
 	lab.MemoryLeft = &left // for the first worker's two tables and one more
 	err := lab.TryStart(3, config(nat3()))
@@ -148,7 +149,7 @@ func TestMemoryRunsOut(t *testing.T) {
 	if now := open(); now != before {
 		t.Errorf("%d files were open before, %d after", before, now)
 	}
-	if err := goleak.Find(leaks); err != nil {
+	if err := leaks.Find(current); err != nil {
 		t.Error(err)
 	}
 }

@@ -3,13 +3,12 @@ package enginetest_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"sluice/engine/enginetest"
 	"sluice/pipeline/packet/packettest"
+	"sluice/tools/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const web = `
 [[service]]

@@ -3,6 +3,7 @@ package health_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -65,23 +66,24 @@ func serve(t *testing.T, handle func(net.Conn)) netip.AddrPort {
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// closedPort returns an address without a listener.
-func closedPort(t *testing.T, network string) netip.AddrPort {
+// closedPort returns an address that refuses what is sent to it. A socket holds it until the test
+// ends, so that no other process listens there: one that does not listen, or has another peer.
+func closedPort(t *testing.T, kind int) netip.AddrPort {
 	t.Helper()
-	if network == "udp" {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		return c.LocalAddr().(*net.UDPAddr).AddrPort()
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	loopback := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	t.Cleanup(func() { unix.Close(fd) })
+	if err = unix.Bind(fd, loopback); err == nil && kind == unix.SOCK_DGRAM {
+		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: loopback.Addr, Port: 9})
+	}
+	held, nameErr := unix.Getsockname(fd)
+	if err = errors.Join(err, nameErr); err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4(loopback.Addr), uint16(held.(*unix.SockaddrInet4).Port))
 }
 
 func TestTCP(t *testing.T) {
@@ -96,7 +98,7 @@ func TestTCP(t *testing.T) {
 	works(t, Check{Type: TCP, Target: greeter, Timeout: slow, Expect: "220 "})
 	works(t, Check{Type: TCP, Target: greeter, Timeout: slow, Send: "QUIT\r\n", Expect: "220"})
 	fails(t, Check{Type: TCP, Target: greeter, Timeout: slow, Expect: "SSH-2.0"}, `begins with "220 mai", expected "SSH-2.0"`)
-	fails(t, Check{Type: TCP, Target: closedPort(t, "tcp"), Timeout: slow}, "connection refused")
+	fails(t, Check{Type: TCP, Target: closedPort(t, unix.SOCK_STREAM), Timeout: slow}, "connection refused")
 }
 
 func TestHTTP(t *testing.T) {
@@ -250,7 +252,7 @@ func TestUDP(t *testing.T) {
 	works(t, Check{Type: UDP, Target: target, Timeout: slow, Send: "hello", Expect: "re: hel"})
 	fails(t, Check{Type: UDP, Target: target, Timeout: slow, Send: "hello", Expect: "hello"}, "begins with")
 	fails(t, Check{Type: UDP, Target: target, Timeout: 20 * time.Millisecond, Expect: "re:"}, "no answer within 20ms")
-	fails(t, Check{Type: UDP, Target: closedPort(t, "udp"), Timeout: slow}, "connection refused")
+	fails(t, Check{Type: UDP, Target: closedPort(t, unix.SOCK_DGRAM), Timeout: slow}, "connection refused")
 }
 
 func TestDNS(t *testing.T) {
@@ -288,7 +290,7 @@ func TestDNS(t *testing.T) {
 	fails(t, c, "SERVFAIL")
 	c.Query, c.Timeout = "silent.example", 50*time.Millisecond
 	fails(t, c, "no answer within 50ms")
-	c.Target, c.Timeout = closedPort(t, "udp"), slow
+	c.Target, c.Timeout = closedPort(t, unix.SOCK_DGRAM), slow
 	fails(t, c, "connection refused")
 }
 

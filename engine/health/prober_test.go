@@ -11,13 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	. "sluice/engine/health"
 	"sluice/pipeline/service"
+	"sluice/tools/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // id returns the ID of the n-th backend of a service.
 func id(n byte) service.BackendID {

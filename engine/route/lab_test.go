@@ -14,12 +14,12 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/rewrite"
+	"sluice/tools/leaks"
 )
 
 // namePrefix begins the names of the lab's namespaces. They end in the process ID, because runs may
@@ -31,7 +31,7 @@ var boxName, peerName = fmt.Sprintf("%sbox-%d", namePrefix, os.Getpid()), fmt.Sp
 
 func TestMain(m *testing.M) {
 	removeLeftovers()
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 func removeLeftovers() {

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"sluice/tools/leaks"
 	"sluice/tools/netlab"
 )
 
@@ -564,7 +565,7 @@ func TestNothingLeft(t *testing.T) {
 	for range 3 {
 		cycle()
 	}
-	goleak.VerifyNone(t, before)
+	must(t, leaks.Find(before))
 	if now := openFiles(t); now != files {
 		t.Errorf("%d open files, %d before", now, files)
 	}

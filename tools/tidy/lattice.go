@@ -108,6 +108,7 @@ var lattice = []layer{
 	{"tools/pktgen/trial", "tools/pktgen/frame tools/pktgen/affinity tools/pktgen/port tools/pktgen/rx tools/pktgen/tx", outside},
 	{"tools/pktgen/tx", "tools/pktgen/afxdp tools/pktgen/bpf tools/pktgen/clock tools/pktgen/flow tools/pktgen/frame tools/pktgen/port", outside},
 	{"tools/fuzz", "", "it runs go test"},
+	{"tools/leaks", "", "leaks is a leaf"},
 	{"tools/inline", "", "it asks the compiler"},
 	{"tools/reference", "", "reference is a leaf"},
 	{"tools/testall", "", "it runs before anything else is known to build"},

@@ -14,8 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"sluice/tools/leaks"
 	"sluice/tools/netlab"
 	"sluice/tools/netlab/backend"
 )
@@ -24,7 +23,7 @@ const waitLimit = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	backend.RunIfChild()
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 func must(t *testing.T, err error) {

@@ -9,8 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"sluice/tools/leaks"
 	"sluice/tools/netlab"
 	"sluice/tools/netlab/loadgen"
 )
@@ -19,7 +18,7 @@ const waitLimit = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	loadgen.RunIfChild()
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 func must(t *testing.T, err error) {
