@@ -128,7 +128,7 @@ func TestOneNamePerState(t *testing.T) {
 	daemon := ill()
 	six := &daemon.Services[1]
 	six.Backends = append(six.Backends, api.Backend{Address: "2001:db8::12", Port: api.SinglePort(80), Mode: "tun", State: api.StateDown})
-	socket := serve(t, watched{daemon})
+	socket := serve(t, topDaemon{daemon})
 	services, err := api.NewClient(socket).List(t.Context())
 	if err != nil {
 		t.Fatal(err)

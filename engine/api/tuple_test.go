@@ -11,7 +11,7 @@ func FuzzParseTuple(f *testing.F) {
 	for _, text := range []string{"tcp 203.0.113.5:4000 198.51.100.10:80", "UDP [2001:db8::1]:5 -> [2001:db8::2]:53", "tcp ::ffff:1.2.3.4 > 5.6.7.8:9,", "tcp fe80::1%eth0 [fe80::2%x]:80"} {
 		f.Add(text)
 	}
-	services := lab().services
+	services := lab().Services
 	f.Fuzz(func(t *testing.T, text string) {
 		_, _ = api.FindService(services, text) // whatever it finds
 		_, _ = api.FindBackend(services[0], text)

@@ -1,4 +1,4 @@
-// Package leaks checks in tests that no goroutine is left behind. It is goleak with more patience:
+// Package leaks checks in tests that no goroutine is left behind. It is goleak that waits longer:
 // goleak waits for half a second, which on a busy machine is too short for goroutines that are
 // about to end.
 package leaks
@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// patience is how long goroutines may take to end.
-const patience = 20 * time.Second
+// waitLimit is how long goroutines may take to end.
+const waitLimit = 20 * time.Second
 
 // Main runs the tests of a package and ends the process. They fail if goroutines are left.
 func Main(m *testing.M, options ...goleak.Option) {
@@ -29,7 +29,7 @@ func Main(m *testing.M, options ...goleak.Option) {
 
 // Find returns nil as soon as no goroutine is left that the options do not ignore.
 func Find(options ...goleak.Option) (err error) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); {
 		if err = goleak.Find(options...); err == nil {
 			return nil
 		}
