@@ -315,7 +315,6 @@ func TestExplainOffline(t *testing.T) {
 func TestSimulateSteers(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
-	box := offline(t, lab)
 	const backend, router, resolver = "10.0.0.11:53", "203.0.113.99", "192.0.2.7:5353"
 	group := packettest.UDP("192.0.2.7:5353", vip4+":53").MACs(packettest.NeighbourMAC, [6]byte{1, 0, 0x5e, 0, 0, 0xfb})
 	for name, c := range map[string]struct {
@@ -327,10 +326,10 @@ func TestSimulateSteers(t *testing.T) {
 		"tagged":                         {packettest.UDP(resolver, vip4+":53").VLAN(7), "to Sluice: 198.51.100.10:53 is a service"},
 		"tagged twice":                   {packettest.UDP(resolver, vip4+":53").VLAN(7, 8), "to the kernel: the frame carries neither IPv4 nor IPv6, or has more than one VLAN tag"},
 		"to a group MAC address":         {group, "to the kernel: the destination MAC address is a group address"},
-		"first fragment":                 {packettest.UDP(resolver, vip4+":54").Fragment(0, true), "to Sluice: a fragment to 198.51.100.10, the address of a udp service"},
-		"later fragment":                 {packettest.UDP(resolver, vip4+":53").Fragment(8, false), "to Sluice: a fragment to 198.51.100.10, the address of a udp service"},
-		"fragment to another host":       {packettest.UDP(resolver, "198.51.100.99:53").Fragment(8, false), "to the kernel: neither 198.51.100.99 nor 192.0.2.7 belongs to a service"},
-		"a backend's fragment":           {packettest.UDP(backend, resolver).Fragment(8, false), "to Sluice: 10.0.0.11 is a nat backend, and 192.0.2.7 is not this host"},
+		"first fragment":                 {packettest.UDP(resolver, vip4+":54").Fragment(0, true), "to the kernel: neither 198.51.100.10:54 nor 192.0.2.7:5353 belongs to a service"},
+		"later fragment":                 {packettest.UDP(resolver, vip4+":53").Fragment(8, false), "to the kernel: it is not the first fragment"},
+		"fragment to another host":       {packettest.UDP(resolver, "198.51.100.99:53").Fragment(8, false), "to the kernel: it is not the first fragment"},
+		"a reply's first fragment":       {packettest.UDP(backend, resolver).Fragment(0, true), "to Sluice: 10.0.0.11:53 is a nat backend, and 192.0.2.7 is not this host"},
 		"a backend's multicast":          {packettest.UDP(backend, "224.0.0.251:5353"), "to the kernel: 224.0.0.251 is a multicast address"},
 		"error about a reply":            {packettest.ICMP(router, vip4, 3, 4, 1400, packettest.UDP(vip4+":53", resolver).IP()), "to Sluice: an ICMP error about a packet from 198.51.100.10:53 to 192.0.2.7:5353: 198.51.100.10:53 is a service"},
 		"error about a request":          {packettest.ICMP("10.0.0.11", "192.0.2.7", 3, 3, 0, packettest.UDP(resolver, backend).IP()), "to Sluice: an ICMP error about a packet from 192.0.2.7:5353 to 10.0.0.11:53: 10.0.0.11:53 is a nat backend"},
@@ -338,7 +337,7 @@ func TestSimulateSteers(t *testing.T) {
 		"error to the wrong host":        {packettest.ICMP(router, "198.51.100.99", 3, 4, 1400, packettest.UDP(vip4+":53", resolver).IP()), "to the kernel: the ICMP error quotes a packet that its receiver did not send"},
 		"echo":                           {packettest.ICMP(router, vip4, 8, 0, 1, nil), "to the kernel: the ICMP message is not an error"},
 	} {
-		e := box.Process(c.packet.Frame(), 0)
+		e := offline(t, lab).Process(c.packet.Frame(), 0)
 		if len(e.Steps) == 0 || e.Steps[0].Stage != "steer" || !strings.HasPrefix(e.Steps[0].Text, c.want) {
 			t.Errorf("%s: steps %+v, want one that begins with %q", name, e.Steps, c.want)
 		}

@@ -21,6 +21,7 @@ type Offline struct {
 	Snapshot
 	proc  *pipeline.Processor
 	batch *pipeline.Batch
+	seen  *steer.Memory // what the XDP program would remember
 
 	beganMs, nowMs uint32 // ticks of the time 0, and of now
 }
@@ -30,7 +31,7 @@ const offlineConnections = 1 << 18
 
 // NewOffline returns a balancer with one worker. The functions of the Snapshot are not used.
 func NewOffline(s Snapshot) *Offline {
-	o := &Offline{Snapshot: s, batch: new(pipeline.Batch), beganMs: 1, nowMs: 1}
+	o := &Offline{Snapshot: s, batch: new(pipeline.Batch), seen: steer.NewMemory(), beganMs: 1, nowMs: 1}
 	o.Workers = 1
 	o.Seed = &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344} // any: there is one worker
 	o.Loads = counter.NewLoads(1, pipeline.MaxBackends)
@@ -67,7 +68,7 @@ func (o *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 	if hop, ok := o.Tables.Hops.NextHop(before.Meta.Src); ok && before.Reason == counter.None {
 		f.Port = hop.Port
 	}
-	steered := o.Steering.Decide(frame)
+	steered := o.Steering.DecideNext(frame, o.seen)
 	if steered.Target != steer.Sluice {
 		passed.Port, passed.Steps, passed.Text = o.port(f.Port), []api.Step{steerStep(steered)}, passedText(steered)
 		return passed

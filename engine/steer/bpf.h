@@ -48,14 +48,20 @@ struct xdp_md {
 
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_LRU_HASH 9
 #define BPF_MAP_TYPE_LPM_TRIE 11
 #define BPF_MAP_TYPE_DEVMAP 14
 #define BPF_MAP_TYPE_XSKMAP 17
 
 #define BPF_F_NO_PREALLOC 1 /* required for an LPM trie */
 
+#define BPF_ANY 0 /* make an entry, or replace it */
+
 static void *(*const bpf_map_lookup_elem)(const void *map, const void *key) = (void *)1;
+static long (*const bpf_map_update_elem)(const void *map, const void *key, const void *value, __u64 flags) = (void *)2;
+static long (*const bpf_map_delete_elem)(const void *map, const void *key) = (void *)3;
 static long (*const bpf_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
+static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)188;
 static long (*const bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *to, __u32 bytes) = (void *)189;
 

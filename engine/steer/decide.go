@@ -27,11 +27,15 @@ const (
 	_              Reason = iota
 	ToService             // Sluice: the destination is a service
 	ToPool                // Sluice: the destination is in a SNAT pool
+	ToVIP                 // Sluice: to a service's address that this host does not have
 	FromBackend           // Sluice: from a nat backend to a client
+	AfterFirst            // Sluice: a later fragment of a packet with a first one that went there
 	ProbeAnswer           // Prober: from a probed service to a port of the prober
 	BackendToHost         // Kernel: from a nat backend to an address of this host
 	BackendToGroup        // Kernel: from a nat backend to an address that no client has
+	BackendOpens          // Kernel: of a connection that a nat backend opens or has opened
 	NoRule                // Kernel: no rule names the destination or the source
+	LaterFragment         // Kernel: a later fragment, and the first one did not go to Sluice
 	ShortFrame            // Kernel, like all that follow
 	GroupMAC
 	NotIP
@@ -43,6 +47,8 @@ const (
 	BadQuote
 	QuoteOfAnother
 	QuotedProtocol
+	QuotedFragment
+	Discovery
 	reasons
 )
 
@@ -51,10 +57,14 @@ func (r Reason) String() string {
 	return [reasons]string{
 		ToService:      "the destination is a service",
 		ToPool:         "the destination is in a SNAT pool",
+		ToVIP:          "the destination is a service's address that this host does not have",
 		FromBackend:    "the source is a nat backend and the destination a client",
+		AfterFirst:     "the first fragment of the packet went to Sluice",
 		ProbeAnswer:    "the packet answers a health probe",
 		BackendToHost:  "a nat backend sends to this host",
 		BackendToGroup: "a nat backend sends to an address that no client has",
+		BackendOpens:   "a nat backend opened the connection",
+		LaterFragment:  "it is not the first fragment of its packet, and the first one did not go to Sluice",
 		NoRule:         "neither the destination nor the source belongs to a service",
 		ShortFrame:     "the frame is shorter than its Ethernet header",
 		GroupMAC:       "the destination MAC address is a group address (broadcast or multicast)",
@@ -67,6 +77,8 @@ func (r Reason) String() string {
 		BadQuote:       "the ICMP error quotes a packet that cannot be read",
 		QuoteOfAnother: "the ICMP error quotes a packet that its receiver did not send",
 		QuotedProtocol: "the ICMP error quotes a packet that is neither tcp nor udp",
+		QuotedFragment: "the ICMP error quotes a fragment without ports",
+		Discovery:      "the message is neighbour discovery of the link",
 	}[r]
 }
 
@@ -74,11 +86,11 @@ func (r Reason) String() string {
 type Decision struct {
 	Target Target
 	Reason Reason
-	Rule   service.Key // the rule that matched; zero for NoRule and the reasons that follow
+	Rule   service.Key // the rule with ports that matched; else zero
 
 	// Source and Destination are those that were compared with the rules: the packet's, or those of
 	// the answer to the packet that an ICMP error quotes. They are zero for ShortFrame and the
-	// reasons that follow.
+	// reasons that follow. They have no ports if the packet has none.
 	Source, Destination netip.AddrPort
 
 	Quoted   bool // the frame is an ICMP error
@@ -97,15 +109,11 @@ func (d Decision) String() string {
 func (d Decision) reason() string {
 	switch d.Reason {
 	case ToService:
-		if d.Fragment {
-			return fmt.Sprintf("a fragment to %s, the address of a %s service", d.Destination.Addr(), d.Rule.Protocol)
-		}
 		return fmt.Sprintf("%s is a service", d.Destination)
 	case ToPool:
-		if d.Fragment {
-			return fmt.Sprintf("a fragment to %s, an address that fullnat sends from", d.Destination.Addr())
-		}
 		return fmt.Sprintf("%s is a port that fullnat sends from", d.Destination)
+	case ToVIP:
+		return fmt.Sprintf("%s is the address of a service, and not of this host", d.Destination.Addr())
 	case FromBackend:
 		return fmt.Sprintf("%s is a nat backend, and %s is not this host", end(d.Source), d.Destination.Addr())
 	case ProbeAnswer:
@@ -116,6 +124,8 @@ func (d Decision) reason() string {
 	case BackendToGroup:
 		return fmt.Sprintf("%s is %s: what backend %s sends to it is not a reply to a client",
 			d.Destination.Addr(), kindOf(d.Destination.Addr()), end(d.Source))
+	case BackendOpens:
+		return fmt.Sprintf("a nat backend opened the connection of %s and %s", end(d.Source), end(d.Destination))
 	case NoRule:
 		return fmt.Sprintf("neither %s nor %s belongs to a service", end(d.Destination), end(d.Source))
 	}
@@ -141,6 +151,7 @@ type roles struct {
 	services, pools, replies, probed, probers []service.Key
 
 	local bool // an address of this host
+	vip   bool // a service's, and not of this host
 }
 
 // NewDecider returns a Decider for rules that Program.Set would accept.
@@ -169,6 +180,9 @@ func NewDecider(r Rules) *Decider {
 	for _, a := range r.Locals {
 		d.add(a).local = true
 	}
+	for _, a := range r.VIPs {
+		d.add(a).vip = true
+	}
 	return d
 }
 
@@ -189,78 +203,172 @@ func (d *Decider) of(a netip.Addr) *roles {
 	return &roles{}
 }
 
-// Decide returns what the XDP program does with a frame, which begins with its Ethernet header. It
-// is the specification of steer.c: slow, without maps, offsets or bits, and compared with it by
-// TestDecideIsTheProgram.
-func (d *Decider) Decide(frame []byte) Decision {
-	p, reason := parseFrame(frame)
-	switch {
-	case reason != 0:
-		return Decision{Reason: reason}
-	case p.balanced():
-		return d.decideFlow(&p)
-	case p.fragment || p.protocol != icmpOf(p.source.Addr()):
-		return Decision{Reason: OtherProtocol}
-	}
-	return d.decideICMP(&p)
+// Memory is what the XDP program remembers of the frames that it has seen. It belongs to one
+// goroutine. Unlike the program's, it grows without bound, and its entries do not expire.
+type Memory struct {
+	opened    map[flow]bool      // connections that nat backends have opened
+	fragments map[fragments]bool // packets with a first fragment that went to Sluice
 }
 
-// DecideTuple is Decide for the packet with these ends, whole and without a VLAN tag.
+// flow is a connection, with the end that opened it.
+type flow struct{ opener, peer netip.AddrPort }
+
+// fragments is a packet that arrives in fragments.
+type fragments struct {
+	source, destination netip.Addr
+	id                  uint32
+	protocol            int // 0 in IPv6
+}
+
+// NewMemory returns a Memory of no frames.
+func NewMemory() *Memory {
+	return &Memory{opened: make(map[flow]bool), fragments: make(map[fragments]bool)}
+}
+
+// Decide returns what the XDP program does with a frame, which begins with its Ethernet header, if
+// it remembers nothing. It is safe for concurrent use.
+func (d *Decider) Decide(frame []byte) Decision { return d.DecideNext(frame, NewMemory()) }
+
+// DecideNext returns what the XDP program does with a frame that arrives after those that m knows;
+// m then knows it too. It is the specification of steer.c: slow, without offsets or bits, and
+// compared with it by TestDecideIsTheProgram.
+func (d *Decider) DecideNext(frame []byte, m *Memory) Decision {
+	p, reason := parseFrame(frame)
+	if reason != 0 {
+		return d.decideRest(&p, reason)
+	}
+	if p.later {
+		if m.fragments[p.fragments()] {
+			return Decision{Target: Sluice, Reason: AfterFirst, Source: p.source, Destination: p.destination, Fragment: true}
+		}
+		return d.decideRest(&p, LaterFragment)
+	}
+	decision := d.decidePacket(&p, m)
+	if p.fragment {
+		delete(m.fragments, p.fragments())
+		if decision.Target == Sluice {
+			m.fragments[p.fragments()] = true
+		}
+	}
+	return decision
+}
+
+// fragments returns the packet that p is a fragment of.
+func (p *packet) fragments() fragments {
+	key := fragments{p.source.Addr(), p.destination.Addr(), p.id, p.protocol}
+	if key.source.Is6() {
+		key.protocol = 0 // RFC 8200, 4.5
+	}
+	return key
+}
+
+// decidePacket decides about a packet other than a later fragment.
+func (d *Decider) decidePacket(p *packet, m *Memory) Decision {
+	switch {
+	case p.balanced():
+		return d.decideFlow(p, m, p.flags())
+	case p.fragment || p.protocol != icmpOf(p.source.Addr()):
+		return d.decideRest(p, OtherProtocol)
+	}
+	return d.decideICMP(p, m)
+}
+
+// decideRest decides about a packet that no rule with ports can name, for the reason: it is
+// Sluice's if it is sent to a VIP that this host does not have.
+func (d *Decider) decideRest(p *packet, reason Reason) Decision {
+	if d.of(p.destination.Addr()).vip {
+		return Decision{Target: Sluice, Reason: ToVIP, Source: withoutPort(p.source), Destination: withoutPort(p.destination), Fragment: p.fragment}
+	}
+	return Decision{Reason: reason}
+}
+
+func withoutPort(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 0) }
+
+// DecideTuple is Decide for the packet with these ends, whole and without a VLAN tag. A TCP packet
+// has no flags.
 func (d *Decider) DecideTuple(protocol service.Protocol, source, destination netip.AddrPort) Decision {
 	return d.Decide(shortest(protocol, source, destination))
 }
 
-// decideFlow decides about a TCP or UDP packet. The first of these lines that matches holds:
+// decideFlow decides about a TCP or UDP packet that has its ports. The first of these lines that
+// matches holds:
 //
 //	destination             source                      target
 //	a service               any                         Sluice
 //	in a SNAT pool          any                         Sluice
+//	a VIP                   any                         Sluice
 //	a port of the prober    a service that is probed    Prober, unless it is a fragment
 //	this host               any                         Kernel
 //	no client's             any                         Kernel
-//	any                     a nat backend               Sluice
+//	any                     a nat backend               Sluice, or Kernel: see opens
 //	any                     any                         Kernel
-func (d *Decider) decideFlow(p *packet) Decision {
+//
+// In the last line too, a connection that one nat backend opens to another is remembered.
+func (d *Decider) decideFlow(p *packet, m *Memory, flags byte) Decision {
 	to, from := d.of(p.destination.Addr()), d.of(p.source.Addr())
 	as := func(target Target, reason Reason, rule service.Key) Decision {
 		return Decision{Target: target, Reason: reason, Rule: rule, Source: p.source, Destination: p.destination, Fragment: p.fragment}
 	}
-	if rule, ok := p.match(to.services, p.destination, true); ok {
+	if rule, ok := p.match(to.services, p.destination); ok {
 		return as(Sluice, ToService, rule)
 	}
-	// The kernel's later fragments to an address of its own can't be told from those of a SNAT
-	// pool.
-	if rule, ok := p.match(to.pools, p.destination, !to.local); ok {
+	if rule, ok := p.match(to.pools, p.destination); ok {
 		return as(Sluice, ToPool, rule)
 	}
-	if rule, ok := p.match(from.probed, p.source, false); ok && !p.fragment {
-		if _, ok := p.match(to.probers, p.destination, false); ok {
+	if to.vip {
+		return as(Sluice, ToVIP, service.Key{})
+	}
+	if rule, ok := p.match(from.probed, p.source); ok && !p.fragment {
+		if _, ok := p.match(to.probers, p.destination); ok {
 			return as(Prober, ProbeAnswer, rule)
 		}
 	}
-	rule, ok := p.match(from.replies, p.source, true)
+	rule, reply := p.match(from.replies, p.source)
+	between := from.hasReplies(p.protocol) && to.hasReplies(p.protocol)
 	switch {
-	case !ok:
-		return as(Kernel, NoRule, service.Key{})
-	case to.local:
+	case to.local && reply:
 		return as(Kernel, BackendToHost, rule)
-	case kindOf(p.destination.Addr()) != "":
+	case kindOf(p.destination.Addr()) != "" && reply:
 		return as(Kernel, BackendToGroup, rule)
+	case to.local || kindOf(p.destination.Addr()) != "" || !reply && !between:
+		return as(Kernel, NoRule, service.Key{})
+	case m.opens(p, flags, reply):
+		return as(Kernel, BackendOpens, rule)
+	case reply:
+		return as(Sluice, FromBackend, rule)
 	}
-	return as(Sluice, FromBackend, rule)
+	return as(Kernel, NoRule, service.Key{})
 }
 
-// match returns the first rule that names an end of the packet. With fragments true, all fragments
-// that have the rule's address and protocol match, whatever their port.
-func (p *packet) match(rules []service.Key, end netip.AddrPort, fragments bool) (service.Key, bool) {
-	i := slices.IndexFunc(rules, func(rule service.Key) bool {
-		switch {
-		case !p.may(rule.Protocol):
-			return false
-		case p.fragment && fragments:
-			return true
+// hasReplies reports whether replies of a nat backend come from the address.
+func (r *roles) hasReplies(protocol int) bool {
+	return slices.ContainsFunc(r.replies, func(k service.Key) bool { return int(k.Protocol) == protocol })
+}
+
+// opens reports whether a nat backend's packet opens a connection, or belongs to one that its
+// sender or its receiver has opened. It remembers a connection that the packet opens. A reply comes
+// from a port of a rule.
+func (m *Memory) opens(p *packet, flags byte, reply bool) bool {
+	out, back := flow{p.source, p.destination}, flow{p.destination, p.source}
+	if p.protocol != int(service.TCP) {
+		return false
+	}
+	switch flags & (fin | syn | rst | ack) {
+	case syn:
+		m.opened[out] = true
+		return true
+	case syn | ack, syn | ack | fin, syn | ack | rst, syn | ack | fin | rst:
+		if reply {
+			delete(m.opened, out) // of an older connection with the same ends
 		}
-		return !p.noPorts && rule.Ports.Contains(end.Port())
+	}
+	return reply && (m.opened[out] || m.opened[back])
+}
+
+// match returns the first rule that names an end of the packet.
+func (p *packet) match(rules []service.Key, end netip.AddrPort) (service.Key, bool) {
+	i := slices.IndexFunc(rules, func(rule service.Key) bool {
+		return p.protocol == int(rule.Protocol) && rule.Ports.Contains(end.Port())
 	})
 	if i < 0 {
 		return service.Key{}, false
@@ -270,26 +378,33 @@ func (p *packet) match(rules []service.Key, end netip.AddrPort, fragments bool) 
 
 // decideICMP decides about an ICMP message. An error goes where the answer to the packet that it
 // quotes would go: the table at the top of steer.c has all cases.
-func (d *Decider) decideICMP(p *packet) Decision {
+func (d *Decider) decideICMP(p *packet, m *Memory) Decision {
 	parse, errorTypes := parse4, errorTypes4
 	if p.source.Addr().Is6() {
 		parse, errorTypes = parse6, errorTypes6
 	}
-	if len(p.payload) < icmpLen || !slices.Contains(errorTypes, p.payload[0]) {
-		return Decision{Reason: NotAnError}
+	switch {
+	case len(p.payload) < icmpLen:
+		return d.decideRest(p, NotAnError)
+	case p.hops == 255 && p.payload[0] >= 133 && p.payload[0] <= 137:
+		return Decision{Reason: Discovery} // others' has passed a router (RFC 4861, 7.1)
+	case !slices.Contains(errorTypes, p.payload[0]):
+		return d.decideRest(p, NotAnError)
 	}
 	quoted, reason := parse(p.payload[icmpLen:], true)
 	switch {
 	case reason != 0:
-		return Decision{Reason: BadQuote}
+		return d.decideRest(p, BadQuote)
 	case quoted.source.Addr() != p.destination.Addr(): // RFC 1122 3.2.2, RFC 4443 2.4
-		return Decision{Reason: QuoteOfAnother}
+		return d.decideRest(p, QuoteOfAnother)
 	case !quoted.balanced():
-		return Decision{Reason: QuotedProtocol}
+		return d.decideRest(p, QuotedProtocol)
+	case quoted.later:
+		return d.decideRest(p, QuotedFragment)
 	}
 	answer := quoted
 	answer.source, answer.destination = quoted.destination, quoted.source
-	decision := d.decideFlow(&answer)
+	decision := d.decideFlow(&answer, m, 0)
 	decision.Quoted = true
 	return decision
 }

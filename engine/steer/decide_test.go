@@ -28,12 +28,16 @@ func TestReasons(t *testing.T) {
 	}{
 		{packet(t, ip(client4, web4, pTCP), tcp(1234, 8001)), steer.Sluice, steer.ToService, key(web4, 8000, 8099, service.TCP),
 			"198.51.100.10:8001 is a service"},
-		{packet(t, fragment4(client4, web4, pTCP, 5, true), later), steer.Sluice, steer.ToService, key(web4, 80, 80, service.TCP),
-			"a fragment to 198.51.100.10, the address of a tcp service"},
+		{packet(t, fragment4(client4, web4, pTCP, 5, true), later), steer.Kernel, steer.LaterFragment, service.Key{},
+			"it is not the first fragment of its packet, and the first one did not go to Sluice"},
+		{packet(t, fragment4(client4, vip4, pTCP, 5, true), later), steer.Sluice, steer.ToVIP, service.Key{},
+			"198.51.100.40 is the address of a service, and not of this host"},
 		{packet(t, ip(b6, l6, pTCP), tcp(8080, 20000)), steer.Sluice, steer.ToPool, key(l6, 20000, 29999, service.TCP),
 			"[fd00::2]:20000 is a port that fullnat sends from"},
 		{packet(t, ip(b4, client4, pTCP), tcp(8080, 1234)), steer.Sluice, steer.FromBackend, key(b4, 8080, 8080, service.TCP),
 			"10.0.0.11:8080 is a nat backend, and 203.0.113.7 is not this host"},
+		{packet(t, ip(bAny4, client4, pTCP), syn(40000, 443)), steer.Kernel, steer.BackendOpens, key(bAny4, 0, 65535, service.TCP),
+			"a nat backend opened the connection of 10.0.0.12:40000 and 203.0.113.7:443"},
 		{packet(t, ip(b4, h4, pTCP), tcp(8080, 1234)), steer.Kernel, steer.BackendToHost, key(b4, 8080, 8080, service.TCP),
 			"10.0.0.1 is an address of this host or a subnet's broadcast address: what backend 10.0.0.11:8080 sends to it is not a reply to a client"},
 		{packet(t, ip(bAny4, "224.0.0.251", pUDP), udp(5353, 5353)), steer.Kernel, steer.BackendToGroup, key(bAny4, 0, 65535, service.UDP),
@@ -82,11 +86,11 @@ func build4(_ testing.TB, from, to uint16) gopacket.Payload {
 // TestTruncated cuts each frame at every length. The kernel takes no frame shorter than an Ethernet
 // header.
 func TestTruncated(t *testing.T) {
-	port, decider := testPort(t), steer.NewDecider(testRules())
+	port, decider, memory := testPort(t), steer.NewDecider(testRules()), steer.NewMemory()
 	for _, c := range cases(t) {
 		for n := 14; n < len(c.frame); n++ {
 			frame := c.frame[:n]
-			if got, want := actionOf(t, port, frame), decider.Decide(frame); got != actionOn(want) {
+			if got, want := actionOf(t, port, frame), decider.DecideNext(frame, memory); got != actionOn(want) {
 				t.Errorf("%s, cut to %d bytes: action %v, Decide returns %+v\n%x", c.name, n, got, want, frame)
 			}
 		}
@@ -123,8 +127,9 @@ func TestDecideIsTheProgram(t *testing.T) {
 	port := attach(t, program, lo, steer.Generic)
 	handwritten := cases(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	rules, decider := testRules(), (*steer.Decider)(nil)
+	rules, decider, memory := testRules(), (*steer.Decider)(nil), (*steer.Memory)(nil)
 	seen, changed, generated := map[steer.Decision]int{}, 0, 0
+	var opening []byte // the last one that opened a connection
 	for n := range packets {
 		if n%perRules == 0 {
 			if n > 0 {
@@ -133,7 +138,10 @@ func TestDecideIsTheProgram(t *testing.T) {
 			if err := program.Set(rules); err != nil {
 				t.Fatal(err)
 			}
-			decider = steer.NewDecider(rules)
+			if err := program.Forget(); err != nil {
+				t.Fatal(err)
+			}
+			decider, memory = steer.NewDecider(rules), steer.NewMemory()
 		}
 		var frame []byte
 		if n%perRules < perRules/4 {
@@ -143,12 +151,20 @@ func TestDecideIsTheProgram(t *testing.T) {
 				changed++
 			}
 		} else {
-			frame = randomFrame(random)
+			if frame = nil; opening != nil && random.IntN(4) == 0 {
+				frame = related(random, opening)
+			}
+			if frame == nil {
+				frame = randomFrame(random)
+			}
 			generated++
 		}
-		got, want := actionOf(t, port, frame), decider.Decide(frame)
+		got, want := actionOf(t, port, frame), decider.DecideNext(frame, memory)
 		if got != actionOn(want) {
 			t.Fatalf("packet %d: action %v, Decide returns %+v (%s)\n%x\nunder %+v", n, got, want, want, frame, rules)
+		}
+		if want.Reason == steer.BackendOpens {
+			opening = frame
 		}
 		seen[steer.Decision{Target: want.Target, Reason: want.Reason, Quoted: want.Quoted, Fragment: want.Fragment}]++
 	}
@@ -166,30 +182,39 @@ func expectVariety(t *testing.T, seen map[steer.Decision]int, packets int) {
 		{Target: steer.Prober, Reason: steer.ProbeAnswer},
 		{Target: steer.Prober, Reason: steer.ProbeAnswer, Quoted: true},
 	}
-	for _, reason := range []steer.Reason{steer.ToService, steer.ToPool, steer.FromBackend, steer.BackendToHost, steer.BackendToGroup, steer.NoRule} {
+	for _, reason := range []steer.Reason{
+		steer.ToService, steer.ToPool, steer.ToVIP, steer.FromBackend,
+		steer.BackendToHost, steer.BackendToGroup, steer.BackendOpens, steer.NoRule,
+	} {
 		target := steer.Sluice
 		if reason >= steer.BackendToHost {
 			target = steer.Kernel
 		}
 		for _, bits := range []int{0, 1, 2, 3} {
+			if reason == steer.BackendOpens && bits == 3 { // too rare
+				continue
+			}
 			want = append(want, steer.Decision{Target: target, Reason: reason, Quoted: bits&1 != 0, Fragment: bits&2 != 0})
 		}
 	}
 	for _, reason := range []steer.Reason{
 		steer.GroupMAC, steer.NotIP, steer.BadIPHeader, steer.BadExtensions, steer.NoPorts, steer.OtherProtocol,
-		steer.NotAnError, steer.BadQuote, steer.QuoteOfAnother, steer.QuotedProtocol,
+		steer.NotAnError, steer.BadQuote, steer.QuoteOfAnother, steer.QuotedProtocol, steer.QuotedFragment,
+		steer.Discovery, steer.LaterFragment,
 	} {
 		want = append(want, steer.Decision{Reason: reason})
 	}
+	want = append(want, steer.Decision{Target: steer.Sluice, Reason: steer.AfterFirst, Fragment: true})
 	for _, d := range want {
-		if seen[d] < max(1, packets/20_000) {
+		if seen[d] < max(1, packets/100_000) {
 			t.Errorf("%d of %d packets are decided as %+v", seen[d], packets, d)
 		}
 	}
 }
 
 func FuzzDecide(f *testing.F) {
-	port, decider := testPort(f), steer.NewDecider(testRules())
+	port, program := testPortOf(f)
+	decider := steer.NewDecider(testRules())
 	for _, c := range cases(f) {
 		f.Add(c.frame)
 	}
@@ -200,6 +225,9 @@ func FuzzDecide(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		if len(frame) < 14 || len(frame) > 3000 { // what the kernel's test run takes
 			return
+		}
+		if err := program.Forget(); err != nil {
+			t.Fatal(err)
 		}
 		if got, want := actionOf(t, port, frame), decider.Decide(frame); got != actionOn(want) {
 			t.Errorf("action %v, Decide returns %+v\n%x", got, want, frame)
@@ -220,7 +248,7 @@ func BenchmarkDecide(b *testing.B) {
 // TestReasonsAreNamed: each has words of its own.
 func TestReasonsAreNamed(t *testing.T) {
 	seen := map[string]bool{}
-	for r := steer.ToService; r <= steer.QuotedProtocol; r++ {
+	for r := steer.ToService; r <= steer.Discovery; r++ {
 		text := r.String()
 		if text == "" || seen[text] || strings.HasSuffix(text, ".") {
 			t.Errorf("reason %d is called %q", r, text)

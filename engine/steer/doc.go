@@ -14,11 +14,18 @@
 //   - it is an ICMP or ICMPv6 error, and the answer to the packet that it quotes would go to
 //     Sluice. The comment at the top of steer.c lists the cases of NAT, FullNAT, TUN and DR one by
 //     one;
-//   - it is a fragment, the first or a later one, to the address of a service or from a NAT
-//     backend, with the protocol of the rule. If an address of a SNAT pool is also an address of
-//     this host, only first fragments with a port of the pool go to Sluice: the later ones cannot
-//     be told from those of the host's own packets. Without the first fragment the kernel never
-//     completes a packet for Sluice, and so never answers it.
+//   - it is a later fragment of a packet with a first fragment that went to Sluice. A later
+//     fragment that arrives before the first one passes to the kernel, which never completes the
+//     packet;
+//   - its destination is a service's address that this host does not have (Rules.VIPs), whatever it
+//     carries. A kernel that forwards would send it back to the router that it came from.
+//     Neighbour discovery with hop limit 255 is excepted: the kernel may answer for the address.
+//
+// A reply that belongs to a TCP connection which a backend has opened passes to the kernel instead:
+// the program remembers connections by their SYN from a backend. They may go from the port of a
+// reply rule to anywhere, or from any port of a backend to such a port of another one. An entry is
+// forgotten after two hours without a packet, and a minute after FIN or RST. If the backend accepts
+// a connection with the same ends (SYN and ACK), the entry is an older one and removed.
 //
 // Such a frame is redirected to the AF_XDP socket of the receiving queue. If the queue has no
 // socket it is dropped and counted, never passed: a kernel that holds the service's address would
@@ -30,32 +37,34 @@
 // sent from (Rules.Probers), and errors about such packets, are redirected to the prober's own
 // interface (Program.Detour). Their fragments are not.
 //
-// All other frames pass to the kernel untouched: ARP, ND, ping, other ports of a service's address,
-// frames to a group MAC address, frames with two VLAN tags, and all that the program cannot read
-// (truncated headers, more than eight extension headers, a routing header with segments left). It
-// skips one 802.1Q or 802.1ad tag; the rules hold in every VLAN.
+// All other frames pass to the kernel untouched: ARP, ND, ping and other ports of a service's
+// address that the host has, frames to a group MAC address, frames with two VLAN tags, and all that
+// the program cannot read (truncated headers, more than eight extension headers, a routing header
+// with segments left). It skips one 802.1Q or 802.1ad tag; the rules hold in every VLAN.
 //
-// The program reads no checksum, no TTL and no TCP flag. The pipeline judges whether a frame is
-// right, and counts those that are not.
+// The program reads no checksum, and TCP flags only in packets of NAT backends. The pipeline judges
+// whether a frame is right, and counts those that are not.
 //
 // # Limits
 //
 //   - Linux 5.18 or newer; CAP_BPF and CAP_NET_ADMIN. Without CAP_SYS_ADMIN the kernel does not
 //     give the name of a program that is already on an interface, and Attach reports it as foreign.
-//   - A reply rule for any port applies to all that the backend sends to others with that protocol,
-//     its own requests included: the program knows no connections.
+//   - A reply rule for UDP and any port applies to all that the backend sends to others, its own
+//     requests included. So does one for TCP if the program has not seen the connection's SYN.
 //   - A port that strips VLAN tags in hardware (ethtool: rxvlan) hides them from XDP, and from the
 //     frame that the socket receives. Turn that off where VLANs are used.
 //   - In Generic mode the kernel's GRO runs before the program and builds frames larger than a UMEM
 //     chunk. Turn GRO off on such ports.
 //   - Rules: 32,768 addresses, 65,536 single ports, 65,536 power-of-two blocks of port ranges (a
-//     range needs at most 30). Queues: 0 to 1023.
+//     range needs at most 30). Queues: 0 to 1023. Connections opened by backends: 65,536; packets
+//     in fragments: 16,384; the least recently used ones are forgotten.
 //
 // # Speed
 //
 // A frame that passes to the kernel costs two hash lookups by address (destination, source). A
 // service's frame costs the first of them, a second one for its port ("any port" needs none, a
-// range needs a lookup in a prefix trie), and one for the queue's socket.
+// range needs a lookup in a prefix trie), and one for the queue's socket. A NAT backend's frame
+// costs one more if the backend, or the one that it sends to, has ever opened a connection.
 //
 // # Lifetime
 //

@@ -23,8 +23,10 @@ const (
 	// a neighbour in the same network that is no service
 	other4 = "198.51.100.30"
 
+	vip4, vip6 = "198.51.100.40", "2001:db8:5::40" // tcp 80; the host does not have it
+
 	b4, b6             = "10.0.0.11", "fd00::11" // nat: tcp 8080, udp 53
-	bAny4, bAny6       = "10.0.0.12", "fd00::12" // nat: udp any
+	bAny4, bAny6       = "10.0.0.12", "fd00::12" // nat: tcp and udp any
 	bRange4, bRange6   = "10.0.0.13", "fd00::13" // nat: tcp 8000-8099
 	bTunnel4, bTunnel6 = "10.0.0.21", "fd00::21" // tun
 
@@ -52,11 +54,12 @@ func testRules() steer.Rules {
 		// the kernel holds one of the services' addresses
 		Locals: addrs(h4, h6, l4, l6, broadcast4, web4),
 	}
-	for _, f := range [][6]string{{web4, any4, b4, bAny4, bRange4, l4}, {web6, any6, b6, bAny6, bRange6, l6}} {
+	for _, f := range [][7]string{{web4, any4, b4, bAny4, bRange4, l4, vip4}, {web6, any6, b6, bAny6, bRange6, l6, vip6}} {
 		r.Services = append(r.Services, key(f[0], 80, 80, service.TCP), key(f[0], 8000, 8099, service.TCP),
-			key(f[0], 53, 53, service.UDP), key(f[1], 0, 65535, service.UDP))
+			key(f[0], 53, 53, service.UDP), key(f[1], 0, 65535, service.UDP), key(f[6], 80, 80, service.TCP))
+		r.VIPs = append(r.VIPs, netip.MustParseAddr(f[6]))
 		r.Replies = append(r.Replies, key(f[2], 8080, 8080, service.TCP), key(f[2], 53, 53, service.UDP),
-			key(f[3], 0, 65535, service.UDP), key(f[4], 8000, 8099, service.TCP))
+			key(f[3], 0, 65535, service.UDP), key(f[3], 0, 65535, service.TCP), key(f[4], 8000, 8099, service.TCP))
 		r.Pools = append(r.Pools, key(f[5], 20000, 29999, service.TCP))
 	}
 	for _, f := range [][3]string{{web4, any4, h4}, {web6, any6, h6}} {
@@ -133,6 +136,16 @@ func options4(source, destination string, next layers.IPProtocol) *layers.IPv4 {
 }
 
 func tcp(source, destination layers.TCPPort) *layers.TCP {
+	return &layers.TCP{SrcPort: source, DstPort: destination, ACK: true, Window: 1000}
+}
+
+// synAck is a TCP header that accepts a connection.
+func synAck(source, destination layers.TCPPort) *layers.TCP {
+	return &layers.TCP{SrcPort: source, DstPort: destination, SYN: true, ACK: true, Window: 1000}
+}
+
+// syn is a TCP header that opens a connection.
+func syn(source, destination layers.TCPPort) *layers.TCP {
 	return &layers.TCP{SrcPort: source, DstPort: destination, SYN: true, Window: 1000}
 }
 

@@ -10,15 +10,13 @@ import (
 // packet is what the XDP program reads of an IP packet.
 type packet struct {
 	source, destination netip.AddrPort // the ports are 0 if the packet has none
-	protocol            int            // number behind IP's headers, or unknownProtocol
+	protocol            int            // number behind IP's headers, or a later fragment's
 	payload             []byte         // behind IP's headers, without padding
 	fragment            bool           // part of a packet
-	noPorts             bool           // a part without the ports
+	later               bool           // a part other than the first
+	id                  uint32         // of a fragment
+	hops                int            // hop limit, in IPv6
 }
-
-// unknownProtocol is the protocol of a later IPv6 fragment if the first one has further extension
-// headers.
-const unknownProtocol = -1
 
 // Protocol numbers and next headers (IANA).
 const (
@@ -42,7 +40,8 @@ const (
 )
 
 // parseFrame returns the IP packet in an Ethernet frame. The reason is 0, or why the frame passes
-// to the kernel whatever the rules are.
+// to the kernel whatever the rules about ports are. With BadExtensions and NoPorts the packet has
+// its addresses.
 func parseFrame(frame []byte) (packet, Reason) {
 	if len(frame) < ethernetLen {
 		return packet{}, ShortFrame
@@ -86,7 +85,8 @@ func parse4(b []byte, quoted bool) (packet, Reason) {
 		protocol:    int(b[9]),
 		payload:     b[header:length],
 		fragment:    flags&0x3fff != 0, // more fragments, or an offset
-		noPorts:     flags&0x1fff != 0,
+		later:       flags&0x1fff != 0,
+		id:          uint32(be16(b[4:])),
 	}
 	return p, p.readPorts()
 }
@@ -112,6 +112,7 @@ func parse6(b []byte, quoted bool) (packet, Reason) {
 		destination: netip.AddrPortFrom(destination, 0),
 		protocol:    int(b[6]),
 		payload:     b[ipv6Len:length],
+		hops:        int(b[7]),
 	}
 	if reason := p.skipExtensions(); reason != 0 {
 		return p, reason
@@ -134,16 +135,14 @@ func (p *packet) skipExtensions() Reason {
 		case fragment6:
 			size = 8
 			p.fragment = p.fragment || be16(header[2:])&0xfff9 != 0 // an offset, or more fragments
-			p.noPorts = be16(header[2:])&0xfff8 != 0
+			p.later = be16(header[2:])&0xfff8 != 0
+			p.id = binary.BigEndian.Uint32(header[4:])
 		}
 		if len(header) < size {
 			return BadExtensions
 		}
 		p.protocol, p.payload = int(header[0]), header[size:]
-		if p.noPorts { // what follows is the middle of something
-			if isExtension(p.protocol) {
-				p.protocol = unknownProtocol
-			}
+		if p.later { // what follows is the middle of something
 			return 0
 		}
 	}
@@ -154,17 +153,13 @@ func isExtension(header int) bool {
 	return header == hopByHop || header == routing || header == destinationOptions
 }
 
-// readPorts reads the ports of TCP and UDP. A first fragment may be too short for them.
+// readPorts reads the ports of TCP and UDP.
 func (p *packet) readPorts() Reason {
-	if !p.balanced() || p.noPorts {
+	if !p.balanced() || p.later {
 		return 0
 	}
 	if len(p.payload) < portsLen {
-		p.noPorts = true
-		if !p.fragment {
-			return NoPorts
-		}
-		return 0
+		return NoPorts
 	}
 	p.source = netip.AddrPortFrom(p.source.Addr(), be16(p.payload))
 	p.destination = netip.AddrPortFrom(p.destination.Addr(), be16(p.payload[2:]))
@@ -173,12 +168,26 @@ func (p *packet) readPorts() Reason {
 
 // balanced reports whether a service could have the packet's protocol.
 func (p *packet) balanced() bool {
-	return p.may(service.TCP) || p.may(service.UDP)
+	return p.protocol == int(service.TCP) || p.protocol == int(service.UDP)
 }
 
-// may reports whether the packet's protocol is, or could be, the given one.
-func (p *packet) may(protocol service.Protocol) bool {
-	return p.protocol == int(protocol) || p.protocol == unknownProtocol
+// The flags of TCP (RFC 9293, 3.1), and where they are.
+const (
+	fin = 1 << iota
+	syn
+	rst
+	_
+	ack
+
+	tcpFlagsAt = 13
+)
+
+// flags returns the TCP flags, 0 if the packet has none.
+func (p *packet) flags() byte {
+	if p.protocol != int(service.TCP) || len(p.payload) <= tcpFlagsAt {
+		return 0
+	}
+	return p.payload[tcpFlagsAt]
 }
 
 func be16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }

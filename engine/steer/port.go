@@ -85,6 +85,8 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		steerMapPorts:     p.ports,
 		steerMapRanges:    p.ranges,
 		steerMapDetour:    p.detour,
+		steerMapOpened:    p.opened,
+		steerMapFragments: p.fragments,
 	}
 	if err := p.spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
 		return nil, fmt.Errorf("steer: the kernel (it must be 5.18 or newer) refuses the XDP program: %w", explain(err))

@@ -18,6 +18,8 @@ type Program struct {
 	ports     *ebpf.Map
 	ranges    *ebpf.Map
 	detour    *ebpf.Map
+	opened    *ebpf.Map // written by the program alone, as is fragments
+	fragments *ebpf.Map
 	rcu       *rcuWait
 	installed table // what the maps hold, entry by entry, even after a Set that failed half way
 	writes    int   // to the maps, ever
@@ -54,6 +56,12 @@ func (p *Program) createMaps() (err error) {
 	if p.detour, err = ebpf.NewMap(p.spec.Maps[steerMapDetour]); err != nil {
 		return err
 	}
+	if p.opened, err = ebpf.NewMap(p.spec.Maps[steerMapOpened]); err != nil {
+		return err
+	}
+	if p.fragments, err = ebpf.NewMap(p.spec.Maps[steerMapFragments]); err != nil {
+		return err
+	}
 	p.rcu, err = newRCUWait()
 	return err
 }
@@ -71,8 +79,9 @@ func (p *Program) Detour(ifindex int) error {
 // Close closes the rules' maps; attached ports keep the rules of the last Set. It is safe to call
 // twice.
 func (p *Program) Close() error {
-	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(), p.rcu.close())
-	p.addresses, p.ports, p.ranges, p.detour, p.rcu = nil, nil, nil, nil, nil
+	err := errors.Join(p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(),
+		p.opened.Close(), p.fragments.Close(), p.rcu.close())
+	p.addresses, p.ports, p.ranges, p.detour, p.opened, p.fragments, p.rcu = nil, nil, nil, nil, nil, nil, nil
 	return err
 }
 
@@ -122,8 +131,8 @@ func (p *Program) steps(want table) []func() error {
 		},
 		func() error {
 			return errors.Join(
-				put(p, p.ports, p.installed.ports, want.ports),
-				put(p, p.ranges, p.installed.ranges, want.ranges),
+				put(p, p.ports, p.installed.ports, want.ports, nil),
+				put(p, p.ranges, p.installed.ranges, want.ranges, nil),
 				roles(func(old, new steerRole) steerRole { return old | new }))
 		},
 		func() error {
@@ -151,8 +160,19 @@ func (p *Program) setRoles(before, want map[steerAddress]steerRole, mix func(old
 		}
 	}
 	return errors.Join(
-		put(p, p.addresses, p.installed.addresses, target),
+		put(p, p.addresses, p.installed.addresses, target, p.keepOpener),
 		remove(p, p.addresses, p.installed.addresses, target))
+}
+
+// keepOpener adds the bit that the XDP program has set in an address's roles to those that replace
+// them. If the program sets it in between, the bit is lost: then packets of that one connection go
+// to Sluice, which gives them back to the kernel.
+func (p *Program) keepOpener(a steerAddress, roles steerRole) steerRole {
+	var now steerRole
+	if err := p.addresses.Lookup(a, &now); err != nil { // there is no entry yet
+		return roles
+	}
+	return roles | now&steerRoleOPENER
 }
 
 // fits checks that the new rules fill at most half of each map, because a map holds the old and the
@@ -175,13 +195,18 @@ func (p *Program) fits(t table) error {
 	return nil
 }
 
-// put writes the entries of want that m does not hold yet; have mirrors m.
-func put[K, V comparable](p *Program, m *ebpf.Map, have, want map[K]V) error {
+// put writes the entries of want that m does not hold yet; have mirrors m. Each value is written as
+// written returns it, if that is not nil.
+func put[K, V comparable](p *Program, m *ebpf.Map, have, want map[K]V, written func(K, V) V) error {
 	for k, v := range want {
 		if old, ok := have[k]; ok && old == v {
 			continue
 		}
-		if err := m.Put(k, v); err != nil {
+		value := v
+		if written != nil {
+			value = written(k, v)
+		}
+		if err := m.Put(k, value); err != nil {
 			return fmt.Errorf("steer: writing a rule for the XDP program: %w", explain(err))
 		}
 		have[k] = v

@@ -12,8 +12,8 @@ import (
 
 // The addresses and ports of generated rules and packets: few, so that they meet.
 var (
-	hosts4 = addrs(client4, router4, web4, any4, other4, b4, bAny4, bRange4, h4, l4, p4)
-	hosts6 = addrs(client6, router6, web6, any6, b6, bAny6, bRange6, h6, l6, p6)
+	hosts4 = addrs(client4, router4, web4, any4, vip4, other4, b4, bAny4, bRange4, h4, l4, p4)
+	hosts6 = addrs(client6, router6, web6, any6, vip6, b6, bAny6, bRange6, h6, l6, p6)
 	odd4   = addrs("224.0.0.251", "255.255.255.255", broadcast4, "127.0.0.1", "0.0.0.0", "0.1.2.3", "239.255.0.1", "240.0.0.1", "223.255.255.255", "169.254.0.1")
 	odd6   = addrs("ff02::fb", "fe80::1", "febf::1", "fec0::1", "::1", "::", "::198.51.100.10", "::1:0:0", "ff0e::1", "::ffff:198.51.100.10")
 
@@ -31,8 +31,11 @@ func randomRules(random *rand.Rand) steer.Rules {
 				*list = append(*list, service.Key{Address: a, Ports: randomPorts(random), Protocol: one(random, []service.Protocol{service.TCP, service.UDP})})
 			}
 		}
-		if random.IntN(4) == 0 {
+		switch random.IntN(6) {
+		case 0:
 			r.Locals = append(r.Locals, a)
+		case 1:
+			r.VIPs = append(r.VIPs, a)
 		}
 	}
 	for _, a := range []string{broadcast4, "127.0.0.1", "fe80::1", "ff02::fb"} {
@@ -121,7 +124,7 @@ func randomPayload(random *rand.Rand, v6 bool, destination netip.Addr, depth int
 	case kind < 5 && depth < 2: // ICMP
 		protocol, types := byte(1), []byte{3, 3, 4, 11, 12, 5, 0, 8}
 		if v6 {
-			protocol, types = 58, []byte{1, 2, 3, 4, 1, 128, 135, 0}
+			protocol, types = 58, []byte{1, 2, 3, 4, 1, 128, 133, 135, 137, 138}
 		}
 		payload = append([]byte{one(random, types), byte(random.IntN(5))}, make([]byte, 6)...)
 		sender := destination // as it should be
@@ -150,6 +153,10 @@ func randomPayload(random *rand.Rand, v6 bool, destination netip.Addr, depth int
 	payload = binary.BigEndian.AppendUint16(payload, one(random, portNumbers))
 	payload = binary.BigEndian.AppendUint16(payload, one(random, portNumbers))
 	payload = append(payload, make([]byte, random.IntN(20))...)
+	if len(payload) > 13 {
+		tcpFlags := []byte{0, 0x02, 0x02, 0xc2, 0x10, 0x10, 0x11, 0x12, 0x04, 0x03}
+		payload[13] = one(random, tcpFlags)
+	}
 	if random.IntN(20) == 0 {
 		payload = payload[:random.IntN(len(payload))]
 	}
@@ -167,7 +174,8 @@ func randomIPv4(random *rand.Rand, source, destination netip.Addr, protocol byte
 	header[0], header[8], header[9] = 0x40|byte(len(header)/4), 64, protocol
 	binary.BigEndian.PutUint16(header[2:], uint16(len(header)+len(payload)))
 	if random.IntN(5) == 0 {
-		binary.BigEndian.PutUint16(header[6:], one(random, []uint16{0x2000, 0x2001, 0x0001, 0x1fff, 0x4000, 0x8000, 0x2005}))
+		binary.BigEndian.PutUint16(header[6:], one(random, []uint16{0x2000, 0x2000, 0x2001, 0x0001, 0x1fff, 0x4000, 0x8000, 0x2005}))
+		header[5] = byte(random.IntN(2)) // identification
 	}
 	copy(header[12:], source.AsSlice())
 	copy(header[16:], destination.AsSlice())
@@ -180,7 +188,7 @@ func randomIPv6(random *rand.Rand, source, destination netip.Addr, protocol byte
 	}
 	next, chain := randomExtensions(random, protocol)
 	header := make([]byte, 40)
-	header[0], header[6], header[7] = 0x60, next, 64
+	header[0], header[6], header[7] = 0x60, next, one(random, []byte{64, 255})
 	binary.BigEndian.PutUint16(header[4:], uint16(len(chain)+len(payload)))
 	s, d := source.As16(), destination.As16()
 	copy(header[8:], s[:])
@@ -205,6 +213,7 @@ func randomExtensions(random *rand.Rand, protocol byte) (next byte, chain []byte
 		switch kind {
 		case 44:
 			binary.BigEndian.PutUint16(header[2:], one(random, []uint16{0, 1, 1, 8, 9, 0xfff8, 6}))
+			header[7] = byte(random.IntN(2)) // identification
 		case 43:
 			header[3] = byte(random.IntN(8) / 7)
 		}
@@ -216,6 +225,38 @@ func randomExtensions(random *rand.Rand, protocol byte) (next byte, chain []byte
 		next = kind
 	}
 	return next, chain
+}
+
+// related makes a frame of the same connection as a frame with a plain TCP header: another segment
+// in either direction, or an error about one. It returns nil for other frames.
+func related(random *rand.Rand, frame []byte) []byte {
+	header, protocol, from, size := 20, 23, 26, 4
+	if len(frame) > 14 && frame[12] == 0x86 {
+		header, protocol, from, size = 40, 20, 22, 16
+	}
+	ports := 14 + header
+	if len(frame) < ports+14 || frame[12] != 0x08 && frame[12] != 0x86 || frame[12] == 0x08 && frame[14] != 0x45 || frame[protocol] != 6 {
+		return nil
+	}
+	frame = slices.Clone(frame)
+	frame[ports+13] = one(random, []byte{0x10, 0x10, 0x12, 0x11, 0x04, 0x02})
+	kind := random.IntN(8)
+	if kind >= 4 {
+		return frame
+	}
+	source, destination := slices.Clone(frame[from:from+size]), frame[from+size:from+2*size]
+	copy(frame[from:], destination)
+	copy(destination, source)
+	frame[ports], frame[ports+1], frame[ports+2], frame[ports+3] = frame[ports+2], frame[ports+3], frame[ports], frame[ports+1]
+	if kind >= 2 {
+		return frame
+	}
+	to, _ := netip.AddrFromSlice(frame[from : from+size])
+	quote := append([]byte{3, 1, 0, 0, 0, 0, 0, 0}, frame[14:]...)
+	if size == 4 {
+		return append(slices.Clone(frame[:14]), randomIPv4(random, hosts4[0], to, 1, quote)...)
+	}
+	return append(slices.Clone(frame[:14]), randomIPv6(random, hosts6[0], to, 58, quote)...)
 }
 
 // mutate changes a few bytes, mostly in the headers and mostly to values that mean something.

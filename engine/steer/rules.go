@@ -19,6 +19,7 @@ type Rules struct {
 	Probed   []service.Key // sources: the tun and dr services that Detour's interface probes
 	Probers  []service.Key // destinations: where those probes are sent from, on addresses in Locals
 	Locals   []netip.Addr  // all addresses of this host, and the broadcast addresses of its subnets
+	VIPs     []netip.Addr  // services' addresses that this host neither has nor has a host route to
 }
 
 // endpointBits is the size of a steerEndpoint: ENDPOINT_BITS in steer.c.
@@ -47,21 +48,20 @@ func newTable() table {
 func (r Rules) compile() (table, error) {
 	t := newTable()
 	for _, kind := range []struct {
-		name      string
-		side      steerRole
-		fragments steerRole
-		keys      []service.Key
+		name string
+		side steerRole
+		keys []service.Key
 	}{
-		{"service", steerRoleTO_SHIFT, steerRoleFRAGMENTS, r.Services},
-		{"reply", steerRoleFROM_SHIFT, steerRoleFRAGMENTS, r.Replies},
-		{"pool", steerRoleTO_SHIFT, 0, r.Pools},
-		{"probed", steerRolePROBED_SHIFT, 0, r.Probed},
+		{"service", steerRoleTO_SHIFT, r.Services},
+		{"reply", steerRoleFROM_SHIFT, r.Replies},
+		{"pool", steerRoleTO_SHIFT, r.Pools},
+		{"probed", steerRolePROBED_SHIFT, r.Probed},
 	} {
 		for _, key := range kind.keys {
 			if err := check(key); err != nil {
 				return table{}, fmt.Errorf("steer: %s rule %s: %w", kind.name, key, err)
 			}
-			t.add(kind.side, kind.fragments, key)
+			t.add(kind.side, key)
 		}
 	}
 	for _, key := range r.Probers {
@@ -73,18 +73,10 @@ func (r Rules) compile() (table, error) {
 	for _, a := range r.Locals {
 		t.addresses[addressOf(a)] |= steerRoleLOCAL
 	}
-	t.addPoolFragments(r.Pools)
-	return t, nil
-}
-
-// addPoolFragments adds the fragments to an address of a SNAT pool, unless it is an address of this
-// host too.
-func (t *table) addPoolFragments(pools []service.Key) {
-	for _, key := range pools {
-		if a := addressOf(key.Address); t.addresses[a]&steerRoleLOCAL == 0 {
-			t.addresses[a] |= steerRoleFRAGMENTS << shift(steerRoleTO_SHIFT, key.Protocol)
-		}
+	for _, a := range r.VIPs {
+		t.addresses[addressOf(a)] |= steerRoleVIP
 	}
+	return t, nil
 }
 
 // check returns an error if no packet can match the key.
@@ -100,8 +92,8 @@ func check(key service.Key) error {
 	return nil
 }
 
-func (t *table) add(side, fragments steerRole, key service.Key) {
-	what := fragments
+func (t *table) add(side steerRole, key service.Key) {
+	var what steerRole
 	end := endpointOf(side, key)
 	switch {
 	case key.Ports == service.AnyPort:

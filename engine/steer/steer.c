@@ -7,15 +7,21 @@
  * A frame goes to Sluice when it belongs to
  *   a service      its destination is a service's address, port and protocol,
  *   a SNAT pool    its destination is an address and port that fullnat sends from (same rule, same maps),
+ *   a VIP          its destination is a service's address that this host does not have, whatever it carries;
+ *                  neighbour discovery excepted,
  *   a reply        its source is a NAT backend's address, port and protocol, and its destination is neither
- *                  this host nor an address that no client has (multicast, broadcast, loopback, link-local),
+ *                  this host nor an address that no client has (multicast, broadcast, loopback, link-local);
+ *                  but not if the backend, or a backend that it is sent to, has opened the connection,
  *   an error       it is an ICMP error, and the answer to the packet that it quotes would go to Sluice,
- *   a fragment     of a packet to a service's address, or from a NAT backend's, with the same protocol.
+ *   a fragment     not the first one of its packet, and the first one went to Sluice.
  * A frame goes to the prober's device when it belongs to no service and no SNAT pool, and is
  *   an answer      its source is a service's address, port and protocol that is probed (tun, dr), and its
  *                  destination an address of this host and a port that probes are sent from,
  *   an error       as above: the answer to the packet that it quotes would go to the prober's device.
  * All other frames, and all that the program cannot read, pass to the kernel untouched.
+ *
+ * The program remembers two things about packets that it has seen: the connections that a NAT backend
+ * opens, by their SYN, and the packets with a first fragment that went to Sluice.
  *
  * Why "the answer" settles ICMP errors: an error goes to the sender of the packet that it quotes,
  * so the quoted packet's addresses are those of a received frame, the other way round. C is a
@@ -59,7 +65,7 @@ enum role {
 	EXACT = 1, /* in the map ports */
 	RANGE = 2, /* in the map ranges */
 	ANY = 4, /* all ports match */
-	FRAGMENTS = 8, /* fragments match, whatever their port */
+	SOME = EXACT | RANGE | ANY,
 
 	UDP_SHIFT = 4,
 	TO_SHIFT = 0, /* services and SNAT pools */
@@ -67,6 +73,8 @@ enum role {
 
 	LOCAL = 1 << 16, /* an address of this host */
 	PROBER = 1 << 17, /* an address of this host that probes are sent from; the ports are in ranges */
+	VIP = 1 << 18, /* a service's, and not of this host: all that is sent to it is Sluice's */
+	OPENER = 1 << 19, /* a NAT backend that has opened a connection: set by the program itself */
 
 	PROBED_SHIFT = 24, /* probed services: the sources of answers */
 };
@@ -105,6 +113,42 @@ struct {
 	MAP_FLAGS(BPF_F_NO_PREALLOC);
 } ranges SECTION(".maps");
 
+/*
+ * The TCP connections that NAT backends have opened. An entry that is not used expires: so an old
+ * one does not take a service's connection with the same ends.
+ */
+struct flow {
+	struct address opener, peer;
+	__be16 opener_port, peer_port;
+};
+
+struct opened {
+	__u64 seen_ns; /* when the last packet passed */
+	__u32 closing; /* one end has sent FIN or RST */
+	__u32 unused;
+};
+
+#define SECOND_NS 1000000000ull
+#define IDLE_NS (7440 * SECOND_NS) /* RFC 5382, REQ-5 */
+#define CLOSING_NS (60 * SECOND_NS)
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_LRU_HASH, 65536);
+	MAP_TYPES(struct flow, struct opened);
+} opened SECTION(".maps");
+
+/* The packets with a first fragment that went to Sluice. */
+struct fragments {
+	struct address source, destination;
+	__be32 id;
+	__u32 protocol; /* 0 in IPv6, where it is not part of the identity (RFC 8200, 4.5) */
+};
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_LRU_HASH, 16384);
+	MAP_TYPES(struct fragments, __u8);
+} fragments SECTION(".maps");
+
 /* The prober's device, empty without one; written by Program.Detour. */
 struct {
 	MAP_IS(BPF_MAP_TYPE_DEVMAP, 1);
@@ -138,11 +182,17 @@ struct {
 	MAP_TYPES(enum outcome, __u64);
 } counters SECTION(".maps");
 
-enum target { KERNEL, SLUICE, PROBER_DEVICE };
+enum target {
+	KERNEL,
+	SLUICE,
+	PROBER_DEVICE,
+	/* Of decide_flow only. Sluice's, unless a backend has opened the connection: */
+	REPLY,
+	/* The kernel's, and a connection that this packet opens must be remembered: */
+	BETWEEN_BACKENDS,
+};
 
 enum piece { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
-
-#define UNKNOWN_PROTOCOL 256 /* of a later fragment, when the first one holds further extension headers */
 
 /*
  * What the parser returns. All offsets are bytes from the start of the frame. It is created zeroed.
@@ -152,8 +202,12 @@ struct packet {
 	__u32 payload; /* offset of the header behind IP's */
 	__u32 limit; /* offset of the end of the packet; padding follows */
 	__be16 source_port, destination_port; /* TCP and UDP, but not of a LATER_FRAGMENT */
-	__u16 protocol; /* or UNKNOWN_PROTOCOL */
-	__u16 piece;
+	__be32 id; /* of a fragment */
+	__u8 protocol; /* of a LATER_FRAGMENT: what IP's header or the fragment header says */
+	__u8 piece;
+	__u8 hops; /* hop limit, in IPv6 */
+	__u8 is_ipv6;
+	__u8 from_opener, to_opener; /* whether the source, the destination is an OPENER */
 };
 
 INLINE int same(const struct address *a, const struct address *b)
@@ -229,21 +283,18 @@ INLINE int set_ports(struct packet *p, int there, const struct ports *ports)
 {
 	if ((p->protocol != TCP && p->protocol != UDP) || p->piece == LATER_FRAGMENT)
 		return 1;
-	if (!there || p->payload + sizeof(*ports) > p->limit) {
-		if (p->piece == WHOLE)
-			return 0;
-		p->piece = LATER_FRAGMENT; /* it has no ports either */
-		return 1;
-	}
+	if (!there || p->payload + sizeof(*ports) > p->limit)
+		return 0;
 	p->source_port = ports->source;
 	p->destination_port = ports->destination;
 	return 1;
 }
 
 /*
- * The parsers return whether the packet at offset at can be read. The caller sets p->limit to the
- * length of the frame, and the parser lowers it to the end of the packet. A quoted packet is cut
- * off somewhere: its length field means nothing, and p->limit stays.
+ * The parsers return whether the packet at offset at can be read. If only what follows the IP header
+ * cannot, they have set the addresses. The caller sets p->limit to the length of the frame, and the
+ * parser lowers it to the end of the packet. A quoted packet is cut off somewhere: its length field
+ * means nothing, and p->limit stays.
  */
 INLINE int parse_ipv4(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p)
 {
@@ -261,16 +312,17 @@ INLINE int parse_ipv4(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p
 			return 0;
 		p->limit = limit;
 	}
+	p->payload = at + header;
+	if (p->payload > p->limit)
+		return 0;
 	__u16 fragment = swap16(ip.fragment);
 	p->piece = fragment & IPV4_FRAGMENT_OFFSET ? LATER_FRAGMENT :
 		   fragment & IPV4_MORE_FRAGMENTS  ? FIRST_FRAGMENT :
 						     WHOLE;
+	p->id = ip.id;
 	p->source = mapped(ip.source);
 	p->destination = mapped(ip.destination);
 	p->protocol = ip.protocol;
-	p->payload = at + header;
-	if (p->payload > p->limit)
-		return 0;
 	int there = read(ctx, p->payload, sizeof(ip), &ports);
 	return set_ports(p, there, &ports);
 }
@@ -296,8 +348,9 @@ INLINE int parse_extensions(struct xdp_md *ctx, __u8 next, struct packet *p)
 		p->payload += next == FRAGMENT ? 8 : (header.length + 1) * 8;
 		if (next == FRAGMENT) {
 			__u16 fragment = swap16(header.fragment);
+			p->id = header.rest;
 			if (fragment & IPV6_FRAGMENT_OFFSET) {
-				p->protocol = is_extension(header.next) ? UNKNOWN_PROTOCOL : header.next;
+				p->protocol = header.next;
 				p->piece = LATER_FRAGMENT;
 				return 1;
 			}
@@ -325,11 +378,13 @@ INLINE int parse_ipv6(struct xdp_md *ctx, __u32 at, int quoted, struct packet *p
 			return 0;
 		p->limit = limit;
 	}
+	/* Mapped addresses are not used on a wire, and in the maps they mean IPv4. */
+	if (is_mapped(&ip.source) || is_mapped(&ip.destination))
+		return 0;
 	p->source = ip.source;
 	p->destination = ip.destination;
-	/* Mapped addresses are not used on a wire, and in the maps they mean IPv4. */
-	if (is_mapped(&p->source) || is_mapped(&p->destination))
-		return 0;
+	p->hops = ip.hop_limit;
+	p->is_ipv6 = 1;
 	if (!parse_extensions(ctx, ip.next, p) || p->payload > p->limit)
 		return 0;
 	int there = read(ctx, p->payload, sizeof(ip), &ports);
@@ -351,17 +406,11 @@ INLINE __u32 roles_of(const struct address *a)
 /* Whether a rule of a side names one end of p. The roles are those of the end's address. */
 INLINE int matches(const struct packet *p, __u32 roles, __u8 side, const struct address *address, __be16 port)
 {
-	struct block key = { ENDPOINT_BITS, { *address, side, (__u8)p->protocol, port } };
+	struct block key = { ENDPOINT_BITS, { *address, side, p->protocol, port } };
 
 	roles >>= side;
 	if (p->protocol == UDP)
 		roles >>= UDP_SHIFT;
-	else if (p->protocol == UNKNOWN_PROTOCOL)
-		roles |= roles >> UDP_SHIFT;
-	if (p->piece != WHOLE && roles & FRAGMENTS)
-		return 1;
-	if (p->piece == LATER_FRAGMENT)
-		return 0;
 	if (roles & ANY)
 		return 1;
 	if (roles & EXACT && bpf_map_lookup_elem(&ports, &key.first))
@@ -370,34 +419,120 @@ INLINE int matches(const struct packet *p, __u32 roles, __u8 side, const struct 
 }
 
 /* Whether there can be services of this protocol. */
-INLINE int is_balanced(__u16 protocol)
+INLINE int is_balanced(__u8 protocol)
 {
-	return protocol == TCP || protocol == UDP || protocol == UNKNOWN_PROTOCOL;
+	return protocol == TCP || protocol == UDP;
 }
 
 /* Whether p answers a probe. Its destination must be an address that probes are sent from. */
 INLINE int answers_probe(const struct packet *p)
 {
-	struct block to = { ENDPOINT_BITS, { p->destination, PROBER_SIDE, (__u8)p->protocol, p->destination_port } };
+	struct block to = { ENDPOINT_BITS, { p->destination, PROBER_SIDE, p->protocol, p->destination_port } };
 
 	if (p->piece != WHOLE || !bpf_map_lookup_elem(&ranges, &to))
 		return 0;
 	return matches(p, roles_of(&p->source), PROBED_SHIFT, &p->source, p->source_port);
 }
 
-/* Decides about a packet of a balanced protocol. */
-SUBPROGRAM int decide_flow(const struct packet *p)
+/* Decides about a packet of a balanced protocol that has ports. Sets p->openers for REPLY. */
+SUBPROGRAM int decide_flow(struct packet *p)
 {
-	__u32 roles = roles_of(&p->destination);
+	__u32 to = roles_of(&p->destination);
 
-	if (matches(p, roles, TO_SHIFT, &p->destination, p->destination_port))
+	if (matches(p, to, TO_SHIFT, &p->destination, p->destination_port) || to & VIP)
 		return SLUICE;
-	if (roles & PROBER && answers_probe(p))
+	if (to & PROBER && answers_probe(p))
 		return PROBER_DEVICE;
-	if (roles & LOCAL || is_no_client(&p->destination))
+	if (to & LOCAL || is_no_client(&p->destination))
 		return KERNEL;
-	roles = roles_of(&p->source);
-	return matches(p, roles, FROM_SHIFT, &p->source, p->source_port) ? SLUICE : KERNEL;
+	__u32 from = roles_of(&p->source);
+	p->from_opener = !!(from & OPENER);
+	p->to_opener = !!(to & OPENER);
+	if (matches(p, from, FROM_SHIFT, &p->source, p->source_port))
+		return REPLY;
+	if (p->protocol == TCP && from & SOME << FROM_SHIFT && to & SOME << FROM_SHIFT)
+		return BETWEEN_BACKENDS;
+	return KERNEL;
+}
+
+/* Returns the TCP flags of p, or 0 if they are missing. */
+INLINE __u8 flags_of(struct xdp_md *ctx, const struct packet *p)
+{
+	__u32 at = p->payload + TCP_FLAGS_AT;
+	__u8 flags = 0;
+
+	if (at >= p->limit)
+		return 0;
+	int there = p->is_ipv6 ? read(ctx, at, sizeof(struct ipv6) + TCP_FLAGS_AT, &flags) :
+				 read(ctx, at, sizeof(struct ipv4) + TCP_FLAGS_AT, &flags);
+	return there ? flags : 0;
+}
+
+/* Remembers the connection that the SYN p opens. */
+INLINE void remember_opened(const struct packet *p)
+{
+	struct flow flow = { p->source, p->destination, p->source_port, p->destination_port };
+	struct opened opening = { .seen_ns = bpf_ktime_get_coarse_ns() };
+	__u32 *roles = bpf_map_lookup_elem(&addresses, &p->source);
+
+	/* The one writer beside Program.Set, which keeps the bit; all CPUs write the same one. */
+	if (roles && !bpf_map_update_elem(&opened, &flow, &opening, BPF_ANY))
+		*roles |= OPENER;
+}
+
+/* Returns the entry of a connection if it has not expired. */
+INLINE struct opened *find_opened(const struct flow *flow)
+{
+	struct opened *found = bpf_map_lookup_elem(&opened, flow);
+
+	if (!found || bpf_ktime_get_coarse_ns() - found->seen_ns > (found->closing ? CLOSING_NS : IDLE_NS))
+		return 0;
+	return found;
+}
+
+/*
+ * Whether the packet p, which is a NAT backend's, belongs to a connection that a backend has opened:
+ * its sender, or the backend that it is sent to.
+ */
+INLINE int is_opened(const struct packet *p, __u8 flags)
+{
+	struct flow flow = { p->source, p->destination, p->source_port, p->destination_port };
+	struct flow back = { p->destination, p->source, p->destination_port, p->source_port };
+	struct opened *found = 0;
+
+	if (p->from_opener)
+		found = find_opened(&flow);
+	if (found && (flags & (SYN | ACK)) == (SYN | ACK)) {
+		/* An end that accepts a connection has not opened it: the entry is of an older one. */
+		bpf_map_delete_elem(&opened, &flow);
+		found = 0;
+	}
+	if (!found && p->to_opener)
+		found = find_opened(&back);
+	if (!found)
+		return 0;
+	found->seen_ns = bpf_ktime_get_coarse_ns();
+	if (flags & (FIN | RST))
+		found->closing = 1;
+	return 1;
+}
+
+/* Whether a packet of REPLY or BETWEEN_BACKENDS with these flags opens a connection, or may be of one. */
+INLINE int may_be_opened(const struct packet *p, __u8 flags)
+{
+	return (flags & (FIN | SYN | RST | ACK)) == SYN || p->from_opener || p->to_opener;
+}
+
+/*
+ * Decides about such a packet, of TCP, if it may be. Of a quoted one the flags are 0.
+ */
+SUBPROGRAM int decide_backend(const struct packet *p, int target, __u8 flags)
+{
+	if ((flags & (FIN | SYN | RST | ACK)) == SYN) {
+		remember_opened(p);
+		return KERNEL;
+	}
+	return target == REPLY && !is_opened(p, flags) ? SLUICE : KERNEL;
 }
 
 INLINE struct packet answer_to(const struct packet *p)
@@ -422,20 +557,83 @@ INLINE int is_error(__u8 type, int is_ipv6)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
+/* Decides about a packet that no rule with a port can name: it is Sluice's if it is sent to a VIP. */
+INLINE int decide_rest(const struct packet *p)
+{
+	return roles_of(&p->destination) & VIP ? SLUICE : KERNEL;
+}
+
+/* Whether p is neighbour discovery from the same link: others' has passed a router (RFC 4861, 7.1). */
+INLINE int is_discovery(const struct packet *p, __u8 type)
+{
+	return p->is_ipv6 && p->hops == 255 && type >= 133 && type <= 137;
+}
+
 /* Decides about the ICMP or ICMPv6 message in p. */
-INLINE int decide_icmp(struct xdp_md *ctx, const struct packet *p, int is_ipv6)
+INLINE int decide_icmp(struct xdp_md *ctx, const struct packet *p)
 {
 	struct packet quoted = { .limit = p->limit };
 	struct icmp icmp;
 
-	if (!load(ctx, p->payload, &icmp) || !is_error(icmp.type, is_ipv6))
+	if (p->payload + sizeof(icmp) > p->limit || !load(ctx, p->payload, &icmp))
+		return decide_rest(p);
+	if (is_discovery(p, icmp.type))
 		return KERNEL;
-	if (!parse(ctx, p->payload + sizeof(icmp), is_ipv6, 1, &quoted) || !same(&quoted.source, &p->destination))
-		return KERNEL;
-	if (!is_balanced(quoted.protocol))
-		return KERNEL;
+	if (!is_error(icmp.type, p->is_ipv6))
+		return decide_rest(p);
+	if (!parse(ctx, p->payload + sizeof(icmp), p->is_ipv6, 1, &quoted) || !same(&quoted.source, &p->destination))
+		return decide_rest(p);
+	if (!is_balanced(quoted.protocol) || quoted.piece == LATER_FRAGMENT)
+		return decide_rest(p);
 	struct packet answer = answer_to(&quoted);
-	return decide_flow(&answer);
+	int target = decide_flow(&answer);
+	if (target < REPLY)
+		return target;
+	if (answer.protocol == TCP)
+		return decide_backend(&answer, target, 0);
+	return target == REPLY ? SLUICE : KERNEL;
+}
+
+INLINE struct fragments fragments_of(const struct packet *p)
+{
+	return (struct fragments){ p->source, p->destination, p->id, p->is_ipv6 ? 0 : p->protocol };
+}
+
+/* Decides about a later fragment: it goes where the first one went, or to the kernel. */
+INLINE int decide_later(const struct packet *p)
+{
+	struct fragments key = fragments_of(p);
+
+	return bpf_map_lookup_elem(&fragments, &key) ? SLUICE : decide_rest(p);
+}
+
+/* Remembers whether the later fragments of the packet with the first fragment p are Sluice's. */
+INLINE void remember_fragments(const struct packet *p, int target)
+{
+	struct fragments key = fragments_of(p);
+	__u8 one = 1;
+
+	if (target == SLUICE)
+		bpf_map_update_elem(&fragments, &key, &one, BPF_ANY);
+	else
+		bpf_map_delete_elem(&fragments, &key);
+}
+
+/* Decides about the IP packet p, other than a later fragment. */
+INLINE int decide_packet(struct xdp_md *ctx, struct packet *p)
+{
+	if (is_balanced(p->protocol)) {
+		int target = decide_flow(p);
+		if (target < REPLY)
+			return target;
+		__u8 flags = p->protocol == TCP ? flags_of(ctx, p) : 0;
+		if (p->protocol == TCP && may_be_opened(p, flags))
+			return decide_backend(p, target, flags);
+		return target == REPLY ? SLUICE : KERNEL;
+	}
+	if (p->piece == WHOLE && p->protocol == (p->is_ipv6 ? ICMPV6 : ICMP))
+		return decide_icmp(ctx, p);
+	return decide_rest(p);
 }
 
 INLINE int decide(struct xdp_md *ctx)
@@ -456,14 +654,14 @@ INLINE int decide(struct xdp_md *ctx)
 	}
 	if (type != TYPE_IPV4 && type != TYPE_IPV6)
 		return KERNEL;
-	int is_ipv6 = type == TYPE_IPV6;
-	if (!parse(ctx, at, is_ipv6, 0, &p))
-		return KERNEL;
-	if (is_balanced(p.protocol))
-		return decide_flow(&p);
-	if (p.piece == WHOLE && p.protocol == (is_ipv6 ? ICMPV6 : ICMP))
-		return decide_icmp(ctx, &p, is_ipv6);
-	return KERNEL;
+	if (!parse(ctx, at, type == TYPE_IPV6, 0, &p))
+		return decide_rest(&p);
+	if (p.piece == LATER_FRAGMENT)
+		return decide_later(&p);
+	int target = decide_packet(ctx, &p);
+	if (p.piece == FIRST_FRAGMENT)
+		remember_fragments(&p, target);
+	return target;
 }
 
 INLINE int redirect(__u32 queue)

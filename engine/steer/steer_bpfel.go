@@ -32,6 +32,29 @@ type steerEndpoint struct {
 	Port     uint16
 }
 
+type steerFlow struct {
+	_          structs.HostLayout
+	Opener     steerAddress
+	Peer       steerAddress
+	OpenerPort uint16
+	PeerPort   uint16
+}
+
+type steerFragments struct {
+	_           structs.HostLayout
+	Source      steerAddress
+	Destination steerAddress
+	Id          uint32
+	Protocol    uint32
+}
+
+type steerOpened struct {
+	_       structs.HostLayout
+	SeenNs  uint64
+	Closing uint32
+	Unused  uint32
+}
+
 type steerOutcome uint32
 
 const (
@@ -48,12 +71,14 @@ const (
 	steerRoleEXACT        steerRole = 1
 	steerRoleRANGE        steerRole = 2
 	steerRoleANY          steerRole = 4
-	steerRoleFRAGMENTS    steerRole = 8
+	steerRoleSOME         steerRole = 7
 	steerRoleUDP_SHIFT    steerRole = 4
 	steerRoleTO_SHIFT     steerRole = 0
 	steerRoleFROM_SHIFT   steerRole = 8
 	steerRoleLOCAL        steerRole = 65536
 	steerRolePROBER       steerRole = 131072
+	steerRoleVIP          steerRole = 262144
+	steerRoleOPENER       steerRole = 524288
 	steerRolePROBED_SHIFT steerRole = 24
 )
 
@@ -64,6 +89,8 @@ const (
 	steerMapAddresses    = "addresses"
 	steerMapCounters     = "counters"
 	steerMapDetour       = "detour"
+	steerMapFragments    = "fragments"
+	steerMapOpened       = "opened"
 	steerMapPorts        = "ports"
 	steerMapQueues       = "queues"
 	steerMapRanges       = "ranges"
@@ -123,6 +150,8 @@ type steerMapSpecs struct {
 	Addresses *ebpf.MapSpec `ebpf:"addresses"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Detour    *ebpf.MapSpec `ebpf:"detour"`
+	Fragments *ebpf.MapSpec `ebpf:"fragments"`
+	Opened    *ebpf.MapSpec `ebpf:"opened"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
 	Queues    *ebpf.MapSpec `ebpf:"queues"`
 	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
@@ -158,6 +187,8 @@ type steerMaps struct {
 	Addresses *ebpf.Map `ebpf:"addresses"`
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Detour    *ebpf.Map `ebpf:"detour"`
+	Fragments *ebpf.Map `ebpf:"fragments"`
+	Opened    *ebpf.Map `ebpf:"opened"`
 	Ports     *ebpf.Map `ebpf:"ports"`
 	Queues    *ebpf.Map `ebpf:"queues"`
 	Ranges    *ebpf.Map `ebpf:"ranges"`
@@ -169,6 +200,8 @@ func (m *steerMaps) Close() error {
 		m.Addresses,
 		m.Counters,
 		m.Detour,
+		m.Fragments,
+		m.Opened,
 		m.Ports,
 		m.Queues,
 		m.Ranges,

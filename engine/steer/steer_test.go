@@ -19,8 +19,8 @@ const (
 	redirect = 4
 )
 
-// testCase is a frame and the program's action under testRules on a port without a socket: Sluice's
-// frames are dropped, the kernel's passed, the prober's redirected.
+// testCase is a frame and the program's action under testRules on a port without a socket, if it
+// remembers nothing: Sluice's frames are dropped, the kernel's passed, the prober's redirected.
 type testCase struct {
 	name   string
 	frame  []byte
@@ -29,19 +29,19 @@ type testCase struct {
 
 // family holds the addresses of one IP version, for the cases that both have.
 type family struct {
-	name, client, router, web, any, b, bAny, bRange, bTunnel, h, l, p string
-	icmp                                                              layers.IPProtocol
+	name, client, router, web, any, vip, b, bAny, bRange, bTunnel, h, l, p string
+	icmp                                                                   layers.IPProtocol
 }
 
 var families = []family{
-	{"v4", client4, router4, web4, any4, b4, bAny4, bRange4, bTunnel4, h4, l4, p4, pICMP4},
-	{"v6", client6, router6, web6, any6, b6, bAny6, bRange6, bTunnel6, h6, l6, p6, pICMP6},
+	{"v4", client4, router4, web4, any4, vip4, b4, bAny4, bRange4, bTunnel4, h4, l4, p4, pICMP4},
+	{"v6", client6, router6, web6, any6, vip6, b6, bAny6, bRange6, bTunnel6, h6, l6, p6, pICMP6},
 }
 
 func cases(t testing.TB) []testCase {
 	var all []testCase
 	for _, f := range families {
-		for _, list := range [][]testCase{flowCases(t, f), errorCases(t, f), tagCases(t, f), probeCases(t, f)} {
+		for _, list := range [][]testCase{flowCases(t, f), vipCases(t, f), errorCases(t, f), tagCases(t, f), probeCases(t, f)} {
 			for _, c := range list {
 				c.name = f.name + " " + c.name
 				all = append(all, c)
@@ -72,6 +72,13 @@ func flowCases(t testing.TB, f family) []testCase {
 		{"reply, UDP", packet(t, ip(f.b, f.client, pUDP), udp(53, 1234)), drop},
 		{"backend's own connection", packet(t, ip(f.b, f.client, pTCP), tcp(40000, 443)), pass},
 		{"reply, any port", packet(t, ip(f.bAny, f.client, pUDP), udp(777, 1234)), drop},
+		{"reply, any port, TCP", packet(t, ip(f.bAny, f.client, pTCP), tcp(777, 1234)), drop},
+		{"reply, SYN-ACK", packet(t, ip(f.bAny, f.client, pTCP), synAck(777, 1234)), drop},
+		{"backend opens, any port", packet(t, ip(f.bAny, f.client, pTCP), syn(777, 1234)), pass},
+		{"backend opens, range", packet(t, ip(f.bRange, f.client, pTCP), syn(8064, 1234)), pass},
+		{"backend opens, its service's port", packet(t, ip(f.b, f.client, pTCP), syn(8080, 1234)), pass},
+		{"backend opens to a service", packet(t, ip(f.bAny, f.web, pTCP), syn(777, 80)), drop},
+		{"backend opens to a pool", packet(t, ip(f.bAny, f.l, pTCP), syn(777, 20000)), drop},
 		{"reply, range", packet(t, ip(f.bRange, f.client, pTCP), tcp(8064, 1234)), drop},
 		{"reply, outside the range", packet(t, ip(f.bRange, f.client, pTCP), tcp(8100, 1234)), pass},
 		{"answer to our health check", packet(t, ip(f.b, f.h, pTCP), tcp(8080, 1234)), pass},
@@ -90,6 +97,38 @@ func flowCases(t testing.TB, f family) []testCase {
 		{"too short for ports", packet(t, ip(f.client, f.any, pUDP), gopacket.Payload("abc")), pass},
 		{"just ports", packet(t, ip(f.client, f.any, pUDP), gopacket.Payload("abcd")), drop},
 		{"ports in the padding", append(packet(t, ip(f.client, f.any, pUDP)), "abcdefgh"...), pass},
+	}
+}
+
+// vipCases are packets to a service's address that the host does not have.
+func vipCases(t testing.TB, f family) []testCase {
+	echo, discovery := gopacket.Payload("\x08\x00\x00\x00abcdefgh"), gopacket.Payload("\x87\x00\x00\x00\x00\x00\x00\x00abcdefghijklmnop")
+	if f.name == "v6" {
+		echo[0] = 128
+	}
+	hops := func(n uint8) gopacket.SerializableLayer {
+		header := ip(f.client, f.vip, f.icmp)
+		if v6, ok := header.(*layers.IPv6); ok {
+			v6.HopLimit = n
+		}
+		return header
+	}
+	group := packet(t, ip(f.client, f.vip, pTCP), tcp(1234, 22))
+	group[0] |= 1
+	return []testCase{
+		{"VIP, service", packet(t, ip(f.client, f.vip, pTCP), tcp(1234, 80)), drop},
+		{"VIP, other port", packet(t, ip(f.client, f.vip, pTCP), tcp(1234, 22)), drop},
+		{"VIP, other protocol", packet(t, ip(f.client, f.vip, pUDP), udp(1234, 80)), drop},
+		{"VIP, echo", packet(t, ip(f.client, f.vip, f.icmp), echo), drop},
+		{"VIP, other protocol number", packet(t, ip(f.client, f.vip, 132), gopacket.Payload("\x04\xd2\x00\x50abcdefgh")), drop},
+		{"VIP, too short for ports", packet(t, ip(f.client, f.vip, pTCP), gopacket.Payload("abc")), drop},
+		{"VIP, too short for ICMP", packet(t, ip(f.client, f.vip, f.icmp), gopacket.Payload("abc")), drop},
+		{"VIP, from a backend", packet(t, ip(f.bAny, f.vip, pTCP), syn(1234, 22)), drop},
+		{"VIP, group address", group, pass},
+		{"VIP, error about nothing", icmp(t, f.router, f.vip, 3, []byte("nothing")), drop},
+		{"VIP, discovery", packet(t, hops(255), discovery), actionFor(f.name == "v4")},
+		{"VIP, discovery behind a router", packet(t, hops(254), discovery), drop},
+		{"from the VIP", packet(t, ip(f.vip, f.client, pTCP), tcp(22, 1234)), pass},
 	}
 }
 
@@ -188,20 +227,23 @@ func cases4(t testing.TB) []testCase {
 		{"ARP", arp, pass},
 
 		{"v4 first fragment", packet(t, fragment4(client4, web4, pTCP, 0, true), tcp(1234, 80)), drop},
-		{"v4 first fragment, other port", packet(t, fragment4(client4, web4, pTCP, 0, true), tcp(1234, 22)), drop},
-		{"v4 first fragment without ports", packet(t, fragment4(client4, web4, pTCP, 0, true)), drop},
-		{"v4 middle fragment", packet(t, fragment4(client4, web4, pTCP, 5, true), gopacket.Payload("12345678")), drop},
-		{"v4 last fragment", packet(t, fragment4(client4, web4, pUDP, 5, false), gopacket.Payload("1")), drop},
+		{"v4 first fragment, other port", packet(t, fragment4(client4, web4, pTCP, 0, true), tcp(1234, 22)), pass},
+		{"v4 first fragment without ports", packet(t, fragment4(client4, web4, pTCP, 0, true)), pass},
+		{"v4 middle fragment", packet(t, fragment4(client4, web4, pTCP, 5, true), gopacket.Payload("12345678")), pass},
+		{"v4 last fragment", packet(t, fragment4(client4, web4, pUDP, 5, false), gopacket.Payload("1")), pass},
+		{"v4 fragment to a VIP", packet(t, fragment4(client4, vip4, pUDP, 5, false), gopacket.Payload("1")), drop},
+		{"v4 first fragment of a reply", packet(t, fragment4(b4, client4, pTCP, 0, true), tcp(8080, 1234)), drop},
+		{"v4 first fragment of a backend's", packet(t, fragment4(b4, client4, pTCP, 0, true), tcp(8081, 1234)), pass},
 		{"v4 fragment, other protocol", packet(t, fragment4(client4, any4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
 		{"v4 fragment, ICMP", packet(t, fragment4(client4, web4, pICMP4, 5, false), gopacket.Payload("12345678")), pass},
 		{"v4 fragment to another", packet(t, fragment4(client4, other4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
-		{"v4 reply's fragment", packet(t, fragment4(b4, client4, pTCP, 5, false), gopacket.Payload("12345678")), drop},
+		{"v4 reply's fragment", packet(t, fragment4(b4, client4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
 		{"v4 backend's fragment to us", packet(t, fragment4(b4, h4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
 		{"v4 pool, first fragment", packet(t, fragment4(b4, l4, pTCP, 0, true), tcp(8080, 20000)), drop},
 		{"v4 pool, the host's first fragment", packet(t, fragment4(b4, l4, pTCP, 0, true), tcp(8080, 19999)), pass},
 		{"v4 pool, later fragment", packet(t, fragment4(b4, l4, pTCP, 5, false), gopacket.Payload("12345678")), pass},
-		{"v4 pool of its own, later fragment", packet(t, fragment4(b4, p4, pUDP, 5, false), gopacket.Payload("12345678")), drop},
-		{"v4 error about a later fragment", icmp(t, router4, web4, 11, build(t, fragment4(web4, client4, pTCP, 5, false), gopacket.Payload("12345678"))), drop},
+		{"v4 pool of its own, later fragment", packet(t, fragment4(b4, p4, pUDP, 5, false), gopacket.Payload("12345678")), pass},
+		{"v4 error about a later fragment", icmp(t, router4, web4, 11, build(t, fragment4(web4, client4, pTCP, 5, false), gopacket.Payload("12345678"))), pass},
 		{"v4 fragment of an error", packet(t, fragment4(router4, web4, pICMP4, 0, true), gopacket.Payload(icmp(t, router4, web4, 3, build(t, ip(web4, client4, pTCP), tcp(80, 1234)))[34:])), pass},
 
 		{"v4 reply to multicast", packet(t, ip(bAny4, "224.0.0.251", pUDP), udp(5353, 5353)), pass},
@@ -240,8 +282,10 @@ func cases6(t testing.TB) []testCase {
 		{"v6 three kinds", packet(t, ip(client6, web6, pHop), options(pRouting, 1), routing(pOptions, 0), options(pTCP, 2), tcp(1234, 80)), drop},
 		{"v6 eight headers", packet(t, chain(8)...), drop},
 		{"v6 nine headers", packet(t, chain(9)...), pass},
-		{"v6 eight headers, the last a fragment header", packet(t, fragmentAs(8)...), drop},
+		{"v6 eight headers, the last a fragment header", packet(t, fragmentAs(8)...), pass},
 		{"v6 nine headers, the last a fragment header", packet(t, fragmentAs(9)...), pass},
+		{"v6 nine headers to a VIP", packet(t, append([]gopacket.SerializableLayer{ip(client6, vip6, pOptions)}, chain(9)[1:]...)...), drop},
+		{"v6 routing through a VIP", packet(t, ip(client6, vip6, pRouting), routing(pTCP, 1), tcp(1234, 80)), drop},
 		{"v6 eight longest headers", packet(t, longChain()...), drop},
 		{"v6 AH", packet(t, ip(client6, web6, 51), options(pTCP, 0), tcp(1234, 80)), pass},
 		{"v6 no next header", packet(t, ip(client6, web6, 59), tcp(1234, 80)), pass},
@@ -250,19 +294,21 @@ func cases6(t testing.TB) []testCase {
 
 		{"v6 atomic fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, false), tcp(1234, 80)), drop},
 		{"v6 atomic fragment, other port", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, false), tcp(1234, 81)), pass},
-		{"v6 first fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, true), tcp(1234, 81)), drop},
-		{"v6 first fragment, options", packet(t, ip(client6, web6, pFragment), fragment6(pOptions, 0, true), options(pTCP, 0), tcp(1234, 81)), drop},
-		{"v6 later fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 5, true), later), drop},
-		{"v6 later fragment behind options", packet(t, ip(client6, any6, pFragment), fragment6(pOptions, 5, false), later), drop},
+		{"v6 first fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, true), tcp(1234, 80)), drop},
+		{"v6 first fragment, other port", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 0, true), tcp(1234, 81)), pass},
+		{"v6 first fragment, options", packet(t, ip(client6, web6, pFragment), fragment6(pOptions, 0, true), options(pTCP, 0), tcp(1234, 80)), drop},
+		{"v6 later fragment", packet(t, ip(client6, web6, pFragment), fragment6(pTCP, 5, true), later), pass},
+		{"v6 later fragment behind options", packet(t, ip(client6, any6, pFragment), fragment6(pOptions, 5, false), later), pass},
+		{"v6 later fragment to a VIP", packet(t, ip(client6, vip6, pFragment), fragment6(pTCP, 5, true), later), drop},
 		{"v6 later fragment, other protocol", packet(t, ip(client6, any6, pFragment), fragment6(pTCP, 5, false), later), pass},
 		{"v6 later fragment, ICMP", packet(t, ip(client6, web6, pFragment), fragment6(pICMP6, 5, false), later), pass},
-		{"v6 reply's fragment", packet(t, ip(b6, client6, pFragment), fragment6(pTCP, 5, false), later), drop},
+		{"v6 reply's fragment", packet(t, ip(b6, client6, pFragment), fragment6(pTCP, 5, false), later), pass},
 		{"v6 backend's fragment to us", packet(t, ip(b6, h6, pFragment), fragment6(pTCP, 5, false), later), pass},
 		{"v6 pool, later fragment", packet(t, ip(b6, l6, pFragment), fragment6(pTCP, 5, false), later), pass},
-		{"v6 pool of its own, later fragment", packet(t, ip(b6, p6, pFragment), fragment6(pUDP, 5, false), later), drop},
+		{"v6 pool of its own, later fragment", packet(t, ip(b6, p6, pFragment), fragment6(pUDP, 5, false), later), pass},
 
 		{"v6 error quotes extensions", quote(ip(web6, client6, pHop), options(pOptions, 0), options(pTCP, 1), tcp(80, 1234)), drop},
-		{"v6 error quotes a later fragment", quote(ip(web6, client6, pFragment), fragment6(pTCP, 5, false), later), drop},
+		{"v6 error quotes a later fragment", quote(ip(web6, client6, pFragment), fragment6(pTCP, 5, false), later), pass},
 		{"v6 error quotes an atomic fragment", quote(ip(web6, client6, pFragment), fragment6(pTCP, 0, false), tcp(22, 1234)), pass},
 		{"v6 error behind options", packet(t, ip(router6, web6, pOptions), options(pICMP6, 0),
 			gopacket.Payload("\x01\x00\x00\x00\x00\x00\x00\x00"), gopacket.Payload(build(t, ip(web6, client6, pTCP), tcp(80, 1234)))), drop},
@@ -286,6 +332,12 @@ func longChain() []gopacket.SerializableLayer {
 
 // testPort is a port with testRules, not connected to anything.
 func testPort(t testing.TB) *steer.Port {
+	port, _ := testPortOf(t)
+	return port
+}
+
+// testPortOf returns a testPort and its program.
+func testPortOf(t testing.TB) (*steer.Port, *steer.Program) {
 	enterNamespace(t)
 	program := load(t)
 	if err := program.Set(testRules()); err != nil {
@@ -295,7 +347,7 @@ func testPort(t testing.TB) *steer.Port {
 	if err := program.Detour(port.Attrs().Index); err != nil {
 		t.Fatal(err)
 	}
-	return attach(t, program, port, steer.Generic)
+	return attach(t, program, port, steer.Generic), program
 }
 
 // actionFor returns the action for a frame of Sluice's, or of the kernel's.
@@ -327,13 +379,17 @@ func actionOn(d steer.Decision) uint32 {
 }
 
 func TestVerdicts(t *testing.T) {
-	port, decider := testPort(t), steer.NewDecider(testRules())
+	port, program := testPortOf(t)
+	decider := steer.NewDecider(testRules())
 	names := map[string]bool{}
 	for _, c := range cases(t) {
 		if names[c.name] {
 			t.Errorf("two cases have the name %q", c.name)
 		}
 		names[c.name] = true
+		if err := program.Forget(); err != nil {
+			t.Fatal(err)
+		}
 		if got := decider.Decide(c.frame); actionOn(got) != c.action {
 			t.Errorf("%s: Decide returns %+v (%s), want action %v\n%x", c.name, got, got, c.action, c.frame)
 		}
@@ -407,6 +463,8 @@ func BenchmarkVerdict(b *testing.B) {
 		{"range/v4", packet(b, ip(client4, web4, pTCP), tcp(1234, 8050))},
 		{"any/v4", packet(b, ip(client4, any4, pUDP), udp(1234, 80))},
 		{"reply/v4", packet(b, ip(b4, client4, pTCP), tcp(8080, 1234))},
+		{"reply/any/v4", packet(b, ip(bAny4, client4, pTCP), tcp(8080, 1234))},
+		{"reply/range/v4", packet(b, ip(bRange4, client4, pTCP), tcp(8080, 1234))},
 		{"other/v4", packet(b, ip(client4, other4, pTCP), tcp(1234, 80))},
 		{"error/v4", icmp(b, router4, web4, 3, build(b, ip(web4, client4, pTCP), tcp(80, 1234))[:28])},
 	} {

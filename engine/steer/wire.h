@@ -77,6 +77,16 @@ struct ports {
 	__be16 destination;
 };
 
+/* RFC 9293: the flags are a byte of their own. */
+#define TCP_FLAGS_AT 13
+
+enum {
+	FIN = 1,
+	SYN = 2,
+	RST = 4,
+	ACK = 16,
+};
+
 /* RFC 792, RFC 4443: the header of an error; the quoted packet follows. */
 struct icmp {
 	__u8 type;

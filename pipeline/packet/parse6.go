@@ -67,8 +67,9 @@ func Martian6(src, dst Addr) bool {
 }
 
 // extensions follows the extension headers of the packet ip; next is the type of the first one. It
-// returns the protocol after the last one and its offset in ip, or the reason to drop. In a packet
-// embedded in an ICMP error it also skips the header of a first fragment.
+// returns the protocol after the last one and its offset in ip, or the reason to drop. It skips the
+// header of an atomic fragment, which is a whole packet (RFC 6946), and in a packet embedded in an
+// ICMP error that of a first fragment.
 func extensions(ip []byte, next uint8, inError bool) (proto uint8, at int, reason counter.Reason) {
 	at = IPv6Len
 	for n := 0; ; n++ {
@@ -97,7 +98,8 @@ func extensions(ip []byte, next uint8, inError bool) (proto uint8, at int, reaso
 				return 0, 0, counter.IPOptions
 			}
 		case fragment:
-			if !inError || be16(header[2:])&0xfff8 != 0 { // offset
+			f := be16(header[2:])
+			if f&0xfff8 != 0 || f&1 != 0 && !inError { // offset; more fragments
 				return 0, 0, counter.Fragment
 			}
 			length = 8

@@ -155,7 +155,8 @@ func (p *slow) chain(l3 int, embedded bool) (l4, proto int, reason counter.Reaso
 			return 0, 0, counter.IPOptions
 		}
 		if proto == 44 {
-			if length = 8; !embedded || p.u16(l4+2)/8 != 0 {
+			more, offset := p.u16(l4+2)%2 != 0, p.u16(l4+2)/8
+			if length = 8; offset != 0 || more && !embedded {
 				return 0, 0, counter.Fragment
 			}
 		}

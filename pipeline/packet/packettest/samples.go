@@ -41,6 +41,8 @@ var Samples = []Sample{
 	{"tcp6 tagged class", TCP(Client6, VIP6).VLAN(100).TOS(0xb9).FlowLabel(0xabcde)},
 	{"tcp6 extensions", TCP(Client6, VIP6).Extension(0, 0, 0, 1, 4, 0, 0, 0, 0).
 		Extension(60, 0, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0).Extension(43, 0, 0, 0, 0, 0, 0, 0, 0)},
+	{"tcp6 atomic fragment", TCP(Client6, VIP6).Fragment(0, false)},
+	{"udp6 atomic fragment", UDP(Client6, VIP6).Fragment(0, false)},
 	{"udp6", UDP(Client6, VIP6)},
 	{"udp6 odd", UDP(Client6, VIP6).Payload([]byte("odd payload"))},
 	{"icmp4 unreachable about tcp", ICMP(Router4, "198.51.100.10", 3, 1, 0, TCP(VIP4, Client4).IP())},
