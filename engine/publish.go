@@ -153,7 +153,7 @@ func (e *Engine) resolve(health *policy.State, out *outside) tables.Input {
 	return tables.Input{
 		Health: health, Hops: e.surroundings.Table, Locals: e.surroundings.Locals,
 		Sources: out.sources, KernelPorts: e.platform.LocalPortRange(),
-		Cards: cards(e.hardware), Workers: e.cores, Spread: e.hardware.QueueForEach(e.cores),
+		Cards: cards(e.hardware), Workers: e.cores,
 		Probed: out.paths.probed, Probers: out.paths.probers,
 	}
 }

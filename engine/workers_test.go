@@ -7,6 +7,7 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
+	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet/packettest"
 )
 
@@ -86,19 +87,36 @@ func checkSharing(t *testing.T, s api.Stats, flows uint64) {
 	}
 }
 
-// TestDirectionsWithoutReplies: with a queue for every worker a tun or dr flow stays where it
-// arrives; with fewer queues all workers share them.
+// TestDirectionsWithoutReplies: a tun or dr flow stays where it arrives if the card of the clients'
+// port is known to deliver all of its packets to one of the workers. Else it belongs to a worker
+// that any other finds.
 func TestDirectionsWithoutReplies(t *testing.T) {
 	for _, test := range []struct {
 		name            string
 		workers, queues int
+		rss, uplinks    bool // the hash of the cards is known; the default route has two ports
 		shared          bool
 	}{
-		{"a queue each", 2, 2, false},
-		{"one queue", 3, 1, true},
+		{"a queue each", 2, 2, true, false, false},
+		{"two queues each", 2, 4, true, false, false},
+		{"unknown hash", 2, 2, false, false, true},
+		{"two uplinks", 2, 2, true, true, true},
+		{"one queue", 3, 1, true, false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			lab := enginetest.New(t, test.queues, test.queues)
+			if test.rss {
+				lab.RSS = card(test.queues)
+			}
+			if test.uplinks {
+				lab.Change(func(s *enginetest.Surroundings) {
+					for i := range s.Routes {
+						if r := &s.Routes[i]; r.Prefix.Bits() == 0 {
+							r.Also = []nexthop.Leg{{Port: enginetest.Backends}}
+						}
+					}
+				})
+			}
 			lab.Start(test.workers, config(svc{mode: "dr", backends: []string{"10.0.0.11:80", "10.0.0.12:80"}}))
 			for n := range 300 {
 				lab.Arrive(enginetest.Clients, opening(n).Frame())
@@ -153,6 +171,7 @@ func checkSameBackends(t *testing.T, first, second []enginetest.Sent) {
 // none.
 func TestICMPFindsReceiversFlow(t *testing.T) {
 	lab := enginetest.New(t, 3, 3)
+	lab.RSS = card(3)
 	lab.Start(3, config(svc{mode: "dr", backends: []string{"10.0.0.11:80"}}))
 	lab.Send(enginetest.Clients, 1, opening(1).Frame())
 	for queue := range 3 {

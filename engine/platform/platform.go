@@ -69,16 +69,6 @@ type Hardware struct {
 	Ports []HardwarePort
 }
 
-// QueueForEach reports whether every port has a queue for each of this number of workers.
-func (h *Hardware) QueueForEach(workers int) bool {
-	for i := range h.Ports {
-		if len(h.Ports[i].Queues) < workers {
-			return false
-		}
-	}
-	return true
-}
-
 // HardwarePort is one port's queues.
 type HardwarePort struct {
 	Name    string

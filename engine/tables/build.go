@@ -48,7 +48,8 @@ func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.B
 		s.Former = append(s.Former, number)
 	}
 	n.schedulers = b.schedulers.finish(len(b.config.Services))
-	n.history = own(b.services, b.backends, in.Spread, n.history)
+	n.clients = clientPorts{in.clientPortOf(true, n.clients.v4), in.clientPortOf(false, n.clients.v6)}
+	n.history = own(b.services, b.backends, func(s *pipeline.Service) bool { return n.clients.spread(in, s) }, n.history)
 	return b.services, b.backends, nil
 }
 

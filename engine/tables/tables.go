@@ -43,7 +43,6 @@ type Input struct {
 	KernelPorts service.Ports // L4 ports that the kernel assigns to its own connections
 	Cards       []Card        // by NIC port
 	Workers     int
-	Spread      bool // every NIC port has a queue for each worker
 
 	Probed, Probers []service.Key // see steer.Rules
 
@@ -65,6 +64,7 @@ type State struct {
 	ids        ids
 	last       []int // by backend number: the last weight above 0, by which mh places the backend
 	history    []ownership
+	clients    clientPorts
 	snat       snatState
 	schedulers schedulers
 	removed    []uint32 // those of ids.former that are configured in no mode, ascending

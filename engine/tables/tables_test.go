@@ -16,6 +16,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
+	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
 
@@ -82,7 +83,7 @@ func (g *inputs) next() *Input {
 	index := g.configs[g.r.IntN(len(g.configs))]
 	in := &Input{
 		Sources: make(map[netip.Addr]netip.Addr), KernelPorts: service.Ports{First: 32768, Last: 60999},
-		Cards: []Card{{Name: "eth0", Queues: []int{0, 1}, RSS: g.rss}}, Workers: 2, Spread: g.r.IntN(4) > 0,
+		Cards: []Card{{Name: "eth0", Queues: []int{0, 1}, RSS: g.rss}}, Workers: 2,
 	}
 	if g.r.IntN(3) == 0 {
 		in.Locals = []netip.Addr{netip.MustParseAddr("10.0.1.1")}
@@ -275,22 +276,74 @@ func TestOwnershipHistory(t *testing.T) {
 		moved bool
 	}
 	for _, c := range []struct {
-		name   string
-		oneWay []bool
-		want   []want
+		name           string
+		oneWay, spread []bool
+		want           []want
 	}{
-		{"always one way", []bool{true, true}, []want{{pipeline.ByReceiver, false}, {pipeline.ByReceiver, false}}},
-		{"a hash stays", []bool{false, true}, []want{{pipeline.ByFlow, false}, {pipeline.ByFlow, false}}},
-		{"receivers are asked", []bool{true, false, true}, []want{{pipeline.ByReceiver, false}, {pipeline.ByFlowNow, true}, {pipeline.ByFlowNow, true}}},
+		{"always one way", []bool{true, true}, []bool{true, true}, []want{{pipeline.ByReceiver, false}, {pipeline.ByReceiver, false}}},
+		{"a hash stays", []bool{false, true}, []bool{true, true}, []want{{pipeline.ByFlow, false}, {pipeline.ByFlow, false}}},
+		{"receivers are asked", []bool{true, false, true}, []bool{true, true, true},
+			[]want{{pipeline.ByReceiver, false}, {pipeline.ByFlowNow, true}, {pipeline.ByFlowNow, true}}},
+		{"no spread at first", []bool{true, true}, []bool{false, true}, []want{{pipeline.ByFlow, false}, {pipeline.ByFlow, false}}},
+		{"no spread any more", []bool{true, true, true}, []bool{true, false, true},
+			[]want{{pipeline.ByReceiver, false}, {pipeline.ByFlowNow, true}, {pipeline.ByFlowNow, true}}},
 	} {
 		var o ownership
 		var got []want
-		for _, oneWay := range c.oneWay {
-			o = o.follows(pipeline.ByFlow, true, oneWay, true)
+		for i, oneWay := range c.oneWay {
+			o = o.follows(pipeline.ByFlow, c.spread[i], oneWay, true)
 			got = append(got, want{o.now, o.moved})
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestSpread: the receiver may own flows only where one port faces the clients and its card tells
+// that a flow comes to one worker.
+func TestSpread(t *testing.T) {
+	rss := func(queues ...uint16) *flow.RSS { return &flow.RSS{Queues: queues, TCP4: true, UDP6: true} }
+	both, first := []int{0, 1}, []int{0}
+	up := []nexthop.PortInfo{{MTU: 1500, Up: true}, {MTU: 1500, Up: true}}
+	via := func(ports ...uint8) nexthop.Route {
+		r := nexthop.Route{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Port: ports[0]}
+		for _, port := range ports[1:] {
+			r.Also = append(r.Also, nexthop.Leg{Port: port})
+		}
+		return r
+	}
+	tcp4 := pipeline.Service{Addr: packet.AddrFrom(netip.MustParseAddr("198.51.100.10")), Proto: uint8(service.TCP)}
+	udp4, tcp6 := tcp4, tcp4
+	udp4.Proto, tcp6.Addr = uint8(service.UDP), packet.AddrFrom(netip.MustParseAddr("2001:db8::10"))
+	for _, c := range []struct {
+		name   string
+		cards  []Card
+		routes []nexthop.Route
+		s      *pipeline.Service
+		want   bool
+	}{
+		{"one port needs no route", []Card{{Queues: both, RSS: rss(0, 1)}}, nil, &tcp4, true},
+		{"veth", []Card{{Queues: both}}, nil, &tcp4, false},
+		{"UDP by addresses alone", []Card{{Queues: both, RSS: rss(0, 1)}}, nil, &udp4, false},
+		{"IPv6 by addresses alone", []Card{{Queues: both, RSS: rss(0, 1)}}, nil, &tcp6, false},
+		{"a worker without packets", []Card{{Queues: both, RSS: rss(0, 0)}}, nil, &tcp4, false},
+		{"one queue for two workers", []Card{{Queues: first, RSS: rss(0, 1)}}, nil, &tcp4, false},
+		{"two ports, one uplink", []Card{{Queues: both, RSS: rss(0, 1)}, {Queues: both, RSS: rss(0, 1)}}, []nexthop.Route{via(0)}, &tcp4, true},
+		{"two uplinks", []Card{{Queues: both, RSS: rss(0, 1)}, {Queues: both, RSS: rss(0, 1)}}, []nexthop.Route{via(0, 1)}, &tcp4, false},
+		{"two ports, no default route", []Card{{Queues: both, RSS: rss(0, 1)}, {Queues: both, RSS: rss(0, 1)}}, nil, &tcp4, false},
+		{"another port without RSS", []Card{{Queues: both, RSS: rss(0, 1)}, {Queues: both}}, []nexthop.Route{via(0)}, &tcp4, false},
+		{"another port of one queue", []Card{{Queues: both, RSS: rss(0, 1)}, {Queues: first}}, []nexthop.Route{via(0)}, &tcp4, true},
+	} {
+		in := &Input{Cards: c.cards, Workers: 2, Hops: nexthop.Build(up[:len(c.cards)], c.routes, nil)}
+		ports := clientPorts{in.clientPortOf(true, clientPort{}), in.clientPortOf(false, clientPort{})}
+		if got := ports.spread(in, c.s); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		in.Hops = nexthop.Build(up[:len(c.cards)], nil, nil) // the link is down
+		ports.v4 = in.clientPortOf(true, ports.v4)
+		if got := ports.spread(in, c.s); got != c.want {
+			t.Errorf("%s, then no route: %v, want %v", c.name, got, c.want)
 		}
 	}
 }

@@ -13,7 +13,7 @@ func (in *Input) sameSurroundings(other *Input) bool {
 	return in.Health.Config() == other.Health.Config() && in.Hops == other.Hops &&
 		reflect.ValueOf(in.Sources).Pointer() == reflect.ValueOf(other.Sources).Pointer() &&
 		slices.Equal(in.Locals, other.Locals) && in.KernelPorts == other.KernelPorts &&
-		slices.EqualFunc(in.Cards, other.Cards, Card.equal) && in.Workers == other.Workers && in.Spread == other.Spread &&
+		slices.EqualFunc(in.Cards, other.Cards, Card.equal) && in.Workers == other.Workers &&
 		sameSlice(in.Probed, other.Probed) && sameSlice(in.Probers, other.Probers)
 }
 

@@ -40,7 +40,7 @@ const noWorker = 255
 // others: ports with packets that have to be handed over are better than none.
 func NewPortOwners(r *RSS, proto uint8, is4 bool, workers int, worker func(queue int) int) *PortOwners {
 	n, input := len(r.Queues), tupleBytes(is4)
-	if !r.hashesPorts(proto, is4) || len(r.Key) < input+4 || n&(n-1) != 0 || n < 2*workers || workers > MaxPortOwners {
+	if !r.HashesPorts(proto, is4) || len(r.Key) < input+4 || n&(n-1) != 0 || n < 2*workers || workers > MaxPortOwners {
 		return nil
 	}
 	s := &PortOwners{key: r.Key, mask: uint32(n - 1)}

@@ -30,8 +30,8 @@ type RSS struct {
 	TCP4, TCP6, UDP4, UDP6 bool
 }
 
-// hashesPorts reports whether addresses and ports of a TCP or UDP packet choose its queue.
-func (r *RSS) hashesPorts(proto uint8, is4 bool) bool {
+// HashesPorts reports whether addresses and ports of a TCP or UDP packet choose its queue.
+func (r *RSS) HashesPorts(proto uint8, is4 bool) bool {
 	const tcp, udp = 6, 17
 	switch {
 	case proto == tcp && is4:

@@ -55,6 +55,7 @@ func (b *builder) cutRoutes(routes []Route) {
 	spans := make([]span, len(order))
 	for i, o := range order {
 		spans[i] = span{o.first, last(o.first, int(o.bits)), b.routeEntry(&routes[o.index])}
+		b.noteDefault(&routes[o.index], spans[i].entry)
 	}
 	t := b.table
 	n, _ := slices.BinarySearchFunc(order, 1, func(o ordered, _ int) int { return cmp.Compare(o.family, 1) })
@@ -66,6 +67,17 @@ func (b *builder) cutRoutes(routes []Route) {
 	t.v4 = makeRanges4(starts4, slices.Clone(ways))
 	starts, ways = cut(spans[n:], packet.Addr{}, packet.Addr{Hi: ^uint64(0), Lo: ^uint64(0)})
 	t.v6 = makeRanges6(slices.Clone(starts), slices.Clone(ways))
+}
+
+// noteDefault records the entry of a route if it is the default route of its family.
+func (b *builder) noteDefault(r *Route, entry uint32) {
+	switch {
+	case r.Prefix.Bits() != 0:
+	case r.Prefix.Addr().Is4():
+		b.table.default4 = entry
+	default:
+		b.table.default6 = entry
+	}
 }
 
 // ordered is the sort key of a route: small, so that a million of them are sorted quickly.

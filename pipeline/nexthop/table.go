@@ -73,6 +73,8 @@ type Table struct {
 	v6      ranges6
 	entries []entry // entries[noRoute] is the one of no route
 	legs    []Leg   // of each entry; apart from it, since lookups do not read it
+
+	default4, default6 uint32 // entry of the default route, noRoute if there is none
 }
 
 // entry is the result for all packets of a range, or to a host. It is either final, or a group with
@@ -111,6 +113,28 @@ func (t *Table) NextHop(dst packet.Addr) (hop Hop, ok bool) {
 		hop.Addr = dst.Netip()
 	}
 	return hop, true
+}
+
+// DefaultPort returns the NIC port that the default route of a family leaves by, if it leaves by
+// one only. known is false if the family has no default route.
+func (t *Table) DefaultPort(is4 bool) (port uint8, one, known bool) {
+	i := t.default6
+	if is4 {
+		i = t.default4
+	}
+	if i == noRoute {
+		return 0, false, false
+	}
+	paths := t.legs[i : i+1]
+	if w := &t.entries[i]; w.members != 0 {
+		paths = t.legs[w.first : w.first+w.members]
+	}
+	for _, leg := range paths {
+		if leg.Kind != Unicast || leg.Port != paths[0].Port {
+			return 0, false, true
+		}
+	}
+	return paths[0].Port, true, true
 }
 
 // find returns the index of the entry for packets to dst.

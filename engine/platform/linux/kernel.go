@@ -219,7 +219,7 @@ func (k *Kernel) open(p *port) error {
 		if err == nil {
 			var rssErr error
 			if p.rss, rssErr = xsk.RSS(p.conf.Name); rssErr != nil {
-				k.log.Debug("fullnat hands replies over between workers", "port", p.conf.Name, "why", rssErr)
+				k.log.Debug("fullnat, tun and dr hand packets over between workers", "port", p.conf.Name, "why", rssErr)
 			}
 			k.log.Info("port is open", "event", "port_open", "port", p.conf.Name, "af_xdp", p.io, "queues", len(p.queues), "rss", p.rss != nil)
 			return nil
