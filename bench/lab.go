@@ -53,7 +53,9 @@ type crew struct {
 	workers int
 	seed    *flow.Seed
 	loads   *counter.Loads
-	tables  *pipeline.Tables // nil until the first lab made them
+	turns   *counter.Turns
+	own     pipeline.Ownership // of all services
+	tables  *pipeline.Tables   // nil until the first lab made them
 }
 
 func newCrew(workers int) *crew {
@@ -61,6 +63,7 @@ func newCrew(workers int) *crew {
 		workers: workers,
 		seed:    &flow.Seed{A: 0x9e3779b97f4a7c15, B: 0xbf58476d1ce4e5b9},
 		loads:   counter.NewLoads(workers, pipeline.MaxBackends),
+		turns:   counter.NewTurns(pipeline.MaxServices),
 	}
 }
 
@@ -95,11 +98,11 @@ func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, b
 	}
 	l.proc = pipeline.New(pipeline.Options{
 		Worker: worker, Workers: c.workers, Connections: connections,
-		Seed: c.seed, Loads: c.loads,
+		Seed: c.seed, Loads: c.loads, Turns: c.turns,
 		Mem4: tables[0], Mem6: tables[1],
 	})
 	if c.tables == nil {
-		if c.tables, err = l.config(); err != nil {
+		if c.tables, err = l.config(c.own); err != nil {
 			return nil, err
 		}
 	}
@@ -140,8 +143,8 @@ const backends = 3
 
 // config returns the tables: two ports, clients behind a gateway at the first, backends on-link at
 // the second.
-func (l *lab) config() (*pipeline.Tables, error) {
-	vip, backend, own := l.addresses()
+func (l *lab) config(own pipeline.Ownership) (*pipeline.Tables, error) {
+	vip, backend, ours := l.addresses()
 	everywhere, inside, gateway := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("203.0.113.1")
 	if l.family == 6 {
 		everywhere, inside, gateway = netip.MustParsePrefix("::/0"), netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParseAddr("2001:db8:2::1")
@@ -151,7 +154,7 @@ func (l *lab) config() (*pipeline.Tables, error) {
 	candidates := make([]sched.Candidate, backends)
 	s := pipeline.Service{
 		Addr: packet.AddrFrom(vip), Ports: service.Ports{First: 80, Last: 80}, Proto: uint8(service.TCP),
-		Configured: true, TimeoutsMs: conn.DefaultTimeoutsMs,
+		Configured: true, Ownership: own, TimeoutsMs: conn.DefaultTimeoutsMs,
 	}
 	for i := range backends {
 		neighbours = append(neighbours, nexthop.Neighbour{Addr: backend(i), Port: 1, MAC: [6]byte{2, 0, 0, 0, 1, byte(i)}})
@@ -162,7 +165,7 @@ func (l *lab) config() (*pipeline.Tables, error) {
 		neighbours)
 	for i := range backends {
 		b := &all[1+i]
-		*b = pipeline.Backend{Addr: packet.AddrFrom(backend(i)), Source: packet.AddrFrom(own), Port: 80, Mode: l.mode, Configured: true, Up: true}
+		*b = pipeline.Backend{Addr: packet.AddrFrom(backend(i)), Source: packet.AddrFrom(ours), Port: 80, Mode: l.mode, Configured: true, Up: true}
 		link, reason := hops.Lookup(b.Addr)
 		if reason != counter.None {
 			return nil, fmt.Errorf("backend %v: %v", backend(i), reason)

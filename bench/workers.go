@@ -46,7 +46,8 @@ func manyCores(match *regexp.Regexp, rounds, packets, batch int) ([]result, erro
 	if match.MatchString("handover") {
 		results = append(results, handover(allowed[:2], rounds, packets, batch))
 	}
-	return results, nil
+	more, err := twoOwners(match, allowed[:2], rounds, packets, batch)
+	return append(results, more...), err
 }
 
 // workers measures one worker alone, two of one process, and two that share nothing at all, in

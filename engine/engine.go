@@ -71,6 +71,7 @@ type Engine struct {
 	running  sync.WaitGroup
 	seed     flow.Seed
 	loads    *counter.Loads
+	turns    *counter.Turns
 	tables   atomic.Pointer[pipeline.Tables]
 	started  time.Time
 	prober   *health.Prober
@@ -160,7 +161,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
-	e.loads = counter.NewLoads(len(cores), pipeline.MaxBackends)
+	e.loads, e.turns = counter.NewLoads(len(cores), pipeline.MaxBackends), counter.NewTurns(pipeline.MaxServices)
 	e.cfg = cfg
 	e.recall(cfg)
 	if err := e.platform.Follow(cfg.Ports, e.surroundingsChanged); err != nil {
@@ -186,7 +187,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		Cores: cores, Batch: cfg.Engine.Batch, Connections: cfg.Engine.Connections,
 		BusyPoll: cfg.Engine.Poll == conf.PollBusy,
 		Hardware: e.hardware, Memory: e.platform.Memory,
-		Seed: &e.seed, Loads: e.loads, Tables: &e.tables,
+		Seed: &e.seed, Loads: e.loads, Turns: e.turns, Tables: &e.tables,
 		Resolve: func(a packet.Addr) { e.platform.Resolve(a.Netip()) },
 		Log:     e.log,
 	})

@@ -38,29 +38,74 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	if s.PersistMs != 0 {
 		template = p.template(t, m, k.Service, s)
 	}
-	id := uint32(0)
+	var c *conn.Conn
 	if template != nil && p.usable(template.Backend) {
-		id = template.Backend
-	} else if id = p.pick(m, k.Service, s); id == 0 {
-		p.answer(f, counter.NoBackend)
-		return nil
+		c = p.insertBound(f, t, k, template.Backend)
+	} else {
+		c = p.insertPicked(f, t, k, s)
 	}
-	c := p.insert(f, t, k, id)
 	if c != nil && s.PersistMs != 0 {
 		p.bindTemplate(t, m, c, s)
 	}
 	return c
 }
 
-// pick returns the backend id that the service's scheduler picks, 0 if no backend accepts a new
-// connection.
-func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) uint32 {
-	p.setSchedKey(m.Src, m.SrcPort, m.Dst, m.DstPort)
-	at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey)
-	if at < 0 {
-		return 0
+// insertBound inserts a connection to the backend that persistence binds the client to. If it
+// fails, it drops the frame and returns nil.
+func (p *Processor) insertBound(f *Frame, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
+	c, reason := p.insert(f, t, k, backend)
+	if c == nil {
+		f.drop(reason)
 	}
-	return s.Backends[at]
+	return c
+}
+
+// insertPicked inserts a connection to the backend that the service's scheduler picks or, if that
+// one has no free tuple for it, to the next one in the list that has. If it fails, it sets the
+// frame's verdict and returns nil.
+func (p *Processor) insertPicked(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn.Conn {
+	picked := p.pick(&f.meta, k.Service, s)
+	if picked < 0 {
+		p.answer(f, counter.NoBackend)
+		return nil
+	}
+	for at := picked; ; {
+		c, reason := p.insert(f, t, k, s.Backends[at])
+		if c != nil {
+			return c
+		}
+		if reason == counter.TupleTaken || reason == counter.SNATExhausted {
+			at = s.Scheduler.After(at)
+		} else {
+			at = picked
+		}
+		if at == picked {
+			f.drop(reason)
+			return nil
+		}
+	}
+}
+
+// pick returns the index of the backend that the service's scheduler picks, -1 if no backend
+// accepts a new connection.
+func (p *Processor) pick(m *packet.Meta, id uint32, s *Service) int {
+	p.setSchedKey(m.Src, m.SrcPort, m.Dst, m.DstPort)
+	for {
+		at, turn := p.propose(id, s)
+		if p.turns.Advance(id, turn, p.sched[id].Turn) {
+			return at
+		}
+	}
+}
+
+// propose returns the index that the service's scheduler picks at the present turn, -1 if none, and
+// that turn. The next turn is in the scheduler's state, for the caller to publish. If another
+// worker is faster, the caller asks again; one of them always succeeds.
+func (p *Processor) propose(id uint32, s *Service) (at int, turn uint64) {
+	st := &p.sched[id]
+	turn = p.turns.Of(id)
+	st.Turn = turn
+	return s.Scheduler.Pick(st, p.loads, &p.schedKey), turn
 }
 
 // setSchedKey sets the key that the scheduler is called with.
@@ -77,9 +122,9 @@ func (p *Processor) usable(backend uint32) bool {
 	return b.Configured && !b.Evict && b.Up
 }
 
-// insert inserts a connection to the backend into the table. If it fails, it drops the frame and
-// returns nil.
-func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
+// insert inserts a connection to the backend into the table. If it fails, it returns nil and the
+// reason.
+func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) (*conn.Conn, counter.Reason) {
 	m, be := &f.meta, &p.t.Backends[backend]
 	port := be.Port
 	if port == 0 {
@@ -95,21 +140,18 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	case be.Mode != service.NAT:
 		flags |= conn.NoOutput
 	case p.tupleInUse(f, t, be.Addr, port):
-		f.drop(counter.TupleTaken)
-		return nil
+		return nil, counter.TupleTaken
 	}
 	c := t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
 	if c == nil {
-		f.drop(counter.TableFull)
-		return nil
+		return nil, counter.TableFull
 	}
 	c.Backend, c.BackendPort = backend, port
 	c.Expires = p.now + newMs
 	if flags&conn.Translated != 0 {
 		if reason := p.assignPort(t, c, be.Addr); reason != counter.None {
 			t.Remove(c)
-			f.drop(reason)
-			return nil
+			return nil, reason
 		}
 	}
 	if flags&conn.IsUDP != 0 {
@@ -121,7 +163,7 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	p.loads.Add(p.worker, backend, 0, 1)
 	p.Packets.ConnOpened++
 	p.Backends[backend].Connections++
-	return c
+	return c, counter.None
 }
 
 // tupleInUse reports whether the backend has a connection with this client address and port through

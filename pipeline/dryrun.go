@@ -88,7 +88,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{
 		Backends: make([]counter.Backend, len(t.Backends)), templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
-		worker: worker, workers: workers, seed: seed, loads: own, t: t,
+		worker: worker, workers: workers, seed: seed, loads: own, turns: counter.NewTurns(len(t.Services)), t: t,
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }
 	r.p.rstProbes.visit = r.p.rstProbeConn
@@ -112,6 +112,8 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 		p.lendConn(q, &r.Before, nowMs)
 	}
 	q.sched[id], r.Sched = p.sched[id], p.sched[id]
+	r.Sched.Turn = p.turns.Of(id)
+	q.turns.Advance(id, q.turns.Of(id), r.Sched.Turn)
 	p.lendTemplate(r, &r.Before, id, nowMs)
 	rewind := p.portPositions(id)
 

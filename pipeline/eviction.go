@@ -37,6 +37,27 @@ func (p *Processor) evictedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.
 	}
 }
 
+// leavesRemoved reports whether a SYN opens another connection than that of the same client address
+// and port to a backend that is no longer configured. A client port in use again must not depend on
+// that backend: the first SYN on an established connection still goes there, because the backend
+// may have the connection and answers then, so that the client's end resets it. A SYN that comes
+// again without an answer, or finds another state, opens a new connection.
+func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
+	be := &p.t.Backends[c.Backend]
+	if be.Configured || be.Evict || m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) != packet.SYN {
+		return false
+	}
+	switch c.State {
+	case conn.Established:
+		c.Flags &^= conn.SeenReply
+		p.enter(c, conn.SynRecv)
+		return false
+	case conn.SynRecv:
+		return c.Flags&conn.SeenReply == 0
+	}
+	return true
+}
+
 // resets reports whether the ends of the connection to the evicted backend are reset.
 func (be *Backend) resets(c *conn.Conn) bool {
 	return c.Flags&conn.IsUDP == 0 && be.Mode.RepliesThroughUs()

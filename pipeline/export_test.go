@@ -21,6 +21,9 @@ func (p *Processor) ProcessSlow(b *Batch, t *Tables, nowMs uint32) {
 // Memory returns what a worker records besides its connections and counters: states of the first
 // services, and neighbour hints.
 func (p *Processor) Memory(services int) (all []any) {
+	for id := range services {
+		p.sched[id].Turn = p.turns.Of(uint32(id))
+	}
 	all = append(all, p.sched[:services], p.answers, p.ipID, p.sourceTurn, p.NeighbourRequests)
 	for i := range p.neighbourHints {
 		if e := &p.neighbourHints[i]; e.link.MTU != 0 {

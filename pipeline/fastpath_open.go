@@ -73,14 +73,21 @@ func (p *Processor) fastOpen6(f *Frame) bool {
 // the fast path has no backend for the packet; the state of the scheduler is then as before.
 func (p *Processor) pickFast(id uint32, length uint16) uint32 {
 	s, st := &p.t.Services[id], &p.sched[id]
-	before := *st
-	if at := s.Scheduler.Pick(st, p.loads, &p.schedKey); at >= 0 {
+	draws := st.Rand
+	for {
+		at, turn := p.propose(id, s)
+		if at < 0 {
+			break
+		}
 		backend := s.Backends[at]
-		if l := &p.t.fastEntries[backend]; length <= l.maxLength && (l.mode != service.FullNAT || p.hasPort(backend)) {
+		if l := &p.t.fastEntries[backend]; length > l.maxLength || l.mode == service.FullNAT && !p.hasPort(backend) {
+			break
+		}
+		if p.turns.Advance(id, turn, st.Turn) {
 			return backend
 		}
 	}
-	*st = before
+	st.Rand = draws
 	return 0
 }
 

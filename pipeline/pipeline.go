@@ -41,8 +41,9 @@ type Processor struct {
 	seed            *flow.Seed
 	v4, v6          *conn.Table
 	loads           *counter.Loads
+	turns           *counter.Turns
 	templates       []uint32      // by backend id: persistence templates
-	sched           []sched.State // by service id
+	sched           []sched.State // by service id; the turns are copies
 	// schedKey: scratch: passed through an interface, a local variable would be allocated
 	schedKey       sched.Key
 	borrowed       *borrowed // of a dry run; else nil
@@ -65,8 +66,9 @@ type Processor struct {
 type Options struct {
 	Worker, Workers int
 	Connections     int        // capacity of each family's table at this worker
-	Seed            *flow.Seed // shared by all workers
+	Seed            *flow.Seed // shared by all workers, and so are:
 	Loads           *counter.Loads
+	Turns           *counter.Turns
 	Mem4, Mem6      []byte // conn.Bytes(4|6, Connections) zeroed bytes each, for this worker alone
 }
 
@@ -76,7 +78,7 @@ func New(o Options) *Processor {
 		Backends: make([]counter.Backend, MaxBackends),
 		worker:   o.Worker, workers: o.Workers,
 		seed:  o.Seed,
-		loads: o.Loads, templates: make([]uint32, MaxBackends),
+		loads: o.Loads, turns: o.Turns, templates: make([]uint32, MaxBackends),
 		sched: make([]sched.State, MaxServices),
 	}
 	for id := range p.sched {

@@ -75,7 +75,7 @@ func (p *Processor) forward(f *Frame) {
 	t := p.table(m)
 	k := conn.Key{Service: id, ClientPort: m.SrcPort, VIPPort: m.DstPort}
 	c := t.Find(f.home, m.Src, k, p.now)
-	if c == nil || isNew(c, m) {
+	if c == nil || isNew(c, m) || p.leavesRemoved(c, m) {
 		if c = p.open(f, t, k, c); c == nil {
 			return
 		}

@@ -35,6 +35,7 @@ type twinFlow struct {
 	bport   uint16
 	state   conn.State
 	expires uint32
+	replied bool // the backend has sent a packet
 }
 
 func (f *twinFlow) live(now uint32) bool { return int32(f.expires-now) > 0 }
@@ -100,6 +101,15 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 		}
 		delete(w.flows, k)
 		f = nil
+	}
+	if f != nil && s.backends[f.backend].gone && flags&(syn|rst|ack) == syn {
+		switch {
+		case f.state == conn.Established:
+			f.state, f.replied = conn.SynRecv, false // once more to the same one
+		case f.state != conn.SynRecv || !f.replied:
+			delete(w.flows, k)
+			f = nil
+		}
 	}
 	if f == nil {
 		if proto == service.TCP && flags&(syn|rst) == rst {
@@ -189,7 +199,7 @@ func (w *twin) opened(i int, k flowKey, flags uint8, chosen int) (*twinFlow, ver
 	}
 	if chosen < 0 {
 		v := verdict{any: []string{"no drop, but a connection"}}
-		if len(taken) > 0 {
+		if len(taken) > 0 && len(taken) == len(usable) {
 			v.any = append(v.any, "tuple_taken")
 		}
 		// sh offers no other backend if the one that it hashes to is unusable, as in IPVS.
@@ -225,6 +235,7 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 		return evicted(flags)
 	}
 	w.advance(f, conn.Output, flags)
+	f.replied = true
 	if ttl <= 1 {
 		return verdict{any: []string{"reply", "ttl_expired"}}
 	}

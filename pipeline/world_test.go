@@ -100,6 +100,7 @@ type world struct {
 	t       *testing.T
 	procs   []*pipeline.Processor
 	loads   *counter.Loads
+	turns   *counter.Turns
 	tables  *pipeline.Tables
 	batch   *pipeline.Batch
 	now     uint32
@@ -122,12 +123,12 @@ func newWorld(t *testing.T, services ...svc) *world { return newWorlds(t, 1, cap
 func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 	t.Helper()
 	w := &world{
-		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), batch: new(pipeline.Batch), now: 1_000_000,
+		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), turns: counter.NewTurns(pipeline.MaxServices), batch: new(pipeline.Batch), now: 1_000_000,
 		sources: []string{"10.0.0.2"}, pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
 	}
 	for i := range workers {
 		w.procs = append(w.procs, pipeline.New(pipeline.Options{
-			Worker: i, Workers: workers, Connections: connections, Seed: w.seed, Loads: w.loads,
+			Worker: i, Workers: workers, Connections: connections, Seed: w.seed, Loads: w.loads, Turns: w.turns,
 			Mem4: memory(pipeline.TableBytes(4, connections)), Mem6: memory(pipeline.TableBytes(6, connections)),
 		}))
 	}

@@ -35,6 +35,7 @@ type Options struct {
 	Memory      func(bytes, core int) ([]byte, error) // for connection tables
 	Seed        *flow.Seed
 	Loads       *counter.Loads
+	Turns       *counter.Turns
 	Tables      *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
 	Resolve     func(packet.Addr)                // a neighbour; must not block
 	Log         *slog.Logger
@@ -193,7 +194,7 @@ func (o *Options) newWorker(id, frames int) (*Worker, error) {
 		maxHanded: max(1, o.Batch/2),
 	}
 	w.proc = pipeline.New(pipeline.Options{
-		Worker: id, Workers: n, Connections: connections, Seed: o.Seed, Loads: o.Loads,
+		Worker: id, Workers: n, Connections: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns,
 		Mem4: tables[0], Mem6: tables[1],
 	})
 	w.waker.write = sleeper.Wake

@@ -5,10 +5,13 @@ import "sluice/pipeline/counter"
 // dh selects the same backend for each destination address (ip_vs_dh.c). It is of use only to
 // services that have more than one address. The buckets are distributed in list order, one each
 // whatever the weight, round and round; it falls back as sh does.
-type dh struct{ buckets buckets }
+type dh struct {
+	ring
+	buckets buckets
+}
 
 func newDH(c []Candidate) *dh {
-	s := new(dh)
+	s := &dh{ring: newRing(c)}
 	s.buckets.deal(c, func(*Candidate) uint32 { return 1 })
 	return s
 }

@@ -23,9 +23,14 @@
 // # Ownership
 //
 // A Scheduler is immutable: it is made with a table and used by all workers. What changes from Pick
-// to Pick is State (one per worker and service, owned by the worker) and counter.Loads (written by
-// the owning worker, read by all). So Pick takes no lock, and new tables need no action: rr and wrr
-// compare State with their list.
+// to Pick is State and counter.Loads (written by the owning worker, read by all). Of State, the turn
+// of rr and wrr is one word per service that all workers share (counter.Turns): Pick computes the
+// next one, and the caller publishes it by a compare-and-swap, or picks again if another worker was
+// faster. So several workers choose as one would, Pick takes no lock, and new tables need no action:
+// rr and wrr compare the turn with their list.
+//
+// Connections that workers open at the same moment do not see each other in Loads. With equal
+// weights, lc, wlc, sed and nq are then apart by the number of workers at most.
 //
 // # When the list changes
 //
@@ -37,9 +42,6 @@
 //
 // # Differences from IPVS
 //
-//   - Turns (rr, wrr) and random draws are per worker: each worker's own sequence is exact, the sum
-//     of several is as even as the workers' portions of the traffic. Counts (lc, wlc, sed, nq, p2c)
-//     are of all workers.
 //   - wrr does not see a list for which no connection came.
 //   - mh falls back when the chosen backend is unusable; IPVS without mh-fallback refuses the
 //     connection. Its fallback looks up further slots in the Maglev table like mh-fallback's, but a

@@ -21,6 +21,7 @@ import (
 // backends compete for it (compete). So the clients of a lost backend are distributed over all
 // others by weight, no other client moves, and when it is usable again, exactly its clients return.
 type mh struct {
+	ring
 	k0, k1  uint64
 	table   *maglev
 	choices []int32 // by the rank that the table holds: candidate index, -1 if unusable
@@ -54,7 +55,7 @@ func (b *Builder) newMH(c []Candidate) (*mh, error) {
 		return nil, fmt.Errorf("scheduler mh: %d backends in one service: at most %d are allowed", len(ranked), maxRanks)
 	}
 	members := make([]member, len(ranked))
-	s := &mh{k0: b.k0, k1: b.k1, choices: make([]int32, len(ranked))}
+	s := &mh{ring: newRing(c), k0: b.k0, k1: b.k1, choices: make([]int32, len(ranked))}
 	for rank, i := range ranked {
 		if rank > 0 && c[i].Key == members[rank-1].key {
 			return nil, fmt.Errorf("scheduler mh: backend %s is listed twice: give each its own address or port", c[i].Key)

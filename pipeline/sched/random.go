@@ -8,7 +8,10 @@ import (
 )
 
 // random takes a random backend, in proportion to the weights.
-type random struct{ lottery lottery }
+type random struct {
+	ring
+	lottery lottery
+}
 
 func (s *random) Pick(st *State, _ *counter.Loads, _ *Key) int {
 	if len(s.lottery.servers) == 0 {

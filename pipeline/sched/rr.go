@@ -12,53 +12,47 @@ import (
 // The pointer stands on the backend served last. When the list changes it stays with that backend;
 // when that backend is gone, the one that followed it is next.
 type rr struct {
+	ring
 	ids []uint32
-	// next: next[p]: first usable position at or after p, going round; -1: none. p = len(ids) means
-	// the head
-	next []int32
 }
 
 func newRR(c []Candidate) *rr {
-	s := &rr{ids: make([]uint32, len(c)), next: make([]int32, len(c)+1)}
-	following := int32(slices.IndexFunc(c, func(c Candidate) bool { return c.usable() }))
-	for p := len(c); p >= 0; p-- {
-		if p < len(c) {
-			s.ids[p] = c[p].ID
-			if c[p].usable() {
-				following = int32(p)
-			}
-		}
-		s.next[p] = following
+	s := &rr{newRing(c), make([]uint32, len(c))}
+	for i := range c {
+		s.ids[i] = c[i].ID
 	}
 	return s
 }
 
+// rr's Turn is the id of the backend served last and, in the lower half, its position plus 1; 0 is
+// the head.
+
 func (s *rr) Pick(st *State, _ *counter.Loads, _ *Key) int {
-	p := int(st.Pos)
-	if p > 0 && (p > len(s.ids) || s.ids[p-1] != st.Last) {
-		p = s.resume(st)
+	pos, last := int(uint32(st.Turn)), uint32(st.Turn>>32)
+	if pos > 0 && (pos > len(s.ids) || s.ids[pos-1] != last) {
+		pos = s.resume(pos, last)
 	}
-	i := s.next[p]
+	i := s.next[pos]
 	if i >= 0 {
-		st.Pos, st.Last = uint32(i)+1, s.ids[i]
+		st.Turn = uint64(s.ids[i])<<32 | uint64(i+1)
 	}
 	return int(i)
 }
 
 // resume finds the position to go on from in a list that changed since the last Pick.
-func (s *rr) resume(st *State) int {
-	if at := slices.Index(s.ids, st.Last); at >= 0 {
+func (s *rr) resume(pos int, last uint32) int {
+	if at := slices.Index(s.ids, last); at >= 0 {
 		return at + 1
 	}
 	// The follower moved into the place of the one that is gone.
-	return min(int(st.Pos)-1, len(s.ids))
+	return min(pos-1, len(s.ids))
 }
 
 func (s *rr) explain(a *asked) Explanation {
 	after := "from the head of the list"
 	for i, id := range s.ids {
-		if a.st.Pos > 0 && id == a.st.Last {
-			after = "behind " + a.name(i) + ", which this worker served last"
+		if uint32(a.st.Turn) > 0 && id == uint32(a.st.Turn>>32) {
+			after = "behind " + a.name(i) + ", which was served last"
 		}
 	}
 	return Explanation{Rule: fmt.Sprintf("round robin over %d backends, latest added first, %s", len(s.ids), after)}

@@ -35,16 +35,14 @@ type Key struct {
 	IPv4                bool
 }
 
-// State is a scheduler's state, one per worker and service, owned by that worker. It outlives
-// tables: each scheduler detects by itself that its candidates have changed. The zero State is a
-// new start. A State of another scheduler or service does no harm, but a zero one is the better
-// start.
+// State is a scheduler's state. It outlives tables: each scheduler detects by itself that its
+// candidates have changed. The zero State is a new start. A State of another scheduler or service
+// does no harm, but a zero one is the better start.
 type State struct {
-	Seen uint64 // wrr: fingerprint of the list that Pos and CW belong to
-	Rand uint64 // random, p2c: state of the generator; must differ between workers
-	Last uint32 // rr: id of the backend at Pos-1
-	Pos  uint32 // rr, wrr: list position to continue from; 0 is the head
-	CW   uint32 // wrr: weight that the current pass requires
+	// Turn: rr, wrr: how far it is through the list. All workers share it (counter.Turns): the
+	// caller sets it before Pick, and publishes it afterwards.
+	Turn uint64
+	Rand uint64 // random, p2c: state of the generator; of one worker, and different in each
 }
 
 // Scheduler chooses a backend for a new connection. It is immutable; all workers use it.
@@ -53,6 +51,11 @@ type Scheduler interface {
 	// usable. It does not allocate. st and k should not be local variables: passed through an
 	// interface, their addresses would cost an allocation.
 	Pick(st *State, loads *counter.Loads, k *Key) int
+
+	// After returns the usable candidate that follows the one at index i in the list, going round,
+	// for a connection that the picked one cannot have. It returns i if there is no other. Pick
+	// returned i, or After did.
+	After(i int) int
 
 	// explain returns what Pick decides by, in words: see Explain. It may change a.st only.
 	explain(a *asked) Explanation
@@ -79,13 +82,13 @@ func (b *Builder) New(name string, c []Candidate) (Scheduler, error) {
 	case "wrr":
 		return newWRR(c), nil
 	case "lc":
-		return &lc{servers(c)}, nil
+		return &lc{newRing(c), servers(c)}, nil
 	case "wlc":
-		return &wlc{servers(c)}, nil
+		return &wlc{newRing(c), servers(c)}, nil
 	case "sed":
-		return &sed{servers(c)}, nil
+		return &sed{newRing(c), servers(c)}, nil
 	case "nq":
-		return &nq{servers(c)}, nil
+		return &nq{newRing(c), servers(c)}, nil
 	case "sh":
 		return newSH(c), nil
 	case "dh":
@@ -93,9 +96,9 @@ func (b *Builder) New(name string, c []Candidate) (Scheduler, error) {
 	case "mh":
 		return b.newMH(c)
 	case "random":
-		return &random{newLottery(c)}, nil
+		return &random{newRing(c), newLottery(c)}, nil
 	case "p2c":
-		return &p2c{newLottery(c)}, nil
+		return &p2c{newRing(c), newLottery(c)}, nil
 	}
 	return nil, fmt.Errorf("scheduler %q is not one of %s", name, strings.Join(service.Schedulers, ", "))
 }

@@ -182,7 +182,7 @@ func TestListOfOne(t *testing.T) {
 // outside the list.
 func TestForeignStateIsHarmless(t *testing.T) {
 	states := []sched.State{
-		{Pos: 4_000_000_000, Last: 3}, {Pos: 3, Last: 99, CW: 4_000_000_000}, {Seen: ^uint64(0), CW: 1, Pos: 2},
+		{Turn: 3<<32 | 4_000_000_000}, {Turn: 99<<32 | 3}, {Turn: ^uint64(0)}, {Turn: 1<<36 | 2}, {Turn: 1 << 32},
 	}
 	for _, st := range states {
 		for _, from := range service.Schedulers {

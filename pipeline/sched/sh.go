@@ -19,10 +19,13 @@ type buckets struct {
 // list order, as many in a row as the backend's weight, round and round. Weight 0 still takes one
 // bucket. A client with an unusable backend falls back to one of the others, in proportion to their
 // buckets; no other client moves.
-type sh struct{ buckets buckets }
+type sh struct {
+	ring
+	buckets buckets
+}
 
 func newSH(c []Candidate) *sh {
-	s := new(sh)
+	s := &sh{ring: newRing(c)}
 	s.buckets.deal(c, func(c *Candidate) uint32 { return c.Weight })
 	return s
 }

@@ -16,17 +16,18 @@ import (
 // The step is the greatest common divisor of the weights. All that is required is congruent to 1
 // modulo the step.
 type wrr struct {
+	ring
 	weights []uint32 // in list order, 0 for the unusable
 	step    uint32
 	// first: what the first pass requires; counts backends that are down, as IPVS counts overloaded
 	// ones
 	first uint32
 	top   uint32 // the most that some usable backend satisfies; 0: none is usable
-	seen  uint64 // fingerprint of the list
+	seen  uint32 // fingerprint of the list
 }
 
 func newWRR(c []Candidate) *wrr {
-	s := &wrr{weights: make([]uint32, len(c)), seen: fingerprint(c)}
+	s := &wrr{ring: newRing(c), weights: make([]uint32, len(c)), seen: fingerprint(c)}
 	heaviest, heaviestUsable := uint32(0), uint32(0)
 	for i := range c {
 		s.step = gcd(c[i].Weight, s.step)
@@ -46,60 +47,85 @@ func newWRR(c []Candidate) *wrr {
 	return s
 }
 
-func (s *wrr) Pick(st *State, _ *counter.Loads, _ *Key) int {
-	if st.Seen != s.seen {
-		s.adopt(st)
-	}
-	if s.top == 0 {
-		return -1
-	}
-	if i := s.serve(st, int(st.Pos)); i >= 0 {
-		return i
-	}
-	if st.CW > s.step {
-		st.CW -= s.step
-	} else {
-		st.CW = s.first
-	}
-	// Passes that require more than top serve no backend: IPVS goes through them one by one.
-	st.CW = min(st.CW, s.top)
-	return s.serve(st, 0)
+// pass is wrr's Turn: how far it is through the list.
+type pass struct {
+	seen     uint32 // fingerprint of the list, 28 bits
+	required uint32 // weight that the pass requires, 16 bits; 0: the list was never served
+	pos      uint32 // list position to continue from, 20 bits; 0 is the head
 }
 
-// serve returns the first backend at or after position from that the current pass serves, -1 if
-// there is none.
-func (s *wrr) serve(st *State, from int) int {
+// The widths of the parts of a Turn. MaxWeight fits the required weight.
+const (
+	seenBits     = 28
+	requiredBits = 16
+	posBits      = 20
+)
+
+func unpackPass(turn uint64) pass {
+	return pass{uint32(turn >> (requiredBits + posBits)), uint32(turn>>posBits) & (1<<requiredBits - 1), uint32(turn) & (1<<posBits - 1)}
+}
+
+func (p pass) pack() uint64 {
+	return uint64(p.seen)<<(requiredBits+posBits) | uint64(p.required)<<posBits | uint64(p.pos)
+}
+
+func (s *wrr) Pick(st *State, _ *counter.Loads, _ *Key) int {
+	p := s.adopt(unpackPass(st.Turn))
+	if s.top == 0 {
+		st.Turn = p.pack()
+		return -1
+	}
+	i := s.serve(p, int(p.pos))
+	if i < 0 {
+		if p.required > s.step {
+			p.required -= s.step
+		} else {
+			p.required = s.first
+		}
+		// Passes that require more than top serve no backend: IPVS goes through them one by one.
+		p.required = min(p.required, s.top)
+		i = s.serve(p, 0)
+	}
+	p.pos = uint32(i) + 1
+	st.Turn = p.pack()
+	return i
+}
+
+// serve returns the first backend at or after position from that the pass serves, -1 if there is
+// none.
+func (s *wrr) serve(p pass, from int) int {
 	for i := from; i < len(s.weights); i++ {
-		if s.weights[i] >= st.CW {
-			st.Pos = uint32(i) + 1
+		if s.weights[i] >= p.required {
 			return i
 		}
 	}
 	return -1
 }
 
-// adopt adapts st to this list: the pointer returns to the head, and the required weight is
-// retained if possible.
-func (s *wrr) adopt(st *State) {
-	st.Seen, st.Pos = s.seen, 0
-	if st.CW > s.first || st.CW == 0 {
-		st.CW = s.first
-	} else if s.step > 1 {
-		st.CW = st.CW/s.step*s.step + 1
+// adopt adapts a pass over another list to this one: the pointer returns to the head, and the
+// required weight is retained if possible.
+func (s *wrr) adopt(p pass) pass {
+	if p.seen == s.seen && p.required > 0 {
+		return p
 	}
+	if p.required > s.first || p.required == 0 {
+		p.required = s.first
+	} else if s.step > 1 {
+		p.required = p.required/s.step*s.step + 1
+	}
+	return pass{s.seen, p.required, 0}
 }
 
 func (s *wrr) explain(a *asked) Explanation {
-	if a.st.Seen != s.seen {
-		s.adopt(&a.st)
-	}
+	p := s.adopt(unpackPass(a.st.Turn))
 	return Explanation{Rule: fmt.Sprintf("weighted round robin over %d backends: position %d, this pass serves weights of %d and more",
-		len(s.weights), a.st.Pos, a.st.CW)}
+		len(s.weights), p.pos, p.required)}
 }
 
-// fingerprint differs between lists that differ to IPVS: other backends, another order, other
-// weights. A failing backend is no change, as overload is none in IPVS. It is never 0.
-func fingerprint(c []Candidate) uint64 {
+// fingerprint differs between lists that differ to IPVS, but for one in 2^28: other backends,
+// another order, other weights. A failing backend is no change, as overload is none in IPVS. It is
+// never 0.
+func fingerprint(c []Candidate) uint32 {
 	h := fnv.New64a()
 	for i := range c {
 		var b [8]byte
@@ -107,7 +133,7 @@ func fingerprint(c []Candidate) uint64 {
 		binary.LittleEndian.PutUint32(b[4:], c[i].Weight)
 		h.Write(b[:])
 	}
-	return max(h.Sum64(), 1)
+	return max(uint32(h.Sum64()>>(64-seenBits)), 1)
 }
 
 // gcd is the greatest common divisor; gcd(a, 0) = a.
