@@ -35,7 +35,8 @@ type result struct {
 	RatioToOne         float64 `json:"ratio_to_one,omitempty"`         // of mpps, to one worker
 	RatioGoal          float64 `json:"ratio_goal,omitempty"`           // for it, at least
 	RatioToIndependent float64 `json:"ratio_to_independent,omitempty"` // to isolated workers
-	RatioToReceiver    float64 `json:"ratio_to_receiver,omitempty"`    // of ns, to workers without hand-over
+	// RatioToReceiver: of ns, to workers without hand-over
+	RatioToReceiver float64 `json:"ratio_to_receiver,omitempty"`
 
 	ns []float64 // of all rounds
 }

@@ -7,9 +7,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// TestClientPortOfRemovedBackend: a client port that had a connection to a backend that is no longer
-// configured can be used again. Its first SYN goes to that backend, which may have the connection
-// still, and the next one to another backend unless that one has answered.
+// TestClientPortOfRemovedBackend: a client port that had a connection to a backend that is no
+// longer configured can be used again. Its first SYN goes to that backend, which may have the
+// connection still, and the next one to another backend unless that one has answered.
 func TestClientPortOfRemovedBackend(t *testing.T) {
 	for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR} {
 		for _, answered := range []bool{false, true} {

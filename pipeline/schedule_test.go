@@ -145,8 +145,8 @@ func TestTakenTuple(t *testing.T) {
 	}
 }
 
-// TestExhaustedPool: when all SNAT ports towards the picked backend are in use, a connection goes to
-// another one.
+// TestExhaustedPool: when all SNAT ports towards the picked backend are in use, a connection goes
+// to another one.
 func TestExhaustedPool(t *testing.T) {
 	for _, name := range []string{"rr", "sh", "mh"} {
 		w := newWorlds(t, 1, 1024, svc{mode: service.FullNAT, sched: name, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}})

@@ -23,11 +23,11 @@
 // # Ownership
 //
 // A Scheduler is immutable: it is made with a table and used by all workers. What changes from Pick
-// to Pick is State and counter.Loads (written by the owning worker, read by all). Of State, the turn
-// of rr and wrr is one word per service that all workers share (counter.Turns): Pick computes the
-// next one, and the caller publishes it by a compare-and-swap, or picks again if another worker was
-// faster. So several workers choose as one would, Pick takes no lock, and new tables need no action:
-// rr and wrr compare the turn with their list.
+// to Pick is State and counter.Loads (written by the owning worker, read by all). Of State, the
+// turn of rr and wrr is one word per service that all workers share (counter.Turns): Pick computes
+// the next one, and the caller publishes it by a compare-and-swap, or picks again if another worker
+// was faster. So several workers choose as one would, Pick takes no lock, and new tables need no
+// action: rr and wrr compare the turn with their list.
 //
 // Connections that workers open at the same moment do not see each other in Loads. With equal
 // weights, lc, wlc, sed and nq are then apart by the number of workers at most.

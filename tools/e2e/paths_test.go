@@ -13,13 +13,12 @@ func TestPaths(t *testing.T) {
 	b := bed(t)
 	start(t, b, config(t, testbed.AllPaths...))
 	for _, p := range testbed.AllPaths {
-		t.Run(p.String(), func(t *testing.T) { carry(t, b, p, 0) })
+		t.Run(p.String(), func(t *testing.T) { carry(t, b, p) })
 	}
 }
 
-// carry sends requests, transfers and datagrams over a path. uneven is how many requests a backend
-// may deviate, because each worker has a round robin of its own.
-func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
+// carry sends requests, transfers and datagrams over a path. Round robin is exact.
+func carry(t *testing.T, b *testbed.Bed, p testbed.Path) {
 	t.Helper()
 	ctx := ctxOf(t)
 	for name, s := range map[string]testbed.Spread{
@@ -30,7 +29,7 @@ func carry(t *testing.T, b *testbed.Bed, p testbed.Path, uneven int) {
 			t.Errorf("%s: of 60 requests %s were answered", name, &s)
 		}
 		for i, n := range s.By {
-			if n < 20-uneven || n > 20+uneven {
+			if n != 20 {
 				t.Errorf("%s: b%d answered %d of 60 requests", name, i+1, n)
 			}
 		}
@@ -58,7 +57,7 @@ func TestTwoWorkers(t *testing.T) {
 			cfg.Engine.Cores = cores(t, 2)
 			d := start(t, b, cfg)
 			for _, p := range testbed.AllPaths {
-				t.Run(p.String(), func(t *testing.T) { carry(t, b, p, len(cfg.Engine.Cores)) })
+				t.Run(p.String(), func(t *testing.T) { carry(t, b, p) })
 			}
 			t.Run("many", func(t *testing.T) { many(t, b) })
 			t.Run("drain", func(t *testing.T) { drainWorkers(t, b, d) })

@@ -20,7 +20,7 @@ func TestOneArm(t *testing.T) {
 	cfg.Ports = []testbed.Port{{Name: testbed.Back}}
 	start(t, b, cfg)
 	for _, p := range testbed.Paths {
-		t.Run(p.String(), func(t *testing.T) { carry(t, b, p, 0) })
+		t.Run(p.String(), func(t *testing.T) { carry(t, b, p) })
 	}
 }
 
@@ -38,7 +38,7 @@ func TestGeneric(t *testing.T) {
 		}
 	}
 	for _, p := range testbed.Paths {
-		t.Run(p.String(), func(t *testing.T) { carry(t, b, p, 0) })
+		t.Run(p.String(), func(t *testing.T) { carry(t, b, p) })
 	}
 }
 
