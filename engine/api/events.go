@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -86,7 +85,7 @@ type StreamEnd struct {
 
 // Limits on event streams.
 const (
-	maxStreams         = 64
+	maxStreams         = 64               // on the network, and as many on the control socket
 	streamBacklog      = 512              // events that a subscriber may lag behind
 	streamWriteTimeout = 10 * time.Second // for one write
 	sampleInterval     = time.Second
@@ -100,6 +99,7 @@ type hub struct {
 
 	mu          sync.Mutex
 	subscribers map[*subscriber]struct{}
+	count       map[bool]int       // of subscribers, by subscriber.socket
 	stop        context.CancelFunc // stops the sampler; nil: it does not run
 }
 
@@ -107,6 +107,7 @@ type hub struct {
 type subscriber struct {
 	messages chan message
 	why      string
+	socket   bool // its client is on the control socket
 }
 
 type message struct {
@@ -142,6 +143,7 @@ func (h *hub) drop(sub *subscriber, why string) {
 		return
 	}
 	delete(h.subscribers, sub)
+	h.count[sub.socket]--
 	sub.why = why
 	close(sub.messages)
 	if len(h.subscribers) == 0 {
@@ -151,15 +153,19 @@ func (h *hub) drop(sub *subscriber, why string) {
 }
 
 // errManyStreams is the error when there are too many subscribers.
-var errManyStreams = errors.New("too many event streams: at most 64 are served; close one, or poll /v1/stats")
+var errManyStreams = fmt.Errorf("too many event streams: at most %d are served on the network, and as many on the control socket; "+
+	"close one, or poll /v1/stats", maxStreams)
 
-func (h *hub) subscribe() (*subscriber, error) {
+// subscribe starts a subscription. Those of the network have a limit of their own, so that they
+// leave room for operators on the control socket.
+func (h *hub) subscribe(socket bool) (*subscriber, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.subscribers) >= maxStreams {
+	if h.count[socket] >= maxStreams {
 		return nil, errManyStreams
 	}
-	sub := &subscriber{messages: make(chan message, streamBacklog)}
+	h.count[socket]++
+	sub := &subscriber{messages: make(chan message, streamBacklog), socket: socket}
 	h.subscribers[sub] = struct{}{}
 	if h.stop == nil {
 		ctx, stop := context.WithCancel(context.Background())
@@ -207,7 +213,7 @@ func (s *Server) routeEvents() {
 		Type:        huma.TypeString,
 		Description: "Events named state, stats and end. Their data have the schemas Event, Sample and StreamEnd.",
 	}, func(ctx context.Context, _ *none) (func(io.Writer), error) {
-		sub, err := s.hub.subscribe()
+		sub, err := s.hub.subscribe(callerOf(ctx).all)
 		if err != nil {
 			return nil, err
 		}

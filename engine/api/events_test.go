@@ -172,3 +172,27 @@ func TestStreamsAreBounded(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+// TestStreamsOfTheNetworkAreApart checks that streams of the network leave room on the control
+// socket.
+func TestStreamsOfTheNetworkAreApart(t *testing.T) {
+	server, open := streams(t, lab())
+	address := freeAddress(t)
+	server.OpenNetwork(address, api.Access{OpenReads: true})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	status := 0
+	for n := 0; n <= 64; n++ {
+		response, err := client.Get("http://" + address + "/v1/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { response.Body.Close() })
+		status = response.StatusCode
+	}
+	if status != http.StatusServiceUnavailable {
+		t.Error("one too many on the network:", status)
+	}
+	if stream := open(); stream.response.StatusCode != http.StatusOK {
+		t.Error("on the control socket:", stream.response.Status)
+	}
+}

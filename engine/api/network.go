@@ -8,13 +8,7 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
-
-// maxNetworkConns limits the clients on the network that are served at once; more wait in the
-// listener's backlog.
-const maxNetworkConns = 256
 
 // networkRetry is the pause before Sluice tries again to listen on the address. Only tests change
 // it.
@@ -48,7 +42,7 @@ func (p *presence) tell(status *Status) {
 // unavailable (the port is in use, or the address is not on this host yet) it logs an error and
 // tries again in the background.
 func (s *Server) OpenNetwork(address string, access Access) {
-	s.network.Handler = access.handler(s.mux)
+	s.network.Handler, s.network.ConnContext = tracked(access.handler(s.mux)), withConn
 	listen := func() (net.Listener, error) {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
@@ -76,7 +70,7 @@ func (s *Server) OpenNetwork(address string, access Access) {
 			}
 			s.logger.Info("[api] http is served", "event", "http_open", "address", address)
 		}
-		if err := s.network.Serve(netutil.LimitListener(listener, maxNetworkConns)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.network.Serve(limitConnections(listener, maxNetworkConns)); !errors.Is(err, http.ErrServerClosed) {
 			s.presence.set(address, fmt.Errorf("it stopped: %w", err))
 			s.logger.Error("[api] http is no longer served", "event", "http_failed", "address", address, "error", err)
 		}

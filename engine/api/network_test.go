@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -301,5 +303,91 @@ func TestAnswersFitTheDocument(t *testing.T) {
 				t.Errorf("%s %s: %s: %s %v", c.method, c.path, p.Message, p.Reason, fmt.Sprint(p.SchemaValidationErrors))
 			}
 		}
+	}
+}
+
+// TestIdleAndSlowClientsGiveWay checks that clients that send nothing, a part of a request, or do
+// not read their answer, do not keep others out, even from the same address.
+func TestIdleAndSlowClientsGiveWay(t *testing.T) {
+	const get = "GET /big HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+	// More than the buffers of a connection hold.
+	big := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for chunk := make([]byte, 64<<10); ; {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	for name, c := range map[string]struct {
+		clients int
+		sends   string
+		reads   int // bytes
+	}{
+		"idle":              {clients: 300},
+		"idle after answer": {300, strings.Replace(get, "big", "v1/alarms", 1) + "\r\n", 15},
+		"slow to ask":       {1000, get, 0},
+		"slow to read":      {300, get + "\r\n", 15},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := freeAddress(t)
+			server := api.NewServer(lab(), slog.New(slog.DiscardHandler))
+			server.Handle("GET /big", big)
+			server.OpenNetwork(address, api.Access{OpenReads: true})
+			t.Cleanup(func() { // after the connections are closed
+				if err := server.Shutdown(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
+			for range c.clients {
+				conn, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { conn.Close() })
+				// Both fail if it has given way already.
+				_, _ = io.WriteString(conn, c.sends)
+				_, _ = io.ReadFull(conn, make([]byte, c.reads))
+			}
+			request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+address+"/v1/alarms", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Without a limit that gives way, it waits for a timeout of 5 to 120 seconds.
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+			if status, body := exchange(t, client, request); status != http.StatusOK {
+				t.Errorf("%d %s", status, body)
+			}
+		})
+	}
+}
+
+// TestBusyConnectionsStay checks that a request that is being worked on does not give way.
+func TestBusyConnectionsStay(t *testing.T) {
+	daemon := &scanned{Fake: lab(), end: make(chan struct{})}
+	address := freeAddress(t)
+	serveAt(t, address, daemon, api.Access{OpenReads: true})
+	answered := make(chan error, 1)
+	go func() {
+		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + "/v1/conns")
+		if err == nil {
+			response.Body.Close()
+		}
+		answered <- err
+	}()
+	for deadline := time.Now().Add(20 * time.Second); daemon.began.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the request does not arrive")
+		}
+	}
+	for range 600 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	close(daemon.end)
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 }

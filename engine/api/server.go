@@ -66,7 +66,7 @@ type Server struct {
 func NewServer(control Control, logger *slog.Logger) *Server {
 	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{}),
 		socketScans: newScans(socketScans), networkScans: newScans(networkScans)}
-	s.hub.control, s.hub.subscribers = control, map[*subscriber]struct{}{}
+	s.hub.control, s.hub.subscribers, s.hub.count = control, map[*subscriber]struct{}{}, map[bool]int{}
 	s.api = humago.New(s.mux, documentConfig())
 	s.api.UseMiddleware(s.permitOperation, readBody)
 	s.routeServices()

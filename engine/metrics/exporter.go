@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"sync"
@@ -104,5 +105,36 @@ func (e *Exporter) snapshot() (*snapshot, error) {
 func (e *Exporter) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: scrapesAtOnce})
+	return buffered(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), scrapesAtOnce)
 }
+
+// buffered lets next write into memory, for so many requests at once, and sends the answer
+// afterwards: a client that reads slowly, or nothing, does not delay the scrapes of others.
+func buffered(next http.Handler, atOnce int) http.Handler {
+	places := make(chan struct{}, atOnce)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+		case <-r.Context().Done():
+			return
+		}
+		answer := answer{header: w.Header(), status: http.StatusOK}
+		func() {
+			defer func() { <-places }()
+			next.ServeHTTP(&answer, r)
+		}()
+		w.WriteHeader(answer.status)
+		_, _ = w.Write(answer.body.Bytes()) // fails only when the client has disconnected
+	})
+}
+
+// answer is an http.ResponseWriter in memory.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header            { return a.header }
+func (a *answer) WriteHeader(status int)         { a.status = status }
+func (a *answer) Write(data []byte) (int, error) { return a.body.Write(data) }
