@@ -145,7 +145,7 @@ func newEngine(o Options) *Engine {
 	if o.Probe == nil {
 		o.Probe = e.probe
 	}
-	e.prober = health.New(health.Config{OnChange: e.results.add, Probe: o.Probe})
+	e.prober = health.New(health.Config{OnChange: e.results.add, OnNotRun: e.results.wake, Probe: o.Probe})
 	return e
 }
 

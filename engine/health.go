@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -92,6 +93,10 @@ func (e *Engine) policyInput(u *update, freeze policy.Freeze) policy.Input {
 	in := policy.Input{Checks: u.results, Overrides: u.overrides, Freeze: freeze, Now: time.Now()}
 	if u.direct != nil {
 		in.Direct = directText(u.direct)
+	}
+	if n, example := e.prober.NotRun(); n > 0 {
+		in.NotRun = fmt.Sprintf("%d health checks cannot be run, and their backends keep their states: %v. "+
+			"This host lacks file descriptors (LimitNOFILE), ports (ip_local_port_range) or memory", n, example)
 	}
 	if s := e.health.policy; s != nil && s.Config().Config == u.config {
 		in.Config = s.Config()

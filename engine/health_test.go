@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"sluice/engine/api"
@@ -23,6 +24,7 @@ import (
 type fakeBackends struct {
 	mu      sync.Mutex
 	failing map[netip.Addr]bool
+	lack    error // of this host; nil: none
 	probes  int
 }
 
@@ -30,6 +32,9 @@ func (p *fakeBackends) probe(_ context.Context, c health.Check) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.probes++
+	if p.lack != nil {
+		return p.lack
+	}
 	if p.failing[c.Target.Addr()] {
 		return errors.New("does not answer")
 	}
@@ -44,6 +49,13 @@ func (p *fakeBackends) setFailing(failing ...string) {
 	for _, a := range failing {
 		p.failing[netip.MustParseAddr(a)] = true
 	}
+}
+
+// setLack makes no check run, with this error, or with nil all.
+func (p *fakeBackends) setLack(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lack = err
 }
 
 // checkedLab returns a lab of one worker that checks its backends every 10 ms.
@@ -123,6 +135,37 @@ func TestDownAndUp(t *testing.T) {
 	if n := spread(openAll(t, lab, 200, 230)); n["10.0.0.12:8080"] != 10 {
 		t.Errorf("new flows went to %v", n)
 	}
+}
+
+// TestChecksNotRun checks that a check which this host cannot run raises an alarm and changes no
+// backend.
+func TestChecksNotRun(t *testing.T) {
+	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, "fall = 1\n"))
+	lab.Await("the first results", func() bool { return strings.Contains(list(t, lab)[0].Backends[2].Reason, "works") })
+	for _, lack := range []error{syscall.EMFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS} {
+		fake.setLack(fmt.Errorf("tcp 10.0.0.11:80: %w", lack))
+		lab.Await("the alarm", func() bool {
+			alarms, err := lab.Engine.Alarms(t.Context())
+			return err == nil && len(alarms) == 1 && alarms[0].Kind == api.AlarmNotRun &&
+				strings.HasPrefix(alarms[0].Text, "3 health checks cannot be run") && strings.Contains(alarms[0].Text, lack.Error())
+		})
+		if got := statesOf(list(t, lab)[0]); got != "up up up" {
+			t.Errorf("%v: %s", lack, got)
+		}
+		fake.setLack(nil)
+		lab.Await("the end of the alarm", func() bool {
+			alarms, err := lab.Engine.Alarms(t.Context())
+			return err == nil && len(alarms) == 0
+		})
+	}
+	fake.setLack(syscall.EMFILE)
+	fake.setFailing("10.0.0.12")
+	lab.Await("the alarm", func() bool {
+		alarms, err := lab.Engine.Alarms(t.Context())
+		return err == nil && len(alarms) == 1
+	})
+	fake.setLack(nil)
+	awaitStates(t, lab, "up down up")
 }
 
 // TestFlapsAreShown: a backend that works and is held down says so.
@@ -463,7 +506,7 @@ func TestSlowStart(t *testing.T) {
 func TestWordsOfAPI(t *testing.T) {
 	for _, words := range [][2][]string{
 		{{policy.Up, policy.Down, policy.Drain, policy.Standby}, {api.StateUp, api.StateDown, api.StateDrain, api.StateStandby}},
-		{{policy.AlarmProtected, policy.AlarmNoBackend, policy.AlarmDirect, policy.AlarmFrozen}, api.AlarmKinds()},
+		{{policy.AlarmProtected, policy.AlarmNoBackend, policy.AlarmDirect, policy.AlarmNotRun, policy.AlarmFrozen}, api.AlarmKinds()},
 		{{string(override.Weight), string(override.Drain), string(override.Disable)}, {api.OverrideWeight, api.OverrideDrain, api.OverrideDisable}},
 	} {
 		if !slices.Equal(words[0], words[1]) {

@@ -22,12 +22,14 @@ const (
 	AlarmNoBackend = "no_backend"
 	// AlarmDirect: checks of tun and dr backends cannot use the path of their mode.
 	AlarmDirect = "checks_direct"
+	// AlarmNotRun: checks cannot be run, because this host lacks file descriptors, ports or memory.
+	AlarmNotRun = "checks_not_run"
 	AlarmFrozen = "health_frozen" // an operator has frozen the backends' states
 )
 
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
-	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmFrozen}
+	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmFrozen}
 }
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.

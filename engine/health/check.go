@@ -113,6 +113,8 @@ func inWords(err error, c Check) error {
 	switch {
 	case err == nil:
 		return nil
+	case lacking(err): // before timeouts, because EAGAIN counts as one
+		return fmt.Errorf("%s: %w", c.Where(), bounded{err})
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%s: no answer within %s%s", c.Where(), c.Timeout, c.Silence)
 	case errors.Is(err, syscall.ECONNREFUSED):

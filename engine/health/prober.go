@@ -19,6 +19,9 @@ type Config struct {
 	// within Set: after Set, read States. A call may still arrive for a check that Set has just
 	// removed or replaced. It must not call Close, nor wait for a goroutine that does.
 	OnChange func(id service.BackendID, before, now State)
+	// OnNotRun is called when NotRun may have another number of checks, as OnChange is; it may be
+	// nil.
+	OnNotRun func()
 	// Probe runs one probe; nil: the function Probe of this package.
 	Probe func(context.Context, Check) error
 }
@@ -33,6 +36,7 @@ type Prober struct {
 
 	mu      sync.Mutex                    // guards the fields below; not held during calls
 	runners map[service.BackendID]*runner // backends with equal checks share one
+	notRun  map[*runner]error             // those that could not run their last probe
 	closed  bool
 }
 
@@ -40,6 +44,7 @@ type Prober struct {
 type runner struct {
 	check        Check
 	cancel       context.CancelFunc // nil: it does not run yet
+	removed      bool               // guarded by Prober.mu
 	stateMachine stateMachine       // guarded by Prober.mu
 }
 
@@ -51,7 +56,10 @@ func New(c Config) *Prober {
 	if c.OnChange == nil {
 		c.OnChange = func(service.BackendID, State, State) {}
 	}
-	p := &Prober{config: c, runners: make(map[service.BackendID]*runner)}
+	if c.OnNotRun == nil {
+		c.OnNotRun = func() {}
+	}
+	p := &Prober{config: c, runners: make(map[service.BackendID]*runner), notRun: make(map[*runner]error)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -127,6 +135,8 @@ func (c *Change) Commit() error {
 	for _, r := range p.runners {
 		if !used[r] {
 			r.cancel()
+			r.removed = true
+			delete(p.notRun, r)
 		}
 	}
 	p.runners = c.runners
@@ -231,10 +241,23 @@ func (p *Prober) loop(ctx context.Context, r *runner) {
 }
 
 // record records a result, and calls OnChange for the backends of the check if it makes a
-// difference.
+// difference. A probe that could not be run has no result: it neither continues nor ends a row.
 func (p *Prober) record(r *runner, err error, began, ended time.Time) {
 	p.calling.Lock()
 	defer p.calling.Unlock()
+	var lack error
+	if lacking(err) {
+		lack = err
+	}
+	p.mu.Lock()
+	changed := p.setNotRun(r, lack)
+	p.mu.Unlock()
+	if changed {
+		p.config.OnNotRun()
+	}
+	if lack != nil {
+		return
+	}
 	p.mu.Lock()
 	before := r.stateMachine.State
 	r.stateMachine.record(err, r.check, began, ended)

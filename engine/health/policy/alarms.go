@@ -15,6 +15,8 @@ const (
 	AlarmNoBackend = "no_backend"
 	// AlarmDirect: checks of tun and dr backends cannot take the path of their mode
 	AlarmDirect = "checks_direct"
+	// AlarmNotRun: checks cannot be run, because this host lacks file descriptors, ports or memory
+	AlarmNotRun = "checks_not_run"
 	AlarmFrozen = "health_frozen" // an operator has frozen what checks decide
 )
 

@@ -30,6 +30,7 @@ type Input struct {
 	Overrides override.Set
 	Freeze    Freeze
 	Direct    string // the text of the alarm AlarmDirect; "": it is not raised
+	NotRun    string // the same of AlarmNotRun
 	Now       time.Time
 }
 
@@ -86,6 +87,9 @@ func (s *State) begin(in Input) *State {
 	next := &State{config: in.Config, overrides: in.Overrides, freeze: in.Freeze.only(in.Config), now: in.Now}
 	if in.Direct != "" {
 		next.alarms = append(next.alarms, Alarm{Kind: AlarmDirect, Text: in.Direct})
+	}
+	if in.NotRun != "" {
+		next.alarms = append(next.alarms, Alarm{Kind: AlarmNotRun, Text: in.NotRun})
 	}
 	if in.Freeze.All {
 		next.alarms = append(next.alarms, Alarm{Kind: AlarmFrozen, Text: "the health of all services is frozen: checks change nothing until `sluice health thaw`"})
