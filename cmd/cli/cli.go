@@ -28,7 +28,7 @@ func (e usageError) Unwrap() error { return e.error }
 func Usage(err error) error { return usageError{err} }
 
 // Execute runs one command line and returns the exit code. It prints each line of an error behind
-// the name of the program.
+// the name of the program, to stderr or where the command has set its own.
 func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	parsed := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { parsed = true }
@@ -40,6 +40,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	if err == nil {
 		return ExitDone
 	}
+	stderr = cmd.ErrOrStderr()
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimRight(line, "\r\n"); line != "" {
 			fmt.Fprintf(stderr, "%s: %s\n", root.Name(), line)

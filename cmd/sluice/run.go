@@ -20,7 +20,8 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Run the load balancer in the foreground",
 		Long: "Run is the daemon. It logs to stderr, prints one line containing `ready` when packets flow, reloads its file\n" +
-			"on SIGHUP, and stops on SIGTERM or SIGINT. A second SIGTERM or SIGINT stops it without cleaning up.",
+			"on SIGHUP, and stops on SIGTERM or SIGINT. A second SIGTERM or SIGINT ends it at once, without cleaning up.\n" +
+			"It never waits for its log: lines that cannot be written are dropped, and counted.",
 		Args: cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(eventlog.Formats, format) {
@@ -30,6 +31,7 @@ func newRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			cmd.SetErr(eventlog.Impatient(cmd.ErrOrStderr())) // for the error that ends the daemon
 			return daemon.Run(cmd.Context(), daemon.Options{ConfigPath: configPath, Socket: socket, Version: version, Log: log})
 		},
 	}

@@ -45,6 +45,7 @@ var Events = []Kind{
 	{"http_failed", "the address of [api] http cannot be used"},
 	{"http_open", "[api] http is served again"},
 	{Suppressed, "`count` lines of the event or message in `of` were suppressed"},
+	{Dropped, "`count` lines before this one were dropped: the log could not be written, or not fast enough"},
 }
 
 // requested reports whether an event answers a request of an operator. Such events are never
@@ -58,5 +59,8 @@ func requested(id string) bool {
 	return false
 }
 
-// Suppressed is the ID of the line that reports how many other lines were suppressed.
-const Suppressed = "suppressed"
+// IDs of the lines that report how many other lines were not written.
+const (
+	Suppressed = "suppressed"  // by the limit
+	Dropped    = "log_dropped" // because the log could not be written
+)

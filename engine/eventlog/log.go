@@ -32,10 +32,11 @@ const (
 // Formats lists the formats.
 var Formats = []string{Auto, Text, JSON, Journal}
 
-// Log is a logger with counters. Any goroutine may use it.
+// Log is a logger with counters. It never blocks: see queue. Any goroutine may use it.
 type Log struct {
 	*slog.Logger
 	limit *limiter
+	queue queue
 
 	mu     sync.Mutex
 	counts map[string]uint64 // by event
@@ -68,6 +69,7 @@ func New(w io.Writer, level slog.Leveler, format string) (*Log, error) {
 		return nil, fmt.Errorf("log format %q must be one of %s", format, strings.Join(Formats, ", "))
 	}
 	l := &Log{limit: newLimiter(), counts: make(map[string]uint64)}
+	l.queue.notice = func(n uint64) error { return l.reportDropped(out, n) }
 	l.Logger = slog.New(&handler{Handler: out, log: l})
 	return l, nil
 }
@@ -139,18 +141,45 @@ func (l *Log) Follow(f func(api.Event)) {
 	l.follow = f
 }
 
-// Counts returns how many events of each ID were logged, zeros included, and how many lines were
-// suppressed.
-func (l *Log) Counts() (events map[string]uint64, suppressed uint64) {
+// Counts is what a Log has counted since the start.
+type Counts struct {
+	Events     map[string]uint64 // by ID, zeros included
+	Suppressed uint64            // lines, by the limit
+	Dropped    uint64            // lines that could not be written, or found no space
+}
+
+// Counts returns the counters.
+func (l *Log) Counts() Counts {
 	l.mu.Lock()
-	events = maps.Clone(l.counts)
+	events := maps.Clone(l.counts)
 	l.mu.Unlock()
 	for _, e := range Events {
 		if _, happened := events[e.ID]; !happened {
 			events[e.ID] = 0
 		}
 	}
-	return events, l.limit.total()
+	return Counts{events, l.limit.total(), l.queue.total()}
+}
+
+// count counts an event.
+func (l *Log) count(id string) {
+	if id == "" {
+		return
+	}
+	l.mu.Lock()
+	l.counts[id]++
+	l.mu.Unlock()
+}
+
+// publish counts an event and calls the follower.
+func (l *Log) publish(e api.Event) {
+	l.count(e.Event)
+	l.mu.Lock()
+	follow := l.follow
+	l.mu.Unlock()
+	if follow != nil {
+		follow(e)
+	}
 }
 
 // handler limits, counts and forwards events before it passes a record on.
@@ -168,32 +197,26 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &handler{h.Handler.WithGroup(name), h.log, h.attrs}
 }
 
-func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	e := h.event(r)
-	if e.Event != "" {
-		h.log.mu.Lock()
-		h.log.counts[e.Event]++
-		h.log.mu.Unlock()
-	}
+func (h *handler) Handle(_ context.Context, r slog.Record) error {
+	e := eventOf(r, h.attrs)
 	reason, subject := e.Event, e.Fields["service"]+" "+e.Fields["backend"]+" "+e.Fields["port"]
 	if reason == "" {
 		reason, subject = r.Message, ""
 	}
 	if !requested(e.Event) && !h.log.limit.allows(reason, subject, r.Time, func(n uint64) { h.leftOut(reason, subject, n) }) {
+		h.log.count(e.Event)
 		return nil
 	}
-	return h.pass(ctx, r, e)
+	h.pass(r, e)
+	return nil
 }
 
-// pass writes the record and calls the follower.
-func (h *handler) pass(ctx context.Context, r slog.Record, e api.Event) error {
-	h.log.mu.Lock()
-	follow := h.log.follow
-	h.log.mu.Unlock()
-	if follow != nil && e.Event != "" {
-		follow(e)
+// pass has the record written and calls the follower.
+func (h *handler) pass(r slog.Record, e api.Event) {
+	if e.Event != "" {
+		h.log.publish(e)
 	}
-	return h.Handler.Handle(ctx, r)
+	h.log.queue.put(h.Handler, r)
 }
 
 // leftOut logs how many lines were suppressed.
@@ -203,12 +226,12 @@ func (h *handler) leftOut(reason, subject string, n uint64) {
 	}
 	r := slog.NewRecord(time.Now(), slog.LevelWarn, fmt.Sprintf("%d more suppressed", n), 0)
 	r.Add("event", Suppressed, "of", strings.TrimSpace(reason+" "+subject), "count", n)
-	_ = h.pass(context.Background(), r, h.event(r))
+	h.pass(r, eventOf(r, h.attrs))
 }
 
-// event returns the record as the follower sees it.
-func (h *handler) event(r slog.Record) api.Event {
-	e := api.Event{Time: r.Time, Level: r.Level.String(), Message: r.Message, Fields: make(map[string]string, r.NumAttrs()+len(h.attrs))}
+// eventOf returns a record as the follower sees it. attrs are those of the logger.
+func eventOf(r slog.Record, attrs []slog.Attr) api.Event {
+	e := api.Event{Time: r.Time, Level: r.Level.String(), Message: r.Message, Fields: make(map[string]string, r.NumAttrs()+len(attrs))}
 	add := func(a slog.Attr) bool {
 		if a.Key == "event" {
 			e.Event = a.Value.String()
@@ -217,7 +240,7 @@ func (h *handler) event(r slog.Record) api.Event {
 		}
 		return true
 	}
-	for _, a := range h.attrs {
+	for _, a := range attrs {
 		add(a)
 	}
 	r.Attrs(add)

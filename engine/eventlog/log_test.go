@@ -21,6 +21,9 @@ import (
 	"sluice/tools/reference"
 )
 
+// patience is how long a test waits for the log to be written.
+const patience = 10 * time.Second
+
 func TestFormats(t *testing.T) {
 	for format, want := range map[string]string{
 		"text": `level=WARN msg="backend changed state" event=backend_down service=web why="no answer"`,
@@ -34,6 +37,7 @@ func TestFormats(t *testing.T) {
 		}
 		log.Debug("not seen")
 		log.Warn("backend changed state", "event", "backend_down", "service", "web", "why", "no answer")
+		log.Flush(patience)
 		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "not seen") {
 			t.Errorf("%s: %s", format, out.String())
 		}
@@ -71,6 +75,7 @@ func TestJournalThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.With("service", "web").Warn("changed", "event", "backend_down")
+	log.Flush(patience)
 	if text, _ := os.ReadFile(file.Name()); !strings.Contains(string(text), "msg=changed service=web event=backend_down") {
 		t.Errorf("lost: %q", text)
 	}
@@ -89,9 +94,9 @@ func TestEventsAreToldAndCounted(t *testing.T) {
 		followed[0].Fields["service"] != "web" || followed[0].Fields["after"] != "3s" || followed[0].Fields["event"] != "" {
 		t.Errorf("%+v", followed)
 	}
-	counts, suppressed := log.Counts()
-	if counts["backend_down"] != 1 || counts["backend_up"] != 0 || len(counts) != len(eventlog.Events) || suppressed != 0 {
-		t.Error(counts, suppressed)
+	counts := log.Counts()
+	if counts.Events["backend_down"] != 1 || counts.Events["backend_up"] != 0 || len(counts.Events) != len(eventlog.Events) || counts.Suppressed != 0 || counts.Dropped != 0 {
+		t.Error(counts)
 	}
 }
 
@@ -109,6 +114,7 @@ func TestLimit(t *testing.T) {
 			log.Warn("trouble with netlink")
 		}
 		log.Warn("changed", "event", "backend_down", "service", "web", "backend", "other")
+		log.Flush(patience)
 		if n := strings.Count(out.String(), "backend=noisy"); n != 10 {
 			t.Errorf("%d lines about the noisy one", n)
 		}
@@ -126,11 +132,12 @@ func TestLimit(t *testing.T) {
 			}
 		}
 		log.Warn("changed", "event", "backend_down", "service", "web", "backend", "noisy")
+		log.Flush(patience)
 		if n := strings.Count(out.String(), "backend=noisy"); n != 11 {
 			t.Error("silent for ever:", n)
 		}
-		if counts, suppressed := log.Counts(); counts["backend_down"] != 52 || suppressed != 80 {
-			t.Error(counts["backend_down"], suppressed)
+		if counts := log.Counts(); counts.Events["backend_down"] != 52 || counts.Suppressed != 80 {
+			t.Error(counts)
 		}
 	})
 }
@@ -146,6 +153,7 @@ func TestLimitPerReason(t *testing.T) {
 		for i := range 20_000 {
 			log.Warn("changed", "event", "backend_down", "service", "web", "backend", fmt.Sprint(i))
 		}
+		log.Flush(patience)
 		if n := strings.Count(out.String(), "\n"); n < 200 || n > 1000 {
 			t.Errorf("%d lines", n)
 		}
@@ -171,7 +179,7 @@ func TestEveryEventIsListed(t *testing.T) {
 			t.Error("no event for the state", state)
 		}
 	}
-	used := map[string]bool{eventlog.Suppressed: true, "backend_up": true, "backend_down": true, "backend_drain": true, "backend_standby": true}
+	used := map[string]bool{eventlog.Suppressed: true, eventlog.Dropped: true, "backend_up": true, "backend_down": true, "backend_drain": true, "backend_standby": true}
 	literal := regexp.MustCompile(`"event", "([a-z_]+[a-z])"`)
 	for _, root := range []string{"../../engine", "../../cmd"} {
 		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {

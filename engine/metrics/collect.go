@@ -68,10 +68,11 @@ func (s *snapshot) putDaemon(out series) {
 		out.count(frames, n, owner)
 	}
 	out.count(published, st.TablesPublished)
-	for id, n := range s.events {
+	for id, n := range s.log.Events {
 		out.count(events, n, id)
 	}
-	out.count(suppressed, s.suppressed)
+	out.count(suppressed, s.log.Suppressed)
+	out.count(logDropped, s.log.Dropped)
 }
 
 func (s *snapshot) putConfig(out series) {

@@ -17,9 +17,14 @@ import (
 // Options is what an Exporter shows besides a Control's answers.
 type Options struct {
 	Backends bool // a series for each backend, not only sums per service
-	// Log returns how many events of each ID there were, suppressed ones included, and how many
-	// lines were suppressed; nil: no such metrics.
-	Log func() (events map[string]uint64, suppressed uint64)
+	Log      func() LogCounts // nil: no metrics of the log
+}
+
+// LogCounts is what the log has counted since the start.
+type LogCounts struct {
+	Events     map[string]uint64 // by ID, suppressed ones included
+	Suppressed uint64            // lines, by the log's limit
+	Dropped    uint64            // lines that could not be written
 }
 
 // Limits on what scrapes can cost.
@@ -40,13 +45,12 @@ type Exporter struct {
 
 // snapshot is the data of one scrape. It is never changed, except that its before is cleared.
 type snapshot struct {
-	at         time.Time
-	services   []api.Service
-	stats      api.Stats
-	status     api.Status
-	events     map[string]uint64
-	suppressed uint64
-	before     *snapshot // its own before is nil; nil: this is the first
+	at       time.Time
+	services []api.Service
+	stats    api.Stats
+	status   api.Status
+	log      LogCounts
+	before   *snapshot // its own before is nil; nil: this is the first
 }
 
 // New returns an Exporter of control.
@@ -91,7 +95,7 @@ func (e *Exporter) snapshot() (*snapshot, error) {
 		return nil, err
 	}
 	if e.options.Log != nil {
-		s.events, s.suppressed = e.options.Log()
+		s.log = e.options.Log()
 	}
 	s.at = time.Now()
 	if e.last != nil {

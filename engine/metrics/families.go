@@ -48,6 +48,7 @@ var (
 
 	events     = counter("events_total", "Logged changes of state, by event.", "event")
 	suppressed = counter("log_suppressed_total", "Log lines suppressed by the log's limit.")
+	logDropped = counter("log_dropped_total", "Log lines dropped because the log could not be written, or not fast enough.")
 )
 
 // The configuration.

@@ -67,7 +67,9 @@ func full() *daemon {
 	}
 }
 
-func log() (map[string]uint64, uint64) { return map[string]uint64{"backend_down": 2}, 7 }
+func log() metrics.LogCounts {
+	return metrics.LogCounts{Events: map[string]uint64{"backend_down": 2}, Suppressed: 7, Dropped: 8}
+}
 
 func TestPromlintIsSilent(t *testing.T) {
 	problems, err := testutil.CollectAndLint(metrics.New(full(), metrics.Options{Backends: true, Log: log}))
@@ -96,7 +98,7 @@ func TestValues(t *testing.T) {
 		`sluice_backend_protected{backend="[2001:db8::12]:8080",service="web"} 1`, `sluice_backend_packets_total{backend="10.0.0.11:8080",direction="out",service="web"} 90`,
 		`sluice_config_last_reload_successful 1`, `sluice_config_last_reload_timestamp_seconds 1000`, `sluice_config_generation 4`,
 		`sluice_overrides{state="drain"} 1`, `sluice_overrides{state="weight"} 0`, `sluice_alarms{kind="pool_protected"} 1`, `sluice_alarms{kind="no_backend"} 0`,
-		`sluice_events_total{event="backend_down"} 2`, `sluice_log_suppressed_total 7`,
+		`sluice_events_total{event="backend_down"} 2`, `sluice_log_suppressed_total 7`, `sluice_log_dropped_total 8`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("no line %q", line)

@@ -19,8 +19,12 @@ import (
 	"sluice/engine/metrics"
 )
 
-// shutdownTimeout is how long a stopping daemon waits for requests that it is answering.
-const shutdownTimeout = 5 * time.Second
+// Bounds of a stop, from the first signal on. The service manager's own (TimeoutStopSec) is longer.
+const (
+	shutdownTimeout = 5 * time.Second  // for requests that are being answered
+	stopTimeout     = 12 * time.Second // for everything: then the process ends as it is
+	flushTimeout    = time.Second      // for the log
+)
 
 // Options are the settings of Run.
 type Options struct {
@@ -31,12 +35,16 @@ type Options struct {
 }
 
 // Run runs the daemon until a signal stops it, which is no error, or the engine fails. SIGHUP
-// reloads the configuration. SIGTERM and SIGINT stop it cleanly; a second one exits without
-// cleaning up.
+// reloads the configuration. SIGTERM and SIGINT stop it cleanly; a second one, or a stop that takes
+// too long, ends the process without cleaning up: the kernel then detaches the XDP programs.
 func Run(ctx context.Context, o Options) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	// Without a receiver of SIGPIPE a write to a closed stderr would end the process.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	slog.SetDefault(o.Log.Logger) // packages of others that log must not block either
+	defer o.Log.Flush(flushTimeout)
 	return (&runner{
 		configPath: o.ConfigPath,
 		socket:     o.Socket,
@@ -47,7 +55,11 @@ func Run(ctx context.Context, o Options) error {
 		load:       LoadConfig,
 		start:      startEngine,
 		signals:    signals,
-		exit:       os.Exit,
+		exit: func(code int) {
+			o.Log.Flush(flushTimeout / 10)
+			os.Exit(code)
+		},
+		stopTimeout: stopTimeout,
 	}).run(ctx)
 }
 
@@ -76,12 +88,17 @@ type runner struct {
 	start      func(ctx context.Context, cfg *conf.Config, configPath, version string, logger *slog.Logger) (balancer, error)
 	signals    <-chan os.Signal
 	exit       func(code int)
+
+	stopTimeout time.Duration
 }
 
 // run implements Run.
 func (r *runner) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	ended := make(chan struct{})
+	defer close(ended)
+	go r.boundStop(ctx, ended)
 	reloads := make(chan struct{}, 1)
 	go r.handleSignals(ctx, stop, reloads)
 
@@ -115,7 +132,7 @@ func (r *runner) run(ctx context.Context) error {
 	options := metrics.Options{Backends: cfg.API.Metrics == conf.MetricsBackends}
 	if r.log != nil {
 		r.log.Follow(server.Publish)
-		options.Log = r.log.Counts
+		options.Log = func() metrics.LogCounts { return metrics.LogCounts(r.log.Counts()) }
 	}
 	exporter := metrics.New(engine, options)
 	server.Handle("GET /metrics", exporter.Handler())
@@ -128,6 +145,7 @@ func (r *runner) run(ctx context.Context) error {
 	r.announce(ctx, cfg, engine)
 	go r.watchdog(ctx, engine)
 	failure := r.wait(ctx, engine, control, reloads, served)
+	stop()
 	r.notify(systemd.SdNotifyStopping)
 	r.logger.Info("stopping", "event", "stopping")
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -140,6 +158,21 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	r.logger.Info("stopped", "event", "stopped")
 	return nil
+}
+
+// boundStop ends the process if the daemon has not ended within stopTimeout after ctx.
+func (r *runner) boundStop(ctx context.Context, ended <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-ended:
+		return
+	}
+	select {
+	case <-time.After(r.stopTimeout):
+		r.logger.Error("the stop takes too long: ending without cleaning up", "after", r.stopTimeout)
+		r.exit(1)
+	case <-ended:
+	}
 }
 
 // handleSignals handles signals until the process ends. It continues after the first stop, because
@@ -155,7 +188,7 @@ func (r *runner) handleSignals(ctx context.Context, stop context.CancelFunc, rel
 		case ctx.Err() == nil:
 			stop()
 		default:
-			r.logger.Error("second signal: stopping without cleaning up", "signal", sig)
+			r.logger.Error("signal during the stop: ending without cleaning up", "signal", sig)
 			r.exit(1)
 		}
 	}

@@ -46,6 +46,8 @@ func newLife(t *testing.T) *life {
 		},
 		signals: l.signals,
 		exit:    func(code int) { l.exits <- code },
+
+		stopTimeout: time.Minute,
 	}
 	t.Cleanup(func() { close(l.signals) })
 	return l
@@ -262,10 +264,38 @@ func TestSecondSignalForcesExit(t *testing.T) {
 	l.end()
 }
 
-// stuckFake is an engine that does not close until it is freed.
+// TestStopHasAnEnd: a stop ends although the engine hangs, without a second signal, also while a
+// reload hangs that a signal has asked for.
+func TestStopHasAnEnd(t *testing.T) {
+	l := newLife(t)
+	l.stopTimeout = time.Millisecond
+	stuck := &stuckFake{Fake: l.engine, closing: make(chan struct{}), free: make(chan struct{}), reloading: make(chan struct{})}
+	l.start = func(context.Context, *conf.Config, string, string, *slog.Logger) (balancer, error) { return stuck, nil }
+	l.begin()
+	l.untilLogged("ready")
+	l.signals <- syscall.SIGHUP
+	<-stuck.reloading
+	l.signals <- syscall.SIGTERM
+	if code := <-l.exits; code != 1 {
+		t.Error("exit code", code)
+	}
+	if !strings.Contains(l.log.String(), "the stop takes too long") {
+		t.Errorf("the log is silent:\n%s", l.log)
+	}
+	close(stuck.free)
+	l.end()
+}
+
+// stuckFake is an engine that does not close, nor reload, until it is freed.
 type stuckFake struct {
 	*apitest.Fake
-	closing, free chan struct{}
+	closing, reloading, free chan struct{}
+}
+
+func (s *stuckFake) Reload(context.Context, api.ReloadOptions) (api.ReloadResult, error) {
+	close(s.reloading)
+	<-s.free
+	return api.ReloadResult{}, nil
 }
 
 func (s *stuckFake) Close() error {

@@ -27,17 +27,21 @@ type Daemon struct {
 	Socket  string // path of its control socket
 	API     *api.Client
 
-	bed *Bed
+	bed    *Bed
+	stderr *os.File // nil: Process.Output
 }
 
 // Launch writes a configuration and starts the daemon with it, without waiting for anything. The
 // API's socket is set by Launch.
-func (b *Bed) Launch(cfg Config) (*Daemon, error) {
+func (b *Bed) Launch(cfg Config) (*Daemon, error) { return b.LaunchTo(cfg, nil) }
+
+// LaunchTo is Launch for a daemon that logs to a file of the caller, not to Process.Output.
+func (b *Bed) LaunchTo(cfg Config, stderr *os.File) (*Daemon, error) {
 	b.mu.Lock()
 	b.daemons++
 	name := fmt.Sprint("sluice", b.daemons)
 	b.mu.Unlock()
-	d := &Daemon{Config: filepath.Join(b.dir, name+".toml"), Socket: filepath.Join(b.dir, name+".sock"), bed: b}
+	d := &Daemon{Config: filepath.Join(b.dir, name+".toml"), Socket: filepath.Join(b.dir, name+".sock"), bed: b, stderr: stderr}
 	d.API = api.NewClient(d.Socket)
 	if err := d.Write(cfg); err != nil {
 		return nil, err
@@ -46,7 +50,12 @@ func (b *Bed) Launch(cfg Config) (*Daemon, error) {
 }
 
 func (d *Daemon) launch() (err error) {
-	d.Process, err = d.bed.Balancer.Start(exec.Command(d.bed.sluice, "run", "--config", d.Config))
+	cmd := exec.Command(d.bed.sluice, "run", "--config", d.Config)
+	if d.stderr != nil {
+		cmd = exec.Command("/bin/sh", append([]string{"-c", `exec "$0" "$@" 2>&3 3>&-`}, cmd.Args...)...)
+		cmd.ExtraFiles = []*os.File{d.stderr}
+	}
+	d.Process, err = d.bed.Balancer.Start(cmd)
 	return err
 }
 
