@@ -24,8 +24,9 @@ type Engine struct {
 	Connections int   // capacity of the connection table, all workers together
 	Batch       int   // maximum number of frames that pass through the pipeline together
 	Poll        Poll
-	StateDir    string // directory of data that remains over restarts; "": in memory only
-	HashKey     string // key of the mh scheduler: hosts with equal keys choose equal backends
+	StuckAfter  time.Duration // a worker that has not answered for so long is stuck
+	StateDir    string        // directory of data that remains over restarts; "": in memory only
+	HashKey     string        // of mh: hosts with equal keys choose equal backends
 }
 
 // Poll is what a worker does when no frames arrive.

@@ -55,6 +55,7 @@ func engineFields(e Engine) []field {
 		{"connections", fmt.Sprint(e.Connections)},
 		{"batch", fmt.Sprint(e.Batch)},
 		{"poll", string(e.Poll)},
+		{"stuck_after", shortDuration(e.StuckAfter)},
 		{"state_dir", fmt.Sprintf("%q", e.StateDir)},
 	}
 }

@@ -112,6 +112,7 @@ func (p *printer) engine(e *Engine) {
 	p.key("connections", e.Connections)
 	p.key("batch", e.Batch)
 	p.key("poll", string(e.Poll))
+	p.key("stuck_after", e.StuckAfter)
 	p.key("state_dir", e.StateDir)
 	p.key("hash_key", e.HashKey)
 }

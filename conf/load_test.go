@@ -49,7 +49,7 @@ port = 80
 address = "10.0.0.11"
 `)
 	want := &conf.Config{
-		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey},
+		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StuckAfter: 2 * time.Second, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey},
 		Ports:  []conf.Port{{Name: "eth0", IO: conf.IOAuto, Line: 1}},
 		API:    conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180", Metrics: conf.MetricsBackends, Reads: conf.ReadsLoopback},
 		Services: []conf.Service{{
@@ -81,6 +81,7 @@ cores = [2, 3]
 connections = 2048
 batch = 32
 poll = "busy"
+stuck_after = "5s"
 state_dir = ""
 hash_key = "secret"
 [[port]]
@@ -144,8 +145,8 @@ mode = "tun"
 	timeouts := ipvsTimeouts()
 	timeouts.TCPEstablished, timeouts.UDP, timeouts.TCPNone = time.Hour, 10*time.Second, 3*time.Second
 	want := &conf.Config{
-		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, HashKey: "secret"},
-		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 8}},
+		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 5 * time.Second, HashKey: "secret"},
+		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 9}},
 		API:    conf.API{Socket: "/tmp/s", HTTP: "", Host: "lb.example.com", Metrics: conf.MetricsServices, Reads: conf.ReadsToken, TokenFile: "/etc/sluice/token"},
 		Services: []conf.Service{{
 			Name:        "web",
@@ -161,12 +162,12 @@ mode = "tun"
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 54},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 55},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 57},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 61},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 58},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 62},
 			},
-			Line: 22,
+			Line: 23,
 		}},
 	}
 	if diff := cmp.Diff(want, mustParse(t, text), compareAddrs, ignoreText); diff != "" {

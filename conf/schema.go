@@ -63,6 +63,8 @@ var Settings = append([]Setting{
 		About: "maximum number of frames that pass through the pipeline together"},
 	{Table: "engine", Key: "poll", Kind: Word, Words: []string{string(PollAdaptive), string(PollBusy)}, Default: string(PollAdaptive),
 		About: "what an idle worker does: adaptive sleeps after a moment, busy polls without pause for the lowest latency"},
+	{Table: "engine", Key: "stuck_after", Kind: Duration, Min: second, Max: 300 * second, Default: 2 * time.Second,
+		About: "how long a worker does not answer before it counts as stuck: an alarm names it"},
 	{Table: "engine", Key: "hash_key", Kind: Text, Form: "a string of 1 to 256 bytes", check: sized(1, 256), Default: DefaultHashKey,
 		About: "key of the mh scheduler: hosts with equal keys choose equal backends. The default is public"},
 

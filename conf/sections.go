@@ -47,6 +47,7 @@ func (t table) engine() Engine {
 		Connections: t.integer("connections"),
 		Batch:       t.integer("batch"),
 		Poll:        Poll(t.word("poll")),
+		StuckAfter:  t.duration("stuck_after"),
 		StateDir:    t.text("state_dir"),
 		HashKey:     t.text("hash_key"),
 	}

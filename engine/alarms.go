@@ -15,7 +15,7 @@ import (
 func (e *Engine) Alarms(context.Context) ([]api.Alarm, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := e.alarmsAbout(service.Key{}, "")
+	all := append(e.stuckAlarms(), e.alarmsAbout(service.Key{}, "")...)
 	for i := range e.cfg.Services {
 		all = append(all, e.alarmsAbout(e.cfg.Services[i].Key, e.cfg.Services[i].Name)...)
 	}
@@ -32,11 +32,22 @@ func (e *Engine) alarmsAbout(key service.Key, name string) (all []api.Alarm) {
 }
 
 // FreezeHealth implements api.Control.
-func (e *Engine) FreezeHealth(_ context.Context, name string, frozen bool) ([]string, error) {
+func (e *Engine) FreezeHealth(ctx context.Context, name string, frozen bool) ([]string, error) {
+	names, err := e.freezeHealth(ctx, name, frozen)
+	if err == nil {
+		err = e.takenUp(ctx)
+	}
+	return names, err
+}
+
+func (e *Engine) freezeHealth(ctx context.Context, name string, frozen bool) ([]string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil, errClosed
+	}
+	if err := wanted(ctx); err != nil {
+		return nil, err
 	}
 	freeze := e.health.policy.Freeze()
 	switch s, err := e.findService(name); {

@@ -20,15 +20,15 @@ type pending struct {
 }
 
 // Apply implements api.Changes.
-func (e *Engine) Apply(_ context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
-	e.changeMu.Lock()
-	defer e.changeMu.Unlock()
-	result, err := e.apply(r)
-	e.recordReload(err)
+func (e *Engine) Apply(ctx context.Context, r api.ApplyRequest) (result api.ApplyResult, err error) {
+	err = e.changeConfig(ctx, func() error {
+		result, err = e.apply(ctx, r)
+		return err
+	})
 	return result, err
 }
 
-func (e *Engine) apply(r api.ApplyRequest) (result api.ApplyResult, err error) {
+func (e *Engine) apply(ctx context.Context, r api.ApplyRequest) (result api.ApplyResult, err error) {
 	if e.opts.File == "" || e.opts.Parse == nil {
 		return result, errNoFile
 	}
@@ -43,7 +43,7 @@ func (e *Engine) apply(r api.ApplyRequest) (result api.ApplyResult, err error) {
 		return result, fmt.Errorf("nothing can be applied, because %s can't be replaced: %w", e.opts.File, err)
 	}
 	before, ran := e.current()
-	if result.ReloadResult, err = e.replace(cfg, warnings, r.Force); err != nil {
+	if result.ReloadResult, err = e.replace(ctx, cfg, warnings, r.Force); err != nil {
 		return result, hintForce(err, "sluice apply --force")
 	}
 	g := e.generations.Next(r.File.Text, "apply")
@@ -62,8 +62,10 @@ func (e *Engine) apply(r api.ApplyRequest) (result api.ApplyResult, err error) {
 }
 
 // Confirm implements api.Changes.
-func (e *Engine) Confirm(context.Context) (result api.ApplyResult, err error) {
-	e.changeMu.Lock()
+func (e *Engine) Confirm(ctx context.Context) (result api.ApplyResult, err error) {
+	if err := e.begin(ctx); err != nil {
+		return result, err
+	}
 	defer e.changeMu.Unlock()
 	p := e.pending
 	if p == nil {

@@ -24,8 +24,8 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	e.mu.Lock()
 	known := e.compiled.Backends()
 	e.mu.Unlock()
-	traffic := make([]counter.Backend, len(known))
-	if err := e.addTraffic(ctx, traffic); err != nil {
+	traffic, err := e.traffic(ctx, len(known))
+	if api.Answered(err) != nil {
 		return nil, err
 	}
 	e.mu.Lock()
@@ -36,24 +36,12 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	for i := range e.cfg.Services {
 		out = append(out, e.describe(&e.cfg.Services[i], latest, traffic, sums))
 	}
-	return out, nil
+	return out, err
 }
 
 // idsPerVisit limits the backends that a worker adds up in one visit, which takes about ten
 // microseconds.
 const idsPerVisit = 2048
-
-// addTraffic adds what all workers counted for the first len(traffic) backend ids.
-func (e *Engine) addTraffic(ctx context.Context, traffic []counter.Backend) error {
-	for from := 0; from < len(traffic); from += idsPerVisit {
-		to := min(from+idsPerVisit, len(traffic))
-		err := e.workers.OnAll(ctx, func(w *worker.Worker) { w.AddTraffic(traffic[from:to], from) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // sumServices adds up the counters of each service. They survive the backend that made them. The
 // caller holds mu.
@@ -197,14 +185,9 @@ func (e *Engine) backend(ctx context.Context, id service.BackendID) (api.Backend
 	e.mu.Lock()
 	numbers := e.compiled.Numbers(id)
 	e.mu.Unlock()
-	traffic := make([]counter.Backend, len(numbers))
-	err := e.workers.OnAll(ctx, func(w *worker.Worker) {
-		for i, number := range numbers {
-			w.AddTraffic(traffic[i:i+1], int(number))
-		}
-	})
-	if err != nil {
-		return api.Backend{}, err
+	sum, silent := e.trafficOfNumbers(ctx, numbers)
+	if api.Answered(silent) != nil {
+		return api.Backend{}, silent
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -213,12 +196,10 @@ func (e *Engine) backend(ctx context.Context, id service.BackendID) (api.Backend
 	if b == nil {
 		return api.Backend{}, fmt.Errorf("backend %s left the configuration meanwhile", id.Backend)
 	}
-	sum := e.past[id]
-	for i := range traffic {
-		sum.Add(&traffic[i])
-	}
+	past := e.past[id]
+	sum.Add(&past)
 	latest, checked := e.prober.State(id)
-	return e.describeBackend(config.Service(id.Service), b, latest, checked, &sum), nil
+	return e.describeBackend(config.Service(id.Service), b, latest, checked, &sum), silent
 }
 
 // asRunning returns cfg with the running values of the settings that only a start can change.
@@ -242,30 +223,17 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 		return nil, err
 	}
 	var out []api.Conn
-	for _, w := range e.workers.All {
-		for _, family := range []int{4, 6} {
-			for cursor := uint32(0); q.Limit == 0 || len(out) < q.Limit; {
-				var found []worker.Conn
-				err := w.Do(ctx, func() { found, cursor = w.Conns(family, cursor) })
-				if err != nil {
-					return nil, err
-				}
-				for _, r := range found {
-					c, service := e.nameConn(r, w.ID())
-					if (q.Service == "" || service == q.Service) && client.matches(c.Client) && backend.matches(c.Backend) {
-						out = append(out, c)
-					}
-				}
-				if cursor == 0 {
-					break
-				}
-			}
+	silent, err := e.eachConn(ctx, 0, func(worker int, r worker.Conn) bool {
+		c, service := e.nameConn(r, worker)
+		if (q.Service == "" || service == q.Service) && client.matches(c.Client) && backend.matches(c.Backend) {
+			out = append(out, c)
 		}
+		return q.Limit == 0 || len(out) < q.Limit
+	})
+	if err != nil {
+		return nil, err
 	}
-	if q.Limit > 0 && len(out) > q.Limit {
-		out = out[:q.Limit]
-	}
-	return out, nil
+	return out, unresponsive(silent, false)
 }
 
 // nameConn translates a table entry for the API.

@@ -49,8 +49,9 @@ func (e *Engine) Trace(ctx context.Context, q api.TraceQuery, emit func(api.Trac
 	return e.tracer.Trace(ctx, q, emit)
 }
 
-// snapshot returns the state of the running balancer.
-func (e *Engine) snapshot() (*inspect.Snapshot, error) {
+// snapshot returns the state of the running balancer. The numbers of workers that do not answer are
+// appended to silent.
+func (e *Engine) snapshot(silent *[]int) (*inspect.Snapshot, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -60,12 +61,22 @@ func (e *Engine) snapshot() (*inspect.Snapshot, error) {
 		Names: e.names(), Config: e.cfg, Tables: e.tables.Load(), Steering: e.steering(), Ports: e.surroundings.Ports,
 		Health: e.health.policy.Refreshed(e.prober.States()),
 		Seed:   &e.seed, Loads: e.loads, Workers: len(e.workers.All),
-		Now: worker.NowMs, Conns: e.connsOf, Queues: e.portQueues,
+		Now: worker.NowMs, Queues: e.portQueues,
+		Conns: func(ctx context.Context, client netip.Addr) (found []worker.Conn, err error) {
+			missing, err := e.eachConn(ctx, family(client), func(_ int, c worker.Conn) bool {
+				if c.Client.Netip() == client {
+					found = append(found, c)
+				}
+				return true
+			})
+			*silent = append(*silent, missing...)
+			return found, err
+		},
 	}
 	s.OnWorker = func(ctx context.Context, worker int, f func(*pipeline.Processor)) error {
 		w := e.workers.All[worker]
 		var stale error
-		err := w.Do(ctx, func() {
+		err := w.Ask(ctx, func() {
 			if e.tables.Load() != s.Tables { // and a Processor must not see older ones again
 				stale = inspect.ErrStale
 				return
@@ -73,6 +84,7 @@ func (e *Engine) snapshot() (*inspect.Snapshot, error) {
 			f(w.Processor())
 		})
 		if err != nil {
+			*silent = append(*silent, worker)
 			return fmt.Errorf("worker %d: %w", worker, err)
 		}
 		return stale
@@ -80,44 +92,23 @@ func (e *Engine) snapshot() (*inspect.Snapshot, error) {
 	return s, nil
 }
 
-// connsOf returns a client's connections, those of all workers.
-func (e *Engine) connsOf(ctx context.Context, client netip.Addr) (found []worker.Conn, err error) {
-	family := 6
-	if client.Is4() {
-		family = 4
-	}
-	for _, w := range e.workers.All {
-		for cursor := uint32(0); ; {
-			var part []worker.Conn
-			if err := w.Do(ctx, func() { part, cursor = w.Conns(family, cursor) }); err != nil {
-				return nil, err
-			}
-			for _, r := range part {
-				if r.Client.Netip() == client {
-					found = append(found, r)
-				}
-			}
-			if cursor == 0 {
-				break
-			}
-		}
-	}
-	return found, nil
-}
-
-// portQueues returns the queues of all open ports, without ports that the platform cannot ask.
+// portQueues returns the queues of all open ports, without ports that the platform cannot ask, and
+// none if the worker does not answer.
 func (e *Engine) portQueues(ctx context.Context) (out []inspect.PortQueues, err error) {
 	e.mu.Lock()
 	ports := slices.Clone(e.hardware.Ports)
 	e.mu.Unlock()
 	w := e.workers.All[0] // it has a queue at every port
-	err = w.Do(ctx, func() {
+	err = w.Ask(ctx, func() {
 		for _, i := range w.OpenPorts() {
 			if s, err := e.platform.Steering(i); err == nil {
 				out = append(out, inspect.PortQueues{Name: ports[i].Name, Used: len(ports[i].Queues), Steering: s})
 			}
 		}
 	})
+	if errors.Is(err, worker.ErrSilent) {
+		return nil, nil
+	}
 	return out, err
 }
 
@@ -126,14 +117,18 @@ const staleTries = 20
 
 // Explain implements api.Explainer.
 func (e *Engine) Explain(ctx context.Context, q api.Tuple) (out api.Explanation, err error) {
+	var silent []int
 	for range staleTries {
 		var s *inspect.Snapshot
-		if s, err = e.snapshot(); err != nil {
+		if s, err = e.snapshot(&silent); err != nil {
 			break
 		}
 		if out, err = s.Explain(ctx, q); !errors.Is(err, inspect.ErrStale) {
 			break
 		}
+	}
+	if err == nil {
+		err = unresponsive(silent, false)
 	}
 	return out, err
 }

@@ -85,6 +85,8 @@ type Engine struct {
 	generations      *state.Generations // guarded by changeMu
 	deadlinesChanged chan struct{}      // wakes followDeadlines
 
+	answers answers // of the workers, for those that do not answer
+
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
 	overrides    override.Set
@@ -199,7 +201,11 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	following, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	e.running.Add(4)
+	e.running.Add(5)
+	go func() {
+		defer e.running.Done()
+		e.workers.Watch(following, cfg.Engine.StuckAfter, e.log)
+	}()
 	go e.followDeadlines(following)
 	go e.followFormer(following)
 	go e.followPorts(following)
@@ -218,7 +224,8 @@ func (e *Engine) Alive(ctx context.Context) error { return e.workers.Alive(ctx) 
 func (e *Engine) Done() <-chan struct{} { return e.workers.Failed() }
 
 // Close stops the workers, detaches from the ports and frees everything. Its error includes the one
-// behind Done. A second call does nothing.
+// behind Done. If a worker hangs, it frees nothing and the caller must end the process. A second
+// call does nothing.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -233,6 +240,9 @@ func (e *Engine) Close() error {
 	err := e.closeDetour()
 	e.stop()
 	failure := e.workers.Close()
+	if errors.As(failure, new(worker.Hung)) {
+		return failure // what a worker may still use cannot be freed
+	}
 	e.running.Wait()
 	return errors.Join(failure, err, e.platform.Close())
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,15 +66,23 @@ func (e *Engine) Override(ctx context.Context, r api.OverrideRequest) (api.Backe
 
 // change gives a backend another override, or changes nothing.
 func (e *Engine) change(ctx context.Context, service, backend string, how func(o override.Override, configured int) override.Override) (api.Backend, error) {
-	name, err := e.changeOne(service, backend, how)
+	name, err := e.changeOne(ctx, service, backend, how)
 	if err != nil {
 		return api.Backend{}, err
 	}
-	return e.backend(ctx, name)
+	// A worker that answers has taken the change up. A client that has gone does not undo it.
+	b, err := e.backend(context.WithoutCancel(ctx), name)
+	if u := (*api.Unresponsive)(nil); errors.As(err, &u) {
+		u.Applied = true
+	}
+	return b, err
 }
 
-func (e *Engine) changeOne(serviceName, backendName string, how func(o override.Override, configured int) override.Override) (service.BackendID, error) {
-	e.changeMu.Lock()
+func (e *Engine) changeOne(ctx context.Context, serviceName, backendName string,
+	how func(o override.Override, configured int) override.Override) (service.BackendID, error) {
+	if err := e.begin(ctx); err != nil {
+		return service.BackendID{}, err
+	}
 	defer e.changeMu.Unlock()
 	e.mu.Lock()
 	s, b, err := e.find(serviceName, backendName)
@@ -151,14 +160,19 @@ func describeOverride(o override.Override, of string, name service.BackendID, co
 }
 
 // ClearOverrides implements api.Changes.
-func (e *Engine) ClearOverrides(_ context.Context, service, backend string) ([]api.Override, error) {
-	e.changeMu.Lock()
-	defer e.changeMu.Unlock()
+func (e *Engine) ClearOverrides(ctx context.Context, service, backend string) ([]api.Override, error) {
+	if err := e.begin(ctx); err != nil {
+		return nil, err
+	}
 	cleared, err := e.clearOverrides(service, backend)
 	if err == nil {
 		e.saveOverrides()
 	}
-	return cleared, err
+	e.changeMu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return cleared, e.takenUp(ctx)
 }
 
 func (e *Engine) clearOverrides(serviceName, backendName string) ([]api.Override, error) {

@@ -27,19 +27,36 @@ type reloaded struct {
 // at least now. It is not recorded as a failed reload.
 type stateError struct{ error }
 
+func (e stateError) Unwrap() error { return e.error }
+
 // errNoFile is the error of a daemon that was not started from a file.
 var errNoFile = stateError{errors.New("this daemon was not started from a file")}
 
 // Reload implements api.Control.
-func (e *Engine) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
-	e.changeMu.Lock()
-	defer e.changeMu.Unlock()
-	result, err := e.reload(o)
-	e.recordReload(err)
+func (e *Engine) Reload(ctx context.Context, o api.ReloadOptions) (result api.ReloadResult, err error) {
+	err = e.changeConfig(ctx, func() error {
+		result, err = e.reload(ctx, o)
+		return err
+	})
 	return result, err
 }
 
-func (e *Engine) reload(o api.ReloadOptions) (api.ReloadResult, error) {
+// changeConfig calls change, which changes the configuration, holding changeMu, records its result
+// and waits until the workers have taken the change up.
+func (e *Engine) changeConfig(ctx context.Context, change func() error) error {
+	if err := e.begin(ctx); err != nil {
+		return err
+	}
+	err := change()
+	e.recordReload(err)
+	e.changeMu.Unlock()
+	if err != nil {
+		return err
+	}
+	return e.takenUp(ctx)
+}
+
+func (e *Engine) reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	if e.opts.Load == nil {
 		return api.ReloadResult{}, errNoFile
 	}
@@ -50,7 +67,7 @@ func (e *Engine) reload(o api.ReloadOptions) (api.ReloadResult, error) {
 	if err != nil {
 		return api.ReloadResult{}, err
 	}
-	result, err := e.replace(cfg, warnings, o.Force)
+	result, err := e.replace(ctx, cfg, warnings, o.Force)
 	err = hintForce(err, "sluice reload --force")
 	if err == nil {
 		result.Changes = append(result.Changes, e.yieldWeights()...)
@@ -61,7 +78,7 @@ func (e *Engine) reload(o api.ReloadOptions) (api.ReloadResult, error) {
 
 // replace makes cfg the running configuration and returns what that changed, or changes nothing and
 // returns an error.
-func (e *Engine) replace(cfg *conf.Config, warnings []conf.Problem, force bool) (result api.ReloadResult, err error) {
+func (e *Engine) replace(ctx context.Context, cfg *conf.Config, warnings []conf.Problem, force bool) (result api.ReloadResult, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, w := range warnings {
@@ -80,6 +97,9 @@ func (e *Engine) replace(cfg *conf.Config, warnings []conf.Problem, force bool) 
 		}
 	}
 	result.Warnings = append(result.Warnings, e.returningOverrides(cfg)...)
+	if err := wanted(ctx); err != nil {
+		return api.ReloadResult{}, err
+	}
 	if err := e.adopt(asRunning(cfg, e.cfg)); err != nil {
 		return api.ReloadResult{}, err
 	}

@@ -11,15 +11,15 @@ import (
 )
 
 // Rollback implements api.Changes.
-func (e *Engine) Rollback(_ context.Context, number int) (api.ApplyResult, error) {
-	e.changeMu.Lock()
-	defer e.changeMu.Unlock()
-	result, err := e.rollback(number)
-	e.recordReload(err)
+func (e *Engine) Rollback(ctx context.Context, number int) (result api.ApplyResult, err error) {
+	err = e.changeConfig(ctx, func() error {
+		result, err = e.rollback(ctx, number)
+		return err
+	})
 	return result, err
 }
 
-func (e *Engine) rollback(number int) (result api.ApplyResult, err error) {
+func (e *Engine) rollback(ctx context.Context, number int) (result api.ApplyResult, err error) {
 	if p := e.pending; p != nil && (number == 0 || number == p.before.Number) {
 		result.Changes, err = e.expire()
 		result.Generation = p.before.Number
@@ -40,7 +40,7 @@ func (e *Engine) rollback(number int) (result api.ApplyResult, err error) {
 	if err != nil {
 		return result, err
 	}
-	if result.ReloadResult, err = e.replace(cfg, warnings, true); err != nil {
+	if result.ReloadResult, err = e.replace(ctx, cfg, warnings, true); err != nil {
 		return result, err
 	}
 	if err := state.ReplaceConfig(e.opts.File, g.Text); err != nil {

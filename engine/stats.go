@@ -27,14 +27,14 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 		}
 	}
 	e.mu.Unlock()
+	reports, silent := e.reports(ctx)
+	if api.Answered(silent) != nil {
+		return api.Stats{}, silent
+	}
 	var sum counter.Packets
-	err := e.workers.OnAll(ctx, func(w *worker.Worker) {
-		c := w.Counters(e.platform)
-		sum.Add(&c.Packets)
-		out.Workers = append(out.Workers, report(&out, w, &c))
-	})
-	if err != nil {
-		return api.Stats{}, err
+	for i := range reports {
+		sum.Add(&reports[i].counters.Packets)
+		addReport(&out, i, &reports[i])
 	}
 	out.Rx, out.Forwarded, out.Replied, out.Originated = sum.Rx, sum.Forwarded, sum.Replied, sum.Originated
 	for r := counter.None + 1; int(r) < counter.Count; r++ {
@@ -42,32 +42,39 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	}
 	f := &out.Frames
 	f.Total = uint64(len(e.hardware.UMEM) / platform.FrameSize)
-	// Workers are asked one after the other: a frame that is handed over meanwhile counts twice.
+	// Workers answer at different times: a frame that is handed over meanwhile counts twice.
 	f.InFlight = f.Total - min(f.Total, f.Free+f.Fill+f.Rx+f.Tx+f.Completion)
-	return out, nil
+	return out, silent
 }
 
-// report translates a worker's counters and adds what it owns to the whole. Called by the worker,
-// for its histogram is read.
-func report(all *api.Stats, w *worker.Worker, c *worker.Counters) api.WorkerStats {
+// addReport adds what a worker owns to the whole.
+func addReport(all *api.Stats, worker int, r *workerReport) {
+	c := &r.counters
+	all.Workers = append(all.Workers, r.stats)
 	all.Tables.ConnectionsV4 += uint64(c.Conns4)
 	all.Tables.ConnectionsV6 += uint64(c.Conns6)
 	all.Frames.Free += uint64(c.FramesFree)
-	syscalls := c.Sleeps
 	for i := range c.Queues {
 		q := &c.Queues[i]
 		k := &q.Platform
-		syscalls += k.Syscalls
 		all.Frames.Fill += k.Fill
 		all.Frames.Rx += k.Rx
 		all.Frames.Tx += k.Tx
 		all.Frames.Completion += k.Completion
 		all.Ports[q.Port].Queues[q.Index] = api.QueueStats{
-			Queue: q.Number, Worker: w.ID(), Rx: q.Rx, Tx: q.Tx, TxRingFull: q.TxFull,
+			Queue: q.Number, Worker: worker, Rx: q.Rx, Tx: q.Tx, TxRingFull: q.TxFull,
 			KernelRxDropped: k.RxDropped, KernelRxInvalid: k.RxInvalid, KernelTxInvalid: k.TxInvalid,
 			KernelRxRingFull: k.RxRingFull, KernelFillRingEmpty: k.FillRingEmpty,
 			KernelTxRingEmpty: k.TxRingEmpty, Wakeups: k.Syscalls,
 		}
+	}
+}
+
+// report translates a worker's counters. It is called on the worker, for its histogram is read.
+func report(w *worker.Worker, c *worker.Counters) api.WorkerStats {
+	syscalls := c.Sleeps
+	for i := range c.Queues {
+		syscalls += c.Queues[i].Platform.Syscalls
 	}
 	p := &c.Packets
 	return api.WorkerStats{

@@ -123,7 +123,7 @@ dropped: no_connection: packet belongs to no connection`} {
 			t.Error(diff)
 		}
 	}
-	if err := o.wait(); err != nil || o.end != (api.TraceEnd{Seen: 4, Why: "count reached"}) {
+	if err := o.wait(); err != nil || !cmp.Equal(o.end, api.TraceEnd{Seen: 4, Why: "count reached"}) {
 		t.Error(err, o.end)
 	}
 }

@@ -269,6 +269,14 @@ func (e *emptying) Backend(ctx context.Context, service, backend string) (api.Ba
 	return out, err
 }
 
+func (e *emptying) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := &e.Services[0].Backends[0]
+	b.Active, b.Inactive = e.left, 0
+	return e.Fake.Override(ctx, r)
+}
+
 // asked reports whether Backend was called so many times.
 func (e *emptying) asked(times uint32) bool {
 	e.mu.Lock()

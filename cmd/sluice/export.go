@@ -62,8 +62,8 @@ func servicesToExport(ctx context.Context, configPath, socket string) ([]conf.Se
 		}
 		return cfg.Services, nil
 	}
-	running, err := (&daemonFlags{socket: socket}).client().List(ctx)
-	if err != nil {
+	running, err := api.NewClient(socket).List(ctx)
+	if api.Answered(err) != nil {
 		return nil, err
 	}
 	return engine.Configured(running)

@@ -56,6 +56,7 @@ func followDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequ
 		case <-ctx.Done():
 			return b, d.interrupted()
 		}
+		*flags.unresponsive = nil // a worker that answers now has taken the drain up
 		if b, err = client.Backend(ctx, request.Service, b.Endpoint()); err != nil {
 			if ctx.Err() != nil {
 				return b, d.interrupted()

@@ -32,16 +32,29 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// daemonFlags are the flags of all verbs that talk to a running daemon.
+// daemonFlags are the flags of all verbs that talk to a running daemon. A verb prints what the
+// daemon answers; it fails after that if an answer was without some workers.
 type daemonFlags struct {
-	socket string
-	output format
+	socket       string
+	output       format
+	unresponsive **api.Unresponsive // of an answer; shared by copies
 }
 
 func (f *daemonFlags) add(cmd *cobra.Command) {
+	f.unresponsive = new(*api.Unresponsive)
+	cmd.PostRunE = func(*cobra.Command, []string) error {
+		if u := *f.unresponsive; u != nil {
+			return u
+		}
+		return nil
+	}
 	cmd.Flags().StringVar(&f.socket, "socket", api.DefaultSocket, "control socket of the daemon")
 	f.output.add(cmd)
 }
 
 // client returns a client of the daemon.
-func (f *daemonFlags) client() api.Control { return api.NewClient(f.socket) }
+func (f *daemonFlags) client() api.Control {
+	client, last := api.NewClient(f.socket), f.unresponsive
+	client.OnUnresponsive = func(u *api.Unresponsive) { *last = u }
+	return client
+}

@@ -37,7 +37,7 @@ func newTop() *cobra.Command {
 			}
 			columns, terminal := terminalColumns(cmd.OutOrStdout())
 			if !once && terminal && flags.output == formatTable {
-				return top.New(flags.client(), flags.socket, interval).Run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+				return top.New(api.NewClient(flags.socket), flags.socket, interval).Run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 			}
 			figures, err := top.Once(cmd.Context(), flags.client(), interval)
 			if err != nil {

@@ -145,7 +145,7 @@ func TestTopInATerminal(t *testing.T) {
 		}
 	}
 	stop()
-	term.shows(`NO ANSWER for \d`)
+	term.shows(`no data since \d`)
 	_, stop = apitest.At(t, socket, topDaemon{daemon})
 	term.shows(`the daemon answers again`)
 	term.typed("q")

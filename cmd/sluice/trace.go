@@ -93,6 +93,9 @@ func printEnd(w io.Writer, end api.TraceEnd, failed error) error {
 		text += fmt.Sprintf(", and %d more that arrived too fast to be printed: narrow the filter", end.Lost)
 	}
 	_, err := fmt.Fprintln(w, text)
+	if err == nil && len(end.Unresponsive) > 0 {
+		err = &api.Unresponsive{Workers: end.Unresponsive}
+	}
 	return err
 }
 

@@ -25,11 +25,12 @@ const (
 	// AlarmNotRun: checks cannot be run, because this host lacks file descriptors, ports or memory.
 	AlarmNotRun = "checks_not_run"
 	AlarmFrozen = "health_frozen" // an operator has frozen the backends' states
+	AlarmStuck  = "worker_stuck"  // a worker does not answer: its queues are not served
 )
 
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
-	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmFrozen}
+	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmFrozen, AlarmStuck}
 }
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.
@@ -77,7 +78,6 @@ func (s *Server) routeFreeze() {
 		OperationID: "freeze-health", Method: http.MethodPost, Path: pathFreeze,
 		Summary: "Freeze or thaw the states of backends",
 	}, func(ctx context.Context, in *freezeInput) (freezeResult, error) {
-		ctx = context.WithoutCancel(ctx)
 		name := ""
 		if in.Body.Service != "" {
 			service, err := s.find(ctx, in.Body.Service)

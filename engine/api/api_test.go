@@ -386,3 +386,55 @@ func exchange(t *testing.T, client *http.Client, request *http.Request) (status 
 	}
 	return response.StatusCode, string(data)
 }
+
+// goneFake is a fake that waits in SetWeight until its client has gone.
+type goneFake struct {
+	*apitest.Fake
+	asked chan struct{}
+	ended chan error
+}
+
+func (g goneFake) SetWeight(ctx context.Context, _, _ string, _ int) (api.Backend, error) {
+	close(g.asked)
+	<-ctx.Done()
+	g.ended <- ctx.Err()
+	return api.Backend{}, ctx.Err()
+}
+
+// TestClientGone: the context of a change ends when its client has gone.
+func TestClientGone(t *testing.T) {
+	g := goneFake{lab(), make(chan struct{}), make(chan error, 1)}
+	_, client := start(t, g)
+	ctx, leave := context.WithCancel(t.Context())
+	go func() { <-g.asked; leave() }()
+	if _, err := client.SetWeight(ctx, "web", "10.0.0.11:8080", 1); err == nil {
+		t.Error("an answer came")
+	}
+	select {
+	case <-g.ended:
+	case <-time.After(20 * time.Second):
+		t.Error("the change does not know that its client has gone")
+	}
+}
+
+// silentFake is a fake of which workers do not answer.
+type silentFake struct{ *apitest.Fake }
+
+func (s silentFake) List(ctx context.Context) ([]api.Service, error) {
+	services, _ := s.Fake.List(ctx)
+	return services, &api.Unresponsive{Workers: []int{1, 3}}
+}
+
+// TestUnresponsive: an answer without some workers reaches the client with their numbers, and names
+// in any form are found in it.
+func TestUnresponsive(t *testing.T) {
+	_, client := start(t, silentFake{lab()})
+	services, err := client.List(t.Context())
+	var u *api.Unresponsive
+	if !errors.As(err, &u) || u.Error() != "workers 1, 3 have not answered: what is shown of them may be old or missing" || len(services) == 0 {
+		t.Errorf("%d services, %v", len(services), err)
+	}
+	if b, err := client.SetWeight(t.Context(), "tcp 198.51.100.10:80", "10.0.0.11", 4); err != nil || b.Weight != 4 {
+		t.Error(b, err)
+	}
+}

@@ -302,7 +302,7 @@ func TestPageOutlivesTheDaemon(t *testing.T) {
 	p := newBrowser(t).Open("http://"+address+"/", browser.Screens[2])
 	p.Await(moving)
 	stop()
-	p.Await("document.getElementById('sentence').textContent.startsWith('No answer from the daemon for') && document.body.className === 'stale'")
+	p.Await("document.getElementById('sentence').textContent.startsWith('No data since') && document.body.className === 'stale'")
 	p.Shot(shots, "lost", false)
 	f.mu.Lock()
 	f.began, f.ran = time.Now(), 0 // counters start again

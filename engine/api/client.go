@@ -21,6 +21,10 @@ const clientTimeout = 2 * time.Minute
 
 // Client is the Control of a daemon on the other end of a socket. Any goroutine may use it.
 type Client struct {
+	// OnUnresponsive, if it is set before the first request, is called with the Unresponsive beside
+	// an answer. The request then returns no error.
+	OnUnresponsive func(*Unresponsive)
+
 	socket string
 	http   http.Client
 }
@@ -32,7 +36,7 @@ func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket, http.Client{
+	return &Client{socket: socket, http: http.Client{
 		Timeout:   clientTimeout,
 		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
 	}}
@@ -113,6 +117,22 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
 		return fmt.Errorf("the program that listens on %s does not answer like sluice: %w", c.socket, err)
 	}
+	return c.incomplete(response.Header.Get(unresponsiveHeader))
+}
+
+// incomplete returns the Unresponsive in the header of an answer, or passes it on.
+func (c *Client) incomplete(header string) error {
+	if header == "" {
+		return nil
+	}
+	u := new(Unresponsive)
+	if err := json.Unmarshal([]byte(header), u); err != nil {
+		return fmt.Errorf("the program that listens on %s does not answer like sluice: header %q: %w", c.socket, header, err)
+	}
+	if c.OnUnresponsive == nil {
+		return u
+	}
+	c.OnUnresponsive(u)
 	return nil
 }
 

@@ -17,26 +17,29 @@ type none struct{}
 // find returns the service that any form of its name identifies.
 func (s *Server) find(ctx context.Context, text string) (Service, error) {
 	services, err := s.control.List(ctx)
-	if err != nil {
+	if Answered(err) != nil {
 		return Service{}, err
 	}
 	return FindService(services, text)
 }
 
-// findBackend returns the backend that an operator means by any form of its name and its service's,
-// and the service's name. The daemon's own names for them lead to it without a list of all
-// services.
-func (s *Server) findBackend(ctx context.Context, service, backend string) (name string, b Backend, err error) {
-	b, err = s.control.Backend(ctx, service, canonical(backend))
+// onBackend calls do with the daemon's own names of the backend that an operator means by any form
+// of its name and its service's. If the forms are those names, nothing is asked before do.
+func (s *Server) onBackend(ctx context.Context, service, backend string, do func(service, backend string) (Backend, error)) (Backend, error) {
+	b, err := do(service, canonical(backend))
 	if !errors.As(err, new(*NoSuchService)) && !errors.As(err, new(*NoSuchBackend)) {
-		return service, b, err
+		return named(b), err
 	}
-	found, err := s.find(ctx, service)
+	of, err := s.find(ctx, service)
 	if err != nil {
-		return "", Backend{}, err
+		return Backend{}, err
 	}
-	b, err = FindBackend(found, backend)
-	return found.Name, b, err
+	found, err := FindBackend(of, backend)
+	if err != nil {
+		return Backend{}, err
+	}
+	b, err = do(of.Name, found.Endpoint())
+	return named(b), err
 }
 
 type backendInput struct {
@@ -51,8 +54,9 @@ func (s *Server) routeBackend() {
 		Description: "The backend as in the list of services, for clients that follow one backend, such as a drain: " +
 			"the cost does not grow with the number of services and backends if both are given by the names in that list.",
 	}, func(ctx context.Context, in *backendInput) (Backend, error) {
-		_, b, err := s.findBackend(ctx, in.Service, in.Backend)
-		return named(b), err
+		return s.onBackend(ctx, in.Service, in.Backend, func(service, backend string) (Backend, error) {
+			return s.control.Backend(ctx, service, backend)
+		})
 	})
 }
 
@@ -87,14 +91,9 @@ func (s *Server) routeWeight() {
 		OperationID: "set-weight", Method: http.MethodPost, Path: pathWeight,
 		Summary: "Set a backend's weight until the file has a new one; returns the backend",
 	}, func(ctx context.Context, in *weightInput) (Backend, error) {
-		// ctx: a client that disconnects must not leave a half-made change.
-		ctx = context.WithoutCancel(ctx)
-		service, b, err := s.findBackend(ctx, in.Body.Service, in.Body.Backend)
-		if err != nil {
-			return Backend{}, err
-		}
-		b, err = s.control.SetWeight(ctx, service, b.Endpoint(), in.Body.Weight)
-		return named(b), err
+		return s.onBackend(ctx, in.Body.Service, in.Body.Backend, func(service, backend string) (Backend, error) {
+			return s.control.SetWeight(ctx, service, backend, in.Body.Weight)
+		})
 	})
 }
 
@@ -107,7 +106,7 @@ func (s *Server) routeReload() {
 		OperationID: "reload", Method: http.MethodPost, Path: pathReload,
 		Summary: "Read the configuration file again and activate it; on error nothing changes",
 	}, func(ctx context.Context, in *reloadInput) (ReloadResult, error) {
-		result, err := s.control.Reload(context.WithoutCancel(ctx), ReloadOptions{Force: in.Force})
+		result, err := s.control.Reload(ctx, ReloadOptions{Force: in.Force})
 		result.Changes = orEmpty(result.Changes)
 		return result, err
 	})

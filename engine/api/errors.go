@@ -1,7 +1,9 @@
 package api
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -37,6 +39,40 @@ type Ambiguous struct {
 
 func (e *Ambiguous) Error() string {
 	return fmt.Sprintf("%q is ambiguous: must be one of %s", e.Text, strings.Join(e.Fits, ", "))
+}
+
+// Unresponsive is the error of a request that some workers have not answered. The answer beside it
+// is valid, with what is known: for those workers, what they answered last.
+type Unresponsive struct {
+	Workers []int `json:"workers"`
+	// Applied: the request was a change. It is in force, and these workers still work by what was
+	// in force before.
+	Applied bool `json:"applied"`
+}
+
+func (e *Unresponsive) Error() string {
+	name, has, it := "worker ", "has", "it"
+	if len(e.Workers) > 1 {
+		name, has, it = "workers ", "have", "them"
+	}
+	for i, w := range e.Workers {
+		if i > 0 {
+			name += ", "
+		}
+		name += strconv.Itoa(w)
+	}
+	if e.Applied {
+		return fmt.Sprintf("applied, %s %s not taken it up", name, has)
+	}
+	return fmt.Sprintf("%s %s not answered: what is shown of %s may be old or missing", name, has, it)
+}
+
+// Answered returns err unless it is an Unresponsive, beside which the answer is valid.
+func Answered(err error) error {
+	if errors.As(err, new(*Unresponsive)) {
+		return nil
+	}
+	return err
 }
 
 // NoDaemon is the error for a socket without a listener.

@@ -77,7 +77,7 @@ func (s *Server) routeApply() {
 		if err := errors.Join(in.Body.File.check(), checkSeconds("confirm_s", in.Body.ConfirmS)); err != nil {
 			return ApplyResult{}, err
 		}
-		return applied(s.control.Apply(context.WithoutCancel(ctx), in.Body))
+		return applied(s.control.Apply(ctx, in.Body))
 	})
 }
 
@@ -86,7 +86,7 @@ func (s *Server) routeConfirm() {
 		OperationID: "confirm", Method: http.MethodPost, Path: pathConfirm,
 		Summary: "Make the pending configuration permanent",
 	}, func(ctx context.Context, _ *none) (ApplyResult, error) {
-		return applied(s.control.Confirm(context.WithoutCancel(ctx)))
+		return applied(s.control.Confirm(ctx))
 	})
 }
 
@@ -97,7 +97,7 @@ func (s *Server) routeRollback() {
 		OperationID: "rollback", Method: http.MethodPost, Path: pathRollback,
 		Summary: "Activate an earlier configuration",
 	}, func(ctx context.Context, in *rollbackInput) (ApplyResult, error) {
-		return applied(s.control.Rollback(context.WithoutCancel(ctx), in.Body.Generation))
+		return applied(s.control.Rollback(ctx, in.Body.Generation))
 	})
 }
 

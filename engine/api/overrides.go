@@ -97,15 +97,10 @@ func (s *Server) routeOverride() {
 		if err := in.Body.Check(); err != nil {
 			return Backend{}, err
 		}
-		// ctx: a client that disconnects must not leave a half-made change.
-		ctx = context.WithoutCancel(ctx)
-		name, b, err := s.findBackend(ctx, in.Body.Service, in.Body.Backend)
-		if err != nil {
-			return Backend{}, err
-		}
-		in.Body.Service, in.Body.Backend = name, b.Endpoint()
-		b, err = s.control.Override(ctx, in.Body)
-		return named(b), err
+		return s.onBackend(ctx, in.Body.Service, in.Body.Backend, func(service, backend string) (Backend, error) {
+			in.Body.Service, in.Body.Backend = service, backend
+			return s.control.Override(ctx, in.Body)
+		})
 	})
 }
 
@@ -133,7 +128,6 @@ func (s *Server) routeClearOverrides() {
 		if (in.Service == "") != in.All {
 			return nil, badRequest{"set service, and backend for a single one, or all=true"}
 		}
-		ctx = context.WithoutCancel(ctx)
 		service, backend := in.Service, in.Backend
 		if service != "" {
 			var err error
@@ -151,7 +145,7 @@ func (s *Server) routeClearOverrides() {
 // names in the overrides.
 func (s *Server) findOverridden(ctx context.Context, service, backend string) (string, string, error) {
 	services, err := s.control.List(ctx)
-	if err != nil {
+	if Answered(err) != nil {
 		return "", "", err
 	}
 	all, err := s.control.Overrides(ctx)

@@ -22,17 +22,15 @@ func route[I, O any](s *Server, op huma.Operation, handler func(context.Context,
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[O](), true, op.OperationID)
 	stream(s, op, "application/json", schema, func(ctx context.Context, in *I) (func(io.Writer), error) {
 		out, err := handler(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		// Fails only when the client has disconnected.
-		return func(w io.Writer) { _ = newEncoder(w).Encode(out) }, nil
+		// Encode fails only when the client has disconnected.
+		return func(w io.Writer) { _ = newEncoder(w).Encode(out) }, err
 	})
 }
 
 // stream adds an endpoint that writes its answer step by step. handler checks the request and
 // returns the function that writes; each of its writes may take writeTimeout. The data is sent when
-// net/http's buffer is full, or when the function calls flush.
+// net/http's buffer is full, or when the function calls flush. The workers of an Unresponsive are
+// in the header of the answer.
 func stream[I any](s *Server, op huma.Operation, contentType string, schema *huma.Schema,
 	handler func(context.Context, *I) (func(io.Writer), error)) {
 	if op.MaxBodyBytes == 0 {
@@ -47,15 +45,27 @@ func stream[I any](s *Server, op huma.Operation, contentType string, schema *hum
 	}}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 		write, err := handler(ctx, in)
-		if err != nil {
+		if Answered(err) != nil {
 			return nil, failed(op.Method, err)
 		}
 		return &huma.StreamResponse{Body: func(c huma.Context) {
+			setUnresponsive(c, err)
 			c.SetHeader("Content-Type", contentType)
 			_, w := humago.Unwrap(c)
 			write(timedWriter{w, http.NewResponseController(w), writeTimeout})
 		}}, nil
 	})
+}
+
+// unresponsiveHeader has the Unresponsive beside an answer, as JSON.
+const unresponsiveHeader = "Sluice-Unresponsive"
+
+// setUnresponsive sets the header if err is an Unresponsive.
+func setUnresponsive(c huma.Context, err error) {
+	if u := (*Unresponsive)(nil); errors.As(err, &u) {
+		text, _ := json.Marshal(u) // numbers always marshal
+		c.SetHeader(unresponsiveHeader, string(text))
+	}
 }
 
 // newEncoder writes JSON for programs: nothing is escaped for HTML, because no answer is part of
@@ -111,6 +121,8 @@ func readBody(c huma.Context, next func(huma.Context)) {
 	case op.RequestBody == nil && len(data) > 0:
 		(&failureBody{Text: fmt.Sprintf("%s %s takes no body", op.Method, op.Path), status: http.StatusBadRequest}).write(w)
 		return
+	case op.Method != http.MethodGet && clientGone(r):
+		return // it does not know of an order that is carried out now
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	r.Body = io.NopCloser(bytes.NewReader(data))

@@ -17,11 +17,11 @@ type sampler struct {
 // returns nothing.
 func (p *sampler) sample(ctx context.Context, control Control) (Sample, bool) {
 	services, err := control.List(ctx)
-	if err != nil {
+	if Answered(err) != nil {
 		return Sample{}, false
 	}
 	stats, err := control.Stats(ctx)
-	if err != nil {
+	if Answered(err) != nil {
 		return Sample{}, false
 	}
 	now := time.Now()

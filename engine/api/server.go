@@ -91,6 +91,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 
 // limit sets limits on what one client of a server can cost.
 func (s *Server) limit(server *http.Server) {
+	server.ConnContext = withConnection
 	server.ReadHeaderTimeout = headerTimeout
 	server.ReadTimeout = readTimeout
 	server.WriteTimeout = writeTimeout

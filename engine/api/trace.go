@@ -92,6 +92,9 @@ type TraceEnd struct {
 	Seen int    `json:"seen"`
 	Lost uint64 `json:"lost"` // see TraceEvent
 	Why  string `json:"why"`
+
+	// Unresponsive are workers that do not answer: their packets are missing.
+	Unresponsive []int `json:"unresponsive_workers,omitempty"`
 }
 
 // GET ?filter= &count= &duration= &frames= &snaplen=; a traceLine per line.

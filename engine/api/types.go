@@ -14,6 +14,9 @@ import (
 // Control is the interface to a running daemon. engine.Engine implements it, Serve offers it on a
 // socket, and Client implements it on the other end, so that verbs work with either. Any goroutine
 // may call its methods.
+//
+// No method waits for a worker for more than about a second: the error is then an *Unresponsive,
+// and the answer beside it is valid. A change is not made once its context has ended.
 type Control interface {
 	AlarmControl
 	Diagnostics
@@ -178,12 +181,15 @@ func (s Stats) Dropped() uint64 {
 
 // WorkerStats is what one worker did. Ratios are over the time since the start.
 type WorkerStats struct {
-	Worker    int    `json:"worker"`
-	CPU       int    `json:"cpu"`
-	Rx        uint64 `json:"rx"`
-	Forwarded uint64 `json:"forwarded"`
-	Replied   uint64 `json:"replied"`
-	Dropped   uint64 `json:"dropped"`
+	Worker int `json:"worker"`
+	CPU    int `json:"cpu"`
+	// StuckS is how long the worker has been stuck, in seconds: the rest is what it answered last;
+	// 0: it is not.
+	StuckS    float64 `json:"stuck_s,omitempty"`
+	Rx        uint64  `json:"rx"`
+	Forwarded uint64  `json:"forwarded"`
+	Replied   uint64  `json:"replied"`
+	Dropped   uint64  `json:"dropped"`
 	// HandOversOut counts frames given to the worker that owns their flow.
 	HandOversOut      uint64  `json:"hand_overs_out"`
 	HandOversIn       uint64  `json:"hand_overs_in"`

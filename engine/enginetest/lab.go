@@ -163,6 +163,12 @@ func (l *Lab) Close() {
 	}
 }
 
+// Abandon closes the engine while a worker hangs, and returns the error of its Close.
+func (l *Lab) Abandon() error {
+	l.over = true
+	return l.Engine.Close()
+}
+
 // Crashed waits until the engine has failed and returns the error of its Close.
 func (l *Lab) Crashed() error {
 	l.t.Helper()
@@ -285,16 +291,20 @@ func (l *Lab) Panic(port, queue int, message string) {
 	l.queue(port, queue).atNextTurn(func() { panic(message) })
 }
 
-// Stats returns the engine's Stats.
+// Stats returns the engine's Stats, of all workers: it waits for those that do not answer yet.
 func (l *Lab) Stats() api.Stats {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
-	s, err := l.Engine.Stats(ctx)
-	if err != nil {
-		l.t.Fatalf("stats: %v", err)
+	for {
+		s, err := l.Engine.Stats(ctx)
+		if err == nil {
+			return s
+		}
+		if api.Answered(err) != nil || ctx.Err() != nil {
+			l.t.Fatalf("stats: %v", err)
+		}
 	}
-	return s
 }
 
 // Quiet waits until the engine has processed every injected frame, and checks that all are

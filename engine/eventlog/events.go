@@ -29,9 +29,11 @@ var Events = []Kind{
 	{"config_refused", "a reload, apply or rollback failed: nothing changed"},
 	{"config_changed", "an apply, confirm or rollback succeeded"},
 	{"config_reverted", "a change was not confirmed in time: the previous configuration is active"},
-	{"worker_stuck", "a worker makes no progress: the systemd watchdog is no longer fed"},
+	{"worker_stuck", "a worker does not answer ([engine] stuck_after): packets of its queues wait and are lost"},
+	{"worker_back", "it answers again"},
 	{"tables_failed", "new tables could not be built: the workers keep the old ones"},
 
+	{"port_range", "SNAT ports follow another net.ipv4.ip_local_port_range"},
 	{"port_open", "a port is attached, in the mode that af_xdp names"},
 	{"port_gone", "an interface has disappeared"},
 	{"port_back", "the interface is back"},

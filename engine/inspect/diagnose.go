@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -259,7 +260,8 @@ func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) erro
 	}
 	var traffic counter.Backend
 	for w := range x.Workers {
-		if err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { traffic.Add(&p.Backends[c.Backend]) }); err != nil {
+		err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { traffic.Add(&p.Backends[c.Backend]) })
+		if err != nil && !errors.Is(err, worker.ErrSilent) {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -21,13 +22,12 @@ import (
 // explainer is the state of one call of Explain.
 type explainer struct {
 	*Snapshot
-	q            api.Tuple
-	out          api.Explanation
-	frame        pipeline.Frame
-	in           []byte
-	observations []pipeline.Observation // by worker
-	owner        int
-	run          *pipeline.DryRun
+	q     api.Tuple
+	out   api.Explanation
+	frame pipeline.Frame
+	in    []byte
+	owner int
+	run   *pipeline.DryRun
 }
 
 // step adds a step to the explanation.
@@ -54,7 +54,10 @@ func (s *Snapshot) Explain(ctx context.Context, q api.Tuple) (api.Explanation, e
 	if err := x.findPort(ctx); err != nil {
 		return x.out, err
 	}
-	if err := x.dryRun(ctx); err != nil {
+	if err := x.dryRun(ctx); errors.Is(err, worker.ErrSilent) {
+		x.out.Verdict = fmt.Sprintf("not known: worker %d, which would process the packet, does not answer", x.owner)
+		return x.out, nil
+	} else if err != nil {
 		return x.out, err
 	}
 	p := x.record()
@@ -130,21 +133,31 @@ func (x *explainer) dryRun(ctx context.Context) error {
 	if err := make(false); err != nil {
 		return err
 	}
+	var first *pipeline.Observation // of the first worker that answers
 	known := false
 	for w := range x.Workers {
 		var seen pipeline.Observation
-		if err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { seen = p.Observe(x.frame, x.Tables, x.Now()) }); err != nil {
+		err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { seen = p.Observe(x.frame, x.Tables, x.Now()) })
+		if errors.Is(err, worker.ErrSilent) {
+			x.problem("worker", "worker %d does not answer: it may have the packet's connection", w)
+			continue
+		} else if err != nil {
 			return err
 		}
-		x.observations = append(x.observations, seen)
+		if first == nil {
+			first = &seen
+		}
 		if seen.Known && !known {
 			x.owner, known = w, true
 		}
 	}
-	if !known {
-		x.owner = x.observations[0].Owner
+	if first == nil {
+		return worker.ErrSilent
 	}
-	if x.observations[0].Class == pipeline.FromBackend || known {
+	if !known {
+		x.owner = first.Owner
+	}
+	if first.Class == pipeline.FromBackend || known {
 		if err := make(true); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ type Snapshot struct {
 	// Now returns the tick of the workers' clock.
 	Now func() uint32
 	// OnWorker calls f where the worker's Processor may be used. The error is ErrStale if the
-	// worker has newer tables than Tables.
+	// worker has newer tables than Tables, and worker.ErrSilent if it does not answer.
 	OnWorker func(ctx context.Context, worker int, f func(p *pipeline.Processor)) error
 	// Conns returns the connections of a client, or is nil if there are none.
 	Conns func(ctx context.Context, client netip.Addr) ([]worker.Conn, error)

@@ -60,13 +60,16 @@ func (t *Tracer) Trace(ctx context.Context, q api.TraceQuery, emit func(api.Trac
 		r.taps = append(r.taps, worker.NewTap(filter, snap, slots))
 	}
 	defer r.remove()
-	if err := r.workers.OnAll(ctx, func(w *worker.Worker) { w.AddTap(r.taps[w.ID()]) }); err != nil {
+	silent, err := r.workers.Ask(ctx, func(w *worker.Worker) { w.AddTap(r.taps[w.ID()]) })
+	if err != nil {
 		return api.TraceEnd{}, err
 	}
 	if q.Started != nil {
 		q.Started()
 	}
-	return r.follow(ctx)
+	end, err := r.follow(ctx)
+	end.Unresponsive = silent
+	return end, err
 }
 
 // trace is one run of Trace: it reads the records of all workers and emits them in the order of
@@ -89,11 +92,14 @@ type arrived struct {
 	number uint32
 }
 
-// remove removes the taps from the workers that still run.
+// remove removes the taps from the workers that still run: from one that does not answer as soon as
+// it does.
 func (t *trace) remove() {
-	for _, w := range t.workers.All {
-		// fails when the worker has ended
-		_ = w.Do(context.Background(), func() { w.RemoveTap(t.taps[w.ID()]) })
+	remove := func(w *worker.Worker) { w.RemoveTap(t.taps[w.ID()]) }
+	silent, _ := t.workers.Ask(context.Background(), remove) // fails when a worker has ended
+	for _, number := range silent {
+		w := t.workers.All[number]
+		go func() { _ = w.Do(context.Background(), func() { remove(w) }) }()
 	}
 }
 

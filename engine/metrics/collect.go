@@ -154,6 +154,7 @@ func (s *snapshot) putBackend(out series, service string, b *api.Backend) {
 func (s *snapshot) putWorker(out series, i int) {
 	w := &s.stats.Workers[i]
 	labels := []string{strconv.Itoa(w.Worker), strconv.Itoa(w.CPU)}
+	out.flag(workerStuck, w.StuckS > 0, labels...)
 	out.count(workerReceived, w.Rx, labels...)
 	out.count(workerForwarded, w.Forwarded, labels...)
 	out.count(workerDropped, w.Dropped, labels...)

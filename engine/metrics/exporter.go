@@ -16,7 +16,7 @@ import (
 
 // Options is what an Exporter shows besides a Control's answers.
 type Options struct {
-	Backends bool // a series for each backend, not only sums per service
+	Backends bool             // a series for each backend, not only sums per service
 	Log      func() LogCounts // nil: no metrics of the log
 }
 
@@ -85,10 +85,10 @@ func (e *Exporter) snapshot() (*snapshot, error) {
 	defer cancel()
 	s := &snapshot{}
 	var err error
-	if s.services, err = e.control.List(ctx); err != nil {
+	if s.services, err = e.control.List(ctx); api.Answered(err) != nil {
 		return nil, err
 	}
-	if s.stats, err = e.control.Stats(ctx); err != nil {
+	if s.stats, err = e.control.Stats(ctx); api.Answered(err) != nil {
 		return nil, err
 	}
 	if s.status, err = e.control.Status(ctx); err != nil {

@@ -88,6 +88,7 @@ var (
 
 // Workers, ports and queues.
 var (
+	workerStuck       = gauge("worker_stuck", "Whether the worker does not answer: its counters are then those of its last answer.", "worker", "cpu")
 	workerReceived    = counter("worker_packets_received_total", "Packets received from RX rings.", "worker", "cpu")
 	workerForwarded   = counter("worker_packets_forwarded_total", "Packets sent on.", "worker", "cpu")
 	workerDropped     = counter("worker_packets_dropped_total", "Packets dropped, for all reasons.", "worker", "cpu")

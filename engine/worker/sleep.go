@@ -84,7 +84,7 @@ func (w *Worker) Do(ctx context.Context, f func()) error {
 	case <-w.done:
 		return errStopped
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	w.wakeMu.RLock()
 	w.waker.wake()
@@ -95,6 +95,6 @@ func (w *Worker) Do(ctx context.Context, f func()) error {
 	case <-w.done:
 		return errStopped
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }

@@ -7,6 +7,7 @@
 // ways: the rings on which workers hand frames to each other (handover.go) and return them, the
 // pointer to the tables, which the engine stores and a worker loads once per batch, the rings of a
 // Tap (tap.go), and Do, which has the worker call a function between two batches (sleep.go).
+// Requests use Ask, which is Do with a bound, and Watch tells which workers do not answer (ask.go).
 //
 // Nothing on the way of a packet takes a lock, allocates or makes a system call for one packet.
 //
@@ -18,6 +19,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sluice/engine/cpu"
 	"sluice/engine/platform"
@@ -59,8 +61,13 @@ type Worker struct {
 	tapState *tapState    // nil: no Tap
 	stop     atomic.Bool  // any goroutine sets it
 	done     chan struct{}
-	resolve  func(packet.Addr) // asks for a neighbour to be resolved; must not block
-	sleeps   bool              // sleep when idle; false: spin
+
+	// silent: it has not answered for so long that Ask does not wait. ping sets both.
+	silent     atomic.Bool
+	stuckSince atomic.Pointer[time.Time] // nil: not stuck
+
+	resolve func(packet.Addr) // asks for a neighbour to be resolved; must not block
+	sleeps  bool              // sleep when idle; false: spin
 
 	clock       clock
 	startNs     int64

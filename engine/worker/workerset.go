@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sluice/engine/cpu"
 	"sluice/engine/platform"
@@ -101,7 +102,8 @@ func (s *Set) recoverPanic(w *Worker) {
 // Failed returns a channel that is closed when a worker has panicked. Close returns the reason.
 func (s *Set) Failed() <-chan struct{} { return s.failed }
 
-// OnAll has every worker call f between two batches, one worker after the other.
+// OnAll has every worker call f between two batches, one worker after the other. It waits for each
+// until ctx ends: requests use Ask.
 func (s *Set) OnAll(ctx context.Context, f func(w *Worker)) error {
 	for _, w := range s.All {
 		if err := w.Do(ctx, func() { f(w) }); err != nil {
@@ -111,8 +113,12 @@ func (s *Set) OnAll(ctx context.Context, f func(w *Worker)) error {
 	return nil
 }
 
+// closePatience is how long Close waits for the workers.
+const closePatience = 5 * time.Second
+
 // Close stops the workers, waits until they have ended and frees the file descriptors that they
-// polled. Its error includes the one behind Failed.
+// polled. Its error includes the one behind Failed. It is a Hung if a worker does not end: that
+// worker may still use everything that it was given.
 func (s *Set) Close() (err error) {
 	if s == nil {
 		return nil
@@ -121,7 +127,9 @@ func (s *Set) Close() (err error) {
 		w.stop.Store(true)
 		w.waker.wake()
 	}
-	s.running.Wait()
+	if err := s.awaitEnd(); err != nil {
+		return err
+	}
 	for _, w := range s.All {
 		err = errors.Join(err, w.close())
 	}
@@ -131,6 +139,29 @@ func (s *Set) Close() (err error) {
 	default:
 	}
 	return err
+}
+
+// Hung is the error of Close if workers do not end.
+type Hung struct{ error }
+
+// awaitEnd waits until the workers have ended, at most for closePatience.
+func (s *Set) awaitEnd() error {
+	ended := make(chan struct{})
+	go func() { s.running.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(closePatience):
+	}
+	errs := make([]error, len(s.All))
+	for i, w := range s.All {
+		select {
+		case <-w.done:
+		default:
+			errs[i] = errors.New("does not end")
+		}
+	}
+	return Hung{s.named(errs)}
 }
 
 func (o *Options) newWorkers() ([]*Worker, error) {

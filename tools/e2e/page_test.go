@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -115,8 +116,13 @@ func TestPage(t *testing.T) {
 	p.Await("document.getElementById('sentence').textContent === '1 backend down, 1 backend draining'")
 	wantSpread(t, b.Ask(ctxOf(t), nat4.URL(), 4), [3]int{0, 0, 4})
 
+	must(t, d.Process.Signal(syscall.SIGSTOP))
+	p.Await("document.getElementById('sentence').textContent.startsWith('No data since') && document.body.className === 'stale'")
+	must(t, d.Process.Signal(syscall.SIGCONT))
+	p.Await("document.getElementById('log').textContent.includes('answers again') && document.body.className === ''")
+
 	must(t, d.Stop())
-	p.Await("document.getElementById('sentence').textContent.startsWith('No answer')")
+	p.Await("document.getElementById('sentence').textContent.startsWith('No data since')")
 	must(t, d.Restart(ctxOf(t)))
 	p.Await("document.getElementById('log').textContent.includes('has restarted') && document.body.className === ''")
 	_, err := d.API.Override(ctxOf(t), api.OverrideRequest{Service: "web-nat4", Backend: drained, State: api.OverrideEnable})

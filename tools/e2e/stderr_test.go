@@ -124,7 +124,7 @@ func TestStderrClosed(t *testing.T) {
 
 // scrape returns the daemon's metrics.
 func scrape(d *testbed.Daemon) (string, error) {
-	client := http.Client{Timeout: patience, Transport: &http.Transport{
+	client := http.Client{Timeout: waitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", d.Socket)

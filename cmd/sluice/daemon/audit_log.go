@@ -9,8 +9,8 @@ import (
 	"sluice/engine/api"
 )
 
-// auditLog is a Control that logs every change made through it. The engine logs what happens at a
-// deadline.
+// auditLog is a Control that logs every change made through it, whether or not all workers have
+// taken it up. The engine logs what happens at a deadline.
 type auditLog struct {
 	api.Control
 	logger *slog.Logger
@@ -18,7 +18,7 @@ type auditLog struct {
 
 func (l auditLog) SetWeight(ctx context.Context, service, backend string, weight int) (api.Backend, error) {
 	b, err := l.Control.SetWeight(ctx, service, backend, weight)
-	if err == nil {
+	if api.Answered(err) == nil {
 		l.logger.Info("weight set", "event", "weight_set", "service", service, "backend", backend, "weight", weight, "state", b.State)
 	}
 	return b, err
@@ -26,7 +26,7 @@ func (l auditLog) SetWeight(ctx context.Context, service, backend string, weight
 
 func (l auditLog) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	result, err := l.Control.Reload(ctx, o)
-	if err != nil {
+	if api.Answered(err) != nil {
 		for line := range strings.Lines(err.Error()) {
 			l.logger.Error("reload: " + strings.TrimSpace(line))
 		}
@@ -35,12 +35,12 @@ func (l auditLog) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadRe
 	}
 	l.changed("reload", result)
 	l.logger.Info("reloaded", "event", "config_reloaded", "changes", len(result.Changes))
-	return result, nil
+	return result, err
 }
 
 func (l auditLog) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
 	b, err := l.Control.Override(ctx, r)
-	if err == nil {
+	if api.Answered(err) == nil {
 		attributes := []any{"event", "override_set", "service", r.Service, "backend", r.Backend, "state", b.State}
 		if r.DeadlineS > 0 {
 			attributes = append(attributes, "deadline", time.Duration(r.DeadlineS*float64(time.Second)))
@@ -75,7 +75,7 @@ func (l auditLog) Rollback(ctx context.Context, generation int) (api.ApplyResult
 }
 
 func (l auditLog) applied(verb string, result api.ApplyResult, err error, attributes ...any) (api.ApplyResult, error) {
-	if err != nil {
+	if api.Answered(err) != nil {
 		for line := range strings.Lines(err.Error()) {
 			l.logger.Error(verb + ": " + strings.TrimSpace(line))
 		}
@@ -88,7 +88,7 @@ func (l auditLog) applied(verb string, result api.ApplyResult, err error, attrib
 		attributes = append(attributes, "confirm until", p.Deadline.Format(time.TimeOnly))
 	}
 	l.logger.Info(verb+" done", append(attributes, "event", "config_changed")...)
-	return result, nil
+	return result, err
 }
 
 // changed logs a line per change and warning.

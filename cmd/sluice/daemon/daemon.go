@@ -218,7 +218,7 @@ func (r *runner) announce(ctx context.Context, cfg *conf.Config, engine balancer
 		backends += len(s.Backends)
 	}
 	attributes := []any{"version", r.version, "services", len(cfg.Services), "backends", backends, "socket", r.socket}
-	if stats, err := engine.Stats(ctx); err == nil {
+	if stats, err := engine.Stats(ctx); api.Answered(err) == nil {
 		var ports []string
 		for _, p := range stats.Ports {
 			ports = append(ports, p.Name+":"+p.IO)

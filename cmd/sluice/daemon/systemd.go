@@ -31,7 +31,7 @@ func (n systemdNotifier) Reload(ctx context.Context, o api.ReloadOptions) (api.R
 // serving notifies systemd that packets flow. `systemctl status` shows the number of services.
 func (r *runner) serving(ctx context.Context, control api.Control) {
 	state := systemd.SdNotifyReady
-	if services, err := control.List(ctx); err == nil {
+	if services, err := control.List(ctx); api.Answered(err) == nil {
 		state += fmt.Sprintf("\nSTATUS=%d services", len(services))
 	}
 	r.notify(state)

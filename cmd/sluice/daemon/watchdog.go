@@ -32,7 +32,7 @@ func (r *runner) watchdog(ctx context.Context, engine balancer) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			r.logger.Error("systemd's watchdog is not fed", "event", "worker_stuck", "error", err)
+			r.logger.Error("systemd's watchdog is not fed", "error", err)
 		default:
 			r.notify(systemd.SdNotifyWatchdog)
 		}

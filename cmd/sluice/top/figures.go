@@ -30,10 +30,10 @@ type Snapshot struct {
 func ReadSnapshot(ctx context.Context, daemon Daemon) (Snapshot, error) {
 	s := Snapshot{At: time.Now()}
 	var err error
-	if s.Services, err = daemon.List(ctx); err != nil {
+	if s.Services, err = daemon.List(ctx); api.Answered(err) != nil {
 		return s, err
 	}
-	if s.Stats, err = daemon.Stats(ctx); err != nil {
+	if s.Stats, err = daemon.Stats(ctx); api.Answered(err) != nil {
 		return s, err
 	}
 	s.Status, err = daemon.Status(ctx)

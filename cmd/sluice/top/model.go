@@ -16,6 +16,11 @@ const (
 	manyServices   = 12               // from here on, services without problems are folded at first
 	historyLen     = 240              // measurements stored for sparklines
 	noticeTurns    = 4                // measurements for which a notice is shown
+
+	// overdue is how long after the time of the next poll an answer is overdue. A daemon with a
+	// worker that does not answer takes a second.
+	overdue   = 1500 * time.Millisecond
+	clockTick = 250 * time.Millisecond // how often it is checked
 )
 
 // Model is the state of the view. Only the program's goroutine calls its methods.
@@ -32,7 +37,7 @@ type Model struct {
 	history map[api.Rated][]float64 // the same for each service and backend
 
 	lost      error     // why there is no answer; nil: there is one
-	lostSince time.Time // time of the first failed request
+	clock     time.Time // now
 	notice    string    // the latest event
 	noticeFor int       // measurements until it disappears
 	turn      int       // counts measurements, to rotate the alarms
@@ -80,8 +85,20 @@ type performed struct {
 
 type pollNow struct{}
 
+// clockTicked is the time.
+type clockTicked time.Time
+
 // Init implements tea.Model.
-func (m *Model) Init() tea.Cmd { return m.poll }
+func (m *Model) Init() tea.Cmd { return tea.Batch(m.poll, tickClock()) }
+
+func tickClock() tea.Cmd {
+	return tea.Tick(clockTick, func(now time.Time) tea.Msg { return clockTicked(now) })
+}
+
+// silent reports whether there is no answer, or none yet although it is overdue.
+func (m *Model) silent() bool {
+	return m.lost != nil || m.clock.Sub(m.last.At) > m.interval+overdue
+}
 
 func (m *Model) poll() tea.Msg {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
@@ -100,6 +117,9 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, tea.Tick(max(0, m.interval-time.Since(msg.At)), func(time.Time) tea.Msg { return pollNow{} })
 	case pollNow:
 		return m, m.poll
+	case clockTicked:
+		m.clock = time.Time(msg)
+		return m, tickClock()
 	case performed:
 		m.say("%s: weight %d, state %s", msg.id.Backend, msg.backend.Weight, api.StateName(msg.backend))
 		if msg.backend.Note != "" {
@@ -127,18 +147,19 @@ func (m *Model) receive(got measured) {
 		m.notice = ""
 	}
 	if got.err != nil {
-		if m.lost == nil {
-			m.lostSince = got.At
-		}
 		m.lost = got.err
-		m.now.At = got.At // so that the time without an answer is shown
+		if got.At.After(m.clock) {
+			m.clock = got.At
+		}
 		return
 	}
+	silent := m.silent()
+	m.clock = got.At
 	m.now = Compare(m.last, got.Snapshot)
 	switch {
 	case m.now.Restarted:
 		m.say("another daemon answers: its counters start at 0")
-	case m.lost != nil && !m.last.At.IsZero():
+	case silent && !m.last.At.IsZero():
 		m.say("the daemon answers again")
 	}
 	m.lost = nil

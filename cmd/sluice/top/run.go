@@ -42,7 +42,7 @@ func Once(ctx context.Context, daemon Daemon, interval time.Duration) (Figures, 
 // Print writes one frame as plain text, with all lines, for so many columns; reasons may be longer.
 func Print(w io.Writer, f Figures, columns int) error {
 	m := New(nil, "", 0)
-	m.now, m.last = f, f.Snapshot
+	m.now, m.last, m.clock = f, f.Snapshot, f.At
 	m.width, m.height = columns, 1<<30
 	for i := range f.Services {
 		m.foldedByHand[f.Services[i].Key()] = false

@@ -3,6 +3,7 @@ package top
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
@@ -92,9 +93,13 @@ func (m *Model) header() []string {
 
 // titleLine returns one sentence about the problems.
 func (m *Model) titleLine() string {
-	if m.lost != nil {
-		return shout.Render(pad(fmt.Sprintf(" NO ANSWER for %s: trying again; figures are old. %s",
-			text.Ago(m.now.At.Sub(m.lostSince).Seconds()), text.OneLine(m.lost.Error())), m.width))
+	if m.silent() {
+		why := "the daemon does not answer"
+		if m.lost != nil {
+			why = text.OneLine(m.lost.Error())
+		}
+		return shout.Render(pad(fmt.Sprintf(" no data since %s (%s): trying again. %s",
+			m.last.At.Format(time.TimeOnly), text.Ago(m.clock.Sub(m.last.At).Seconds()), why), m.width))
 	}
 	down, drained, gone := 0, 0, 0
 	for i := range m.now.Services {
@@ -171,6 +176,10 @@ func (m *Model) workersLine() string {
 		return line.String() + string(blocks) + quiet.Render(fmt.Sprintf(" %d workers, max %.0f%%", n, 100*greatest))
 	}
 	for i, share := range m.now.Busy {
+		if m.now.Stats.Workers[i].StuckS > 0 {
+			fmt.Fprintf(&line, "%s  ", bad.Render(fmt.Sprintf("w%d STUCK", m.now.Stats.Workers[i].Worker)))
+			continue
+		}
 		bar := text.Bar(share, min(room, 20))
 		if share > 0.9 {
 			bar = bad.Render(bar)

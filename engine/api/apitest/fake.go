@@ -108,10 +108,13 @@ func (f *Fake) Conns(_ context.Context, q api.ConnQuery) ([]api.Conn, error) {
 }
 
 func (f *Fake) SetWeight(_ context.Context, service, backend string, weight int) (api.Backend, error) {
-	f.Record("weight %s %s %d", service, backend, weight)
 	if f.Err != nil {
 		return api.Backend{}, f.Err
 	}
+	if _, err := BackendOf(f.Services, service, backend); err != nil {
+		return api.Backend{}, err // the server resolves short forms after that
+	}
+	f.Record("weight %s %s %d", service, backend, weight)
 	b := f.Services[0].Backends[0]
 	b.Weight, b.ConfiguredWeight = weight, 1
 	if weight == 0 {
@@ -122,10 +125,13 @@ func (f *Fake) SetWeight(_ context.Context, service, backend string, weight int)
 }
 
 func (f *Fake) Override(_ context.Context, r api.OverrideRequest) (api.Backend, error) {
-	f.Record("%s %s %s %v", r.State, r.Service, r.Backend, r.DeadlineS)
 	if f.Err != nil {
 		return api.Backend{}, f.Err
 	}
+	if _, err := BackendOf(f.Services, r.Service, r.Backend); err != nil {
+		return api.Backend{}, err
+	}
+	f.Record("%s %s %s %v", r.State, r.Service, r.Backend, r.DeadlineS)
 	b := f.Services[0].Backends[0]
 	b.ConfiguredWeight, b.Override = 1, r.State
 	if r.State != api.OverrideEnable {

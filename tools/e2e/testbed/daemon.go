@@ -133,11 +133,11 @@ func (d *Daemon) Verb(ctx context.Context, args ...string) (stdout string, err e
 func (d *Daemon) Quiet(ctx context.Context) (api.Stats, error) {
 	for {
 		stats, err := d.API.Stats(ctx)
-		if err != nil {
+		if api.Answered(err) != nil {
 			return stats, err
 		}
 		again, err := d.API.Stats(ctx)
-		if err != nil {
+		if api.Answered(err) != nil {
 			return again, err
 		}
 		wrong := outOfBalance(again)

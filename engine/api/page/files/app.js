@@ -8,10 +8,14 @@ import {Machine, Log} from './machine.js';
 import {Actions} from './actions.js';
 
 const INTERVAL = 1000; // ms
+// How long after the time of the next request an answer is overdue, in ms. A daemon with a worker that does not answer
+// takes a second.
+const OVERDUE = 1500;
 
 const $ = id => document.getElementById(id);
 let last = null; // the newest snapshot
 let lostSince = 0; // when the daemon stopped answering; 0: it answers
+let refused = false; // the daemon answers, but not without its token
 let explained = false;
 
 const actions = new Actions({
@@ -52,6 +56,7 @@ function accept(now) {
   if (restarted) say_('The daemon has restarted: its counters start at 0.');
   else if (lostSince) say_(`The daemon answers again, after ${ago((now.at - lostSince) / 1000)}.`);
   lostSince = 0;
+  refused = false;
   const before = restarted ? null : last;
   const figures = compare(before, now);
   last = now;
@@ -77,17 +82,27 @@ function say_(text) {
 // lose shows that the daemon does not answer. The old data stays, marked as such.
 function lose(failure) {
   if (failure instanceof Refused && (failure.status === 401 || failure.status === 403)) {
+    refused = true;
     status('down', 'The daemon requires its token', failure.message);
     show($('give-token'), true);
     return;
   }
-  lostSince ||= Date.now();
   if (last) charts.update(Date.now(), null);
+  drawLost(failure instanceof Refused ? failure.message : '');
+}
+
+function drawLost(why) {
+  lostSince ||= Date.now();
   mark(document.body, 'stale');
-  const why = failure instanceof Refused ? failure.message : '';
-  status('down', `No answer from the daemon for ${ago((Date.now() - lostSince) / 1000)}`,
+  const since = last ? `No data since ${new Date(last.at).toTimeString().slice(0, 8)}` : 'No answer from the daemon';
+  status('down', `${since}, for ${ago((Date.now() - (last?.at ?? lostSince)) / 1000)}`,
     `Trying again every second. ${last ? 'The data below is old.' : ''} ${why}`);
 }
+
+// A daemon that is suspended takes requests and does not answer them.
+setInterval(() => {
+  if (last && !refused && Date.now() - last.at > INTERVAL + OVERDUE && !document.hidden) drawLost('');
+}, 250);
 
 function status(className, sentence, details = '') {
   mark($('status'), className);

@@ -23,6 +23,8 @@ async function ask(path, options = {}) {
   const answer = await fetch(path, {...options, headers, cache: 'no-store', redirect: 'error', signal: AbortSignal.timeout(PATIENCE)});
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, body.error ?? `status ${answer.status}`);
+  const {workers, applied} = JSON.parse(answer.headers.get('Sluice-Unresponsive') ?? '{}');
+  if (applied) body.note = `applied, but not yet taken up by worker ${workers.join(', ')}`;
   return body;
 }
 

@@ -35,8 +35,8 @@ export class Machine {
     attribute(item, 'title', `CPU ${w.cpu}, ${si(w.connections)} connections, ${w.packets_per_batch.toFixed(1)} packets per batch`);
     attribute(meter, 'aria-label', label.textContent + ' busy');
     meter.value = busy;
-    say(number, (100 * busy).toFixed(0) + ' %');
-    mark(item, busy > BUSY ? 'down' : '');
+    say(number, w.stuck_s ? `STUCK for ${ago(w.stuck_s)}` : (100 * busy).toFixed(0) + ' %');
+    mark(item, w.stuck_s || busy > BUSY ? 'down' : '');
     return item;
   }
 
