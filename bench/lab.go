@@ -63,7 +63,7 @@ func newCrew(workers int) *crew {
 		workers: workers,
 		seed:    &flow.Seed{A: 0x9e3779b97f4a7c15, B: 0xbf58476d1ce4e5b9},
 		loads:   counter.NewLoads(workers, pipeline.MaxBackends),
-		turns:   counter.NewTurns(pipeline.MaxServices),
+		turns:   counter.NewTurns(workers, pipeline.MaxServices),
 	}
 }
 

@@ -163,7 +163,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
-	e.loads, e.turns = counter.NewLoads(len(cores), pipeline.MaxBackends), counter.NewTurns(pipeline.MaxServices)
+	e.loads, e.turns = counter.NewLoads(len(cores), pipeline.MaxBackends), counter.NewTurns(len(cores), pipeline.MaxServices)
 	e.cfg = cfg
 	e.recall(cfg)
 	if err := e.platform.Follow(cfg.Ports, e.surroundingsChanged); err != nil {

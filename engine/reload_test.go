@@ -161,10 +161,12 @@ func TestBackendRemovedReset(t *testing.T) {
 	if _, err := lab.Reload(config(svc{backends: []string{"10.0.0.11:8080", "10.0.0.13:8080"}, extra: `on_remove = "reset"`})); err != nil {
 		t.Fatal(err)
 	}
+	lab.Quiet() // the worker has the new tables
 	resets := 0
 	for n := range 30 {
 		lab.Arrive(enginetest.Clients, opening(n).Flags(ack).Frame())
 	}
+	lab.Quiet() // the connections end
 	for from, backend := range before {
 		if backend == gone {
 			lab.Arrive(enginetest.Backends, packettest.TCP(gone, from).Flags(ack).Frame())
@@ -331,4 +333,34 @@ func TestReloadsUnderTraffic(t *testing.T) {
 		t.Errorf("%d of %d packets went on", len(sent), reloads)
 	}
 	sameAs(t, before, goOn(t, lab, 0, 60), "")
+}
+
+// TestClientPortOfRemovedBackend: a client that uses the port of a connection to a removed backend
+// again, and gets no answer from there, reaches another backend with its second SYN.
+func TestClientPortOfRemovedBackend(t *testing.T) {
+	for _, mode := range []string{"nat", "tun", "dr"} {
+		all := []string{"10.0.0.11", "10.0.0.12"}
+		lab := enginetest.New(t, 2, 2)
+		lab.Start(2, config(svc{mode: mode, backends: all}))
+		host := func(p packettest.Packet) string {
+			t.Helper()
+			return fmt.Sprint("10.0.0.", one(t, lab.Send(enginetest.Clients, 0, p.Frame())).Frame[5])
+		}
+		old := host(opening(1))
+		host(opening(1).Flags(ack))
+		left := slices.DeleteFunc(all, func(b string) bool { return b == old })
+		if _, err := lab.Reload(config(svc{mode: mode, backends: left})); err != nil {
+			t.Fatal(err)
+		}
+		if got := host(opening(1).Flags(ack)); got != old {
+			t.Errorf("%s: the connection goes on at %s, not at %s", mode, got, old)
+		}
+		if got := host(opening(1)); got != old {
+			t.Errorf("%s: the first SYN goes to %s, not to %s", mode, got, old)
+		}
+		if got := host(opening(1)); got != left[0] {
+			t.Errorf("%s: the second SYN goes to %s, not to %s", mode, got, left[0])
+		}
+		lab.Close()
+	}
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"testing"
 
 	"sluice/engine/api"
@@ -268,5 +269,36 @@ func TestFullNATAcrossWorkers(t *testing.T) {
 				t.Errorf("of %d flows, %d came out and %d were answered", flows, len(locals), len(answered))
 			}
 		})
+	}
+}
+
+// TestTurnsOverWorkers: connections that are opened one after the other by any queue take turns as
+// with one worker.
+func TestTurnsOverWorkers(t *testing.T) {
+	for _, test := range []struct {
+		sched    string
+		backends []string
+		want     map[string]int // of 14 connections
+	}{
+		{"rr", []string{"10.0.0.11", "10.0.0.12"}, map[string]int{"10.0.0.11": 7, "10.0.0.12": 7}},
+		{"wrr", []string{"10.0.0.11 4", "10.0.0.12 2", "10.0.0.13 1"}, map[string]int{"10.0.0.11": 8, "10.0.0.12": 4, "10.0.0.13": 2}},
+		{"wlc", []string{"10.0.0.11 4", "10.0.0.12 2", "10.0.0.13 1"}, map[string]int{"10.0.0.11": 8, "10.0.0.12": 4, "10.0.0.13": 2}},
+	} {
+		for _, mode := range []string{"nat", "fullnat"} {
+			s := svc{mode: mode, sched: test.sched, backends: test.backends}
+			if mode == "fullnat" {
+				s.extra = `source = ["10.0.0.2"]`
+			}
+			lab := enginetest.New(t, 4, 4)
+			lab.Start(3, config(s))
+			got := make(map[string]int)
+			for n := range 14 {
+				got[backendOf(t, one(t, lab.Send(enginetest.Clients, n%4, opening(n).Frame())).Frame)]++
+			}
+			if !maps.Equal(got, test.want) {
+				t.Errorf("%s %s: %v, want %v", test.sched, mode, got, test.want)
+			}
+			lab.Close()
+		}
 	}
 }

@@ -88,7 +88,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{
 		Backends: make([]counter.Backend, len(t.Backends)), templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
-		worker: worker, workers: workers, seed: seed, loads: own, turns: counter.NewTurns(len(t.Services)), t: t,
+		worker: worker, workers: workers, seed: seed, loads: own, turns: counter.NewTurns(1, len(t.Services)), t: t,
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }
 	r.p.rstProbes.visit = r.p.rstProbeConn

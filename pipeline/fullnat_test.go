@@ -77,7 +77,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 		t: t, batch: new(pipeline.Batch), nowMs: 1,
 		proc: pipeline.New(pipeline.Options{
 			Worker: worker, Workers: workers, Connections: connections,
-			Seed: &flow.Seed{A: 11, B: 13}, Loads: counter.NewLoads(workers, pipeline.MaxBackends), Turns: counter.NewTurns(pipeline.MaxServices),
+			Seed: &flow.Seed{A: 11, B: 13}, Loads: counter.NewLoads(workers, pipeline.MaxBackends), Turns: counter.NewTurns(workers, pipeline.MaxServices),
 			Mem4: tableMemory(4, connections), Mem6: tableMemory(6, connections),
 		}),
 		tables: pipeline.NewTables(setup.services, setup.backends, hops,

@@ -123,7 +123,7 @@ func newWorld(t *testing.T, services ...svc) *world { return newWorlds(t, 1, cap
 func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 	t.Helper()
 	w := &world{
-		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), turns: counter.NewTurns(pipeline.MaxServices), batch: new(pipeline.Batch), now: 1_000_000,
+		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), turns: counter.NewTurns(workers, pipeline.MaxServices), batch: new(pipeline.Batch), now: 1_000_000,
 		sources: []string{"10.0.0.2"}, pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
 	}
 	for i := range workers {

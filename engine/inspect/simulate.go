@@ -36,7 +36,7 @@ func NewOffline(s Snapshot) *Offline {
 	o.Seed = &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344} // any: there is one worker
 	o.Loads = counter.NewLoads(1, pipeline.MaxBackends)
 	o.proc = pipeline.New(pipeline.Options{
-		Workers: 1, Connections: offlineConnections, Seed: o.Seed, Loads: o.Loads, Turns: counter.NewTurns(pipeline.MaxServices),
+		Workers: 1, Connections: offlineConnections, Seed: o.Seed, Loads: o.Loads, Turns: counter.NewTurns(1, pipeline.MaxServices),
 		Mem4: make([]byte, pipeline.TableBytes(4, offlineConnections)),
 		Mem6: make([]byte, pipeline.TableBytes(6, offlineConnections)),
 	})

@@ -10,23 +10,34 @@ import "sync/atomic"
 // connections to different services do not delay each other. Memory: 64 bytes per service.
 type Turns struct {
 	lines []turn
+	alone bool // there is one worker, and an atomic operation would be for nothing
 }
 
 // turn is one word in a cache line.
 type turn struct {
-	atomic.Uint64
-	_ [cellsPerLine - 1]uint64
+	word uint64
+	_    [cellsPerLine - 1]uint64
 }
 
-// NewTurns makes words for the service ids 0 to services-1. They are 0.
-func NewTurns(services int) *Turns { return &Turns{make([]turn, services)} }
+// NewTurns makes words for that many workers and the service ids 0 to services-1. They are 0.
+func NewTurns(workers, services int) *Turns {
+	return &Turns{make([]turn, services), workers == 1}
+}
 
-// Of returns the present word of a service. Any goroutine may call it.
-func (t *Turns) Of(service uint32) uint64 { return t.lines[service].Load() }
+// Of returns the present word of a service. Any worker may call it.
+func (t *Turns) Of(service uint32) uint64 { return atomic.LoadUint64(&t.lines[service].word) }
 
 // Advance replaces the word of a service, and reports whether it was still the former one. If not,
 // another worker has taken the turn, and the caller computes the next from the present word. Any
 // worker may call it.
 func (t *Turns) Advance(service uint32, from, to uint64) bool {
-	return from == to || t.lines[service].CompareAndSwap(from, to)
+	if from == to {
+		return true
+	}
+	word := &t.lines[service].word
+	if t.alone {
+		*word = to
+		return true
+	}
+	return atomic.CompareAndSwapUint64(word, from, to)
 }

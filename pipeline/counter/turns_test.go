@@ -10,7 +10,7 @@ import (
 // Each turn is taken once, however many workers take turns at the same moment.
 func TestTurns(t *testing.T) {
 	const workers, rounds, services = 4, 5000, 3
-	turns := counter.NewTurns(services)
+	turns := counter.NewTurns(workers, services)
 	var running sync.WaitGroup
 	for range workers {
 		running.Go(func() {
