@@ -10,9 +10,9 @@ import (
 // backends reads the [[service.backend]] tables of a service.
 func (t table) backends(s *Service) []Backend {
 	tables := t.tables("backend")
-	if len(tables) > maxBackends {
-		t.fail(tables[maxBackends].at, "is one backend too many; allowed: at most %d in a service", maxBackends)
-		tables = tables[:maxBackends]
+	if len(tables) > maxServiceBackends {
+		t.fail(tables[maxServiceBackends].at, "is one backend too many; allowed: at most %d in a service", maxServiceBackends)
+		tables = tables[:maxServiceBackends]
 	}
 	all := make([]Backend, 0, len(tables))
 	lines := make(map[service.BackendKey]int, len(tables)) // lines of the keys seen

@@ -11,8 +11,8 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxSize limits a file: a hundred times what a thousand services with ten backends each need.
-const maxSize = 16 << 20
+// maxSize limits a file: what MaxServices and MaxBackends need.
+const maxSize = 32 << 20
 
 // Load reads and checks a file. The error is a Problems with all errors; the Config is then nil.
 // The []Problem are warnings, with or without an error, sorted by line. host is the machine that
@@ -55,7 +55,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, plainError(err)
 	}
 	if before.Size() > maxSize {
-		return nil, fmt.Errorf("has %d bytes; allowed: at most %d (16 MiB)", before.Size(), maxSize)
+		return nil, fmt.Errorf("has %d bytes; allowed: at most %d (32 MiB)", before.Size(), maxSize)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {

@@ -303,7 +303,7 @@ func TestUnreadableFiles(t *testing.T) {
 		{"missing", filepath.Join(dir, "none.toml"), "cannot be read: no such file or directory"},
 		{"directory", dir, "is a directory"},
 		{"device", "/dev/null", "is not a regular file"},
-		{"huge", write("huge.toml", bytes.Repeat([]byte("\n"), 16<<20+1), 0o600), "16 MiB"},
+		{"huge", write("huge.toml", bytes.Repeat([]byte("\n"), 32<<20+1), 0o600), "32 MiB"},
 		{"empty", write("empty.toml", nil, 0o600), "port: is missing"},
 		{"zero byte", write("zero.toml", []byte("a\x00"), 0o600), "zero byte"},
 	}
@@ -316,8 +316,8 @@ func TestUnreadableFiles(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, cfg, err)
 		}
 	}
-	if _, _, err := conf.Load(write("full.toml", append(bytes.Repeat([]byte("\n"), 16<<20-200), goodPort+goodService...), 0o600), nil); err != nil {
-		t.Errorf("a file of almost 16 MiB: %v", err)
+	if _, _, err := conf.Load(write("full.toml", append(bytes.Repeat([]byte("\n"), 32<<20-200), goodPort+goodService...), 0o600), nil); err != nil {
+		t.Errorf("a file of almost 32 MiB: %v", err)
 	}
 }
 
@@ -370,5 +370,24 @@ func TestEveryLineWrong(t *testing.T) {
 	// With those for no port and no service.
 	if last := all[len(all)-1].Text; len(all) != 10_001 || last != "10002 more errors are not listed" {
 		t.Errorf("%d errors, the last: %s", len(all), last)
+	}
+}
+
+// TestLimits: the limits of a configuration hold for all services together.
+func TestLimits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("parses 262,145 backends")
+	}
+	var b strings.Builder
+	b.WriteString(goodPort)
+	for s := range 5 {
+		fmt.Fprintf(&b, "[[service]]\naddress = \"198.51.100.%d\"\nport = 80\n", 1+s)
+		for n := range conf.MaxBackends/5 + 1 {
+			fmt.Fprintf(&b, "[[service.backend]]\naddress = \"10.%d.%d.%d\"\n", n>>16, n>>8&255, n&255)
+		}
+	}
+	_, _, err := conf.Parse("test.toml", []byte(b.String()), nil)
+	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), "allowed: at most 262144 in all services together") {
+		t.Errorf("%.300v", err)
 	}
 }

@@ -159,10 +159,12 @@ var Settings = append([]Setting{
 	{Table: "service.backend", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
 }, timeoutSettings()...)
 
-// maxServices and maxBackends are limits of the data plane, which numbers both with 16 bits.
+// Limits on what a configuration may have. The data plane has numbers for about twice as many, for
+// the connections of former ones.
 const (
-	maxServices = 65535 // in a file
-	maxBackends = 65535 // in a service
+	MaxServices        = 65535
+	MaxBackends        = 262144 // of all services together, sorry servers included
+	maxServiceBackends = 65535  // of one service
 )
 
 // timeoutKeys lists every timeout with its default, that of IPVS (ip_vs_proto_tcp.c tcp_timeouts,

@@ -10,14 +10,20 @@ func (r *report) config(at *place, values map[string]any, host *Host) *Config {
 	}
 	timeouts := root.table("timeouts").timeouts(Timeouts{})
 	services := root.tables("service")
-	if len(services) > maxServices {
-		r.fail(services[maxServices].at, "is one service too many; allowed: at most %d", maxServices)
-		services = services[:maxServices]
+	if len(services) > MaxServices {
+		r.fail(services[MaxServices].at, "is one service too many; allowed: at most %d", MaxServices)
+		services = services[:MaxServices]
 	}
 	places := make([]*place, len(services))
+	backends := 0
 	for i, t := range services {
-		cfg.Services = append(cfg.Services, t.service(timeouts))
+		s := t.service(timeouts)
+		cfg.Services = append(cfg.Services, s)
 		places[i] = t.at
+		before := backends
+		if backends += len(s.Servers()); before <= MaxBackends && backends > MaxBackends {
+			r.fail(t.at, "has the backend that is one too many; allowed: at most %d in all services together", MaxBackends)
+		}
 	}
 	r.checkIdle(root, len(services))
 	r.checkServices(cfg.Services, places)

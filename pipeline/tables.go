@@ -17,10 +17,11 @@ import (
 // Limits of the id spaces. Ids are array indexes and stay with their service or backend across
 // reloads. A backend id means one service, backend and mode for as long as connections have it,
 // since they outlive the configuration of a backend and the fast path rewrites by the id alone. Id
-// 0 is never used.
+// 0 is never used. The limits are about twice those of a configuration (conf.MaxServices,
+// conf.MaxBackends): the rest is for connections of former ones.
 const (
-	MaxServices = 1 << 16
-	MaxBackends = 1 << 16
+	MaxServices = 1 << 17
+	MaxBackends = 1 << 19
 )
 
 // Service is a service as the packet path sees it.

@@ -105,7 +105,7 @@ func TestImportKeepalived(t *testing.T) {
 	if code != 0 || !strings.Contains(stderr, "virtual.d/ldap.conf:10: colour blue") {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	if code, stdout, stderr := sluice("check", "--config", out); code != 0 || !strings.Contains(stdout, "valid: ports=1 services=3") {
+	if code, stdout, stderr := sluice("check", "--config", out); code != 0 || !strings.Contains(stdout, "valid: ports=1 services=3") || !strings.Contains(stdout, "\nmemory: connection tables ") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	bad := writeFile(t, "k.conf", "virtual_server 192.0.2.1 80 {\nlvs_sched \"rr\n}\n")

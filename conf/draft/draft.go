@@ -76,8 +76,8 @@ type Draft struct {
 
 // Limits on what is imported: more than any box has, and little enough to convert in seconds.
 const (
-	MaxServices = 65535
-	MaxBackends = 262144
+	MaxServices = conf.MaxServices
+	MaxBackends = conf.MaxBackends
 	maxNotes    = 100_000
 )
 

@@ -40,7 +40,7 @@ const (
 )
 
 // maxFileBody limits a request that has a file: the largest possible file as JSON.
-const maxFileBody = 40 << 20
+const maxFileBody = 80 << 20
 
 // rollbackBody is the request for an earlier configuration.
 type rollbackBody struct {

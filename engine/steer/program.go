@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 // Program is the steering program with its rules, ready to be attached to ports. Its methods belong
@@ -25,6 +26,11 @@ type Program struct {
 	writes    int   // to the maps, ever
 }
 
+// ruleEntries is the capacity of each map of rules: for the rules before and after a Set together,
+// of as many services and backends as a configuration may have. An entry has memory only when it is
+// in use; a map of this capacity has 16 MiB without any.
+const ruleEntries = 1 << 20
+
 // Load creates the maps that hold the rules, empty: until Set, every frame passes to the kernel. It
 // needs CAP_BPF and CAP_NET_ADMIN, as Attach does; the error names them if they are missing.
 func Load() (*Program, error) {
@@ -34,6 +40,10 @@ func Load() (*Program, error) {
 	spec, err := loadSteer()
 	if err != nil {
 		return nil, fmt.Errorf("steer: the XDP program in this binary cannot be read: %w", err)
+	}
+	for _, name := range []string{steerMapAddresses, steerMapPorts, steerMapRanges} {
+		spec.Maps[name].MaxEntries = ruleEntries
+		spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 	}
 	p := &Program{spec: spec, installed: newTable()}
 	if err := p.createMaps(); err != nil {

@@ -76,7 +76,7 @@ func (d *ids) with(cfg *conf.Config) (ids, error) {
 		}
 	}
 	if s, b := len(next.services), len(next.backends); s > pipeline.MaxServices || b > pipeline.MaxBackends {
-		return ids{}, fmt.Errorf("%d services and %d backends, those of existing connections included, at most %d and %d are possible",
+		return ids{}, fmt.Errorf("%d services and %d backends, including removed ones with connections; allowed: at most %d and %d; try again when connections of removed backends have ended, or use on_remove = \"reset\"",
 			s-1, b-1, pipeline.MaxServices-1, pipeline.MaxBackends-1)
 	}
 	for i := range cfg.Services {

@@ -15,6 +15,9 @@ import (
 // with 1000 different lists of backends take 131 MB, which ten times as many slots would not.
 const maglevSlots = 65537
 
+// MHBytes is the size of a Maglev table in bytes. Services with equal backends share one.
+const MHBytes = 2 * maglevSlots
+
 // emptySlot marks a slot without an owner. No rank is as high.
 const emptySlot = maxRanks
 

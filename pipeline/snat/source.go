@@ -2,6 +2,7 @@ package snat
 
 import (
 	"math/bits"
+	"reflect"
 
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
@@ -44,6 +45,11 @@ func (r *Ref) NewPools(allowed *PortSet, workers int) []*Pool {
 		pools[worker] = newPool(allowed, func(w int) uint64 { return r.ports(worker, workers, w) })
 	}
 	return pools
+}
+
+// PoolBytes returns the size of the pools of all workers for one source and one backend, in bytes.
+func PoolBytes(workers int) int {
+	return workers*int(reflect.TypeFor[Pool]().Size()) + 4*(1<<16-FirstPort)
 }
 
 // ports returns the worker's ports among the 64 from 64*w on, one bit each.

@@ -1,0 +1,40 @@
+package tables
+
+import (
+	"sluice/conf"
+	"sluice/pipeline"
+	"sluice/pipeline/sched"
+	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
+)
+
+// Memory is what a configuration takes besides the frames of the NIC ports, in bytes. It all belongs
+// to the process; the kernel gives pages when they are used for the first time.
+type Memory struct {
+	Connections int64 // the connection tables of all workers
+	MH          int64 // tables of scheduler mh: one for each set of backends with their weights
+	SNATPools   int64 // fullnat: ports of each source towards each backend
+}
+
+// MemoryOf returns what a configuration takes with that many workers.
+func MemoryOf(cfg *conf.Config, workers int) (m Memory) {
+	each := (cfg.Engine.Connections + workers - 1) / workers
+	m.Connections = int64(workers) * int64(pipeline.TableBytes(4, each)+pipeline.TableBytes(6, each))
+	pools := make(map[PoolName]bool)
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if s.Scheduler == "mh" {
+			m.MH += sched.MHBytes
+		}
+		for _, b := range s.Servers() {
+			if b.Mode != service.FullNAT {
+				continue
+			}
+			for _, source := range s.Source {
+				pools[PoolName{source, b.Key, s.Key.Protocol}] = true
+			}
+		}
+	}
+	m.SNATPools = int64(len(pools)) * int64(snat.PoolBytes(workers))
+	return m
+}
