@@ -55,7 +55,7 @@
 //     frame that the socket receives. Turn that off where VLANs are used.
 //   - In Generic mode the kernel's GRO runs before the program and builds frames larger than a UMEM
 //     chunk. Turn GRO off on such ports.
-//   - Rules: 32,768 addresses, 65,536 single ports, 65,536 power-of-two blocks of port ranges (a
+//   - Rules: 524,288 addresses, 524,288 single ports and power-of-two blocks of port ranges (a
 //     range needs at most 30). Queues: 0 to 1023. Connections opened by backends: 65,536; packets
 //     in fragments: 16,384; the least recently used ones are forgotten.
 //

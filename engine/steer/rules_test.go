@@ -89,7 +89,7 @@ func TestCapacity(t *testing.T) {
 	ours := func(address string) bool {
 		return isOurs(t, port, packet(t, ip(client4, address, pTCP), tcp(1234, 86)))
 	}
-	const addresses, singles, blocks = 32768, 65536, 65536
+	const addresses = 32768
 	for _, salt := range []byte{64, 65} {
 		// Per address: two single ports, and two blocks (86-87, 88-89).
 		keys := manyServices(addresses, salt, service.Ports{First: 80, Last: 80})
@@ -104,15 +104,22 @@ func TestCapacity(t *testing.T) {
 			}
 		}
 	}
+	const limit = 1 << 19
+	many := func(n int, ports service.Ports) (keys []service.Key) {
+		for salt := byte(66); n > 0; salt, n = salt+1, n-1<<16 {
+			keys = append(keys, manyServices(min(n, 1<<16), salt, ports)...)
+		}
+		return keys
+	}
 	for _, c := range []struct {
-		rules steer.Rules
-		want  string
+		keys []service.Key
+		want string
 	}{
-		{steer.Rules{Services: manyServices(addresses+1, 66, service.AnyPort)}, "32769 addresses"},
-		{steer.Rules{Services: append(manyServices(singles/2, 66, service.Ports{First: 1, Last: 1}), append(manyServices(singles/2, 66, service.Ports{First: 2, Last: 2}), key("100.66.0.0", 3, 3, service.TCP))...)}, "65537 single ports"},
-		{steer.Rules{Services: append(manyServices(blocks/4, 66, service.Ports{First: 1, Last: 8}), key(web4, 2, 3, service.TCP))}, "65537 blocks of port ranges"},
+		{many(limit+1, service.AnyPort), "524289 addresses"},
+		{append(many(limit/2, service.Ports{First: 1, Last: 1}), many(limit/2+1, service.Ports{First: 2, Last: 2})...), "524289 single ports"},
+		{append(many(limit/4, service.Ports{First: 1, Last: 8}), key(web4, 2, 3, service.TCP)), "524289 blocks of port ranges"},
 	} {
-		err := program.Set(c.rules)
+		err := program.Set(steer.Rules{Services: c.keys})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "configure fewer") {
 			t.Errorf("error %v, want one with %q", err, c.want)
 		}

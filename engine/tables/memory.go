@@ -8,8 +8,8 @@ import (
 	"sluice/pipeline/snat"
 )
 
-// Memory is what a configuration takes besides the frames of the NIC ports, in bytes. It all belongs
-// to the process; the kernel gives pages when they are used for the first time.
+// Memory is what a configuration takes besides the frames of the NIC ports, in bytes. The kernel
+// gives pages when they are used for the first time.
 type Memory struct {
 	Connections int64 // the connection tables of all workers
 	MH          int64 // tables of scheduler mh: one for each set of backends with their weights
