@@ -125,6 +125,8 @@ type Service struct {
 	OnDown string
 	// OnRemove is OnRemoveKeep or OnRemoveReset.
 	OnRemove string
+	// ICMPEcho is EchoWhenUp, EchoAlways or EchoNever.
+	ICMPEcho string
 	// SlowStart is the time in which the weight of a backend that comes up or is new grows; 0: at
 	// once.
 	SlowStart time.Duration
@@ -170,6 +172,13 @@ const (
 const (
 	OnRemoveKeep  = "keep"  // they continue until they end
 	OnRemoveReset = "reset" // as with OnDownReset
+)
+
+// When a service makes its address answer ICMP echo requests, if no interface has the address.
+const (
+	EchoWhenUp = "when_up" // while the service takes new connections
+	EchoAlways = "always"
+	EchoNever  = "never"
 )
 
 // The types of a health check.

@@ -84,6 +84,7 @@ func serviceFields(s Service) []field {
 		{"source", orWord(s.Source, "none")},
 		{"on_down", s.OnDown},
 		{"on_remove", s.OnRemove},
+		{"icmp_echo", s.ICMPEcho},
 		{"slow_start", shortDuration(s.SlowStart)},
 		{"sorry", sorryText(s.Sorry)},
 	}

@@ -59,6 +59,7 @@ address = "10.0.0.11"
 			Scheduler: "wlc",
 			OnDown:    conf.OnDownReset,
 			OnRemove:  conf.OnRemoveKeep,
+			ICMPEcho:  conf.EchoWhenUp,
 			Timeouts:  ipvsTimeouts(),
 			Health: conf.Health{Type: "none", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Via: "path", Path: "/", Query: ".",
 				MinHealthy: 50, FlapHold: time.Minute},
@@ -109,6 +110,7 @@ persistence = "5m"
 source = ["2001:db8::2", "2001:db8::3"]
 on_down = "keep"
 on_remove = "reset"
+icmp_echo = "always"
 slow_start = "30s"
 [service.timeouts]
 udp = "10s"
@@ -157,6 +159,7 @@ mode = "tun"
 			Source:      []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")},
 			OnDown:      conf.OnDownKeep,
 			OnRemove:    conf.OnRemoveReset,
+			ICMPEcho:    conf.EchoAlways,
 			SlowStart:   30 * time.Second,
 			Timeouts:    timeouts,
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,

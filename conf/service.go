@@ -24,6 +24,7 @@ func (t table) service(global Timeouts) Service {
 		Persistence: t.duration("persistence"),
 		OnDown:      t.word("on_down"),
 		OnRemove:    t.word("on_remove"),
+		ICMPEcho:    t.word("icmp_echo"),
 		SlowStart:   t.duration("slow_start"),
 		Timeouts:    t.table("timeouts").timeouts(global),
 		Line:        t.at.line,

@@ -47,11 +47,12 @@ func newOffline(cfg *conf.Config, o OfflineOptions) (*Engine, error) {
 	return e, e.republish()
 }
 
-// invent makes up surroundings in which everything is reachable. MAC addresses tell who is who:
+// invent makes up surroundings in which everything is reachable, and in which the kernel has the
+// services' addresses. MAC addresses tell who is who:
 // 02:00:00:00:00:PP are the ports, 02:00:00:00:01:00 the clients' router, 02:02 and the end of the
 // address are backends.
 func invent(cfg *conf.Config, o OfflineOptions) *route.Snapshot {
-	s := &route.Snapshot{}
+	s := &route.Snapshot{Ranges: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 	var infos []nexthop.PortInfo
 	for i, p := range cfg.Ports {
 		mac := [6]byte{2, 0, 0, 0, 0, byte(i)}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"sluice/conf"
 	"sluice/engine/health"
@@ -154,7 +155,7 @@ func (e *Engine) resolve(health *policy.State, out *outside) tables.Input {
 		Health: health, Hops: e.surroundings.Table, Locals: e.surroundings.Locals,
 		Sources: out.sources, KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores,
-		Probed: out.paths.probed, Probers: out.paths.probers,
+		Probed: out.paths.probed, Probers: out.paths.probers, VIPs: out.vips,
 	}
 }
 
@@ -168,6 +169,7 @@ type outside struct {
 
 	paths   paths
 	sources map[netip.Addr]netip.Addr // by tun backend: local address towards it
+	vips    []netip.Addr              // services' addresses that the kernel does not own
 }
 
 // outsideOf returns the outside of a configuration. The caller holds mu.
@@ -177,8 +179,20 @@ func (e *Engine) outsideOf(cfg *conf.Config) *outside {
 	}
 	return &outside{
 		config: cfg, surroundings: e.surroundings, detour: e.detour.Load(),
-		paths: e.pathsFor(cfg), sources: e.tunnelSources(cfg),
+		paths: e.pathsFor(cfg), sources: e.tunnelSources(cfg), vips: unowned(cfg, e.surroundings),
 	}
+}
+
+// unowned returns the services' addresses that the kernel neither has nor has a host route to,
+// ascending.
+func unowned(cfg *conf.Config, around *route.Snapshot) (vips []netip.Addr) {
+	for i := range cfg.Services {
+		if a := cfg.Services[i].Key.Address; !around.Owns(a) {
+			vips = append(vips, a)
+		}
+	}
+	slices.SortFunc(vips, netip.Addr.Compare)
+	return slices.Compact(vips)
 }
 
 // tunnelSources returns the local addresses towards all tun backends, configured ones and those

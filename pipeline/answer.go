@@ -54,11 +54,32 @@ func (p *Processor) answer(f *Frame, r counter.Reason) {
 		return
 	}
 	switch r {
-	case counter.NoBackend:
+	case counter.NoBackend, counter.NoService:
 		rewrite.Unreachable(f.Mem, m)
 	case counter.TTLExpired:
 		rewrite.TimeExceeded(f.Mem, m)
 	}
+	p.sendBack(f)
+}
+
+// noService answers a packet to a port of a VIP at which no service is, as the kernel of a host
+// that has the VIP does for UDP. Segments with RST are not answered.
+func (p *Processor) noService(f *Frame) {
+	if f.meta.TCPFlags&packet.RST != 0 {
+		f.drop(counter.NoService)
+		return
+	}
+	p.answer(f, counter.NoService)
+}
+
+// echo answers an ICMP echo request to a VIP. There is no limit, as in Linux: an answer is not
+// longer than the request, and goes to where it came from.
+func (p *Processor) echo(f *Frame) {
+	if !p.t.answersEcho(f.meta.Dst) {
+		f.drop(counter.EchoRefused)
+		return
+	}
+	rewrite.EchoReply(f.Mem, &f.meta)
 	p.sendBack(f)
 }
 

@@ -51,6 +51,7 @@ const (
 	kindReply               // backend to client
 	kindICMPIn              // ICMP error about a packet that went to the client
 	kindICMPOut             // ICMP error about a packet that went to the backend
+	kindEcho                // ICMP echo request to a VIP
 	// kindFastForward4: client to service, if the connection confirms it: see fastpath.go
 	kindFastForward4
 	// kindFastOpen4: client to service, if a connection can be opened: see fastpath_open.go

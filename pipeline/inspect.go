@@ -17,6 +17,7 @@ const (
 	FromBackend                 // backend to client
 	ErrorToBackend              // ICMP error about a packet to the client
 	ErrorToClient               // ICMP error about a packet to the backend
+	Echo                        // ICMP echo request to a VIP that the kernel does not have
 )
 
 // Observation is what a worker knows of a frame before it processes it.
@@ -70,6 +71,7 @@ var (
 	_ [FromBackend - Class(kindReply)]struct{}
 	_ [ErrorToBackend - Class(kindICMPIn)]struct{}
 	_ [ErrorToClient - Class(kindICMPOut)]struct{}
+	_ [Echo - Class(kindEcho)]struct{}
 )
 
 // Refresh brings the connection of the observation up to date. Only the owning goroutine may call

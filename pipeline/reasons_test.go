@@ -11,8 +11,8 @@ import (
 )
 
 // droppedByWorker are the reasons that only the worker drops for, when its rings are
-// full. What is for no service counts as no_connection, because a packet doesn't tell whether it
-// comes from a backend.
+// full. What is for no service, at an address that the kernel has, counts as no_connection, because
+// a packet doesn't tell whether it comes from a backend.
 var droppedByWorker = []counter.Reason{counter.HandOverFull, counter.TxFull}
 
 // ways shows for each reason at least one way to be dropped for it.
@@ -60,6 +60,14 @@ var ways = []struct {
 		w.in(packettest.TCP(client4, web4).Flags(syn))
 		w.configure(evictAll(nat()))
 		return w.in(packettest.ICMP(transit4, vip4, 3, 1, 0, packettest.TCP(web4, client4).IP()))
+	}},
+	{counter.NoService, "RST to another port of a VIP", func(w *world) outcome {
+		w.configure(svc{unowned: true, backends: []backend{{host: 11, port: 80}}})
+		return w.in(packettest.TCP(client4, port(vip4, "81")).Flags(rst))
+	}},
+	{counter.EchoRefused, "ping of a VIP that is down", func(w *world) outcome {
+		w.configure(svc{unowned: true, backends: []backend{{host: 11, port: 80}}})
+		return w.in(packettest.ICMP("192.0.2.7", vip4, 8, 0, 1, nil))
 	}},
 	{counter.TableFull, "capacity", func(w *world) outcome { return w.fill(nat()) }},
 	{counter.TableFull, "capacity, fullnat", func(w *world) outcome {

@@ -19,6 +19,10 @@ func (p *Processor) classifySlow(f *Frame) {
 	m := &f.meta
 	f.home = 0
 	if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None {
+		if reason == counter.UnknownProtocol && p.t.isVIP(m.Dst) && packet.IsEcho(f.Mem, m) {
+			f.kind = kindEcho
+			return
+		}
 		f.drop(reason)
 		return
 	}
@@ -64,6 +68,8 @@ func (p *Processor) slowPath(f *Frame) {
 		p.icmpIn(f)
 	case kindICMPOut:
 		p.icmpOut(f)
+	case kindEcho:
+		p.echo(f)
 	}
 	p.count(f)
 }
@@ -171,7 +177,7 @@ func (p *Processor) reply(f *Frame) {
 		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
 			return
 		}
-		f.drop(counter.NoConnection)
+		p.withoutConnection(f)
 		return
 	}
 	s := &p.t.Services[c.Service()]
@@ -213,6 +219,16 @@ func (p *Processor) reply(f *Frame) {
 		rewrite.NATOut(f.Mem, m, s.Addr, c.VIPPort())
 	}
 	f.send(m, link)
+}
+
+// withoutConnection handles a packet to no service that is no reply either.
+func (p *Processor) withoutConnection(f *Frame) {
+	m := &f.meta
+	if p.t.isVIP(m.Dst) && !p.t.isSource(m.Dst) {
+		p.noService(f)
+		return
+	}
+	f.drop(counter.NoConnection)
 }
 
 // findReply returns the connection of a packet from a backend, nil if there is none. client and

@@ -37,6 +37,8 @@ type Service struct {
 	Former     []uint32        // ids of backends that only existing connections use
 	TimeoutsMs [conn.StateCount]uint32
 	PersistMs  uint32 // 0: no persistence
+	Unowned    bool   // the kernel does not have Addr: all that is sent to it comes here
+	Echo       bool   // if Unowned: Addr answers ICMP echo requests, now
 	fastOpen   bool   // the fast path opens its connections to backends with a fast entry
 }
 
@@ -79,12 +81,17 @@ type Tables struct {
 	moved           bool     // some service has Moved
 	plainReplies    bool     // all packets from backends are owned ByFlow
 	evicted         []uint32 // ids of evicted backends, ascending
+	// vips: the addresses of Unowned services -> index into echoes, which counts their services
+	// with Echo
+	vips   map[packet.Addr]int
+	echoes []int
 }
 
 // NewTables indexes services, backends and fullnat's sources. The slices belong to the result
 // afterwards. sources and pools are nil without fullnat.
 func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []snat.Source, pools [][]snat.Ref) *Tables {
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
+	t.vips = make(map[packet.Addr]int)
 	t.sources = servicemap.NewEndpoints(len(sources))
 	for i, s := range sources {
 		if s.Ports != nil {
@@ -108,6 +115,9 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 		if s.Configured {
 			t.services.Add(s.Addr, s.Ports, s.Proto, uint32(id))
 		}
+		if s.Configured && s.Unowned {
+			t.addVIP(s)
+		}
 		if s.Ownership != ByAddress {
 			continue
 		}
@@ -121,15 +131,37 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	return t
 }
 
-// Update returns tables that differ from t in Scheduler and the order of Backends of some services,
-// and in Up and Evict of some backends, which are all that was changed. Those lists of ids are
-// ascending, and each changed backend is of a changed service or of none that is configured. All
-// else is shared with t. services is a changed copy of t's, and so is backends unless no backend
-// has changed; they belong to the result afterwards. The cost does not depend on the number of
-// services and backends, but for copies of arrays.
+// addVIP adds the address of an Unowned service.
+func (t *Tables) addVIP(s *Service) {
+	i, known := t.vips[s.Addr]
+	if !known {
+		i = len(t.echoes)
+		t.vips[s.Addr], t.echoes = i, append(t.echoes, 0)
+	}
+	if s.Echo {
+		t.echoes[i]++
+	}
+}
+
+// isVIP reports whether the address is an Unowned service's.
+func (t *Tables) isVIP(a packet.Addr) bool {
+	_, found := t.vips[a]
+	return found
+}
+
+// answersEcho reports whether the VIP answers ICMP echo requests.
+func (t *Tables) answersEcho(vip packet.Addr) bool { return t.echoes[t.vips[vip]] > 0 }
+
+// Update returns tables that differ from t in Scheduler, Echo and the order of Backends of some
+// services, and in Up and Evict of some backends, which are all that was changed. Those lists of
+// ids are ascending, and each changed backend is of a changed service or of none that is
+// configured. All else is shared with t. services is a changed copy of t's, and so is backends
+// unless no backend has changed; they belong to the result afterwards. The cost does not depend on
+// the number of services and backends, but for copies of arrays.
 func (t *Tables) Update(services []Service, backends []Backend, changedServices, changedBackends []uint32) *Tables {
 	next := *t
 	next.Services, next.Backends = services, backends
+	next.updateEchoes(t, changedServices)
 	if len(changedBackends) == 0 {
 		return &next
 	}
@@ -152,6 +184,25 @@ func (t *Tables) Update(services []Service, backends []Backend, changedServices,
 		next.fillFastEntries(&services[id], served)
 	}
 	return &next
+}
+
+// updateEchoes sets echoes after the Echo of some services may have changed.
+func (t *Tables) updateEchoes(before *Tables, changed []uint32) {
+	copied := false
+	for _, id := range changed {
+		is, was := &t.Services[id], &before.Services[id]
+		if !is.Unowned || is.Echo == was.Echo {
+			continue
+		}
+		if !copied {
+			t.echoes, copied = slices.Clone(t.echoes), true
+		}
+		if is.Echo {
+			t.echoes[t.vips[is.Addr]]++
+		} else {
+			t.echoes[t.vips[is.Addr]]--
+		}
+	}
 }
 
 // derive sets what follows from the exported fields.

@@ -76,6 +76,8 @@ type svc struct {
 	moved     bool
 	idleMs    uint32 // timeout of UDP and of established TCP; 0: IPVS's
 	gone      bool
+	unowned   bool // the kernel does not have vip
+	echo      bool
 	backends  []backend
 }
 
@@ -215,7 +217,7 @@ func (s *svc) service() pipeline.Service {
 	}
 	return pipeline.Service{
 		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Ownership: s.own, Moved: s.moved, Configured: !s.gone,
-		TimeoutsMs: timeouts, PersistMs: s.persistMs,
+		TimeoutsMs: timeouts, PersistMs: s.persistMs, Unowned: s.unowned, Echo: s.echo,
 	}
 }
 

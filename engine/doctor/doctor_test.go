@@ -170,6 +170,11 @@ func TestFaults(t *testing.T) {
 			b.put("proc/sys/net/ipv4/conf/all/arp_ignore", "1")
 		}},
 		{"vip", Note, "198.51.100.40 is on no interface", func(b *Box) { b.Addresses = b.Addresses[:5] }},
+		{"vip", Warning, "its packets go back to router 10.2.0.254", func(b *Box) {
+			stopped(b)
+			b.Addresses = b.Addresses[:5]
+			b.put("proc/sys/net/ipv4/ip_forward", "1")
+		}},
 		{"routes", Problem, "no way", func(b *Box) {
 			b.Route = func(a netip.Addr) (Route, error) {
 				if a.String() == "10.9.0.1" {

@@ -17,6 +17,9 @@ func checkVIP(b *Box) (all []Finding) {
 			}
 		}
 		owner := b.onInterface(vip)
+		if f, loops := b.looping(vip, owner); loops {
+			all = append(all, f)
+		}
 		switch {
 		case on == nil && owner == "":
 			all = append(all, found(Note, "route it to an address of this box, at the routers that clients come from",
@@ -31,6 +34,24 @@ func checkVIP(b *Box) (all []Finding) {
 		}
 	}
 	return all
+}
+
+// looping reports that the kernel sends packets to a service's address back to the router that they
+// came from, until their TTL is used up. A running daemon takes them before.
+func (b *Box) looping(vip netip.Addr, owner string) (Finding, bool) {
+	forwarding := "proc/sys/net/ipv4/ip_forward"
+	if vip.Is6() {
+		forwarding = "proc/sys/net/ipv6/conf/all/forwarding"
+	}
+	if n, _ := b.number(forwarding); n == 0 || owner != "" || b.Stats != nil {
+		return Finding{}, false
+	}
+	r, err := b.Route(vip)
+	if err != nil || r.Local || !r.Gateway.IsValid() {
+		return Finding{}, false
+	}
+	return found(Warning, fmt.Sprintf("ip route replace unreachable %s while no daemon runs, and ip route del unreachable %s before it starts", whole(vip), whole(vip)),
+		"no daemon runs, the kernel forwards, and %s is on no interface: its packets go back to router %s, and round until their TTL is used up", vip, r.Gateway), true
 }
 
 // ignoresARP reports whether an interface answers only for its own addresses. The greater of both

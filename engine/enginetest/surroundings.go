@@ -21,6 +21,7 @@ type Surroundings struct {
 	Ports      []route.PortState
 	Routes     []nexthop.Route
 	Neighbours []nexthop.Neighbour
+	Ranges     []netip.Prefix // the kernel's: at the start those of the services' addresses
 }
 
 // MAC addresses of the surroundings.
@@ -47,7 +48,7 @@ const (
 
 // newSurroundings returns the network at the start of a test.
 func newSurroundings(ports int) Surroundings {
-	var s Surroundings
+	s := Surroundings{Ranges: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:1::/48")}}
 	for i := range ports {
 		name := "clients"
 		if i == Backends {
@@ -97,7 +98,7 @@ func (s *Surroundings) Forget(addr string) nexthop.Neighbour {
 // snapshot returns the surroundings as the engine receives them.
 func (s *Surroundings) snapshot() *route.Snapshot {
 	infos := make([]nexthop.PortInfo, len(s.Ports))
-	out := &route.Snapshot{Ports: slices.Clone(s.Ports)}
+	out := &route.Snapshot{Ports: slices.Clone(s.Ports), Ranges: s.Ranges}
 	for i, p := range s.Ports {
 		infos[i] = nexthop.PortInfo{MAC: p.MAC, MTU: p.MTU, Up: p.Up, Name: p.Name}
 		for _, prefix := range p.Prefixes {

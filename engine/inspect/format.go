@@ -42,6 +42,10 @@ func (n *Names) direction(p *worker.PacketRecord) api.Step {
 		return api.Step{Stage: "service", Text: "ICMP error about a packet of " + of(p.After.Conn.Service()) + " to its backend"}
 	case p.Before.Class == pipeline.ErrorToClient:
 		return api.Step{Stage: "service", Text: "ICMP error about a packet of no service"}
+	case p.Before.Class == pipeline.Echo:
+		return api.Step{Stage: "service", Text: "ping of the address of a service"}
+	case p.Frame.Reason == counter.NoService || !known && answerICMP(p.Out) == "port unreachable":
+		return api.Step{Stage: "service", Text: "none at this port of the address"}
 	case known:
 		return api.Step{Stage: "service", Text: "backend of " + of(p.After.Conn.Service()) + " to its client"}
 	}
@@ -168,7 +172,12 @@ func (n *Names) answer(p *worker.PacketRecord) string {
 			return text + ": the connections of " + n.backend(p.Before.Conn.Backend) + " end: it is down, disabled, or its drain has timed out"
 		}
 		return text + ": " + counter.NoConnection.Text() + ", and only a SYN opens one"
+	case "echo reply":
+		return "ICMP echo reply"
 	case "port unreachable":
+		if p.Before.Class != pipeline.ToService {
+			return "ICMP port unreachable: " + counter.NoService.Text()
+		}
 		return "ICMP port unreachable: " + counter.NoBackend.Text()
 	case "time exceeded":
 		return "ICMP time exceeded: " + counter.TTLExpired.Text()

@@ -100,7 +100,7 @@ func tcpFlags(flags byte) string {
 	return b.String()
 }
 
-// icmp describes an ICMP message; the errors have names.
+// icmp describes an ICMP message; errors and echo have names.
 func (v *ipView) icmp() string {
 	b := v.body
 	if len(b) < packet.ICMPLen {
@@ -116,6 +116,10 @@ func (v *ipView) icmp() string {
 		return fmt.Sprintf("packet too big, mtu %d", mtu)
 	case [3]byte{packet.ICMP, 11, 0}, [3]byte{packet.ICMPv6, 3, 0}:
 		return "time exceeded"
+	case [3]byte{packet.ICMP, 8, 0}, [3]byte{packet.ICMPv6, 128, 0}:
+		return "echo request"
+	case [3]byte{packet.ICMP, 0, 0}, [3]byte{packet.ICMPv6, 129, 0}:
+		return "echo reply"
 	}
 	return fmt.Sprintf("type %d code %d", b[0], b[1])
 }

@@ -24,6 +24,8 @@ type kernel struct {
 	locals     []netip.Addr
 	egress     map[int]egress // by ifindex: the ports and their VLANs
 	routes     []nexthop.Route
+	hosts      []netip.Addr        // see Snapshot
+	ranges     []netip.Prefix      // likewise
 	neighbours []nexthop.Neighbour // usable ones, ascending
 	states     map[nexthop.Hop]int // NUD state of all, usable or not
 }
@@ -118,7 +120,7 @@ func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) ([]netip.Ad
 }
 
 // readRoutes returns the routes of the local table, then those of the main table, each in the
-// kernel's order, without those that can never match.
+// kernel's order, without those that can never match. It sets hosts and ranges.
 func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
 	lists, err := whole(func() ([2][]nexthop.Route, error) {
 		var local, main []nexthop.Route
@@ -139,14 +141,23 @@ func (k *kernel) readRoutes(egress map[int]egress) ([]nexthop.Route, error) {
 	// The kernel looks in the local table first, and in the main table only if nothing matched: a
 	// wide local prefix (127.0.0.0/8, or an AnyIP range) hides all longer prefixes in the main
 	// table.
+	k.hosts, k.ranges = nil, nil
 	for _, wide := range local {
 		if !wide.Prefix.IsSingleIP() {
+			k.ranges = append(k.ranges, wide.Prefix)
 			main = slices.DeleteFunc(main, func(r nexthop.Route) bool {
 				return r.Prefix.Bits() >= wide.Prefix.Bits() && wide.Prefix.Contains(r.Prefix.Addr())
 			})
 		}
 	}
-	return append(local, main...), nil
+	all := append(local, main...)
+	for i := range all {
+		if p := all[i].Prefix; p.IsSingleIP() {
+			k.hosts = append(k.hosts, p.Addr())
+		}
+	}
+	slices.SortFunc(k.hosts, netip.Addr.Compare)
+	return all, nil
 }
 
 // routeFrom converts one route; ok is false if it does not concern forwarded packets.
@@ -241,7 +252,10 @@ func (k *kernel) snapshot() *Snapshot {
 	for i, p := range k.ports {
 		infos[i] = nexthop.PortInfo{MAC: p.MAC, MTU: p.MTU, Up: p.Up, Name: p.Name}
 	}
-	return &Snapshot{nexthop.Build(infos, k.routes, k.neighbours), k.ports, k.locals}
+	return &Snapshot{
+		Table: nexthop.Build(infos, k.routes, k.neighbours),
+		Ports: k.ports, Locals: k.locals, Hosts: k.hosts, Ranges: k.ranges,
+	}
 }
 
 // dumpAttempts is how often a list that changes during the reading is read.

@@ -2,6 +2,7 @@ package route
 
 import (
 	"net/netip"
+	"slices"
 
 	"sluice/pipeline/nexthop"
 )
@@ -10,8 +11,18 @@ import (
 // read and retain it.
 type Snapshot struct {
 	Table  *nexthop.Table
-	Ports  []PortState  // in the order of Config.Ports
-	Locals []netip.Addr // addresses of this machine on any interface, ascending
+	Ports  []PortState    // in the order of Config.Ports
+	Locals []netip.Addr   // addresses of this machine on any interface, ascending
+	Hosts  []netip.Addr   // destinations with a host route, those of this machine included
+	Ranges []netip.Prefix // networks that are this machine's as a whole (AnyIP)
+}
+
+// Owns reports whether the kernel does more with packets to addr than routing them like those to
+// its neighbours: the address is this machine's, or has a host route.
+func (s *Snapshot) Owns(addr netip.Addr) bool {
+	_, local := slices.BinarySearchFunc(s.Locals, addr, netip.Addr.Compare)
+	_, host := slices.BinarySearchFunc(s.Hosts, addr, netip.Addr.Compare)
+	return local || host || slices.ContainsFunc(s.Ranges, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // PortState is one of our ports.

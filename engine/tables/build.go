@@ -119,6 +119,7 @@ func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend
 	}
 	out := &b.services[n.service]
 	out.Configured, out.Backends = true, n.candidates
+	_, out.Unowned = slices.BinarySearchFunc(b.VIPs, s.Key.Address, netip.Addr.Compare)
 	candidates := b.candidatesOf(s, n, health)
 	if s.Sorry != nil && b.Health.SorryInUse(s.Key) {
 		// Not one candidate among others: with some schedulers a backend without weight still has
@@ -128,9 +129,13 @@ func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend
 			ID: n.sorry[0], Weight: 1, LastWeight: 1, Up: true, Key: netip.AddrPortFrom(s.Sorry.Key.Address, s.Sorry.Key.Port),
 		}}
 	}
+	out.Echo = s.ICMPEcho == conf.EchoAlways || s.ICMPEcho == conf.EchoWhenUp && slices.ContainsFunc(candidates, usable)
 	out.Scheduler, err = b.schedulers.scheduler(n.service, s.Scheduler, candidates)
 	return err
 }
+
+// usable reports whether new connections may go to a candidate.
+func usable(c sched.Candidate) bool { return c.Up && c.Weight > 0 }
 
 // decide sets what depends on decisions about a backend's health.
 func (b *builder) decide(number uint32, configured, up, evict bool) {

@@ -45,6 +45,7 @@ type Input struct {
 	Workers     int
 
 	Probed, Probers []service.Key // see steer.Rules
+	VIPs            []netip.Addr  // likewise, ascending
 
 	Ended Former // of State.Former: what has no connections any more
 }
@@ -113,7 +114,7 @@ func Compile(in *Input, before Result) (Result, error) {
 		return Result{}, err
 	}
 	rules := before.Rules
-	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) {
+	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) || !slices.Equal(rules.VIPs, in.VIPs) {
 		rules = rulesOf(in, &next.ids, &next.snat)
 	}
 	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)

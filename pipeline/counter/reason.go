@@ -23,6 +23,8 @@ const (
 	ICMPNoFlow             // ICMP error about an unknown flow
 	UnknownProtocol        // neither TCP, UDP nor an ICMP error
 	NoConnection           // backend's packet, or client's non-SYN, that belongs to no connection
+	NoService              // VIP that the kernel does not have: nothing is at the port
+	EchoRefused            // likewise: its services do not answer ICMP echo requests now
 	NoBackend              // service has no backend that may take a new connection
 	// BackendGone: the connections of the backend were ended
 	BackendGone
@@ -59,6 +61,8 @@ var reasons = [Count]struct{ name, text string }{
 	ICMPNoFlow:      {"icmp_no_flow", "ICMP error about an unknown flow"},
 	UnknownProtocol: {"unknown_protocol", "neither TCP, UDP nor an ICMP error"},
 	NoConnection:    {"no_connection", "packet belongs to no connection"},
+	NoService:       {"no_service", "no service at this port of the address"},
+	EchoRefused:     {"echo_refused", "no service at the address answers pings now (icmp_echo)"},
 	NoBackend:       {"no_backend", "service has no usable backend"},
 	BackendGone:     {"backend_gone", "connections of the backend were ended, and this packet needs no answer"},
 	TableFull:       {"table_full", "connection table is full"},

@@ -9,7 +9,8 @@ import (
 // Parse reads the frame mem[start:end], from its Ethernet header on, into m. mem is the whole
 // chunk, at most 65,535 bytes, and 0 <= start <= end <= len(mem). It writes nothing to mem.
 //
-// The result is counter.None, or the reason to drop the frame; then m is invalid.
+// The result is counter.None, or the reason to drop the frame; then m is invalid, except that with
+// UnknownProtocol all of m but what concerns TCP and UDP is valid.
 //
 // IPv4 (RFC 791) is read in this function, because a call costs as much as all its checks. Three
 // loads hold the whole header:
@@ -123,6 +124,19 @@ func parseUDP(seg []byte, m *Meta) counter.Reason {
 	}
 	m.SrcPort, m.DstPort = be16(seg), be16(seg[2:])
 	return counter.None
+}
+
+// IsEcho reports whether a frame that Parse refused as UnknownProtocol is an ICMP echo request.
+func IsEcho(mem []byte, m *Meta) bool {
+	request := uint16(8 << 8) // type and code
+	switch {
+	case m.Family == 4 && m.Proto == ICMP:
+	case m.Family == 6 && m.Proto == ICMPv6:
+		request = 128 << 8
+	default:
+		return false
+	}
+	return m.End-m.L4 >= ICMPLen && be16(mem[m.L4:]) == request
 }
 
 // outside panics instead of an access outside of a chunk. That is a bug in Sluice, whatever a

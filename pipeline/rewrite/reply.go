@@ -73,6 +73,25 @@ func segment(mem []byte, m *packet.Meta, seq, ack uint32, flags uint64) {
 	setBE16(t[16:], packet.Sum(0).Pseudo(m.Src, m.Dst, packet.TCP, len(t)).Bytes(t).Checksum())
 }
 
+// EchoReply turns an ICMP echo request into the reply to it (RFC 792; RFC 4443, 4.2). A wrong
+// checksum stays as wrong.
+func EchoReply(mem []byte, m *packet.Meta) {
+	ip, icmp := mem[m.L3:], mem[m.L4:m.End]
+	src, dst := m.Src, m.Dst
+	var d packet.Diff
+	if m.Family == 4 {
+		d = put32(ip[source.addr4():], dst.V4()) + put32(ip[destination.addr4():], src.V4())
+		applyDiff(ip[10:], d+put16(ip[8:], answerTTL<<8|packet.ICMP))
+		d = put16(icmp, 0)
+	} else {
+		d = putAddr6(ip[source.addr6():], dst) + putAddr6(ip[destination.addr6():], src)
+		ip[7] = answerTTL
+		d += put16(icmp, 129<<8)
+	}
+	applyDiff(icmp[2:], d)
+	m.Src, m.Dst, m.TTL = dst, src, answerTTL
+}
+
 // Unreachable turns the packet into the ICMP error "port unreachable" about it (RFC 792, RFC 4443,
 // 3.1).
 func Unreachable(mem []byte, m *packet.Meta) {

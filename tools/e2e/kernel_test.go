@@ -67,10 +67,16 @@ func TestKernelKeepsTheRest(t *testing.T) {
 	}
 }
 
-// ping sends an echo request and waits for its answer.
+// ping sends an echo request to a path's address and waits for its answer.
 func ping(w *wire, p testbed.Path) {
 	w.t.Helper()
-	network := ip(p.Client(), p.Address(), layers.IPProtocolICMPv4)
+	pingAddr(w, p, p.Address())
+}
+
+// pingAddr sends an echo request to an address of a path's family and waits for its answer.
+func pingAddr(w *wire, p testbed.Path, address netip.Addr) {
+	w.t.Helper()
+	network := ip(p.Client(), address, layers.IPProtocolICMPv4)
 	body := gopacket.Payload([]byte{0x12, 0x34, 0, 1, 'p', 'i', 'n', 'g'})
 	var message gopacket.SerializableLayer = &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0), Id: 0x1234, Seq: 1}
 	wanted := func(g gopacket.Packet) bool {
@@ -80,7 +86,7 @@ func ping(w *wire, p testbed.Path) {
 	if p.Family == 4 {
 		body = body[4:] // gopacket makes identifier and sequence number part of the header
 	} else {
-		network = ip(p.Client(), p.Address(), layers.IPProtocolICMPv6)
+		network = ip(p.Client(), address, layers.IPProtocolICMPv6)
 		v6 := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)}
 		v6.SetNetworkLayerForChecksum(network)
 		message = v6
@@ -89,8 +95,8 @@ func ping(w *wire, p testbed.Path) {
 			return ok && l.TypeCode.Type() == layers.ICMPv6TypeEchoReply
 		}
 	}
-	w.send(serialize(w.t, w.ethernet(p.Address()), network, message, body))
-	w.await("an echo reply from "+p.Address().String(), func(g gopacket.Packet) bool {
-		return wanted(g) && g.NetworkLayer().NetworkFlow().Src().String() == p.Address().String()
+	w.send(serialize(w.t, w.ethernet(address), network, message, body))
+	w.await("an echo reply from "+address.String(), func(g gopacket.Packet) bool {
+		return wanted(g) && g.NetworkLayer().NetworkFlow().Src().String() == address.String()
 	})
 }

@@ -1,0 +1,55 @@
+package engine_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"sluice/engine/enginetest"
+	"sluice/pipeline/packet/packettest"
+)
+
+// TestVIPs: all that is sent to a service's address is steered to the workers while the kernel has
+// neither the address nor a host route to it.
+func TestVIPs(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	steered := func(want string) {
+		t.Helper()
+		lab.Await("rules for "+want, func() bool { return fmt.Sprint(lab.Steered().VIPs) == want })
+	}
+	steered("[]")
+	var ranges []netip.Prefix
+	lab.Change(func(s *enginetest.Surroundings) { ranges, s.Ranges = s.Ranges, nil })
+	steered("[198.51.100.10]")
+	lab.Change(func(s *enginetest.Surroundings) { s.Ranges = ranges })
+	steered("[]")
+}
+
+// TestICMPEcho: an address that the kernel does not have answers pings as its services say.
+func TestICMPEcho(t *testing.T) {
+	ping := packettest.ICMP("192.0.2.7", vip4, 8, 0, 1, nil).Frame()
+	for _, c := range []struct{ echo, up, drained string }{
+		{"", "reply", "drop"}, {`icmp_echo = "when_up"`, "reply", "drop"},
+		{`icmp_echo = "always"`, "reply", "reply"}, {`icmp_echo = "never"`, "drop", "drop"},
+	} {
+		lab := enginetest.New(t, 1, 1)
+		lab.Change(func(s *enginetest.Surroundings) { s.Ranges = nil })
+		answer := func(want string) {
+			t.Helper()
+			before, got := lab.Stats().Drops["echo_refused"], "drop"
+			if len(lab.Send(enginetest.Clients, 0, ping)) > 0 {
+				got = "reply"
+			}
+			if refused := lab.Stats().Drops["echo_refused"] - before; got != want || (got == "drop") != (refused == 1) {
+				t.Errorf("%s: %s, want %s; %d are counted as refused", c.echo, got, want, refused)
+			}
+		}
+		lab.Start(1, config(svc{extra: c.echo, backends: []string{"10.0.0.11:8080"}}))
+		answer(c.up)
+		if _, err := lab.Reload(config(svc{extra: c.echo, backends: []string{"10.0.0.11:8080 0"}})); err != nil {
+			t.Fatal(err)
+		}
+		answer(c.drained)
+	}
+}
