@@ -158,6 +158,7 @@ func TestBackendRemovedReset(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
 	before := openAll(t, lab, 0, 30)
+	goOn(t, lab, 0, 30) // what is not established ends at once, without a reset
 	if _, err := lab.Reload(config(svc{backends: []string{"10.0.0.11:8080", "10.0.0.13:8080"}, extra: `on_remove = "reset"`})); err != nil {
 		t.Fatal(err)
 	}
