@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sluice/tools/e2e/testbed"
 )
 
@@ -27,10 +29,21 @@ func launchTo(t *testing.T, b *testbed.Bed, cfg testbed.Config, stderr *os.File)
 	return d
 }
 
-// fill makes the daemon log more than a pipe holds.
+// smallPipe returns a pipe that holds a page.
+func smallPipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	must(t, err)
+	t.Cleanup(func() { r.Close() })
+	_, err = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize())
+	must(t, err)
+	return r, w
+}
+
+// fill makes the daemon log more than a small pipe holds.
 func fill(t *testing.T, d *testbed.Daemon, cfg testbed.Config) {
 	t.Helper()
-	for i := range 150 {
+	for i := range 60 {
 		cfg.Services[0].Scheduler = []string{"rr", "lc"}[i%2]
 		for j := range cfg.Services {
 			cfg.Services[j].Persistence = fmt.Sprintf("%ds", 60+i)
@@ -45,9 +58,7 @@ func fill(t *testing.T, d *testbed.Daemon, cfg testbed.Config) {
 // takes dead backends out, and stops at SIGTERM.
 func TestStderrWithoutReader(t *testing.T) {
 	b := bed(t)
-	r, w, err := os.Pipe()
-	must(t, err)
-	defer r.Close()
+	_, w := smallPipe(t)
 	cfg := config(t, nat4)
 	cfg.Services[0].Health = map[string]any{"type": "tcp", "interval": "200ms", "timeout": "200ms"}
 	d := launchTo(t, b, cfg, w)
@@ -83,9 +94,7 @@ func TestStderrWithoutReader(t *testing.T) {
 // TestStderrReadLate: when a full pipe is read again, no line that waited is lost.
 func TestStderrReadLate(t *testing.T) {
 	b := bed(t)
-	r, w, err := os.Pipe()
-	must(t, err)
-	defer r.Close()
+	r, w := smallPipe(t)
 	cfg := config(t, nat4)
 	d := launchTo(t, b, cfg, w)
 	must(t, w.Close())
