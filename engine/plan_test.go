@@ -17,7 +17,8 @@ func planOf(t *testing.T, lab *enginetest.Lab, services string) api.Plan {
 	return p
 }
 
-// TestPlanCountsConnections: those on backends that would go, and nothing changes.
+// TestPlanCountsConnections: those on backends that would go continue, those of a service that
+// would go do not, and nothing changes.
 func TestPlanCountsConnections(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)
 	other := svc{name: "other", port: "81", backends: []string{"10.0.0.14:80"}}
@@ -27,11 +28,11 @@ func TestPlanCountsConnections(t *testing.T) {
 	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], `service["web"].backend[1].weight: 1 beside 4 has no effect: scheduler rr`) {
 		t.Errorf("%q", p.Warnings)
 	}
-	if p.Connections != 30 || p.Affected != 10 || len(p.Changes) != 4 || len(p.Refused) != 0 || len(p.Services) != 2 {
+	if p.Connections != 30 || p.Affected != 0 || len(p.Changes) != 4 || len(p.Refused) != 0 || len(p.Services) != 2 {
 		t.Errorf("%+v", p)
 	}
 	web, gone := p.Services[0], p.Services[1]
-	if web.Does != api.PlanChange || web.Affected != 10 || web.ClientsMoved != nil || len(web.Backends) != 3 || gone.Does != api.PlanRemove || gone.Name != "other" {
+	if web.Does != api.PlanChange || web.Affected != 0 || web.ClientsMoved != nil || len(web.Backends) != 3 || gone.Does != api.PlanRemove || gone.Name != "other" {
 		t.Errorf("%+v", p.Services)
 	}
 	for i, want := range []api.BackendPlan{

@@ -153,16 +153,16 @@ func TestFailedAdoptLeavesNothing(t *testing.T) {
 		{"numbers of backends run out", func(cfg *conf.Config, _ *refusing) {
 			s := &cfg.Services[1]
 			for i := range pipeline.MaxBackends {
-				address := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+				address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 				s.Backends = append(s.Backends, conf.Backend{Key: service.BackendKey{Address: address, Port: 80}, Mode: service.NAT, Weight: 1})
 			}
-		}, "restart to forget"},
+		}, "try again when connections of removed backends have ended"},
 		{"numbers of sources run out", func(cfg *conf.Config, _ *refusing) {
 			s := &cfg.Services[1]
 			for i := range snat.MaxSources {
 				s.Source = append(s.Source, netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}))
 			}
-		}, "restart to forget"},
+		}, "use fewer in source"},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			before, after := parsed(t, beforeText), parsed(t, afterText)
