@@ -127,6 +127,8 @@ type Service struct {
 	OnRemove string
 	// ICMPEcho is EchoWhenUp, EchoAlways or EchoNever.
 	ICMPEcho string
+	// OnIdle is OnIdleReset or OnIdleSilent.
+	OnIdle string
 	// SlowStart is the time in which the weight of a backend that comes up or is new grows; 0: at
 	// once.
 	SlowStart time.Duration
@@ -179,6 +181,12 @@ const (
 	EchoWhenUp = "when_up" // while the service takes new connections
 	EchoAlways = "always"
 	EchoNever  = "never"
+)
+
+// What happens to an established TCP connection that carries nothing for the time of its timeout.
+const (
+	OnIdleReset  = "reset"  // both ends are reset where replies pass through Sluice
+	OnIdleSilent = "silent" // it is removed without notice
 )
 
 // The types of a health check.

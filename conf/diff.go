@@ -85,6 +85,7 @@ func serviceFields(s Service) []field {
 		{"on_down", s.OnDown},
 		{"on_remove", s.OnRemove},
 		{"icmp_echo", s.ICMPEcho},
+		{"on_idle", s.OnIdle},
 		{"slow_start", shortDuration(s.SlowStart)},
 		{"sorry", sorryText(s.Sorry)},
 	}

@@ -141,6 +141,7 @@ func (p *printer) service(s *Service, shared Timeouts) {
 	p.key("on_down", s.OnDown)
 	p.key("on_remove", s.OnRemove)
 	p.key("icmp_echo", s.ICMPEcho)
+	p.key("on_idle", s.OnIdle)
 	p.key("slow_start", s.SlowStart)
 	p.timeouts("service.timeouts", s.Timeouts, shared)
 	if h := &s.Health; h.Type != HealthNone {

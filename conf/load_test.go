@@ -60,6 +60,7 @@ address = "10.0.0.11"
 			OnDown:    conf.OnDownReset,
 			OnRemove:  conf.OnRemoveKeep,
 			ICMPEcho:  conf.EchoWhenUp,
+			OnIdle:    conf.OnIdleReset,
 			Timeouts:  ipvsTimeouts(),
 			Health: conf.Health{Type: "none", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Via: "path", Path: "/", Query: ".",
 				MinHealthy: 50, FlapHold: time.Minute},
@@ -111,6 +112,7 @@ source = ["2001:db8::2", "2001:db8::3"]
 on_down = "keep"
 on_remove = "reset"
 icmp_echo = "always"
+on_idle = "silent"
 slow_start = "30s"
 [service.timeouts]
 udp = "10s"
@@ -160,15 +162,16 @@ mode = "tun"
 			OnDown:      conf.OnDownKeep,
 			OnRemove:    conf.OnRemoveReset,
 			ICMPEcho:    conf.EchoAlways,
+			OnIdle:      conf.OnIdleSilent,
 			SlowStart:   30 * time.Second,
 			Timeouts:    timeouts,
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 55},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 57},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 58},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 62},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 60},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 64},
 			},
 			Line: 23,
 		}},

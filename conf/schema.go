@@ -107,6 +107,8 @@ var Settings = append([]Setting{
 		About: "connections of a backend that is taken out of the file: keep serves them until they end, reset ends them as on_down does"},
 	{Table: "service", Key: "icmp_echo", Kind: Word, Words: []string{EchoWhenUp, EchoAlways, EchoNever}, Default: EchoWhenUp,
 		About: "answers to pings of an address that no interface has: when_up only while the service takes new connections. With several services at the address, one that answers is enough"},
+	{Table: "service", Key: "on_idle", Kind: Word, Words: []string{OnIdleReset, OnIdleSilent}, Default: OnIdleReset,
+		About: "established TCP connections that were idle for tcp_established: reset sends both ends a RST (nat, fullnat), silent removes the connection without notice"},
 	{Table: "service", Key: "slow_start", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Duration(0),
 		About: "time in which the weight of a backend that comes up or is new grows to its full value. Without effect for schedulers that ignore weights: rr, lc, dh"},
 	{Table: "service", Key: "timeouts", Kind: Table, About: "timeouts of this service's connections"},

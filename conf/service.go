@@ -25,6 +25,7 @@ func (t table) service(global Timeouts) Service {
 		OnDown:      t.word("on_down"),
 		OnRemove:    t.word("on_remove"),
 		ICMPEcho:    t.word("icmp_echo"),
+		OnIdle:      t.word("on_idle"),
 		SlowStart:   t.duration("slow_start"),
 		Timeouts:    t.table("timeouts").timeouts(global),
 		Line:        t.at.line,

@@ -28,6 +28,14 @@ type hosts struct {
 	reset map[string]bool // ends of reset connections, as "from->to"
 }
 
+// useSeq is the sequence number of what use sends.
+const useSeq = 8
+
+// use has a client send a segment that is passed on.
+func (h *hosts) use(client, vip string) {
+	h.lab.Arrive(enginetest.Clients, packettest.TCP(client, vip).Seq(useSeq, uint32(packettest.Port(client))*1000).Payload(nil).Frame())
+}
+
 // ends names the two ends of a frame's flow, as the one who gets it sees them.
 func ends(m packet.Meta) (mine, other string) {
 	return at(m.Dst.String(), int(m.DstPort)), at(m.Src.String(), int(m.SrcPort))
@@ -49,6 +57,7 @@ func (h *hosts) listen(t *testing.T) {
 			h.reset[mine+"->"+other] = true
 		case m.TCPFlags == ack && acked == ^seq:
 			h.lab.Arrive(s.Port, packettest.TCP(mine, other).Seq(7, expected).Payload(nil).Frame())
+		case m.TCPFlags == ack && seq == useSeq:
 		default:
 			t.Fatalf("neither an RST probe nor a reset:\n%s", packettest.Decode(s.Frame))
 		}

@@ -233,7 +233,8 @@ func TestExplainReturnPath(t *testing.T) {
 		"  rewrite: tcp 10.0.0.11:8080 > 192.0.2.7:40000 [.] 40 bytes -> tcp 198.51.100.10:80 > 192.0.2.7:40000 [.] 40 bytes",
 		"= forwarded to the client by clients")
 	lost := explain(t, lab, "tcp 10.0.0.11:8080 -> 192.0.2.7:40001")
-	says(t, lost, "! connection: none from 192.0.2.7:40001 to backend 10.0.0.11:8080", "= dropped: no_connection")
+	says(t, lost, "! connection: none from 192.0.2.7:40001 to backend 10.0.0.11:8080",
+		"= answered: tcp 192.0.2.7:40001 > 10.0.0.11:8080 [R] 40 bytes: packet belongs to no connection")
 }
 
 // TestExplainFullNATTakesNoPort: explaining again and again uses no port of a SNAT pool.

@@ -118,7 +118,9 @@ steer: to Sluice: 10.0.0.11:8080 is a nat backend, and 192.0.2.9 is not this hos
 service: none: treated as a backend's reply
 worker: 0, the only one
 connection: none
-dropped: no_connection: packet belongs to no connection`} {
+answer: tcp 192.0.2.9:40000 > 10.0.0.11:8080 [R] 40 bytes
+egress: backends, 54 bytes to 02:00:00:00:00:01
+answered: tcp 192.0.2.9:40000 > 10.0.0.11:8080 [R] 40 bytes: packet belongs to no connection`} {
 		if diff := cmp.Diff(want, printed(o.next())); diff != "" {
 			t.Error(diff)
 		}

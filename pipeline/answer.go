@@ -33,10 +33,28 @@ func (l *limiter) allow(nowMs uint32) bool {
 // reject handles a TCP packet that belongs to no connection and may not open one. It is answered
 // with RST, as by the kernel of a host that has the VIP (RFC 9293, 3.10.7.1).
 func (p *Processor) reject(f *Frame, s *Service) {
+	if !p.tryNextWorker(f, s) {
+		p.refuse(f)
+	}
+}
+
+// rejectReply handles a backend's packet that belongs to no connection of any worker. A TCP segment
+// from the port of a nat or fullnat backend is of a connection that has ended here, and is answered
+// with RST, so that the backend forgets it too. A SYN alone is not, and neither is what comes from
+// a backend of many ports: backends may open connections themselves.
+func (p *Processor) rejectReply(f *Frame) {
 	m := &f.meta
-	if p.tryNextWorker(f, s) {
+	if m.TCPFlags&(packet.SYN|packet.ACK) == packet.SYN || p.t.answered.Get(m.Src, m.SrcPort, m.Proto) == 0 {
+		f.drop(counter.NoConnection)
 		return
 	}
+	p.refuse(f)
+}
+
+// refuse answers a TCP segment of no connection with RST. If it is a RST itself, or the limit is
+// reached, it is dropped.
+func (p *Processor) refuse(f *Frame) {
+	m := &f.meta
 	if m.TCPFlags&packet.RST != 0 || !p.answers.allow(p.now) {
 		f.drop(counter.NoConnection)
 		return

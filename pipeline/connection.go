@@ -143,6 +143,9 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 		return nil, counter.TupleTaken
 	}
 	c := t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
+	if c == nil && t.Len() >= t.Capacity() && p.freeIdle(t) {
+		c = t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
+	}
 	if c == nil {
 		return nil, counter.TableFull
 	}
@@ -223,6 +226,8 @@ func (p *Processor) enter(c *conn.Conn, s conn.State) {
 // stays.
 func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
 	switch {
+	case p.beginIdleReset(t, c):
+		return true
 	case !c.IsTemplate():
 		p.close(t, c)
 		return false

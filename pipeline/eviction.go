@@ -18,21 +18,22 @@ import (
 // A SYN opens a new connection at once, in all modes. Ends that send nothing get an RST probe
 // (rst_probe.go).
 
-// evictedMs is the time for which a connection that was reset stays, so that its other end can be
-// reset as well: IPVS's timeout of state Close.
-const evictedMs = 10_000
+// endedMs is the time for which a connection that was ended stays, so that both ends can be reset:
+// IPVS's timeout of state Close.
+const endedMs = 10_000
 
-// evictedInbound handles a client's packet if the backend of its connection is evicted.
+// endedInbound handles a client's packet if its connection was idle (idle.go) or has an evicted
+// backend.
 //
 //go:noinline
-func (p *Processor) evictedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
+func (p *Processor) endedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn, be *Backend) {
 	m := &f.meta
 	switch {
 	case !be.resets(c) || m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN:
 		p.reopen(f, t, k, c)
 	default:
 		p.evict(c)
-		p.reset(f)
+		p.reset(f, c)
 		c.Flags |= conn.ClientReset
 	}
 }
@@ -58,7 +59,7 @@ func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
 	return true
 }
 
-// resets reports whether the ends of the connection to the evicted backend are reset.
+// resets reports whether the ends of the ended connection to the backend are reset.
 func (be *Backend) resets(c *conn.Conn) bool {
 	return c.Flags&conn.IsUDP == 0 && be.Mode.RepliesThroughUs()
 }
@@ -76,19 +77,24 @@ func (p *Processor) reopen(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn) {
 	p.deliver(f, c, &p.t.Backends[c.Backend])
 }
 
-// evict puts a connection with ends that are to be reset into state Close.
+// evict puts a connection with ends that are to be reset into state Close, unless it is Idle.
 func (p *Processor) evict(c *conn.Conn) {
-	if c.State != conn.Close {
+	if c.State != conn.Close && c.State != conn.Idle {
 		p.enter(c, conn.Close)
-		c.Expires = p.now + evictedMs
+		c.Expires = p.now + endedMs
 	}
 }
 
-// reset answers a TCP packet of an evicted connection with RST. There is no limit: the sender has a
+// reset answers a TCP packet of an ended connection with RST. There is no limit: the sender has a
 // connection and gets no more packets than it sends, and many connections may be reset at once.
-func (p *Processor) reset(f *Frame) {
+func (p *Processor) reset(f *Frame, c *conn.Conn) {
 	m := &f.meta
-	if m.TCPFlags&packet.RST != 0 {
+	switch {
+	case m.TCPFlags&packet.RST == 0:
+	case c.State == conn.Idle:
+		f.drop(counter.NoConnection)
+		return
+	default:
 		f.drop(counter.BackendGone)
 		return
 	}
@@ -96,16 +102,15 @@ func (p *Processor) reset(f *Frame) {
 	p.sendBack(f)
 }
 
-// evictedReply handles a backend's packet of a connection in state Close if the backend is evicted.
-// It reports whether it did.
+// endedReply handles a backend's packet of a connection in state Close if the backend is evicted,
+// and of one in state Idle. It reports whether it did.
 //
 //go:noinline
-func (p *Processor) evictedReply(f *Frame, c *conn.Conn) bool {
-	be := &p.t.Backends[c.Backend]
-	if !be.Evict || c.Flags&conn.IsUDP != 0 {
+func (p *Processor) endedReply(f *Frame, c *conn.Conn) bool {
+	if c.State != conn.Idle && !p.t.Backends[c.Backend].Evict {
 		return false
 	}
-	p.reset(f)
+	p.reset(f, c)
 	c.Flags |= conn.BackendReset
 	return true
 }

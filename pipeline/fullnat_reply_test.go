@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"sluice/pipeline"
-	"sluice/pipeline/counter"
 	"sluice/pipeline/packet/packettest"
 	"sluice/pipeline/service"
 	"sluice/pipeline/snat"
@@ -62,7 +61,7 @@ func TestLateReply(t *testing.T) {
 			if f := &w.batch.Frames[1]; f.Verdict != pipeline.Forward {
 				t.Errorf("%s: the second connection was not opened: %v", other, f.Reason)
 			}
-			if f := &w.batch.Frames[2]; f.Verdict != pipeline.Drop || f.Reason != counter.NoConnection {
+			if f := &w.batch.Frames[2]; f.Verdict != pipeline.Reply {
 				t.Errorf("%s: the late reply: verdict %d, %v", other, f.Verdict, f.Reason)
 			}
 			if second := w.only(); (second.Extra == 1024) != c.samePort {

@@ -13,7 +13,8 @@
 //	ownership.go   which worker owns a flow, and hand-over to it
 //	connection.go  opening, state, expiry, persistence
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
-//	eviction.go    connections of evicted backends; rst_probe.go for those with silent ends
+//	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
+//	               rst_probe.go for silent ends of both
 //	answer.go      RST and ICMP answers; icmp.go: ICMP errors about forwarded packets
 //	inspect.go     what the pipeline knows of a frame; dryrun.go: what it would do with it
 //	tables.go      what the control plane publishes
@@ -51,6 +52,7 @@ type Processor struct {
 	neighbourHints neighbourHints
 	answers        limiter
 	rstProbes      rstProbes
+	idleResets     idleResets
 	ipID           uint16
 	sweepDebt      [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
 	// openings: frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
@@ -85,6 +87,7 @@ func New(o Options) *Processor {
 		p.sched[id].Rand = p.seed.Hash(packet.Addr{Hi: uint64(o.Worker), Lo: uint64(id)}, 0, 0)
 	}
 	p.rstProbes.visit = p.rstProbeConn
+	p.idleResets.conns = make([]idleConn, idleResetsMost)
 	p.v4 = conn.New(4, o.Connections, o.Mem4, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Connections, o.Mem6, o.Seed, p.expired)
 	return p

@@ -18,10 +18,10 @@ import (
 // everyMode is services of all modes, families and protocols.
 func everyMode() []svc {
 	return []svc{
-		nat(),
+		idleSoon(nat()),
 		{proto: service.UDP, ports: service.AnyPort, sched: "wlc", backends: []backend{{host: 11}, {host: 13}}},
 		{ports: service.Ports{First: 81, Last: 81}, persistMs: 60_000, own: pipeline.ByAddress, backends: []backend{{host: 14, port: 80}, {host: 15, port: 80}}},
-		{ports: service.Ports{First: 82, Last: 82}, mode: service.FullNAT, backends: []backend{{host: 16, port: 8080}}},
+		{ports: service.Ports{First: 82, Last: 82}, mode: service.FullNAT, idleMs: 2000, backends: []backend{{host: 16, port: 8080}}},
 		{vip: vip6, sched: "mh", backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},
 		{vip: vip6, ports: service.Ports{First: 443, Last: 443}, mode: service.TUN, sched: "rr", backends: []backend{{host: 13, port: 443}, {host: 17, port: 443, v6: true}}},
 		{vip: "198.51.100.11", mode: service.DR, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}},

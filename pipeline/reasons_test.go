@@ -45,7 +45,10 @@ var ways = []struct {
 	{counter.UnknownProtocol, "IPIP", func(w *world) outcome {
 		return w.in(packettest.Raw(4, "192.0.2.7", vip4, packettest.TCP(client4, web4).IP()))
 	}},
-	{counter.NoConnection, "backend's packet", func(w *world) outcome { return w.out(packettest.TCP("10.0.0.11:8080", client4)) }},
+	{counter.NoConnection, "backend's SYN", func(w *world) outcome {
+		return w.out(packettest.TCP("10.0.0.11:8080", client4).Flags(syn))
+	}},
+	{counter.NoConnection, "from another port", func(w *world) outcome { return w.out(packettest.TCP("10.0.0.11:8081", client4)) }},
 	{counter.NoConnection, "RST", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Flags(rst)) }},
 	{counter.NoBackend, "when answers are limited", func(w *world) outcome {
 		w.configure(svc{})

@@ -8,10 +8,10 @@ import (
 )
 
 // A receiver accepts an RST only with the sequence number that it expects (RFC 9293, 3.10.7.4; RFC
-// 5961, 3.2), and connections here have no sequence numbers. So an end of an evicted connection
-// that waits for the other one, and sends nothing that could be answered, gets an RST probe: a
-// segment with an unacceptable sequence number. It answers with the right numbers, and then is
-// reset.
+// 5961, 3.2), and connections here have no sequence numbers. So an end of a connection that was
+// ended (eviction.go, idle.go), that waits for the other one and sends nothing that could be
+// answered, gets an RST probe: a segment with an unacceptable sequence number. It answers with the
+// right numbers, and then is reset.
 //
 //	probe    VIP -> client   ACK, sequence number out of window
 //	answer   client -> VIP   ACK, with the client's own numbers (RFC 9293, 3.10.7.4)
@@ -71,18 +71,23 @@ func (p *Processor) startRSTProbes() {
 // RSTProbesDue reports whether MakeRSTProbes has something to do now. Only the owning goroutine may
 // call it.
 func (p *Processor) RSTProbesDue() bool {
-	return p.rstProbes.round > 0 && int32(p.now-p.rstProbes.began) >= 0
+	_, idle := p.idleResets.due(p.now)
+	return idle || p.rstProbes.walks(p.now)
 }
 
+// walks reports whether the walk has something to do now.
+func (k *rstProbes) walks(nowMs uint32) bool { return k.round > 0 && int32(nowMs-k.began) >= 0 }
+
 // MakeRSTProbes ends connections of evicted backends, by the tables that Housekeep was given last.
-// It forgets flows and connections that are not reset, and puts a probe for each end of the others
-// into the first frames, with verdict Forward; the caller provides their Mem. It returns the number
-// of probes. It scans about maxSlots slots, and stops early when fewer than two frames are free.
-// Only the owning goroutine may call it.
+// It forgets flows and connections that are not reset, and puts a probe for each end of the others,
+// and of connections in state Idle, into the first frames, with verdict Forward; the caller
+// provides their Mem. It returns the number of probes. It scans about maxSlots slots, and stops
+// early when fewer than two frames are free. Only the owning goroutine may call it.
 func (p *Processor) MakeRSTProbes(frames []Frame, maxSlots int) int {
 	k := &p.rstProbes
 	k.frames, k.n = frames, 0
-	for maxSlots > 0 && p.RSTProbesDue() && len(frames) >= k.n+2 {
+	p.probeIdle()
+	for maxSlots > 0 && k.walks(p.now) && len(frames) >= k.n+2 {
 		slots := min(rstProbeStride, (len(frames)-k.n)/2)
 		maxSlots -= slots
 		k.cursor = p.rstProbeTable().Scan(k.cursor, slots, k.visit)
@@ -128,22 +133,22 @@ func (p *Processor) rstProbeConn(c *conn.Conn) {
 		t.Remove(c)
 	default:
 		p.evict(c)
-		p.rstProbeEnds(c, be)
+		p.rstProbeEnds(p.rstProbeTable(), c, p.rstProbes.round)
 	}
 }
 
 // mayLast reports whether an end in this state may wait for the other one without limit. In the
 // other states an end sends again by itself or has seen the end of the connection.
 func mayLast(s conn.State) bool {
-	return s == conn.Established || s == conn.FinWait || s == conn.CloseWait || s == conn.Close
+	return s == conn.Established || s == conn.FinWait || s == conn.CloseWait || s == conn.Close || s == conn.Idle
 }
 
-// rstProbeEnds makes probes for the ends of the connection that have not been reset.
-func (p *Processor) rstProbeEnds(c *conn.Conn, be *Backend) {
-	client := p.rstProbeTable().Client(c)
+// rstProbeEnds makes the probes of a round for the ends of the connection that have not been reset.
+func (p *Processor) rstProbeEnds(t *conn.Table, c *conn.Conn, round uint32) {
+	client, be := t.Client(c), &p.t.Backends[c.Backend]
 	if c.Flags&conn.ClientReset == 0 {
 		if link := p.linkToClient(client); link != nil {
-			p.makeRSTProbe(link, p.t.Services[c.Service()].Addr, c.VIPPort(), client, c.ClientPort())
+			p.makeRSTProbe(link, round, p.t.Services[c.Service()].Addr, c.VIPPort(), client, c.ClientPort())
 		}
 	}
 	if c.Flags&conn.BackendReset == 0 && be.Unreach == counter.None {
@@ -151,7 +156,7 @@ func (p *Processor) rstProbeEnds(c *conn.Conn, be *Backend) {
 		if c.Flags&conn.Translated != 0 {
 			src, port = p.t.Sources[c.Source].Addr, c.Extra
 		}
-		p.makeRSTProbe(&be.Link, src, port, be.Addr, c.BackendPort)
+		p.makeRSTProbe(&be.Link, round, src, port, be.Addr, c.BackendPort)
 	}
 }
 
@@ -168,8 +173,8 @@ func (p *Processor) linkToClient(client packet.Addr) *rewrite.Link {
 	return nil
 }
 
-// makeRSTProbe makes one probe.
-func (p *Processor) makeRSTProbe(link *rewrite.Link, src packet.Addr, srcPort uint16, dst packet.Addr, dstPort uint16) {
+// makeRSTProbe makes one probe of a round, 1 to rstProbeRounds.
+func (p *Processor) makeRSTProbe(link *rewrite.Link, round uint32, src packet.Addr, srcPort uint16, dst packet.Addr, dstPort uint16) {
 	k := &p.rstProbes
 	f := &k.frames[k.n]
 	k.n++
@@ -178,7 +183,7 @@ func (p *Processor) makeRSTProbe(link *rewrite.Link, src packet.Addr, srcPort ui
 		m.Family = 4
 	}
 	// The number is a hash, since the window of the receiver may be anywhere.
-	seq := uint32(p.seed.Hash(dst, dstPort, packet.TCP)) + k.round*rstProbeStep
+	seq := uint32(p.seed.Hash(dst, dstPort, packet.TCP)) + round*rstProbeStep
 	rewrite.TCPAck(f.Mem, &m, seq, ^seq)
 	f.Start = rewrite.SetLink(f.Mem, &m, link)
 	f.End, f.Port, f.Verdict = int(m.End), link.Port, Forward

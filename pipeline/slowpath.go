@@ -91,8 +91,8 @@ func (p *Processor) forward(f *Frame) {
 		direction = conn.InputOnly
 	}
 	be := &p.t.Backends[c.Backend]
-	if be.Evict {
-		p.evictedInbound(f, t, k, c, be)
+	if be.Evict || c.State == conn.Idle {
+		p.endedInbound(f, t, k, c, be)
 		return
 	}
 	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
@@ -101,8 +101,11 @@ func (p *Processor) forward(f *Frame) {
 
 // isNew reports whether a SYN opens another connection than the finished one of the same client
 // address and port, as with IPVS's conn_reuse_mode 1. Under a template the client stays with its
-// backend in any case.
+// backend in any case. A connection that was idle is as good as none.
 func isNew(c *conn.Conn, m *packet.Meta) bool {
+	if c.State == conn.Idle {
+		return m.TCPFlags&(packet.SYN|packet.RST) == packet.SYN
+	}
 	return m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN &&
 		(c.State == conn.TimeWait || c.State == conn.Close) && c.Flags&conn.HasTemplate == 0
 }
@@ -183,7 +186,7 @@ func (p *Processor) reply(f *Frame) {
 	s := &p.t.Services[c.Service()]
 	// advance, with a check that only a connection outside its middle needs
 	if !midConnection(c, m.TCPFlags) {
-		if c.State == conn.Close && p.evictedReply(f, c) {
+		if (c.State == conn.Close || c.State == conn.Idle) && p.endedReply(f, c) {
 			return
 		}
 		p.changeState(c, conn.Output, m.TCPFlags)
@@ -228,7 +231,7 @@ func (p *Processor) withoutConnection(f *Frame) {
 		p.noService(f)
 		return
 	}
-	f.drop(counter.NoConnection)
+	p.rejectReply(f)
 }
 
 // findReply returns the connection of a packet from a backend, nil if there is none. client and

@@ -39,6 +39,7 @@ type Service struct {
 	PersistMs  uint32 // 0: no persistence
 	Unowned    bool   // the kernel does not have Addr: all that is sent to it comes here
 	Echo       bool   // if Unowned: Addr answers ICMP echo requests, now
+	ResetIdle  bool   // both ends of an established connection that expires are reset (idle.go)
 	fastOpen   bool   // the fast path opens its connections to backends with a fast entry
 }
 
@@ -73,6 +74,7 @@ type Tables struct {
 	services    servicemap.Map
 	sticky      servicemap.Endpoints // endpoints of backends of services owned ByAddress -> 1
 	sources     servicemap.Endpoints // fullnat's local addresses -> index+1 into Sources
+	answered    servicemap.Endpoints // TCP endpoints of nat and fullnat backends of one port -> 1
 	// replyEndpointAt: endpoint of a fullnat backend -> index+1 into replyEndpoints
 	replyEndpointAt servicemap.Endpoints
 	replyEndpoints  []replyEndpoint
@@ -108,7 +110,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	}
 	t.buildFastEntries()
 	t.services = servicemap.New(len(services))
-	t.sticky = servicemap.NewEndpoints(len(backends))
+	t.sticky, t.answered = servicemap.NewEndpoints(len(backends)), servicemap.NewEndpoints(len(backends))
 	for id := range services {
 		s := &services[id]
 		t.moved = t.moved || s.Moved
@@ -118,12 +120,9 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 		if s.Configured && s.Unowned {
 			t.addVIP(s)
 		}
-		if s.Ownership != ByAddress {
-			continue
-		}
 		for _, servers := range [][]uint32{s.Backends, s.Former} {
 			for _, b := range servers {
-				t.sticky.Put(backends[b].Addr, backends[b].Port, s.Proto, 1)
+				t.indexServer(s, &backends[b])
 			}
 		}
 	}
@@ -151,6 +150,16 @@ func (t *Tables) isVIP(a packet.Addr) bool {
 
 // answersEcho reports whether the VIP answers ICMP echo requests.
 func (t *Tables) answersEcho(vip packet.Addr) bool { return t.echoes[t.vips[vip]] > 0 }
+
+// indexServer notes what the endpoint of a service's backend means for packets from it.
+func (t *Tables) indexServer(s *Service, be *Backend) {
+	if s.Ownership == ByAddress {
+		t.sticky.Put(be.Addr, be.Port, s.Proto, 1)
+	}
+	if s.Proto == uint8(service.TCP) && be.Mode.RepliesThroughUs() && be.Port != 0 {
+		t.answered.Put(be.Addr, be.Port, s.Proto, 1)
+	}
+}
 
 // Update returns tables that differ from t in Scheduler, Echo and the order of Backends of some
 // services, and in Up and Evict of some backends, which are all that was changed. Those lists of

@@ -229,6 +229,10 @@ func (w *twin) backendPort(i, b int, k flowKey) uint16 {
 func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flags, ttl uint8) verdict {
 	k, f := w.behind(src, dst, proto)
 	if f == nil {
+		// There may be no more answers at that moment. A SYN is answered in state Idle only.
+		if flags&rst == 0 && w.isBehind(src, proto) {
+			return verdict{any: []string{"reply", "no_connection"}}
+		}
 		return verdict{any: []string{"no_connection"}}
 	}
 	if s := &w.svcs[k.svc]; s.backends[f.backend].evict && f.state == conn.Close {
@@ -240,6 +244,19 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 		return verdict{any: []string{"reply", "ttl_expired"}}
 	}
 	return verdict{[]string{"forward"}, netip.AddrPortFrom(netip.MustParseAddr(or(w.svcs[k.svc].vip, vip4)), k.vport), dst}
+}
+
+// isBehind reports whether a nat backend of one TCP port has the address and port.
+func (w *twin) isBehind(a netip.AddrPort, proto service.Protocol) bool {
+	for i := range w.svcs {
+		s := &w.svcs[i]
+		for j, b := range s.backends {
+			if proto == service.TCP && s.proto == proto && s.mode == service.NAT && b.port == a.Port() && w.host(i, j) == a.Addr() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *twin) advance(f *twinFlow, d conn.Direction, flags uint8) {
@@ -419,12 +436,13 @@ func (w *world) firstBackend(i int) int {
 	return n
 }
 
-// compareCounts: both have as many connections, and as many active ones.
+// compareCounts: both have as many connections, and as many active ones, but for those in state
+// Idle. To packets these are as good as none.
 func (w *world) compareCounts(m *twin) {
 	w.t.Helper()
 	live, active := m.count()
 	gotActive := 0
-	all := w.entries(0, 4)
+	all := slices.DeleteFunc(w.entries(0, 4), func(c conn.Conn) bool { return c.State == conn.Idle })
 	for _, c := range all {
 		if c.Counted() {
 			gotActive++

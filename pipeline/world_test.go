@@ -75,6 +75,7 @@ type svc struct {
 	own       pipeline.Ownership
 	moved     bool
 	idleMs    uint32 // timeout of UDP and of established TCP; 0: IPVS's
+	silent    bool   // idle connections are not reset
 	gone      bool
 	unowned   bool // the kernel does not have vip
 	echo      bool
@@ -84,6 +85,12 @@ type svc struct {
 // nat is a service in NAT mode with backends 11, 12 and 13 at port 8080.
 func nat() svc {
 	return svc{backends: []backend{{host: 11, port: 8080}, {host: 12, port: 8080}, {host: 13, port: 8080}}}
+}
+
+// silent returns a service that removes idle connections without notice.
+func silent(s svc) svc {
+	s.silent = true
+	return s
 }
 
 // network is what lies around; its zero value is a world in which all is well.
@@ -164,6 +171,7 @@ func (w *world) configure(services ...svc) {
 			pools = append(pools, []snat.Ref{ref})
 			translated = translated || b.Mode == service.FullNAT
 			if !b.Configured || s.gone {
+				out.Former = append(out.Former, id)
 				continue
 			}
 			weight := max(s.backends[i].weight, 1)
@@ -217,7 +225,7 @@ func (s *svc) service() pipeline.Service {
 	}
 	return pipeline.Service{
 		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Ownership: s.own, Moved: s.moved, Configured: !s.gone,
-		TimeoutsMs: timeouts, PersistMs: s.persistMs, Unowned: s.unowned, Echo: s.echo,
+		TimeoutsMs: timeouts, PersistMs: s.persistMs, ResetIdle: !s.silent, Unowned: s.unowned, Echo: s.echo,
 	}
 }
 

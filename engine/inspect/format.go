@@ -168,8 +168,13 @@ func (n *Names) answer(p *worker.PacketRecord) string {
 	}
 	switch icmp := answerICMP(p.Out); icmp {
 	case "":
-		if p.Before.Known {
+		switch {
+		case p.Before.Known && p.Before.Conn.State == conn.Idle:
+			return text + ": the connection was idle for longer than its timeout"
+		case p.Before.Known:
 			return text + ": the connections of " + n.backend(p.Before.Conn.Backend) + " end: it is down, disabled, or its drain has timed out"
+		case p.Before.Class == pipeline.FromBackend:
+			return text + ": " + counter.NoConnection.Text()
 		}
 		return text + ": " + counter.NoConnection.Text() + ", and only a SYN opens one"
 	case "echo reply":

@@ -86,7 +86,7 @@ func serviceOf(s *conf.Service) pipeline.Service {
 	return pipeline.Service{
 		Addr: packet.AddrFrom(s.Key.Address), Ports: s.Key.Ports, Proto: uint8(s.Key.Protocol),
 		TimeoutsMs: timeoutsMs(s.Timeouts),
-		PersistMs:  ms(s.Persistence),
+		PersistMs:  ms(s.Persistence), ResetIdle: s.OnIdle == conf.OnIdleReset,
 	}
 }
 

@@ -3,10 +3,10 @@ package conn
 import "sluice/pipeline/packet"
 
 // State is the state of a connection. TCP has the states and timeouts of IPVS
-// (net/netfilter/ipvs/ip_vs_proto_tcp.c); UDP has one.
+// (net/netfilter/ipvs/ip_vs_proto_tcp.c), and Idle; UDP has one.
 type State uint8
 
-// The states, in IPVS's order, with UDP behind.
+// The states, in IPVS's order, with UDP and Idle behind.
 const (
 	StateNone State = iota
 	Established
@@ -20,12 +20,13 @@ const (
 	Listen
 	SynAck
 	UDP
+	Idle       // was ESTABLISHED and has expired: its ends are reset. No packet leads in or out
 	StateCount // length of arrays indexed by State
 )
 
 var stateNames = [StateCount]string{
 	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT",
-	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP",
+	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP", "IDLE",
 }
 
 // String returns IPVS's name of the state.
@@ -51,6 +52,7 @@ var DefaultTimeoutsMs = [StateCount]uint32{
 	Listen:      120_000,
 	SynAck:      120_000,
 	UDP:         300_000,
+	Idle:        10_000,
 }
 
 // Direction is the direction of a packet, and whether both directions are seen.
@@ -147,7 +149,8 @@ var transitions = [directionCount][eventCount]row{
 	},
 }
 
-// Next returns the state after a TCP segment with these flags in that direction. UDP stays UDP.
+// Next returns the state after a TCP segment with these flags in that direction. UDP stays UDP, and
+// Idle stays Idle.
 func (s State) Next(d Direction, tcpFlags uint8) State {
 	if s >= UDP {
 		return s

@@ -40,8 +40,8 @@ const (
 	// Translated: fullnat: replies come to a local address; FindReply does not return it
 	Translated
 	countedActive // counted as active in counter.Loads
-	ClientReset   // the backend was evicted, and the client has been reset
-	BackendReset  // the backend was evicted, and it has been reset
+	ClientReset   // the connection was ended, and the client has been reset
+	BackendReset  // the connection was ended, and the backend has been reset
 )
 
 // sweepWhenFull is how many slots an insertion into a full table sweeps.
