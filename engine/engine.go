@@ -77,6 +77,7 @@ type Engine struct {
 	prober   *health.Prober
 	stop     context.CancelFunc // ends the goroutines that follow something
 	results  *changedChecks     // backends that have new results of checks
+	losses   []steeringLoss     // by port; guarded by mu
 	closing  chan struct{}      // closed by Close: traces end
 	tracer   *inspect.Tracer
 
@@ -176,6 +177,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	e.mu.Lock()
 	e.hardware, e.cores = hardware, len(cores)
+	e.losses = make([]steeringLoss, len(hardware.Ports))
 	e.openDetour(cfg)
 	checks, err := e.prepare(cfg)
 	if err == nil {

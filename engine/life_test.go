@@ -108,6 +108,26 @@ func TestPanicEndsEngine(t *testing.T) {
 	}
 }
 
+// TestDetached checks that a port is steered again when another process has detached its XDP
+// program, and that an alarm tells of it, and of a failure to do so.
+func TestDetached(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	await := func(text string) {
+		t.Helper()
+		lab.Await("an alarm with "+text, func() bool {
+			alarms, err := lab.Engine.Alarms(t.Context())
+			return err == nil && len(alarms) == 1 && alarms[0].Kind == api.AlarmDetached && strings.Contains(alarms[0].Text, text)
+		})
+	}
+	lab.Platform.Detach(enginetest.Clients, nil)
+	await("it was attached again")
+	lab.Platform.Detach(enginetest.Clients, errors.New("a program of others is there"))
+	await("is out of service: another process has detached the XDP program, and it cannot be attached again: a program of others is there")
+	lab.Platform.Detach(enginetest.Clients, nil)
+	await("it was attached again")
+}
+
 // TestOptionsAreOptional: without a way to load there is no reload, and without a logger no panic.
 func TestOptionsAreOptional(t *testing.T) {
 	lab := enginetest.New(t, 1, 1)

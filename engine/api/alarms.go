@@ -24,13 +24,15 @@ const (
 	AlarmDirect = "checks_direct"
 	// AlarmNotRun: checks cannot be run, because this host lacks file descriptors, ports or memory.
 	AlarmNotRun = "checks_not_run"
-	AlarmFrozen = "health_frozen" // an operator has frozen the backends' states
-	AlarmStuck  = "worker_stuck"  // a worker does not answer: its queues are not served
+	// AlarmDetached: another process has detached the XDP program from a port.
+	AlarmDetached = "xdp_detached"
+	AlarmFrozen   = "health_frozen" // an operator has frozen the backends' states
+	AlarmStuck    = "worker_stuck"  // a worker does not answer: its queues are not served
 )
 
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
-	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmFrozen, AlarmStuck}
+	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmFrozen, AlarmStuck}
 }
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.

@@ -48,6 +48,8 @@ type Platform struct {
 	refuse     error             // returned by Steer
 	requested  map[netip.Addr]bool
 	neighbours []netip.Addr
+	detached   map[int]bool // ports without steering
+	reattach   error        // returned by Restore for these
 	closed     bool
 }
 
@@ -55,7 +57,7 @@ func newPlatform(queues []int) *Platform {
 	return &Platform{
 		RingSize: 256, FramesPerQueue: 1024,
 		around: newSurroundings(len(queues)), queues: queues,
-		ledger: &ledger{}, requested: make(map[netip.Addr]bool),
+		ledger: &ledger{}, requested: make(map[netip.Addr]bool), detached: make(map[int]bool),
 	}
 }
 
@@ -149,6 +151,26 @@ func (p *Platform) ClosePort(i int) (frames []uint64, err error) {
 		p.unsent += uint64(unsent)
 	}
 	return frames, err
+}
+
+// Detach ends the steering of a port, as another process does by detaching the XDP program.
+// Attempts to restore it fail with err, until Detach is called again; nil: none does.
+func (p *Platform) Detach(port int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.detached[port], p.reattach = true, err
+}
+
+// Restore implements platform.Platform.
+func (p *Platform) Restore(port int) (lost bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lost = p.detached[port]
+	if lost && p.reattach != nil {
+		return true, p.reattach
+	}
+	delete(p.detached, port)
+	return lost, nil
 }
 
 // Closed reports whether the port's queues are closed and no new ones opened.

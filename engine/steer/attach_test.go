@@ -43,6 +43,83 @@ func TestAttachAndClose(t *testing.T) {
 	}
 }
 
+// TestRestore checks that a program which another process has detached is attached again, with its
+// maps, unless another program has taken its place.
+func TestRestore(t *testing.T) {
+	enterNamespace(t)
+	device, _ := veth(t)
+	program := load(t)
+	for _, mode := range []steer.Mode{steer.Native, steer.Generic} {
+		port, err := program.Attach(device.Attrs().Index, mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lost, err := port.Restore(); lost || err != nil {
+			t.Errorf("%s: nothing was detached: %v, %v", mode, lost, err)
+		}
+		before := xdpOn(t, device).ProgId
+		detachAll(t, device)
+		if x := xdpOn(t, device); x != nil {
+			t.Fatalf("%s: on the interface is %+v", mode, x)
+		}
+		if lost, err := port.Restore(); !lost || err != nil {
+			t.Errorf("%s: %v, %v", mode, lost, err)
+		}
+		if x := xdpOn(t, device); x == nil || x.ProgId != before {
+			t.Errorf("%s: on the interface is %+v", mode, x)
+		}
+		detachAll(t, device)
+		foreign := otherProgram(t, device)
+		if lost, err := port.Restore(); !lost || !errors.As(err, new(*steer.ForeignError)) {
+			t.Errorf("%s: %v, %v", mode, lost, err)
+		}
+		if err := foreign.Close(); err != nil {
+			t.Error(err)
+		}
+		if lost, err := port.Restore(); !lost || err != nil {
+			t.Errorf("%s: after the other program: %v, %v", mode, lost, err)
+		}
+		if err := port.Close(); err != nil {
+			t.Error(err)
+		}
+		if x := xdpOn(t, device); x != nil {
+			t.Errorf("%s: after Close on the interface is %+v", mode, x)
+		}
+	}
+}
+
+// detachAll detaches all XDP programs from a device by their links, as bpftool does.
+func detachAll(t *testing.T, device netlink.Link) {
+	t.Helper()
+	for links := new(link.Iterator); links.Next(); {
+		info, err := links.Link.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x := info.XDP(); x == nil || x.Ifindex != uint32(device.Attrs().Index) {
+			continue
+		}
+		if err := links.Link.Detach(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// otherProgram attaches a program that is not ours to a device.
+func otherProgram(t *testing.T, device netlink.Link) link.Link {
+	t.Helper()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, Name: "other", License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: device.Attrs().Index})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func TestAttachErrors(t *testing.T) {
 	enterNamespace(t)
 	program := load(t)

@@ -138,6 +138,27 @@ func (p *Port) tryAttach() error {
 	return p.explainAttach(err)
 }
 
+// Restore attaches the program again if another process has detached it, for example by `bpftool
+// link detach`. lost reports whether one had. It is not an error if the interface no longer exists.
+func (p *Port) Restore() (lost bool, err error) {
+	info, err := p.link.Info()
+	if err != nil {
+		return false, fmt.Errorf("steer: interface %s: reading the state of the XDP program's link: %w", p.name, err)
+	}
+	if x := info.XDP(); x != nil && x.Ifindex == uint32(p.ifindex) {
+		return false, nil
+	}
+	if _, err := netlink.LinkByIndex(p.ifindex); errors.As(err, new(netlink.LinkNotFoundError)) {
+		return false, nil
+	}
+	old := p.link
+	if err := p.tryAttach(); err != nil {
+		p.link = old
+		return true, err
+	}
+	return true, old.Close()
+}
+
 // explainAttach returns an error with the cause in words. Drivers refuse native mode with errors of
 // their choice, so an error without a known meaning counts as that.
 func (p *Port) explainAttach(err error) error {

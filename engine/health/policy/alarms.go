@@ -17,7 +17,9 @@ const (
 	AlarmDirect = "checks_direct"
 	// AlarmNotRun: checks cannot be run, because this host lacks file descriptors, ports or memory
 	AlarmNotRun = "checks_not_run"
-	AlarmFrozen = "health_frozen" // an operator has frozen what checks decide
+	// AlarmDetached: another process has detached the XDP program from a port
+	AlarmDetached = "xdp_detached"
+	AlarmFrozen   = "health_frozen" // an operator has frozen what checks decide
 )
 
 // Alarm is a condition that an operator should look at, for as long as it lasts.

@@ -31,6 +31,7 @@ type Input struct {
 	Freeze    Freeze
 	Direct    string // the text of the alarm AlarmDirect; "": it is not raised
 	NotRun    string // the same of AlarmNotRun
+	Detached  string // the same of AlarmDetached
 	Now       time.Time
 }
 
@@ -85,11 +86,10 @@ func (s *State) StepServices(in Input, keys []service.Key) (*State, []Event) {
 // begin returns the next state without its services.
 func (s *State) begin(in Input) *State {
 	next := &State{config: in.Config, overrides: in.Overrides, freeze: in.Freeze.only(in.Config), now: in.Now}
-	if in.Direct != "" {
-		next.alarms = append(next.alarms, Alarm{Kind: AlarmDirect, Text: in.Direct})
-	}
-	if in.NotRun != "" {
-		next.alarms = append(next.alarms, Alarm{Kind: AlarmNotRun, Text: in.NotRun})
+	for _, a := range []Alarm{{Kind: AlarmDirect, Text: in.Direct}, {Kind: AlarmNotRun, Text: in.NotRun}, {Kind: AlarmDetached, Text: in.Detached}} {
+		if a.Text != "" {
+			next.alarms = append(next.alarms, a)
+		}
 	}
 	if in.Freeze.All {
 		next.alarms = append(next.alarms, Alarm{Kind: AlarmFrozen, Text: "the health of all services is frozen: checks change nothing until `sluice health thaw`"})

@@ -337,6 +337,9 @@ func (k *Kernel) fill(m *xsk.UMEM) {
 // Steer implements platform.Platform.
 func (k *Kernel) Steer(r steer.Rules) error { return k.program.Set(r) }
 
+// Restore implements platform.Platform.
+func (k *Kernel) Restore(port int) (lost bool, err error) { return k.ports[port].steer.Restore() }
+
 // Source implements platform.Platform.
 func (k *Kernel) Source(dst netip.Addr) netip.Addr {
 	src, err := k.follower.Source(dst)
