@@ -198,7 +198,7 @@ func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref
 	for i := range backends {
 		for j := range sources {
 			ref := snat.Ref{Source: uint8(j), Proto: uint8(service.TCP), Configured: true}
-			ref.Pools = ref.NewPools(ports, 1)
+			ref.Pools = ref.NewPools(ports, 1, 0)
 			pools[1+i] = append(pools[1+i], ref)
 		}
 	}

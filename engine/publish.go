@@ -156,6 +156,7 @@ func (e *Engine) resolve(health *policy.State, out *outside) tables.Input {
 		Sources: out.sources, KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores,
 		Probed: out.paths.probed, Probers: out.paths.probers, VIPs: out.vips,
+		Seed: &e.seed,
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
-	"sluice/pipeline/service"
 	"sluice/pipeline/snat"
 )
 
@@ -26,14 +25,17 @@ type DryRun struct {
 	b *Batch
 }
 
-// borrowed is what a dry run has of the fullnat connections of the worker. It allocates and
-// releases ports of the worker's pools, which restore undoes. Their slots are those of the worker's
-// tables and not of the dry run's, which have at most one connection.
+// borrowed is what a dry run has of the fullnat connections of the worker. It takes no port of the
+// worker's pools, but notes what it would take. Slots are those of the worker's tables and not of
+// the dry run's, which have at most one connection.
 type borrowed struct {
 	from     *Processor
-	copied   portBinding // of the copied connection
-	released bool        // copied was released
-	opened   portBinding // of a connection that the dry run opened
+	copied   portBinding  // of the copied connection
+	released bool         // copied was released
+	opened   portBinding  // of a connection that the dry run opened
+	tried    []*snat.Pool // of each port that the dry run would have allocated
+	left     *snat.Pool   // its search goes on elsewhere
+	at       snat.Position
 }
 
 // portBinding is the table slot of the connection that has a port of a pool; nil pool: none.
@@ -54,6 +56,22 @@ func (l *borrowed) lookup(pool *snat.Pool, port uint16) (slot uint32, ok bool) {
 	return 0, false
 }
 
+// alloc returns the port that Pool.Alloc would return.
+func (l *borrowed) alloc(pool *snat.Pool, open *snat.PortSet) (port uint16, ok bool) {
+	n := 0
+	for _, tried := range l.tried {
+		if tried == pool {
+			n++
+		}
+	}
+	l.tried = append(l.tried, pool)
+	port, ok = pool.Peek(open, n, l.from.now)
+	if !ok && l.released && l.copied.pool == pool {
+		return l.copied.port, true
+	}
+	return port, ok
+}
+
 // release notes that a port was released.
 func (l *borrowed) release(pool *snat.Pool, port uint16) {
 	if l.opened.pool == pool && l.opened.port == port {
@@ -63,13 +81,13 @@ func (l *borrowed) release(pool *snat.Pool, port uint16) {
 	}
 }
 
-// restore makes the pools have the ports that they had before the dry run.
+// leave notes the position of a pool before its search goes on elsewhere.
+func (l *borrowed) leave(pool *snat.Pool) { l.left, l.at = pool, pool.Position }
+
+// restore makes the pool have the position that it had before the dry run.
 func (l *borrowed) restore() {
-	if l.opened.pool != nil {
-		l.opened.pool.Release(l.opened.port)
-	}
-	if l.released {
-		l.copied.pool.Restore(l.copied.port)
+	if l.left != nil {
+		l.left.Rewind(l.at)
 	}
 }
 
@@ -115,7 +133,6 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	r.Sched.Turn = p.turns.Of(id)
 	q.turns.Advance(id, q.turns.Of(id), r.Sched.Turn)
 	p.lendTemplate(r, &r.Before, id, nowMs)
-	rewind := p.portPositions(id)
 
 	r.b.Frames[0] = f
 	q.Process(r.b, 1, t, nowMs)
@@ -124,7 +141,6 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	r.After = r.Before
 	q.Refresh(&r.After, nowMs)
 	q.borrowed.restore()
-	rewind()
 }
 
 // lendConn copies the observed connection to the dry run, with what its replies are found by.
@@ -156,30 +172,6 @@ func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uin
 	if tp := from.Peek(from.Home(hash), m.Src, conn.TemplateKey(id, vipPort), nowMs); tp != nil {
 		r.Bound, r.Template = true, *tp
 		to.InsertCopy(to.Home(hash), tp, m.Src, packet.Addr{}, nowMs)
-	}
-}
-
-// portPositions notes the positions of the SNAT pools that a new connection of the service may get
-// a port of. The result returns to them.
-func (p *Processor) portPositions(id uint32) (rewind func()) {
-	type position struct {
-		pool *snat.Pool
-		at   snat.Position
-	}
-	var before []position
-	for _, be := range p.t.Services[id].Backends {
-		if int(be) >= len(p.t.Pools) || p.t.Backends[be].Mode != service.FullNAT {
-			continue
-		}
-		for _, ref := range p.t.Pools[be] {
-			pool := ref.Pools[p.worker]
-			before = append(before, position{pool, pool.Position()})
-		}
-	}
-	return func() {
-		for _, b := range before {
-			b.pool.Rewind(b.at)
-		}
 	}
 }
 

@@ -63,19 +63,62 @@ const portTries = 4
 // assignPort gives a new fullnat connection a source and a port, by which replies find it.
 func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr) counter.Reason {
 	for range portTries * p.workers {
-		ref, port := p.allocPort(c)
-		if port == 0 {
+		ref := p.nextSource(c)
+		if ref == nil {
 			return p.noPortReason(c)
 		}
-		if p.t.anyPort && p.portConflicts(t, c, backend, ref.Source, port) {
-			ref.Pools[p.worker].Release(port)
-			continue
+		if p.takePort(t, c, backend, ref) {
+			return counter.None
 		}
-		c.Source, c.Extra = ref.Source, port
-		p.bindPort(ref.Pools[p.worker], port, t.Slot(c))
-		return counter.None
 	}
 	return counter.TupleTaken
+}
+
+// takePort gives a connection the next port of a source. It reports false, and changes nothing, if
+// there is none or if the port conflicts with another connection.
+func (p *Processor) takePort(t *conn.Table, c *conn.Conn, backend packet.Addr, ref *snat.Ref) bool {
+	pool := ref.Pools[p.worker]
+	port, early, ok := p.allocPort(pool, p.t.Sources[ref.Source].Ports)
+	if !ok {
+		return false
+	}
+	if p.t.anyPort && p.portConflicts(t, c, backend, ref.Source, port) {
+		if p.borrowed == nil {
+			pool.Release(port, 0, p.now)
+		}
+		return false
+	}
+	if early {
+		p.Packets.PortReusedEarly++
+	}
+	c.Source, c.Extra = ref.Source, port
+	p.bindPort(pool, port, t.Slot(c))
+	return true
+}
+
+// changePort gives a connection another port of its source. The client repeats its SYN after the
+// backend has answered it by an ACK without SYN: the backend still has an older connection from the
+// port (RFC 9293, 3.10.7.4), and may have others from the ports next to it. If all other ports were
+// released lately too, the connection keeps the one that it has: the RST with which the client
+// answers such an ACK ends what the backend had.
+func (p *Processor) changePort(t *conn.Table, c *conn.Conn, backend packet.Addr) {
+	ref := p.sourceOf(c)
+	if ref == nil || !ref.Configured {
+		return
+	}
+	pool, port := ref.Pools[p.worker], c.Extra
+	if l := p.borrowed; l != nil {
+		l.leave(pool)
+	}
+	if !pool.Leave(port, p.t.Sources[ref.Source].Ports, p.now) {
+		return
+	}
+	for range portTries * p.workers {
+		if p.takePort(t, c, backend, ref) {
+			p.freePort(pool, port, 0)
+			return
+		}
+	}
 }
 
 // bindPort records the connection that has a port of a pool.
@@ -94,7 +137,7 @@ func (p *Processor) hasPort(backend uint32) bool {
 	}
 	refs := p.t.Pools[backend]
 	for i := range refs {
-		if r := &refs[i]; r.Configured && r.Pools[p.worker].Free(p.t.Sources[r.Source].Ports) > 0 {
+		if r := &refs[i]; r.Configured && p.freePorts(r) > 0 {
 			return true
 		}
 	}
@@ -171,33 +214,63 @@ func (p *Processor) lookupSlot(d *replyEndpoint, source uint8, localPort uint16)
 	return pool.Lookup(localPort)
 }
 
-// allocPort allocates a port towards the connection's backend, from the sources in turn. It returns
-// port 0 if none is free.
-func (p *Processor) allocPort(c *conn.Conn) (*snat.Ref, uint16) {
+// nextSource returns the source that a new connection to the connection's backend gets a port of,
+// nil if none has a free one. It takes the sources in turn.
+func (p *Processor) nextSource(c *conn.Conn) *snat.Ref {
 	refs := p.t.Pools[c.Backend]
 	p.sourceTurn++
 	for i := range refs {
 		r := &refs[(i+int(p.sourceTurn))%len(refs)]
-		if !r.Configured {
-			continue
-		}
-		if port, ok := r.Pools[p.worker].Alloc(p.t.Sources[r.Source].Ports); ok {
-			return r, port
+		if r.Configured && p.freePorts(r) > 0 {
+			return r
 		}
 	}
-	return nil, 0
+	return nil
+}
+
+// sourceOf returns the source of a connection as its backend has it, nil if it does not.
+func (p *Processor) sourceOf(c *conn.Conn) *snat.Ref {
+	refs := p.t.Pools[c.Backend]
+	for i := range refs {
+		if r := &refs[i]; r.Source == c.Source {
+			return r
+		}
+	}
+	return nil
+}
+
+// freePorts returns the number of ports of a source that a new connection could have.
+func (p *Processor) freePorts(r *snat.Ref) int {
+	pool := r.Pools[p.worker]
+	free := pool.Free(p.t.Sources[r.Source].Ports)
+	if l := p.borrowed; l != nil && l.released && l.copied.pool == pool {
+		free++
+	}
+	return free
+}
+
+// allocPort allocates a port of a pool: see Pool.Alloc.
+func (p *Processor) allocPort(pool *snat.Pool, open *snat.PortSet) (port uint16, early, ok bool) {
+	if l := p.borrowed; l != nil {
+		port, ok = l.alloc(pool, open)
+		return port, false, ok
+	}
+	return pool.Alloc(open, p.now)
 }
 
 // releasePort releases the port of a fullnat connection that is closed.
 func (p *Processor) releasePort(c *conn.Conn) {
-	refs := p.t.Pools[c.Backend]
-	for i := range refs {
-		if r := &refs[i]; r.Source == c.Source {
-			pool := r.Pools[p.worker]
-			pool.Release(c.Extra)
-			if l := p.borrowed; l != nil {
-				l.release(pool, c.Extra)
-			}
-		}
+	if r := p.sourceOf(c); r != nil {
+		idleMs := p.now + p.t.Services[c.Service()].TimeoutsMs[c.State] - c.Expires
+		p.freePort(r.Pools[p.worker], c.Extra, max(int32(idleMs), 0))
 	}
+}
+
+// freePort releases a port of a pool, idleMs after the last packet of its connection.
+func (p *Processor) freePort(pool *snat.Pool, port uint16, idleMs int32) {
+	if l := p.borrowed; l != nil {
+		l.release(pool, port)
+		return
+	}
+	pool.Release(port, uint32(idleMs), p.now)
 }

@@ -38,6 +38,8 @@ type fullnatSetup struct {
 	services []pipeline.Service
 	backends []pipeline.Backend
 	pools    [][]snat.Ref
+	ports    *snat.PortSet // of the source
+	start    uint16        // port from which on the pools allocate
 }
 
 // newFullnatLab makes one of so many workers, with what the test changes in its setup.
@@ -56,7 +58,6 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := portSet(1024, 65535)
 	setup := fullnatSetup{
 		services: []pipeline.Service{{}, {
 			Addr: packet.AddrFrom(netip.MustParseAddrPort(fnVIP).Addr()), Ports: service.Ports{First: 80, Last: 80}, Proto: 6, Configured: true,
@@ -64,13 +65,14 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 		}},
 		backends: []pipeline.Backend{{}, backend},
 		pools:    [][]snat.Ref{nil, {{Source: 0, Proto: 6, Configured: true}}},
+		ports:    portSet(1024, 65535),
 	}
 	for _, change := range changes {
 		change(&setup)
 	}
 	for _, refs := range setup.pools {
 		for i := range refs {
-			refs[i].Pools = refs[i].NewPools(all, workers)
+			refs[i].Pools = refs[i].NewPools(setup.ports, workers, setup.start)
 		}
 	}
 	return &fullnatLab{
@@ -81,7 +83,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 			Mem4: tableMemory(4, connections), Mem6: tableMemory(6, connections),
 		}),
 		tables: pipeline.NewTables(setup.services, setup.backends, hops,
-			[]snat.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: all}}, setup.pools),
+			[]snat.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: setup.ports}}, setup.pools),
 	}
 }
 

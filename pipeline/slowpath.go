@@ -95,6 +95,9 @@ func (p *Processor) forward(f *Frame) {
 		p.endedInbound(f, t, k, c, be)
 		return
 	}
+	if c.State == conn.SynChallenged && c.Flags&conn.Translated != 0 && m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN {
+		p.changePort(t, c, be.Addr)
+	}
 	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
 	p.deliver(f, c, be)
 }

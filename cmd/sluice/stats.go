@@ -44,6 +44,9 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	if s.Originated > 0 {
 		fmt.Fprintf(out, "\noriginated   %d, to probe idle ends of connections that must be reset", s.Originated)
 	}
+	if s.PortReusedEarly > 0 {
+		fmt.Fprintf(out, "\nport_reused_early  %d connections of mode fullnat, from a port that another had less than a minute before", s.PortReusedEarly)
+	}
 	fmt.Fprintf(out, "\nconnections  v4 %d + v6 %d of %d\n", s.Tables.ConnectionsV4, s.Tables.ConnectionsV6, s.Tables.Capacity)
 	f := s.Frames
 	fmt.Fprintf(out, "frames       total %d = free %d + fill %d + rx %d + tx %d + completion %d + in flight %d\n",

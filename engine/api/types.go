@@ -160,6 +160,10 @@ type Stats struct {
 	// connections of evicted backends answer. It is not part of the sum.
 	Originated uint64 `json:"originated"`
 
+	// PortReusedEarly counts fullnat connections from a local port that another connection to the
+	// same backend had less than a minute before.
+	PortReusedEarly uint64 `json:"port_reused_early"`
+
 	Workers []WorkerStats `json:"workers"`
 	Ports   []PortStats   `json:"ports"`
 	Frames  FrameStats    `json:"frames"`

@@ -241,6 +241,7 @@ func TestFaults(t *testing.T) {
 		{"hugepages", Note, "0 huge pages are reserved and the frames would take 48", func(b *Box) { b.put("proc/meminfo", "HugePages_Total: 0\nHugePages_Free: 0\n") }},
 		{"cpu", Note, "powersave", func(b *Box) { b.put("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave") }},
 		{"cpu", Note, "other processes may run on CPU 2", func(b *Box) { b.put("sys/devices/system/cpu/isolated", "1") }},
+		{"drops", Warning, "7 connections of mode fullnat got a port", func(b *Box) { b.Stats.PortReusedEarly = 7 }},
 		{"drops", Warning, "5 packets were dropped as no_neighbour", func(b *Box) { b.Stats.Drops["no_neighbour"] = 5 }},
 		{"drops", Warning, "6 packets were lost at port eth1 queue 0 because there was no free frame (fill_empty)", func(b *Box) { b.Stats.Ports[1].Queues[0].KernelFillRingEmpty = 6 }},
 	} {

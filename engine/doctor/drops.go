@@ -35,6 +35,10 @@ func checkDrops(b *Box) (all []Finding) {
 			all = append(all, found(a.severity, a.fix, "%d packets were dropped as %s: %s", n, reason.Name, reason.Text))
 		}
 	}
+	if n := b.Stats.PortReusedEarly; n > 0 {
+		all = append(all, found(Warning, "give the service more addresses in `source`: each has up to 64512 ports per backend",
+			"%d connections of mode fullnat got a port that another to the same backend had less than a minute before (port_reused_early); the backend may refuse their first SYN", n))
+	}
 	for _, p := range b.Stats.Ports {
 		for _, q := range p.Queues {
 			all = append(all, checkQueueDrops(p.Name, q)...)

@@ -57,6 +57,7 @@ func (s *snapshot) putDaemon(out series) {
 	out.count(forwarded, st.Forwarded)
 	out.count(replied, st.Replied)
 	out.count(originated, st.Originated)
+	out.count(portReused, st.PortReusedEarly)
 	for reason, n := range st.Drops {
 		out.count(drops, n, reason)
 	}

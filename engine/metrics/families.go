@@ -39,6 +39,7 @@ var (
 	received    = counter("packets_received_total", "Packets received from RX rings: the sum of forwarded, replied and dropped packets.")
 	forwarded   = counter("packets_forwarded_total", "Packets sent on, in either direction.")
 	replied     = counter("packets_replied_total", "Packets answered by Sluice itself, with a reset or an ICMP message.")
+	portReused  = counter("port_reused_early_total", "Connections of mode fullnat from a port that another to the same backend had less than a minute before.")
 	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own, to end connections of evicted backends.")
 	drops       = counter("drops_total", "Packets dropped, each counted under exactly one reason; `sluice stats --all` explains the reasons.", "reason")
 	connections = gauge("connections", "Connections in the table.", "family")

@@ -183,6 +183,9 @@ func timeoutsMs(t conf.Timeouts) [conn.StateCount]uint32 {
 		conn.Listen:      ms(t.TCPListen),
 		conn.SynAck:      ms(t.TCPSynAck),
 		conn.UDP:         ms(t.UDP),
+
+		conn.SynChallenged: ms(t.TCPSynRecv),
+		conn.SynRepeated:   ms(t.TCPSynRecv),
 	}
 }
 

@@ -32,6 +32,7 @@ type snatState struct {
 	pools      map[PoolName][]*snat.Pool
 	perBackend map[service.BackendID][]sourceRef // the sources that it has or had
 	anyPort    map[endpoint]bool                 // backends of any port, which is 0 here
+	round      uint16                            // how often pools were made: see firstPortOf
 
 	rules     map[endpoint]*flow.PortOwners // of reachable backends; nil: ports in turn
 	unsettled []endpoint                    // backends that could not be reached so far
@@ -271,6 +272,7 @@ func (s *snatState) addBackend(svc *conf.Service, b *conf.Backend) {
 // exist yet.
 func (s *snatState) makePools(in *Input) {
 	s.pools = cloneMap(s.pools)
+	s.round++
 	for id, refs := range s.perBackend {
 		if _, settled := s.rules[endpoint{id.Backend, id.Service.Protocol}]; !settled {
 			continue
@@ -278,10 +280,19 @@ func (s *snatState) makePools(in *Input) {
 		for _, r := range refs {
 			if name := poolOf(id, r.source); s.pools[name] == nil {
 				ref := s.ref(id, r)
-				s.pools[name] = ref.NewPools(s.sources[ref.Source].Ports, in.Workers)
+				s.pools[name] = ref.NewPools(s.sources[ref.Source].Ports, in.Workers, firstPortOf(name, in.Seed, s.round))
 			}
 		}
 	}
+}
+
+// firstPortOf returns the port from which on the pools with that name allocate. It differs from
+// daemon to daemon, and from that of the same pools if they were made in a round before: the
+// backend may still have their connections.
+func firstPortOf(name PoolName, seed *flow.Seed, round uint16) uint16 {
+	backend := seed.Hash(packet.AddrFrom(name.Backend.Address), name.Backend.Port, uint8(name.Protocol))
+	source := seed.Hash(packet.AddrFrom(name.Source), round, 0)
+	return uint16((backend ^ source) >> 48)
 }
 
 // settle settles by which rule ports towards backends are divided, for those that can be reached

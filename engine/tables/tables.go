@@ -26,6 +26,7 @@ import (
 	"sluice/engine/health/policy"
 	"sluice/engine/steer"
 	"sluice/pipeline"
+	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/service"
 	"sluice/pipeline/snat"
@@ -43,6 +44,8 @@ type Input struct {
 	KernelPorts service.Ports // L4 ports that the kernel assigns to its own connections
 	Cards       []Card        // by NIC port
 	Workers     int
+	// Seed: of the daemon: SNAT pools begin at ports that follow from it
+	Seed *flow.Seed
 
 	Probed, Probers []service.Key // see steer.Rules
 	VIPs            []netip.Addr  // likewise, ascending

@@ -6,7 +6,7 @@ import "sluice/pipeline/packet"
 // (net/netfilter/ipvs/ip_vs_proto_tcp.c), and Idle; UDP has one.
 type State uint8
 
-// The states, in IPVS's order, with UDP and Idle behind.
+// The states: those of IPVS in its order, then two that IPVS has not, UDP and Idle.
 const (
 	StateNone State = iota
 	Established
@@ -19,6 +19,8 @@ const (
 	LastAck
 	Listen
 	SynAck
+	SynChallenged // SYN_RECV: the backend has answered the SYN by an ACK without SYN
+	SynRepeated   // SYN_RECV: the client has repeated its SYN after that
 	UDP
 	Idle       // was ESTABLISHED and has expired: its ends are reset. No packet leads in or out
 	StateCount // length of arrays indexed by State
@@ -26,7 +28,7 @@ const (
 
 var stateNames = [StateCount]string{
 	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT",
-	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP", "IDLE",
+	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "SYN_RECV", "SYN_RECV", "UDP", "IDLE",
 }
 
 // String returns IPVS's name of the state.
@@ -34,7 +36,11 @@ func (s State) String() string { return stateNames[s] }
 
 // Active reports whether connections in this state count as active.
 func (s State) Active() bool {
-	return s == Established || s == SynSent || s == SynRecv || s == SynAck
+	switch s {
+	case Established, SynSent, SynRecv, SynAck, SynChallenged, SynRepeated:
+		return true
+	}
+	return false
 }
 
 // DefaultTimeoutsMs are IPVS's timeouts in milliseconds. Each packet of the connection restarts the
@@ -51,8 +57,12 @@ var DefaultTimeoutsMs = [StateCount]uint32{
 	LastAck:     30_000,
 	Listen:      120_000,
 	SynAck:      120_000,
-	UDP:         300_000,
-	Idle:        10_000,
+
+	SynChallenged: 60_000,
+	SynRepeated:   60_000,
+
+	UDP:  300_000,
+	Idle: 10_000,
 }
 
 // Direction is the direction of a packet, and whether both directions are seen.
@@ -98,7 +108,7 @@ var events = func() (e [32]event) {
 	return e
 }()
 
-// row lists the next state by the present one, None to SynAck in order.
+// row lists the next state by the present one, None to SynRepeated in order.
 type row [UDP]State
 
 const (
@@ -113,38 +123,41 @@ const (
 	sLA = LastAck
 	sLI = Listen
 	sSA = SynAck
+	sCH = SynChallenged
+	sRP = SynRepeated
 )
 
-var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA}
+var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA, sCH, sRP}
 
 // transitions are those of IPVS with two differences. A segment with none of the flags leaves the
-// state as it is; IPVS closes the connection. And a backend's ACK in SYN_RECV leaves the state as
-// it is; in IPVS it leads to ESTABLISHED, but only the client's ACK does (RFC 9293, 3.10.7.4). A
-// backend sends an ACK without SYN there if it still has the client's port in TIME_WAIT and got a
-// SYN with an unexpected number: the client's kernel answers with RST, and repeats the SYN some
-// milliseconds later. That is still the same connection, about to open.
+// state as it is; IPVS closes the connection. And a backend's ACK in SYN_RECV does not lead to
+// ESTABLISHED; only the client's ACK does (RFC 9293, 3.10.7.4). A backend sends an ACK without SYN
+// there if it still has the client's port in TIME_WAIT, or an old connection from it, and got a SYN
+// with an unexpected number: the client's kernel answers with RST, and repeats the SYN some
+// milliseconds later. That is still the same connection, about to open. SynChallenged and
+// SynRepeated keep in mind that it happened, once; apart from that they are SYN_RECV.
 var transitions = [directionCount][eventCount]row{
 	Input: {
-		//      NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA
-		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR},
-		evFIN:  {sCL, sCW, sSS, sTW, sTW, sTW, sCL, sCW, sLA, sLI, sTW},
-		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES},
-		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sSR},
+		//      NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA   CH   RP
+		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sRP, sRP},
+		evFIN:  {sCL, sCW, sSS, sTW, sTW, sTW, sCL, sCW, sLA, sLI, sTW, sTW, sTW},
+		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES, sES, sES},
+		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sSR, sCH, sRP},
 		evNone: stay,
 	},
 	Output: {
-		evSYN: {sSS, sES, sSS, sSR, sSS, sSS, sSS, sSS, sSS, sLI, sSR},
-		evFIN: {sTW, sFW, sSS, sTW, sFW, sTW, sCL, sTW, sLA, sLI, sTW},
+		evSYN: {sSS, sES, sSS, sSR, sSS, sSS, sSS, sSS, sSS, sLI, sSR, sSR, sSR},
+		evFIN: {sTW, sFW, sSS, sTW, sFW, sTW, sCL, sTW, sLA, sLI, sTW, sTW, sTW},
 		// SR: not IPVS's, see transitions
-		evACK:  {sES, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sES, sES},
-		evRST:  {sCL, sCL, sSS, sCL, sCL, sTW, sCL, sCL, sCL, sCL, sCL},
+		evACK:  {sES, sES, sSS, sCH, sFW, sTW, sCL, sCW, sLA, sES, sES, sCH, sRP},
+		evRST:  {sCL, sCL, sSS, sCL, sCL, sTW, sCL, sCL, sCL, sCL, sCL, sCL, sCL},
 		evNone: stay,
 	},
 	InputOnly: {
-		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR},
-		evFIN:  {sCL, sFW, sSS, sTW, sFW, sTW, sCL, sCW, sLA, sLI, sTW},
-		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES},
-		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sCL},
+		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR},
+		evFIN:  {sCL, sFW, sSS, sTW, sFW, sTW, sCL, sCW, sLA, sLI, sTW, sTW, sTW},
+		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES, sES, sES},
+		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sCL, sSR, sSR},
 		evNone: stay,
 	},
 }

@@ -335,7 +335,14 @@ func TestNextFollowsIPVS(t *testing.T) {
 	for _, s := range []step{
 		{StateNone, Input, packet.SYN, SynRecv},
 		{SynRecv, Output, packet.SYN | packet.ACK, SynRecv},
-		{SynRecv, Output, packet.ACK, SynRecv}, // not IPVS's
+		{SynRecv, Output, packet.ACK, SynChallenged}, // not IPVS's
+		{SynChallenged, Output, packet.ACK, SynChallenged},
+		{SynChallenged, Input, packet.RST, SynChallenged},
+		{SynChallenged, Input, packet.SYN, SynRepeated},
+		{SynChallenged, Output, packet.SYN | packet.ACK, SynRecv},
+		{SynRepeated, Output, packet.ACK, SynRepeated},
+		{SynRepeated, Output, packet.SYN | packet.ACK, SynRecv},
+		{SynRepeated, Input, packet.ACK, Established},
 		{SynRecv, Input, packet.ACK, Established},
 		{Established, Input, packet.FIN | packet.ACK, CloseWait},
 		{Established, Output, packet.FIN | packet.ACK, FinWait},

@@ -13,6 +13,8 @@ type Packets struct {
 	Originated uint64
 	ConnOpened uint64
 	ConnClosed uint64
+	// PortReusedEarly: fullnat connections from a port that another had less than a minute before
+	PortReusedEarly uint64
 }
 
 // Add adds another worker's counts to p.
@@ -28,6 +30,7 @@ func (p *Packets) Add(q *Packets) {
 	p.Originated += q.Originated
 	p.ConnOpened += q.ConnOpened
 	p.ConnClosed += q.ConnClosed
+	p.PortReusedEarly += q.PortReusedEarly
 }
 
 // Dropped returns the sum of all drops.

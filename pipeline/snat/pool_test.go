@@ -2,6 +2,7 @@ package snat
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -21,14 +22,14 @@ func TestPoolsDivide(t *testing.T) {
 		allowed := ports(1024, 65535)
 		taken := new(PortSet)
 		for w := range workers {
-			pool := newPool(allowed, func(word int) uint64 { return inTurn(w, workers, word) })
+			pool := newPool(allowed, 40_000, func(word int) uint64 { return inTurn(w, workers, word) })
 			for {
-				port, ok := pool.Alloc(allowed)
+				port, early, ok := pool.Alloc(allowed, 0)
 				if !ok {
 					break
 				}
-				if taken.Has(port) || !allowed.Has(port) || int(port)%workers != w {
-					t.Fatalf("%d workers: worker %d took port %d", workers, w, port)
+				if early || taken.Has(port) || !allowed.Has(port) || int(port)%workers != w {
+					t.Fatalf("%d workers: worker %d took port %d, early: %t", workers, w, port, early)
 				}
 				taken.Add(port, port)
 			}
@@ -39,9 +40,76 @@ func TestPoolsDivide(t *testing.T) {
 	}
 }
 
-// TestPoolAgainstMap replays random allocations and releases on a pool of some ports, and on a map
-// of which port is bound to which slot, while the ports that may be allocated change.
-func TestPoolAgainstMap(t *testing.T) {
+// slowPool is Pool with lists and maps.
+type slowPool struct {
+	all        []uint16 // ours that may be open at any time, ascending
+	ours, open *PortSet
+	inUse      map[uint16]uint32 // slot
+	queue      []restingPort
+	next       uint16
+}
+
+type restingPort struct {
+	port       uint16
+	releasedMs uint32
+}
+
+// rests compares times as coarsely as releases.
+func (r *restingPort) rests(nowMs uint32) bool {
+	return (nowMs/spanMs-r.releasedMs/spanMs)%(1<<32/spanMs) < spans
+}
+
+func (s *slowPool) free() (n int) {
+	for _, port := range s.all {
+		if s.isFree(port) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *slowPool) isFree(port uint16) bool {
+	_, used := s.inUse[port]
+	return !used && s.open.Has(port) && s.ours.Has(port)
+}
+
+func (s *slowPool) isQueued(port uint16) bool {
+	return slices.ContainsFunc(s.queue, func(q restingPort) bool { return q.port == port })
+}
+
+func (s *slowPool) wake(nowMs uint32) {
+	for range wakes {
+		if len(s.queue) > 0 && !s.queue[0].rests(nowMs) {
+			s.queue = s.queue[1:]
+		}
+	}
+}
+
+// alloc returns the next port, and for how long it has rested if that is too short, else -1.
+func (s *slowPool) alloc(nowMs uint32) (port uint16, restedMs int) {
+	s.wake(nowMs)
+	for i := range len(s.all) * 2 {
+		port = s.all[i%len(s.all)]
+		if (i >= len(s.all) || port >= s.next) && s.isFree(port) && !s.isQueued(port) {
+			s.next = port + 1
+			return port, -1
+		}
+	}
+	head := s.queue[0]
+	s.queue = s.queue[1:]
+	return head.port, int(nowMs - head.releasedMs)
+}
+
+func (s *slowPool) release(port uint16, idleMs, nowMs uint32) {
+	delete(s.inUse, port)
+	if idleMs < RestMs && s.open.Has(port) {
+		s.queue = append(s.queue, restingPort{port, nowMs})
+	}
+}
+
+// TestPoolAgainstSlowPool replays random allocations and releases on a pool of some ports and on
+// its slow twin, while time passes and the ports that may be allocated change.
+func TestPoolAgainstSlowPool(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	sets := []*PortSet{ports(1030, 1200), ports(1100, 1300), new(PortSet)}
 	sets[0].Add(40000, 40100)
@@ -49,74 +117,179 @@ func TestPoolAgainstMap(t *testing.T) {
 	for w := range ours {
 		ours[w] = random.Uint64() | random.Uint64()
 	}
-	open := sets[0]
-	pool := newPool(open, func(w int) uint64 { return ours[w] })
-	inUse := map[uint16]uint32{}
-	free := func() (n int) {
-		for port := FirstPort; port <= 65535; port++ {
-			if _, used := inUse[uint16(port)]; !used && open.Has(uint16(port)) && ours.Has(uint16(port)) {
-				n++
-			}
+	const start = 1150
+	pool := newPool(sets[0], start, func(w int) uint64 { return ours[w] })
+	slow := &slowPool{ours: ours, open: sets[0], inUse: make(map[uint16]uint32), next: start}
+	for port := uint16(1030); port < 40101; port++ {
+		if ours.Has(port) && (sets[0].Has(port) || sets[1].Has(port)) {
+			slow.all = append(slow.all, port)
 		}
-		return n
 	}
-	var order []uint16
+	nowMs := uint32(1<<32 - 100_000)
+	early := 0
 	for step := range 200_000 {
-		if step%1000 == 0 {
-			open = sets[random.IntN(len(sets))]
-			if got, want := pool.Free(open), free(); got != want || pool.InUse() != len(inUse) {
-				t.Fatalf("step %d: %d ports are free and %d in use, want %d and %d", step, got, pool.InUse(), want, len(inUse))
+		nowMs += random.Uint32N(1 + uint32(step/50_000)*400)
+		if random.IntN(1000) == 0 {
+			if next := sets[random.IntN(len(sets))]; next != slow.open {
+				slow.open, slow.queue = next, nil
+			}
+			if got, want := pool.Free(slow.open), slow.free(); got != want || pool.InUse() != len(slow.inUse) {
+				t.Fatalf("step %d: %d ports are free and %d in use, want %d and %d", step, got, pool.InUse(), want, len(slow.inUse))
 			}
 		}
 		probe := uint16(1020 + random.IntN(290))
-		if slot, ok := pool.Lookup(probe); ok {
-			if want, used := inUse[probe]; !used || slot != want {
-				t.Fatalf("step %d: port %d is bound to %d, want %d, in use: %t", step, probe, slot, want, used)
-			}
-		} else if slot, used := inUse[probe]; used {
-			t.Fatalf("step %d: port %d is not found, want %d", step, probe, slot)
+		slot, ok := pool.Lookup(probe)
+		if want, used := slow.inUse[probe]; ok != used || ok && slot != want {
+			t.Fatalf("step %d: port %d is bound to %d, %t; want %d, %t", step, probe, slot, ok, want, used)
 		}
-		if random.IntN(2) == 0 || len(order) == 0 {
-			available := pool.Free(open)
-			port, ok := pool.Alloc(open)
-			if ok != (available > 0) {
-				t.Fatalf("step %d: Alloc reports %v with %d ports free", step, ok, available)
-			}
-			if !ok {
-				continue
-			}
-			if _, used := inUse[port]; used || !ours.Has(port) || !open.Has(port) {
-				t.Fatalf("step %d: allocated port %d", step, port)
-			}
-			inUse[port] = uint32(step)
-			pool.Bind(port, uint32(step))
-			order = append(order, port)
+		if random.IntN(2) == 0 {
+			early += comparePools(t, step, pool, slow, nowMs)
 			continue
 		}
-		i := random.IntN(len(order))
-		port := order[i]
-		order[i] = order[len(order)-1]
-		order = order[:len(order)-1]
-		delete(inUse, port)
-		pool.Release(port)
+		for port := range slow.inUse {
+			idleMs := random.Uint32N(2 * RestMs)
+			pool.Release(port, idleMs, nowMs)
+			slow.release(port, idleMs, nowMs)
+			break
+		}
 	}
+	if early == 0 {
+		t.Error("no port was reused early")
+	}
+}
+
+// comparePools allocates a port of both, if there is one, and returns how many were reused early.
+func comparePools(t *testing.T, step int, pool *Pool, slow *slowPool, nowMs uint32) int {
+	t.Helper()
+	available := pool.Free(slow.open)
+	ahead := min(available-1, 5)
+	if next, ok := pool.Peek(slow.open, available, nowMs); ok {
+		t.Fatalf("step %d: Peek returns port %d after all %d", step, next, available)
+	}
+	for { // until all that have rested are ready: else Alloc may know of more than Peek
+		if n := len(slow.queue); n == 0 || slow.queue[0].rests(nowMs) {
+			break
+		}
+		slow.wake(nowMs)
+		pool.wake(nowMs)
+	}
+	peeked, _ := pool.Peek(slow.open, max(ahead, 0), nowMs)
+	early := 0
+	for i := range ahead + 1 {
+		want, restedMs := slow.alloc(nowMs)
+		port, soon, ok := pool.Alloc(slow.open, nowMs)
+		if !ok || port != want || i == ahead && port != peeked {
+			t.Fatalf("step %d: Alloc returns %d, %t, want %d; after %d others Peek returned %d", step, port, ok, want, ahead, peeked)
+		}
+		if soon != (restedMs >= 0) || restedMs >= RestMs+2*spanMs {
+			t.Fatalf("step %d: port %d has rested for %d ms, early: %t", step, port, restedMs, soon)
+		}
+		if soon {
+			early++
+		}
+		pool.Bind(port, uint32(step))
+		slow.inUse[port] = uint32(step)
+	}
+	if _, _, ok := pool.Alloc(slow.open, nowMs); ok != (available > ahead+1) {
+		t.Fatalf("step %d: Alloc reports %t with %d ports left", step, ok, available-ahead-1)
+	} else if ok {
+		port, _ := slow.alloc(nowMs)
+		pool.Bind(port, uint32(step))
+		slow.inUse[port] = uint32(step)
+	}
+	return early
 }
 
 // TestPortsReusedLate counts how many other ports are allocated before a released one is allocated
 // again.
 func TestPortsReusedLate(t *testing.T) {
 	all := ports(1024, 65535)
-	pool := newPool(all, every)
-	first, _ := pool.Alloc(all)
-	pool.Release(first)
-	for i := 1; ; i++ {
-		port, _ := pool.Alloc(all)
-		if port == first {
-			if want := 65536 - 1024; i != want {
-				t.Fatalf("port %d was allocated again after %d others, want %d", first, i, want)
+	for _, idleMs := range []uint32{0, RestMs} {
+		pool := newPool(all, 0, every)
+		first, _, _ := pool.Alloc(all, 0)
+		pool.Release(first, idleMs, 0)
+		for i := 1; ; i++ {
+			port, early, _ := pool.Alloc(all, 0)
+			if port == first {
+				if want := 65536 - 1024; i != want || early != (idleMs < RestMs) {
+					t.Errorf("port %d was allocated again after %d others, want %d; early: %t", first, i, want, early)
+				}
+				break
 			}
-			return
+			pool.Release(port, idleMs, 0)
 		}
-		pool.Release(port)
+	}
+}
+
+// TestLeave refuses the first port and all in the same stretch, as a backend does that has half of
+// the ports in TIME_WAIT. However the stretch lies, one leap must end outside it.
+func TestLeave(t *testing.T) {
+	open := ports(1024, 28671)
+	open.Add(61000, 65535)
+	var all []uint16
+	for port := FirstPort; port <= 65535; port++ {
+		if open.Has(uint16(port)) {
+			all = append(all, uint16(port))
+		}
+	}
+	random := rand.New(rand.NewPCG(7, 8))
+	for range 200 {
+		from := random.IntN(len(all))
+		used := func(port uint16) bool {
+			at, _ := slices.BinarySearch(all, port)
+			return (at-from+len(all))%len(all) < len(all)/2
+		}
+		pool := newPool(open, all[(from+random.IntN(len(all)/2-1))%len(all)], every)
+		first, _, _ := pool.Alloc(open, 0)
+		second, _, _ := pool.Alloc(open, 0)
+		if !used(first) || !used(second) {
+			t.Fatalf("ports %d and %d, want two of the stretch from %d on", first, second, all[from])
+		}
+		if !pool.Leave(first, open, 0) {
+			t.Fatal("the pool has a port for which nothing is known, but does not leave the first")
+		}
+		third, _, _ := pool.Alloc(open, 0)
+		if !pool.Leave(second, open, 0) { // both were refused before it was known
+			t.Fatal("the pool does not leave the second port")
+		}
+		fourth, _, _ := pool.Alloc(open, 0)
+		at := func(port uint16) int { i, _ := slices.BinarySearch(all, port); return i }
+		if used(third) || used(fourth) && at(third) != (from-1+len(all))%len(all) || at(fourth) != (at(third)+1)%len(all) {
+			t.Fatalf("the stretch begins at %d; from %d and %d the search leaps to %d and %d", all[from], first, second, third, fourth)
+		}
+	}
+}
+
+// TestLeapsDivide refuses every port, and wants the search to look everywhere.
+func TestLeapsDivide(t *testing.T) {
+	all := ports(1024, 65535)
+	pool := newPool(all, 3000, every)
+	seen := make(map[uint16]bool)
+	for range 8 {
+		port, _, _ := pool.Alloc(all, 0)
+		seen[(port-3000)/8192] = true
+		pool.Leave(port, all, 0)
+	}
+	if len(seen) < 7 {
+		t.Errorf("eight leaps have met %d of eight parts of the ports", len(seen))
+	}
+}
+
+// TestLeaveNothing keeps the port if all others were released lately.
+func TestLeaveNothing(t *testing.T) {
+	few := ports(2000, 2003)
+	pool := newPool(few, 2000, every)
+	for range 4 {
+		pool.Alloc(few, 1)
+	}
+	if pool.Leave(2000, few, 1) {
+		t.Error("leaves a port although all are allocated")
+	}
+	pool.Release(2001, 0, 1)
+	if pool.Leave(2000, few, RestMs) {
+		t.Error("leaves a port for one that was released less than a minute ago")
+	}
+	if !pool.Leave(2000, few, 2*RestMs) {
+		t.Error("keeps a port although another has rested")
 	}
 }

@@ -38,11 +38,12 @@ type Ref struct {
 }
 
 // NewPools makes the pools of all workers. allowed is the initial set of ports that may be
-// allocated: see Source.
-func (r *Ref) NewPools(allowed *PortSet, workers int) []*Pool {
+// allocated: see Source. start is the port from which on they are: it should be another after each
+// start of the daemon, since the backend may still have connections of the one before.
+func (r *Ref) NewPools(allowed *PortSet, workers int, start uint16) []*Pool {
 	pools := make([]*Pool, workers)
 	for worker := range pools {
-		pools[worker] = newPool(allowed, func(w int) uint64 { return r.ports(worker, workers, w) })
+		pools[worker] = newPool(allowed, start, func(w int) uint64 { return r.ports(worker, workers, w) })
 	}
 	return pools
 }

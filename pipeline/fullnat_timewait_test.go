@@ -1,0 +1,169 @@
+package pipeline_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/packet/packettest"
+)
+
+// timeWaits is a backend that closes first and keeps each connection in TIME_WAIT for a minute: by
+// local port of fullnat, the time of its end. It refuses a SYN from there by an ACK, and an RST
+// ends what it keeps, as in Linux.
+type timeWaits map[netip.AddrPort]uint32
+
+// tcp sends a segment of the client or the backend, which must be forwarded, and returns where it
+// comes from.
+func (l *fullnatLab) tcp(src, dst string, flags uint8) netip.AddrPort {
+	l.t.Helper()
+	f, out := l.send(packettest.TCP(src, dst).Flags(flags))
+	if f.Verdict != pipeline.Forward {
+		l.t.Fatalf("%s -> %s, flags %#x: %v", src, dst, flags, f.Reason)
+	}
+	return source(l.t, out)
+}
+
+// connect opens and closes a connection and returns how often the backend refused its SYN.
+func (b timeWaits) connect(l *fullnatLab, client string) (refused int) {
+	l.t.Helper()
+	from := l.tcp(client, fnVIP, packet.SYN)
+	for ; b.keeps(from, l.nowMs); refused++ {
+		if refused == 4 {
+			l.t.Fatalf("the SYN of %s was refused four times, at last from %s", client, from)
+		}
+		l.tcp(fnBackend, from.String(), packet.ACK)
+		delete(b, l.tcp(client, fnVIP, packet.RST))
+		from = l.tcp(client, fnVIP, packet.SYN)
+	}
+	l.tcp(fnBackend, from.String(), packet.SYN|packet.ACK)
+	l.tcp(client, fnVIP, packet.ACK)
+	l.tcp(fnBackend, from.String(), packet.FIN|packet.ACK)
+	l.tcp(client, fnVIP, packet.FIN|packet.ACK)
+	b[from] = l.nowMs + 60_000
+	return refused
+}
+
+// keeps reports whether the backend has a connection from there.
+func (b timeWaits) keeps(from netip.AddrPort, nowMs uint32) bool {
+	end, closed := b[from]
+	return closed && int32(end-nowMs) > 0
+}
+
+// shortTimeWait has the entries of closed connections live for a second only, so that their ports
+// are free while the backend keeps the connections.
+func shortTimeWait(first, last uint16) func(*fullnatSetup) {
+	return func(s *fullnatSetup) {
+		s.services[1].TimeoutsMs[conn.TimeWait] = 1000
+		s.ports = portSet(first, last)
+	}
+}
+
+// run makes connections for seconds, so many in a minute, and returns how often SYNs were refused:
+// in all, and those of one connection at most.
+func (b timeWaits) run(l *fullnatLab, perMinute, seconds int) (sum, most int) {
+	l.t.Helper()
+	begin := l.nowMs
+	for i := range perMinute * seconds / 60 {
+		now := begin + uint32(i*60_000/perMinute)
+		l.proc.Housekeep(l.tables, now, now-l.nowMs, 1<<20)
+		l.nowMs = now
+		refused := b.connect(l, fnClient(i))
+		sum, most = sum+refused, max(most, refused)
+	}
+	return sum, most
+}
+
+// fnPorts is the number of ports that the tests below give the source.
+const fnPorts = 1024
+
+// TestPortsInTimeWait makes nearly as many connections in a minute as half of the ports, for
+// minutes and across restarts. The backend refuses no SYN, except for the first after a restart
+// that begins among the ports that it keeps.
+func TestPortsInTimeWait(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	restarts, refusing := 16, 0
+	backend, nowMs := make(timeWaits), uint32(1<<32-100_000)
+	for restart := range restarts {
+		l := newFullnatLab(t, 0, 1, 4096, shortTimeWait(20_000, 20_000+fnPorts-1), func(s *fullnatSetup) {
+			s.start = 20_000 + uint16(random.IntN(fnPorts))
+		})
+		l.nowMs = nowMs
+		sum, _ := backend.run(l, fnPorts/2-4, 200)
+		if sum > 1 || restart == 0 && sum > 0 {
+			t.Errorf("restart %d: %d SYNs were refused", restart, sum)
+		}
+		if n := l.proc.Packets.PortReusedEarly; n != 0 {
+			t.Errorf("restart %d: %d ports were reused early", restart, n)
+		}
+		refusing += sum
+		nowMs = l.nowMs
+	}
+	if refusing == 0 || refusing == restarts {
+		t.Errorf("the backend refused SYNs after %d of %d restarts", refusing, restarts)
+	}
+}
+
+// TestPortsReusedEarly makes so many connections that ports are reused within a minute: each takes
+// at most one more round trip, and they are counted.
+func TestPortsReusedEarly(t *testing.T) {
+	l := newFullnatLab(t, 0, 1, 4096, shortTimeWait(20_000, 20_000+fnPorts-1))
+	sum, most := make(timeWaits).run(l, 2*fnPorts, 240)
+	n := l.proc.Packets.PortReusedEarly
+	if most != 1 || n != 7*fnPorts || sum != 7*fnPorts {
+		t.Errorf("%d SYNs were refused, at most %d of a connection; %d ports were reused early, want %d", sum, most, n, 7*fnPorts)
+	}
+}
+
+// TestRefusedSYN follows connections that the backend refuses to the far port that they get, once.
+func TestRefusedSYN(t *testing.T) {
+	l := newFullnatLab(t, 0, 1, 4096)
+	for i := range 50 {
+		client := fnClient(i)
+		first := l.tcp(client, fnVIP, packet.SYN)
+		if again := l.tcp(client, fnVIP, packet.SYN); again != first {
+			t.Fatalf("an unanswered SYN that is sent again comes from %s, not %s", again, first)
+		}
+		l.tcp(fnBackend, first.String(), packet.ACK)
+		if from := l.tcp(client, fnVIP, packet.RST); from != first {
+			t.Fatalf("the RST comes from %s, not %s", from, first)
+		}
+		_, predicted := l.dryRun(packettest.TCP(client, fnVIP).Flags(packet.SYN))
+		second := l.tcp(client, fnVIP, packet.SYN)
+		if from := source(t, predicted); from != second {
+			t.Fatalf("the repeated SYN comes from %s, but from %s in a dry run", second, from)
+		}
+		if apart := int(second.Port()) - int(first.Port()); apart > -4000 && apart < 4000 {
+			t.Fatalf("connection %d gets port %d after %d", i, second.Port(), first.Port())
+		}
+		if f, _ := l.send(packettest.TCP(fnBackend, first.String()).Flags(packet.SYN | packet.ACK)); f.Verdict == pipeline.Forward {
+			t.Fatalf("a reply to the former port %s is forwarded", first)
+		}
+		l.tcp(fnBackend, second.String(), packet.ACK) // refused again
+		if from := l.tcp(client, fnVIP, packet.SYN); from != second {
+			t.Fatalf("the SYN comes from a third port: %s after %s", from, second)
+		}
+		l.tcp(fnBackend, second.String(), packet.SYN|packet.ACK)
+		if from := l.tcp(client, fnVIP, packet.ACK); from != second {
+			t.Fatalf("the client's ACK comes from %s, not %s", from, second)
+		}
+		l.tcp(fnBackend, second.String(), packet.ACK)
+	}
+	if v4, _ := l.proc.Entries(); v4 != 50 {
+		t.Errorf("%d entries of 50 connections", v4)
+	}
+	for _, c := range l.states() {
+		if c != conn.Established {
+			t.Errorf("a connection is in state %s", c)
+		}
+	}
+}
+
+// states returns the states of all connections.
+func (l *fullnatLab) states() (all []conn.State) {
+	l.proc.Table(4).Scan(0, 1<<30, func(c *conn.Conn) { all = append(all, c.State) })
+	return all
+}
