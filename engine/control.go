@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/conf"
+	"sluice/engine/answers"
 	"sluice/engine/api"
 	"sluice/engine/health"
 	"sluice/engine/health/policy"
@@ -24,7 +25,7 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	e.mu.Lock()
 	known := e.compiled.Backends()
 	e.mu.Unlock()
-	traffic, err := e.traffic(ctx, len(known))
+	traffic, err := e.answers.Traffic(ctx, len(known))
 	if api.Answered(err) != nil {
 		return nil, err
 	}
@@ -38,10 +39,6 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	}
 	return out, err
 }
-
-// idsPerVisit limits the backends that a worker adds up in one visit, which takes about ten
-// microseconds.
-const idsPerVisit = 2048
 
 // sumServices adds up the counters of each service. They survive the backend that made them. The
 // caller holds mu.
@@ -185,7 +182,7 @@ func (e *Engine) backend(ctx context.Context, id service.BackendID) (api.Backend
 	e.mu.Lock()
 	numbers := e.compiled.Numbers(id)
 	e.mu.Unlock()
-	sum, silent := e.trafficOfNumbers(ctx, numbers)
+	sum, silent := e.answers.TrafficOf(ctx, numbers)
 	if api.Answered(silent) != nil {
 		return api.Backend{}, silent
 	}
@@ -223,7 +220,7 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 		return nil, err
 	}
 	var out []api.Conn
-	silent, err := e.eachConn(ctx, 0, func(worker int, r worker.Conn) bool {
+	silent, err := e.answers.EachConn(ctx, 0, func(worker int, r worker.Conn) bool {
 		c, service := e.nameConn(r, worker)
 		if (q.Service == "" || service == q.Service) && client.matches(c.Client) && backend.matches(c.Backend) {
 			out = append(out, c)
@@ -233,7 +230,7 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	return out, unresponsive(silent, false)
+	return out, answers.Unresponsive(silent, false)
 }
 
 // nameConn translates a table entry for the API.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sluice/engine/answers"
 	"sluice/engine/api"
 	"sluice/engine/inspect"
 	"sluice/engine/steer"
@@ -63,7 +64,7 @@ func (e *Engine) snapshot(silent *[]int) (*inspect.Snapshot, error) {
 		Seed:   &e.seed, Loads: e.loads, Workers: len(e.workers.All),
 		Now: worker.NowMs, Queues: e.portQueues,
 		Conns: func(ctx context.Context, client netip.Addr) (found []worker.Conn, err error) {
-			missing, err := e.eachConn(ctx, family(client), func(_ int, c worker.Conn) bool {
+			missing, err := e.answers.EachConn(ctx, family(client), func(_ int, c worker.Conn) bool {
 				if c.Client.Netip() == client {
 					found = append(found, c)
 				}
@@ -128,7 +129,7 @@ func (e *Engine) Explain(ctx context.Context, q api.Tuple) (out api.Explanation,
 		}
 	}
 	if err == nil {
-		err = unresponsive(silent, false)
+		err = answers.Unresponsive(silent, false)
 	}
 	return out, err
 }

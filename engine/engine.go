@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"sluice/conf"
+	"sluice/engine/answers"
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
 	"sluice/engine/inspect"
@@ -86,7 +87,7 @@ type Engine struct {
 	generations      *state.Generations // guarded by changeMu
 	deadlinesChanged chan struct{}      // wakes followDeadlines
 
-	answers answers // of the workers, for those that do not answer
+	answers *answers.Answers // of the workers; nil without workers
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
@@ -198,6 +199,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
+	e.answers = answers.New(e.workers, e.platform)
 	if err := e.workers.Launch(); err != nil {
 		return err
 	}

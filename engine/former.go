@@ -73,7 +73,7 @@ func (e *Engine) endFormer(ctx context.Context) error {
 	}
 	traffic := make([]counter.Backend, len(ended.Backends))
 	err = e.workers.OnAll(ctx, func(w *worker.Worker) { w.MoveTraffic(traffic, ended.Backends) })
-	e.answers.forget(ended.Backends)
+	e.answers.Forget(ended.Backends)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := state.Backends()

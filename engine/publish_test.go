@@ -13,6 +13,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/health"
+	"sluice/engine/inspect"
 	"sluice/engine/platform"
 	"sluice/engine/steer"
 	"sluice/pipeline"
@@ -49,7 +50,7 @@ func withoutWorkers(t *testing.T, cfg, all *conf.Config) (*Engine, *refusing) {
 	}
 	e := newEngine(Options{Logger: slog.New(slog.DiscardHandler), Platform: p, Probe: probe})
 	t.Cleanup(e.prober.Close)
-	e.cfg, e.surroundings, e.cores = cfg, invent(all, OfflineOptions{MTU: 1500}), 2
+	e.cfg, e.surroundings, e.cores = cfg, inspect.Surroundings(all, 1500, nil), 2
 	e.loads = counter.NewLoads(1, pipeline.MaxBackends)
 	e.hardware = &platform.Hardware{Ports: []platform.HardwarePort{{
 		Name: "eth0", Queues: make([]platform.HardwareQueue, 2),

@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
+	"sluice/engine/answers"
 	"sluice/engine/api"
 	"sluice/engine/platform"
-	"sluice/engine/worker"
 	"sluice/pipeline/counter"
 )
 
@@ -27,13 +27,13 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 		}
 	}
 	e.mu.Unlock()
-	reports, silent := e.reports(ctx)
+	reports, silent := e.answers.Reports(ctx)
 	if api.Answered(silent) != nil {
 		return api.Stats{}, silent
 	}
 	var sum counter.Packets
 	for i := range reports {
-		sum.Add(&reports[i].counters.Packets)
+		sum.Add(&reports[i].Counters.Packets)
 		addReport(&out, i, &reports[i])
 	}
 	out.Rx, out.Forwarded, out.Replied, out.Originated = sum.Rx, sum.Forwarded, sum.Replied, sum.Originated
@@ -49,9 +49,9 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 }
 
 // addReport adds what a worker owns to the whole.
-func addReport(all *api.Stats, worker int, r *workerReport) {
-	c := &r.counters
-	all.Workers = append(all.Workers, r.stats)
+func addReport(all *api.Stats, worker int, r *answers.Report) {
+	c := &r.Counters
+	all.Workers = append(all.Workers, r.Stats)
 	all.Tables.ConnectionsV4 += uint64(c.Conns4)
 	all.Tables.ConnectionsV6 += uint64(c.Conns6)
 	all.Frames.Free += uint64(c.FramesFree)
@@ -69,42 +69,4 @@ func addReport(all *api.Stats, worker int, r *workerReport) {
 			KernelTxRingEmpty: k.TxRingEmpty, Wakeups: k.Syscalls,
 		}
 	}
-}
-
-// report translates a worker's counters. It is called on the worker, for its histogram is read.
-func report(w *worker.Worker, c *worker.Counters) api.WorkerStats {
-	syscalls := c.Sleeps
-	for i := range c.Queues {
-		syscalls += c.Queues[i].Platform.Syscalls
-	}
-	p := &c.Packets
-	return api.WorkerStats{
-		Worker: w.ID(), CPU: w.CPU(),
-		Rx: p.Rx, Forwarded: p.Forwarded, Replied: p.Replied, Dropped: p.Dropped(),
-		HandOversOut: p.HandedOut, HandOversIn: p.HandedIn,
-		Loops:             c.Turns,
-		PacketsPerBatch:   ratio(c.Frames, c.BusyTurns),
-		SyscallsPerPacket: ratio(syscalls, c.Frames),
-		BusyShare:         ratio(uint64(c.BusyNs), uint64(c.RunNs)),
-		BusyS:             float64(c.BusyNs) / 1e9, RunS: float64(c.RunNs) / 1e9,
-		StageNs: api.StageNs{
-			Receive:  ratio(uint64(c.ReceiveNs), c.Frames),
-			Process:  ratio(uint64(c.ProcessNs), c.Frames),
-			Transmit: ratio(uint64(c.TransmitNs), c.Frames),
-		},
-		GapNs: api.GapNs{
-			P50: c.Gaps.Quantile(0.5), P99: c.Gaps.Quantile(0.99),
-			P999: c.Gaps.Quantile(0.999), Max: c.Gaps.Max(),
-			Sum: c.Gaps.Sum(), Counts: c.Gaps.Below(api.GapBounds),
-		},
-		FramesFree:  uint64(c.FramesFree),
-		Connections: uint64(c.Conns4 + c.Conns6),
-	}
-}
-
-func ratio(a, b uint64) float64 {
-	if b == 0 {
-		return 0
-	}
-	return float64(a) / float64(b)
 }

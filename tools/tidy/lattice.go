@@ -47,6 +47,7 @@ var lattice = []layer{
 	{"engine/doctor", "conf engine/... pipeline/...", "doctor examines a box with what the engine would use"},
 	{"engine/enginetest", "engine/... pipeline/... rings conf", "it is the whole engine on memory ports"},
 	{"engine/eventlog", "engine/api", "the log renders what the API reports"},
+	{"engine/answers", "engine/api engine/platform engine/worker pipeline/counter", "worker <- answers: it asks workers, without an Engine"},
 	{"engine/host", "engine/cpu engine/route conf", "it reads what a configuration is checked against"},
 	{"engine/filter", "pipeline/packet pipeline/service", "a filter is compiled without a machine"},
 	{"engine/metrics", "engine/api", "metrics render what the API reports"},
