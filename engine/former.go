@@ -18,8 +18,14 @@ import (
 // long as it has connections, and so is a source of fullnat. Until then its steering rules and its
 // numbers stay. Afterwards the numbers are free for others.
 
-// formerPause is the time between two looks for former backends without connections.
-const formerPause = time.Second
+const (
+	// formerPause is the least time between two looks for former backends without connections.
+	// Tables that take long to build are built less often.
+	formerPause = time.Second
+	// formerPerVisit limits the backends that a worker is asked about in one visit, which takes
+	// about ten microseconds.
+	formerPerVisit = 2048
+)
 
 // followFormer frees what former backends have when their last connections have ended, and has SNAT
 // ports follow the kernel's port range, until ctx ends.
@@ -34,28 +40,31 @@ func (e *Engine) followFormer(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if now := e.platform.LocalPortRange(); now != ports {
+		began := time.Now()
+		if now := e.platform.LocalPortRange(); now != ports && e.followPortRange(now) {
 			ports = now
-			e.followPortRange(now)
 		}
 		if err := e.endFormer(ctx); err != nil && ctx.Err() == nil {
 			e.log.Error("tables could not follow the end of connections; the engine tries again", "event", "tables_failed", "error", err)
 		}
+		tick.Reset(max(formerPause, pausePerWork*time.Since(began)))
 	}
 }
 
-// followPortRange publishes tables for another net.ipv4.ip_local_port_range.
-func (e *Engine) followPortRange(now service.Ports) {
+// followPortRange publishes tables for another net.ipv4.ip_local_port_range. It reports whether it
+// did.
+func (e *Engine) followPortRange(now service.Ports) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		return
+		return false
 	}
 	if err := e.republish(); err != nil {
 		e.log.Error("SNAT ports could not follow net.ipv4.ip_local_port_range", "event", "tables_failed", "error", err)
-		return
+		return false
 	}
 	e.log.Info("SNAT ports follow net.ipv4.ip_local_port_range", "event", "port_range", "first", now.First, "last", now.Last)
+	return true
 }
 
 // endFormer frees the numbers and SNAT pools of former backends that have no connections.
@@ -72,7 +81,10 @@ func (e *Engine) endFormer(ctx context.Context) error {
 		return err
 	}
 	traffic := make([]counter.Backend, len(ended.Backends))
-	err = e.workers.OnAll(ctx, func(w *worker.Worker) { w.MoveTraffic(traffic, ended.Backends) })
+	for from := 0; from < len(traffic) && err == nil; from += formerPerVisit {
+		to := min(from+formerPerVisit, len(traffic))
+		err = e.workers.OnAll(ctx, func(w *worker.Worker) { w.MoveTraffic(traffic[from:to], ended.Backends[from:to]) })
+	}
 	e.answers.Forget(ended.Backends)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -105,8 +117,21 @@ func (e *Engine) unused(ctx context.Context, backends []uint32, pools map[tables
 			left.Backends = append(left.Backends, number)
 		}
 	}
+	bound := make(map[uint32]bool) // by templates
+	for part := range slices.Chunk(left.Backends, formerPerVisit) {
+		err := e.workers.OnAll(ctx, func(w *worker.Worker) {
+			for _, number := range part {
+				if w.Processor().Templates(number) > 0 {
+					bound[number] = true
+				}
+			}
+		})
+		if err != nil {
+			return tables.Former{}, err
+		}
+	}
+	left.Backends = slices.DeleteFunc(left.Backends, func(number uint32) bool { return bound[number] })
 	err := e.workers.OnAll(ctx, func(w *worker.Worker) {
-		left.Backends = slices.DeleteFunc(left.Backends, func(number uint32) bool { return w.Processor().Templates(number) > 0 })
 		maps.DeleteFunc(pools, func(_ tables.PoolName, of []*snat.Pool) bool { return of[w.ID()].InUse() > 0 })
 	})
 	left.Pools = slices.Collect(maps.Keys(pools))
