@@ -120,11 +120,11 @@ func TestDetached(t *testing.T) {
 			return err == nil && len(alarms) == 1 && alarms[0].Kind == api.AlarmDetached && strings.Contains(alarms[0].Text, text)
 		})
 	}
-	lab.Platform.Detach(enginetest.Clients, nil)
+	lab.Detach(enginetest.Clients, nil)
 	await("it was attached again")
-	lab.Platform.Detach(enginetest.Clients, errors.New("a program of others is there"))
+	lab.Detach(enginetest.Clients, errors.New("a program of others is there"))
 	await("is out of service: another process has detached the XDP program, and it cannot be attached again: a program of others is there")
-	lab.Platform.Detach(enginetest.Clients, nil)
+	lab.Detach(enginetest.Clients, nil)
 	await("it was attached again")
 }
 
