@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/engine/answers"
 	"sluice/engine/tables"
 	"sluice/engine/worker"
 	"sluice/pipeline/counter"
@@ -18,14 +19,9 @@ import (
 // long as it has connections, and so is a source of fullnat. Until then its steering rules and its
 // numbers stay. Afterwards the numbers are free for others.
 
-const (
-	// formerPause is the least time between two looks for former backends without connections.
-	// Tables that take long to build are built less often.
-	formerPause = time.Second
-	// formerPerVisit limits the backends that a worker is asked about in one visit, which takes
-	// about ten microseconds.
-	formerPerVisit = 2048
-)
+// formerPause is the least time between two looks for former backends without connections. Tables
+// that take long to build are built less often.
+const formerPause = time.Second
 
 // followFormer frees what former backends have when their last connections have ended, and has SNAT
 // ports follow the kernel's port range, until ctx ends.
@@ -81,8 +77,8 @@ func (e *Engine) endFormer(ctx context.Context) error {
 		return err
 	}
 	traffic := make([]counter.Backend, len(ended.Backends))
-	for from := 0; from < len(traffic) && err == nil; from += formerPerVisit {
-		to := min(from+formerPerVisit, len(traffic))
+	for from := 0; from < len(traffic) && err == nil; from += answers.IDsPerVisit {
+		to := min(from+answers.IDsPerVisit, len(traffic))
 		err = e.workers.OnAll(ctx, func(w *worker.Worker) { w.MoveTraffic(traffic[from:to], ended.Backends[from:to]) })
 	}
 	e.answers.Forget(ended.Backends)
@@ -118,7 +114,7 @@ func (e *Engine) unused(ctx context.Context, backends []uint32, pools map[tables
 		}
 	}
 	bound := make(map[uint32]bool) // by templates
-	for part := range slices.Chunk(left.Backends, formerPerVisit) {
+	for part := range slices.Chunk(left.Backends, answers.IDsPerVisit) {
 		err := e.workers.OnAll(ctx, func(w *worker.Worker) {
 			for _, number := range part {
 				if w.Processor().Templates(number) > 0 {

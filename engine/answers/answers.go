@@ -63,9 +63,9 @@ func Unresponsive(workers []int, applied bool) error {
 	return &api.Unresponsive{Workers: slices.Compact(workers), Applied: applied}
 }
 
-// idsPerVisit limits the backends that a worker adds up in one visit, which takes about ten
+// IDsPerVisit limits the backends that a worker is asked about in one visit, which takes about ten
 // microseconds.
-const idsPerVisit = 2048
+const IDsPerVisit = 2048
 
 // Traffic returns what all workers counted for the first n backend numbers, and an Unresponsive.
 // The workers are asked for a part at a time, so that packets do not wait.
@@ -75,8 +75,8 @@ func (a *Answers) Traffic(ctx context.Context, n int) ([]counter.Backend, error)
 		parts[i] = make([]counter.Backend, n)
 	}
 	var silent []int
-	for from := 0; from < n; from += idsPerVisit {
-		to := min(from+idsPerVisit, n)
+	for from := 0; from < n; from += IDsPerVisit {
+		to := min(from+IDsPerVisit, n)
 		missing, err := a.workers.Ask(ctx, func(w *worker.Worker) { w.AddTraffic(parts[w.ID()][from:to], from) })
 		if err != nil {
 			return nil, err
