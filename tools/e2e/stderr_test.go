@@ -122,7 +122,7 @@ func TestStderrClosed(t *testing.T) {
 	_, err = d.Verb(ctxOf(t), "reload")
 	must(t, err)
 	poll(t, "dropped lines are counted", func() error {
-		metrics, err := scrape(d)
+		metrics, err := get(d, "/metrics")
 		if _, after, counted := strings.Cut(metrics, "\nsluice_log_dropped_total "); err == nil && (!counted || strings.HasPrefix(after, "0\n")) {
 			err = fmt.Errorf("none are in the metrics: %.30s", after)
 		}
@@ -131,15 +131,15 @@ func TestStderrClosed(t *testing.T) {
 	must(t, d.Stop())
 }
 
-// scrape returns the daemon's metrics.
-func scrape(d *testbed.Daemon) (string, error) {
+// get returns what the daemon answers on a path of its control socket.
+func get(d *testbed.Daemon, path string) (string, error) {
 	client := http.Client{Timeout: waitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", d.Socket)
 		},
 	}}
-	response, err := client.Get("http://sluice/metrics")
+	response, err := client.Get("http://sluice" + path)
 	if err != nil {
 		return "", err
 	}
