@@ -2,6 +2,15 @@ module sluice
 
 go 1.26.0
 
+// Health checks over TLS accept what OpenSSL accepts from a server: small and large RSA keys,
+// signatures with SHA-1, negative serial numbers. Nothing else in Sluice uses TLS.
+godebug (
+	rsa1024min=0
+	tlsmaxrsasize=16384
+	tlssha1=1
+	x509negativeserial=1
+)
+
 require (
 	charm.land/bubbles/v2 v2.2.1
 	charm.land/bubbletea/v2 v2.1.1

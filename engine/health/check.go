@@ -47,7 +47,7 @@ type Check struct {
 	Path         string // http, https: request path; "": /
 	Host         string // http, https: Host header and TLS server name; "": the target's address
 	ExpectStatus []int  // http, https: good status codes; none: 200 to 399
-	ExpectBody   string // http, https: text in the first 64 KiB of the answer; "": any
+	ExpectBody   string // http, https: text in the first 64 KiB of the body; "": any
 	Send         string // tcp, udp: bytes to send; "": none (udp: an empty datagram)
 	Expect       string // tcp, udp: prefix of the answer; "": any, and none is needed
 	Query        string // dns: name to ask for; "": the root

@@ -16,8 +16,9 @@
 // connect to instead, and package truepath carries the packets from there. A ping asks the host,
 // not the path.
 //
-// A backend's answers are not trusted. A probe reads at most 64 KiB, follows no redirects, and ends
-// with its timeout, however slowly the other side sends.
+// A backend's answers are not trusted. A probe reads at most 64 KiB, over HTTP 256 KiB of
+// headers more, follows no redirects, and ends with its timeout, however slowly the other side
+// sends. Within these limits it accepts what curl and keepalived accept.
 //
 // Goroutines: one per distinct check. Any goroutine may call a Prober's methods. The package
 // imports pipeline/service, nothing else of Sluice. Sources: RFC 792, RFC 4443, RFC 9110, RFC 2439,

@@ -2,27 +2,27 @@ package health
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // probeHTTP sends one GET on a new connection and checks the status, and the body if the check
-// requires it. It parses the answer directly from the connection instead of using an http.Client:
-// no redirects, no proxy, no keep-alive, no goroutine that could remain, and the connection's limit
-// covers headers and body together.
+// requires it. It reads the answer directly from the connection instead of using an http.Client: no
+// redirects, no proxy, no keep-alive, no goroutine that could remain, one limit for all that is
+// read, and readResponse takes what clients take.
 func probeHTTP(ctx context.Context, c Check) error {
 	raw, err := dial(ctx, "tcp", c)
 	if err != nil {
 		return err
 	}
 	defer raw.Close()
+	raw.left = maxHead + maxRead
 	conn := net.Conn(raw)
 	if c.Type == HTTPS {
 		if conn, err = handshake(ctx, raw, c); err != nil {
@@ -36,43 +36,57 @@ func probeHTTP(ctx context.Context, c Check) error {
 	if err := request.Write(conn); err != nil {
 		return err
 	}
-	// Closing the body would read it to its end; the connection is closed instead.
-	response, err := readResponse(bufio.NewReader(conn), request) //nolint:bodyclose // see above
-	if err != nil && raw.left == 0 {
-		return errTooMuch // instead of the parser's error about the cut
-	}
+	answer, err := readResponse(bufio.NewReader(conn))
 	if err != nil {
 		return err
 	}
-	if !c.goodStatus(response.StatusCode) {
-		return fmt.Errorf("status %d, expected %s", response.StatusCode, c.statuses())
+	if !c.goodStatus(answer.status) {
+		return fmt.Errorf("status %d, expected %s", answer.status, c.statuses())
 	}
 	if c.ExpectBody == "" {
 		return nil
 	}
-	body, err := io.ReadAll(response.Body)
-	if bytes.Contains(body, []byte(c.ExpectBody)) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, errTooMuch) {
+	if found, err := answer.contains(c.ExpectBody); found || err != nil {
 		return err
 	}
 	return fmt.Errorf("the answer does not contain %q", clip([]byte(c.ExpectBody)))
 }
 
-// handshake starts TLS. It does not verify the certificate: the check is whether the server serves,
-// at an address that no certificate names. Clients verify certificates themselves.
+// handshake starts TLS. It verifies no certificate and refuses no cipher suite and no version that
+// Go has: the check is whether the server serves, at an address that no certificate names, and it
+// sends no secret. Clients verify for themselves. The godebug lines of go.mod belong to this.
 func handshake(ctx context.Context, raw net.Conn, c Check) (net.Conn, error) {
 	conn := tls.Client(raw, &tls.Config{
 		ServerName:         c.Host,
 		InsecureSkipVerify: true,
+		MinVersion:         tls.VersionTLS10,
+		CipherSuites:       suites,
 		NextProtos:         []string{"http/1.1"},
 	})
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("TLS: %w", err)
+		return nil, fmt.Errorf("TLS: %w%s", err, hint(err))
 	}
 	return conn, nil
 }
+
+// hint returns what to do if both sides talk, but Go's TLS and the server's have nothing in common.
+func hint(err error) string {
+	var op *net.OpError
+	refused := errors.As(err, &op) && op.Op == "remote error" // an alert of the server
+	if refused || strings.Contains(err.Error(), "failed to parse certificate") {
+		return `; a check of type "tcp" does not use TLS`
+	}
+	return ""
+}
+
+// suites are all cipher suites before TLS 1.3, which allows no choice. Go's own choice lacks those
+// without forward secrecy and those with old ciphers.
+var suites = func() (all []uint16) {
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		all = append(all, s.ID)
+	}
+	return all
+}()
 
 func newRequest(c Check) (*http.Request, error) {
 	path := c.Path
@@ -89,17 +103,6 @@ func newRequest(c Check) (*http.Request, error) {
 	r.Header.Set("User-Agent", "sluice-health")
 	r.Close = true
 	return r, nil
-}
-
-// readResponse skips informational responses (1xx, RFC 9110 section 15.2); the connection's limit
-// bounds them.
-func readResponse(r *bufio.Reader, request *http.Request) (*http.Response, error) {
-	for {
-		response, err := http.ReadResponse(r, request)
-		if err != nil || response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols {
-			return response, err
-		}
-	}
 }
 
 func (c Check) goodStatus(status int) bool {
