@@ -75,6 +75,19 @@ func TestExportFromDaemon(t *testing.T) {
 	}
 }
 
+// TestImportAsKeepalivedTakesIt checks what keepalived assumes where the file says nothing.
+func TestImportAsKeepalivedTakesIt(t *testing.T) {
+	text := "virtual_server 10.2.9.9 53 {\nlb_algo rr\nlb_kind DR\npersistence_timeout 0\nreal_server 10.2.0.11 53 {\nDNS_CHECK { connect_timeout 1 }\n}\n}\n"
+	code, stdout, stderr := sluice("import", "keepalived", writeFile(t, "k.conf", text))
+	if code != 0 || !strings.Contains(stderr, "k.conf:1: virtual_server 10.2.9.9 53: has no protocol: it is udp") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	cfg, _, err := conf.Parse("sluice.toml", []byte(stdout), nil)
+	if err != nil || cfg.Services[0].Key.String() != "udp 10.2.9.9:53" || cfg.Services[0].Persistence != 0 {
+		t.Errorf("%v\n%s", err, stdout)
+	}
+}
+
 func TestImportUsage(t *testing.T) {
 	for _, c := range []struct {
 		code int

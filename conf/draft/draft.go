@@ -215,6 +215,8 @@ func (d *Draft) drop(text string, problems conf.Problems) bool {
 		if why, ok := bad[owner{i, sorryServer}]; ok {
 			d.Note(s.From, "sorry server %s of service %s is left out: %s", s.Sorry.Key, s.Key, why)
 			s.Sorry = nil
+			// Without a sorry server too few healthy backends are no reason to use none.
+			s.Health.MinHealthy = conf.NewService().Health.MinHealthy
 		}
 		if why, ok := bad[owner{i, wholeService}]; ok {
 			d.Note(s.From, "service %s is left out: %s", s.Key, why)

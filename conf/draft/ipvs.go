@@ -21,6 +21,8 @@ func Scheduler(ipvs string) (ours, why string) {
 	switch ipvs {
 	case "twos":
 		return "p2c", "became p2c, which also draws two backends and uses the less loaded one"
+	case "conhash": // of DPVS
+		return "mh", "became mh, which also keeps clients at their backends when others come or go"
 	case "lblc", "lblcr":
 		return "wlc", "became wlc: Sluice has no locality-based scheduler; for caches use mh"
 	case "fo":

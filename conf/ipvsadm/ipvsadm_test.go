@@ -140,6 +140,43 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// TestDPVS checks that the dumps and scripts of DPVS are read: -b of a server, and (null) of older
+// versions, is full NAT.
+func TestDPVS(t *testing.T) {
+	const dump = `-A -t 198.51.100.10:80 -s conhash
+-a -t 198.51.100.10:80 -r 10.0.0.11:8080 -b -w 100
+-a -t 198.51.100.10:80 -r 10.0.0.12:8080 (null) -w 50
+-A -u 198.51.100.10:53 -s rr -b sh-port
+-a -u 198.51.100.10:53 -r 10.0.0.11:53 -b -w 1
+-A -t 198.51.100.11:80 -s rr
+-a -t 198.51.100.11:80 -r 10.0.0.11:80 -m -w 1
+-A -H proto=icmp,src-range=[10.0.0.0-10.0.0.9]:0-0,dst-range=,iif=,oif=dpdk0 -s rr
+-a -H proto=icmp,src-range=[10.0.0.0-10.0.0.9]:0-0,dst-range=,iif=,oif=dpdk0 -r 198.51.100.200:0 -J -w 100
+`
+	d, cfg := parse(t, dump+"ipvsadm --add-laddr -z 10.0.0.200 -t 198.51.100.10:80 -F dpdk0\nipvsadm -P -z 10.0.0.201 -t 198.51.100.10:80 -F dpdk0\n")
+	var got []string
+	for _, s := range cfg.Services {
+		got = append(got, fmt.Sprint(s.Key, " ", s.Scheduler, " ", s.Mode, " ", s.Source, " ", len(s.Backends), " ", s.Backends[0].Weight))
+	}
+	want := []string{"tcp 198.51.100.10:80 mh fullnat [10.0.0.200 10.0.0.201] 2 100", "tcp 198.51.100.11:80 rr nat [] 1 1"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s\n%s", diff, notes(d))
+	}
+	for _, want := range []string{
+		"dump:1: -s conhash: became mh",
+		"dump:4: service --udp-service 198.51.100.10:53: a dump of DPVS does not have the local addresses of full NAT, which `ipvsadm -G` lists: " +
+			"append a line `-P --udp-service 198.51.100.10:53 -z ADDRESS`",
+		"dump:8: service --match proto=icmp", "dump:9: backend 198.51.100.200:0: its service",
+	} {
+		if !strings.Contains(notes(d), want) {
+			t.Errorf("no note %q in\n%s", want, notes(d))
+		}
+	}
+	if _, err := ipvsadm.Parse("dump", []byte("-A -t 198.51.100.10:80 (null)")); err == nil {
+		t.Error("(null) is accepted after a service")
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "dump: has no service"},
@@ -153,7 +190,7 @@ func TestErrors(t *testing.T) {
 		{"-A -t", "dump:1: --tcp-service has no value"},
 		{"-A -t 192.0.2.1:80 -p 0", "dump:1: -p 0"},
 		{"-A -t 192.0.2.1:80 --colour red", "dump:1: --colour is not an option"},
-		{"-A -t 192.0.2.1:80 -q", "dump:1: -q is not an option"},
+		{"-A -t 192.0.2.1:80 -K", "dump:1: -K is not an option"},
 		{"-A -t 192.0.2.1:80 --ops=1", "dump:1: --ops takes no value"},
 		{"IP Virtual Server version 1.2.1", `dump:1: "IP" is not an option`},
 		{"-a -t 192.0.2.1:80 -r 10.0.0.1:80", "dump:1: service --tcp-service 192.0.2.1:80 was not added"},

@@ -41,6 +41,16 @@ var options = []option{
 	{'m', "masquerading", none, false}, {'w', "weight", needed, false}, {'x', "u-threshold", needed, false},
 	{'y', "l-threshold", needed, false}, {0, "tun-type", needed, false}, {0, "tun-port", needed, false},
 	{0, "tun-nocsum", none, false}, {0, "tun-csum", none, false}, {0, "tun-remcsum", none, false},
+	// Of DPVS.
+	{'P', "add-laddr", none, true}, {'Q', "del-laddr", none, true}, {'G', "get-laddr", none, true},
+	{'U', "add-blklst", none, true}, {'V', "del-blklst", none, true}, {'B', "get-blklst", none, true},
+	{0, "add-whtlst", none, true}, {'Y', "del-whtlst", none, true}, {'W', "get-whtlst", none, true},
+	{0, "fullnat", none, false}, {'J', "snat", none, false}, {'z', "laddr", needed, false}, {'F', "ifname", needed, false},
+	{'k', "blklst", needed, false}, {'2', "whtlst", needed, false}, {'q', "icmp-service", needed, false},
+	{'1', "icmpv6-service", needed, false}, {'H', "match", needed, false}, {'j', "synproxy", needed, false},
+	{0, "hash-target", needed, false}, {0, "cpu", needed, false}, {0, "expire-quiescent", none, false},
+	{0, "dest-check", needed, false}, {0, "conn-timeout", needed, false}, {0, "proxy-protocol", needed, false},
+	{0, "quic", none, false},
 }
 
 // command is one line: what to do, and with which options, by their long names.
@@ -74,6 +84,8 @@ func read(at draft.Place, line string) (*command, error) {
 			words, err = c.long(word[2:], words)
 		case strings.HasPrefix(word, "-") && len(word) > 1:
 			words, err = c.shorts(word[1:], words)
+		case word == "(null)" && c.ofServer(): // what DPVS's ipvsadm before 1.9 prints for full NAT
+			c.has["fullnat"] = true
 		default:
 			err = c.fail("%q is not an option of ipvsadm", word)
 		}
@@ -115,6 +127,11 @@ func (c *command) shorts(cluster string, words []string) ([]string, error) {
 	for cluster != "" {
 		letter := cluster[0]
 		cluster = cluster[1:]
+		// For DPVS -b of a server is a mode; for ipvsadm it is flags of a service.
+		if letter == 'b' && c.ofServer() {
+			c.has["fullnat"] = true
+			continue
+		}
 		o := byShort(letter)
 		if o == nil {
 			return nil, c.fail("-%c is not an option of ipvsadm", letter)
@@ -129,6 +146,9 @@ func (c *command) shorts(cluster string, words []string) ([]string, error) {
 	}
 	return words, nil
 }
+
+// ofServer reports whether the command is about a server of a service.
+func (c *command) ofServer() bool { return c.verb == "add-server" || c.verb == "edit-server" }
 
 func byShort(letter byte) *option {
 	for i := range options {

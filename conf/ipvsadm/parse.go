@@ -32,6 +32,9 @@ type entry struct {
 	draft.Service
 	lost     string // why Sluice does not support it; "": it does
 	failover bool   // scheduler fo
+
+	fullNAT bool         // a server has it
+	local   []netip.Addr // addresses that full NAT sends from
 }
 
 // Parse reads a dump. name is its name in messages. The error describes what is wrong with a line;
@@ -55,6 +58,7 @@ func Parse(name string, data []byte) (*draft.Draft, error) {
 			if e.failover {
 				draft.KeepHighest(&e.Service)
 			}
+			r.applyLocal(e)
 			r.draft.Add(e.Service)
 		}
 	}
@@ -80,6 +84,10 @@ func (r *reader) do(c *command) error {
 		clear(r.byName)
 	case "set":
 		return r.setTimeouts(c)
+	case "add-laddr":
+		return r.localAddress(c)
+	case "del-laddr", "add-blklst", "del-blklst", "add-whtlst", "del-whtlst":
+		r.draft.Note(c.at, "--%s: is not carried over", c.verb)
 	case "start-daemon", "stop-daemon":
 		r.draft.Note(c.at, "--%s: Sluice does not share connections between hosts", c.verb)
 	}
@@ -92,7 +100,8 @@ func (c *command) named() (name string, protocol service.Protocol, err error) {
 	for _, kind := range []struct {
 		option   string
 		protocol service.Protocol
-	}{{"tcp-service", service.TCP}, {"udp-service", service.UDP}, {"sctp-service", 0}, {"fwmark-service", 0}} {
+	}{{"tcp-service", service.TCP}, {"udp-service", service.UDP}, {"sctp-service", 0}, {"fwmark-service", 0},
+		{"icmp-service", 0}, {"icmpv6-service", 0}, {"match", 0}} {
 		if !c.has[kind.option] {
 			continue
 		}
@@ -136,6 +145,8 @@ func (r *reader) service(c *command) error {
 		e.lost = "Sluice has no firewall marks: write a [[service]] for each address and port of the mark"
 	case c.has["sctp-service"]:
 		e.lost = "Sluice balances TCP and UDP, not SCTP"
+	case protocol == 0:
+		e.lost = "Sluice balances TCP and UDP that is sent to an address"
 	}
 	if e.lost != "" {
 		r.draft.Note(c.at, "service %s: %s", name, e.lost)
@@ -180,6 +191,11 @@ func (r *reader) qualities(c *command, e *entry) error {
 	if c.has["ops"] {
 		r.draft.Note(c.at, "-o: all UDP packets of a connection go to one backend; a short [service.timeouts] udp is close to scheduling each packet")
 	}
+	for _, option := range []string{"synproxy", "hash-target", "expire-quiescent", "dest-check", "conn-timeout", "proxy-protocol", "quic"} {
+		if c.has[option] {
+			r.draft.Note(c.at, "--%s: is not carried over", option)
+		}
+	}
 	if c.has["pe"] {
 		r.draft.Note(c.at, "--pe %s: persistence is by client address", c.value["pe"])
 	}
@@ -199,8 +215,12 @@ func (r *reader) server(c *command) error {
 	if !c.has["real-server"] {
 		return c.fail("names no server: -r is missing")
 	}
-	if e.lost != "" {
+	switch {
+	case e.lost != "":
 		r.draft.Note(c.at, "backend %s: its service %s is left out", c.value["real-server"], name)
+		return nil
+	case c.has["snat"]:
+		r.draft.Note(c.at, "backend %s is left out: Sluice has no SNAT for connections of servers (-J)", c.value["real-server"])
 		return nil
 	}
 	address, port, err := c.endpoint(c.value["real-server"])
@@ -220,6 +240,7 @@ func (r *reader) server(c *command) error {
 	if len(e.Backends) == 0 {
 		e.Mode = b.Mode
 	}
+	e.fullNAT = e.fullNAT || b.Mode == service.FullNAT
 	if c.verb == "edit-server" {
 		if err := r.search(c, len(e.Backends)); err != nil {
 			return err
@@ -243,8 +264,48 @@ func (c *command) mode() service.Mode {
 		return service.NAT
 	case c.has["ipip"]:
 		return service.TUN
+	case c.has["fullnat"]:
+		return service.FullNAT
 	}
 	return service.DR
+}
+
+// localAddress reads DPVS's -P: an address that full NAT sends from.
+func (r *reader) localAddress(c *command) error {
+	name, _, err := c.named()
+	if err != nil {
+		return err
+	}
+	e := r.byName[name]
+	switch {
+	case e == nil:
+		return c.fail("service %s was not added before", name)
+	case !c.has["laddr"]:
+		return c.fail("names no local address: -z is missing")
+	}
+	address, _, err := c.endpoint(c.value["laddr"])
+	if err != nil {
+		return err
+	}
+	if err := r.search(c, len(e.local)); err != nil {
+		return err
+	}
+	if !slices.Contains(e.local, address) {
+		e.local = append(e.local, address)
+	}
+	return nil
+}
+
+// applyLocal sets the local addresses of a service that has full NAT. A dump has none.
+func (r *reader) applyLocal(e *entry) {
+	switch {
+	case !e.fullNAT:
+	case len(e.local) == 0:
+		r.draft.Note(e.From, "service %s: a dump of DPVS does not have the local addresses of full NAT, which `ipvsadm -G` lists: "+
+			"append a line `-P %s -z ADDRESS` for each and import again", e.name, e.name)
+	default:
+		e.Source = e.local
+	}
 }
 
 // notCarried notes the options of a server that Sluice lacks.

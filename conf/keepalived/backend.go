@@ -57,20 +57,27 @@ func (v *server) backend(n *node) {
 	v.check(n, checkers, defaults, key)
 }
 
-// check chooses one of a real server's checks, and decides whether it becomes the service's.
+// check chooses one of a real server's checks, and decides whether it becomes the service's. A
+// check that Sluice has goes before a program, wherever they stand.
 func (v *server) check(n *node, checkers []*node, defaults checkDefaults, key service.BackendKey) {
+	slices.SortStableFunc(checkers, func(a, b *node) int { return foreign(a) - foreign(b) })
 	var mine *check
 	for _, at := range checkers {
 		switch {
-		case mine != nil:
-			v.lost(at, "Sluice has one check per service: the "+mine.node.name()+" at line "+strconv.Itoa(mine.node.at.Line))
-		default:
+		case mine == nil:
 			mine = v.checker(at, defaults, key)
+		case foreign(at) != 0:
+			v.lost(at, noPrograms+": what remains is the "+mine.node.name()+" at line "+strconv.Itoa(mine.node.at.Line))
+		default:
+			v.lost(at, "Sluice has one check per service: the "+mine.node.name()+" at line "+strconv.Itoa(mine.node.at.Line))
 		}
 	}
 	switch {
 	case v.health == nil && mine != nil:
 		v.health = mine
+		if mine.pace != "" {
+			v.Note(mine.node.at, "%s: %s", mine.node.name(), mine.pace)
+		}
 		if len(v.service.Backends) > 1 {
 			v.Note(mine.node.at, "%s: now checks all backends of the service, including those before it without a check", mine.node.name())
 		}
@@ -79,6 +86,14 @@ func (v *server) check(n *node, checkers []*node, defaults checkDefaults, key se
 	case mine != nil && !reflect.DeepEqual(mine.Health, v.health.Health):
 		v.lost(mine.node, "differs from the check of the service's first real server, line "+strconv.Itoa(v.health.node.at.Line)+", which Sluice uses for all of them")
 	}
+}
+
+// foreign returns 1 for a check that is a program or else unlike any of Sluice's, else 0.
+func foreign(n *node) int {
+	if checkTypes[n.name()] == "" {
+		return 1
+	}
+	return 0
 }
 
 // emit adds a service for each address.
@@ -98,10 +113,15 @@ func (v *server) emit(sorry *node) {
 		if f.name != "" {
 			s.Name = f.name
 		}
+		if s.Persistence == 0 && f.ports == service.AnyPort {
+			s.Persistence = defaultPersistence
+			v.Note(v.node.at, "%s: a service of any port has persistence in keepalived: persistence = %s", v.node.text(), s.Persistence)
+		}
 		s.Backends = slices.Clone(s.Backends)
 		for i := range s.Backends {
 			v.fit(&s.Backends[i].Backend, f.ports, s.Backends[i].From)
 		}
+		v.applySources(&s)
 		v.applyHealth(&s)
 		v.applySorry(&s, sorry)
 		v.Add(s)

@@ -19,11 +19,12 @@ type checkDefaults struct {
 	interval    time.Duration // delay_loop
 	timeout     time.Duration // connect_timeout
 	retry       int           // -1: the check's own default
+	retryAfter  time.Duration // delay_before_retry; -1: the check's own default
 	virtualhost string
 }
 
 func newCheckDefaults() checkDefaults {
-	return checkDefaults{interval: time.Minute, timeout: 5 * time.Second, retry: -1}
+	return checkDefaults{interval: time.Minute, timeout: 5 * time.Second, retry: -1, retryAfter: -1}
 }
 
 // read reads a directive that is allowed on all three levels, and reports whether it is one.
@@ -33,10 +34,10 @@ func (d *checkDefaults) read(r *reader, n *node) bool {
 		d.interval = r.duration(n, 10*time.Millisecond, 24*time.Hour, d.interval)
 	case "connect_timeout":
 		d.timeout = r.duration(n, 10*time.Millisecond, 5*time.Minute, d.timeout)
-	case "retry", "nb_get_retry":
+	case "retry", "nb_get_retry", "nb_sock_retry":
 		d.retry = r.integer(n, 0, 999, d.retry)
 	case "delay_before_retry":
-		r.lost(n, "Sluice checks again after the interval, which is delay_loop")
+		d.retryAfter = r.duration(n, 0, 24*time.Hour, d.retryAfter)
 	case "warmup":
 		r.lost(n, "Sluice always spreads checks over their interval; slow_start has another meaning")
 	case "virtualhost":
@@ -51,6 +52,7 @@ func (d *checkDefaults) read(r *reader, n *node) bool {
 type check struct {
 	conf.Health
 	node *node
+	pace string // a note on how often it runs; "": as in keepalived
 }
 
 // checkTypes maps keepalived's checks to types of Sluice; "" if no type is similar.
@@ -59,9 +61,6 @@ var checkTypes = map[string]string{
 	"DNS_CHECK": conf.HealthDNS, "UDP_CHECK": conf.HealthUDP, "PING_CHECK": conf.HealthPing,
 	"MISC_CHECK": "", "BFD_CHECK": "", "FILE_CHECK": "",
 }
-
-// retries is how often keepalived tries again before a server is down, where that is not once.
-var retries = map[string]int{"DNS_CHECK": 3, "MISC_CHECK": 0}
 
 // checker reads a check of a real server; nil if Sluice has no similar one.
 func (v *server) checker(n *node, defaults checkDefaults, key service.BackendKey) *check {
@@ -72,30 +71,65 @@ func (v *server) checker(n *node, defaults checkDefaults, key service.BackendKey
 	}
 	switch {
 	case c.Type == "" && v.service.Key.Protocol == service.TCP:
-		v.lost(n, "Sluice runs no programs for checks and has no BFD: replaced by a tcp check")
+		v.lost(n, noPrograms+": replaced by a tcp check")
 		c.Type = conf.HealthTCP
 	case c.Type == "":
-		v.lost(n, "Sluice runs no programs for checks and has no BFD: there is no check")
+		v.lost(n, noPrograms+": there is no check")
 		return nil
 	default:
 		v.inside(c, &defaults, key)
 	}
-	c.Interval, c.Timeout, c.Rise, c.Fall = defaults.interval, defaults.timeout, 1, defaults.retry+1
-	if defaults.retry < 0 {
-		again, ok := retries[n.name()]
-		if !ok {
-			again = 1
-		}
-		c.Fall = again + 1
+	c.Timeout = defaults.timeout
+	if c.Timeout > defaults.interval {
+		v.Note(n.at, "%s: the timeout became %s, the interval (delay_loop)", n.name(), defaults.interval)
+		c.Timeout = defaults.interval
 	}
-	if c.Timeout > c.Interval {
-		v.Note(n.at, "%s: the timeout became %s, the interval (delay_loop)", n.name(), c.Interval)
-		c.Timeout = c.Interval
-	}
+	c.setPace(&defaults)
 	if c.Type == conf.HealthHTTP || c.Type == conf.HealthHTTPS {
 		v.host(c, defaults.virtualhost)
 	}
 	return c
+}
+
+const noPrograms = "Sluice runs no programs for checks and has no BFD"
+
+// setPace sets how often the check runs, and after how many failures a server is down. keepalived
+// tries again some times, in delay_before_retry, before a server is down; Sluice has one interval.
+// It is shorter than delay_loop, so that a server that refuses connections is down after the same
+// number of failures and in the same time. An interval is at least the timeout: then it takes
+// longer.
+func (c *check) setPace(d *checkDefaults) {
+	retry, after := d.retry, d.retryAfter
+	if retry < 0 {
+		retry = 1
+		switch c.node.name() {
+		case "DNS_CHECK":
+			retry = 3
+		case "MISC_CHECK":
+			retry = 0
+		}
+	}
+	if after < 0 {
+		after = time.Second
+		switch c.node.name() {
+		case "HTTP_GET", "SSL_GET":
+			after = 3 * time.Second
+		case "DNS_CHECK":
+			after = d.interval
+		}
+	}
+	c.Rise, c.Fall = 1, retry+1
+	theirs := d.interval + time.Duration(retry)*after
+	c.Interval = max((theirs / time.Duration(c.Fall)).Round(time.Millisecond), c.Timeout)
+	ours := time.Duration(c.Fall) * c.Interval
+	from := fmt.Sprintf("(delay_loop %s, retry %d, delay_before_retry %s)", d.interval, retry, after)
+	switch {
+	case c.Interval == d.interval:
+	case (ours - theirs).Abs() <= time.Duration(c.Fall)*time.Millisecond:
+		c.pace = fmt.Sprintf("interval = %s and fall = %d: a server that refuses is down after %s, as in keepalived %s", c.Interval, c.Fall, theirs, from)
+	default:
+		c.pace = fmt.Sprintf("interval = %s and fall = %d: a server that refuses is down after %s, in keepalived after %s %s", c.Interval, c.Fall, ours, theirs, from)
+	}
 }
 
 // host sets the host name of the check, if name is valid.

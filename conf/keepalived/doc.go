@@ -14,10 +14,15 @@
 // # Health checks
 //
 // keepalived has a check per real server, Sluice one per service. The first server with a check
-// decides, and different checks of others are noted. delay_loop becomes interval, connect_timeout
-// becomes timeout, retry+1 becomes fall, and rise is 1: in keepalived a server is up after one
-// successful check.
+// decides, and different checks of others are noted. A check of Sluice's goes before a program.
+// connect_timeout becomes timeout, retry+1 becomes fall, and rise is 1: in keepalived a server is
+// up after one successful check. interval follows from delay_loop, retry and delay_before_retry: a
+// server that refuses connections is down as soon as in keepalived, or a note says when.
+//
+// Defaults are keepalived's: a virtual server without a protocol is UDP, and one of any port has
+// persistence. lb_kind FNAT and local addresses are those of DPVS's keepalived.
 //
 // The package starts no goroutine; a call of Parse uses one. It imports conf, conf/draft and
-// pipeline/service. Sources: keepalived.conf(5) and keepalived's lib/parser.c.
+// pipeline/service. Sources: keepalived.conf(5), keepalived's lib/parser.c, DPVS's
+// tutorial.
 package keepalived

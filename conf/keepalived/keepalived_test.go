@@ -171,25 +171,25 @@ func TestServers(t *testing.T) {
 			s.OnDown = "keep"
 			s.Sorry = &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("10.0.0.99"), Port: 80}, Weight: 1, Mode: service.TUN}
 			h := &s.Health
-			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.MinHealthy = "ping", time.Minute, 5*time.Second, 1, 2, 0
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.MinHealthy = "ping", 30500*time.Millisecond, 5*time.Second, 1, 2, 0
 		}},
 		{"snmp_name shop", "", func(s *conf.Service) { s.Name = "shop" }},
 		{"delay_loop 7", "TCP_CHECK { connect_timeout 3.5\nretry 2 }", func(s *conf.Service) {
 			h := &s.Health
-			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "tcp", 7*time.Second, 3500*time.Millisecond, 1, 3
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "tcp", 3500*time.Millisecond, 3500*time.Millisecond, 1, 3
 		}},
 		{"delay_loop 7\nretry 4", "delay_loop 8\nTCP_CHECK { delay_loop 9\nconnect_port 81 }", func(s *conf.Service) {
 			h := &s.Health
-			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.Port = "tcp", 9*time.Second, 5*time.Second, 1, 5, 81
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.Port = "tcp", 5*time.Second, 5*time.Second, 1, 5, 81
 		}},
 		{"virtualhost a.example", "HTTP_GET {\nurl {\npath \"/a?b=c\"\nstatus_code 200-204 301\n}\n}", func(s *conf.Service) {
 			h := &s.Health
-			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "http", time.Minute, 5*time.Second, 1, 2
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "http", 31500*time.Millisecond, 5*time.Second, 1, 2
 			h.Path, h.Host, h.ExpectStatus = "/a?b=c", "a.example", []int{200, 201, 202, 203, 204, 301}
 		}},
 		{"virtualhost a.example", "virtualhost b.example\nSSL_GET {\nurl {\nvirtualhost c.example\nregex fine\nstatus_code 200-399\n}\n}", func(s *conf.Service) {
 			h := &s.Health
-			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "https", time.Minute, 5*time.Second, 1, 2
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "https", 31500*time.Millisecond, 5*time.Second, 1, 2
 			h.Host, h.ExpectBody = "c.example", "fine"
 		}},
 		{"", "DNS_CHECK {\nname a.example\n}", func(s *conf.Service) {
@@ -197,13 +197,32 @@ func TestServers(t *testing.T) {
 			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.Query = "dns", time.Minute, 5*time.Second, 1, 4, "a.example"
 		}},
 		{"protocol UDP", "UDP_CHECK {\npayload 41 4 20\nrequire_reply 61 6X\n}", func(s *conf.Service) {
-			s.Key.Protocol, s.Name = service.UDP, "udp-192.0.2.1-80"
 			h := &s.Health
-			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.Send, h.Expect = "udp", time.Minute, 5*time.Second, 1, 2, "A\x04 ", "a"
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall, h.Send, h.Expect = "udp", 30500*time.Millisecond, 5*time.Second, 1, 2, "A\x04 ", "a"
 		}},
 		{"", "PING_CHECK\n{\n}", func(s *conf.Service) {
 			h := &s.Health
-			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "ping", time.Minute, 5*time.Second, 1, 2
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "ping", 30500*time.Millisecond, 5*time.Second, 1, 2
+		}},
+		{"protocol TCP", "", func(s *conf.Service) { s.Key.Protocol, s.Name = service.TCP, "tcp-192.0.2.1-80" }},
+		{"protocol icmp", "", func(*conf.Service) {}},
+		{"persistence_timeout 0", "", func(*conf.Service) {}},
+		{"persistence_granularity 255.255.255.255", "", func(s *conf.Service) { s.Persistence = 6 * time.Minute }},
+		{"delay_loop 60", "TCP_CHECK { retry 3\ndelay_before_retry 4 }", func(s *conf.Service) {
+			h := &s.Health
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "tcp", 18*time.Second, 5*time.Second, 1, 4
+		}},
+		{"delay_before_retry 60", "TCP_CHECK", func(s *conf.Service) {
+			h := &s.Health
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "tcp", time.Minute, 5*time.Second, 1, 2
+		}},
+		{"delay_loop 8\ndelay_before_retry 9", "delay_before_retry 1\nTCP_CHECK { nb_sock_retry 0 }", func(s *conf.Service) {
+			h := &s.Health
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "tcp", 8*time.Second, 5*time.Second, 1, 1
+		}},
+		{"", "MISC_CHECK { misc_path x }\nDNS_CHECK", func(s *conf.Service) {
+			h := &s.Health
+			h.Type, h.Interval, h.Timeout, h.Rise, h.Fall = "dns", time.Minute, 5*time.Second, 1, 4
 		}},
 	} {
 		_, cfg := parse(t, serverText(c.lines, c.backend))
@@ -260,8 +279,8 @@ func TestGroups(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.entries, strings.Join(got, ", "), c.want)
 		}
 	}
-	_, cfg := parse(t, "virtual_server_group g {\n192.0.2.1 80\n}"+rest+strings.Replace(rest, "lvs_method", "protocol UDP\nlvs_method", 1))
-	if len(cfg.Services) != 2 || cfg.Services[1].Name != "g-udp" {
+	_, cfg := parse(t, "virtual_server_group g {\n192.0.2.1 80\n}"+rest+strings.Replace(rest, "lvs_method", "protocol TCP\nlvs_method", 1))
+	if len(cfg.Services) != 2 || cfg.Services[1].Name != "g-tcp" {
 		t.Errorf("a group of two servers gives %+v", cfg.Services)
 	}
 }
@@ -276,14 +295,30 @@ func TestNotes(t *testing.T) {
 		{"virtual_server_group g {\n10.0.0.0/8 80\n192.0.2.1 http\nx 1\n}\n", "k:2: 10.0.0.0/8 80: is a range of more than"},
 		{"virtual_server_group g {\n192.0.2.9-1 80\n}\n", "k:2: 192.0.2.9-1 80: is a range of more than 1024 addresses, or is descending"},
 		{"virtual_server_group g {\n192.0.2.9 80\n}\n", "k:1: virtual_server_group g { to line 3 }: no virtual server uses"},
-		{"virtual_server 192.0.2.7 80 {\n}\n", "k:1: service tcp 192.0.2.7:80 is left out: it has no backend"},
+		{"virtual_server 192.0.2.7 80 {\n}\n", "k:1: service udp 192.0.2.7:80 is left out: it has no backend"},
 		{"virtual_server group none {\n}\n", "k:1: virtual_server group none { to line 2 }: the group does not exist"},
 		{"virtual_server web http {\n}\n", "must be an address and a port"},
 		{"virtual_server 192.0.2.7 80 {\nreal_server web 80 { }\n}\n", "k:2: real_server web 80 { to line 2 }: must be an address and a port"},
-		{"virtual_server 192.0.2.1 80 {\nreal_server 10.0.0.9 80 { }\n}\n", "k:4: service tcp 192.0.2.1:80 is left out: tcp 192.0.2.1:80 is already the service"},
+		{"virtual_server 192.0.2.1 80 {\nreal_server 10.0.0.9 80 { }\n}\n", "k:4: service udp 192.0.2.1:80 is left out: udp 192.0.2.1:80 is already the service"},
 		{serverTextAt(7, "delay_loop soon", ""), "k:2: delay_loop soon: is not a number of seconds"},
 		{serverTextAt(7, "delay_loop 3", "TCP_CHECK { }"), "k:4: TCP_CHECK: the timeout became 3s"},
 		{serverTextAt(7, "protocol UDP", "MISC_CHECK {\nmisc_path x\n}"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs for checks and has no BFD: there is no check"},
+		{serverTextAt(7, "", ""), "k:1: virtual_server 192.0.2.7 80: has no protocol: it is udp, as in keepalived"},
+		{serverTextAt(7, "protocol icmp", ""), "k:2: protocol icmp: must be one of TCP, UDP; keepalived ignores it, and so it is udp"},
+		{serverTextAt(7, "protocol TCP\ndelay_loop 6", "TCP_CHECK { connect_timeout 3 }"), "k:5: TCP_CHECK: interval = 3.5s and fall = 2: " +
+			"a server that refuses is down after 7s, as in keepalived (delay_loop 6s, retry 1, delay_before_retry 1s)"},
+		{serverTextAt(7, "protocol TCP\ndelay_loop 6", "TCP_CHECK { }"), "k:5: TCP_CHECK: interval = 5s and fall = 2: " +
+			"a server that refuses is down after 10s, in keepalived after 7s (delay_loop 6s, retry 1, delay_before_retry 1s)"},
+		{serverTextAt(7, "protocol TCP", "MISC_CHECK {\nmisc_path x\n}\nHTTP_GET { }"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs " +
+			"for checks and has no BFD: what remains is the HTTP_GET at line 7"},
+		{serverTextAt(7, "protocol TCP", "HTTP_GET { }\nMISC_CHECK {\nmisc_path x\n}"), "k:5: MISC_CHECK { to line 7 }: Sluice runs no programs " +
+			"for checks and has no BFD: what remains is the HTTP_GET at line 4"},
+		{strings.Replace(serverTextAt(7, "", ""), " 80 {", " 0 {", 1), "k:1: virtual_server 192.0.2.7 0: a service of any port has persistence in keepalived: persistence = 6m0s"},
+		{serverTextAt(7, "lb_kind FNAT", ""), "k:1: virtual_server 192.0.2.7 80: FNAT has no laddr_group_name"},
+		{serverTextAt(7, "lb_kind FNAT\nladdr_group_name x", ""), "k:3: laddr_group_name x: the local_address_group does not exist"},
+		{serverTextAt(7, "laddr_group_name x", ""), "k:2: laddr_group_name x: only mode fullnat (FNAT) sends from local addresses"},
+		{"local_address_group g {\n10.0.0.5 dpdk0\n}\n", "k:1: local_address_group g { to line 3 }: no virtual server uses"},
+		{serverTextAt(7, "lb_kind FNAT\nsyn_proxy", ""), "k:3: syn_proxy: Sluice does not answer"},
 		{serverTextAt(7, "", "TCP_CHECK { }\nPING_CHECK { }"), "k:5: PING_CHECK { to line 5 }: Sluice has one check per service: the TCP_CHECK at line 4"},
 		{serverTextAt(7, "real_server 10.0.0.2 80 {\ninhibit_on_failure\n}", ""), "k:3: inhibit_on_failure: now applies to all backends"},
 		{serverTextAt(7, "", "HTTP_GET {\nurl {\nregex \"a.*b\"\npath x\nstatus_code 1000\n}\n}"), "k:6: regex a.*b: Sluice searches the answer for a text"},
@@ -292,6 +327,34 @@ func TestNotes(t *testing.T) {
 		if !strings.Contains(notes(d), c.want) {
 			t.Errorf("%q: no note %q in\n%s", c.text, c.want, notes(d))
 		}
+	}
+}
+
+// TestFullNAT checks that FNAT of DPVS, with its local addresses, becomes mode fullnat with source.
+func TestFullNAT(t *testing.T) {
+	group := "local_address_group g {\n10.0.0.200 dpdk0\n10.0.0.201-202\n2001:db8::9\n}\n"
+	d, cfg := parse(t, group+serverText("protocol TCP\nlb_kind FNAT\nladdr_group_name g", "")+
+		strings.Replace(serverTextAt(2, "lb_kind FNAT\nladdr_group_name g", ""), "10.0.0.1", "10.0.0.2", 1))
+	for _, s := range cfg.Services {
+		if fmt.Sprint(s.Source) != "[10.0.0.200 10.0.0.201 10.0.0.202]" || s.Mode != service.FullNAT || s.Backends[0].Mode != service.FullNAT {
+			t.Errorf("%s: mode %s, source %v\n%s", s.Name, s.Mode, s.Source, notes(d))
+		}
+	}
+	_, cfg = parse(t, group+strings.ReplaceAll(strings.ReplaceAll(serverText("lb_kind FNAT\nladdr_group_name g", ""), "192.0.2.1", "2001:db8:f::1"), "10.0.0.1", "2001:db8::1"))
+	if s := cfg.Services[0]; fmt.Sprint(s.Source) != "[2001:db8::9]" {
+		t.Errorf("IPv6: source %v", s.Source)
+	}
+}
+
+// TestSorryServerThatIsABackend checks that without the sorry server, which Sluice refuses, the
+// backends are protected again: they serve although their checks fail.
+func TestSorryServerThatIsABackend(t *testing.T) {
+	d, cfg := parse(t, serverText("protocol TCP\nsorry_server 10.0.0.1 80", "TCP_CHECK"))
+	if s := cfg.Services[0]; s.Sorry != nil || s.Health.MinHealthy != conf.NewService().Health.MinHealthy {
+		t.Errorf("sorry server %v, min_healthy %d\n%s", s.Sorry, s.Health.MinHealthy, notes(d))
+	}
+	if !strings.Contains(notes(d), "sorry server 10.0.0.1:80 of service tcp 192.0.2.1:80 is left out") {
+		t.Error(notes(d))
 	}
 }
 

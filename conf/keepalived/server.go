@@ -1,8 +1,10 @@
 package keepalived
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +27,7 @@ func Parse(name string, data []byte, files Files) (*draft.Draft, error) {
 	if err != nil {
 		return d, err
 	}
-	r := &reader{Draft: d, groups: map[string]*group{}, timeouts: conf.DefaultTimeouts()}
+	r := &reader{Draft: d, groups: map[string]*group{}, local: map[string]*localGroup{}, timeouts: conf.DefaultTimeouts()}
 	r.top(nodes)
 	if err := d.Settle(); err != nil {
 		return d, &draft.Error{Place: draft.Place{File: name}, Text: err.Error()}
@@ -37,6 +39,7 @@ func Parse(name string, data []byte, files Files) (*draft.Draft, error) {
 type reader struct {
 	*draft.Draft
 	groups   map[string]*group
+	local    map[string]*localGroup
 	fronts   int // of all groups
 	timeouts conf.Timeouts
 }
@@ -60,6 +63,8 @@ func (r *reader) top(nodes []*node) {
 			r.conditional(n)
 		case n.name() == "virtual_server_group":
 			r.group(n)
+		case n.name() == "local_address_group":
+			r.localGroup(n)
 		case n.name() == "global_defs":
 			r.global(n)
 		}
@@ -69,7 +74,7 @@ func (r *reader) top(nodes []*node) {
 			return
 		}
 		switch why, known := blocks[n.name()]; {
-		case n.condition != "", n.name() == "virtual_server_group", n.name() == "global_defs":
+		case n.condition != "", slices.Contains([]string{"virtual_server_group", "local_address_group", "global_defs"}, n.name()):
 		case n.name() == "virtual_server":
 			r.server(n)
 		case known:
@@ -79,7 +84,8 @@ func (r *reader) top(nodes []*node) {
 		}
 	}
 	for _, n := range nodes {
-		if g := r.groups[n.value()]; g != nil && g.node == n && !g.used {
+		group, local := r.groups[n.value()], r.local[n.value()]
+		if group != nil && group.node == n && !group.used || local != nil && local.node == n && !local.used {
 			r.lost(n, "no virtual server uses the group")
 		}
 	}
@@ -137,6 +143,7 @@ type server struct {
 	failover bool // scheduler fo
 	checks   checkDefaults
 	health   *check // of the first real server that has one
+	local    *node  // laddr_group_name
 
 	sorryMethod *node   // sorry_server_lvs_method
 	inhibited   []*node // inhibit_on_failure of real servers
@@ -146,14 +153,16 @@ type server struct {
 func (r *reader) server(n *node) {
 	v := &server{reader: r, node: n, service: draft.Service{Service: conf.NewService(), From: n.at}, checks: newCheckDefaults()}
 	v.service.Timeouts = r.timeouts
-	v.service.Key.Protocol = service.TCP
+	v.service.Key.Protocol = service.UDP
 	if why := v.findFronts(); why != "" {
 		r.lost(n, why)
 		return
 	}
 	var servers []*node
 	var sorry *node
+	hasProtocol := false
 	r.each(n, func(n *node) {
+		hasProtocol = hasProtocol || n.name() == "protocol"
 		switch n.name() {
 		case "real_server":
 			servers = append(servers, n)
@@ -163,9 +172,12 @@ func (r *reader) server(n *node) {
 			v.directive(n)
 		}
 	})
-	if v.service.Key.Protocol == 0 {
+	switch {
+	case v.service.Key.Protocol == 0:
 		r.lost(n, "Sluice balances TCP and UDP, not SCTP")
 		return
+	case !hasProtocol:
+		r.Note(n.at, "%s: has no protocol: it is udp, as in keepalived", n.text())
 	}
 	for _, n := range servers {
 		v.backend(n)
@@ -185,16 +197,11 @@ func (v *server) directive(n *node) {
 	case "lvs_method", "lb_kind":
 		v.service.Mode = v.mode(n, service.NAT)
 	case "protocol":
-		v.service.Key.Protocol = 0
-		if p, err := service.ParseProtocol(strings.ToLower(n.value())); err == nil {
-			v.service.Key.Protocol = p
-		}
+		v.protocol(n)
 	case "persistence_timeout":
-		v.service.Persistence = 6 * time.Minute
-		if n.value() != "" {
-			v.service.Persistence = v.duration(n, time.Second, 24*time.Hour, 6*time.Minute)
-		}
+		v.persistence(n)
 	case "persistence_granularity":
+		v.service.Persistence = cmp.Or(v.service.Persistence, defaultPersistence)
 		if n.value() != "255.255.255.255" && n.value() != "128" {
 			v.lost(n, "persistence is by single client address")
 		}
@@ -208,10 +215,40 @@ func (v *server) directive(n *node) {
 		v.inhibit(n)
 	case "sorry_server_lvs_method":
 		v.sorryMethod = n
+	case "laddr_group_name":
+		v.local = n
 	default:
 		if !v.checks.read(v.reader, n) {
 			v.notOurs(n)
 		}
+	}
+}
+
+// protocol reads the protocol; keepalived ignores one that it does not know.
+func (v *server) protocol(n *node) {
+	p, err := service.ParseProtocol(strings.ToLower(n.value()))
+	switch {
+	case err == nil:
+		v.service.Key.Protocol = p
+	case strings.EqualFold(n.value(), "SCTP"):
+		v.service.Key.Protocol = 0
+	default:
+		v.lost(n, "must be one of TCP, UDP; keepalived ignores it, and so it is "+v.service.Key.Protocol.String())
+	}
+}
+
+// defaultPersistence is keepalived's, where persistence has no time of its own.
+const defaultPersistence = 6 * time.Minute
+
+// persistence reads persistence_timeout; 0 is none.
+func (v *server) persistence(n *node) {
+	v.service.Persistence = defaultPersistence
+	if n.value() == "" {
+		return
+	}
+	v.service.Persistence = 0
+	if seconds, err := strconv.ParseFloat(n.value(), 64); err != nil || seconds != 0 {
+		v.service.Persistence = v.duration(n, time.Second, 24*time.Hour, defaultPersistence)
 	}
 }
 
@@ -246,11 +283,22 @@ var reasons = map[string]string{
 	"nat_mask":             "has no meaning for Sluice",
 	"log_all_failures":     "the log reports each change of state and its reason",
 	"fast_recovery":        "one URL is checked",
+	// Of DPVS.
+	"syn_proxy":             "Sluice does not answer in place of a server",
+	"est_timeout":           serviceTimeouts,
+	"establish_timeout":     serviceTimeouts,
+	"conn_timeout":          serviceTimeouts,
+	"expire_quiescent_conn": "see on_down",
+	"hash_target":           "the client's address is hashed",
+	"proxy_protocol":        "Sluice adds nothing to a connection",
+	"vip_bind_dev":          "Sluice sets no addresses: the interfaces that it uses are in [[port]]",
 }
 
 const (
 	scripts    = "Sluice runs no scripts: use its log and its metrics"
 	thresholds = "Sluice does not limit the connections of a backend"
+
+	serviceTimeouts = "see [service.timeouts]"
 )
 
 // notOurs notes a directive without a key in Sluice.
@@ -269,13 +317,15 @@ func (r *reader) mode(n *node, otherwise service.Mode) service.Mode {
 		return service.NAT
 	case "DR":
 		return service.DR
+	case "FNAT":
+		return service.FullNAT
 	case "TUN":
 		if len(n.words) > 3 && n.words[2] == "type" && n.words[3] != "ipip" {
 			r.lost(n, "Sluice's tunnels are IPIP: backends must decapsulate it")
 		}
 		return service.TUN
 	}
-	r.lost(n, "must be one of NAT, DR, TUN")
+	r.lost(n, "must be one of NAT, DR, TUN, FNAT")
 	return otherwise
 }
 
