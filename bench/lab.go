@@ -39,6 +39,7 @@ type lab struct {
 	chosen  []way           // by number of the flow
 	reply   bool            // put writes packets from backends
 	backend []byte          // of a backend; they differ in the last byte, as fullnat's sources do
+	space   int             // of connections
 }
 
 // way is where the pipeline sends a flow: the last bytes of the addresses, and the client port that
@@ -54,6 +55,7 @@ type crew struct {
 	seed    *flow.Seed
 	loads   *counter.Loads
 	turns   *counter.Turns
+	room    *counter.Capacity  // nil until the first lab made it
 	own     pipeline.Ownership // of all services
 	tables  *pipeline.Tables   // nil until the first lab made them
 }
@@ -80,9 +82,10 @@ func newLab(family int, mode service.Mode, connections, batch int) (*lab, error)
 	return newWorkerLab(newCrew(1), 0, family, mode, connections, batch)
 }
 
-// newWorkerLab returns the lab of one worker of a crew.
+// newWorkerLab returns the lab of one worker of a crew. Each has space for so many connections, the
+// same for all of a crew.
 func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, batch int) (*lab, error) {
-	l := &lab{family: family, mode: mode, batch: new(pipeline.Batch), size: batch, nowMs: 1}
+	l := &lab{family: family, mode: mode, space: connections, batch: new(pipeline.Batch), size: batch, nowMs: 1}
 	mem, err := l.memory(chunksInUse * chunkSize)
 	if err != nil {
 		return nil, err
@@ -92,12 +95,15 @@ func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, b
 	}
 	var tables [2][]byte
 	for i, f := range []int{4, 6} {
-		if tables[i], err = l.memory(pipeline.TableBytes(f, connections)); err != nil {
+		if tables[i], err = l.memory(pipeline.TableBytes(f, 1, connections)); err != nil {
 			return nil, err
 		}
 	}
+	if c.room == nil {
+		c.room = counter.NewCapacity(c.workers, c.workers*connections)
+	}
 	l.proc = pipeline.New(pipeline.Options{
-		Worker: worker, Workers: c.workers, Connections: connections,
+		Worker: worker, Workers: c.workers, Capacity: c.room,
 		Seed: c.seed, Loads: c.loads, Turns: c.turns,
 		Mem4: tables[0], Mem6: tables[1],
 	})
@@ -190,7 +196,7 @@ func (l *lab) config(own pipeline.Ownership) (*pipeline.Tables, error) {
 func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref) {
 	ports := new(snat.PortSet)
 	ports.Add(1024, 65535)
-	for n := 0; n < l.proc.Table(l.family).Capacity(); n += backends * ports.Len() {
+	for n := 0; n < l.space; n += backends * ports.Len() {
 		sources = append(sources, snat.Source{Addr: packet.AddrFrom(first), Ports: ports})
 		first = first.Next()
 	}

@@ -21,7 +21,7 @@ type Config struct {
 // Engine is the configuration of workers and memory.
 type Engine struct {
 	Cores       []int // CPU numbers, one worker each; nil: all allowed CPUs but the first
-	Connections int   // capacity of the connection table, all workers together
+	Connections int   // capacity of the connection tables, all workers and both families together
 	Batch       int   // maximum number of frames that pass through the pipeline together
 	Poll        Poll
 	StuckAfter  time.Duration // a worker that has not answered for so long is stuck

@@ -58,7 +58,7 @@ var Settings = append([]Setting{
 	{Table: "engine", Key: "cores", Kind: Integers, Max: 4095,
 		About: "CPUs, one worker each. Without it: all allowed CPUs except the first, or the only one"},
 	{Table: "engine", Key: "connections", Kind: Integer, Min: 1024, Max: 1 << 27, Default: 1 << 20,
-		About: "capacity of the connection table, all workers together"},
+		About: "how many connections the box can have, all workers and both families together; persistence entries count too. `check` prints the memory"},
 	{Table: "engine", Key: "batch", Kind: Integer, Min: 1, Max: 256, Default: 64,
 		About: "maximum number of frames that pass through the pipeline together"},
 	{Table: "engine", Key: "poll", Kind: Word, Words: []string{string(PollAdaptive), string(PollBusy)}, Default: string(PollAdaptive),

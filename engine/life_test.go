@@ -160,7 +160,7 @@ func TestMemoryRunsOut(t *testing.T) {
 		return len(fds)
 	}
 	current, before := goleak.IgnoreCurrent(), open()
-	lab, left := enginetest.New(t, 1, 1), 5*pipeline.TableBytes(4, 8192)
+	lab, left := enginetest.New(t, 1, 1), 5*pipeline.TableBytes(4, 3, 3*8192)
 	lab.MemoryLeft = &left // for the first worker's two tables and one more
 	err := lab.TryStart(3, config(nat3()))
 	if err == nil || !strings.Contains(err.Error(), "out of memory") {

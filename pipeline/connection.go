@@ -143,7 +143,7 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 		return nil, counter.TupleTaken
 	}
 	c := t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
-	if c == nil && t.Len() >= t.Capacity() && p.freeIdle(t) {
+	if c == nil && p.share.Free == 0 && p.freeIdle() {
 		c = t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
 	}
 	if c == nil {

@@ -78,7 +78,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 	return &fullnatLab{
 		t: t, batch: new(pipeline.Batch), nowMs: 1,
 		proc: pipeline.New(pipeline.Options{
-			Worker: worker, Workers: workers, Connections: connections,
+			Worker: worker, Workers: workers, Capacity: counter.NewCapacity(workers, workers*connections),
 			Seed: &flow.Seed{A: 11, B: 13}, Loads: counter.NewLoads(workers, pipeline.MaxBackends), Turns: counter.NewTurns(workers, pipeline.MaxServices),
 			Mem4: tableMemory(4, connections), Mem6: tableMemory(6, connections),
 		}),
@@ -90,7 +90,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 // tableMemory gives zeroed memory that begins at a cache line, as the engine's pages do.
 func tableMemory(family, connections int) []byte {
 	// Allocations of whole pages are aligned to pages.
-	return make([]byte, (pipeline.TableBytes(family, connections)+8191)&^8191)
+	return make([]byte, (pipeline.TableBytes(family, 1, connections)+8191)&^8191)
 }
 
 // send puts one packet through and returns the frame as it left.

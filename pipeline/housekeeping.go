@@ -10,10 +10,11 @@ const sweepRoundMs = 8_000
 // each table, since frames may arrive at any moment.
 const HousekeepingBudget = 6144
 
-// Housekeep continues the sweep of both tables by the part of a round that elapsedMs milliseconds
-// ask for, plus what earlier calls left. It stops early when a table has taken half of budget, in
-// units of the time that scanning one slot takes, some nanoseconds; then it reports that it is
-// behind. t is what the next Process call would be given. Only the owning goroutine may call it.
+// Housekeep gives the other workers the capacity that this one has no use for, and continues the
+// sweep of both tables by the part of a round that elapsedMs milliseconds ask for, plus what
+// earlier calls left. It stops early when a table has taken half of budget, in units of the time
+// that scanning one slot takes, some nanoseconds; then it reports that it is behind. t is what the
+// next Process call would be given. Only the owning goroutine may call it.
 func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, budget int) (behind bool) {
 	if p.now = nowMs; p.t != t {
 		p.useTables(t)
@@ -24,6 +25,7 @@ func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, budget int) (b
 		owed -= uint64(table.SweepWithin(nowMs, int(owed/sweepRoundMs), budget/2)) * sweepRoundMs
 		p.sweepDebt[i], behind = owed, behind || owed >= sweepRoundMs
 	}
+	p.share.Shrink()
 	return behind
 }
 

@@ -72,9 +72,9 @@ func (p *Processor) beginIdleReset(t *conn.Table, c *conn.Conn) bool {
 // idleTries bounds how many connections freeIdle looks at.
 const idleTries = 64
 
-// freeIdle removes the connection of a full table that has been in state Idle for longest, and
-// reports whether it found one. It looks at each connection once.
-func (p *Processor) freeIdle(t *conn.Table) bool {
+// freeIdle removes the connection that has been in state Idle for longest, and reports whether it
+// found one. It looks at each connection once.
+func (p *Processor) freeIdle() bool {
 	r := &p.idleResets
 	if most := uint32(len(r.conns)); r.began-r.freed > most {
 		r.freed = r.began - most
@@ -82,9 +82,7 @@ func (p *Processor) freeIdle(t *conn.Table) bool {
 	for tries := 0; r.freed != r.began && tries < idleTries; tries++ {
 		at := r.at(r.freed)
 		r.freed++
-		if at.v6 != (t == p.v6) {
-			continue
-		}
+		t := p.idleTable(at)
 		if c := t.At(at.slot); c.State == conn.Idle {
 			p.close(t, c)
 			t.Remove(c)
@@ -92,6 +90,14 @@ func (p *Processor) freeIdle(t *conn.Table) bool {
 		}
 	}
 	return false
+}
+
+// idleTable returns the table that has the connection.
+func (p *Processor) idleTable(at *idleConn) *conn.Table {
+	if at.v6 {
+		return p.v6
+	}
+	return p.v4
 }
 
 // probeIdle makes the RST probes that are due for connections in state Idle, as long as there are
@@ -105,10 +111,7 @@ func (p *Processor) probeIdle() {
 		}
 		at := r.at(r.probed[round])
 		r.probed[round]++
-		t := p.v4
-		if at.v6 {
-			t = p.v6
-		}
+		t := p.idleTable(at)
 		if c := t.At(at.slot); c.State == conn.Idle {
 			p.rstProbeEnds(t, c, uint32(round)+1)
 		}

@@ -41,6 +41,7 @@ type Processor struct {
 	worker, workers int
 	seed            *flow.Seed
 	v4, v6          *conn.Table
+	share           *counter.Share // of both tables
 	loads           *counter.Loads
 	turns           *counter.Turns
 	templates       []uint32      // by backend id: persistence templates
@@ -67,11 +68,11 @@ type Processor struct {
 // Options are the arguments of New.
 type Options struct {
 	Worker, Workers int
-	Connections     int        // capacity of each family's table at this worker
-	Seed            *flow.Seed // shared by all workers, and so are:
+	Capacity        *counter.Capacity // shared by all workers, and so are:
+	Seed            *flow.Seed
 	Loads           *counter.Loads
 	Turns           *counter.Turns
-	Mem4, Mem6      []byte // conn.Bytes(4|6, Connections) zeroed bytes each, for this worker alone
+	Mem4, Mem6      []byte // TableBytes(4|6, ...) zeroed bytes each, for this worker alone
 }
 
 // New makes a Processor. It allocates about 4 MiB besides Mem4 and Mem6.
@@ -88,8 +89,9 @@ func New(o Options) *Processor {
 	}
 	p.rstProbes.visit = p.rstProbeConn
 	p.idleResets.conns = make([]idleConn, idleResetsMost)
-	p.v4 = conn.New(4, o.Connections, o.Mem4, o.Seed, p.expired)
-	p.v6 = conn.New(6, o.Connections, o.Mem6, o.Seed, p.expired)
+	p.share = o.Capacity.NewShare()
+	p.v4 = conn.New(4, o.Capacity.Even(), o.Mem4, p.share, o.Seed, p.expired)
+	p.v6 = conn.New(6, o.Capacity.Even(), o.Mem6, p.share, o.Seed, p.expired)
 	return p
 }
 
@@ -225,5 +227,8 @@ func (p *Processor) count(f *Frame) {
 	}
 }
 
-// TableBytes returns the size of Mem4 (family 4) or Mem6 (family 6) of Options, in bytes.
-func TableBytes(family, connections int) int { return conn.Bytes(family, connections) }
+// TableBytes returns the size of Mem4 (family 4) or Mem6 (family 6) of Options, in bytes, for that
+// many workers with that many connections together.
+func TableBytes(family, workers, connections int) int {
+	return conn.Bytes(family, counter.NewCapacity(workers, connections).Even())
+}

@@ -124,7 +124,7 @@ type world struct {
 	probeFrames []pipeline.Frame // of zeros: rstProbes lends them, which is cheaper than new ones
 }
 
-// capacity is the size of a world's connection table for each family and worker.
+// capacity is the capacity of a world's connection tables for each worker.
 const capacity = 256
 
 func newWorld(t *testing.T, services ...svc) *world { return newWorlds(t, 1, capacity, services...) }
@@ -135,10 +135,12 @@ func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), turns: counter.NewTurns(workers, pipeline.MaxServices), batch: new(pipeline.Batch), now: 1_000_000,
 		sources: []string{"10.0.0.2"}, pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
 	}
+	all := workers * connections
+	entries := counter.NewCapacity(workers, all)
 	for i := range workers {
 		w.procs = append(w.procs, pipeline.New(pipeline.Options{
-			Worker: i, Workers: workers, Connections: connections, Seed: w.seed, Loads: w.loads, Turns: w.turns,
-			Mem4: memory(pipeline.TableBytes(4, connections)), Mem6: memory(pipeline.TableBytes(6, connections)),
+			Worker: i, Workers: workers, Capacity: entries, Seed: w.seed, Loads: w.loads, Turns: w.turns,
+			Mem4: memory(pipeline.TableBytes(4, workers, all)), Mem6: memory(pipeline.TableBytes(6, workers, all)),
 		}))
 	}
 	w.configure(services...)

@@ -145,7 +145,7 @@ func TestFaults(t *testing.T) {
 		{"capabilities", Problem, "no CAP_BPF", func(b *Box) { stopped(b); b.Capabilities &^= 1<<39 | 1<<21 }},
 		{"capabilities", Problem, "no CAP_NET_RAW", func(b *Box) { stopped(b); b.Capabilities &^= 1 << 13 }},
 		{"memlock", Problem, "64 KiB may be locked in memory and the frames take 96 MiB", func(b *Box) { stopped(b); b.Memlock = 64 << 10; b.Capabilities &^= 1 << ipcLock }},
-		{"memory", Problem, "the tables for 1048576 connections of either family take 192 MiB, and 200 MiB are left", func(b *Box) {
+		{"memory", Problem, "the tables for 1048576 connections take 192 MiB, and 200 MiB are left", func(b *Box) {
 			stopped(b)
 			b.put("proc/meminfo", "MemAvailable: 204800 kB\n")
 		}},

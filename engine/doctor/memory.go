@@ -16,7 +16,7 @@ func checkMemory(b *Box) []Finding {
 		return nil
 	}
 	connections := b.Config.Engine.Connections
-	tables := pipeline.TableBytes(4, connections) + pipeline.TableBytes(6, connections)
+	tables := pipeline.TableBytes(4, 1, connections) + pipeline.TableBytes(6, 1, connections)
 	frames := 0
 	for _, l := range b.ports() {
 		frames += len(b.queuesOf(l)) * linux.BytesPerQueue
@@ -26,6 +26,6 @@ func checkMemory(b *Box) []Finding {
 		return nil
 	}
 	return []Finding{found(Problem, "lower [engine] connections, or give the box, or the daemon's control group, more memory",
-		"the daemon needs %d MiB, of which the tables for %d connections of either family take %d MiB, and %d MiB are left: it would not start",
+		"the daemon needs %d MiB, of which the tables for %d connections take %d MiB, and %d MiB are left: it would not start",
 		need>>20, connections, tables>>20, left>>20)}
 }

@@ -43,7 +43,7 @@ var (
 	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own, to end connections of evicted backends.")
 	drops       = counter("drops_total", "Packets dropped, each counted under exactly one reason; `sluice stats --all` explains the reasons.", "reason")
 	connections = gauge("connections", "Connections in the table.", "family")
-	capacity    = gauge("connections_capacity", "Capacity of the connection table.")
+	capacity    = gauge("connections_capacity", "Capacity of the connection tables, all workers and both families together.")
 	frames      = gauge("frames", "Frames of packet memory, by owner.", "owner")
 	published   = counter("tables_published_total", "Sets of tables published to the workers.")
 

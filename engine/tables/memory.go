@@ -18,8 +18,9 @@ type Memory struct {
 
 // MemoryOf returns what a configuration takes with that many workers.
 func MemoryOf(cfg *conf.Config, workers int) (m Memory) {
-	each := (cfg.Engine.Connections + workers - 1) / workers
-	m.Connections = int64(workers) * int64(pipeline.TableBytes(4, each)+pipeline.TableBytes(6, each))
+	for _, family := range []int{4, 6} {
+		m.Connections += int64(workers) * int64(pipeline.TableBytes(family, workers, cfg.Engine.Connections))
+	}
 	pools := make(map[PoolName]bool)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]

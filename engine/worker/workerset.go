@@ -167,9 +167,9 @@ func (s *Set) awaitEnd() error {
 func (o *Options) newWorkers() ([]*Worker, error) {
 	n := len(o.Cores)
 	frames := len(o.Hardware.UMEM) / platform.FrameSize / n
-	workers := make([]*Worker, n)
+	workers, connections := make([]*Worker, n), counter.NewCapacity(n, o.Connections)
 	for i := range workers {
-		w, err := o.newWorker(i, frames)
+		w, err := o.newWorker(i, frames, connections)
 		if err != nil {
 			for _, made := range workers[:i] {
 				err = errors.Join(err, made.close())
@@ -191,14 +191,13 @@ func (o *Options) newWorkers() ([]*Worker, error) {
 	return workers, nil
 }
 
-func (o *Options) newWorker(id, frames int) (*Worker, error) {
+func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Worker, error) {
 	n := len(o.Cores)
-	connections := (o.Connections + n - 1) / n
 	var tables [2][]byte
 	for i, family := range []int{4, 6} {
-		mem, err := o.Memory(pipeline.TableBytes(family, connections), o.Cores[id])
+		mem, err := o.Memory(pipeline.TableBytes(family, n, o.Connections), o.Cores[id])
 		if err != nil {
-			return nil, fmt.Errorf("table for %d IPv%d connections of worker %d: %w: lower [engine] connections", connections, family, id, err)
+			return nil, fmt.Errorf("IPv%d connection table of worker %d: %w: lower [engine] connections", family, id, err)
 		}
 		tables[i] = mem
 	}
@@ -225,7 +224,7 @@ func (o *Options) newWorker(id, frames int) (*Worker, error) {
 		maxHanded: max(1, o.Batch/2),
 	}
 	w.proc = pipeline.New(pipeline.Options{
-		Worker: id, Workers: n, Connections: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns,
+		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns,
 		Mem4: tables[0], Mem6: tables[1],
 	})
 	w.waker.write = sleeper.Wake

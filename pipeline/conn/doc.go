@@ -25,9 +25,10 @@
 //
 // # Size
 //
-// A table has two slots for each connection of its capacity: 64 bytes for an IPv4 connection and
-// 128 for an IPv6 connection in all. A half-full table keeps probes short: 1.06 lines on average
-// for IPv4.
+// A worker has two slots of either family for each connection of its even share of the capacity:
+// 64 bytes for an IPv4 connection and 128 for an IPv6 connection. A half-full table keeps probes
+// short: 1.06 lines on average for IPv4. A worker may have up to one and a half even shares, all of
+// one family (counter.Share), so a table is at most three quarters full.
 //
 // # Ownership and time
 //

@@ -3,6 +3,7 @@ package conn
 import (
 	"fmt"
 
+	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 )
@@ -137,7 +138,7 @@ type Table struct {
 	lineShift uint8 // log2 of the slots per line
 	mark      Home  // home6 in an IPv6 table
 	length    int   // entries, templates and expired ones included
-	limit     int
+	share     *counter.Share
 	seed      *flow.Seed
 	expired   func(t *Table, c *Conn) (keep bool)
 
@@ -146,26 +147,28 @@ type Table struct {
 	mem       []byte   // keeps the memory reachable
 }
 
-// Bytes returns the size of the memory of a table with this capacity for a family (4 or 6), in
-// bytes.
-func Bytes(family, capacity int) int {
-	lines := max(capacity, 1)
+// Bytes returns the size of the memory of a table of a family (4 or 6) that is half full with so
+// many entries, in bytes.
+func Bytes(family, entries int) int {
+	lines := max(entries, 1)
 	if family == 6 {
 		lines *= 2
 	}
 	return (lines + maxProbe) * LineSize
 }
 
-// New makes a table of a family (4 or 6) with this capacity in mem: Bytes(family, capacity) bytes,
-// zeroed, aligned to LineSize, used by this table alone. expired is called before an entry is
-// removed because it has expired; it may extend the entry's life and return true to keep it.
-func New(family, capacity int, mem []byte, seed *flow.Seed, expired func(*Table, *Conn) bool) *Table {
-	if len(mem) < Bytes(family, capacity) {
-		panic(fmt.Sprintf("conn: %d bytes for %d connections, need %d", len(mem), capacity, Bytes(family, capacity)))
+// New makes a table of a family (4 or 6) that is half full with so many entries in mem:
+// Bytes(family, entries) bytes, zeroed, aligned to LineSize, used by this table alone. share says
+// how many entries it may have; the two tables of a worker have it in common. expired is called
+// before an entry is removed because it has expired; it may extend the entry's life and return true
+// to keep it.
+func New(family, entries int, mem []byte, share *counter.Share, seed *flow.Seed, expired func(*Table, *Conn) bool) *Table {
+	if len(mem) < Bytes(family, entries) {
+		panic(fmt.Sprintf("conn: %d bytes for %d connections, need %d", len(mem), entries, Bytes(family, entries)))
 	}
 	t := &Table{
 		base: base(mem), mem: mem, slotShift: 5, lineShift: 1,
-		lines: uint32(max(capacity, 1)), limit: capacity, seed: seed, expired: expired,
+		lines: uint32(max(entries, 1)), share: share, seed: seed, expired: expired,
 	}
 	if family == 6 {
 		t.mark, t.slotShift, t.lineShift = home6, 6, 0
@@ -192,9 +195,6 @@ func (t *Table) Home(hash uint64) Home {
 
 // Len returns the number of entries, templates and expired ones included.
 func (t *Table) Len() int { return t.length }
-
-// Capacity returns the maximum number of entries.
-func (t *Table) Capacity() int { return t.limit }
 
 // Find returns the connection of a client's packet, nil if there is none. It removes an entry that
 // has expired and does not return it.
@@ -382,11 +382,11 @@ func (t *Table) replyIn(line uint32, client packet.Addr, clientPort uint16, back
 func ends4(client, backend packet.Addr) uint64 { return uint64(backend.V4())<<32 | uint64(client.V4()) }
 
 // Insert adds an entry and returns it for the caller to fill in: backend id, port, state, expiry.
-// It returns nil if the table is at its capacity or has no free slot near the home. The caller has
+// It returns nil if the table's share is used up or no slot near the home is free. The caller has
 // made sure with Find that no entry has this key. backend is what FindReply compares. The result
 // may be used until the next call that inserts or removes.
 func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
-	if t.length >= t.limit && t.Sweep(nowMs, sweepWhenFull) == 0 {
+	if t.share.Free == 0 && !t.share.Grow() && t.Sweep(nowMs, sweepWhenFull) == 0 {
 		return nil
 	}
 	line := uint32(home &^ home6)
@@ -408,6 +408,7 @@ func (t *Table) insertAt(home, slot uint32, key uint64, flags Flags) *Conn {
 	c.key, c.Flags = key, flags
 	c.Expires, c.Backend, c.BackendPort, c.State, c.Source, c.Extra = 0, 0, 0, 0, 0, 0
 	t.length++
+	t.share.Free--
 	t.chunkLive[slot>>chunkShift]++
 	return c
 }
@@ -452,6 +453,7 @@ func (t *Table) Remove(c *Conn) {
 	over := c.over
 	*c = Conn{over: over}
 	t.length--
+	t.share.Free++
 	t.chunkLive[slot>>chunkShift]--
 }
 

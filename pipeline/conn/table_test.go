@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 )
@@ -32,7 +33,7 @@ func newTable(family, capacity int, expired func(*Table, *Conn) bool) *Table {
 	if expired == nil {
 		expired = func(*Table, *Conn) bool { return false }
 	}
-	return New(family, capacity, aligned(Bytes(family, capacity)), &testSeed, expired)
+	return New(family, capacity, aligned(Bytes(family, capacity)), counter.NewCapacity(1, capacity).NewShare(), &testSeed, expired)
 }
 
 // client is the i-th of the clients that tests use.

@@ -1,0 +1,35 @@
+package engine_test
+
+import (
+	"fmt"
+	"testing"
+
+	"sluice/engine/enginetest"
+	"sluice/pipeline/packet/packettest"
+)
+
+// TestConnectionsAreTheBoxs: two workers fill up with connections of both families. What statistics
+// show is never above the capacity, and nearly all of it.
+func TestConnectionsAreTheBoxs(t *testing.T) {
+	slow(t)
+	lab := enginetest.New(t, 2, 2)
+	web6 := svc{name: "web6", vip: vip6, backends: []string{"[2001:db8:a::11]:8080"}}
+	lab.Start(2, config(nat3(), web6))
+	capacity := lab.Stats().Tables.Capacity
+	for n := range capacity + capacity/16 {
+		frame := opening(int(n)).Frame()
+		if n%4 == 3 {
+			frame = packettest.TCP(fmt.Sprintf("[2001:db8:9::%x]:%d", n, 1024+n), "["+vip6+"]:80").Flags(syn).Frame()
+		}
+		lab.Arrive(enginetest.Clients, frame)
+		if n%256 == 0 {
+			lab.Quiet()
+			lab.Collect()
+		}
+	}
+	lab.Quiet()
+	s := lab.Stats()
+	if used := s.Tables.ConnectionsV4 + s.Tables.ConnectionsV6; used > capacity || used < capacity*95/100 || s.Drops["table_full"] == 0 {
+		t.Errorf("%d and %d connections of %d, drops %v", s.Tables.ConnectionsV4, s.Tables.ConnectionsV6, capacity, nonzero(s.Drops))
+	}
+}
