@@ -38,22 +38,37 @@ func (p *Processor) endedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Co
 	}
 }
 
+// repeatsToRemoved is how often the SYN of a handshake may be repeated to a removed backend without
+// an answer that Sluice sees: for five seconds (tcp_syn_linear_timeouts of Linux) at least.
+const repeatsToRemoved = 5
+
 // leavesRemoved reports whether a SYN opens another connection than that of the same client address
 // and port to a backend that is no longer configured. A client port in use again must not depend on
 // that backend: the first SYN on an established connection still goes there, because the backend
 // may have the connection and answers then, so that the client's end resets it. A SYN that comes
 // again without an answer, or finds another state, opens a new connection.
+//
+// In tun and dr answers are never seen. A handshake that the removal has interrupted, because a
+// SYN-ACK was lost, goes on there: the backend would answer it after another one had, and the
+// client would be reset.
 func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
 	be := &p.t.Backends[c.Backend]
 	if be.Configured || be.Evict || m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) != packet.SYN {
 		return false
 	}
-	switch c.State {
-	case conn.Established:
+	oneWay := c.Flags&conn.NoOutput != 0
+	switch {
+	case c.State == conn.Established:
 		c.Flags &^= conn.SeenReply
+		if oneWay {
+			c.Extra = repeatsToRemoved
+		}
 		p.enter(c, conn.SynRecv)
 		return false
-	case conn.SynRecv:
+	case c.State == conn.SynRecv && oneWay:
+		c.Extra++
+		return c.Extra > repeatsToRemoved
+	case c.State == conn.SynRecv:
 		return c.Flags&conn.SeenReply == 0
 	}
 	return true

@@ -57,3 +57,36 @@ func TestClientPortOfClosingConnection(t *testing.T) {
 	}
 	w.sum()
 }
+
+// TestHandshakeOfRemovedBackend: a handshake that was interrupted by the removal of its backend,
+// because the SYN-ACK was lost on its way to the client, goes on there. In tun and dr Sluice cannot
+// see whether the backend answers, so that after some repetitions another one gets the SYN.
+func TestHandshakeOfRemovedBackend(t *testing.T) {
+	for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR} {
+		s := svc{mode: mode, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}}
+		w := newWorld(t, s)
+		opening := packettest.TCP(client4, web4).Flags(syn)
+		old := w.in(opening).frame()[5]
+		answer := func() {
+			if mode == service.NAT {
+				w.ends(w.out(packettest.TCP("10.0.0.1"+string('0'+old-10)+":80", client4).Flags(syn|ack)), "forward")
+			}
+		}
+		answer()
+		s.backends = []backend{s.backends[0], s.backends[1]}
+		s.backends[old-11].gone = true
+		w.configure(s)
+		for range 5 {
+			o := w.in(opening)
+			if w.ends(o, "forward"); o.frame()[5] != old {
+				t.Fatalf("%s: a repeated SYN goes to %d, not to %d, which has answered the first", mode, o.frame()[5], old)
+			}
+			answer()
+		}
+		o := w.in(opening)
+		if w.ends(o, "forward"); mode != service.NAT && o.frame()[5] == old {
+			t.Errorf("%s: the SYN goes to the removed backend again and again", mode)
+		}
+		w.sum()
+	}
+}

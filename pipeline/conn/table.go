@@ -24,9 +24,11 @@ type Conn struct {
 	BackendPort uint16 // template: upper half of Refs
 	State       State
 	Flags       Flags
-	over        uint8  // of the line, in its first slot: see the package comment; 255 never changes
-	Source      uint8  // fullnat: index of the local address
-	Extra       uint16 // fullnat: local port; template: lower half of Refs
+	over        uint8 // of the line, in its first slot: see the package comment; 255 never changes
+	Source      uint8 // fullnat: index of the local address
+	// Extra: fullnat: local port; tun, dr: SYNs repeated to a removed backend; template: lower half
+	// of Refs
+	Extra uint16
 }
 
 // Flags are properties of an entry.
