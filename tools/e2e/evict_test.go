@@ -89,26 +89,6 @@ func idles(t *testing.T, b *testbed.Bed, url string, n int) (all []*idle) {
 	return all
 }
 
-// plug connects a backend's cable to the switch or disconnects it at the switch's end: then the
-// host is silent, while its own link stays up.
-func plug(t *testing.T, b *testbed.Bed, name string, in bool) {
-	t.Helper()
-	must(t, b.Router.Do(func() error {
-		port, err := netlink.LinkByName(name)
-		if err != nil {
-			return err
-		}
-		if !in {
-			return netlink.LinkSetNoMaster(port)
-		}
-		bridge, err := netlink.LinkByName("switch")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetMaster(port, bridge)
-	}))
-}
-
 // awaitState waits until every service has the backend in that state.
 func awaitState(t *testing.T, d *testbed.Daemon, n int, state string) {
 	t.Helper()
@@ -145,9 +125,9 @@ func TestSilentHost(t *testing.T) {
 		all = append(all, idles(t, b, p.URL(), 6)...)
 		sockets = append(sockets, socketAt(t, b, p, "b2"))
 	}
-	plug(t, b, "b2", false)
+	must(t, b.Unplug("b2"))
 	t.Cleanup(func() {
-		plug(t, b, "b2", true)
+		must(t, b.Plug("b2"))
 		must(t, b.Backends[1].Kill()) // it does not know, and would keep its ends
 		must(t, b.Backends[1].Start(ctxOf(t)))
 		awaitState(t, d, 1, api.StateUp)

@@ -112,6 +112,7 @@ var lattice = []layer{
 	{"tools/leaks", "", "leaks is a leaf"},
 	{"tools/inline", "", "it asks the compiler"},
 	{"tools/reference", "", "reference is a leaf"},
+	{"tools/soak", "engine/api engine/cpu tools/e2e/testbed tools/netlab/...", outside},
 	{"tools/testall", "", "it runs before anything else is known to build"},
 	{"tools/tidy", "", "it reads files"},
 }

@@ -79,6 +79,10 @@ func (p Path) Seen() netip.Addr {
 	return p.Client()
 }
 
+// SecondSource returns an address that fullnat services may send from besides Path.Seen, after
+// Bed.AddSources.
+func SecondSource(family int) netip.Addr { return backNet[family].host(sourceHost) }
+
 // subnet is one of the testbed's networks in one family; its hosts have numbers, the same in both.
 type subnet struct{ netip.Prefix }
 
@@ -109,6 +113,7 @@ var (
 // The hosts' numbers in them.
 const (
 	balancerHost = 1
+	sourceHost   = 3 // the balancer again, if AddSources was called
 	clientHost   = 2
 	backendHost  = 10 // and b1 is 11
 	onLinkHost   = 100

@@ -158,6 +158,15 @@ func (b *Bed) address(Options) error {
 	return errors.Join(errs...)
 }
 
+// AddSources gives the balancer's second port the addresses of SecondSource.
+func (b *Bed) AddSources() error {
+	var errs []error
+	for _, f := range families {
+		errs = append(errs, b.Balancer.Addr(Back, backNet[f].cidr(sourceHost)))
+	}
+	return errors.Join(errs...)
+}
+
 // Route adds the routes of client, router and balancer, again after the kernel has removed them
 // because a link was down.
 func (b *Bed) Route() error {
@@ -171,11 +180,11 @@ func (b *Bed) Route() error {
 	return errors.Join(errs...)
 }
 
-// Replug connects a new cable between the balancer's second port and the switch, and adds the
-// port's addresses.
-func (b *Bed) Replug() error {
-	err := b.Router.Do(func() error {
-		port, err := netlink.LinkByName("back")
+// Plug connects the other end of a host's cable to the switch, the end being named as the host. New
+// has done it for all.
+func (b *Bed) Plug(name string) error {
+	return b.Router.Do(func() error {
+		port, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
 		}
@@ -185,6 +194,23 @@ func (b *Bed) Replug() error {
 		}
 		return netlink.LinkSetMaster(port, bridge)
 	})
+}
+
+// Unplug undoes Plug: the host is silent, while its own link stays up.
+func (b *Bed) Unplug(name string) error {
+	return b.Router.Do(func() error {
+		port, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetNoMaster(port)
+	})
+}
+
+// Replug connects a new cable between the balancer's second port and the switch, and adds the
+// port's addresses.
+func (b *Bed) Replug() error {
+	err := b.Plug("back")
 	for _, f := range families {
 		err = errors.Join(err, b.Balancer.Addr(Back, backNet[f].cidr(balancerHost)))
 	}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"sluice/engine/api"
+)
+
+// follow calls got with each event of a daemon, in order, until ctx ends. It returns when it has
+// subscribed; ended is closed after the last call.
+func follow(ctx context.Context, socket string, got func(api.Event)) (ended chan struct{}, err error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sluice/v1/events", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		answer.Body.Close()
+		return nil, fmt.Errorf("the daemon's events: %s", answer.Status)
+	}
+	ended = make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer answer.Body.Close()
+		name := ""
+		lines := bufio.NewScanner(answer.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if word, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				name = word
+			}
+			data, ok := strings.CutPrefix(lines.Text(), "data: ")
+			var e api.Event
+			if ok && name == "state" && json.Unmarshal([]byte(data), &e) == nil {
+				got(e)
+			}
+		}
+	}()
+	return ended, nil
+}
