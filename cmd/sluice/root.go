@@ -53,7 +53,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 }
 
 // client returns a client of the daemon.
-func (f *daemonFlags) client() api.Control {
+func (f *daemonFlags) client() *api.Client {
 	client, last := api.NewClient(f.socket), f.unresponsive
 	client.OnUnresponsive = func(u *api.Unresponsive) { *last = u }
 	return client

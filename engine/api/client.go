@@ -8,15 +8,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// clientTimeout limits one request, including the reading of its answer.
+// clientTimeout limits one request, including the reading of its answer, to a daemon that answers
+// others meanwhile.
 const clientTimeout = 2 * time.Minute
 
 // Client is the Control of a daemon on the other end of a socket. Any goroutine may use it.
@@ -24,8 +25,12 @@ type Client struct {
 	// OnUnresponsive, if it is set before the first request, is called with the Unresponsive beside
 	// an answer. The request then returns no error.
 	OnUnresponsive func(*Unresponsive)
+	// Patience is how long a request waits for a daemon that answers nothing at all. It must not be
+	// changed during a request.
+	Patience time.Duration
 
 	socket string
+	pid    atomic.Int32 // of the daemon; 0: unknown
 	http   http.Client
 }
 
@@ -33,13 +38,9 @@ var _ Control = (*Client)(nil)
 
 // NewClient returns a client of the daemon on the socket. It connects for each request, not before.
 func NewClient(socket string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}
-	return &Client{socket: socket, http: http.Client{
-		Timeout:   clientTimeout,
-		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
-	}}
+	c := &Client{Patience: 3 * time.Second, socket: socket}
+	c.http = http.Client{Timeout: clientTimeout, Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true}}
+	return c
 }
 
 // List implements Control.
@@ -102,19 +103,24 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 		}
 		reader = bytes.NewReader(data)
 	}
+	ctx, done := c.impatient(ctx)
+	defer done()
 	request, err := http.NewRequestWithContext(ctx, method, "http://sluice"+path, reader)
 	if err != nil {
 		return err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.explain(err)
+		return c.explain(ctx, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= 400 {
 		return failure(response)
 	}
 	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		if ctx.Err() != nil {
+			return c.explain(ctx, err)
+		}
 		return fmt.Errorf("the program that listens on %s does not answer like sluice: %w", c.socket, err)
 	}
 	return c.incomplete(response.Header.Get(unresponsiveHeader))
@@ -136,9 +142,13 @@ func (c *Client) incomplete(header string) error {
 	return nil
 }
 
-// explain turns a connection failure into an error with advice.
-func (c *Client) explain(err error) error {
-	switch {
+// explain turns a connection failure into an error with advice. ctx is that of the request.
+func (c *Client) explain(ctx context.Context, err error) error {
+	switch cause := (*NotAnswering)(nil); {
+	case errors.As(context.Cause(ctx), &cause):
+		return cause
+	case errors.Is(err, syscall.EAGAIN): // the socket's backlog is full
+		return &NotAnswering{Socket: c.socket}
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK):
 		return &NoDaemon{c.socket}
 	case errors.Is(err, fs.ErrPermission):

@@ -224,8 +224,11 @@ func (t *traceStream) write(w io.Writer) {
 
 // Trace implements Tracer.
 func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) error) (TraceEnd, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // lets the daemon see that the client has gone
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil) // lets the daemon see that the client has gone
+	starting, started := context.WithCancel(ctx)
+	defer started()
+	go c.watch(starting, c.Patience, cancel)
 	values := url.Values{"filter": {q.Filter}, "count": {strconv.Itoa(q.Count)}, "duration": {q.Duration.String()},
 		"frames": {strconv.FormatBool(q.Frames)}, "snaplen": {strconv.Itoa(q.Snaplen)}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sluice"+pathTrace+"?"+values.Encode(), nil)
@@ -235,9 +238,10 @@ func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) 
 	stream := http.Client{Transport: c.http.Transport} // no timeout: it lasts as long as the trace
 	response, err := stream.Do(request)
 	if err != nil {
-		return TraceEnd{}, c.explain(err)
+		return TraceEnd{}, c.explain(ctx, err)
 	}
 	defer response.Body.Close()
+	started() // from now on it takes as long as it takes
 	if response.StatusCode >= 400 {
 		return TraceEnd{}, failure(response)
 	}

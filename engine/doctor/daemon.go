@@ -1,7 +1,16 @@
 package doctor
 
+import (
+	"errors"
+
+	"sluice/engine/api"
+)
+
 // checkDaemon reports that no daemon answers: many facts come from the daemon.
 func checkDaemon(b *Box) []Finding {
+	if hangs := (*api.NotAnswering)(nil); errors.As(b.DaemonErr, &hangs) {
+		return []Finding{found(Problem, "let it go on, or restart it; until then its counters and modes are not checked", "%v", hangs)}
+	}
 	if b.Stats == nil {
 		return []Finding{found(Note, "start it (`sluice run`), or name its socket with --socket; until then its counters and modes are not checked",
 			"no daemon answers: %v", b.DaemonErr)}

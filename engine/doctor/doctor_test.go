@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"sluice/conf"
 	"sluice/engine/api"
@@ -139,6 +140,10 @@ func TestFaults(t *testing.T) {
 		}},
 		{"config", Warning, "doubtful", func(b *Box) { b.Warnings = []conf.Problem{{Text: "doubtful"}} }},
 		{"daemon", Note, "no daemon here", stopped},
+		{"daemon", Problem, "has answered nothing for 3s", func(b *Box) {
+			stopped(b)
+			b.DaemonErr = &api.NotAnswering{Socket: "s.sock", For: 3 * time.Second}
+		}},
 		{"kernel", Problem, "5.10.0 is older than 6.1", func(b *Box) { b.put("proc/sys/kernel/osrelease", "5.10.0") }},
 		{"kernel", Note, "32 frames per system call", func(b *Box) { b.put("proc/sys/kernel/osrelease", "6.12.9") }},
 		{"kernel", Warning, "interpreted", func(b *Box) { b.put("proc/sys/net/core/bpf_jit_enable", "0") }},
