@@ -90,6 +90,7 @@ type runner struct {
 	exit       func(code int)
 
 	stopTimeout time.Duration
+	systemd     *notifier // set by run
 }
 
 // run implements Run.
@@ -99,6 +100,8 @@ func (r *runner) run(ctx context.Context) error {
 	ended := make(chan struct{})
 	defer close(ended)
 	go r.boundStop(ctx, ended)
+	r.systemd = newNotifier(r.logger)
+	defer r.systemd.end()
 	reloads := make(chan struct{}, 1)
 	go r.handleSignals(ctx, stop, reloads)
 
@@ -146,7 +149,7 @@ func (r *runner) run(ctx context.Context) error {
 	go r.watchdog(ctx, engine)
 	failure := r.wait(ctx, engine, control, reloads, served)
 	stop()
-	r.notify(systemd.SdNotifyStopping)
+	r.systemd.notify(systemd.SdNotifyStopping)
 	r.logger.Info("stopping", "event", "stopping")
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()

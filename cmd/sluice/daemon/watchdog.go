@@ -34,7 +34,7 @@ func (r *runner) watchdog(ctx context.Context, engine balancer) {
 		case err != nil:
 			r.logger.Error("systemd's watchdog is not fed", "error", err)
 		default:
-			r.notify(systemd.SdNotifyWatchdog)
+			r.systemd.notify(systemd.SdNotifyWatchdog)
 		}
 		select {
 		case <-ticker.C:

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -104,4 +106,44 @@ func TestWatchdog(t *testing.T) {
 	if err := l.end(); err != nil {
 		t.Error(err)
 	}
+}
+
+// fill sends messages until the service manager's socket takes no more.
+func (s *serviceManager) fill() {
+	s.t.Helper()
+	conn, err := net.DialUnix("unixgram", nil, s.conn.LocalAddr().(*net.UnixAddr))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	for err == nil {
+		conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_, err = conn.Write([]byte("FILLER=1"))
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.t.Fatal(err)
+	}
+}
+
+// TestSystemdDoesNotRead: the daemon starts, reloads and stops although systemd reads nothing of
+// what it is told. When it reads again it gets all, in order.
+func TestSystemdDoesNotRead(t *testing.T) {
+	manager := newServiceManager(t, time.Hour)
+	manager.fill()
+	l := newLife(t)
+	l.begin()
+	l.untilLogged("ready")
+	if _, err := l.client().Reload(t.Context(), api.ReloadOptions{}); err != nil {
+		t.Error(err)
+	}
+	manager.hears("READY=1", "FILLER=1")
+	manager.hears("RELOADING=1", "WATCHDOG=1")
+	manager.hears("READY=1", "WATCHDOG=1")
+
+	manager.fill()
+	l.signals <- syscall.SIGTERM
+	if err := l.end(); err != nil {
+		t.Error(err)
+	}
+	l.untilLogged("systemd does not read")
 }
