@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -160,7 +161,7 @@ func TestErrorsWithoutHost(t *testing.T) {
 				rest = append(rest, p)
 			}
 		}
-		if got := problemsOf(t, without); !slices.Equal(got, rest) {
+		if got := problemsOf(t, without); !reflect.DeepEqual(got, rest) {
 			t.Errorf("%s: got\n%v\nwant\n%v", c.name, got, rest)
 		}
 	}

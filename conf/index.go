@@ -39,6 +39,17 @@ func (p *place) path() string {
 	return p.parent.path() + "." + keyText(p.name)
 }
 
+// kind returns the key without what tells elements of an array apart.
+func (p *place) kind() string {
+	switch {
+	case p.parent == nil:
+		return ""
+	case p.isItem:
+		return p.parent.kind() + "[]"
+	}
+	return p.parent.kind() + "." + p.name
+}
+
 // keyText quotes a key where TOML requires it, and shortens one that is too long for a screen.
 func keyText(name string) string {
 	if r := []rune(name); len(r) > 64 {

@@ -116,20 +116,8 @@ func decodeTOML(text string) (values map[string]any, err error) {
 	return values, err
 }
 
-// failSyntax reports a syntax error of the toml library, at the line that it gives, which for an
-// unexpected end may be just outside the file.
-func (r *report) failSyntax(text string, err error) {
-	var at toml.ParseError
-	if !errors.As(err, &at) {
-		r.failLine(1, "", err.Error())
-		return
-	}
-	line := min(max(1, at.Position.Line), lineCount(text))
-	r.failLine(line, at.LastKey, "not valid TOML: "+strings.TrimSuffix(at.Message, "."))
-}
-
 func (r *report) failLine(line int, key, text string) {
-	r.errors = append(r.errors, Problem{r.file, line, key, text})
+	r.errors.add(key, Problem{File: r.file, Line: line, Key: key, Text: text})
 }
 
 // invalidUTF8 returns the offset of the first byte that is not UTF-8.

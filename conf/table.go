@@ -29,8 +29,12 @@ func (r *report) open(at *place, section string, values map[string]any) table {
 		at.label = name // messages identify an element of an array by its name
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if legal[key] == nil && !r.full() {
-			r.fail(at.key(key), "unknown key; %sallowed here: %s", suggestion(section, key),
+		switch {
+		case legal[key] != nil:
+		case r.errors.full():
+			r.errors.unlisted++
+		default:
+			r.fail(at.key(key), "unknown key; %sallowed here: %s", r.suggest(section, key),
 				strings.Join(slices.Sorted(maps.Keys(legal)), ", "))
 		}
 	}
@@ -75,7 +79,7 @@ func one[T any](t table, key string, read func(*Setting, any) (T, string)) T {
 	}
 	v, wrong := read(s, raw)
 	if wrong != "" {
-		t.fail(t.at.key(key), "%s; %s", wrong, s.allowed())
+		t.fail(t.at.key(key), "%s; %s%s", wrong, s.hint(raw), s.allowed())
 		return fallback[T](s)
 	}
 	return v
@@ -92,7 +96,7 @@ func list[T comparable](t table, key string, read func(*Setting, any) (T, string
 	at := t.at.key(key)
 	elements, ok := raw.([]any)
 	if !ok {
-		t.fail(at, "%s is not a list; %s", describe(raw), s.allowed())
+		t.fail(at, "%s is not a list; %s%s", describe(raw), hintList(raw), s.allowed())
 		return nil
 	}
 	if len(elements) == 0 {
@@ -106,7 +110,7 @@ func list[T comparable](t table, key string, read func(*Setting, any) (T, string
 			wrong = fmt.Sprintf("%v is listed twice", v)
 		}
 		if wrong != "" {
-			t.fail(at.item(i), "%s; %s", wrong, s.allowed())
+			t.fail(at.item(i), "%s; %s%s", wrong, s.hint(element), s.allowed())
 			continue
 		}
 		seen[v] = true

@@ -358,7 +358,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"weight", "web", "10.0.0.11", "heavy"}, cli.ExitUsage, `weight "heavy": must be a number from 0 to 65535`},
 		{[]string{"weight", "web", "10.0.0.11", "65536"}, cli.ExitUsage, "from 0 to 65535"},
 		{[]string{"weight", "web", "10.0.0.11", "--", "-1"}, cli.ExitUsage, "from 0 to 65535"},
-		{[]string{"check", "a.toml"}, cli.ExitUsage, "check takes no arguments"},
+		{[]string{"check", "a.toml", "b.toml"}, cli.ExitUsage, "check takes one FILE: 2 given"},
 		{[]string{"run", "--log-level", "loud"}, cli.ExitUsage, "not one of DEBUG, INFO, WARN, ERROR"},
 		{[]string{"run", "extra"}, cli.ExitUsage, "run takes no arguments"},
 		{[]string{"version", "-o", "yaml"}, cli.ExitUsage, "not one of table, json"},

@@ -195,10 +195,12 @@ func (d *Draft) drop(text string, problems conf.Problems) bool {
 	owners := ownersOf(text)
 	bad := map[owner]string{}
 	for _, p := range problems {
-		at := owners[min(p.Line, len(owners)-1)]
-		if at.service >= 0 && bad[at] == "" {
-			key := p.Key[strings.LastIndex(p.Key, "]")+1:]
-			bad[at] = strings.TrimPrefix(strings.TrimPrefix(key+": ", ".")+elsewhere.ReplaceAllString(p.Text, ""), ": ")
+		key := p.Key[strings.LastIndex(p.Key, "]")+1:]
+		why := strings.TrimPrefix(strings.TrimPrefix(key+": ", ".")+elsewhere.ReplaceAllString(p.Text, ""), ": ")
+		for _, line := range append([]int{p.Line}, p.Also...) {
+			if at := owners[min(line, len(owners)-1)]; at.service >= 0 && bad[at] == "" {
+				bad[at] = why
+			}
 		}
 	}
 	services := d.Services[:0]

@@ -70,3 +70,17 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestManyAlike checks that of many equal problems each is noted and removed.
+func TestManyAlike(t *testing.T) {
+	d := &Draft{Origin: "a.conf"}
+	for i := range 200 {
+		d.Add(one(10*i, "", netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}).String(), 80, "10.0.0.1", "2001:db8::1"))
+	}
+	if err := d.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Services) != 200 || len(d.Notes) != 200 {
+		t.Errorf("%d services, %d notes, such as %v", len(d.Services), len(d.Notes), d.Notes[:min(3, len(d.Notes))])
+	}
+}
