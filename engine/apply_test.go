@@ -160,6 +160,7 @@ func TestApplyRefuses(t *testing.T) {
 // TestRollback: to the configuration before, and again to the one after; to any that is kept; over
 // restarts.
 func TestRollback(t *testing.T) {
+	t.Parallel()
 	d := newOnDisk(t)
 	d.start(with3)
 	if err := second(d.Engine.Rollback(bg, 0)); err == nil || !strings.Contains(err.Error(), "there is no earlier configuration") {

@@ -190,6 +190,7 @@ func TestOverridesOutlive(t *testing.T) {
 
 // TestOverrideStates: each verb over each other.
 func TestOverrideStates(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ do, want string }{
 		{"drain", "drain 0"},
 		{"disable", "disable 0"},

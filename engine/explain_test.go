@@ -66,6 +66,7 @@ const asked = "tcp 192.0.2.7:40000 -> 198.51.100.10:80"
 // TestExplainPredicts: a new connection goes where Explain has reported, for every scheduler, and
 // asking twice does not change it.
 func TestExplainPredicts(t *testing.T) {
+	t.Parallel()
 	for _, scheduler := range service.Schedulers {
 		for _, workers := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s with %d workers", scheduler, workers), func(t *testing.T) {
@@ -257,6 +258,7 @@ func TestExplainFullNATTakesNoPort(t *testing.T) {
 
 // TestExplainPersistence: the template decides.
 func TestExplainPersistence(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	s := nat3()
 	s.extra = `persistence = "5m"`
@@ -314,6 +316,7 @@ func TestExplainOffline(t *testing.T) {
 // TestSimulateSteers: a simulated frame reaches the pipeline only if the XDP program would send it
 // to Sluice.
 func TestSimulateSteers(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
 	const backend, router, resolver = "10.0.0.11:53", "203.0.113.99", "192.0.2.7:5353"

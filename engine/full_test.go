@@ -113,6 +113,7 @@ func TestFramesRunOut(t *testing.T) {
 // TestRelayFull: a worker without a queue on the egress port sends by way of one that has; what
 // that one doesn't get round to is dropped by name and taken from what was forwarded.
 func TestRelayFull(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 3, 1)
 	lab.FramesPerQueue = 8192
 	lab.Start(3, config(nat3()))

@@ -140,6 +140,7 @@ func TestDownAndUp(t *testing.T) {
 // TestChecksNotRun checks that a check which this host cannot run raises an alarm and changes no
 // backend.
 func TestChecksNotRun(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, "fall = 1\n"))
 	lab.Await("the first results", func() bool { return strings.Contains(list(t, lab)[0].Backends[2].Reason, "works") })
 	for _, lack := range []error{syscall.EMFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS} {
@@ -170,6 +171,7 @@ func TestChecksNotRun(t *testing.T) {
 
 // TestFlapsAreShown: a backend that works and is held down says so.
 func TestFlapsAreShown(t *testing.T) {
+	t.Parallel()
 	s := checked(nat3(), `on_down = "keep"`, "rise = 1\nfall = 1\n")
 	s.extra = strings.Replace(s.extra, `flap_hold = "0s"`, `flap_hold = "1h"`, 1)
 	lab, fake := checkedLab(t, s)

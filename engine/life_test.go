@@ -44,6 +44,7 @@ func TestClose(t *testing.T) {
 
 // TestCloseInTheMiddle: of traffic and of questions.
 func TestCloseInTheMiddle(t *testing.T) {
+	t.Parallel()
 	for range 10 {
 		lab := enginetest.New(t, 2, 2)
 		lab.Start(2, config(nat3()))
@@ -111,6 +112,7 @@ func TestPanicEndsEngine(t *testing.T) {
 // TestDetached checks that a port is steered again when another process has detached its XDP
 // program, and that an alarm tells of it, and of a failure to do so.
 func TestDetached(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
 	await := func(text string) {

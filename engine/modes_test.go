@@ -53,6 +53,7 @@ func TestNAT(t *testing.T) {
 
 // TestDR: nothing changes but TTL and Ethernet header.
 func TestDR(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ proto, client, vip, backend string }{
 		{"tcp", client4, vip4, backend4}, {"udp", client4, vip4, backend4},
 		{"tcp", client6, vip6, backend6}, {"udp", client6, vip6, backend6},
@@ -69,6 +70,7 @@ func TestDR(t *testing.T) {
 
 // TestTUN: the packet travels whole in an outer one, in all four combinations of families.
 func TestTUN(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, proto, client, vip, backend string }{
 		{"4in4", "tcp", client4, vip4, backend4}, {"4in4 udp", "udp", client4, vip4, backend4},
 		{"6in6", "tcp", client6, vip6, backend6}, {"6in6 udp", "udp", client6, vip6, backend6},

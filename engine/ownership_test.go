@@ -83,6 +83,7 @@ func TestDRServiceGetsNATBackend(t *testing.T) {
 
 // TestModeChange: a backend's mode changes while connections exist.
 func TestModeChange(t *testing.T) {
+	t.Parallel()
 	modes := []string{"nat", "fullnat", "tun", "dr"}
 	for _, from := range modes {
 		for _, to := range modes {
@@ -135,6 +136,7 @@ func TestTupleTakenByDeadConnection(t *testing.T) {
 // TestHandedOverStarvesOwnQueue checks that frames handed over do not starve the worker's own
 // queue: a worker with a full hand-over ring receives from its own queue within a few batches.
 func TestHandedOverStarvesOwnQueue(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	lab.FramesPerQueue = 4096
 	lab.Start(2, config(nat3()))

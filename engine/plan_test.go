@@ -71,6 +71,7 @@ func TestPlanCountsConnections(t *testing.T) {
 // TestPlanMovesClients: for mh, no more than have to; for sh, most. What the plan says is what a
 // daemon with the new file does.
 func TestPlanMovesClients(t *testing.T) {
+	t.Parallel()
 	four := []string{b1, b2, b3, "10.0.0.14:80"}
 	for _, c := range []struct {
 		sched    string

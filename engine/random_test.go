@@ -126,6 +126,7 @@ var perLot = map[bool]int{false: 10_000, true: 4_000}[raceDetector]
 // and those that come in with right checksums go out with right ones. All the while the engine is
 // looked at and changed from outside: with the race detector this is the project's test for races.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	for i, layout := range layouts {
 		t.Run(layout.name, func(t *testing.T) {
 			if i > 0 {

@@ -63,6 +63,7 @@ func TestTruncatedFilesChangeNothing(t *testing.T) {
 
 // TestGuard: what is refused unless forced, and what is not.
 func TestGuard(t *testing.T) {
+	t.Parallel()
 	b := func(n ...int) (all []string) {
 		for _, n := range n {
 			all = append(all, fmt.Sprintf("10.0.0.%d:8080", 10+n))

@@ -64,6 +64,7 @@ func sameAs(t *testing.T, before, now map[string]string, except string) {
 
 // TestReloadKeepsConnections: whatever changes around them, connections stay with their backends.
 func TestReloadKeepsConnections(t *testing.T) {
+	t.Parallel()
 	all := []string{"10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080"}
 	for _, test := range []struct {
 		name string

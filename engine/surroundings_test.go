@@ -61,6 +61,7 @@ func TestMACChanges(t *testing.T) {
 
 // TestPortDownAndNoRoute: each way of having no way has its reason, and ends.
 func TestPortDownAndNoRoute(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		reason string
 		change func(s *enginetest.Surroundings, broken bool)

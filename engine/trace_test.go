@@ -198,6 +198,7 @@ func TestTraceShowsLosses(t *testing.T) {
 // TestTraceCountsWhatItCannotShow: a slow reader of a trace loses packets, the engine does not; the
 // trace counts them.
 func TestTraceCountsWhatItCannotShow(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
 	hold, seen := make(chan struct{}), 0

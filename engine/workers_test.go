@@ -28,6 +28,7 @@ var layouts = []struct {
 // TestFlowsAcrossWorkers: whichever queue a packet comes by, its flow's owner handles it, both
 // ways.
 func TestFlowsAcrossWorkers(t *testing.T) {
+	t.Parallel()
 	const flows = 600
 	for _, layout := range layouts {
 		t.Run(layout.name, func(t *testing.T) {
@@ -92,6 +93,7 @@ func checkSharing(t *testing.T, s api.Stats, flows uint64) {
 // port is known to deliver all of its packets to one of the workers. Else it belongs to a worker
 // that any other finds.
 func TestDirectionsWithoutReplies(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name            string
 		workers, queues int
@@ -237,6 +239,7 @@ func TestPersistentFlowsMeet(t *testing.T) {
 
 // TestFullNATAcrossWorkers: replies to a local port go to the worker that took the port.
 func TestFullNATAcrossWorkers(t *testing.T) {
+	t.Parallel()
 	const flows = 300
 	for _, workers := range []int{1, 2, 3} {
 		t.Run(fmt.Sprint(workers), func(t *testing.T) {
@@ -275,6 +278,7 @@ func TestFullNATAcrossWorkers(t *testing.T) {
 // TestTurnsOverWorkers: connections that are opened one after the other by any queue take turns as
 // with one worker.
 func TestTurnsOverWorkers(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		sched    string
 		backends []string

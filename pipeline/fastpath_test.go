@@ -330,7 +330,7 @@ func TestFastPathSharedAddresses(t *testing.T) {
 			b := newWorldPair(t, workers, test.connections, network{}, services...)
 			b.both(func(w *world) { w.now = 1<<32 - 100_000 })
 			from, to, tcp := "", "", false
-			for n := 0; n < max(steps(60_000), 20_000) && !t.Failed(); n++ {
+			for n := 0; n < max(steps(60_000), 8_000) && !t.Failed(); n++ {
 				if n%400 == 399 {
 					net := network{}
 					switch r.IntN(6) {

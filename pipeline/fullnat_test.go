@@ -79,7 +79,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 		t: t, batch: new(pipeline.Batch), nowMs: 1,
 		proc: pipeline.New(pipeline.Options{
 			Worker: worker, Workers: workers, Capacity: counter.NewCapacity(workers, workers*connections),
-			Seed: &flow.Seed{A: 11, B: 13}, Loads: counter.NewLoads(workers, pipeline.MaxBackends), Turns: counter.NewTurns(workers, pipeline.MaxServices),
+			Seed: &flow.Seed{A: 11, B: 13}, Loads: counter.NewLoads(workers, ids), Turns: counter.NewTurns(workers, ids),
 			Mem4: tableMemory(4, connections), Mem6: tableMemory(6, connections),
 		}),
 		tables: pipeline.NewTables(setup.services, setup.backends, hops,
@@ -239,16 +239,13 @@ func queueOf(card *flow.RSS, src, dst netip.AddrPort) int {
 // over.
 func TestFullNATFollowsRSS(t *testing.T) {
 	t.Parallel()
-	const ports = 65536 - 1024
+	ports := max(steps(65536-1024), 8192)
 	backend := netip.MustParseAddrPort(fnBackend)
 	for _, workers := range []int{2, 3} {
-		if testing.Short() && workers > 2 {
-			continue
-		}
 		t.Run(fmt.Sprint(workers), func(t *testing.T) {
 			card, taken := fnCard(workers), make(map[netip.AddrPort]bool, ports)
 			for w := range workers {
-				l := newFullnatLab(t, w, workers, 2*ports, byCard(t, card, workers))
+				l := newFullnatLab(t, w, workers, 2*ports, byCard(t, card, workers), func(s *fullnatSetup) { s.ports = portSet(1024, uint16(1023+ports)) })
 				mine := 0
 				for ; ; mine++ {
 					f, out := l.send(packettest.TCP(fnClient(mine), fnVIP).Flags(packet.SYN))
@@ -329,7 +326,7 @@ func withAnyPort(s *fullnatSetup) {
 
 // dryRun returns what would happen to a packet.
 func (l *fullnatLab) dryRun(p packettest.Packet) (*pipeline.DryRun, []byte) {
-	x, c := pipeline.NewDryRun(0, 1, &flow.Seed{A: 11, B: 13}, l.tables, counter.NewLoads(1, pipeline.MaxBackends)), p.Chunk()
+	x, c := pipeline.NewDryRun(0, 1, &flow.Seed{A: 11, B: 13}, l.tables, counter.NewLoads(1, ids)), p.Chunk()
 	l.proc.DryRun(x, pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}, l.tables, l.nowMs)
 	return x, x.Frame.Mem[x.Frame.Start:x.Frame.End]
 }

@@ -85,7 +85,7 @@ const fnPorts = 1024
 // that begins among the ports that it keeps.
 func TestPortsInTimeWait(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
-	restarts, refusing := 16, 0
+	restarts, refusing := max(steps(16), 4), 0
 	backend, nowMs := make(timeWaits), uint32(1<<32-100_000)
 	for restart := range restarts {
 		l := newFullnatLab(t, 0, 1, 4096, shortTimeWait(20_000, 20_000+fnPorts-1), func(s *fullnatSetup) {
@@ -111,10 +111,11 @@ func TestPortsInTimeWait(t *testing.T) {
 // at most one more round trip, and they are counted.
 func TestPortsReusedEarly(t *testing.T) {
 	l := newFullnatLab(t, 0, 1, 4096, shortTimeWait(20_000, 20_000+fnPorts-1))
-	sum, most := make(timeWaits).run(l, 2*fnPorts, 240)
-	n := l.proc.Packets.PortReusedEarly
-	if most != 1 || n != 7*fnPorts || sum != 7*fnPorts {
-		t.Errorf("%d SYNs were refused, at most %d of a connection; %d ports were reused early, want %d", sum, most, n, 7*fnPorts)
+	minutes := max(steps(4), 2)
+	sum, most := make(timeWaits).run(l, 2*fnPorts, 60*minutes)
+	n, want := l.proc.Packets.PortReusedEarly, (2*minutes-1)*fnPorts
+	if most != 1 || n != uint64(want) || sum != want {
+		t.Errorf("%d SYNs were refused, at most %d of a connection; %d ports were reused early, want %d", sum, most, n, want)
 	}
 }
 

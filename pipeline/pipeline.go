@@ -75,14 +75,15 @@ type Options struct {
 	Mem4, Mem6      []byte // TableBytes(4|6, ...) zeroed bytes each, for this worker alone
 }
 
-// New makes a Processor. It allocates about 4 MiB besides Mem4 and Mem6.
+// New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
+// each backend id and 16 for each service id, besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
-		Backends: make([]counter.Backend, MaxBackends),
+		Backends: make([]counter.Backend, o.Loads.Len()),
 		worker:   o.Worker, workers: o.Workers,
 		seed:  o.Seed,
-		loads: o.Loads, turns: o.Turns, templates: make([]uint32, MaxBackends),
-		sched: make([]sched.State, MaxServices),
+		loads: o.Loads, turns: o.Turns, templates: make([]uint32, o.Loads.Len()),
+		sched: make([]sched.State, o.Turns.Len()),
 	}
 	for id := range p.sched {
 		p.sched[id].Rand = p.seed.Hash(packet.Addr{Hi: uint64(o.Worker), Lo: uint64(id)}, 0, 0)

@@ -124,7 +124,7 @@ func (w *world) opened() (n uint64) {
 // the MTU or with a checksum that became wrong (I1, I3, I4).
 func TestRandomFrames(t *testing.T) {
 	t.Parallel()
-	frames := steps(60_000)
+	frames := max(steps(60_000), 7_500)
 	for _, workers := range []int{1, 3} {
 		t.Run(fmt.Sprint(workers), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(workers), 7))

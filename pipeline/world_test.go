@@ -129,10 +129,14 @@ const capacity = 256
 
 func newWorld(t *testing.T, services ...svc) *world { return newWorlds(t, 1, capacity, services...) }
 
+// ids is the number of services, and of backends, that a world has room for: fewer than an engine,
+// because a test makes many worlds.
+const ids = 1024
+
 func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 	t.Helper()
 	w := &world{
-		t: t, loads: counter.NewLoads(workers, pipeline.MaxBackends), turns: counter.NewTurns(workers, pipeline.MaxServices), batch: new(pipeline.Batch), now: 1_000_000,
+		t: t, loads: counter.NewLoads(workers, ids), turns: counter.NewTurns(workers, ids), batch: new(pipeline.Batch), now: 1_000_000,
 		sources: []string{"10.0.0.2"}, pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
 	}
 	all := workers * connections
@@ -472,10 +476,10 @@ func (w *world) checkLoads(live int) {
 	}
 }
 
-// steps returns how many steps a random test takes: n, or an eighth of it with -short.
+// steps returns how many steps a random test takes: n, or a sixteenth of it with -short.
 func steps(n int) int {
 	if testing.Short() {
-		return n / 8
+		return max(n/16, 1)
 	}
 	return n
 }

@@ -43,6 +43,9 @@ func NewLoads(workers, backends int) *Loads {
 	return l
 }
 
+// Len is the number of backend ids.
+func (l *Loads) Len() int { return len(l.rows[0]) }
+
 // Add changes worker's counts of backend by the given differences. Only the worker itself may call
 // it. It panics when worker or backend is out of the range given to NewLoads.
 func (l *Loads) Add(worker int, backend uint32, active, inactive int32) {

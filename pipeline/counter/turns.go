@@ -24,6 +24,9 @@ func NewTurns(workers, services int) *Turns {
 	return &Turns{make([]turn, services), workers == 1}
 }
 
+// Len is the number of service ids.
+func (t *Turns) Len() int { return len(t.lines) }
+
 // Of returns the present word of a service. Any worker may call it.
 func (t *Turns) Of(service uint32) uint64 { return atomic.LoadUint64(&t.lines[service].word) }
 
