@@ -118,6 +118,18 @@ type pcapWriter struct {
 // interface's block.
 const overhead = 256
 
+// What follows the port in the names of interfaces of packets as sent. The kernel's names have no
+// spaces.
+const (
+	sent      = " out"
+	sentReply = ", reply"
+)
+
+// sentBySluice reports whether capture has given an interface its name, for packets as sent.
+func sentBySluice(name string) bool {
+	return strings.HasSuffix(strings.TrimSuffix(name, sentReply), sent)
+}
+
 // write adds a packet. It returns errEnough if the file would be too large.
 func (w *pcapWriter) write(e api.TraceEvent) error {
 	size := int64(len(e.In) + len(e.Out) + 2*overhead)
@@ -136,9 +148,9 @@ func (w *pcapWriter) write(e api.TraceEvent) error {
 		return err
 	}
 	if len(e.Out) > 0 {
-		out := e.OutPort + " out"
+		out := e.OutPort + sent
 		if e.Verdict == "reply" {
-			out += ", reply"
+			out += sentReply
 		}
 		if err := w.packet(e, out, e.Out, e.OutLength); err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 
 	"sluice/cmd/cli"
 	"sluice/engine/api"
+	"sluice/engine/inspect"
 	"sluice/engine/pcap"
 )
 
@@ -27,7 +28,8 @@ func newSimulate() *cobra.Command {
 		Short: "Run recorded packets through a configuration's pipeline, offline",
 		Long: "Simulate runs the packets of a pcap or pcapng file through the pipeline of run, at the times in the file. Next\n" +
 			"hops are invented: every backend answers ARP, or only those in --neighbours. It needs no root and no interface,\n" +
-			"and prints what happened to the packets. -w writes them as received and as sent, like capture.",
+			"and prints what happened to the packets. -w writes them as received and as sent, like capture. Of a file that\n" +
+			"capture has written it takes the packets as received only.",
 		Example: "  sluice simulate --config sluice.toml in.pcap -w out.pcapng\n" +
 			"  sluice simulate --config sluice.toml --trace --mtu 1400 in.pcap",
 		Args: cli.Arguments("IN.pcap"),
@@ -38,6 +40,9 @@ func newSimulate() *cobra.Command {
 			box, err := offline.box(cmd.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if n := box.Config.Engine.Connections; n > inspect.MaxOfflineConnections {
+				fmt.Fprintf(cmd.ErrOrStderr(), "sluice: the simulation has space for %d connections, not for %d\n", inspect.MaxOfflineConnections, n)
 			}
 			in, err := os.Open(args[0])
 			if err != nil {
@@ -61,20 +66,7 @@ func newSimulate() *cobra.Command {
 				defer func() { err = errors.Join(err, w.close(), file.Close()) }()
 			}
 			sum := simulation{Drops: map[string]int{}, Backends: map[string]int{}}
-			failed := replay(in, func(at time.Time, frame []byte, cut bool) error {
-				if sum.Packets == 0 {
-					sum.began = at
-				}
-				e := box.Process(frame, at.Sub(sum.began))
-				e.Time = at
-				sum.add(&e, cut)
-				for _, show := range shows {
-					if err := show(e); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			failed := replay(in, func(p pcap.Packet) error { return sum.receive(box, p, shows) })
 			return errors.Join(output.print(cmd.OutOrStdout(), sum, sum.table), failed)
 		},
 	}
@@ -94,8 +86,29 @@ type simulation struct {
 	Drops     map[string]int `json:"drops"`
 	Backends  map[string]int `json:"backends"` // packets to and from each
 	Cut       int            `json:"cut"`      // truncated when recorded
+	Copies    int            `json:"copies"`   // left out: capture wrote them as sent
 
 	began time.Time
+}
+
+// receive processes a packet, unless it is one that Sluice sent, and shows what happened.
+func (s *simulation) receive(box *inspect.Offline, p pcap.Packet, shows []func(api.TraceEvent) error) error {
+	if sentBySluice(p.Interface) {
+		s.Copies++
+		return nil
+	}
+	if s.Packets == 0 {
+		s.began = p.At
+	}
+	e := box.Process(p.Frame, p.At.Sub(s.began))
+	e.Time = p.At
+	s.add(&e, len(p.Frame) < p.Length)
+	for _, show := range shows {
+		if err := show(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *simulation) add(e *api.TraceEvent, cut bool) {
@@ -135,11 +148,14 @@ func (s simulation) table(w io.Writer) error {
 	if s.Cut > 0 {
 		fmt.Fprintf(out, "  %d packets are truncated: record with tcpdump -s 0\n", s.Cut)
 	}
+	if s.Copies > 0 {
+		fmt.Fprintf(out, "  %d packets are left out: sluice capture recorded them as sent\n", s.Copies)
+	}
 	return out.Flush()
 }
 
 // replay calls each for the packets of a pcap or pcapng file, in order.
-func replay(file io.Reader, each func(at time.Time, frame []byte, cut bool) error) error {
+func replay(file io.Reader, each func(pcap.Packet) error) error {
 	in, err := pcap.NewReader(file)
 	if err != nil {
 		return err
@@ -152,7 +168,7 @@ func replay(file io.Reader, each func(at time.Time, frame []byte, cut bool) erro
 		if err != nil {
 			return err
 		}
-		if err := each(p.At, p.Frame, len(p.Frame) < p.Length); err != nil {
+		if err := each(p); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -37,6 +38,17 @@ func segment(t *testing.T, src string, sport int, dst string, dport int, syn, ac
 // minutes.
 func recorded(t *testing.T, frames ...[]byte) (path string) {
 	t.Helper()
+	return recordedAt(t, func(i int) time.Duration {
+		if i == len(frames)-1 {
+			return time.Second + 10*time.Minute
+		}
+		return time.Second
+	}, frames...)
+}
+
+// recordedAt is recorded with other times: gap returns the time between a frame and the one before.
+func recordedAt(t *testing.T, gap func(i int) time.Duration, frames ...[]byte) (path string) {
+	t.Helper()
 	path = filepath.Join(t.TempDir(), "in.pcap")
 	file, err := os.Create(path)
 	if err != nil {
@@ -49,9 +61,7 @@ func recorded(t *testing.T, frames ...[]byte) (path string) {
 	}
 	at := time.Unix(1700000000, 0)
 	for i, frame := range frames {
-		if at = at.Add(time.Second); i == len(frames)-1 {
-			at = at.Add(10 * time.Minute)
-		}
+		at = at.Add(gap(i))
 		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(frame), Length: len(frame)}, frame); err != nil {
 			t.Fatal(err)
 		}
@@ -101,10 +111,15 @@ func TestSimulate(t *testing.T) {
 			t.Errorf("packet %d is %s, want %s", i, got, want)
 		}
 	}
-	// What was written is a recording too, now of pcapng: what left is no service's any more.
+	// What was written is a recording too, now of pcapng. Its packets as sent are not received
+	// again.
+	_, stdout, _ = sluice("simulate", "--config", config, out)
+	if diff := cmp.Diff(want+"  7 packets are left out: sluice capture recorded them as sent\n", stdout); diff != "" {
+		t.Error(diff)
+	}
 	_, stdout, _ = sluice("simulate", "--config", config, out, "-o", "json")
 	var sum simulation
-	if err := json.Unmarshal([]byte(stdout), &sum); err != nil || sum.Packets != len(names) {
+	if err := json.Unmarshal([]byte(stdout), &sum); err != nil || sum.Packets != 8 || sum.Copies != 7 {
 		t.Error(err, stdout)
 	}
 	_, stdout, _ = sluice("simulate", "--config", config, "--trace", "--neighbours", "10.9.0.11", in)
@@ -112,6 +127,35 @@ func TestSimulate(t *testing.T) {
 		if !strings.Contains(stdout, line) {
 			t.Errorf("%q is not in\n%s", line, stdout)
 		}
+	}
+}
+
+// TestSimulateConnections checks that the table of a simulation has the size that the file gives.
+func TestSimulateConnections(t *testing.T) {
+	text, err := os.ReadFile(offlineConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames [][]byte
+	for i := range 3000 {
+		frames = append(frames, segment(t, fmt.Sprintf("203.0.113.%d", i%200), 4000+i, "198.51.100.10", 80, true, false))
+	}
+	in := recordedAt(t, func(int) time.Duration { return time.Millisecond }, frames...)
+	var dropped []int
+	for _, connections := range []int{1024, 100_000, 1 << 23} {
+		config := writeFile(t, "c.toml", fmt.Sprintf("[engine]\nconnections = %d\n%s", connections, text))
+		code, stdout, errs := sluice("simulate", "--config", config, in, "-o", "json")
+		var sum simulation
+		if err := json.Unmarshal([]byte(stdout), &sum); code != 0 || err != nil || sum.Packets != len(frames) {
+			t.Fatal(code, err, errs, stdout)
+		}
+		if noted := strings.Contains(errs, "space for 4194304 connections, not for 8388608"); noted != (connections == 1<<23) {
+			t.Errorf("%d connections: %s", connections, errs)
+		}
+		dropped = append(dropped, sum.Drops["table_full"])
+	}
+	if diff := cmp.Diff([]int{3000 - 1024, 0, 0}, dropped); diff != "" {
+		t.Errorf("connections that did not fit: %s", diff)
 	}
 }
 

@@ -26,19 +26,21 @@ type Offline struct {
 	beganMs, nowMs uint32 // ticks of the time 0, and of now
 }
 
-// offlineConnections is the number of connections that a simulation has space for.
-const offlineConnections = 1 << 18
+// MaxOfflineConnections limits the connections that a simulation has space for. The memory is taken
+// as connections come.
+const MaxOfflineConnections = 1 << 22
 
 // NewOffline returns a balancer with one worker. The functions of the Snapshot are not used.
 func NewOffline(s Snapshot) *Offline {
+	connections := min(s.Config.Engine.Connections, MaxOfflineConnections)
 	o := &Offline{Snapshot: s, batch: new(pipeline.Batch), seen: steer.NewMemory(), beganMs: 1, nowMs: 1}
 	o.Workers = 1
 	o.Seed = &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344} // any: there is one worker
 	o.Loads = counter.NewLoads(1, pipeline.MaxBackends)
 	o.proc = pipeline.New(pipeline.Options{
-		Workers: 1, Capacity: counter.NewCapacity(1, offlineConnections), Seed: o.Seed, Loads: o.Loads, Turns: counter.NewTurns(1, pipeline.MaxServices),
-		Mem4: make([]byte, pipeline.TableBytes(4, 1, offlineConnections)),
-		Mem6: make([]byte, pipeline.TableBytes(6, 1, offlineConnections)),
+		Workers: 1, Capacity: counter.NewCapacity(1, connections), Seed: o.Seed, Loads: o.Loads, Turns: counter.NewTurns(1, pipeline.MaxServices),
+		Mem4: make([]byte, pipeline.TableBytes(4, 1, connections)),
+		Mem6: make([]byte, pipeline.TableBytes(6, 1, connections)),
 	})
 	o.Now = func() uint32 { return o.nowMs }
 	o.OnWorker = func(_ context.Context, _ int, f func(*pipeline.Processor)) error {

@@ -20,14 +20,16 @@ import (
 
 // Packet is one packet of a file.
 type Packet struct {
-	At     time.Time
-	Frame  []byte // as recorded, possibly cut
-	Length int    // bytes of the frame on the wire
+	At        time.Time
+	Frame     []byte // as recorded, possibly cut
+	Length    int    // bytes of the frame on the wire
+	Interface string // name of the interface that recorded it; "": unknown
 }
 
 // Reader reads the packets of one file. Only one goroutine may use it.
 type Reader struct {
 	source gopacket.PacketDataSource
+	ng     *pcapgo.NgReader // source, if the file is a pcapng file
 	link   layers.LinkType
 	read   int // packets so far
 }
@@ -50,7 +52,7 @@ func NewReader(file io.Reader) (r *Reader, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("not a pcapng file: %w", err)
 		}
-		return &Reader{source: source}, nil
+		return &Reader{source: source, ng: source}, nil
 	}
 	source, err := pcapgo.NewReader(in)
 	if err != nil {
@@ -86,7 +88,13 @@ func (r *Reader) Next() (p Packet, err error) {
 	if r.link != layers.LinkTypeEthernet {
 		return p, fmt.Errorf("packet %d is of link type %s, not Ethernet: record on an Ethernet interface, not on `any`", r.read, r.link)
 	}
-	return Packet{info.Timestamp, data, max(info.Length, len(data))}, nil
+	p = Packet{At: info.Timestamp, Frame: data, Length: max(info.Length, len(data))}
+	if r.ng != nil {
+		if of, err := r.ng.Interface(info.InterfaceIndex); err == nil {
+			p.Interface = of.Name
+		}
+	}
+	return p, nil
 }
 
 // blocks passes on a pcapng file and checks the lengths in it, block by block.
