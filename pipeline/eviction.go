@@ -33,8 +33,7 @@ func (p *Processor) endedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Co
 		p.reopen(f, t, k, c)
 	default:
 		p.evict(c)
-		p.reset(f, c)
-		c.Flags |= conn.ClientReset
+		p.reset(f, c, conn.ClientGone)
 	}
 }
 
@@ -101,20 +100,21 @@ func (p *Processor) evict(c *conn.Conn) {
 }
 
 // reset answers a TCP packet of an ended connection with RST. There is no limit: the sender has a
-// connection and gets no more packets than it sends, and many connections may be reset at once.
-func (p *Processor) reset(f *Frame, c *conn.Conn) {
+// connection and gets no more packets than it sends, and many connections may be reset at once. The
+// RST may be lost, so only an end that sends RST itself is gone, and gets the flag.
+func (p *Processor) reset(f *Frame, c *conn.Conn, gone conn.Flags) {
 	m := &f.meta
-	switch {
-	case m.TCPFlags&packet.RST == 0:
-	case c.State == conn.Idle:
-		f.drop(counter.NoConnection)
-		return
-	default:
-		f.drop(counter.BackendGone)
+	if m.TCPFlags&packet.RST == 0 {
+		rewrite.TCPReset(f.Mem, m)
+		p.sendBack(f)
 		return
 	}
-	rewrite.TCPReset(f.Mem, m)
-	p.sendBack(f)
+	c.Flags |= gone
+	if c.State == conn.Idle {
+		f.drop(counter.NoConnection)
+	} else {
+		f.drop(counter.BackendGone)
+	}
 }
 
 // endedReply handles a backend's packet of a connection in state Close if the backend is evicted,
@@ -125,7 +125,6 @@ func (p *Processor) endedReply(f *Frame, c *conn.Conn) bool {
 	if c.State != conn.Idle && !p.t.Backends[c.Backend].Evict {
 		return false
 	}
-	p.reset(f, c)
-	c.Flags |= conn.BackendReset
+	p.reset(f, c, conn.BackendGone)
 	return true
 }

@@ -15,7 +15,7 @@ import "sluice/pipeline/conn"
 
 // idleResetsMost bounds how many connections wait for RST probes. It has space for those of the
 // time of all rounds and a burst, and is a power of two, since numbers wrap.
-const idleResetsMost = 4096
+const idleResetsMost = 8192
 
 // idleResets are the connections in state Idle that RST probes are made for, in the order in which
 // they expired. Numbers of connections are counted from the start, and wrap.

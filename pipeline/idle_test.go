@@ -64,7 +64,7 @@ func TestIdleIsReset(t *testing.T) {
 	})
 }
 
-// TestIdleSilentEnds: an end that does not answer gets three probes a second apart.
+// TestIdleSilentEnds: an end that does not answer gets five probes a second apart.
 func TestIdleSilentEnds(t *testing.T) {
 	bothEstablished(t, idleSoon, func(t *testing.T, w *world, client, web, host, peer string) {
 		w.watch(idleMs)
@@ -74,8 +74,8 @@ func TestIdleSilentEnds(t *testing.T) {
 				times = append(times, w.now)
 			}
 		}
-		if len(times) != 6 {
-			t.Fatalf("%d probes, want 6", len(times))
+		if len(times) != 10 {
+			t.Fatalf("%d probes, want 10", len(times))
 		}
 		for i, at := range times {
 			if at != times[0]+uint32(i/2)*1000 {
@@ -89,17 +89,24 @@ func TestIdleSilentEnds(t *testing.T) {
 }
 
 // TestIdleMeetsPacket: a packet that comes after the timeout and before the sweep is answered, and
-// the other end gets its probe.
+// the other end gets its probe. So does the sender, because the answer may be lost, unless it sends
+// RST.
 func TestIdleMeetsPacket(t *testing.T) {
 	bothEstablished(t, idleSoon, func(t *testing.T, w *world, client, web, host, peer string) {
 		w.now += idleMs
 		w.ends(w.in(packettest.TCP(client, web).Flags(fin|ack)), "reply")
 		out := w.rstProbesAll()
-		if len(out) != 1 {
-			t.Fatalf("%d probes, want one", len(out))
+		if len(out) != 2 {
+			t.Fatalf("%d probes, want two", len(out))
 		}
-		w.expect(out[0], "forward", back, toHost(rstProbeTo(peer, host, seqOf(out[0].frame())), 11))
+		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, seqOf(out[0].frame()))))
+		w.expect(out[1], "forward", back, toHost(rstProbeTo(peer, host, seqOf(out[1].frame())), 11))
+		w.ends(w.in(packettest.TCP(client, web).Flags(rst)), "no_connection")
 		w.ends(w.out(packettest.TCP(host, peer)), "reply")
+		if out := w.watch(1000); len(out) != 1 {
+			t.Fatalf("%d probes, want another one for the end that may not have got its RST", len(out))
+		}
+		w.ends(w.out(packettest.TCP(host, peer).Flags(rst|ack)), "no_connection")
 		if out := w.watch(sweepMs); len(out) != 0 {
 			t.Errorf("%d more probes", len(out))
 		}
@@ -215,7 +222,7 @@ func TestIdleIsLimited(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	probes := len(w.rstProbesAll())
-	if probes += len(w.watch(10_000)); probes != 6000 {
+	if probes += len(w.watch(10_000)); probes != 10_000 {
 		t.Errorf("%d probes", probes)
 	}
 	replies := map[string]int{}

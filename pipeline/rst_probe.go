@@ -18,16 +18,17 @@ import (
 //	reset    VIP -> client   RST, numbered by the answer; see reset
 //
 // Likewise towards the backend, which may be alive. If the number happens to be in the window, or a
-// packet is lost, the next round makes up for it.
+// packet is lost, the RST included, the next round makes up for it: an end gets probes until it
+// answers one with RST, because it has no such connection any more.
 
 const (
-	rstProbeRounds = 3
+	rstProbeRounds = 5
 	// rstProbePauseMs is the least time between two probes of one end: Linux answers unacceptable
 	// segments of a connection once in 500 ms (net.ipv4.tcp_invalid_ratelimit).
 	rstProbePauseMs = 1000
-	// rstProbeStep is the distance between the sequence numbers of two rounds: more than the
-	// largest window, 2^30 (RFC 7323, 2.3).
-	rstProbeStep = 1 << 32 / rstProbeRounds
+	// rstProbeStep is the distance between the sequence numbers of two rounds, so that of three in
+	// a row at most one is in a window, which is 2^30 at most (RFC 7323, 2.3).
+	rstProbeStep = 1 << 32 / 3
 	// rstProbeL3 is the offset of a probe's IP header in its chunk, behind space for a link header.
 	rstProbeL3 = 128
 	// rstProbeStride is how many slots are scanned between two checks for free frames.
@@ -143,15 +144,15 @@ func mayLast(s conn.State) bool {
 	return s == conn.Established || s == conn.FinWait || s == conn.CloseWait || s == conn.Close || s == conn.Idle
 }
 
-// rstProbeEnds makes the probes of a round for the ends of the connection that have not been reset.
+// rstProbeEnds makes the probes of a round for the ends of the connection that may still have it.
 func (p *Processor) rstProbeEnds(t *conn.Table, c *conn.Conn, round uint32) {
 	client, be := t.Client(c), &p.t.Backends[c.Backend]
-	if c.Flags&conn.ClientReset == 0 {
+	if c.Flags&conn.ClientGone == 0 {
 		if link := p.linkToClient(client); link != nil {
 			p.makeRSTProbe(link, round, p.t.Services[c.Service()].Addr, c.VIPPort(), client, c.ClientPort())
 		}
 	}
-	if c.Flags&conn.BackendReset == 0 && be.Unreach == counter.None {
+	if c.Flags&conn.BackendGone == 0 && be.Unreach == counter.None {
 		src, port := client, c.ClientPort()
 		if c.Flags&conn.Translated != 0 {
 			src, port = p.t.Sources[c.Source].Addr, c.Extra

@@ -51,9 +51,9 @@ func seqOf(frame []byte) uint32 {
 	return uint32(frame[at])<<24 | uint32(frame[at+1])<<16 | uint32(frame[at+2])<<8 | uint32(frame[at+3])
 }
 
-// TestRSTProbe: both ends of an idle connection get three segments that they must answer, a second
-// apart, with sequence numbers so far apart that no window includes two. An end that was answered
-// with RST gets no more.
+// TestRSTProbe: both ends of an idle connection get segments that they must answer, a second apart,
+// with sequence numbers so far apart that no window includes two of them. The RST that answers may
+// be lost, so that only an end that sends RST itself gets no more.
 func TestRSTProbe(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		out := w.rstProbesAll()
@@ -73,24 +73,32 @@ func TestRSTProbe(t *testing.T) {
 		w.ends(w.out(packettest.TCP(host, peer)), "reply")
 		w.now++
 		out = w.rstProbesAll()
+		if len(out) != 2 {
+			t.Fatalf("%d frames, want another one to each", len(out))
+		}
+		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, first+1<<32/3)))
+		w.ends(w.out(packettest.TCP(host, peer).Flags(rst)), "backend_gone")
+		w.ends(w.in(packettest.TCP(client, web)), "reply")
+		w.now += 1000
+		out = w.rstProbesAll()
 		if len(out) != 1 {
 			t.Fatalf("%d frames, want one to the client", len(out))
 		}
-		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, first+1<<32/3)))
-		w.ends(w.in(packettest.TCP(client, web)), "reply")
+		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, first+2*(1<<32/3))))
+		w.ends(w.in(packettest.TCP(client, web).Flags(rst)), "backend_gone")
 		for range 3 {
 			w.now += 1000
 			if out := w.rstProbesAll(); len(out) != 0 {
 				t.Errorf("%d frames more", len(out))
 			}
 		}
-		if n := w.sum(); n.Originated != 3 || n.Replied != 2 {
+		if n := w.sum(); n.Originated != 5 || n.Replied != 2 {
 			t.Errorf("%+v", n)
 		}
 	})
 }
 
-// TestRSTProbesEnd: an end gets three RST probes and no more, whichever end answers; then the
+// TestRSTProbesEnd: an end gets five RST probes and no more, whichever end answers; then the
 // connection expires.
 func TestRSTProbesEnd(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
@@ -99,8 +107,8 @@ func TestRSTProbesEnd(t *testing.T) {
 			n += len(w.rstProbesAll())
 			w.pass(100)
 		}
-		if n != 6 || w.procs[0].RSTProbesDue() {
-			t.Errorf("%d pokes, want 6", n)
+		if n != 10 || w.procs[0].RSTProbesDue() {
+			t.Errorf("%d RST probes, want 10", n)
 		}
 		w.pass(2 * sweepMs)
 		if n := w.sum(); n.ConnClosed != 1 {

@@ -43,8 +43,8 @@ const (
 	// Translated: fullnat: replies come to a local address; FindReply does not return it
 	Translated
 	countedActive // counted as active in counter.Loads
-	ClientReset   // the connection was ended, and the client has been reset
-	BackendReset  // the connection was ended, and the backend has been reset
+	ClientGone    // the connection was ended, and the client has sent RST since
+	BackendGone   // the connection was ended, and the backend has sent RST since
 )
 
 // sweepWhenFull is how many slots an insertion into a full table sweeps.
