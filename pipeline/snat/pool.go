@@ -15,14 +15,15 @@ import "math/bits"
 // that is made after a restart, and knows nothing of them, leaves the stretch in one leap (Leave).
 type Pool struct {
 	words [1024]portWord
-	spent [16]uint64 // bit per word: no port in it is ready and open
+	ready [1024]uint64 // bit per port: ready
+	spent [16]uint64   // bit per word: no port in it is ready and open
 	// slots: by index among the pool's ports: table slot of the connection that has the port; of a
 	// port that rests, the port released after it
-	slots []uint32
-	open  *PortSet // ports that may be allocated; the pool may have others, which are not
-	ready int      // open ports that are ready
-	inUse int      // allocated ports
-	queue releases // open ports that rest, or have rested lately
+	slots     []uint32
+	open      *PortSet // ports that may be allocated; the pool may have others, which are not
+	readyOpen int      // open ports that are ready
+	inUse     int      // allocated ports
+	queue     releases // open ports that rest, or have rested lately
 	Position
 }
 
@@ -33,11 +34,10 @@ type Position struct {
 	leaps uint8
 }
 
-// portWord is the state of 64 ports, one bit each.
+// portWord is what a look-up needs of 64 ports: the first two have a bit per port.
 type portWord struct {
 	ours   uint64
 	used   uint64 // allocated
-	ready  uint64
 	before uint64 // number of our ports in the words before
 }
 
@@ -60,11 +60,10 @@ func newPool(open *PortSet, start uint16, mine func(w int) uint64) *Pool {
 // follow makes open the ports that may be allocated. Connections keep the ports that they have.
 // Which ports rest is forgotten. It takes some microseconds.
 func (p *Pool) follow(open *PortSet) {
-	p.open, p.ready, p.queue.length = open, 0, 0
+	p.open, p.readyOpen, p.queue.length = open, 0, 0
 	for w := range p.words {
-		word := &p.words[w]
-		word.ready = word.ours &^ word.used
-		p.ready += bits.OnesCount64(p.readyIn(w))
+		p.ready[w] = p.words[w].ours &^ p.words[w].used
+		p.readyOpen += bits.OnesCount64(p.readyIn(w))
 		p.updateSpent(w)
 	}
 }
@@ -74,7 +73,7 @@ func (p *Pool) Free(open *PortSet) int {
 	if p.open != open {
 		p.follow(open)
 	}
-	return p.ready + int(p.queue.length)
+	return p.readyOpen + int(p.queue.length)
 }
 
 // InUse returns the number of allocated ports.
@@ -102,7 +101,7 @@ func (w *portWord) index(port uint16) int {
 }
 
 // readyIn returns the ports in a word that are ready and open.
-func (p *Pool) readyIn(w int) uint64 { return p.words[w].ready & p.open[w] }
+func (p *Pool) readyIn(w int) uint64 { return p.ready[w] & p.open[w] }
 
 // updateSpent sets the bit of a word in spent.
 func (p *Pool) updateSpent(w int) {
@@ -120,14 +119,14 @@ func (p *Pool) Alloc(open *PortSet, nowMs uint32) (port uint16, early, ok bool) 
 	if p.Free(open) == 0 {
 		return 0, false, false
 	}
-	if p.wake(nowMs); p.ready == 0 {
+	if p.wake(nowMs); p.readyOpen == 0 {
 		port, early = p.queue.pop(p), true
 	} else {
 		port = p.readyFrom(p.next)
 		w := int(port >> 6)
-		p.words[w].ready &^= 1 << (port & 63)
+		p.ready[w] &^= 1 << (port & 63)
 		p.updateSpent(w)
-		p.ready--
+		p.readyOpen--
 		p.next = port + 1
 	}
 	p.words[port>>6].used |= 1 << (port & 63)
@@ -148,9 +147,9 @@ func (p *Pool) wake(nowMs uint32) {
 // makeReady makes an open port ready.
 func (p *Pool) makeReady(port uint16) {
 	w := int(port >> 6)
-	p.words[w].ready |= 1 << (port & 63)
+	p.ready[w] |= 1 << (port & 63)
 	p.updateSpent(w)
-	p.ready++
+	p.readyOpen++
 }
 
 // Peek returns the port that Alloc would allocate now after n others. It allocates none.
@@ -158,13 +157,13 @@ func (p *Pool) Peek(open *PortSet, n int, nowMs uint32) (port uint16, ok bool) {
 	if n >= p.Free(open) {
 		return 0, false
 	}
-	if p.wake(nowMs); n < p.ready {
+	if p.wake(nowMs); n < p.readyOpen {
 		for port = p.readyFrom(p.next); n > 0; n-- {
 			port = p.readyFrom(port + 1)
 		}
 		return port, true
 	}
-	for port, n = p.queue.head, n-p.ready; n > 0; n-- {
+	for port, n = p.queue.head, n-p.readyOpen; n > 0; n-- {
 		port = uint16(*p.slot(port))
 	}
 	return port, true
@@ -203,7 +202,7 @@ func (p *Pool) Release(port uint16, idleMs, nowMs uint32) {
 	p.inUse--
 	switch {
 	case !p.open.Has(port):
-		p.words[w].ready |= 1 << (port & 63)
+		p.ready[w] |= 1 << (port & 63)
 	case idleMs < RestMs:
 		p.queue.push(p, port, nowMs)
 	default:
@@ -225,14 +224,14 @@ func (p *Pool) Leave(port uint16, open *PortSet, nowMs uint32) bool {
 	if p.Free(open) == 0 {
 		return false
 	}
-	if p.wake(nowMs); p.ready == 0 {
+	if p.wake(nowMs); p.readyOpen == 0 {
 		return false
 	}
 	if port-p.began >= p.next-p.began { // the search is elsewhere since the port was allocated
 		return true
 	}
 	p.leaps++
-	p.next = p.readyAfter(p.next, p.ready>>(1+min(bits.TrailingZeros8(p.leaps), maxLeapShift)))
+	p.next = p.readyAfter(p.next, p.readyOpen>>(1+min(bits.TrailingZeros8(p.leaps), maxLeapShift)))
 	p.began = p.next
 	return true
 }
