@@ -37,14 +37,14 @@ func (e *Engine) apply(ctx context.Context, r api.ApplyRequest) (result api.Appl
 	}
 	cfg, warnings, err := e.opts.Parse(r.File.Name, []byte(r.File.Text))
 	if err != nil {
-		return result, err
+		return result, e.nothingChanged(err)
 	}
 	if err := state.CanReplace(e.opts.File); err != nil {
 		return result, fmt.Errorf("nothing can be applied, because %s can't be replaced: %w", e.opts.File, err)
 	}
 	before, ran := e.current()
 	if result.ReloadResult, err = e.replace(ctx, cfg, warnings, r.Force); err != nil {
-		return result, hintForce(err, "sluice apply --force")
+		return result, e.nothingChanged(hintForce(err, "sluice apply --force"))
 	}
 	g := e.generations.Next(r.File.Text, "apply")
 	if r.ConfirmS > 0 {

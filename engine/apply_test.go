@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -210,6 +211,52 @@ func TestRollback(t *testing.T) {
 	if err != nil || len(again) != 10 || again[9].SHA256 != all[9].SHA256 || again[9].Number != all[9].Number {
 		t.Errorf("%+v, %v", again, err)
 	}
+}
+
+// TestRollbackOfBadEdit checks that after an edit that the daemon refuses, or would refuse, a
+// rollback without a number restores the file of what runs, and changes nothing that runs.
+func TestRollbackOfBadEdit(t *testing.T) {
+	t.Parallel()
+	d := newOnDisk(t)
+	d.start(with3)
+	if _, err := d.Reload(with4); err != nil {
+		t.Fatal(err)
+	}
+	good := d.fileText()
+	tooFew := d.Text(config(svc{backends: []string{b1}}))
+	for _, c := range []struct {
+		bad     string
+		reloads bool
+	}{{"no TOML\n", true}, {"no TOML\n", false}, {tooFew, true}} {
+		if err := os.WriteFile(d.File, []byte(c.bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c.reloads {
+			_, err := d.Engine.Reload(bg, api.ReloadOptions{})
+			if err == nil || !strings.HasSuffix(err.Error(), "\nnothing changed, generation 2 runs on") {
+				t.Errorf("%+v: %v", c, err)
+			}
+		}
+		result, err := d.Engine.Rollback(bg, 0)
+		want := []string{d.File + " has the configuration of generation 2 again, which runs on"}
+		if err != nil || result.Generation != 2 || !slices.Equal(result.Changes, want) {
+			t.Errorf("%+v: %v, %+v", c, err, result)
+		}
+		d.wantRuns(c.bad, "4 backends, generation 2")
+		if previous, err := os.ReadFile(d.File + ".previous"); err != nil || string(previous) != c.bad || d.fileText() != good {
+			t.Errorf("%+v: the file has not followed, or the bad edit is lost: %v", c, err)
+		}
+		if s := d.status(); !s.Reload.OK || s.Config.FileDiffers {
+			t.Errorf("%+v: %+v %+v", c, s.Reload, s.Config)
+		}
+	}
+	if err := second(d.apply("no TOML", 0)); err == nil || !strings.HasSuffix(err.Error(), "\nnothing changed, generation 2 runs on") {
+		t.Error(err)
+	}
+	if _, err := d.Engine.Rollback(bg, 0); err != nil {
+		t.Error(err)
+	}
+	d.wantRuns("rolled back", "3 backends, generation 3")
 }
 
 // TestStatusOfReloads: how the last one ended, until the next.

@@ -65,15 +65,21 @@ func (e *Engine) reload(ctx context.Context, o api.ReloadOptions) (api.ReloadRes
 	}
 	cfg, warnings, err := e.opts.Load()
 	if err != nil {
-		return api.ReloadResult{}, err
+		return api.ReloadResult{}, e.nothingChanged(err)
 	}
 	result, err := e.replace(ctx, cfg, warnings, o.Force)
-	err = hintForce(err, "sluice reload --force")
-	if err == nil {
-		result.Changes = append(result.Changes, e.yieldWeights()...)
-		e.storeGeneration(e.generations.Next(cfg.Text, "reload"))
+	if err != nil {
+		return result, e.nothingChanged(hintForce(err, "sluice reload --force"))
 	}
-	return result, err
+	result.Changes = append(result.Changes, e.yieldWeights()...)
+	e.storeGeneration(e.generations.Next(cfg.Text, "reload"))
+	return result, nil
+}
+
+// nothingChanged adds to why a configuration was refused which one runs.
+func (e *Engine) nothingChanged(err error) error {
+	_, running := e.current()
+	return errors.Join(err, fmt.Errorf("nothing changed, generation %d runs on", running.Number))
 }
 
 // replace makes cfg the running configuration and returns what that changed, or changes nothing and

@@ -32,6 +32,9 @@ func (e *Engine) rollback(ctx context.Context, number int) (result api.ApplyResu
 		return result, err
 	}
 	_, running := e.current()
+	if number == 0 && e.refusesFile(running) {
+		number = running.Number
+	}
 	g, err := e.generations.Find(number, running)
 	if err != nil {
 		return result, stateError{err}
@@ -41,7 +44,10 @@ func (e *Engine) rollback(ctx context.Context, number int) (result api.ApplyResu
 		return result, err
 	}
 	if result.ReloadResult, err = e.replace(ctx, cfg, warnings, true); err != nil {
-		return result, err
+		return result, e.nothingChanged(err)
+	}
+	if g.Number == running.Number {
+		result.Changes = append(result.Changes, fmt.Sprintf("%s has the configuration of generation %d again, which runs on", e.opts.File, g.Number))
 	}
 	if err := state.ReplaceConfig(e.opts.File, g.Text); err != nil {
 		result.Warnings = append(result.Warnings, err.Error()+": the next reload or start will read the configuration in it")
@@ -51,6 +57,21 @@ func (e *Engine) rollback(ctx context.Context, number int) (result api.ApplyResu
 	_, running = e.current()
 	result.Generation = running.Number
 	return result, nil
+}
+
+// refusesFile reports whether the daemon's file can't become the running configuration: it is
+// invalid, or was refused and is not the running one.
+func (e *Engine) refusesFile(running state.Generation) bool {
+	if e.opts.Load == nil {
+		return false
+	}
+	cfg, _, err := e.opts.Load()
+	if err != nil {
+		return true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.reloaded.err != nil && cfg.Text != running.Text
 }
 
 // Generations implements api.Changes.

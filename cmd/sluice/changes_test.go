@@ -61,7 +61,33 @@ func (c *changeDaemon) Overrides(context.Context) ([]api.Override, error) {
 
 func (c *changeDaemon) ClearOverrides(_ context.Context, service, backend string) ([]api.Override, error) {
 	c.got = append(c.got, service+"|"+backend)
-	return c.status.Overrides, c.Err
+	n := min(1, len(c.status.Overrides))
+	cleared := c.status.Overrides[:n]
+	c.status.Overrides = c.status.Overrides[n:]
+	return cleared, c.Err
+}
+
+// TestClearOverrides checks that clear shows what it has cleared and what is left, each as that.
+func TestClearOverrides(t *testing.T) {
+	one := api.Override{Service: "web", Backend: "10.0.0.11:80", State: api.OverrideDrain, Configured: true}
+	other := one
+	other.Backend = "10.0.0.12:80"
+	socket := serve(t, &changeDaemon{Fake: apitest.NewFake(), status: api.Status{Overrides: []api.Override{one, other}}})
+	for _, parts := range [][]string{
+		{"cleared:\nSERVICE ", "\nweb      10.0.0.11:80  drain", "\nleft:\nSERVICE ", "\nweb      10.0.0.12:80  drain"},
+		{"cleared:\nSERVICE ", "\nweb      10.0.0.12:80  drain", "\nleft: none\n"},
+		{"cleared: none\nleft: none\n"},
+	} {
+		code, out, errs := sluice("overrides", "clear", "--all", "--socket", socket)
+		rest, found := out, true
+		for _, part := range parts {
+			_, after, ok := strings.Cut(rest, part)
+			rest, found = after, found && ok
+		}
+		if code != cli.ExitDone || !found {
+			t.Errorf("exit code %d: %s\n%s\nwant %q", code, errs, out, parts)
+		}
+	}
 }
 
 func TestStatus(t *testing.T) {

@@ -42,8 +42,8 @@ func newClearOverrides() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clear [SERVICE [BACKEND]]",
 		Short: "Clear overrides, so that the file applies again",
-		Long: "Clear removes the overrides of a backend, of all backends of a service, or, with --all, of all backends,\n" +
-			"and shows them.\n" + namingHelp,
+		Long: "Clear removes the overrides of a backend, of all backends of a service, or, with --all, of all backends. It shows\n" +
+			"them, and the overrides that are left; in JSON those that were cleared.\n" + namingHelp,
 		Example: "  sluice overrides clear web\n  sluice overrides clear web 10.0.0.11:8080\n  sluice overrides clear --all",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
@@ -60,12 +60,30 @@ func newClearOverrides() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return flags.output.print(cmd.OutOrStdout(), cleared, func(w io.Writer) error { return overridesTable(w, cleared) })
+			return flags.output.print(cmd.OutOrStdout(), cleared, func(w io.Writer) error {
+				left, err := flags.client().Overrides(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return errors.Join(titledOverrides(w, "cleared", cleared), titledOverrides(w, "left", left))
+			})
 		},
 	}
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&everything, "all", false, "clear all overrides")
 	return cmd
+}
+
+// titledOverrides prints what became of overrides, and these.
+func titledOverrides(w io.Writer, title string, all []api.Override) error {
+	if len(all) == 0 {
+		_, err := fmt.Fprintf(w, "%s: none\n", title)
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "%s:\n", title); err != nil {
+		return err
+	}
+	return overridesTable(w, all)
 }
 
 func overridesTable(w io.Writer, all []api.Override) error {

@@ -20,9 +20,10 @@ func newRollback() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback [N]",
 		Short: "Run an earlier configuration again",
-		Long: "Rollback runs generation N again, by default the previous one, and replaces the daemon's file with it. The present\n" +
-			"file stays beside it as FILE.previous. While a configuration waits for its confirm, rollback ends the wait and\n" +
-			"returns to the former one. --list shows the stored generations: the last ten. Overrides stay as they are.",
+		Long: "Rollback runs generation N again, by default the previous one, and replaces the daemon's file with it. After an\n" +
+			"edit that the daemon refuses, the default is what runs: only the file is restored. The present file stays beside\n" +
+			"it as FILE.previous. While a configuration waits for its confirm, rollback ends the wait and returns to the\n" +
+			"former one. --list shows the stored generations: the last ten. Overrides stay as they are.",
 		Example: "  sluice rollback --list\n  sluice rollback\n  sluice rollback 12",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 || list && len(args) > 0 {
