@@ -8,9 +8,9 @@ const insertLines = 4
 // InsertSlot4 returns a slot for a client's new IPv4 connection: one pass instead of Find,
 // FindReply and Insert. ok is false if the table's share is used up, if an entry nearby has the
 // same client address and port or must be removed first, or if no slot nearby is free; then those
-// three must be used.
+// three must be used. It changes nothing, because the caller may do without the slot.
 func (t *Table) InsertSlot4(home Home, client uint32, port uint16, nowMs uint32) (slot uint32, ok bool) {
-	if t.share.Free == 0 && !t.share.Grow() {
+	if t.share.Free == 0 {
 		return 0, false
 	}
 	for line, end := home, home+insertLines; line < end; line++ {
@@ -40,7 +40,7 @@ func (e *entry4) isFrom(client uint32, port uint16) bool {
 
 // InsertSlot6 is InsertSlot4 for IPv6.
 func (t *Table) InsertSlot6(home Home, client packet.Addr, port uint16, nowMs uint32) (slot uint32, ok bool) {
-	if t.share.Free == 0 && !t.share.Grow() {
+	if t.share.Free == 0 {
 		return 0, false
 	}
 	line := uint32(home &^ home6)

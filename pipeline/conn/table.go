@@ -410,7 +410,9 @@ func (t *Table) insertAt(home, slot uint32, key uint64, flags Flags) *Conn {
 	c.key, c.Flags = key, flags
 	c.Expires, c.Backend, c.BackendPort, c.State, c.Source, c.Extra = 0, 0, 0, 0, 0, 0
 	t.length++
-	t.share.Free--
+	if t.share.Free--; t.share.Free == 0 {
+		t.share.Grow() // for the next one: see InsertSlot4
+	}
 	t.chunkLive[slot>>chunkShift]++
 	return c
 }

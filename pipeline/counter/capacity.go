@@ -52,12 +52,13 @@ type Share struct {
 	of    *Capacity
 }
 
-// NewShare makes the Share of one worker. It is empty.
+// NewShare makes the Share of one worker, of one block.
 func (c *Capacity) NewShare() *Share {
 	s := &Share{of: c, most: c.entries, block: max(1, c.Even()/blocksPerWorker)}
 	if c.workers > 1 {
 		s.most = c.Even() + c.Even()/2
 	}
+	s.Grow()
 	return s
 }
 
