@@ -39,6 +39,7 @@ import (
 	"sluice/engine/state"
 	"sluice/engine/steer"
 	"sluice/engine/tables"
+	"sluice/engine/tokernel"
 	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
@@ -88,6 +89,7 @@ type Engine struct {
 	deadlinesChanged chan struct{}      // wakes followDeadlines
 
 	answers *answers.Answers // of the workers; nil without workers
+	kernel  *tokernel.Path   // for packets that are the kernel's; nil before there are workers
 
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
@@ -176,6 +178,9 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
+	if e.kernel, err = tokernel.New(len(cores), e.platform, e.results.wake, e.log); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	e.hardware, e.cores = hardware, len(cores)
 	e.losses = make([]steeringLoss, len(hardware.Ports))
@@ -193,8 +198,8 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		BusyPoll: cfg.Engine.Poll == conf.PollBusy,
 		Hardware: e.hardware, Memory: e.platform.Memory,
 		Seed: &e.seed, Loads: e.loads, Turns: e.turns, Tables: &e.tables,
-		Resolve: func(a packet.Addr) { e.platform.Resolve(a.Netip()) },
-		Log:     e.log,
+		Resolve: func(a packet.Addr) { e.platform.Resolve(a.Netip()) }, Kernel: e.kernel,
+		Log: e.log,
 	})
 	if err != nil {
 		return err
@@ -248,7 +253,7 @@ func (e *Engine) Close() error {
 		return failure // what a worker may still use cannot be freed
 	}
 	e.running.Wait()
-	return errors.Join(failure, err, e.platform.Close())
+	return errors.Join(failure, err, e.kernel.Close(), e.platform.Close())
 }
 
 // surroundingsChanged publishes tables for new routes, neighbours, links or addresses.

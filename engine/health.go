@@ -94,7 +94,7 @@ func (e *Engine) policyInput(u *update, freeze policy.Freeze) policy.Input {
 	if u.direct != nil {
 		in.Direct = directText(u.direct)
 	}
-	in.Detached = e.detachedText()
+	in.Detached, in.ToKernel = e.detachedText(), e.kernel.Alarm()
 	if n, example := e.prober.NotRun(); n > 0 {
 		in.NotRun = fmt.Sprintf("%d health checks cannot be run, and their backends keep their states: %v. "+
 			"This host lacks file descriptors (LimitNOFILE), ports (ip_local_port_range) or memory", n, example)

@@ -77,6 +77,7 @@ func (e *Engine) publish(u *update) error {
 	e.outside = out
 	if newRules {
 		e.decider = nil
+		e.kernel.Want(compiled.Rules.Replies)
 	}
 	e.commit(u, &compiled)
 	return nil

@@ -38,19 +38,6 @@ func (p *Processor) reject(f *Frame, s *Service) {
 	}
 }
 
-// rejectReply handles a backend's packet that belongs to no connection of any worker. A TCP segment
-// from the port of a nat or fullnat backend is of a connection that has ended here, and is answered
-// with RST, so that the backend forgets it too. A SYN alone is not, and neither is what comes from
-// a backend of many ports: backends may open connections themselves.
-func (p *Processor) rejectReply(f *Frame) {
-	m := &f.meta
-	if m.TCPFlags&(packet.SYN|packet.ACK) == packet.SYN || p.t.answered.Get(m.Src, m.SrcPort, m.Proto) == 0 {
-		f.drop(counter.NoConnection)
-		return
-	}
-	p.refuse(f)
-}
-
 // refuse answers a TCP segment of no connection with RST. If it is a RST itself, or the limit is
 // reached, it is dropped.
 func (p *Processor) refuse(f *Frame) {

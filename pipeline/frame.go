@@ -18,6 +18,8 @@ const (
 	Forward                 // send Mem[Start:End] on Port
 	Reply                   // send our own answer, Mem[Start:End], on Port
 	HandOver                // pass the unchanged frame to Worker, which owns the flow
+	// ToKernel: give the kernel the unchanged IP packet Mem[Start:End], or drop it for Reason
+	ToKernel
 )
 
 // Frame is one packet, the chunk of memory that it lies in, and what the stages record about it:

@@ -51,7 +51,7 @@ func (p *Processor) icmpOut(f *Frame) {
 		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
 			return
 		}
-		f.drop(counter.ICMPNoFlow)
+		p.strayError(f)
 		return
 	}
 	client := m.Src

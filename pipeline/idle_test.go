@@ -321,22 +321,3 @@ func TestLateSegment(t *testing.T) {
 		w.ends(w.out(late), "no_connection")
 	})
 }
-
-// TestLateSegmentOfOthers: nothing that a backend of any port, or one in tun or dr, sends is
-// answered: it may have opened the connection itself.
-func TestLateSegmentOfOthers(t *testing.T) {
-	for name, s := range map[string]svc{
-		"any port": {ports: service.AnyPort, backends: []backend{{host: 11}}},
-		"a range":  {ports: service.Ports{First: 80, Last: 90}, backends: []backend{{host: 11}}},
-		"tun":      {mode: service.TUN, backends: []backend{{host: 11, port: 80}}},
-		"dr":       {mode: service.DR, backends: []backend{{host: 11, port: 80}}},
-		"udp":      {proto: service.UDP, backends: []backend{{host: 11, port: 80}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, s)
-			w.ends(w.out(packettest.TCP("10.0.0.11:80", client4)), "no_connection")
-			w.ends(w.out(packettest.UDP("10.0.0.11:80", client4)), "no_connection")
-			w.sum()
-		})
-	}
-}

@@ -15,6 +15,7 @@
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
 //	               rst_probe.go for silent ends of both
+//	tokernel.go    packets that backends send of their own accord
 //	answer.go      RST and ICMP answers; icmp.go: ICMP errors about forwarded packets
 //	inspect.go     what the pipeline knows of a frame; dryrun.go: what it would do with it
 //	tables.go      what the control plane publishes
@@ -223,6 +224,8 @@ func (p *Processor) count(f *Frame) {
 		c.Replied++
 	case HandOver:
 		c.HandedOut++
+	case ToKernel:
+		c.ToKernel++
 	default:
 		c.Drops[f.Reason]++
 	}

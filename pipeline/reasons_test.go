@@ -10,10 +10,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// droppedByWorker are the reasons that only the worker drops for, when its rings are
-// full. What is for no service, at an address that the kernel has, counts as no_connection, because
-// a packet doesn't tell whether it comes from a backend.
-var droppedByWorker = []counter.Reason{counter.HandOverFull, counter.TxFull}
+// droppedByWorker are the reasons that only the worker drops for, when its rings are full or beyond
+// a limit of its own. What is for no service, at an address that the kernel has, counts as
+// no_connection, because a packet doesn't tell whether it comes from a backend.
+var droppedByWorker = []counter.Reason{counter.HandOverFull, counter.TxFull, counter.KernelLimit, counter.KernelFull}
 
 // ways shows for each reason at least one way to be dropped for it.
 var ways = []struct {

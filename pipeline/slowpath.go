@@ -234,7 +234,7 @@ func (p *Processor) withoutConnection(f *Frame) {
 		p.noService(f)
 		return
 	}
-	p.rejectReply(f)
+	p.stray(f)
 }
 
 // findReply returns the connection of a packet from a backend, nil if there is none. client and

@@ -74,7 +74,9 @@ type Tables struct {
 	services    servicemap.Map
 	sticky      servicemap.Endpoints // endpoints of backends of services owned ByAddress -> 1
 	sources     servicemap.Endpoints // fullnat's local addresses -> index+1 into Sources
-	answered    servicemap.Endpoints // TCP endpoints of nat and fullnat backends of one port -> 1
+	// strays: endpoints of nat and fullnat backends -> what becomes of packets from there without a
+	// connection
+	strays servicemap.Endpoints
 	// replyEndpointAt: endpoint of a fullnat backend -> index+1 into replyEndpoints
 	replyEndpointAt servicemap.Endpoints
 	replyEndpoints  []replyEndpoint
@@ -110,7 +112,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	}
 	t.buildFastEntries()
 	t.services = servicemap.New(len(services))
-	t.sticky, t.answered = servicemap.NewEndpoints(len(backends)), servicemap.NewEndpoints(len(backends))
+	t.sticky, t.strays = servicemap.NewEndpoints(len(backends)), servicemap.NewEndpoints(len(backends))
 	for id := range services {
 		s := &services[id]
 		t.moved = t.moved || s.Moved
@@ -156,8 +158,11 @@ func (t *Tables) indexServer(s *Service, be *Backend) {
 	if s.Ownership == ByAddress {
 		t.sticky.Put(be.Addr, be.Port, s.Proto, 1)
 	}
-	if s.Proto == uint8(service.TCP) && be.Mode.RepliesThroughUs() && be.Port != 0 {
-		t.answered.Put(be.Addr, be.Port, s.Proto, 1)
+	switch {
+	case s.Proto == uint8(service.TCP) && be.Mode.RepliesThroughUs() && be.Port != 0:
+		t.strays.Put(be.Addr, be.Port, s.Proto, strayAnswered)
+	case be.Mode == service.NAT:
+		t.strays.Put(be.Addr, be.Port, s.Proto, strayToKernel)
 	}
 }
 

@@ -229,9 +229,13 @@ func (w *twin) backendPort(i, b int, k flowKey) uint16 {
 func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flags, ttl uint8) verdict {
 	k, f := w.behind(src, dst, proto)
 	if f == nil {
-		// There may be no more answers at that moment. A SYN is answered in state Idle only.
-		if flags&rst == 0 && w.isBehind(src, proto) {
+		only, oneOfMany := w.isBehind(src, proto)
+		switch {
+		case proto == service.TCP && only && flags&rst == 0:
+			// There may be no more answers at that moment. A SYN is answered in state Idle only.
 			return verdict{any: []string{"reply", "no_connection"}}
+		case proto == service.UDP && only, oneOfMany && !only:
+			return verdict{any: []string{"to kernel"}}
 		}
 		return verdict{any: []string{"no_connection"}}
 	}
@@ -246,17 +250,19 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 	return verdict{[]string{"forward"}, netip.AddrPortFrom(netip.MustParseAddr(or(w.svcs[k.svc].vip, vip4)), k.vport), dst}
 }
 
-// isBehind reports whether a nat backend of one TCP port has the address and port.
-func (w *twin) isBehind(a netip.AddrPort, proto service.Protocol) bool {
+// isBehind reports whether a nat backend serves the port at the address: as its only one, or as one
+// of many.
+func (w *twin) isBehind(a netip.AddrPort, proto service.Protocol) (only, oneOfMany bool) {
 	for i := range w.svcs {
 		s := &w.svcs[i]
 		for j, b := range s.backends {
-			if proto == service.TCP && s.proto == proto && s.mode == service.NAT && b.port == a.Port() && w.host(i, j) == a.Addr() {
-				return true
+			if s.proto == proto && s.mode == service.NAT && w.host(i, j) == a.Addr() {
+				only = only || b.port == a.Port()
+				oneOfMany = oneOfMany || b.port == 0
 			}
 		}
 	}
-	return false
+	return only, oneOfMany
 }
 
 func (w *twin) advance(f *twinFlow, d conn.Direction, flags uint8) {

@@ -69,6 +69,9 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 	if err == nil {
 		box.Services, err = client.List(cmd.Context())
 	}
+	if err == nil {
+		box.Alarms, err = client.Alarms(cmd.Context())
+	}
 	if box.DaemonErr = err; err == nil {
 		box.Stats = &stats
 	} else if none := (*api.NoDaemon)(nil); !errors.As(err, &none) && cmd.Flags().Changed("socket") {

@@ -64,7 +64,7 @@ func TestLabPage(t *testing.T) {
 	}
 	for _, want := range []string{
 		"lab.toml: valid: ports=2 services=4 backends=12", `msg=ready`,
-		":53\n", "TCP  198.51.100.10:80 rr", "Masq", "Tunnel", "Route", "FIN_WAIT", "TIME_WAIT", "replied 0 + dropped 0", "state drain", "state up", "packets      rx ",
+		":53\n", "TCP  198.51.100.10:80 rr", "Masq", "Tunnel", "Route", "FIN_WAIT", "TIME_WAIT", "replied 0 + to the kernel 0 + dropped 0", "state drain", "state up", "packets      rx ",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in the output", want)

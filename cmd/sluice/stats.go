@@ -37,12 +37,15 @@ func newStats() *cobra.Command {
 func statsReport(w io.Writer, s api.Stats, all bool) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "sluice %s, up %s\n\n", s.Version, time.Duration(s.UptimeS*float64(time.Second)).Round(time.Second))
-	fmt.Fprintf(out, "packets      rx %d = forwarded %d + replied %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.Dropped())
-	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.Dropped()); rest != 0 {
+	fmt.Fprintf(out, "packets      rx %d = forwarded %d + replied %d + to the kernel %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Dropped())
+	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.ToKernel - s.Dropped()); rest != 0 {
 		fmt.Fprintf(out, " + in progress %d", rest)
 	}
 	if s.Originated > 0 {
 		fmt.Fprintf(out, "\noriginated   %d, to probe idle ends of connections that must be reset", s.Originated)
+	}
+	if s.ToKernelFailed > 0 {
+		fmt.Fprintf(out, "\nto_kernel_failed  %d of the packets that were given to the kernel, which did not take them", s.ToKernelFailed)
 	}
 	if s.PortReusedEarly > 0 {
 		fmt.Fprintf(out, "\nport_reused_early  %d connections of mode fullnat, from a port that another had less than a minute before", s.PortReusedEarly)
@@ -82,10 +85,10 @@ func dropReport(out io.Writer, drops map[string]uint64, all bool) {
 
 func workerReport(out io.Writer, workers []api.WorkerStats) {
 	fmt.Fprintln(out, "\nworkers")
-	table := newGrid(out, "worker", "cpu", "rx", "forwarded", "replied", "dropped", "handed out", "handed in",
+	table := newGrid(out, "worker", "cpu", "rx", "forwarded", "replied", "to kernel", "dropped", "handed out", "handed in",
 		"conns", "free frames", "loops", "pkts/batch", "syscalls/pkt", "busy")
 	for _, w := range workers {
-		table.row(w.Worker, w.CPU, w.Rx, w.Forwarded, w.Replied, w.Dropped, w.HandOversOut, w.HandOversIn,
+		table.row(w.Worker, w.CPU, w.Rx, w.Forwarded, w.Replied, w.ToKernel, w.Dropped, w.HandOversOut, w.HandOversIn,
 			w.Connections, w.FramesFree, w.Loops, fmt.Sprintf("%.1f", w.PacketsPerBatch),
 			fmt.Sprintf("%.4f", w.SyscallsPerPacket), strconv.FormatFloat(100*w.BusyShare, 'f', 1, 64)+"%")
 	}

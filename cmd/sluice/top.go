@@ -74,6 +74,7 @@ type topReport struct {
 	RxPPS        float64        `json:"rx_pps"`
 	ForwardedPPS float64        `json:"forwarded_pps"`
 	RepliedPPS   float64        `json:"replied_pps"`
+	ToKernelPPS  float64        `json:"to_kernel_pps"`
 	DroppedPPS   float64        `json:"dropped_pps"`
 	BusyShare    []float64      `json:"busy_share"` // of each worker, over the interval
 	Services     []ratedService `json:"services"`
@@ -81,5 +82,5 @@ type topReport struct {
 }
 
 func describeTop(f top.Figures) topReport {
-	return topReport{f.Rx, f.Forwarded, f.Replied, f.Lost, f.Busy, withRates(f.Services, f.Rates), f.Stats}
+	return topReport{f.Rx, f.Forwarded, f.Replied, f.ToKernel, f.Lost, f.Busy, withRates(f.Services, f.Rates), f.Stats}
 }

@@ -214,7 +214,7 @@ func TestStats(t *testing.T) {
 	_, out, _ := sluice("stats", "--socket", socket)
 	for _, want := range []string{
 		"sluice 0.1, up 1h2m3s\n",
-		"packets      rx 100 = forwarded 90 + replied 3 + dropped 7\n",
+		"packets      rx 100 = forwarded 90 + replied 3 + to the kernel 0 + dropped 7\n",
 		"connections  v4 1 + v6 0 of 1048576\n",
 		"frames       total 4096 = free 2048 + fill 2048 + rx 0 + tx 0 + completion 0 + in flight 0\n",
 		"             5  no_backend       service has no usable backend\n",

@@ -204,7 +204,7 @@ func report(w *worker.Worker, c *worker.Counters) api.WorkerStats {
 	p := &c.Packets
 	return api.WorkerStats{
 		Worker: w.ID(), CPU: w.CPU(),
-		Rx: p.Rx, Forwarded: p.Forwarded, Replied: p.Replied, Dropped: p.Dropped(),
+		Rx: p.Rx, Forwarded: p.Forwarded, Replied: p.Replied, ToKernel: p.ToKernel, Dropped: p.Dropped(),
 		HandOversOut: p.HandedOut, HandOversIn: p.HandedIn,
 		Loops:             c.Turns,
 		PacketsPerBatch:   ratio(c.Frames, c.BusyTurns),

@@ -26,13 +26,15 @@ const (
 	AlarmNotRun = "checks_not_run"
 	// AlarmDetached: another process has detached the XDP program from a port.
 	AlarmDetached = "xdp_detached"
+	// AlarmToKernel: what nat backends send of their own accord does not reach the kernel.
+	AlarmToKernel = "to_kernel_failed"
 	AlarmFrozen   = "health_frozen" // an operator has frozen the backends' states
 	AlarmStuck    = "worker_stuck"  // a worker does not answer: its queues are not served
 )
 
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
-	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmFrozen, AlarmStuck}
+	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck}
 }
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.

@@ -42,9 +42,10 @@ type Sample struct {
 	Time      time.Time `json:"time"`
 	IntervalS float64   `json:"interval_s"`
 
-	Rx        uint64            `json:"rx" doc:"difference, as are forwarded, replied and drops"`
+	Rx        uint64            `json:"rx" doc:"difference, as are forwarded, replied, to_kernel and drops"`
 	Forwarded uint64            `json:"forwarded"`
 	Replied   uint64            `json:"replied"`
+	ToKernel  uint64            `json:"to_kernel"`
 	Drops     map[string]uint64 `json:"drops" doc:"only reasons that occurred"`
 
 	Connections uint64 `json:"connections" doc:"in the table at present"`

@@ -28,6 +28,7 @@ func (p *sampler) sample(ctx context.Context, control Control) (Sample, bool) {
 	sample := Sample{
 		Time: now, IntervalS: now.Sub(p.at).Seconds(),
 		Rx: since(stats.Rx, p.stats.Rx), Forwarded: since(stats.Forwarded, p.stats.Forwarded), Replied: since(stats.Replied, p.stats.Replied),
+		ToKernel:    since(stats.ToKernel, p.stats.ToKernel),
 		Drops:       map[string]uint64{},
 		Connections: stats.Tables.ConnectionsV4 + stats.Tables.ConnectionsV6, Capacity: stats.Tables.Capacity,
 		Services: p.diff(services), Workers: p.workers(stats),

@@ -145,8 +145,8 @@ type ConnQuery struct {
 	Limit   int    // at most so many; 0: no limit
 }
 
-// Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + the sum of Drops, to the
-// packet, once no packet is being processed.
+// Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + ToKernel + the sum of
+// Drops, to the packet, once no packet is being processed.
 type Stats struct {
 	Version string  `json:"version"`
 	UptimeS float64 `json:"uptime_s"`
@@ -154,7 +154,11 @@ type Stats struct {
 	Rx        uint64            `json:"rx"`        // packets received from RX rings
 	Forwarded uint64            `json:"forwarded"` // packets sent on, either direction
 	Replied   uint64            `json:"replied"`   // packets answered by Sluice (RST, ICMP)
+	ToKernel  uint64            `json:"to_kernel"` // packets of backends' own, given to the kernel
 	Drops     map[string]uint64 `json:"drops"`     // by DropReason.Name, zeros included
+
+	// ToKernelFailed counts packets of ToKernel that the kernel did not take.
+	ToKernelFailed uint64 `json:"to_kernel_failed"`
 
 	// Originated counts packets that Sluice sent on its own: segments that make silent ends of
 	// connections of evicted backends answer. It is not part of the sum.
@@ -193,6 +197,7 @@ type WorkerStats struct {
 	Rx        uint64  `json:"rx"`
 	Forwarded uint64  `json:"forwarded"`
 	Replied   uint64  `json:"replied"`
+	ToKernel  uint64  `json:"to_kernel"`
 	Dropped   uint64  `json:"dropped"`
 	// HandOversOut counts frames given to the worker that owns their flow.
 	HandOversOut      uint64  `json:"hand_overs_out"`

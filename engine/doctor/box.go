@@ -21,8 +21,9 @@ type Box struct {
 	Warnings     []conf.Problem
 	Stats        *api.Stats // of the running daemon; nil: none answers
 	Services     []api.Service
-	DaemonErr    error // why Stats is nil
-	FS           fs.FS // of the root directory; only proc and sys are read
+	Alarms       []api.Alarm // of the daemon
+	DaemonErr    error       // why Stats is nil
+	FS           fs.FS       // of the root directory; only proc and sys are read
 	Links        map[string]*Link
 	Addresses    []host.Address
 	Allowed      []int // CPUs that the process may use

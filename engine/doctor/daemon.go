@@ -6,8 +6,9 @@ import (
 	"sluice/engine/api"
 )
 
-// checkDaemon reports that no daemon answers: many facts come from the daemon.
-func checkDaemon(b *Box) []Finding {
+// checkDaemon reports that no daemon answers: many facts come from the daemon. It also reports the
+// alarms that concern no single service.
+func checkDaemon(b *Box) (all []Finding) {
 	if hangs := (*api.NotAnswering)(nil); errors.As(b.DaemonErr, &hangs) {
 		return []Finding{found(Problem, "let it go on, or restart it; until then its counters and modes are not checked", "%v", hangs)}
 	}
@@ -15,5 +16,10 @@ func checkDaemon(b *Box) []Finding {
 		return []Finding{found(Note, "start it (`sluice run`), or name its socket with --socket; until then its counters and modes are not checked",
 			"no daemon answers: %v", b.DaemonErr)}
 	}
-	return nil
+	for _, a := range b.Alarms {
+		if a.Service == "" {
+			all = append(all, found(Warning, "see `sluice status`; the alarm ends with its reason", "alarm %s: %s", a.Kind, a.Text))
+		}
+	}
+	return all
 }

@@ -144,6 +144,9 @@ func TestFaults(t *testing.T) {
 			stopped(b)
 			b.DaemonErr = &api.NotAnswering{Socket: "s.sock", For: 3 * time.Second}
 		}},
+		{"daemon", Warning, "to_kernel_failed: /dev/net/tun is missing", func(b *Box) {
+			b.Alarms = []api.Alarm{{Kind: api.AlarmNoBackend, Service: "web"}, {Kind: api.AlarmToKernel, Text: "/dev/net/tun is missing"}}
+		}},
 		{"kernel", Problem, "5.10.0 is older than 6.1", func(b *Box) { b.put("proc/sys/kernel/osrelease", "5.10.0") }},
 		{"kernel", Note, "32 frames per system call", func(b *Box) { b.put("proc/sys/kernel/osrelease", "6.12.9") }},
 		{"kernel", Warning, "interpreted", func(b *Box) { b.put("proc/sys/net/core/bpf_jit_enable", "0") }},
@@ -229,6 +232,7 @@ func TestFaults(t *testing.T) {
 			b.Addresses = append(b.Addresses, host.Address{Prefix: netip.MustParsePrefix("10.2.0.2/32"), Link: "eth1"})
 			b.put("proc/sys/net/ipv4/ip_local_port_range", "1024\t65023")
 		}},
+		{"drops", Warning, "9 packets of backends were lost", func(b *Box) { b.Stats.ToKernelFailed = 9 }},
 		{"forwarding", Note, "forwards IPv4", func(b *Box) { b.put("proc/sys/net/ipv4/ip_forward", "1") }},
 		{"offloads", Problem, "LRO", func(b *Box) { b.Links["eth0"].Features["rx-lro"] = true }},
 		{"offloads", Warning, "rx-gro-hw", func(b *Box) { b.Links["eth0"].Features["rx-gro-hw"] = true }},

@@ -17,6 +17,8 @@ var advice = map[string]struct {
 	"hand_over_full": {Warning, "a worker can't keep up: give ports as many queues as there are workers, or add cores"},
 	"port_down":      {Warning, "see `sluice stats` for ports that are not up"},
 	"too_big":        {Note, "senders got an ICMP error; see the findings about MTU, and whether ICMP reaches them"},
+	"kernel_limit":   {Note, "backends send much that belongs to no connection: `sluice trace` shows what; give them another gateway for it"},
+	"kernel_full":    {Note, "likewise, or the CPUs that no worker has are busy"},
 	"no_connection":  {Note, "packets of connections that ended or never were; many after a restart are normal"},
 	"vlan_stack":     {Note, "Sluice reads one VLAN tag, not two: remove the outer one at the switch"},
 	"fragment":       {Note, "fragments carry no ports and are dropped: make senders use smaller packets"},
@@ -34,6 +36,10 @@ func checkDrops(b *Box) (all []Finding) {
 		if n > 0 && known {
 			all = append(all, found(a.severity, a.fix, "%d packets were dropped as %s: %s", n, reason.Name, reason.Text))
 		}
+	}
+	if n := b.Stats.ToKernelFailed; n > 0 {
+		all = append(all, found(Warning, "see the log for to_kernel_failed; without it the kernel had no memory for them",
+			"%d packets of backends were lost on their way to the kernel", n))
 	}
 	if n := b.Stats.PortReusedEarly; n > 0 {
 		all = append(all, found(Warning, "give the service more addresses in `source`: each has up to 64512 ports per backend",

@@ -34,6 +34,7 @@ type Platform struct {
 
 	ledger *ledger
 	umem   []byte
+	kernel kernel
 
 	publishing sync.Mutex // held while publish runs: one call at a time
 	publish    func(*route.Snapshot)

@@ -56,6 +56,8 @@ func (s *snapshot) putDaemon(out series) {
 	out.count(received, st.Rx)
 	out.count(forwarded, st.Forwarded)
 	out.count(replied, st.Replied)
+	out.count(toKernel, st.ToKernel)
+	out.count(kernelLost, st.ToKernelFailed)
 	out.count(originated, st.Originated)
 	out.count(portReused, st.PortReusedEarly)
 	for reason, n := range st.Drops {

@@ -36,9 +36,11 @@ var (
 	buildInfo = gauge("build_info", "Always 1; the labels identify the running build.", "version", "goversion")
 	startTime = gauge("start_time_seconds", "When the daemon started, in Unix time.")
 
-	received    = counter("packets_received_total", "Packets received from RX rings: the sum of forwarded, replied and dropped packets.")
+	received    = counter("packets_received_total", "Packets received from RX rings: the sum of those forwarded, replied, given to the kernel and dropped.")
 	forwarded   = counter("packets_forwarded_total", "Packets sent on, in either direction.")
 	replied     = counter("packets_replied_total", "Packets answered by Sluice itself, with a reset or an ICMP message.")
+	toKernel    = counter("packets_to_kernel_total", "Packets that nat backends sent of their own accord, given to the kernel.")
+	kernelLost  = counter("packets_to_kernel_failed_total", "Packets given to the kernel that it did not take; they are also counted as given.")
 	portReused  = counter("port_reused_early_total", "Connections of mode fullnat from a port that another to the same backend had less than a minute before.")
 	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own, to end connections of evicted backends.")
 	drops       = counter("drops_total", "Packets dropped, each counted under exactly one reason; `sluice stats --all` explains the reasons.", "reason")

@@ -7,6 +7,7 @@
 package platform
 
 import (
+	"io"
 	"net/netip"
 
 	"sluice/conf"
@@ -64,6 +65,19 @@ type Platform interface {
 type Detourer interface {
 	// Detour makes the device for them and redirects answers to these ports there.
 	Detour(ports service.Ports) (*truepath.Detour, error)
+}
+
+// Injector is a Platform on which the kernel can be given packets that are its own.
+type Injector interface {
+	// Inject makes the device for them.
+	Inject() (Device, error)
+}
+
+// Device is an interface of this host. The kernel receives each IP packet that is written to it,
+// with one call of Write, from there. Write does not block.
+type Device interface {
+	io.WriteCloser
+	Name() string
 }
 
 // Hardware is what Open opened.

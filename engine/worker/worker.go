@@ -11,8 +11,8 @@
 //
 // Nothing on the way of a packet takes a lock, allocates or makes a system call for one packet.
 //
-// The package imports platform, cpu, filter, rings and the pipeline. It does not know the engine,
-// the configuration or who builds the tables.
+// The package imports platform, cpu, filter, tokernel, rings and the pipeline. It does not know the
+// engine, the configuration or who builds the tables.
 package worker
 
 import (
@@ -23,6 +23,7 @@ import (
 
 	"sluice/engine/cpu"
 	"sluice/engine/platform"
+	"sluice/engine/tokernel"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -42,6 +43,7 @@ type Worker struct {
 	queues  []*queue // receive and transmit
 	egress  []egress // by port
 	handOut []outbox // by worker
+	kernel  *tokernel.Outlet
 	handIn  []*rings.Consumer[rings.Desc]
 	next    int // queue that the next turn begins with, so that none starves
 
@@ -195,6 +197,8 @@ func (w *Worker) transmit(n int) {
 		case pipeline.HandOver:
 			d.Options = uint32(f.Port) | uint32(f.Hops)<<hopShift
 			w.handOut[f.Worker].descs = append(w.handOut[f.Worker].descs, d)
+		case pipeline.ToKernel:
+			w.toKernel(f, d)
 		default:
 			w.frames.put(d.Addr)
 		}
@@ -203,6 +207,15 @@ func (w *Worker) transmit(n int) {
 	w.flushPorts()
 	w.reclaim()
 	w.frames.exchange()
+}
+
+// toKernel gives the kernel a copy of a packet.
+func (w *Worker) toKernel(f *pipeline.Frame, d rings.Desc) {
+	if reason := w.kernel.Put(f.Mem[f.Start:f.End], w.clock.ms, f.Reason); reason != counter.None {
+		w.drop(d, &w.proc.Packets.ToKernel, reason)
+		return
+	}
+	w.frames.put(d.Addr)
 }
 
 // The counter that a frame which is about to be transmitted was added to.

@@ -12,6 +12,7 @@ import (
 
 	"sluice/engine/cpu"
 	"sluice/engine/platform"
+	"sluice/engine/tokernel"
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
@@ -38,7 +39,8 @@ type Options struct {
 	Loads       *counter.Loads
 	Turns       *counter.Turns
 	Tables      *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
-	Resolve     func(packet.Addr)                // a neighbour; must not block
+	Kernel      *tokernel.Path
+	Resolve     func(packet.Addr) // a neighbour; must not block
 	Log         *slog.Logger
 }
 
@@ -211,6 +213,7 @@ func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Wor
 		frames:    newFrames(id, n, frames),
 		egress:    make([]egress, len(o.Hardware.Ports)),
 		handOut:   make([]outbox, n),
+		kernel:    o.Kernel.Outlet(id),
 		handIn:    make([]*rings.Consumer[rings.Desc], n),
 		tables:    o.Tables,
 		work:      new(pipeline.Batch),

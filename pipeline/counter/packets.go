@@ -6,10 +6,12 @@ type Packets struct {
 	Rx        uint64 // frames from ports
 	Forwarded uint64
 	Replied   uint64 // frames turned into answers of Sluice
+	ToKernel  uint64 // frames with packets that went to the kernel
 	HandedOut uint64 // frames handed to another worker, which counts them then
 	HandedIn  uint64
 	Drops     [Count]uint64
-	// Originated: frames that Sluice made and sent: not part of Rx = Forwarded + Replied + drops
+	// Originated: frames that Sluice made and sent: not part of Rx = Forwarded + Replied + ToKernel
+	// + drops
 	Originated uint64
 	ConnOpened uint64
 	ConnClosed uint64
@@ -22,6 +24,7 @@ func (p *Packets) Add(q *Packets) {
 	p.Rx += q.Rx
 	p.Forwarded += q.Forwarded
 	p.Replied += q.Replied
+	p.ToKernel += q.ToKernel
 	p.HandedOut += q.HandedOut
 	p.HandedIn += q.HandedIn
 	for i := range p.Drops {

@@ -1,6 +1,7 @@
 // Package counter names every way in which a packet can end and counts them. It is a leaf.
 //
-// All tests check the identity: rx = forwarded + replied + the sum of all drops.
+// All tests check the identity: rx = forwarded + replied + to the kernel + the sum of all
+// drops.
 package counter
 
 // Reason is why a frame was dropped, None if it was not.
@@ -39,6 +40,8 @@ const (
 	TooBig        // longer than the egress MTU
 	HandOverFull  // ring to the owning worker is full
 	TxFull        // egress ring is full
+	KernelLimit   // backend's own packet beyond the rate at which the kernel gets them
+	KernelFull    // likewise: ring to the kernel is full
 	reasonCount
 )
 
@@ -75,6 +78,8 @@ var reasons = [Count]struct{ name, text string }{
 	TooBig:          {"too_big", "packet is longer than the egress MTU"},
 	HandOverFull:    {"hand_over_full", "ring to the owning worker is full"},
 	TxFull:          {"tx_full", "egress ring is full"},
+	KernelLimit:     {"kernel_limit", "backends send more packets of their own than the kernel is given"},
+	KernelFull:      {"kernel_full", "ring to the kernel is full"},
 }
 
 // String returns the name used in statistics, metrics and tests, for example "no_backend".

@@ -14,7 +14,7 @@ type layer struct {
 //
 // and within the engine:
 //
-//	platform <- worker <- inspect      health, override <- policy <- tables <- inspect
+//	platform <- tokernel <- worker <- inspect      health, override <- policy <- tables <- inspect
 //	engine -> all
 var lattice = []layer{
 	{"cmd/cli", "", "cli is a leaf"},
@@ -30,11 +30,13 @@ var lattice = []layer{
 
 	{"engine", "engine/... pipeline/... conf", "the engine runs everything below it and gives it tables; only worker touches rings"},
 	{"engine/platform", "engine/health/truepath engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
-	{"engine/platform/linux", "engine/platform engine/cpu engine/health/truepath engine/steer engine/route engine/xsk pipeline/... conf", "it implements platform and knows no worker"},
-	{"engine/worker", "engine/platform engine/cpu engine/filter pipeline/... rings", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},
+	{"engine/platform/linux", "engine/platform engine/cpu engine/health/truepath engine/steer engine/route engine/tokernel engine/xsk pipeline/... conf", "it implements platform and knows no worker"},
+	{"engine/worker", "engine/platform engine/cpu engine/filter engine/tokernel pipeline/... rings", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},
 	{"engine/health", "pipeline/service", "health <- policy: checks report results and know nothing of their use"},
 	{"engine/health/policy", "engine/health engine/override pipeline/service conf", "health <- policy <- tables: availability is a value machine"},
-	{"engine/health/truepath", "pipeline/...", "it carries health checks the way of the clients' packets"},
+	{"engine/tokernel", "engine/platform engine/cpu engine/tun pipeline/... rings", "platform <- tokernel <- worker: it carries packets from workers to the kernel"},
+	{"engine/tun", "", "tun is a leaf"},
+	{"engine/health/truepath", "engine/tun pipeline/...", "it carries health checks the way of the clients' packets"},
 	{"engine/tables", "engine/health engine/health/policy engine/override engine/steer pipeline/... conf", "policy <- tables <- inspect: tables are built by pure functions from values"},
 	{"engine/state", "", "what is stored knows nothing of what runs"},
 	{"engine/override", "pipeline/service conf", "override <- policy: values set at run time"},

@@ -43,10 +43,11 @@ func ReadSnapshot(ctx context.Context, daemon Daemon) (Snapshot, error) {
 // Figures are the results of two snapshots; after the first, all rates are 0.
 type Figures struct {
 	Snapshot
-	Rates                        map[api.Rated]api.Rate
-	Rx, Forwarded, Replied, Lost float64 // packets per second
-	InBits, OutBits, CPS         float64 // per second, all services
-	Drops                        []Drop  // those that ever occurred, the highest rate first
+	Rates                  map[api.Rated]api.Rate
+	Rx, Forwarded, Replied float64 // packets per second
+	ToKernel, Lost         float64 // likewise
+	InBits, OutBits, CPS   float64 // per second, all services
+	Drops                  []Drop  // those that ever occurred, the highest rate first
 	// Busy is the busy portion of each worker between the snapshots, 0 to 1.
 	Busy      []float64
 	Restarted bool // the daemon has restarted
@@ -77,6 +78,7 @@ func Compare(before, now Snapshot) Figures {
 	f.Rx = api.PerSecond(was.Rx, is.Rx, elapsed)
 	f.Forwarded = api.PerSecond(was.Forwarded, is.Forwarded, elapsed)
 	f.Replied = api.PerSecond(was.Replied, is.Replied, elapsed)
+	f.ToKernel = api.PerSecond(was.ToKernel, is.ToKernel, elapsed)
 	f.Lost = api.PerSecond(was.Dropped(), is.Dropped(), elapsed)
 	f.Drops = drops(was, is, elapsed)
 	f.Busy = busy(was, is)

@@ -19,6 +19,8 @@ const (
 	AlarmNotRun = "checks_not_run"
 	// AlarmDetached: another process has detached the XDP program from a port
 	AlarmDetached = "xdp_detached"
+	// AlarmToKernel: what backends send of their own accord does not reach the kernel
+	AlarmToKernel = "to_kernel_failed"
 	AlarmFrozen   = "health_frozen" // an operator has frozen what checks decide
 )
 

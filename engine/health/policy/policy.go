@@ -32,6 +32,7 @@ type Input struct {
 	Direct    string // the text of the alarm AlarmDirect; "": it is not raised
 	NotRun    string // the same of AlarmNotRun
 	Detached  string // the same of AlarmDetached
+	ToKernel  string // the same of AlarmToKernel
 	Now       time.Time
 }
 
@@ -86,7 +87,10 @@ func (s *State) StepServices(in Input, keys []service.Key) (*State, []Event) {
 // begin returns the next state without its services.
 func (s *State) begin(in Input) *State {
 	next := &State{config: in.Config, overrides: in.Overrides, freeze: in.Freeze.only(in.Config), now: in.Now}
-	for _, a := range []Alarm{{Kind: AlarmDirect, Text: in.Direct}, {Kind: AlarmNotRun, Text: in.NotRun}, {Kind: AlarmDetached, Text: in.Detached}} {
+	for _, a := range []Alarm{
+		{Kind: AlarmDirect, Text: in.Direct}, {Kind: AlarmNotRun, Text: in.NotRun},
+		{Kind: AlarmDetached, Text: in.Detached}, {Kind: AlarmToKernel, Text: in.ToKernel},
+	} {
 		if a.Text != "" {
 			next.alarms = append(next.alarms, a)
 		}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"sluice/engine/tun"
 )
 
 // deviceName is completed by the kernel with the lowest free number, because a second daemon may
@@ -54,7 +56,7 @@ type family struct {
 
 // openDevice creates the device in the network namespace of the calling thread.
 func openDevice() (*device, error) {
-	fd, name, err := openTAP()
+	fd, name, err := tun.Open(tun.Frames, deviceName)
 	if err != nil {
 		return nil, err
 	}
@@ -63,32 +65,6 @@ func openDevice() (*device, error) {
 		return nil, errors.Join(err, d.file.Close())
 	}
 	return d, nil
-}
-
-// openTAP creates the interface, which exists as long as the file is open.
-func openTAP() (fd int, name string, err error) {
-	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return -1, "", errors.New("/dev/net/tun is missing: load the kernel module tun (modprobe tun), and allow the service to use the device (DeviceAllow=/dev/net/tun rw)")
-	case errors.Is(err, os.ErrPermission):
-		return -1, "", errors.New("/dev/net/tun cannot be opened: give it mode 0666, which is udev's default, and allow the service to use it (DeviceAllow=/dev/net/tun rw)")
-	case err != nil:
-		return -1, "", fmt.Errorf("opening /dev/net/tun: %w", err)
-	}
-	request, err := unix.NewIfreq(deviceName)
-	if err == nil {
-		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
-	}
-	if err != nil {
-		unix.Close(fd)
-		if errors.Is(err, os.ErrPermission) {
-			return -1, "", errors.New("creating a TAP device needs CAP_NET_ADMIN: run as root, or give the service AmbientCapabilities=CAP_NET_ADMIN")
-		}
-		return -1, "", fmt.Errorf("creating a TAP device: %w", err)
-	}
-	return fd, request.Name(), nil
 }
 
 // configure sets the device's attributes, addresses and routes. A family that the host does not

@@ -22,6 +22,7 @@ import (
 	"sluice/engine/platform"
 	"sluice/engine/route"
 	"sluice/engine/steer"
+	"sluice/engine/tokernel"
 	"sluice/engine/xsk"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/service"
@@ -434,3 +435,8 @@ func (k *Kernel) Detour(ports service.Ports) (*truepath.Detour, error) {
 	}
 	return d, nil
 }
+
+var _ platform.Injector = (*Kernel)(nil)
+
+// Inject implements platform.Injector.
+func (k *Kernel) Inject() (platform.Device, error) { return tokernel.OpenDevice() }

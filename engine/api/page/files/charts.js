@@ -8,7 +8,7 @@ const AT_LEAST = 60; // seconds that the axis shows from the start
 // TILES are the tiles: series with a CSS colour variable, and a line of text below the numbers.
 const TILES = [
   {id: 'packets', title: 'Packets', write: n => si(n) + '/s', series: [['received', '--series-1', f => f.received], ['forwarded', '--series-2', f => f.forwarded]],
-    words: f => f.replied > 0 ? `${si(f.replied)}/s answered by the balancer` : ''},
+    words: f => [f.replied > 0 ? `${si(f.replied)}/s answered by the balancer` : '', f.toKernel > 0 ? `${si(f.toKernel)}/s to the kernel` : ''].filter(Boolean).join(', ')},
   {id: 'bits', title: 'Traffic', write: bits, series: [['in', '--series-1', f => f.sum.bitsIn], ['out', '--series-2', f => f.sum.bitsOut]],
     words: (f, s, services) => services.some(s => s.mode === 'tun' || s.mode === 'dr') ? 'replies of tun and dr do not pass through Sluice' : ''},
   {id: 'connections', title: 'Connections', write: si, series: [['in the table', '--series-1', f => f.connections]],

@@ -69,7 +69,7 @@ export function compare(before, now) {
   return {
     measured: before !== null, // else there are no rates yet
     rates, sum, drops,
-    received: growth('rx'), forwarded: growth('forwarded'), replied: growth('replied'),
+    received: growth('rx'), forwarded: growth('forwarded'), replied: growth('replied'), toKernel: growth('to_kernel'),
     dropped: drops.reduce((n, d) => n + d.rate, 0),
     connections: is.tables.connections_v4 + is.tables.connections_v6,
     busy: (is.workers ?? []).map((w, i) => busy(was, is, w, was?.workers?.[i])),
