@@ -279,16 +279,21 @@ func TestApplyConfirmRollback(t *testing.T) {
 // emptying is a daemon with a backend that loses a connection with every Backend.
 type emptying struct {
 	*apitest.Fake
-	mu   sync.Mutex
-	left uint32
+	mu       sync.Mutex
+	left     uint32 // active
+	inactive uint32
+	falls    bool // it loses an inactive one, too
 }
 
 func (e *emptying) Backend(ctx context.Context, service, backend string) (api.Backend, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b := &e.Services[0].Backends[0]
-	b.Override, b.Active, b.Inactive = api.OverrideDrain, e.left, 0
+	b.Override, b.Active, b.Inactive = api.OverrideDrain, e.left, e.inactive
 	out, err := e.Fake.Backend(ctx, service, backend)
+	if err == nil && e.falls && e.inactive > 0 {
+		e.inactive--
+	}
 	if err == nil && e.left > 0 {
 		e.left--
 	}
@@ -299,7 +304,7 @@ func (e *emptying) Override(ctx context.Context, r api.OverrideRequest) (api.Bac
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b := &e.Services[0].Backends[0]
-	b.Active, b.Inactive = e.left, 0
+	b.Active, b.Inactive = e.left, e.inactive
 	return e.Fake.Override(ctx, r)
 }
 
@@ -313,7 +318,7 @@ func (e *emptying) asked(times uint32) bool {
 func TestDrainShowsProgress(t *testing.T) {
 	socket := serve(t, &emptying{Fake: apitest.NewFake(), left: 4})
 	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
-	if code != cli.ExitDone || !strings.Contains(out, "4 of 4 connections left, 4 active") || !strings.Contains(out, "web 10.0.0.11:8080: no connections are left, after ") {
+	if code != cli.ExitDone || !strings.Contains(out, "4 of 4 live connections left\n") || !strings.Contains(out, "web 10.0.0.11:8080: no live connections are left, after ") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	if code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "-o", "json", "--socket", socket); code != cli.ExitDone || !strings.HasPrefix(out, "{\n") {
@@ -323,6 +328,25 @@ func TestDrainShowsProgress(t *testing.T) {
 	code, _, errs = sluice("drain", "web", "10.0.0.11", "--deadline", "1h", "--socket", serve(t, apitest.NewFake()))
 	if code != cli.ExitFailed || !strings.Contains(errs, "was ended by another command") {
 		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// TestDrainCountsLiveConnections checks that the drain of a TCP backend is done when all
+// connections have closed, although they stay in the table, and that those over UDP are live.
+func TestDrainCountsLiveConnections(t *testing.T) {
+	daemon := &emptying{Fake: apitest.NewFake(), left: 2, inactive: 7}
+	socket := serve(t, daemon)
+	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
+	for _, want := range []string{"2 of 2 live connections left, 7 inactive ones expire\n", ": no live connections are left, after ", "; 7 inactive ones expire\n"} {
+		if code != cli.ExitDone || !strings.Contains(out, want) {
+			t.Errorf("exit code %d, want %q: %s%s", code, want, out, errs)
+		}
+	}
+	daemon = &emptying{Fake: apitest.NewFake(), left: 0, inactive: 3, falls: true}
+	daemon.Services[0].Protocol = "udp"
+	code, out, errs = sluice("drain", "web", "10.0.0.11", "--wait", "--socket", serve(t, daemon))
+	if code != cli.ExitDone || !strings.Contains(out, "3 of 3 live connections left\n") || !strings.Contains(out, ": no live connections are left, after ") || strings.Contains(out, "expire") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 }
 

@@ -20,7 +20,8 @@ func newDrain() *cobra.Command {
 		Short: "Give a backend no new connections; existing ones continue, or end at a deadline",
 		Long: "Drain gives a backend no new connections; existing ones continue. With --deadline the daemon ends the remaining\n" +
 			"ones after that time: TCP is reset in nat and fullnat, UDP moves to another backend. With --deadline or --wait\n" +
-			"the verb shows the remaining connections until there are none; interrupting it does not end the drain.\n" +
+			"the verb shows the live connections until there are none; interrupting it does not end the drain. TCP connections\n" +
+			"that have closed stay in the table for some minutes and are not live.\n" +
 			"A drain survives reloads and restarts, and ends with `sluice enable` or `sluice weight`.\n" + namingHelp,
 		Example: "  sluice drain web 10.0.0.11:8080\n  sluice drain web 10.0.0.11:8080 --deadline 5m\n" +
 			"  sluice drain web 10.0.0.11:8080 --deadline 5m --wait=false\n  sluice drain web 10.0.0.11:8080 --wait",
@@ -45,7 +46,7 @@ func newDrain() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().DurationVar(&deadline, "deadline", 0, "end the remaining connections after this time, e.g. 5m; 0: never")
-	cmd.Flags().BoolVar(&wait, "wait", false, "show progress until no connection is left; on with --deadline")
+	cmd.Flags().BoolVar(&wait, "wait", false, "show progress until no live connection is left; on with --deadline")
 	return cmd
 }
 

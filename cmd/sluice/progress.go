@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,7 +30,8 @@ const (
 	drainLines = 5 * time.Second
 )
 
-// followDrain starts a drain and shows the remaining connections until there are none.
+// followDrain starts a drain and shows the connections that remain until no live one does: those
+// that have closed stay in the table for some minutes, in TIME_WAIT.
 func followDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequest) (api.Backend, error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -45,8 +48,11 @@ func followDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequ
 	if flags.output == formatJSON {
 		out = io.Discard
 	}
-	d := &draining{line: progressLine{out: out, terminal: isTerminal(out)}, name: request.Service + " " + b.Endpoint(), first: left(b)}
-	d.begun = time.Now()
+	d := &draining{line: progressLine{out: out, terminal: isTerminal(out)}, name: request.Service + " " + b.Endpoint(), begun: time.Now()}
+	if b.Active == 0 && b.Inactive > 0 {
+		d.udp = isUDP(ctx, client, request.Service)
+	}
+	d.first = d.live(b)
 	if request.DeadlineS > 0 {
 		d.deadline = d.begun.Add(time.Duration(request.DeadlineS * float64(time.Second)))
 	}
@@ -74,7 +80,8 @@ func followDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequ
 type draining struct {
 	line     progressLine
 	name     string
-	first    uint64 // connections at the beginning
+	udp      bool   // of a service over UDP: its connections never are active
+	first    uint64 // live connections at the beginning
 	begun    time.Time
 	deadline time.Time // zero: none
 }
@@ -87,25 +94,21 @@ func (d *draining) show(b api.Backend) (done bool, err error) {
 	case b.Override != api.OverrideDrain:
 		d.line.end("")
 		return false, fmt.Errorf("the drain of %s was ended by another command: the backend has weight %d and state %s", d.name, b.Weight, b.State)
-	case left(b) == 0:
-		d.line.end(fmt.Sprintf("%s: no connections are left, after %s", d.name, now.Sub(d.begun).Round(time.Second)))
-		return true, nil
-	case passed && b.Active == 0:
-		d.line.end(fmt.Sprintf("%s: no active connections are left, after %s; %d inactive ones will expire",
-			d.name, now.Sub(d.begun).Round(time.Second), left(b)))
+	case d.live(b) == 0:
+		d.line.end(fmt.Sprintf("%s: no live connections are left, after %s%s", d.name, now.Sub(d.begun).Round(time.Second), d.closed(b, "; ")))
 		return true, nil
 	case passed && now.Sub(d.deadline) > drainGrace:
-		d.line.end(fmt.Sprintf("%s: the deadline has passed; %d silent connections end with their next packet", d.name, left(b)))
+		d.line.end(fmt.Sprintf("%s: the deadline has passed; %d silent connections end with their next packet", d.name, d.live(b)))
 		return true, nil
 	}
-	text := fmt.Sprintf("%s: %d of %d connections left, %d active", d.name, left(b), max(d.first, left(b)), b.Active)
+	text := fmt.Sprintf("%s: %d of %d live connections left%s", d.name, d.live(b), max(d.first, d.live(b)), d.closed(b, ", "))
 	switch {
 	case passed:
 		text += ", they end now"
 	case !d.deadline.IsZero():
 		text += ", they end in " + d.deadline.Sub(now).Round(time.Second).String()
 	}
-	d.line.show(bar(d.first, left(b))+text, fmt.Sprint(left(b), b.Active, passed))
+	d.line.show(bar(d.first, d.live(b))+text, fmt.Sprint(d.live(b), b.Inactive, passed))
 	return false, nil
 }
 
@@ -119,7 +122,29 @@ func (d *draining) interrupted() error {
 	return fmt.Errorf("interrupted: the drain of %s continues, %s", d.name, until)
 }
 
-func left(b api.Backend) uint64 { return uint64(b.Active) + uint64(b.Inactive) }
+// live returns the number of connections that the backend serves. Those of TCP that are not active
+// are closing, closed or reset.
+func (d *draining) live(b api.Backend) uint64 {
+	if d.udp {
+		return uint64(b.Active) + uint64(b.Inactive)
+	}
+	return uint64(b.Active)
+}
+
+// closed returns a text about connections that are in the table and not live, after sep; "" if
+// there are none.
+func (d *draining) closed(b api.Backend, sep string) string {
+	if d.udp || b.Inactive == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s%d inactive ones expire", sep, b.Inactive)
+}
+
+// isUDP reports whether a service is known to be over UDP.
+func isUDP(ctx context.Context, client *api.Client, name string) bool {
+	services, _ := client.List(ctx) // on error the next request fails, too
+	return slices.ContainsFunc(services, func(s api.Service) bool { return s.Name == name && s.Protocol == "udp" })
+}
 
 // bar draws the progress.
 func bar(first, left uint64) string {

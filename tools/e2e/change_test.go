@@ -172,7 +172,7 @@ func TestDrainVerb(t *testing.T) {
 	held := hold(t, b, nat4.URL(), 6)
 	r, err := b.Run(ctxOf(t), "drain", "web-nat4", "10.2.0.11", "--deadline", "500ms", "--socket", d.Socket)
 	must(t, err)
-	if r.Code != 0 || !strings.Contains(r.Stdout, "2 of 2 connections left") || !strings.Contains(r.Stdout, "are left") {
+	if r.Code != 0 || !strings.Contains(r.Stdout, "2 of 2 live connections left") || !strings.Contains(r.Stdout, "are left") {
 		t.Errorf("drain: exit code %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	for _, h := range held {
