@@ -75,6 +75,9 @@ func read(at draft.Place, line string) (*command, error) {
 	if len(words) > 0 && (words[0] == "ipvsadm" || strings.HasSuffix(words[0], "/ipvsadm")) {
 		words = words[1:]
 	}
+	if strings.HasPrefix(line, "IP Virtual Server ") || strings.HasPrefix(line, "Prot LocalAddress") {
+		return nil, c.fail("this is a list for people, of `ipvsadm -L`; import the output of `ipvsadm -S -n`")
+	}
 	for len(words) > 0 {
 		word := words[0]
 		words = words[1:]

@@ -16,7 +16,7 @@
 // connect to instead, and package truepath carries the packets from there. A ping asks the host,
 // not the path.
 //
-// A backend's answers are not trusted. A probe reads at most 64 KiB, over HTTP 256 KiB of
+// A backend's answers are not trusted. A probe reads at most 64 KiB, over HTTP 320 KiB of
 // headers more, follows no redirects, and ends with its timeout, however slowly the other side
 // sends. Within these limits it accepts what curl and keepalived accept.
 //

@@ -20,7 +20,7 @@ type response struct {
 }
 
 // maxHead is how many bytes of status lines and headers a probe reads.
-const maxHead = 256 << 10
+const maxHead = 320 << 10
 
 // errLongHead is the error of status lines and headers of more than maxHead bytes.
 var errLongHead = fmt.Errorf("status line and headers are longer than %d KiB", maxHead>>10)
