@@ -58,7 +58,7 @@ func TestRestore(t *testing.T) {
 			t.Errorf("%s: nothing was detached: %v, %v", mode, lost, err)
 		}
 		before := xdpOn(t, device).ProgId
-		detachAll(t, device)
+		detach(t, device)
 		if x := xdpOn(t, device); x != nil {
 			t.Fatalf("%s: on the interface is %+v", mode, x)
 		}
@@ -68,7 +68,7 @@ func TestRestore(t *testing.T) {
 		if x := xdpOn(t, device); x == nil || x.ProgId != before {
 			t.Errorf("%s: on the interface is %+v", mode, x)
 		}
-		detachAll(t, device)
+		detach(t, device)
 		foreign := otherProgram(t, device)
 		if lost, err := port.Restore(); !lost || !errors.As(err, new(*steer.ForeignError)) {
 			t.Errorf("%s: %v, %v", mode, lost, err)
@@ -88,15 +88,17 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// detachAll detaches all XDP programs from a device by their links, as bpftool does.
-func detachAll(t *testing.T, device netlink.Link) {
+// detach detaches the XDP program of a device by its link, as bpftool does. A device of another
+// namespace may have the same index, and a program of another process.
+func detach(t *testing.T, device netlink.Link) {
 	t.Helper()
+	program := ebpf.ProgramID(xdpOn(t, device).ProgId)
 	for links := new(link.Iterator); links.Next(); {
 		info, err := links.Link.Info()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if x := info.XDP(); x == nil || x.Ifindex != uint32(device.Attrs().Index) {
+		if x := info.XDP(); x == nil || x.Ifindex != uint32(device.Attrs().Index) || info.Program != program {
 			continue
 		}
 		if err := links.Link.Detach(); err != nil {
