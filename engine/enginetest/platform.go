@@ -163,15 +163,17 @@ func (p *Platform) Detach(port int, err error) {
 }
 
 // Restore implements platform.Platform.
-func (p *Platform) Restore(port int) (lost bool, err error) {
+func (p *Platform) Restore(port int) (lost string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lost = p.detached[port]
-	if lost && p.reattach != nil {
-		return true, p.reattach
+	if !p.detached[port] {
+		return "", nil
+	}
+	if p.reattach != nil {
+		return "detached", p.reattach
 	}
 	delete(p.detached, port)
-	return lost, nil
+	return "detached", nil
 }
 
 // Closed reports whether the port's queues are closed and no new ones opened.

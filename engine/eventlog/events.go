@@ -38,7 +38,7 @@ var Events = []Kind{
 	{"port_gone", "an interface has disappeared"},
 	{"port_back", "the interface is back"},
 	{"port_failed", "a port could not be opened again"},
-	{"xdp_detached", "another process has detached the XDP program from a port; err says why it is not attached again"},
+	{"xdp_detached", "another process has detached the XDP program from a port, or replaced it; err says why it is not attached again"},
 	{"to_kernel_failed", "the device for what nat backends send of their own accord cannot be made, or is gone; err says why"},
 	{"link_down", "a link went down"},
 	{"link_up", "a link came up"},

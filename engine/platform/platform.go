@@ -35,8 +35,8 @@ type Platform interface {
 	// OpenPort opens the same queues of the new interface of the same name.
 	OpenPort(port int) (*HardwarePort, error)
 	// Restore steers an open port's frames to its queues again if another process has ended that.
-	// lost reports whether one had.
-	Restore(port int) (lost bool, err error)
+	// lost says how: "detached" or "replaced"; "": none had.
+	Restore(port int) (lost string, err error)
 	// Memory returns zeroed memory, aligned to pages, on huge pages if there are enough, near the
 	// CPU that will use it. It is valid until Close.
 	Memory(bytes, core int) ([]byte, error)

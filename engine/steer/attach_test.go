@@ -43,8 +43,8 @@ func TestAttachAndClose(t *testing.T) {
 	}
 }
 
-// TestRestore checks that a program which another process has detached is attached again, with its
-// maps, unless another program has taken its place.
+// TestRestore checks that a program which another process has detached or replaced is attached
+// again, with its maps, unless another program has taken its place.
 func TestRestore(t *testing.T) {
 	enterNamespace(t)
 	device, _ := veth(t)
@@ -54,7 +54,7 @@ func TestRestore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if lost, err := port.Restore(); lost || err != nil {
+		if lost, err := port.Restore(); lost != "" || err != nil {
 			t.Errorf("%s: nothing was detached: %v, %v", mode, lost, err)
 		}
 		before := xdpOn(t, device).ProgId
@@ -62,7 +62,17 @@ func TestRestore(t *testing.T) {
 		if x := xdpOn(t, device); x != nil {
 			t.Fatalf("%s: on the interface is %+v", mode, x)
 		}
-		if lost, err := port.Restore(); !lost || err != nil {
+		if lost, err := port.Restore(); lost != "detached" || err != nil {
+			t.Errorf("%s: %v, %v", mode, lost, err)
+		}
+		if x := xdpOn(t, device); x == nil || x.ProgId != before {
+			t.Errorf("%s: on the interface is %+v", mode, x)
+		}
+		onLink(t, device, func(l link.Link) error { return l.Update(passing(t)) })
+		if x := xdpOn(t, device); x == nil || x.ProgId == before {
+			t.Fatalf("%s: on the interface is %+v", mode, x)
+		}
+		if lost, err := port.Restore(); lost != "replaced" || err != nil {
 			t.Errorf("%s: %v, %v", mode, lost, err)
 		}
 		if x := xdpOn(t, device); x == nil || x.ProgId != before {
@@ -70,13 +80,13 @@ func TestRestore(t *testing.T) {
 		}
 		detach(t, device)
 		foreign := otherProgram(t, device)
-		if lost, err := port.Restore(); !lost || !errors.As(err, new(*steer.ForeignError)) {
+		if lost, err := port.Restore(); lost != "detached" || !errors.As(err, new(*steer.ForeignError)) {
 			t.Errorf("%s: %v, %v", mode, lost, err)
 		}
 		if err := foreign.Close(); err != nil {
 			t.Error(err)
 		}
-		if lost, err := port.Restore(); !lost || err != nil {
+		if lost, err := port.Restore(); lost != "detached" || err != nil {
 			t.Errorf("%s: after the other program: %v, %v", mode, lost, err)
 		}
 		if err := port.Close(); err != nil {
@@ -92,6 +102,12 @@ func TestRestore(t *testing.T) {
 // namespace may have the same index, and a program of another process.
 func detach(t *testing.T, device netlink.Link) {
 	t.Helper()
+	onLink(t, device, link.Link.Detach)
+}
+
+// onLink calls do with the link of the XDP program of a device.
+func onLink(t *testing.T, device netlink.Link, do func(link.Link) error) {
+	t.Helper()
 	program := ebpf.ProgramID(xdpOn(t, device).ProgId)
 	for links := new(link.Iterator); links.Next(); {
 		info, err := links.Link.Info()
@@ -101,21 +117,27 @@ func detach(t *testing.T, device netlink.Link) {
 		if x := info.XDP(); x == nil || x.Ifindex != uint32(device.Attrs().Index) || info.Program != program {
 			continue
 		}
-		if err := links.Link.Detach(); err != nil {
+		if err := do(links.Link); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// otherProgram attaches a program that is not ours to a device.
-func otherProgram(t *testing.T, device netlink.Link) link.Link {
+// passing returns a program that is not ours.
+func passing(t *testing.T) *ebpf.Program {
 	t.Helper()
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, Name: "other", License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}})
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Name: "other", License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { program.Close() })
-	l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: device.Attrs().Index})
+	return program
+}
+
+// otherProgram attaches a program that is not ours to a device.
+func otherProgram(t *testing.T, device netlink.Link) link.Link {
+	t.Helper()
+	l, err := link.AttachXDP(link.XDPOptions{Program: passing(t), Interface: device.Attrs().Index})
 	if err != nil {
 		t.Fatal(err)
 	}

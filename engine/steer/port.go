@@ -51,6 +51,7 @@ type Port struct {
 	ifindex  int
 	mode     Mode
 	link     link.Link
+	program  ebpf.ProgramID
 	sockets  xdp.Program
 	counters *ebpf.Map
 }
@@ -97,7 +98,12 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		sockets:  xdp.Program{Program: objects.Program, Queues: objects.Queues, Sockets: objects.Sockets},
 		counters: objects.Counters,
 	}
-	if err := port.attach(); err != nil {
+	info, err := objects.Program.Info()
+	if err == nil {
+		port.program, _ = info.ID()
+		err = port.attach()
+	}
+	if err != nil {
 		return nil, errors.Join(err, port.Close())
 	}
 	return port, nil
@@ -139,24 +145,36 @@ func (p *Port) tryAttach() error {
 }
 
 // Restore attaches the program again if another process has detached it, for example by `bpftool
-// link detach`. lost reports whether one had. It is not an error if the interface no longer exists.
-func (p *Port) Restore() (lost bool, err error) {
+// link detach`, or has replaced it by another one in its link. lost says which, "detached" or
+// "replaced"; "": neither. It is not an error if the interface no longer exists.
+func (p *Port) Restore() (lost string, err error) {
 	info, err := p.link.Info()
 	if err != nil {
-		return false, fmt.Errorf("steer: interface %s: reading the state of the XDP program's link: %w", p.name, err)
+		return "", fmt.Errorf("steer: interface %s: reading the state of the XDP program's link: %w", p.name, err)
 	}
 	if x := info.XDP(); x != nil && x.Ifindex == uint32(p.ifindex) {
-		return false, nil
+		if info.Program == p.program {
+			return "", nil
+		}
+		return "replaced", p.putBack(info.Program)
 	}
 	if _, err := netlink.LinkByIndex(p.ifindex); errors.As(err, new(netlink.LinkNotFoundError)) {
-		return false, nil
+		return "", nil
 	}
 	old := p.link
 	if err := p.tryAttach(); err != nil {
 		p.link = old
-		return true, err
+		return "detached", err
 	}
-	return true, old.Close()
+	return "detached", old.Close()
+}
+
+// putBack puts the program into the link in place of another one.
+func (p *Port) putBack(other ebpf.ProgramID) error {
+	if err := p.link.Update(p.sockets.Program); err != nil {
+		return fmt.Errorf("steer: interface %s: replacing program %d, which is not Sluice's: %w", p.name, other, explain(err))
+	}
+	return nil
 }
 
 // explainAttach returns an error with the cause in words. Drivers refuse native mode with errors of

@@ -339,7 +339,7 @@ func (k *Kernel) fill(m *xsk.UMEM) {
 func (k *Kernel) Steer(r steer.Rules) error { return k.program.Set(r) }
 
 // Restore implements platform.Platform.
-func (k *Kernel) Restore(port int) (lost bool, err error) { return k.ports[port].steer.Restore() }
+func (k *Kernel) Restore(port int) (lost string, err error) { return k.ports[port].steer.Restore() }
 
 // Source implements platform.Platform.
 func (k *Kernel) Source(dst netip.Addr) netip.Addr {
