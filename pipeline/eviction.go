@@ -12,7 +12,7 @@ import (
 //
 //	UDP              the next packet of the flow opens a new one, to another backend
 //	TCP nat fullnat  each end that sends is answered with RST; the connection waits for both
-//	                 in state Close
+//	                 in state Ended
 //	TCP tun dr       the connection is forgotten; further packets are those of no connection
 //
 // A SYN opens a new connection at once, in all modes. Ends that send nothing get an RST probe
@@ -91,10 +91,12 @@ func (p *Processor) reopen(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn) {
 	p.deliver(f, c, &p.t.Backends[c.Backend])
 }
 
-// evict puts a connection with ends that are to be reset into state Close, unless it is Idle.
+// evict puts a connection with ends that are to be reset into state Ended, unless it is Idle. There
+// it remains when its backend returns: one end may have been reset before, and the other one would
+// wait for it without limit.
 func (p *Processor) evict(c *conn.Conn) {
-	if c.State != conn.Close && c.State != conn.Idle {
-		p.enter(c, conn.Close)
+	if c.State < conn.Idle {
+		p.enter(c, conn.Ended)
 		c.Expires = p.now + endedMs
 	}
 }
@@ -118,13 +120,14 @@ func (p *Processor) reset(f *Frame, c *conn.Conn, gone conn.Flags) {
 }
 
 // endedReply handles a backend's packet of a connection in state Close if the backend is evicted,
-// and of one in state Idle. It reports whether it did.
+// and of one in state Idle or Ended. It reports whether it did.
 //
 //go:noinline
 func (p *Processor) endedReply(f *Frame, c *conn.Conn) bool {
-	if c.State != conn.Idle && !p.t.Backends[c.Backend].Evict {
+	if c.State < conn.Idle && !p.t.Backends[c.Backend].Evict {
 		return false
 	}
+	p.evict(c)
 	p.reset(f, c, conn.BackendGone)
 	return true
 }

@@ -82,7 +82,7 @@ func TestEvictedResets(t *testing.T) {
 		w.ends(w.out(answer.Flags(fin|ack)), "reply")
 		w.ends(w.in(data.Flags(rst)), "backend_gone")
 		w.ends(w.out(answer.Flags(rst|ack)), "backend_gone")
-		if c := w.only(); c.State != conn.Close || c.Counted() {
+		if c := w.only(); c.State != conn.Ended || c.Counted() {
 			t.Errorf("%+v", c)
 		}
 		w.pass(10_000)
@@ -130,13 +130,32 @@ func TestEvictedReopens(t *testing.T) {
 	})
 }
 
-// TestEvictedReturns: when the backend comes back, those of its connections that were not reset
-// continue.
+// TestEvictedReturns: when the backend comes back at once, those of its connections that no RST
+// probe and no packet has met continue.
 func TestEvictedReturns(t *testing.T) {
 	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
 		w.evictFirst(false)
 		w.ends(w.in(packettest.TCP(client, web)), "forward")
 		w.ends(w.out(packettest.TCP(host, peer)), "forward")
+	})
+}
+
+// TestEvictedHalf: when the backend comes back after one end of a connection was reset, the other
+// end is reset, too, although it sends nothing and has not got an RST that fits before.
+func TestEvictedHalf(t *testing.T) {
+	bothNAT(t, func(t *testing.T, w *world, client, web, host, peer string) {
+		w.rstProbesAll()
+		w.ends(w.out(packettest.TCP(host, peer)), "reply")
+		w.ends(w.out(packettest.TCP(host, peer).Flags(rst)), "backend_gone")
+		w.evictFirst(false)
+		w.now += 1000
+		out := w.rstProbesAll()
+		if len(out) != 1 {
+			t.Fatalf("%d RST probes, want one to the client", len(out))
+		}
+		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, seqOf(out[0].frame()))))
+		w.ends(w.in(packettest.TCP(client, web)), "reply")
+		w.ends(w.in(packettest.TCP(client, web).Flags(syn)), "forward") // another connection
 	})
 }
 

@@ -127,7 +127,7 @@ func (p *Processor) rstProbeConn(c *conn.Conn) {
 	}
 	be := &p.t.Backends[c.Backend]
 	switch {
-	case !be.Evict:
+	case !be.Evict && c.State != conn.Ended:
 	case !be.resets(c) || !mayLast(c.State):
 		t := p.rstProbeTable()
 		p.close(t, c)
@@ -141,7 +141,7 @@ func (p *Processor) rstProbeConn(c *conn.Conn) {
 // mayLast reports whether an end in this state may wait for the other one without limit. In the
 // other states an end sends again by itself or has seen the end of the connection.
 func mayLast(s conn.State) bool {
-	return s == conn.Established || s == conn.FinWait || s == conn.CloseWait || s == conn.Close || s == conn.Idle
+	return s == conn.Established || s == conn.FinWait || s == conn.CloseWait || s == conn.Close || s >= conn.Idle
 }
 
 // rstProbeEnds makes the probes of a round for the ends of the connection that may still have it.

@@ -63,7 +63,7 @@ func TestRSTProbe(t *testing.T) {
 		first := seqOf(out[0].frame())
 		w.expect(out[0], "forward", front, toClient(rstProbeTo(web, client, first)))
 		w.expect(out[1], "forward", back, toHost(rstProbeTo(peer, host, seqOf(out[1].frame())), 11))
-		if c := w.only(); c.State != conn.Close || c.Counted() {
+		if c := w.only(); c.State != conn.Ended || c.Counted() {
 			t.Errorf("%+v", c)
 		}
 		w.now += 999
@@ -177,7 +177,8 @@ func TestRSTProbeTargets(t *testing.T) {
 }
 
 // TestRSTProbeOnce: further tables with the same evicted backend start no RST probes, and another
-// evicted backend does. A backend that is back before its connections were scanned is left alone.
+// evicted backend does. A backend that is back before its connections were scanned is left alone;
+// ends of those that were scanned get more.
 func TestRSTProbeOnce(t *testing.T) {
 	w := newWorld(t, pairOf(vip4, service.NAT, service.TCP))
 	for _, from := range []string{client4, "192.0.2.8:40000"} {
@@ -202,12 +203,17 @@ func TestRSTProbeOnce(t *testing.T) {
 	}
 	set(false, false)
 	w.now += 1000
+	if n := len(w.rstProbesAll()); n != 4 {
+		t.Errorf("%d RST probes in the second round, want 4", n)
+	}
+	w.now += 20_000 // all entries expire
+	w.rstProbesAll()
+	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward")
+	w.ends(w.in(packettest.TCP(client4, web4)), "forward")
+	set(true, true)
+	set(false, false)
 	if n := len(w.rstProbesAll()); n != 0 {
 		t.Errorf("%d RST probes without an evicted backend", n)
-	}
-	set(true, false)
-	if n := len(w.rstProbesAll()); n != 2 {
-		t.Errorf("%d pokes when the first went again", n)
 	}
 	w.sum()
 }

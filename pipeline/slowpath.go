@@ -91,7 +91,7 @@ func (p *Processor) forward(f *Frame) {
 		direction = conn.InputOnly
 	}
 	be := &p.t.Backends[c.Backend]
-	if be.Evict || c.State == conn.Idle {
+	if be.Evict || c.State >= conn.Idle {
 		p.endedInbound(f, t, k, c, be)
 		return
 	}
@@ -104,9 +104,9 @@ func (p *Processor) forward(f *Frame) {
 
 // isNew reports whether a SYN opens another connection than the finished one of the same client
 // address and port, as with IPVS's conn_reuse_mode 1. Under a template the client stays with its
-// backend in any case. A connection that was idle is as good as none.
+// backend in any case. A connection that was idle or was ended is as good as none.
 func isNew(c *conn.Conn, m *packet.Meta) bool {
-	if c.State == conn.Idle {
+	if c.State >= conn.Idle {
 		return m.TCPFlags&(packet.SYN|packet.RST) == packet.SYN
 	}
 	return m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN &&
@@ -189,7 +189,7 @@ func (p *Processor) reply(f *Frame) {
 	s := &p.t.Services[c.Service()]
 	// advance, with a check that only a connection outside its middle needs
 	if !midConnection(c, m.TCPFlags) {
-		if (c.State == conn.Close || c.State == conn.Idle) && p.endedReply(f, c) {
+		if (c.State == conn.Close || c.State >= conn.Idle) && p.endedReply(f, c) {
 			return
 		}
 		p.changeState(c, conn.Output, m.TCPFlags)

@@ -36,6 +36,7 @@ type twinFlow struct {
 	state   conn.State
 	expires uint32
 	replied bool // the backend has sent a packet
+	repeats int  // of the SYN to a backend that is gone, in dr
 }
 
 func (f *twinFlow) live(now uint32) bool { return int32(f.expires-now) > 0 }
@@ -94,7 +95,7 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 		delete(w.flows, k)
 		f = nil
 	}
-	if f != nil && s.backends[f.backend].evict {
+	if f != nil && (s.backends[f.backend].evict || f.state == conn.Ended) {
 		if s.resets() && flags&(syn|rst|ack) != syn {
 			w.evict(f)
 			return evicted(flags)
@@ -105,7 +106,9 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 	if f != nil && s.backends[f.backend].gone && flags&(syn|rst|ack) == syn {
 		switch {
 		case f.state == conn.Established:
-			f.state, f.replied = conn.SynRecv, false // once more to the same one
+			f.state, f.replied, f.repeats = conn.SynRecv, false, 5 // once more to the same one
+		case f.state == conn.SynRecv && s.mode == service.DR && f.repeats < 5:
+			f.repeats++
 		case f.state != conn.SynRecv || !f.replied:
 			delete(w.flows, k)
 			f = nil
@@ -143,8 +146,8 @@ func (s *svc) resets() bool { return s.mode == service.NAT && s.proto == service
 
 // evict ends a flow that both ends are still to be told of.
 func (w *twin) evict(f *twinFlow) {
-	if f.state != conn.Close {
-		f.state, f.expires = conn.Close, w.now+10_000
+	if f.state != conn.Ended {
+		f.state, f.expires = conn.Ended, w.now+10_000
 	}
 }
 
@@ -161,8 +164,8 @@ func (w *twin) look() {
 	for k, f := range w.flows {
 		s := &w.svcs[k.svc]
 		switch {
-		case !s.backends[f.backend].evict || !f.live(w.now):
-		case s.resets() && slices.Contains([]conn.State{conn.Established, conn.FinWait, conn.CloseWait, conn.Close}, f.state):
+		case !s.backends[f.backend].evict && f.state != conn.Ended || !f.live(w.now):
+		case s.resets() && slices.Contains([]conn.State{conn.Established, conn.FinWait, conn.CloseWait, conn.Close, conn.Ended}, f.state):
 			w.evict(f)
 		default:
 			delete(w.flows, k)
@@ -173,6 +176,9 @@ func (w *twin) look() {
 // over says that a packet with these flags begins another connection than this one, which has
 // ended.
 func over(f *twinFlow, flags uint8) bool {
+	if f.state == conn.Ended {
+		return flags&(syn|rst) == syn
+	}
 	return (f.state == conn.TimeWait || f.state == conn.Close) && flags&(syn|rst|ack) == syn
 }
 
@@ -239,7 +245,8 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 		}
 		return verdict{any: []string{"no_connection"}}
 	}
-	if s := &w.svcs[k.svc]; s.backends[f.backend].evict && f.state == conn.Close {
+	if s := &w.svcs[k.svc]; s.backends[f.backend].evict && f.state == conn.Close || f.state == conn.Ended {
+		w.evict(f)
 		return evicted(flags)
 	}
 	w.advance(f, conn.Output, flags)

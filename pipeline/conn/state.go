@@ -3,10 +3,11 @@ package conn
 import "sluice/pipeline/packet"
 
 // State is the state of a connection. TCP has the states and timeouts of IPVS
-// (net/netfilter/ipvs/ip_vs_proto_tcp.c), and Idle; UDP has one.
+// (net/netfilter/ipvs/ip_vs_proto_tcp.c), Idle and Ended; UDP has one.
 type State uint8
 
-// The states: those of IPVS in its order, then two that IPVS has not, UDP and Idle.
+// The states: those of IPVS in its order, then three that IPVS has not. No packet leads in or
+// out of the last two.
 const (
 	StateNone State = iota
 	Established
@@ -22,13 +23,14 @@ const (
 	SynChallenged // SYN_RECV: the backend has answered the SYN by an ACK without SYN
 	SynRepeated   // SYN_RECV: the client has repeated its SYN after that
 	UDP
-	Idle       // was ESTABLISHED and has expired: its ends are reset. No packet leads in or out
+	Idle       // was ESTABLISHED and has expired: its ends are reset
+	Ended      // CLOSE: its backend was evicted: its ends are reset
 	StateCount // length of arrays indexed by State
 )
 
 var stateNames = [StateCount]string{
 	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT",
-	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "SYN_RECV", "SYN_RECV", "UDP", "IDLE",
+	"CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "SYN_RECV", "SYN_RECV", "UDP", "IDLE", "CLOSE",
 }
 
 // String returns IPVS's name of the state.
@@ -61,8 +63,9 @@ var DefaultTimeoutsMs = [StateCount]uint32{
 	SynChallenged: 60_000,
 	SynRepeated:   60_000,
 
-	UDP:  300_000,
-	Idle: 10_000,
+	UDP:   300_000,
+	Idle:  10_000,
+	Ended: 10_000,
 }
 
 // Direction is the direction of a packet, and whether both directions are seen.
@@ -163,7 +166,7 @@ var transitions = [directionCount][eventCount]row{
 }
 
 // Next returns the state after a TCP segment with these flags in that direction. UDP stays UDP, and
-// Idle stays Idle.
+// so do Idle and Ended.
 func (s State) Next(d Direction, tcpFlags uint8) State {
 	if s >= UDP {
 		return s
