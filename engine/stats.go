@@ -37,7 +37,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 		addReport(&out, i, &reports[i])
 	}
 	out.Rx, out.Forwarded, out.Replied, out.Originated = sum.Rx, sum.Forwarded, sum.Replied, sum.Originated
-	out.PortReusedEarly = sum.PortReusedEarly
+	out.PortReusedEarly, out.IdleReset = sum.PortReusedEarly, sum.IdleReset
 	out.ToKernel, out.ToKernelFailed = sum.ToKernel, e.kernel.Failed()
 	for r := counter.None + 1; int(r) < counter.Count; r++ {
 		out.Drops[r.String()] = sum.Drops[r]

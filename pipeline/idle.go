@@ -63,6 +63,7 @@ func (p *Processor) beginIdleReset(t *conn.Table, c *conn.Conn) bool {
 		return false
 	}
 	p.enter(c, conn.Idle)
+	p.Packets.IdleReset++
 	c.Expires = p.now + endedMs
 	*r.at(r.began) = idleConn{slot: t.Slot(c), beganMs: p.now, v6: t == p.v6}
 	r.began++

@@ -58,7 +58,7 @@ func TestIdleIsReset(t *testing.T) {
 		if out := w.watch(10_000 + sweepMs); len(out) != 0 {
 			t.Errorf("%d probes of ends that were reset", len(out))
 		}
-		if n := w.sum(); n.ConnClosed != 1 {
+		if n := w.sum(); n.ConnClosed != 1 || n.IdleReset != 1 {
 			t.Errorf("%+v", n)
 		}
 	})

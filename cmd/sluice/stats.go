@@ -42,7 +42,10 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 		fmt.Fprintf(out, " + in progress %d", rest)
 	}
 	if s.Originated > 0 {
-		fmt.Fprintf(out, "\noriginated   %d, to probe idle ends of connections that must be reset", s.Originated)
+		fmt.Fprintf(out, "\noriginated   %d, to probe silent ends of connections that must be reset", s.Originated)
+	}
+	if s.IdleReset > 0 {
+		fmt.Fprintf(out, "\nidle_reset   %d connections, reset at both ends because they were idle beyond their timeout", s.IdleReset)
 	}
 	if s.ToKernelFailed > 0 {
 		fmt.Fprintf(out, "\nto_kernel_failed  %d of the packets that were given to the kernel, which did not take them", s.ToKernelFailed)

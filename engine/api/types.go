@@ -161,8 +161,12 @@ type Stats struct {
 	ToKernelFailed uint64 `json:"to_kernel_failed"`
 
 	// Originated counts packets that Sluice sent on its own: segments that make silent ends of
-	// connections of evicted backends answer. It is not part of the sum.
+	// connections answer that must be reset. It is not part of the sum.
 	Originated uint64 `json:"originated"`
+
+	// IdleReset counts connections that were reset at both ends because they were idle beyond their
+	// timeout.
+	IdleReset uint64 `json:"idle_reset"`
 
 	// PortReusedEarly counts fullnat connections from a local port that another connection to the
 	// same backend had less than a minute before.

@@ -17,6 +17,8 @@ type Packets struct {
 	ConnClosed uint64
 	// PortReusedEarly: fullnat connections from a port that another had less than a minute before
 	PortReusedEarly uint64
+	// IdleReset: connections with both ends reset because they were idle beyond their timeout
+	IdleReset uint64
 }
 
 // Add adds another worker's counts to p.
@@ -34,6 +36,7 @@ func (p *Packets) Add(q *Packets) {
 	p.ConnOpened += q.ConnOpened
 	p.ConnClosed += q.ConnClosed
 	p.PortReusedEarly += q.PortReusedEarly
+	p.IdleReset += q.IdleReset
 }
 
 // Dropped returns the sum of all drops.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestIdleBeyondTimeout(t *testing.T) {
 		t.Cleanup(func() { l.Close() })
 		listeners = append(listeners, l)
 	}
-	start(t, b, cfg)
+	d := start(t, b, cfg)
 	opened := time.Now()
 	ends := make(map[string]net.Conn)
 	for i, p := range through {
@@ -51,6 +52,11 @@ func TestIdleBeyondTimeout(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		t.Logf("%s: %s after the connection was opened", name, time.Since(opened))
+	}
+	out, err := d.Verb(ctxOf(t), "stats")
+	must(t, err)
+	if want := fmt.Sprintf("idle_reset   %d connections", len(through)); !strings.Contains(out, want) {
+		t.Errorf("the counters do not have %q:\n%s", want, out)
 	}
 }
 
