@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -133,6 +134,8 @@ func TestNoDevice(t *testing.T) {
 func TestDeviceLost(t *testing.T) {
 	slow(t)
 	lab := enginetest.New(t, 1, 1)
+	var log logBuffer
+	lab.Log = slog.New(slog.NewTextHandler(&log, nil))
 	lab.Start(1, config(anyPort()))
 	lab.LoseKernel(unix.ENOBUFS)
 	lab.Send(enginetest.Backends, 0, query(1).Frame())
@@ -143,10 +146,12 @@ func TestDeviceLost(t *testing.T) {
 	lab.RefuseInjection(errors.New("gone for good"))
 	lab.LoseKernel(unix.EBADFD)
 	lab.Send(enginetest.Backends, 0, query(2).Frame())
-	alarmOf(t, lab, api.AlarmToKernel, "has removed the device")
+	alarmOf(t, lab, api.AlarmToKernel, "gone for good")
 	lab.Send(enginetest.Backends, 0, query(3).Frame())
 	dropped(t, lab.Stats(), "no_connection", 1)
-	alarmOf(t, lab, api.AlarmToKernel, "gone for good")
+	if text := log.String(); !strings.Contains(text, "event=to_kernel_failed") || !strings.Contains(text, "another process has removed the device memory") {
+		t.Errorf("the log does not tell of the loss:\n%s", text)
+	}
 	lab.LoseKernel(nil)
 	lab.RefuseInjection(nil)
 	alarmOf(t, lab, "", "")

@@ -116,6 +116,31 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestStrays checks that what a backend sends of its own accord is explained, and shown in a
+// simulation, as passed to the kernel: a packet, and an ICMP error about a packet to the backend.
+func TestStrays(t *testing.T) {
+	text := strings.NewReplacer("port = 80", "port = \"any\"", "\"tcp\"", "\"udp\"").Replace(web("nat", "", `address = "10.0.0.11"`))
+	b := box(t, text)
+	q, err := api.ParseTuple("udp 10.0.0.11:5353 " + client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := b.Explain(q); err != nil || !strings.HasPrefix(e.Verdict, "passed to the kernel: it belongs to no connection") {
+		t.Errorf("explain: %q, %v", e.Verdict, err)
+	}
+	stray := packettest.UDP("10.0.0.11:5353", client)
+	answer := packettest.UDP(client, "10.0.0.11:5353")
+	for name, frame := range map[string][]byte{
+		"UDP":        stray.Frame(),
+		"ICMP error": packettest.ICMP("10.0.0.11", packettest.Addr(client).String(), 3, 3, 0, answer.IP()).Frame(),
+	} {
+		e := b.Process(frame, 0)
+		if e.Verdict != "pass" || e.Port != "eth1" || e.OutPort != "" || !strings.HasPrefix(e.Text, "passed to the kernel") {
+			t.Errorf("%s: verdict %s of a packet from %s to %q: %s", name, e.Verdict, e.Port, e.OutPort, e.Text)
+		}
+	}
+}
+
 // TestExplainDoesNotChange checks that a connection opens where Explain has predicted, however
 // often it was asked, and that Explain then finds the connection.
 func TestExplainDoesNotChange(t *testing.T) {

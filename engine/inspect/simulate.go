@@ -67,7 +67,11 @@ func (o *Offline) Process(frame []byte, at time.Duration) api.TraceEvent {
 	}
 	f := frameOf(frame)
 	before := o.proc.Observe(f, o.Tables, o.nowMs)
-	if hop, ok := o.Tables.Hops.NextHop(before.Meta.Src); ok && before.Reason == counter.None {
+	sender := before.Meta.Src
+	if before.Meta.ICMPError { // it comes from where the quoted packet was going
+		sender = before.Meta.Dst
+	}
+	if hop, ok := o.Tables.Hops.NextHop(sender); ok && before.Reason == counter.None {
 		f.Port = hop.Port
 	}
 	steered := o.Steering.DecideNext(frame, o.seen)

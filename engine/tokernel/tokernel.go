@@ -77,7 +77,7 @@ func New(workers int, on platform.Platform, changed func(), log *slog.Logger) (*
 	}
 	for range workers {
 		ring, from := rings.NewSPSC[copied](slots)
-		p.outlets = append(p.outlets, &Outlet{path: p, ring: ring, mem: make([]byte, 2*slots*platform.FrameSize)})
+		p.outlets = append(p.outlets, &Outlet{path: p, ring: ring, mem: make([]byte, 2*slots*platform.FrameSize), limit: limiter{tokens: 1000 * Burst}})
 		p.from = append(p.from, from)
 	}
 	go p.run()
@@ -163,9 +163,10 @@ func (p *Path) ensure() {
 
 // note stores why there is no device, and logs it unless that is known. The caller holds mu.
 func (p *Path) note(err error) {
-	if p.err == nil || p.err.Error() != err.Error() {
-		p.log.Error("what nat backends send of their own accord does not reach the kernel", "event", "to_kernel_failed", "err", err)
+	if p.err != nil && p.err.Error() == err.Error() {
+		return
 	}
+	p.log.Error("what nat backends send of their own accord does not reach the kernel", "event", "to_kernel_failed", "err", err)
 	p.err = err
 	p.changed()
 }
@@ -240,6 +241,6 @@ func (p *Path) lose(err error) {
 	p.usable.Store(false)
 	name := p.device.Name()
 	_ = p.device.Close()
-	p.device = nil
+	p.device, p.tried = nil, time.Now()
 	p.note(fmt.Errorf("another process has removed the device %s, or set it down: %w", name, err))
 }

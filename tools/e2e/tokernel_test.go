@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,27 +64,26 @@ func echoes(t *testing.T, b *testbed.Bed, address string) {
 	}()
 }
 
-// askUntil sends datagrams until one comes back. It returns the last error of the socket, which an
-// ICMP error causes.
-func askUntil(ctx context.Context, c net.Conn) error {
+// askUntil sends queries until an answer comes, which it returns. An ICMP error is an error of the
+// socket.
+func askUntil(ctx context.Context, c net.Conn) (string, error) {
 	buf := make([]byte, 2048)
 	for n := 0; ctx.Err() == nil; n++ {
-		want := fmt.Appendf(nil, "query %d", n)
-		if _, err := c.Write(want); err != nil {
-			return err
+		if _, err := fmt.Fprintf(c, "query %d", n); err != nil {
+			return "", err
 		}
 		if err := c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
-			return err
+			return "", err
 		}
 		got, err := c.Read(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}
 		if err != nil || bytes.HasPrefix(buf[:got], []byte("query")) {
-			return err
+			return string(buf[:got]), err
 		}
 	}
-	return ctx.Err()
+	return "", ctx.Err()
 }
 
 // kernelDevices returns the names of the balancer's devices for packets that are the kernel's.
@@ -129,13 +129,13 @@ func TestBackendsOwnPackets(t *testing.T) {
 		c, err := host.Host.Dial(ctxOf(t), "udp", server)
 		must(t, err)
 		t.Cleanup(func() { c.Close() })
-		if err := askUntil(ctxOf(t), c); err != nil {
+		if _, err := askUntil(ctxOf(t), c); err != nil {
 			t.Errorf("%s: a query of the backend: %v", p, err)
 		}
 		closed := netip.AddrPortFrom(p.Client(), 5455).String()
 		if c, err = host.Host.Dial(ctxOf(t), "udp", closed); err == nil {
 			t.Cleanup(func() { c.Close() })
-			err = askUntil(ctxOf(t), c)
+			_, err = askUntil(ctxOf(t), c)
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("%s: a query of the backend to a closed port: %v, want an ICMP error", p, err)
@@ -143,7 +143,7 @@ func TestBackendsOwnPackets(t *testing.T) {
 		// The backend's ICMP error about a packet that did not pass Sluice.
 		if c, err = b.Client.Dial(ctxOf(t), "udp", netip.AddrPortFrom(host.Addr(p.Backend), 5456).String()); err == nil {
 			t.Cleanup(func() { c.Close() })
-			err = askUntil(ctxOf(t), c)
+			_, err = askUntil(ctxOf(t), c)
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("%s: a packet to the backend's closed port: %v, want an ICMP error", p, err)
@@ -152,7 +152,7 @@ func TestBackendsOwnPackets(t *testing.T) {
 	}
 	for _, c := range early {
 		must(t, c.SetDeadline(time.Now().Add(waitLimit)))
-		if err := askUntil(ctxOf(t), c); err != nil {
+		if _, err := askUntil(ctxOf(t), c); err != nil {
 			t.Errorf("a connection that the backend opened before the daemon started: %v", err)
 		}
 	}
@@ -194,8 +194,109 @@ func openedBefore(t *testing.T, b *testbed.Bed, p testbed.Path) net.Conn {
 	c, err := b.Backends[0].Host.Dial(ctxOf(t), "tcp", listener.Addr().String())
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
-	must(t, askUntil(ctxOf(t), c))
+	_, err = askUntil(ctxOf(t), c)
+	must(t, err)
 	return c
+}
+
+// TestBackendMasquerades: with the usual masquerading of a gateway, what a backend sends of its own
+// accord has the balancer's address outside, and answers reach the backend.
+func TestBackendMasquerades(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Fatal("nft is missing: apt-get install nftables")
+	}
+	b := bed(t)
+	gateway(t, b)
+	filter := func(command string) {
+		must(t, b.Balancer.Do(func() error {
+			if output, err := exec.CommandContext(ctxOf(t), nft, command).CombinedOutput(); err != nil {
+				return fmt.Errorf("nft %s: %w: %s", command, err, output)
+			}
+			return nil
+		}))
+	}
+	filter("add table inet gateway")
+	t.Cleanup(func() { filter("delete table inet gateway") })
+	filter("add chain inet gateway post { type nat hook postrouting priority srcnat; }")
+	filter("add rule inet gateway post oifname " + testbed.Front + " masquerade")
+	d := start(t, b, anyPorts(config(t, testbed.Paths...)))
+	for _, p := range testbed.Paths {
+		if p.Mode != "nat" {
+			continue
+		}
+		address := netip.AddrPortFrom(p.Client(), 5459).String()
+		server, err := b.Client.ListenPacket("udp", address)
+		must(t, err)
+		t.Cleanup(func() { server.Close() })
+		go func() { // answers with the address that asks
+			buf := make([]byte, 2048)
+			for {
+				_, from, err := server.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = server.WriteTo([]byte("query from "+from.String()), from)
+			}
+		}()
+		c, err := b.Backends[0].Host.Dial(ctxOf(t), "udp", address)
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		answer, err := askUntil(ctxOf(t), c)
+		from, _ := netip.ParseAddrPort(strings.TrimPrefix(answer, "query from "))
+		if err != nil || from.Addr() != testbed.OwnFront(p.Family) {
+			t.Errorf("%s: the answer to a query of the backend is %q, %v; want %s in it", p, answer, err, testbed.OwnFront(p.Family))
+		}
+		if err := echoed(ctxOf(t), b.Backends[0], p.Client()); err != nil {
+			t.Errorf("%s: ping from the backend: %v", p, err)
+		}
+		works(t, b, p)
+	}
+	stats, err := d.Quiet(ctxOf(t))
+	must(t, err)
+	if stats.ToKernel < 2 || stats.ToKernelFailed != 0 {
+		t.Errorf("%d packets were given to the kernel, and it did not take %d", stats.ToKernel, stats.ToKernelFailed)
+	}
+}
+
+// echoed sends ICMP echo requests from a backend to an address until one is answered.
+func echoed(ctx context.Context, b *testbed.Backend, to netip.Addr) error {
+	network, request, reply := "ip4:icmp", []byte{8, 0, 0xe5, 0xca, 0x12, 0x34, 0, 1}, byte(0)
+	if to.Is6() {
+		// The kernel computes the checksum.
+		network, request, reply = "ip6:ipv6-icmp", []byte{128, 0, 0, 0, 0x12, 0x34, 0, 1}, 129
+	}
+	var c net.Conn
+	if err := b.Host.Do(func() (err error) {
+		c, err = net.Dial(network, to.String())
+		return err
+	}); err != nil {
+		return err
+	}
+	defer c.Close()
+	buf := make([]byte, 2048)
+	for ctx.Err() == nil {
+		if _, err := c.Write(request); err != nil {
+			return err
+		}
+		if err := c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+			return err
+		}
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				break // ask again
+			}
+			message := buf[:n]
+			if to.Is4() && n >= 20 { // comes with its header
+				message = buf[20:n]
+			}
+			if len(message) >= 8 && message[0] == reply && message[4] == 0x12 && message[5] == 0x34 {
+				return nil
+			}
+		}
+	}
+	return ctx.Err()
 }
 
 // TestBackendFloods: what a backend sends of its own accord beyond the limit is dropped by name,

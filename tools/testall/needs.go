@@ -19,6 +19,7 @@ var needs = []struct{ program, pkg, why string }{
 	{"ip", "iproute2", "to build the lab of the manual"},
 	{"ethtool", "ethtool", "to build the lab of the manual"},
 	{"curl", "curl", "to be the client in that lab"},
+	{"nft", "nftables", "to masquerade what backends send through a balancer"},
 	{"chromium", "chromium", "to open the page of [api] http"},
 	{"systemd-analyze", "systemd", "to check the unit"},
 	{"tmux", "tmux", "to run `sluice top` in a terminal"},

@@ -68,6 +68,9 @@ func (p Path) UDP() string { return netip.AddrPortFrom(p.Address(), UDPPort).Str
 // port.
 func OnLink(family int) netip.Addr { return frontNet[family].host(onLinkHost) }
 
+// OwnFront returns the balancer's own address at its first port.
+func OwnFront(family int) netip.Addr { return frontNet[family].host(balancerHost) }
+
 // Client returns the client's address in the path's family.
 func (p Path) Client() netip.Addr { return clientNet[p.Family].host(clientHost) }
 
