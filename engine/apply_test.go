@@ -36,6 +36,7 @@ var (
 
 // TestApply: the daemon's file follows, the former one stays beside it, and its mode stays.
 func TestApply(t *testing.T) {
+	t.Parallel()
 	d := newOnDisk(t)
 	d.start(with3)
 	if err := os.Chmod(d.File, 0o640); err != nil {
@@ -64,6 +65,7 @@ func TestApply(t *testing.T) {
 
 // TestConfirm: until then the file is as it was, and nothing else may change.
 func TestConfirm(t *testing.T) {
+	t.Parallel()
 	d := newOnDisk(t)
 	d.start(with3)
 	if _, err := d.Engine.Confirm(bg); err == nil {
@@ -139,6 +141,7 @@ func TestNobodyConfirms(t *testing.T) {
 
 // TestApplyRefuses: what a reload refuses, and what could never be made permanent.
 func TestApplyRefuses(t *testing.T) {
+	t.Parallel()
 	d := newOnDisk(t)
 	d.start(with3)
 	for text, says := range map[string]string{
@@ -261,6 +264,7 @@ func TestRollbackOfBadEdit(t *testing.T) {
 
 // TestStatusOfReloads: how the last one ended, until the next.
 func TestStatusOfReloads(t *testing.T) {
+	t.Parallel()
 	d := newOnDisk(t)
 	d.start(with3)
 	if s := d.status(); !s.Reload.OK || s.Config.Generation != 1 || s.Config.Services != 1 || s.Config.Backends != 3 || len(s.Config.SHA256) != 64 {

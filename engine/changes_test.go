@@ -139,6 +139,7 @@ const b1, b2, b3 = "10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080"
 // TestOverridesOutlive: what is set at run time holds over reloads, restarts, and the absence of
 // its backend; a weight yields to a new one in the file; what is cleared stays cleared.
 func TestOverridesOutlive(t *testing.T) {
+	t.Parallel()
 	d := newOnDisk(t)
 	d.start(config(nat3()))
 	set(t, d.Lab, api.OverrideDrain, b1, 3600)
@@ -236,6 +237,7 @@ func TestOverrideStates(t *testing.T) {
 // TestDisableEndsConnections: of one backend, not of the others; a drain does so at its deadline,
 // by itself.
 func TestDisableEndsConnections(t *testing.T) {
+	t.Parallel()
 	for _, state := range []string{api.OverrideDisable, api.OverrideDrain} {
 		t.Run(state, func(t *testing.T) {
 			d := newOnDisk(t)
@@ -319,6 +321,7 @@ func TestBrokenState(t *testing.T) {
 // TestNoStateDirectory: without a place to write everything works, until the daemon ends, and it
 // says so.
 func TestNoStateDirectory(t *testing.T) {
+	t.Parallel()
 	d := newOnDisk(t)
 	if err := os.WriteFile(filepath.Join(d.dir, "state"), []byte("in the way"), 0o600); err != nil {
 		t.Fatal(err)

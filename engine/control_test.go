@@ -37,6 +37,7 @@ func conns(t *testing.T, lab *enginetest.Lab, q api.ConnQuery) []api.Conn {
 
 // TestList: services and backends in order, with what they carried to the byte.
 func TestList(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(
 		svc{backends: []string{"10.0.0.11:8080 3", "10.0.0.12:8080 0"}, sched: "wrr", extra: `persistence = "90s"`},
@@ -67,6 +68,7 @@ func TestList(t *testing.T) {
 
 // TestConns: connections in words, and the queries that select them.
 func TestConns(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3(),
 		svc{name: "dns", vip: vip6, port: "any", proto: "udp", mode: "dr", backends: []string{"2001:db8:a::11"}},
@@ -120,6 +122,7 @@ func TestConns(t *testing.T) {
 
 // TestStats: packets, workers, queues and frames add up.
 func TestStats(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 1)
 	lab.Start(2, config(nat3()))
 	openAll(t, lab, 0, 50)
@@ -165,6 +168,7 @@ func TestStats(t *testing.T) {
 // TestDrain: with weight 0 connections go on, new ones go elsewhere; a reload keeps it so, until
 // the file says something else.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	const drained = "10.0.0.12:8080"
 	ctx := context.Background()
 	lab := enginetest.New(t, 2, 2)
@@ -203,6 +207,7 @@ func TestDrain(t *testing.T) {
 
 // TestAllDrained checks that new connections are refused and existing ones continue.
 func TestAllDrained(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
 	before := openAll(t, lab, 0, 5)

@@ -61,6 +61,9 @@ type Options struct {
 	Platform platform.Platform
 	// Probe runs one health check; nil: health.Probe.
 	Probe func(context.Context, health.Check) error
+	// Numbers is how many services and backends the counters have room for; 0: as many as there can
+	// be. Fewer are for tests, which make many engines and know what they configure.
+	Numbers int
 }
 
 // Engine is a running balancer: the workers, and the control plane that gives them tables. Any
@@ -155,6 +158,15 @@ func newEngine(o Options) *Engine {
 	return e
 }
 
+// makeCounters makes the counters that all workers share.
+func (e *Engine) makeCounters(workers int) {
+	services, backends := pipeline.MaxServices, pipeline.MaxBackends
+	if n := e.opts.Numbers; n > 0 {
+		services, backends = n, n
+	}
+	e.loads, e.turns = counter.NewLoads(workers, backends), counter.NewTurns(workers, services)
+}
+
 func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	cores, err := e.platform.Cores(cfg.Engine.Cores)
 	if err != nil {
@@ -167,7 +179,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
-	e.loads, e.turns = counter.NewLoads(len(cores), pipeline.MaxBackends), counter.NewTurns(len(cores), pipeline.MaxServices)
+	e.makeCounters(len(cores))
 	e.cfg = cfg
 	e.recall(cfg)
 	if err := e.platform.Follow(cfg.Ports, e.surroundingsChanged); err != nil {

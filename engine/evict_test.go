@@ -87,6 +87,7 @@ func connect(t *testing.T, lab *enginetest.Lab, clientOf func(int) string, vip s
 // none of them sends anything by itself, and that no other end is reset. It covers all owners of
 // connections and all queues.
 func TestIdleAreReset(t *testing.T) {
+	t.Parallel()
 	const flows = 90
 	for i, family := range fullnatFamilies {
 		for _, mode := range []string{"nat", "fullnat"} {
@@ -139,6 +140,7 @@ func form(vip string) string {
 
 // TestKeptAreNotReset: on_down = "keep" leaves all connections as they are.
 func TestKeptAreNotReset(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, ""))
 	before := openAll(t, lab, 0, 30)
 	fake.setFailing("10.0.0.12")
@@ -151,6 +153,7 @@ func TestKeptAreNotReset(t *testing.T) {
 
 // TestExplainEvicted: explain tells of the reset, and why there is one.
 func TestExplainEvicted(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), "", ""))
 	openAll(t, lab, 0, 3)
 	behind := goOn(t, lab, 0, 3)

@@ -98,6 +98,7 @@ func TestExplainPredicts(t *testing.T) {
 
 // TestExplainGolden: a whole explanation, word for word.
 func TestExplainGolden(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	s := nat3()
 	s.sched, s.backends[2] = "wlc", "10.0.0.13:8080 0"
@@ -137,6 +138,7 @@ func TestExplainNoService(t *testing.T) {
 
 // TestExplainKernel: what passes to the kernel although a backend sends it.
 func TestExplainKernel(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3(), svc{name: "dns", port: "53", proto: "udp", backends: []string{"10.0.0.11:53"}}))
 	for tuple, lines := range map[string][]string{
@@ -196,6 +198,7 @@ func TestExplainMTU(t *testing.T) {
 
 // TestExplainNoBackend: all drained.
 func TestExplainNoBackend(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{sched: "mh", backends: []string{"10.0.0.11:8080 0"}}))
 	says(t, explain(t, lab, asked),
@@ -205,6 +208,7 @@ func TestExplainNoBackend(t *testing.T) {
 
 // TestExplainQueues: the interface has more queues than the engine uses.
 func TestExplainQueues(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
 	lab.AddUnusedQueues(2, 77)
@@ -213,6 +217,7 @@ func TestExplainQueues(t *testing.T) {
 
 // TestExplainReturnPath: packets are sent to the backend and none comes back.
 func TestExplainReturnPath(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
 	in := packettest.TCP("192.0.2.7:40000", vip4+":80").Flags(syn)
@@ -240,6 +245,7 @@ func TestExplainReturnPath(t *testing.T) {
 
 // TestExplainFullNATTakesNoPort: explaining again and again uses no port of a SNAT pool.
 func TestExplainFullNATTakesNoPort(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{mode: "fullnat", extra: `source = ["10.0.0.1"]`, backends: []string{"10.0.0.11:8080"}}))
 	first := explain(t, lab, asked)
@@ -283,6 +289,7 @@ func offline(t *testing.T, lab *enginetest.Lab) *inspect.Offline {
 
 // TestOfflineForgets: expired connections no longer count, wherever in the table they are.
 func TestOfflineForgets(t *testing.T) {
+	t.Parallel()
 	lab, s := enginetest.New(t, 1, 1), nat3()
 	s.sched = "lc"
 	lab.Start(1, config(s))
@@ -301,6 +308,7 @@ func TestOfflineForgets(t *testing.T) {
 
 // TestExplainOffline: from the configuration alone.
 func TestExplainOffline(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
 	box := offline(t, lab)

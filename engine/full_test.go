@@ -55,6 +55,7 @@ const handOverSlots = 1024
 // TestHandOverFull: what another worker doesn't get round to is dropped by name, and its own flows
 // go on (F11).
 func TestHandOverFull(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	lab.FramesPerQueue = 4096
 	lab.Start(2, config(nat3()))

@@ -128,6 +128,7 @@ func TestFullNATSettlesLate(t *testing.T) {
 // TestFullNATSettledOnce: ports stay shared out as they were when the card's settings change with a
 // new interface of the same name, and with the connections of before every flow goes on.
 func TestFullNATSettledOnce(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	lab.RSS = card(2)
 	lab.Start(2, config(svc{mode: "fullnat", extra: `source = ["10.0.0.2"]`, backends: []string{"10.0.0.11:8080"}}))

@@ -117,6 +117,7 @@ func alarms(t *testing.T, lab *enginetest.Lab) string {
 
 // TestDownAndUp: a dead backend gets no new connections, says why, and comes back.
 func TestDownAndUp(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, ""))
 	before := openAll(t, lab, 0, 30)
 	fake.setFailing("10.0.0.12")
@@ -190,6 +191,7 @@ func TestFlapsAreShown(t *testing.T) {
 // TestReasonsAreLatest: what an operator's order leaves in the list and in the log has the reason
 // that the last check gave, also if the backend has been up since the start.
 func TestReasonsAreLatest(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	lab, fake := enginetest.New(t, 1, 1), new(fakeBackends)
 	log := new(logBuffer)
@@ -217,6 +219,7 @@ func TestReasonsAreLatest(t *testing.T) {
 
 // TestOnDown: flows of a dead backend go elsewhere at once, unless on_down says that they stay.
 func TestOnDown(t *testing.T) {
+	t.Parallel()
 	for _, keep := range []bool{false, true} {
 		s := svc{proto: "udp", port: "53", backends: []string{"10.0.0.11:53", "10.0.0.12:53", "10.0.0.13:53"}}
 		if s = checked(s, "", ""); keep {
@@ -245,6 +248,7 @@ func TestOnDown(t *testing.T) {
 // TestHealthOnReload: what checks no longer say is down must be up, in the tables too; what they
 // still say stays.
 func TestHealthOnReload(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), "", ""))
 	fake.setFailing("10.0.0.12")
 	awaitStates(t, lab, "up down up")
@@ -310,6 +314,7 @@ func TestManyFailAtOnce(t *testing.T) {
 // TestProtectedBackends checks that half of a service's backends stay in use when one after the
 // other fails, with an alarm until they are back.
 func TestProtectedBackends(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), `on_down = "reset"`, ""))
 	fake.setFailing("10.0.0.11")
 	awaitStates(t, lab, "down up up")
@@ -335,6 +340,7 @@ func TestProtectedBackends(t *testing.T) {
 
 // TestAllFailAtOnce checks that no backend is taken out, because the checks are the likely cause.
 func TestAllFailAtOnce(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), `on_down = "keep"`, ""))
 	before := openAll(t, lab, 0, 30)
 	fake.setFailing("10.0.0.11", "10.0.0.12", "10.0.0.13")
@@ -350,6 +356,7 @@ func TestAllFailAtOnce(t *testing.T) {
 
 // TestNoneProtected checks that clients are refused with min_healthy 0.
 func TestNoneProtected(t *testing.T) {
+	t.Parallel()
 	lab, fake := checkedLab(t, checked(nat3(), "", "min_healthy = 0\n"))
 	fake.setFailing("10.0.0.11", "10.0.0.12", "10.0.0.13")
 	awaitStates(t, lab, "down down down")

@@ -21,6 +21,7 @@ func (files) Read(path string) ([]byte, error)      { return os.ReadFile(path) }
 // TestImportedFromKeepalived: a whole site's keepalived.conf runs, and each of its services
 // forwards a client's first packet, to one of its backends and in its mode.
 func TestImportedFromKeepalived(t *testing.T) {
+	t.Parallel()
 	path := "../conf/keepalived/testdata/keepalived.conf"
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -32,6 +32,7 @@ func build(proto, src, dst string) packettest.Packet {
 
 // TestNAT: there with the backend's address, back with the service's.
 func TestNAT(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ proto, client, vip, backend string }{
 		{"tcp", client4, vip4, backend4}, {"udp", client4, vip4, backend4},
 		{"tcp", client6, vip6, backend6}, {"udp", client6, vip6, backend6},
@@ -100,6 +101,7 @@ func TestTUN(t *testing.T) {
 
 // TestModesBesideEachOther: a backend's mode wins over its service's.
 func TestModesBesideEachOther(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{mode: "nat", backends: []string{"10.0.0.11:80"}})+`
 [[service.backend]]

@@ -12,6 +12,7 @@ import (
 // TestPersistenceTurnedOnTwoWorkers: turning persistence on (2 workers): connections keep their
 // backend.
 func TestPersistenceTurnedOnTwoWorkers(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
 	before := openAll(t, lab, 0, 90)
@@ -45,6 +46,7 @@ func nonzero(m map[string]uint64) map[string]uint64 {
 
 // TestNeighbourBecomesPersistent: a neighbour service that shares a backend becomes persistent.
 func TestNeighbourBecomesPersistent(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	other := svc{name: "other", vip: "198.51.100.11", backends: []string{"10.0.0.11:8080"}}
 	lab.Start(2, config(nat3(), other))
@@ -61,6 +63,7 @@ func TestNeighbourBecomesPersistent(t *testing.T) {
 
 // TestDRServiceGetsNATBackend: a dr service gets one nat backend (2 workers, queue each).
 func TestDRServiceGetsNATBackend(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	s := svc{mode: "dr", backends: []string{"10.0.0.11", "10.0.0.12"}}
 	lab.Start(2, config(s))

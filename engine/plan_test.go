@@ -20,6 +20,7 @@ func planOf(t *testing.T, lab *enginetest.Lab, services string) api.Plan {
 // TestPlanCountsConnections: those on backends that would go continue, those of a service that
 // would go do not, and nothing changes.
 func TestPlanCountsConnections(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	other := svc{name: "other", port: "81", backends: []string{"10.0.0.14:80"}}
 	lab.Start(1, config(nat3(), other))
@@ -86,6 +87,9 @@ func TestPlanMovesClients(t *testing.T) {
 		{"sh", four[:3], []string{b1, b2, b3 + " 2"}, 0.3, 0.9},
 		{"dh", four[:3], []string{b1, b2, b3 + " 2"}, 0, 0},
 	} {
+		if testing.Short() && len(c.from) != 3 {
+			continue
+		}
 		lab := enginetest.New(t, 1, 1)
 		service := svc{sched: c.sched, backends: c.from}
 		lab.Start(1, config(service))

@@ -143,6 +143,7 @@ func parsed(t *testing.T, text string) *conf.Config {
 // TestFailedAdoptLeavesNothing: a configuration that cannot be adopted, whatever step it fails at,
 // leaves the engine as it was: as it shows itself, and in what the next configuration becomes.
 func TestFailedAdoptLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, step := range []struct {
 		name string
 		bad  func(cfg *conf.Config, p *refusing)

@@ -80,6 +80,9 @@ func TestReloadKeepsConnections(t *testing.T) {
 	} {
 		for _, workers := range []int{1, 2} {
 			t.Run(fmt.Sprint(test.name, " ", workers), func(t *testing.T) {
+				if workers == 1 {
+					slow(t)
+				}
 				lab := enginetest.New(t, 2, 2)
 				lab.Start(workers, config(svc{backends: all}))
 				before := openAll(t, lab, 0, 90)
@@ -95,6 +98,7 @@ func TestReloadKeepsConnections(t *testing.T) {
 
 // TestPersistenceTurnedOn: connections made before stay where they are, turned on and off again.
 func TestPersistenceTurnedOn(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
 	before := openAll(t, lab, 0, 90)
@@ -111,6 +115,7 @@ func TestPersistenceTurnedOn(t *testing.T) {
 // TestBackendRemoved: its connections go on, and new ones go elsewhere. When it comes back it has
 // its connections and its counters.
 func TestBackendRemoved(t *testing.T) {
+	t.Parallel()
 	const gone = "10.0.0.12:8080"
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
@@ -155,6 +160,7 @@ func TestBackendRemoved(t *testing.T) {
 
 // TestBackendRemovedReset: with on_remove = "reset" both ends of its connections are reset.
 func TestBackendRemovedReset(t *testing.T) {
+	t.Parallel()
 	const gone = "10.0.0.12:8080"
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
@@ -238,6 +244,7 @@ func TestFormerBackendEnds(t *testing.T) {
 
 // TestServiceRemoved: its traffic is dropped, the others' goes on; its replies too, as in IPVS.
 func TestServiceRemoved(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	other := svc{name: "other", port: "81", backends: []string{"10.0.0.14:80"}}
 	lab.Start(1, config(nat3(), other))
@@ -299,6 +306,7 @@ func TestBadReloads(t *testing.T) {
 
 // TestReloadWarnsOfRestart: what can only change at a start is kept as it is, and said.
 func TestReloadWarnsOfRestart(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
 	result, err := lab.Reload("[api]\nhttp = \"127.0.0.1:9999\"\n" + config(nat3()))
@@ -340,6 +348,7 @@ func TestReloadsUnderTraffic(t *testing.T) {
 // TestClientPortOfRemovedBackend: a client that uses the port of a connection to a removed backend
 // again, and gets no answer from there, reaches another backend with its second SYN.
 func TestClientPortOfRemovedBackend(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"nat", "tun", "dr"} {
 		all := []string{"10.0.0.11", "10.0.0.12"}
 		lab := enginetest.New(t, 2, 2)

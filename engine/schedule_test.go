@@ -49,6 +49,7 @@ func TestWeightedRoundRobin(t *testing.T) {
 // TestWeightedLeastConnection: sequence of wlc, with connections that open, end and expire in
 // between.
 func TestWeightedLeastConnection(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{sched: "wlc", backends: []string{"10.0.0.11:80 3", "10.0.0.12:80 1"}}))
 	type load struct{ active, inactive, weight int }
@@ -88,6 +89,7 @@ func TestWeightedLeastConnection(t *testing.T) {
 
 // TestHashedConnections: mh chooses by client and knows no order of backends in the file.
 func TestHashedConnections(t *testing.T) {
+	t.Parallel()
 	backends := []string{"10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80", "10.0.0.14:80"}
 	var first map[string]string
 	for _, workers := range []int{1, 3} {
@@ -108,6 +110,7 @@ func TestHashedConnections(t *testing.T) {
 // TestPersistence: a client's connections stay together, at weight 0 too, but not when the backend
 // is gone.
 func TestPersistence(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	sticky := nat3()
 	sticky.extra = `persistence = "5m"`

@@ -30,6 +30,7 @@ func TestNeighbourMissing(t *testing.T) {
 // TestRouterMissing checks that a reply without a MAC address of its next hop returns to where its
 // client's first packet came from, while the next hop is resolved.
 func TestRouterMissing(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
 	lab.Send(enginetest.Clients, 0, opening(1).MACs([6]byte{2, 0, 0, 0, 0xff, 1}, [6]byte{2, 0, 0, 0, 0xee, 0}).Frame())
@@ -124,6 +125,7 @@ func TestSourceFollowsAddress(t *testing.T) {
 // TestInterfaceIsReplaced: an interface goes with all frames that it had and comes back with
 // another index; flows go on, and no frame is lost sight of (F09).
 func TestInterfaceIsReplaced(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 2, 2)
 	lab.Start(2, config(nat3()))
 	for n := range 200 {

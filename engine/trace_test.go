@@ -233,6 +233,7 @@ func TestTraceCountsWhatItCannotShow(t *testing.T) {
 
 // TestTraceBounds: queries that are refused, and traces that end by themselves.
 func TestTraceBounds(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(nat3()))
 	discard := func(api.TraceEvent) error { return nil }

@@ -28,6 +28,7 @@ func TestVIPs(t *testing.T) {
 
 // TestICMPEcho: an address that the kernel does not have answers pings as its services say.
 func TestICMPEcho(t *testing.T) {
+	t.Parallel()
 	ping := packettest.ICMP("192.0.2.7", vip4, 8, 0, 1, nil).Frame()
 	for _, c := range []struct{ echo, up, drained string }{
 		{"", "reply", "drop"}, {`icmp_echo = "when_up"`, "reply", "drop"},

@@ -30,8 +30,11 @@ var layouts = []struct {
 func TestFlowsAcrossWorkers(t *testing.T) {
 	t.Parallel()
 	const flows = 600
-	for _, layout := range layouts {
+	for i, layout := range layouts {
 		t.Run(layout.name, func(t *testing.T) {
+			if i%2 == 0 {
+				slow(t)
+			}
 			lab := enginetest.New(t, layout.queues...)
 			lab.Start(layout.workers, config(nat3()))
 			backends := len(layout.queues) - 1
@@ -173,6 +176,7 @@ func checkSameBackends(t *testing.T, first, second []enginetest.Sent) {
 // about, which stays where it is received. It finds its way to the owner, and ends if there is
 // none.
 func TestICMPFindsReceiversFlow(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 3, 3)
 	lab.RSS = card(3)
 	lab.Start(3, config(svc{mode: "dr", backends: []string{"10.0.0.11:80"}}))
@@ -191,6 +195,7 @@ func TestICMPFindsReceiversFlow(t *testing.T) {
 
 // TestPersistentFlowsMeet: with persistence, all of a client's connections are one worker's.
 func TestPersistentFlowsMeet(t *testing.T) {
+	t.Parallel()
 	lab := enginetest.New(t, 3, 3)
 	sticky := nat3()
 	sticky.extra = `persistence = "5m"`
@@ -289,6 +294,9 @@ func TestTurnsOverWorkers(t *testing.T) {
 		{"wlc", []string{"10.0.0.11 4", "10.0.0.12 2", "10.0.0.13 1"}, map[string]int{"10.0.0.11": 8, "10.0.0.12": 4, "10.0.0.13": 2}},
 	} {
 		for _, mode := range []string{"nat", "fullnat"} {
+			if testing.Short() && mode == "nat" {
+				continue
+			}
 			s := svc{mode: mode, sched: test.sched, backends: test.backends}
 			if mode == "fullnat" {
 				s.extra = `source = ["10.0.0.2"]`

@@ -316,6 +316,7 @@ func (e *emptying) asked(times uint32) bool {
 }
 
 func TestDrainShowsProgress(t *testing.T) {
+	t.Parallel()
 	socket := serve(t, &emptying{Fake: apitest.NewFake(), left: 4})
 	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
 	if code != cli.ExitDone || !strings.Contains(out, "4 of 4 live connections left\n") || !strings.Contains(out, "web 10.0.0.11:8080: no live connections are left, after ") {

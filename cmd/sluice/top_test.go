@@ -109,6 +109,7 @@ func (term terminal) shows(pattern string) string {
 // TestTopInATerminal drives top in tmux as its user does: through an order, another size, the loss
 // and the return of the daemon, and out, with the terminal as it was before.
 func TestTopInATerminal(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	socket := filepath.Join(t.TempDir(), "s.sock")
 	daemon := apitest.NewFake()
@@ -158,6 +159,7 @@ func TestTopInATerminal(t *testing.T) {
 }
 
 func TestTopWithoutColour(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t, "NO_COLOR=1")
 	term.typed("clear; "+os.Args[0]+" top --interval 100ms --socket "+serve(t, topDaemon{apitest.NewFake()}), "Enter")
 	term.shows(`▾ web tcp 198.51.100.10:80`)

@@ -79,6 +79,7 @@ func (s *eventStream) next(name string, into any) bool {
 }
 
 func TestSamplesAreDifferences(t *testing.T) {
+	t.Parallel()
 	daemon := &counting{Fake: lab()}
 	_, open := streams(t, daemon)
 	var sample api.Sample

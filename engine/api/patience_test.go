@@ -20,6 +20,7 @@ import (
 // TestNotAnswering: the kernel accepts connections for a daemon that does nothing. Requests and the
 // start of a trace end, with an error that says so.
 func TestNotAnswering(t *testing.T) {
+	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s.sock")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {

@@ -20,6 +20,9 @@ import (
 // waitLimit is the longest time that a test waits: it only ends tests that failed.
 const waitLimit = 20 * time.Second
 
+// numbers is more than any test configures services or backends.
+const numbers = 4096
+
 // Lab is an engine on memory, with the test's access to its ports. One goroutine of the test uses
 // it, except where a method says otherwise.
 type Lab struct {
@@ -80,6 +83,7 @@ func (l *Lab) TryStart(workers int, services string) error {
 	}
 	l.Engine, err = engine.Start(context.Background(), cfg, engine.Options{
 		Load: l.Load, Version: "test", Platform: l.Platform, File: l.File, Parse: l.parse, Logger: l.Log, Probe: l.Probe,
+		Numbers: numbers,
 	})
 	if err == nil {
 		l.t.Cleanup(l.finish)
