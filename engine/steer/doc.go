@@ -15,8 +15,10 @@
 //     Sluice. The comment at the top of steer.c lists the cases of NAT, FullNAT, TUN and DR one by
 //     one;
 //   - it is a later fragment of a packet with a first fragment that went to Sluice. A later
-//     fragment that arrives before the first one passes to the kernel, which never completes the
-//     packet;
+//     fragment that arrives before the first one passes to the kernel, which completes the packet
+//     if it is its own, and drops it after a while if it is a service's. (But if the packet has the
+//     addresses and the identification of one that went to Sluice earlier, and that is remembered,
+//     see below, such a fragment goes to Sluice);
 //   - its destination is a service's address that this host does not have (Rules.VIPs), whatever it
 //     carries. A kernel that forwards would send it back to the router that it came from.
 //     Neighbour discovery with hop limit 255 is excepted: the kernel may answer for the address.

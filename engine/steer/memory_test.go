@@ -113,7 +113,8 @@ func TestOpenedAcrossSet(t *testing.T) {
 	}
 }
 
-// TestFragments: later fragments go to Sluice if the first one of their packet did.
+// TestFragments: later fragments go to Sluice if the first one of their packet did. Those that come
+// before it go to the kernel, which completes the packet if the first one is its own.
 func TestFragments(t *testing.T) {
 	later := gopacket.Payload("12345678")
 	first4 := func(id uint16, destination string, port uint16) []byte {
@@ -139,10 +140,10 @@ func TestFragments(t *testing.T) {
 		{"first", first4(1, web4, 53), drop},
 		{"later, after its first", later4(1, web4), drop},
 		{"again", later4(1, web4), drop},
-		{"later of another packet", later4(2, web4), pass},
+		{"later, before its first, of a packet that the kernel owns", later4(2, web4), pass},
 		{"later of another protocol", packet(t, tcpRest, later), pass},
-		{"first of a packet that the kernel owns", first4(2, web4, 54), pass},
-		{"later of it", later4(2, web4), pass},
+		{"first of it", first4(2, web4, 54), pass},
+		{"later of it, after its first", later4(2, web4), pass},
 		{"the kernel's, with an old identification", first4(1, web4, 54), pass},
 		{"later of that", later4(1, web4), pass},
 		{"first of a reply", packet(t, reply, udp(53, 1234)), drop},
@@ -154,5 +155,6 @@ func TestFragments(t *testing.T) {
 		{"IPv6, later, after its first", later6, drop},
 		{"IPv6, the kernel's", first6(54), pass},
 		{"IPv6, later of the kernel's", later6, pass},
+		{"IPv6, first of another one of its packets", first6(54), pass},
 	})
 }
