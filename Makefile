@@ -81,16 +81,19 @@ generate:
 		echo 'make generate needs clang 14: apt-get install clang-14 llvm-14' >&2; exit 1; }
 	go generate ./...
 
-# All files of an installed Sluice. The Debian package has the same.
-MANUALS := README.md $(shell find bench cmd conf engine tools '(' -name '*.md' -o -name '*.svg' ')' -not -path '*/testdata/*')
+# All files of an installed Sluice. The Debian package has the same. Manuals keep their paths, so that their links hold.
+MANUALS := $(wildcard *.md bench/*.md bench/results/*/* cmd/sluice/*.md conf/*.md engine/*/*.md pipeline/rewrite/*.md tools/pktgen/*.md)
 install: build
 	install -D -m 0755 bin/sluice $(DESTDIR)$(PREFIX)/sbin/sluice
 	install -D -m 0755 bin/pktgen $(DESTDIR)$(PREFIX)/sbin/pktgen
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/sluice $(DESTDIR)$(PREFIX)/share/doc/sluice/examples
 	sed 's,/usr/sbin/,$(PREFIX)/sbin/,' cmd/sluice/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 	bin/sluice manual $(DESTDIR)$(PREFIX)/share
+	bin/pktgen manual $(DESTDIR)$(PREFIX)/share
 	install -m 0644 engine/metrics/sluice-alerts.yml engine/metrics/sluice-dashboard.json $(DESTDIR)$(PREFIX)/share/sluice/
 	install -m 0644 conf/examples/*.toml $(DESTDIR)$(PREFIX)/share/doc/sluice/examples/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice/conf
+	ln -sfn ../examples $(DESTDIR)$(PREFIX)/share/doc/sluice/conf/examples
 	for page in $(MANUALS); do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/doc/sluice/$$page || exit 1; done
 	[ -e $(DESTDIR)/etc/sluice/sluice.toml ] || install -D -m 0640 conf/sluice.toml $(DESTDIR)/etc/sluice/sluice.toml
 

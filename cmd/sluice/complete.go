@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api"
 )
 
@@ -26,7 +27,7 @@ func completeWords(root *cobra.Command) {
 	for _, path := range []string{"apply", "simulate", "import keepalived", "import ipvsadm"} {
 		commandAt(root, path).ValidArgsFunction = nil // files, as shells do by themselves
 	}
-	eachCommand(root, func(cmd *cobra.Command) {
+	cli.EachCommand(root, func(cmd *cobra.Command) {
 		if cmd.Flags().Lookup("output") != nil {
 			_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 		}
@@ -47,14 +48,6 @@ func commandAt(root *cobra.Command, path string) *cobra.Command {
 		panic("no command " + path)
 	}
 	return cmd
-}
-
-// eachCommand calls f for a command and all its subcommands.
-func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
-	f(cmd)
-	for _, sub := range cmd.Commands() {
-		eachCommand(sub, f)
-	}
 }
 
 // servicesFor returns the services of the daemon that the command line names, or nil if none

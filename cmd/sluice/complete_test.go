@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/cmd/cli"
 	"sluice/engine/api/apitest"
 )
 
@@ -50,7 +51,7 @@ func TestManual(t *testing.T) {
 	if code, _, errs := sluice("manual", dir); code != 0 {
 		t.Fatal(errs)
 	}
-	eachCommand(newRoot(), func(cmd *cobra.Command) {
+	cli.EachCommand(newRoot(), func(cmd *cobra.Command) {
 		page := filepath.Join(dir, "man", "man8", strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".8")
 		text, err := os.ReadFile(page)
 		if cmd.Hidden {
@@ -61,6 +62,18 @@ func TestManual(t *testing.T) {
 			t.Errorf("%s: %v", page, err)
 		}
 	})
+	overview, err := os.ReadFile(filepath.Join(dir, "man", "man8", "sluice.8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		".SH COMMANDS", "\\fBsluice drain SERVICE BACKEND [flags]\\fP\nGive a backend no new connections", "\\fBsluice health freeze [SERVICE] [flags]\\fP\nKeep the states",
+		".SH EXIT STATUS", ".SH FILES", "/etc/sluice/sluice.toml", "/run/sluice/sluice.sock", "/var/lib/sluice", "/usr/share/doc/sluice",
+	} {
+		if !strings.Contains(string(overview), want) {
+			t.Errorf("sluice.8 lacks %q", want)
+		}
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "man", "man5", "sluice.toml.5"))
 	if err != nil || !strings.Contains(string(text), "\n.B tcp_established\n") {
 		t.Errorf("sluice.toml.5 lacks keys: %v", err)

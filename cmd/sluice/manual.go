@@ -4,14 +4,24 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
 	"sluice/cmd/cli"
 	"sluice/conf"
+	"sluice/engine/api"
 )
+
+// files lists what an installed Sluice has, for sluice(8).
+var files = [][2]string{
+	{DefaultConfig, "The configuration: sluice.toml(5) describes every key."},
+	{api.DefaultSocket, "The control socket of the daemon, for root and the user sluice."},
+	{"/var/lib/sluice", "Overrides and former configurations, for sluice rollback."},
+	{"/lib/systemd/system/sluice.service", "The unit. Change settings with systemctl edit sluice."},
+	{"/usr/share/sluice", "Alert rules for Prometheus and a dashboard for Grafana."},
+	{"/usr/share/doc/sluice", "The manual: begin with README.md. CHANGELOG.md has what changed."},
+	{"/usr/share/doc/sluice/examples", "A configuration for each mode."},
+}
 
 // newManual returns the hidden verb that packages are built with.
 func newManual() *cobra.Command {
@@ -23,42 +33,15 @@ func newManual() *cobra.Command {
 			"and completion scripts for bash, zsh and fish, in their directories below DIRECTORY.",
 		Example: "  sluice manual /usr/share",
 		Args:    cli.Arguments("DIRECTORY"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return writeManual(cmd.Root(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			man5 := filepath.Join(args[0], "man", "man5")
+			if err := os.MkdirAll(man5, 0o755); err != nil {
+				return err
+			}
+			return errors.Join(
+				cli.Manual{Root: cmd.Root(), Version: version, Files: files}.Write(args[0]),
+				os.WriteFile(filepath.Join(man5, "sluice.toml.5"), []byte(conf.Manual(version)), 0o644),
+			)
+		},
 	}
-}
-
-// writeManual writes all files below dir. The pages have the month of $SOURCE_DATE_EPOCH, or the
-// current one.
-func writeManual(root *cobra.Command, dir string) error {
-	man8, man5 := filepath.Join(dir, "man", "man8"), filepath.Join(dir, "man", "man5")
-	bash := filepath.Join(dir, "bash-completion", "completions", "sluice")
-	zsh := filepath.Join(dir, "zsh", "vendor-completions", "_sluice")
-	fish := filepath.Join(dir, "fish", "vendor_completions.d", "sluice.fish")
-	for _, d := range []string{man8, man5, filepath.Dir(bash), filepath.Dir(zsh), filepath.Dir(fish)} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
-	}
-	root.InitDefaultCompletionCmd()
-	root.DisableAutoGenTag = true
-	header := &doc.GenManHeader{Section: "8", Source: "Sluice " + version, Manual: "Sluice"}
-	unindentExamples(root)
-	return errors.Join(
-		doc.GenManTree(root, header, man8),
-		os.WriteFile(filepath.Join(man5, "sluice.toml.5"), []byte(conf.Manual(version)), 0o644),
-		root.GenBashCompletionFileV2(bash, true),
-		root.GenZshCompletionFile(zsh),
-		root.GenFishCompletionFile(fish, true),
-	)
-}
-
-// unindentExamples removes the indent that examples have for --help: man pages add their own.
-func unindentExamples(root *cobra.Command) {
-	eachCommand(root, func(cmd *cobra.Command) {
-		var lines []string
-		for line := range strings.Lines(cmd.Example) {
-			lines = append(lines, strings.TrimPrefix(line, "  "))
-		}
-		cmd.Example = strings.Join(lines, "")
-	})
 }

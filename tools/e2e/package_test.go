@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sluice/tools/e2e/testbed"
+	"sluice/tools/tidy"
 )
 
 // inCopy runs a script in a copy of this machine's root that vanishes with its processes, with a
@@ -42,7 +43,7 @@ getent passwd sluice
 stat -c '%A %U:%G %n' /etc/sluice /etc/sluice/sluice.toml
 sluice version
 sluice check
-for page in man8/sluice.8 man8/sluice-run.8 man8/sluice-drain.8 man5/sluice.toml.5; do
+for page in man8/sluice.8 man8/sluice-run.8 man8/sluice-drain.8 man8/pktgen.8 man8/pktgen-search.8 man5/sluice.toml.5; do
 	gzip -dc /usr/share/man/$page.gz | grep -q '^.TH'
 done
 bash -c '. /usr/share/bash-completion/completions/sluice; complete -p sluice'
@@ -98,6 +99,13 @@ func TestPackage(t *testing.T) {
 	dir, err := testbed.TempDir("package")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	unpacked := t.TempDir()
+	if output, err := exec.Command("dpkg-deb", "-x", debs[0], unpacked).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	for _, broken := range tidy.Links(os.DirFS(filepath.Join(unpacked, "usr/share/doc/sluice"))) {
+		t.Error("in the package:", broken)
+	}
 	names, _ := capabilities(t)
 	box := exec.CommandContext(ctxOf(t), "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", inCopy, "sh", dir, debs[0], install)
 	box.Env = append(os.Environ(), "CAPS=+"+strings.Join(names, ",+"))

@@ -76,6 +76,24 @@ func TestWrongCommandLines(t *testing.T) {
 	}
 }
 
+// TestManual: a page for each command, and the first one lists them all.
+func TestManual(t *testing.T) {
+	dir := t.TempDir()
+	if code, _, errs := call("manual", dir); code != cli.ExitDone {
+		t.Fatal(errs)
+	}
+	overview, err := os.ReadFile(filepath.Join(dir, "man", "man8", "pktgen.8"))
+	labtest.Must(t, err)
+	for _, verb := range []string{"send", "receive", "run", "search", "replay"} {
+		if !bytes.Contains(overview, []byte("\\fBpktgen "+verb+" ")) {
+			t.Errorf("pktgen.8 does not list %s:\n%s", verb, overview)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "man", "man8", "pktgen-"+verb+".8")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWhatCannotBeDone(t *testing.T) {
 	labtest.NeedRoot(t)
 	for says, args := range map[string][]string{

@@ -27,6 +27,9 @@ func newRoot() *cobra.Command {
 	root := cli.Parent("unknown command %q", "missing command")
 	root.Use = "pktgen"
 	root.Short = "Packet generator and receiver on XDP and AF_XDP"
-	root.AddCommand(newSend(), newReceive(), newRun(), newSearch(), newReplay())
+	root.Long = "Pktgen sends packets, receives them, and reports how many arrived, how fast, how many were lost, duplicated or\n" +
+		"reordered, and their latency. Run and search have both ends on one machine, also in network namespaces. Send and\n" +
+		"receive are for two machines. It needs root and Linux 5.18 or later."
+	root.AddCommand(newSend(), newReceive(), newRun(), newSearch(), newReplay(), newManual())
 	return root
 }

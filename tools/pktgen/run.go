@@ -20,9 +20,10 @@ func newRun() *cobra.Command {
 		output   outputFlags
 	)
 	cmd := &cobra.Command{
-		Use:   "run --tx IF --rx IF --destination ADDRESS:PORT",
-		Short: "Send out of one interface, receive on another, and compare",
-		Args:  cobra.NoArgs,
+		Use:     "run --tx IF --rx IF --destination ADDRESS:PORT",
+		Short:   "Send out of one interface, receive on another, and compare",
+		Example: "  pktgen run --tx eth0 --tx-netns client --rx eth0 --rx-netns backend --destination 198.51.100.10:80 --rate 500k",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := traffic.read()
 			if err := errors.Join(err, sender.check(), receiver.check(), load.check()); err != nil {
@@ -58,7 +59,7 @@ func newSend() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "send --interface IF --destination ADDRESS:PORT",
-		Short: "Send",
+		Short: "Send frames",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := traffic.read()

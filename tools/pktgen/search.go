@@ -24,9 +24,10 @@ func newSearch() *cobra.Command {
 		duration time.Duration
 	)
 	cmd := &cobra.Command{
-		Use:   "search --tx IF --rx IF --destination ADDRESS:PORT",
-		Short: "Find the highest rate without loss (RFC 2544, section 26.1)",
-		Args:  cobra.NoArgs,
+		Use:     "search --tx IF --rx IF --destination ADDRESS:PORT",
+		Short:   "Find the highest rate without loss (RFC 2544, section 26.1)",
+		Example: "  pktgen search --tx eth0 --tx-netns client --rx eth0 --rx-netns backend --destination 198.51.100.10:80 --plot search.svg",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := traffic.read()
 			if err := errors.Join(err, sender.check(), receiver.check()); err != nil {

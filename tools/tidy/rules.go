@@ -31,7 +31,8 @@ var Rules = []Rule{
 	{"libraries", libraries},
 	{"examples", examples},
 	{"make targets", makeTargets},
-	{"links", links},
+	{"links", func(repo *Repo) []string { return Links(repo.FS) }},
+	{"manual", manual},
 	{"architecture", architecture},
 	{"package comments", packageComments},
 	{"comment width", commentWidth},
@@ -45,7 +46,7 @@ var ignored = []string{".git", "bin", "bench/out"}
 // topDirs and topFiles list all that the top level may hold.
 var (
 	topDirs  = []string{".ci", "bench", "cmd", "conf", "engine", "pipeline", "rings", "tools"}
-	topFiles = []string{".gitignore", ".golangci.yml", "LICENSE", "Makefile", "ARCHITECTURE.md", "README.md", "go.mod", "go.sum"}
+	topFiles = []string{".gitignore", ".golangci.yml", "LICENSE", "Makefile", "ARCHITECTURE.md", "CHANGELOG.md", "README.md", "go.mod", "go.sum"}
 )
 
 func topLevel(repo *Repo) (broken []string) {
