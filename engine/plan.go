@@ -10,12 +10,15 @@ import (
 )
 
 // Plan implements api.Changes.
-func (e *Engine) Plan(_ context.Context, f api.File) (api.Plan, error) {
+func (e *Engine) Plan(ctx context.Context, f api.File) (api.Plan, error) {
 	next, warnings, err := e.read(f)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	out, err := plan.Compute(e.planInput(next))
+	if err := ctx.Err(); err != nil { // parsing takes seconds for the largest files
+		return api.Plan{}, err
+	}
+	out, err := plan.Compute(ctx, e.planInput(next))
 	if err != nil {
 		return api.Plan{}, err
 	}

@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -116,5 +118,17 @@ func TestPlanMovesClients(t *testing.T) {
 			t.Errorf("%s %v -> %v: the plan says %.3f, %.3f of 400 clients moved", c.sched, c.from, c.to, moved, really)
 		}
 		lab.Close()
+	}
+}
+
+// TestPlanOfClientThatHasGone: a plan ends with the request for it.
+func TestPlanOfClientThatHasGone(t *testing.T) {
+	t.Parallel()
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if p, err := lab.Engine.Plan(ctx, api.File{Name: "new.toml", Text: lab.Text(config(nat3()))}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%+v, %v", p, err)
 	}
 }

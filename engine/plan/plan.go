@@ -5,6 +5,7 @@
 package plan
 
 import (
+	"context"
 	"strings"
 
 	"sluice/conf"
@@ -23,8 +24,9 @@ type Input struct {
 	Connections   map[service.BackendID]uint64 // in the connection table
 }
 
-// Compute returns the plan for replacing in.Running by in.Next. The caller sets File and Warnings.
-func Compute(in *Input) (api.Plan, error) {
+// Compute returns the plan for replacing in.Running by in.Next, or an error soon after ctx ends.
+// The caller sets File and Warnings.
+func Compute(ctx context.Context, in *Input) (api.Plan, error) {
 	out := api.Plan{Changes: []string{}, Services: []api.ServicePlan{}}
 	for _, c := range conf.Diff(in.Running, in.Next) {
 		if c.Restart {
@@ -38,11 +40,11 @@ func Compute(in *Input) (api.Plan, error) {
 			out.Refused = append(out.Refused, strings.TrimSpace(line))
 		}
 	}
-	return out, in.services(&out)
+	return out, in.services(ctx, &out)
 }
 
 // services adds the services that would be added, changed or removed.
-func (in *Input) services(out *api.Plan) error {
+func (in *Input) services(ctx context.Context, out *api.Plan) error {
 	before := make(map[service.Key]*conf.Service, len(in.Running.Services))
 	for i := range in.Running.Services {
 		before[in.Running.Services[i].Key] = &in.Running.Services[i]
@@ -50,6 +52,9 @@ func (in *Input) services(out *api.Plan) error {
 	changed := in.changedServices()
 	sample := newSampler(in.Running, in.Next)
 	for i := range in.Next.Services {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		next := &in.Next.Services[i]
 		running := before[next.Key]
 		delete(before, next.Key)

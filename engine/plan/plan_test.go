@@ -26,7 +26,7 @@ func config(scheduler string, n int) *conf.Config {
 func TestCompute(t *testing.T) {
 	running, next := config("mh", 3), config("mh", 2)
 	removed := running.Services[0].Key.BackendID(running.Services[0].Backends[2].Key)
-	p, err := plan.Compute(&plan.Input{
+	p, err := plan.Compute(t.Context(), &plan.Input{
 		Running: running, Next: next, Down: func(service.BackendID) bool { return false },
 		Connections: map[service.BackendID]uint64{removed: 7},
 	})
@@ -38,7 +38,7 @@ func TestCompute(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	next.Services[0].OnRemove = conf.OnRemoveReset
-	if p, err := plan.Compute(&plan.Input{
+	if p, err := plan.Compute(t.Context(), &plan.Input{
 		Running: running, Next: next, Down: func(service.BackendID) bool { return false },
 		Connections: map[service.BackendID]uint64{removed: 7},
 	}); err != nil || p.Affected != 7 || p.Services[0].Affected != 7 || p.Services[0].Backends[0].Affected != 7 {
@@ -47,7 +47,7 @@ func TestCompute(t *testing.T) {
 	if s.ClientsMoved == nil || *s.ClientsMoved < 0.30 || *s.ClientsMoved > 0.37 {
 		t.Errorf("clients moved: %v, want about a third", s.ClientsMoved)
 	}
-	if same, err := plan.Compute(&plan.Input{Running: running, Next: config("mh", 3)}); err != nil || len(same.Services)+len(same.Changes) != 0 {
+	if same, err := plan.Compute(t.Context(), &plan.Input{Running: running, Next: config("mh", 3)}); err != nil || len(same.Services)+len(same.Changes) != 0 {
 		t.Errorf("nothing changes, but %+v, %v", same, err)
 	}
 }
