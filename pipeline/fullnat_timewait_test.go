@@ -119,6 +119,24 @@ func TestPortsReusedEarly(t *testing.T) {
 	}
 }
 
+// TestLateSYN: a SYN that was sent again arrives before the first copy, which waited for a worker.
+// The backend has answered by SYN-ACK, and answers the older copy by an ACK without SYN. The
+// connection keeps its port when a third copy comes, for the client knows the SYN-ACK.
+func TestLateSYN(t *testing.T) {
+	l := newFullnatLab(t, 0, 1, 4096)
+	client := fnClient(1)
+	first := l.tcp(client, fnVIP, packet.SYN)
+	l.tcp(fnBackend, first.String(), packet.SYN|packet.ACK)
+	l.tcp(client, fnVIP, packet.SYN)
+	l.tcp(fnBackend, first.String(), packet.ACK)
+	if from := l.tcp(client, fnVIP, packet.SYN); from != first {
+		t.Errorf("the third copy comes from %s, not from %s", from, first)
+	}
+	if from := l.tcp(client, fnVIP, packet.ACK); from != first {
+		t.Errorf("the client's ACK comes from %s, not from %s", from, first)
+	}
+}
+
 // TestRefusedSYN follows connections that the backend refuses to the far port that they get, once.
 func TestRefusedSYN(t *testing.T) {
 	l := newFullnatLab(t, 0, 1, 4096)

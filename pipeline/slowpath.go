@@ -173,6 +173,18 @@ func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 	f.End, f.Port, f.Verdict = int(m.End), l.Port, Forward
 }
 
+// replyState is changeState for a backend's packet. Only the first answer to a SYN challenges it. A
+// backend that has answered by SYN-ACK, and then gets an older copy of the SYN which came late,
+// sends an ACK without SYN, too (RFC 7323, 5.3): that connection is about to open, and keeps its
+// port.
+func (p *Processor) replyState(c *conn.Conn, tcpFlags uint8) {
+	before := c.State
+	p.changeState(c, conn.Output, tcpFlags)
+	if before == conn.SynRecv && c.State == conn.SynChallenged && c.Flags&conn.SeenReply != 0 {
+		c.State = before
+	}
+}
+
 // reply sends the packet of a nat or fullnat backend to the client, with the source address of the
 // service.
 func (p *Processor) reply(f *Frame) {
@@ -192,7 +204,7 @@ func (p *Processor) reply(f *Frame) {
 		if (c.State == conn.Close || c.State >= conn.Idle) && p.endedReply(f, c) {
 			return
 		}
-		p.changeState(c, conn.Output, m.TCPFlags)
+		p.replyState(c, m.TCPFlags)
 	}
 	c.Expires = p.now + s.TimeoutsMs[c.State]
 	c.Flags |= conn.SeenReply

@@ -249,7 +249,11 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 		w.evict(f)
 		return evicted(flags)
 	}
+	before := f.state
 	w.advance(f, conn.Output, flags)
+	if before == conn.SynRecv && f.state == conn.SynChallenged && f.replied {
+		f.state = before
+	}
 	f.replied = true
 	if ttl <= 1 {
 		return verdict{any: []string{"reply", "ttl_expired"}}

@@ -29,7 +29,7 @@ type Options struct {
 	Seed   uint64
 
 	// Patience is how long a client waits for each step. So many segments in a row must be lost too
-	// rarely to matter: of a minute, the kernel uses ten for a SYN, and eight for data.
+	// rarely to matter: in two minutes, the kernel sends a SYN eleven times, and data nine times.
 	Patience time.Duration
 
 	Name string // of the lab
