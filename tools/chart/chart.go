@@ -9,22 +9,33 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Chart is one pair of axes. Without Categories x is a number from 0; with them it is the index of
 // a category, and categories are evenly spaced.
 type Chart struct {
 	Title, X, Y string
+	Subtitle    string
 	Categories  []string
 	Series      []Series
+	Marks       []Mark
 	Bars        bool // bars in place of lines; needs Categories
 	LogY        bool
+	FormatY     func(float64) string // labels of the y axis; nil: 1500 is 1.5k
+}
+
+// Mark is a vertical line with a text.
+type Mark struct {
+	X    float64
+	Text string
 }
 
 // Series is one line, or a set of dots or bars.
 type Series struct {
 	Name   string
 	Dots   bool // no line between the points
+	Cross  bool // points are crosses, not circles
 	Points []Point
 }
 
@@ -67,11 +78,20 @@ func Draw(w io.Writer, charts ...Chart) error {
 
 func (c Chart) draw(w io.Writer) {
 	x, y := c.axes()
-	label(w, 0, -18, "start", c.Title)
+	if c.Subtitle == "" {
+		label(w, 0, -18, "start", c.Title)
+	} else {
+		label(w, 0, -24, "start", c.Title)
+		c.drawSubtitle(w)
+	}
+	formatY := c.FormatY
+	if formatY == nil {
+		formatY = short
+	}
 	for _, v := range y.ticks() {
 		at := plotHeight - y.at(v)
 		fmt.Fprintf(w, `<line x1="0" y1="%.1f" x2="%d" y2="%.1f" stroke="#dddddd"/>`+"\n", at, plotWidth, at)
-		label(w, -8, at+4, "end", short(v))
+		label(w, -8, at+4, "end", formatY(v))
 	}
 	if c.Categories == nil {
 		for _, v := range x.ticks() {
@@ -98,6 +118,28 @@ func (c Chart) draw(w io.Writer) {
 		fmt.Fprintf(w, `<rect x="%d" y="%d" width="12" height="8" fill="%s"/>`+"\n", plotWidth+14, 18*i, colour)
 		label(w, plotWidth+32, float64(18*i+8), "start", s.Name)
 	}
+	for _, m := range c.Marks {
+		m.draw(w, x.at(m.X))
+	}
+}
+
+// draw draws a mark. Its text stands on the side where the chart has more space.
+func (m Mark) draw(w io.Writer, at float64) {
+	fmt.Fprintf(w, `<line x1="%.1f" y1="0" x2="%.1f" y2="%d" stroke="#222222" stroke-dasharray="4 3"/>`+"\n", at, at, plotHeight)
+	if at > plotWidth/2 {
+		label(w, at-5, 12, "end", m.Text)
+	} else {
+		label(w, at+5, 12, "start", m.Text)
+	}
+}
+
+// drawSubtitle draws the subtitle below the title, in letters so small that it fits.
+func (c Chart) drawSubtitle(w io.Writer) {
+	const letter = 0.63 // mean width, in font sizes
+	size := min(11, (width-marginLeft-10)/letter/float64(utf8.RuneCountInString(c.Subtitle)))
+	fmt.Fprintf(w, `<g font-size="%.1f">`, size)
+	label(w, 0, -9, "start", c.Subtitle)
+	fmt.Fprintln(w, `</g>`)
 }
 
 // drawBars draws one series as bars. The bars of a category stand side by side.
@@ -116,6 +158,10 @@ func (s Series) draw(w io.Writer, x, y axis, colour string) {
 	for _, p := range s.Points {
 		fmt.Fprintf(&path, "%.1f,%.1f ", x.at(p.X), plotHeight-y.at(p.Y))
 		p.drawRange(w, x.at(p.X), y)
+		if s.Cross {
+			fmt.Fprintf(w, `<path d="M%.1f %.1f m-4 -4 l8 8 m0 -8 l-8 8" stroke="%s" stroke-width="2"/>`+"\n", x.at(p.X), plotHeight-y.at(p.Y), colour)
+			continue
+		}
 		fmt.Fprintf(w, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", x.at(p.X), plotHeight-y.at(p.Y), colour)
 	}
 	if !s.Dots {

@@ -20,6 +20,7 @@ func TestChartOfOddValues(t *testing.T) {
 		"names":  {Title: `n"<&>'at`, Categories: []string{"<"}, Series: []chart.Series{{Name: "&", Points: []chart.Point{{Y: 1}}}}, Bars: true},
 		"zero":   {Categories: []string{"a"}, Series: []chart.Series{{Points: []chart.Point{{}}}}, Bars: true},
 		"gap":    {Categories: []string{"a", "b"}, Series: []chart.Series{{Points: []chart.Point{{1, 1, 1, 1}}}}},
+		"marks":  {Subtitle: "<" + strings.Repeat("x", 999), Marks: []chart.Mark{{X: math.Inf(1), Text: "<"}, {X: 1, Text: "one"}}, Series: []chart.Series{{Cross: true, Points: []chart.Point{{X: 1, Y: 1}}}}},
 		"log":    {Categories: []string{"a"}, Series: []chart.Series{{Points: []chart.Point{{0, 0, 0, 0}}}}, LogY: true},
 		"spread": {Categories: []string{"a"}, Series: []chart.Series{{Points: []chart.Point{{0, 1, 0.001, 12345}}}}, LogY: true},
 	} {

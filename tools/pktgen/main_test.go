@@ -139,8 +139,9 @@ func TestRunBetweenNamespaces(t *testing.T) {
 	if r.Sent != 5000 || r.Received+r.Refused != 5000 || r.Flows.Sent != 50 || r.Latency == nil || r.Sender != "live" || r.AskedPPS != 100_000 {
 		t.Errorf("%+v", r)
 	}
-	if drawn, err := os.ReadFile(plot); err != nil || !bytes.HasPrefix(drawn, []byte("<svg")) {
-		t.Errorf("plot: %v, %.100s", err, drawn)
+	if drawn, err := os.ReadFile(plot); err != nil || !bytes.HasPrefix(drawn, []byte("<svg")) ||
+		!bytes.Contains(drawn, []byte(">pktgen run: udp, to 10.0.0.2:80, size imix, flows 50, rate 100k, 5000 frames, 10s<")) {
+		t.Errorf("plot: %v, %s", err, drawn)
 	}
 	code, stdout, _ = call(append(ends(pair), "run", "--count", "5000", "-q", "--backend", "xsk", "--latency=false")...)
 	if code != cli.ExitDone || !strings.Contains(stdout, "5,000 frames") || strings.Contains(stdout, "latency") {
@@ -150,7 +151,8 @@ func TestRunBetweenNamespaces(t *testing.T) {
 
 func TestSearchBetweenNamespaces(t *testing.T) {
 	pair := labtest.NewPair(t, netlab.LinkOptions{})
-	code, stdout, stderr := call(append(ends(pair), "search", "--highest", "20k", "--duration", "300ms", "--attempts", "5", "-o", "json")...)
+	plot := filepath.Join(t.TempDir(), "plot.svg")
+	code, stdout, stderr := call(append(ends(pair), "search", "--highest", "20k", "--duration", "300ms", "--attempts", "5", "-o", "json", "--plot", plot)...)
 	if code != cli.ExitDone {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
@@ -161,6 +163,13 @@ func TestSearchBetweenNamespaces(t *testing.T) {
 	}
 	if !strings.Contains(stderr, "trial at 20.00 kpps") {
 		t.Errorf("stderr %q", stderr)
+	}
+	drawn, err := os.ReadFile(plot)
+	labtest.Must(t, err)
+	for _, want := range []string{">passed<", ">result ", ">Latency by rate. Result: ", ">pktgen search: udp, to 10.0.0.2:80, size 64, flows 1, from 20k, 300ms, resolution 0.01, attempts 5<"} {
+		if !bytes.Contains(drawn, []byte(want)) {
+			t.Errorf("no %q in the plot:\n%s", want, drawn)
+		}
 	}
 }
 

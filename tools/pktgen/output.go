@@ -59,6 +59,26 @@ func (f *outputFlags) print(cmd *cobra.Command, result any, text, draw func(io.W
 	return text(cmd.OutOrStdout())
 }
 
+// shown lists the flags that the title of a plot has, and how: those of the command that have
+// another value than unsaid.
+var shown = []struct{ flag, format, unsaid string }{
+	{"protocol", "%s", ""}, {"destination", "to %s", ""}, {"size", "size %s", ""}, {"flows", "flows %s", ""}, {"model", "%s", "round"},
+	{"rate", "rate %s", ""}, {"speed", "speed %s", "1"}, {"loops", "loops %s", "1"}, {"count", "%s frames", "0"}, {"highest", "from %s", "max"},
+	{"duration", "%s", "0s"}, {"resolution", "resolution %s", ""}, {"allowed-loss", "allowed loss %s", "0"}, {"attempts", "attempts %s", "1"},
+	{"backend", "sender %s", "auto"}, {"receiver", "receiver %s", "kernel"},
+}
+
+// parameters returns the parameters of a command for the title of its plot.
+func parameters(cmd *cobra.Command) string {
+	parts := cmd.Flags().Args()
+	for _, s := range shown {
+		if flag := cmd.Flags().Lookup(s.flag); flag != nil && flag.Value.String() != "" && flag.Value.String() != s.unsaid {
+			parts = append(parts, fmt.Sprintf(s.format, flag.Value))
+		}
+	}
+	return cmd.CommandPath() + ": " + strings.Join(parts, ", ")
+}
+
 func plot(path string, draw func(io.Writer) error) error {
 	file, err := os.Create(path)
 	if err != nil {

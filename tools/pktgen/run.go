@@ -93,5 +93,5 @@ func measure(cmd *cobra.Command, line *trial.Line, rate float64, load loadFlags,
 func printResult(cmd *cobra.Command, result trial.Result, output outputFlags) error {
 	return output.print(cmd, result,
 		func(w io.Writer) error { return report.Text(w, result) },
-		func(w io.Writer) error { return report.Plot(w, result) })
+		func(w io.Writer) error { return report.Plot(w, result, parameters(cmd)) })
 }

@@ -57,7 +57,7 @@ func newSearch() *cobra.Command {
 			progress.End()
 			return errors.Join(err, output.print(cmd, result,
 				func(w io.Writer) error { return report.SearchText(w, result) },
-				func(w io.Writer) error { return report.SearchPlot(w, result) }))
+				func(w io.Writer) error { return report.SearchPlot(w, result, parameters(cmd)) }))
 		},
 	}
 	sender.add(cmd, "tx")

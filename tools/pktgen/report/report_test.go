@@ -101,10 +101,10 @@ func TestPlotsAreSVG(t *testing.T) {
 		draw          func(io.Writer) error
 		lines, points int
 	}{
-		"run":    {func(w io.Writer) error { return report.Plot(w, result()) }, 4, 8},
-		"search": {func(w io.Writer) error { return report.SearchPlot(w, found()) }, 0, 6},
-		"empty":  {func(w io.Writer) error { return report.Plot(w, trial.Result{}) }, 0, 0},
-		"none":   {func(w io.Writer) error { return report.SearchPlot(w, search.Result{}) }, 0, 0},
+		"run":    {func(w io.Writer) error { return report.Plot(w, result(), "udp, 64 B") }, 4, 8},
+		"search": {func(w io.Writer) error { return report.SearchPlot(w, found(), "udp, 64 B") }, 0, 3},
+		"empty":  {func(w io.Writer) error { return report.Plot(w, trial.Result{}, "udp, 64 B") }, 0, 0},
+		"none":   {func(w io.Writer) error { return report.SearchPlot(w, search.Result{}, "udp, 64 B") }, 0, 0},
 	} {
 		got := text(t, c.draw)
 		elements := map[string]int{}
@@ -128,4 +128,22 @@ func TestPlotsAreSVG(t *testing.T) {
 			t.Errorf("%s:\n%s", name, got)
 		}
 	}
+}
+
+// TestPlotsSayWhatTheyShow: latency has a logarithmic axis with units, a search shows which trials
+// passed, which failed and the result, and titles have the parameters.
+func TestPlotsSayWhatTheyShow(t *testing.T) {
+	run := text(t, func(w io.Writer) error { return report.Plot(w, result(), "udp, 64 B") })
+	contains(t, run, ">Rate<", ">udp, 64 B<", ">1 us<", ">10 us<", ">100 us<")
+	slow := result()
+	slow.Samples[0].LatencyP99NS = 2_500_000_000
+	slow.Samples[0].LatencyP50NS = 700
+	contains(t, text(t, func(w io.Writer) error { return report.Plot(w, slow, "") }), ">100 ns<", ">1 us<", ">1 ms<", ">1 s<", ">10 s<")
+
+	drawn := text(t, func(w io.Writer) error { return report.SearchPlot(w, found(), "udp, 64 B") })
+	contains(t, drawn, ">passed<", ">failed<", ">p50, passed<", ">p99, failed<", ">Loss by rate. Result: 1.000 Mpps<", ">result 1.000 Mpps<", ">udp, 64 B<", ">10 us<")
+	if crosses, marks := strings.Count(drawn, "<path "), strings.Count(drawn, "stroke-dasharray"); crosses != 3 || marks != 2 {
+		t.Errorf("%d crosses and %d marks, want 3 and 2", crosses, marks)
+	}
+	contains(t, text(t, func(w io.Writer) error { return report.SearchPlot(w, search.Result{Trials: found().Trials[:1]}, "") }), "Result: none, every trial failed")
 }
