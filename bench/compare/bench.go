@@ -121,7 +121,7 @@ func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o test
 	if s.wire, err = wire.Open(s.bed, b.CPUs.Ends, g.latency); err != nil {
 		return nil, err
 	}
-	starting, cancel := context.WithTimeout(ctx, startPatience)
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	err = peer.Start(starting, s.bed)
 	if reason, missing := peers.IsMissing(err); missing {
@@ -136,8 +136,8 @@ func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o test
 	return s, nil
 }
 
-// startPatience bounds the start of one system.
-const startPatience = 20 * time.Second
+// startTimeout bounds the start of one system.
+const startTimeout = 20 * time.Second
 
 // close ends all systems and removes their testbeds.
 func (g *group) close() error {

@@ -142,7 +142,7 @@ func (t *talk) start(ctx context.Context, cpus testbed.CPUs) error {
 	if t.servers, err = sockets.Serve(there, servings, testbed.FirstPort, peers.BackendPort); err != nil {
 		return err
 	}
-	starting, cancel := context.WithTimeout(ctx, startPatience)
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return t.peer.Start(starting, t.bed)
 }

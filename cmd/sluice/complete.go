@@ -11,8 +11,8 @@ import (
 	"sluice/engine/api"
 )
 
-// completionPatience is how long a shell waits for the daemon after the tab key.
-const completionPatience = 2 * time.Second
+// completionTimeout is how long a shell waits for the daemon after the tab key.
+const completionTimeout = 2 * time.Second
 
 // completeWords registers shell completion of arguments: names of services and backends from the
 // running daemon, and files. Call it when all commands have been added.
@@ -57,7 +57,7 @@ func servicesFor(cmd *cobra.Command) []api.Service {
 	if flag := cmd.Flags().Lookup("socket"); flag != nil {
 		socket = flag.Value.String()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), completionPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), completionTimeout)
 	defer cancel()
 	services, _ := api.NewClient(socket).List(ctx) // no daemon, no completion
 	return services

@@ -24,8 +24,8 @@ const (
 	// workers probe both ends for a packet that they can answer with a reset. Connections left
 	// after that have silent ends.
 	drainGrace = 15 * time.Second
-	// drainPatience is how long a daemon that has begun the drain may be suspended.
-	drainPatience = 2 * time.Minute
+	// drainTimeout is how long a daemon that has begun the drain may be suspended.
+	drainTimeout = 2 * time.Minute
 	// drainLines is the minimum time between two lines if the output is not a terminal.
 	drainLines = 5 * time.Second
 )
@@ -43,7 +43,7 @@ func followDrain(cmd *cobra.Command, flags daemonFlags, request api.OverrideRequ
 	case err != nil:
 		return b, err
 	}
-	client.Patience = drainPatience
+	client.Timeout = drainTimeout
 	out := cmd.OutOrStdout()
 	if flags.output == formatJSON {
 		out = io.Discard

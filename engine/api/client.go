@@ -25,9 +25,9 @@ type Client struct {
 	// OnUnresponsive, if it is set before the first request, is called with the Unresponsive beside
 	// an answer. The request then returns no error.
 	OnUnresponsive func(*Unresponsive)
-	// Patience is how long a request waits for a daemon that answers nothing at all. It must not be
+	// Timeout is how long a request waits for a daemon that answers nothing at all. It must not be
 	// changed during a request.
-	Patience time.Duration
+	Timeout time.Duration
 
 	socket string
 	pid    atomic.Int32 // of the daemon; 0: unknown
@@ -38,7 +38,7 @@ var _ Control = (*Client)(nil)
 
 // NewClient returns a client of the daemon on the socket. It connects for each request, not before.
 func NewClient(socket string) *Client {
-	c := &Client{Patience: 3 * time.Second, socket: socket}
+	c := &Client{Timeout: 3 * time.Second, socket: socket}
 	c.http = http.Client{Timeout: clientTimeout, Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true}}
 	return c
 }

@@ -228,7 +228,7 @@ func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) 
 	defer cancel(nil) // lets the daemon see that the client has gone
 	starting, started := context.WithCancel(ctx)
 	defer started()
-	go c.watch(starting, c.Patience, cancel)
+	go c.watch(starting, c.Timeout, cancel)
 	values := url.Values{"filter": {q.Filter}, "count": {strconv.Itoa(q.Count)}, "duration": {q.Duration.String()},
 		"frames": {strconv.FormatBool(q.Frames)}, "snaplen": {strconv.Itoa(q.Snaplen)}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sluice"+pathTrace+"?"+values.Encode(), nil)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// writePatience is how long Impatient waits for one write.
-const writePatience = time.Second
+// writeTimeout is how long Impatient waits for one write.
+const writeTimeout = time.Second
 
 // Impatient returns a writer to w for the last words of a process. A write that takes longer than
 // a second continues on a goroutine of its own, and all later ones fail at once.
@@ -33,7 +33,7 @@ func (i *impatient) Write(data []byte) (int, error) {
 	select {
 	case err := <-written:
 		return len(data), err
-	case <-time.After(writePatience):
+	case <-time.After(writeTimeout):
 		i.stuck.Store(true)
 		return 0, os.ErrDeadlineExceeded
 	}

@@ -21,8 +21,8 @@ import (
 	"sluice/tools/reference"
 )
 
-// patience is how long a test waits for the log to be written.
-const patience = 10 * time.Second
+// timeout is how long a test waits for the log to be written.
+const timeout = 10 * time.Second
 
 func TestFormats(t *testing.T) {
 	for format, want := range map[string]string{
@@ -37,7 +37,7 @@ func TestFormats(t *testing.T) {
 		}
 		log.Debug("not seen")
 		log.Warn("backend changed state", "event", "backend_down", "service", "web", "why", "no answer")
-		log.Flush(patience)
+		log.Flush(timeout)
 		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "not seen") {
 			t.Errorf("%s: %s", format, out.String())
 		}
@@ -75,7 +75,7 @@ func TestJournalThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.With("service", "web").Warn("changed", "event", "backend_down")
-	log.Flush(patience)
+	log.Flush(timeout)
 	if text, _ := os.ReadFile(file.Name()); !strings.Contains(string(text), "msg=changed service=web event=backend_down") {
 		t.Errorf("lost: %q", text)
 	}
@@ -114,7 +114,7 @@ func TestLimit(t *testing.T) {
 			log.Warn("trouble with netlink")
 		}
 		log.Warn("changed", "event", "backend_down", "service", "web", "backend", "other")
-		log.Flush(patience)
+		log.Flush(timeout)
 		if n := strings.Count(out.String(), "backend=noisy"); n != 10 {
 			t.Errorf("%d lines about the noisy one", n)
 		}
@@ -132,7 +132,7 @@ func TestLimit(t *testing.T) {
 			}
 		}
 		log.Warn("changed", "event", "backend_down", "service", "web", "backend", "noisy")
-		log.Flush(patience)
+		log.Flush(timeout)
 		if n := strings.Count(out.String(), "backend=noisy"); n != 11 {
 			t.Error("silent for ever:", n)
 		}
@@ -153,7 +153,7 @@ func TestLimitPerReason(t *testing.T) {
 		for i := range 20_000 {
 			log.Warn("changed", "event", "backend_down", "service", "web", "backend", fmt.Sprint(i))
 		}
-		log.Flush(patience)
+		log.Flush(timeout)
 		if n := strings.Count(out.String(), "\n"); n < 200 || n > 1000 {
 			t.Errorf("%d lines", n)
 		}

@@ -44,7 +44,7 @@ func TestPipeWithoutReader(t *testing.T) {
 	}
 	log.Flush(time.Millisecond) // gives up: nothing can be written
 
-	_ = r.SetReadDeadline(time.Now().Add(patience))
+	_ = r.SetReadDeadline(time.Now().Add(timeout))
 	// The writer may have made space for a while before the pipe was full.
 	scanner := bufio.NewScanner(r)
 	var lines, counted, notices uint64
@@ -98,7 +98,7 @@ func TestOutputThatFails(t *testing.T) {
 	out.err.Store(&full)
 	for range 3 {
 		log.Info("reloaded", "event", "config_reloaded")
-		log.Flush(patience)
+		log.Flush(timeout)
 	}
 	if n := log.Counts().Dropped; n != 3 {
 		t.Errorf("%d dropped", n)
@@ -106,7 +106,7 @@ func TestOutputThatFails(t *testing.T) {
 	out.err.Store(nil)
 	log.Info("reloaded", "event", "config_reloaded")
 	log.Info("reloaded", "event", "config_reloaded")
-	log.Flush(patience)
+	log.Flush(timeout)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 3 || !strings.Contains(lines[0], `"msg":"3 log lines were dropped","event":"log_dropped","count":3`) {
 		t.Errorf("written:\n%s", out.String())

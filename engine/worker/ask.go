@@ -14,8 +14,8 @@ import (
 // The time that the control plane waits for a worker is counted in ticks, so that a pause of the
 // whole process or machine counts as one of them and no worker is blamed for it.
 const (
-	tick     = 100 * time.Millisecond
-	patience = 10 // ticks that Ask waits for an answer
+	tick       = 100 * time.Millisecond
+	askTimeout = 10 // ticks that Ask waits for an answer
 	// pingPause is the time between an answer of a worker and the next ping.
 	pingPause = 250 * time.Millisecond
 )
@@ -52,11 +52,11 @@ func (w *Worker) Ask(ctx context.Context, f func()) error {
 	}
 }
 
-// endAfter ends a context with ErrSilent when patience is over.
+// endAfter ends a context with ErrSilent when askTimeout is over.
 func endAfter(ctx context.Context, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for range patience {
+	for range askTimeout {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -138,7 +138,7 @@ func (w *Worker) ping(ctx context.Context, stuckAfter time.Duration, log *slog.L
 			}
 			return err == nil
 		case <-ticker.C:
-			w.silent.Store(ticks >= patience)
+			w.silent.Store(ticks >= askTimeout)
 			if time.Duration(ticks)*tick >= stuckAfter && w.stuckSince.CompareAndSwap(nil, &began) {
 				log.Error("worker is stuck: packets of its queues wait and are lost", "event", "worker_stuck", "worker", w.id, "cpu", w.cpu,
 					"since", began.Format(time.TimeOnly))

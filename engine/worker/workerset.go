@@ -115,8 +115,8 @@ func (s *Set) OnAll(ctx context.Context, f func(w *Worker)) error {
 	return nil
 }
 
-// closePatience is how long Close waits for the workers.
-const closePatience = 5 * time.Second
+// closeTimeout is how long Close waits for the workers.
+const closeTimeout = 5 * time.Second
 
 // Close stops the workers, waits until they have ended and frees the file descriptors that they
 // polled. Its error includes the one behind Failed. It is a Hung if a worker does not end: that
@@ -146,14 +146,14 @@ func (s *Set) Close() (err error) {
 // Hung is the error of Close if workers do not end.
 type Hung struct{ error }
 
-// awaitEnd waits until the workers have ended, at most for closePatience.
+// awaitEnd waits until the workers have ended, at most for closeTimeout.
 func (s *Set) awaitEnd() error {
 	ended := make(chan struct{})
 	go func() { s.running.Wait(); close(ended) }()
 	select {
 	case <-ended:
 		return nil
-	case <-time.After(closePatience):
+	case <-time.After(closeTimeout):
 	}
 	errs := make([]error, len(s.All))
 	for i, w := range s.All {

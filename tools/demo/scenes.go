@@ -18,12 +18,12 @@ const (
 	movesEach      = 20 // requests that a held connection must carry to count as alive
 )
 
-// scenePatience bounds waits for what takes milliseconds.
-const scenePatience = 20 * time.Second
+// sceneTimeout bounds waits for what takes milliseconds.
+const sceneTimeout = 20 * time.Second
 
 // drain shows that a drained backend keeps its connections and gets no new ones.
 func (d *demo) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
 	defer cancel()
 	d.step("drain under traffic: %d connections stay open and busy while b2 is drained", heldPerBackend*testbed.Backends)
 	held, err := d.hold(ctx)
@@ -54,7 +54,7 @@ func (d *demo) drain(ctx context.Context) error {
 
 // kill shows that the death of a backend's process affects its own connections only.
 func (d *demo) kill(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
 	defer cancel()
 	d.step("SIGKILL for b3's server under traffic; no health check is configured, so Sluice keeps sending to b3")
 	held, err := d.hold(ctx)
@@ -117,7 +117,7 @@ func (d *demo) verb(ctx context.Context, verb string, backend int, more ...strin
 
 // account shows the counters of all packets.
 func (d *demo) account(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
 	defer cancel()
 	d.step("sluice stats: every packet was forwarded, answered by Sluice, or dropped under a name; no frame is lost")
 	_, err := d.daemon.Quiet(ctx)
@@ -137,7 +137,7 @@ func (d *demo) account(ctx context.Context) error {
 
 // stop ends the daemon and checks that nothing is left.
 func (d *demo) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
 	defer cancel()
 	d.step("SIGTERM for sluice: it must end and take its XDP programs with it")
 	if err := d.daemon.Stop(); !d.check(err == nil, "sluice ended with: %v; its last words:\n%s", err, d.daemon.Process.Output()) {

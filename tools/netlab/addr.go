@@ -46,7 +46,7 @@ func (h *Host) addAddr(ifname string, prefix netip.Prefix) error {
 // adds the route for that in a work queue some time after it has confirmed the address, even
 // without duplicate address detection (addrconf_dad_start in net/ipv6/addrconf.c).
 func awaitLocal(nl *netlink.Handle, addr net.IP) error {
-	ok, err := poll(linkPatience, func() (bool, error) {
+	ok, err := poll(linkTimeout, func() (bool, error) {
 		routes, err := nl.RouteGet(addr)
 		if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
 			return false, nil
@@ -54,7 +54,7 @@ func awaitLocal(nl *netlink.Handle, addr net.IP) error {
 		return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL, err
 	})
 	if err == nil && !ok {
-		err = fmt.Errorf("%s is not usable after %v", addr, linkPatience)
+		err = fmt.Errorf("%s is not usable after %v", addr, linkTimeout)
 	}
 	return err
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linkPatience is how long a link may take to be operational once both its ends are up.
-const linkPatience = 10 * time.Second
+// linkTimeout is how long a link may take to be operational once both its ends are up.
+const linkTimeout = 10 * time.Second
 
 // LinkOptions configures a Link; the zero value is a plain wire.
 type LinkOptions struct {
@@ -162,7 +162,7 @@ func (h *Host) MAC(ifname string) (mac net.HardwareAddr, err error) {
 // awaitOperational waits until the kernel has processed the carrier of an interface. Before that a
 // bridge does not forward for a port, no queue sends, and IPv6 addresses wait.
 func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
-	ok, err := poll(linkPatience, func() (bool, error) {
+	ok, err := poll(linkTimeout, func() (bool, error) {
 		now, err := nl.LinkByIndex(link.Attrs().Index)
 		if err != nil {
 			return false, err
@@ -171,7 +171,7 @@ func awaitOperational(nl *netlink.Handle, link netlink.Link) error {
 		return state == netlink.OperUp || state == netlink.OperUnknown, nil // unknown: lo
 	})
 	if err == nil && !ok {
-		err = fmt.Errorf("it is not operational after %v", linkPatience)
+		err = fmt.Errorf("it is not operational after %v", linkTimeout)
 	}
 	if err != nil {
 		return err

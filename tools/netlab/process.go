@@ -22,9 +22,9 @@ type Process struct {
 	err    error
 }
 
-// outputPatience is how long the output of a process that has ended is read if its children hold it
+// outputTimeout is how long the output of a process that has ended is read if its children hold it
 // open. On a busy machine the last lines of the process itself may be read late.
-const outputPatience = 5 * time.Second
+const outputTimeout = 5 * time.Second
 
 // Start starts a command inside the host. It sees the host's interfaces in /sys. It is in a process
 // group of its own, so that a Ctrl-C for the lab's maker does not reach it. It is killed when the
@@ -36,7 +36,7 @@ func (h *Host) Start(cmd *exec.Cmd) (*Process, error) {
 	cmd.Stdout = alsoTo(p.output, cmd.Stdout)
 	cmd.Stderr = alsoTo(p.output, cmd.Stderr)
 	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = outputPatience
+		cmd.WaitDelay = outputTimeout
 	}
 	attr := syscall.SysProcAttr{}
 	if cmd.SysProcAttr != nil {

@@ -21,11 +21,11 @@ type Target struct {
 
 // Load is what a client process does.
 type Load struct {
-	Targets  []Target // in turn
-	Rate     int      // new connections per second, of all together
-	Patience time.Duration
-	Longest  time.Duration // the longest life of a connection, but for loss
-	Seed     uint64
+	Targets []Target // in turn
+	Rate    int      // new connections per second, of all together
+	Timeout time.Duration
+	Longest time.Duration // the longest life of a connection, but for loss
+	Seed    uint64
 }
 
 // Totals counts the connections of a client process so far.
@@ -118,8 +118,8 @@ func (c *client) one(n int) {
 	ports := (lastPort - firstPort + 1) / len(targets)
 	seed := [32]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24), byte(c.load.Seed), byte(c.load.Seed >> 8)}
 	conn := &connection{
-		Broken:   Broken{Service: t.Service, Local: netip.AddrPortFrom(t.Local, uint16(firstPort+n%len(targets)*ports+turn%ports))},
-		patience: c.load.Patience, stop: c.stop,
+		Broken:  Broken{Service: t.Service, Local: netip.AddrPortFrom(t.Local, uint16(firstPort+n%len(targets)*ports+turn%ports))},
+		timeout: c.load.Timeout, stop: c.stop,
 		random: rand.New(rand.NewPCG(c.load.Seed, uint64(n))),
 		data:   rand.NewChaCha8(seed),
 	}

@@ -13,13 +13,13 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// restPatience bounds the wait for the end of all disturbance.
-const restPatience = time.Minute
+// restTimeout bounds the wait for the end of all disturbance.
+const restTimeout = time.Minute
 
 // rest waits until all backends are up and no packet is in flight, and prints what the daemon
 // counted.
 func (s *soak) rest(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, restPatience)
+	waiting, cancel := context.WithTimeout(ctx, restTimeout)
 	defer cancel()
 	err := testbed.Poll(waiting, func() error {
 		services, err := s.daemon.API.List(waiting)

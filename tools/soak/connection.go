@@ -52,10 +52,10 @@ var errBusy = errors.New("local port in use")
 type connection struct {
 	Broken
 	net.Conn
-	patience time.Duration // for each step
-	random   *rand.Rand    // for sizes and pauses
-	data     *rand.ChaCha8 // what is sent, different on each connection
-	stop     <-chan struct{}
+	timeout time.Duration // for each step
+	random  *rand.Rand    // for sizes and pauses
+	data    *rand.ChaCha8 // what is sent, different on each connection
+	stop    <-chan struct{}
 }
 
 // run opens a connection, exchanges data, and closes it.
@@ -114,7 +114,7 @@ func (c *connection) greet() error {
 }
 
 func (c *connection) dial(service netip.AddrPort) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
 	d := net.Dialer{
 		LocalAddr: net.TCPAddrFromAddrPort(c.Local),
@@ -200,7 +200,7 @@ func (c *connection) compare(sent []byte) error {
 }
 
 func (c *connection) write(b []byte) error {
-	err := c.SetWriteDeadline(time.Now().Add(c.patience))
+	err := c.SetWriteDeadline(time.Now().Add(c.timeout))
 	if err == nil {
 		_, err = c.Write(b)
 	}
@@ -210,7 +210,7 @@ func (c *connection) write(b []byte) error {
 // read fills the buffer.
 func (c *connection) read(buffer []byte) error {
 	for got := 0; got < len(buffer); {
-		if err := c.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
 			return err
 		}
 		n, err := c.Conn.Read(buffer[got:])

@@ -10,8 +10,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// restartPatience bounds the start of a server.
-const restartPatience = 20 * time.Second
+// restartTimeout bounds the start of a server.
+const restartTimeout = 20 * time.Second
 
 // dieAll lets one backend after the other die and return, until ctx ends; all have returned then.
 // outer lasts beyond ctx.
@@ -51,7 +51,7 @@ func (s *soak) die(ctx, outer context.Context, i int, kind string, lasting time.
 	case killed:
 		die = process.Kill
 		back = func() error {
-			starting, cancel := context.WithTimeout(outer, restartPatience)
+			starting, cancel := context.WithTimeout(outer, restartTimeout)
 			defer cancel()
 			return s.start(starting, i)
 		}

@@ -23,7 +23,7 @@ func main() {
 	flag.IntVar(&o.Loss, "loss", 10, "per cent of the segments that are lost, in each direction")
 	flag.DurationVar(&o.Reload, "reload", 10*time.Second, "time between reloads")
 	flag.DurationVar(&o.Death, "death", 15*time.Second, "time between deaths of backends")
-	flag.DurationVar(&o.Patience, "patience", 2*time.Minute, "how long a client waits for each step")
+	flag.DurationVar(&o.Timeout, "timeout", 2*time.Minute, "how long a client waits for each step")
 	flag.Uint64Var(&o.Seed, "seed", 1, "of everything random but the loss")
 	flag.Parse()
 	if os.Geteuid() != 0 {

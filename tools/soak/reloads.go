@@ -12,8 +12,8 @@ import (
 	"sluice/tools/e2e/testbed"
 )
 
-// reloadPatience bounds one reload.
-const reloadPatience = 20 * time.Second
+// reloadTimeout bounds one reload.
+const reloadTimeout = 20 * time.Second
 
 // change is what a reload changes. undo returns the configuration to what it was before, in the
 // next reload; nil: the change stays.
@@ -41,7 +41,7 @@ func (s *soak) reloadAll(ctx context.Context) {
 	if last.undo != nil {
 		last.undo()
 	}
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadPatience)
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadTimeout)
 	defer cancel()
 	if err := s.reload(after, "the last one"); err != nil {
 		s.fail("the last reload: %v", err)
@@ -52,7 +52,7 @@ func (s *soak) reload(ctx context.Context, what string) error {
 	if err := s.daemon.Write(s.cfg); err != nil {
 		return err
 	}
-	each, cancel := context.WithTimeout(ctx, reloadPatience)
+	each, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	began := time.Now()
 	result, err := s.daemon.API.Reload(each, api.ReloadOptions{})

@@ -28,9 +28,9 @@ type Options struct {
 	Death  time.Duration // between the beginnings of two deaths
 	Seed   uint64
 
-	// Patience is how long a client waits for each step. So many segments in a row must be lost too
+	// Timeout is how long a client waits for each step. So many segments in a row must be lost too
 	// rarely to matter: in two minutes, the kernel sends a SYN eleven times, and data nine times.
-	Patience time.Duration
+	Timeout time.Duration
 
 	Name string // of the lab
 	Out  io.Writer
@@ -195,7 +195,7 @@ func (s *soak) config() (testbed.Config, error) {
 
 // load returns what the clients do.
 func (s *soak) load() Load {
-	l := Load{Rate: s.Rate, Patience: s.Patience, Longest: min(100*time.Second, s.Time/3), Seed: s.Seed}
+	l := Load{Rate: s.Rate, Timeout: s.Timeout, Longest: min(100*time.Second, s.Time/3), Seed: s.Seed}
 	for i, p := range paths() {
 		l.Targets = append(l.Targets, Target{s.cfg.Services[i].Name, netip.AddrPortFrom(p.Address(), port), p.Client()})
 	}
@@ -222,14 +222,14 @@ func (s *soak) traffic(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Fprintf(s.Out, "%s no new connections any more; waiting for those that are open\n", s.elapsed())
-	finish := time.After(3 * s.Patience)
+	finish := time.After(3 * s.Timeout)
 	for {
 		select {
 		case <-s.client.ended:
 			s.identify(ctx)
 			return s.client.process.Wait()
 		case <-finish:
-			return fmt.Errorf("connections are still open %v after the last one was opened", 3*s.Patience)
+			return fmt.Errorf("connections are still open %v after the last one was opened", 3*s.Timeout)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(time.Second):

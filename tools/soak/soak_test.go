@@ -36,7 +36,7 @@ func TestSoak(t *testing.T) {
 	var out bytes.Buffer
 	s := soak{Options: Options{
 		Name: "soak-test", Sluice: sluice, Time: 24 * time.Second, Rate: 80, Loss: 10, Reload: 3 * time.Second, Death: 8 * time.Second,
-		Patience: 30 * time.Second, Seed: 1, Out: &out,
+		Timeout: 30 * time.Second, Seed: 1, Out: &out,
 	}}
 	if err := s.run(ctx); err != nil {
 		t.Error(err)

@@ -15,8 +15,8 @@ const (
 	usageEvery    = 10 * time.Second
 )
 
-// askPatience bounds one question to the daemon.
-const askPatience = 10 * time.Second
+// askTimeout bounds one question to the daemon.
+const askTimeout = 10 * time.Second
 
 // watch reads what the daemon uses, and where broken connections were, until ctx ends.
 func (s *soak) watch(ctx context.Context) {
@@ -81,7 +81,7 @@ func (s *soak) identify(ctx context.Context) {
 
 // lookUp adds what the daemon's table answers to the connections that it is about.
 func (s *soak) lookUp(ctx context.Context, q api.ConnQuery, unknown map[string]*fate) {
-	asking, cancel := context.WithTimeout(ctx, askPatience)
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	conns, err := s.daemon.API.Conns(asking, q)
 	if api.Answered(err) != nil {

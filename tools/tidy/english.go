@@ -115,9 +115,10 @@ func words(repo *Repo) (broken []string) {
 // file.
 var retired = strings.Fields(`
 	Eyes Glance Milestone Rehearsal Rehearse Sight
-	board crowd depart door doors explaining express glance heard judge judged judgement lane lanes
-	lead lent narrate occupant orders parted passRound passage poke rehearse sight site stock tapping
-	travel wards
+	astray board clinic crowd depart door doors explaining express glance heard judge judged
+	judgement lane lanes lead lent narrate occupant orders parted passRound passage patience
+	patients poke rehearse sick sight site stock takeBody takePath takesPath tapping travel wards
+	woken
 `)
 
 // identifiers keeps the retired identifiers out of Go code and of the names of files.

@@ -41,7 +41,7 @@ func (b *Bed) Hold(ctx context.Context, url string) (*Held, error) {
 		return c, err
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: dial, MaxConnsPerHost: 1}}
-	first, cancel := context.WithTimeout(ctx, requestPatience)
+	first, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	a, err := backend.Get(first, client, url)
 	if err != nil {
@@ -57,7 +57,7 @@ func (h *Held) run(ctx context.Context, client *http.Client, url string) {
 	defer close(h.ended)
 	defer client.CloseIdleConnections()
 	for ctx.Err() == nil {
-		each, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestPatience)
+		each, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		_, err := backend.Get(each, client, url)
 		cancel()
 		if err != nil {

@@ -12,9 +12,9 @@ import (
 	"sluice/tools/netlab/backend"
 )
 
-// requestPatience bounds one request. It is long enough for a lost SYN, which is sent again after a
+// requestTimeout bounds one request. It is long enough for a lost SYN, which is sent again after a
 // second.
-const requestPatience = 10 * time.Second
+const requestTimeout = 10 * time.Second
 
 // Spread has the results of requests, each on a connection or socket of its own.
 type Spread struct {
@@ -70,7 +70,7 @@ func (s *Spread) add(a backend.Answer, err error) {
 func (b *Bed) Ask(ctx context.Context, url string, requests int) (s Spread) {
 	client := b.Client.HTTPClient()
 	for range requests {
-		each, cancel := context.WithTimeout(ctx, requestPatience)
+		each, cancel := context.WithTimeout(ctx, requestTimeout)
 		s.add(backend.Get(each, client, url))
 		cancel()
 	}
@@ -88,7 +88,7 @@ func (b *Bed) AskUDP(ctx context.Context, addr string, requests int) (s Spread) 
 			continue
 		}
 		defer c.Close()
-		each, cancel := context.WithTimeout(ctx, requestPatience)
+		each, cancel := context.WithTimeout(ctx, requestTimeout)
 		s.add(backend.AskUDP(each, c, fmt.Appendf(nil, "request %d", i)))
 		cancel()
 	}

@@ -17,8 +17,8 @@ import (
 // ErrNoRoute means that the kernel has no route to a destination through this interface.
 var ErrNoRoute = errors.New("no route")
 
-// neighbourPatience bounds the wait for a neighbour's answer.
-const neighbourPatience = 3 * time.Second
+// neighbourTimeout bounds the wait for a neighbour's answer.
+const neighbourTimeout = 3 * time.Second
 
 // discard is the L4 port (RFC 863) of the datagram that makes the kernel resolve a neighbour.
 const discard = 9
@@ -46,7 +46,7 @@ func (p *Port) nextHop(destination netip.Addr) (mac frame.MAC, err error) {
 		hop = gateway.Unmap()
 	}
 	asked := false
-	for deadline := time.Now().Add(neighbourPatience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(neighbourTimeout); ; time.Sleep(20 * time.Millisecond) {
 		mac, found, err := p.neighbour(hop)
 		if found || err != nil {
 			return mac, err

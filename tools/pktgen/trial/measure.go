@@ -23,12 +23,12 @@ type Measurement struct {
 	OnSample func(Sample)  // called with each, on the goroutine of Run; may be nil
 }
 
-// The last frames may take up to drainPatience to arrive, as in RFC 2544, section 24. The wait ends
+// The last frames may take up to drainTimeout to arrive, as in RFC 2544, section 24. The wait ends
 // earlier if all have arrived, or if none has arrived for quiet.
 const (
-	drainPatience = 2 * time.Second
-	quiet         = 500 * time.Millisecond
-	drainLook     = 2 * time.Millisecond
+	drainTimeout = 2 * time.Second
+	quiet        = 500 * time.Millisecond
+	drainLook    = 2 * time.Millisecond
 )
 
 // recorder collects the samples of one run.
@@ -126,7 +126,7 @@ func (r *recorder) receive(ctx context.Context) error {
 func (r *recorder) drain() {
 	sent := r.Sender.Counts().Frames
 	last, since := uint64(0), time.Now()
-	for deadline := time.Now().Add(drainPatience); time.Now().Before(deadline); time.Sleep(drainLook) {
+	for deadline := time.Now().Add(drainTimeout); time.Now().Before(deadline); time.Sleep(drainLook) {
 		counts := r.Receiver.Counts()
 		received, _ := r.Counting.of(counts)
 		if received != last {

@@ -100,8 +100,8 @@ func (l *loop) Send(ctx context.Context) error {
 // system call.
 const burst = 32
 
-// confirmPatience bounds the wait for the confirmation of the last frames.
-const confirmPatience = 2 * time.Second
+// confirmTimeout bounds the wait for the confirmation of the last frames.
+const confirmTimeout = 2 * time.Second
 
 func (l *loop) run(ctx context.Context) error {
 	fill := l.fill // once, because a method value allocates
@@ -154,12 +154,12 @@ func (l *loop) collect() error {
 
 // finish waits for the confirmation of the last frames.
 func (l *loop) finish() error {
-	for deadline := time.Now().Add(confirmPatience); l.out.pending() > 0; time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(confirmTimeout); l.out.pending() > 0; time.Sleep(100 * time.Microsecond) {
 		if err := l.collect(); err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the last %d frames aren't confirmed after %v: the interface doesn't send", l.out.pending(), confirmPatience)
+			return fmt.Errorf("the last %d frames aren't confirmed after %v: the interface doesn't send", l.out.pending(), confirmTimeout)
 		}
 	}
 	return l.collect()

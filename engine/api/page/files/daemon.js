@@ -1,6 +1,6 @@
 // Requests to the daemon that serves this page.
 
-const PATIENCE = 10_000; // ms
+const TIMEOUT = 10_000; // ms
 const KEY = 'sluice token';
 
 // Refused is the daemon's refusal, with its text.
@@ -20,7 +20,7 @@ export const token = {
 async function ask(path, options = {}) {
   const headers = {...options.headers};
   if (token.get()) headers.Authorization = 'Bearer ' + token.get();
-  const answer = await fetch(path, {...options, headers, cache: 'no-store', redirect: 'error', signal: AbortSignal.timeout(PATIENCE)});
+  const answer = await fetch(path, {...options, headers, cache: 'no-store', redirect: 'error', signal: AbortSignal.timeout(TIMEOUT)});
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, body.error ?? `status ${answer.status}`);
   const {workers, applied} = JSON.parse(answer.headers.get('Sluice-Unresponsive') ?? '{}');

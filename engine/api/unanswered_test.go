@@ -28,13 +28,13 @@ func TestNotAnswering(t *testing.T) {
 	}
 	defer listener.Close()
 	client := api.NewClient(socket)
-	client.Patience = 300 * time.Millisecond
+	client.Timeout = 300 * time.Millisecond
 	_, list := client.List(t.Context())
 	_, reload := client.Reload(t.Context(), api.ReloadOptions{})
 	_, trace := client.Trace(t.Context(), api.TraceQuery{}, func(api.TraceEvent) error { return nil })
 	for what, err := range map[string]error{"list": list, "reload": reload, "trace": trace} {
 		var none *api.NotAnswering
-		if !errors.As(err, &none) || none.PID != os.Getpid() || none.For != client.Patience {
+		if !errors.As(err, &none) || none.PID != os.Getpid() || none.For != client.Timeout {
 			t.Errorf("%s: %v", what, err)
 		}
 		want := "the daemon at " + socket + " accepted the connection but has answered nothing for 300ms: it is starting, or it hangs"
@@ -67,11 +67,11 @@ func TestFullBacklog(t *testing.T) {
 	}
 }
 
-// TestLongRequest: a request that takes longer than the client's patience is not given up while the
+// TestLongRequest: a request that takes longer than the client's timeout is not given up while the
 // daemon answers others.
 func TestLongRequest(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the client's patience is 3 s")
+		t.Skip("the client's timeout is 3 s")
 	}
 	const enough = 4 // a probe a second
 	var probes atomic.Int32

@@ -16,8 +16,8 @@ import (
 // a Client sends a probe, and gives up if that is not answered either. The time is counted in
 // ticks, so that a pause of the whole machine counts as one of them.
 const (
-	patienceTick = 100 * time.Millisecond
-	probeAfter   = time.Second // without an answer
+	answerTick = 100 * time.Millisecond
+	probeAfter = time.Second // without an answer
 )
 
 // NotAnswering is the error for a daemon that exists but answers nothing.
@@ -49,16 +49,16 @@ func (e *NotAnswering) stopped() bool {
 }
 
 // impatient returns a context for a request, which ends with a NotAnswering if the daemon answers
-// nothing for Patience. The caller calls done at the end of the request.
+// nothing for Timeout. The caller calls done at the end of the request.
 func (c *Client) impatient(ctx context.Context) (bounded context.Context, done func()) {
 	bounded, cancel := context.WithCancelCause(ctx)
-	go c.watch(bounded, c.Patience, cancel)
+	go c.watch(bounded, c.Timeout, cancel)
 	return bounded, func() { cancel(nil) }
 }
 
 // watch implements impatient.
-func (c *Client) watch(ctx context.Context, patience time.Duration, giveUp context.CancelCauseFunc) {
-	ticker := time.NewTicker(patienceTick)
+func (c *Client) watch(ctx context.Context, timeout time.Duration, giveUp context.CancelCauseFunc) {
+	ticker := time.NewTicker(answerTick)
 	defer ticker.Stop()
 	var answered chan struct{} // of the probe, if there is one
 	for silence := time.Duration(0); ; {
@@ -68,11 +68,11 @@ func (c *Client) watch(ctx context.Context, patience time.Duration, giveUp conte
 		case <-answered:
 			silence, answered = 0, nil
 		case <-ticker.C:
-			silence += patienceTick
+			silence += answerTick
 		}
 		switch {
-		case silence >= patience:
-			giveUp(&NotAnswering{c.socket, patience, int(c.pid.Load())})
+		case silence >= timeout:
+			giveUp(&NotAnswering{c.socket, timeout, int(c.pid.Load())})
 			return
 		case silence >= probeAfter && answered == nil:
 			answered = make(chan struct{})
