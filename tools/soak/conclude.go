@@ -68,7 +68,8 @@ func (s *soak) printStats(stats api.Stats) {
 		}
 	}
 	for _, w := range stats.Workers {
-		fmt.Fprintf(s.Out, "worker %d: rx %d, %d handed over, busy %.0f %%\n", w.Worker, w.Rx, w.HandOversOut, 100*w.BusyShare)
+		fmt.Fprintf(s.Out, "worker %d: rx %d, %d handed over, busy %.0f %%, %.1f s at most from one turn to the next\n",
+			w.Worker, w.Rx, w.HandOversOut, 100*w.BusyShare, float64(w.GapNs.Max)/1e9)
 	}
 	for _, p := range stats.Ports {
 		fmt.Fprintf(s.Out, "port %s:", p.Name)

@@ -17,4 +17,8 @@
 // when the connection was sent to it; or the daemon's health checks noticed the death, and it ended
 // the connections of the backend. A backend that hangs or is silent for too short a time to be
 // noticed must break nothing. Clients wait for so long that loss alone breaks nothing, either.
+//
+// The two workers need a CPU each that nothing else uses for long. One that gets none for more than
+// a second, for which the report has a line, holds a SYN while a later copy of it opens and closes
+// the connection; then the SYN opens another one in its place, and the client is reset.
 package main
