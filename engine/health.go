@@ -90,7 +90,7 @@ func (c *changedChecks) collect() map[service.BackendID]bool {
 
 // policyInput returns what a step of the policy reads for an update, now. The caller holds mu.
 func (e *Engine) policyInput(u *update, freeze policy.Freeze) policy.Input {
-	in := policy.Input{Checks: u.results, Overrides: u.overrides, Freeze: freeze, Now: time.Now()}
+	in := policy.Input{Checks: u.results, Overrides: u.overrides, Freeze: freeze, Now: time.Now(), Unreachable: e.surroundings.WhyUnreachable()}
 	if u.direct != nil {
 		in.Direct = directText(u.direct)
 	}

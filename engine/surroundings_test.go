@@ -2,9 +2,13 @@ package engine_test
 
 import (
 	"context"
+	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"sluice/engine/enginetest"
+	"sluice/engine/route"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet/packettest"
 )
@@ -167,4 +171,34 @@ func TestInterfaceIsReplaced(t *testing.T) {
 	if _, err := lab.Engine.List(context.Background()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestUnreachable checks that a backend without a neighbour is down, without a check: it takes no
+// new connections, keeps those it has, and is up again at once.
+func TestUnreachable(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	before := openAll(t, lab, 0, 30)
+	lost := netip.MustParseAddr("10.0.0.12")
+	why := route.Unreachable{Reason: "no neighbour", Detail: "10.0.0.12 on backends does not answer ARP", Since: time.Now()}
+	lab.Change(func(s *enginetest.Surroundings) { s.Unreachable = map[netip.Addr]route.Unreachable{lost: why} })
+	s := list(t, lab)[0]
+	if got := statesOf(s); got != "up down up" {
+		t.Fatalf("states %s", got)
+	}
+	if b := s.Backends[1]; !strings.HasPrefix(b.Reason, "no neighbour since 20") || !strings.HasSuffix(b.Reason, why.Detail) {
+		t.Errorf("%+v", b)
+	}
+	if got := alarms(t, lab); got != "backend_unreachable web" {
+		t.Errorf("alarms: %s", got)
+	}
+	if n := spread(openAll(t, lab, 100, 130)); n["10.0.0.12:8080"] != 0 || len(n) != 2 {
+		t.Errorf("new connections went to %v", n)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 30), "")
+	lab.Change(func(s *enginetest.Surroundings) { s.Unreachable = nil })
+	if got := statesOf(list(t, lab)[0]) + alarms(t, lab); got != "up up up" {
+		t.Errorf("with its neighbour: %s", got)
+	}
+	sameAs(t, before, goOn(t, lab, 0, 30), "")
 }

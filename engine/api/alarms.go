@@ -20,6 +20,8 @@ const (
 	AlarmProtected = "pool_protected" // checks fail for so many backends that some stay in use
 	// AlarmNoBackend: no backend is up: new connections are refused, or go to the sorry server.
 	AlarmNoBackend = "no_backend"
+	// AlarmUnreachable: no packet can be sent to a backend: no route, or no neighbour.
+	AlarmUnreachable = "backend_unreachable"
 	// AlarmDirect: checks of tun and dr backends cannot use the path of their mode.
 	AlarmDirect = "checks_direct"
 	// AlarmNotRun: checks cannot be run, because this host lacks file descriptors, ports or memory.
@@ -34,7 +36,7 @@ const (
 
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
-	return []string{AlarmProtected, AlarmNoBackend, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck}
+	return []string{AlarmProtected, AlarmNoBackend, AlarmUnreachable, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck}
 }
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.

@@ -53,8 +53,9 @@ const MaxWeight = 65535
 
 // States of a backend.
 const (
-	StateUp    = "up"    // healthy: takes new connections
-	StateDown  = "down"  // health checks fail: takes no new connections, unless Protected
+	StateUp = "up" // healthy: takes new connections
+	// StateDown: health checks fail, or no packet can be sent to it: no new connections, unless Protected
+	StateDown  = "down"
 	StateDrain = "drain" // weight 0: existing connections continue, no new ones
 
 	StateStandby = "standby" // a sorry server that takes no new connections

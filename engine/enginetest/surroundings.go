@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -22,6 +23,8 @@ type Surroundings struct {
 	Routes     []nexthop.Route
 	Neighbours []nexthop.Neighbour
 	Ranges     []netip.Prefix // the kernel's: at the start those of the services' addresses
+	// Unreachable: see route.Snapshot; nothing follows from Routes and Neighbours
+	Unreachable map[netip.Addr]route.Unreachable
 }
 
 // MAC addresses of the surroundings.
@@ -98,7 +101,7 @@ func (s *Surroundings) Forget(addr string) nexthop.Neighbour {
 // snapshot returns the surroundings as the engine receives them.
 func (s *Surroundings) snapshot() *route.Snapshot {
 	infos := make([]nexthop.PortInfo, len(s.Ports))
-	out := &route.Snapshot{Ports: slices.Clone(s.Ports), Ranges: s.Ranges}
+	out := &route.Snapshot{Ports: slices.Clone(s.Ports), Ranges: s.Ranges, Unreachable: maps.Clone(s.Unreachable)}
 	for i, p := range s.Ports {
 		infos[i] = nexthop.PortInfo{MAC: p.MAC, MTU: p.MTU, Up: p.Up, Name: p.Name}
 		for _, prefix := range p.Prefixes {

@@ -168,8 +168,12 @@ func (x *explainer) untilWhen(key service.Key) string {
 	return ", until more checks fail"
 }
 
-// since returns for how long a backend has been down, and why. Without a check it returns "".
+// since returns for how long a backend has been down, and why. Without a check it returns "", unless no
+// packet can be sent to the backend.
 func since(b *policy.Backend) string {
+	if b.Unreachable != "" {
+		return " for " + time.Since(b.Since).Round(time.Second).String() + ": " + b.Unreachable
+	}
 	if !b.Checked {
 		return ""
 	}

@@ -80,7 +80,7 @@ var (
 
 // Backends: only with [api] metrics = "backends".
 var (
-	backendUp          = gauge("backend_up", "Whether the backend is up according to its health checks.", "service", "backend")
+	backendUp          = gauge("backend_up", "Whether the backend is up: its health checks succeed, and it has a route and a neighbour.", "service", "backend")
 	backendProtected   = gauge("backend_protected", "Whether the backend takes new connections although its checks fail, because too few would remain.", "service", "backend")
 	backendChanged     = gauge("backend_state_timestamp_seconds", "When the backend entered its present state, in Unix time.", "service", "backend")
 	backendWeight      = gauge("backend_weight", "Effective weight of the backend; 0 drains.", "service", "backend")

@@ -49,6 +49,8 @@ type Follower struct {
 	neighbours []netip.Addr     // copy of requested
 	gateways   []nexthop.Hop
 
+	resolutions resolutions // of neighbours
+
 	mu        sync.Mutex
 	resolves  *limiter[netip.Addr]
 	pending   []netip.Addr // for Resolve
@@ -209,6 +211,7 @@ func (f *Follower) follow() {
 	defer relist.Stop()
 	defer probe.Stop()
 	for {
+		counts := false
 		select {
 		case <-f.done:
 			return
@@ -216,10 +219,12 @@ func (f *Follower) follow() {
 		case <-relist.C:
 			f.dirty.Or(dirtyAll)
 		case <-probe.C:
+			counts = true
 			f.dirty.Or(dirtyNeighbours)
 		}
 		start := time.Now()
 		f.read()
+		f.followUnreachable(counts)
 		f.askPending()
 		f.askNeighbours()
 		f.sleep(min(maxPause, max(minPause, 4*time.Since(start))))
@@ -251,7 +256,15 @@ func (f *Follower) read() {
 // publish makes the lists the newest snapshot.
 func (f *Follower) publish() {
 	f.gateways = f.kernel.gateways(maxGateways)
-	f.newest.Store(f.kernel.snapshot())
+	s := f.kernel.snapshot()
+	f.resolutions.look(f.neighbours, s.Table, f.kernel.states, f.kernel.names, false, time.Now())
+	s.Unreachable = f.resolutions.unreachable
+	f.store(s)
+}
+
+// store makes s the newest snapshot.
+func (f *Follower) store(s *Snapshot) {
+	f.newest.Store(s)
 	select {
 	case f.changed <- struct{}{}:
 	default:

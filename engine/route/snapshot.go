@@ -15,6 +15,8 @@ type Snapshot struct {
 	Locals []netip.Addr   // addresses of this machine on any interface, ascending
 	Hosts  []netip.Addr   // destinations with a host route, those of this machine included
 	Ranges []netip.Prefix // networks that are this machine's as a whole (AnyIP)
+	// Unreachable: addresses of SetNeighbours that cannot be resolved: see resolutions
+	Unreachable map[netip.Addr]Unreachable
 }
 
 // Owns reports whether the kernel does more with packets to addr than routing them like those to

@@ -61,15 +61,19 @@ func TestExplainDown(t *testing.T) {
 	explained(t, d, "! backend     10.2.0.12:8080 left out: down for ", "tcp", client, web(nat4))
 }
 
-// TestExplainNoNeighbour: no host has the backend's address.
+// TestExplainNoNeighbour: no host has the backend's address. It is down after a few seconds.
 func TestExplainNoNeighbour(t *testing.T) {
 	b := bed(t)
 	cfg := single(t, nat4)
 	cfg.Services[0].Backends[0].Address = "10.2.0.99"
 	d := start(t, b, cfg)
 	client := nat4.Client().String()
-	explained(t, d, "! next hop    none to backend 10.2.0.99: no_neighbour: no answer to ARP for 10.2.0.99 on eth1", "tcp", client, web(nat4))
-	explained(t, d, "! verdict     dropped: no_neighbour", "tcp", client, web(nat4))
+	explained(t, d, "! backend     10.2.0.99:8080 left out: down for ", "tcp", client, web(nat4))
+	out, err := d.Verb(ctxOf(t), "explain", "tcp", client, web(nat4))
+	must(t, err)
+	if !strings.Contains(out, ": 10.2.0.99 on eth1 does not answer ARP") {
+		t.Errorf("the cause is missing:\n%s", out)
+	}
 }
 
 // TestExplainTunnelMTU: full packets don't fit the tunnel.

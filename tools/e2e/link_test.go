@@ -1,10 +1,10 @@
 package e2e_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -112,32 +112,39 @@ func setMAC(t *testing.T, h *netlab.Host, ifname string, mac net.HardwareAddr) {
 	}))
 }
 
-// TestUnresolvedNeighbour: packets for a backend with an unknown MAC address are dropped under that
-// name, the kernel is made to resolve it, and as soon as the backend answers, the waiting
-// connection continues.
-func TestUnresolvedNeighbour(t *testing.T) {
+// TestUnreachableBackend: a backend of which the link is cut is down without a check, with its
+// reason and an alarm; its connections continue when it is back, and it is up again.
+func TestUnreachableBackend(t *testing.T) {
 	b := bed(t)
 	for _, p := range []testbed.Path{testbed.Paths[0], testbed.Paths[5]} { // nat4, dr6
 		t.Run(p.String(), func(t *testing.T) {
-			must(t, b.Router.LinkDown("b1"))
-			t.Cleanup(func() { must(t, b.Router.LinkUp("b1")) })
-			b.Balancer.NeighDel(testbed.Back, b.Backends[0].Addr(p.Backend).String())
 			cfg := config(t, p)
 			cfg.Services = cfg.Services[:1]
 			cfg.Services[0].Backends = cfg.Services[0].Backends[:1]
 			d := start(t, b, cfg)
-
-			asked := make(chan testbed.Spread)
-			go func() { asked <- b.Ask(context.Background(), p.URL(), 1) }()
-			poll(t, "drops", func() error {
-				dropped, err := drops(ctxOf(t), d)
-				if err == nil && dropped["no_neighbour"] == 0 {
-					err = fmt.Errorf("dropped: %v, want no_neighbour", dropped)
-				}
-				return err
-			})
+			awaitStates(t, d, "up")
+			works(t, b, p)
+			must(t, b.Router.LinkDown("b1"))
+			t.Cleanup(func() { must(t, b.Router.LinkUp("b1")) })
+			b.Balancer.NeighDel(testbed.Back, b.Backends[0].Addr(p.Backend).String())
+			awaitStates(t, d, "down")
+			services, err := d.API.List(ctxOf(t))
+			must(t, err)
+			be := services[0].Backends[0]
+			if !strings.HasPrefix(be.Reason, "no neighbour since ") {
+				t.Errorf("%+v", be)
+			}
+			alarms, err := d.API.Alarms(ctxOf(t))
+			must(t, err)
+			kinds := ""
+			for _, a := range alarms {
+				kinds += a.Kind + " "
+			}
+			if kinds != "no_backend backend_unreachable " {
+				t.Errorf("alarms: %s", kinds)
+			}
 			must(t, b.Router.LinkUp("b1"))
-			wantSpread(t, <-asked, [3]int{1, 0, 0})
+			awaitStates(t, d, "up")
 			works(t, b, p)
 		})
 	}

@@ -13,6 +13,8 @@ const (
 	AlarmProtected = "pool_protected"
 	// AlarmNoBackend: no backend is up: new connections are refused, or go to the sorry server
 	AlarmNoBackend = "no_backend"
+	// AlarmUnreachable: backends have no route or no neighbour, so that no packet can be sent to them
+	AlarmUnreachable = "backend_unreachable"
 	// AlarmDirect: checks of tun and dr backends cannot take the path of their mode
 	AlarmDirect = "checks_direct"
 	// AlarmNotRun: checks cannot be run, because this host lacks file descriptors, ports or memory
@@ -32,19 +34,39 @@ type Alarm struct {
 }
 
 // alarmsOf returns the alarms of a service, without their times.
-func alarmsOf(s *conf.Service, v Verdict, freeze Freeze) (alarms []Alarm) {
+func (out *serviceState) alarmsOf(s *conf.Service, v Verdict, freeze Freeze) (alarms []Alarm) {
 	switch {
-	case v.NoneUp && s.Sorry != nil:
+	case out.sorry && v.NoneUp:
 		alarms = append(alarms, Alarm{Kind: AlarmNoBackend, Text: fmt.Sprintf("no backend is up: new connections go to the sorry server, %s", s.Sorry.Key)})
 	case v.NoneUp && len(v.Protected) == 0:
 		alarms = append(alarms, Alarm{Kind: AlarmNoBackend, Text: "no backend is up: new connections are refused"})
 	case v.Alarm != "":
 		alarms = append(alarms, Alarm{Kind: AlarmProtected, Text: v.Alarm})
 	}
+	if text := out.unreachable(); text != "" {
+		alarms = append(alarms, Alarm{Kind: AlarmUnreachable, Text: text})
+	}
 	if freeze.Services[s.Key] {
 		alarms = append(alarms, Alarm{Kind: AlarmFrozen, Text: fmt.Sprintf("its health is frozen: checks change nothing until `sluice health thaw %s`", s.Name)})
 	}
 	return alarms
+}
+
+// unreachable returns a sentence about the backends that no packet can be sent to; "": none.
+func (out *serviceState) unreachable() string {
+	n, example := 0, (*Backend)(nil)
+	for i := range out.backends {
+		if b := &out.backends[i]; b.Unreachable != "" {
+			n, example = n+1, b
+		}
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("backend %s is down: %s", example.ID.Backend, example.Unreachable)
+	}
+	return fmt.Sprintf("%d backends are down because no packet can be sent to them, for example %s: %s", n, example.ID.Backend, example.Unreachable)
 }
 
 // date sets the times of alarms: those that were raised before keep theirs.

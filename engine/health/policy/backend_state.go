@@ -33,6 +33,10 @@ func (b *Backend) backendState() BackendState {
 		reason = "frozen by an operator; before: " + reason
 	}
 	switch {
+	case b.Unreachable != "" && b.Checked:
+		return BackendState{State: Down, Reason: b.Unreachable + "; its check: " + reason}
+	case b.Unreachable != "":
+		return BackendState{State: Down, Reason: b.Unreachable}
 	case b.Checked && !b.Check.Up && b.Protected != "":
 		return BackendState{Down, b.Check.Since, reason + "; stays in use: " + b.Protected}
 	case b.Checked && !b.Check.Up:
@@ -51,8 +55,12 @@ func (b *Backend) backendState() BackendState {
 	return BackendState{State: Drain, Reason: "the file has weight 0"}
 }
 
-func sorryState(inUse bool) BackendState {
-	if inUse {
+// sorryState is backendState of a sorry server.
+func (b *Backend) sorryState(inUse bool) BackendState {
+	switch {
+	case b.Unreachable != "":
+		return BackendState{State: Down, Reason: b.Unreachable}
+	case inUse:
 		return BackendState{State: Up, Reason: "no backend is up with a weight above 0"}
 	}
 	return BackendState{State: Standby, Reason: "some backend is up"}

@@ -13,6 +13,7 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -29,11 +30,13 @@ type Input struct {
 	Checks    map[service.BackendID]health.State // of every backend that has a check
 	Overrides override.Set
 	Freeze    Freeze
-	Direct    string // the text of the alarm AlarmDirect; "": it is not raised
-	NotRun    string // the same of AlarmNotRun
-	Detached  string // the same of AlarmDetached
-	ToKernel  string // the same of AlarmToKernel
-	Now       time.Time
+	// Unreachable: why no packet can be sent to an address, for addresses of that kind
+	Unreachable map[netip.Addr]string
+	Direct      string // the text of the alarm AlarmDirect; "": it is not raised
+	NotRun      string // the same of AlarmNotRun
+	Detached    string // the same of AlarmDetached
+	ToKernel    string // the same of AlarmToKernel
+	Now         time.Time
 }
 
 // State is the result of a step: who takes new connections, the states that operators see, and the

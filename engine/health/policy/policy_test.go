@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -93,6 +94,18 @@ func (m *simulation) turn(n byte, to string) {
 	m.checks[id(n)] = s
 }
 
+// lose takes the neighbour of an address away, or gives it back.
+func (m *simulation) lose(addr netip.Addr, lost bool) {
+	m.in.Unreachable = maps.Clone(m.in.Unreachable)
+	if m.in.Unreachable == nil {
+		m.in.Unreachable = make(map[netip.Addr]string)
+	}
+	delete(m.in.Unreachable, addr)
+	if lost {
+		m.in.Unreachable[addr] = "no neighbour"
+	}
+}
+
 // set has an operator set an override of a backend of the first service.
 func (m *simulation) set(n byte, o override.Override) { m.in.Overrides = m.in.Overrides.With(id(n), o) }
 
@@ -149,7 +162,8 @@ func TestStories(t *testing.T) {
 	type step struct {
 		after time.Duration
 		// "0 down": a check; "0 drain", "0 drain 5s", "0 disable", "0 enable", "0 weight 5": an
-		// operator; "freeze", "thaw", "freeze all", "thaw all"
+		// operator; "freeze", "thaw", "freeze all", "thaw all"; "0 lost", "0 found", "9 lost": the
+		// neighbour of a backend, or of the sorry server
 		events string
 		want   string
 		log    string
@@ -232,6 +246,27 @@ func TestStories(t *testing.T) {
 			{1, "1 failing", "down/evict up", ""},
 			{1, "1 down", "down/in use down/in use", "1 up>down, +pool_protected"},
 			{1, "0 up, 1 up", "up up", "0 down>up, 1 down>up, -pool_protected"}}},
+		"no neighbour": {plain, []step{
+			{3, "0 lost", "down up up", "0 up>down, +backend_unreachable"},
+			{2, "0 down", "down/evict up up", ""},
+			{2, "0 up", "down up up", ""},
+			{2, "0 drain", "down up up", ""},
+			{2, "0 enable", "down up up", ""},
+			{0, "0 found", "up up up", "0 down>up, -backend_unreachable"}}},
+		"none can be sent to": {plain, []step{
+			{3, "0 lost, 1 lost", "down down up", "0 up>down, 1 up>down, +backend_unreachable"},
+			{3, "2 lost", "down down down", "2 up>down, +no_backend"},
+			{1, "0 failing, 1 failing, 2 failing", "down down down", ""},
+			{1, "0 down, 1 down, 2 down", "down down down", ""},
+			{9, "0 found, 1 found, 2 found", "down/in use down/in use down/in use", "+pool_protected, -no_backend, -backend_unreachable"}}},
+		"a sorry server without a neighbour": {sorry, []step{
+			{3, "9 lost", "up up down", "0 standby>down, +backend_unreachable"},
+			{60, "0 down, 1 lost", "down/evict down down", "0 up>down, 1 up>down, +no_backend"},
+			{3, "9 found", "down/evict down up", "0 down>up"}}},
+		"frozen, without a neighbour": {plain, []step{
+			{1, "freeze", "up up up", "+health_frozen"},
+			{3, "0 lost", "down up up", "0 up>down, +backend_unreachable"},
+			{0, "0 found", "up up up", "0 down>up, -backend_unreachable"}}},
 	} {
 		m := start(t, c.service)
 		if m.log() != "" {
@@ -269,6 +304,12 @@ func (m *simulation) happen(event string) {
 	case what == "drain" || what == "disable":
 		deadline, _ := time.ParseDuration(more)
 		m.set(n, m.in.Overrides[id(n)].WithState(override.State(what), m.in.Now, deadline))
+	case what == "lost" || what == "found":
+		addr := id(n).Backend.Address
+		if n == 9 {
+			addr = sorryOf(0).Address
+		}
+		m.lose(addr, what == "lost")
 	case what == "enable":
 		m.set(n, m.in.Overrides[id(n)].Enabled())
 	case what == "weight":

@@ -81,7 +81,14 @@ func (m *simulation) happenRandomly(r *rand.Rand) (changed []service.Key, whole 
 		m.configure(randomServices(r)...)
 		m.in.Overrides, _ = m.in.Overrides.Yield(m.in.Config.Config)
 		return nil, true
-	case what < 5:
+	case what == 2:
+		addr := id.Backend.Address
+		if svc.Sorry != nil && r.IntN(3) == 0 {
+			addr = svc.Sorry.Key.Address
+		}
+		m.lose(addr, r.IntN(2) == 0)
+		return nil, true
+	case what < 6:
 		o := m.in.Overrides[id]
 		switch r.IntN(4) {
 		case 0:
@@ -122,27 +129,31 @@ func (m *simulation) obey(t *testing.T, seed uint64) {
 			if b.SlowStart < 0 || b.SlowStart >= WeightSteps || b.SlowStart > 0 && (b.Down || b.Weight == 0) {
 				t.Fatalf("seed %d: slow start of %+v", seed, b)
 			}
-			if (b.State == Drain) != (b.Weight == 0 && b.Check.Up) || (b.State == Down) == b.Check.Up {
+			lost := b.Unreachable != ""
+			if lost != (m.in.Unreachable[c.Key.Address] != "") || lost && (!b.Down || b.Protected != "") {
+				t.Fatalf("seed %d: %+v", seed, b)
+			}
+			if (b.State == Drain) != (b.Weight == 0 && b.Check.Up && !lost) || (b.State == Down) == (b.Check.Up && !lost) {
 				t.Fatalf("seed %d: state of %+v", seed, b)
 			}
-			if b.Down && (b.Check.Up || b.Protected != "") || b.Evict != b.Down {
+			if b.Down && !lost && (b.Check.Up || b.Protected != "") || b.Evict && b.Check.Up || !lost && b.Evict != b.Down {
 				t.Fatalf("seed %d: %+v", seed, b)
 			}
 			if b.Weight > 0 {
 				members++
-				if !b.Down {
+				if !b.Down || lost {
 					candidates++
 				}
-				if b.Check.Up {
+				if b.Check.Up && !lost {
 					up++
 				}
 			}
 		}
 		sorry := m.state.SorryInUse(s.Key)
-		if sorry != (s.Sorry != nil && up == 0) {
+		if sorry != (s.Sorry != nil && up == 0 && m.in.Unreachable[s.Sorry.Key.Address] == "") {
 			t.Fatalf("seed %d: %s with %d up, sorry server in use: %v", seed, s.Name, up, sorry)
 		}
-		if 100*candidates < s.Health.MinHealthy*members && !sorry {
+		if 100*candidates < s.Health.MinHealthy*members && (s.Sorry == nil || up > 0) {
 			t.Fatalf("seed %d: %s has %d of %d candidates", seed, s.Name, candidates, members)
 		}
 	}

@@ -30,6 +30,9 @@ type Backend struct {
 	Protected string         // why it is a candidate although it is down; "": it is not
 	Weight    int            // effective weight
 	Override  override.State // what is set at run time
+	// Unreachable: why no packet can be sent to it; "": packets can be sent. It is no candidate
+	// then, and that by itself ends no connections: they go on when it comes back.
+	Unreachable string
 
 	frozen   bool      // Check is as it was when an operator froze the service's health
 	starting time.Time // when its slow start began; zero: it has all of its weight
@@ -56,27 +59,30 @@ func (s *State) evaluate(next *State, in Input, i int) *serviceState {
 		b := &svc.Backends[j]
 		id := svc.Key.BackendID(b.Key)
 		o := in.Overrides[id]
-		be := Backend{ID: id, Weight: o.EffectiveWeight(b.Weight), Override: o.Kind()}
+		be := Backend{ID: id, Weight: o.EffectiveWeight(b.Weight), Override: o.Kind(), Unreachable: in.Unreachable[b.Key.Address]}
 		be.check(in, before.backend(s, id), next.Frozen(svc.Key))
 		out.backends = append(out.backends, be)
 	}
 	verdict := out.decide(svc, before.protection)
 	out.startSlowly(svc, s, before, known, in.Now)
 	if svc.Sorry != nil {
+		unreachable := in.Unreachable[svc.Sorry.Key.Address]
+		out.sorry = out.sorry && unreachable == ""
 		out.backends = append(out.backends, Backend{
 			ID: svc.Key.BackendID(svc.Sorry.Key), Weight: svc.Sorry.Weight, Availability: Availability{Down: !out.sorry},
+			Unreachable: unreachable,
 		})
 	}
 	for j := range out.backends {
 		b := &out.backends[j]
 		if j == len(svc.Backends) {
-			b.BackendState = sorryState(out.sorry)
+			b.BackendState = b.sorryState(out.sorry)
 		} else {
 			b.BackendState = b.backendState()
 		}
 		b.date(before.backend(s, b.ID), in.Now)
 	}
-	out.alarms = alarmsOf(svc, verdict, next.freeze)
+	out.alarms = out.alarmsOf(svc, verdict, next.freeze)
 	date(out.alarms, before.alarms, in.Now)
 	return out
 }
@@ -147,6 +153,30 @@ func (out *serviceState) decide(svc *conf.Service, before Protection) Verdict {
 			b.Down, b.Evict = true, svc.OnDown == conf.OnDownReset
 		}
 	}
+	out.leaveOut(&v)
 	out.sorry = svc.Sorry != nil && (len(members) == 0 || v.NoneUp)
 	return v
+}
+
+// leaveOut takes the backends that no packet can be sent to out of those that take new connections,
+// protected ones included.
+func (out *serviceState) leaveOut(v *Verdict) {
+	left, up := 0, 0
+	for i := range out.backends {
+		b := &out.backends[i]
+		if b.Unreachable != "" {
+			b.Down, b.Protected = true, ""
+			delete(v.Protected, b.ID)
+			left += min(1, b.Weight)
+		} else if b.Weight > 0 && (!b.Checked || b.Check.Up) {
+			up++
+		}
+	}
+	if left == 0 {
+		return
+	}
+	v.NoneUp = up == 0
+	if len(v.Protected) == 0 {
+		v.Alarm = ""
+	}
 }
