@@ -59,7 +59,7 @@ func (e *Engine) snapshot(silent *[]int) (*inspect.Snapshot, error) {
 		return nil, errClosed
 	}
 	s := &inspect.Snapshot{
-		Names: e.names(), Config: e.cfg, Tables: e.tables.Load(), Steering: e.steering(), Ports: e.surroundings.Ports,
+		Names: e.names(), Config: e.cfg, Tables: e.tables.Load(), Steering: e.steering(), Ports: e.surroundings.Ports, Asked: e.surroundings.Asked,
 		Health: e.health.policy.Refreshed(e.prober.States()),
 		Seed:   &e.seed, Loads: e.loads, Workers: len(e.workers.All),
 		Now: worker.NowMs, Queues: e.portQueues,

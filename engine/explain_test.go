@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,47 @@ func TestExplainNoNeighbour(t *testing.T) {
 		"! backend: 10.0.0.11:8080 gets new connections, but cannot be reached: no_neighbour",
 		"! next hop: none to backend 10.0.0.11: no_neighbour: no answer to ARP for 10.0.0.11 on backends",
 		"= dropped: no_neighbour")
+}
+
+// TestExplainUnknownClient checks that explain does not report a neighbour as silent that the
+// kernel has not asked for.
+func TestExplainUnknownClient(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	const tuple = "tcp 203.0.113.55:40000 -> 198.51.100.10:80"
+	e := explain(t, lab, tuple)
+	says(t, e, "  return: client 203.0.113.55 by clients: the MAC address of 203.0.113.55 is not known: the kernel has not asked for it yet")
+	if !e.OK {
+		t.Errorf("trouble is reported:\n%s", text(e))
+	}
+	lab.Change(func(s *enginetest.Surroundings) { s.Silent = []netip.Addr{netip.MustParseAddr("203.0.113.55")} })
+	says(t, explain(t, lab, tuple), "! return: none to client 203.0.113.55: no_neighbour: no answer to ARP for 203.0.113.55 on clients")
+}
+
+// TestExplainOneWay checks what explain reports of connections in tun and dr, of which Sluice sees
+// the client's packets only: one that hangs, one that is sent again, and one that opens.
+func TestExplainOneWay(t *testing.T) {
+	for _, mode := range []string{"tun", "dr"} {
+		lab := enginetest.New(t, 1, 1)
+		lab.Start(1, config(svc{mode: mode, backends: []string{"10.0.0.11:80"}}))
+		tuple := fmt.Sprintf("tcp %s -> %s:80", client(1), vip4)
+		says(t, explain(t, lab, tuple), "  return: whether replies reach the client is not known")
+		lab.Send(enginetest.Clients, 0, opening(1).Frame())
+		address, _, _ := strings.Cut(client(1), ":")
+		for _, q := range []string{tuple, fmt.Sprintf("tcp %s -> %s:80", address, vip4)} {
+			if e := explain(t, lab, q); e.OK {
+				t.Errorf("%s: no trouble is reported:\n%s", mode, text(e))
+			} else {
+				says(t, e, "! return: the client has not acknowledged a SYN-ACK of 10.0.0.11:80")
+			}
+		}
+		lab.Send(enginetest.Clients, 0, opening(1).Flags(ack).Frame())
+		e := explain(t, lab, tuple)
+		says(t, e, "  return: the client has acknowledged the SYN-ACK of 10.0.0.11:80")
+		if mode == "dr" && !e.OK {
+			t.Errorf("trouble is reported:\n%s", text(e))
+		}
+	}
 }
 
 // TestExplainNoRoute: neither to the backend, nor back to the client.

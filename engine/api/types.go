@@ -54,7 +54,8 @@ const MaxWeight = 65535
 // States of a backend.
 const (
 	StateUp = "up" // healthy: takes new connections
-	// StateDown: health checks fail, or no packet can be sent to it: no new connections, unless Protected
+	// StateDown: health checks fail, or no packet can be sent to it: it takes no new connections,
+	// unless Protected
 	StateDown  = "down"
 	StateDrain = "drain" // weight 0: existing connections continue, no new ones
 

@@ -25,6 +25,7 @@ type Surroundings struct {
 	Ranges     []netip.Prefix // the kernel's: at the start those of the services' addresses
 	// Unreachable: see route.Snapshot; nothing follows from Routes and Neighbours
 	Unreachable map[netip.Addr]route.Unreachable
+	Silent      []netip.Addr // neighbours that the kernel has asked for in vain
 }
 
 // MAC addresses of the surroundings.
@@ -89,11 +90,13 @@ func (s *Surroundings) connect(p *route.PortState, port uint8, prefix netip.Pref
 	s.Routes = append(s.Routes, nexthop.Route{Prefix: prefix.Masked(), Port: port})
 }
 
-// Forget removes a neighbour and returns it, so that a test can add it again.
+// Forget removes a neighbour, which does not answer from then on, and returns it, so that a test
+// can add it again.
 func (s *Surroundings) Forget(addr string) nexthop.Neighbour {
 	a := netip.MustParseAddr(addr)
 	i := slices.IndexFunc(s.Neighbours, func(n nexthop.Neighbour) bool { return n.Addr == a })
 	n := s.Neighbours[i]
+	s.Silent = append(s.Silent, a)
 	s.Neighbours = slices.Delete(s.Neighbours, i, i+1)
 	return n
 }
@@ -102,6 +105,8 @@ func (s *Surroundings) Forget(addr string) nexthop.Neighbour {
 func (s *Surroundings) snapshot() *route.Snapshot {
 	infos := make([]nexthop.PortInfo, len(s.Ports))
 	out := &route.Snapshot{Ports: slices.Clone(s.Ports), Ranges: s.Ranges, Unreachable: maps.Clone(s.Unreachable)}
+	silent := slices.Clone(s.Silent)
+	out.Asked = func(hop nexthop.Hop) bool { return slices.Contains(silent, hop.Addr) }
 	for i, p := range s.Ports {
 		infos[i] = nexthop.PortInfo{MAC: p.MAC, MTU: p.MTU, Up: p.Up, Name: p.Name}
 		for _, prefix := range p.Prefixes {

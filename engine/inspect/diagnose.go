@@ -168,8 +168,8 @@ func (x *explainer) untilWhen(key service.Key) string {
 	return ", until more checks fail"
 }
 
-// since returns for how long a backend has been down, and why. Without a check it returns "", unless no
-// packet can be sent to the backend.
+// since returns for how long a backend has been down, and why. Without a check it returns "",
+// unless no packet can be sent to the backend.
 func since(b *policy.Backend) string {
 	if b.Unreachable != "" {
 		return " for " + time.Since(b.Since).Round(time.Second).String() + ": " + b.Unreachable
@@ -187,7 +187,12 @@ func since(b *policy.Backend) string {
 // route describes the next hop to an address of a client or a backend.
 func (x *explainer) route(stage, of string, a packet.Addr) {
 	link, reason := x.Tables.Hops.Lookup(a)
-	if reason != counter.None {
+	switch {
+	case reason == counter.NoNeighbour && of == "client" && !x.asked(a):
+		hop, _ := x.Tables.Hops.NextHop(a)
+		x.step(stage, "client %s by %s: the MAC address of %s is not known: the kernel has not asked for it yet, and does when a reply is sent", a, x.port(hop.Port), hop.Addr)
+		return
+	case reason != counter.None:
 		x.problem(stage, "none to %s %s: %s", of, a, x.blocked(a, reason))
 		return
 	}
@@ -201,6 +206,13 @@ func (x *explainer) route(stage, of string, a packet.Addr) {
 	x.step(stage, "%s %s by %s, %s, MAC %s, MTU %d", of, a, x.port(link.Port), by, macText(link.DMAC), link.MTU)
 }
 
+// asked reports whether the kernel has asked for the neighbour that packets to a need, and has no
+// answer.
+func (x *explainer) asked(a packet.Addr) bool {
+	hop, ok := x.Tables.Hops.NextHop(a)
+	return ok && x.Asked != nil && x.Asked(hop)
+}
+
 // blocked returns why an address cannot be reached, and how to find the cause.
 func (x *explainer) blocked(a packet.Addr, reason counter.Reason) string {
 	switch reason {
@@ -212,6 +224,9 @@ func (x *explainer) blocked(a packet.Addr, reason counter.Reason) string {
 		protocol := "ARP"
 		if hop.Addr.Is6() {
 			protocol = "neighbour discovery"
+		}
+		if !x.asked(a) {
+			return fmt.Sprintf("no_neighbour: the MAC address of %s on %s is not known, and the kernel has not asked for it yet", hop.Addr, x.port(hop.Port))
 		}
 		return fmt.Sprintf("no_neighbour: no answer to %s for %s on %s: check that the host is up and in that network and VLAN (ip neigh show %s)",
 			protocol, hop.Addr, x.port(hop.Port), hop.Addr)
@@ -258,9 +273,7 @@ func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) erro
 	c := &p.After.Conn
 	be := &x.Tables.Backends[c.Backend]
 	if !be.Mode.RepliesThroughUs() {
-		x.step("return", "from the backend to the client, bypassing this host: the backend must hold %s itself (lo) and accept %s", x.q.To.Addr(), map[service.Mode]string{
-			service.TUN: "packets from the tunnel", service.DR: "packets for it, but must not answer ARP for it"}[be.Mode])
-		return nil
+		return x.oneWay(ctx, p, be)
 	}
 	var traffic counter.Backend
 	for w := range x.Workers {

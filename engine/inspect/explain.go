@@ -98,7 +98,7 @@ func (x *explainer) findPort(ctx context.Context) error {
 				continue
 			}
 			used[f.Entry.ClientPort()] = true
-			if f.Entry.Flags&(conn.SeenReply|conn.NoOutput) == 0 {
+			if f.Entry.Flags&(conn.SeenReply|conn.NoOutput) == 0 || f.Entry.Flags&conn.NoOutput != 0 && opens(f.Entry.State) {
 				silent = append(silent, f.Entry.ClientPort())
 			}
 		}

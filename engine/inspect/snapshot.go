@@ -17,6 +17,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
+	"sluice/pipeline/nexthop"
 )
 
 // Snapshot is the state of a balancer at one moment: of the running one, or of one that exists only
@@ -27,10 +28,12 @@ type Snapshot struct {
 	Tables   *pipeline.Tables
 	Steering *steer.Decider
 	Ports    []route.PortState
-	Health   *policy.State // with the latest results of checks
-	Seed     *flow.Seed
-	Loads    *counter.Loads
-	Workers  int
+	// Asked: see route.Snapshot; nil: not known
+	Asked   func(nexthop.Hop) bool
+	Health  *policy.State // with the latest results of checks
+	Seed    *flow.Seed
+	Loads   *counter.Loads
+	Workers int
 
 	// Now returns the tick of the workers' clock.
 	Now func() uint32

@@ -257,6 +257,7 @@ func (f *Follower) read() {
 func (f *Follower) publish() {
 	f.gateways = f.kernel.gateways(maxGateways)
 	s := f.kernel.snapshot()
+	s.Asked = f.askedFor
 	f.resolutions.look(f.neighbours, s.Table, f.kernel.states, f.kernel.names, false, time.Now())
 	s.Unreachable = f.resolutions.unreachable
 	f.store(s)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -24,10 +25,11 @@ type kernel struct {
 	locals     []netip.Addr
 	egress     map[int]egress // by ifindex: the ports and their VLANs
 	routes     []nexthop.Route
-	hosts      []netip.Addr        // see Snapshot
-	ranges     []netip.Prefix      // likewise
-	neighbours []nexthop.Neighbour // usable ones, ascending
-	states     map[nexthop.Hop]int // NUD state of all, usable or not
+	hosts      []netip.Addr                        // see Snapshot
+	ranges     []netip.Prefix                      // likewise
+	neighbours []nexthop.Neighbour                 // usable ones, ascending
+	states     map[nexthop.Hop]int                 // NUD state of all, usable or not; never written
+	latest     atomic.Pointer[map[nexthop.Hop]int] // states, for other goroutines
 }
 
 // egress is an interface that leads to one of our ports.
@@ -243,6 +245,7 @@ func (k *kernel) readNeighbours() (changed bool, err error) {
 	})
 	changed = !slices.Equal(list, k.neighbours)
 	k.neighbours, k.states = list, states
+	k.latest.Store(&states)
 	return changed, nil
 }
 

@@ -90,6 +90,12 @@ func (f *Follower) ask(hop nexthop.Hop) {
 	}
 }
 
+// askedFor is Snapshot.Asked. Any goroutine may call it.
+func (f *Follower) askedFor(hop nexthop.Hop) bool {
+	state, known := (*f.kernel.latest.Load())[hop]
+	return known && state&usable == 0
+}
+
 // gateways returns the gateways of routes that leave by our ports, each once, at most so many.
 func (k *kernel) gateways(most int) []nexthop.Hop {
 	seen := make(map[nexthop.Hop]struct{})

@@ -17,6 +17,9 @@ type Snapshot struct {
 	Ranges []netip.Prefix // networks that are this machine's as a whole (AnyIP)
 	// Unreachable: addresses of SetNeighbours that cannot be resolved: see resolutions
 	Unreachable map[netip.Addr]Unreachable
+	// Asked reports whether the kernel asks, or has asked, for a neighbour and has no answer. It
+	// answers about the present, not about the moment of the snapshot.
+	Asked func(nexthop.Hop) bool
 }
 
 // Owns reports whether the kernel does more with packets to addr than routing them like those to

@@ -13,7 +13,7 @@ const (
 	AlarmProtected = "pool_protected"
 	// AlarmNoBackend: no backend is up: new connections are refused, or go to the sorry server
 	AlarmNoBackend = "no_backend"
-	// AlarmUnreachable: backends have no route or no neighbour, so that no packet can be sent to them
+	// AlarmUnreachable: no packet can be sent to some backends: no route, or no neighbour
 	AlarmUnreachable = "backend_unreachable"
 	// AlarmDirect: checks of tun and dr backends cannot take the path of their mode
 	AlarmDirect = "checks_direct"
