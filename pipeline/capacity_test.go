@@ -2,9 +2,12 @@ package pipeline_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"sluice/pipeline"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
 	"sluice/pipeline/packet/packettest"
 	"sluice/pipeline/service"
 )
@@ -83,5 +86,73 @@ func TestCapacityFollowsTheLoad(t *testing.T) {
 			}
 			w.pass(60_000 + 2*8_000) // SYN_RECV, and the sweep
 		}
+	}
+}
+
+// TestOneClientPort: one client address and port has 4,000 connections to ports of one service, in
+// each mode and family. All go on in both directions, and nothing is left when they have ended.
+func TestOneClientPort(t *testing.T) {
+	connections := steps(4000)
+	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
+		for _, proto := range []service.Protocol{service.TCP, service.UDP} {
+			t.Run(fmt.Sprintf("%v/%v", mode, proto), func(t *testing.T) {
+				both(t, func(t *testing.T, client, vip string) {
+					s := anyPort(mode, pipeline.ByFlow)[0]
+					s.vip, s.proto = vip, proto
+					w := newWorlds(t, 1, 2*connections)
+					w.sources, w.ports = []string{"10.0.0.2"}, portSet(1024, 65535)
+					if vip == vip6 {
+						w.sources[0] = "2001:db8:a::2"
+					}
+					w.configure(s)
+					make := packettest.UDP
+					if proto == service.TCP {
+						make = func(src, dst string) packettest.Packet { return packettest.TCP(src, dst).Flags(syn) }
+					}
+					for n := range connections {
+						p := make(client, port(vip, fmt.Sprint(1+n)))
+						w.ends(w.in(p), "forward")
+						if o := w.in(p.Flags(ack)); mode == service.NAT || mode == service.FullNAT {
+							w.answered(o, port(vip, fmt.Sprint(1+n)), client, make)
+						}
+					}
+					if v4, v6 := w.procs[0].Entries(); v4+v6 != connections {
+						t.Errorf("%d and %d entries, want %d", v4, v6, connections)
+					}
+					for n := range connections {
+						o := w.in(make(client, port(vip, fmt.Sprint(1+n))).Flags(ack))
+						w.ends(o, "forward")
+						if mode == service.NAT || mode == service.FullNAT {
+							w.answered(o, port(vip, fmt.Sprint(1+n)), client, make)
+						}
+					}
+					if opened := w.sum().ConnOpened; opened != uint64(connections) {
+						t.Errorf("%d connections were opened, want %d", opened, connections)
+					}
+					w.pass(16 * 60_000)
+					if v4, v6 := w.procs[0].Entries(); w.sum().ConnClosed != uint64(connections) || v4+v6 != 0 {
+						t.Errorf("%d and %d entries are left", v4, v6)
+					}
+				})
+			})
+		}
+	}
+}
+
+// answered checks that the backend's answer to a frame that was forwarded to it goes from the
+// service to the client.
+func (w *world) answered(o outcome, service, client string, make func(src, dst string) packettest.Packet) {
+	w.t.Helper()
+	meta := func(o outcome) (src, dst string) {
+		w.ends(o, "forward")
+		var m packet.Meta
+		if reason := packet.Parse(o.Mem, o.Start, o.End, &m); reason != counter.None {
+			w.t.Fatal(reason)
+		}
+		return netip.AddrPortFrom(m.Src.Netip(), m.SrcPort).String(), netip.AddrPortFrom(m.Dst.Netip(), m.DstPort).String()
+	}
+	local, backend := meta(o)
+	if src, dst := meta(w.out(make(backend, local).Flags(ack))); src != service || dst != client {
+		w.t.Fatalf("the answer of %s to %s goes from %s to %s", backend, local, src, dst)
 	}
 }

@@ -142,14 +142,14 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	case p.tupleInUse(f, t, be.Addr, port):
 		return nil, counter.TupleTaken
 	}
-	c := t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
+	c := t.Insert(f.home, m.Src, k, be.Addr, port, flags, p.now)
 	if c == nil && p.share.Free == 0 && p.freeIdle() {
-		c = t.Insert(f.home, m.Src, k, be.Addr, flags, p.now)
+		c = t.Insert(f.home, m.Src, k, be.Addr, port, flags, p.now)
 	}
 	if c == nil {
 		return nil, counter.TableFull
 	}
-	c.Backend, c.BackendPort = backend, port
+	c.Backend = backend
 	c.Expires = p.now + newMs
 	if flags&conn.Translated != 0 {
 		if reason := p.assignPort(t, c, be.Addr); reason != counter.None {
@@ -284,7 +284,7 @@ func (p *Processor) bindTemplate(t *conn.Table, m *packet.Meta, c *conn.Conn, s 
 	k := conn.TemplateKey(id, vipPort)
 	tp := t.Find(home, m.Src, k, p.now)
 	if tp == nil {
-		if tp = t.Insert(home, m.Src, k, packet.Addr{}, c.Flags&conn.IsUDP, p.now); tp == nil {
+		if tp = t.Insert(home, m.Src, k, packet.Addr{}, 0, c.Flags&conn.IsUDP, p.now); tp == nil {
 			return
 		}
 		p.templates[c.Backend]++

@@ -116,6 +116,7 @@ type world struct {
 	net     network
 	svcs    []svc
 	sources []string
+	ports   *snat.PortSet           // that fullnat may send from
 	pools   map[uint32][]*snat.Pool // by backend
 	seed    *flow.Seed
 
@@ -137,7 +138,7 @@ func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 	t.Helper()
 	w := &world{
 		t: t, loads: counter.NewLoads(workers, ids), turns: counter.NewTurns(workers, ids), batch: new(pipeline.Batch), now: 1_000_000,
-		sources: []string{"10.0.0.2"}, pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
+		sources: []string{"10.0.0.2"}, ports: portSet(1024, 1024+99), pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
 	}
 	all := workers * connections
 	entries := counter.NewCapacity(workers, all)
@@ -171,7 +172,7 @@ func (w *world) configure(services ...svc) {
 			backends = append(backends, b)
 			ref := snat.Ref{Source: 0, Proto: out.Proto, Configured: true}
 			if w.pools[id] == nil && b.Mode == service.FullNAT {
-				w.pools[id] = ref.NewPools(snatPorts, len(w.procs), 0)
+				w.pools[id] = ref.NewPools(w.ports, len(w.procs), 0)
 			}
 			ref.Pools = w.pools[id]
 			pools = append(pools, []snat.Ref{ref})
@@ -201,13 +202,10 @@ func (w *world) configure(services ...svc) {
 	}
 	var sources []snat.Source
 	for _, a := range w.sources {
-		sources = append(sources, snat.Source{Addr: addr(a), Ports: snatPorts})
+		sources = append(sources, snat.Source{Addr: addr(a), Ports: w.ports})
 	}
 	w.tables = pipeline.NewTables(all, backends, hops, sources, pools)
 }
-
-// snatPorts are the ports that fullnat may send from.
-var snatPorts = portSet(1024, 1024+99)
 
 func portSet(first, last uint16) *snat.PortSet {
 	s := new(snat.PortSet)

@@ -17,7 +17,7 @@ func BenchmarkFind(b *testing.B) {
 				homes := make([]Home, 64)
 				for i := range n {
 					c := client(family, i)
-					tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0).Expires = 1000
+					tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0, 0).Expires = 1000
 				}
 				random := rand.New(rand.NewPCG(1, 2))
 				order := make([]int, 1<<16)

@@ -23,6 +23,8 @@
 // and VIP port, FindReply compares the backend's address and port. Replies of fullnat come to a
 // local port instead, and the SNAT pool of the port has the entry's slot: entries never move.
 //
+// A client port with many connections has some of them at second homes (second_home.go).
+//
 // # Size
 //
 // A worker has two slots of either family for each connection of its even share of the capacity:

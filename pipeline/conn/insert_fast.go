@@ -75,6 +75,6 @@ func (t *Table) InsertAt4(home Home, slot uint32, client uint32, key uint64, bac
 func (t *Table) InsertAt6(home Home, slot uint32, client packet.Addr, key uint64, backend packet.Addr, flags Flags) *Conn {
 	c := t.insertAt(uint32(home&^home6), slot, key, flags)
 	e := t.entry6(slot)
-	e.client, e.backend = [2]uint64{client.Hi, client.Lo}, [2]uint64{backend.Hi, backend.Lo}
+	e.client, e.backendHi, e.backendLo = [2]uint64{client.Hi, client.Lo}, backend.Hi, backend.Lo
 	return c
 }

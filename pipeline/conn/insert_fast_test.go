@@ -57,13 +57,13 @@ func TestInsertFastEqualsInsert(t *testing.T) {
 			if known {
 				continue
 			}
-			a := plain.Insert(home, c, k, backend, 0, now)
+			a := plain.Insert(home, c, k, backend, 0, 0, now)
 			var b *Conn
 			if ok {
 				found++
 				b = insertAtSlot(quick, family, home, slot, c, k, backend)
 			} else {
-				b = quick.Insert(home, c, k, backend, 0, now)
+				b = quick.Insert(home, c, k, backend, 0, 0, now)
 			}
 			if (a == nil) != (b == nil) {
 				t.Fatalf("v%d, step %d: Insert returned %v, InsertSlot %v", family, n, a, b)
@@ -101,7 +101,7 @@ func TestInsertSlotLimit(t *testing.T) {
 				continue
 			}
 			if !ok { // too near to others for InsertSlot
-				tab.Insert(home, c, Key{1, 1, 80}, packet.Addr{}, 0, 0).Expires = 1000
+				tab.Insert(home, c, Key{1, 1, 80}, packet.Addr{}, 0, 0, 0).Expires = 1000
 				continue
 			}
 			insertAtSlot(tab, family, home, slot, c, Key{1, 1, 80}, packet.Addr{}).Expires = 1000

@@ -6,7 +6,7 @@ import "sluice/pipeline/packet"
 // connections under it even if it has expired, since its owner keeps it. The result must only be
 // read.
 func (t *Table) Peek(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
-	return t.peek(home, func(c *Conn) bool {
+	return t.peek(home, client, k.ClientPort, k.VIPPort, func(c *Conn) bool {
 		return c.key == k.pack() && t.Client(c) == client && (!c.Expired(nowMs) || c.IsTemplate() && c.Refs() > 0)
 	})
 }
@@ -17,31 +17,26 @@ func (t *Table) PeekReply(home Home, client packet.Addr, clientPort uint16, back
 	if udp {
 		flags = IsUDP
 	}
-	return t.peek(home, func(c *Conn) bool {
-		return c.BackendPort == port && c.ClientPort() == clientPort && c.Flags&(IsUDP|NoOutput|Translated) == flags &&
-			!c.IsTemplate() && t.Client(c) == client && t.BackendAddr(c) == backend && !c.Expired(nowMs)
+	ports := uint32(port)<<16 | uint32(clientPort)
+	return t.peek(home, client, clientPort, port, func(c *Conn) bool {
+		return c.isReply(ports, flags) && t.Client(c) == client && t.BackendAddr(c) == backend && !c.Expired(nowMs)
 	})
 }
 
-// peek returns the first entry from the home on that is accepts.
-func (t *Table) peek(home Home, is func(*Conn) bool) *Conn {
+// peek returns the first entry from the home or, if there is none, from the second home on that is
+// accepts.
+func (t *Table) peek(home Home, client packet.Addr, clientPort, port uint16, is func(*Conn) bool) *Conn {
 	line := uint32(home &^ home6)
-	for end := line + maxProbe; line < end; line++ {
-		for slot := line << t.lineShift; slot < (line+1)<<t.lineShift; slot++ {
-			if c := t.conn(slot); c.key != 0 && is(c) {
-				return c
-			}
-		}
-		if t.conn(line<<t.lineShift).over == 0 {
-			return nil
-		}
+	c := t.search(line, is)
+	if c == nil && t.marked(line) {
+		c = t.search(t.secondHome(line, client, clientPort, port), is)
 	}
-	return nil
+	return c
 }
 
 // InsertCopy inserts a copy of an entry of another table. It returns nil if there is no space.
 func (t *Table) InsertCopy(home Home, c *Conn, client, backend packet.Addr, nowMs uint32) *Conn {
-	mine := t.Insert(home, client, Key{}, backend, 0, nowMs)
+	mine := t.Insert(home, client, Key{}, backend, 1, 0, nowMs)
 	if mine != nil {
 		over := mine.over
 		*mine = *c

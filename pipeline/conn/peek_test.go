@@ -14,7 +14,7 @@ func TestPeekSeesWhatFindSees(t *testing.T) {
 		const now = 1000
 		for i := range 180 {
 			c, port := client(family, i%40), uint16(1000+i)
-			e := tab.Insert(homeOf(tab, c, port, 6), c, Key{Service: 3, ClientPort: port, VIPPort: 80}, client(family, 900), 0, 0)
+			e := tab.Insert(homeOf(tab, c, port, 6), c, Key{Service: 3, ClientPort: port, VIPPort: 80}, client(family, 900), 0, 0, 0)
 			if e == nil {
 				continue
 			}

@@ -77,7 +77,7 @@ func (t *Table) Scan(cursor uint32, n int, visit func(*Conn)) (next uint32) {
 			cursor = (cursor>>chunkShift + 1) << chunkShift
 			continue
 		}
-		if c := t.conn(cursor); c.key != 0 {
+		if c := t.conn(cursor); c.key != 0 && !c.isMarker() {
 			visit(c)
 		}
 		cursor++

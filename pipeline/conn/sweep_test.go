@@ -11,7 +11,7 @@ func fullTable(t *testing.T, family, capacity int) *Table {
 	tab := newTable(family, capacity, nil)
 	for i := range capacity {
 		c := client(family, i)
-		e := tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0)
+		e := tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0, 0)
 		if e == nil {
 			t.Fatalf("v%d: insertion %d of %d refused", family, i, capacity)
 		}

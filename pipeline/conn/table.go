@@ -11,9 +11,10 @@ import (
 // LineSize is the size of a cache line in bytes; tables are arrays of lines.
 const LineSize = 64
 
-// maxProbe bounds how many lines a search or an insertion reads. At half load the longest probe in
-// a table of ten million entries stays well below it. A client that opens connections to many
-// services from one port, so that they share a home, reaches it, and affects only itself.
+// maxProbe bounds how many lines a search or an insertion reads from a home on. At half load the
+// longest probe in a table of ten million entries stays well below it. A client that opens
+// connections to many services from one port, so that they share a home and a second home, reaches
+// it, and affects only itself.
 const maxProbe = 128
 
 // Conn is the part of an entry that both families have: 24 bytes.
@@ -24,8 +25,10 @@ type Conn struct {
 	BackendPort uint16 // template: upper half of Refs
 	State       State
 	Flags       Flags
-	over        uint8 // of the line, in its first slot: see the package comment; 255 never changes
-	Source      uint8 // fullnat: index of the local address
+	// over: in the first slot of a line: see the package comment; 255 never changes. In the second:
+	// lineBits
+	over   uint8
+	Source uint8 // fullnat: index of the local address
 	// Extra: fullnat: local port; tun, dr: SYNs repeated to a removed backend; template: lower half
 	// of Refs
 	Extra uint16
@@ -217,10 +220,13 @@ func (t *Table) Find(home Home, client packet.Addr, k Key, nowMs uint32) *Conn {
 			return &c.Conn
 		}
 		if t.conn(line<<1).over == 0 {
-			return nil
+			break
 		}
 	}
-	return nil
+	if !t.marked(uint32(home)) {
+		return nil
+	}
+	return t.findSecond(uint32(home), client, key, nowMs)
 }
 
 // AtHome4 returns the IPv4 entry with the client's address and key if it is in its home line, as
@@ -265,7 +271,7 @@ func (t *Table) ReplyAtHome4(home Home, backend, client, ports uint32) *Conn {
 // ReplyAtHome6 is ReplyAtHome4 for IPv6.
 func (t *Table) ReplyAtHome6(home Home, backend, client packet.Addr, ports uint32) *Conn {
 	c := t.entry6(uint32(home &^ home6))
-	if c.client[1] != client.Lo || c.client[0] != client.Hi || c.backend[1] != backend.Lo || c.backend[0] != backend.Hi ||
+	if c.client[1] != client.Lo || c.client[0] != client.Hi || c.backendLo != backend.Lo || c.backendHi != backend.Hi ||
 		c.replyPorts() != ports || !c.plain() {
 		return nil
 	}
@@ -286,7 +292,7 @@ func (t *Table) TranslatedAt4(slot, backend, ports uint32) *Conn {
 // TranslatedAt6 is TranslatedAt4 for IPv6.
 func (t *Table) TranslatedAt6(slot uint32, backend packet.Addr, ports uint32) *Conn {
 	e := t.entry6(slot)
-	if e.backend[1] != backend.Lo || e.backend[0] != backend.Hi || !e.IsTranslated(ports) {
+	if e.backendLo != backend.Lo || e.backendHi != backend.Hi || !e.IsTranslated(ports) {
 		return nil
 	}
 	return &e.Conn
@@ -311,8 +317,8 @@ func (c *Conn) plain() bool {
 func isZero(x uint64) uint32 { return uint32((x|-x)>>63) ^ 1 }
 
 func (t *Table) find6(home Home, client packet.Addr, key uint64, nowMs uint32) *Conn {
-	line := uint32(home &^ home6)
-	for end := line + maxProbe; line < end; line++ {
+	first := uint32(home &^ home6)
+	for line, end := first, first+maxProbe; line < end; line++ {
 		c := t.entry6(line)
 		if c.key == key && c.client[1] == client.Lo && c.client[0] == client.Hi {
 			if c.Expired(nowMs) {
@@ -321,10 +327,13 @@ func (t *Table) find6(home Home, client packet.Addr, key uint64, nowMs uint32) *
 			return &c.Conn
 		}
 		if c.over == 0 {
-			return nil
+			break
 		}
 	}
-	return nil
+	if !t.marked(first) {
+		return nil
+	}
+	return t.findSecond(first, client, key, nowMs)
 }
 
 // expireUnlessKept removes an expired entry, or returns it if its owner keeps it.
@@ -343,51 +352,70 @@ func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, back
 	if udp {
 		flags = IsUDP
 	}
-	line := uint32(home &^ home6)
+	line, ports := uint32(home&^home6), uint32(port)<<16|uint32(clientPort)
+	c := t.replyFrom(line, client, backend, ports, flags)
+	if c == nil && t.marked(line) {
+		c = t.replyFrom(t.secondHome(line, client, clientPort, port), client, backend, ports, flags)
+	}
+	if c == nil || c.Expired(nowMs) && !t.expire(c) {
+		return nil
+	}
+	return c
+}
+
+// replyFrom is FindReply from a home or second home line on, expired entries included. ports is the
+// backend's port and, in the lower half, the client's.
+func (t *Table) replyFrom(line uint32, client, backend packet.Addr, ports uint32, flags Flags) *Conn {
+	if t.mark != 0 {
+		return t.replyFrom6(line, client, backend, ports, flags)
+	}
+	return t.replyFrom4(line, ends4(client, backend), ports, flags)
+}
+
+func (t *Table) replyFrom4(line uint32, ends uint64, ports uint32, flags Flags) *Conn {
 	for end := line + maxProbe; line < end; line++ {
-		if c := t.replyIn(line, client, clientPort, backend, port, flags); c != nil {
-			if c.Expired(nowMs) && !t.expire(c) {
-				return nil
-			}
-			return c
+		l := t.line4(Home(line))
+		if e := &l[0]; e.ends == ends && e.isReply(ports, flags) {
+			return &e.Conn
 		}
-		if t.conn(line<<t.lineShift).over == 0 {
+		if e := &l[1]; e.ends == ends && e.isReply(ports, flags) {
+			return &e.Conn
+		}
+		if l[0].over == 0 {
 			return nil
 		}
 	}
 	return nil
 }
 
-// replyIn is FindReply in one line.
-func (t *Table) replyIn(line uint32, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, flags Flags) *Conn {
-	is := func(c *Conn) bool {
-		return c.BackendPort == port && c.ClientPort() == clientPort && c.Flags&(IsUDP|NoOutput|Translated) == flags &&
-			c.key != 0 && !c.IsTemplate()
-	}
-	if t.mark != 0 {
+func (t *Table) replyFrom6(line uint32, client, backend packet.Addr, ports uint32, flags Flags) *Conn {
+	for end := line + maxProbe; line < end; line++ {
 		e := t.entry6(line)
-		if e.client == [2]uint64{client.Hi, client.Lo} && e.backend == [2]uint64{backend.Hi, backend.Lo} && is(&e.Conn) {
+		if e.client[1] == client.Lo && e.client[0] == client.Hi && e.backendLo == backend.Lo && e.backendHi == backend.Hi &&
+			e.isReply(ports, flags) {
 			return &e.Conn
 		}
-		return nil
-	}
-	ends := ends4(client, backend)
-	for slot := line << 1; slot < (line+1)<<1; slot++ {
-		if e := t.entry4(slot); e.ends == ends && is(&e.Conn) {
-			return &e.Conn
+		if e.over == 0 {
+			return nil
 		}
 	}
 	return nil
 }
 
+// isReply reports whether a reply with these ports and protocol belongs to the entry, if the
+// addresses are right.
+func (c *Conn) isReply(ports uint32, flags Flags) bool {
+	return c.replyPorts() == ports && c.Flags&(IsUDP|NoOutput|Translated) == flags && c.key != 0 && !c.IsTemplate()
+}
+
 // ends4 packs the addresses of an entry4.
 func ends4(client, backend packet.Addr) uint64 { return uint64(backend.V4())<<32 | uint64(client.V4()) }
 
-// Insert adds an entry and returns it for the caller to fill in: backend id, port, state, expiry.
+// Insert adds an entry and returns it for the caller to fill in: backend id, state, expiry.
 // It returns nil if the table's share is used up or no slot near the home is free. The caller has
-// made sure with Find that no entry has this key. backend is what FindReply compares. The result
-// may be used until the next call that inserts or removes.
-func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, flags Flags, nowMs uint32) *Conn {
+// made sure with Find that no entry has this key. backend and port are what FindReply compares. The
+// result may be used until the next call that inserts or removes.
+func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, port uint16, flags Flags, nowMs uint32) *Conn {
 	if t.share.Free == 0 && !t.share.Grow() && t.Sweep(nowMs, sweepWhenFull) == 0 {
 		return nil
 	}
@@ -396,10 +424,29 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 	if !ok {
 		return nil
 	}
-	if t.mark != 0 {
-		return t.InsertAt6(home, slot, client, k.pack(), backend, flags)
+	var c *Conn
+	if slot-line<<t.lineShift >= manyEntries && hasSecondHome(k, port, flags) && t.hasMany(line, slot, client, k.ClientPort) {
+		c = t.insertSecond(line, slot, client, k, backend, flags, nowMs)
+	} else {
+		c = t.put(line, slot, client, k.pack(), backend, flags)
 	}
-	return t.InsertAt4(home, slot, client.V4(), k.pack(), backend.V4(), flags)
+	if c != nil {
+		c.BackendPort = port
+	}
+	return c
+}
+
+// hasSecondHome reports whether an entry with the backend's port may go to its second home.
+func hasSecondHome(k Key, port uint16, flags Flags) bool {
+	return k.Service&templateBit == 0 && (port == k.VIPPort || flags&(NoOutput|Translated) != 0)
+}
+
+// put puts an entry with that home or second home line into a free slot.
+func (t *Table) put(home, slot uint32, client packet.Addr, key uint64, backend packet.Addr, flags Flags) *Conn {
+	if t.mark != 0 {
+		return t.InsertAt6(Home(home), slot, client, key, backend, flags)
+	}
+	return t.InsertAt4(Home(home), slot, client.V4(), key, backend.V4(), flags)
 }
 
 // insertAt puts an entry with that home line into a free slot.
@@ -449,8 +496,11 @@ func (t *Table) addOver(home, line uint32, by int) {
 // Remove removes an entry. The caller must not use it afterwards.
 func (t *Table) Remove(c *Conn) {
 	slot := t.slotOf(c)
-	// else it is in its home
-	if line := slot >> t.lineShift; line > 0 && t.conn((line-1)<<t.lineShift).over > 0 {
+	line := slot >> t.lineShift
+	switch {
+	case *t.lineBits(line)&secondBit(slot) != 0:
+		t.removeSecond(c, slot)
+	case line > 0 && t.conn((line-1)<<t.lineShift).over > 0: // else it is in its home
 		home := t.Home(t.seed.Hash(t.Client(c), c.ClientPort(), c.Proto()))
 		t.addOver(uint32(home&^home6), line, -1)
 	}
@@ -463,6 +513,10 @@ func (t *Table) Remove(c *Conn) {
 
 // expire removes an expired entry unless the owner keeps it, and reports whether it was kept.
 func (t *Table) expire(c *Conn) (kept bool) {
+	if c.isMarker() {
+		c.Expires += farMs
+		return true
+	}
 	if t.expired(t, c) {
 		return true
 	}
@@ -486,7 +540,7 @@ func (t *Table) Client4(c *Conn) uint32 { return t.entry4(t.slotOf(c)).client() 
 func (t *Table) BackendAddr(c *Conn) packet.Addr {
 	if t.mark != 0 {
 		e := t.entry6(t.slotOf(c))
-		return packet.Addr{Hi: e.backend[0], Lo: e.backend[1]}
+		return packet.Addr{Hi: e.backendHi, Lo: e.backendLo}
 	}
 	return packet.AddrFrom4(uint32(t.entry4(t.slotOf(c)).ends >> 32))
 }

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -57,7 +58,7 @@ func TestInsertFindRemove(t *testing.T) {
 		if tab.Find(h, c, k, 0) != nil {
 			t.Fatal("found in an empty table")
 		}
-		e := tab.Insert(h, c, k, backend, 0, 0)
+		e := tab.Insert(h, c, k, backend, 0, 0, 0)
 		e.Backend, e.BackendPort, e.Expires = 9, 8080, 1000
 		if got := tab.Find(h, c, k, 999); got != e {
 			t.Fatalf("v%d: Find gave %p, want %p", family, got, e)
@@ -91,10 +92,10 @@ func TestFullTableRefusesAndRecovers(t *testing.T) {
 		const capacity = 3000
 		tab := fullTable(t, family, capacity)
 		c := client(family, capacity)
-		if tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 999) != nil {
+		if tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0, 999) != nil {
 			t.Fatalf("v%d: a full table took one more", family)
 		}
-		if tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 1000) == nil {
+		if tab.Insert(homeOf(tab, c, 1, 6), c, Key{1, 1, 80}, packet.Addr{}, 0, 0, 1000) == nil {
 			t.Fatalf("v%d: expired entries gave no room", family)
 		}
 	}
@@ -107,7 +108,7 @@ func TestExpiredMayKeep(t *testing.T) {
 	})
 	for backend := uint32(1); backend <= 2; backend++ {
 		c := client(4, int(backend))
-		e := tab.Insert(homeOf(tab, c, 5, 6), c, Key{1, 5, 80}, packet.Addr{}, 0, 0)
+		e := tab.Insert(homeOf(tab, c, 5, 6), c, Key{1, 5, 80}, packet.Addr{}, 0, 0, 0)
 		e.Backend, e.Expires = backend, 100
 	}
 	if n := tab.Sweep(200, tab.SweepSlots()); n != 1 || tab.Len() != 1 {
@@ -137,7 +138,7 @@ func TestOneClientManyServices(t *testing.T) {
 		h := homeOf(tab, c, 53, 17)
 		in := 0
 		for s := uint32(1); s <= 1000; s++ {
-			if e := tab.Insert(h, c, Key{s, 53, 53}, packet.Addr{}, IsUDP, 0); e != nil {
+			if e := tab.Insert(h, c, Key{s, 53, 53}, packet.Addr{}, 0, IsUDP, 0); e != nil {
 				e.Expires = 1000
 				in++
 			}
@@ -163,25 +164,54 @@ func TestOneClientManyServices(t *testing.T) {
 		if tab.Len() != 0 {
 			t.Errorf("v%d: %d left", family, tab.Len())
 		}
-		checkOver(t, tab)
+		checkLines(t, tab)
 	}
 }
 
-// checkOver compares every line's over count with a new count: it must be exact unless it
-// sticks.
-func checkOver(t *testing.T, tab *Table) {
+// checkLines compares what lines and markers count with a new count. An over count must be exact
+// unless it sticks.
+func checkLines(t *testing.T, tab *Table) {
 	t.Helper()
-	want := make(map[uint32]int)
-	tab.Scan(0, int(tab.slots())+1, func(c *Conn) {
-		home := uint32(homeOf(tab, tab.Client(c), c.ClientPort(), c.Proto()) &^ home6)
-		for ; home < tab.slotOf(c)>>tab.lineShift; home++ {
-			want[home]++
+	type port struct {
+		home   uint32
+		client packet.Addr
+		key    uint64 // of the marker
+	}
+	over, away, markersOf, refs := make(map[uint32]int), make(map[port]uint32), make(map[uint32]uint8), make(map[port]uint32)
+	for slot := range tab.slots() {
+		c, line := tab.conn(slot), slot>>tab.lineShift
+		second := *tab.lineBits(line)&secondBit(slot) != 0
+		if c.key == 0 {
+			if second {
+				t.Fatalf("slot %d is free, and at its second home", slot)
+			}
+			continue
 		}
-	})
+		client := tab.Client(c)
+		home := uint32(homeOf(tab, client, c.ClientPort(), c.Proto()) &^ home6)
+		owner := port{home, client, markerKey(c.ClientPort(), c.Flags)}
+		switch {
+		case second:
+			away[owner]++
+			home = tab.secondHome(home, client, c.ClientPort(), c.VIPPort())
+		case c.isMarker():
+			markersOf[home] += oneMarker
+			refs[owner] = c.Refs()
+		}
+		for ; home < line; home++ {
+			over[home]++
+		}
+	}
 	for line := range tab.lines + maxProbe {
-		if got := int(tab.conn(line << tab.lineShift).over); got != want[line] && got != overSticky {
-			t.Fatalf("line %d: over is %d, want %d", line, got, want[line])
+		if got := int(tab.conn(line << tab.lineShift).over); got != over[line] && got != overSticky {
+			t.Fatalf("line %d: over is %d, want %d", line, got, over[line])
 		}
+		if got := *tab.lineBits(line) &^ (oneMarker - 1); got != markersOf[line] {
+			t.Fatalf("line %d: its markers are %d, want %d", line, got/oneMarker, markersOf[line]/oneMarker)
+		}
+	}
+	if !maps.Equal(away, refs) {
+		t.Fatalf("at second homes: %v, markers count %v", away, refs)
 	}
 }
 
@@ -220,14 +250,19 @@ const (
 
 // replay runs commands of 4 bytes on a table and its twin and compares.
 func replay(t *testing.T, family int, data []byte) {
-	const capacity = 64
+	const capacity = 128
 	tab := newTable(family, capacity, nil)
 	slow := &twin{entries: map[twinKey]*twinEntry{}, limit: capacity}
 	time := uint64(1<<32 - beforeWrap)
 	for ; len(data) >= 4; data = data[4:] {
 		now := uint32(time)
-		c := client(family, int(data[1]%16))
-		k := Key{1 + uint32(data[2]%4), uint16(data[2] >> 2 & 3), 80}
+		c := client(family, int(data[1]%3))
+		k := Key{1 + uint32(data[2]%2), 5, 80 + uint16(data[2]>>1)}
+		backend, port := client(family, 1000+int(k.Service)), k.VIPPort
+		if k.VIPPort%8 == 0 {
+			backend, port = client(family, 2000+int(data[2])), 7
+		}
+		lifeMs := 1 + 16*uint32(data[3])
 		key, h := twinKey{c, k}, homeOf(tab, c, k.ClientPort, 6)
 		atHome := atHome(tab, h, c, k)
 		fast, want := tab.Find(h, c, k, now), slow.find(key, time)
@@ -237,12 +272,21 @@ func replay(t *testing.T, family int, data []byte) {
 		if fast != nil && atHome != at(tab, fast, h) {
 			t.Fatalf("%v: %p lies at home, but there was %p", key, fast, atHome)
 		}
+		if got := tab.Peek(h, c, k, now); got != fast {
+			t.Fatalf("%v: Peek returns %p, Find %p", key, got, fast)
+		}
+		if got := tab.PeekReply(h, c, 5, backend, port, false, now); got != fast {
+			t.Fatalf("%v: PeekReply returns %p, Find %p", key, got, fast)
+		}
+		if got := tab.FindReply(h, c, 5, backend, port, false, now); got != fast {
+			t.Fatalf("%v: FindReply returns %p, Find %p", key, got, fast)
+		}
 		switch data[0] % 5 {
 		case 0:
 			if fast == nil {
-				if e := tab.Insert(h, c, k, packet.Addr{}, 0, now); e != nil {
-					e.Backend, e.Expires = uint32(data[3]), now+uint32(data[3])+1
-					slow.entries[key] = &twinEntry{time + uint64(data[3]) + 1, e.Backend}
+				if e := tab.Insert(h, c, k, backend, port, 0, now); e != nil {
+					e.Backend, e.Expires = uint32(data[3]), now+lifeMs
+					slow.entries[key] = &twinEntry{time + uint64(lifeMs), e.Backend}
 				} else if len(slow.entries) < capacity/2 {
 					t.Fatalf("insertion refused with %d entries", len(slow.entries))
 				}
@@ -263,7 +307,7 @@ func replay(t *testing.T, family int, data []byte) {
 			}
 		}
 	}
-	checkOver(t, tab)
+	checkLines(t, tab)
 	checkChunks(t, tab)
 	tab.Sweep(uint32(time), 2*tab.SweepSlots())
 	for k, e := range slow.entries {
@@ -376,7 +420,7 @@ func TestWholeAddress(t *testing.T) {
 	k, backend := Key{1, 5, 80}, client(6, 77)
 	one := client(6, 1)
 	h := homeOf(tab, one, 5, 6)
-	e := tab.Insert(h, one, k, backend, 0, 0)
+	e := tab.Insert(h, one, k, backend, 0, 0, 0)
 	e.BackendPort, e.Expires = 80, 1000
 	if tab.AtHome6(h, one, k.pack()) != e || tab.ReplyAtHome6(h, backend, one, 80<<16|5) != e {
 		t.Error("not found at home")

@@ -15,9 +15,10 @@ type entry4 struct {
 
 type entry6 struct {
 	Conn
-	_       [8]byte
-	client  [2]uint64
-	backend [2]uint64
+	client    [2]uint64
+	backendHi uint64
+	_         [8]byte // lineBits
+	backendLo uint64
 }
 
 func (e *entry4) client() uint32 { return uint32(e.ends) }
@@ -25,6 +26,7 @@ func (e *entry4) client() uint32 { return uint32(e.ends) }
 var (
 	_ [32]byte = [unsafe.Sizeof(entry4{})]byte{}
 	_ [64]byte = [unsafe.Sizeof(entry6{})]byte{}
+	_ [7]byte  = [lineBitsAt - unsafe.Offsetof(entry6{}.backendHi) - 5]byte{} // in the gap
 )
 
 // base returns the first line. The memory must be aligned to a line; mmap gives whole pages.
@@ -47,6 +49,15 @@ func (t *Table) entry4(slot uint32) *entry4 {
 // line4 returns a line of an IPv4 table.
 func (t *Table) line4(home Home) *[2]entry4 {
 	return (*[2]entry4)(unsafe.Add(t.base, uintptr(home)*LineSize))
+}
+
+// lineBitsAt is where the bits of a line are: where the second slot of an IPv4 line has no use for
+// over, and in an IPv6 line between the halves of the backend's address.
+const lineBitsAt = unsafe.Sizeof(entry4{}) + unsafe.Offsetof(Conn{}.over)
+
+// lineBits returns the bits of a line: see second_home.go.
+func (t *Table) lineBits(line uint32) *uint8 {
+	return (*uint8)(unsafe.Add(t.base, uintptr(line)*LineSize+lineBitsAt))
 }
 
 func (t *Table) entry6(slot uint32) *entry6 {
