@@ -280,19 +280,24 @@ func (s *snatState) makePools(in *Input) {
 		for _, r := range refs {
 			if name := poolOf(id, r.source); s.pools[name] == nil {
 				ref := s.ref(id, r)
-				s.pools[name] = ref.NewPools(s.sources[ref.Source].Ports, in.Workers, firstPortOf(name, in.Seed, s.round))
+				ports := s.sources[ref.Source].Ports
+				s.pools[name] = ref.NewPools(ports, in.Workers, firstPortOf(name, ports, in.Seed, s.round))
 			}
 		}
 	}
 }
 
-// firstPortOf returns the port from which on the pools with that name allocate. It differs from
+// firstPortOf returns which of the ports the pools with that name allocate first. It differs from
 // daemon to daemon, and from that of the same pools if they were made in a round before: the
 // backend may still have their connections.
-func firstPortOf(name PoolName, seed *flow.Seed, round uint16) uint16 {
+func firstPortOf(name PoolName, ports *snat.PortSet, seed *flow.Seed, round uint16) uint16 {
+	n := ports.Len()
+	if n == 0 {
+		return 0
+	}
 	backend := seed.Hash(packet.AddrFrom(name.Backend.Address), name.Backend.Port, uint8(name.Protocol))
 	source := seed.Hash(packet.AddrFrom(name.Source), round, 0)
-	return uint16((backend ^ source) >> 48)
+	return ports.At(int((backend ^ source) % uint64(n)))
 }
 
 // settle settles by which rule ports towards backends are divided, for those that can be reached

@@ -14,8 +14,16 @@ import (
 )
 
 // TestPoolsBeginAnywhere compiles the same tables for daemons with different seeds: each sends from
-// other ports first.
+// other ports first, however few there are.
 func TestPoolsBeginAnywhere(t *testing.T) {
+	for _, kernel := range []service.Ports{{First: 32768, Last: 60999}, {First: 2024, Last: 65535}} {
+		poolsBeginAnywhere(t, kernel)
+	}
+}
+
+// poolsBeginAnywhere does it for a source that leaves the kernel its ports.
+func poolsBeginAnywhere(t *testing.T, kernel service.Ports) {
+	t.Helper()
 	cfg, _, err := conf.Parse("test.toml", []byte(`
 [[port]]
 name = "eth0"
@@ -41,7 +49,7 @@ address = "10.1.0.1"
 	ports := make(map[uint16]bool)
 	for seed := range uint64(100) {
 		result, err := Compile(&Input{
-			Health: health, Hops: hops, KernelPorts: service.Ports{First: 32768, Last: 60999},
+			Health: health, Hops: hops, KernelPorts: kernel, Locals: []netip.Addr{netip.MustParseAddr("10.9.0.1")},
 			Cards: []Card{{Name: "eth0", Queues: []int{0}}}, Workers: 1, Seed: &flow.Seed{A: 3 * seed, B: 5 * seed},
 		}, None())
 		if err != nil {
@@ -50,11 +58,11 @@ address = "10.1.0.1"
 		for _, refs := range result.Tables.Pools {
 			for _, ref := range refs {
 				port, _ := ref.Pools[0].Peek(result.Tables.Sources[ref.Source].Ports, 0, 0)
-				ports[port>>12] = true
+				ports[port] = true
 			}
 		}
 	}
-	if len(ports) < 12 {
-		t.Errorf("the pools of 100 daemons begin in %d of 16 parts of the ports", len(ports))
+	if len(ports) < 90 {
+		t.Errorf("the pools of 100 daemons begin at %d ports, beside the kernel's %v", len(ports), kernel)
 	}
 }

@@ -92,3 +92,16 @@ func (s *PortSet) Len() (n int) {
 	}
 	return n
 }
+
+// At returns the port that has n lower ones in the set. n must be less than Len.
+func (s *PortSet) At(n int) uint16 {
+	w := 0
+	for ; n >= bits.OnesCount64(s[w]); w++ {
+		n -= bits.OnesCount64(s[w])
+	}
+	word := s[w]
+	for ; n > 0; n-- {
+		word &= word - 1
+	}
+	return uint16(w<<6 + bits.TrailingZeros64(word))
+}
