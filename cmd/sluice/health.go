@@ -140,7 +140,7 @@ func healthTable(w io.Writer, report healthReport) error {
 		}
 		fmt.Fprintf(out, "%s%s\n", s.Name, frozen)
 		for i, b := range serversOf(api.Service{Backends: s.Backends, Sorry: s.Sorry}) {
-			line := fmt.Sprintf("  %-*s  %-13s %-8s %s", width, b.Endpoint(), stateWords(b), text.Ago(b.StateSinceS), why(b))
+			line := fmt.Sprintf("  %-*s  %-13s %-8s %s", width, b.Endpoint(), api.StateName(b), text.Ago(b.StateSinceS), why(b))
 			fmt.Fprintln(out, strings.TrimRight(line, " ")+sorryMark(i, s.Backends))
 		}
 	}
@@ -161,14 +161,6 @@ func sorryMark(i int, backends []api.Backend) string {
 		return " (sorry server)"
 	}
 	return ""
-}
-
-// stateWords returns the state of a backend as commands print it.
-func stateWords(b api.Backend) string {
-	if b.SlowStart > 0 && !b.Protected {
-		return fmt.Sprintf("%s (%.0f%%)", b.State, 100*b.SlowStart)
-	}
-	return api.StateName(b)
 }
 
 // whyDown returns the reason why a backend is down, with the last check's error if that differs.

@@ -62,14 +62,6 @@ six
 	}
 }
 
-// TestWideListShowsSlowStart: a backend that is up with a part of its weight is told from one with
-// all of it.
-func TestWideListShowsSlowStart(t *testing.T) {
-	if _, out, _ := sluice("list", "--wide", "--socket", serve(t, ill())); !strings.Contains(out, " up            1m15s    slow start: 25% of its weight; works again\n") {
-		t.Error(out)
-	}
-}
-
 // TestListShowsTrouble: protection, slow start, freezes, sorry servers and alarms show in list,
 // too.
 func TestListShowsTrouble(t *testing.T) {

@@ -142,7 +142,7 @@ func listTable(w io.Writer, services []api.Service, wide bool) error {
 
 // condition returns the state of a backend. Without new connections, it adds since when and why.
 func condition(b api.Backend) string {
-	words := stateWords(b)
+	words := api.StateName(b)
 	if b.State != api.StateDown {
 		return words
 	}
@@ -172,9 +172,6 @@ func conditionWide(b api.Backend, stateWidth int) string {
 	why := whyDown(b)
 	if b.State != api.StateDown {
 		why = text.OneLine(cmp.Or(b.LastError, b.Reason))
-	}
-	if b.SlowStart > 0 {
-		why = strings.TrimSuffix(fmt.Sprintf("slow start: %.0f%% of its weight; %s", 100*b.SlowStart, why), "; ")
 	}
 	if b.Weight != b.ConfiguredWeight {
 		why = strings.TrimSuffix(fmt.Sprintf("weight %d in the file; %s", b.ConfiguredWeight, why), "; ")

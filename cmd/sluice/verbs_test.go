@@ -151,7 +151,7 @@ func TestOneNamePerState(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"up", "down", "down (in use)", "drain"} {
+	for _, name := range []string{"up", "up (25%)", "down", "down (in use)", "drain"} {
 		if !told[name] {
 			t.Errorf("no backend is %s: the test proves nothing", name)
 		}

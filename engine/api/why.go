@@ -14,21 +14,18 @@ func Why(b Backend) string {
 		}
 		why += "last check: " + b.LastError
 	}
-	if b.SlowStart > 0 {
-		if why != "" {
-			why += "; "
-		}
-		why += fmt.Sprintf("slow start: %.0f %% of its weight", 100*b.SlowStart)
-	}
 	return why
 }
 
 // StateName returns the name of a backend's state as every command and the page show it: the state,
-// and "down (in use)" for a backend that is down and protected. The page reads it in answers of the
-// API.
+// "down (in use)" for a backend that is down and protected, and "up (25%)" for one in slow start,
+// with the portion of its weight that it has. The page reads it in answers of the API.
 func StateName(b Backend) string {
-	if b.Protected {
+	switch {
+	case b.Protected:
 		return b.State + " (in use)"
+	case b.SlowStart > 0:
+		return fmt.Sprintf("%s (%.0f%%)", b.State, 100*b.SlowStart)
 	}
 	return b.State
 }

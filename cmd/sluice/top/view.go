@@ -311,9 +311,10 @@ func (m *Model) line(r row) string {
 func (m *Model) backendLine(r row, rate api.Rate) string {
 	b := r.backend
 	trouble := backendTrouble(b)
-	state := troubleStyle[trouble].Render(pad(b.State, stateColumn-1)) + left(text.Ago(b.StateSinceS), sinceColumn)
-	if b.Protected { // it needs both columns; detail has the time
-		state = troubleStyle[trouble].Render(pad(api.StateName(*b), stateColumn-1+sinceColumn))
+	name := api.StateName(*b)
+	state := troubleStyle[trouble].Render(pad(name, stateColumn-1)) + left(text.Ago(b.StateSinceS), sinceColumn)
+	if len(name) > stateColumn-1 { // it needs both columns; detail has the time
+		state = troubleStyle[trouble].Render(pad(name, stateColumn-1+sinceColumn))
 	}
 	line := pad("    "+b.Endpoint(), m.nameWidth()) + " " + state
 	conns := uint64(b.Active) + uint64(b.Inactive)

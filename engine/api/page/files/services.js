@@ -187,6 +187,5 @@ class BackendView {
 function why(b) {
   const parts = [b.reason || ''];
   if (b.last_error && !parts[0].includes(b.last_error)) parts.push('last check: ' + b.last_error);
-  if (b.slow_start > 0) parts.push(`slow start: ${Math.round(100 * b.slow_start)} % of its weight`);
   return parts.filter(Boolean).join('; ');
 }
