@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +28,7 @@ func newDoctor() *cobra.Command {
 		Short: "Check this machine: what is wrong, what is slow, and how to fix it",
 		Long: "Doctor checks everything on this machine that Sluice depends on: the file, the running daemon if there is one,\n" +
 			"interfaces, queues, interrupts, routes, neighbours, offloads, limits. Each finding is one sentence and a fix.\n" +
+			"What counts is what happens while it looks, which takes a second: counters that rise, and frames that come in.\n" +
 			"Nothing is changed. It exits with 1 if there is a problem, otherwise with 0; notes and warnings don't count.",
 		Example: "  sluice doctor --config /etc/sluice/sluice.toml\n  sluice doctor -o json | jq '.[] | select(.severity == \"problem\")'",
 		Args:    cli.Arguments(),
@@ -65,19 +69,56 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 		}
 	}
 	client := api.NewClient(socket)
-	stats, err := client.Stats(cmd.Context())
+	box.Before, err = look(cmd.Context(), client, box)
 	if err == nil {
-		box.Services, err = client.List(cmd.Context())
+		box.Elsewhere = elsewhere(client)
+	}
+	box.Passing = box.Listen(time.Second)
+	if err == nil {
+		box.Now, err = look(cmd.Context(), client, box)
+	} else {
+		box.Now.Kernel = box.KernelCounters()
 	}
 	if err == nil {
 		box.Alarms, err = client.Alarms(cmd.Context())
 	}
 	if box.DaemonErr = err; err == nil {
-		box.Stats = &stats
+		box.Stats, box.Services = box.Now.Stats, box.Now.Services
+		if box.Elsewhere != 0 { // what is wrong with it here is right there
+			_, box.Warnings, box.ConfigErr = conf.Load(configPath, nil)
+		}
 	} else if none := (*api.NoDaemon)(nil); !errors.As(err, &none) && cmd.Flags().Changed("socket") {
 		return nil, err // it runs, but the request failed
 	}
 	return doctor.Run(box), nil
+}
+
+// mostConns bounds how many connections a look has.
+const mostConns = 10000
+
+// look returns what is counted now. Without a daemon that is what the kernel counts.
+func look(ctx context.Context, client *api.Client, box *doctor.Box) (l doctor.Look, err error) {
+	l.Kernel = box.KernelCounters()
+	stats, err := client.Stats(ctx)
+	if err != nil {
+		return l, err
+	}
+	l.Stats = &stats
+	if l.Services, err = client.List(ctx); err == nil {
+		l.Conns, err = client.Conns(ctx, api.ConnQuery{Limit: mostConns})
+	}
+	return l, err
+}
+
+// elsewhere returns the process of the daemon if its network namespace is not that of this thread.
+func elsewhere(client *api.Client) int {
+	pid := client.PID()
+	ours, err := os.Readlink("/proc/thread-self/ns/net")
+	theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if pid == 0 || err != nil || err2 != nil || ours == theirs {
+		return 0
+	}
+	return pid
 }
 
 func count(findings []doctor.Finding, severity doctor.Severity) (n int) {

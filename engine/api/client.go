@@ -43,6 +43,9 @@ func NewClient(socket string) *Client {
 	return c
 }
 
+// PID returns the process of the daemon that answered, 0 if it is not known.
+func (c *Client) PID() int { return int(c.pid.Load()) }
+
 // List implements Control.
 func (c *Client) List(ctx context.Context) (services []Service, err error) {
 	return services, c.do(ctx, http.MethodGet, pathServices, nil, &services)

@@ -16,7 +16,7 @@ func checkBackends(b *Box) (all []Finding) {
 			}
 			down++
 			all = append(all, found(Warning, repair(s, backend),
-				"backend %s of service %s has been down for %.0f s: %s", backend.Endpoint(), s.Name, backend.StateSinceS, or(backend.LastError, "its check fails")))
+				"backend %s of service %s has been down for %.0f s: %s", backend.Endpoint(), s.Name, backend.StateSinceS, or(backend.LastError, or(backend.Reason, "its check fails"))))
 		}
 		if down > 0 && down == len(s.Backends) {
 			all = append(all, found(Problem, "see the finding about each backend", "service %s has no backend that is up", s.Name))
@@ -29,6 +29,8 @@ func checkBackends(b *Box) (all []Finding) {
 // clients' packets, so asking the backend's own address shows nothing.
 func repair(s api.Service, b api.Backend) string {
 	switch {
+	case b.LastError == "" && strings.HasPrefix(b.Reason, "no "):
+		return "see the findings about routes and neighbours"
 	case strings.Contains(b.LastError, " by tun to "):
 		return "on the backend: " + s.Address + " on lo, a server that answers there, and a tunnel interface that decapsulates, with rp_filter 0"
 	case strings.Contains(b.LastError, " by dr to "):

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vishvananda/netlink"
+
 	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/cpu"
@@ -29,6 +31,14 @@ type Box struct {
 	Allowed      []int // CPUs that the process may use
 	Capabilities uint64
 	Memlock      uint64 // bytes; the maximum value means no limit
+
+	// Before and Now are two looks, a second apart; both are empty without a daemon. Passing is
+	// what was seen between them.
+	Before, Now Look
+	Passing     []Passing
+	Rules       []netlink.Rule // of ip-rule(8), without the kernel's own
+	// Elsewhere is the daemon's process if that is in another network namespace; 0: it is not
+	Elsewhere int
 
 	// Route asks the kernel for the route to an address.
 	Route func(netip.Addr) (Route, error)
@@ -58,6 +68,7 @@ type Route struct {
 	Gateway netip.Addr // invalid: on the link
 	MTU     int        // of the route; 0: that of the interface
 	Local   bool       // it is an address of this machine
+	Table   int        // of the route; 0: unknown
 }
 
 // text returns the content of a small file of /proc or /sys, or "" if it does not exist.

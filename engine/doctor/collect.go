@@ -38,6 +38,7 @@ func Collect() (*Box, error) {
 	if b.Addresses, err = host.Addresses(links); err != nil {
 		return nil, err
 	}
+	b.Rules = kernelRules()
 	if b.Allowed, err = cpu.Allowed(); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func kernelRoute(dst netip.Addr) (Route, error) {
 	}
 	r := routes[0]
 	gateway, _ := netip.AddrFromSlice(r.Gw)
-	return Route{Ifindex: r.LinkIndex, Gateway: gateway.Unmap(), MTU: r.MTU, Local: r.Type == unix.RTN_LOCAL}, nil
+	return Route{Ifindex: r.LinkIndex, Gateway: gateway.Unmap(), MTU: r.MTU, Local: r.Type == unix.RTN_LOCAL, Table: r.Table}, nil
 }
 
 // neighbourStates are the names of ip-neighbour(8).

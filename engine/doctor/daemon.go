@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 
 	"sluice/engine/api"
 )
@@ -11,6 +12,10 @@ import (
 func checkDaemon(b *Box) (all []Finding) {
 	if hangs := (*api.NotAnswering)(nil); errors.As(b.DaemonErr, &hangs) {
 		return []Finding{found(Problem, "let it go on, or restart it; until then its counters and modes are not checked", "%v", hangs)}
+	}
+	if b.Elsewhere != 0 {
+		return []Finding{found(Warning, fmt.Sprintf("nsenter -t %d -n sluice doctor", b.Elsewhere),
+			"the daemon, process %d, runs in another network namespace: its interfaces, routes and neighbours are not visible here", b.Elsewhere)}
 	}
 	if b.Stats == nil {
 		return []Finding{found(Note, "start it (`sluice run`), or name its socket with --socket; until then its counters and modes are not checked",

@@ -1,6 +1,10 @@
 package doctor
 
-import "sluice/engine/api"
+import (
+	"fmt"
+
+	"sluice/engine/api"
+)
 
 // advice is the fix for a drop counter that is not 0. Reasons that only depend on what clients send
 // have none.
@@ -25,47 +29,51 @@ var advice = map[string]struct {
 	"tuple_taken":    {Note, "two services send the same clients to one backend port: give each its own port there, or use fullnat"},
 }
 
-// checkDrops checks the daemon's counters since its start.
+// checkDrops checks the daemon's counters: what has risen between the looks counts, and what rose
+// before is a note.
 func checkDrops(b *Box) (all []Finding) {
+	before := b.Before.Stats
 	if b.Stats == nil {
 		return nil
 	}
+	if before == nil {
+		before = b.Stats
+	}
+	report := func(severity Severity, before, now uint64, fix, format string, args ...any) {
+		text, n := fmt.Sprintf(format, args...), since(before, now)
+		switch {
+		case n > 0:
+			all = append(all, found(severity, fix, "%d %s, within a second", n, text))
+		case now > 0:
+			all = append(all, found(Note, "nothing now", "%d %s since the daemon started, none within the last second", now, text))
+		}
+	}
 	for _, reason := range api.DropReasons() {
-		n := b.Stats.Drops[reason.Name]
-		a, known := advice[reason.Name]
-		if n > 0 && known {
-			all = append(all, found(a.severity, a.fix, "%d packets were dropped as %s: %s", n, reason.Name, reason.Text))
+		if a, known := advice[reason.Name]; known {
+			report(a.severity, before.Drops[reason.Name], b.Stats.Drops[reason.Name], a.fix, "packets were dropped as %s: %s", reason.Name, reason.Text)
 		}
 	}
-	if n := b.Stats.ToKernelFailed; n > 0 {
-		all = append(all, found(Warning, "see the log for to_kernel_failed; without it the kernel had no memory for them",
-			"%d packets of backends were lost on their way to the kernel", n))
-	}
-	if n := b.Stats.PortReusedEarly; n > 0 {
-		all = append(all, found(Warning, "give the service more addresses in `source`: each has up to 64512 ports per backend",
-			"%d connections of mode fullnat got a port that another to the same backend had less than a minute before (port_reused_early); the backend may refuse their first SYN", n))
-	}
-	for _, p := range b.Stats.Ports {
-		for _, q := range p.Queues {
-			all = append(all, checkQueueDrops(p.Name, q)...)
-		}
-	}
-	return all
-}
-
-// checkQueueDrops checks the kernel's counters of one socket.
-func checkQueueDrops(port string, q api.QueueStats) (all []Finding) {
-	for _, c := range []struct {
-		n         uint64
-		what, fix string
-	}{
-		{q.KernelRxRingFull, "because the worker did not take them in time (rx_ring_full)", "the worker is too slow: see its busy share in `sluice stats`, and other processes on its CPU; add queues and cores"},
-		{q.KernelFillRingEmpty, "because there was no free frame (fill_empty)", "frames wait to be sent: see tx_full, and whether a port is down or slow"},
-		{q.KernelRxDropped, "because they are larger than a frame", "lower the sender's MTU, and turn off LRO and rx-gro-hw on the port"},
-		{q.KernelTxInvalid, "on the way out because the kernel refused their descriptor", "report this: it should not happen"},
-	} {
-		if c.n > 0 {
-			all = append(all, found(Warning, c.fix, "%d packets were lost at port %s queue %d %s", c.n, port, q.Queue, c.what))
+	report(Warning, before.ToKernelFailed, b.Stats.ToKernelFailed, "see the log for to_kernel_failed; without it the kernel had no memory for them",
+		"packets of backends were lost on their way to the kernel")
+	report(Warning, before.PortReusedEarly, b.Stats.PortReusedEarly, "give the service more addresses in `source`: each has up to 64512 ports per backend",
+		"connections of mode fullnat got a port that another to the same backend had less than a minute before (port_reused_early), so that the backend may refuse their first SYN")
+	for i, p := range b.Stats.Ports {
+		for j, q := range p.Queues {
+			var old api.QueueStats
+			if i < len(before.Ports) && j < len(before.Ports[i].Queues) {
+				old = before.Ports[i].Queues[j]
+			}
+			for _, c := range []struct {
+				before, now uint64
+				what, fix   string
+			}{
+				{old.KernelRxRingFull, q.KernelRxRingFull, "because the worker did not take them in time (rx_ring_full)", "the worker is too slow: see its busy share in `sluice stats`, and other processes on its CPU; add queues and cores"},
+				{old.KernelFillRingEmpty, q.KernelFillRingEmpty, "because there was no free frame (fill_empty)", "frames wait to be sent: see tx_full, and whether a port is down or slow"},
+				{old.KernelRxDropped, q.KernelRxDropped, "because they are larger than a frame", "lower the sender's MTU, and turn off LRO and rx-gro-hw on the port"},
+				{old.KernelTxInvalid, q.KernelTxInvalid, "on the way out because the kernel refused their descriptor", "report this: it should not happen"},
+			} {
+				report(Warning, c.before, c.now, c.fix, "packets were lost at port %s queue %d %s", p.Name, q.Queue, c.what)
+			}
 		}
 	}
 	return all

@@ -53,11 +53,14 @@ var Checks = []Check{
 	{"vip", "packets to the services' addresses arrive here", checkVIP, needsConfig},
 	{"routes", "all backends are reached through ports", checkRoutes, needsConfig},
 	{"neighbours", "all next hops have answered", checkNeighbours, needsConfig},
+	{"rules", "no rule of `ip rule` leads packets to backends elsewhere", checkRules, needsConfig},
+	{"replies", "no reply of tun or dr that comes in here is lost", checkReplies, needsConfig},
+	{"hanging", "no connection waits for a backend's SYN-ACK", checkHanging, needsDaemon},
 	{"backends", "no backend is down", checkBackends, needsDaemon},
 	{"mtu", "tunnel packets fit the MTU", checkMTU, needsConfig},
 	{"rp_filter", "no reply is dropped because of its source address", checkRPFilter, needsConfig},
 	{"port_range", "fullnat and the kernel share no ports", checkPortRange, needsConfig},
-	{"forwarding", "the kernel forwards nothing", checkForwarding, needsNothing},
+	{"forwarding", "the kernel forwards what it must, and nothing else", checkForwarding, needsConfig},
 	{"offloads", "no offload interferes", checkOffloads, needsConfig},
 	{"queues", "every worker has a queue of each port", checkQueues, needsConfig},
 	{"irq", "interrupts go to their workers' CPUs", checkIRQ, needsConfig},
@@ -74,6 +77,8 @@ func Run(b *Box) []Finding {
 	for _, c := range Checks {
 		var found []Finding
 		switch {
+		case b.Elsewhere != 0 && c.Need == needsConfig:
+			found = []Finding{{Severity: Note, Text: "not checked: the daemon runs in another network namespace"}}
 		case c.Need == needsConfig && b.Config == nil:
 			found = []Finding{{Severity: Note, Text: "not checked: no configuration"}}
 		case c.Need == needsDaemon && b.Stats == nil:

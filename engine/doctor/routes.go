@@ -2,18 +2,22 @@ package doctor
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"sluice/pipeline/service"
 )
 
 // checkRoutes checks that the kernel's routes reach every backend through a port.
 func checkRoutes(b *Box) (all []Finding) {
+	lost := make(map[string][]string) // by error: backends
+	defer func() { all = append(all, b.unroutable(lost)...) }()
 	for _, t := range b.targets() {
 		r, err := b.Route(t.address)
 		switch port := b.portByIndex(r.Ifindex); {
+		case err != nil && len(b.rulesFor(netip.Addr{}, t.address)) > 0: // checkRules reports it
 		case err != nil:
-			all = append(all, found(Problem, fmt.Sprintf("add a route, such as: ip route add %s via GATEWAY", whole(t.address)),
-				"backend %s can't be reached: %v", t.who(), err))
+			lost[err.Error()] = append(lost[err.Error()], t.who())
 		case r.Local:
 			all = append(all, found(Problem, "give the backend an address of another machine", "backend %s is an address of this box", t.who()))
 		case port == nil:
@@ -29,4 +33,33 @@ func checkRoutes(b *Box) (all []Finding) {
 		}
 	}
 	return all
+}
+
+// unroutable reports the backends to which there is no route, by the error. While a port is down
+// its routes are gone, and checkPorts has reported it.
+func (b *Box) unroutable(lost map[string][]string) (all []Finding) {
+	var errs []string
+	for err := range lost {
+		errs = append(errs, err)
+	}
+	for _, err := range sorted(errs) {
+		names := lost[err]
+		if down := b.portsDown(); len(down) > 0 {
+			all = append(all, found(Note, "nothing before port "+list(down)+" is up", "%d backends can't be reached while port %s is down: %s", len(names), list(down), list(names)))
+			continue
+		}
+		address, _, _ := strings.Cut(names[0], " ")
+		all = append(all, found(Problem, "add a route, such as: ip route add "+address+" via GATEWAY", "backend %s can't be reached: %s", list(names), err))
+	}
+	return all
+}
+
+// portsDown returns the names of the ports that do not exist or are down.
+func (b *Box) portsDown() (names []string) {
+	for _, p := range b.Config.Ports {
+		if l := b.Links[p.Name]; l == nil || !l.Up {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }

@@ -84,7 +84,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 			return fmt.Errorf("exit code %d", code)
 		}
 		return lacks(all, "problem neighbours: backend 10.2.0.99 (lost) does not answer ARP on eth1", "problem vip: "+lost.Address+" is in a network of port eth0",
-			"warning rp_filter: port eth1 filters strictly", "warning backends: backend "+b.Backends[0].Addr(4).String()+":9 of service lost has been down")
+			"note rp_filter: port eth1 filters strictly", "warning backends: backend "+b.Backends[0].Addr(4).String()+":9 of service lost has been down")
 	})
 }
 

@@ -1,0 +1,143 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sluice/engine/host"
+)
+
+// Limits of Listen: it must not slow down a machine that forwards much else.
+const (
+	mostFrames  = 20000
+	mostPassing = 64
+)
+
+// Listen returns the frames from services' addresses that come in to the kernel by a port within a
+// time, one per address and client, and what the kernel does with each. It needs CAP_NET_RAW;
+// without it nothing is seen. It uses the network namespace of the calling thread.
+func (b *Box) Listen(d time.Duration) (all []Passing) {
+	end := time.Now().Add(d)
+	all = b.listen(end)
+	time.Sleep(time.Until(end))
+	return all
+}
+
+func (b *Box) listen(end time.Time) (all []Passing) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.ETH_P_ALL<<8)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000})
+	buffer := make([]byte, 64)
+	for n := 0; n < mostFrames && len(all) < mostPassing && time.Now().Before(end); n++ {
+		length, from, err := unix.Recvfrom(fd, buffer, 0)
+		at, ok := from.(*unix.SockaddrLinklayer)
+		if err != nil || !ok || at.Pkttype != unix.PACKET_HOST {
+			continue
+		}
+		port := b.portByIndex(at.Ifindex)
+		src, dst, ok := endsOf(buffer[:length])
+		if port == nil || !ok {
+			continue
+		}
+		p := Passing{Port: b.linkByIndex(at.Ifindex).Name, VIP: src, Client: dst, Services: b.oneWayServices(src)}
+		if len(p.Services) > 0 && !slices.ContainsFunc(all, func(q Passing) bool { return q.Port == p.Port && q.VIP == src && q.Client == dst }) {
+			p.Err = b.forwards(at.Ifindex, src, dst)
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// endsOf returns the addresses of an IP packet.
+func endsOf(p []byte) (src, dst netip.Addr, ok bool) {
+	switch {
+	case len(p) >= 20 && p[0]>>4 == 4:
+		return netip.AddrFrom4([4]byte(p[12:16])), netip.AddrFrom4([4]byte(p[16:20])), true
+	case len(p) >= 40 && p[0]>>4 == 6:
+		return netip.AddrFrom16([16]byte(p[8:24])), netip.AddrFrom16([16]byte(p[24:40])), true
+	}
+	return src, dst, false
+}
+
+// forwards asks the kernel what it does with a packet that comes in, and returns why it does not
+// forward it.
+func (b *Box) forwards(ifindex int, src, dst netip.Addr) error {
+	if b.forwarding(src.Is4()) == 0 {
+		return errNotForwarding
+	}
+	_, err := netlink.RouteGetWithOptions(dst.AsSlice(), &netlink.RouteGetOptions{IifIndex: ifindex, SrcAddr: src.AsSlice()})
+	return err
+}
+
+// errNotForwarding means that forwarding is off.
+var errNotForwarding = errors.New("forwarding is off")
+
+// forwarding returns the kernel's setting for a family; 0 is off.
+func (b *Box) forwarding(is4 bool) int {
+	path := "proc/sys/net/ipv6/conf/all/forwarding"
+	if is4 {
+		path = "proc/sys/net/ipv4/ip_forward"
+	}
+	n, _ := b.number(path)
+	return n
+}
+
+// checkReplies reports replies of tun and dr that come in and that the kernel does not forward to
+// their clients, except for the causes that checkRPFilter and checkForwarding report.
+func checkReplies(b *Box) (all []Finding) {
+	told := make(map[string]bool)
+	for _, p := range b.Passing {
+		if p.Err == nil || errors.Is(p.Err, errNotForwarding) || b.failsFilter(&p) || told[p.VIP.String()+p.Err.Error()] {
+			continue
+		}
+		told[p.VIP.String()+p.Err.Error()] = true
+		what := fmt.Sprintf("replies of service %s from %s come in at %s", list(p.Services), p.VIP, p.Port)
+		rules := b.rulesFor(p.VIP, p.Client)
+		switch {
+		case b.own(&p) != nil:
+			a := b.own(&p)
+			all = append(all, found(Problem, fmt.Sprintf("ip addr del %s dev %s, and route the address here at the routers that clients come from", a.Prefix, a.Link),
+				"%s, and the kernel drops them because it has the address itself, on %s", what, a.Link))
+		case len(rules) > 0:
+			all = append(all, found(Problem, fmt.Sprintf("ip %srule del priority %d", six(p.VIP), rules[0].Priority),
+				"%s, and the kernel does not forward them to %s (%v): a rule of `ip rule` decides about them: %s", what, p.Client, p.Err, rules[0]))
+		default:
+			all = append(all, found(Problem, fmt.Sprintf("ip route replace %s via GATEWAY, where GATEWAY leads to the clients", whole(p.Client)),
+				"%s, and the kernel does not forward them to %s: %v", what, p.Client, p.Err))
+		}
+	}
+	return all
+}
+
+// own returns this machine's address that makes its kernel drop a reply from it, or nil.
+func (b *Box) own(p *Passing) *host.Address {
+	i := slices.IndexFunc(b.Addresses, func(a host.Address) bool { return a.Prefix.Addr() == p.VIP })
+	if i < 0 || p.VIP.Is6() || !errors.Is(p.Err, unix.EINVAL) {
+		return nil
+	}
+	return &b.Addresses[i]
+}
+
+// failsFilter reports whether the reverse path filter drops a reply. Linux gives that an error of
+// its own up to 6.12, and later the one of several causes; its counter then rises.
+func (b *Box) failsFilter(p *Passing) bool {
+	return b.filters(p.Port) != 0 && b.own(p) == nil &&
+		(errors.Is(p.Err, unix.EXDEV) || errors.Is(p.Err, unix.EINVAL) && b.risen("TcpExtIPReversePathFilter") > 0)
+}
+
+// six returns the option of ip(8) for the family of an address.
+func six(a netip.Addr) string {
+	if a.Is6() {
+		return "-6 "
+	}
+	return ""
+}
