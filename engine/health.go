@@ -26,7 +26,7 @@ func (e *Engine) checks(cfg *conf.Config) (checks map[service.BackendID]health.C
 		for j := range s.Backends {
 			b := &s.Backends[j]
 			c := health.Check{
-				Type: health.Type(h.Type), Target: netip.AddrPortFrom(b.Key.Address, checkPort(s, b)),
+				Type: health.Type(h.Type), Target: netip.AddrPortFrom(b.Key.Address, s.CheckPort(b)),
 				Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall, FlapHold: h.FlapHold,
 				Path: h.Path, Host: h.Host, ExpectStatus: h.ExpectStatus, ExpectBody: h.ExpectBody,
 				Send: h.Send, Expect: h.Expect, Query: h.Query,

@@ -19,28 +19,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-// usesPath reports whether a backend's check takes the path of clients' packets.
-func usesPath(s *conf.Service, b *conf.Backend) bool {
-	return (b.Mode == service.TUN || b.Mode == service.DR) && s.Health.Via == conf.ViaPath &&
-		s.Health.Type != conf.HealthNone && s.Health.Type != conf.HealthPing
-}
-
-// eachPath calls f for every backend with a check that takes its path.
-func eachPath(cfg *conf.Config, f func(s *conf.Service, b *conf.Backend)) {
-	for i := range cfg.Services {
-		for j := range cfg.Services[i].Backends {
-			if s, b := &cfg.Services[i], &cfg.Services[i].Backends[j]; usesPath(s, b) {
-				f(s, b)
-			}
-		}
-	}
-}
-
 // openDetour opens the detour if the configuration needs one and none is open. If that fails,
 // backends are checked directly, and every result states it. The caller holds mu.
 func (e *Engine) openDetour(cfg *conf.Config) {
 	needed := 0
-	eachPath(cfg, func(*conf.Service, *conf.Backend) { needed++ })
+	cfg.EachPathCheck(func(*conf.Service, *conf.Backend) { needed++ })
 	detourer, able := e.platform.(platform.Detourer)
 	if needed == 0 || !able || e.detour.Load() != nil {
 		return
@@ -110,7 +93,7 @@ func (e *Engine) closeDetour() error {
 // path of the backend's mode, if the check is to take it. The error is the reason why it cannot.
 func (e *Engine) setPath(s *conf.Service, b *conf.Backend, c *health.Check) error {
 	d := e.detour.Load()
-	if !usesPath(s, b) || d == nil && e.detourErr == nil {
+	if !s.ChecksPath(b) || d == nil && e.detourErr == nil {
 		return nil
 	}
 	err := e.detourErr
@@ -148,10 +131,10 @@ func (e *Engine) pathsFor(cfg *conf.Config) paths {
 		vips[cfg.Services[i].Key.Address] = true
 	}
 	out := paths{to: make(map[service.BackendID]*truepath.Path)}
-	eachPath(cfg, func(s *conf.Service, b *conf.Backend) {
+	cfg.EachPathCheck(func(s *conf.Service, b *conf.Backend) {
 		path := e.pathTo(s, b, vips)
 		out.to[s.Key.BackendID(b.Key)] = path
-		protocol := checkProtocol(s)
+		protocol := s.CheckProtocol()
 		out.probed = append(out.probed, service.Key{
 			Address: s.Key.Address, Ports: service.Ports{First: path.Port, Last: path.Port}, Protocol: protocol,
 		})
@@ -178,26 +161,10 @@ func distinct(keys []service.Key) []service.Key {
 	return slices.Compact(keys)
 }
 
-// checkPort returns the port that a backend is checked at.
-func checkPort(s *conf.Service, b *conf.Backend) uint16 {
-	if s.Health.Port != 0 {
-		return uint16(s.Health.Port)
-	}
-	return b.Key.Port
-}
-
-// checkProtocol returns the protocol of a service's checks.
-func checkProtocol(s *conf.Service) service.Protocol {
-	if s.Health.Type == conf.HealthUDP || s.Health.Type == conf.HealthDNS {
-		return service.UDP
-	}
-	return service.TCP
-}
-
 // pathTo returns how the backend is reached now.
 func (e *Engine) pathTo(s *conf.Service, b *conf.Backend, vips map[netip.Addr]bool) *truepath.Path {
 	p := &truepath.Path{
-		VIP: packet.AddrFrom(s.Key.Address), Port: checkPort(s, b),
+		VIP: packet.AddrFrom(s.Key.Address), Port: s.CheckPort(b),
 		Mode: b.Mode, Backend: packet.AddrFrom(b.Key.Address),
 	}
 	link, reason := e.surroundings.Table.Lookup(p.Backend)
@@ -208,7 +175,7 @@ func (e *Engine) pathTo(s *conf.Service, b *conf.Backend, vips map[netip.Addr]bo
 	p.Link = *link
 	port := &e.surroundings.Ports[link.Port]
 	p.Ifindex = port.Ifindex
-	own := ownAddress(port.Prefixes, e.surroundings.Locals, s.Key.Address.Is4(), b.Key.Address, vips)
+	own := truepath.OwnAddress(port.Prefixes, e.surroundings.Locals, s.Key.Address.Is4(), b.Key.Address, vips)
 	if !own.IsValid() {
 		p.Why = fmt.Sprintf("port %s, which leads to the backend, has no address that it could answer a check of %s to", port.Name, s.Key.Address)
 		return p
@@ -222,28 +189,6 @@ func (e *Engine) pathTo(s *conf.Service, b *conf.Backend, vips map[netip.Addr]bo
 		}
 	}
 	return p
-}
-
-// ownAddress returns the address that a backend answers to: one of the port that leads to it, of
-// the service's family, if possible in the backend's network. It is no service's address, because
-// the backend has those itself.
-func ownAddress(prefixes []netip.Prefix, locals []netip.Addr, is4 bool, backend netip.Addr, vips map[netip.Addr]bool) (own netip.Addr) {
-	fits := func(a netip.Addr) bool {
-		return a.Is4() == is4 && !vips[a] && a.IsGlobalUnicast() && a.Zone() == ""
-	}
-	for _, p := range prefixes {
-		if fits(p.Addr()) && (!own.IsValid() || p.Contains(backend)) {
-			own = p.Addr()
-		}
-	}
-	if own.IsValid() {
-		return own
-	}
-	// An address of another port: answers reach it if the routes lead there.
-	if i := slices.IndexFunc(locals, fits); i >= 0 {
-		return locals[i]
-	}
-	return netip.Addr{}
 }
 
 // probe runs a check once, on its path if it has one.
