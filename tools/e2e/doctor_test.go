@@ -1,11 +1,14 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -124,6 +127,64 @@ func TestDoctorBeforeTheStart(t *testing.T) {
 	if err := lacks(all, "problem config: "); err != nil || code != 1 {
 		t.Errorf("exit code %d: %v", code, err)
 	}
+}
+
+// TestDoctorElsewhere checks that the doctor, run outside the daemon's network namespace, says so
+// and reports nothing that is wrong there only.
+func TestDoctorElsewhere(t *testing.T) {
+	b := bed(t)
+	d := start(t, b, config(t, nat4, testbed.Paths[1]))
+	out, err := exec.CommandContext(ctxOf(t), sluice, "doctor", "--config", d.Config, "-o", "json").Output()
+	must(t, err)
+	var all []finding
+	must(t, json.Unmarshal(out, &all))
+	for _, f := range all {
+		if f.Severity == "problem" {
+			t.Errorf("%+v", f)
+		}
+	}
+	if err := lacks(all, "warning daemon: runs in another network namespace"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDoctorReturnPath checks that the doctor names a nat backend that has no way back to a client
+// which waits, and that the problem is gone as soon as the client is answered.
+func TestDoctorReturnPath(t *testing.T) {
+	b := bed(t)
+	d := start(t, b, single(t, nat4))
+	must(t, b.Backends[0].Host.Route("192.0.2.0/24", "10.2.0.254"))
+	past := true
+	home := func() {
+		if past {
+			must(t, b.Backends[0].Host.RouteDel("192.0.2.0/24", "10.2.0.254"))
+		}
+		past = false
+	}
+	t.Cleanup(home)
+	asking, stop := context.WithCancel(ctxOf(t))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for asking.Err() == nil {
+			each, cancel := context.WithTimeout(asking, 4*time.Second)
+			if c, err := b.Client.Dial(each, "tcp", web(nat4)); err == nil {
+				c.Close()
+			}
+			cancel()
+		}
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	poll(t, "the doctor finds it", func() error {
+		all, _ := examine(t, b, d.Config)
+		return lacks(all, "problem hanging: connections to backend 10.2.0.11:8080 of service web-nat4 wait for its SYN-ACK, one of them from 192.0.2.")
+	})
+	home()
+	works(t, b, nat4)
+	poll(t, "the doctor finds nothing more", func() error {
+		all, _ := examine(t, b, d.Config)
+		return lacks(all, "ok hanging: ")
+	})
 }
 
 // attachForeign puts an XDP program that is not Sluice's on a port of the balancer.
