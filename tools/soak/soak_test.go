@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 
 // TestSoak is a short soak: every kind of reload comes once, and two or three deaths.
 func TestSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces and XDP need root")
 	}
