@@ -347,6 +347,10 @@ func (t *Table) expireUnlessKept(c *Conn) *Conn {
 // FindReply returns the connection of a packet from a backend's address and port to a client's, nil
 // if there is none. The home is that of the client. It does not return fullnat connections: for the
 // backend, a local address and port are the client; the SNAT pool has the slot of those.
+//
+// It is not inlined into pipeline's fastReply, which would have too few registers for both.
+//
+//go:noinline
 func (t *Table) FindReply(home Home, client packet.Addr, clientPort uint16, backend packet.Addr, port uint16, udp bool, nowMs uint32) *Conn {
 	var flags Flags
 	if udp {
