@@ -262,6 +262,7 @@ func (e *Engine) Close() error {
 	e.stop()
 	failure := e.workers.Close()
 	if errors.As(failure, new(worker.Hung)) {
+		e.kernel.Stop()
 		return failure // what a worker may still use cannot be freed
 	}
 	e.running.Wait()

@@ -128,14 +128,22 @@ func (p *Path) Failed() uint64 {
 	return p.failed.Load()
 }
 
+// Stop ends the goroutine and frees nothing: a worker that hangs may still send.
+func (p *Path) Stop() {
+	if p == nil {
+		return
+	}
+	p.stopped.Store(true)
+	p.sleeper.Wake()
+	<-p.ended
+}
+
 // Close ends the goroutine and removes the device. The workers have stopped.
 func (p *Path) Close() error {
 	if p == nil {
 		return nil
 	}
-	p.stopped.Store(true)
-	p.sleeper.Wake()
-	<-p.ended
+	p.Stop()
 	err := p.sleeper.Close()
 	if p.device != nil {
 		err = errors.Join(err, p.device.Close())
