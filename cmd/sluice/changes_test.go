@@ -335,6 +335,7 @@ func TestDrainShowsProgress(t *testing.T) {
 // TestDrainCountsLiveConnections checks that the drain of a TCP backend is done when all
 // connections have closed, although they stay in the table, and that those over UDP are live.
 func TestDrainCountsLiveConnections(t *testing.T) {
+	t.Parallel()
 	daemon := &emptying{Fake: apitest.NewFake(), left: 2, inactive: 7}
 	socket := serve(t, daemon)
 	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)

@@ -11,6 +11,7 @@ import (
 // TestDoctor: it says something about everything, whatever the machine is like, and fails when
 // there is a problem.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	bad := writeFile(t, "bad.toml", "[[port]]\nname = \"eth0\"\ncolour = \"red\"\n")
 	code, stdout, stderr := sluice("doctor", "--config", bad, "--socket", "/nowhere/s", "-o", "json")
 	var all []doctor.Finding

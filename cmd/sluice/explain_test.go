@@ -44,6 +44,7 @@ backend = [ { address = "2001:db8:a::11" } ]
 
 // TestExplainOffline: a file and a tuple, in any of its forms, are enough.
 func TestExplainOffline(t *testing.T) {
+	t.Parallel()
 	file := offlineConfig(t)
 	for _, c := range []struct {
 		args string

@@ -70,6 +70,7 @@ func recordedAt(t *testing.T, gap func(i int) time.Duration, frames ...[]byte) (
 }
 
 func TestSimulate(t *testing.T) {
+	t.Parallel()
 	config := offlineConfig(t)
 	in := recorded(t,
 		segment(t, "203.0.113.5", 4000, "198.51.100.10", 80, true, false),
@@ -132,6 +133,7 @@ func TestSimulate(t *testing.T) {
 
 // TestSimulateConnections checks that the table of a simulation has the size that the file gives.
 func TestSimulateConnections(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(offlineConfig(t))
 	if err != nil {
 		t.Fatal(err)
@@ -160,6 +162,7 @@ func TestSimulateConnections(t *testing.T) {
 }
 
 func TestSimulateFailures(t *testing.T) {
+	t.Parallel()
 	config := offlineConfig(t)
 	good := recorded(t, segment(t, "203.0.113.5", 4000, "198.51.100.10", 80, true, false))
 	write := func(name string, data []byte) string {

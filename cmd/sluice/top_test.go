@@ -40,6 +40,7 @@ func (w topDaemon) Override(_ context.Context, r api.OverrideRequest) (api.Backe
 }
 
 func TestTopWithoutATerminalPrintsOneFrame(t *testing.T) {
+	t.Parallel()
 	socket := serve(t, topDaemon{apitest.NewFake()})
 	for _, args := range [][]string{{"top"}, {"top", "--once"}} {
 		code, out, errs := sluice(append(args, "--interval", "100ms", "--socket", socket)...)
