@@ -99,6 +99,7 @@ func TestToKernelFull(t *testing.T) {
 // TestNoDevice: without a device the packets are dropped as those of no connection, and an alarm
 // tells why. A service of one TCP port needs no device.
 func TestNoDevice(t *testing.T) {
+	slow(t)
 	lab := enginetest.New(t, 1, 1)
 	lab.RefuseInjection(errors.New("there is no tun here"))
 	lab.Start(1, config(nat3()))

@@ -316,6 +316,9 @@ func (e *emptying) asked(times uint32) bool {
 }
 
 func TestDrainShowsProgress(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it follows a drain for more than a second")
+	}
 	t.Parallel()
 	socket := serve(t, &emptying{Fake: apitest.NewFake(), left: 4})
 	code, out, errs := sluice("drain", "web", "10.0.0.11", "--wait", "--socket", socket)
