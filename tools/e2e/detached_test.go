@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -86,5 +87,5 @@ func onLinkOf(program ebpf.ProgramID, do func(link.Link) error) error {
 			return do(all.Link)
 		}
 	}
-	return fmt.Errorf("no link has program %d: %v", program, all.Err())
+	return errors.Join(fmt.Errorf("no link has program %d", program), all.Err())
 }

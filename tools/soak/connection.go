@@ -63,7 +63,7 @@ func (c *connection) run(service netip.AddrPort, longest time.Duration) (err err
 	defer func() {
 		c.Ended = time.Now()
 		if c.Conn != nil {
-			c.Conn.Close()
+			c.Close()
 		}
 	}()
 	c.Began, c.Phase = time.Now(), "connect"
@@ -213,7 +213,7 @@ func (c *connection) read(buffer []byte) error {
 		if err := c.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
 			return err
 		}
-		n, err := c.Conn.Read(buffer[got:])
+		n, err := c.Read(buffer[got:])
 		got += n
 		if n > 0 {
 			c.Heard = time.Now()

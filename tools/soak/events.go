@@ -22,7 +22,7 @@ func follow(ctx context.Context, socket string, got func(api.Event)) (ended chan
 	if err != nil {
 		return nil, err
 	}
-	answer, err := client.Do(request)
+	answer, err := client.Do(request) //nolint:bodyclose // readEvents closes it
 	if err != nil {
 		return nil, err
 	}
@@ -33,20 +33,25 @@ func follow(ctx context.Context, socket string, got func(api.Event)) (ended chan
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer answer.Body.Close()
-		name := ""
-		lines := bufio.NewScanner(answer.Body)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			if word, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
-				name = word
-			}
-			data, ok := strings.CutPrefix(lines.Text(), "data: ")
-			var e api.Event
-			if ok && name == "state" && json.Unmarshal([]byte(data), &e) == nil {
-				got(e)
-			}
-		}
+		readEvents(answer, got)
 	}()
 	return ended, nil
+}
+
+// readEvents calls got with each event of state until the answer ends.
+func readEvents(answer *http.Response, got func(api.Event)) {
+	defer answer.Body.Close()
+	name := ""
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if word, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			name = word
+		}
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		var e api.Event
+		if ok && name == "state" && json.Unmarshal([]byte(data), &e) == nil {
+			got(e)
+		}
+	}
 }
