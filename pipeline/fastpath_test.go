@@ -314,6 +314,9 @@ func changeServices(r *rand.Rand, services []svc) {
 // that share addresses and ports. The services change often, the table is nearly full, and the
 // clock jumps and wraps.
 func TestFastPathSharedAddresses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not with -short")
+	}
 	t.Parallel()
 	ends := [2][]string{
 		{"192.0.2.7:40000", "192.0.2.8:40000", "10.0.0.11:40000", "10.0.0.12:40000", "10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80",

@@ -25,6 +25,9 @@ func scheduled(name string, own pipeline.Ownership) svc {
 // that a single worker would give them, whichever workers open them, while others end and backends
 // are drained and return.
 func TestSeveralWorkersScheduleAsOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not with -short")
+	}
 	t.Parallel()
 	for _, name := range deterministic {
 		for _, workers := range []int{2, 3, 7} {

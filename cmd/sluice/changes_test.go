@@ -338,6 +338,9 @@ func TestDrainShowsProgress(t *testing.T) {
 // TestDrainCountsLiveConnections checks that the drain of a TCP backend is done when all
 // connections have closed, although they stay in the table, and that those over UDP are live.
 func TestDrainCountsLiveConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it follows two drains for more than a second")
+	}
 	t.Parallel()
 	daemon := &emptying{Fake: apitest.NewFake(), left: 2, inactive: 7}
 	socket := serve(t, daemon)
