@@ -6,28 +6,13 @@ import (
 	"sluice/pipeline/rewrite"
 )
 
-// limiter is a token bucket with a resolution of milliseconds: it allows answersPerSecond answers
-// in the long run.
-type limiter struct {
-	tokens uint32 // in thousandths of an answer
-	last   uint32 // time of the last refill
-}
-
 // answersPerSecond is the maximum rate of answers by one worker, and the maximum burst. Linux
 // limits its ICMP errors likewise (net.ipv4.icmp_msgs_per_sec).
 const answersPerSecond = 1000
 
-// allow reports whether an answer may be sent now, and counts it.
-func (l *limiter) allow(nowMs uint32) bool {
-	if passed := nowMs - l.last; passed > 0 {
-		l.last = nowMs
-		l.tokens = min(l.tokens+min(passed, 1000)*answersPerSecond, 1000*answersPerSecond)
-	}
-	if l.tokens < 1000 {
-		return false
-	}
-	l.tokens -= 1000
-	return true
+// mayAnswer reports whether an answer may be sent now, and counts it.
+func (p *Processor) mayAnswer() bool {
+	return p.answers.Allow(p.now, answersPerSecond, answersPerSecond)
 }
 
 // reject handles a TCP packet that belongs to no connection and may not open one. It is answered
@@ -42,7 +27,7 @@ func (p *Processor) reject(f *Frame, s *Service) {
 // reached, it is dropped.
 func (p *Processor) refuse(f *Frame) {
 	m := &f.meta
-	if m.TCPFlags&packet.RST != 0 || !p.answers.allow(p.now) {
+	if m.TCPFlags&packet.RST != 0 || !p.mayAnswer() {
 		f.drop(counter.NoConnection)
 		return
 	}
@@ -54,7 +39,7 @@ func (p *Processor) refuse(f *Frame) {
 // packet must not be answered, it drops the packet for the reason.
 func (p *Processor) answer(f *Frame, r counter.Reason) {
 	m := &f.meta
-	if m.ICMPError || !p.answers.allow(p.now) {
+	if m.ICMPError || !p.mayAnswer() {
 		f.drop(r)
 		return
 	}
@@ -92,7 +77,7 @@ func (p *Processor) echo(f *Frame) {
 // 8201). IPv4 packets that may be fragmented are dropped: Sluice does not fragment.
 func (p *Processor) tooBig(f *Frame, mtu uint16) {
 	m := &f.meta
-	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.answers.allow(p.now) {
+	if m.ICMPError || !packet.DontFragment(f.Mem, m) || !p.mayAnswer() {
 		f.drop(counter.TooBig)
 		return
 	}

@@ -1,6 +1,9 @@
 package pipeline
 
-import "sluice/pipeline/conn"
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+)
 
 // An end of a TCP connection that only waits, as ssh or a subscriber does, does not know that the
 // connection has been idle beyond its timeout. So where replies pass through Sluice, an ESTABLISHED
@@ -23,7 +26,7 @@ type idleResets struct {
 	conns []idleConn // by number, modulo the length; empty in a dry run
 	began uint32     // number of the next one
 	freed uint32     // number of the first one that may be removed for a new connection
-	limit limiter
+	limit counter.Limiter
 	// probed: by round: number of the first one without a probe of the round
 	probed [rstProbeRounds]uint32
 }
@@ -59,7 +62,7 @@ func (r *idleResets) due(nowMs uint32) (round int, ok bool) {
 func (p *Processor) beginIdleReset(t *conn.Table, c *conn.Conn) bool {
 	r := &p.idleResets
 	if c.State != conn.Established || c.Flags&conn.NoOutput != 0 || !p.t.Services[c.Service()].ResetIdle ||
-		int(r.began-r.probed[rstProbeRounds-1]) >= len(r.conns) || !r.limit.allow(p.now) {
+		int(r.began-r.probed[rstProbeRounds-1]) >= len(r.conns) || !r.limit.Allow(p.now, answersPerSecond, answersPerSecond) {
 		return false
 	}
 	p.enter(c, conn.Idle)

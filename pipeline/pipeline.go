@@ -52,7 +52,7 @@ type Processor struct {
 	borrowed       *borrowed // of a dry run; else nil
 	sourceTurn     uint32
 	neighbourHints neighbourHints
-	answers        limiter
+	answers        counter.Limiter
 	rstProbes      rstProbes
 	idleResets     idleResets
 	ipID           uint16

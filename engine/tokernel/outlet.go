@@ -20,7 +20,7 @@ type Outlet struct {
 	ring  *rings.Producer[copied]
 	mem   []byte // twice as many copies as the ring has slots
 	next  uint32 // the copy to be written next
-	limit limiter
+	limit counter.Limiter
 }
 
 // copied is where in an Outlet's memory a copy of a packet is. The worker writes copies in turn.
@@ -34,7 +34,7 @@ func (o *Outlet) Put(packet []byte, nowMs uint32, otherwise counter.Reason) coun
 	if !o.path.usable.Load() {
 		return otherwise
 	}
-	if !o.limit.allow(nowMs) {
+	if !o.limit.Allow(nowMs, PerSecond, Burst) {
 		return counter.KernelLimit
 	}
 	if o.ring.Free() == 0 {
@@ -54,23 +54,4 @@ func (o *Outlet) wake() {
 	if p := o.path; p.asleep.Load() && p.asleep.CompareAndSwap(true, false) {
 		p.sleeper.Wake()
 	}
-}
-
-// limiter is a token bucket with a resolution of milliseconds.
-type limiter struct {
-	tokens uint32 // in thousandths of a packet
-	lastMs uint32
-}
-
-// allow reports whether a packet may pass now, and counts it.
-func (l *limiter) allow(nowMs uint32) bool {
-	if passed := nowMs - l.lastMs; passed > 0 {
-		l.lastMs = nowMs
-		l.tokens = min(l.tokens+min(passed, 1000)*PerSecond, 1000*Burst)
-	}
-	if l.tokens < 1000 {
-		return false
-	}
-	l.tokens -= 1000
-	return true
 }

@@ -34,6 +34,7 @@ import (
 
 	"sluice/engine/cpu"
 	"sluice/engine/platform"
+	"sluice/pipeline/counter"
 	"sluice/pipeline/service"
 	"sluice/rings"
 )
@@ -77,7 +78,7 @@ func New(workers int, on platform.Platform, changed func(), log *slog.Logger) (*
 	}
 	for range workers {
 		ring, from := rings.NewSPSC[copied](slots)
-		p.outlets = append(p.outlets, &Outlet{path: p, ring: ring, mem: make([]byte, 2*slots*platform.FrameSize), limit: limiter{tokens: 1000 * Burst}})
+		p.outlets = append(p.outlets, &Outlet{path: p, ring: ring, mem: make([]byte, 2*slots*platform.FrameSize), limit: counter.NewLimiter(Burst)})
 		p.from = append(p.from, from)
 	}
 	go p.run()
@@ -90,12 +91,12 @@ func (p *Path) Outlet(worker int) *Outlet { return p.outlets[worker] }
 // Want says where replies of nat backends come from. If packets from there may have to be given to
 // the kernel, the device is made now, or as soon as possible.
 func (p *Path) Want(replies []service.Key) {
-	wanted := slices.ContainsFunc(replies, func(from service.Key) bool {
-		return from.Protocol == service.UDP || !from.Ports.Single() // else RST is the answer
-	})
 	if p == nil {
 		return
 	}
+	wanted := slices.ContainsFunc(replies, func(from service.Key) bool {
+		return from.Protocol == service.UDP || !from.Ports.Single() // else RST is the answer
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.wanted != wanted {

@@ -1,12 +1,17 @@
-package tokernel
+package counter_test
 
-import "testing"
+import (
+	"testing"
+
+	"sluice/pipeline/counter"
+)
 
 // TestLimiter: a burst, then the rate; a pause fills the bucket, but no further.
 func TestLimiter(t *testing.T) {
-	var l limiter
+	const perSecond, burst = 10_000, 1_000
+	var l counter.Limiter
 	take := func(nowMs uint32) (n int) {
-		for l.allow(nowMs) {
+		for l.Allow(nowMs, perSecond, burst) {
 			n++
 		}
 		return n
@@ -16,7 +21,7 @@ func TestLimiter(t *testing.T) {
 		afterMs uint32
 		want    int
 	}{
-		{0, Burst}, {0, 0}, {1, PerSecond / 1000}, {11, PerSecond / 100}, {4000, Burst}, {4050, PerSecond / 20}, {5001, Burst}, {1 << 31, Burst},
+		{0, burst}, {0, 0}, {1, perSecond / 1000}, {11, perSecond / 100}, {4000, burst}, {4050, perSecond / 20}, {5001, burst}, {1 << 31, burst},
 	} {
 		if got := take(start + step.afterMs); got != step.want {
 			t.Errorf("%d ms after the start %d packets pass, want %d", step.afterMs, got, step.want)
