@@ -43,9 +43,7 @@ func (d *device) configure() error {
 	if err != nil {
 		return err
 	}
-	// Without IPv6 this fails, and then it is not needed.
-	_ = netlink.LinkSetIP6AddrGenMode(link, nl6AddrGenNone)
-	if err := netlink.LinkSetUp(link); err != nil {
+	if err := tun.SetUp(link); err != nil {
 		return err
 	}
 	if err := filterLoosely(link.Attrs().Index); err != nil {
@@ -62,10 +60,9 @@ func (d *device) configure() error {
 // nothing in.
 var dummy4 = &net.IPNet{IP: net.IPv4(192, 0, 0, 8).To4(), Mask: net.CIDRMask(32, 32)}
 
-// From the kernel's headers: IN6_ADDR_GEN_MODE_NONE and IFLA_INET_CONF (include/uapi/linux/
-// if_link.h), IPV4_DEVCONF_RP_FILTER (include/uapi/linux/ip.h).
+// From the kernel's headers: IFLA_INET_CONF (include/uapi/linux/if_link.h), IPV4_DEVCONF_RP_FILTER
+// (include/uapi/linux/ip.h).
 const (
-	nl6AddrGenNone  = 1 // no link-local address
 	inetConf        = 1
 	devconfRPFilter = 8
 	rpFilterLoose   = 2

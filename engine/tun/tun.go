@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,4 +48,12 @@ func Open(kind Kind, pattern string) (fd int, name string, err error) {
 		return -1, "", fmt.Errorf("creating a TUN or TAP device: %w", err)
 	}
 	return fd, request.Name(), nil
+}
+
+// SetUp sets an interface up, without a link-local address of IPv6.
+func SetUp(link netlink.Link) error {
+	const none = 1 // IN6_ADDR_GEN_MODE_NONE (include/uapi/linux/if_link.h)
+	// Without IPv6 this fails, and then it is not needed.
+	_ = netlink.LinkSetIP6AddrGenMode(link, none)
+	return netlink.LinkSetUp(link)
 }

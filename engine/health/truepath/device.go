@@ -82,11 +82,7 @@ func (d *device) configure(name string) error {
 		{"turn ARP off", func() error { return netlink.LinkSetARPOff(link) }},
 		{"the MTU", func() error { return netlink.LinkSetMTU(link, deviceMTU) }},
 		{"set the queue length", func() error { return netlink.LinkSetTxQLen(link, deviceQueue) }},
-		{"set up", func() error {
-			// Without IPv6 this fails, and then it is not needed.
-			_ = netlink.LinkSetIP6AddrGenMode(link, nl6AddrGenNone)
-			return netlink.LinkSetUp(link)
-		}},
+		{"set up", func() error { return tun.SetUp(link) }},
 	} {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("interface %s: %s: %w", name, step.what, err)
@@ -106,9 +102,6 @@ func (d *device) configure(name string) error {
 	}
 	return nil
 }
-
-// nl6AddrGenNone is IN6_ADDR_GEN_MODE_NONE (include/uapi/linux/if_link.h): no link-local address.
-const nl6AddrGenNone = 1
 
 // attempts is how many random blocks are tried to find one without routes of the host.
 const attempts = 20
