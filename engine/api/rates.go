@@ -36,6 +36,10 @@ func RatesOf(before, now []Service, elapsed time.Duration) map[Rated]Rate {
 	return rates
 }
 
+// Growth returns by how much a counter has grown; 0 if it has decreased, because it began again or
+// was read at another time than those beside it.
+func Growth(before, now uint64) uint64 { return max(before, now) - before }
+
 // PerSecond returns the growth of a counter per second; 0 if it decreased.
 func PerSecond(before, now uint64, elapsed time.Duration) float64 {
 	if now < before || elapsed <= 0 {

@@ -27,14 +27,14 @@ func (p *sampler) sample(ctx context.Context, control Control) (Sample, bool) {
 	now := time.Now()
 	sample := Sample{
 		Time: now, IntervalS: now.Sub(p.at).Seconds(),
-		Rx: since(stats.Rx, p.stats.Rx), Forwarded: since(stats.Forwarded, p.stats.Forwarded), Replied: since(stats.Replied, p.stats.Replied),
-		ToKernel:    since(stats.ToKernel, p.stats.ToKernel),
+		Rx: Growth(p.stats.Rx, stats.Rx), Forwarded: Growth(p.stats.Forwarded, stats.Forwarded), Replied: Growth(p.stats.Replied, stats.Replied),
+		ToKernel:    Growth(p.stats.ToKernel, stats.ToKernel),
 		Drops:       map[string]uint64{},
 		Connections: stats.Tables.ConnectionsV4 + stats.Tables.ConnectionsV6, Capacity: stats.Tables.Capacity,
 		Services: p.diff(services), Workers: p.workers(stats),
 	}
 	for reason, n := range stats.Drops {
-		if d := since(n, p.stats.Drops[reason]); d > 0 {
+		if d := Growth(p.stats.Drops[reason], n); d > 0 {
 			sample.Drops[reason] = d
 		}
 	}
@@ -42,10 +42,6 @@ func (p *sampler) sample(ctx context.Context, control Control) (Sample, bool) {
 	p.at, p.stats = now, stats
 	return sample, !first
 }
-
-// since returns the growth of a counter. Counters are read at slightly different times, so one may
-// seem to decrease.
-func since(now, before uint64) uint64 { return now - min(now, before) }
 
 // diff returns the services that changed, and stores them all.
 func (p *sampler) diff(services []Service) []ServiceSample {
@@ -63,9 +59,9 @@ func (p *sampler) diff(services []Service) []ServiceSample {
 		}
 		full := state
 		if known {
-			full.Connections = since(s.Connections, before.Connections)
-			full.Packets, full.Bytes = since(s.Packets, before.Packets), since(s.Bytes, before.Bytes)
-			full.PacketsOut, full.BytesOut = since(s.PacketsOut, before.PacketsOut), since(s.BytesOut, before.BytesOut)
+			full.Connections = Growth(before.Connections, s.Connections)
+			full.Packets, full.Bytes = Growth(before.Packets, s.Packets), Growth(before.Bytes, s.Bytes)
+			full.PacketsOut, full.BytesOut = Growth(before.PacketsOut, s.PacketsOut), Growth(before.BytesOut, s.BytesOut)
 		}
 		if last, was := p.shown[s.Name]; !was || last != state || full != state {
 			out = append(out, full)
@@ -86,7 +82,7 @@ func (p *sampler) workers(stats Stats) []WorkerSample {
 		sample := WorkerSample{Worker: w.Worker, CPU: w.CPU}
 		if i < len(p.stats.Workers) {
 			before := p.stats.Workers[i]
-			sample.Packets = since(w.Rx, before.Rx)
+			sample.Packets = Growth(before.Rx, w.Rx)
 			sample.Busy = BusyBetween(before, w)
 		}
 		out = append(out, sample)

@@ -238,11 +238,6 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-func sorted(names []string) []string {
-	slices.Sort(names)
-	return names
-}
-
 func or(text, otherwise string) string {
 	if text == "" {
 		return otherwise

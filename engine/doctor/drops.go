@@ -40,7 +40,7 @@ func checkDrops(b *Box) (all []Finding) {
 		before = b.Stats
 	}
 	report := func(severity Severity, before, now uint64, fix, format string, args ...any) {
-		text, n := fmt.Sprintf(format, args...), since(before, now)
+		text, n := fmt.Sprintf(format, args...), api.Growth(before, now)
 		switch {
 		case n > 0:
 			all = append(all, found(severity, fix, "%d %s, within a second", n, text))

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,11 +18,7 @@ func checkHanging(b *Box) (all []Finding) {
 		return nil
 	}
 	hanging := b.hanging()
-	var names []string
-	for name := range hanging {
-		names = append(names, name)
-	}
-	for _, name := range sorted(names) {
+	for _, name := range slices.Sorted(maps.Keys(hanging)) {
 		c := hanging[name][0]
 		client, _ := netip.ParseAddrPort(c.Client)
 		backend, _ := netip.ParseAddrPort(c.Backend)
@@ -30,7 +27,7 @@ func checkHanging(b *Box) (all []Finding) {
 			continue // reported by the cause
 		}
 		fix := ""
-		switch mode := modeOf(c.Mode); mode {
+		switch mode, _ := service.ParseMode(c.Mode); mode {
 		case service.NAT:
 			fix = fmt.Sprintf("on %s: ip route replace default via %s, and no other route to %s; and let its firewall pass port %d", backend.Addr(), or(b.ownTowards(backend.Addr()), "this box"), client.Addr(), backend.Port())
 		case service.FullNAT:

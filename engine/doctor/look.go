@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"sluice/engine/api"
-	"sluice/pipeline/service"
 )
 
 // Look is what was counted at one moment. Findings are about now: they compare two looks.
@@ -35,10 +34,7 @@ func (b *Box) KernelCounters() map[string]uint64 {
 }
 
 // risen returns by how much a counter of the kernel has risen between the looks.
-func (b *Box) risen(name string) uint64 { return since(b.Before.Kernel[name], b.Now.Kernel[name]) }
-
-// since returns by how much a counter has risen; 0 if it began again.
-func since(before, now uint64) uint64 { return max(before, now) - before }
+func (b *Box) risen(name string) uint64 { return api.Growth(b.Before.Kernel[name], b.Now.Kernel[name]) }
 
 // Passing is a frame from a service's address that was seen coming in: a reply of tun or dr that
 // passes this machine's kernel.
@@ -104,14 +100,4 @@ func (b *Box) synRecv(name string) time.Duration {
 		}
 	}
 	return 0
-}
-
-// modeOf returns a mode by its name.
-func modeOf(name string) service.Mode {
-	for _, m := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
-		if m.String() == name {
-			return m
-		}
-	}
-	return service.NAT
 }

@@ -1,6 +1,9 @@
 package doctor
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 func checkPorts(b *Box) (all []Finding) {
 	if b.Config == nil {
@@ -15,7 +18,8 @@ func checkPorts(b *Box) (all []Finding) {
 					names = append(names, name)
 				}
 			}
-			all = append(all, found(Problem, "name an existing one: "+strings.Join(sorted(names), ", "), "no interface %q", p.Name))
+			slices.Sort(names)
+			all = append(all, found(Problem, "name an existing one: "+strings.Join(names, ", "), "no interface %q", p.Name))
 		case !l.Up:
 			all = append(all, found(Problem, "ip link set "+p.Name+" up, and check the cable", "port %s is down", p.Name))
 		}

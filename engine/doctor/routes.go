@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"sluice/pipeline/service"
@@ -38,11 +40,7 @@ func checkRoutes(b *Box) (all []Finding) {
 // unroutable reports the backends to which there is no route, by the error. While a port is down
 // its routes are gone, and checkPorts has reported it.
 func (b *Box) unroutable(lost map[string][]string) (all []Finding) {
-	var errs []string
-	for err := range lost {
-		errs = append(errs, err)
-	}
-	for _, err := range sorted(errs) {
+	for _, err := range slices.Sorted(maps.Keys(lost)) {
 		names := lost[err]
 		if down := b.portsDown(); len(down) > 0 {
 			all = append(all, found(Note, "nothing before port "+list(down)+" is up", "%d backends can't be reached while port %s is down: %s", len(names), list(down), list(names)))
