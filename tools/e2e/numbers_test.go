@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"sluice/engine/api"
+	"sluice/tools/e2e/testbed"
 )
 
 // daemonHTTP is the default address of the daemon on the balancer's loopback.
@@ -136,19 +136,15 @@ func follow(t *testing.T, ctx context.Context, client *http.Client) func(name st
 	response, err := client.Do(request)
 	must(t, err)
 	t.Cleanup(func() { response.Body.Close() })
-	lines := bufio.NewScanner(response.Body)
+	events := testbed.NewEvents(response.Body)
 	return func(name string, into any) {
 		t.Helper()
-		event := ""
-		for lines.Scan() {
-			if value, is := strings.CutPrefix(lines.Text(), "event: "); is {
-				event = value
-			}
-			if data, is := strings.CutPrefix(lines.Text(), "data: "); is && event == name {
+		for event, data, ok := events.Next(); ok; event, data, ok = events.Next() {
+			if event == name {
 				must(t, json.Unmarshal([]byte(data), into))
 				return
 			}
 		}
-		t.Fatalf("the stream ended before an event %s: %v", name, lines.Err())
+		t.Fatalf("the stream ended before an event %s: %v", name, events.Err())
 	}
 }

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 
 	"sluice/engine/api"
+	"sluice/tools/e2e/testbed"
 )
 
 // follow calls got with each event of a daemon, in order, until ctx ends. It returns when it has
@@ -41,16 +40,10 @@ func follow(ctx context.Context, socket string, got func(api.Event)) (ended chan
 // readEvents calls got with each event of state until the answer ends.
 func readEvents(answer *http.Response, got func(api.Event)) {
 	defer answer.Body.Close()
-	name := ""
-	lines := bufio.NewScanner(answer.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if word, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
-			name = word
-		}
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+	events := testbed.NewEvents(answer.Body)
+	for name, data, ok := events.Next(); ok; name, data, ok = events.Next() {
 		var e api.Event
-		if ok && name == "state" && json.Unmarshal([]byte(data), &e) == nil {
+		if name == "state" && json.Unmarshal([]byte(data), &e) == nil {
 			got(e)
 		}
 	}
