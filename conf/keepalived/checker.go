@@ -80,10 +80,6 @@ func (v *server) checker(n *node, defaults checkDefaults, key service.BackendKey
 		v.inside(c, &defaults, key)
 	}
 	c.Timeout = defaults.timeout
-	if c.Timeout > defaults.interval {
-		v.Note(n.at, "%s: the timeout became %s, the interval (delay_loop)", n.name(), defaults.interval)
-		c.Timeout = defaults.interval
-	}
 	c.setPace(&defaults)
 	if c.Type == conf.HealthHTTP || c.Type == conf.HealthHTTPS {
 		v.host(c, defaults.virtualhost)
@@ -97,9 +93,37 @@ const noPrograms = "Sluice runs no programs for checks and has no BFD"
 // tries again some times, in delay_before_retry, before a server is down; Sluice has one interval.
 // It is shorter than delay_loop, so that a server that refuses connections is down after the same
 // number of failures and in the same time. An interval is at least the timeout: then it takes
-// longer.
+// longer. A server that does not answer is down at another time than in keepalived, where a pause
+// begins at the end of an attempt.
 func (c *check) setPace(d *checkDefaults) {
-	retry, after := d.retry, d.retryAfter
+	retry, after := c.retries(d)
+	c.Rise, c.Fall = 1, retry+1
+	theirs := d.interval + time.Duration(retry)*after
+	c.Interval = max((theirs / time.Duration(c.Fall)).Round(time.Millisecond), c.Timeout)
+	ours := time.Duration(c.Fall) * c.Interval
+	if (ours - theirs).Abs() <= time.Duration(c.Fall)*time.Millisecond {
+		ours = theirs // but for rounding
+	}
+	oursSilent, theirsSilent := ours+c.Timeout, theirs+time.Duration(c.Fall)*c.Timeout
+	if c.Interval == d.interval && ours == theirs && oursSilent == theirsSilent {
+		return
+	}
+	c.pace = fmt.Sprintf("interval = %s and fall = %d: a server that refuses is down after %s, one that does not answer after %s (delay_loop %s, retry %d, delay_before_retry %s)",
+		c.Interval, c.Fall, beside(ours, theirs), beside(oursSilent, theirsSilent), d.interval, retry, after)
+}
+
+// beside returns a time of Sluice's with keepalived's.
+func beside(ours, theirs time.Duration) string {
+	if ours == theirs {
+		return fmt.Sprintf("%s, as in keepalived", ours)
+	}
+	return fmt.Sprintf("%s, in keepalived %s", ours, theirs)
+}
+
+// retries returns how often keepalived tries again before a server is down, and the pause before
+// each attempt.
+func (c *check) retries(d *checkDefaults) (retry int, after time.Duration) {
+	retry, after = d.retry, d.retryAfter
 	if retry < 0 {
 		retry = 1
 		switch c.node.name() {
@@ -118,18 +142,7 @@ func (c *check) setPace(d *checkDefaults) {
 			after = d.interval
 		}
 	}
-	c.Rise, c.Fall = 1, retry+1
-	theirs := d.interval + time.Duration(retry)*after
-	c.Interval = max((theirs / time.Duration(c.Fall)).Round(time.Millisecond), c.Timeout)
-	ours := time.Duration(c.Fall) * c.Interval
-	from := fmt.Sprintf("(delay_loop %s, retry %d, delay_before_retry %s)", d.interval, retry, after)
-	switch {
-	case c.Interval == d.interval:
-	case (ours - theirs).Abs() <= time.Duration(c.Fall)*time.Millisecond:
-		c.pace = fmt.Sprintf("interval = %s and fall = %d: a server that refuses is down after %s, as in keepalived %s", c.Interval, c.Fall, theirs, from)
-	default:
-		c.pace = fmt.Sprintf("interval = %s and fall = %d: a server that refuses is down after %s, in keepalived after %s %s", c.Interval, c.Fall, ours, theirs, from)
-	}
+	return retry, after
 }
 
 // host sets the host name of the check, if name is valid.

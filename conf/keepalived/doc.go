@@ -17,7 +17,8 @@
 // decides, and different checks of others are noted. A check of Sluice's goes before a program.
 // connect_timeout becomes timeout, retry+1 becomes fall, and rise is 1: in keepalived a server is
 // up after one successful check. interval follows from delay_loop, retry and delay_before_retry: a
-// server that refuses connections is down as soon as in keepalived, or a note says when.
+// server that refuses connections is down as soon as in keepalived, or a note says when; it also
+// says when one that does not answer is down.
 //
 // Defaults are keepalived's: a virtual server without a protocol is UDP, and one of any port has
 // persistence. lb_kind FNAT and local addresses are those of DPVS's keepalived.

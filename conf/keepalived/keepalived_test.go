@@ -301,14 +301,15 @@ func TestNotes(t *testing.T) {
 		{"virtual_server 192.0.2.7 80 {\nreal_server web 80 { }\n}\n", "k:2: real_server web 80 { to line 2 }: must be an address and a port"},
 		{"virtual_server 192.0.2.1 80 {\nreal_server 10.0.0.9 80 { }\n}\n", "k:4: service udp 192.0.2.1:80 is left out: udp 192.0.2.1:80 is already the service"},
 		{serverTextAt(7, "delay_loop soon", ""), "k:2: delay_loop soon: is not a number of seconds"},
-		{serverTextAt(7, "delay_loop 3", "TCP_CHECK { }"), "k:4: TCP_CHECK: the timeout became 3s"},
+		{serverTextAt(7, "delay_loop 3", "TCP_CHECK { }"), "k:4: TCP_CHECK: interval = 5s and fall = 2: a server that refuses is down after 10s, in keepalived 4s, " +
+			"one that does not answer after 15s, in keepalived 14s (delay_loop 3s, retry 1, delay_before_retry 1s)"},
 		{serverTextAt(7, "protocol UDP", "MISC_CHECK {\nmisc_path x\n}"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs for checks and has no BFD: there is no check"},
 		{serverTextAt(7, "", ""), "k:1: virtual_server 192.0.2.7 80: has no protocol: it is udp, as in keepalived"},
 		{serverTextAt(7, "protocol icmp", ""), "k:2: protocol icmp: must be one of TCP, UDP; keepalived ignores it, and so it is udp"},
 		{serverTextAt(7, "protocol TCP\ndelay_loop 6", "TCP_CHECK { connect_timeout 3 }"), "k:5: TCP_CHECK: interval = 3.5s and fall = 2: " +
-			"a server that refuses is down after 7s, as in keepalived (delay_loop 6s, retry 1, delay_before_retry 1s)"},
+			"a server that refuses is down after 7s, as in keepalived, one that does not answer after 10s, in keepalived 13s (delay_loop 6s, retry 1, delay_before_retry 1s)"},
 		{serverTextAt(7, "protocol TCP\ndelay_loop 6", "TCP_CHECK { }"), "k:5: TCP_CHECK: interval = 5s and fall = 2: " +
-			"a server that refuses is down after 10s, in keepalived after 7s (delay_loop 6s, retry 1, delay_before_retry 1s)"},
+			"a server that refuses is down after 10s, in keepalived 7s, one that does not answer after 15s, in keepalived 17s (delay_loop 6s, retry 1, delay_before_retry 1s)"},
 		{serverTextAt(7, "protocol TCP", "MISC_CHECK {\nmisc_path x\n}\nHTTP_GET { }"), "k:4: MISC_CHECK { to line 6 }: Sluice runs no programs " +
 			"for checks and has no BFD: what remains is the HTTP_GET at line 7"},
 		{serverTextAt(7, "protocol TCP", "HTTP_GET { }\nMISC_CHECK {\nmisc_path x\n}"), "k:5: MISC_CHECK { to line 7 }: Sluice runs no programs " +
