@@ -224,11 +224,8 @@ func (t *traceStream) write(w io.Writer) {
 
 // Trace implements Tracer.
 func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) error) (TraceEnd, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil) // lets the daemon see that the client has gone
-	starting, started := context.WithCancel(ctx)
-	defer started()
-	go c.watch(starting, c.Timeout, cancel)
+	ctx, cancel := c.impatient(ctx)
+	defer cancel() // lets the daemon see that the client has gone
 	values := url.Values{"filter": {q.Filter}, "count": {strconv.Itoa(q.Count)}, "duration": {q.Duration.String()},
 		"frames": {strconv.FormatBool(q.Frames)}, "snaplen": {strconv.Itoa(q.Snaplen)}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sluice"+pathTrace+"?"+values.Encode(), nil)
@@ -241,7 +238,6 @@ func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) 
 		return TraceEnd{}, c.explain(ctx, err)
 	}
 	defer response.Body.Close()
-	started() // from now on it takes as long as it takes
 	if response.StatusCode >= 400 {
 		return TraceEnd{}, failure(response)
 	}
@@ -249,7 +245,7 @@ func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceEvent) 
 		var l traceLine
 		if err := decoder.Decode(&l); err != nil {
 			if ctx.Err() != nil {
-				return TraceEnd{}, ctx.Err()
+				return TraceEnd{}, context.Cause(ctx)
 			}
 			return TraceEnd{}, fmt.Errorf("socket %s: the connection to the daemon was lost: %w", c.socket, err)
 		}

@@ -19,8 +19,8 @@ import (
 )
 
 // TestSuspended: while the daemon is suspended, top says since when there is no data, and every
-// other verb ends, and says that the daemon is stopped. Orders given meanwhile are not carried out
-// when the daemon goes on; a drain that is waited for goes on.
+// other verb ends, a trace that has begun too, and says that the daemon is stopped. Orders given
+// meanwhile are not carried out when the daemon goes on; a drain that is waited for goes on.
 func TestSuspended(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, nat4)
@@ -51,6 +51,10 @@ func TestSuspended(t *testing.T) {
 
 	awaitScreen(t, screen, `\b1 draining`)
 
+	tracing, err := b.Balancer.Start(exec.Command(sluice, "trace", "--socket", d.Socket))
+	must(t, err)
+	_, err = tracing.WaitLine(ctxOf(t), "tracing")
+	must(t, err)
 	must(t, d.Process.Signal(syscall.SIGSTOP))
 	resume := func() { must(t, d.Process.Signal(syscall.SIGCONT)) }
 	defer resume()
@@ -69,6 +73,9 @@ func TestSuspended(t *testing.T) {
 	awaitScreen(t, screen, `no data since \d\d:\d\d:\d\d`)
 	t.Logf("top: %v after the daemon was stopped", time.Since(stopped).Round(time.Millisecond))
 	asking.Wait()
+	if err := tracing.Wait(); err == nil || !strings.Contains(tracing.Output(), "is stopped by a signal") {
+		t.Errorf("a trace that had begun: %v: %s", err, tracing.Output())
+	}
 
 	mark := d.Process.Mark()
 	resume()
