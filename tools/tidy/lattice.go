@@ -60,6 +60,7 @@ var lattice = []layer{
 	{"engine/xsk", "pipeline/flow rings", "sockets carry descriptors"},
 
 	{"pipeline", "pipeline/...", pure},
+	{"pipeline/access", "pipeline/packet", pure},
 	{"pipeline/conn", "pipeline/counter pipeline/flow pipeline/packet", pure},
 	{"pipeline/counter", "", "the pipeline is pure; counter is a leaf"},
 	{"pipeline/flow", "pipeline/packet", pure},
