@@ -24,7 +24,7 @@ func newRoot() *cobra.Command {
 	root.Short = "Layer-4 load balancer on AF_XDP"
 	root.Long = "Sluice is a layer-4 load balancer for TCP and UDP over IPv4 and IPv6. Run is the daemon. Other commands ask it or\n" +
 		"change what it does, through its control socket; check, import, simulate and doctor also work without it."
-	root.AddCommand(newRun(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(), newHealth(),
+	root.AddCommand(newRun(), newKeep(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(), newHealth(),
 		newReload(), newImport(), newExport(), newVersion())
 	root.AddCommand(newExplain(), newTrace(), newCapture(), newSimulate())
 	root.AddCommand(newDoctor())
