@@ -34,7 +34,6 @@ import (
 	"sluice/engine/inspect"
 	"sluice/engine/override"
 	"sluice/engine/platform"
-	"sluice/engine/platform/linux"
 	"sluice/engine/route"
 	"sluice/engine/state"
 	"sluice/engine/steer"
@@ -54,11 +53,10 @@ type Options struct {
 	// Load reads the configuration again, for Reload.
 	Load func() (*conf.Config, []conf.Problem, error)
 	// File is the file that Load reads and that Apply and Rollback replace; "": none.
-	File    string
-	Parse   func(name string, text []byte) (*conf.Config, []conf.Problem, error)
-	Version string
-	// Platform is what the engine stands on; nil: the kernel.
-	Platform platform.Platform
+	File     string
+	Parse    func(name string, text []byte) (*conf.Config, []conf.Problem, error)
+	Version  string
+	Platform platform.Platform // what the engine stands on; the engine closes it
 	// Probe runs one health check; nil: health.Probe.
 	Probe func(context.Context, health.Check) error
 	// Numbers is how many services and backends the counters have room for; 0: as many as there can
@@ -101,7 +99,6 @@ type Engine struct {
 	loaded       time.Time        // when generation started to run
 	reloaded     reloaded         // result of the last attempt to change it
 	pending      *pending         // nil: no change waits to be confirmed
-	restart      []string         // changes that cfg has not, because they need a restart
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced when surroundings changes
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it
@@ -126,9 +123,6 @@ type Engine struct {
 func Start(ctx context.Context, cfg *conf.Config, o Options) (*Engine, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Platform == nil {
-		o.Platform = linux.New(o.Logger, cfg.Engine.Poll == conf.PollBusy)
 	}
 	e := newEngine(o)
 	if err := e.start(ctx, cfg); err != nil {

@@ -54,6 +54,8 @@ type Port struct {
 	program  ebpf.ProgramID
 	sockets  xdp.Program
 	counters *ebpf.Map
+	holder   Holder      // of a copy of link; nil: there is none
+	former   *formerLink // stands in for link until the first Set; nil: does not
 }
 
 // Counters count the frames that the port received, each in exactly one counter. Frames that a
@@ -85,8 +87,6 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		steerMapAddresses: p.addresses,
 		steerMapPorts:     p.ports,
 		steerMapRanges:    p.ranges,
-		steerMapStations:  p.stations,
-		steerMapOwn:       p.own,
 		steerMapDetour:    p.detour,
 		steerMapOpened:    p.opened,
 		steerMapFragments: p.fragments,
@@ -103,6 +103,8 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 	info, err := objects.Program.Info()
 	if err == nil {
 		port.program, _ = info.ID()
+	}
+	if err == nil && !p.adopt(port) {
 		err = port.attach()
 	}
 	if err != nil {
@@ -150,6 +152,9 @@ func (p *Port) tryAttach() error {
 // link detach`, or has replaced it by another one in its link. lost says which, "detached" or
 // "replaced"; "": neither. It is not an error if the interface no longer exists.
 func (p *Port) Restore() (lost string, err error) {
+	if p.former != nil {
+		return "", nil
+	}
 	info, err := p.link.Info()
 	if err != nil {
 		return "", fmt.Errorf("steer: interface %s: reading the state of the XDP program's link: %w", p.name, err)
@@ -168,7 +173,7 @@ func (p *Port) Restore() (lost string, err error) {
 		p.link = old
 		return "detached", err
 	}
-	return "detached", old.Close()
+	return "detached", errors.Join(old.Close(), p.hold())
 }
 
 // putBack puts the program into the link in place of another one.
@@ -254,13 +259,9 @@ func (p *Port) Counters() (Counters, error) {
 }
 
 // Close detaches the program: all traffic of the interface passes to the kernel, service traffic
-// too. It is safe to call twice.
+// too. A former program that has not been replaced yet stays. It is safe to call twice.
 func (p *Port) Close() error {
-	var err error
-	if p.link != nil {
-		err = p.link.Close()
-	}
-	err = errors.Join(err, p.sockets.Close(), p.counters.Close())
-	p.link, p.counters = nil, nil
+	err := errors.Join(p.detach(), p.sockets.Close(), p.counters.Close())
+	p.link, p.counters, p.former = nil, nil, nil
 	return err
 }

@@ -90,9 +90,7 @@ func TestTraffic(t *testing.T) {
 			holdAddress(t, device, web4)
 			cable := newWire(t, peer)
 			program := load(t)
-			rules := testRules()
-			rules.Stations = []steer.Station{{Ifindex: device.Attrs().Index, MAC: [6]byte(device.Attrs().HardwareAddr)}}
-			if err := program.Set(rules); err != nil {
+			if err := program.Set(testRules()); err != nil {
 				t.Fatal(err)
 			}
 			port := attach(t, program, device, mode)

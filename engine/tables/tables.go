@@ -49,7 +49,6 @@ type Input struct {
 
 	Probed, Probers []service.Key // see steer.Rules
 	VIPs            []netip.Addr  // likewise, ascending
-	Stations        []steer.Station
 
 	Ended Former // of State.Former: what has no connections any more
 }
@@ -118,7 +117,7 @@ func Compile(in *Input, before Result) (Result, error) {
 		return Result{}, err
 	}
 	rules := before.Rules
-	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) || !slices.Equal(rules.VIPs, in.VIPs) || !slices.Equal(rules.Stations, in.Stations) {
+	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) || !slices.Equal(rules.VIPs, in.VIPs) {
 		rules = rulesOf(in, &next.ids, &next.snat)
 	}
 	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)

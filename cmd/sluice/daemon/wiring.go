@@ -8,7 +8,9 @@ import (
 	"sluice/conf"
 	"sluice/engine"
 	"sluice/engine/api"
+	"sluice/engine/estate"
 	"sluice/engine/host"
+	"sluice/engine/platform/linux"
 )
 
 // LoadConfig reads a configuration file and checks it against this machine. The verbs check and
@@ -43,18 +45,19 @@ func thisHost() (*conf.Host, error) {
 	return here, nil
 }
 
-// startEngine starts the engine with a configuration; its Reload reads the same file.
+// startEngine starts the engine on the kernel with a configuration; its Reload reads the same file.
 func startEngine(ctx context.Context, cfg *conf.Config, configPath, version string, logger *slog.Logger) (balancer, error) {
 	path, err := filepath.Abs(configPath)
 	if err != nil {
 		return nil, err
 	}
 	e, err := engine.Start(ctx, cfg, engine.Options{
-		Logger:  logger,
-		Version: version,
-		File:    path,
-		Load:    func() (*conf.Config, []conf.Problem, error) { return LoadConfig(configPath) },
-		Parse:   parseConfig,
+		Logger:   logger,
+		Version:  version,
+		File:     path,
+		Load:     func() (*conf.Config, []conf.Problem, error) { return LoadConfig(configPath) },
+		Parse:    parseConfig,
+		Platform: linux.New(logger, cfg.Engine.Poll == conf.PollBusy, estate.Open()),
 	})
 	if err != nil {
 		return nil, err // not e: a nil *engine.Engine is no nil balancer

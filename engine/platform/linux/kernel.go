@@ -34,6 +34,7 @@ import (
 type Kernel struct {
 	log      *slog.Logger
 	busyPoll bool
+	holder   steer.Holder // nil: nothing outlives the process
 	follower *route.Follower
 	program  *steer.Program
 	umem     *xsk.UMEM
@@ -66,10 +67,11 @@ type port struct {
 	rss     *flow.RSS           // nil: unknown
 }
 
-// New returns a Kernel that holds nothing yet. With busyPoll its sockets poll the driver.
-func New(log *slog.Logger, busyPoll bool) *Kernel {
+// New returns a Kernel that holds nothing yet. With busyPoll its sockets poll the driver. holder
+// holds what is to outlive the process; it may be nil.
+func New(log *slog.Logger, busyPoll bool, holder steer.Holder) *Kernel {
 	memoryLeft := sync.OnceValue(func() uint64 { return xsk.LeftMemory(os.DirFS("/")) })
-	return &Kernel{log: log, busyPoll: busyPoll, stop: make(chan struct{}), memoryLeft: memoryLeft}
+	return &Kernel{log: log, busyPoll: busyPoll, holder: holder, stop: make(chan struct{}), memoryLeft: memoryLeft}
 }
 
 // Cores implements platform.Platform.
@@ -144,6 +146,9 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 	if k.program, err = steer.Load(); err != nil {
 		return nil, err
 	}
+	if k.holder != nil {
+		k.program.Inherit(k.holder)
+	}
 	hw := &platform.Hardware{UMEM: k.umem.Mem()}
 	for i, p := range ports {
 		opened := &port{conf: p, queues: queues[i], ifindex: snapshot.Ports[i].Ifindex}
@@ -152,6 +157,9 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 		}
 		k.ports = append(k.ports, opened)
 		hw.Ports = append(hw.Ports, *opened.hardware())
+	}
+	if err := k.program.EndFormer(); err != nil {
+		k.log.Warn("an XDP program of the former process is not detached from an interface that is no port any more", "err", err)
 	}
 	return hw, nil
 }
@@ -259,6 +267,9 @@ func (k *Kernel) try(p *port, a attempt) (err error) {
 		if err := p.steer.Register(q, s.FD()); err != nil {
 			return err
 		}
+	}
+	if err := k.program.Hold(p.steer); err != nil {
+		k.log.Warn(err.Error())
 	}
 	p.io = string(a.io)
 	if k.busyPoll {

@@ -29,6 +29,7 @@ type Daemon struct {
 
 	bed    *Bed
 	stderr *os.File // nil: Process.Output
+	kept   bool     // Process is `sluice keep`
 }
 
 // Launch writes a configuration and starts the daemon with it, without waiting for anything. The
@@ -37,20 +38,29 @@ func (b *Bed) Launch(cfg Config) (*Daemon, error) { return b.LaunchTo(cfg, nil) 
 
 // LaunchTo is Launch for a daemon that logs to a file of the caller, not to Process.Output.
 func (b *Bed) LaunchTo(cfg Config, stderr *os.File) (*Daemon, error) {
-	b.mu.Lock()
-	b.daemons++
-	name := fmt.Sprint("sluice", b.daemons)
-	b.mu.Unlock()
-	d := &Daemon{Config: filepath.Join(b.dir, name+".toml"), Socket: filepath.Join(b.dir, name+".sock"), bed: b, stderr: stderr}
-	d.API = api.NewClient(d.Socket)
+	d := b.daemon()
+	d.stderr = stderr
 	if err := d.Write(cfg); err != nil {
 		return nil, err
 	}
 	return d, d.launch()
 }
 
+// daemon returns a Daemon that has not been started.
+func (b *Bed) daemon() *Daemon {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.daemons++
+	name := fmt.Sprint("sluice", b.daemons)
+	socket := filepath.Join(b.dir, name+".sock")
+	return &Daemon{Config: filepath.Join(b.dir, name+".toml"), Socket: socket, API: api.NewClient(socket), bed: b}
+}
+
 func (d *Daemon) launch() (err error) {
 	cmd := exec.Command(d.bed.sluice, "run", "--config", d.Config)
+	if d.kept {
+		cmd = exec.Command(d.bed.sluice, "keep", "--stuck-after", "2s", "--", "run", "--config", d.Config)
+	}
 	if d.stderr != nil {
 		cmd = exec.Command("/bin/sh", append([]string{"-c", `exec "$0" "$@" 2>&3 3>&-`}, cmd.Args...)...)
 		cmd.ExtraFiles = []*os.File{d.stderr}
@@ -66,6 +76,35 @@ func (b *Bed) Start(ctx context.Context, cfg Config) (*Daemon, error) {
 		return nil, err
 	}
 	return d, d.awaitReady(ctx)
+}
+
+// Keep is Start under `sluice keep`: Process is the keeper, and the daemon its child.
+func (b *Bed) Keep(ctx context.Context, cfg Config) (*Daemon, error) {
+	d := b.daemon()
+	d.kept = true
+	if err := errors.Join(d.Write(cfg), d.launch()); err != nil {
+		return nil, err
+	}
+	return d, d.awaitReady(ctx)
+}
+
+// Child returns the process of a daemon that is kept.
+func (d *Daemon) Child() (*os.Process, error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.Process.PID()))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range tasks {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		child := 0
+		if _, err := fmt.Sscan(string(text), &child); err == nil {
+			return os.FindProcess(child)
+		}
+	}
+	return nil, errors.New("the keeper has no child")
 }
 
 // Restart starts the daemon again, from the same file, after it has ended.

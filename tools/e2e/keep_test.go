@@ -1,0 +1,73 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestKeep: the balancer's kernel has the VIP. The daemon is killed, and its next starts fail,
+// because its file is away. Meanwhile the XDP program of the dead process stays: the kernel answers
+// no client with RST, and a connection that is tried waits until the daemon runs again. A daemon
+// that is stopped by a signal is killed and replaced. A planned end detaches everything.
+func TestKeep(t *testing.T) {
+	b := bed(t)
+	cfg := config(t, nat4)
+	d, err := b.Keep(ctxOf(t), cfg)
+	must(t, err)
+	t.Cleanup(func() { finish(t, b, d) })
+	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
+		t.Fatalf("3 requests went %s: %v", &s, s.Errors)
+	}
+
+	before, err := b.XDP()
+	must(t, err)
+	must(t, os.Rename(d.Config, d.Config+".away"))
+	mark := d.Process.Mark()
+	child, err := d.Child()
+	must(t, err)
+	must(t, child.Kill())
+	_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=keep_restart")
+	must(t, err)
+	if during, err := b.XDP(); err != nil || !maps.Equal(during, before) {
+		t.Errorf("programs %v, were %v: %v", during, before, err)
+	}
+	brief, cancel := context.WithTimeout(ctxOf(t), 100*time.Millisecond)
+	defer cancel()
+	if _, err := b.Client.Dial(brief, "tcp", web(nat4)); !errors.Is(err, context.DeadlineExceeded) && !os.IsTimeout(err) {
+		t.Errorf("a connection without a daemon: %v", err)
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		c, err := b.Client.Dial(ctxOf(t), "tcp", web(nat4))
+		if err == nil {
+			c.Close()
+		}
+		waiting <- err
+	}()
+	must(t, os.Rename(d.Config+".away", d.Config))
+	_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=ready")
+	must(t, err)
+	if err := <-waiting; err != nil {
+		t.Error("the connection that waited:", err)
+	}
+	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
+		t.Errorf("3 requests after it went %s: %v", &s, s.Errors)
+	}
+
+	mark = d.Process.Mark()
+	child, err = d.Child()
+	must(t, err)
+	must(t, child.Signal(syscall.SIGSTOP))
+	_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "stopped_by_signal=true")
+	must(t, err)
+	_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=ready")
+	must(t, err)
+	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
+		t.Errorf("3 requests after SIGSTOP went %s: %v", &s, s.Errors)
+	}
+}
