@@ -14,6 +14,7 @@ type Config struct {
 	Engine   Engine
 	Ports    []Port // in the order of the file, at least one
 	API      API
+	Access   Access    // for all services
 	Services []Service // in the order of the file, at least one
 	Text     string    // the text that it was read from, byte for byte
 }
@@ -133,6 +134,7 @@ type Service struct {
 	// once.
 	SlowStart time.Duration
 	Timeouts  Timeouts // [service.timeouts], else [timeouts], else defaults
+	Access    Access   // besides that of the Config: both must allow a client
 	Health    Health
 	Sorry     *Backend  // takes new connections while no backend is up, with weight 1; nil: none
 	Backends  []Backend // in the order of the file, at least one

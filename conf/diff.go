@@ -26,6 +26,7 @@ func Diff(old, new *Config) []Change {
 	}
 	d.ports(old.Ports, new.Ports)
 	d.fields("api: ", true, apiFields(old.API), apiFields(new.API))
+	d.access("access: ", &old.Access, &new.Access)
 	d.services(old.Services, new.Services)
 	return d.changes
 }
@@ -168,6 +169,7 @@ func (d *diff) services(old, new []Service) {
 		delete(before, s.Key)
 		prefix := "service " + s.Name + ": "
 		d.fields(prefix, false, serviceFields(*was), serviceFields(*s))
+		d.access(prefix+"access ", &was.Access, &s.Access)
 		d.backends(prefix, was.Backends, s.Backends)
 	}
 	for i := range old {

@@ -124,12 +124,9 @@ func TestDiffBetweenExamples(t *testing.T) {
 // TestDiffSeesEveryKey takes one key after the other out of the file that has every key, none with
 // its default: each is a change. Those that a file must have are left out.
 func TestDiffSeesEveryKey(t *testing.T) {
-	data, err := os.ReadFile(everyKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole := mustParse(t, string(data))
-	lines := strings.SplitAfter(string(data), "\n")
+	text := everyKeyText(t)
+	whole := mustParse(t, text)
+	lines := strings.SplitAfter(text, "\n")
 	compared := 0
 	for i, line := range lines {
 		if !strings.Contains(line, " = ") {

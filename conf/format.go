@@ -32,6 +32,7 @@ func Format(cfg *Config, note func(*Service) string) []byte {
 	p.key("metrics", string(cfg.API.Metrics))
 	p.key("reads", string(cfg.API.Reads))
 	p.key("token_file", cfg.API.TokenFile)
+	p.access("access", &cfg.Access)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if note != nil {
@@ -144,6 +145,7 @@ func (p *printer) service(s *Service, shared Timeouts) {
 	p.key("on_idle", s.OnIdle)
 	p.key("slow_start", s.SlowStart)
 	p.timeouts("service.timeouts", s.Timeouts, shared)
+	p.access("service.access", &s.Access)
 	if h := &s.Health; h.Type != HealthNone {
 		p.health(h)
 	}
@@ -152,6 +154,18 @@ func (p *printer) service(s *Service, shared Timeouts) {
 	}
 	for i := range s.Backends {
 		p.backend("service.backend", s, &s.Backends[i])
+	}
+}
+
+func (p *printer) access(section string, a *Access) {
+	p.open(section)
+	p.key("allow", a.Allow)
+	p.key("deny", a.Deny)
+	if a.AllowFile != nil {
+		p.value("allow_file", a.AllowFile.Path)
+	}
+	if a.DenyFile != nil {
+		p.value("deny_file", a.DenyFile.Path)
 	}
 }
 
@@ -206,6 +220,11 @@ func valueText(value any) string {
 		return listText(v, strconv.Itoa)
 	case []netip.Addr:
 		return listText(v, func(a netip.Addr) string { return Quote(a.String()) })
+	case []netip.Prefix:
+		if v != nil && len(v) == 0 {
+			return "[]" // which allows no client
+		}
+		return listText(v, func(p netip.Prefix) string { return Quote(p.String()) })
 	case fmt.Stringer:
 		return Quote(v.String())
 	case string:

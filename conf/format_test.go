@@ -2,6 +2,7 @@ package conf_test
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,28 @@ import (
 // everyKey is a file with every key, none with its default.
 const everyKey = "testdata/every.toml"
 
+// everyKeyText returns the content of the file, with the paths of the lists of prefixes in
+// testdata.
+func everyKeyText(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(everyKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return withTestdata(t, string(data))
+}
+
+// withTestdata returns a text with the path of testdata for /TESTDATA: the paths in a file are
+// absolute.
+func withTestdata(t *testing.T, text string) string {
+	t.Helper()
+	dir, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(text, "/TESTDATA", dir)
+}
+
 func sameConfig(a, b *conf.Config) string {
 	return cmp.Diff(a, b, compareAddrs, cmp.FilterPath(isLine, cmp.Ignore()), cmpopts.IgnoreFields(conf.Config{}, "Text"))
 }
@@ -22,8 +45,16 @@ func sameConfig(a, b *conf.Config) string {
 // TestFormat checks that the output of Format is read as the same configuration, and formatted the
 // same way again.
 func TestFormat(t *testing.T) {
-	for _, path := range append(examples(t), everyKey) {
-		cfg, _, err := conf.Load(path, nil)
+	texts := map[string]string{everyKey: everyKeyText(t)}
+	for _, path := range examples(t) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[path] = string(data)
+	}
+	for path, text := range texts {
+		cfg, _, err := conf.Parse(path, []byte(text), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -140,6 +140,11 @@ func hintAddress(text string) string {
 	if p, err := netip.ParseAddrPort(text); err == nil {
 		return fmt.Sprintf("write %q and port = %d; ", p.Addr(), p.Port())
 	}
+	return hintName(text)
+}
+
+// hintName returns a hint if the text is a name where addresses belong.
+func hintName(text string) string {
 	if text != "" && checkDomain(text) == "" && strings.ContainsFunc(text, unicode.IsLetter) {
 		return "names are not looked up: write the address of " + clipWord(text) + "; "
 	}

@@ -18,7 +18,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-var compareAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+var compareAddrs = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
 
 func mustParse(t *testing.T, text string) *conf.Config {
 	t.Helper()
@@ -100,6 +103,9 @@ host = "lb.example.com"
 metrics = "services"
 reads = "token"
 token_file = "/etc/sluice/token"
+[access]
+allow = ["192.0.2.7"]
+deny = ["192.0.2.0/24", "2001:db8::/32"]
 [[service]]
 name = "web"
 address = "2001:db8:f::10"
@@ -114,6 +120,10 @@ on_remove = "reset"
 icmp_echo = "always"
 on_idle = "silent"
 slow_start = "30s"
+[service.access]
+allow = []
+allow_file = "/TESTDATA/allow.txt"
+deny_file = "/TESTDATA/deny.txt"
 [service.timeouts]
 udp = "10s"
 tcp_none = "3s"
@@ -146,12 +156,15 @@ address = "203.0.113.12"
 weight = 7
 mode = "tun"
 `
+	text = withTestdata(t, text)
+	prefix := netip.MustParsePrefix
 	timeouts := ipvsTimeouts()
 	timeouts.TCPEstablished, timeouts.UDP, timeouts.TCPNone = time.Hour, 10*time.Second, 3*time.Second
 	want := &conf.Config{
 		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 5 * time.Second, HashKey: "secret"},
 		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 9}},
 		API:    conf.API{Socket: "/tmp/s", HTTP: "", Host: "lb.example.com", Metrics: conf.MetricsServices, Reads: conf.ReadsToken, TokenFile: "/etc/sluice/token"},
+		Access: conf.Access{Allow: []netip.Prefix{prefix("192.0.2.7/32")}, Deny: []netip.Prefix{prefix("192.0.2.0/24"), prefix("2001:db8::/32")}},
 		Services: []conf.Service{{
 			Name:        "web",
 			Key:         service.Key{Address: netip.MustParseAddr("2001:db8:f::10"), Ports: service.Ports{First: 8000, Last: 8099}, Protocol: service.UDP},
@@ -164,16 +177,21 @@ mode = "tun"
 			ICMPEcho:    conf.EchoAlways,
 			OnIdle:      conf.OnIdleSilent,
 			SlowStart:   30 * time.Second,
-			Timeouts:    timeouts,
+			Access: conf.Access{
+				Allow:     []netip.Prefix{},
+				AllowFile: &conf.PrefixFile{Path: withTestdata(t, "/TESTDATA/allow.txt"), Prefixes: []netip.Prefix{prefix("192.0.2.0/24"), prefix("2001:db8:7::/48")}, Lines: []int32{3, 4}},
+				DenyFile:  &conf.PrefixFile{Path: withTestdata(t, "/TESTDATA/deny.txt"), Prefixes: []netip.Prefix{prefix("192.0.2.128/25"), prefix("192.0.2.7/32")}, Lines: []int32{1, 2}},
+			},
+			Timeouts: timeouts,
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 57},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 64},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 60},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 64},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 67},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 71},
 			},
-			Line: 23,
+			Line: 26,
 		}},
 	}
 	if diff := cmp.Diff(want, mustParse(t, text), compareAddrs, ignoreText); diff != "" {

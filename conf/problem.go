@@ -56,6 +56,7 @@ func (ps Problems) Error() string {
 // in place of the invalid value, so that one run finds all.
 type report struct {
 	file        string
+	lists       map[string]*PrefixFile // files of prefixes by path; nil: it has errors
 	errors      problemList
 	warnings    problemList
 	suggestions map[[2]string]string // of unknown keys, by section and key
@@ -108,7 +109,7 @@ func (l *problemList) full() bool { return l.listed >= maxProblems }
 // sorted returns the problems, in an order that depends on the file only.
 func (l *problemList) sorted() []Problem {
 	byLine := func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Text, b.Text))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Text, b.Text))
 	}
 	all := []Problem(nil)
 	for _, k := range l.kinds {

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ const (
 	Address               // a unicast IP address
 	Addresses             // at least one, each different
 	Ports                 // an integer or a string: one port, a range, or "any"
+	Prefixes              // IP prefixes, any number of them
 	Table                 // [table]
 	Tables                // [[table]], any number of times
 )
@@ -52,6 +54,7 @@ var Settings = append([]Setting{
 	{Table: "", Key: "engine", Kind: Table, About: "how the machine is used"},
 	{Table: "", Key: "port", Kind: Tables, Required: true, About: "interfaces to receive from and send to; `port = []` together with `service = []` means none yet"},
 	{Table: "", Key: "timeouts", Kind: Table, About: "how long idle connections are kept"},
+	{Table: "", Key: "access", Kind: Table, About: "which clients may open connections, to any service"},
 	{Table: "", Key: "api", Kind: Table, About: "the daemon's control socket and HTTP address"},
 	{Table: "", Key: "service", Kind: Tables, Required: true, About: "virtual services; `service = []` means none yet"},
 
@@ -112,6 +115,7 @@ var Settings = append([]Setting{
 	{Table: "service", Key: "slow_start", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Duration(0),
 		About: "time in which the weight of a backend that comes up or is new grows to its full value. Without effect for schedulers that ignore weights: rr, lc, dh"},
 	{Table: "service", Key: "timeouts", Kind: Table, About: "timeouts of this service's connections"},
+	{Table: "service", Key: "access", Kind: Table, About: "which clients may open connections to this service"},
 	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it: always up"},
 	{Table: "service", Key: "sorry", Kind: Table, About: "a server that takes new connections while no backend is up with a weight above 0"},
 	{Table: "service", Key: "backend", Kind: Tables, Required: true, About: "real servers"},
@@ -161,7 +165,7 @@ var Settings = append([]Setting{
 	{Table: "service.backend", Key: "weight", Kind: Integer, Min: 0, Max: 65535, Default: 1,
 		About: "weight for new connections. 0 drains: existing connections continue, no new ones. The schedulers rr, lc and dh treat all weights above 0 alike"},
 	{Table: "service.backend", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
-}, timeoutSettings()...)
+}, slices.Concat(timeoutSettings(), accessSettings())...)
 
 // Limits on what a configuration may have. The data plane has numbers for about twice as many, for
 // the connections of former ones.
@@ -251,6 +255,8 @@ func (s *Setting) Allowed() string {
 		return `a list of different IP addresses, such as ["10.0.0.2", "10.0.0.3"]`
 	case Ports:
 		return allowedPorts
+	case Prefixes:
+		return "a list of prefixes, each " + allowedPrefix
 	case Table:
 		return "a table, [" + s.path() + "]"
 	case Tables:

@@ -7,6 +7,7 @@ func (r *report) config(at *place, values map[string]any, host *Host) *Config {
 		Engine: root.table("engine").engine(),
 		Ports:  root.portList(),
 		API:    root.table("api").api(),
+		Access: root.table("access").access(),
 	}
 	timeouts := root.table("timeouts").timeouts(Timeouts{})
 	services := root.tables("service")

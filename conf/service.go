@@ -28,6 +28,7 @@ func (t table) service(global Timeouts) Service {
 		OnIdle:      t.word("on_idle"),
 		SlowStart:   t.duration("slow_start"),
 		Timeouts:    t.table("timeouts").timeouts(global),
+		Access:      t.table("access").access(),
 		Line:        t.at.line,
 	}
 	if !t.has("name") && usable(s.Key) {

@@ -13,6 +13,7 @@ import (
 	"sluice/engine/health"
 	"sluice/engine/health/policy"
 	"sluice/engine/inspect"
+	"sluice/engine/tables"
 	"sluice/engine/worker"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/service"
@@ -29,13 +30,21 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	if api.Answered(err) != nil {
 		return nil, err
 	}
+	refused := tables.Refusals(e.tables.Load())
+	if err := e.answers.Refusals(ctx, refused); api.Answered(err) != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	latest := e.prober.States()
 	sums := e.sumServices(traffic)
 	out := make([]api.Service, 0, len(e.cfg.Services))
 	for i := range e.cfg.Services {
-		out = append(out, e.describe(&e.cfg.Services[i], latest, traffic, sums))
+		s := e.describe(&e.cfg.Services[i], latest, traffic, sums)
+		if n := e.compiled.Number(e.cfg.Services[i].Key); int(n) < len(refused) {
+			s.AccessDenied = refused[n].Denied
+		}
+		out = append(out, s)
 	}
 	return out, err
 }

@@ -17,7 +17,7 @@ import (
 
 // names returns the meanings of the numbers that the packet path uses now. The caller holds mu.
 func (e *Engine) names() inspect.Names {
-	n := inspect.Names{Services: e.compiled.Services(), Backends: e.compiled.Backends()}
+	n := inspect.Names{Services: e.compiled.Services(), Backends: e.compiled.Backends(), Lists: e.compiled.Lists()}
 	for _, p := range e.cfg.Ports {
 		n.PortName = append(n.PortName, p.Name)
 	}

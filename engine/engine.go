@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"sluice/conf"
+	"sluice/engine/accesslist"
 	"sluice/engine/answers"
 	"sluice/engine/health"
 	"sluice/engine/health/truepath"
@@ -95,6 +96,7 @@ type Engine struct {
 	mu           sync.Mutex // guards what follows; workers never take it
 	cfg          *conf.Config
 	overrides    override.Set
+	access       accesslist.Entries
 	generation   state.Generation // running
 	loaded       time.Time        // when generation started to run
 	reloaded     reloaded         // result of the last attempt to change it
@@ -194,7 +196,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.openDetour(cfg)
 	checks, err := e.prepare(cfg)
 	if err == nil {
-		err = e.publish(&update{config: cfg, overrides: e.overrides, results: checks.results, direct: checks.direct})
+		err = e.publish(&update{config: cfg, overrides: e.overrides, access: e.access, results: checks.results, direct: checks.direct})
 	}
 	e.mu.Unlock()
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"sluice/conf"
+	"sluice/engine/accesslist"
 	"sluice/engine/health"
 	"sluice/engine/health/policy"
 	"sluice/engine/health/truepath"
@@ -23,6 +25,7 @@ import (
 type update struct {
 	config    *conf.Config
 	overrides override.Set
+	access    accesslist.Entries
 	results   map[service.BackendID]health.State // of the checks
 	direct    error                              // why checks do not take their path
 	checks    *health.Change                     // nil: the checks stay as they are
@@ -34,7 +37,7 @@ type update struct {
 
 // present returns the update that changes nothing but what comes from outside. The caller holds mu.
 func (e *Engine) present() update {
-	return update{config: e.cfg, overrides: e.overrides, results: e.health.checks, direct: e.direct}
+	return update{config: e.cfg, overrides: e.overrides, access: e.access, results: e.health.checks, direct: e.direct}
 }
 
 // republish publishes tables for what comes from outside. The caller holds mu.
@@ -54,6 +57,7 @@ func (e *Engine) publish(u *update) error {
 	out := e.outsideOf(u.config)
 	in := e.resolve(u.policy, out)
 	in.Ended = u.ended
+	in.Lists = accesslist.Compile(u.config, u.access, time.Now(), e.compiled.Lists())
 	compiled, err := tables.Compile(&in, e.compiled)
 	if err != nil {
 		return err
@@ -110,7 +114,7 @@ func (e *Engine) adopt(cfg *conf.Config) error {
 	checks, err := e.prepare(cfg)
 	if err == nil {
 		err = e.publish(&update{
-			config: cfg, overrides: e.overrides, results: checks.results, direct: checks.direct, checks: checks.change,
+			config: cfg, overrides: e.overrides, access: e.access, results: checks.results, direct: checks.direct, checks: checks.change,
 		})
 	}
 	if err != nil {
@@ -145,7 +149,7 @@ func (e *Engine) steer(rules steer.Rules) error {
 // holds mu.
 func (e *Engine) commit(u *update, compiled *tables.Result) {
 	e.compiled = *compiled
-	e.cfg, e.overrides, e.direct, e.health.checks = u.config, u.overrides, u.direct, u.results
+	e.cfg, e.overrides, e.access, e.direct, e.health.checks = u.config, u.overrides, u.access, u.direct, u.results
 	e.published++
 	e.commitHealth(u.policy, u.events)
 }

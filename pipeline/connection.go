@@ -22,6 +22,9 @@ const newMs = 3_000
 //
 //go:noinline
 func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *conn.Conn {
+	if p.t.Services[f.service].guarded && p.denied(f, f.meta.Src) {
+		return nil
+	}
 	if old != nil {
 		p.close(t, old)
 		t.Remove(old)

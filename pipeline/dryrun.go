@@ -105,7 +105,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	}
 	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{
-		Backends: make([]counter.Backend, len(t.Backends)), templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
+		Backends: make([]counter.Backend, len(t.Backends)), Services: make([]counter.Service, len(t.Services)), templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
 		worker: worker, workers: workers, seed: seed, loads: own, turns: counter.NewTurns(1, len(t.Services)), t: t,
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }

@@ -112,9 +112,12 @@ func (p *Processor) reset(f *Frame, c *conn.Conn, gone conn.Flags) {
 		return
 	}
 	c.Flags |= gone
-	if c.State == conn.Idle {
+	switch {
+	case c.State == conn.Idle:
 		f.drop(counter.NoConnection)
-	} else {
+	case p.t.Services[c.Service()].Lists.deny(p.table(m).Client(c)):
+		f.drop(counter.AccessDenied)
+	default:
 		f.drop(counter.BackendGone)
 	}
 }

@@ -38,7 +38,8 @@ import (
 //     fields. A function that returns false has changed nothing.
 //   - The bytes that leave, and everything that the worker records, are those of the slow path
 //     (TestFastPathEqualsSlowPath and the tests after it compare the two on random traffic).
-//   - It drops, answers and hands over no frame. fallback drops one that has martian addresses.
+//   - It answers and hands over no frame. It drops those of clients that a list denies (access.go),
+//     and fallback drops one that has martian addresses.
 //   - It does not allocate and takes a bounded number of steps.
 //
 // Whatever else may happen is the slow path's: drops by name, RST and ICMP answers, hand-over,

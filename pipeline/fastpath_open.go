@@ -10,8 +10,8 @@ import (
 // if the table has a free slot near the home of the client and, for fullnat, a SNAT pool has a free
 // port. It leaves the same entries in tables and counters as open and advance.
 
-// fastOpen4 is open and forward for the fast path. It reports whether the frame was sent; if not,
-// nothing has changed.
+// fastOpen4 is open and forward for the fast path. It reports whether the frame was sent. If not,
+// nothing has changed, or the frame is dropped because a list denies its client.
 //
 //go:noinline
 func (p *Processor) fastOpen4(f *Frame) bool {
@@ -21,7 +21,7 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 		return false
 	}
 	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
-	if !ok {
+	if !ok || p.t.Services[f.service].guarded && p.denied(f, packet.AddrFrom4(client)) {
 		return false
 	}
 	length := h.Length4()
@@ -50,7 +50,7 @@ func (p *Processor) fastOpen6(f *Frame) bool {
 		return false
 	}
 	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)
-	if !ok {
+	if !ok || p.t.Services[f.service].guarded && p.denied(f, client) {
 		return false
 	}
 	length := h.Length6()

@@ -20,10 +20,10 @@ import (
 func fastModes() []svc {
 	return append(everyMode(),
 		svc{ports: service.Ports{First: 83, Last: 83}, mode: service.DR, backends: []backend{{host: 20, port: 83}}},
-		svc{ports: service.Ports{First: 84, Last: 84}, proto: service.UDP, backends: []backend{{host: 11, port: 53}, {host: 12}}},
+		denying(svc{ports: service.Ports{First: 84, Last: 84}, proto: service.UDP, backends: []backend{{host: 11, port: 53}, {host: 12}}}, "-192.0.2.2/32"),
 		svc{ports: service.Ports{First: 85, Last: 85}, mode: service.TUN, backends: []backend{{host: 12, port: 85}, {host: 13, port: 85, v6: true}}},
 		svc{vip: vip6, ports: service.Ports{First: 84, Last: 84}, proto: service.UDP, backends: []backend{{host: 11, port: 53}, {host: 12}}},
-		svc{vip: vip6, ports: service.Ports{First: 85, Last: 85}, mode: service.TUN, backends: []backend{{host: 12, port: 85}}},
+		denying(svc{vip: vip6, ports: service.Ports{First: 85, Last: 85}, mode: service.TUN, backends: []backend{{host: 12, port: 85}}}, "-2001:db8:9::2/128"),
 		svc{vip: vip6, ports: service.Ports{First: 83, Last: 83}, mode: service.DR, backends: []backend{{host: 20, port: 83}}},
 		svc{vip: vip6, ports: service.Ports{First: 82, Last: 82}, proto: service.UDP, mode: service.DR, backends: []backend{{host: 20, port: 82}}})
 }

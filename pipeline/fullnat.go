@@ -10,10 +10,12 @@ import (
 )
 
 // useTables prepares for tables that were not seen before: it starts RST probes for backends that
-// are newly evicted.
+// are newly evicted, and for clients that other lists may deny.
 func (p *Processor) useTables(t *Tables) {
-	if t.evictsMore(p.t) {
+	lists := p.t != nil && p.t.ListsVersion != t.ListsVersion
+	if lists || t.evictsMore(p.t) {
 		p.startRSTProbes()
+		p.rstProbes.lists = p.rstProbes.lists || lists
 	}
 	p.t = t
 }

@@ -12,6 +12,7 @@
 //
 //	ownership.go   which worker owns a flow, and hand-over to it
 //	connection.go  opening, state, expiry, persistence
+//	access.go      clients that may not open connections (package access)
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
 //	               rst_probe.go for silent ends of both
@@ -37,6 +38,7 @@ import (
 type Processor struct {
 	Packets           counter.Packets
 	Backends          []counter.Backend // by backend id
+	Services          []counter.Service // by service id
 	NeighbourRequests NeighbourRequests // next hops without a known MAC address
 
 	worker, workers int
@@ -77,11 +79,11 @@ type Options struct {
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
-// each backend id and 16 for each service id, besides Mem4 and Mem6.
+// each backend id and 32 for each service id, besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
-		Backends: make([]counter.Backend, o.Loads.Len()),
-		worker:   o.Worker, workers: o.Workers,
+		Backends: make([]counter.Backend, o.Loads.Len()), Services: make([]counter.Service, o.Turns.Len()),
+		worker: o.Worker, workers: o.Workers,
 		seed:  o.Seed,
 		loads: o.Loads, turns: o.Turns, templates: make([]uint32, o.Loads.Len()),
 		sched: make([]sched.State, o.Turns.Len()),
@@ -200,7 +202,9 @@ func (p *Processor) flows(frames []Frame) {
 			continue
 		}
 		if !done {
-			p.fallback(f)
+			if f.kind != kindDone {
+				p.fallback(f)
+			}
 			p.slowPath(f)
 			continue
 		}

@@ -54,6 +54,17 @@ var ways = []struct {
 		w.configure(svc{})
 		return w.exhausted(packettest.TCP(client4, web4).Flags(syn))
 	}},
+	{counter.AccessDenied, "new connection", func(w *world) outcome {
+		w.configure(denying(nat(), "-192.0.2.0/24"))
+		return w.in(packettest.TCP(client4, web4).Flags(syn))
+	}},
+	{counter.AccessDenied, "RST of one that was open", func(w *world) outcome {
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		w.ends(w.in(packettest.TCP(client4, web4).Flags(ack)), "forward")
+		w.configure(denying(nat(), "-192.0.2.0/24"))
+		w.rstProbesAll()
+		return w.in(packettest.TCP(client4, web4).Flags(rst))
+	}},
 	{counter.BackendGone, "client's RST", func(w *world) outcome {
 		w.in(packettest.TCP(client4, web4).Flags(syn))
 		w.configure(evictAll(nat()))

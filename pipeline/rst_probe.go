@@ -36,11 +36,12 @@ const (
 )
 
 // rstProbes is the state of a walk over the connection tables, in rounds. It begins when a backend
-// is evicted.
+// is evicted, or lists of denied clients change.
 type rstProbes struct {
 	round  uint32 // from 1 to rstProbeRounds; 0: no walk
 	began  uint32 // when the round began or will begin
 	v6     bool   // the walk is in the IPv6 table
+	lists  bool   // the walk ends connections of denied clients
 	cursor uint32 // next slot
 	frames []Frame
 	n      int // frames made
@@ -115,6 +116,7 @@ func (k *rstProbes) next() {
 		return
 	}
 	k.began += rstProbePauseMs
+	k.lists = false // all were found in the first round
 	if k.round++; k.round > rstProbeRounds {
 		k.round = 0
 	}
@@ -125,16 +127,15 @@ func (p *Processor) rstProbeConn(c *conn.Conn) {
 	if c.IsTemplate() || c.Expired(p.now) {
 		return
 	}
-	be := &p.t.Backends[c.Backend]
+	be, t := &p.t.Backends[c.Backend], p.rstProbeTable()
 	switch {
-	case !be.Evict && c.State != conn.Ended:
+	case !be.Evict && c.State != conn.Ended && !p.endsDenied(t, c):
 	case !be.resets(c) || !mayLast(c.State):
-		t := p.rstProbeTable()
 		p.close(t, c)
 		t.Remove(c)
 	default:
 		p.evict(c)
-		p.rstProbeEnds(p.rstProbeTable(), c, p.rstProbes.round)
+		p.rstProbeEnds(t, c, p.rstProbes.round)
 	}
 }
 

@@ -40,6 +40,9 @@ type Service struct {
 	Unowned    bool   // the kernel does not have Addr: all that is sent to it comes here
 	Echo       bool   // if Unowned: Addr answers ICMP echo requests, now
 	ResetIdle  bool   // both ends of an established connection that expires are reset (idle.go)
+	Lists      Lists  // of clients that are denied
+	identity   uint64 // see Identity
+	guarded    bool   // has Lists
 	fastOpen   bool   // the fast path opens its connections to backends with a fast entry
 }
 
@@ -89,6 +92,8 @@ type Tables struct {
 	// with Echo
 	vips   map[packet.Addr]int
 	echoes []int
+	// ListsVersion: connections of clients that are denied end when it changes.
+	ListsVersion uint64
 }
 
 // NewTables indexes services, backends and fullnat's sources. The slices belong to the result
@@ -115,6 +120,8 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 	t.sticky, t.strays = servicemap.NewEndpoints(len(backends)), servicemap.NewEndpoints(len(backends))
 	for id := range services {
 		s := &services[id]
+		s.identify()
+		s.guarded = s.Lists != Lists{}
 		t.moved = t.moved || s.Moved
 		if s.Configured {
 			t.services.Add(s.Addr, s.Ports, s.Proto, uint32(id))

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"sluice/pipeline"
@@ -79,6 +80,7 @@ type svc struct {
 	gone      bool
 	unowned   bool // the kernel does not have vip
 	echo      bool
+	lists     pipeline.Lists
 	backends  []backend
 }
 
@@ -115,6 +117,7 @@ type world struct {
 	now     uint32
 	net     network
 	svcs    []svc
+	lists   uint64 // version of their lists
 	sources []string
 	ports   *snat.PortSet           // that fullnat may send from
 	pools   map[uint32][]*snat.Pool // by backend
@@ -159,6 +162,9 @@ func memory(bytes int) []byte { return make([]byte, max(bytes, 64<<10)) }
 // backends.
 func (w *world) configure(services ...svc) {
 	w.t.Helper()
+	if !slices.EqualFunc(w.svcs, services, func(a, b svc) bool { return a.lists == b.lists }) {
+		w.lists++
+	}
 	w.svcs = services
 	hops := w.net.hops()
 	all, backends := make([]pipeline.Service, 1), make([]pipeline.Backend, 1)
@@ -197,14 +203,20 @@ func (w *world) configure(services ...svc) {
 		all = append(all, out)
 	}
 	if !translated {
-		w.tables = pipeline.NewTables(all, backends, hops, nil, nil)
+		w.publish(pipeline.NewTables(all, backends, hops, nil, nil))
 		return
 	}
 	var sources []snat.Source
 	for _, a := range w.sources {
 		sources = append(sources, snat.Source{Addr: addr(a), Ports: w.ports})
 	}
-	w.tables = pipeline.NewTables(all, backends, hops, sources, pools)
+	w.publish(pipeline.NewTables(all, backends, hops, sources, pools))
+}
+
+// publish makes tables those of the world.
+func (w *world) publish(t *pipeline.Tables) {
+	t.ListsVersion = w.lists
+	w.tables = t
 }
 
 func portSet(first, last uint16) *snat.PortSet {
@@ -229,7 +241,7 @@ func (s *svc) service() pipeline.Service {
 	}
 	return pipeline.Service{
 		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Ownership: s.own, Moved: s.moved, Configured: !s.gone,
-		TimeoutsMs: timeouts, PersistMs: s.persistMs, ResetIdle: !s.silent, Unowned: s.unowned, Echo: s.echo,
+		TimeoutsMs: timeouts, PersistMs: s.persistMs, ResetIdle: !s.silent, Unowned: s.unowned, Echo: s.echo, Lists: s.lists,
 	}
 }
 

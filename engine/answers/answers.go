@@ -28,11 +28,12 @@ type Answers struct {
 	mu      sync.Mutex
 	traffic map[int][]counter.Backend // by worker, then by number of the backend
 	reports map[int]Report            // by worker
+	refused map[int][]counter.Service // by worker, then by number of the service
 }
 
 // New returns the Answers of workers that have not been asked. on is the platform of their queues.
 func New(workers *worker.Set, on platform.Platform) *Answers {
-	return &Answers{workers: workers, platform: on, traffic: make(map[int][]counter.Backend), reports: make(map[int]Report)}
+	return &Answers{workers: workers, platform: on, traffic: make(map[int][]counter.Backend), reports: make(map[int]Report), refused: make(map[int][]counter.Service)}
 }
 
 // Forget forgets what was counted under these numbers, which the workers no longer have.
@@ -97,6 +98,37 @@ func (a *Answers) Traffic(ctx context.Context, n int) ([]counter.Backend, error)
 		}
 	}
 	return sum, Unresponsive(silent, false)
+}
+
+// Refusals adds what all workers counted for services to sums, which is by number and says which
+// services are meant. It returns an Unresponsive.
+func (a *Answers) Refusals(ctx context.Context, sums []counter.Service) error {
+	parts := make([][]counter.Service, len(a.workers.All))
+	for i := range parts {
+		parts[i] = slices.Clone(sums)
+	}
+	var silent []int
+	for from := 0; from < len(sums); from += IDsPerVisit {
+		to := min(from+IDsPerVisit, len(sums))
+		missing, err := a.workers.Ask(ctx, func(w *worker.Worker) { w.AddRefusals(parts[w.ID()][from:to], from) })
+		if err != nil {
+			return err
+		}
+		silent = append(silent, missing...)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, part := range parts {
+		if slices.Contains(silent, i) {
+			part = a.refused[i]
+		} else {
+			a.refused[i] = part
+		}
+		for id := range part[:min(len(sums), len(part))] {
+			sums[id].Add(&part[id])
+		}
+	}
+	return Unresponsive(silent, false)
 }
 
 // TrafficOf returns what all workers counted for these backend numbers together, and an

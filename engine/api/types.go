@@ -84,6 +84,8 @@ type Service struct {
 	// PacketsOut counts packets to clients; 0 in tun and dr mode, where replies bypass Sluice.
 	PacketsOut uint64 `json:"packets_out"`
 	BytesOut   uint64 `json:"bytes_out"`
+	// AccessDenied counts packets of clients that may not open connections ([access]).
+	AccessDenied uint64 `json:"access_denied"`
 }
 
 // Key returns the text that identifies a service besides its name: "tcp 198.51.100.10:80", "udp

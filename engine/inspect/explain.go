@@ -265,6 +265,13 @@ func (x *explainer) choice(p *worker.PacketRecord) {
 	svc := &x.Tables.Services[id]
 	opened := p.After.Known || p.Frame.Reason != counter.None
 	x.step("connection", "none yet")
+	access, denied := x.access(p)
+	if access.Text != "" {
+		x.out.Steps = append(x.out.Steps, access)
+	}
+	if denied {
+		return
+	}
 	switch {
 	case x.run.Bound && !x.run.Picked:
 		x.step("schedule", "persistence binds the client to %s", x.backend(x.run.Template.Backend))

@@ -21,6 +21,9 @@ func (n *Names) steps(p *worker.PacketRecord) []api.Step {
 	if p.Frame.Verdict == pipeline.HandOver {
 		return steps
 	}
+	if s, denied := n.access(p); denied {
+		return append(steps, s)
+	}
 	if c, ok := n.connection(p); ok {
 		steps = append(steps, c)
 	}
@@ -76,6 +79,19 @@ func ownerText(own pipeline.Ownership, owner, worker, workers int, handedOver bo
 		text += ": handed over to it"
 	}
 	return text
+}
+
+// access returns which list denies the packet's client a new connection, or what allows it.
+func (n *Names) access(p *worker.PacketRecord) (s api.Step, denied bool) {
+	if p.Before.Class != pipeline.ToService {
+		return s, false
+	}
+	now, why := n.Lists.Explain(n.Services[p.Before.Service].Key, p.Before.Meta.Src.Netip())
+	denied = p.Frame.Reason == counter.AccessDenied
+	if denied && !now {
+		why = "denied by lists that have changed since"
+	}
+	return api.Step{Stage: "access", Text: why, Problem: denied}, denied
 }
 
 // connection returns the connection's state before and after the packet.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"sluice/conf"
+	"sluice/engine/accesslist"
 	"sluice/engine/api"
 	"sluice/engine/health/policy"
 	"sluice/engine/platform"
@@ -50,7 +51,8 @@ type Snapshot struct {
 type Names struct {
 	Services []conf.Service   // by number
 	Backends []tables.Backend // by number
-	PortName []string         // by number
+	Lists    *accesslist.Lists
+	PortName []string // by number
 }
 
 // PortQueues are the RX queues of a port.

@@ -111,6 +111,7 @@ func (s *snapshot) putService(out series, v *api.Service, backends bool) {
 	out.count(serviceOpened, v.Connections, v.Name)
 	out.directions(servicePackets, v.Packets, v.PacketsOut, v.Name)
 	out.directions(serviceBytes, v.Bytes, v.BytesOut, v.Name)
+	out.count(serviceDenied, v.AccessDenied, v.Name)
 	var active, inactive uint64
 	states := map[string]int{api.StateUp: 0, api.StateDown: 0, api.StateDrain: 0}
 	all := v.Backends

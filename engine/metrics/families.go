@@ -73,6 +73,7 @@ var (
 	serviceOpened      = counter("service_connections_total", "Connections opened.", "service")
 	servicePackets     = counter("service_packets_total", "Packets from clients (in) and to clients (out); always 0 out for tun and dr.", "service", "direction")
 	serviceBytes       = counter("service_bytes_total", "Bytes of IP packets from clients (in) and to clients (out).", "service", "direction")
+	serviceDenied      = counter("service_access_denied_total", "Packets dropped because a list denies their client new connections.", "service")
 	serviceConnections = gauge("service_connections", "Connections in the table; active: TCP connections that are established or being established.", "service", "state")
 	serviceBackends    = gauge("service_backends", "Backends by state.", "service", "state")
 	serviceAlarm       = gauge("service_alarm", "1 while the alarm is active.", "service", "kind")

@@ -23,6 +23,7 @@ func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.B
 	for number := 1; number < len(b.services); number++ {
 		if s := &n.ids.services[number]; s.Key.Address.IsValid() {
 			b.services[number] = serviceOf(s)
+			b.services[number].Lists = in.Lists.Of(s.Key)
 		}
 	}
 	for number := 1; number < len(b.backends); number++ {

@@ -23,9 +23,11 @@ import (
 	"slices"
 
 	"sluice/conf"
+	"sluice/engine/accesslist"
 	"sluice/engine/health/policy"
 	"sluice/engine/steer"
 	"sluice/pipeline"
+	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/service"
@@ -49,6 +51,8 @@ type Input struct {
 
 	Probed, Probers []service.Key // see steer.Rules
 	VIPs            []netip.Addr  // likewise, ascending
+
+	Lists *accesslist.Lists // who may open connections
 
 	Ended Former // of State.Former: what has no connections any more
 }
@@ -121,6 +125,7 @@ func Compile(in *Input, before Result) (Result, error) {
 		rules = rulesOf(in, &next.ids, &next.snat)
 	}
 	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)
+	t.ListsVersion = in.Lists.Version()
 	return Result{Tables: t, Rules: rules, State: &next, input: in}, nil
 }
 
@@ -144,6 +149,26 @@ func places(n int) []int {
 	all := make([]int, n)
 	for i := range all {
 		all[i] = i
+	}
+	return all
+}
+
+// Lists returns the lists that the tables have, nil if nothing was compiled.
+func (r *Result) Lists() *accesslist.Lists {
+	if r.input == nil {
+		return nil
+	}
+	return r.input.Lists
+}
+
+// Number returns the number of a service, 0 if it has none.
+func (s *State) Number(key service.Key) uint32 { return s.ids.service[key] }
+
+// Refusals returns empty counters for the services of t, by number.
+func Refusals(t *pipeline.Tables) []counter.Service {
+	all := make([]counter.Service, len(t.Services))
+	for i := range t.Services {
+		all[i].Of = t.Services[i].Identity()
 	}
 	return all
 }

@@ -14,7 +14,7 @@ func (in *Input) sameSurroundings(other *Input) bool {
 		reflect.ValueOf(in.Sources).Pointer() == reflect.ValueOf(other.Sources).Pointer() &&
 		slices.Equal(in.Locals, other.Locals) && in.KernelPorts == other.KernelPorts &&
 		slices.EqualFunc(in.Cards, other.Cards, Card.equal) && in.Workers == other.Workers &&
-		sameSlice(in.Probed, other.Probed) && sameSlice(in.Probers, other.Probers) &&
+		in.Lists == other.Lists && sameSlice(in.Probed, other.Probed) && sameSlice(in.Probers, other.Probers) &&
 		sameSlice(in.VIPs, other.VIPs)
 }
 

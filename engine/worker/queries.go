@@ -24,6 +24,14 @@ func (w *Worker) AddTraffic(sums []counter.Backend, first int) {
 	}
 }
 
+// AddRefusals adds what the worker counted for the services with the ids first, first+1 and so on.
+// It is called on the worker.
+func (w *Worker) AddRefusals(sums []counter.Service, first int) {
+	for i := range sums {
+		sums[i].Add(&w.proc.Services[first+i])
+	}
+}
+
 // MoveTraffic adds what the worker counted for each of the backends with these ids to sums, and
 // counts from zero again. It is called on the worker.
 func (w *Worker) MoveTraffic(sums []counter.Backend, ids []uint32) {

@@ -27,6 +27,7 @@ const (
 	NoService              // VIP that the kernel does not have: nothing is at the port
 	EchoRefused            // likewise: its services do not answer ICMP echo requests now
 	NoBackend              // service has no backend that may take a new connection
+	AccessDenied           // client is denied by a list of the service or of the box
 	// BackendGone: the connections of the backend were ended
 	BackendGone
 	TableFull // connection table has no free slot near the home
@@ -67,6 +68,7 @@ var reasons = [Count]struct{ name, text string }{
 	NoService:       {"no_service", "no service at this port of the address"},
 	EchoRefused:     {"echo_refused", "no service at the address answers pings now (icmp_echo)"},
 	NoBackend:       {"no_backend", "service has no usable backend"},
+	AccessDenied:    {"access_denied", "client may not open connections ([access], sluice access)"},
 	BackendGone:     {"backend_gone", "connections of the backend were ended, and this packet needs no answer"},
 	TableFull:       {"table_full", "connection table is full"},
 	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service, or fullnat sends from it"},
