@@ -16,6 +16,7 @@ type pending struct {
 	now      state.Generation // the running one
 	before   state.Generation // comes back without a confirm
 	cfg      *conf.Config     // of before
+	restart  []string         // changes that waited for a restart before
 	deadline time.Time
 }
 
@@ -43,17 +44,18 @@ func (e *Engine) apply(ctx context.Context, r api.ApplyRequest) (result api.Appl
 		return result, fmt.Errorf("nothing can be applied, because %s can't be replaced: %w", e.opts.File, err)
 	}
 	before, ran := e.current()
+	restart := e.restart // changes under changeMu only
 	if result.ReloadResult, err = e.replace(ctx, cfg, warnings, r.Force); err != nil {
 		return result, e.nothingChanged(hintForce(err, "sluice apply --force"))
 	}
 	g := e.generations.Next(r.File.Text, "apply")
 	if r.ConfirmS > 0 {
-		e.setPending(&pending{now: g, before: ran, cfg: before, deadline: time.Now().Add(seconds(r.ConfirmS))})
+		e.setPending(&pending{now: g, before: ran, cfg: before, restart: restart, deadline: time.Now().Add(seconds(r.ConfirmS))})
 		result.Generation, result.Pending = g.Number, e.describePending()
 		return result, nil
 	}
 	if err := state.ReplaceConfig(e.opts.File, r.File.Text); err != nil {
-		return api.ApplyResult{}, errors.Join(err, e.restore(before))
+		return api.ApplyResult{}, errors.Join(err, e.restore(before, restart))
 	}
 	result.Changes = append(result.Changes, e.yieldWeights()...)
 	e.storeGeneration(g)
@@ -121,7 +123,7 @@ func (p *pending) describe() *api.Pending {
 func (e *Engine) expire() (changes []string, err error) {
 	p := e.pending
 	now, _ := e.current()
-	if err := e.restore(p.cfg); err != nil {
+	if err := e.restore(p.cfg, p.restart); err != nil {
 		return nil, err
 	}
 	for _, c := range conf.Diff(now, p.cfg) {

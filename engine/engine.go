@@ -101,6 +101,7 @@ type Engine struct {
 	loaded       time.Time        // when generation started to run
 	reloaded     reloaded         // result of the last attempt to change it
 	pending      *pending         // nil: no change waits to be confirmed
+	restart      []string         // changes that cfg has not, because they need a restart
 	surroundings *route.Snapshot
 	changed      chan struct{}             // closed and replaced when surroundings changes
 	sources      map[netip.Addr]netip.Addr // tun backend -> our address towards it

@@ -95,8 +95,10 @@ func (e *Engine) replace(ctx context.Context, cfg *conf.Config, warnings []conf.
 			return result, err
 		}
 	}
+	var restart []string
 	for _, c := range conf.Diff(e.cfg, cfg) {
 		if c.Restart {
+			restart = append(restart, c.Text)
 			result.Warnings = append(result.Warnings, c.Text+": takes effect at the next start")
 		} else {
 			result.Changes = append(result.Changes, c.Text)
@@ -109,6 +111,7 @@ func (e *Engine) replace(ctx context.Context, cfg *conf.Config, warnings []conf.
 	if err := e.adopt(asRunning(cfg, e.cfg)); err != nil {
 		return api.ReloadResult{}, err
 	}
+	e.restart = restart
 	return result, nil
 }
 
@@ -137,11 +140,16 @@ func (e *Engine) returningOverrides(cfg *conf.Config) (warnings []string) {
 	return warnings
 }
 
-// restore makes a configuration that ran before the running one again.
-func (e *Engine) restore(cfg *conf.Config) error {
+// restore makes a configuration that ran before the running one again. restart is what waited for a
+// restart then.
+func (e *Engine) restore(cfg *conf.Config, restart []string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.adopt(cfg)
+	err := e.adopt(cfg)
+	if err == nil {
+		e.restart = restart
+	}
+	return err
 }
 
 // yieldWeights drops the run-time weights that yield to new weights in the running configuration.

@@ -2,37 +2,36 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"time"
 
 	"sluice/engine/api"
+	"sluice/engine/attention"
 	"sluice/engine/state"
 )
 
-// Status implements api.Changes.
+// Status implements api.Changes. It waits for no worker.
 func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 	alarms, err := e.Alarms(ctx)
 	if err != nil {
 		return api.Status{}, err
 	}
 	e.mu.Lock()
-	backends := 0
-	for _, s := range e.cfg.Services {
-		backends += len(s.Backends)
-	}
 	out := api.Status{
 		Version: e.opts.Version, UptimeS: time.Since(e.started).Seconds(), Workers: len(e.workers.All),
 		Config: api.ConfigStatus{
 			File: e.opts.File, Generation: e.generation.Number, Loaded: e.loaded.Round(0), SHA256: e.generation.SHA256,
-			Services: len(e.cfg.Services), Backends: backends,
+			Services: len(e.cfg.Services),
 		},
 		Reload:    api.ReloadStatus{OK: e.reloaded.err == nil, At: e.reloaded.at.Round(0)},
 		Pending:   e.pending.describe(),
+		Restart:   e.restart,
 		Alarms:    alarms,
 		Overrides: e.listOverrides(),
 		StateDir:  e.store.Dir(),
 	}
+	out.Backends, out.Down = attention.Backends(e.cfg, e.health.policy, e.prober.State)
+	out.Config.Backends = out.Backends.Total
 	if e.reloaded.err != nil {
 		out.Reload.Error = e.reloaded.err.Error()
 	}
@@ -41,7 +40,7 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 		out.StateErr = err.Error()
 	}
 	out.Config.FileDiffers = out.Pending == nil && differs(out.Config)
-	out.Attention = attention(&out)
+	out.Attention = attention.Of(&out)
 	return out, nil
 }
 
@@ -52,26 +51,4 @@ func differs(c api.ConfigStatus) bool {
 	}
 	text, err := os.ReadFile(c.File)
 	return err != nil || state.Digest(string(text)) != c.SHA256
-}
-
-// attention returns what an operator should act on.
-func attention(s *api.Status) []string {
-	out := []string{}
-	if !s.Reload.OK {
-		out = append(out, "the last reload failed, generation "+fmt.Sprint(s.Config.Generation)+" still runs: "+s.Reload.Error)
-	}
-	if p := s.Pending; p != nil {
-		out = append(out, fmt.Sprintf("generation %d waits for its confirm and is replaced in %s: run sluice confirm or sluice rollback",
-			p.Generation, time.Duration(p.LeftS*float64(time.Second)).Round(time.Second)))
-	}
-	for _, a := range s.Alarms {
-		if a.Service != "" {
-			a.Text = "service " + a.Service + ": " + a.Text
-		}
-		out = append(out, a.Text)
-	}
-	if s.StateErr != "" {
-		out = append(out, "overrides and former configurations are kept in memory only: "+s.StateErr)
-	}
-	return out
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,7 +95,8 @@ func TestStatus(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
 	daemon := &changeDaemon{Fake: apitest.NewFake(), status: api.Status{
 		Version: "0.1", UptimeS: 65, Workers: 2, Reload: api.ReloadStatus{OK: true, At: at}, StateDir: "/var/lib/sluice/x",
-		Config: api.ConfigStatus{File: "/etc/sluice/sluice.toml", Generation: 12, Loaded: at, SHA256: "0123456789abcdef", Services: 2, Backends: 4},
+		Config:   api.ConfigStatus{File: "/etc/sluice/sluice.toml", Generation: 12, Loaded: at, SHA256: "0123456789abcdef", Services: 2, Backends: 4},
+		Backends: api.BackendCounts{Total: 4, Up: 4},
 	}}
 	socket := serve(t, daemon)
 	code, out, errs := sluice("status", "--socket", socket)
@@ -102,6 +104,7 @@ func TestStatus(t *testing.T) {
 configuration  /etc/sluice/sluice.toml
                generation 12, loaded 2026-11-23 12:00:00, sha256 0123456789ab, 2 services, 4 backends
 last reload    2026-11-23 12:00:00: ok
+backends       4/4 up
 alarms         none
 overrides      none
 state          /var/lib/sluice/x
@@ -119,12 +122,22 @@ http           off, as configured
 		{Service: "web", Backend: "10.0.0.11:8080", State: api.OverrideDrain, Deadline: at, Since: at, Configured: true},
 		{Service: "udp 1.2.3.4:53", Backend: "10.0.0.12:53", State: api.OverrideWeight, Weight: &weight, Since: at},
 	}
+	daemon.status.Restart = []string{"engine: batch 64 -> 128", "added port eth2"}
+	daemon.status.Backends = api.BackendCounts{Total: 30, Up: 5, Down: 25, Protected: 1}
+	for i := range 25 {
+		daemon.status.Down = append(daemon.status.Down, api.DownBackend{Service: "web", Backend: fmt.Sprintf("10.0.0.%d:80", 11+i),
+			StateName: "down", SinceS: 75, Why: "no\nanswer"})
+	}
+	daemon.status.Down[0].StateName = "down (in use)"
 	daemon.status.Attention = []string{"the last reload failed", "generation 12 waits"}
 	code, out, errs = sluice("status", "--socket", socket)
 	if code != cli.ExitFailed || errs != "sluice: the last reload failed\nsluice: generation 12 waits\n" {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 	for _, text := range []string{"failed: a.toml:3: port 70000\n", "to be confirmed  generation 12, within 42s",
+		"\nnext start       engine: batch 64 -> 128\n                 added port eth2\nbackends         25/30 down (1 in use)\n",
+		"\n                 web 10.0.0.11:80  down (in use)  1m15s  no answer\n",
+		"\n                 web 10.0.0.30:80  down           1m15s  no answer\n                 and 5 more: sluice health lists them\nalarms ",
 		"web: no backend is up", "1 drain, 1 weight: sluice overrides"} {
 		if !strings.Contains(out, text) {
 			t.Errorf("%q is missing in\n%s", text, out)

@@ -16,15 +16,19 @@ import (
 	"sluice/engine/api"
 )
 
+// maxDown is how many of the backends that are down status names.
+const maxDown = 20
+
 func newStatus() *cobra.Command {
 	var flags daemonFlags
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what runs, since when, and what needs attention",
 		Long: "Status shows the daemon's version, the running configuration, the result of the last reload, a configuration that\n" +
-			"waits for its confirm, alarms and overrides. It exits with 1 if something needs attention: the last reload\n" +
-			"failed, a configuration waits for its confirm, an alarm is raised, the state directory can't be used, or\n" +
-			"nothing answers on [api] http. Each of these is one line on stderr. Otherwise it exits with 0.",
+			"waits for its confirm, changes that wait for a restart, the backends that are down, alarms and overrides.\n" +
+			"It exits with 1 if something needs attention: the last reload failed, a configuration waits for its confirm,\n" +
+			"changes wait for a restart, a backend is down, an alarm is raised (a stuck worker is one), the state directory\n" +
+			"can't be used, or nothing answers on [api] http. Each of these is one line on stderr. Otherwise it exits with 0.",
 		Example: "  sluice status\n  sluice status -o json",
 		Args:    cli.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,6 +65,16 @@ func statusTable(w io.Writer, s *api.Status) error {
 	}
 	if p := s.Pending; p != nil {
 		line("to be confirmed", "generation %d, within %s", p.Generation, time.Duration(p.LeftS*float64(time.Second)).Round(time.Second))
+	}
+	for i, change := range s.Restart {
+		line(map[bool]string{true: "next start"}[i == 0], "%s", change)
+	}
+	line("backends", "%s", s.Backends)
+	for _, b := range s.Down[:min(len(s.Down), maxDown)] {
+		line("", "%s %s\t%s\t%s\t%s", b.Service, b.Backend, b.StateName, text.Ago(b.SinceS), text.OneLine(b.Why))
+	}
+	if n := s.Backends.Down - maxDown; n > 0 {
+		line("", "and %d more: sluice health lists them", n)
 	}
 	for i, a := range s.Alarms {
 		line(map[bool]string{true: "alarms"}[i == 0], "%s", strings.TrimPrefix(a.Service+": "+a.Text, ": "))

@@ -58,8 +58,11 @@ func start(t *testing.T, control api.Control) (socket string, client *api.Client
 	return socket, api.NewClient(socket)
 }
 
-// withoutNames compares backends without what the server adds.
-var withoutNames = cmpopts.IgnoreFields(api.Backend{}, "StateName")
+// withoutNames compares services and backends without what the server adds.
+var withoutNames = cmp.Options{
+	cmpopts.IgnoreFields(api.Backend{}, "StateName"),
+	cmpopts.IgnoreFields(api.Service{}, "States", "StateName", "StateNote"),
+}
 
 func TestListArrivesAsSent(t *testing.T) {
 	daemon := lab()

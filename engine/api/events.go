@@ -67,8 +67,11 @@ type ServiceSample struct {
 	BytesOut    uint64 `json:"bytes_out"`
 	Active      uint64 `json:"active" doc:"established connections at present"`
 	Inactive    uint64 `json:"inactive" doc:"all others at present"`
-	Up          int    `json:"up" doc:"backends that take new connections"`
-	Backends    int    `json:"backends"`
+	Backends    int    `json:"backends" doc:"up, down and drain"`
+	Up          int    `json:"up" doc:"backends, as are down and drain"`
+	Down        int    `json:"down"`
+	Drain       int    `json:"drain"`
+	Protected   int    `json:"protected" doc:"backends that are down and take new connections: too few would remain"`
 }
 
 // WorkerSample is one worker's part of a Sample.

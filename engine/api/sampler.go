@@ -49,13 +49,11 @@ func (p *sampler) diff(services []Service) []ServiceSample {
 	seen, shown := make(map[string]Service, len(services)), make(map[string]ServiceSample, len(services))
 	for _, s := range services {
 		before, known := p.services[s.Name]
-		state := ServiceSample{Name: s.Name, Backends: len(s.Backends)}
+		n := CountBackends(s)
+		state := ServiceSample{Name: s.Name, Backends: n.Total, Up: n.Up, Down: n.Down, Drain: n.Drain, Protected: n.Protected}
 		for _, b := range s.Backends {
 			state.Active += uint64(b.Active)
 			state.Inactive += uint64(b.Inactive)
-			if b.State == StateUp || b.Protected {
-				state.Up++
-			}
 		}
 		full := state
 		if known {

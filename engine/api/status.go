@@ -10,14 +10,21 @@ import (
 
 // Status is an overview for operators. All times are those of the daemon's clock.
 type Status struct {
-	Version   string       `json:"version"`
-	UptimeS   float64      `json:"uptime_s"`
-	Workers   int          `json:"workers"`
-	Config    ConfigStatus `json:"config"`
-	Reload    ReloadStatus `json:"reload"`
-	Pending   *Pending     `json:"pending,omitempty"` // waiting for a confirm
-	Alarms    []Alarm      `json:"alarms"`
-	Overrides []Override   `json:"overrides"`
+	Version string       `json:"version"`
+	UptimeS float64      `json:"uptime_s"`
+	Workers int          `json:"workers"`
+	Config  ConfigStatus `json:"config"`
+	Reload  ReloadStatus `json:"reload"`
+	Pending *Pending     `json:"pending,omitempty"` // waiting for a confirm
+	// Restart lists changes that the running configuration has, and that take effect at the next
+	// start.
+	Restart  []string      `json:"restart"`
+	Backends BackendCounts `json:"backends"`
+	// Down lists the backends that are down, in the order of the configuration; at most MaxDown of
+	// the Backends.Down that there are. List has all.
+	Down      []DownBackend `json:"down"`
+	Alarms    []Alarm       `json:"alarms"`
+	Overrides []Override    `json:"overrides"`
 	// StateDir is the directory of overrides and generations; "": in memory only.
 	StateDir string `json:"state_dir"`
 	// StateErr is why they are in memory only although a directory is configured.
@@ -29,6 +36,19 @@ type Status struct {
 
 	// Attention lists what needs attention, one sentence each; empty: nothing does.
 	Attention []string `json:"attention"`
+}
+
+// MaxDown is the greatest length of Status.Down.
+const MaxDown = 100
+
+// DownBackend is a backend that is down.
+type DownBackend struct {
+	Service   string  `json:"service"`
+	Backend   string  `json:"backend"`             // Backend.Endpoint
+	StateName string  `json:"state_name"`          // Backend.StateName
+	Protected bool    `json:"protected,omitempty"` // Backend.Protected
+	SinceS    float64 `json:"since_s"`             // Backend.StateSinceS
+	Why       string  `json:"why"`                 // Why of it
 }
 
 // ConfigStatus is the active configuration.
@@ -74,6 +94,7 @@ func (s *Server) routeStatus() {
 		status, err := s.control.Status(ctx)
 		s.presence.tell(&status)
 		status.Alarms, status.Overrides, status.Attention = orEmpty(status.Alarms), orEmpty(status.Overrides), orEmpty(status.Attention)
+		status.Restart, status.Down = orEmpty(status.Restart), orEmpty(status.Down)
 		return status, err
 	})
 }

@@ -77,6 +77,11 @@ type Service struct {
 	HealthFrozen bool     `json:"health_frozen,omitempty"` // the backends' states do not change
 	Alarms       []Alarm  `json:"alarms,omitempty"`        // about this service
 
+	// The server sets these: how many backends are in each state, States.Fraction, and ServiceNote.
+	States    BackendCounts `json:"states"`
+	StateName string        `json:"state_name"`
+	StateNote string        `json:"state_note,omitempty"`
+
 	// The sums since the start, including backends that are no longer configured.
 	Connections uint64 `json:"connections"`
 	Packets     uint64 `json:"packets"` // from clients

@@ -36,8 +36,8 @@ func named(b Backend) Backend {
 	return b
 }
 
-// allNamed returns a copy of services, never nil, with the names of their backends' states. The
-// services still belong to the Control that listed them.
+// allNamed returns a copy of services, never nil, with the names of their states and of their
+// backends'. The services still belong to the Control that listed them.
 func allNamed(services []Service) []Service {
 	all := make([]Service, len(services))
 	for i, s := range services {
@@ -49,6 +49,8 @@ func allNamed(services []Service) []Service {
 			sorry := named(*s.Sorry)
 			s.Sorry = &sorry
 		}
+		s.States = CountBackends(s)
+		s.StateName, s.StateNote = s.States.Fraction(), ServiceNote(s)
 		all[i] = s
 	}
 	return all

@@ -47,6 +47,7 @@ var lattice = []layer{
 	{"engine/api", "engine/api/page pipeline/service pipeline/counter", "the engine implements api.Control, so api cannot know the engine"},
 	{"engine/api/apitest", "engine/api", "it serves a fake api.Control"},
 	{"engine/api/page", "", "the page is files"},
+	{"engine/attention", "engine/api engine/health engine/health/policy pipeline/service conf", "it works on values, without an Engine"},
 	{"engine/cpu", "", "cpu is a leaf"},
 	{"engine/doctor", "conf engine/... pipeline/...", "doctor examines a box with what the engine would use"},
 	{"engine/enginetest", "engine/... pipeline/... rings conf", "it is the whole engine on memory ports"},
