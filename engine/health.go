@@ -207,12 +207,14 @@ func (e *Engine) commitHealth(next *policy.State, events []policy.Event) {
 func (e *Engine) logHealth(ev *policy.Event) {
 	switch ev.Kind {
 	case policy.StateChanged:
-		log := e.log.Info
-		if ev.To.State == policy.Down {
-			log = e.log.Warn
+		log, fields := e.log.Info, []any{
+			"event", "backend_" + ev.To.State, "service", ev.Service, "backend", ev.Backend.String(),
+			"from", ev.From.State, "to", ev.To.State, "after", ev.After.Round(time.Millisecond).String(), "why", ev.To.Reason,
 		}
-		log("backend changed state", "event", "backend_"+ev.To.State, "service", ev.Service, "backend", ev.Backend.String(),
-			"from", ev.From.State, "to", ev.To.State, "after", ev.After.Round(time.Millisecond).String(), "why", ev.To.Reason)
+		if ev.To.State == policy.Down {
+			log, fields = e.log.Warn, append(fields, "protected", ev.Protected)
+		}
+		log("backend changed state", fields...)
 	case policy.AlarmRaised:
 		e.log.Warn("alarm raised", "event", "alarm_raised", "kind", ev.Alarm.Kind, "service", ev.Service, "text", ev.Alarm.Text)
 	case policy.AlarmEnded:

@@ -19,10 +19,13 @@ type healthReport struct {
 }
 
 type healthService struct {
-	Name         string        `json:"name"`
-	HealthFrozen bool          `json:"health_frozen"`
-	Backends     []api.Backend `json:"backends"`
-	Sorry        *api.Backend  `json:"sorry,omitempty"`
+	Name         string            `json:"name"`
+	HealthFrozen bool              `json:"health_frozen"`
+	States       api.BackendCounts `json:"states"`
+	StateName    string            `json:"state_name"`
+	StateNote    string            `json:"state_note,omitempty"`
+	Backends     []api.Backend     `json:"backends"`
+	Sorry        *api.Backend      `json:"sorry,omitempty"`
 }
 
 func newHealth() *cobra.Command {
@@ -113,7 +116,7 @@ func healthOf(cmd *cobra.Command, client api.Control, args []string) (healthRepo
 		}
 	}
 	for _, s := range services {
-		report.Services = append(report.Services, healthService{s.Name, s.HealthFrozen, s.Backends, s.Sorry})
+		report.Services = append(report.Services, healthService{s.Name, s.HealthFrozen, s.States, s.StateName, s.StateNote, s.Backends, s.Sorry})
 	}
 	return report, nil
 }
@@ -127,21 +130,16 @@ func healthTable(w io.Writer, report healthReport) error {
 		}
 		fmt.Fprintf(out, "ALARM %s, for %s: %s\n", where, text.Ago(a.SinceS), text.OneLine(a.Text))
 	}
-	width := len("BACKEND")
-	for _, s := range report.Services {
-		for _, b := range s.Backends {
-			width = max(width, len(b.Endpoint()))
-		}
+	services := make([]api.Service, len(report.Services))
+	for i, s := range report.Services {
+		services[i] = api.Service{Name: s.Name, HealthFrozen: s.HealthFrozen, Backends: s.Backends, Sorry: s.Sorry}
 	}
-	for _, s := range report.Services {
-		frozen := ""
-		if s.HealthFrozen {
-			frozen = " (frozen)"
-		}
-		fmt.Fprintf(out, "%s%s\n", s.Name, frozen)
-		for i, b := range serversOf(api.Service{Backends: s.Backends, Sorry: s.Sorry}) {
-			line := fmt.Sprintf("  %-*s  %-13s %-8s %s", width, b.Endpoint(), api.StateName(b), text.Ago(b.StateSinceS), why(b))
-			fmt.Fprintln(out, strings.TrimRight(line, " ")+sorryMark(i, s.Backends))
+	width, states := endpointWidth(services, len("BACKEND")), stateWidth(services)
+	fmt.Fprintf(out, "  %-*s  %-*s %-8s %s\n", width, "BACKEND", states, "STATE", "SINCE", "WHY")
+	for _, s := range services {
+		fmt.Fprintf(out, "%s %s%s\n", s.Name, fraction(s), frozenFlag(s))
+		for i, b := range serversOf(s) {
+			fmt.Fprintf(out, "  %-*s  %s%s\n", width, b.Endpoint(), condition(b, states, true), sorryMark(i, s.Backends))
 		}
 	}
 	return out.Flush()
@@ -163,23 +161,12 @@ func sorryMark(i int, backends []api.Backend) string {
 	return ""
 }
 
-// whyDown returns the reason why a backend is down, with the last check's error if that differs.
-func whyDown(b api.Backend) string {
-	why, last := text.OneLine(b.Reason), text.OneLine(b.LastError)
-	switch {
-	case why == "":
-		return last
-	case last == "" || strings.Contains(why, last):
-		return why
-	}
-	return why + "; last check: " + last
-}
-
-// why returns the reason for a backend's state.
-func why(b api.Backend) string {
-	words := whyDown(b)
-	if b.Weight != b.ConfiguredWeight {
-		words += fmt.Sprintf(" (weight %d, in the file %d)", b.Weight, b.ConfiguredWeight)
+// fraction returns the states of a service's backends as every view shows them: "12/12 down (6 in
+// use)".
+func fraction(s api.Service) string {
+	words := api.CountBackends(s).Fraction()
+	if note := api.ServiceNote(s); note != "" {
+		words += " (" + note + ")"
 	}
 	return words
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +31,8 @@ func newList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show services and backends",
-		Long: "List shows services and backends like ipvsadm -Ln, with the state of each backend. For backends without new\n" +
-			"connections it adds since when and why. --stats shows connections, packets and bytes since the start, --rate\n" +
+		Long: "List shows services and backends like ipvsadm -Ln, with the state of each backend, and how many of a service's\n" +
+			"backends are in the worst one. For backends that are not up it adds since when and why. --stats shows connections, packets and bytes since the start, --rate\n" +
 			"shows them per second, -c shows connections (sluice conns has filters). Addresses and ports are always numbers.",
 		Example: "  sluice list\n  sluice list --rate --interval 5s\n  sluice list -c -n",
 		Args:    cli.Arguments(),
@@ -118,41 +117,21 @@ func listTable(w io.Writer, services []api.Service, wide bool) error {
 	width := endpointWidth(services, 28)
 	title(out, services)
 	fmt.Fprintln(out, "Prot LocalAddress:Port Scheduler Flags")
-	condition, heading := condition, "State"
-	if wide {
-		stateWidth := stateWidth(services)
-		condition = func(b api.Backend) string { return conditionWide(b, stateWidth) }
-		heading = fmt.Sprintf("%-*s %-8s %s", stateWidth, "State", "Since", "Why")
-	}
-	fmt.Fprintf(out, "  -> %-*s Forward Weight ActiveConn InActConn  %s\n", width, "RemoteAddress:Port", heading)
+	states := stateWidth(services)
+	fmt.Fprintf(out, "  -> %-*s Forward Weight ActiveConn InActConn  %-*s %-8s %s\n", width, "RemoteAddress:Port", states, "State", "Since", "Why")
 	for _, s := range services {
 		fmt.Fprintf(out, "%-4s %s %s", strings.ToUpper(s.Protocol), serviceEndpoint(s), s.Scheduler)
 		if s.PersistenceS > 0 {
 			fmt.Fprintf(out, " persistent %.0f", s.PersistenceS)
 		}
-		fmt.Fprintf(out, " name %s%s\n", s.Name, frozenFlag(s))
+		fmt.Fprintf(out, " name %s %s%s\n", s.Name, fraction(s), frozenFlag(s))
 		for i, b := range serversOf(s) {
 			fmt.Fprintf(out, "  -> %-*s %-7s %-6d %-10d %-10d %s%s\n",
-				width, b.Endpoint(), forwardNames[b.Mode], b.Weight, b.Active, b.Inactive, condition(b), sorryMark(i, s.Backends))
+				width, b.Endpoint(), forwardNames[b.Mode], b.Weight, b.Active, b.Inactive, condition(b, states, wide), sorryMark(i, s.Backends))
 		}
 		alarmLines(out, s.Alarms)
 	}
 	return out.Flush()
-}
-
-// condition returns the state of a backend. Without new connections, it adds since when and why.
-func condition(b api.Backend) string {
-	words := api.StateName(b)
-	if b.State != api.StateDown {
-		return words
-	}
-	if since := text.Ago(b.StateSinceS); since != "" {
-		words += " for " + since
-	}
-	if why := whyDown(b); why != "" {
-		words += ": " + why
-	}
-	return words
 }
 
 // stateWidth returns the width of the column of states.
@@ -166,14 +145,14 @@ func stateWidth(services []api.Service) int {
 	return width
 }
 
-// conditionWide returns state, time and reason in columns, for every backend. stateWidth is the
-// width of the first column.
-func conditionWide(b api.Backend, stateWidth int) string {
-	why := whyDown(b)
-	if b.State != api.StateDown {
-		why = text.OneLine(cmp.Or(b.LastError, b.Reason))
+// condition returns state, time and reason of a backend in columns, the first one of stateWidth.
+// Time and reason are only of those that are not up, unless wide.
+func condition(b api.Backend, stateWidth int, wide bool) string {
+	if b.State == api.StateUp && !wide {
+		return api.StateName(b)
 	}
-	if b.Weight != b.ConfiguredWeight {
+	why := text.OneLine(api.Why(b))
+	if wide && b.Weight != b.ConfiguredWeight {
 		why = strings.TrimSuffix(fmt.Sprintf("weight %d in the file; %s", b.ConfiguredWeight, why), "; ")
 	}
 	return strings.TrimRight(fmt.Sprintf("%-*s %-8s %s", stateWidth, api.StateName(b), text.Ago(b.StateSinceS), why), " ")
@@ -267,7 +246,7 @@ func endpointWidth(services []api.Service, atLeast int) int {
 	width := atLeast
 	for _, s := range services {
 		width = max(width, len(serviceEndpoint(s)))
-		for _, b := range s.Backends {
+		for _, b := range serversOf(s) {
 			width = max(width, len(b.Endpoint()))
 		}
 	}

@@ -20,12 +20,12 @@ func TestListTable(t *testing.T) {
 	code, out, errs := sluice("list", "--socket", serve(t, apitest.NewFake()))
 	want := `Sluice Virtual Server version 0.1.0-dev (services=2 backends=4)
 Prot LocalAddress:Port Scheduler Flags
-  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn  State
-TCP  198.51.100.10:80 wlc persistent 300 name web
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn  State Since    Why
+TCP  198.51.100.10:80 wlc persistent 300 name web 1/3 down (1 drain)
   -> 10.0.0.11:8080               Masq    1      3          14         up
-  -> 10.0.0.12:8080               Tunnel  0      0          0          drain
-  -> 10.0.0.12:8081               Route   2      0          0          down for 0s
-UDP  [2001:db8::10]:8000-8099 mh name six
+  -> 10.0.0.12:8080               Tunnel  0      0          0          drain 0s
+  -> 10.0.0.12:8081               Route   2      0          0          down  0s
+UDP  [2001:db8::10]:8000-8099 mh name six 1/1 up
   -> [2001:db8::11]:0             FullNat 65535  0          0          up
 `
 	if diff := cmp.Diff(want, out); code != 0 || errs != "" || diff != "" {
@@ -90,13 +90,13 @@ func TestListSaysSinceWhenAndWhy(t *testing.T) {
 	down.StateSinceS, down.LastError, down.ConfiguredWeight = 134, "tcp: connection\r\n\x1b[31mrefused", 3
 	socket := serve(t, daemon)
 	_, out, _ := sluice("list", "--socket", socket)
-	if want := "10.0.0.12:8081               Route   2      0          0          down for 2m14s: tcp: connection [31mrefused\n"; !strings.Contains(out, want) {
+	if want := "10.0.0.12:8081               Route   2      0          0          down  2m14s    last check: tcp: connection [31mrefused\n"; !strings.Contains(out, want) {
 		t.Errorf("%q is missing in\n%s", want, out)
 	}
 	_, out, _ = sluice("list", "--wide", "--socket", socket)
 	for _, want := range []string{
 		" InActConn  State Since    Why\n",
-		" down  2m14s    weight 3 in the file; tcp: connection [31mrefused\n",
+		" down  2m14s    weight 3 in the file; last check: tcp: connection [31mrefused\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
@@ -112,7 +112,7 @@ func TestListNamesStates(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"list"}, " down (in use) for 1m15s: "},
+		{[]string{"list"}, " down (in use) 1m15s    "},
 		{[]string{"list", "--wide"}, " down (in use) 1m15s    "},
 		{[]string{"list", "--wide"}, " State         Since    Why\n"},
 	} {

@@ -193,7 +193,7 @@ func TestPageOnEveryScreen(t *testing.T) {
 		p.Await(moving)
 		before := browser.Eval[string](p, "document.querySelector('.drops, #drops .n').textContent")
 		p.Await(fmt.Sprintf("document.querySelector('#drops .n').textContent !== %q", before))
-		if text := browser.Eval[string](p, "document.getElementById('sentence').textContent"); text != "1 backend down, 1 backend draining" {
+		if text := browser.Eval[string](p, "document.getElementById('sentence').textContent"); text != "backends 1/41 down (1 drain)" {
 			t.Errorf("the page sums up: %s", text)
 		}
 		if first := browser.Eval[string](p, "document.querySelector('.service .name').textContent"); first != "service-001" {

@@ -12,7 +12,7 @@ var Events = []Kind{
 	{"stopped", "all interfaces and memory are released"},
 
 	{"backend_up", "checks succeed again, or a drain was undone"},
-	{"backend_down", "checks fail; why has the reason"},
+	{"backend_down", "checks fail, or no packet can be sent to it; why has the reason, protected whether it is in use"},
 	{"backend_drain", "its weight is 0: no new connections"},
 	{"backend_standby", "a sorry server no longer takes new connections"},
 	{"backend_unreachable", "its address has no route or no neighbour yet"},

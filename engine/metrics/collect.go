@@ -113,7 +113,6 @@ func (s *snapshot) putService(out series, v *api.Service, backends bool) {
 	out.directions(serviceBytes, v.Bytes, v.BytesOut, v.Name)
 	out.count(serviceDenied, v.AccessDenied, v.Name)
 	var active, inactive uint64
-	states := map[string]int{api.StateUp: 0, api.StateDown: 0, api.StateDrain: 0}
 	all := v.Backends
 	if v.Sorry != nil && !slices.ContainsFunc(all, func(b api.Backend) bool { return b.Endpoint() == v.Sorry.Endpoint() }) {
 		all = append(all[:len(all):len(all)], *v.Sorry)
@@ -122,18 +121,17 @@ func (s *snapshot) putService(out series, v *api.Service, backends bool) {
 		b := &all[i]
 		active += uint64(b.Active)
 		inactive += uint64(b.Inactive)
-		if i < len(v.Backends) {
-			states[b.State]++
-		}
 		if backends {
 			s.putBackend(out, v.Name, b)
 		}
 	}
 	out.count(serviceConnections, active, v.Name, "active")
 	out.count(serviceConnections, inactive, v.Name, "inactive")
-	for state, n := range states {
+	n := api.CountBackends(*v)
+	for state, n := range map[string]int{api.StateUp: n.Up, api.StateDown: n.Down, api.StateDrain: n.Drain} {
 		out.put(serviceBackends, float64(n), v.Name, state)
 	}
+	out.put(serviceProtected, float64(n.Protected), v.Name)
 	raised := map[string]bool{}
 	for _, a := range v.Alarms {
 		if !raised[a.Kind] {

@@ -75,7 +75,8 @@ var (
 	serviceBytes       = counter("service_bytes_total", "Bytes of IP packets from clients (in) and to clients (out).", "service", "direction")
 	serviceDenied      = counter("service_access_denied_total", "Packets dropped because a list denies their client new connections.", "service")
 	serviceConnections = gauge("service_connections", "Connections in the table; active: TCP connections that are established or being established.", "service", "state")
-	serviceBackends    = gauge("service_backends", "Backends by state.", "service", "state")
+	serviceBackends    = gauge("service_backends", "Backends by state: up, down and drain are all.", "service", "state")
+	serviceProtected   = gauge("service_backends_protected", "Backends that are down and take new connections, because too few would remain.", "service")
 	serviceAlarm       = gauge("service_alarm", "1 while the alarm is active.", "service", "kind")
 )
 

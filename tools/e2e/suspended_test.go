@@ -49,7 +49,7 @@ func TestSuspended(t *testing.T) {
 		return err
 	})
 
-	awaitScreen(t, screen, `\b1 draining`)
+	awaitScreen(t, screen, `\b1/\d+ drain`)
 
 	tracing, err := b.Balancer.Start(exec.Command(sluice, "trace", "--socket", d.Socket))
 	must(t, err)
@@ -79,7 +79,7 @@ func TestSuspended(t *testing.T) {
 
 	mark := d.Process.Mark()
 	resume()
-	awaitScreen(t, screen, `\b1 draining`)
+	awaitScreen(t, screen, `\b1/\d+ drain`)
 	services, err := d.API.List(ctxOf(t))
 	must(t, err)
 	if got := services[0].Backends[0]; got.Weight != 1 || got.State != "up" {

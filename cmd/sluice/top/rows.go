@@ -34,17 +34,11 @@ func backendTrouble(b *api.Backend) int {
 	return broken
 }
 
-// usable returns how many backends take new connections; a protected one does although its checks
-// fail.
-func usable(s *api.Service) (n int) {
-	for i := range s.Backends {
-		if acceptsNew(&s.Backends[i]) {
-			n++
-		}
-	}
-	return n
-}
+// usable returns how many backends take new connections.
+func usable(s *api.Service) int { return api.CountBackends(*s).Usable() }
 
+// acceptsNew reports whether a backend takes new connections; a protected one does although it is
+// down.
 func acceptsNew(b *api.Backend) bool { return b.State == api.StateUp || b.Protected }
 
 func serviceTrouble(s *api.Service) int {

@@ -398,7 +398,7 @@ func TestPrint(t *testing.T) {
 	if err := Print(&out, figures, 100); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"1 service dead", "10.0.0.22:8080", "connection refused", "drops", "SERVICE / BACKEND"} {
+	for _, want := range []string{"services 1/4 dead, backends 2/8 down (1 drain)", "10.0.0.22:8080", "connection refused", "drops", "SERVICE / BACKEND"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing", want)
 		}

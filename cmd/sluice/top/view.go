@@ -101,43 +101,26 @@ func (m *Model) titleLine() string {
 		return shout.Render(pad(fmt.Sprintf(" no data since %s (%s): trying again. %s",
 			m.last.At.Format(time.TimeOnly), text.Ago(m.clock.Sub(m.last.At).Seconds()), why), m.width))
 	}
-	down, drained, gone := 0, 0, 0
+	backends, dead := api.CountBackends(m.now.Services...), 0
 	for i := range m.now.Services {
-		s := &m.now.Services[i]
-		if serviceTrouble(s) == dead {
-			gone++
-		}
-		for j := range s.Backends {
-			switch backendTrouble(&s.Backends[j]) {
-			case broken:
-				down++
-			case draining:
-				drained++
-			}
+		if usable(&m.now.Services[i]) == 0 {
+			dead++
 		}
 	}
 	var words []string
-	add := func(n int, style lipgloss.Style, one, many string) {
-		if n > 0 {
-			words = append(words, style.Render(count(n, one, many)))
-		}
+	if dead > 0 {
+		words = append(words, bad.Render(fmt.Sprintf("services %d/%d dead", dead, len(m.now.Services))))
 	}
-	add(gone, bad, "service dead", "services dead")
-	add(down, bad, "backend down", "backends down")
-	add(drained, careful, "draining", "draining")
-	if len(words) == 0 {
-		words = []string{good.Render("all " + count(len(m.now.Services), "service", "services") + " up")}
+	style := good
+	switch {
+	case backends.Down > 0:
+		style = bad
+	case backends.Drain > 0:
+		style = careful
 	}
+	words = append(words, style.Render("backends "+backends.String()))
 	left := strong.Render("sluice "+m.now.Stats.Version) + quiet.Render(" up "+text.Ago(m.now.Stats.UptimeS)+"  ")
 	return spread(left+strings.Join(words, ", "), quiet.Render(m.now.At.Format("15:04:05")), m.width)
-}
-
-// count returns a number with its noun: "1 service", "2 services".
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprint(n, " ", many)
 }
 
 func (m *Model) packetsLine() string {
@@ -303,9 +286,9 @@ func (m *Model) line(r row) string {
 		mark += "FROZEN "
 	}
 	name := mark + text.OneLine(r.service.Name) + " " + r.service.Protocol + " " + strings.TrimPrefix(r.service.Key(), r.service.Protocol+" ")
-	state := fmt.Sprintf("%d/%d", usable(r.service), len(r.service.Backends))
-	return strong.Render(pad(name, m.nameWidth())) + " " + troubleStyle[trouble].Render(pad(state, stateColumn-1)) +
-		left("", sinceColumn) + m.numbers(r.id, conns, rate)
+	state := api.CountBackends(*r.service).Fraction()
+	return strong.Render(pad(name, m.nameWidth())) + " " + troubleStyle[trouble].Render(pad(state, stateColumn-1+sinceColumn)) +
+		m.numbers(r.id, conns, rate)
 }
 
 func (m *Model) backendLine(r row, rate api.Rate) string {
@@ -340,6 +323,9 @@ func (m *Model) detail(r row) string {
 		s := r.service
 		line := fmt.Sprintf("%s: %s, %s, %s, in %s out %s pps",
 			text.OneLine(s.Name), s.Key(), s.Mode, s.Scheduler, text.SI(rate.InPPS), text.SI(rate.OutPPS))
+		if note := api.ServiceNote(*s); note != "" {
+			line = fmt.Sprintf("%s: %s (%s), %s, %s, %s", text.OneLine(s.Name), api.CountBackends(*s).Fraction(), note, s.Key(), s.Mode, s.Scheduler)
+		}
 		if s.PersistenceS > 0 {
 			line += fmt.Sprintf(", persistent %.0f s", s.PersistenceS)
 		}

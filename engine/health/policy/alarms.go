@@ -40,8 +40,8 @@ func (out *serviceState) alarmsOf(s *conf.Service, v Verdict, freeze Freeze) (al
 		alarms = append(alarms, Alarm{Kind: AlarmNoBackend, Text: fmt.Sprintf("no backend is up: new connections go to the sorry server, %s", s.Sorry.Key)})
 	case v.NoneUp && len(v.Protected) == 0:
 		alarms = append(alarms, Alarm{Kind: AlarmNoBackend, Text: "no backend is up: new connections are refused"})
-	case v.Alarm != "":
-		alarms = append(alarms, Alarm{Kind: AlarmProtected, Text: v.Alarm})
+	case len(v.Protected) > 0:
+		alarms = append(alarms, Alarm{Kind: AlarmProtected, Text: out.protected(s, &v)})
 	}
 	if text := out.unreachable(); text != "" {
 		alarms = append(alarms, Alarm{Kind: AlarmUnreachable, Text: text})
@@ -50,6 +50,21 @@ func (out *serviceState) alarmsOf(s *conf.Service, v Verdict, freeze Freeze) (al
 		alarms = append(alarms, Alarm{Kind: AlarmFrozen, Text: fmt.Sprintf("its health is frozen: checks change nothing until `sluice health thaw %s`", s.Name)})
 	}
 	return alarms
+}
+
+// protected returns a sentence about the backends that are down and in use, with the numbers that
+// every view of the service has.
+func (out *serviceState) protected(s *conf.Service, v *Verdict) string {
+	if len(s.Backends) == 1 {
+		return "the only backend is down and in use: " + v.Advice
+	}
+	down := 0
+	for _, b := range out.backends[:len(s.Backends)] {
+		if b.State == Down {
+			down++
+		}
+	}
+	return fmt.Sprintf("%d/%d backends are down, %d of them in use, because %s: %s", down, len(s.Backends), len(v.Protected), v.Why, v.Advice)
 }
 
 // unreachable returns a sentence about the backends that no packet can be sent to; "": none.

@@ -23,8 +23,10 @@ type Event struct {
 	Backend service.BackendKey // StateChanged only
 	From    BackendState       // StateChanged only, likewise To
 	To      BackendState
-	Alarm   Alarm         // AlarmRaised and AlarmEnded only
-	After   time.Duration // how long the former state or the alarm lasted; 0 for AlarmRaised
+	// Protected: To is Down, and the backend takes new connections
+	Protected bool
+	Alarm     Alarm         // AlarmRaised and AlarmEnded only
+	After     time.Duration // how long the former state or the alarm lasted; 0 for AlarmRaised
 }
 
 // events returns what changed from prev, which may be nil.
@@ -54,7 +56,8 @@ func (s *State) eventsOf(prev *State, places []int) (out []Event) {
 			b := &s.services[i].backends[j]
 			if was := before.backend(prev, b.ID); was != nil && was.State != b.State {
 				out = append(out, Event{
-					Kind: StateChanged, Service: svc.Name, Backend: b.ID.Backend, From: was.BackendState, To: b.BackendState, After: b.Since.Sub(was.Since),
+					Kind: StateChanged, Service: svc.Name, Backend: b.ID.Backend, From: was.BackendState, To: b.BackendState, Protected: b.Protected != "",
+					After: b.Since.Sub(was.Since),
 				})
 			}
 		}

@@ -19,6 +19,7 @@ type Member struct {
 type Rule struct {
 	MinHealthy int           // percentage of the members that must remain candidates; 0: none
 	Sorry      bool          // the service has a sorry server
+	Backends   int           // of the service, those that are no members included
 	AtOnce     time.Duration // members that fail within this time of each other fail at once
 }
 
@@ -29,7 +30,7 @@ type Verdict struct {
 	NoneUp    bool                       // the service has members, and all of them are down
 	AtOnce    bool                       // all failed at once: suspect the checks, not the backends
 	Why       string                     // the reason for Protected; "": it is empty
-	Alarm     string                     // the same as a sentence that includes what to do
+	Advice    string                     // what to do about it
 }
 
 // Protection decides which backends of a service that are down stop being candidates for new
@@ -98,7 +99,7 @@ func (p Protection) Decide(members []Member, rule Rule) (Protection, Verdict) {
 		}
 	}
 	if len(v.Protected) > 0 {
-		v.Why, v.Alarm = why(len(members), &v, rule)
+		v.Why, v.Advice = why(len(members), &v, rule)
 	}
 	return Protection{v.Out, v.Protected, v.AtOnce}, v
 }
@@ -144,20 +145,17 @@ func (p Protection) wentBefore(down []Member, last time.Time, rule Rule) int {
 	return len(down)
 }
 
-// why returns the reason for the protection, as a phrase and as a sentence.
-func why(members int, v *Verdict, rule Rule) (brief, full string) {
-	down := len(v.Out) + len(v.Protected)
+// why returns the reason for the protection, and what to do about it.
+func why(members int, v *Verdict, rule Rule) (reason, advice string) {
 	switch {
+	case members == 1 && rule.Backends > 1:
+		return "it is the only backend with a weight above 0", "repair it, or enable another one"
 	case members == 1:
-		return "it is the only backend", "the only backend is down and stays in use: repair it, or configure a sorry server"
+		return "it is the only backend", "repair it, or configure a sorry server"
+	case v.AtOnce && len(v.Out) > 0:
+		return "the checks of all remaining backends failed at once", "examine the checks, and the network to the backends"
 	case v.AtOnce:
-		brief = "the checks of all backends failed at once"
-		if len(v.Out) > 0 {
-			brief = "the checks of all remaining backends failed at once"
-		}
-		return brief, fmt.Sprintf("%d of %d backends are down, %d of them in use nevertheless, because %s: examine the checks, and the network to the backends",
-			down, members, len(v.Protected), brief)
+		return "the checks of all backends failed at once", "examine the checks, and the network to the backends"
 	}
-	brief = fmt.Sprintf("min_healthy keeps %d %% of the backends in use", rule.MinHealthy)
-	return brief, fmt.Sprintf("%d of %d backends are down, %d of them in use nevertheless, because %s: repair some", down, members, len(v.Protected), brief)
+	return fmt.Sprintf("min_healthy keeps %d %% of the backends in use", rule.MinHealthy), "repair some"
 }

@@ -60,7 +60,7 @@ func (p *scene) decide() (fates string) {
 	}
 	var v Verdict
 	p.p, v = p.p.Decide(members, p.rule)
-	p.alarm = v.Alarm
+	p.alarm = fmt.Sprintf("%d down, %d in use: %s: %s", len(v.Out)+len(v.Protected), len(v.Protected), v.Why, v.Advice)
 	for i, s := range p.states {
 		switch {
 		case v.Out[id(byte(i))] && !s.Up:
@@ -148,13 +148,13 @@ func TestProtection(t *testing.T) {
 // are in use.
 func TestWhyProtected(t *testing.T) {
 	for _, c := range []struct{ story, why string }{
-		{"1 down; 2 down", "2 of 2 backends are down, 1 of them in use nevertheless, because min_healthy keeps 50 % of the backends in use: repair some"},
-		{"1 failing, 2 failing; 1 down, 2 down", "2 of 2 backends are down, 2 of them in use nevertheless, because " +
+		{"1 down; 2 down", "2 down, 1 in use: min_healthy keeps 50 % of the backends in use: repair some"},
+		{"1 failing, 2 failing; 1 down, 2 down", "2 down, 2 in use: " +
 			"the checks of all backends failed at once: examine the checks, and the network to the backends"},
-		{"1 down; 2 down; 3 down; 4 down", "4 of 4 backends are down, 2 of them in use nevertheless, because min_healthy"},
-		{"1 down; 2 failing, 3 failing, 4 failing; 2 down, 3 down", "3 of 4 backends are down, 2 of them in use nevertheless, because " +
+		{"1 down; 2 down; 3 down; 4 down", "4 down, 2 in use: min_healthy"},
+		{"1 down; 2 failing, 3 failing, 4 failing; 2 down, 3 down", "3 down, 2 in use: " +
 			"the checks of all remaining backends failed at once: examine the checks"},
-		{"1 down; 2 down; 3 failing, 4 failing; 3 down, 4 down", "4 of 4 backends are down, 2 of them in use nevertheless, because the checks of all remaining backends"},
+		{"1 down; 2 down; 3 failing, 4 failing; 3 down, 4 down", "4 down, 2 in use: the checks of all remaining backends"},
 	} {
 		n := 2
 		if strings.Contains(c.story, "4") {

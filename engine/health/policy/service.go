@@ -140,7 +140,7 @@ func (out *serviceState) decide(svc *conf.Service, before Protection) Verdict {
 	}
 	var v Verdict
 	out.protection, v = before.Decide(members, Rule{
-		MinHealthy: svc.Health.MinHealthy, Sorry: svc.Sorry != nil, AtOnce: svc.Health.Interval + svc.Health.Timeout,
+		MinHealthy: svc.Health.MinHealthy, Sorry: svc.Sorry != nil, Backends: len(svc.Backends), AtOnce: svc.Health.Interval + svc.Health.Timeout,
 	})
 	for i := range out.backends {
 		b := &out.backends[i]
@@ -176,7 +176,4 @@ func (out *serviceState) leaveOut(v *Verdict) {
 		return
 	}
 	v.NoneUp = up == 0
-	if len(v.Protected) == 0 {
-		v.Alarm = ""
-	}
 }

@@ -1,6 +1,6 @@
 // The page: requests the daemon's state once a second and shows it.
 import {el, say, mark, show, arrange} from './dom.js';
-import {DEAD, endpoint, serviceTrouble, backendTrouble, BROKEN, DRAINING, compare, count, ago} from './model.js';
+import {DEAD, endpoint, serviceTrouble, sumStates, stateText, compare, count, ago} from './model.js';
 import {snapshot, reasons, token, Refused} from './daemon.js';
 import {ServiceList} from './services.js';
 import {Charts} from './charts.js';
@@ -112,20 +112,18 @@ function status(className, sentence, details = '') {
 
 // drawStatus shows in one sentence what is wrong, worst first.
 function drawStatus({services, stats}) {
-  const backends = services.flatMap(s => s.backends);
+  const backends = sumStates(services);
   const dead = services.filter(s => serviceTrouble(s) === DEAD).length;
-  const down = backends.filter(b => backendTrouble(b) === BROKEN).length;
-  const drain = backends.filter(b => backendTrouble(b) === DRAINING).length;
   const links = (stats.ports ?? []).filter(p => !p.up).map(p => p.name);
   const bad = [];
-  if (dead) bad.push(count(dead, 'service without a backend', 'services without a backend'));
+  if (dead) bad.push(`services ${dead}/${services.length} dead`);
   if (links.length) bad.push('link down: ' + links.join(', '));
-  if (down) bad.push(count(down, 'backend down', 'backends down'));
+  if (backends.down) bad.push('backends ' + stateText(backends));
   const all = [...bad];
-  if (drain) all.push(count(drain, 'backend draining', 'backends draining'));
-  if (all.length === 0) all.push(services.length ? 'No problems' : 'No services configured');
-  const size = `${count(services.length, 'service', 'services')}, ${count(backends.length, 'backend', 'backends')}`;
-  status(bad.length ? 'down' : drain ? 'drain' : 'up', all.join(', '), size);
+  if (!backends.down && backends.drain) all.push('backends ' + stateText(backends));
+  if (all.length === 0) all.push(services.length ? 'no problems' : 'no services configured');
+  const size = `${count(services.length, 'service', 'services')}, ${count(backends.total, 'backend', 'backends')}`;
+  status(bad.length ? 'down' : backends.drain ? 'drain' : 'up', all.join(', '), size);
   document.title = (bad.length ? `✕ ${bad[0]} – ` : '') + 'Sluice';
 }
 

@@ -23,6 +23,20 @@ export function serviceTrouble(service) {
   return Math.min(FINE, ...service.backends.map(backendTrouble));
 }
 
+// sumStates adds up the numbers of backends by state.
+export function sumStates(services) {
+  const sum = {total: 0, up: 0, down: 0, drain: 0, protected: 0};
+  for (const s of services) for (const state in sum) sum[state] += s.states[state];
+  return sum;
+}
+
+// stateText returns what BackendCounts.String of the daemon does: "12/12 down (6 in use)".
+export function stateText(n) {
+  const worst = n.down ? 'down' : n.drain ? 'drain' : 'up';
+  const note = [n.protected ? `${n.protected} in use` : '', n.down && n.drain ? `${n.drain} drain` : ''].filter(Boolean).join(', ');
+  return `${n[worst]}/${n.total} ${worst}` + (note ? ` (${note})` : '');
+}
+
 const ORDINARY = {cps: 0, packetsIn: 0, packetsOut: 0, bitsIn: 0, bitsOut: 0};
 const COUNTERS = {cps: ['connections', 1], packetsIn: ['packets', 1], packetsOut: ['packets_out', 1],
   bitsIn: ['bytes', 8], bitsOut: ['bytes_out', 8]};

@@ -87,12 +87,12 @@ class ServiceView {
     this.history = [];
     this.backends = new Map();
     const part = (className, tag = 'span') => el(tag, {class: className});
-    this.state = part('chip'); this.title = part('name'); this.where = part('where');
+    this.state = part('chip'); this.title = part('name'); this.note = part('note'); this.where = part('where');
     this.conns = part('n conns'); this.cps = part('n cps'); this.packets = part('n packets'); this.bits = part('n bits');
     this.spark = sparkline(90, 22);
     this.head = el('button', {class: 'head', type: 'button', 'aria-expanded': 'false',
       onclick: () => list.fold(name, this.head.getAttribute('aria-expanded') === 'true')},
-    this.state, el('span', {class: 'title'}, this.title, this.where), this.conns, this.cps, this.packets, this.bits, this.spark.svg);
+    this.state, el('span', {class: 'title'}, this.title, this.note, this.where), this.conns, this.cps, this.packets, this.bits, this.spark.svg);
     this.rows = el('tbody', {role: 'rowgroup'});
     this.body = el('table', {role: 'table'}, el('thead', {role: 'rowgroup'}, el('tr', {role: 'row'},
       ...['Backend', 'State', 'Weight', 'Active', 'Inactive', 'New/s', 'Packets/s', 'Bit/s', 'Actions']
@@ -109,7 +109,8 @@ class ServiceView {
     const rate = this.list.figures.rates.get(s.name);
     mark(this.root, 'service ' + CLASSES[trouble]);
     mark(this.state, 'chip ' + CLASSES[trouble]);
-    say(this.state, SIGNS[trouble] + ' ' + stateOf(s, trouble));
+    say(this.state, `${SIGNS[trouble]} ${s.state_name}`);
+    say(this.note, s.state_note ?? '');
     say(this.title, s.name);
     say(this.where, [`${s.protocol} ${endpoint(s)}`, s.mode, s.scheduler, s.persistence_s > 0 ? `persistent ${s.persistence_s} s` : '',
       s.health_frozen ? 'CHECKS FROZEN' : ''].filter(Boolean).join(' · '));
@@ -134,15 +135,6 @@ class ServiceView {
     view.draw(s, b, this.list.figures.rates.get(`${s.name} ${id}`), sorry);
     return view.root;
   }
-}
-
-function stateOf(s, trouble) {
-  const n = s.backends.length, of = state => s.backends.filter(b => b.state === state).length;
-  const down = () => s.backends.find(b => b.protected) ?? s.backends.find(b => b.state === 'down');
-  if (trouble === DEAD) return s.sorry?.state === 'up' ? 'sorry server' : 'no backend';
-  if (trouble === BROKEN) return `${of('down')}/${n} ${down().state_name}`;
-  if (trouble === DRAINING) return `${of('drain')}/${n} drain`;
-  return `${n} up`;
 }
 
 class BackendView {
