@@ -77,7 +77,7 @@ func (s *Snapshot) Explain(ctx context.Context, q api.Tuple) (api.Explanation, e
 const assumedPort = 40000
 
 // findPort chooses the client's port if the tuple has none: the port of one of its connections that
-// have no reply, or else a port that it does not use.
+// have no reply, unless a later one has, or else a port that it does not use.
 func (x *explainer) findPort(ctx context.Context) error {
 	if x.q.From.Port() != 0 {
 		return nil
@@ -88,6 +88,7 @@ func (x *explainer) findPort(ctx context.Context) error {
 			x.q.From.Addr(), x.q.To, netip.AddrPortFrom(x.q.From.Addr(), assumedPort))
 	}
 	used, silent := make(map[uint16]bool), []uint16(nil)
+	last, answered := uint32(math.MaxUint32), uint32(math.MaxUint32) // how long ago
 	if x.Conns != nil {
 		conns, err := x.Conns(ctx, x.q.From.Addr())
 		if err != nil {
@@ -98,9 +99,14 @@ func (x *explainer) findPort(ctx context.Context) error {
 				continue
 			}
 			used[f.Entry.ClientPort()] = true
-			if f.Entry.Flags&(conn.SeenReply|conn.NoOutput) == 0 || f.Entry.Flags&conn.NoOutput != 0 && opens(f.Entry.State) {
-				silent = append(silent, f.Entry.ClientPort())
+			if quiet := x.quietFor(&f.Entry); hasNoReply(&f.Entry) {
+				silent, last = append(silent, f.Entry.ClientPort()), min(last, quiet)
+			} else {
+				answered = min(answered, quiet)
 			}
+		}
+		if answered < last { // what kept replies away does so no more
+			silent = nil
 		}
 	}
 	port := uint16(assumedPort)
@@ -118,6 +124,12 @@ func (x *explainer) findPort(ctx context.Context) error {
 	}
 	x.q.From = netip.AddrPortFrom(x.q.From.Addr(), port)
 	return nil
+}
+
+// hasNoReply reports whether no reply to the connection's client is known. In tun and dr that is
+// one that is still being opened.
+func hasNoReply(c *conn.Conn) bool {
+	return c.Flags&(conn.SeenReply|conn.NoOutput) == 0 || c.Flags&conn.NoOutput != 0 && opens(c.State)
 }
 
 // dryRun makes the packet, finds the worker that owns its connection or would own it, and runs the
@@ -252,6 +264,9 @@ func (x *explainer) existing(p *worker.PacketRecord) {
 		replies = ", no reply seen"
 	}
 	x.step("connection", "%s, %s%s", c.State, x.connText(c, x.Now()), replies)
+	if state, ok := x.Health.Backend(x.Backends[c.Backend].ID); ok && (state.Protected != "" || !x.Tables.Backends[c.Backend].Up) {
+		x.problem("backend", "%s is down%s", x.backend(c.Backend), since(&state))
+	}
 }
 
 func (x *explainer) named(c *conn.Conn, s *pipeline.Observation) api.Conn {

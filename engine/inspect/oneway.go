@@ -3,8 +3,10 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"sluice/conf"
 	"sluice/engine/worker"
 	"sluice/pipeline"
 	"sluice/pipeline/conn"
@@ -36,11 +38,11 @@ func (x *explainer) oneWay(ctx context.Context, p *worker.PacketRecord, be *pipe
 			more = ", and sends its SYN again"
 		}
 		x.problem("return", "the client has not acknowledged a SYN-ACK of %s%s: the backend sends none, or it is lost on the way to the client; %s",
-			name, more, x.handshakeHint(be))
+			name, more, x.handshakeHint(&c, be))
 	case opens(c.State):
 		x.step("return", "the connection is being opened: whether replies reach the client is not known yet")
 	case c.State == conn.Established:
-		x.step("return", "the client has acknowledged the SYN-ACK of %s: it has reached the client; whether later replies do is not known", name)
+		x.step("return", "the client has acknowledged the SYN-ACK of %s: it has reached the client; whether later replies do is not known here (on %s: ss -tin dst %s shows what is sent again)", name, be.Addr, x.q.From.Addr())
 	default:
 		x.step("return", "whether replies reach the client is not known: the connection is in %s", c.State)
 	}
@@ -52,14 +54,29 @@ func opens(s conn.State) bool {
 	return s == conn.SynRecv || s == conn.SynChallenged || s == conn.SynRepeated
 }
 
-// handshakeHint returns what a SYN-ACK of a tun or dr backend needs.
-func (x *explainer) handshakeHint(be *pipeline.Backend) string {
+// handshakeHint returns what a SYN-ACK of a tun or dr backend needs. A check that takes the path of
+// clients' packets and succeeds leaves only the way back to the client.
+func (x *explainer) handshakeHint(c *conn.Conn, be *pipeline.Backend) string {
+	way := fmt.Sprintf("(ip route get %s from %s); if replies pass this host's kernel, see sluice doctor", x.q.From.Addr(), x.q.To.Addr())
+	if x.pathWorks(c) {
+		return fmt.Sprintf("its health check takes the same path and succeeds, so look for its route to the client %s", way)
+	}
 	needs := ""
 	if be.Mode == service.TUN {
 		needs = ", and a tunnel interface that decapsulates, with rp_filter 0"
 	}
-	return fmt.Sprintf("on %s there must be %s on lo, a server that listens there%s, and a route to the client (ip route get %s from %s); if replies pass this host's kernel, see sluice doctor",
-		be.Addr, x.q.To.Addr(), needs, x.q.From.Addr(), x.q.To.Addr())
+	return fmt.Sprintf("on %s there must be %s on lo, a server that listens there%s, and a route to the client %s",
+		be.Addr, x.q.To.Addr(), needs, way)
+}
+
+// pathWorks reports whether the backend of a connection has answered its last check, which took the
+// path of clients' packets.
+func (x *explainer) pathWorks(c *conn.Conn) bool {
+	id := x.Backends[c.Backend].ID
+	state, ok := x.Health.Backend(id)
+	s := &x.Services[c.Service()]
+	i := slices.IndexFunc(s.Backends, func(b conf.Backend) bool { return b.Key == id.Backend })
+	return ok && i >= 0 && s.ChecksPath(&s.Backends[i]) && state.Checked && state.Check.Up && state.Check.Last == ""
 }
 
 // handshakePause is the time between two looks at a connection.
