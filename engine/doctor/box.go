@@ -37,6 +37,9 @@ type Box struct {
 	Before, Now Look
 	Passing     []Passing
 	Rules       []netlink.Rule // of ip-rule(8), without the kernel's own
+	// told has the backends that a problem makes unreachable, of the checks that have run: one
+	// cause is one problem
+	told map[netip.Addr]bool
 	// Elsewhere is the daemon's process if that is in another network namespace; 0: it is not
 	Elsewhere int
 

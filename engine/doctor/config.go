@@ -2,8 +2,10 @@ package doctor
 
 import (
 	"errors"
+	"strings"
 
 	"sluice/conf"
+	"sluice/pipeline/service"
 )
 
 // checkConfig reports errors and warnings of the configuration. Most other checks need a valid one.
@@ -12,6 +14,9 @@ func checkConfig(b *Box) (all []Finding) {
 	switch {
 	case errors.As(b.ConfigErr, &problems):
 		for _, p := range problems {
+			if b.ofRoutes(p) {
+				continue
+			}
 			all = append(all, found(Problem, "correct the line; `sluice check` shows whether the file is valid", "%s", p.Error()))
 		}
 	case b.ConfigErr != nil:
@@ -21,4 +26,16 @@ func checkConfig(b *Box) (all []Finding) {
 		all = append(all, found(Warning, "correct the line, unless it is meant for another machine", "%s", w.Error()))
 	}
 	return all
+}
+
+// ofRoutes reports whether a problem of the configuration on this machine is the address of a dr
+// backend that the kernel's routes do not lead to directly. checkRoutes reports it, with its fix.
+func (b *Box) ofRoutes(p conf.Problem) bool {
+	for _, t := range b.targets() {
+		if t.mode == service.DR && strings.HasSuffix(p.Key, ".address") && strings.HasPrefix(p.Text, t.address.String()+" ") {
+			r, err := b.Route(t.address)
+			return err != nil || r.Gateway.IsValid()
+		}
+	}
+	return false
 }

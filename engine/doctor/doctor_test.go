@@ -361,10 +361,12 @@ func TestFaults(t *testing.T) {
 func TestRepairOfPaths(t *testing.T) {
 	for lastError, want := range map[string]string{
 		"tcp 10.2.0.11:80: no answer within 1s":                          "curl or nc",
-		"tcp 198.51.100.10:80 by dr to 10.2.0.11: no answer within 1s":   "198.51.100.10 on lo, and a server",
-		"http 198.51.100.10:80 by tun to 10.2.0.11: no answer within 1s": "a tunnel interface that decapsulates",
+		"tcp 198.51.100.10:80 by dr to 10.2.0.11: no answer within 1s":   "on 10.2.0.11: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2; ip addr replace 198.51.100.10/32 dev lo (a server must listen",
+		"http 198.51.100.10:80 by tun to 10.2.0.11: no answer within 1s": "a tunnel interface with rp_filter 0 decapsulate",
+		"tcp 198.51.100.10:80 by dr to 10.2.0.11: connection refused":    "start the server of web on 10.2.0.11, and let it listen at 198.51.100.10",
+		"tcp 10.2.0.11:80: connection refused":                           "start the server of web on 10.2.0.11, and let it listen at 10.2.0.11:80",
 	} {
-		if fix := repair(api.Service{Address: "198.51.100.10"}, api.Backend{LastError: lastError}); !strings.Contains(fix, want) {
+		if fix := repair(api.Service{Name: "web", Address: "198.51.100.10"}, api.Backend{Address: "10.2.0.11", Port: api.SinglePort(80), LastError: lastError}); !strings.Contains(fix, want) {
 			t.Errorf("%s: %s", lastError, fix)
 		}
 	}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"strings"
 
 	"sluice/engine/api"
 )
@@ -50,6 +51,9 @@ func checkDrops(b *Box) (all []Finding) {
 	}
 	for _, reason := range api.DropReasons() {
 		if a, known := advice[reason.Name]; known {
+			if a.severity == Problem && strings.HasPrefix(a.fix, "see ") && len(b.told) > 0 {
+				a.severity = Warning // its cause is the problem
+			}
 			report(a.severity, before.Drops[reason.Name], b.Stats.Drops[reason.Name], a.fix, "packets were dropped as %s: %s", reason.Name, reason.Text)
 		}
 	}

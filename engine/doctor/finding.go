@@ -1,6 +1,9 @@
 package doctor
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // Severity is how much a finding matters.
 type Severity string
@@ -19,6 +22,14 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Text     string   `json:"text"`
 	Fix      string   `json:"fix,omitempty"`
+
+	backends []netip.Addr // that a problem makes unreachable
+}
+
+// of returns the finding with the backends that it makes unreachable.
+func (f Finding) of(backends ...netip.Addr) Finding {
+	f.backends = backends
+	return f
 }
 
 // Check is one check.
@@ -74,6 +85,10 @@ var Checks = []Check{
 // Run runs all checks. Each returns at least one finding.
 func Run(b *Box) []Finding {
 	var all []Finding
+	b.told = make(map[netip.Addr]bool)
+	if b.Elsewhere != 0 {
+		b.Passing, b.Addresses = nil, nil // they are those of this namespace
+	}
 	for _, c := range Checks {
 		var found []Finding
 		switch {
@@ -92,6 +107,9 @@ func Run(b *Box) []Finding {
 		for _, f := range found {
 			f.Check = c.Name
 			all = append(all, f)
+			for _, backend := range f.backends {
+				b.told[backend] = b.told[backend] || f.Severity == Problem
+			}
 		}
 	}
 	return all

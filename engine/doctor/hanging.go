@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/pipeline/service"
 )
@@ -23,23 +24,12 @@ func checkHanging(b *Box) (all []Finding) {
 		client, _ := netip.ParseAddrPort(c.Client)
 		backend, _ := netip.ParseAddrPort(c.Backend)
 		vip, _ := netip.ParseAddrPort(c.Virtual)
-		if b.stateOf(c) == api.StateDown || slices.ContainsFunc(b.Passing, func(p Passing) bool { return p.VIP == vip.Addr() && p.Err != nil }) {
+		if b.told[backend.Addr()] || b.stateOf(c) == api.StateDown || slices.ContainsFunc(b.Passing, func(p Passing) bool { return p.VIP == vip.Addr() && p.Err != nil }) {
 			continue // reported by the cause
 		}
-		fix := ""
-		switch mode, _ := service.ParseMode(c.Mode); mode {
-		case service.NAT:
-			fix = fmt.Sprintf("on %s: ip route replace default via %s, and no other route to %s; and let its firewall pass port %d", backend.Addr(), or(b.ownTowards(backend.Addr()), "this box"), client.Addr(), backend.Port())
-		case service.FullNAT:
-			fix = fmt.Sprintf("on %s: a route to the service's `source` addresses that leads here, and a firewall that passes port %d", backend.Addr(), backend.Port())
-		default:
-			fix = fmt.Sprintf("on %s: %s on lo, a server that listens there, and a route to %s", backend.Addr(), vip.Addr(), client.Addr())
-			if mode == service.TUN {
-				fix += "; a tunnel interface that decapsulates, with rp_filter 0"
-			}
-		}
+		fix := b.answers(c.Service, backend, vip.Addr(), client.Addr())
 		all = append(all, found(Problem, fix, "%d connections to backend %s of service %s wait for its SYN-ACK, one of them from %s: it does not come back to the client",
-			len(hanging[name]), c.Backend, c.Service, client.Addr()))
+			len(hanging[name]), c.Backend, c.Service, client.Addr()).of(backend.Addr()))
 	}
 	return all
 }
@@ -56,12 +46,59 @@ func (b *Box) stateOf(c api.Conn) string {
 	return ""
 }
 
-// ownTowards returns this machine's address on the network of another one, or "".
-func (b *Box) ownTowards(to netip.Addr) string {
-	for _, a := range b.Addresses {
-		if a.Prefix.Masked().Contains(to) && !a.Prefix.IsSingleIP() {
-			return a.Prefix.Addr().String()
-		}
+// answers returns what a backend needs so that its SYN-ACK reaches the client.
+func (b *Box) answers(name string, backend netip.AddrPort, vip, client netip.Addr) string {
+	i := slices.IndexFunc(b.Config.Services, func(s conf.Service) bool { return s.Name == name })
+	if i < 0 {
+		return "reload: the service is not in this file"
 	}
-	return ""
+	s := &b.Config.Services[i]
+	j := slices.IndexFunc(s.Backends, func(be conf.Backend) bool { return be.Key.Address == backend.Addr() })
+	if j < 0 {
+		return "see what the backend sends: tcpdump there"
+	}
+	be, host := &s.Backends[j], backend.Addr()
+	firewall := fmt.Sprintf("no other route there may lead to %s elsewhere, and its firewall must pass port %d", client, backend.Port())
+	switch be.Mode {
+	case service.NAT:
+		if command, ok := b.wayBack(host, "default"); ok {
+			return there(host, firewall, command)
+		}
+		return there(host, "GATEWAY is the router that leads to this box; "+firewall, addRoute(everywhere(client), "via GATEWAY"))
+	case service.FullNAT:
+		var commands []string
+		for _, source := range s.Source {
+			if command, ok := b.wayBack(host, whole(source).String()); ok && source.Is4() == host.Is4() {
+				commands = append(commands, command)
+			}
+		}
+		note := fmt.Sprintf("its replies to `source` must lead here, and its firewall must pass port %d", backend.Port())
+		if len(commands) == 0 {
+			return there(host, note, "ip route get "+s.Source[0].String())
+		}
+		return there(host, note, commands...)
+	}
+	return b.answersOneWay(s, be, vip, client)
+}
+
+// answersOneWay is answers for tun and dr. A check that takes the path of clients' packets and
+// succeeds leaves only the way back to the clients.
+func (b *Box) answersOneWay(s *conf.Service, be *conf.Backend, vip, client netip.Addr) string {
+	host, note := be.Key.Address, "or via another router that leads to the clients"
+	back, ok := b.wayBack(host, everywhere(client))
+	if !ok || client.Is4() != host.Is4() || b.forwarding(client.Is4()) == 0 {
+		back, note = addRoute(whole(client).String(), "via GATEWAY"), "GATEWAY is the router that leads to the clients"
+	}
+	if s.ChecksPath(be) {
+		return there(host, note, back)
+	}
+	return there(host, note+"; "+needsOfPath(be.Mode, vip), append(holdVIP(vip), back)...)
+}
+
+// everywhere returns the destination of a default route.
+func everywhere(a netip.Addr) string {
+	if a.Is4() {
+		return "default"
+	}
+	return "::/0"
 }

@@ -26,8 +26,8 @@ func checkNeighbours(b *Box) (all []Finding) {
 		}
 		switch state := b.Neighbour(r.Ifindex, hop); {
 		case state == "FAILED" || state == "INCOMPLETE":
-			all = append(all, found(Problem, "check that it is switched on, is on the same VLAN and has this address; tcpdump -ni "+l.Name+" shows the requests (arp, icmp6)",
-				"%s does not answer %s on %s (%s): its packets are dropped as no_neighbour", what, asks, l.Name, state))
+			all = append(all, found(Problem, "switch it on, connect it to the network of "+l.Name+", and give it the address "+hop.String()+" (tcpdump -ni "+l.Name+" arp or icmp6 shows the requests)",
+				"%s does not answer %s on %s (%s): its packets are dropped as no_neighbour", what, asks, l.Name, state).of(t.address))
 		case state == "" && b.Stats != nil:
 			all = append(all, found(Warning, "ping it once, and look for firewalls that drop "+asks,
 				"the kernel has no MAC address of %s on %s yet", what, l.Name))

@@ -105,13 +105,13 @@ func checkReplies(b *Box) (all []Finding) {
 		switch {
 		case b.own(&p) != nil:
 			a := b.own(&p)
-			all = append(all, found(Problem, fmt.Sprintf("ip addr del %s dev %s, and route the address here at the routers that clients come from", a.Prefix, a.Link),
+			all = append(all, found(Problem, here("and route the address here at the routers that clients come from", fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Link)),
 				"%s, and the kernel drops them because it has the address itself, on %s", what, a.Link))
 		case len(rules) > 0:
 			all = append(all, found(Problem, fmt.Sprintf("ip %srule del priority %d", six(p.VIP), rules[0].Priority),
 				"%s, and the kernel does not forward them to %s (%v): a rule of `ip rule` decides about them: %s", what, p.Client, p.Err, rules[0]))
 		default:
-			all = append(all, found(Problem, fmt.Sprintf("ip route replace %s via GATEWAY, where GATEWAY leads to the clients", whole(p.Client)),
+			all = append(all, found(Problem, here("GATEWAY is the router that leads to the clients", addRoute(whole(p.Client).String(), "via GATEWAY")),
 				"%s, and the kernel does not forward them to %s: %v", what, p.Client, p.Err))
 		}
 	}

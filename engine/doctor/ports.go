@@ -11,6 +11,8 @@ func checkPorts(b *Box) (all []Finding) {
 	}
 	for _, p := range b.Config.Ports {
 		switch l := b.Links[p.Name]; {
+		case l == nil && b.ConfigErr != nil:
+			all = append(all, found(Note, "see the finding about the configuration", "no interface %q", p.Name))
 		case l == nil:
 			var names []string
 			for name := range b.Links {

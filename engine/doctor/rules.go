@@ -56,8 +56,8 @@ func checkRules(b *Box) (all []Finding) {
 			continue
 		}
 		told[rules[0].Priority] = true
-		all = append(all, found(Problem, "ip "+six(t.address)+"rule del priority "+strconv.Itoa(rules[0].Priority)+", and put the route that is meant into the main table",
-			"a rule of `ip rule` decides about packets to backend %s: %s; Sluice follows the main table only, and the kernel, which sends health checks, the rule", t.who(), rules[0]))
+		all = append(all, found(Problem, here("and put the route that is meant into the main table", "ip "+six(t.address)+"rule del priority "+strconv.Itoa(rules[0].Priority)),
+			"a rule of `ip rule` decides about packets to backend %s: %s; Sluice follows the main table only, and the kernel, which sends health checks, the rule", t.who(), rules[0]).of(t.address))
 	}
 	return all
 }
