@@ -29,6 +29,7 @@ func (f *endFlags) add(cmd *cobra.Command, prefix, what string) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.end.Interface, f.flag, "", "interface that "+what)
 	flags.StringVar(&f.end.Affinity.Netns, prefix+"netns", "", "network namespace of it: a name in /run/netns, or a path")
+	addForce(cmd)
 	flags.IntVar(&f.end.Affinity.CPU, prefix+"cpu", affinity.AnyCPU, "CPU of the thread that "+what+" (-1: any)")
 }
 

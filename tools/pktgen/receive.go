@@ -36,6 +36,9 @@ func newReceive() *cobra.Command {
 			if flows < 1 || flows > flow.MaxFlows {
 				return cli.Usage(fmt.Errorf("--flows %d: possible are 1 to %d", flows, flow.MaxFlows))
 			}
+			if err := guard(cmd, &receiver.endFlags); err != nil {
+				return err
+			}
 			p, err := port.Open(receiver.end.Affinity, receiver.end.Interface)
 			if err != nil {
 				return err

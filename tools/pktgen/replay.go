@@ -35,6 +35,9 @@ func newReplay() *cobra.Command {
 			if err := f.check(); err != nil {
 				return err
 			}
+			if err := guard(cmd, &f.endFlags); err != nil {
+				return err
+			}
 			file, err := capture.Read(args[0])
 			if err != nil {
 				return err

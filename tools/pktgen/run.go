@@ -29,6 +29,9 @@ func newRun() *cobra.Command {
 			if err := errors.Join(err, sender.check(), receiver.check(), load.check()); err != nil {
 				return err
 			}
+			if err := guard(cmd, &sender.endFlags, &receiver.endFlags); err != nil {
+				return err
+			}
 			line, err := trial.Open(trial.Setup{
 				Send: sender.end, Sender: sender.backend, Queue: sender.queue,
 				Receive: &receiver.end, Receiver: receiver.backend,
@@ -64,6 +67,9 @@ func newSend() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := traffic.read()
 			if err := errors.Join(err, sender.check(), load.check()); err != nil {
+				return err
+			}
+			if err := guard(cmd, &sender.endFlags); err != nil {
 				return err
 			}
 			line, err := trial.Open(trial.Setup{Send: sender.end, Sender: sender.backend, Queue: sender.queue, Traffic: t})

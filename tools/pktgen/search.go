@@ -39,6 +39,9 @@ func newSearch() *cobra.Command {
 			if duration <= 0 {
 				return cli.Usage(errors.New("--duration must be more than 0"))
 			}
+			if err := guard(cmd, &sender.endFlags, &receiver.endFlags); err != nil {
+				return err
+			}
 			line, err := trial.Open(trial.Setup{
 				Send: sender.end, Sender: sender.backend, Queue: sender.queue,
 				Receive: &receiver.end, Receiver: receiver.backend,
