@@ -38,6 +38,8 @@ type result struct {
 	// RatioToReceiver: of ns, to workers without hand-over
 	RatioToReceiver float64 `json:"ratio_to_receiver,omitempty"`
 
+	Reloads *reloads `json:"reloads,omitempty"` // of the configuration; nil: none
+
 	ns []float64 // of all rounds
 }
 
@@ -71,6 +73,8 @@ func goal(mode service.Mode, family int, ns float64) float64 {
 func (r *result) checkGoal() {
 	met := r.NsPerPacket <= r.BudgetNs
 	switch {
+	case r.Reloads != nil:
+		met = r.Reloads.AddedUs <= r.BudgetUs
 	case r.BudgetUs > 0:
 		met = r.TickUs <= r.BudgetUs
 	case r.RatioGoal > 0:
@@ -145,6 +149,10 @@ func pipelineVerb(args []string) error {
 	}
 	more, err := manyCores(match, *rounds, *packets, *batch)
 	if err != nil {
+		return err
+	}
+	results = append(results, more...)
+	if more, err = reloading(match); err != nil {
 		return err
 	}
 	results = append(results, more...)

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestConfine checks that existing threads and later ones are bound, and that a pinned thread stays
@@ -58,5 +60,42 @@ func TestConfine(t *testing.T) {
 	}
 	if on := <-pinned; !slices.Equal(on, allowed[len(allowed)-1:]) {
 		t.Errorf("the pinned thread is on %v", on)
+	}
+}
+
+// TestSetTimeSlices checks that existing threads and later ones have the slice, on kernels that
+// know such slices.
+func TestSetTimeSlices(t *testing.T) {
+	slice := func() uint64 {
+		attr, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		return attr.Runtime
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	usual := slice()
+	if usual == 0 {
+		t.Skip("this kernel has no slices for threads: Linux 6.12 is the first")
+	}
+	const ns = 200_000
+	if err := SetTimeSlices(ns); err != nil {
+		t.Fatal(err)
+	}
+	later := make(chan uint64)
+	go func() {
+		runtime.LockOSThread()
+		later <- slice()
+	}()
+	if got := <-later; got != ns || slice() != ns {
+		t.Errorf("slices of %d and %d ns, want %d", slice(), got, ns)
+	}
+	if err := SetTimeSlices(0); err != nil {
+		t.Fatal(err)
+	}
+	if got := slice(); got != usual {
+		t.Errorf("then a slice of %d ns, want %d again", got, usual)
 	}
 }

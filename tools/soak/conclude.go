@@ -116,7 +116,7 @@ const steady = 4 * time.Minute
 
 // Growth that is allowed: of the most memory once it is steady, from the first half of that time to
 // the second, and of open files over all. The heap grows and shrinks by much more than what lives
-// in it (engine/platform/linux/goruntime.go).
+// in it (engine/cpu/goruntime.go).
 const (
 	moreKiB   = 64 << 10
 	moreFiles = 20

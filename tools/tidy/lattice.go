@@ -86,6 +86,7 @@ var lattice = []layer{
 	{"bench/report", "tools/chart", "a report is made of values"},
 	{"bench/testbed", "tools/netlab", "the hosts of a benchmark are namespaces"},
 	{"bench/sockets", "tools/pktgen/affinity", "load over the kernel's sockets"},
+	{"bench/steady", "conf engine/... pipeline/... rings", "a stream is the whole engine on a port in memory"},
 	{"bench/wire", "bench/testbed tools/pktgen/...", "load over raw sockets"},
 
 	{"tools/browser", "tools/e2e/testbed", outside},

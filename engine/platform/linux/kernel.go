@@ -49,7 +49,7 @@ type Kernel struct {
 	ports []*port
 
 	cores   []int  // the workers' CPUs
-	restore func() // undoes quietRuntime; nil before it
+	restore func() // undoes cpu.QuietRuntime; nil before it
 
 	stop    chan struct{} // closed by Close
 	running sync.WaitGroup
@@ -120,7 +120,7 @@ const BytesPerQueue = framesPerQueue * platform.FrameSize
 
 // Open implements platform.Platform.
 func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error) {
-	k.restore = quietRuntime(k.cores, k.log)
+	k.restore = cpu.QuietRuntime(k.cores, k.log)
 	snapshot := k.follower.Snapshot()
 	queues := make([][]int, len(ports))
 	perWorker := 0

@@ -1,11 +1,9 @@
-package linux
+package cpu
 
 import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-
-	"sluice/engine/cpu"
 )
 
 // gcPercent lets the heap grow to five times the live data before it is collected. The live data is
@@ -14,7 +12,10 @@ import (
 // reload) causes collections.
 const gcPercent = 400
 
-// quietRuntime keeps the Go runtime and the process's other threads off the workers' CPUs as far as
+// sliceNs is the shortest time slice that Linux accepts.
+const sliceNs = 100_000
+
+// QuietRuntime keeps the Go runtime and the process's other threads off the workers' CPUs as far as
 // possible, until restore is called. Three things could disturb the workers:
 //
 // Threads. The kernel would run the control plane's threads on any CPU, also on those of workers.
@@ -29,24 +30,30 @@ const gcPercent = 400
 //
 // Preemption. The runtime asks a goroutine that has run for 10 ms to yield (sysmon,
 // runtime/proc.go). A worker, which is locked to its thread, then gives up its processor and gets
-// the next free one; for the reason above, one is free. The remaining gaps are in the histogram
-// that the stats show.
-func quietRuntime(cores []int, log *slog.Logger) (restore func()) {
+// the next free one; for the reason above, one is free. Another thread has to wake up for that, and
+// may find its CPU taken by one with much to do, such as a reload. So the threads' time slices are
+// short: one that wakes up then need not wait for milliseconds. The remaining gaps are in the
+// histogram that the stats show.
+func QuietRuntime(cores []int, log *slog.Logger) (restore func()) {
 	processors, percent := runtime.GOMAXPROCS(0), debug.SetGCPercent(gcPercent)
 	runtime.GOMAXPROCS(max(processors, 2*len(cores)+2))
-	spare := cpu.Spare(cores)
+	if err := SetTimeSlices(sliceNs); err != nil {
+		log.Debug("time slices keep their length", "err", err)
+	}
+	spare := Spare(cores)
 	confined := false
 	if len(spare) > 0 {
-		err := cpu.Confine(spare)
+		err := Confine(spare)
 		if confined = err == nil; err != nil {
 			log.Warn("other threads than the workers' may run on the workers' CPUs", "err", err)
 		}
 	}
 	return func() {
+		_ = SetTimeSlices(0)
 		runtime.GOMAXPROCS(processors)
 		debug.SetGCPercent(percent)
-		if allowed, err := cpu.Allowed(); confined && err == nil {
-			_ = cpu.Confine(allowed)
+		if allowed, err := Allowed(); confined && err == nil {
+			_ = Confine(allowed)
 		}
 	}
 }
