@@ -44,6 +44,10 @@ var Events = []Kind{
 	{"link_up", "a link came up"},
 	{"queue_failed", "the driver transmits nothing on a queue"},
 
+	{"keep_restart", "`sluice keep`: the daemon has ended and is started again after a pause"},
+	{"keep_kill", "`sluice keep`: the daemon gives no sign of life, or does not stop, and is killed"},
+	{"keep_gave_up", "`sluice keep`: the daemon has ended after each of the last starts"},
+
 	{"state_failed", "the state directory cannot be written"},
 	{"state_back", "the state directory can be written again"},
 	{"http_failed", "the address of [api] http cannot be used"},
