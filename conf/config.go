@@ -28,6 +28,8 @@ type Engine struct {
 	StuckAfter  time.Duration // a worker that has not answered for so long is stuck
 	StateDir    string        // directory of data that remains over restarts; "": in memory only
 	HashKey     string        // of mh: hosts with equal keys choose equal backends
+	// AdoptPerSecond is how many connections AdoptHash may open per second.
+	AdoptPerSecond int
 }
 
 // Poll is what a worker does when no frames arrive.
@@ -120,6 +122,8 @@ type Service struct {
 	Key         service.Key   // unique; keys overlap only where one of them has any port
 	Mode        service.Mode  // of backends without a mode
 	Scheduler   string        // one of service.Schedulers
+	Hash        string        // of mh: HashAddress or HashAddressPort
+	Adopt       string        // AdoptHash, AdoptNever or, by scheduler and modes, ""; see Adopts
 	Persistence time.Duration // 0: none
 	Source      []netip.Addr  // fullnat: addresses to send from, of the family of the service
 	// OnDown is OnDownReset or OnDownKeep.
@@ -163,6 +167,18 @@ func (c *Config) EachBackend() iter.Seq2[service.BackendID, *Backend] {
 		}
 	}
 }
+
+// What of a client the scheduler mh hashes.
+const (
+	HashAddress     = "address"
+	HashAddressPort = "address-port"
+)
+
+// What happens to a TCP segment that belongs to no known connection and opens none.
+const (
+	AdoptHash  = "hash"  // it goes to the backend that mh names, and opens the connection
+	AdoptNever = "never" // it is answered with RST
+)
 
 // What happens to the connections of a backend that health checks have taken down.
 const (

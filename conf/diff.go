@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -57,6 +58,7 @@ func engineFields(e Engine) []field {
 		{"batch", fmt.Sprint(e.Batch)},
 		{"poll", string(e.Poll)},
 		{"stuck_after", shortDuration(e.StuckAfter)},
+		{"adopt_per_second", fmt.Sprint(e.AdoptPerSecond)},
 		{"state_dir", fmt.Sprintf("%q", e.StateDir)},
 	}
 }
@@ -81,6 +83,8 @@ func serviceFields(s Service) []field {
 		{"name", s.Name},
 		{"mode", s.Mode.String()},
 		{"scheduler", s.Scheduler},
+		{"hash", s.Hash},
+		{"adopt", cmp.Or(s.Adopt, "default")},
 		{"persistence", shortDuration(s.Persistence)},
 		{"source", orWord(s.Source, "none")},
 		{"on_down", s.OnDown},

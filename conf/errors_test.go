@@ -215,7 +215,7 @@ func TestSyntaxErrors(t *testing.T) {
 func TestProblemText(t *testing.T) {
 	_, _, err := conf.Parse("/etc/sluice/sluice.toml", []byte("[engine]\nbatch = 0\nx = 1\n"+goodPort+goodService), nil)
 	want := "/etc/sluice/sluice.toml:2: engine.batch: 0 is out of range; allowed: an integer from 1 to 256\n" +
-		"/etc/sluice/sluice.toml:3: engine.x: unknown key; allowed here: batch, connections, cores, hash_key, poll, state_dir, stuck_after"
+		"/etc/sluice/sluice.toml:3: engine.x: unknown key; allowed here: adopt_per_second, batch, connections, cores, hash_key, poll, state_dir, stuck_after"
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -115,6 +115,7 @@ func (p *printer) engine(e *Engine) {
 	p.key("poll", string(e.Poll))
 	p.key("stuck_after", e.StuckAfter)
 	p.key("state_dir", e.StateDir)
+	p.key("adopt_per_second", e.AdoptPerSecond)
 	p.key("hash_key", e.HashKey)
 }
 
@@ -137,6 +138,10 @@ func (p *printer) service(s *Service, shared Timeouts) {
 	p.value("protocol", s.Key.Protocol)
 	p.value("mode", s.Mode)
 	p.value("scheduler", s.Scheduler)
+	p.key("hash", s.Hash)
+	if s.Adopt != "" {
+		p.value("adopt", s.Adopt)
+	}
 	p.key("persistence", s.Persistence)
 	p.key("source", s.Source)
 	p.key("on_down", s.OnDown)

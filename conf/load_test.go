@@ -52,14 +52,16 @@ port = 80
 address = "10.0.0.11"
 `)
 	want := &conf.Config{
-		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StuckAfter: 2 * time.Second, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey},
-		Ports:  []conf.Port{{Name: "eth0", IO: conf.IOAuto, Line: 1}},
-		API:    conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180", Metrics: conf.MetricsBackends, Reads: conf.ReadsLoopback},
+		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StuckAfter: 2 * time.Second, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey,
+			AdoptPerSecond: 100_000},
+		Ports: []conf.Port{{Name: "eth0", IO: conf.IOAuto, Line: 1}},
+		API:   conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180", Metrics: conf.MetricsBackends, Reads: conf.ReadsLoopback},
 		Services: []conf.Service{{
 			Name:      "tcp-198.51.100.10-80",
 			Key:       service.Key{Address: netip.MustParseAddr("198.51.100.10"), Ports: service.Ports{First: 80, Last: 80}, Protocol: service.TCP},
 			Mode:      service.NAT,
 			Scheduler: "wlc",
+			Hash:      conf.HashAddress,
 			OnDown:    conf.OnDownReset,
 			OnRemove:  conf.OnRemoveKeep,
 			ICMPEcho:  conf.EchoWhenUp,
@@ -87,6 +89,7 @@ connections = 2048
 batch = 32
 poll = "busy"
 stuck_after = "5s"
+adopt_per_second = 5000
 state_dir = ""
 hash_key = "secret"
 [[port]]
@@ -113,6 +116,8 @@ port = "8000-8099"
 protocol = "udp"
 mode = "fullnat"
 scheduler = "mh"
+hash = "address-port"
+adopt = "never"
 persistence = "5m"
 source = ["2001:db8::2", "2001:db8::3"]
 on_down = "keep"
@@ -161,8 +166,9 @@ mode = "tun"
 	timeouts := ipvsTimeouts()
 	timeouts.TCPEstablished, timeouts.UDP, timeouts.TCPNone = time.Hour, 10*time.Second, 3*time.Second
 	want := &conf.Config{
-		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 5 * time.Second, HashKey: "secret"},
-		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 9}},
+		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 5 * time.Second, HashKey: "secret",
+			AdoptPerSecond: 5000},
+		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 10}},
 		API:    conf.API{Socket: "/tmp/s", HTTP: "", Host: "lb.example.com", Metrics: conf.MetricsServices, Reads: conf.ReadsToken, TokenFile: "/etc/sluice/token"},
 		Access: conf.Access{Allow: []netip.Prefix{prefix("192.0.2.7/32")}, Deny: []netip.Prefix{prefix("192.0.2.0/24"), prefix("2001:db8::/32")}},
 		Services: []conf.Service{{
@@ -170,6 +176,8 @@ mode = "tun"
 			Key:         service.Key{Address: netip.MustParseAddr("2001:db8:f::10"), Ports: service.Ports{First: 8000, Last: 8099}, Protocol: service.UDP},
 			Mode:        service.FullNAT,
 			Scheduler:   "mh",
+			Hash:        conf.HashAddressPort,
+			Adopt:       conf.AdoptNever,
 			Persistence: 5 * time.Minute,
 			Source:      []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")},
 			OnDown:      conf.OnDownKeep,
@@ -186,12 +194,12 @@ mode = "tun"
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 64},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 67},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 67},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 71},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 70},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 74},
 			},
-			Line: 26,
+			Line: 27,
 		}},
 	}
 	if diff := cmp.Diff(want, mustParse(t, text), compareAddrs, ignoreText); diff != "" {

@@ -57,6 +57,8 @@ func (t table) engine() Engine {
 		StuckAfter:  t.duration("stuck_after"),
 		StateDir:    t.text("state_dir"),
 		HashKey:     t.text("hash_key"),
+
+		AdoptPerSecond: t.integer("adopt_per_second"),
 	}
 }
 

@@ -21,6 +21,8 @@ func (t table) service(global Timeouts) Service {
 		},
 		Mode:        allowedWord(service.ParseMode, t.word("mode")),
 		Scheduler:   t.word("scheduler"),
+		Hash:        t.word("hash"),
+		Adopt:       t.word("adopt"),
 		Persistence: t.duration("persistence"),
 		OnDown:      t.word("on_down"),
 		OnRemove:    t.word("on_remove"),
@@ -39,9 +41,34 @@ func (t table) service(global Timeouts) Service {
 	s.Sorry = t.sorry(&s)
 	s.Source = t.source(&s)
 	s.Health = t.health(&s)
+	t.checkAdopt(&s)
+	if t.has("hash") && s.Scheduler != "mh" {
+		t.fail(t.at.key("hash"), "is for scheduler mh only and this service has %s; remove it or change the scheduler", s.Scheduler)
+	}
 	t.warnWeightless(&s)
 	return s
 }
+
+// checkAdopt checks adopt = "hash". Only a choice that follows from the packet alone finds the
+// backend that has the connection, and only in tun and dr the backend knows the packet.
+func (t table) checkAdopt(s *Service) {
+	switch {
+	case s.Adopt != AdoptHash || s.hashes():
+	case s.Scheduler != "mh":
+		t.fail(t.at.key("adopt"), "hash needs scheduler mh and this service has %s; remove it or change the scheduler", s.Scheduler)
+	default:
+		t.fail(t.at.key("adopt"), "hash needs mode tun or dr for all backends, which get the packets as the client sent them; remove it or change the mode")
+	}
+}
+
+// hashes reports whether the client's packet alone tells which backend has the connection.
+func (s *Service) hashes() bool {
+	rewritten := func(b Backend) bool { return b.Mode != service.TUN && b.Mode != service.DR }
+	return s.Scheduler == "mh" && !slices.ContainsFunc(s.Servers(), rewritten)
+}
+
+// Adopts reports whether segments of unknown connections go to the backend that the hash names.
+func (s *Service) Adopts() bool { return s.Adopt != AdoptNever && s.hashes() }
 
 // weightless are the schedulers that ignore weights, except 0. nq is not among them: where no
 // backend is idle, it goes by weight.

@@ -8,9 +8,10 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Two kinds of deadline are the daemon's own, whether or not the client that set them is still
+// Three kinds of deadline are the daemon's own, whether or not the client that set them is still
 // connected: at the deadline of a drain the backend's connections end, and at the deadline of an
-// unconfirmed configuration the former one comes back.
+// unconfirmed configuration the former one comes back. The third ends the time in which a service
+// that adopts connections remembers its backends from before a change.
 
 // retryExpire is the time between two attempts to restore the former configuration.
 const retryExpire = time.Second
@@ -42,6 +43,7 @@ func (e *Engine) followDeadlines(ctx context.Context) {
 		now := time.Now()
 		e.endDrains(seen, now)
 		e.endPending(now)
+		e.settle(now)
 		seen = now
 	}
 }
@@ -54,7 +56,25 @@ func (e *Engine) nextDeadline(seen time.Time) time.Time {
 	if p := e.pending; p != nil && (next.IsZero() || p.deadline.Before(next)) {
 		next = p.deadline
 	}
+	if at := e.compiled.SettlesAt(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
 	return next
+}
+
+// settle publishes tables in which services forget what they chose from before a change, if it is
+// time.
+func (e *Engine) settle(now time.Time) {
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if at := e.compiled.SettlesAt(); e.closed || at.IsZero() || at.After(now) {
+		return
+	}
+	if err := e.republish(); err != nil {
+		e.log.Error("tables could not forget the backends from before a change", "event", "tables_failed", "error", err)
+	}
 }
 
 // endDrains publishes tables in which backends lose their connections if the deadline of their

@@ -205,7 +205,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	e.workers, err = worker.New(worker.Options{
 		Cores: cores, Batch: cfg.Engine.Batch, Connections: cfg.Engine.Connections,
-		BusyPoll: cfg.Engine.Poll == conf.PollBusy,
+		BusyPoll: cfg.Engine.Poll == conf.PollBusy, AdoptPerSecond: cfg.Engine.AdoptPerSecond,
 		Hardware: e.hardware, Memory: e.platform.Memory,
 		Seed: &e.seed, Loads: e.loads, Turns: e.turns, Tables: &e.tables,
 		Resolve: func(a packet.Addr) { e.platform.Resolve(a.Netip()) }, Kernel: e.kernel,

@@ -84,6 +84,7 @@ func (e *Engine) publish(u *update) error {
 		e.kernel.Want(compiled.Rules.Replies)
 	}
 	e.commit(u, &compiled)
+	e.wake()
 	return nil
 }
 
@@ -161,7 +162,7 @@ func (e *Engine) resolve(health *policy.State, out *outside) tables.Input {
 		Sources: out.sources, KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores,
 		Probed: out.paths.probed, Probers: out.paths.probers, VIPs: out.vips,
-		Seed: &e.seed,
+		Seed: &e.seed, Now: time.Now(),
 	}
 }
 

@@ -34,6 +34,9 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		return nil
 	}
 	if m.Proto == uint8(service.TCP) && m.TCPFlags&(packet.SYN|packet.RST) != packet.SYN {
+		if s.Adopt {
+			return p.adopt(f, t, k, s)
+		}
 		p.reject(f, s)
 		return nil
 	}

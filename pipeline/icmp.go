@@ -13,10 +13,7 @@ func (p *Processor) icmpIn(f *Frame) {
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
 	c := p.table(m).Find(f.home, m.Dst, k, p.now)
 	if c == nil {
-		s := &p.t.Services[id]
-		if !p.tryNextWorker(f, s) && (s.Ownership != ByFlowNow || !p.handToFlowOwner(f, m.Dst, m.DstPort)) {
-			f.drop(counter.ICMPNoFlow)
-		}
+		p.icmpOfNone(f)
 		return
 	}
 	be := &p.t.Backends[c.Backend]
@@ -39,6 +36,23 @@ func (p *Processor) icmpIn(f *Frame) {
 		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
 	}
 	f.send(m, &be.Link)
+}
+
+// icmpOfNone handles an ICMP error about a packet to a client that this worker has no connection
+// with.
+func (p *Processor) icmpOfNone(f *Frame) {
+	m, id := &f.meta, f.service
+	s := &p.t.Services[id]
+	if p.tryNextWorker(f, s) || s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Dst, m.DstPort) {
+		return
+	}
+	if s.Adopt {
+		if backend := p.hashed(id, s, m.Dst, m.DstPort, m.Src, m.SrcPort); backend != 0 {
+			p.forwardUntracked(f, backend)
+			return
+		}
+	}
+	f.drop(counter.ICMPNoFlow)
 }
 
 // icmpOut sends an ICMP error about a packet to a nat or fullnat backend to the client that sent

@@ -13,6 +13,7 @@
 //	ownership.go   which worker owns a flow, and hand-over to it
 //	connection.go  opening, state, expiry, persistence
 //	access.go      clients that may not open connections (package access)
+//	adopt.go       segments of connections that no worker has, where a hash names the backend
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
 //	               rst_probe.go for silent ends of both
@@ -55,6 +56,8 @@ type Processor struct {
 	sourceTurn     uint32
 	neighbourHints neighbourHints
 	answers        counter.Limiter
+	adoptions      counter.Limiter
+	adoptPerSecond uint32 // of this worker
 	rstProbes      rstProbes
 	idleResets     idleResets
 	ipID           uint16
@@ -76,6 +79,7 @@ type Options struct {
 	Loads           *counter.Loads
 	Turns           *counter.Turns
 	Mem4, Mem6      []byte // TableBytes(4|6, ...) zeroed bytes each, for this worker alone
+	AdoptPerSecond  int    // connections that all workers together may adopt per second
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
@@ -91,6 +95,7 @@ func New(o Options) *Processor {
 	for id := range p.sched {
 		p.sched[id].Rand = p.seed.Hash(packet.Addr{Hi: uint64(o.Worker), Lo: uint64(id)}, 0, 0)
 	}
+	p.adoptPerSecond = uint32((o.AdoptPerSecond + o.Workers - 1) / o.Workers)
 	p.rstProbes.visit = p.rstProbeConn
 	p.idleResets.conns = make([]idleConn, idleResetsMost)
 	p.share = o.Capacity.NewShare()

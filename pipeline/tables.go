@@ -40,10 +40,20 @@ type Service struct {
 	Unowned    bool   // the kernel does not have Addr: all that is sent to it comes here
 	Echo       bool   // if Unowned: Addr answers ICMP echo requests, now
 	ResetIdle  bool   // both ends of an established connection that expires are reset (idle.go)
-	Lists      Lists  // of clients that are denied
-	identity   uint64 // see Identity
-	guarded    bool   // has Lists
-	fastOpen   bool   // the fast path opens its connections to backends with a fast entry
+	// Adopt: a client's TCP segment without a connection goes to the backend that Scheduler, a
+	// hash, names (adopt.go). All backends are of mode tun or dr.
+	Adopt    bool
+	Earlier  *Choice // with Adopt: what was chosen before; nil: Scheduler has not changed lately
+	Lists    Lists   // of clients that are denied
+	identity uint64  // see Identity
+	guarded  bool    // has Lists
+	fastOpen bool    // the fast path opens its connections to backends with a fast entry
+}
+
+// Choice is a scheduler that chooses by a hash, and what it chooses from.
+type Choice struct {
+	Scheduler sched.Scheduler
+	Backends  []uint32 // ids; 0: the backend is gone
 }
 
 // Backend is a backend as the packet path sees it.

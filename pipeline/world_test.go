@@ -81,6 +81,8 @@ type svc struct {
 	unowned   bool // the kernel does not have vip
 	echo      bool
 	lists     pipeline.Lists
+	adopt     bool
+	earlier   *pipeline.Choice
 	backends  []backend
 }
 
@@ -128,6 +130,9 @@ type world struct {
 	probeFrames []pipeline.Frame // of zeros: rstProbes lends them, which is cheaper than new ones
 }
 
+// adoptPerSecond is how many connections each worker may adopt per second.
+const adoptPerSecond = 100
+
 // capacity is the capacity of a world's connection tables for each worker.
 const capacity = 256
 
@@ -147,7 +152,7 @@ func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 	entries := counter.NewCapacity(workers, all)
 	for i := range workers {
 		w.procs = append(w.procs, pipeline.New(pipeline.Options{
-			Worker: i, Workers: workers, Capacity: entries, Seed: w.seed, Loads: w.loads, Turns: w.turns,
+			Worker: i, Workers: workers, Capacity: entries, Seed: w.seed, Loads: w.loads, Turns: w.turns, AdoptPerSecond: adoptPerSecond * workers,
 			Mem4: memory(pipeline.TableBytes(4, workers, all)), Mem6: memory(pipeline.TableBytes(6, workers, all)),
 		}))
 	}
@@ -242,6 +247,7 @@ func (s *svc) service() pipeline.Service {
 	return pipeline.Service{
 		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Ownership: s.own, Moved: s.moved, Configured: !s.gone,
 		TimeoutsMs: timeouts, PersistMs: s.persistMs, ResetIdle: !s.silent, Unowned: s.unowned, Echo: s.echo, Lists: s.lists,
+		Adopt: s.adopt, Earlier: s.earlier,
 	}
 }
 
@@ -344,7 +350,7 @@ func (w *world) raw(worker, port int, frame []byte) outcome {
 	w.t.Helper()
 	c := packettest.Place(frame)
 	f := pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End, Port: uint8(port)}
-	for range len(w.procs) + 1 {
+	for range len(w.procs) + 2 {
 		w.batch.Frames[0] = f
 		if p := w.procs[worker]; w.slowOnly {
 			p.ProcessSlow(w.batch, w.tables, w.now)

@@ -44,6 +44,12 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	if s.Originated > 0 {
 		fmt.Fprintf(out, "\noriginated   %d, to probe silent ends of connections that must be reset", s.Originated)
 	}
+	if s.Untracked > 0 {
+		fmt.Fprintf(out, "\nuntracked    %d of those forwarded, by the hash of scheduler mh, without a connection", s.Untracked)
+	}
+	if s.Adopted > 0 {
+		fmt.Fprintf(out, "\nadopted      %d connections that other segments than a SYN opened, at the backend that the hash names", s.Adopted)
+	}
 	if s.IdleReset > 0 {
 		fmt.Fprintf(out, "\nidle_reset   %d connections, reset at both ends because they were idle beyond their timeout", s.IdleReset)
 	}

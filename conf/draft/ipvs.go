@@ -33,10 +33,14 @@ func Scheduler(ipvs string) (ours, why string) {
 	return "wlc", "became wlc; allowed: " + fmt.Sprint(service.Schedulers)
 }
 
-// SchedulerFlag returns why a flag of a scheduler is not carried over, or "" if nothing is to be
-// noted.
-func SchedulerFlag(scheduler, flag string) string {
+// SchedulerFlag sets what a flag of the service's scheduler means, or returns why it is not carried
+// over.
+func SchedulerFlag(s *conf.Service, flag string) string {
+	scheduler := s.Scheduler
 	switch {
+	case scheduler == "mh" && (flag == "mh-port" || flag == "flag-2"):
+		s.Hash = conf.HashAddressPort
+		return ""
 	case flag == "mh-fallback", flag == "sh-fallback", scheduler == "mh" && flag == "flag-1", scheduler == "sh" && flag == "flag-1":
 		return "" // Sluice's schedulers always fall back
 	case flag == "mh-port", flag == "sh-port", flag == "flag-2":

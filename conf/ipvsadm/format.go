@@ -80,6 +80,9 @@ func (f *formatter) options(s *conf.Service) string {
 		f.note(s, "scheduler random became wrr: IPVS has no random scheduler")
 	case "mh", "sh":
 		flags = " -b " + scheduler + "-fallback" // Sluice's schedulers always fall back
+		if s.Hash == conf.HashAddressPort {
+			flags += ",mh-port"
+		}
 	}
 	persistence := ""
 	switch {

@@ -174,7 +174,7 @@ func (r *reader) qualities(c *command, e *entry) error {
 		}
 	}
 	for flag := range strings.SplitSeq(c.value["sched-flags"], ",") {
-		if why := draft.SchedulerFlag(e.Scheduler, flag); flag != "" && why != "" {
+		if why := draft.SchedulerFlag(&e.Service.Service, flag); flag != "" && why != "" {
 			r.draft.Note(c.at, "-b %s: %s", flag, why)
 		}
 	}

@@ -206,7 +206,7 @@ func (v *server) directive(n *node) {
 			v.lost(n, "persistence is by single client address")
 		}
 	case "flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback":
-		if why := draft.SchedulerFlag(v.service.Scheduler, name); why != "" {
+		if why := draft.SchedulerFlag(&v.service.Service, name); why != "" {
 			v.lost(n, why)
 		}
 	case "snmp_name":

@@ -173,6 +173,14 @@ type Stats struct {
 	// connections answer that must be reset. It is not part of the sum.
 	Originated uint64 `json:"originated"`
 
+	// Untracked counts packets of Forwarded that went by the hash of scheduler mh without a
+	// connection.
+	Untracked uint64 `json:"untracked"`
+
+	// Adopted counts connections that were opened by a segment in the middle of them, at the
+	// backend that the hash names.
+	Adopted uint64 `json:"adopted"`
+
 	// IdleReset counts connections that were reset at both ends because they were idle beyond their
 	// timeout.
 	IdleReset uint64 `json:"idle_reset"`

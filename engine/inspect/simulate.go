@@ -41,6 +41,8 @@ func NewOffline(s Snapshot) *Offline {
 		Workers: 1, Capacity: counter.NewCapacity(1, connections), Seed: o.Seed, Loads: o.Loads, Turns: counter.NewTurns(1, pipeline.MaxServices),
 		Mem4: make([]byte, pipeline.TableBytes(4, 1, connections)),
 		Mem6: make([]byte, pipeline.TableBytes(6, 1, connections)),
+
+		AdoptPerSecond: s.Config.Engine.AdoptPerSecond,
 	})
 	o.Now = func() uint32 { return o.nowMs }
 	o.OnWorker = func(_ context.Context, _ int, f func(*pipeline.Processor)) error {

@@ -59,6 +59,8 @@ func (s *snapshot) putDaemon(out series) {
 	out.count(toKernel, st.ToKernel)
 	out.count(kernelLost, st.ToKernelFailed)
 	out.count(originated, st.Originated)
+	out.count(untracked, st.Untracked)
+	out.count(adopted, st.Adopted)
 	out.count(idleReset, st.IdleReset)
 	out.count(portReused, st.PortReusedEarly)
 	for reason, n := range st.Drops {

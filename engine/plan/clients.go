@@ -48,11 +48,11 @@ func (s *sampler) moved(running, next *conf.Service, before, after []sched.Candi
 	if !hashes(running.Scheduler) || !hashes(next.Scheduler) {
 		return nil, nil
 	}
-	old, err := s.running.New(running.Scheduler, before)
+	old, err := s.running.NewHashed(running.Scheduler, running.Hash == conf.HashAddressPort, before)
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := s.next.New(next.Scheduler, after)
+	fresh, err := s.next.NewHashed(next.Scheduler, next.Hash == conf.HashAddressPort, after)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func (n *State) evictsRemoved(in *Input, number uint32) bool {
 func (n *State) builder(in *Input, services []pipeline.Service, backends []pipeline.Backend, changed bool) *builder {
 	return &builder{
 		Input: in, config: n.ids.config, last: n.last, services: services, backends: backends,
-		schedulers: n.schedulers.update(len(n.ids.services), n.ids.config.Engine.HashKey, changed),
+		schedulers: n.schedulers.update(len(n.ids.services), n.ids.config.Engine.HashKey, changed, in.Now),
 	}
 }
 
@@ -87,7 +87,7 @@ func serviceOf(s *conf.Service) pipeline.Service {
 	return pipeline.Service{
 		Addr: packet.AddrFrom(s.Key.Address), Ports: s.Key.Ports, Proto: uint8(s.Key.Protocol),
 		TimeoutsMs: timeoutsMs(s.Timeouts),
-		PersistMs:  ms(s.Persistence), ResetIdle: s.OnIdle == conf.OnIdleReset,
+		PersistMs:  ms(s.Persistence), ResetIdle: s.OnIdle == conf.OnIdleReset, Adopt: s.Adopts(),
 	}
 }
 
@@ -110,7 +110,7 @@ func (b *builder) fillBackend(out *pipeline.Backend, of *Backend) {
 
 // configure marks a service and its servers as configured and sets the service's scheduler. health
 // is what was decided about its servers.
-func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend) (err error) {
+func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend) error {
 	for i, modes := range n.servers {
 		for _, number := range modes {
 			if number != 0 {
@@ -131,8 +131,8 @@ func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend
 		}}
 	}
 	out.Echo = s.ICMPEcho == conf.EchoAlways || s.ICMPEcho == conf.EchoWhenUp && slices.ContainsFunc(candidates, usable)
-	out.Scheduler, err = b.schedulers.scheduler(n.service, s.Scheduler, candidates)
-	return err
+	kind := schedulerKind{name: s.Scheduler, ports: s.Hash == conf.HashAddressPort, adopt: out.Adopt}
+	return b.schedulers.scheduler(n.service, out, kind, candidates)
 }
 
 // usable reports whether new connections may go to a candidate.

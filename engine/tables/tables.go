@@ -21,6 +21,7 @@ package tables
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"sluice/conf"
 	"sluice/engine/accesslist"
@@ -53,6 +54,7 @@ type Input struct {
 	VIPs            []netip.Addr  // likewise, ascending
 
 	Lists *accesslist.Lists // who may open connections
+	Now   time.Time         // of the compile: see SettleTime
 
 	Ended Former // of State.Former: what has no connections any more
 }
@@ -133,6 +135,7 @@ func Compile(in *Input, before Result) (Result, error) {
 func (s *State) forget(ended []uint32) {
 	services := slices.Clone(s.ids.services)
 	s.ids = s.ids.without(ended)
+	s.schedulers = s.schedulers.without(ended)
 	s.last, s.history = slices.Clone(s.last), slices.Clone(s.history)
 	for _, number := range ended {
 		s.last[number] = 0

@@ -32,6 +32,13 @@ func (r *Result) update(in *Input) (Result, error) {
 	next := *r.State
 	changed := in.Health.ChangedServices(r.input.Health)
 	changed = append(changed, in.Health.ExpiredServices(r.input.Health)...)
+	if at := next.SettlesAt(); !at.IsZero() && !at.After(in.Now) {
+		for i := range next.ids.numbers {
+			if next.schedulers.settled(next.ids.numbers[i].service, in.Now) {
+				changed = append(changed, i)
+			}
+		}
+	}
 	slices.Sort(changed)
 	changed = slices.Compact(changed)
 

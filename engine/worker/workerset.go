@@ -32,16 +32,18 @@ type Options struct {
 	Cores       []int // the CPU of each worker
 	Batch       int   // frames per turn
 	Connections int   // of all workers together
-	BusyPoll    bool  // spin instead of sleeping when idle
-	Hardware    *platform.Hardware
-	Memory      func(bytes, core int) ([]byte, error) // for connection tables
-	Seed        *flow.Seed
-	Loads       *counter.Loads
-	Turns       *counter.Turns
-	Tables      *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
-	Kernel      *tokernel.Path
-	Resolve     func(packet.Addr) // a neighbour; must not block
-	Log         *slog.Logger
+	// AdoptPerSecond is how many connections all workers together may adopt per second.
+	AdoptPerSecond int
+	BusyPoll       bool // spin instead of sleeping when idle
+	Hardware       *platform.Hardware
+	Memory         func(bytes, core int) ([]byte, error) // for connection tables
+	Seed           *flow.Seed
+	Loads          *counter.Loads
+	Turns          *counter.Turns
+	Tables         *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
+	Kernel         *tokernel.Path
+	Resolve        func(packet.Addr) // a neighbour; must not block
+	Log            *slog.Logger
 }
 
 // Set is all workers of an engine. A nil Set has no workers and can be closed.
@@ -227,7 +229,7 @@ func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Wor
 		maxHanded: max(1, o.Batch/2),
 	}
 	w.proc = pipeline.New(pipeline.Options{
-		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns,
+		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns, AdoptPerSecond: o.AdoptPerSecond,
 		Mem4: tables[0], Mem6: tables[1],
 	})
 	w.waker.write = sleeper.Wake

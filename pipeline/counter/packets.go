@@ -17,6 +17,10 @@ type Packets struct {
 	ConnClosed uint64
 	// PortReusedEarly: fullnat connections from a port that another had less than a minute before
 	PortReusedEarly uint64
+	// Untracked: of Forwarded, those by a hash without a connection (Service.Adopt)
+	Untracked uint64
+	// Adopted: of ConnOpened, those by a segment in the middle of a connection
+	Adopted uint64
 	// IdleReset: connections with both ends reset because they were idle beyond their timeout
 	IdleReset uint64
 }
@@ -36,6 +40,8 @@ func (p *Packets) Add(q *Packets) {
 	p.ConnOpened += q.ConnOpened
 	p.ConnClosed += q.ConnClosed
 	p.PortReusedEarly += q.PortReusedEarly
+	p.Untracked += q.Untracked
+	p.Adopted += q.Adopted
 	p.IdleReset += q.IdleReset
 }
 

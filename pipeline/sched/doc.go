@@ -13,8 +13,8 @@
 //	random  at random, by weight                                           State          O(log n)
 //	p2c     of two drawn by weight, the one with less load per weight      State, Loads   O(log n)
 //
-// mh's Pick is O(n) for the few clients that it finds nothing for in the table, which takes an
-// outage of most backends.
+// mh can hash the client's port besides the address, like IPVS's mh-port. Its Pick is O(n) for the
+// few clients that it finds nothing for in the table, which takes an outage of most backends.
 //
 // All skip candidates of weight 0 and those that are down. Where several are equally good, the
 // first in the list wins; the list is in IPVS's order, latest added first. Each scheduler's file
@@ -56,7 +56,7 @@
 //   - sh and dh fall back, too, where IPVS refuses the connection unless sh gets the flag
 //     sh-fallback: by another hash than that one's, which distributes the clients of an
 //     unusable backend over all others.
-//   - sh-port, mh-port and other table sizes are not offered.
+//   - sh-port and other table sizes are not offered.
 //   - Products of load and weight are 64 bits wide throughout, so that no load is too high to be
 //     compared.
 //   - Weights are at most 65535, as in ipvsadm.

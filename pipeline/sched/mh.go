@@ -12,7 +12,8 @@ import (
 	"sluice/pipeline/counter"
 )
 
-// mh selects the backend of a client address from a Maglev table. Every host with the same hash key
+// mh selects the backend of a client address, or of a client's address and port, from a Maglev
+// table. Every host with the same hash key
 // and the same backends has the same table, whatever the order of the backends.
 //
 // The table is made of the last weights that were not 0, so neither a drain nor a failing backend
@@ -23,6 +24,7 @@ import (
 type mh struct {
 	ring
 	k0, k1  uint64
+	ports   bool // the client's port is hashed, too
 	table   *maglev
 	choices []int32 // by the rank that the table holds: candidate index, -1 if unusable
 	rivals  []rival // the usable candidates, sorted by key
@@ -43,7 +45,7 @@ const probes = 16
 // empty slot.
 const maxRanks = math.MaxUint16
 
-func (b *Builder) newMH(c []Candidate) (*mh, error) {
+func (b *Builder) newMH(c []Candidate, ports bool) (*mh, error) {
 	ranked := make([]int32, 0, len(c)) // candidate index by rank
 	for i := range c {
 		if mhWeight(&c[i]) > 0 {
@@ -55,7 +57,7 @@ func (b *Builder) newMH(c []Candidate) (*mh, error) {
 		return nil, fmt.Errorf("scheduler mh: %d backends in one service: at most %d are allowed", len(ranked), maxRanks)
 	}
 	members := make([]member, len(ranked))
-	s := &mh{ring: newRing(c), k0: b.k0, k1: b.k1, choices: make([]int32, len(ranked))}
+	s := &mh{ring: newRing(c), k0: b.k0, k1: b.k1, ports: ports, choices: make([]int32, len(ranked))}
 	for rank, i := range ranked {
 		if rank > 0 && c[i].Key == members[rank-1].key {
 			return nil, fmt.Errorf("scheduler mh: backend %s is listed twice: give each its own address or port", c[i].Key)
@@ -84,10 +86,7 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 	if len(s.rivals) == 0 {
 		return -1
 	}
-	var client [16]byte
-	binary.BigEndian.PutUint64(client[:8], k.Client[0])
-	binary.BigEndian.PutUint64(client[8:], k.Client[1])
-	h := siphash.Hash(s.k0, s.k1, client[:])
+	h := s.hash(k)
 	for range 1 + probes {
 		slot, _ := bits.Mul64(h, maglevSlots)
 		if i := s.choices[s.table[slot]]; i >= 0 {
@@ -98,19 +97,32 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 	return s.compete(h)
 }
 
+// hash returns the hash of the client's address and, if ports are hashed, its port.
+func (s *mh) hash(k *Key) uint64 {
+	var client [18]byte
+	binary.BigEndian.PutUint64(client[:8], k.Client[0])
+	binary.BigEndian.PutUint64(client[8:16], k.Client[1])
+	if !s.ports {
+		return siphash.Hash(s.k0, s.k1, client[:16])
+	}
+	binary.BigEndian.PutUint16(client[16:], k.ClientPort)
+	return siphash.Hash(s.k0, s.k1, client[:])
+}
+
 // explain follows Pick.
 func (s *mh) explain(a *asked) Explanation {
-	if len(s.rivals) == 0 {
-		return Explanation{Rule: "Maglev hash of the client address: no backend may take a new connection"}
+	hash := "Maglev hash of the client address"
+	if s.ports {
+		hash += " and port"
 	}
-	var client [16]byte
-	binary.BigEndian.PutUint64(client[:8], a.key.Client[0])
-	binary.BigEndian.PutUint64(client[8:], a.key.Client[1])
-	h := siphash.Hash(s.k0, s.k1, client[:])
+	if len(s.rivals) == 0 {
+		return Explanation{Rule: hash + ": no backend may take a new connection"}
+	}
+	h := s.hash(a.key)
 	for tries := range 1 + probes {
 		slot, _ := bits.Mul64(h, maglevSlots)
 		if s.choices[s.table[slot]] >= 0 {
-			rule := fmt.Sprintf("Maglev hash of the client address: slot %d of %d", slot, maglevSlots)
+			rule := fmt.Sprintf("%s: slot %d of %d", hash, slot, maglevSlots)
 			if tries > 0 {
 				rule += fmt.Sprintf(", after %d with backends that may take no new connection", tries)
 			}
@@ -118,7 +130,7 @@ func (s *mh) explain(a *asked) Explanation {
 		}
 		h = mix(h + goldenGamma)
 	}
-	return Explanation{Rule: fmt.Sprintf("Maglev hash of the client address: %d slots with backends that may take no new connection, then a draw by weight", 1+probes)}
+	return Explanation{Rule: fmt.Sprintf("%s: %d slots with backends that may take no new connection, then a draw by weight", hash, 1+probes)}
 }
 
 // compete chooses by weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005): every

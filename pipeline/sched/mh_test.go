@@ -232,3 +232,27 @@ func BenchmarkMHBuild(b *testing.B) {
 		})
 	}
 }
+
+// TestMHByPort: with the client's port in the hash, the connections of one address are distributed,
+// and each has the same backend at every time.
+func TestMHByPort(t *testing.T) {
+	list := equal(4)
+	s, err := sched.NewBuilder(testKey).NewHashed("mh", true, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := make(map[int]int)
+	for port := range uint16(4000) {
+		k := v4(0xc0000201)
+		k.ClientPort = port
+		at := s.Pick(nil, nil, k)
+		if count[at]++; s.Pick(nil, nil, k) != at {
+			t.Fatalf("port %d: two choices", port)
+		}
+	}
+	for at, n := range count {
+		if n < 800 || n > 1200 {
+			t.Errorf("backend %d has %d of 4000 connections", at, n)
+		}
+	}
+}

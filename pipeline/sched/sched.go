@@ -70,6 +70,12 @@ func New(name string, c []Candidate, hashKey [16]byte) (Scheduler, error) {
 
 // New is like the function New, except that mh tables are shared.
 func (b *Builder) New(name string, c []Candidate) (Scheduler, error) {
+	return b.NewHashed(name, false, c)
+}
+
+// NewHashed is New for a scheduler that hashes the client's port besides its address if ports is
+// true. Only mh has a choice.
+func (b *Builder) NewHashed(name string, ports bool, c []Candidate) (Scheduler, error) {
 	for i := range c {
 		if w := max(c[i].Weight, c[i].LastWeight); w > MaxWeight {
 			return nil, fmt.Errorf("scheduler %s: backend %s has weight %d: at most %d is allowed",
@@ -94,7 +100,7 @@ func (b *Builder) New(name string, c []Candidate) (Scheduler, error) {
 	case "dh":
 		return newDH(c), nil
 	case "mh":
-		return b.newMH(c)
+		return b.newMH(c, ports)
 	case "random":
 		return &random{newRing(c), newLottery(c)}, nil
 	case "p2c":

@@ -48,6 +48,7 @@ type Service struct {
 	Protocol    string            `toml:"protocol"`
 	Mode        string            `toml:"mode"`
 	Scheduler   string            `toml:"scheduler"`
+	Hash        string            `toml:"hash,omitempty"`
 	Persistence string            `toml:"persistence,omitempty"`
 	Source      []string          `toml:"source,omitempty"`
 	OnDown      string            `toml:"on_down,omitempty"`

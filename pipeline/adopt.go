@@ -1,0 +1,124 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/rewrite"
+	"sluice/pipeline/service"
+)
+
+// A client's TCP segment in the middle of a connection that no worker has is adopted where the
+// service's scheduler is a hash and the backend gets the client's own packets (Service.Adopt): it
+// opens an entry at the backend that the hash names. So connections outlive a restart of Sluice,
+// and a change of the box that the routers in front send them to. IPVS does so with sloppy_tcp.
+//
+// After a change of the backends the scheduler before is asked first, for the connections that are
+// older than the change (Service.Earlier).
+//
+// Beyond the limit of Options.AdoptPerSecond, or without space in the table, such a segment is
+// forwarded untracked: by the hash, without an entry. So is a RST, since it ends the connection,
+// and an ICMP error of a client that no worker has a connection of.
+
+// adopt handles a client's segment without SYN, or with RST, that belongs to no connection of this
+// worker. It returns the connection that it opens; if there is none, the frame's verdict is set.
+func (p *Processor) adopt(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn.Conn {
+	m := &f.meta
+	if p.handToAdopter(f, s) {
+		return nil
+	}
+	backend := p.hashed(k.Service, s, m.Src, m.SrcPort, m.Dst, m.DstPort)
+	if s.PersistMs != 0 {
+		if template := p.template(t, m, k.Service, s); template != nil && p.usable(template.Backend) {
+			backend = template.Backend
+		}
+	}
+	if backend == 0 {
+		p.answer(f, counter.NoBackend)
+		return nil
+	}
+	if m.TCPFlags&packet.RST != 0 || !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) {
+		p.forwardUntracked(f, backend)
+		return nil
+	}
+	c, _ := p.insert(f, t, k, backend)
+	if c == nil {
+		p.forwardUntracked(f, backend)
+		return nil
+	}
+	p.enter(c, conn.Established)
+	p.Packets.Adopted++
+	if s.PersistMs != 0 {
+		p.bindTemplate(t, m, c, s)
+	}
+	return c
+}
+
+// handToAdopter hands a frame of no connection to the other workers that may have it, and then to
+// the one that is to open it. It reports whether it did.
+func (p *Processor) handToAdopter(f *Frame, s *Service) bool {
+	most := min(p.workers, finalHop-2)
+	if p.workers == 1 || int(f.Hops) > most {
+		return false
+	}
+	// The round ends where it began: at the receiver, or before the owner if that is another
+	// worker.
+	if (s.Moved || s.Ownership == ByReceiver) && p.handToNextWorker(f, most) {
+		return true
+	}
+	m := &f.meta
+	owner := p.worker
+	switch s.Ownership {
+	case ByFlow, ByFlowNow:
+		owner = flow.Owner(p.seed.Hash(m.Src, m.SrcPort, m.Proto), p.workers)
+	case ByAddress:
+		owner = flow.Owner(p.seed.Hash(m.Src, 0, m.Proto), p.workers)
+	}
+	if owner == p.worker {
+		return false
+	}
+	p.handTo(f, owner)
+	return true
+}
+
+// hashed returns the backend that an adopting service has, or had before a change, for a client's
+// connections; 0: it has none.
+func (p *Processor) hashed(id uint32, s *Service, client packet.Addr, clientPort uint16, vip packet.Addr, vipPort uint16) uint32 {
+	p.setSchedKey(client, clientPort, vip, vipPort)
+	if e := s.Earlier; e != nil {
+		if at := e.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey); at >= 0 && p.continues(e.Backends[at]) {
+			return e.Backends[at]
+		}
+	}
+	if at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey); at >= 0 {
+		return s.Backends[at]
+	}
+	return 0
+}
+
+// continues reports whether existing connections to the backend go on.
+func (p *Processor) continues(backend uint32) bool {
+	return backend != 0 && !p.t.Backends[backend].Evict
+}
+
+// forwardUntracked sends a client's packet to a backend of mode tun or dr without a connection, or
+// drops or answers it.
+func (p *Processor) forwardUntracked(f *Frame, backend uint32) {
+	m, be := &f.meta, &p.t.Backends[backend]
+	length := m.End - m.L3
+	if be.Unreach != counter.None || m.TTL <= 1 || length > be.maxLength {
+		p.undeliverable(f, be)
+		return
+	}
+	count := &p.Backends[backend]
+	count.InPackets++
+	count.InBytes += uint64(length)
+	p.Packets.Untracked++
+	rewrite.DecTTL(f.Mem, m)
+	if be.Mode == service.TUN {
+		p.ipID++
+		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
+	}
+	f.send(m, &be.Link)
+}
