@@ -196,7 +196,7 @@ var timeoutKeys = []struct {
 	{"tcp_fin_wait", 2 * time.Minute, "one side has closed", func(t *Timeouts) *time.Duration { return &t.TCPFinWait }},
 	{"tcp_time_wait", 2 * time.Minute, "both have closed", func(t *Timeouts) *time.Duration { return &t.TCPTimeWait }},
 	{"tcp_close", 10 * time.Second, "reset", func(t *Timeouts) *time.Duration { return &t.TCPClose }},
-	{"tcp_close_wait", time.Minute, "the other side has closed", func(t *Timeouts) *time.Duration { return &t.TCPCloseWait }},
+	{"tcp_close_wait", time.Minute, "no effect: a client's FIN alone does not change the state", func(t *Timeouts) *time.Duration { return &t.TCPCloseWait }},
 	{"tcp_last_ack", 30 * time.Second, "waiting for the last ACK", func(t *Timeouts) *time.Duration { return &t.TCPLastAck }},
 	{"tcp_listen", 2 * time.Minute, "waiting for a SYN", func(t *Timeouts) *time.Duration { return &t.TCPListen }},
 	{"tcp_synack", 2 * time.Minute, "SYN+ACK seen", func(t *Timeouts) *time.Duration { return &t.TCPSynAck }},

@@ -212,7 +212,11 @@ func midConnection(c *conn.Conn, tcpFlags uint8) bool {
 
 // changeState enters the state that the packet leads to.
 func (p *Processor) changeState(c *conn.Conn, d conn.Direction, tcpFlags uint8) {
-	p.enter(c, c.State.Next(d, tcpFlags))
+	next := c.State.Next(d, tcpFlags)
+	if tcpFlags&(packet.SYN|packet.FIN) != 0 {
+		next = c.Confirmed(next, d, tcpFlags)
+	}
+	p.enter(c, next)
 }
 
 // enter sets the state of the connection and counts it as active or inactive accordingly.

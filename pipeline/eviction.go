@@ -41,13 +41,19 @@ func (p *Processor) endedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Co
 // an answer that Sluice sees: for five seconds (tcp_syn_linear_timeouts of Linux) at least.
 const repeatsToRemoved = 5
 
+// synRepeatMs is less than the time after which a client repeats a SYN (RFC 6298, 2.1), and more
+// than a backend takes to answer.
+const synRepeatMs = 500
+
 // leavesRemoved reports whether a SYN opens another connection than that of the same client address
 // and port to a backend that is no longer configured. A client port in use again must not depend on
 // that backend: the first SYN on an established connection still goes there, because the backend
 // may have the connection and answers then, so that the client's end resets it. A SYN that comes
-// again without an answer, or finds another state, opens a new connection.
+// again, synRepeatMs after the last segment of the client and without an answer, or finds another
+// state, opens a new connection.
 //
-// In tun and dr answers are never seen. A handshake that the removal has interrupted, because a
+// In tun and dr answers are never seen, and the next SYN opens a new connection unless the client
+// has sent another segment in between. A handshake that the removal has interrupted, because a
 // SYN-ACK was lost, goes on there: the backend would answer it after another one had, and the
 // client would be reset.
 func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
@@ -57,13 +63,15 @@ func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
 	}
 	oneWay := c.Flags&conn.NoOutput != 0
 	switch {
-	case c.State == conn.Established:
-		c.Flags &^= conn.SeenReply
-		if oneWay {
-			c.Extra = repeatsToRemoved
-		}
+	case c.State == conn.Established && oneWay:
+		c.Extra = repeatsToRemoved
 		p.enter(c, conn.SynRecv)
 		return false
+	case c.State == conn.Established:
+		silentMs := p.now + p.t.Services[c.Service()].TimeoutsMs[c.State] - c.Expires
+		repeated := c.Flags&conn.SeenReply == 0 && int32(silentMs) >= synRepeatMs
+		c.Flags &^= conn.SeenReply
+		return repeated
 	case c.State == conn.SynRecv && oneWay:
 		c.Extra++
 		return c.Extra > repeatsToRemoved
@@ -96,9 +104,15 @@ func (p *Processor) reopen(f *Frame, t *conn.Table, k conn.Key, c *conn.Conn) {
 // wait for it without limit.
 func (p *Processor) evict(c *conn.Conn) {
 	if c.State < conn.Idle {
-		p.enter(c, conn.Ended)
-		c.Expires = p.now + endedMs
+		p.end(c, conn.Ended)
 	}
+}
+
+// end puts a connection that was ended into a state: Idle or Ended.
+func (p *Processor) end(c *conn.Conn, s conn.State) {
+	p.enter(c, s)
+	c.Flags &^= conn.ClientGone | conn.BackendGone // they had another meaning
+	c.Expires = p.now + endedMs
 }
 
 // reset answers a TCP packet of an ended connection with RST. There is no limit: the sender has a

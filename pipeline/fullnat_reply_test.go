@@ -53,6 +53,7 @@ func TestLateReply(t *testing.T) {
 				t.Fatalf("%s: a reply went %s, fast path: %t", other, o, o.TookFastPath())
 			}
 			w.in(packettest.TCP(client, web).Flags(rst))
+			w.confirmRST()
 			for i, p := range []packettest.Packet{open, midway, reply} {
 				c := p.Chunk()
 				w.batch.Frames[i] = pipeline.Frame{Mem: c.Mem, Start: c.Start, End: c.End}

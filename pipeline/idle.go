@@ -20,41 +20,11 @@ import (
 // time of all rounds and a burst, and is a power of two, since numbers wrap.
 const idleResetsMost = 8192
 
-// idleResets are the connections in state Idle that RST probes are made for, in the order in which
-// they expired. Numbers of connections are counted from the start, and wrap.
+// idleResets are the connections in state Idle that RST probes are made for.
 type idleResets struct {
-	conns []idleConn // by number, modulo the length; empty in a dry run
-	began uint32     // number of the next one
-	freed uint32     // number of the first one that may be removed for a new connection
+	probeQueue
+	freed uint32 // number of the first one that may be removed for a new connection
 	limit counter.Limiter
-	// probed: by round: number of the first one without a probe of the round
-	probed [rstProbeRounds]uint32
-}
-
-// idleConn is where a connection in state Idle is. If the entry has been removed since, another
-// Idle connection may be there, which gets more probes than it needs.
-type idleConn struct {
-	slot    uint32
-	beganMs uint32
-	v6      bool
-}
-
-// at returns the connection of a number.
-func (r *idleResets) at(number uint32) *idleConn {
-	return &r.conns[number%uint32(len(r.conns))]
-}
-
-// due returns the round, from 0 on, of the probes that are to be made next; ok is false if none are
-// due now.
-func (r *idleResets) due(nowMs uint32) (round int, ok bool) {
-	end := r.began
-	for round, next := range r.probed {
-		if next != end && int32(nowMs-r.at(next).beganMs) >= int32(round)*rstProbePauseMs {
-			return round, true
-		}
-		end = next
-	}
-	return 0, false
 }
 
 // beginIdleReset puts an expired connection into state Idle if its ends are to be reset, and
@@ -62,14 +32,12 @@ func (r *idleResets) due(nowMs uint32) (round int, ok bool) {
 func (p *Processor) beginIdleReset(t *conn.Table, c *conn.Conn) bool {
 	r := &p.idleResets
 	if c.State != conn.Established || c.Flags&conn.NoOutput != 0 || !p.t.Services[c.Service()].ResetIdle ||
-		int(r.began-r.probed[rstProbeRounds-1]) >= len(r.conns) || !r.limit.Allow(p.now, answersPerSecond, answersPerSecond) {
+		p.borrowed != nil || r.full() || !r.limit.Allow(p.now, answersPerSecond, answersPerSecond) {
 		return false
 	}
-	p.enter(c, conn.Idle)
+	p.end(c, conn.Idle)
 	p.Packets.IdleReset++
-	c.Expires = p.now + endedMs
-	*r.at(r.began) = idleConn{slot: t.Slot(c), beganMs: p.now, v6: t == p.v6}
-	r.began++
+	r.add(t.Slot(c), t == p.v6, p.now)
 	return true
 }
 
@@ -80,14 +48,13 @@ const idleTries = 64
 // found one. It looks at each connection once.
 func (p *Processor) freeIdle() bool {
 	r := &p.idleResets
-	if most := uint32(len(r.conns)); r.began-r.freed > most {
-		r.freed = r.began - most
+	if most := uint32(len(r.conns)); r.added-r.freed > most {
+		r.freed = r.added - most
 	}
-	for tries := 0; r.freed != r.began && tries < idleTries; tries++ {
-		at := r.at(r.freed)
+	for tries := 0; r.freed != r.added && tries < idleTries; tries++ {
+		t, c := p.queued(r.at(r.freed))
 		r.freed++
-		t := p.idleTable(at)
-		if c := t.At(at.slot); c.State == conn.Idle {
+		if c.State == conn.Idle {
 			p.close(t, c)
 			t.Remove(c)
 			return true
@@ -96,27 +63,16 @@ func (p *Processor) freeIdle() bool {
 	return false
 }
 
-// idleTable returns the table that has the connection.
-func (p *Processor) idleTable(at *idleConn) *conn.Table {
-	if at.v6 {
-		return p.v6
-	}
-	return p.v4
-}
-
 // probeIdle makes the RST probes that are due for connections in state Idle, as long as there are
 // frames.
 func (p *Processor) probeIdle() {
 	r, k := &p.idleResets, &p.rstProbes
 	for len(k.frames) >= k.n+2 {
-		round, ok := r.due(p.now)
+		round, ok := r.next(p.now)
 		if !ok {
 			return
 		}
-		at := r.at(r.probed[round])
-		r.probed[round]++
-		t := p.idleTable(at)
-		if c := t.At(at.slot); c.State == conn.Idle {
+		if t, c := p.queued(r.take(round, p.now)); c.State == conn.Idle {
 			p.rstProbeEnds(t, c, uint32(round)+1)
 		}
 	}

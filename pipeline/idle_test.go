@@ -173,7 +173,7 @@ func TestIdleTargets(t *testing.T) {
 		{"tun", pairOf(vip4, service.TUN, service.TCP), tcpOpen(), "reply"},
 		{"dr", pairOf(vip4, service.DR, service.TCP), tcpOpen(), "reply"},
 		{"half open", pairOf(vip4, service.NAT, service.TCP), tcpOpen()[:1], "reply"},
-		{"closing", pairOf(vip4, service.NAT, service.TCP), append(tcpOpen(), packettest.TCP(client4, web4).Flags(fin|ack)), "reply"},
+		{"refused", pairOf(vip4, service.NAT, service.TCP), append(tcpOpen()[:1], packettest.TCP("10.0.0.11:80", client4).Flags(rst|ack)), "reply"},
 		{"udp", pairOf(vip4, service.NAT, service.UDP), []packettest.Packet{packettest.UDP(client4, web4)}, "forward"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -17,6 +17,7 @@
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
 //	               rst_probe.go for silent ends of both
+//	doubt.go       RST, FIN and SYN that may be forged
 //	tokernel.go    packets that backends send of their own accord
 //	answer.go      RST and ICMP answers; icmp.go: ICMP errors about forwarded packets
 //	inspect.go     what the pipeline knows of a frame; dryrun.go: what it would do with it
@@ -60,6 +61,7 @@ type Processor struct {
 	adoptPerSecond uint32 // of this worker
 	rstProbes      rstProbes
 	idleResets     idleResets
+	doubts         probeQueue // connections with the flag conn.Doubted
 	ipID           uint16
 	sweepDebt      [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
 	// openings: frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
@@ -97,7 +99,8 @@ func New(o Options) *Processor {
 	}
 	p.adoptPerSecond = uint32((o.AdoptPerSecond + o.Workers - 1) / o.Workers)
 	p.rstProbes.visit = p.rstProbeConn
-	p.idleResets.conns = make([]idleConn, idleResetsMost)
+	p.idleResets.probeQueue = newProbeQueue(rstProbeRounds, idleResetsMost)
+	p.doubts = newProbeQueue(doubtRounds, doubtsMost)
 	p.share = o.Capacity.NewShare()
 	p.v4 = conn.New(4, o.Capacity.Even(), o.Mem4, p.share, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Capacity.Even(), o.Mem6, p.share, o.Seed, p.expired)

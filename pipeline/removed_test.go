@@ -17,10 +17,14 @@ func TestClientPortOfRemovedBackend(t *testing.T) {
 			w := newWorld(t, s)
 			opening := packettest.TCP(client4, web4).Flags(syn)
 			old := w.in(opening).frame()[5]
+			if mode == service.NAT {
+				w.out(packettest.TCP("10.0.0.1"+string('0'+old-10)+":80", client4).Flags(syn | ack))
+			}
 			w.in(packettest.TCP(client4, web4))
 			s.backends = []backend{s.backends[0], s.backends[1]}
 			s.backends[old-11].gone = true
 			w.configure(s)
+			w.now += 1000
 			o := w.in(opening)
 			if w.ends(o, "forward"); o.frame()[5] != old {
 				t.Errorf("%s: the first SYN goes to %d, not to %d, which may have the connection", mode, o.frame()[5], old)
@@ -30,6 +34,7 @@ func TestClientPortOfRemovedBackend(t *testing.T) {
 				w.ends(w.out(packettest.TCP("10.0.0.1"+string('0'+old-10)+":80", client4).Flags(syn|ack)), "forward")
 				want = old
 			}
+			w.now += 1000
 			o = w.in(opening)
 			if w.ends(o, "forward"); o.frame()[5] != want {
 				t.Errorf("%s: the second SYN goes to %d, want %d; answered: %t", mode, o.frame()[5], want, answered)
@@ -48,6 +53,7 @@ func TestClientPortOfClosingConnection(t *testing.T) {
 	old := w.in(opening).frame()[5]
 	w.in(packettest.TCP(client4, web4))
 	w.in(packettest.TCP(client4, web4).Flags(fin | ack))
+	w.out(packettest.TCP("10.0.0.1"+string('0'+old-10)+":80", client4).Flags(fin | ack))
 	s.backends = []backend{s.backends[0], s.backends[1]}
 	s.backends[old-11].gone = true
 	w.configure(s)

@@ -73,8 +73,9 @@ func (p *Processor) startRSTProbes() {
 // RSTProbesDue reports whether MakeRSTProbes has something to do now. Only the owning goroutine may
 // call it.
 func (p *Processor) RSTProbesDue() bool {
-	_, idle := p.idleResets.due(p.now)
-	return idle || p.rstProbes.walks(p.now)
+	_, idle := p.idleResets.next(p.now)
+	_, doubted := p.doubts.next(p.now)
+	return idle || doubted || p.rstProbes.walks(p.now)
 }
 
 // walks reports whether the walk has something to do now.
@@ -88,6 +89,7 @@ func (k *rstProbes) walks(nowMs uint32) bool { return k.round > 0 && int32(nowMs
 func (p *Processor) MakeRSTProbes(frames []Frame, maxSlots int) int {
 	k := &p.rstProbes
 	k.frames, k.n = frames, 0
+	p.probeDoubted()
 	p.probeIdle()
 	for maxSlots > 0 && k.walks(p.now) && len(frames) >= k.n+2 {
 		slots := min(rstProbeStride, (len(frames)-k.n)/2)
@@ -147,19 +149,34 @@ func mayLast(s conn.State) bool {
 
 // rstProbeEnds makes the probes of a round for the ends of the connection that may still have it.
 func (p *Processor) rstProbeEnds(t *conn.Table, c *conn.Conn, round uint32) {
-	client, be := t.Client(c), &p.t.Backends[c.Backend]
 	if c.Flags&conn.ClientGone == 0 {
-		if link := p.linkToClient(client); link != nil {
-			p.makeRSTProbe(link, round, p.t.Services[c.Service()].Addr, c.VIPPort(), client, c.ClientPort())
-		}
+		p.rstProbeClient(t, c, round)
 	}
-	if c.Flags&conn.BackendGone == 0 && be.Unreach == counter.None {
-		src, port := client, c.ClientPort()
-		if c.Flags&conn.Translated != 0 {
-			src, port = p.t.Sources[c.Source].Addr, c.Extra
-		}
-		p.makeRSTProbe(&be.Link, round, src, port, be.Addr, c.BackendPort)
+	if c.Flags&conn.BackendGone == 0 {
+		p.rstProbeBackend(t, c, round)
 	}
+}
+
+// rstProbeClient makes the probe of a round for the client's end, if there is a way to it.
+func (p *Processor) rstProbeClient(t *conn.Table, c *conn.Conn, round uint32) {
+	client := t.Client(c)
+	if link := p.linkToClient(client); link != nil {
+		p.makeRSTProbe(link, round, p.t.Services[c.Service()].Addr, c.VIPPort(), client, c.ClientPort())
+	}
+}
+
+// rstProbeBackend makes the probe of a round for the backend's end, if there is a way to it. The
+// connection is one of nat or fullnat.
+func (p *Processor) rstProbeBackend(t *conn.Table, c *conn.Conn, round uint32) {
+	be := &p.t.Backends[c.Backend]
+	if be.Unreach != counter.None {
+		return
+	}
+	src, port := t.Client(c), c.ClientPort()
+	if c.Flags&conn.Translated != 0 {
+		src, port = p.t.Sources[c.Source].Addr, c.Extra
+	}
+	p.makeRSTProbe(&be.Link, round, src, port, be.Addr, c.BackendPort)
 }
 
 // linkToClient returns the link to a client, nil if there is none now.
@@ -184,9 +201,15 @@ func (p *Processor) makeRSTProbe(link *rewrite.Link, round uint32, src packet.Ad
 	if dst.Is4() {
 		m.Family = 4
 	}
-	// The number is a hash, since the window of the receiver may be anywhere.
-	seq := uint32(p.seed.Hash(dst, dstPort, packet.TCP)) + round*rstProbeStep
+	seq := p.rstProbeSeq(round, src, srcPort, dst, dstPort)
 	rewrite.TCPAck(f.Mem, &m, seq, ^seq)
 	f.Start = rewrite.SetLink(f.Mem, &m, link)
 	f.End, f.Port, f.Verdict = int(m.End), link.Port, Forward
+}
+
+// rstProbeSeq returns the sequence number of the probe of a round, and so the complement of its
+// acknowledgement number. It is a hash, since the window of the receiver may be anywhere, and since
+// only an end that got the probe should know it.
+func (p *Processor) rstProbeSeq(round uint32, src packet.Addr, srcPort uint16, dst packet.Addr, dstPort uint16) uint32 {
+	return uint32(p.seed.Hash(src, srcPort, packet.TCP)>>32^p.seed.Hash(dst, dstPort, packet.TCP)) + round*rstProbeStep
 }

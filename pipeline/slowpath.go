@@ -95,10 +95,15 @@ func (p *Processor) forward(f *Frame) {
 		p.endedInbound(f, t, k, c, be)
 		return
 	}
+	if c.State == conn.FinWait && direction == conn.InputOnly && disprovesFIN(f) {
+		p.enter(c, conn.Established)
+	}
 	if c.State == conn.SynChallenged && c.Flags&conn.Translated != 0 && m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN {
 		p.changePort(t, c, be.Addr)
 	}
-	p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
+	if m.TCPFlags&packet.RST == 0 || !p.doubt(f, t, c, direction) {
+		p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
+	}
 	p.deliver(f, c, be)
 }
 
@@ -179,6 +184,9 @@ func (f *Frame) send(m *packet.Meta, l *rewrite.Link) {
 // port.
 func (p *Processor) replyState(c *conn.Conn, tcpFlags uint8) {
 	before := c.State
+	if midConnection(c, tcpFlags) {
+		return
+	}
 	p.changeState(c, conn.Output, tcpFlags)
 	if before == conn.SynRecv && c.State == conn.SynChallenged && c.Flags&conn.SeenReply != 0 {
 		c.State = before
@@ -200,13 +208,13 @@ func (p *Processor) reply(f *Frame) {
 	}
 	s := &p.t.Services[c.Service()]
 	// advance, with a check that only a connection outside its middle needs
-	if !midConnection(c, m.TCPFlags) {
-		if (c.State == conn.Close || c.State >= conn.Idle) && p.endedReply(f, c) {
-			return
-		}
-		p.replyState(c, m.TCPFlags)
+	if !midConnection(c, m.TCPFlags) && (c.State == conn.Close || c.State >= conn.Idle) && p.endedReply(f, c) {
+		return
 	}
-	c.Expires = p.now + s.TimeoutsMs[c.State]
+	if m.TCPFlags&packet.RST == 0 || !p.doubt(f, t, c, conn.Output) {
+		p.replyState(c, m.TCPFlags)
+		c.Expires = p.now + s.TimeoutsMs[c.State]
+	}
 	c.Flags |= conn.SeenReply
 	client := m.Dst
 	if c.Flags&conn.Translated != 0 {

@@ -9,8 +9,9 @@ import (
 	"sluice/pipeline/service"
 )
 
-// step is one segment of a connection, from the client (in) or the backend (out), and where it
-// leads: IPVS's state, and the seconds that it lives from then on.
+// step is one segment of a connection, from the client (in) or the backend (out), or the answer to
+// the RST probe that follows a RST (gone), and where it leads: IPVS's state, and the seconds that
+// it lives from then on. A timeout of 0 says that the timer is not restarted.
 type step struct {
 	from    string
 	flags   uint8
@@ -19,8 +20,8 @@ type step struct {
 	active  bool
 }
 
-// walks are connections from begin to end, as ip_vs_proto_tcp.c sees them (but for one transition,
-// see conn/state.go).
+// walks are connections from begin to end, as ip_vs_proto_tcp.c sees them, but for the differences
+// that conn/state.go names.
 var walks = []struct {
 	name  string
 	mode  service.Mode
@@ -33,8 +34,8 @@ var walks = []struct {
 		{"in", ack, "ESTABLISHED", 900, true},
 		{"in", ack | 8, "ESTABLISHED", 900, true},
 		{"out", ack | 8, "ESTABLISHED", 900, true},
-		{"in", fin | ack, "CLOSE_WAIT", 60, false},
-		{"out", ack, "CLOSE_WAIT", 60, false},
+		{"in", fin | ack, "ESTABLISHED", 900, true},
+		{"out", ack, "ESTABLISHED", 900, true},
 		{"out", fin | ack, "TIME_WAIT", 120, false},
 		{"in", ack, "TIME_WAIT", 120, false},
 	}},
@@ -55,7 +56,28 @@ var walks = []struct {
 		{"in", syn, "SYN_RECV", 60, true},
 		{"out", syn | ack, "SYN_RECV", 60, true},
 		{"in", ack, "ESTABLISHED", 900, true},
-		{"in", rst, "CLOSE", 10, false},
+		{"in", rst, "ESTABLISHED", 0, true},
+		{"gone", 0, "CLOSE", 10, false},
+	}},
+	{"backend resets", service.NAT, []step{
+		{"in", syn, "SYN_RECV", 60, true},
+		{"out", syn | ack, "SYN_RECV", 60, true},
+		{"in", ack, "ESTABLISHED", 900, true},
+		{"out", rst, "ESTABLISHED", 0, true},
+		{"gone", 0, "CLOSE", 10, false},
+	}},
+	{"client closes before the SYN-ACK arrives", service.NAT, []step{
+		{"in", syn, "SYN_RECV", 60, true},
+		{"in", fin | ack, "ESTABLISHED", 900, true},
+		{"out", fin | ack, "TIME_WAIT", 120, false},
+	}},
+	{"SYN on a connection that the backend closes", service.FullNAT, []step{
+		{"in", syn, "SYN_RECV", 60, true},
+		{"in", ack, "ESTABLISHED", 900, true},
+		{"out", fin | ack, "FIN_WAIT", 120, false},
+		{"in", syn, "FIN_WAIT", 120, false},
+		{"out", syn | ack, "SYN_RECV", 60, true},
+		{"in", ack, "ESTABLISHED", 900, true},
 	}},
 	{"reset before anything", service.NAT, []step{
 		{"in", syn, "SYN_RECV", 60, true},
@@ -73,26 +95,34 @@ var walks = []struct {
 	{"reset wins over all, SYN over FIN", service.NAT, []step{
 		{"in", syn, "SYN_RECV", 60, true},
 		{"in", ack, "ESTABLISHED", 900, true},
-		{"in", fin | rst | ack, "CLOSE", 10, false},
+		{"in", fin | rst | ack, "ESTABLISHED", 0, true},
+		{"gone", 0, "CLOSE", 10, false},
 	}},
 	{"one side only", service.DR, []step{
 		{"in", syn, "SYN_RECV", 60, true},
 		{"in", ack, "ESTABLISHED", 900, true},
 		{"in", fin | ack, "FIN_WAIT", 120, false},
-		{"in", ack, "FIN_WAIT", 120, false},
-		{"in", rst, "CLOSE", 10, false},
+		{"in", noData, "FIN_WAIT", 120, false},
+		{"in", ack, "ESTABLISHED", 900, true},
+		{"in", fin | ack, "FIN_WAIT", 120, false},
+		{"in", rst, "FIN_WAIT", 0, false},
+		{"gone", 0, "CLOSE", 10, false},
 	}},
 	{"one side only, in a tunnel", service.TUN, []step{
 		{"in", syn, "SYN_RECV", 60, true},
 		{"in", ack, "ESTABLISHED", 900, true},
-		{"in", rst, "CLOSE", 10, false},
-		{"in", ack, "CLOSE", 10, false},
+		{"in", rst, "ESTABLISHED", 0, true},
+		{"gone", 0, "CLOSE", 10, false},
+		{"in", noData, "ESTABLISHED", 900, true},
 	}},
 	{"opened by SYN ACK", service.NAT, []step{
 		{"in", syn | ack, "SYN_RECV", 60, true},
 		{"in", ack, "ESTABLISHED", 900, true},
 	}},
 }
+
+// noData are the flags of an ACK without payload; other segments have some.
+const noData = ack | 0x80
 
 // TestStates follows connections through their states. After every segment the state and the
 // remaining time, to the millisecond, are those of IPVS, and the connection counts as active or
@@ -113,14 +143,28 @@ func TestStates(t *testing.T) {
 			}
 			for i, s := range walk.steps {
 				w.now += 777
-				if s.from == "in" {
-					w.ends(w.in(packettest.TCP(client, port(vip, "80")).Flags(s.flags)), "forward")
-				} else {
-					w.ends(w.out(packettest.TCP(host, from).Flags(s.flags)), "forward")
+				expires := w.now + s.timeout*1000
+				if s.timeout == 0 {
+					expires = w.only().Expires
+				}
+				p := packettest.TCP(client, port(vip, "80"))
+				if s.from == "out" {
+					p = packettest.TCP(host, from)
+				}
+				if p = p.Flags(s.flags &^ 0x80); s.flags&0x80 != 0 {
+					p = p.Payload(nil)
+				}
+				switch s.from {
+				case "in":
+					w.ends(w.in(p), "forward")
+				case "out":
+					w.ends(w.out(p), "forward")
+				default:
+					w.confirmRST()
 				}
 				c := w.only()
-				if left := c.Expires - w.now; c.State.String() != s.state || left != s.timeout*1000 {
-					t.Fatalf("%s, step %d: %s with %d ms left, want %s with %d s", walk.name, i, c.State, left, s.state, s.timeout)
+				if c.State.String() != s.state || c.Expires != expires {
+					t.Fatalf("%s, step %d: %s with %d ms left, want %s with %d", walk.name, i, c.State, c.Expires-w.now, s.state, expires-w.now)
 				}
 				if l := w.loads.Of(1); (l.Active == 1) != s.active || l.Active+l.Inactive != 1 {
 					t.Errorf("%s, step %d: %+v", walk.name, i, l)
@@ -222,23 +266,31 @@ func TestReuse(t *testing.T) {
 		moves bool
 	}{
 		{"TIME_WAIT", service.NAT, append(open[:3:3], step{from: "in", flags: fin | ack}, step{from: "out", flags: fin | ack}), syn, true},
-		{"CLOSE", service.NAT, append(open[:3:3], step{from: "in", flags: rst}), syn, true},
+		{"CLOSE", service.NAT, append(open[:3:3], step{from: "in", flags: rst}, step{from: "gone"}), syn, true},
 		{"refused", service.NAT, append(open[:1:1], step{from: "out", flags: rst | ack}), syn, true},
-		{"CLOSE in dr", service.DR, []step{open[0], open[2], {from: "in", flags: rst}}, syn, true},
-		{"CLOSE in fullnat", service.FullNAT, []step{open[0], open[2], {from: "in", flags: rst}}, syn, true},
-		{"CLOSE, SYN ACK", service.NAT, append(open[:3:3], step{from: "in", flags: rst}), syn | ack, false},
+		{"CLOSE in dr", service.DR, []step{open[0], open[2], {from: "in", flags: rst}, {from: "gone"}}, syn, true},
+		{"CLOSE in fullnat", service.FullNAT, []step{open[0], open[2], {from: "in", flags: rst}, {from: "gone"}}, syn, true},
+		{"CLOSE, SYN ACK", service.NAT, append(open[:3:3], step{from: "in", flags: rst}, step{from: "gone"}), syn | ack, false},
+		{"RST", service.NAT, append(open[:3:3], step{from: "in", flags: rst}), syn, false},
+		{"RST in dr", service.DR, []step{open[0], open[2], {from: "in", flags: rst}}, syn, false},
+		{"RST in fullnat", service.FullNAT, []step{open[0], open[2], {from: "in", flags: rst}}, syn, false},
+		{"RST of the backend", service.NAT, append(open[:3:3], step{from: "out", flags: rst}), syn, false},
+		{"SYN, FIN in dr", service.DR, []step{open[0], {from: "in", flags: fin | ack}}, syn, false},
 		{"ESTABLISHED", service.NAT, open, syn, false},
 		{"SYN_RECV", service.NAT, open[:1], syn, false},
-		{"CLOSE_WAIT", service.NAT, append(open[:3:3], step{from: "in", flags: fin | ack}), syn, false},
+		{"client's FIN", service.NAT, append(open[:3:3], step{from: "in", flags: fin | ack}), syn, false},
 		{"FIN_WAIT in dr", service.DR, []step{open[0], open[2], {from: "in", flags: fin | ack}}, syn, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, svc{mode: test.mode, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}})
 			for _, s := range test.steps {
-				if s.from == "in" {
+				switch s.from {
+				case "in":
 					w.ends(w.in(packettest.TCP(client4, web4).Flags(s.flags)), "forward")
-				} else {
+				case "out":
 					w.ends(w.out(packettest.TCP("10.0.0.11:80", client4).Flags(s.flags)), "forward")
+				default:
+					w.confirmRST()
 				}
 			}
 			w.now += 5000
@@ -260,6 +312,7 @@ func TestReuseWithoutBackend(t *testing.T) {
 	for _, flags := range []uint8{syn, ack, rst} {
 		w.ends(w.in(packettest.TCP(client4, web4).Flags(flags)), "forward")
 	}
+	w.confirmRST()
 	drained := nat()
 	for i := range drained.backends {
 		drained.backends[i].drain = true

@@ -37,6 +37,9 @@ type twinFlow struct {
 	expires uint32
 	replied bool // the backend has sent a packet
 	repeats int  // of the SYN to a backend that is gone, in dr
+	fin     bool // nat: the client has sent FIN, and the backend has not
+	doubted bool // since when:
+	since   uint32
 }
 
 func (f *twinFlow) live(now uint32) bool { return int32(f.expires-now) > 0 }
@@ -105,8 +108,10 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 	}
 	if f != nil && s.backends[f.backend].gone && flags&(syn|rst|ack) == syn {
 		switch {
-		case f.state == conn.Established:
-			f.state, f.replied, f.repeats = conn.SynRecv, false, 5 // once more to the same one
+		case f.state == conn.Established && s.mode == service.DR:
+			f.state, f.repeats = conn.SynRecv, 5 // once more to the same one
+		case f.state == conn.Established && (f.replied || w.now-f.last() < 500):
+			f.replied = false
 		case f.state == conn.SynRecv && s.mode == service.DR && f.repeats < 5:
 			f.repeats++
 		case f.state != conn.SynRecv || !f.replied:
@@ -130,6 +135,9 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 	direction := conn.Input
 	if s.mode == service.DR {
 		direction = conn.InputOnly
+	}
+	if s.mode == service.DR && f.state == conn.FinWait && flags == ack {
+		f.state = conn.Established // all packets have data
 	}
 	w.advance(f, direction, flags)
 	if ttl <= 1 {
@@ -159,17 +167,28 @@ func evicted(flags uint8) verdict {
 	return verdict{any: []string{"reply"}}
 }
 
-// look ends the flows of evicted backends, as the walk over the table does.
-func (w *twin) look() {
+// look ends the flows of evicted backends, as the walk over the table does, and doubts. entry
+// returns the real connection of a flow.
+func (w *twin) look(entry func(flowKey) conn.Conn) {
 	for k, f := range w.flows {
 		s := &w.svcs[k.svc]
 		switch {
 		case !s.backends[f.backend].evict && f.state != conn.Ended || !f.live(w.now):
+			w.endDoubt(f, s.mode, entry(k))
 		case s.resets() && slices.Contains([]conn.State{conn.Established, conn.FinWait, conn.CloseWait, conn.Close, conn.Ended}, f.state):
 			w.evict(f)
 		default:
 			delete(w.flows, k)
 		}
+	}
+}
+
+// endDoubt ends the doubt about a RST if the real one has ended it. A client of dr must have been
+// silent since.
+func (w *twin) endDoubt(f *twinFlow, mode service.Mode, c conn.Conn) {
+	silent := f.doubted && w.now-f.since >= 3000 && int32(f.last()-f.since) <= 0
+	if f.doubted = f.doubted && c.Flags&conn.Doubted != 0; mode == service.DR && silent && f.live(w.now) && c.State == conn.Close {
+		f.state, f.expires = conn.Close, w.now+10_000
 	}
 }
 
@@ -277,9 +296,31 @@ func (w *twin) isBehind(a netip.AddrPort, proto service.Protocol) (only, oneOfMa
 }
 
 func (w *twin) advance(f *twinFlow, d conn.Direction, flags uint8) {
+	open := f.state == conn.Established || f.state == conn.FinWait || f.state == conn.CloseWait
+	if flags&rst != 0 && open {
+		if !f.doubted {
+			f.doubted, f.since = true, w.now
+		}
+		return
+	}
+	if flags&syn != 0 {
+		f.doubted = false
+	}
+	before := f.state
 	f.state = f.state.Next(d, flags)
+	switch {
+	case flags&syn != 0:
+		f.fin = f.fin && d != conn.Output
+	case flags&fin != 0 && d == conn.Input && f.state == conn.Established:
+		f.fin = true
+	case flags&fin != 0 && d == conn.Output && before == conn.Established && f.fin:
+		f.state = conn.TimeWait
+	}
 	f.expires = w.now + conn.DefaultTimeoutsMs[f.state]
 }
+
+// last returns the time of the last segment that has restarted the timer.
+func (f *twinFlow) last() uint32 { return f.expires - conn.DefaultTimeoutsMs[f.state] }
 
 // count is how many flows there are, and how many of them are active.
 func (w *twin) count() (live, active int) {
@@ -366,7 +407,7 @@ func (w *world) reconfigure(r *rand.Rand, m *twin) {
 	if r.IntN(2) == 0 { // else packets come first
 		w.rstProbesAll()
 		m.now = w.now
-		m.look()
+		m.look(w.entry)
 	}
 }
 
@@ -431,13 +472,19 @@ func (w *world) compareEnds(o outcome, want verdict, step int) {
 
 // chosen tells which of its service's backends the flow has, -1 if there is no such flow.
 func (w *world) chosen(k flowKey) int {
-	found := -1
+	return int(w.entry(k).Backend) - w.firstBackend(k.svc)
+}
+
+// entry returns the connection of the flow, with the backend before the service's first if there is
+// none.
+func (w *world) entry(k flowKey) conn.Conn {
+	found := conn.Conn{Backend: uint32(w.firstBackend(k.svc) - 1)}
 	t := w.procs[0].Table(4)
 	for cursor, first := uint32(0), true; first || cursor != 0; first = false {
 		cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
 			if int(c.Service()) == k.svc+1 && c.ClientPort() == k.client.Port() && c.VIPPort() == k.vport &&
 				t.Client(c).Netip() == k.client.Addr() && !c.Expired(w.now) {
-				found = int(c.Backend) - w.firstBackend(k.svc)
+				found = *c
 			}
 		})
 	}

@@ -42,7 +42,7 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 		fmt.Fprintf(out, " + in progress %d", rest)
 	}
 	if s.Originated > 0 {
-		fmt.Fprintf(out, "\noriginated   %d, to probe silent ends of connections that must be reset", s.Originated)
+		fmt.Fprintf(out, "\noriginated   %d, to silent ends of connections that must be reset, and to ask whether a RST was genuine", s.Originated)
 	}
 	if s.Untracked > 0 {
 		fmt.Fprintf(out, "\nuntracked    %d of those forwarded, by the hash of scheduler mh, without a connection", s.Untracked)

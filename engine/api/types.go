@@ -169,8 +169,9 @@ type Stats struct {
 	// ToKernelFailed counts packets of ToKernel that the kernel did not take.
 	ToKernelFailed uint64 `json:"to_kernel_failed"`
 
-	// Originated counts packets that Sluice sent on its own: segments that make silent ends of
-	// connections answer that must be reset. It is not part of the sum.
+	// Originated counts packets that Sluice sent on its own: RST probes, which make silent ends
+	// of connections answer that must be reset, and ask whether a RST was genuine. It is not part
+	// of the sum.
 	Originated uint64 `json:"originated"`
 
 	// Untracked counts packets of Forwarded that went by the hash of scheduler mh without a

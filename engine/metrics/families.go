@@ -42,7 +42,7 @@ var (
 	toKernel    = counter("packets_to_kernel_total", "Packets that nat backends sent of their own accord, given to the kernel.")
 	kernelLost  = counter("packets_to_kernel_failed_total", "Packets given to the kernel that it did not take; they are also counted as given.")
 	portReused  = counter("port_reused_early_total", "Connections of mode fullnat from a port that another to the same backend had less than a minute before.")
-	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own, to silent ends of connections that must be reset.")
+	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own: RST probes, to silent ends of connections that must be reset, and to ask whether a RST was genuine.")
 	untracked   = counter("untracked_total", "Packets that were forwarded by the hash of scheduler mh without a connection.")
 	adopted     = counter("adopted_total", "Connections that were opened by a segment in the middle of them.")
 	idleReset   = counter("idle_reset_total", "Connections that were reset at both ends because they were idle beyond their timeout.")

@@ -132,24 +132,32 @@ const (
 
 var stay = row{sNO, sES, sSS, sSR, sFW, sTW, sCL, sCW, sLA, sLI, sSA, sCH, sRP}
 
-// transitions are those of IPVS with two differences. A segment with none of the flags leaves the
-// state as it is; IPVS closes the connection. And a backend's ACK in SYN_RECV does not lead to
-// ESTABLISHED; only the client's ACK does (RFC 9293, 3.10.7.4). A backend sends an ACK without SYN
-// there if it still has the client's port in TIME_WAIT, or an old connection from it, and got a SYN
-// with an unexpected number: the client's kernel answers with RST, and repeats the SYN some
-// milliseconds later. That is still the same connection, about to open. SynChallenged and
-// SynRepeated keep in mind that it happened, once; apart from that they are SYN_RECV.
+// transitions are those of IPVS with these differences. A segment with none of the flags leaves the
+// state as it is; IPVS closes the connection.
+//
+// Anyone can forge a client's SYN or FIN, so where the backend's answer is seen, that answer
+// changes the state: a client's FIN does not (see Confirmed), and its SYN in FIN_WAIT does not
+// until the SYN-ACK. Where it is not seen (InputOnly), a client's ACK after RST returns to
+// ESTABLISHED: after a genuine RST a client sends none. FIN never leads to TIME_WAIT there, in
+// which a SYN would open another connection.
+//
+// A backend's ACK in SYN_RECV does not lead to ESTABLISHED; only the client's ACK does (RFC 9293,
+// 3.10.7.4). A backend sends an ACK without SYN there if it still has the client's port in
+// TIME_WAIT, or an old connection from it, and got a SYN with an unexpected number: the client's
+// kernel answers with RST, and repeats the SYN some milliseconds later. That is still the same
+// connection, about to open. SynChallenged and SynRepeated keep in mind that it happened, once;
+// apart from that they are SYN_RECV.
 var transitions = [directionCount][eventCount]row{
 	Input: {
 		//      NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA   CH   RP
-		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sRP, sRP},
-		evFIN:  {sCL, sCW, sSS, sTW, sTW, sTW, sCL, sCW, sLA, sLI, sTW, sTW, sTW},
+		evSYN:  {sSR, sES, sES, sSR, sFW, sSR, sSR, sSR, sSR, sSR, sSR, sRP, sRP},
+		evFIN:  {sCL, sES, sSS, sES, sTW, sTW, sCL, sCW, sLA, sLI, sES, sES, sES},
 		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES, sES, sES},
 		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sSR, sCH, sRP},
 		evNone: stay,
 	},
 	Output: {
-		evSYN: {sSS, sES, sSS, sSR, sSS, sSS, sSS, sSS, sSS, sLI, sSR, sSR, sSR},
+		evSYN: {sSS, sES, sSS, sSR, sSR, sSS, sSS, sSS, sSS, sLI, sSR, sSR, sSR},
 		evFIN: {sTW, sFW, sSS, sTW, sFW, sTW, sCL, sTW, sLA, sLI, sTW, sTW, sTW},
 		// SR: not IPVS's, see transitions
 		evACK:  {sES, sES, sSS, sCH, sFW, sTW, sCL, sCW, sLA, sES, sES, sCH, sRP},
@@ -158,8 +166,8 @@ var transitions = [directionCount][eventCount]row{
 	},
 	InputOnly: {
 		evSYN:  {sSR, sES, sES, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR, sSR},
-		evFIN:  {sCL, sFW, sSS, sTW, sFW, sTW, sCL, sCW, sLA, sLI, sTW, sTW, sTW},
-		evACK:  {sES, sES, sSS, sES, sFW, sTW, sCL, sCW, sCL, sLI, sES, sES, sES},
+		evFIN:  {sCL, sFW, sSS, sFW, sFW, sTW, sCL, sCW, sLA, sLI, sFW, sFW, sFW},
+		evACK:  {sES, sES, sSS, sES, sFW, sTW, sES, sCW, sCL, sLI, sES, sES, sES},
 		evRST:  {sCL, sCL, sCL, sSR, sCL, sCL, sCL, sCL, sLA, sLI, sCL, sSR, sSR},
 		evNone: stay,
 	},
@@ -172,4 +180,25 @@ func (s State) Next(d Direction, tcpFlags uint8) State {
 		return s
 	}
 	return transitions[d][events[tcpFlags&0x1f]][s]
+}
+
+// Confirmed returns the state to enter after a TCP segment with SYN or FIN in that direction, for
+// which Next has returned next. It notes a client's FIN: the connection stays ESTABLISHED until the
+// backend sends FIN, too, which a genuine FIN leads to and a forged one does not. A SYN ends the
+// doubt about a RST: a connection may be about to open.
+func (c *Conn) Confirmed(next State, d Direction, tcpFlags uint8) State {
+	switch events[tcpFlags&0x1f] {
+	case evSYN:
+		if c.Flags &^= Doubted; d == Output {
+			c.Flags &^= ClientFIN
+		}
+	case evFIN:
+		switch {
+		case d == Input && next == Established:
+			c.Flags |= ClientFIN
+		case d == Output && c.State == Established && c.Flags&ClientFIN != 0:
+			return TimeWait
+		}
+	}
+	return next
 }

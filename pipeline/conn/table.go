@@ -50,6 +50,12 @@ const (
 	BackendGone   // the connection was ended, and the backend has sent RST since
 )
 
+// Flags of a connection that was not ended, in the bits of ClientGone and BackendGone.
+const (
+	ClientFIN = ClientGone  // the client has sent FIN, and the backend has not
+	Doubted   = BackendGone // an end has sent RST, and RST probes ask whether it was genuine
+)
+
 // sweepWhenFull is how many slots an insertion into a full table sweeps.
 const sweepWhenFull = 512
 

@@ -389,7 +389,8 @@ func TestNextFollowsIPVS(t *testing.T) {
 		{SynRepeated, Output, packet.SYN | packet.ACK, SynRecv},
 		{SynRepeated, Input, packet.ACK, Established},
 		{SynRecv, Input, packet.ACK, Established},
-		{Established, Input, packet.FIN | packet.ACK, CloseWait},
+		{Established, Input, packet.FIN | packet.ACK, Established}, // not IPVS's
+		{SynRecv, Input, packet.FIN | packet.ACK, Established},     // not IPVS's
 		{Established, Output, packet.FIN | packet.ACK, FinWait},
 		{CloseWait, Output, packet.FIN | packet.ACK, TimeWait},
 		{FinWait, Input, packet.FIN | packet.ACK, TimeWait},
@@ -398,11 +399,15 @@ func TestNextFollowsIPVS(t *testing.T) {
 		// an off-path RST can't kill a connection being set up
 		{SynRecv, Input, packet.RST, SynRecv},
 		{TimeWait, Input, packet.SYN, SynRecv},
+		{FinWait, Input, packet.SYN, FinWait}, // not IPVS's
+		{FinWait, Output, packet.SYN | packet.ACK, SynRecv},
 		{StateNone, InputOnly, packet.SYN, SynRecv},
 		{SynRecv, InputOnly, packet.ACK, Established},
 		{Established, InputOnly, packet.FIN | packet.ACK, FinWait},
 		{Established, InputOnly, packet.RST, Close},
 		{FinWait, InputOnly, packet.ACK, FinWait},
+		{SynRecv, InputOnly, packet.FIN | packet.ACK, FinWait}, // not IPVS's
+		{Close, InputOnly, packet.ACK, Established},            // not IPVS's
 		{StateNone, Input, packet.ACK, Established},
 		{Established, Input, 0, Established},
 		{UDP, Input, packet.RST, UDP},
