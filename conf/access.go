@@ -118,7 +118,7 @@ func readPrefixes(path string) (*PrefixFile, []Problem, error) {
 			continue
 		}
 		if wrongLines++; wrongLines <= maxListProblems {
-			problems = append(problems, Problem{File: path, Line: int(line), Text: fmt.Sprintf("%s; %sallowed: %s", wrong, hintPrefix(text), allowedPrefix)})
+			problems = append(problems, Problem{File: path, Line: int(line), Text: wrong + "; " + AllowedPrefix(text)})
 		}
 	}
 	if more := wrongLines - maxListProblems; more > 0 {
@@ -203,6 +203,9 @@ func ParsePrefix(text string) (netip.Prefix, string) {
 	}
 	return p, ""
 }
+
+// AllowedPrefix returns what to write instead of a text that ParsePrefix refuses.
+func AllowedPrefix(text string) string { return hintPrefix(text) + "allowed: " + allowedPrefix }
 
 // hintPrefix returns what was probably meant by a text that is no prefix, in front of what is
 // allowed.

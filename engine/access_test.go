@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"sluice/engine/api"
 	"sluice/engine/enginetest"
 	"sluice/pipeline/packet/packettest"
 )
@@ -84,4 +86,108 @@ func TestAccessResets(t *testing.T) {
 			lab.Quiet()
 		})
 	}
+}
+
+// TestAccessAtRunTime checks what operators deny and allow at run time: it takes the place of the
+// file's lists for the same prefix, holds over a reload and a restart, and ends when it is cleared
+// or its time is over.
+func TestAccessAtRunTime(t *testing.T) {
+	t.Parallel()
+	text := "[access]\ndeny = [\"192.0.2.0/24\"]\n" + config(nat3())
+	state := t.TempDir()
+	lab := enginetest.New(t, 1, 1)
+	lab.StateDir = state
+	lab.Start(1, text)
+	client := 0
+	open := func(lab *enginetest.Lab, of string) int {
+		client++
+		return len(lab.Send(enginetest.Clients, 0, packettest.TCP(fmt.Sprintf("%s:%d", of, 1024+client), vip4+":80").Flags(syn).Frame()))
+	}
+	expect := func(what string, lab *enginetest.Lab, of string, want int) {
+		t.Helper()
+		if n := open(lab, of); n != want {
+			t.Errorf("%s: a packet of %s is sent on as %d, want %d", what, of, n, want)
+		}
+	}
+	bg := context.Background()
+	set := func(action, prefix, service string, seconds float64) {
+		t.Helper()
+		entry, err := lab.Engine.SetAccess(bg, api.AccessRequest{Prefix: prefix, Service: service, Action: action, ForS: seconds})
+		if err != nil || entry.Action != action || entry.Service != service {
+			t.Fatalf("%+v, %v", entry, err)
+		}
+	}
+	expect("by the file", lab, "192.0.2.7", 0)
+	set(api.AccessAllow, "192.0.2.0/24", "", 0)
+	expect("allowed", lab, "192.0.2.7", 1)
+	set(api.AccessDeny, "192.0.2.7", "web", 3600)
+	expect("denied by the service", lab, "192.0.2.7", 0)
+	says(t, explain(t, lab, "tcp 192.0.2.7:5 -> 198.51.100.10:80"), "! access: denied by 192.0.2.7/32 of [service.access] set at run time until ")
+	says(t, explain(t, lab, "tcp 192.0.2.9:5 -> 198.51.100.10:80"), "  access: no prefix of [service.access] has 192.0.2.9")
+	if _, err := lab.Reload(text); err != nil {
+		t.Fatal(err)
+	}
+	expect("after a reload", lab, "192.0.2.7", 0)
+	expect("after a reload", lab, "192.0.2.9", 1)
+
+	for _, r := range []api.AccessRequest{{Prefix: "192.0.2.7/24", Action: "deny"}, {Prefix: "192.0.2.7", Action: "drop"}, {Prefix: "192.0.2.7", Action: "deny", Service: "no"}, {Prefix: "192.0.2.7", Action: "deny", ForS: -1}} {
+		if entry, err := lab.Engine.SetAccess(bg, r); err == nil {
+			t.Errorf("%+v: %+v", r, entry)
+		}
+	}
+	if _, err := lab.Engine.ClearAccess(bg, api.AccessQuery{Prefix: "192.0.2.8"}); err == nil || !strings.Contains(err.Error(), "192.0.2.8 is not set at run time for all services") {
+		t.Errorf("%v", err)
+	}
+	lab.Quiet()
+	lab.Close()
+
+	again := enginetest.New(t, 1, 1)
+	again.StateDir = state
+	again.Start(1, text)
+	expect("after a restart", again, "192.0.2.7", 0)
+	expect("after a restart", again, "192.0.2.9", 1)
+	all, err := again.Engine.AccessLists(bg)
+	if err != nil || len(all.Entries) != 2 || all.Entries[0].Prefix != "192.0.2.0/24" || all.Entries[1].Until.IsZero() || len(all.Lists) != 1 || all.Lists[0].Deny != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if cleared, err := again.Engine.ClearAccess(bg, api.AccessQuery{Service: "web"}); err != nil || len(cleared) != 1 {
+		t.Errorf("%+v, %v", cleared, err)
+	}
+	expect("the service's cleared", again, "192.0.2.7", 1)
+	if _, err := again.Engine.SetAccess(bg, api.AccessRequest{Prefix: "192.0.2.9", Action: api.AccessDeny, ForS: 0.3}); err != nil {
+		t.Fatal(err)
+	}
+	again.Await("the prefix to be allowed again", func() bool { return open(again, "192.0.2.9") == 1 })
+	if cleared, err := again.Engine.ClearAccess(bg, api.AccessQuery{}); err != nil || len(cleared) != 1 {
+		t.Errorf("%+v, %v", cleared, err)
+	}
+	expect("all cleared", again, "192.0.2.9", 0)
+	again.Quiet()
+}
+
+// TestAccessReload checks that the files of prefixes are read again, and nothing else, and that one
+// with errors changes nothing.
+func TestAccessReload(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "deny.txt")
+	writeList(t, path, "203.0.113.0/24\n")
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, fmt.Sprintf("[access]\ndeny_file = %q\n", path)+config(nat3()))
+	lab.Write("this is not read")
+	writeList(t, path, "203.0.113.0/24\n192.0.2.7\n")
+	result, err := lab.Engine.ReloadAccess(context.Background())
+	if want := []string{"access: deny_file " + path + ": 1 added: 192.0.2.7/32"}; err != nil || !slices.Equal(result.Changes, want) {
+		t.Errorf("%v, %v, want %v", result.Changes, err, want)
+	}
+	if sent := lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.7:1", vip4+":80").Flags(syn).Frame()); len(sent) != 0 {
+		t.Errorf("%v", sent)
+	}
+	writeList(t, path, "192.0.2.7/33\n")
+	if _, err := lab.Engine.ReloadAccess(context.Background()); err == nil || !strings.Contains(err.Error(), path+`:1: "192.0.2.7/33" has the length "33"`) {
+		t.Errorf("%v", err)
+	}
+	if sent := lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.7:2", vip4+":80").Flags(syn).Frame()); len(sent) != 0 {
+		t.Errorf("%v", sent)
+	}
+	lab.Quiet()
 }

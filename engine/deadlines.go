@@ -8,10 +8,11 @@ import (
 	"sluice/pipeline/service"
 )
 
-// Three kinds of deadline are the daemon's own, whether or not the client that set them is still
-// connected: at the deadline of a drain the backend's connections end, and at the deadline of an
-// unconfirmed configuration the former one comes back. The third ends the time in which a service
-// that adopts connections remembers its backends from before a change.
+// Four kinds of deadline are the daemon's own, whether or not the client that set them is still
+// connected: at the deadline of a drain the backend's connections end, a prefix that was denied or
+// allowed for a time is as before when it is over, and at the deadline of an unconfirmed
+// configuration the former one comes back. The fourth ends the time in which a service that adopts
+// connections remembers its backends from before a change.
 
 // retryExpire is the time between two attempts to restore the former configuration.
 const retryExpire = time.Second
@@ -24,8 +25,8 @@ func (e *Engine) wake() {
 	}
 }
 
-// followDeadlines ends drains and unconfirmed configurations when their deadlines come, until ctx
-// ends.
+// followDeadlines ends drains, access entries and unconfirmed configurations when their deadlines
+// come, until ctx ends.
 func (e *Engine) followDeadlines(ctx context.Context) {
 	defer e.running.Done()
 	seen := time.Now()
@@ -42,6 +43,7 @@ func (e *Engine) followDeadlines(ctx context.Context) {
 		}
 		now := time.Now()
 		e.endDrains(seen, now)
+		e.endAccess(now)
 		e.endPending(now)
 		e.settle(now)
 		seen = now
@@ -53,6 +55,9 @@ func (e *Engine) nextDeadline(seen time.Time) time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := e.overrides.NextDeadline(seen)
+	if end := e.access.NextEnd(seen); !end.IsZero() && (next.IsZero() || end.Before(next)) {
+		next = end
+	}
 	if p := e.pending; p != nil && (next.IsZero() || p.deadline.Before(next)) {
 		next = p.deadline
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/conf"
+	"sluice/engine/accesslist"
 	"sluice/engine/api"
 	"sluice/engine/state"
 )
@@ -116,6 +117,7 @@ func (e *Engine) recall(cfg *conf.Config) {
 	for _, o := range e.listOverrides() {
 		e.log.Info("override restored", "event", "override_restored", "service", o.Service, "backend", o.Backend, "state", o.State, "configured", o.Configured)
 	}
+	e.access = accesslist.Load(e.store, time.Now())
 	e.storeGeneration(e.generations.Next(cfg.Text, "start"))
 	e.recordReload(nil)
 }

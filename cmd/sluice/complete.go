@@ -23,7 +23,9 @@ func completeWords(root *cobra.Command) {
 	for _, path := range []string{"health", "health freeze", "health thaw"} {
 		commandAt(root, path).ValidArgsFunction = completeService
 	}
-	_ = commandAt(root, "conns").RegisterFlagCompletionFunc("service", completeService)
+	for _, path := range []string{"conns", "access deny", "access allow", "access clear"} {
+		_ = commandAt(root, path).RegisterFlagCompletionFunc("service", completeService)
+	}
 	for _, path := range []string{"apply", "simulate", "import keepalived", "import ipvsadm"} {
 		commandAt(root, path).ValidArgsFunction = nil // files, as shells do by themselves
 	}

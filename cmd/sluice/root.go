@@ -26,6 +26,7 @@ func newRoot() *cobra.Command {
 		"change what it does, through its control socket; check, import, simulate and doctor also work without it."
 	root.AddCommand(newRun(), newKeep(), newCheck(), newList(), newConns(), newStats(), newTop(), newDrain(), newWeight(), newHealth(),
 		newReload(), newImport(), newExport(), newVersion())
+	root.AddCommand(newAccess())
 	root.AddCommand(newExplain(), newTrace(), newCapture(), newSimulate())
 	root.AddCommand(newDoctor())
 	root.AddCommand(newPlan(), newApply(), newConfirm(), newRollback(), newStatus(), newOverrides(), newDisable(), newEnable())

@@ -340,8 +340,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"check", "--config", missing}, cli.ExitFailed, missing},
 		{[]string{"run", "--config", missing}, cli.ExitFailed, missing},
 
-		{[]string{}, cli.ExitUsage, "missing command: must be one of apply, capture, check, completion, confirm, conns, "},
-		{[]string{"lst"}, cli.ExitUsage, `unknown command "lst": must be one of apply, capture, check, completion, confirm, conns, `},
+		{[]string{}, cli.ExitUsage, "missing command: must be one of access, apply, capture, check, completion, confirm, conns, "},
+		{[]string{"lst"}, cli.ExitUsage, `unknown command "lst": must be one of access, apply, capture, check, completion, confirm, conns, `},
 		{[]string{"--nonsense"}, cli.ExitUsage, "unknown flag"},
 		{[]string{"list", "--nonsense"}, cli.ExitUsage, "sluice: see sluice list --help\n"},
 		{[]string{"list", "more"}, cli.ExitUsage, "list takes no arguments"},

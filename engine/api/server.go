@@ -77,6 +77,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	s.routeTrace()
 	s.routeWeight()
 	s.routeReload()
+	s.routeAccess()
 	s.routeAlarms()
 	s.routeFreeze()
 	s.routeChanges()

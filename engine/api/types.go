@@ -18,6 +18,7 @@ import (
 // No method waits for a worker for more than about a second: the error is then an *Unresponsive,
 // and the answer beside it is valid. A change is not made once its context has ended.
 type Control interface {
+	AccessControl
 	AlarmControl
 	Diagnostics
 

@@ -25,6 +25,12 @@ var Events = []Kind{
 	{"override_restored", "at start: an override from the previous run applies"},
 	{"drain_deadline", "the time limit of a drain has passed: its connections end"},
 
+	{"access_set", "a prefix was denied or allowed at run time"},
+	{"access_cleared", "what was set for a prefix was removed: the lists of the file apply again"},
+	{"access_over", "the time for which a prefix was denied or allowed is over"},
+	{"access_reloaded", "the files of prefixes were read again and are active"},
+	{"access_refused", "a file of prefixes has errors: nothing changed"},
+
 	{"config_reloaded", "the file was read again and is active"},
 	{"config_refused", "a reload, apply or rollback failed: nothing changed"},
 	{"config_changed", "an apply, confirm or rollback succeeded"},
@@ -59,7 +65,7 @@ var Events = []Kind{
 // requested reports whether an event answers a request of an operator. Such events are never
 // suppressed.
 func requested(id string) bool {
-	for _, prefix := range []string{"ready", "stop", "weight_", "override_", "config_"} {
+	for _, prefix := range []string{"ready", "stop", "weight_", "override_", "access_", "config_"} {
 		if strings.HasPrefix(id, prefix) {
 			return true
 		}

@@ -30,7 +30,7 @@ var lattice = []layer{
 	{"conf/keepalived", "conf conf/draft pipeline/service", "a configuration is checked without a machine"},
 
 	{"engine", "engine/... pipeline/... conf", "the engine runs everything below it and gives it tables; only worker touches rings"},
-	{"engine/accesslist", "pipeline pipeline/access pipeline/packet pipeline/service conf", "accesslist <- tables: values set at run time, and lists of a configuration"},
+	{"engine/accesslist", "engine/api engine/state pipeline pipeline/access pipeline/packet pipeline/service conf", "accesslist <- tables: values set at run time, and lists of a configuration"},
 	{"engine/platform", "engine/health/truepath engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
 	{"engine/platform/linux", "engine/platform engine/cpu engine/health/truepath engine/steer engine/route engine/tokernel engine/xsk pipeline/... conf", "it implements platform and knows no worker"},
 	{"engine/worker", "engine/platform engine/cpu engine/filter engine/tokernel pipeline/... rings", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},

@@ -59,6 +59,43 @@ func (l auditLog) ClearOverrides(ctx context.Context, service, backend string) (
 	return cleared, err
 }
 
+func (l auditLog) SetAccess(ctx context.Context, r api.AccessRequest) (api.AccessEntry, error) {
+	entry, err := l.Control.SetAccess(ctx, r)
+	if api.Answered(err) == nil {
+		attributes := []any{"event", "access_set", "prefix", entry.Prefix, "action", entry.Action}
+		if entry.Service != "" {
+			attributes = append(attributes, "service", entry.Service)
+		}
+		if r.ForS > 0 {
+			attributes = append(attributes, "for", time.Duration(r.ForS*float64(time.Second)))
+		}
+		l.logger.Info("access set", attributes...)
+	}
+	return entry, err
+}
+
+func (l auditLog) ClearAccess(ctx context.Context, q api.AccessQuery) ([]api.AccessEntry, error) {
+	cleared, err := l.Control.ClearAccess(ctx, q)
+	for _, entry := range cleared {
+		l.logger.Info("access cleared", "event", "access_cleared", "prefix", entry.Prefix, "was", entry.Action, "service", entry.Service)
+	}
+	return cleared, err
+}
+
+func (l auditLog) ReloadAccess(ctx context.Context) (api.ReloadResult, error) {
+	result, err := l.Control.ReloadAccess(ctx)
+	if api.Answered(err) != nil {
+		for line := range strings.Lines(err.Error()) {
+			l.logger.Error("access reload: " + strings.TrimSpace(line))
+		}
+		l.logger.Error("access reload failed, nothing changed", "event", "access_refused")
+		return result, err
+	}
+	l.changed("access reload", result)
+	l.logger.Info("access lists reloaded", "event", "access_reloaded", "changes", len(result.Changes))
+	return result, err
+}
+
 func (l auditLog) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyResult, error) {
 	result, err := l.Control.Apply(ctx, r)
 	return l.applied("apply", result, err, "file", r.File.Name)

@@ -14,6 +14,7 @@ import (
 // Fake is a balancer without an engine: it answers from its fields and records the calls. Set the
 // fields before it is served. The embedded interfaces are nil.
 type Fake struct {
+	api.AccessControl
 	api.Diagnostics
 	api.Changes
 
