@@ -73,7 +73,7 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 	if err == nil {
 		box.Elsewhere = elsewhere(client)
 	}
-	box.Passing = box.Listen(time.Second)
+	box.Listen(time.Second)
 	if err == nil {
 		box.Now, err = look(cmd.Context(), client, box)
 	} else {

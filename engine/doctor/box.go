@@ -32,10 +32,11 @@ type Box struct {
 	Capabilities uint64
 	Memlock      uint64 // bytes; the maximum value means no limit
 
-	// Before and Now are two looks, a second apart; both are empty without a daemon. Passing is
-	// what was seen between them.
+	// Before and Now are two looks, a second apart; both are empty without a daemon. Passing and
+	// Missed are what was seen between them.
 	Before, Now Look
 	Passing     []Passing
+	Missed      []Missed
 	Rules       []netlink.Rule // of ip-rule(8), without the kernel's own
 	// told has the backends that a problem makes unreachable, of the checks that have run: one
 	// cause is one problem
@@ -221,6 +222,20 @@ func (b *Box) vips() (all []netip.Addr) {
 		}
 	}
 	return all
+}
+
+// serviceOf returns the name of the service that a packet to an address and port belongs to, or "".
+func (b *Box) serviceOf(protocol uint8, to netip.AddrPort) string {
+	if b.Config == nil {
+		return ""
+	}
+	for _, s := range b.Config.Services {
+		k := s.Key
+		if k.Address == to.Addr() && uint8(k.Protocol) == protocol && (k.Ports.First == 0 || k.Ports.First <= to.Port() && to.Port() <= k.Ports.Last) {
+			return s.Name
+		}
+	}
+	return ""
 }
 
 // onInterface returns the name of the interface that has an address, or "".

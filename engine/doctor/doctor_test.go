@@ -214,6 +214,18 @@ func TestFaults(t *testing.T) {
 			b.Addresses = b.Addresses[:5]
 			b.put("proc/sys/net/ipv4/ip_forward", "1")
 		}},
+		{"vip", Problem, "packets to service web, 198.51.100.10, come in at eth9, which is not a port: the kernel takes them for its own", func(b *Box) {
+			b.Missed = []Missed{{"eth9", netip.MustParseAddr("198.51.100.10"), "web"}}
+		}},
+		{"routes", Problem, "backend 10.2.0.11 (web), 10.2.0.11 (full) is on the network of a port, and the route to it leads by eth0 to 192.0.2.254", func(b *Box) {
+			b.hang(59, 58)
+			b.Route = func(a netip.Addr) (Route, error) {
+				if a.String() == "10.2.0.11" {
+					return Route{Ifindex: 2, Gateway: netip.MustParseAddr("192.0.2.254")}, nil
+				}
+				return Route{Ifindex: 3}, nil
+			}
+		}},
 		{"routes", Problem, "no way", func(b *Box) {
 			b.Route = func(a netip.Addr) (Route, error) {
 				if a.String() == "10.9.0.1" {
@@ -242,6 +254,14 @@ func TestFaults(t *testing.T) {
 				return "STALE"
 			}
 		}},
+		{"neighbours", Problem, "backend 10.2.0.11 (web), 10.2.0.11 (full) does not answer ARP", func(b *Box) {
+			b.Neighbour = func(_ int, a netip.Addr) string {
+				return map[bool]string{true: "FAILED", false: "STALE"}[a.String() == "10.2.0.11"]
+			}
+			b.Services[0].Backends = b.Services[0].Backends[:1]
+			b.Services[0].Backends[0].State = api.StateDown
+			b.hang(59, 58)
+		}},
 		{"neighbours", Warning, "no MAC address of backend 10.2.0.11 (web)", func(b *Box) {
 			b.Neighbour = func(_ int, a netip.Addr) string {
 				if a.String() == "10.2.0.11" {
@@ -253,6 +273,15 @@ func TestFaults(t *testing.T) {
 		{"backends", Warning, "10.2.0.11:80 of service web has been down for 7 s: refused", func(b *Box) {
 			be := &b.Services[0].Backends[0]
 			be.State, be.StateSinceS, be.LastError = api.StateDown, 7, "refused"
+		}},
+		{"backends", Problem, "service web has no backend that is up: backend 10.2.0.11:80 of service web has been down for 7 s: refused", func(b *Box) {
+			b.Services[0].Backends = b.Services[0].Backends[:1]
+			be := &b.Services[0].Backends[0]
+			be.State, be.StateSinceS, be.LastError = api.StateDown, 7, "refused"
+		}},
+		{"mtu", Warning, "packets of 1500 bytes need 1500 to backend 10.2.0.13 (direct) and the path by eth1 has 1400", func(b *Box) {
+			b.Config.Services = b.Config.Services[3:]
+			b.Links["eth1"].MTU = 1400
 		}},
 		{"mtu", Warning, "need 1520 in the tunnel to backend 10.2.0.12 (tunnels) and the path by eth1 has 1500", func(b *Box) { b.Links["eth1"].MTU = 1500 }},
 		{"rp_filter", Note, "port eth1 filters strictly", func(b *Box) { b.put("proc/sys/net/ipv4/conf/eth1/rp_filter", "1") }},
@@ -345,7 +374,8 @@ func TestFaults(t *testing.T) {
 				if f.Fix == "" && c.severity != OK {
 					t.Errorf("%s: %q has no fix", c.check, f.Text)
 				}
-			case c.check == "routes" && f.Check == "ports": // that is down
+			case c.check == "routes" && f.Check == "ports", c.check == "neighbours" && f.Check == "backends":
+				// what is down
 			case f.Severity == Problem || f.Severity == Warning:
 				t.Errorf("%s %q: also %s: %s: %s", c.check, c.text, f.Severity, f.Check, f.Text)
 			}

@@ -18,7 +18,7 @@ func checkHanging(b *Box) (all []Finding) {
 	if b.Config == nil {
 		return nil
 	}
-	hanging := b.hanging()
+	hanging, told := b.hanging(), make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(hanging)) {
 		c := hanging[name][0]
 		client, _ := netip.ParseAddrPort(c.Client)
@@ -28,6 +28,10 @@ func checkHanging(b *Box) (all []Finding) {
 			continue // reported by the cause
 		}
 		fix := b.answers(c.Service, backend, vip.Addr(), client.Addr())
+		if told[fix] {
+			continue // the same for another service
+		}
+		told[fix] = true
 		all = append(all, found(Problem, fix, "%d connections to backend %s of service %s wait for its SYN-ACK, one of them from %s: it does not come back to the client",
 			len(hanging[name]), c.Backend, c.Service, client.Addr()).of(backend.Addr()))
 	}

@@ -46,6 +46,14 @@ type Passing struct {
 	Services []string // names
 }
 
+// Missed is a packet to a service that was seen coming in by an interface that is not a port, where
+// the kernel gets it and not Sluice.
+type Missed struct {
+	Interface string
+	VIP       netip.Addr
+	Service   string // name
+}
+
 // oneWayServices returns the names of the services at an address with a tun or dr backend.
 func (b *Box) oneWayServices(vip netip.Addr) (names []string) {
 	if b.Config == nil {

@@ -1,10 +1,12 @@
 package doctor
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -19,53 +21,79 @@ const (
 	mostPassing = 64
 )
 
-// Listen returns the frames from services' addresses that come in to the kernel by a port within a
-// time, one per address and client, and what the kernel does with each. It needs CAP_NET_RAW;
-// without it nothing is seen. It uses the network namespace of the calling thread.
-func (b *Box) Listen(d time.Duration) (all []Passing) {
+// Listen fills Passing and Missed with the frames that come in to the kernel within a time: those
+// from services' addresses by a port, one per address and client, with what the kernel does with
+// each, and those to services by another interface. It needs CAP_NET_RAW; without it nothing is
+// seen. It uses the network namespace of the calling thread.
+func (b *Box) Listen(d time.Duration) {
 	end := time.Now().Add(d)
-	all = b.listen(end)
+	b.listen(end)
 	time.Sleep(time.Until(end))
-	return all
 }
 
-func (b *Box) listen(end time.Time) (all []Passing) {
+func (b *Box) listen(end time.Time) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.ETH_P_ALL<<8)
 	if err != nil {
-		return nil
+		return
 	}
 	defer unix.Close(fd)
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000})
 	buffer := make([]byte, 64)
-	for n := 0; n < mostFrames && len(all) < mostPassing && time.Now().Before(end); n++ {
+	for n := 0; n < mostFrames && len(b.Passing) < mostPassing && time.Now().Before(end); n++ {
 		length, from, err := unix.Recvfrom(fd, buffer, 0)
 		at, ok := from.(*unix.SockaddrLinklayer)
 		if err != nil || !ok || at.Pkttype != unix.PACKET_HOST {
 			continue
 		}
-		port := b.portByIndex(at.Ifindex)
-		src, dst, ok := endsOf(buffer[:length])
-		if port == nil || !ok {
-			continue
-		}
-		p := Passing{Port: b.linkByIndex(at.Ifindex).Name, VIP: src, Client: dst, Services: b.oneWayServices(src)}
-		if len(p.Services) > 0 && !slices.ContainsFunc(all, func(q Passing) bool { return q.Port == p.Port && q.VIP == src && q.Client == dst }) {
-			p.Err = b.forwards(at.Ifindex, src, dst)
-			all = append(all, p)
+		l := b.linkByIndex(at.Ifindex)
+		src, dst, protocol, ok := endsOf(buffer[:length])
+		switch {
+		case l == nil || !ok:
+		case b.portByIndex(at.Ifindex) != nil:
+			b.passing(l, src.Addr(), dst.Addr())
+		case at.Hatype == unix.ARPHRD_ETHER && l.Kind != "tuntap":
+			b.missed(Missed{l.Name, dst.Addr(), b.serviceOf(protocol, dst)})
 		}
 	}
-	return all
 }
 
-// endsOf returns the addresses of an IP packet.
-func endsOf(p []byte) (src, dst netip.Addr, ok bool) {
+// passing adds a frame that may be a reply of tun or dr.
+func (b *Box) passing(l *Link, src, dst netip.Addr) {
+	p := Passing{Port: l.Name, VIP: src, Client: dst, Services: b.oneWayServices(src)}
+	if len(p.Services) > 0 && !slices.ContainsFunc(b.Passing, func(q Passing) bool { return q.Port == p.Port && q.VIP == src && q.Client == dst }) {
+		p.Err = b.forwards(l.Index, src, dst)
+		b.Passing = append(b.Passing, p)
+	}
+}
+
+// missed adds a frame that may be one to a service.
+func (b *Box) missed(a Missed) {
+	if a.Service != "" && !slices.Contains(b.Missed, a) {
+		b.Missed = append(b.Missed, a)
+	}
+}
+
+// endsOf returns the ends of an IP packet, with the ports of TCP and UDP in packets without
+// options, and its protocol.
+func endsOf(p []byte) (src, dst netip.AddrPort, protocol uint8, ok bool) {
+	var from, to netip.Addr
+	var rest []byte
 	switch {
 	case len(p) >= 20 && p[0]>>4 == 4:
-		return netip.AddrFrom4([4]byte(p[12:16])), netip.AddrFrom4([4]byte(p[16:20])), true
+		from, to, protocol = netip.AddrFrom4([4]byte(p[12:16])), netip.AddrFrom4([4]byte(p[16:20])), p[9]
+		if rest = p[20:]; p[0]&15 != 5 || p[6]&0x1f|p[7] != 0 { // options, or a later fragment
+			rest = nil
+		}
 	case len(p) >= 40 && p[0]>>4 == 6:
-		return netip.AddrFrom16([16]byte(p[8:24])), netip.AddrFrom16([16]byte(p[24:40])), true
+		from, to, protocol, rest = netip.AddrFrom16([16]byte(p[8:24])), netip.AddrFrom16([16]byte(p[24:40])), p[6], p[40:]
+	default:
+		return src, dst, 0, false
 	}
-	return src, dst, false
+	var ports [2]uint16
+	if (protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_UDP) && len(rest) >= 4 {
+		ports = [2]uint16{binary.BigEndian.Uint16(rest), binary.BigEndian.Uint16(rest[2:])}
+	}
+	return netip.AddrPortFrom(from, ports[0]), netip.AddrPortFrom(to, ports[1]), protocol, true
 }
 
 // forwards asks the kernel what it does with a packet that comes in, and returns why it does not
@@ -96,12 +124,16 @@ func (b *Box) forwarding(is4 bool) int {
 func checkReplies(b *Box) (all []Finding) {
 	told := make(map[string]bool)
 	for _, p := range b.Passing {
-		if p.Err == nil || errors.Is(p.Err, errNotForwarding) || b.failsFilter(&p) || told[p.VIP.String()+p.Err.Error()] {
+		rules := b.rulesFor(p.VIP, p.Client)
+		cause := fmt.Sprint(p.VIP, p.Err)
+		if len(rules) > 0 {
+			cause = six(p.VIP) + strconv.Itoa(rules[0].Priority)
+		}
+		if p.Err == nil || errors.Is(p.Err, errNotForwarding) || b.failsFilter(&p) || told[cause] {
 			continue
 		}
-		told[p.VIP.String()+p.Err.Error()] = true
+		told[cause] = true
 		what := fmt.Sprintf("replies of service %s from %s come in at %s", list(p.Services), p.VIP, p.Port)
-		rules := b.rulesFor(p.VIP, p.Client)
 		switch {
 		case b.own(&p) != nil:
 			a := b.own(&p)

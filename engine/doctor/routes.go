@@ -2,66 +2,53 @@ package doctor
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 
+	"sluice/engine/api"
 	"sluice/pipeline/service"
 )
 
-// checkRoutes checks that the kernel's routes reach every backend through a port.
+// checkRoutes checks that the kernel's routes reach every backend through a port. While a port is
+// down its routes are gone, and checkPorts has reported it.
 func checkRoutes(b *Box) (all []Finding) {
-	lost := make(map[string][]target) // by error
-	defer func() { all = append(all, b.unroutable(lost)...) }()
+	var found causes
+	var lost []string // while a port is down
+	down := b.portsDown()
 	for _, t := range b.targets() {
 		r, err := b.Route(t.address)
+		missing := b.missingRoute(t.address)
 		switch port := b.portByIndex(r.Ifindex); {
 		case err != nil && len(b.rulesFor(netip.Addr{}, t.address)) > 0: // checkRules reports it
+		case err != nil && len(down) > 0:
+			lost = append(lost, t.who())
+		case err != nil && missing != "":
+			found.add(missing, t, missing, "backend %s can't be reached: "+err.Error())
 		case err != nil:
-			lost[err.Error()] = append(lost[err.Error()], t)
+			fix := here("GATEWAY is the router that leads there", addRoute(whole(t.address).String(), "via GATEWAY"))
+			found.add(err.Error(), t, fix, "backend %s can't be reached: "+err.Error())
 		case r.Local:
-			all = append(all, found(Problem, "give the backend an address of another machine", "backend %s is an address of this box", t.who()).of(t.address))
+			found.add("local"+t.address.String(), t, "give the backend an address of another machine", "backend %s is an address of this box")
 		case port == nil:
 			name := "an interface that no longer exists"
 			if l := b.linkByIndex(r.Ifindex); l != nil {
 				name = l.Name
 			}
-			all = append(all, found(Problem, fmt.Sprintf("add [[port]] name = %q, or a route by one of the ports", name),
-				"backend %s is reached by %s, which is not a port: packets for it are dropped as no_route", t.who(), name).of(t.address))
+			fix := fmt.Sprintf("add [[port]] name = %q, or a route by one of the ports", name)
+			if missing != "" {
+				fix = missing
+			}
+			found.add(fix, t, fix, "backend %s is reached by "+name+", which is not a port: packets for it are dropped as no_route")
+		case r.Gateway.IsValid() && missing != "" && b.suffers(t.address):
+			found.add(missing, t, missing, fmt.Sprintf("backend %%s is on the network of a port, and the route to it leads by %s to %s, where it does not answer", port.Name, r.Gateway))
 		case t.mode == service.DR && r.Gateway.IsValid():
-			all = append(all, found(Problem, "put the backend on the link of a port, or use mode tun",
-				"backend %s is behind the gateway %s: mode dr reaches backends on the same layer 2 only", t.who(), r.Gateway).of(t.address))
+			found.add("dr"+r.Gateway.String(), t, "put the backend on the link of a port, or use mode tun",
+				fmt.Sprintf("backend %%s is behind the gateway %s: mode dr reaches backends on the same layer 2 only", r.Gateway))
 		}
 	}
-	return all
-}
-
-// unroutable reports the backends to which there is no route, by the error and the route that they
-// need. While a port is down its routes are gone, and checkPorts has reported it.
-func (b *Box) unroutable(lost map[string][]target) (all []Finding) {
-	for _, err := range slices.Sorted(maps.Keys(lost)) {
-		if down := b.portsDown(); len(down) > 0 {
-			all = append(all, found(Note, "nothing before port "+list(down)+" is up", "%d backends can't be reached while port %s is down: %s",
-				len(lost[err]), list(down), list(names(lost[err]))))
-			continue
-		}
-		byFix := make(map[string][]target)
-		for _, t := range lost[err] {
-			fix := b.missingRoute(t.address)
-			byFix[fix] = append(byFix[fix], t)
-		}
-		for _, fix := range slices.Sorted(maps.Keys(byFix)) {
-			ts := byFix[fix]
-			var backends []netip.Addr
-			for _, t := range ts {
-				backends = append(backends, t.address)
-			}
-			cure := fix
-			if cure == "" {
-				cure = here("GATEWAY is the router that leads there", addRoute(whole(backends[0]).String(), "via GATEWAY"))
-			}
-			all = append(all, found(Problem, cure, "backend %s can't be reached: %s", list(names(ts)), err).of(backends...))
-		}
+	all = found.problems()
+	if len(lost) > 0 {
+		all = append(all, Finding{Severity: Note, Fix: "nothing before port " + list(down) + " is up",
+			Text: fmt.Sprintf("%d backends can't be reached while port %s is down: %s", len(lost), list(down), list(lost))})
 	}
 	return all
 }
@@ -77,12 +64,21 @@ func (b *Box) missingRoute(backend netip.Addr) string {
 	return ""
 }
 
-// names returns the targets as findings name them.
-func names(all []target) (out []string) {
-	for _, t := range all {
-		out = append(out, t.who())
+// suffers reports whether a backend is down, or connections to it hang.
+func (b *Box) suffers(backend netip.Addr) bool {
+	for _, all := range b.hanging() {
+		if a, err := netip.ParseAddrPort(all[0].Backend); err == nil && a.Addr() == backend {
+			return true
+		}
 	}
-	return out
+	for _, s := range b.Services {
+		for _, be := range s.Backends {
+			if be.State == api.StateDown && be.Address == backend.String() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // portsDown returns the names of the ports that do not exist or are down.

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -44,20 +45,20 @@ func matches(n *net.IPNet, a netip.Addr) bool {
 
 // checkRules reports rules that send backends' packets by another table than main. Sluice follows
 // main only; the kernel, which sends health checks, follows the rules.
-func checkRules(b *Box) (all []Finding) {
-	told := make(map[int]bool)
+func checkRules(b *Box) []Finding {
+	var led causes
 	for _, t := range b.targets() {
 		rules := b.rulesFor(netip.Addr{}, t.address)
-		if len(rules) == 0 || told[rules[0].Priority] {
+		if len(rules) == 0 {
 			continue
 		}
 		r, err := b.Route(t.address)
 		if err == nil && (r.Table == 0 || r.Table == unix.RT_TABLE_MAIN || r.Table == unix.RT_TABLE_LOCAL) {
 			continue
 		}
-		told[rules[0].Priority] = true
-		all = append(all, found(Problem, here("and put the route that is meant into the main table", "ip "+six(t.address)+"rule del priority "+strconv.Itoa(rules[0].Priority)),
-			"a rule of `ip rule` decides about packets to backend %s: %s; Sluice follows the main table only, and the kernel, which sends health checks, the rule", t.who(), rules[0]).of(t.address))
+		command := "ip " + six(t.address) + "rule del priority " + strconv.Itoa(rules[0].Priority)
+		led.add(command, t, here("and put the route that is meant into the main table", command),
+			fmt.Sprintf("a rule of `ip rule` decides about packets to backend %%s: %s; Sluice follows the main table only, and the kernel, which sends health checks, the rule", rules[0]))
 	}
-	return all
+	return led.problems()
 }

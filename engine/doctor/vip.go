@@ -3,11 +3,13 @@ package doctor
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // checkVIP checks that packets to a service's address arrive here: routers send them, or neighbours
 // resolve the address on the link and this machine's kernel answers.
 func checkVIP(b *Box) (all []Finding) {
+	all = b.missedPackets()
 	for _, vip := range b.vips() {
 		var on *Link
 		for _, a := range b.Addresses {
@@ -34,6 +36,41 @@ func checkVIP(b *Box) (all []Finding) {
 		}
 	}
 	return all
+}
+
+// missedPackets reports packets to services that come in by an interface that is not a port, while
+// a daemon runs.
+func (b *Box) missedPackets() (all []Finding) {
+	for i, a := range b.Missed {
+		if b.Stats == nil || slices.ContainsFunc(b.Missed[:i], func(o Missed) bool { return o.Interface == a.Interface && o.VIP == a.VIP }) {
+			continue
+		}
+		becomes := "the kernel drops them"
+		switch r, err := b.Route(a.VIP); {
+		case b.onInterface(a.VIP) != "":
+			becomes = "the kernel takes them for its own"
+		case b.forwarding(a.VIP.Is4()) > 0 && err == nil && r.Gateway.IsValid():
+			becomes = fmt.Sprintf("the kernel sends them back to router %s, and they go round until their TTL is used up", r.Gateway)
+		}
+		fix := fmt.Sprintf("add [[port]] name = %q", a.Interface)
+		if own := b.ownAtPort(a.VIP.Is4()); own.IsValid() {
+			fix = "at the router that sends them: " + here("or "+fix, addRoute(whole(a.VIP).String(), "via "+own.String()))
+		}
+		all = append(all, found(Problem, fix, "packets to service %s, %s, come in at %s, which is not a port: %s", a.Service, a.VIP, a.Interface, becomes))
+	}
+	return all
+}
+
+// ownAtPort returns this machine's address at the first port that has one of a family.
+func (b *Box) ownAtPort(is4 bool) netip.Addr {
+	for _, l := range b.ports() {
+		for _, a := range b.Addresses {
+			if own := a.Prefix.Addr(); a.Link == l.Name && own.Is4() == is4 && !a.Prefix.IsSingleIP() && !own.IsLinkLocalUnicast() {
+				return own
+			}
+		}
+	}
+	return netip.Addr{}
 }
 
 // looping reports that the kernel sends packets to a service's address back to the router that they

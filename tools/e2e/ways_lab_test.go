@@ -25,6 +25,7 @@ import (
 // fit the back of it.
 //
 //	client ── eth0 box eth1 ── switch ── backend
+//	       ── eth2     (not a port)
 type wayLab struct {
 	*testing.T
 	mode   string
@@ -38,13 +39,14 @@ type wayLab struct {
 // wayAddresses are the addresses of one family of the lab.
 type wayAddresses struct {
 	client, front, back, backend, vip, source string
+	besides, aside                            string // client and box at another link between them
 	bits                                      int
 	all                                       string // the default route
 }
 
 var waysOf = map[int]wayAddresses{
-	4: {"192.0.2.7", "192.0.2.1", "10.2.0.1", "10.2.0.13", "198.51.100.40", "10.9.0.1", 24, "0.0.0.0/0"},
-	6: {"2001:db8:c::7", "2001:db8:c::1", "fd00:2::1", "fd00:2::13", "2001:db8:f::40", "fd00:9::1", 64, "::/0"},
+	4: {"192.0.2.7", "192.0.2.1", "10.2.0.1", "10.2.0.13", "198.51.100.40", "10.9.0.1", "203.0.113.7", "203.0.113.1", 24, "0.0.0.0/0"},
+	6: {"2001:db8:c::7", "2001:db8:c::1", "fd00:2::1", "fd00:2::13", "2001:db8:f::40", "fd00:9::1", "2001:db8:d::7", "2001:db8:d::1", 64, "::/0"},
 }
 
 func (l *wayLab) at() wayAddresses { return waysOf[l.family] }
@@ -74,12 +76,15 @@ func newWayLab(t *testing.T, mode string, family int) *wayLab {
 	must(t, lab.Link(l.client, "eth0", l.box, "eth0", netlab.LinkOptions{}))
 	must(t, lab.Link(l.cable, "box", l.box, "eth1", wide))
 	must(t, lab.Link(l.cable, "backend", l.backend, "eth0", wide))
+	must(t, lab.Link(l.client, "eth1", l.box, "eth2", netlab.LinkOptions{}))
 	must(t, l.cable.Bridge("switch", "box", "backend"))
 	a := l.at()
 	on := func(address string) string { return fmt.Sprintf("%s/%d", address, a.bits) }
 	must(t, l.client.Addr("eth0", on(a.client)))
 	must(t, l.box.Addr("eth0", on(a.front)))
 	must(t, l.box.Addr("eth1", on(a.back)))
+	must(t, l.client.Addr("eth1", on(a.besides)))
+	must(t, l.box.Addr("eth2", on(a.aside)))
 	must(t, l.backend.Addr("eth0", on(a.backend)))
 	must(t, l.client.Route(a.all, a.front))
 	must(t, l.backend.Route(a.all, a.back))

@@ -53,6 +53,11 @@ var ways = []way{
 		check: "rules", text: "packets to backend {backend}"},
 	{name: "rule for the replies", modes: "tun dr", plant: []string{"box: ip {6}rule add from {vip} prohibit"},
 		check: "replies", text: "a rule of `ip rule`"},
+	// from here on the box has a default route, to the client
+	{name: "route elsewhere", modes: allModes, plant: []string{"box: ip {6}route add default via {client}", "box: ip {6}route del {net} dev eth1"},
+		check: "routes", text: "the route to it leads by eth0 to {client}"},
+	{name: "packets at another interface", modes: allModes, plant: []string{"client: sysctl -w {forwarding}=1", "client: ip {6}route add {vip} via {aside}"},
+		check: "vip", text: "packets to service web, {vip}, come in at eth2, which is not a port"},
 }
 
 // fill puts the lab's values into a text.
@@ -63,7 +68,7 @@ func (l *wayLab) fill(text string) string {
 		six, forwarding, network, elsewhere, whole = "-6 ", "net.ipv6.conf.all.forwarding", "fd00:2::/64", "fd00:2::fe", "128"
 	}
 	return strings.NewReplacer("{6}", six, "{forwarding}", forwarding, "{net}", network, "{elsewhere}", elsewhere, "{whole}", whole,
-		"{family}", fmt.Sprint(l.family), "{vip}", a.vip, "{backend}", a.backend, "{client}", a.client, "{back}", a.back).Replace(text)
+		"{family}", fmt.Sprint(l.family), "{vip}", a.vip, "{backend}", a.backend, "{client}", a.client, "{back}", a.back, "{aside}", a.aside).Replace(text)
 }
 
 // unplug and plug take the backend's cable off the switch and put it back.
@@ -95,7 +100,7 @@ func (l *wayLab) breakIt(w *way) {
 	if w.do != nil {
 		must(l.T, w.do(l))
 	}
-	hosts := map[string]*netlab.Host{"box": l.box, "backend": l.backend}
+	hosts := map[string]*netlab.Host{"box": l.box, "backend": l.backend, "client": l.client}
 	for _, line := range w.plant {
 		host, command, _ := strings.Cut(l.fill(line), ": ")
 		_, err := l.on(hosts[host], command)
@@ -123,6 +128,8 @@ func (l *wayLab) follow(fix string) error {
 			return fmt.Errorf("the fix is for %s, not the backend: %q", m[1], fix)
 		}
 		host, fix = l.backend, fix[len(m[0]):]
+	} else if rest, is := strings.CutPrefix(fix, "at the router that sends them: "); is {
+		host, fix = l.client, rest
 	}
 	for _, s := range sentences {
 		if strings.HasPrefix(fix, l.fill(s.prefix)) {
