@@ -162,7 +162,7 @@ func (e *Engine) resolve(health *policy.State, out *outside) tables.Input {
 		Sources: out.sources, KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores,
 		Probed: out.paths.probed, Probers: out.paths.probers, VIPs: out.vips,
-		Seed: &e.seed, Now: time.Now(),
+		Seed: &e.seed, Now: time.Now(), Stations: out.stations,
 	}
 }
 
@@ -177,6 +177,8 @@ type outside struct {
 	paths   paths
 	sources map[netip.Addr]netip.Addr // by tun backend: local address towards it
 	vips    []netip.Addr              // services' addresses that the kernel does not own
+	// stations: what frames to this host are addressed to
+	stations []steer.Station
 }
 
 // outsideOf returns the outside of a configuration. The caller holds mu.
@@ -186,7 +188,7 @@ func (e *Engine) outsideOf(cfg *conf.Config) *outside {
 	}
 	return &outside{
 		config: cfg, surroundings: e.surroundings, detour: e.detour.Load(),
-		paths: e.pathsFor(cfg), sources: e.tunnelSources(cfg), vips: unowned(cfg, e.surroundings),
+		paths: e.pathsFor(cfg), sources: e.tunnelSources(cfg), vips: unowned(cfg, e.surroundings), stations: platform.Stations(e.surroundings),
 	}
 }
 

@@ -3,9 +3,12 @@ package engine_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"sluice/engine/enginetest"
+	"sluice/engine/route"
+	"sluice/engine/steer"
 	"sluice/pipeline/packet/packettest"
 )
 
@@ -24,6 +27,25 @@ func TestVIPs(t *testing.T) {
 	steered("[198.51.100.10]")
 	lab.Change(func(s *enginetest.Surroundings) { s.Ranges = ranges })
 	steered("[]")
+}
+
+// TestStations: the MAC addresses to which frames for the workers are sent follow the interfaces.
+func TestStations(t *testing.T) {
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(nat3()))
+	steered := func(want ...steer.Station) {
+		t.Helper()
+		lab.Await(fmt.Sprint("rules for ", want), func() bool { return slices.Equal(lab.Steered().Stations, want) })
+	}
+	clients, backends := steer.Station{Ifindex: 2, MAC: enginetest.PortMAC(0)}, steer.Station{Ifindex: 3, MAC: enginetest.PortMAC(1)}
+	steered(clients, backends)
+	child := steer.Station{Ifindex: 2, MAC: [6]byte{0, 0, 0x5e, 0, 1, 51}, VLAN: 7}
+	lab.Change(func(s *enginetest.Surroundings) {
+		s.Ports[0].Stations = append(slices.Clone(s.Ports[0].Stations), route.Station{MAC: child.MAC, VLAN: child.VLAN})
+	})
+	steered(clients, child, backends)
+	lab.Change(func(s *enginetest.Surroundings) { s.Ports[0].Stations = s.Ports[0].Stations[:1] })
+	steered(clients, backends)
 }
 
 // TestICMPEcho: an address that the kernel does not have answers pings as its services say.

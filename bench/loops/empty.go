@@ -64,13 +64,19 @@ func (e *empty) open(c Config) (err error) {
 	if e.program, err = steer.Load(); err != nil {
 		return err
 	}
-	if err := e.program.Set(steered(c)); err != nil {
-		return err
-	}
+	rules := steered(c)
 	for _, name := range []string{c.In, c.Out} {
-		if err := e.openPort(name); err != nil {
+		device, err := net.InterfaceByName(name)
+		if err != nil {
+			return fmt.Errorf("interface %s: %w", name, err)
+		}
+		if err := e.openPort(device); err != nil {
 			return err
 		}
+		rules.Stations = append(rules.Stations, steer.Station{Ifindex: device.Index, MAC: [6]byte(device.HardwareAddr)})
+	}
+	if err := e.program.Set(rules); err != nil {
+		return err
 	}
 	if e.sleeper, err = cpu.NewSleeper(); err != nil {
 		return err
@@ -92,18 +98,14 @@ func steered(c Config) (r steer.Rules) {
 	return r
 }
 
-func (e *empty) openPort(name string) error {
-	device, err := net.InterfaceByName(name)
-	if err != nil {
-		return fmt.Errorf("interface %s: %w", name, err)
-	}
+func (e *empty) openPort(device *net.Interface) error {
 	port, err := e.program.Attach(device.Index, steer.Native)
 	if err != nil {
 		return err
 	}
 	e.ports = append(e.ports, port)
 	q, err := xsk.Open(xsk.Config{
-		Ifindex: device.Index, Ifname: name, UMEM: e.umem, Mode: xsk.Copy, NeedWakeup: true,
+		Ifindex: device.Index, Ifname: device.Name, UMEM: e.umem, Mode: xsk.Copy, NeedWakeup: true,
 		RX: ringSize, TX: ringSize, Fill: ringSize, Completion: ringSize,
 	})
 	if err != nil {

@@ -60,6 +60,7 @@ func newSurroundings(ports int) Surroundings {
 		}
 		s.Ports = append(s.Ports, route.PortState{
 			Name: name, Exists: true, Ifindex: i + 2, MAC: PortMAC(i), MTU: portMTU, Up: true,
+			Stations: []route.Station{{MAC: PortMAC(i)}},
 		})
 	}
 	clients, backends := &s.Ports[0], &s.Ports[ports-1]

@@ -102,6 +102,7 @@ func (o *Offline) advance(at time.Duration) {
 	if int32(now-o.nowMs) <= 0 {
 		return
 	}
+	o.seen.Advance(time.Duration(now-o.nowMs) * time.Millisecond)
 	o.proc.Housekeep(o.Tables, now, now-o.nowMs, math.MaxInt)
 	o.nowMs = now
 }

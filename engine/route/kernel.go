@@ -94,6 +94,7 @@ func findPorts(names []string, links []netlink.Link) ([]PortState, map[int]egres
 			found[vlan.Index] = egress{vlan.Index, parent.port, uint16(vlan.VlanId), clampMTU(vlan.MTU)}
 		}
 	}
+	findStations(ports, found, links)
 	return ports, found
 }
 
@@ -305,7 +306,7 @@ func clampMTU(mtu int) uint16 { return uint16(min(max(mtu, 0), math.MaxUint16)) 
 
 func equalPorts(a, b PortState) bool {
 	return a.Name == b.Name && a.Exists == b.Exists && a.Ifindex == b.Ifindex && a.MAC == b.MAC && a.MTU == b.MTU &&
-		a.Up == b.Up && slices.Equal(a.Prefixes, b.Prefixes)
+		a.Up == b.Up && slices.Equal(a.Prefixes, b.Prefixes) && slices.Equal(a.Stations, b.Stations)
 }
 
 func equalRoutes(a, b nexthop.Route) bool {

@@ -41,6 +41,16 @@ type PortState struct {
 	// Prefixes are the addresses of the port and of its VLANs with their prefix lengths; Masked
 	// returns the network.
 	Prefixes []netip.Prefix
+	// Stations are what frames to this host are addressed to at the port: its own MAC address
+	// first, then those of its VLANs, of the bridge that it is in, and of macvlan interfaces on all
+	// of them.
+	Stations []Station
+}
+
+// Station is a MAC address of this host at a port.
+type Station struct {
+	MAC  [6]byte
+	VLAN uint16 // identifier of the tag; 0: none
 }
 
 // OnLink reports whether addr is in a network that one of the ports is connected to, that is,

@@ -2,6 +2,7 @@ package route
 
 import (
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -35,6 +36,9 @@ func TestVLANsBelongToPorts(t *testing.T) {
 		vlan(attrs(8, "p1.8", 3), 8, netlink.VLAN_PROTOCOL_8021Q),   // parent is not a port
 		vlan(elsewhere, 9, netlink.VLAN_PROTOCOL_8021Q),             // parent in another namespace
 	})
+	if want := []Station{{MAC: [6]byte{2, 0, 0, 0, 0, 2}}, {MAC: [6]byte{2, 0, 0, 0, 0, 4}, VLAN: 7}}; !slices.Equal(ports[0].Stations, want) {
+		t.Errorf("stations %v, want %v", ports[0].Stations, want)
+	}
 	want := map[int]egress{2: {ifindex: 2}, 4: {4, 0, 7, 1496}, 5: {ifindex: 5, port: 1}}
 	if len(found) != len(want) {
 		t.Errorf("%v, want %v", found, want)

@@ -1,10 +1,12 @@
 package steer
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"sluice/pipeline/service"
 )
@@ -36,8 +38,11 @@ const (
 	BackendOpens          // Kernel: of a connection that a nat backend opens or has opened
 	NoRule                // Kernel: no rule names the destination or the source
 	LaterFragment         // Kernel: a later fragment, and the first one did not go to Sluice
+	OtherMAC              // Kernel: the port does not have the destination MAC address
+	OtherVLAN             // Kernel: the port has it, but not in this VLAN
 	ShortFrame            // Kernel, like all that follow
 	GroupMAC
+	ServiceTag
 	NotIP
 	BadIPHeader
 	BadExtensions
@@ -67,7 +72,10 @@ func (r Reason) String() string {
 		LaterFragment:  "it is not the first fragment of its packet, and the first one did not go to Sluice",
 		NoRule:         "neither the destination nor the source belongs to a service",
 		ShortFrame:     "the frame is shorter than its Ethernet header",
-		GroupMAC:       "the destination MAC address is a group address (broadcast or multicast)",
+		OtherMAC:       "the destination MAC address is none of this host's at the port",
+		OtherVLAN:      "the frame is of a VLAN in which this host does not have the destination MAC address",
+		GroupMAC:       "the destination or the source MAC address is a group address (broadcast or multicast)",
+		ServiceTag:     "the frame carries an 802.1ad tag with a VLAN",
 		NotIP:          "the frame carries neither IPv4 nor IPv6, or has more than one VLAN tag",
 		BadIPHeader:    "the IP header is truncated or wrong",
 		BadExtensions:  "the IPv6 extension headers are truncated, more than eight, or route to another host",
@@ -143,7 +151,8 @@ func end(a netip.AddrPort) string {
 // Decider decides about frames as the XDP program does under the same rules. It is safe for
 // concurrent use.
 type Decider struct {
-	roles map[netip.Addr]*roles
+	roles    map[netip.Addr]*roles
+	stations []Station
 }
 
 // roles are the rules about one address.
@@ -156,7 +165,7 @@ type roles struct {
 
 // NewDecider returns a Decider for rules that Program.Set would accept.
 func NewDecider(r Rules) *Decider {
-	d := &Decider{roles: make(map[netip.Addr]*roles)}
+	d := &Decider{roles: make(map[netip.Addr]*roles), stations: r.Stations}
 	for _, k := range r.Services {
 		of := d.add(k.Address)
 		of.services = append(of.services, k)
@@ -204,10 +213,42 @@ func (d *Decider) of(a netip.Addr) *roles {
 }
 
 // Memory is what the XDP program remembers of the frames that it has seen. It belongs to one
-// goroutine. Unlike the program's, it grows without bound, and its entries do not expire.
+// goroutine. Unlike the program's, it grows without bound.
 type Memory struct {
-	opened    map[flow]bool      // connections that nat backends have opened
-	fragments map[fragments]bool // packets with a first fragment that went to Sluice
+	now       time.Duration               // since the Memory was made
+	opened    map[flow]*opened            // connections that nat backends have opened
+	fragments map[fragments]time.Duration // packets with a first fragment that went to Sluice: when
+}
+
+// For how long the XDP program remembers: IDLE_NS, CLOSING_NS and FRAGMENTS_NS in steer.c.
+const (
+	openedIdle    = 7440 * time.Second
+	openedClosing = 60 * time.Second
+	fragmentsKept = 30 * time.Second
+)
+
+// opened is what is remembered of a connection.
+type opened struct {
+	seen    time.Duration // when its last packet passed
+	closing bool          // one end has sent FIN or RST
+}
+
+// connection returns what is remembered of a connection, nil if nothing is or it has expired.
+func (m *Memory) connection(f flow) *opened {
+	o := m.opened[f]
+	if o == nil || m.now-o.seen > openedIdle || o.closing && m.now-o.seen > openedClosing {
+		return nil
+	}
+	return o
+}
+
+// Advance moves the time of the Memory forward.
+func (m *Memory) Advance(by time.Duration) { m.now += by }
+
+// hasFirst reports whether the first fragment of p's packet went to Sluice, not too long ago.
+func (m *Memory) hasFirst(p *packet) bool {
+	first, ok := m.fragments[p.fragments()]
+	return ok && m.now-first <= fragmentsKept
 }
 
 // flow is a connection, with the end that opened it.
@@ -222,23 +263,49 @@ type fragments struct {
 
 // NewMemory returns a Memory of no frames.
 func NewMemory() *Memory {
-	return &Memory{opened: make(map[flow]bool), fragments: make(map[fragments]bool)}
+	return &Memory{opened: make(map[flow]*opened), fragments: make(map[fragments]time.Duration)}
 }
 
 // Decide returns what the XDP program does with a frame, which begins with its Ethernet header, if
-// it remembers nothing. It is safe for concurrent use.
+// it remembers nothing and the frame was sent to this host. It is safe for concurrent use.
 func (d *Decider) Decide(frame []byte) Decision { return d.DecideNext(frame, NewMemory()) }
 
-// DecideNext returns what the XDP program does with a frame that arrives after those that m knows;
-// m then knows it too. It is the specification of steer.c: slow, without offsets or bits, and
-// compared with it by TestDecideIsTheProgram.
+// DecideAt returns what the XDP program does with a frame that a port receives after those that m
+// knows; m then knows it too.
+func (d *Decider) DecideAt(ifindex int, frame []byte, m *Memory) Decision {
+	e, reason := parseEthernet(frame)
+	if reason == 0 {
+		reason = d.notOurs(ifindex, e)
+	}
+	if reason != 0 {
+		return Decision{Reason: reason}
+	}
+	return d.DecideNext(frame, m)
+}
+
+// notOurs returns 0, or why a port's frame was not sent to this host.
+func (d *Decider) notOurs(ifindex int, e ethernet) Reason {
+	reason := OtherMAC
+	for _, s := range d.stations {
+		if s.Ifindex == ifindex && s.MAC == e.destination {
+			if s.VLAN == e.vlan {
+				return 0
+			}
+			reason = OtherVLAN
+		}
+	}
+	return reason
+}
+
+// DecideNext is DecideAt for a frame that was sent to this host. It is the specification of
+// steer.c: slow, without offsets or bits, and compared with it by TestDecideIsTheProgram.
 func (d *Decider) DecideNext(frame []byte, m *Memory) Decision {
 	p, reason := parseFrame(frame)
 	if reason != 0 {
 		return d.decideRest(&p, reason)
 	}
 	if p.later {
-		if m.fragments[p.fragments()] {
+		if m.hasFirst(&p) {
 			return Decision{Target: Sluice, Reason: AfterFirst, Source: p.source, Destination: p.destination, Fragment: true}
 		}
 		return d.decideRest(&p, LaterFragment)
@@ -247,7 +314,7 @@ func (d *Decider) DecideNext(frame []byte, m *Memory) Decision {
 	if p.fragment {
 		delete(m.fragments, p.fragments())
 		if decision.Target == Sluice {
-			m.fragments[p.fragments()] = true
+			m.fragments[p.fragments()] = m.now
 		}
 	}
 	return decision
@@ -355,14 +422,20 @@ func (m *Memory) opens(p *packet, flags byte, reply bool) bool {
 	}
 	switch flags & (fin | syn | rst | ack) {
 	case syn:
-		m.opened[out] = true
+		m.opened[out] = &opened{seen: m.now}
 		return true
 	case syn | ack, syn | ack | fin, syn | ack | rst, syn | ack | fin | rst:
 		if reply {
 			delete(m.opened, out) // of an older connection with the same ends
 		}
 	}
-	return reply && (m.opened[out] || m.opened[back])
+	o := cmp.Or(m.connection(out), m.connection(back))
+	if !reply || o == nil {
+		return false
+	}
+	o.seen = m.now
+	o.closing = o.closing || flags&(fin|rst) != 0
+	return true
 }
 
 // match returns the first rule that names an end of the packet.
@@ -452,13 +525,13 @@ func kindOf(a netip.Addr) string {
 
 // shortest returns the shortest frame with these ends: it ends after the ports.
 func shortest(protocol service.Protocol, source, destination netip.AddrPort) []byte {
-	etherType, ip := uint16(0x0800), make([]byte, ipv4Len)
+	etherType, ip := uint16(typeIPv4), make([]byte, ipv4Len)
 	if source.Addr().Is4() {
 		ip[0], ip[3], ip[9] = 0x45, ipv4Len+portsLen, byte(protocol)
 		copy(ip[12:], source.Addr().AsSlice())
 		copy(ip[16:], destination.Addr().AsSlice())
 	} else {
-		etherType, ip = 0x86dd, make([]byte, ipv6Len)
+		etherType, ip = typeIPv6, make([]byte, ipv6Len)
 		ip[0], ip[5], ip[6] = 0x60, portsLen, byte(protocol)
 		copy(ip[8:], source.Addr().AsSlice())
 		copy(ip[24:], destination.Addr().AsSlice())

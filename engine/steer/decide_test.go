@@ -90,7 +90,7 @@ func TestTruncated(t *testing.T) {
 	for _, c := range cases(t) {
 		for n := 14; n < len(c.frame); n++ {
 			frame := c.frame[:n]
-			if got, want := actionOf(t, port, frame), decider.DecideNext(frame, memory); got != actionOn(want) {
+			if got, want := actionOf(t, port, frame), decider.DecideAt(loopbackIndex, frame, memory); got != actionOn(want) {
 				t.Errorf("%s, cut to %d bytes: action %v, Decide returns %+v\n%x", c.name, n, got, want, frame)
 			}
 		}
@@ -147,7 +147,7 @@ func TestDecideIsTheProgram(t *testing.T) {
 		if n%perRules < perRules/4 {
 			c := one(random, handwritten)
 			frame = mutate(random, c.frame)
-			if actionOn(decider.Decide(frame)) != c.action {
+			if actionOn(decider.DecideAt(loopbackIndex, frame, steer.NewMemory())) != c.action {
 				changed++
 			}
 		} else {
@@ -159,7 +159,7 @@ func TestDecideIsTheProgram(t *testing.T) {
 			}
 			generated++
 		}
-		got, want := actionOf(t, port, frame), decider.DecideNext(frame, memory)
+		got, want := actionOf(t, port, frame), decider.DecideAt(loopbackIndex, frame, memory)
 		if got != actionOn(want) {
 			t.Fatalf("packet %d: action %v, Decide returns %+v (%s)\n%x\nunder %+v", n, got, want, want, frame, rules)
 		}
@@ -208,7 +208,7 @@ func expectVariety(t *testing.T, seen map[steer.Decision]int, packets int) {
 		}
 	}
 	for _, reason := range []steer.Reason{
-		steer.GroupMAC, steer.NotIP, steer.BadIPHeader, steer.BadExtensions, steer.NoPorts, steer.OtherProtocol,
+		steer.OtherMAC, steer.OtherVLAN, steer.GroupMAC, steer.ServiceTag, steer.NotIP, steer.BadIPHeader, steer.BadExtensions, steer.NoPorts, steer.OtherProtocol,
 		steer.NotAnError, steer.BadQuote, steer.QuoteOfAnother, steer.QuotedProtocol, steer.QuotedFragment,
 		steer.Discovery, steer.LaterFragment,
 	} {
@@ -239,7 +239,7 @@ func FuzzDecide(f *testing.F) {
 		if err := program.Forget(); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := actionOf(t, port, frame), decider.Decide(frame); got != actionOn(want) {
+		if got, want := actionOf(t, port, frame), decider.DecideAt(loopbackIndex, frame, steer.NewMemory()); got != actionOn(want) {
 			t.Errorf("action %v, Decide returns %+v\n%x", got, want, frame)
 		}
 	})

@@ -4,8 +4,17 @@
 //
 // # The decision
 //
-// Decider.Decide in decide.go is the decision in Go, and the specification of the XDP program; a
-// test gives the same packets to both. A frame goes to Sluice when
+// Decider.DecideAt in decide.go is the decision in Go, and the specification of the XDP program; a
+// test gives the same packets to both.
+//
+// Only frames that were sent to this host are read (Rules.Stations): the port has the destination
+// MAC address in the VLAN of the frame's tag. A switch floods what it has no port for. If two
+// balancers took each other's flooded frames, a packet would be forwarded twice; in dr, where a
+// forwarded frame differs in its MAC addresses only, each would forward the other's until the TTL
+// is used up. The kernel drops such frames (PACKET_OTHERHOST). A frame to a group address passes to
+// the kernel, too, and so does one from a group address: an answer would go to all hosts.
+//
+// Such a frame goes to Sluice when
 //
 //   - its destination is a service or lies in a SNAT pool (Rules.Services, Rules.Pools);
 //   - its source is a NAT backend (Rules.Replies), and its destination is neither an address of
@@ -14,11 +23,11 @@
 //   - it is an ICMP or ICMPv6 error, and the answer to the packet that it quotes would go to
 //     Sluice. The comment at the top of steer.c lists the cases of NAT, FullNAT, TUN and DR one by
 //     one;
-//   - it is a later fragment of a packet with a first fragment that went to Sluice. A later
-//     fragment that arrives before the first one passes to the kernel, which completes the packet
-//     if it is its own, and drops it after a while if it is a service's. (But if the packet has the
-//     addresses and the identification of one that went to Sluice earlier, and that is remembered,
-//     see below, such a fragment goes to Sluice);
+//   - it is a later fragment of a packet with a first fragment that went to Sluice within the last
+//     30 seconds. A later fragment that arrives before the first one passes to the kernel, which
+//     completes the packet if it is its own, and drops it after a while if it is a service's. (But
+//     if the packet has the addresses and the identification of one that went to Sluice shortly
+//     before, such a fragment goes to Sluice);
 //   - its destination is a service's address that this host does not have (Rules.VIPs), whatever it
 //     carries. A kernel that forwards would send it back to the router that it came from.
 //     Neighbour discovery with hop limit 255 is excepted: the kernel may answer for the address.
@@ -40,9 +49,10 @@
 // interface (Program.Detour). Their fragments are not.
 //
 // All other frames pass to the kernel untouched: ARP, ND, ping and other ports of a service's
-// address that the host has, frames to a group MAC address, frames with two VLAN tags, and all that
+// address that the host has, frames to other MAC addresses, frames with two VLAN tags, and all that
 // the program cannot read (truncated headers, more than eight extension headers, a routing header
-// with segments left). It skips one 802.1Q or 802.1ad tag; the rules hold in every VLAN.
+// with segments left). It skips one 802.1Q tag, and an 802.1ad tag without a VLAN; the rules about
+// addresses hold in every VLAN that the port has.
 //
 // The program reads no checksum, and TCP flags only in packets of NAT backends. The pipeline judges
 // whether a frame is right, and counts those that are not.
@@ -59,14 +69,17 @@
 //     chunk. Turn GRO off on such ports.
 //   - Rules: 524,288 addresses, 524,288 single ports and power-of-two blocks of port ranges (a
 //     range needs at most 30). Queues: 0 to 1023. Connections opened by backends: 65,536; packets
-//     in fragments: 16,384; the least recently used ones are forgotten.
+//     in fragments: 16,384; the least recently used ones are forgotten. MAC addresses of ports and
+//     VLANs: 32,768.
 //
 // # Speed
 //
-// A frame that passes to the kernel costs two hash lookups by address (destination, source). A
-// service's frame costs the first of them, a second one for its port ("any port" needs none, a
-// range needs a lookup in a prefix trie), and one for the queue's socket. A NAT backend's frame
-// costs one more if the backend, or the one that it sends to, has ever opened a connection.
+// That a frame was sent to this host costs an array lookup if it has the port's own MAC address (8
+// ns of 120), else a hash lookup. A frame that passes to the kernel costs two hash lookups by
+// address (destination, source). A service's frame costs the first of them, a second one for its
+// port ("any port" needs none, a range needs a lookup in a prefix trie), and one for the queue's
+// socket. A NAT backend's frame costs one more if the backend, or the one that it sends to, has
+// ever opened a connection.
 //
 // # Lifetime
 //

@@ -12,8 +12,8 @@ func (p *Program) Forget() error {
 	var flow steerFlow
 	var opened steerOpened
 	var packet steerFragments
-	var one uint8
-	return errors.Join(empty(p.opened, &flow, &opened), empty(p.fragments, &packet, &one))
+	var firstNs uint64
+	return errors.Join(empty(p.opened, &flow, &opened), empty(p.fragments, &packet, &firstNs))
 }
 
 func empty[K, V any](m *ebpf.Map, key *K, value *V) error {
@@ -30,18 +30,25 @@ func empty[K, V any](m *ebpf.Map, key *K, value *V) error {
 	return entries.Err()
 }
 
-// Age makes all that the XDP programs remember of connections older.
+// Age makes all that the XDP programs remember older.
 func (p *Program) Age(by time.Duration) error {
-	var key steerFlow
-	var value steerOpened
-	aged := make(map[steerFlow]steerOpened)
-	entries := p.opened.Iterate()
+	return errors.Join(
+		age(p.opened, func(_ *steerFlow, of *steerOpened) { of.SeenNs -= uint64(by) }),
+		age(p.fragments, func(_ *steerFragments, firstNs *uint64) { *firstNs -= uint64(by) }))
+}
+
+// age changes the value of each entry.
+func age[K comparable, V any](m *ebpf.Map, older func(*K, *V)) error {
+	var key K
+	var value V
+	aged := make(map[K]V)
+	entries := m.Iterate()
 	for entries.Next(&key, &value) {
-		value.SeenNs -= uint64(by)
+		older(&key, &value)
 		aged[key] = value
 	}
 	for k, v := range aged {
-		if err := p.opened.Put(k, v); err != nil {
+		if err := m.Put(k, v); err != nil {
 			return err
 		}
 	}

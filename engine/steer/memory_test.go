@@ -9,7 +9,7 @@ import (
 	"sluice/engine/steer"
 )
 
-// step is one frame of a sequence.
+// step is one frame of a sequence, or the time in its name.
 type step struct {
 	name   string
 	frame  []byte
@@ -23,13 +23,17 @@ func follow(t *testing.T, steps []step) {
 	memory, decider := steer.NewMemory(), steer.NewDecider(testRules())
 	for _, s := range steps {
 		if s.frame == nil {
-			if err := program.Age(2 * time.Minute); err != nil {
+			age, err := time.ParseDuration(s.name)
+			if err == nil {
+				err = program.Age(age)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
-			memory = steer.NewMemory()
+			memory.Advance(age)
 			continue
 		}
-		if got := decider.DecideNext(s.frame, memory); actionOn(got) != s.action {
+		if got := decider.DecideAt(loopbackIndex, s.frame, memory); actionOn(got) != s.action {
 			t.Errorf("%s: DecideNext returns %+v (%s), want action %d", s.name, got, got, s.action)
 		}
 		if got := actionOf(t, port, s.frame); got != s.action {
@@ -69,7 +73,9 @@ func TestOpened(t *testing.T) {
 				{"the range accepts", from(f.bRange, f.b, synAck(8000, 40000)), pass},
 				{"it ends", from(f.bAny, f.client, fin), pass},
 				{"the last segment", from(f.bAny, f.client, tcp(40000, 443)), pass},
-				{name: "two minutes"},
+				{name: "50s"},
+				{"within a minute of its end", from(f.bAny, f.client, tcp(40000, 443)), pass},
+				{name: "61s"},
 				{"after its end", from(f.bAny, f.client, tcp(40000, 443)), drop},
 				{"opened again", from(f.bAny, f.client, syn(40000, 443)), pass},
 				{"opened again: sends", from(f.bAny, f.client, tcp(40000, 443)), pass},
@@ -155,6 +161,16 @@ func TestFragments(t *testing.T) {
 		{"IPv6, later, after its first", later6, drop},
 		{"IPv6, the kernel's", first6(54), pass},
 		{"IPv6, later of the kernel's", later6, pass},
+		{"first, again", first4(3, web4, 53), drop},
+		{"IPv6, first, again", first6(53), drop},
+		{name: "29s"},
+		{"later, in time", later4(3, web4), drop},
+		{"IPv6, later, in time", later6, drop},
+		{name: "2s"},
+		{"later, of another packet after so long", later4(3, web4), pass},
+		{"IPv6, later, of another packet after so long", later6, pass},
+		{"first of that", first4(3, web4, 53), drop},
+		{"later of that", later4(3, web4), drop},
 		{"IPv6, first of another one of its packets", first6(54), pass},
 	})
 }

@@ -52,7 +52,8 @@ func addrs(list ...string) (out []netip.Addr) {
 func testRules() steer.Rules {
 	r := steer.Rules{
 		// the kernel holds one of the services' addresses
-		Locals: addrs(h4, h6, l4, l6, broadcast4, web4),
+		Locals:   addrs(h4, h6, l4, l6, broadcast4, web4),
+		Stations: stations(loopbackIndex),
 	}
 	for _, f := range [][7]string{{web4, any4, b4, bAny4, bRange4, l4, vip4}, {web6, any6, b6, bAny6, bRange6, l6, vip6}} {
 		r.Services = append(r.Services, key(f[0], 80, 80, service.TCP), key(f[0], 8000, 8099, service.TCP),
@@ -70,9 +71,22 @@ func testRules() steer.Rules {
 	return r
 }
 
+// loopbackIndex is the interface that the kernel's test run of a program names: the first one of
+// each namespace.
+const loopbackIndex = 1
+
+// stations returns what frames to this host are addressed to at a port.
+func stations(ifindex int) []steer.Station {
+	return []steer.Station{{Ifindex: ifindex, MAC: [6]byte(ourMAC)}, {Ifindex: ifindex, MAC: [6]byte(ourMAC), VLAN: ourVLAN},
+		{Ifindex: ifindex, MAC: [6]byte(childMAC)}}
+}
+
+const ourVLAN = 7
+
 var (
 	ourMAC   = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	theirMAC = net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	childMAC = net.HardwareAddr{0, 0, 0x5e, 0, 1, 51} // a macvlan's, in no VLAN
 )
 
 // build serialises layers with right lengths and checksums.
@@ -105,7 +119,7 @@ func ether(etherType layers.EthernetType) *layers.Ethernet {
 
 // tag is a VLAN tag in front of the given type.
 func tag(etherType layers.EthernetType) *layers.Dot1Q {
-	return &layers.Dot1Q{VLANIdentifier: 7, Type: etherType}
+	return &layers.Dot1Q{VLANIdentifier: ourVLAN, Type: etherType}
 }
 
 // ip is an IPv4 or IPv6 header, whichever the addresses are.

@@ -39,30 +39,61 @@ const (
 	maxExtensions = 8 // MAX_EXTENSIONS in steer.c
 )
 
+// EtherTypes (IEEE 802).
+const (
+	typeIPv4       = 0x0800
+	typeTag        = 0x8100 // 802.1Q
+	typeIPv6       = 0x86dd
+	typeServiceTag = 0x88a8 // 802.1ad
+)
+
+// ethernet is what the XDP program reads of a frame in front of its IP packet.
+type ethernet struct {
+	destination [6]byte
+	vlan        uint16 // identifier; 0: untagged, or tagged with a priority only
+	isIPv6      bool
+	ip          []byte // with padding
+}
+
+// parseEthernet reads the headers in front of IP. The reason is 0, or why the frame passes to the
+// kernel whatever the rules are.
+func parseEthernet(frame []byte) (ethernet, Reason) {
+	if len(frame) < ethernetLen {
+		return ethernet{}, ShortFrame
+	}
+	if (frame[0]|frame[6])&1 == 1 {
+		return ethernet{}, GroupMAC
+	}
+	e := ethernet{destination: [6]byte(frame)}
+	etherType, rest := be16(frame[12:]), frame[ethernetLen:]
+	if etherType == typeTag || etherType == typeServiceTag {
+		if len(rest) < tagLen {
+			return ethernet{}, ShortFrame
+		}
+		if e.vlan = be16(rest) & 0xfff; e.vlan != 0 && etherType == typeServiceTag {
+			return ethernet{}, ServiceTag
+		}
+		etherType, rest = be16(rest[2:]), rest[tagLen:]
+	}
+	e.isIPv6, e.ip = etherType == typeIPv6, rest
+	if etherType != typeIPv4 && etherType != typeIPv6 {
+		return ethernet{}, NotIP
+	}
+	return e, 0
+}
+
 // parseFrame returns the IP packet in an Ethernet frame. The reason is 0, or why the frame passes
 // to the kernel whatever the rules about ports are. With BadExtensions and NoPorts the packet has
 // its addresses.
 func parseFrame(frame []byte) (packet, Reason) {
-	if len(frame) < ethernetLen {
-		return packet{}, ShortFrame
+	e, reason := parseEthernet(frame)
+	switch {
+	case reason != 0:
+		return packet{}, reason
+	case e.isIPv6:
+		return parse6(e.ip, false)
 	}
-	if frame[0]&1 == 1 {
-		return packet{}, GroupMAC
-	}
-	etherType, rest := be16(frame[12:]), frame[ethernetLen:]
-	if etherType == 0x8100 || etherType == 0x88a8 { // 802.1Q, 802.1ad
-		if len(rest) < tagLen {
-			return packet{}, ShortFrame
-		}
-		etherType, rest = be16(rest[2:]), rest[tagLen:]
-	}
-	switch etherType {
-	case 0x0800:
-		return parse4(rest, false)
-	case 0x86dd:
-		return parse6(rest, false)
-	}
-	return packet{}, NotIP
+	return parse4(e.ip, false)
 }
 
 // parse4 reads an IPv4 packet. A quoted one, in an ICMP error, is cut off somewhere: its length

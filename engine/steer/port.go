@@ -87,6 +87,8 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		steerMapAddresses: p.addresses,
 		steerMapPorts:     p.ports,
 		steerMapRanges:    p.ranges,
+		steerMapStations:  p.stations,
+		steerMapOwn:       p.own,
 		steerMapDetour:    p.detour,
 		steerMapOpened:    p.opened,
 		steerMapFragments: p.fragments,

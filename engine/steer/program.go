@@ -18,6 +18,8 @@ type Program struct {
 	addresses *ebpf.Map
 	ports     *ebpf.Map
 	ranges    *ebpf.Map
+	stations  *ebpf.Map
+	own       *ebpf.Map
 	detour    *ebpf.Map
 	opened    *ebpf.Map // written by the program alone, as is fragments
 	fragments *ebpf.Map
@@ -49,6 +51,7 @@ func Load() (*Program, error) {
 		spec.Maps[name].MaxEntries = ruleEntries
 		spec.Maps[name].Flags |= unix.BPF_F_NO_PREALLOC
 	}
+	spec.Maps[steerMapStations].Flags |= unix.BPF_F_NO_PREALLOC
 	p := &Program{spec: spec, installed: newTable()}
 	if err := p.createMaps(); err != nil {
 		p.Close()
@@ -65,6 +68,12 @@ func (p *Program) createMaps() (err error) {
 		return err
 	}
 	if p.ranges, err = ebpf.NewMap(p.spec.Maps[steerMapRanges]); err != nil {
+		return err
+	}
+	if p.stations, err = ebpf.NewMap(p.spec.Maps[steerMapStations]); err != nil {
+		return err
+	}
+	if p.own, err = ebpf.NewMap(p.spec.Maps[steerMapOwn]); err != nil {
 		return err
 	}
 	if p.detour, err = ebpf.NewMap(p.spec.Maps[steerMapDetour]); err != nil {
@@ -93,9 +102,10 @@ func (p *Program) Detour(ifindex int) error {
 // Close closes the rules' maps; attached ports keep the rules of the last Set. It is safe to call
 // twice.
 func (p *Program) Close() error {
-	err := errors.Join(p.closeFormer(), p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.detour.Close(),
-		p.opened.Close(), p.fragments.Close(), p.rcu.close())
-	p.addresses, p.ports, p.ranges, p.detour, p.opened, p.fragments, p.rcu = nil, nil, nil, nil, nil, nil, nil
+	err := errors.Join(p.closeFormer(), p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.stations.Close(), p.own.Close(),
+		p.detour.Close(), p.opened.Close(), p.fragments.Close(), p.rcu.close())
+	p.addresses, p.ports, p.ranges, p.stations, p.own = nil, nil, nil, nil, nil
+	p.detour, p.opened, p.fragments, p.rcu = nil, nil, nil, nil
 	return err
 }
 
@@ -147,6 +157,8 @@ func (p *Program) steps(want table) []func() error {
 			return errors.Join(
 				put(p, p.ports, p.installed.ports, want.ports, nil),
 				put(p, p.ranges, p.installed.ranges, want.ranges, nil),
+				put(p, p.stations, p.installed.stations, want.stations, nil),
+				p.setOwn(&want.own),
 				roles(func(old, new steerRole) steerRole { return old | new }))
 		},
 		func() error {
@@ -155,12 +167,29 @@ func (p *Program) steps(want table) []func() error {
 		func() error {
 			return errors.Join(
 				remove(p, p.ports, p.installed.ports, want.ports),
-				remove(p, p.ranges, p.installed.ranges, want.ranges))
+				remove(p, p.ranges, p.installed.ranges, want.ranges),
+				remove(p, p.stations, p.installed.stations, want.stations))
 		},
 		func() error {
 			return roles(func(old, new steerRole) steerRole { return new })
 		},
 	}
+}
+
+// setOwn writes the stations that are found fast. Those that are replaced are in the other map
+// still.
+func (p *Program) setOwn(want *[ownStations]steerStation) error {
+	for i := range want {
+		if p.installed.own[i] == want[i] {
+			continue
+		}
+		if err := p.own.Put(uint32(i), want[i]); err != nil {
+			return fmt.Errorf("steer: writing a MAC address for the XDP program: %w", explain(err))
+		}
+		p.installed.own[i] = want[i]
+		p.writes++
+	}
+	return nil
 }
 
 // setRoles sets the roles of each address to a mixture of those before and those wanted.
@@ -200,9 +229,10 @@ func (p *Program) fits(t table) error {
 		{"addresses", len(t.addresses), p.addresses},
 		{"single ports", len(t.ports), p.ports},
 		{"blocks of port ranges", len(t.ranges), p.ranges},
+		{"MAC addresses of ports and VLANs", len(t.stations), p.stations},
 	} {
 		if limit := int(c.m.MaxEntries() / 2); c.needed > limit {
-			return fmt.Errorf("steer: the services and backends need %d %s in the XDP program's map, and at most %d are possible: configure fewer",
+			return fmt.Errorf("steer: %d %s are needed in the XDP program's map, and at most %d are possible: configure fewer",
 				c.needed, c.what, limit)
 		}
 	}

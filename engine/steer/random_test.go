@@ -24,7 +24,10 @@ func one[T any](random *rand.Rand, from []T) T { return from[random.IntN(len(fro
 
 // randomRules gives each host some roles, in any combination.
 func randomRules(random *rand.Rand) steer.Rules {
-	var r steer.Rules
+	r := steer.Rules{Stations: stations(loopbackIndex)}
+	if random.IntN(4) == 0 { // of another port
+		r.Stations[1].Ifindex++
+	}
 	for _, a := range slices.Concat(hosts4, hosts6) {
 		for _, list := range []*[]service.Key{&r.Services, &r.Replies, &r.Replies, &r.Pools, &r.Probed, &r.Probers} {
 			for random.IntN(3) == 0 {
@@ -66,9 +69,16 @@ func randomFrame(random *rand.Rand) []byte {
 		copy(frame, "\xff\xff\xff\xff\xff\xff")
 	case 1:
 		copy(frame, "\x01\x00\x5e\x00\x00\xfb")
+	case 2:
+		copy(frame, theirMAC)
+	case 3, 4:
+		copy(frame, childMAC)
+	case 5:
+		frame[6] |= 1
 	}
 	for range [8]int{5: 1, 6: 1, 7: 2}[random.IntN(8)] {
-		frame = append(frame, one(random, []string{"\x81\x00\x00\x07", "\x88\xa8\x00\x07", "\x91\x00\x00\x07"})...)
+		frame = append(frame, one(random, []string{"\x81\x00\x00\x07", "\x81\x00\xf0\x07", "\x81\x00\x60\x00", "\x81\x00\x00\x08",
+			"\x88\xa8\x00\x07", "\x88\xa8\x20\x00", "\x91\x00\x00\x07"})...)
 	}
 	if random.IntN(50) == 0 {
 		frame = append(frame, "\x08\x06"...) // ARP

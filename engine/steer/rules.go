@@ -20,6 +20,14 @@ type Rules struct {
 	Probers  []service.Key // destinations: where those probes are sent from, on addresses in Locals
 	Locals   []netip.Addr  // all addresses of this host, and the broadcast addresses of its subnets
 	VIPs     []netip.Addr  // services' addresses that this host neither has nor has a host route to
+	Stations []Station     // what frames to this host are addressed to, a port's own address first
+}
+
+// Station is a MAC address of this host in one VLAN of a port.
+type Station struct {
+	Ifindex int // of the port
+	MAC     [6]byte
+	VLAN    uint16 // identifier; 0: untagged, or tagged with a priority only
 }
 
 // endpointBits is the size of a steerEndpoint: ENDPOINT_BITS in steer.c.
@@ -28,18 +36,25 @@ const endpointBits = 160
 // proberSide is PROBER_SIDE in steer.c.
 const proberSide = 255
 
-// table holds the map entries for Rules. The value of ports and ranges is always 1.
+// table holds the map entries for Rules. The value of ports, ranges and
+// stations is always 1.
 type table struct {
 	addresses map[steerAddress]steerRole
 	ports     map[steerEndpoint]uint8
 	ranges    map[steerBlock]uint8
+	stations  map[steerStation]uint8
+	own       [ownStations]steerStation
 }
+
+// ownStations is OWN_STATIONS in steer.c.
+const ownStations = 256
 
 func newTable() table {
 	return table{
 		addresses: map[steerAddress]steerRole{},
 		ports:     map[steerEndpoint]uint8{},
 		ranges:    map[steerBlock]uint8{},
+		stations:  map[steerStation]uint8{},
 	}
 }
 
@@ -76,6 +91,9 @@ func (r Rules) compile() (table, error) {
 	for _, a := range r.VIPs {
 		t.addresses[addressOf(a)] |= steerRoleVIP
 	}
+	for _, s := range r.Stations {
+		t.addStation(s)
+	}
 	return t, nil
 }
 
@@ -106,6 +124,18 @@ func (t *table) add(side steerRole, key service.Key) {
 		t.addRange(end, key.Ports)
 	}
 	t.addresses[end.Address] |= what << shift(side, key.Protocol)
+}
+
+// addStation adds a station. The first one of a port is the one to be found fast.
+func (t *table) addStation(s Station) {
+	key := steerStation{Ifindex: uint32(s.Ifindex), Vlan: s.VLAN}
+	for i := range key.Mac {
+		key.Mac[i] = binary.NativeEndian.Uint16(s.MAC[2*i:])
+	}
+	t.stations[key] = 1
+	if own := &t.own[s.Ifindex%ownStations]; *own == (steerStation{}) {
+		*own = key
+	}
 }
 
 // addProber adds the ports that probes are sent from.

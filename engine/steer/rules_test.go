@@ -53,7 +53,7 @@ func TestPortRanges(t *testing.T) {
 		ranges = append(ranges, service.Ports{First: min(a, b), Last: max(a, b)})
 	}
 	for _, r := range ranges {
-		rules := steer.Rules{Services: []service.Key{{Address: netip.MustParseAddr(web4), Ports: r, Protocol: service.TCP}}}
+		rules := steer.Rules{Services: []service.Key{{Address: netip.MustParseAddr(web4), Ports: r, Protocol: service.TCP}}, Stations: stations(loopbackIndex)}
 		if err := program.Set(rules); err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestCapacity(t *testing.T) {
 		keys := manyServices(addresses, salt, service.Ports{First: 80, Last: 80})
 		keys = append(keys, manyServices(addresses, salt, service.Ports{First: 81, Last: 81})...)
 		keys = append(keys, manyServices(addresses, salt, service.Ports{First: 86, Last: 89})...)
-		if err := program.Set(steer.Rules{Services: keys}); err != nil {
+		if err := program.Set(steer.Rules{Services: keys, Stations: stations(loopbackIndex)}); err != nil {
 			t.Fatal(err)
 		}
 		for _, other := range []byte{64, 65} {

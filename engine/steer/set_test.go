@@ -24,11 +24,12 @@ func TestSetFollows(t *testing.T) {
 		full,
 		full,
 		{Services: full.Services, Locals: full.Locals},
-		{Replies: full.Replies, Pools: full.Pools},
-		{Replies: full.Replies, Locals: full.Locals},
-		{Probed: full.Probed, Probers: full.Probers},
-		{Services: full.Services, Probed: full.Probed},
-		{Services: full.Replies, Replies: full.Services, Pools: full.Services},
+		{Services: full.Services, Locals: full.Locals, Stations: full.Stations},
+		{Replies: full.Replies, Pools: full.Pools, Stations: full.Stations[1:]},
+		{Replies: full.Replies, Locals: full.Locals, Stations: full.Stations[:1]},
+		{Probed: full.Probed, Probers: full.Probers, Stations: full.Stations},
+		{Services: full.Services, Probed: full.Probed, Stations: stations(loopbackIndex + 1)},
+		{Services: full.Replies, Replies: full.Services, Pools: full.Services, Stations: full.Stations},
 		full,
 		{},
 	}
@@ -41,7 +42,7 @@ func TestSetFollows(t *testing.T) {
 		}
 		decider, memory := steer.NewDecider(rules), steer.NewMemory()
 		for _, c := range cases(t) {
-			if got, want := actionOf(t, port, c.frame), actionOn(decider.DecideNext(c.frame, memory)); got != want {
+			if got, want := actionOf(t, port, c.frame), actionOn(decider.DecideAt(loopbackIndex, c.frame, memory)); got != want {
 				t.Errorf("version %d, %s: action %v, want %v", i, c.name, got, want)
 			}
 		}
@@ -59,16 +60,19 @@ func TestSetNeverMisses(t *testing.T) {
 		Services: []service.Key{key(web4, 80, 80, service.TCP), key(any4, 0, 65535, service.UDP)},
 		Replies:  []service.Key{key(b4, 8080, 8080, service.TCP)},
 		Locals:   addrs(h4),
+		Stations: stations(loopbackIndex)[:1],
 	}
 	two := steer.Rules{
 		Services: []service.Key{key(web4, 70, 99, service.TCP), key(any4, 53, 53, service.UDP)},
 		Replies:  []service.Key{key(b4, 8000, 8099, service.TCP), key(bAny4, 2, 2, service.UDP)},
 		Locals:   addrs(h4, l4), // l4 comes together with a backend that talks to it
+		Stations: stations(loopbackIndex),
 	}
 	three := steer.Rules{
 		Services: []service.Key{key(web4, 0, 65535, service.TCP), key(any4, 53, 54, service.UDP)},
 		Replies:  []service.Key{key(b4, 0, 65535, service.TCP), key(bAny4, 1, 1, service.UDP)},
 		Locals:   addrs(h4),
+		Stations: append(stations(loopbackIndex+1), stations(loopbackIndex)[0]),
 	}
 	frames := []struct {
 		frame []byte

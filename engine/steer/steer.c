@@ -4,7 +4,11 @@
  * Steering decides where each received frame of a port goes: to Sluice, to the kernel or to the
  * prober's device. Decide in decide.go is the same decision in Go, and a test compares the two.
  *
- * A frame goes to Sluice when it belongs to
+ * A frame is read only if it is this host's: its destination MAC address is one that the port has, in
+ * the VLAN of its tag, and its source is no group address. What another host was sent, and a switch
+ * floods because it does not know where that host is, passes to the kernel, which drops it.
+ *
+ * Such a frame goes to Sluice when it belongs to
  *   a service      its destination is a service's address, port and protocol,
  *   a SNAT pool    its destination is an address and port that fullnat sends from (same rule, same maps),
  *   a VIP          its destination is a service's address that this host does not have, whatever it carries;
@@ -21,7 +25,7 @@
  * All other frames, and all that the program cannot read, pass to the kernel untouched.
  *
  * The program remembers two things about packets that it has seen: the connections that a NAT backend
- * opens, by their SYN, and the packets with a first fragment that went to Sluice.
+ * opens, by their SYN, and for half a minute the packets with a first fragment that went to Sluice.
  *
  * Why "the answer" settles ICMP errors: an error goes to the sender of the packet that it quotes,
  * so the quoted packet's addresses are those of a received frame, the other way round. C is a
@@ -114,6 +118,32 @@ struct {
 } ranges SECTION(".maps");
 
 /*
+ * The MAC addresses that frames to this host have, by port and VLAN: those of the port, of its VLANs
+ * and of the macvlan interfaces on both.
+ */
+struct station {
+	__u32 ifindex; /* of the port */
+	__be16 mac[3];
+	__u16 vlan; /* identifier; 0: untagged, or tagged with a priority only */
+};
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_HASH, 65536);
+	MAP_TYPES(struct station, __u8);
+} stations SECTION(".maps");
+
+/*
+ * One of the stations of each port, the port's own address, at the port's ifindex modulo the size:
+ * a look-up in an array is no call. Of two ports at one place the array has one.
+ */
+#define OWN_STATIONS 256
+
+struct {
+	MAP_IS(BPF_MAP_TYPE_ARRAY, OWN_STATIONS);
+	MAP_TYPES(__u32, struct station);
+} own SECTION(".maps");
+
+/*
  * The TCP connections that NAT backends have opened. An entry that is not used expires: so an old
  * one does not take a service's connection with the same ends.
  */
@@ -131,13 +161,17 @@ struct opened {
 #define SECOND_NS 1000000000ull
 #define IDLE_NS (7440 * SECOND_NS) /* RFC 5382, REQ-5 */
 #define CLOSING_NS (60 * SECOND_NS)
+#define FRAGMENTS_NS (30 * SECOND_NS) /* as Linux's net.ipv4.ipfrag_time */
 
 struct {
 	MAP_IS(BPF_MAP_TYPE_LRU_HASH, 65536);
 	MAP_TYPES(struct flow, struct opened);
 } opened SECTION(".maps");
 
-/* The packets with a first fragment that went to Sluice. */
+/*
+ * The packets with a first fragment that went to Sluice, and when that came. An entry expires when no
+ * host would complete the packet any more: another one may have its identification then.
+ */
 struct fragments {
 	struct address source, destination;
 	__be32 id;
@@ -146,7 +180,7 @@ struct fragments {
 
 struct {
 	MAP_IS(BPF_MAP_TYPE_LRU_HASH, 16384);
-	MAP_TYPES(struct fragments, __u8);
+	MAP_TYPES(struct fragments, __u64);
 } fragments SECTION(".maps");
 
 /* The prober's device, empty without one; written by Program.Detour. */
@@ -603,18 +637,21 @@ INLINE struct fragments fragments_of(const struct packet *p)
 INLINE int decide_later(const struct packet *p)
 {
 	struct fragments key = fragments_of(p);
+	__u64 *first_ns = bpf_map_lookup_elem(&fragments, &key);
 
-	return bpf_map_lookup_elem(&fragments, &key) ? SLUICE : decide_rest(p);
+	if (first_ns && bpf_ktime_get_coarse_ns() - *first_ns <= FRAGMENTS_NS)
+		return SLUICE;
+	return decide_rest(p);
 }
 
 /* Remembers whether the later fragments of the packet with the first fragment p are Sluice's. */
 INLINE void remember_fragments(const struct packet *p, int target)
 {
 	struct fragments key = fragments_of(p);
-	__u8 one = 1;
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
 
 	if (target == SLUICE)
-		bpf_map_update_elem(&fragments, &key, &one, BPF_ANY);
+		bpf_map_update_elem(&fragments, &key, &now_ns, BPF_ANY);
 	else
 		bpf_map_delete_elem(&fragments, &key);
 }
@@ -636,23 +673,43 @@ INLINE int decide_packet(struct xdp_md *ctx, struct packet *p)
 	return decide_rest(p);
 }
 
+/* Whether this host is the one that the frame was sent to. */
+INLINE int is_ours(const struct xdp_md *ctx, const struct ethernet *ethernet, __u16 vlan)
+{
+	const __be16 *mac = ethernet->destination;
+	struct station to = { ctx->ingress_ifindex, { mac[0], mac[1], mac[2] }, vlan };
+	__u32 place = to.ifindex % OWN_STATIONS;
+	const struct station *usual = bpf_map_lookup_elem(&own, &place);
+
+	if (usual && usual->ifindex == to.ifindex && usual->vlan == vlan && usual->mac[0] == mac[0] &&
+	    usual->mac[1] == mac[1] && usual->mac[2] == mac[2])
+		return 1;
+	return !!bpf_map_lookup_elem(&stations, &to);
+}
+
 INLINE int decide(struct xdp_md *ctx)
 {
 	struct packet p = { .limit = bpf_xdp_get_buff_len(ctx) };
 	struct ethernet ethernet;
 	struct tag tag;
 	__u32 at = sizeof(ethernet);
+	__u16 vlan = 0;
 
-	if (!read_at(ctx, 0, &ethernet) || ethernet.destination[0] & 1) /* group address */
+	if (!read_at(ctx, 0, &ethernet) || (ethernet.destination[0] | ethernet.source[0]) & GROUP)
 		return KERNEL;
 	__u16 type = swap16(ethernet.type);
 	if (type == TYPE_TAG || type == TYPE_SERVICE_TAG) {
 		if (!read_at(ctx, UNTAGGED, &tag))
 			return KERNEL;
+		vlan = swap16(tag.control) & TAG_VLAN;
+		if (vlan && type == TYPE_SERVICE_TAG) /* the VLANs are those of 802.1Q */
+			return KERNEL;
 		type = swap16(tag.type);
 		at += sizeof(tag);
 	}
 	if (type != TYPE_IPV4 && type != TYPE_IPV6)
+		return KERNEL;
+	if (!is_ours(ctx, &ethernet, vlan))
 		return KERNEL;
 	if (!parse(ctx, at, type == TYPE_IPV6, 0, &p))
 		return decide_rest(&p);

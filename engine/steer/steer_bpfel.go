@@ -82,6 +82,13 @@ const (
 	steerRolePROBED_SHIFT steerRole = 24
 )
 
+type steerStation struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Mac     [3]uint16
+	Vlan    uint16
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -91,10 +98,12 @@ const (
 	steerMapDetour       = "detour"
 	steerMapFragments    = "fragments"
 	steerMapOpened       = "opened"
+	steerMapOwn          = "own"
 	steerMapPorts        = "ports"
 	steerMapQueues       = "queues"
 	steerMapRanges       = "ranges"
 	steerMapSockets      = "sockets"
+	steerMapStations     = "stations"
 	steerProgSluiceSteer = "sluice_steer"
 )
 
@@ -152,10 +161,12 @@ type steerMapSpecs struct {
 	Detour    *ebpf.MapSpec `ebpf:"detour"`
 	Fragments *ebpf.MapSpec `ebpf:"fragments"`
 	Opened    *ebpf.MapSpec `ebpf:"opened"`
+	Own       *ebpf.MapSpec `ebpf:"own"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
 	Queues    *ebpf.MapSpec `ebpf:"queues"`
 	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
 	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
+	Stations  *ebpf.MapSpec `ebpf:"stations"`
 }
 
 // steerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -189,10 +200,12 @@ type steerMaps struct {
 	Detour    *ebpf.Map `ebpf:"detour"`
 	Fragments *ebpf.Map `ebpf:"fragments"`
 	Opened    *ebpf.Map `ebpf:"opened"`
+	Own       *ebpf.Map `ebpf:"own"`
 	Ports     *ebpf.Map `ebpf:"ports"`
 	Queues    *ebpf.Map `ebpf:"queues"`
 	Ranges    *ebpf.Map `ebpf:"ranges"`
 	Sockets   *ebpf.Map `ebpf:"sockets"`
+	Stations  *ebpf.Map `ebpf:"stations"`
 }
 
 func (m *steerMaps) Close() error {
@@ -202,10 +215,12 @@ func (m *steerMaps) Close() error {
 		m.Detour,
 		m.Fragments,
 		m.Opened,
+		m.Own,
 		m.Ports,
 		m.Queues,
 		m.Ranges,
 		m.Sockets,
+		m.Stations,
 	)
 }
 

@@ -2,6 +2,7 @@ package steer_test
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -199,9 +200,31 @@ func tagCases(t testing.TB, f family) []testCase {
 	}
 	group := packet(t, inner...)
 	group[0] |= 1
+	toMAC := func(frame []byte, mac net.HardwareAddr) []byte {
+		copy(frame, mac)
+		return frame
+	}
+	vlan := func(outer layers.EthernetType, id uint16) []byte {
+		return tagged(outer, &layers.Dot1Q{Priority: 5, DropEligible: true, VLANIdentifier: id, Type: etherType})
+	}
+	fromGroup := packet(t, inner...)
+	fromGroup[6] |= 1
 	return []testCase{
 		{"802.1Q", tagged(layers.EthernetTypeDot1Q, tag(etherType)), drop},
-		{"802.1ad", tagged(layers.EthernetTypeQinQ, tag(etherType)), drop},
+		{"802.1Q, priority", vlan(layers.EthernetTypeDot1Q, ourVLAN), drop},
+		{"802.1Q, priority only", vlan(layers.EthernetTypeDot1Q, 0), drop},
+		{"802.1Q, other VLAN", vlan(layers.EthernetTypeDot1Q, ourVLAN+1), pass},
+		{"802.1Q, last VLAN", vlan(layers.EthernetTypeDot1Q, 4095), pass},
+		{"802.1ad", tagged(layers.EthernetTypeQinQ, tag(etherType)), pass},
+		{"802.1ad, priority only", vlan(layers.EthernetTypeQinQ, 0), drop},
+		{"other MAC", toMAC(packet(t, inner...), theirMAC), pass},
+		{"other MAC, tagged", toMAC(vlan(layers.EthernetTypeDot1Q, ourVLAN), theirMAC), pass},
+		{"macvlan", toMAC(packet(t, inner...), childMAC), drop},
+		{"macvlan, other VLAN", toMAC(vlan(layers.EthernetTypeDot1Q, ourVLAN), childMAC), pass},
+		{"other MAC, VIP", toMAC(packet(t, ip(f.client, f.vip, pTCP), tcp(1234, 22)), theirMAC), pass},
+		{"other MAC, reply", toMAC(packet(t, ip(f.b, f.client, pTCP), tcp(8080, 1234)), theirMAC), pass},
+		{"other MAC, probe", toMAC(packet(t, ip(f.web, f.h, pTCP), tcp(80, 28672)), theirMAC), pass},
+		{"from a group address", fromGroup, pass},
 		{"two tags", tagged(layers.EthernetTypeQinQ, tag(layers.EthernetTypeDot1Q), tag(etherType)), pass},
 		{"two 802.1Q tags", tagged(layers.EthernetTypeDot1Q, tag(layers.EthernetTypeDot1Q), tag(etherType)), pass},
 		{"other EtherType", tagged(layers.EthernetTypeMPLSUnicast), pass},
@@ -390,7 +413,7 @@ func TestVerdicts(t *testing.T) {
 		if err := program.Forget(); err != nil {
 			t.Fatal(err)
 		}
-		if got := decider.Decide(c.frame); actionOn(got) != c.action {
+		if got := decider.DecideAt(loopbackIndex, c.frame, steer.NewMemory()); actionOn(got) != c.action {
 			t.Errorf("%s: Decide returns %+v (%s), want action %v\n%x", c.name, got, got, c.action, c.frame)
 		}
 		if got := actionOf(t, port, c.frame); got != c.action {

@@ -90,7 +90,9 @@ func TestTraffic(t *testing.T) {
 			holdAddress(t, device, web4)
 			cable := newWire(t, peer)
 			program := load(t)
-			if err := program.Set(testRules()); err != nil {
+			rules := testRules()
+			rules.Stations = []steer.Station{{Ifindex: device.Attrs().Index, MAC: [6]byte(device.Attrs().HardwareAddr)}}
+			if err := program.Set(rules); err != nil {
 				t.Fatal(err)
 			}
 			port := attach(t, program, device, mode)

@@ -6,16 +6,20 @@
 
 /* IEEE 802.3 */
 struct ethernet {
-	__u8 destination[6]; /* lowest bit of the first byte: group address */
-	__u8 source[6];
+	__be16 destination[3];
+	__be16 source[3];
 	__be16 type;
 };
 
+#define GROUP swap16(0x0100) /* in the first two bytes of a group address, broadcast included */
+
 /* IEEE 802.1Q: what follows the EtherType of a tag. */
 struct tag {
-	__be16 control;
+	__be16 control; /* priority, drop eligibility, VLAN identifier */
 	__be16 type;
 };
+
+#define TAG_VLAN 0x0fff
 
 #define TYPE_IPV4 0x0800
 #define TYPE_IPV6 0x86dd

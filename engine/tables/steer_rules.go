@@ -14,7 +14,7 @@ import (
 // nat backends, and what comes to the ports that fullnat sends from. Former backends and sources
 // have rules as long as they have connections.
 func rulesOf(in *Input, d *ids, s *snatState) steer.Rules {
-	rules := steer.Rules{Locals: in.Locals, Probed: in.Probed, Probers: in.Probers, VIPs: in.VIPs}
+	rules := steer.Rules{Locals: in.Locals, Probed: in.Probed, Probers: in.Probers, VIPs: in.VIPs, Stations: in.Stations}
 	for i := range d.config.Services {
 		rules.Services = append(rules.Services, d.config.Services[i].Key)
 	}

@@ -52,6 +52,7 @@ type Input struct {
 
 	Probed, Probers []service.Key // see steer.Rules
 	VIPs            []netip.Addr  // likewise, ascending
+	Stations        []steer.Station
 
 	Lists *accesslist.Lists // who may open connections
 	Now   time.Time         // of the compile: see SettleTime
@@ -123,7 +124,7 @@ func Compile(in *Input, before Result) (Result, error) {
 		return Result{}, err
 	}
 	rules := before.Rules
-	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) || !slices.Equal(rules.VIPs, in.VIPs) {
+	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) || !slices.Equal(rules.VIPs, in.VIPs) || !slices.Equal(rules.Stations, in.Stations) {
 		rules = rulesOf(in, &next.ids, &next.snat)
 	}
 	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)

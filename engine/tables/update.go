@@ -15,7 +15,7 @@ func (in *Input) sameSurroundings(other *Input) bool {
 		slices.Equal(in.Locals, other.Locals) && in.KernelPorts == other.KernelPorts &&
 		slices.EqualFunc(in.Cards, other.Cards, Card.equal) && in.Workers == other.Workers &&
 		in.Lists == other.Lists && sameSlice(in.Probed, other.Probed) && sameSlice(in.Probers, other.Probers) &&
-		sameSlice(in.VIPs, other.VIPs)
+		sameSlice(in.VIPs, other.VIPs) && sameSlice(in.Stations, other.Stations)
 }
 
 // sameSlice reports whether two slices are the same part of the same array.

@@ -1,0 +1,16 @@
+package platform
+
+import (
+	"sluice/engine/route"
+	"sluice/engine/steer"
+)
+
+// Stations returns what frames to this host are addressed to at its ports.
+func Stations(s *route.Snapshot) (all []steer.Station) {
+	for i := range s.Ports {
+		for _, of := range s.Ports[i].Stations {
+			all = append(all, steer.Station{Ifindex: s.Ports[i].Ifindex, MAC: of.MAC, VLAN: of.VLAN})
+		}
+	}
+	return all
+}
