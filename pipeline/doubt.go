@@ -21,14 +21,15 @@ import (
 //	                   too: the client may have left, or a NAT before it may have forgotten it.
 //	FIN  nat, fullnat  A client's FIN has no effect until the backend sends FIN, too.
 //	     tun, dr       FIN_WAIT, and ESTABLISHED again when the client sends data.
-//	SYN                ESTABLISHED stays, with its backend, in all modes.
+//	SYN                ESTABLISHED stays, with its backend, in all modes. If the backend was
+//	                   removed, see leavesRemoved; in tun and dr the SYN is doubted like a RST then.
 //
 // A stranger cannot confirm a forged RST in the place of the end that is asked: the number of the
 // answer is a secret hash of the connection, one of 2^32 for each probe. A backend's FIN is
 // believed: strangers must not be able to send from addresses of backends.
 //
 // A doubted connection takes part in the fast path like any other. Its timer is restarted by all
-// segments but RST.
+// segments but those that are doubted.
 
 const (
 	// doubtRounds is the number of RST probes for a doubted connection, and one round in which the
@@ -42,9 +43,16 @@ const (
 // open states are those in which a connection can be used by both ends.
 const openStates = 1<<conn.Established | 1<<conn.FinWait | 1<<conn.CloseWait
 
-// doubt reports whether a RST leaves the connection as it is, because it may be forged. from is
-// its direction. While doubtsMost connections are doubted, a RST of a nat or fullnat client has no
-// effect, and others are believed.
+// doubtful reports whether a client's segment must be doubted: a RST, or a SYN where the client is
+// the only end that can say whether it still has the connection to a removed backend.
+func doubtful(c *conn.Conn, be *Backend, m *packet.Meta) bool {
+	return m.TCPFlags&packet.RST != 0 ||
+		m.TCPFlags&(packet.SYN|packet.ACK) == packet.SYN && !be.Configured && c.Flags&conn.NoOutput != 0 && c.State == conn.Established
+}
+
+// doubt reports whether a doubtful segment leaves the connection as it is, because it may be
+// forged. from is its direction. While doubtsMost connections are doubted, a RST of a nat or
+// fullnat client has no effect, and others are believed.
 //
 //go:noinline
 func (p *Processor) doubt(f *Frame, t *conn.Table, c *conn.Conn, from conn.Direction) bool {
@@ -107,8 +115,8 @@ func (p *Processor) probeDoubted() {
 	}
 }
 
-// endDoubt ends the doubt about a RST that no RST has confirmed. beganMs is when it came. A
-// connection of tun or dr with a client that has been silent since is closed.
+// endDoubt ends a doubt that no RST has confirmed. beganMs is when it began. A connection of tun or
+// dr with a client that has been silent since is closed.
 func (p *Processor) endDoubt(c *conn.Conn, beganMs uint32) {
 	c.Flags &^= conn.Doubted
 	timeouts := &p.t.Services[c.Service()].TimeoutsMs

@@ -233,6 +233,44 @@ func TestSYNToRemovedBackend(t *testing.T) {
 	})
 }
 
+// TestSYNToRemovedBackendOneWay: in tun and dr the client is asked whether it still has the
+// connection. A stranger's SYNs do not move that of a client that answers; that of a client that
+// does not is moved after three seconds.
+func TestSYNToRemovedBackendOneWay(t *testing.T) {
+	for _, mode := range []service.Mode{service.TUN, service.DR} {
+		both(t, func(t *testing.T, client, vip string) {
+			w, web := newWorld(t, pairOf(vip, mode, service.TCP)), port(vip, "80")
+			for _, p := range []packettest.Packet{packettest.TCP(client, web).Flags(syn), packettest.TCP(client, web)} {
+				w.ends(w.in(p), "forward")
+			}
+			w.svcs[0].backends[0].gone = true
+			w.configure(w.svcs...)
+			forged := packettest.TCP(client, web).Flags(syn).Payload(nil)
+			for range 5 {
+				w.ends(w.in(forged), "forward")
+				w.ends(w.in(forged), "forward")
+				w.watchAlive(1000)
+			}
+			if c := w.only(); c.State != conn.Established || c.Backend != 1 || c.Expires-w.now < 895_000 {
+				t.Errorf("%+v, %d ms left", c, c.Expires-w.now)
+			}
+			w.watch(4000)
+			w.ends(w.in(forged), "forward")
+			if c := w.only(); c.Backend != 1 {
+				t.Errorf("the first SYN moves it: %+v", c)
+			}
+			w.watch(1000)
+			w.ends(w.in(forged), "forward")
+			w.watch(2500)
+			w.ends(w.in(forged), "forward")
+			if c := w.only(); c.Backend != 2 || c.State != conn.SynRecv {
+				t.Errorf("%+v", c)
+			}
+			w.sum()
+		})
+	}
+}
+
 // TestManyDoubts: while as many connections are doubted as may be, a RST of a nat client has no
 // effect, and one of a backend or of a tun or dr client is believed. All that are doubted get their
 // RST probes, and then there is space again.

@@ -52,10 +52,10 @@ const synRepeatMs = 500
 // again, synRepeatMs after the last segment of the client and without an answer, or finds another
 // state, opens a new connection.
 //
-// In tun and dr answers are never seen, and the next SYN opens a new connection unless the client
-// has sent another segment in between. A handshake that the removal has interrupted, because a
-// SYN-ACK was lost, goes on there: the backend would answer it after another one had, and the
-// client would be reset.
+// In tun and dr answers are never seen, so the client is asked (doubt.go): when it does not have
+// the connection any more, the next SYN opens a new one. A handshake that the removal has
+// interrupted, because a SYN-ACK was lost, goes on there: the backend would answer it after another
+// one had, and the client would be reset.
 func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
 	be := &p.t.Backends[c.Backend]
 	if be.Configured || be.Evict || m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) != packet.SYN {
@@ -64,9 +64,7 @@ func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
 	oneWay := c.Flags&conn.NoOutput != 0
 	switch {
 	case c.State == conn.Established && oneWay:
-		c.Extra = repeatsToRemoved
-		p.enter(c, conn.SynRecv)
-		return false
+		return false // see doubtful
 	case c.State == conn.Established:
 		silentMs := p.now + p.t.Services[c.Service()].TimeoutsMs[c.State] - c.Expires
 		repeated := c.Flags&conn.SeenReply == 0 && int32(silentMs) >= synRepeatMs

@@ -34,6 +34,9 @@ func TestClientPortOfRemovedBackend(t *testing.T) {
 				w.ends(w.out(packettest.TCP("10.0.0.1"+string('0'+old-10)+":80", client4).Flags(syn|ack)), "forward")
 				want = old
 			}
+			if mode != service.NAT {
+				w.confirmRST() // the client opens another connection
+			}
 			w.now += 1000
 			o = w.in(opening)
 			if w.ends(o, "forward"); o.frame()[5] != want {

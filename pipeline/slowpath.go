@@ -101,7 +101,7 @@ func (p *Processor) forward(f *Frame) {
 	if c.State == conn.SynChallenged && c.Flags&conn.Translated != 0 && m.TCPFlags&(packet.SYN|packet.RST|packet.ACK) == packet.SYN {
 		p.changePort(t, c, be.Addr)
 	}
-	if m.TCPFlags&packet.RST == 0 || !p.doubt(f, t, c, direction) {
+	if !doubtful(c, be, m) || !p.doubt(f, t, c, direction) {
 		p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
 	}
 	p.deliver(f, c, be)

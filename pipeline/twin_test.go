@@ -106,10 +106,11 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 		delete(w.flows, k)
 		f = nil
 	}
+	doubted := flags&rst != 0
 	if f != nil && s.backends[f.backend].gone && flags&(syn|rst|ack) == syn {
 		switch {
 		case f.state == conn.Established && s.mode == service.DR:
-			f.state, f.repeats = conn.SynRecv, 5 // once more to the same one
+			doubted = true
 		case f.state == conn.Established && (f.replied || w.now-f.last() < 500):
 			f.replied = false
 		case f.state == conn.SynRecv && s.mode == service.DR && f.repeats < 5:
@@ -139,7 +140,7 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 	if s.mode == service.DR && f.state == conn.FinWait && flags == ack {
 		f.state = conn.Established // all packets have data
 	}
-	w.advance(f, direction, flags)
+	w.advance(f, direction, flags, doubted)
 	if ttl <= 1 {
 		return verdict{any: []string{"reply", "ttl_expired"}}
 	}
@@ -269,7 +270,7 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 		return evicted(flags)
 	}
 	before := f.state
-	w.advance(f, conn.Output, flags)
+	w.advance(f, conn.Output, flags, flags&rst != 0)
 	if before == conn.SynRecv && f.state == conn.SynChallenged && f.replied {
 		f.state = before
 	}
@@ -295,9 +296,9 @@ func (w *twin) isBehind(a netip.AddrPort, proto service.Protocol) (only, oneOfMa
 	return only, oneOfMany
 }
 
-func (w *twin) advance(f *twinFlow, d conn.Direction, flags uint8) {
+func (w *twin) advance(f *twinFlow, d conn.Direction, flags uint8, doubted bool) {
 	open := f.state == conn.Established || f.state == conn.FinWait || f.state == conn.CloseWait
-	if flags&rst != 0 && open {
+	if doubted && open {
 		if !f.doubted {
 			f.doubted, f.since = true, w.now
 		}

@@ -53,7 +53,7 @@ const (
 // Flags of a connection that was not ended, in the bits of ClientGone and BackendGone.
 const (
 	ClientFIN = ClientGone  // the client has sent FIN, and the backend has not
-	Doubted   = BackendGone // an end has sent RST, and RST probes ask whether it was genuine
+	Doubted   = BackendGone // a RST, or a SYN, may be forged, and RST probes ask an end
 )
 
 // sweepWhenFull is how many slots an insertion into a full table sweeps.
