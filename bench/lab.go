@@ -185,10 +185,10 @@ func (l *lab) config(own pipeline.Ownership) (*pipeline.Tables, error) {
 		return nil, err
 	}
 	if l.mode != service.FullNAT {
-		return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, nil, nil), nil
+		return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, nil, nil, nil), nil
 	}
 	sources, pools := l.pools(all[backends].Addr.Netip().Next())
-	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, sources, pools), nil
+	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, sources, pools, nil), nil
 }
 
 // pools returns fullnat's local addresses, from first on, as many as the connections need, and the

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -13,6 +14,7 @@ func (r *report) checkServices(services []Service, places []*place) {
 	r.checkNames(services, places)
 	r.checkOverlap(services, places)
 	r.checkLoops(services, places)
+	r.checkSources(services, places)
 }
 
 // checkNames checks that names are unique, because commands identify a service by its name.
@@ -96,6 +98,31 @@ func (r *report) checkLoops(services []Service, places []*place) {
 			if front := fronts[b.Key.Address]; front != nil && b.Key.Address.IsValid() {
 				r.fail(s.serverAt(places[i], j).key("address"),
 					"%s is the address of the service %q at line %d; a backend needs an address of its own", b.Key.Address, front.Name, front.Line)
+			}
+		}
+	}
+}
+
+// checkSources checks that fullnat sends from no address of a service or a backend: what comes from
+// there would be taken for Sluice's own, and replies for requests.
+func (r *report) checkSources(services []Service, places []*place) {
+	used := make(map[netip.Addr]string)
+	for i := range services {
+		s := &services[i]
+		for _, b := range s.Servers() {
+			if a := b.Key.Address; used[a] == "" {
+				used[a] = fmt.Sprintf("a backend of the service %q at line %d", s.Name, b.Line)
+			}
+		}
+	}
+	for i := range services {
+		s := &services[i]
+		used[s.Key.Address] = fmt.Sprintf("the address of the service %q at line %d", s.Name, s.Line)
+	}
+	for i := range services {
+		for j, a := range services[i].Source {
+			if what := used[a]; what != "" && a.IsValid() {
+				r.fail(places[i].key("source").item(j), "%s is %s; fullnat needs an address of its own to send from", a, what)
 			}
 		}
 	}

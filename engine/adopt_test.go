@@ -21,7 +21,7 @@ func TestAdoptAfterRestart(t *testing.T) {
 				for n := 11; n < 15; n++ {
 					s.backends = append(s.backends, at(fmt.Sprintf(form(vip), n), 80))
 				}
-				client := func(n int) string { return at(fmt.Sprintf("203.0.113.%d", 1+n/5), 2000+n) }
+				client := func(n int) string { return at(fmt.Sprintf("192.0.2.%d", 1+n/5), 2000+n) }
 				if vip == vip6 {
 					client = func(n int) string { return at(fmt.Sprintf("2001:db8:9::%x", 1+n/5), 2000+n) }
 				}
@@ -69,7 +69,7 @@ func TestEarlierBackends(t *testing.T) {
 		return string(one(t, lab.Send(enginetest.Clients, 0, p.Frame())).Frame[:6])
 	}
 	client := func(n int) string {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(n)}), 999).String()
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 999).String()
 	}
 	lab := enginetest.New(t, 1, 1)
 	lab.Start(1, config(s))

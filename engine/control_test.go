@@ -302,7 +302,7 @@ func TestSteering(t *testing.T) {
 			t.Errorf("replies from %s are not steered: %v", want, rules.Replies)
 		}
 	}
-	if len(rules.Services) != 8 || len(rules.Replies) != 8 || len(rules.Pools) == 0 || len(rules.Locals) != 4 {
+	if len(rules.Services) != 8 || len(rules.Replies) != 8 || len(rules.Pools) == 0 || len(rules.Locals) != 6 || len(rules.Stations) != 2 {
 		t.Errorf("%+v", rules)
 	}
 	if neighbours := fmt.Sprint(lab.Neighbours()); !strings.Contains(neighbours, "10.0.0.18") || !strings.Contains(neighbours, "2001:db8:a::13") {

@@ -379,7 +379,7 @@ func TestSimulateSteers(t *testing.T) {
 		"to the service":                 {packettest.UDP(resolver, vip4+":53"), "to Sluice: 198.51.100.10:53 is a service"},
 		"tagged":                         {packettest.UDP(resolver, vip4+":53").VLAN(7), "to Sluice: 198.51.100.10:53 is a service"},
 		"tagged twice":                   {packettest.UDP(resolver, vip4+":53").VLAN(7, 8), "to the kernel: the frame carries neither IPv4 nor IPv6, or has more than one VLAN tag"},
-		"to a group MAC address":         {group, "to the kernel: the destination MAC address is a group address"},
+		"to a group MAC address":         {group, "to the kernel: the destination or the source MAC address is a group address"},
 		"first fragment":                 {packettest.UDP(resolver, vip4+":54").Fragment(0, true), "to the kernel: neither 198.51.100.10:54 nor 192.0.2.7:5353 belongs to a service"},
 		"later fragment":                 {packettest.UDP(resolver, vip4+":53").Fragment(8, false), "to the kernel: it is not the first fragment"},
 		"fragment to another host":       {packettest.UDP(resolver, "198.51.100.99:53").Fragment(8, false), "to the kernel: it is not the first fragment"},

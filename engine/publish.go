@@ -159,6 +159,7 @@ func (e *Engine) commit(u *update, compiled *tables.Result) {
 func (e *Engine) resolve(health *policy.State, out *outside) tables.Input {
 	return tables.Input{
 		Health: health, Hops: e.surroundings.Table, Locals: e.surroundings.Locals,
+		Broadcasts: e.surroundings.Broadcasts, Networks: platform.Networks(e.surroundings),
 		Sources: out.sources, KernelPorts: e.platform.LocalPortRange(),
 		Cards: cards(e.hardware), Workers: e.cores,
 		Probed: out.paths.probed, Probers: out.paths.probers, VIPs: out.vips,

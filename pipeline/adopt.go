@@ -106,6 +106,10 @@ func (p *Processor) continues(backend uint32) bool {
 // drops or answers it.
 func (p *Processor) forwardUntracked(f *Frame, backend uint32) {
 	m, be := &f.meta, &p.t.Backends[backend]
+	if reason := p.mustNotReach(f, be); reason != counter.None {
+		f.drop(reason)
+		return
+	}
 	length := m.End - m.L3
 	if be.Unreach != counter.None || m.TTL <= 1 || length > be.maxLength {
 		p.undeliverable(f, be)

@@ -65,6 +65,9 @@ func (p *Processor) noService(f *Frame) {
 // echo answers an ICMP echo request to a VIP. There is no limit, as in Linux: an answer is not
 // longer than the request, and goes to where it came from.
 func (p *Processor) echo(f *Frame) {
+	if p.martian(f) {
+		return
+	}
 	if !p.t.answersEcho(f.meta.Dst) {
 		f.drop(counter.EchoRefused)
 		return

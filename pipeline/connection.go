@@ -22,7 +22,7 @@ const newMs = 3_000
 //
 //go:noinline
 func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *conn.Conn {
-	if p.t.Services[f.service].guarded && p.denied(f, f.meta.Src) {
+	if p.martian(f) || p.t.Services[f.service].guarded && p.denied(f, f.meta.Src) {
 		return nil
 	}
 	if old != nil {
@@ -136,6 +136,9 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	if port == 0 {
 		port = m.DstPort
 	}
+	if reason := p.mustNotReach(f, be); reason != counter.None {
+		return nil, reason
+	}
 	var flags conn.Flags
 	if m.Proto == uint8(service.UDP) {
 		flags = conn.IsUDP
@@ -176,13 +179,9 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 }
 
 // tupleInUse reports whether the backend has a connection with this client address and port through
-// another service, or may get one at any time because fullnat sends from the address. It removes a
-// connection that is over.
+// another service. It removes a connection that is over.
 func (p *Processor) tupleInUse(f *Frame, t *conn.Table, backend packet.Addr, port uint16) bool {
 	m := &f.meta
-	if p.t.isSource(m.Src) {
-		return true
-	}
 	c := t.FindReply(f.home, m.Src, m.SrcPort, backend, port, m.Proto == uint8(service.UDP), p.now)
 	if c == nil {
 		return false

@@ -17,7 +17,7 @@ import (
 func (p *Processor) fastOpen4(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends4()
-	if !p.t.Services[f.service].fastOpen || h.TTL4() <= 1 || packet.Martian4(client, vip) || p.t.isSource(packet.AddrFrom4(client)) {
+	if !p.t.Services[f.service].fastOpen || h.TTL4() <= 1 || packet.Martian4(client, vip) || p.t.origins.special(packet.AddrFrom4(client)) {
 		return false
 	}
 	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
@@ -46,7 +46,7 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 func (p *Processor) fastOpen6(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends6()
-	if !p.t.Services[f.service].fastOpen || h.TTL6() <= 1 || packet.Martian6(client, vip) || p.t.isSource(client) {
+	if !p.t.Services[f.service].fastOpen || h.TTL6() <= 1 || packet.Martian6(client, vip) || p.t.origins.special(client) {
 		return false
 	}
 	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)

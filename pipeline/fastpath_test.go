@@ -320,9 +320,11 @@ func TestFastPathSharedAddresses(t *testing.T) {
 	t.Parallel()
 	ends := [2][]string{
 		{"192.0.2.7:40000", "192.0.2.8:40000", "10.0.0.11:40000", "10.0.0.12:40000", "10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80",
-			"10.0.0.2:1024", web4, "198.51.100.11:80", vip4 + ":9", "192.0.2.7:80", "10.0.0.14:9"},
+			"10.0.0.2:1024", web4, "198.51.100.11:80", vip4 + ":9", "192.0.2.7:80", "10.0.0.14:9",
+			"192.0.2.8:80", web4, "192.0.2.7:9", "198.51.100.11:80", "10.0.0.29:80"},
 		{"[2001:db8:9::7]:40000", "[2001:db8:9::8]:40000", "[2001:db8:a::11]:40000", "[2001:db8:a::12]:40000", "[2001:db8:a::11]:80",
-			"[2001:db8:a::12]:80", "[2001:db8:a::13]:80", web6, "[2001:db8:9::7]:80"},
+			"[2001:db8:a::12]:80", "[2001:db8:a::13]:80", web6, "[2001:db8:9::7]:80",
+			"[2001:db8:9::8]:80", web6, "[2001:db8:9::7]:9", web6, "[2001:db8:a::29]:80"},
 	}
 	// of few, many share a home
 	for _, test := range []struct{ workers, connections int }{{1, 24}, {3, 24}, {1, 6}} {
@@ -411,7 +413,7 @@ func TestNoFastEntryForTwoServices(t *testing.T) {
 	w := newWorld(t, nat(), svc{vip: "198.51.100.11", backends: []backend{{host: 14, port: 8080}}})
 	all := slices.Clone(w.tables.Services)
 	all[1].Backends, all[1].Scheduler = all[2].Backends, all[2].Scheduler
-	w.tables = pipeline.NewTables(all, w.tables.Backends, w.tables.Hops, nil, nil)
+	w.tables = pipeline.NewTables(all, w.tables.Backends, w.tables.Hops, nil, nil, nil)
 	for i, vip := range []string{vip4, "198.51.100.11"} {
 		client, vip, host := fmt.Sprintf("192.0.2.7:%d", 4000+i), port(vip, "80"), "10.0.0.14:8080"
 		w.ends(w.in(packettest.TCP(client, vip).Flags(syn)), "forward")

@@ -40,7 +40,7 @@ func TestLateReply(t *testing.T) {
 					ref.Pools = ref.NewPools(w.ports, 1, 0)
 					refs = append(refs, ref)
 				}
-				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]snat.Ref{nil, refs})
+				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]snat.Ref{nil, refs}, nil)
 			}
 			web := port(vip, "80")
 			open, midway := packettest.TCP(client, web).Flags(syn), packettest.TCP(client, web).Flags(ack)

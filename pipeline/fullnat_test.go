@@ -83,7 +83,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 			Mem4: tableMemory(4, connections), Mem6: tableMemory(6, connections),
 		}),
 		tables: pipeline.NewTables(setup.services, setup.backends, hops,
-			[]snat.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: setup.ports}}, setup.pools),
+			[]snat.Source{{Addr: packet.AddrFrom(netip.MustParseAddr(fnSource)), Ports: setup.ports}}, setup.pools, nil),
 	}
 }
 
@@ -385,16 +385,16 @@ func TestFullNATDryRun(t *testing.T) {
 	}
 }
 
-// TestSourceAsClient: a client of a nat service has an address that fullnat sends from. Its backend
-// could not distinguish such a connection from one of fullnat.
+// TestSourceAsClient: no client of a nat service has an address that fullnat sends from. Its
+// backend could not distinguish such a connection from one of fullnat.
 func TestSourceAsClient(t *testing.T) {
 	for _, slowOnly := range []bool{true, false} {
 		w := newWorld(t, svc{mode: service.FullNAT, backends: []backend{{host: 11, port: 80}}},
 			svc{vip: "198.51.100.11", mode: service.NAT, backends: []backend{{host: 11, port: 80}}})
 		w.slowOnly = slowOnly
-		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "tuple_taken")
+		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "martian")
 		w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "forward") // as 10.0.0.2:1024
-		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "tuple_taken")
+		w.ends(w.in(packettest.TCP("10.0.0.2:1024", "198.51.100.11:80").Flags(syn)), "martian")
 	}
 }
 

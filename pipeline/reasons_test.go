@@ -35,6 +35,11 @@ var ways = []struct {
 	{counter.IPOptions, "NOPs", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Options(1, 1, 1, 1)) }},
 	{counter.Fragment, "first", func(w *world) outcome { return w.in(packettest.UDP(client4, web4).Fragment(0, true)) }},
 	{counter.Martian, "loopback", func(w *world) outcome { return w.in(packettest.TCP("127.0.0.1:1", web4)) }},
+	{counter.Martian, "this host's", func(w *world) outcome { return w.in(packettest.TCP(port(own4, "1"), web4).Flags(syn)) }},
+	{counter.Martian, "link-local of another link", func(w *world) outcome {
+		return w.in(packettest.TCP("169.254.0.9:1", web4).Flags(syn))
+	}},
+	{counter.Hairpin, "itself", func(w *world) outcome { return w.out(packettest.TCP("10.0.0.11:4000", web4).Flags(syn)) }},
 	{counter.BadL4Header, "cut within TCP", func(w *world) outcome { return w.in(packettest.Raw(6, "192.0.2.7", vip4, make([]byte, 12))) }},
 	{counter.BadTCPFlags, "SYN FIN", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Flags(syn | fin)) }},
 	{counter.BadICMP, "about nothing", func(w *world) outcome { return w.in(packettest.ICMP(transit4, vip4, 3, 1, 0, nil)) }},

@@ -251,7 +251,9 @@ func (p *Processor) reply(f *Frame) {
 func (p *Processor) withoutConnection(f *Frame) {
 	m := &f.meta
 	if p.t.isVIP(m.Dst) && !p.t.isSource(m.Dst) {
-		p.noService(f)
+		if !p.martian(f) {
+			p.noService(f)
+		}
 		return
 	}
 	p.stray(f)

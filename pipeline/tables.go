@@ -35,6 +35,7 @@ type Service struct {
 	Scheduler  sched.Scheduler // of candidates in the order of Backends
 	Backends   []uint32        // ids, latest added first, as in IPVS
 	Former     []uint32        // ids of backends that only existing connections use
+	Sorry      []uint32        // id of the sorry server, also while it is not in Backends
 	TimeoutsMs [conn.StateCount]uint32
 	PersistMs  uint32 // 0: no persistence
 	Unowned    bool   // the kernel does not have Addr: all that is sent to it comes here
@@ -66,7 +67,10 @@ type Backend struct {
 	Unreach counter.Reason // why Link cannot be used; None if it can
 	// maxLength: longest packet that fits Link with the overhead of the mode, in bytes; 0 without a
 	// Link
-	maxLength  uint16
+	maxLength uint16
+	// Network: a number of the connected network that Addr is in; 0: none. Hosts of one network
+	// reach each other without a router.
+	Network    uint16
 	Configured bool // configured now; false: only existing connections use it
 	Up         bool // it passes its checks
 	// Evict ends its connections: TCP is reset in nat and fullnat, UDP flows move to another
@@ -87,6 +91,7 @@ type Tables struct {
 	services    servicemap.Map
 	sticky      servicemap.Endpoints // endpoints of backends of services owned ByAddress -> 1
 	sources     servicemap.Endpoints // fullnat's local addresses -> index+1 into Sources
+	origins     origins
 	// strays: endpoints of nat and fullnat backends -> what becomes of packets from there without a
 	// connection
 	strays servicemap.Endpoints
@@ -107,8 +112,9 @@ type Tables struct {
 }
 
 // NewTables indexes services, backends and fullnat's sources. The slices belong to the result
-// afterwards. sources and pools are nil without fullnat.
-func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []snat.Source, pools [][]snat.Ref) *Tables {
+// afterwards. sources and pools are nil without fullnat. ours are the addresses that no client has
+// because this host or all hosts of a subnet have them.
+func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []snat.Source, pools [][]snat.Ref, ours []packet.Addr) *Tables {
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
 	t.vips = make(map[packet.Addr]int)
 	t.sources = servicemap.NewEndpoints(len(sources))
@@ -139,12 +145,9 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 		if s.Configured && s.Unowned {
 			t.addVIP(s)
 		}
-		for _, servers := range [][]uint32{s.Backends, s.Former} {
-			for _, b := range servers {
-				t.indexServer(s, &backends[b])
-			}
-		}
 	}
+	t.eachServer(func(s *Service, _ uint32, be *Backend) { t.indexServer(s, be) })
+	t.indexOrigins(ours)
 	t.plainReplies = t.sticky.Len() == 0 && t.sources.Len() == 0
 	return t
 }

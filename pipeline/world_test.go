@@ -84,6 +84,7 @@ type svc struct {
 	adopt     bool
 	earlier   *pipeline.Choice
 	backends  []backend
+	sorry     []backend // at most one, not in use
 }
 
 // nat is a service in NAT mode with backends 11, 12 and 13 at port 8080.
@@ -205,17 +206,28 @@ func (w *world) configure(services ...svc) {
 		if out.Scheduler, err = sched.New(or(s.sched, "rr"), candidates, [16]byte{}); err != nil {
 			w.t.Fatal(err)
 		}
+		for i := range s.sorry {
+			sorry := s
+			sorry.backends = s.sorry
+			out.Sorry = append(out.Sorry, uint32(len(backends)))
+			backends, pools = append(backends, sorry.backend(i, hops)), append(pools, nil)
+		}
 		all = append(all, out)
 	}
 	if !translated {
-		w.publish(pipeline.NewTables(all, backends, hops, nil, nil))
+		w.publish(pipeline.NewTables(all, backends, hops, nil, nil, w.ours()))
 		return
 	}
 	var sources []snat.Source
 	for _, a := range w.sources {
 		sources = append(sources, snat.Source{Addr: addr(a), Ports: w.ports})
 	}
-	w.publish(pipeline.NewTables(all, backends, hops, sources, pools))
+	w.publish(pipeline.NewTables(all, backends, hops, sources, pools, w.ours()))
+}
+
+// ours returns the addresses of the world's host, and the broadcast address of its subnet.
+func (w *world) ours() []packet.Addr {
+	return []packet.Addr{addr(own4), addr(own6), addr("10.0.255.255")}
 }
 
 // publish makes tables those of the world.
@@ -266,6 +278,9 @@ func (s *svc) backend(i int, hops *nexthop.Table) pipeline.Backend {
 	}
 	if out.Mode == 0 {
 		out.Mode = s.mode
+	}
+	if hop, ok := hops.NextHop(out.Addr); ok && hop.Addr == a && hop.Port == back {
+		out.Network = 1
 	}
 	link, reason := hops.Lookup(out.Addr)
 	if out.Unreach = reason; reason == counter.None {

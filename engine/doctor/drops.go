@@ -27,6 +27,8 @@ var advice = map[string]struct {
 	"no_connection":  {Note, "packets of connections that ended or never were; many after a restart are normal"},
 	"vlan_stack":     {Note, "Sluice reads one VLAN tag, not two: remove the outer one at the switch"},
 	"fragment":       {Note, "fragments carry no ports and are dropped: make senders use smaller packets"},
+	"martian":        {Note, "`sluice trace` shows the sources: forged packets, or a UDP backend that asks services from the port that it serves"},
+	"hairpin":        {Note, "backends are clients of their own service: use fullnat for it"},
 	"tuple_taken":    {Note, "two services send the same clients to one backend port: give each its own port there, or use fullnat"},
 }
 

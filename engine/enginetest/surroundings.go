@@ -112,9 +112,11 @@ func (s *Surroundings) snapshot() *route.Snapshot {
 		infos[i] = nexthop.PortInfo{MAC: p.MAC, MTU: p.MTU, Up: p.Up, Name: p.Name}
 		for _, prefix := range p.Prefixes {
 			out.Locals = append(out.Locals, prefix.Addr())
+			out.Broadcasts = append(out.Broadcasts, route.BroadcastsOf(prefix)...)
 		}
 	}
 	slices.SortFunc(out.Locals, netip.Addr.Compare)
+	slices.SortFunc(out.Broadcasts, netip.Addr.Compare)
 	out.Table = nexthop.Build(infos, s.Routes, s.Neighbours)
 	return out
 }

@@ -280,6 +280,10 @@ func (x *explainer) choice(p *worker.PacketRecord) {
 	svc := &x.Tables.Services[id]
 	opened := p.After.Known || p.Frame.Reason != counter.None
 	x.step("connection", "none yet")
+	if s, wrong := x.source(p); wrong {
+		x.out.Steps = append(x.out.Steps, s)
+		return
+	}
 	access, denied := x.access(p)
 	if access.Text != "" {
 		x.out.Steps = append(x.out.Steps, access)

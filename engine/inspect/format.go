@@ -24,6 +24,9 @@ func (n *Names) steps(p *worker.PacketRecord) []api.Step {
 	if s, denied := n.access(p); denied {
 		return append(steps, s)
 	}
+	if s, wrong := n.source(p); wrong {
+		return append(steps, s)
+	}
 	if c, ok := n.connection(p); ok {
 		steps = append(steps, c)
 	}

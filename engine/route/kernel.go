@@ -2,6 +2,7 @@ package route
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -23,6 +24,7 @@ type kernel struct {
 
 	ports      []PortState
 	locals     []netip.Addr
+	broadcasts []netip.Addr
 	egress     map[int]egress // by ifindex: the ports and their VLANs
 	routes     []nexthop.Route
 	hosts      []netip.Addr                        // see Snapshot
@@ -51,7 +53,7 @@ func (k *kernel) readAll() (changed bool, err error) {
 		return false, fmt.Errorf("list interfaces: %w", err)
 	}
 	ports, egress := findPorts(k.names, links)
-	locals, err := k.readAddrs(ports, egress)
+	locals, broadcasts, err := k.readAddrs(ports, egress)
 	if err != nil {
 		return false, fmt.Errorf("list addresses: %w", err)
 	}
@@ -60,8 +62,9 @@ func (k *kernel) readAll() (changed bool, err error) {
 		return false, fmt.Errorf("list routes: %w", err)
 	}
 	changed = !slices.EqualFunc(ports, k.ports, equalPorts) || !slices.Equal(locals, k.locals) ||
+		!slices.Equal(broadcasts, k.broadcasts) ||
 		!slices.EqualFunc(routes, k.routes, equalRoutes)
-	k.ports, k.locals, k.egress, k.routes = ports, locals, egress, routes
+	k.ports, k.locals, k.broadcasts, k.egress, k.routes = ports, locals, broadcasts, egress, routes
 	others, err := k.readNeighbours()
 	return changed || others, err
 }
@@ -98,19 +101,22 @@ func findPorts(names []string, links []netlink.Link) ([]PortState, map[int]egres
 	return ports, found
 }
 
-// readAddrs returns all addresses of this machine and sets those of the ports.
-func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) ([]netip.Addr, error) {
+// readAddrs returns all addresses of this machine and the broadcast addresses of its subnets. It
+// sets the addresses of the ports.
+func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) (locals, broadcasts []netip.Addr, err error) {
 	addrs, err := whole(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var locals []netip.Addr
 	for _, a := range addrs {
 		prefix, ok := prefixFrom(a.IPNet)
 		if !ok {
 			continue
 		}
-		locals = append(locals, prefix.Addr())
+		locals, broadcasts = append(locals, prefix.Addr()), append(broadcasts, BroadcastsOf(prefix)...)
+		if b, ok := netip.AddrFromSlice(a.Broadcast.To4()); ok {
+			broadcasts = append(broadcasts, b)
+		}
 		if e, ok := egress[a.LinkIndex]; ok {
 			ports[e.port].Prefixes = append(ports[e.port].Prefixes, prefix)
 		}
@@ -119,7 +125,19 @@ func (k *kernel) readAddrs(ports []PortState, egress map[int]egress) ([]netip.Ad
 		slices.SortFunc(ports[i].Prefixes, netip.Prefix.Compare)
 	}
 	slices.SortFunc(locals, netip.Addr.Compare)
-	return slices.Compact(locals), nil
+	slices.SortFunc(broadcasts, netip.Addr.Compare)
+	return slices.Compact(locals), slices.Compact(broadcasts), nil
+}
+
+// BroadcastsOf returns the broadcast address of an IPv4 subnet of more than two addresses, as the
+// kernel has it, whether it is configured or not (fib_add_ifaddr).
+func BroadcastsOf(p netip.Prefix) []netip.Addr {
+	if !p.Addr().Is4() || p.Bits() > 30 {
+		return nil
+	}
+	b := p.Addr().As4()
+	last := binary.BigEndian.Uint32(b[:]) | math.MaxUint32>>p.Bits()
+	return []netip.Addr{netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, last)))}
 }
 
 // readRoutes returns the routes of the local table, then those of the main table, each in the
@@ -258,7 +276,7 @@ func (k *kernel) snapshot() *Snapshot {
 	}
 	return &Snapshot{
 		Table: nexthop.Build(infos, k.routes, k.neighbours),
-		Ports: k.ports, Locals: k.locals, Hosts: k.hosts, Ranges: k.ranges,
+		Ports: k.ports, Locals: k.locals, Broadcasts: k.broadcasts, Hosts: k.hosts, Ranges: k.ranges,
 	}
 }
 

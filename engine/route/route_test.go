@@ -40,6 +40,9 @@ func TestFirstSnapshot(t *testing.T) {
 			t.Errorf("own address %s is missing in %v", a, s.Locals)
 		}
 	}
+	if want := addrs("10.0.0.255", "10.1.0.255"); !slices.Equal(s.Broadcasts, want) {
+		t.Errorf("broadcast addresses %v, want %v", s.Broadcasts, want)
+	}
 	for dst, want := range map[string]counter.Reason{
 		"10.0.0.77":   counter.NoNeighbour, // on-link
 		"10.0.0.1":    counter.NoRoute,     // own address

@@ -11,10 +11,12 @@ import (
 // read and retain it.
 type Snapshot struct {
 	Table  *nexthop.Table
-	Ports  []PortState    // in the order of Config.Ports
-	Locals []netip.Addr   // addresses of this machine on any interface, ascending
-	Hosts  []netip.Addr   // destinations with a host route, those of this machine included
-	Ranges []netip.Prefix // networks that are this machine's as a whole (AnyIP)
+	Ports  []PortState  // in the order of Config.Ports
+	Locals []netip.Addr // addresses of this machine on any interface, ascending
+	// Broadcasts: the broadcast addresses of their subnets, ascending
+	Broadcasts []netip.Addr
+	Hosts      []netip.Addr   // destinations with a host route, those of this machine included
+	Ranges     []netip.Prefix // networks that are this machine's as a whole (AnyIP)
 	// Unreachable: addresses of SetNeighbours that cannot be resolved: see resolutions
 	Unreachable map[netip.Addr]Unreachable
 	// Asked reports whether the kernel asks, or has asked, for a neighbour and has no answer. It

@@ -98,6 +98,9 @@ func (b *builder) fillBackend(out *pipeline.Backend, of *Backend) {
 	if out.Unreach = reason; reason == counter.None {
 		out.Link = *link
 	}
+	if of.Mode == service.NAT {
+		out.Network = b.networkOf(of.ID.Backend.Address)
+	}
 	if of.Mode != service.TUN {
 		return
 	}
@@ -106,6 +109,18 @@ func (b *builder) fillBackend(out *pipeline.Backend, of *Backend) {
 	if !src.IsValid() && reason == counter.None {
 		out.Unreach = counter.NoRoute
 	}
+}
+
+// networkOf returns the number of the smallest connected network that has an address, 0 if none
+// has.
+func (b *builder) networkOf(a netip.Addr) (number uint16) {
+	bits := -1
+	for i, n := range b.Networks {
+		if n.Bits() > bits && n.Contains(a) {
+			number, bits = uint16(i+1), n.Bits()
+		}
+	}
+	return number
 }
 
 // configure marks a service and its servers as configured and sets the service's scheduler. health
@@ -119,7 +134,7 @@ func (b *builder) configure(s *conf.Service, n *numbers, health []policy.Backend
 		}
 	}
 	out := &b.services[n.service]
-	out.Configured, out.Backends = true, n.candidates
+	out.Configured, out.Backends, out.Sorry = true, n.candidates, n.sorry[:min(1, len(n.sorry))]
 	_, out.Unowned = slices.BinarySearchFunc(b.VIPs, s.Key.Address, netip.Addr.Compare)
 	candidates := b.candidatesOf(s, n, health)
 	if s.Sorry != nil && b.Health.SorryInUse(s.Key) {

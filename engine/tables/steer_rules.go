@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"sluice/engine/steer"
+	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
 
@@ -14,7 +15,9 @@ import (
 // nat backends, and what comes to the ports that fullnat sends from. Former backends and sources
 // have rules as long as they have connections.
 func rulesOf(in *Input, d *ids, s *snatState) steer.Rules {
-	rules := steer.Rules{Locals: in.Locals, Probed: in.Probed, Probers: in.Probers, VIPs: in.VIPs, Stations: in.Stations}
+	rules := steer.Rules{
+		Locals: slices.Concat(in.Locals, in.Broadcasts), Probed: in.Probed, Probers: in.Probers, VIPs: in.VIPs, Stations: in.Stations,
+	}
 	for i := range d.config.Services {
 		rules.Services = append(rules.Services, d.config.Services[i].Key)
 	}
@@ -61,4 +64,14 @@ func replyKey(id service.BackendID) service.Key {
 		ports = id.Service.Ports
 	}
 	return service.Key{Address: id.Backend.Address, Ports: ports, Protocol: id.Service.Protocol}
+}
+
+// ours returns the addresses of this host and the broadcast addresses of its subnets.
+func (in *Input) ours() (all []packet.Addr) {
+	for _, list := range [][]netip.Addr{in.Locals, in.Broadcasts} {
+		for _, a := range list {
+			all = append(all, packet.AddrFrom(a))
+		}
+	}
+	return all
 }

@@ -42,6 +42,10 @@ type Input struct {
 
 	Hops   *nexthop.Table
 	Locals []netip.Addr // addresses of this host, ascending
+	// Broadcasts are the broadcast addresses of its subnets, Networks those that a port is in. Both
+	// are ascending.
+	Broadcasts []netip.Addr
+	Networks   []netip.Prefix
 	// Sources: tun backend -> local address towards it, if there is one
 	Sources     map[netip.Addr]netip.Addr
 	KernelPorts service.Ports // L4 ports that the kernel assigns to its own connections
@@ -127,7 +131,7 @@ func Compile(in *Input, before Result) (Result, error) {
 	if changed || ended || !next.snat.sameSurroundings(&before.snat) || !sameProbes(&rules, in) || !slices.Equal(rules.VIPs, in.VIPs) || !slices.Equal(rules.Stations, in.Stations) {
 		rules = rulesOf(in, &next.ids, &next.snat)
 	}
-	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs)
+	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs, in.ours())
 	t.ListsVersion = in.Lists.Version()
 	return Result{Tables: t, Rules: rules, State: &next, input: in}, nil
 }

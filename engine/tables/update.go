@@ -12,7 +12,7 @@ import (
 func (in *Input) sameSurroundings(other *Input) bool {
 	return in.Health.Config() == other.Health.Config() && in.Hops == other.Hops &&
 		reflect.ValueOf(in.Sources).Pointer() == reflect.ValueOf(other.Sources).Pointer() &&
-		slices.Equal(in.Locals, other.Locals) && in.KernelPorts == other.KernelPorts &&
+		slices.Equal(in.Locals, other.Locals) && slices.Equal(in.Broadcasts, other.Broadcasts) && slices.Equal(in.Networks, other.Networks) && in.KernelPorts == other.KernelPorts &&
 		slices.EqualFunc(in.Cards, other.Cards, Card.equal) && in.Workers == other.Workers &&
 		in.Lists == other.Lists && sameSlice(in.Probed, other.Probed) && sameSlice(in.Probers, other.Probers) &&
 		sameSlice(in.VIPs, other.VIPs) && sameSlice(in.Stations, other.Stations)

@@ -9,30 +9,33 @@ type Reason uint8
 
 // The drop reasons. Their names are in reasons, for statistics, metrics and tests.
 const (
-	None            Reason = iota
-	Short                  // shorter than the headers it announces
-	NotIP                  // EtherType or IP version that is not handled
-	VLANStack              // more than one 802.1Q tag
-	BadIPHeader            // IHL, total length or version invalid
-	BadIPChecksum          // IPv4 header checksum wrong: the kernel's own check is bypassed
-	IPOptions              // IPv4 options, or IPv6 extension headers that are not followed
-	Fragment               // a fragment: no ports, no reassembly
-	Martian                // invalid source: loopback, multicast, broadcast, source = destination
-	BadL4Header            // TCP or UDP header invalid
-	BadTCPFlags            // no flags at all, or SYN together with FIN or RST
-	BadICMP                // ICMP error that embeds no readable packet
-	ICMPNoFlow             // ICMP error about an unknown flow
-	UnknownProtocol        // neither TCP, UDP nor an ICMP error
-	NoConnection           // backend's packet, or client's non-SYN, that belongs to no connection
-	NoService              // VIP that the kernel does not have: nothing is at the port
-	EchoRefused            // likewise: its services do not answer ICMP echo requests now
-	NoBackend              // service has no backend that may take a new connection
-	AccessDenied           // client is denied by a list of the service or of the box
+	None          Reason = iota
+	Short                // shorter than the headers it announces
+	NotIP                // EtherType or IP version that is not handled
+	VLANStack            // more than one 802.1Q tag
+	BadIPHeader          // IHL, total length or version invalid
+	BadIPChecksum        // IPv4 header checksum wrong: the kernel's own check is bypassed
+	IPOptions            // IPv4 options, or IPv6 extension headers that are not followed
+	Fragment             // a fragment: no ports, no reassembly
+	// Martian: no client has the source: loopback, multicast, broadcast, this host's, a VIP, ...
+	Martian
+	BadL4Header     // TCP or UDP header invalid
+	BadTCPFlags     // no flags at all, or SYN together with FIN or RST
+	BadICMP         // ICMP error that embeds no readable packet
+	ICMPNoFlow      // ICMP error about an unknown flow
+	UnknownProtocol // neither TCP, UDP nor an ICMP error
+	NoConnection    // backend's packet, or client's non-SYN, that belongs to no connection
+	NoService       // VIP that the kernel does not have: nothing is at the port
+	EchoRefused     // likewise: its services do not answer ICMP echo requests now
+	NoBackend       // service has no backend that may take a new connection
+	AccessDenied    // client is denied by a list of the service or of the box
 	// BackendGone: the connections of the backend were ended
 	BackendGone
 	TableFull // connection table has no free slot near the home
 	// TupleTaken: backend already has this client address and port through another service
 	TupleTaken
+	// Hairpin: nat: the client is the backend, or would be answered by it directly
+	Hairpin
 	SNATExhausted // fullnat: all local ports towards this backend are in use
 	TTLExpired    // TTL or hop limit would reach 0
 	NoRoute       // kernel has no route to the next hop
@@ -58,7 +61,7 @@ var reasons = [Count]struct{ name, text string }{
 	BadIPChecksum:   {"bad_ip_checksum", "IPv4 header checksum is wrong"},
 	IPOptions:       {"ip_options", "IPv4 options or IPv6 extension headers that are not followed"},
 	Fragment:        {"fragment", "IP fragment"},
-	Martian:         {"martian", "source address cannot be"},
+	Martian:         {"martian", "no client has this source: loopback, multicast, broadcast, link-local of another link, an address of this host or of a service, or a UDP port that a backend serves"},
 	BadL4Header:     {"bad_l4_header", "TCP or UDP header is impossible"},
 	BadTCPFlags:     {"bad_tcp_flags", "TCP flags are impossible"},
 	BadICMP:         {"bad_icmp", "ICMP error embeds nothing readable"},
@@ -71,7 +74,8 @@ var reasons = [Count]struct{ name, text string }{
 	AccessDenied:    {"access_denied", "client may not open connections ([access], sluice access)"},
 	BackendGone:     {"backend_gone", "connections of the backend were ended, and this packet needs no answer"},
 	TableFull:       {"table_full", "connection table is full"},
-	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service, or fullnat sends from it"},
+	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service"},
+	Hairpin:         {"hairpin", "client is the backend, or on its link: the answer would not pass the balancer, which nat needs"},
 	SNATExhausted:   {"snat_exhausted", "all local ports towards the backend are in use"},
 	TTLExpired:      {"ttl_expired", "TTL or hop limit ran out"},
 	NoRoute:         {"no_route", "no route to the next hop"},

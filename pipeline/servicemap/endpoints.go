@@ -24,12 +24,20 @@ type slot6 struct {
 }
 
 // NewEndpoints makes a map for at most n keys.
-func NewEndpoints(n int) Endpoints {
+func NewEndpoints(n int) Endpoints { return NewEndpointsOf(n, n) }
+
+// NewEndpointsOf makes a map for at most so many keys of each family.
+func NewEndpointsOf(n4, n6 int) Endpoints {
+	return Endpoints{v4: make([]slot4, slots(n4)), v6: make([]slot6, slots(n6))}
+}
+
+// slots returns the number of slots for n keys.
+func slots(n int) int {
 	size := 4
 	for size < 2*n {
 		size *= 2
 	}
-	return Endpoints{v4: make([]slot4, size), v6: make([]slot6, size)}
+	return size
 }
 
 // End packs a port and a protocol.

@@ -1,6 +1,9 @@
 package platform
 
 import (
+	"net/netip"
+	"slices"
+
 	"sluice/engine/route"
 	"sluice/engine/steer"
 )
@@ -13,4 +16,15 @@ func Stations(s *route.Snapshot) (all []steer.Station) {
 		}
 	}
 	return all
+}
+
+// Networks returns the networks that the ports are in, ascending.
+func Networks(s *route.Snapshot) (all []netip.Prefix) {
+	for i := range s.Ports {
+		for _, p := range s.Ports[i].Prefixes {
+			all = append(all, p.Masked())
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
