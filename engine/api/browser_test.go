@@ -33,6 +33,7 @@ type farm struct {
 	ran         float64   // seconds that it had run before
 	services    []api.Service
 	told        []string
+	attention   []string
 }
 
 func newFarm(services int) *farm {
@@ -93,7 +94,9 @@ func (f *farm) Stats(context.Context) (api.Stats, error) {
 }
 
 func (f *farm) Status(context.Context) (api.Status, error) {
-	return api.Status{Attention: []string{"service " + hostile + ": " + hostile}}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return api.Status{Attention: append([]string{"service " + hostile + ": " + hostile}, f.attention...)}, nil
 }
 
 func (f *farm) Override(_ context.Context, r api.OverrideRequest) (api.Backend, error) {
@@ -164,6 +167,9 @@ func wantSound(t *testing.T, p *browser.Page, address string) {
 	}
 	if unreadable := browser.Eval[[]string](p, browser.Unreadable); len(unreadable) > 0 {
 		t.Errorf("there is too little contrast in %q", unreadable)
+	}
+	if overlaps := browser.Eval[[]string](p, browser.Overlaps); len(overlaps) > 0 {
+		t.Errorf("texts overlap: %q", overlaps)
 	}
 	if nameless := browser.Eval[[]string](p, browser.Nameless); len(nameless) > 0 {
 		t.Errorf("there are controls without a name: %q", nameless)
@@ -263,7 +269,7 @@ func TestPageChangesTheDaemon(t *testing.T) {
 	p.Await(button)
 	open("weight of 10.0.1.1:8443 of service-000")
 	p.Do(chromedp.SendKeys("#weight", kb.Backspace+"7"+kb.Enter, chromedp.ByQuery))
-	p.Await("document.body.innerText.includes('7 (file 1)')")
+	p.Await(`/7\s+\(file 1\)/.test(document.body.innerText)`)
 	want := "drain service-000 10.0.1.1:8443; enable service-000 10.0.1.1:8443; weight service-000 10.0.1.1:8443 7"
 	if told := f.requests(); told != want {
 		t.Errorf("the daemon was asked %s, want %s", told, want)
@@ -302,7 +308,9 @@ func TestPageOutlivesTheDaemon(t *testing.T) {
 	p := newBrowser(t).Open("http://"+address+"/", browser.Screens[2])
 	p.Await(moving)
 	stop()
-	p.Await("document.getElementById('sentence').textContent.startsWith('No data since') && document.body.className === 'stale'")
+	const age = `/^No data since \d\d:\d\d:\d\d, for (\d+)s$/.exec(document.getElementById('sentence').textContent)?.[1]`
+	p.Await("document.body.className === 'stale' && " + age)
+	p.Await(fmt.Sprintf("%s > %s", age, browser.Eval[string](p, age))) // it grows
 	p.Shot(shots, "lost", false)
 	f.mu.Lock()
 	f.began, f.ran = time.Now(), 0 // counters start again

@@ -28,3 +28,49 @@ const Unreadable = `(() => {
 const Nameless = `[...document.querySelectorAll('button, input, meter, dialog[open], [role=img]')].filter(node => node.checkVisibility() &&
   !(node.textContent.trim() || node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.labels?.length))
   .map(node => node.outerHTML.slice(0, 80))`
+
+// Overlaps is an expression that lists texts that cover others, that leave their box, or that are
+// cut off. What is meant to be above the page is left out: its header, dialogs and notices.
+const Overlaps = `(() => {
+  const found = [], texts = [];
+  const say = node => (node.closest('[class]')?.className || node.tagName) + ' "' + node.textContent.trim().slice(0, 60) + '"';
+  const visible = (node, r) => { // the part of a rectangle that its boxes show
+    let {left, right, top, bottom} = r;
+    for (let box = node; box && box !== document.body; box = box.parentElement) {
+      if (getComputedStyle(box).overflowX === 'visible') continue;
+      const b = box.getBoundingClientRect();
+      left = Math.max(left, b.left); right = Math.min(right, b.right); top = Math.max(top, b.top); bottom = Math.min(bottom, b.bottom);
+    }
+    return right - left > 1 && bottom - top > 1 ? {left, right, top, bottom} : null;
+  };
+  for (const node of document.querySelectorAll('body *')) {
+    if (!node.checkVisibility() || node.closest('.skip, noscript, dialog, .u-over, header, #notice')) continue;
+    const style = getComputedStyle(node);
+    if (style.overflowX === 'visible' && style.display !== 'inline' && node.clientWidth > 0 && node.scrollWidth > node.clientWidth + 1) {
+      found.push(say(node) + ' is ' + node.scrollWidth + ' wide in a box of ' + node.clientWidth);
+    }
+    if (style.overflowX !== 'visible' && style.overflowX !== 'auto' && node.scrollWidth > node.clientWidth + 1 && node.textContent.trim()) {
+      found.push(say(node) + ' is cut off');
+    }
+    for (const child of node.childNodes) {
+      if (child.nodeType !== Node.TEXT_NODE || !child.textContent.trim()) continue;
+      const range = document.createRange();
+      range.selectNodeContents(child);
+      for (const r of range.getClientRects()) {
+        const seen = visible(node, r);
+        if (seen) texts.push({node, r: seen});
+      }
+    }
+  }
+  texts.sort((a, b) => a.r.top - b.r.top);
+  for (let i = 0; i < texts.length; i++) {
+    const a = texts[i].r;
+    for (let j = i + 1; j < texts.length && texts[j].r.top < a.bottom; j++) {
+      const b = texts[j].r;
+      if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2) {
+        found.push(say(texts[i].node) + ' covers ' + say(texts[j].node));
+      }
+    }
+  }
+  return [...new Set(found)].slice(0, 20);
+})()`

@@ -11,6 +11,7 @@ const INTERVAL = 1000; // ms
 // How long after the time of the next request an answer is overdue, in ms. A daemon with a worker that does not answer
 // takes a second.
 const OVERDUE = 1500;
+const LOOK = 250; // ms between two looks at whether one is
 
 const $ = id => document.getElementById(id);
 let last = null; // the newest snapshot
@@ -22,7 +23,7 @@ const actions = new Actions({
   done: text => { log.add(text); notice(text); },
   changedToken: () => { drawToken(); poll(); },
 });
-const list = new ServiceList($('broken'), $('services'), actions);
+const list = new ServiceList($('broken'), $('services'), $('spacer'), actions);
 const charts = new Charts($('tiles'));
 const machine = new Machine($('workers'), $('drops'), $('ports'));
 const log = new Log($('log'));
@@ -43,18 +44,20 @@ async function poll() {
   clearTimeout(timer);
   const began = Date.now();
   try {
-    accept(await snapshot());
+    const now = await snapshot();
+    list.pointer.steady(() => accept(now));
   } catch (failure) {
-    lose(failure);
+    list.pointer.steady(() => lose(failure));
+  } finally {
+    asking = false;
+    timer = setTimeout(poll, Math.max(0, INTERVAL - (Date.now() - began)));
   }
-  asking = false;
-  timer = setTimeout(poll, Math.max(0, INTERVAL - (Date.now() - began)));
 }
 
 function accept(now) {
   const restarted = last && now.stats.uptime_s < last.stats.uptime_s;
   if (restarted) say_('The daemon has restarted: its counters start at 0.');
-  else if (lostSince) say_(`The daemon answers again, after ${ago((now.at - lostSince) / 1000)}.`);
+  else if (lostSince) say_(`The daemon answers again, after ${ago((Date.now() - (last?.at ?? lostSince)) / 1000)}.`);
   lostSince = 0;
   refused = false;
   const before = restarted ? null : last;
@@ -99,10 +102,15 @@ function drawLost(why) {
     `Trying again every second. ${last ? 'The data below is old.' : ''} ${why}`);
 }
 
-// A daemon that is suspended takes requests and does not answer them.
+// A daemon that is suspended takes requests and does not answer them. A page that was suspended, or that is late itself,
+// has an answer to show first.
+let looked = Date.now();
 setInterval(() => {
-  if (last && !refused && Date.now() - last.at > INTERVAL + OVERDUE && !document.hidden) drawLost('');
-}, 250);
+  const late = Date.now() - looked > 2 * LOOK;
+  looked = Date.now();
+  if (late || !last || refused || document.hidden) return;
+  if (Date.now() - last.at > INTERVAL + OVERDUE) list.pointer.steady(() => drawLost(''));
+}, LOOK);
 
 function status(className, sentence, details = '') {
   mark($('status'), className);
@@ -117,6 +125,8 @@ function drawStatus({services, stats}) {
   const links = (stats.ports ?? []).filter(p => !p.up).map(p => p.name);
   const bad = [];
   if (dead) bad.push(`services ${dead}/${services.length} dead`);
+  const stuck = (stats.workers ?? []).filter(w => w.stuck_s).map(w => w.worker);
+  if (stuck.length) bad.push(`${stuck.length === 1 ? 'worker' : 'workers'} ${stuck.join(', ')} stuck`);
   if (links.length) bad.push('link down: ' + links.join(', '));
   if (backends.down) bad.push('backends ' + stateText(backends));
   const all = [...bad];
@@ -149,8 +159,8 @@ $('give-token').addEventListener('click', () => {
     actions.askToken('Changes need it, and reads if [api] reads is configured so.');
   }
 });
-$('filter').addEventListener('input', event => { list.filter = event.target.value; list.draw(); });
-$('only').addEventListener('change', event => { list.onlyTrouble = event.target.checked; list.draw(); });
+$('filter').addEventListener('input', event => { list.filter = event.target.value; list.draw(true); });
+$('only').addEventListener('change', event => { list.onlyTrouble = event.target.checked; list.draw(true); });
 $('unfold').addEventListener('click', () => list.foldAll(false));
 $('fold').addEventListener('click', () => list.foldAll(true));
 document.addEventListener('keydown', event => {
@@ -160,7 +170,7 @@ document.addEventListener('keydown', event => {
     $('filter').focus();
   } else if (event.key === 'Escape' && event.target === $('filter')) {
     $('filter').value = list.filter = '';
-    list.draw();
+    list.draw(true);
   }
 });
 document.addEventListener('visibilitychange', () => { if (!document.hidden) poll(); });

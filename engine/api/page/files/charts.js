@@ -39,7 +39,7 @@ class Tile {
     this.data = what.series.map(() => []);
     this.values = what.series.map(() => el('span', {class: 'value'}));
     const legend = what.series.map(([name], i) => el('span', {class: `legend s${i}`},
-      el('span', {class: 'swatch', 'aria-hidden': 'true'}), this.values[i], el('span', {class: 'label', text: name})));
+      el('span', {class: 'swatch', 'aria-hidden': 'true'}), this.values[i], ' ', el('span', {class: 'label', text: name})));
     this.words = el('span', {class: 'words'});
     this.plot = el('div', {class: 'plot', role: 'img'});
     this.root = el('section', {class: 'tile', id: 'tile-' + what.id}, el('h2', {text: what.title}),

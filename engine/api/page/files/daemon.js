@@ -21,8 +21,11 @@ async function ask(path, options = {}) {
   const headers = {...options.headers};
   if (token.get()) headers.Authorization = 'Bearer ' + token.get();
   const answer = await fetch(path, {...options, headers, cache: 'no-store', redirect: 'error', signal: AbortSignal.timeout(TIMEOUT)});
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, body.error ?? `status ${answer.status}`);
+  if (!answer.ok) {
+    const {error} = await answer.json().catch(() => ({}));
+    throw new Refused(answer.status, error ?? `status ${answer.status}`);
+  }
+  const body = await answer.json();
   const {workers, applied} = JSON.parse(answer.headers.get('Sluice-Unresponsive') ?? '{}');
   if (applied) body.note = `applied, but not yet taken up by worker ${workers.join(', ')}`;
   return body;
