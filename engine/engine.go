@@ -17,8 +17,6 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -174,9 +172,6 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		return fmt.Errorf("%d workers and %d ports, at most %d and %d are possible: see engine.cores and [[port]]",
 			len(cores), len(cfg.Ports), worker.MaxWorkers, worker.MaxPorts)
 	}
-	var seed [16]byte
-	_, _ = rand.Read(seed[:]) // never fails
-	e.seed = flow.Seed{A: binary.LittleEndian.Uint64(seed[:8]), B: binary.LittleEndian.Uint64(seed[8:])}
 	e.makeCounters(len(cores))
 	e.cfg = cfg
 	e.recall(cfg)
@@ -188,6 +183,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
+	e.seed = e.formerSeed()
 	if e.kernel, err = tokernel.New(len(cores), e.platform, e.results.wake, e.log); err != nil {
 		return err
 	}
@@ -214,6 +210,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
+	e.takeOver()
 	e.answers = answers.New(e.workers, e.platform)
 	if err := e.workers.Launch(); err != nil {
 		return err

@@ -77,6 +77,7 @@ func (e *Engine) publish(u *update) error {
 			return errors.Join(err, e.platform.Steer(e.compiled.Rules))
 		}
 	}
+	e.keepNumbers(&compiled)
 	e.tables.Store(compiled.Tables)
 	e.outside = out
 	if newRules {

@@ -231,15 +231,7 @@ func (p *Processor) nextSource(c *conn.Conn) *snat.Ref {
 }
 
 // sourceOf returns the source of a connection as its backend has it, nil if it does not.
-func (p *Processor) sourceOf(c *conn.Conn) *snat.Ref {
-	refs := p.t.Pools[c.Backend]
-	for i := range refs {
-		if r := &refs[i]; r.Source == c.Source {
-			return r
-		}
-	}
-	return nil
-}
+func (p *Processor) sourceOf(c *conn.Conn) *snat.Ref { return p.t.refOf(c.Backend, c.Source) }
 
 // freePorts returns the number of ports of a source that a new connection could have.
 func (p *Processor) freePorts(r *snat.Ref) int {

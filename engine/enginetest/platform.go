@@ -52,10 +52,13 @@ type Platform struct {
 	detached   map[int]bool // ports without steering
 	reattach   error        // returned by Restore for these
 	closed     bool
+
+	kept, former map[string][]byte // see platform.Keeper
 }
 
 func newPlatform(queues []int) *Platform {
 	return &Platform{
+		kept:     make(map[string][]byte),
 		RingSize: 256, FramesPerQueue: 1024,
 		around: newSurroundings(len(queues)), queues: queues,
 		ledger: &ledger{}, requested: make(map[netip.Addr]bool), detached: make(map[int]bool),
@@ -203,14 +206,37 @@ func (p *Platform) every(f func(port, number int, q *queue)) {
 }
 
 // Memory implements platform.Platform. Go aligns objects of this size to pages.
-func (p *Platform) Memory(bytes, core int) ([]byte, error) {
+func (p *Platform) Memory(name string, bytes, core int) ([]byte, error) {
 	if p.MemoryLeft != nil {
 		if *p.MemoryLeft < bytes {
 			return nil, errors.New("out of memory")
 		}
 		*p.MemoryLeft -= bytes
 	}
-	return make([]byte, max(bytes, 64<<10)), nil
+	mem := make([]byte, max(bytes, 64<<10))
+	p.kept[name] = mem
+	return mem, nil
+}
+
+var _ platform.Keeper = (*Platform)(nil)
+
+// Inherit makes p's engine the next process after that of another platform, which is closed or not
+// used any more.
+func (p *Platform) Inherit(from *Platform) { p.former = from.kept }
+
+// Former implements platform.Keeper.
+func (p *Platform) Former() map[string][]byte { return p.former }
+
+// EndFormer implements platform.Keeper.
+func (p *Platform) EndFormer() error {
+	p.former = nil
+	return nil
+}
+
+// Keep implements platform.Keeper.
+func (p *Platform) Keep(name string, data []byte) error {
+	p.kept[name] = slices.Clone(data)
+	return nil
 }
 
 // Steer implements platform.Platform.

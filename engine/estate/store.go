@@ -55,6 +55,9 @@ func Open() *Store {
 	return s
 }
 
+// HasHolder reports whether something holds descriptors for this process.
+func (s *Store) HasHolder() bool { return s.socket != "" }
+
 // Take returns a descriptor that the former process has put under this name, which the caller owns
 // from then on; ok is false if there is none. The holder keeps its copy.
 func (s *Store) Take(name string) (fd int, ok bool) {

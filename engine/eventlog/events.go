@@ -53,6 +53,9 @@ var Events = []Kind{
 	{"keep_restart", "`sluice keep`: the daemon has ended and is started again after a pause"},
 	{"keep_kill", "`sluice keep`: the daemon gives no sign of life, or does not stop, and is killed"},
 	{"keep_gave_up", "`sluice keep`: the daemon has ended after each of the last starts"},
+	{"takeover", "at start: connections of a daemon that was killed or restarted go on"},
+	{"takeover_failed", "they cannot be read; error says why"},
+	{"keep_failed", "connections will not outlive this process; error says why"},
 
 	{"state_failed", "the state directory cannot be written"},
 	{"state_back", "the state directory can be written again"},

@@ -38,8 +38,9 @@ type Platform interface {
 	// lost says how: "detached" or "replaced"; "": none had.
 	Restore(port int) (lost string, err error)
 	// Memory returns zeroed memory, aligned to pages, on huge pages if there are enough, near the
-	// CPU that will use it. It is valid until Close.
-	Memory(bytes, core int) ([]byte, error)
+	// CPU that will use it. It is valid until Close. If the platform is a Keeper, the next process
+	// has it by its name.
+	Memory(name string, bytes, core int) ([]byte, error)
 	// Steer sets which packets go to the queues.
 	Steer(steer.Rules) error
 	// Source returns this host's address towards dst, for the outer header of a tunnel; the zero
@@ -65,6 +66,19 @@ type Platform interface {
 type Detourer interface {
 	// Detour makes the device for them and redirects answers to these ports there.
 	Detour(ports service.Ports) (*truepath.Detour, error)
+}
+
+// Keeper is a Platform with memory that can outlive the process, also if that is killed: package
+// estate.
+type Keeper interface {
+	// Former returns what the former process had, by the names given to Memory and Keep, to be read
+	// only, until EndFormer. There is nothing until it has called Keep.
+	Former() map[string][]byte
+	// EndFormer frees what Former returned.
+	EndFormer() error
+	// Keep keeps a copy of data under a name. If the process is killed meanwhile, the next has the
+	// copy or what was kept before under the name.
+	Keep(name string, data []byte) error
 }
 
 // Injector is a Platform on which the kernel can be given packets that are its own.

@@ -236,3 +236,14 @@ func (d *ids) lastWeights(in *Input, before []int, changed bool, places []int) [
 	}
 	return last
 }
+
+// SameNumbers reports whether the numbers of services, backends and sources are certainly those of
+// another State. A state without changes shares them with the one before.
+func (s *State) SameNumbers(other *State) bool {
+	return same(s.ids.services, other.ids.services) && same(s.ids.backends, other.ids.backends) && same(s.snat.sources, other.snat.sources)
+}
+
+// same reports whether two slices are one.
+func same[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}

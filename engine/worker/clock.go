@@ -8,6 +8,9 @@ var started = time.Now()
 // of day expires anything.
 func nowNs() int64 { return int64(time.Since(started)) }
 
+// NowNs returns the workers' time: nanoseconds since the process started.
+func NowNs() int64 { return nowNs() }
+
 // NowMs returns the time that the pipeline is given, in ms since the process started. It wraps
 // around.
 func NowMs() uint32 { return uint32(nowNs() / int64(time.Millisecond)) }

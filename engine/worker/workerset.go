@@ -14,6 +14,7 @@ import (
 	"sluice/engine/platform"
 	"sluice/engine/tokernel"
 	"sluice/pipeline"
+	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
@@ -36,7 +37,7 @@ type Options struct {
 	AdoptPerSecond int
 	BusyPoll       bool // spin instead of sleeping when idle
 	Hardware       *platform.Hardware
-	Memory         func(bytes, core int) ([]byte, error) // for connection tables
+	Memory         func(name string, bytes, core int) ([]byte, error) // for connection tables
 	Seed           *flow.Seed
 	Loads          *counter.Loads
 	Turns          *counter.Turns
@@ -63,6 +64,15 @@ func New(o Options) (*Set, error) {
 		return nil, err
 	}
 	return &Set{All: workers, failed: make(chan struct{})}, nil
+}
+
+// TableName is the name of the memory of a worker's connection table of a family (4 or 6).
+func TableName(worker, family int) string { return fmt.Sprintf("connections.%d.%d", worker, family) }
+
+// Restore gives a worker a connection of a former process: see pipeline.Processor.Restore. It is
+// called before Launch.
+func (s *Set) Restore(worker int, e *conn.Entry) bool {
+	return s.All[worker].proc.Restore(s.All[worker].tables.Load(), e, NowMs())
 }
 
 // Launch starts every worker on its own thread and returns when all are pinned to their CPUs.
@@ -199,7 +209,7 @@ func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Wor
 	n := len(o.Cores)
 	var tables [2][]byte
 	for i, family := range []int{4, 6} {
-		mem, err := o.Memory(pipeline.TableBytes(family, n, o.Connections), o.Cores[id])
+		mem, err := o.Memory(TableName(id, family), pipeline.TableBytes(family, n, o.Connections), o.Cores[id])
 		if err != nil {
 			return nil, fmt.Errorf("IPv%d connection table of worker %d: %w: lower [engine] connections", family, id, err)
 		}

@@ -1,6 +1,7 @@
 package xsk
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -31,6 +32,7 @@ type UMEM struct {
 	mapping []byte // whole huge pages, if huge
 	mem     []byte // frames * FrameSize
 	huge    bool
+	fd      int // of the memory; -1: no other process can have it
 
 	mu      sync.Mutex
 	sockets []*Socket // open sockets; a new one may join their registration
@@ -50,7 +52,7 @@ func NewUMEM(frames, node int) (*UMEM, error) {
 	const access, private = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
 	mapping, err := unix.Mmap(-1, 0, rounded, access, private|unix.MAP_HUGETLB|unix.MAP_HUGE_2MB)
 	if err == nil {
-		u := &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], huge: true}
+		u := &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], huge: true, fd: -1}
 		prefer(mapping, node)
 		if u.Fill(nil) == nil {
 			return u, nil
@@ -64,7 +66,7 @@ func NewUMEM(frames, node int) (*UMEM, error) {
 	prefer(mapping, node)
 	// Merging is optional: without transparent huge pages only speed is lost.
 	_ = unix.Madvise(mapping, unix.MADV_HUGEPAGE)
-	return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes]}, nil
+	return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], fd: -1}, nil
 }
 
 // Mem returns all frames, one after the other. It must not be used after Close.
@@ -110,6 +112,9 @@ func (u *UMEM) Close() error {
 	}
 	err := unix.Munmap(u.mapping)
 	u.mapping, u.mem = nil, nil
+	if u.fd >= 0 {
+		err = errors.Join(err, unix.Close(u.fd))
+	}
 	return err
 }
 

@@ -79,6 +79,27 @@ func (p *Pool) Free(open *PortSet) int {
 // InUse returns the number of allocated ports.
 func (p *Pool) InUse() int { return p.inUse }
 
+// Has reports whether the port is one of the pool's.
+func (p *Pool) Has(port uint16) bool { return p.words[port>>6].ours>>(port&63)&1 != 0 }
+
+// Claim allocates a port that is ready, for a connection that has it already, and reports whether
+// it could.
+func (p *Pool) Claim(port uint16) bool {
+	w := int(port >> 6)
+	bit := uint64(1) << (port & 63)
+	if p.ready[w]&bit == 0 {
+		return false
+	}
+	p.ready[w] &^= bit
+	p.updateSpent(w)
+	if p.open.Has(port) {
+		p.readyOpen--
+	}
+	p.words[w].used |= bit
+	p.inUse++
+	return true
+}
+
 // Bind records the table slot of the connection that has an allocated port.
 func (p *Pool) Bind(port uint16, slot uint32) { *p.slot(port) = slot }
 

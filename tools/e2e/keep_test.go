@@ -8,21 +8,30 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/tools/e2e/testbed"
 )
 
-// TestKeep: the balancer's kernel has the VIP. The daemon is killed, and its next starts fail,
-// because its file is away. Meanwhile the XDP program of the dead process stays: the kernel answers
-// no client with RST, and a connection that is tried waits until the daemon runs again. A daemon
-// that is stopped by a signal is killed and replaced. A planned end detaches everything.
+// TestKeep: connections of all modes are busy. The balancer's kernel has the VIP. The daemon is
+// killed, and its next starts fail, because its file is away. Meanwhile the XDP program of the dead
+// process stays: the kernel answers no client with RST, and a connection that is tried waits until
+// the daemon runs again. All connections go on. A daemon that is stopped by a signal is killed and
+// replaced. A planned end detaches everything.
 func TestKeep(t *testing.T) {
 	b := bed(t)
-	cfg := config(t, nat4)
+	cfg := config(t, testbed.Paths...)
 	d, err := b.Keep(ctxOf(t), cfg)
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
 	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
 		t.Fatalf("3 requests went %s: %v", &s, s.Errors)
 	}
+
+	var held []*testbed.Held
+	for _, p := range testbed.Paths {
+		held = append(held, hold(t, b, p.URL(), 2)...)
+	}
+	moves(t, held...)
 
 	before, err := b.XDP()
 	must(t, err)
@@ -38,7 +47,7 @@ func TestKeep(t *testing.T) {
 	}
 	brief, cancel := context.WithTimeout(ctxOf(t), 100*time.Millisecond)
 	defer cancel()
-	if _, err := b.Client.Dial(brief, "tcp", web(nat4)); !errors.Is(err, context.DeadlineExceeded) && !os.IsTimeout(err) {
+	if _, err := b.Client.Dial(brief, "tcp", web(nat4)); err == nil || errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a connection without a daemon: %v", err)
 	}
 	waiting := make(chan error, 1)
@@ -59,6 +68,8 @@ func TestKeep(t *testing.T) {
 		t.Errorf("3 requests after it went %s: %v", &s, s.Errors)
 	}
 
+	moves(t, held...)
+
 	mark = d.Process.Mark()
 	child, err = d.Child()
 	must(t, err)
@@ -70,4 +81,5 @@ func TestKeep(t *testing.T) {
 	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
 		t.Errorf("3 requests after SIGSTOP went %s: %v", &s, s.Errors)
 	}
+	moves(t, held...)
 }

@@ -11,6 +11,7 @@ import (
 	"sluice/engine/estate"
 	"sluice/engine/host"
 	"sluice/engine/platform/linux"
+	"sluice/engine/steer"
 )
 
 // LoadConfig reads a configuration file and checks it against this machine. The verbs check and
@@ -57,10 +58,19 @@ func startEngine(ctx context.Context, cfg *conf.Config, configPath, version stri
 		File:     path,
 		Load:     func() (*conf.Config, []conf.Problem, error) { return LoadConfig(configPath) },
 		Parse:    parseConfig,
-		Platform: linux.New(logger, cfg.Engine.Poll == conf.PollBusy, estate.Open()),
+		Platform: linux.New(logger, cfg.Engine.Poll == conf.PollBusy, holder()),
 	})
 	if err != nil {
 		return nil, err // not e: a nil *engine.Engine is no nil balancer
 	}
 	return e, nil
+}
+
+// holder returns what holds descriptors beyond the end of this process, nil if nothing does.
+func holder() steer.Holder {
+	store := estate.Open()
+	if !store.HasHolder() {
+		return nil
+	}
+	return store
 }

@@ -35,6 +35,7 @@ type Kernel struct {
 	log      *slog.Logger
 	busyPoll bool
 	holder   steer.Holder // nil: nothing outlives the process
+	kept     kept
 	follower *route.Follower
 	program  *steer.Program
 	umem     *xsk.UMEM
@@ -148,6 +149,7 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 	}
 	if k.holder != nil {
 		k.program.Inherit(k.holder)
+		k.findFormer()
 	}
 	hw := &platform.Hardware{UMEM: k.umem.Mem()}
 	for i, p := range ports {
@@ -319,9 +321,9 @@ func (p *port) close() (frames []uint64, err error) {
 
 // Memory implements platform.Platform. It returns before the memory is filled, which takes seconds,
 // so that the daemon starts without a delay.
-func (k *Kernel) Memory(bytes, core int) ([]byte, error) {
+func (k *Kernel) Memory(name string, bytes, core int) ([]byte, error) {
 	left := k.memoryLeft()
-	m, err := xsk.NewUMEM((bytes+xsk.FrameSize-1)/xsk.FrameSize, cpu.NodeOf(os.DirFS("/"), core))
+	m, err := k.newMemory(name, (bytes+xsk.FrameSize-1)/xsk.FrameSize, cpu.NodeOf(os.DirFS("/"), core))
 	if err != nil {
 		return nil, err
 	}
@@ -329,7 +331,12 @@ func (k *Kernel) Memory(bytes, core int) ([]byte, error) {
 	if m.HugePages() { // these are reserved and not part of memoryLeft
 		return m.Mem(), nil
 	}
-	if uint64(k.plainBytes)+uint64(bytes) > left {
+	if short := uint64(k.plainBytes)+uint64(bytes) > left; short && len(k.kept.former) > 0 {
+		k.log.Warn("no memory for connection tables beside those of the former process: its connections are lost", "event", "takeover_failed")
+		if err := k.EndFormer(); err != nil {
+			return nil, err
+		}
+	} else if short {
 		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB for other workers' tables, but only %d MiB are available", bytes>>20, k.plainBytes>>20, left>>20)
 	}
 	k.plainBytes += bytes

@@ -1,0 +1,245 @@
+// Package takeover lets the connections of a daemon outlive its process, also if that is killed.
+// The next process reads the tables of the one before and inserts what it finds into its own.
+//
+// # What is read
+//
+// A platform.Keeper has the memory of the former process's tables. What their numbers meant is in
+// its Numbers, which the former process kept whenever they changed. Services and backends are found
+// again by their keys, SNAT sources by their addresses. So the new process may have another
+// configuration, other numbers, more or fewer workers, or tables of another size.
+//
+// # What is believed
+//
+// The former process may have been killed in the middle of anything. An entry is taken over if its
+// service and its backend are configured, its backend's address agrees with its number, and its
+// time is not over. Everything that can be derived, such as counts and the ports in use, is made
+// again by inserting. An entry that was half written is dropped; the table is not.
+//
+// # What is lost
+//
+// Connections of removed backends, those that were being reset, fullnat connections on a port that
+// another worker has now, and those that arrived since the former process ended.
+//
+// The package is called before the workers run, and starts no goroutine. It knows no Engine.
+package takeover
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/gob"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/engine/platform"
+	"sluice/engine/tables"
+	"sluice/engine/worker"
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/service"
+)
+
+// Numbers is what the numbers in a process's connection tables mean.
+type Numbers struct {
+	Layout   string // of the entries, see layout
+	ZeroNs   int64  // CLOCK_MONOTONIC at the beginning of the process's time
+	Workers  int
+	Seed     flow.Seed
+	Services map[uint32]service.Key
+	Backends map[uint32]tables.Backend
+	Sources  map[uint8]netip.Addr
+}
+
+// numbersName is the name under which Numbers are kept.
+const numbersName = "numbers"
+
+// Keep makes the numbers of tables known to the next process. It is called before workers use them,
+// after Restore, and whenever they change.
+func Keep(k platform.Keeper, s *tables.State, t *pipeline.Tables, workers int, seed flow.Seed) error {
+	n := Numbers{
+		Layout: layout(), ZeroNs: zeroNs(), Workers: workers, Seed: seed,
+		Services: make(map[uint32]service.Key), Backends: make(map[uint32]tables.Backend), Sources: make(map[uint8]netip.Addr),
+	}
+	for number, of := range s.Services() {
+		if of.Key.Address.IsValid() {
+			n.Services[uint32(number)] = of.Key
+		}
+	}
+	for number, b := range s.Backends() {
+		if b.ID.Backend.Address.IsValid() {
+			n.Backends[uint32(number)] = b
+		}
+	}
+	for number, source := range t.Sources {
+		if source.Ports != nil {
+			n.Sources[uint8(number)] = source.Addr.Netip()
+		}
+	}
+	var data bytes.Buffer
+	if err := gob.NewEncoder(&data).Encode(&n); err != nil {
+		return err
+	}
+	return k.Keep(numbersName, data.Bytes())
+}
+
+// Counts is how many connections and templates of the former process were taken over, and how many
+// were not although their time was not over.
+type Counts struct{ Restored, Lost int }
+
+// Restore gives the workers the connections of the former process, if there was one. The workers
+// have not been launched. The caller then calls Keep, and after that EndFormer of the Keeper: until
+// then a next process could still take over from the former one.
+func Restore(k platform.Keeper, s *tables.State, t *pipeline.Tables, workers *worker.Set, seed *flow.Seed) (Counts, error) {
+	n, err := former(k)
+	if n == nil {
+		return Counts{}, err
+	}
+	r := restorer{former: k.Former(), numbers: n, tables: t, workers: workers, seed: seed, aheadMs: uint32((zeroNs() - n.ZeroNs) / 1e6)}
+	r.renumber(s)
+	r.all(true)
+	r.all(false)
+	return r.Counts, nil
+}
+
+// Seed returns the seed of the former process; found is false if there was none that can be taken
+// over.
+func Seed(k platform.Keeper) (seed flow.Seed, found bool) {
+	n, _ := former(k)
+	if n == nil {
+		return flow.Seed{}, false
+	}
+	return n.Seed, true
+}
+
+// former returns the Numbers of the former process, nil if there was none that can be taken over.
+func former(k platform.Keeper) (*Numbers, error) {
+	data := k.Former()[numbersName]
+	if data == nil {
+		return nil, nil
+	}
+	n := new(Numbers)
+	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(n); err != nil {
+		return nil, fmt.Errorf("what the former process left cannot be read: %w", err)
+	}
+	if n.Layout != layout() {
+		return nil, errors.New("the former process was of a version with other connection tables")
+	}
+	return n, nil
+}
+
+// restorer is the state of Restore.
+type restorer struct {
+	Counts
+	former  map[string][]byte
+	numbers *Numbers
+	tables  *pipeline.Tables
+	workers *worker.Set
+	seed    *flow.Seed
+	aheadMs uint32 // by how much the former process's time is ahead of this one's
+
+	// numbers of the former process -> this one's
+	services, backends map[uint32]uint32
+	sources            map[uint8]uint8
+}
+
+// renumber finds the numbers that services, backends and sources have now.
+func (r *restorer) renumber(s *tables.State) {
+	r.services, r.backends, r.sources = make(map[uint32]uint32), make(map[uint32]uint32), make(map[uint8]uint8)
+	services, backends := make(map[service.Key]uint32), make(map[tables.Backend]uint32)
+	for number, of := range s.Services() {
+		services[of.Key] = uint32(number)
+	}
+	for number, b := range s.Backends() {
+		backends[b] = uint32(number)
+	}
+	for former, key := range r.numbers.Services {
+		if now, ok := services[key]; ok {
+			r.services[former] = now
+		}
+	}
+	for former, b := range r.numbers.Backends {
+		if now, ok := backends[b]; ok {
+			r.backends[former] = now
+		}
+	}
+	for former, addr := range r.numbers.Sources {
+		for now, source := range r.tables.Sources {
+			if source.Ports != nil && source.Addr == packet.AddrFrom(addr) {
+				r.sources[former] = uint8(now)
+			}
+		}
+	}
+}
+
+// all restores all templates, or all connections.
+func (r *restorer) all(templates bool) {
+	for w := range r.numbers.Workers {
+		for _, family := range []int{4, 6} {
+			conn.Entries(family, r.former[worker.TableName(w, family)], func(e *conn.Entry) {
+				if e.IsTemplate() == templates {
+					r.one(w, e)
+				}
+			})
+		}
+	}
+}
+
+// one restores a connection of a former worker.
+func (r *restorer) one(former int, e *conn.Entry) {
+	e.Expires -= r.aheadMs
+	if e.Expired(worker.NowMs()) || e.State >= conn.StateCount {
+		return
+	}
+	if !r.translate(e) || !r.insert(former, e) {
+		r.Lost++
+		return
+	}
+	r.Restored++
+}
+
+// translate gives the entry this process's numbers.
+func (r *restorer) translate(e *conn.Entry) bool {
+	service, known := r.services[e.Service()]
+	backend, has := r.backends[e.Backend]
+	if !known || !has || e.State == conn.Idle || e.State == conn.Ended {
+		return false
+	}
+	e.SetService(service)
+	e.Backend = backend
+	if e.Flags&conn.Translated != 0 {
+		source, ok := r.sources[e.Source]
+		e.Source = source
+		return ok
+	}
+	return true
+}
+
+func (r *restorer) insert(former int, e *conn.Entry) bool {
+	w, ok := r.tables.RestoredBy(e, former, len(r.workers.All), r.seed)
+	return ok && r.workers.Restore(w, e)
+}
+
+// zeroNs returns CLOCK_MONOTONIC at the beginning of the workers' time.
+func zeroNs() int64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // cannot fail
+	return now.Nano() - worker.NowNs()
+}
+
+// layout identifies the form and the meaning of entries: it differs if a byte of an example does,
+// or the order of states and flags.
+func layout() string {
+	h := sha256.New()
+	h.Write(conn.Example())
+	for s := range conn.StateCount {
+		fmt.Fprintln(h, s)
+	}
+	fmt.Fprintln(h, runtime.GOARCH, conn.IsUDP, conn.NoOutput, conn.HasTemplate, conn.SeenReply, conn.Translated)
+	return hex.EncodeToString(h.Sum(nil))
+}
