@@ -230,6 +230,9 @@ func (e *Engine) Conns(ctx context.Context, q api.ConnQuery) ([]api.Conn, error)
 	}
 	var out []api.Conn
 	silent, err := e.answers.EachConn(ctx, 0, func(worker int, r worker.Conn) bool {
+		if q.State != "" && r.Entry.State.String() != q.State {
+			return true
+		}
 		c, service := e.nameConn(r, worker)
 		if (q.Service == "" || service == q.Service) && client.matches(c.Client) && backend.matches(c.Backend) {
 			out = append(out, c)

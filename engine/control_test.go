@@ -106,6 +106,8 @@ func TestConns(t *testing.T) {
 		{api.ConnQuery{Client: "2001:db8:9::7"}, 1},
 		{api.ConnQuery{Backend: "10.0.0.12"}, at12},
 		{api.ConnQuery{Backend: "10.0.0.12:8080", Service: "web"}, at12},
+		{api.ConnQuery{State: "SYN_RECV"}, 31},
+		{api.ConnQuery{State: "ESTABLISHED"}, 0},
 		{api.ConnQuery{Limit: 7}, 7},
 		{api.ConnQuery{Limit: 100}, 32},
 	} {

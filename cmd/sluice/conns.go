@@ -24,6 +24,7 @@ func newConns() *cobra.Command {
 			if query.Limit < 0 {
 				return cli.Usage(fmt.Errorf("--limit %d is less than 0", query.Limit))
 			}
+			query.State = strings.ToUpper(query.State)
 			return printConns(cmd, flags, query)
 		},
 	}
@@ -32,6 +33,7 @@ func newConns() *cobra.Command {
 	cmd.Flags().StringVar(&query.Service, "service", "", `only this service: its name, or "tcp 198.51.100.10:80"`)
 	cmd.Flags().StringVar(&query.Client, "client", "", "only this client: address, or address:port")
 	cmd.Flags().StringVar(&query.Backend, "backend", "", "only this backend: address, or address:port")
+	cmd.Flags().StringVar(&query.State, "state", "", "only in this state, such as SYN_RECV")
 	cmd.Flags().IntVar(&query.Limit, "limit", 0, "show at most this many (0: all)")
 	return cmd
 }

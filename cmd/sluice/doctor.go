@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,13 +70,17 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 		}
 	}
 	client := api.NewClient(socket)
-	box.Before, err = look(cmd.Context(), client, box)
+	box.Before, err = look(cmd.Context(), client, box, true)
 	if err == nil {
 		box.Elsewhere = elsewhere(client)
 	}
-	box.Listen(time.Second)
+	if box.Elsewhere == 0 {
+		box.Listen(time.Second)
+	} else {
+		time.Sleep(time.Second) // as long as Listen
+	}
 	if err == nil {
-		box.Now, err = look(cmd.Context(), client, box)
+		box.Now, err = look(cmd.Context(), client, box, false)
 	} else {
 		box.Now.Kernel = box.KernelCounters()
 	}
@@ -93,19 +98,29 @@ func examine(cmd *cobra.Command, configPath, socket string) ([]doctor.Finding, e
 	return doctor.Run(box), nil
 }
 
-// mostConns bounds how many connections a look has.
+// mostConns bounds how many connections that are being opened a look has.
 const mostConns = 10000
 
-// look returns what is counted now. Without a daemon that is what the kernel counts.
-func look(ctx context.Context, client *api.Client, box *doctor.Box) (l doctor.Look, err error) {
+// look returns what is counted now. Without a daemon that is what the kernel counts. Connections
+// that are opened while it looks count for neither: at the first look they come before the counters
+// of backends, and later after them.
+func look(ctx context.Context, client *api.Client, box *doctor.Box, first bool) (l doctor.Look, err error) {
 	l.Kernel = box.KernelCounters()
 	stats, err := client.Stats(ctx)
 	if err != nil {
 		return l, err
 	}
 	l.Stats = &stats
-	if l.Services, err = client.List(ctx); err == nil {
-		l.Conns, err = client.Conns(ctx, api.ConnQuery{Limit: mostConns})
+	list := func() { l.Services, err = client.List(ctx) }
+	conns := func() { l.Conns, err = client.Conns(ctx, api.ConnQuery{State: "SYN_RECV", Limit: mostConns}) }
+	steps := []func(){list, conns}
+	if first {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if step(); err != nil {
+			break
+		}
 	}
 	return l, err
 }
@@ -113,9 +128,12 @@ func look(ctx context.Context, client *api.Client, box *doctor.Box) (l doctor.Lo
 // elsewhere returns the process of the daemon if its network namespace is not that of this thread.
 func elsewhere(client *api.Client) int {
 	pid := client.PID()
+	if pid == 0 { // the kernel does not name processes outside of the PID namespace
+		return doctor.InContainer
+	}
 	ours, err := os.Readlink("/proc/thread-self/ns/net")
 	theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
-	if pid == 0 || err != nil || err2 != nil || ours == theirs {
+	if err != nil || err2 != nil || ours == theirs {
 		return 0
 	}
 	return pid

@@ -185,7 +185,7 @@ func TestConns(t *testing.T) {
 	daemon := apitest.NewFake()
 	socket := serve(t, daemon)
 	_, out, _ := sluice("conns", "--socket", socket, "--service", "tcp 198.51.100.10:80", "--client", "10.1.1.1",
-		"--backend", "10.0.0.11:8080", "--limit", "5")
+		"--backend", "10.0.0.11:8080", "--state", "established", "--limit", "5")
 	want := `Sluice connection entries
 pro expire state       source             virtual            destination
 TCP 14:57  ESTABLISHED 10.1.1.1:50000     198.51.100.10:80   10.0.0.11:8080
@@ -198,7 +198,7 @@ TCP 14:57  ESTABLISHED 10.1.1.1:50000     198.51.100.10:80   10.0.0.11:8080
 			t.Error(args, cmp.Diff(want, again), errs)
 		}
 	}
-	if got := daemon.Calls(); got != "conns web|10.1.1.1|10.0.0.11:8080|5"+strings.Repeat("; conns |||0", 3) {
+	if got := daemon.Calls(); got != "conns web|10.1.1.1|10.0.0.11:8080|ESTABLISHED|5"+strings.Repeat("; conns ||||0", 3) {
 		t.Error(got)
 	}
 	_, out, _ = sluice("conns", "--socket", socket, "-o", "json")

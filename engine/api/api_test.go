@@ -118,14 +118,14 @@ func TestConnsAndTheirQuery(t *testing.T) {
 		daemon.Connections = append(daemon.Connections, api.Conn{Service: "web", Protocol: "tcp", State: "ESTABLISHED", ExpiresS: float64(i)})
 	}
 	_, client := start(t, daemon)
-	got, err := client.Conns(t.Context(), api.ConnQuery{Service: "tcp 198.51.100.10:80", Client: "10.1.1.1", Backend: "10.0.0.11:8080", Limit: 7})
+	got, err := client.Conns(t.Context(), api.ConnQuery{Service: "tcp 198.51.100.10:80", Client: "10.1.1.1", Backend: "10.0.0.11:8080", State: "SYN_RECV", Limit: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(daemon.Connections, got); diff != "" {
 		t.Error(diff)
 	}
-	if calls := daemon.Calls(); calls != "conns web|10.1.1.1|10.0.0.11:8080|7" {
+	if calls := daemon.Calls(); calls != "conns web|10.1.1.1|10.0.0.11:8080|SYN_RECV|7" {
 		t.Error("the query that arrived:", calls)
 	}
 }
@@ -228,6 +228,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		{"POST", "/v1/reload", `{}`, 400, "no body"},
 		{"GET", "/v1/weight", ``, 405, ""},
 		{"GET", "/v1/conns?limit=-1", ``, 400, "limit"},
+		{"GET", "/v1/conns?state=open", ``, 400, "state"},
 		{"GET", "/v1/conns?limt=1", ``, 400, "unknown query parameter"},
 		{"GET", "/v1/conns?service=nope", ``, 404, "no service"},
 		{"GET", "/v1/services?x=1", ``, 400, "unknown query parameter"},

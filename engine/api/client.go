@@ -61,7 +61,7 @@ func (c *Client) Backend(ctx context.Context, service, backend string) (b Backen
 // Conns implements Control. Service may be any form that FindService accepts.
 func (c *Client) Conns(ctx context.Context, q ConnQuery) (conns []Conn, err error) {
 	values := url.Values{}
-	for name, value := range map[string]string{"service": q.Service, "client": q.Client, "backend": q.Backend} {
+	for name, value := range map[string]string{"service": q.Service, "client": q.Client, "backend": q.Backend, "state": q.State} {
 		if value != "" {
 			values.Set(name, value)
 		}

@@ -117,6 +117,7 @@ type connsInput struct {
 	Service string `query:"service" doc:"only connections of this service; a name or another form that identifies one"`
 	Client  string `query:"client" doc:"address, or address:port"`
 	Backend string `query:"backend" doc:"address, or address:port"`
+	State   string `query:"state" enum:"ESTABLISHED,SYN_SENT,SYN_RECV,FIN_WAIT,TIME_WAIT,CLOSE,CLOSE_WAIT,LAST_ACK,LISTEN,SYNACK,UDP,IDLE,NONE" doc:"only connections in this state"`
 	Limit   int    `query:"limit" minimum:"0" doc:"at most so many; 0, the default: all, or 10000 on the network"`
 }
 
@@ -141,7 +142,7 @@ func (s *Server) routeConns() {
 
 // connQuery converts the query; short forms of the service become its name.
 func (s *Server) connQuery(ctx context.Context, in *connsInput) (ConnQuery, error) {
-	query := ConnQuery{Service: in.Service, Client: in.Client, Backend: in.Backend, Limit: in.Limit}
+	query := ConnQuery{Service: in.Service, Client: in.Client, Backend: in.Backend, State: in.State, Limit: in.Limit}
 	if !callerOf(ctx).all && (query.Limit == 0 || query.Limit > maxConnsNetwork) {
 		query.Limit = maxConnsNetwork
 	}

@@ -170,7 +170,7 @@ func TestConnectionsOverTheNetworkAreBounded(t *testing.T) {
 	ask := network(t, daemon, api.Access{OpenReads: true})
 	for path, want := range map[string]int{"/v1/conns": 10000, "/v1/conns?limit=7": 7, "/v1/conns?limit=1000000": 10000} {
 		status, body := ask("GET", path, "")
-		if calls := daemon.Calls(); status != 200 || calls != fmt.Sprint("conns |||", want) {
+		if calls := daemon.Calls(); status != 200 || calls != fmt.Sprint("conns ||||", want) {
 			t.Errorf("%s: %d %s, %s, want limit %d", path, status, body, calls, want)
 		}
 	}

@@ -144,7 +144,9 @@ type Conn struct {
 	State    string  `json:"state"`   // IPVS's names: SYN_RECV, ESTABLISHED, FIN_WAIT, UDP, ...
 	Mode     string  `json:"mode"`
 	ExpiresS float64 `json:"expires_s"`
-	Worker   int     `json:"worker"`
+	// SeenReply reports whether the backend has answered. In tun and dr that is not known: false.
+	SeenReply bool `json:"seen_reply"`
+	Worker    int  `json:"worker"`
 }
 
 // ConnQuery selects connections; an empty field selects all.
@@ -152,6 +154,7 @@ type ConnQuery struct {
 	Service string // Service.Name
 	Client  string // address, or address:port
 	Backend string // address, or address:port
+	State   string // Conn.State
 	Limit   int    // at most so many; 0: no limit
 }
 

@@ -41,7 +41,8 @@ type Box struct {
 	// told has the backends that a problem makes unreachable, of the checks that have run: one
 	// cause is one problem
 	told map[netip.Addr]bool
-	// Elsewhere is the daemon's process if that is in another network namespace; 0: it is not
+	// Elsewhere is the daemon's process if that is in another network namespace; 0: it is not.
+	// InContainer: it is in another PID namespace, and which network it has is not known
 	Elsewhere int
 
 	// Route asks the kernel for the route to an address.
@@ -50,6 +51,9 @@ type Box struct {
 	// kernel has no entry.
 	Neighbour func(ifindex int, a netip.Addr) string
 }
+
+// InContainer is the Elsewhere of a daemon that is not visible from here.
+const InContainer = -1
 
 // Link is a network interface.
 type Link struct {

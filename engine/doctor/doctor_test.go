@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -318,7 +319,16 @@ func TestFaults(t *testing.T) {
 		}},
 		{"hanging", Problem, "1 connections to backend 10.2.0.11:80 of service web wait for its SYN-ACK, one of them from 192.0.2.7", func(b *Box) { b.hang(59, 58) }},
 		{"hanging", OK, "no connection waits", func(b *Box) { b.hang(59.9, 59.9) }},
+		{"hanging", OK, "no connection waits", func(b *Box) { b.hang(59, 58); b.Now.Conns[0].SeenReply = true }},
+		{"hanging", Note, "one of them from 192.0.2.7, while others are opened", func(b *Box) {
+			b.hang(59, 58)
+			b.Before.Conns[0].Mode, b.Now.Conns[0].Mode = "dr", "dr"
+			b.Before.Services = []api.Service{{Name: "web", Backends: slices.Clone(b.Services[0].Backends)}}
+			b.Services[0].Backends[0].Connections = 1
+			b.Now.Services = b.Services
+		}},
 		{"hanging", OK, "no connection waits", func(b *Box) { b.hang(31, 30) }},
+		{"daemon", Warning, "another PID namespace", func(b *Box) { b.Elsewhere, b.Links = InContainer, nil }},
 		{"daemon", Warning, "the daemon, process 77, runs in another network namespace", func(b *Box) {
 			b.Elsewhere, b.Links = 77, nil
 			b.Stats.Ports = nil

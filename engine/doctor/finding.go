@@ -87,7 +87,7 @@ func Run(b *Box) []Finding {
 	var all []Finding
 	b.told = make(map[netip.Addr]bool)
 	if b.Elsewhere != 0 {
-		b.Passing, b.Missed, b.Addresses = nil, nil, nil // they are those of this namespace
+		b.Addresses = nil // they are those of this namespace
 	}
 	for _, c := range Checks {
 		var found []Finding

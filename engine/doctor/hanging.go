@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"sluice/conf"
 	"sluice/engine/api"
@@ -27,6 +26,11 @@ func checkHanging(b *Box) (all []Finding) {
 		if b.told[backend.Addr()] || b.stateOf(c) == api.StateDown || slices.ContainsFunc(b.Passing, func(p Passing) bool { return p.VIP == vip.Addr() && p.Err != nil }) {
 			continue // reported by the cause
 		}
+		if mode, _ := service.ParseMode(c.Mode); !mode.RepliesThroughUs() && b.opens(c) {
+			all = append(all, found(Note, "look at the clients' side: firewalls, routes, or SYNs with forged addresses",
+				"%d connections to backend %s of service %s wait for the end of their handshake, one of them from %s, while others are opened", len(hanging[name]), c.Backend, c.Service, client.Addr()))
+			continue
+		}
 		fix := b.answers(c.Service, backend, vip.Addr(), client.Addr())
 		if told[fix] {
 			continue // the same for another service
@@ -42,12 +46,18 @@ func checkHanging(b *Box) (all []Finding) {
 func (b *Box) stateOf(c api.Conn) string {
 	for _, s := range b.Services {
 		for _, be := range s.Backends {
-			if s.Name == c.Service && (be.Endpoint() == c.Backend || strings.HasPrefix(c.Backend, be.Address+":") && be.Port.First == 0) {
+			if s.Name == c.Service && isBackend(&be, c.Backend) {
 				return be.State
 			}
 		}
 	}
 	return ""
+}
+
+// isBackend reports whether a connection's backend is that of a service.
+func isBackend(b *api.Backend, endpoint string) bool {
+	at, err := netip.ParseAddrPort(endpoint)
+	return b.Endpoint() == endpoint || err == nil && b.Port.First == 0 && at.Addr().String() == b.Address
 }
 
 // answers returns what a backend needs so that its SYN-ACK reaches the client.

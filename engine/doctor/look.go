@@ -82,7 +82,8 @@ const (
 	oldestWait   = 5
 )
 
-// hanging returns the connections that were being opened at both looks, by their backend.
+// hanging returns the connections that were being opened at both looks, by their backend. If the
+// backend has answered, it is the client that is silent.
 func (b *Box) hanging() map[string][]api.Conn {
 	before := make(map[string]bool)
 	for _, c := range b.Before.Conns {
@@ -90,7 +91,7 @@ func (b *Box) hanging() map[string][]api.Conn {
 	}
 	out := make(map[string][]api.Conn)
 	for _, c := range b.Now.Conns {
-		if c.State != "SYN_RECV" || !before[c.Client+c.Virtual+c.Backend] {
+		if c.State != "SYN_RECV" || c.SeenReply || !before[c.Client+c.Virtual+c.Backend] {
 			continue
 		}
 		if age := b.synRecv(c.Service).Seconds() - c.ExpiresS; age >= youngestWait && age <= oldestWait {
@@ -108,4 +109,30 @@ func (b *Box) synRecv(name string) time.Duration {
 		}
 	}
 	return 0
+}
+
+// opens reports whether connections to a connection's backend have been opened between the looks:
+// more than now wait for the end of their handshake.
+func (b *Box) opens(c api.Conn) bool {
+	count := func(l *Look) (n uint64) {
+		for _, s := range l.Services {
+			for i := range s.Backends {
+				if s.Name == c.Service && isBackend(&s.Backends[i], c.Backend) {
+					n += s.Backends[i].Connections
+				}
+			}
+		}
+		return n
+	}
+	before := make(map[string]bool)
+	for _, old := range b.Before.Conns {
+		before[old.Client+old.Virtual+old.Backend] = true
+	}
+	waiting := uint64(0)
+	for _, now := range b.Now.Conns {
+		if now.Service == c.Service && now.Backend == c.Backend && !before[now.Client+now.Virtual+now.Backend] {
+			waiting++
+		}
+	}
+	return api.Growth(count(&b.Before), count(&b.Now)) > waiting
 }

@@ -16,6 +16,7 @@ import (
 	"sluice/engine/tables"
 	"sluice/engine/worker"
 	"sluice/pipeline"
+	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
@@ -103,5 +104,7 @@ func (n *Names) Conn(r worker.Conn, worker int) api.Conn {
 		Mode:     b.Mode.String(),
 		ExpiresS: float64(r.LeftMs) / 1000,
 		Worker:   worker,
+
+		SeenReply: r.Entry.Flags&conn.SeenReply != 0,
 	}
 }

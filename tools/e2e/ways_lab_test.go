@@ -30,6 +30,7 @@ type wayLab struct {
 	*testing.T
 	mode   string
 	family int
+	blind  bool // the service has no checks
 
 	client, box, cable, backend *netlab.Host
 	server                      *netlab.Process
@@ -51,8 +52,10 @@ var waysOf = map[int]wayAddresses{
 
 func (l *wayLab) at() wayAddresses { return waysOf[l.family] }
 
-// name returns the mode and the family.
-func (l *wayLab) name() string { return fmt.Sprint(l.mode, l.family) }
+// name returns the mode, the family, and whether there are checks.
+func (l *wayLab) name() string {
+	return fmt.Sprint(l.mode, l.family) + map[bool]string{true: "-unchecked"}[l.blind]
+}
 
 // oneWay reports whether replies pass the box's kernel, from the service's address.
 func (l *wayLab) oneWay() bool { return l.mode == "tun" || l.mode == "dr" }
@@ -63,8 +66,8 @@ func whole(address string) string {
 	return netip.PrefixFrom(a, a.BitLen()).String()
 }
 
-func newWayLab(t *testing.T, mode string, family int) *wayLab {
-	l := &wayLab{T: t, mode: mode, family: family}
+func (l *wayLab) build() {
+	t := l.T
 	lab, err := netlab.New("ways-" + l.name())
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })
@@ -103,16 +106,14 @@ func newWayLab(t *testing.T, mode string, family int) *wayLab {
 		}))
 	}
 	l.serve()
-	return l
 }
 
-// startWayLab returns a lab with a daemon. As many are made at a time as starting has space.
-func startWayLab(t *testing.T, mode string, family int, dir string, starting chan struct{}) *wayLab {
+// open builds the lab and starts the daemon. As many labs do at a time as starting has space.
+func (l *wayLab) open(dir string, starting chan struct{}) {
 	starting <- struct{}{}
 	defer func() { <-starting }()
-	l := newWayLab(t, mode, family)
+	l.build()
 	l.start(dir)
-	return l
 }
 
 // port returns the port that the backend's server listens on.
@@ -145,6 +146,9 @@ func (l *wayLab) start(dir string) {
 			Health:   map[string]any{"type": "tcp", "interval": "1s", "timeout": "1s", "fall": 2, "rise": 1, "flap_hold": "0s"},
 			Backends: []testbed.Server{{Address: a.backend, Port: l.port()}},
 		}},
+	}
+	if l.blind {
+		cfg.Services[0].Health = map[string]any{"type": "none"}
 	}
 	if l.mode == "fullnat" {
 		cfg.Services[0].Source = []string{a.source}
@@ -219,8 +223,20 @@ func (l *wayLab) clients() (stop func()) {
 func (l *wayLab) ask(ctx context.Context, vip string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err := backend.Get(ctx, l.client.HTTPClient(), "http://"+net.JoinHostPort(vip, fmt.Sprint(testbed.WebPort)))
+	_, err := backend.Get(ctx, l.client.HTTPClient(), webURL(vip))
 	return err
+}
+
+// upload makes the client send full packets.
+func (l *wayLab) upload() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_, err := backend.Upload(ctx, l.client.HTTPClient(), webURL(l.at().vip), 64<<10, 1)
+	return err
+}
+
+func webURL(address string) string {
+	return "http://" + net.JoinHostPort(address, fmt.Sprint(testbed.WebPort))
 }
 
 // about lists the checks of the doctor about the network; those of this machine's hardware may
@@ -228,12 +244,12 @@ func (l *wayLab) ask(ctx context.Context, vip string, limit time.Duration) error
 var about = map[string]bool{"config": true, "daemon": true, "ports": true, "vip": true, "routes": true, "neighbours": true, "rules": true,
 	"replies": true, "hanging": true, "backends": true, "mtu": true, "rp_filter": true, "forwarding": true, "drops": true}
 
-// troubles returns what the doctor finds wrong: all problems, and the network's warnings.
-func (l *wayLab) troubles() (problems, warnings []finding, err error) {
+// troubles returns what the doctor finds wrong on a host: all problems, and the network's warnings.
+func (l *wayLab) troubles(host *netlab.Host) (problems, warnings []finding, err error) {
 	var stdout strings.Builder
 	cmd := exec.CommandContext(ctxOf(l.T), sluice, "doctor", "--config", l.config, "-o", "json")
 	cmd.Stdout = &stdout
-	p, err := l.box.Start(cmd)
+	p, err := host.Start(cmd)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -104,7 +104,7 @@ func BackendOf(services []api.Service, service, backend string) (api.Backend, er
 }
 
 func (f *Fake) Conns(_ context.Context, q api.ConnQuery) ([]api.Conn, error) {
-	f.Record("conns %s|%s|%s|%d", q.Service, q.Client, q.Backend, q.Limit)
+	f.Record("conns %s|%s|%s|%s|%d", q.Service, q.Client, q.Backend, q.State, q.Limit)
 	return f.Connections, f.Err
 }
 
