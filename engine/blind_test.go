@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"sluice/engine/api"
@@ -70,6 +71,24 @@ func TestDoubtedResets(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestExplainUnconfirmed: explain tells of a client's FIN and of a RST while they have no effect.
+func TestExplainUnconfirmed(t *testing.T) {
+	t.Parallel()
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
+	from := packettest.TCP("192.0.2.7:40000", vip4+":80")
+	lab.Send(enginetest.Clients, 0, from.Flags(syn).Frame(), from.Frame(), from.Flags(fin|ack).Frame())
+	want := ", the client has sent FIN and the backend has not"
+	if e := text(explain(t, lab, asked)); !strings.Contains(e, want+"\n") {
+		t.Errorf("no %q in:\n%s", want, e)
+	}
+	want += ", RST probes ask whether it still exists"
+	lab.Await(want, func() bool { // for three seconds
+		lab.Send(enginetest.Clients, 0, from.Flags(rst).Frame())
+		return strings.Contains(text(explain(t, lab, asked)), want+"\n")
+	})
 }
 
 // backendsOf returns the backends of the connections in a state, by client.

@@ -85,7 +85,7 @@ type Options struct {
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
-// each backend id and 32 for each service id, besides Mem4 and Mem6.
+// each backend id, 32 for each service id and 640 KiB, besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
 		Backends: make([]counter.Backend, o.Loads.Len()), Services: make([]counter.Service, o.Turns.Len()),

@@ -263,10 +263,25 @@ func (x *explainer) existing(p *worker.PacketRecord) {
 	case c.Flags&conn.SeenReply == 0:
 		replies = ", no reply seen"
 	}
-	x.step("connection", "%s, %s%s", c.State, x.connText(c, x.Now()), replies)
+	x.step("connection", "%s, %s%s%s", c.State, x.connText(c, x.Now()), replies, unconfirmed(c))
 	if state, ok := x.Health.Backend(x.Backends[c.Backend].ID); ok && (state.Protected != "" || !x.Tables.Backends[c.Backend].Up) {
 		x.problem("backend", "%s is down%s", x.backend(c.Backend), since(&state))
 	}
+}
+
+// unconfirmed names what one end has sent, and what has no effect on the connection before the
+// other end confirms it.
+func unconfirmed(c *conn.Conn) (text string) {
+	if c.State >= conn.Idle {
+		return ""
+	}
+	if c.Flags&conn.ClientFIN != 0 && c.State == conn.Established {
+		text = ", the client has sent FIN and the backend has not"
+	}
+	if c.Flags&conn.Doubted != 0 {
+		text += ", RST probes ask whether it still exists"
+	}
+	return text
 }
 
 func (x *explainer) named(c *conn.Conn, s *pipeline.Observation) api.Conn {
