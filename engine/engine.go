@@ -77,11 +77,13 @@ type Engine struct {
 	tables   atomic.Pointer[pipeline.Tables]
 	started  time.Time
 	prober   *health.Prober
-	stop     context.CancelFunc // ends the goroutines that follow something
-	results  *changedChecks     // backends that have new results of checks
-	losses   []steeringLoss     // by port; guarded by mu
-	closing  chan struct{}      // closed by Close: traces end
-	tracer   *inspect.Tracer
+	// formerDown: backends that were down in the former process; written before checks are prepared
+	formerDown map[service.BackendID]health.State
+	stop       context.CancelFunc // ends the goroutines that follow something
+	results    *changedChecks     // backends that have new results of checks
+	losses     []steeringLoss     // by port; guarded by mu
+	closing    chan struct{}      // closed by Close: traces end
+	tracer     *inspect.Tracer
 
 	changeMu         sync.Mutex         // held while configuration or overrides change; before mu
 	store            *state.Store       // guarded by changeMu
@@ -150,7 +152,7 @@ func newEngine(o Options) *Engine {
 	if o.Probe == nil {
 		o.Probe = e.probe
 	}
-	e.prober = health.New(health.Config{OnChange: e.results.add, OnNotRun: e.results.wake, Probe: o.Probe})
+	e.prober = health.New(health.Config{OnChange: e.results.add, OnNotRun: e.results.wake, Former: e.formerHealth, Probe: o.Probe})
 	return e
 }
 
@@ -183,7 +185,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
-	e.seed = e.formerSeed()
+	e.seed = e.remember()
 	if e.kernel, err = tokernel.New(len(cores), e.platform, e.results.wake, e.log); err != nil {
 		return err
 	}

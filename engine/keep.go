@@ -5,16 +5,19 @@ import (
 	"encoding/binary"
 	"time"
 
+	"sluice/engine/health"
 	"sluice/engine/platform"
 	"sluice/engine/tables"
 	"sluice/engine/takeover"
 	"sluice/pipeline/flow"
+	"sluice/pipeline/service"
 )
 
-// formerSeed returns the seed of the former process, so that its connections belong to the same
-// workers, or a random one.
-func (e *Engine) formerSeed() flow.Seed {
+// remember reads what the former process knew of backends, and returns its seed, so that its
+// connections belong to the same workers; without one, a random seed.
+func (e *Engine) remember() flow.Seed {
 	if keeper, ok := e.platform.(platform.Keeper); ok {
+		e.formerDown = takeover.Health(keeper)
 		if seed, found := takeover.Seed(keeper); found {
 			return seed
 		}
@@ -22,6 +25,21 @@ func (e *Engine) formerSeed() flow.Seed {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails
 	return flow.Seed{A: binary.LittleEndian.Uint64(random[:8]), B: binary.LittleEndian.Uint64(random[8:])}
+}
+
+// formerHealth returns the state of a backend that was down in the former process.
+func (e *Engine) formerHealth(id service.BackendID) (health.State, bool) {
+	s, known := e.formerDown[id]
+	return s, known
+}
+
+// keepHealth makes it known to the next process which backends are down.
+func (e *Engine) keepHealth(results map[service.BackendID]health.State) {
+	if keeper, ok := e.platform.(platform.Keeper); ok {
+		if err := takeover.KeepHealth(keeper, results); err != nil {
+			e.log.Warn("the next process will not know which backends are down", "event", "keep_failed", "error", err)
+		}
+	}
 }
 
 // takeOver gives the workers, which do not run yet, the connections of the former process, if the
@@ -40,6 +58,7 @@ func (e *Engine) takeOver() {
 			"restored", counts.Restored, "lost", counts.Lost, "took", time.Since(began).Round(time.Microsecond))
 	}
 	e.keepNumbersOf(keeper, &e.compiled)
+	e.formerDown = nil // checks have begun
 	if err := keeper.EndFormer(); err != nil {
 		e.log.Warn("memory of the former process is not freed", "error", err)
 	}

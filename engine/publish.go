@@ -153,6 +153,9 @@ func (e *Engine) commit(u *update, compiled *tables.Result) {
 	e.compiled = *compiled
 	e.cfg, e.overrides, e.access, e.direct, e.health.checks = u.config, u.overrides, u.access, u.direct, u.results
 	e.published++
+	if len(u.events) > 0 || e.published == 1 {
+		e.keepHealth(u.results)
+	}
 	e.commitHealth(u.policy, u.events)
 }
 

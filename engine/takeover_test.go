@@ -2,11 +2,14 @@ package engine_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"sluice/engine/enginetest"
+	"sluice/engine/health"
 	"sluice/pipeline/packet/packettest"
 )
 
@@ -141,4 +144,46 @@ func (s *survivor) goesOn(lab *enginetest.Lab, mode string) bool {
 	}
 	back := lab.Send(enginetest.Backends, 0, s.reply)
 	return len(back) == 1 && bytes.Equal(back[0].Frame, s.back)
+}
+
+// TestTakeoverOfHealth: a backend that was down gets no connection of the next process, although
+// that has not checked it yet. When it has, the result counts.
+func TestTakeoverOfHealth(t *testing.T) {
+	t.Parallel()
+	services := config(checked(nat3(), "", "rise = 1\nfall = 1"))
+	down := "10.0.0.12:8080"
+	before := enginetest.New(t, 1, 1)
+	before.Probe = func(_ context.Context, c health.Check) error {
+		if c.Target.String() == down {
+			return errors.New("refused")
+		}
+		return nil
+	}
+	before.Start(1, services)
+	awaitStates(t, before, "up down up")
+
+	after := enginetest.New(t, 1, 1)
+	after.Platform.Inherit(before.Platform)
+	answer := make(chan struct{})
+	after.Probe = func(ctx context.Context, _ health.Check) error {
+		select {
+		case <-answer:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	after.Start(1, strings.ReplaceAll(services, "timeout = \"10ms\"", "timeout = \"10s\""))
+	s := awaitStates(t, after, "up down up")
+	if why := s.Backends[1].Reason; !strings.Contains(why, "refused") {
+		t.Errorf("it is down because of %q", why)
+	}
+	for n := range 6 {
+		sent := one(t, after.Send(enginetest.Clients, 0, opening(n).Frame()))
+		if to := backendOf(t, sent.Frame); at(to, 8080) == down {
+			t.Errorf("connection %d went to %s", n, to)
+		}
+	}
+	close(answer)
+	awaitStates(t, after, "up up up")
 }

@@ -22,6 +22,9 @@ type Config struct {
 	// OnNotRun is called when NotRun may have another number of checks, as OnChange is; it may be
 	// nil.
 	OnNotRun func()
+	// Former returns the state in which a backend begins that was not checked before; ok is false
+	// for the usual one, up. It may be nil.
+	Former func(service.BackendID) (s State, ok bool)
 	// Probe runs one probe; nil: the function Probe of this package.
 	Probe func(context.Context, Check) error
 }
@@ -58,6 +61,9 @@ func New(c Config) *Prober {
 	}
 	if c.OnNotRun == nil {
 		c.OnNotRun = func() {}
+	}
+	if c.Former == nil {
+		c.Former = func(service.BackendID) (State, bool) { return State{}, false }
 	}
 	p := &Prober{config: c, runners: make(map[service.BackendID]*runner), notRun: make(map[*runner]error)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -100,7 +106,7 @@ func (p *Prober) Prepare(checks map[service.BackendID]Check) (*Change, error) {
 	for id, c := range checks {
 		r := all.find(c)
 		if r == nil {
-			r = newRunner(c, p.runners[id])
+			r = p.newRunner(id, c)
 			all.add(r)
 		}
 		runners[id] = r
@@ -162,16 +168,19 @@ func (all runnerIndex) add(r *runner) {
 	}
 }
 
-// newRunner returns the runner of a check, in the state of the one that it replaces, if any. It
-// does not run yet. The caller holds mu.
-func newRunner(c Check, old *runner) *runner {
-	r := &runner{check: c, stateMachine: start(time.Now())}
+// newRunner returns the runner of a backend's check, in the state of the one that it replaces, if
+// any. It does not run yet. The caller holds mu.
+func (p *Prober) newRunner(id service.BackendID, c Check) *runner {
+	r, old := &runner{check: c, stateMachine: start(time.Now())}, p.runners[id]
+	former, known := p.config.Former(id)
 	switch {
 	case c.Type == None:
 		r.stateMachine.Reason = "not checked"
 	case old != nil:
 		r.stateMachine = old.stateMachine
 		r.stateMachine.row = 0
+	case known:
+		r.stateMachine.State = former
 	}
 	return r
 }

@@ -35,6 +35,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/engine/health"
 	"sluice/engine/platform"
 	"sluice/engine/tables"
 	"sluice/engine/worker"
@@ -86,6 +87,31 @@ func Keep(k platform.Keeper, s *tables.State, t *pipeline.Tables, workers int, s
 		return err
 	}
 	return k.Keep(numbersName, data.Bytes())
+}
+
+// healthName is the name under which the states of backends that are down are kept.
+const healthName = "health"
+
+// KeepHealth makes the next process begin with the backends down that are down by their checks.
+func KeepHealth(k platform.Keeper, results map[service.BackendID]health.State) error {
+	down := make(map[service.BackendID]health.State)
+	for id, s := range results {
+		if !s.Up {
+			down[id] = s
+		}
+	}
+	var data bytes.Buffer
+	if err := gob.NewEncoder(&data).Encode(down); err != nil {
+		return err
+	}
+	return k.Keep(healthName, data.Bytes())
+}
+
+// Health returns the states of the backends that were down in the former process. What cannot be
+// read is not known.
+func Health(k platform.Keeper) (down map[service.BackendID]health.State) {
+	_ = gob.NewDecoder(bytes.NewReader(k.Former()[healthName])).Decode(&down)
+	return down
 }
 
 // Counts is how many connections and templates of the former process were taken over, and how many
