@@ -83,3 +83,44 @@ func TestKeep(t *testing.T) {
 	}
 	moves(t, held...)
 }
+
+// TestKilledAgainAndAgain: connections of all modes outlive the death of one process after another,
+// each at another moment, while new connections are opened.
+func TestKilledAgainAndAgain(t *testing.T) {
+	b := bed(t)
+	d, err := b.Keep(ctxOf(t), config(t, testbed.Paths...))
+	must(t, err)
+	t.Cleanup(func() { finish(t, b, d) })
+	var held []*testbed.Held
+	for _, p := range testbed.Paths {
+		held = append(held, hold(t, b, p.URL(), 2)...)
+	}
+	opening, stop := context.WithCancel(context.Background())
+	opened := make(chan int, 1)
+	go func() {
+		n := 0
+		for ; opening.Err() == nil; n++ {
+			s := b.Ask(opening, testbed.Paths[n%len(testbed.Paths)].URL(), 1)
+			if len(s.Errors) > 0 && opening.Err() == nil {
+				t.Errorf("a new connection: %v", s.Errors)
+			}
+		}
+		opened <- n
+	}()
+	for round := range 4 { // after five the keeper gives up
+		moves(t, held...)
+		time.Sleep(time.Duration(round*7%50) * time.Millisecond) // not to wait: the moment of death
+		mark := d.Process.Mark()
+		child, err := d.Child()
+		must(t, err)
+		must(t, child.Kill())
+		line, err := d.Process.WaitLineAfter(ctxOf(t), mark, "event=takeover")
+		must(t, err)
+		t.Log(line)
+		_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=ready")
+		must(t, err)
+	}
+	moves(t, held...)
+	stop()
+	t.Logf("%d new connections meanwhile", <-opened)
+}
