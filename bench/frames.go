@@ -33,6 +33,10 @@ func (l *lab) l4() int {
 // address writes the client address and port of a flow into the frame, and the IPv4 header
 // checksum.
 func (l *lab) address(f []byte, flowNumber uint32) {
+	if l.random {
+		l.randomAddress(f, flowNumber)
+		return
+	}
 	host, port := flowNumber/flowsPerAddress, flowNumber%flowsPerAddress
 	binary.BigEndian.PutUint16(f[l.l4():], uint16(1024+port))
 	if l.family == 6 {

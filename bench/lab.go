@@ -40,6 +40,8 @@ type lab struct {
 	reply   bool            // put writes packets from backends
 	backend []byte          // of a backend; they differ in the last byte, as fullnat's sources do
 	space   int             // of connections
+	random  bool            // clients have random addresses
+	clients []uint32        // numbers of such flows to use in turn; nil: all
 }
 
 // way is where the pipeline sends a flow: the last bytes of the addresses, and the client port that

@@ -214,6 +214,10 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 			}
 			add("new", mode, family, opened, goal(mode, family, newBudget), 0, func(r *result) error { return opening(r, mode, rounds, batch) })
 			if mode == service.NAT {
+				for how, name := range []string{"new-random", "new-listed"} {
+					add(name, mode, family, opened, 0, 0, func(r *result) error { return openingRandom(r, mode, lists(how), rounds, batch) })
+				}
+				add("denied", mode, family, opened, 0, 0, func(r *result) error { return refusing(r, mode, rounds, packets, batch) })
 				add("sweep", mode, family, opened, 0, sweepBudgetUs, func(r *result) error { return sweeping(r, mode, rounds, batch) })
 			}
 		}
@@ -273,6 +277,11 @@ func opening(r *result, mode service.Mode, rounds, batch int) error {
 		return err
 	}
 	defer l.close()
+	return l.churns(r, rounds)
+}
+
+// churns measures new connections when the table is as full as it gets.
+func (l *lab) churns(r *result, rounds int) (err error) {
 	step := r.Flows / 8
 	at := 0
 	for range 6 {

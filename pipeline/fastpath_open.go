@@ -21,7 +21,7 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 		return false
 	}
 	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
-	if !ok || p.t.Services[f.service].guarded && p.denied(f, packet.AddrFrom4(client)) {
+	if !ok || f.kind == kindFastForward4 && p.t.Services[f.service].guarded && p.denied(f, packet.AddrFrom4(client)) {
 		return false
 	}
 	length := h.Length4()
@@ -50,7 +50,7 @@ func (p *Processor) fastOpen6(f *Frame) bool {
 		return false
 	}
 	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)
-	if !ok || p.t.Services[f.service].guarded && p.denied(f, client) {
+	if !ok || f.kind == kindFastForward6 && p.t.Services[f.service].guarded && p.denied(f, client) {
 		return false
 	}
 	length := h.Length6()

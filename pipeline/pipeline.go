@@ -155,6 +155,9 @@ const cached6 = 1 << 15
 
 // fetch loads the cache lines of the connections, so that the misses of the batch overlap.
 func (p *Processor) fetch(frames []Frame) {
+	if p.openings > 0 && p.t.guarded {
+		p.denyOpenings(frames)
+	}
 	v4, v6, sum := p.v4, p.v6, uint64(0)
 	for i := range frames {
 		sum += conn.Fetch(v4, v6, frames[i].home)

@@ -105,8 +105,9 @@ type Tables struct {
 	evicted         []uint32 // ids of evicted backends, ascending
 	// vips: the addresses of Unowned services -> index into echoes, which counts their services
 	// with Echo
-	vips   map[packet.Addr]int
-	echoes []int
+	vips    map[packet.Addr]int
+	echoes  []int
+	guarded bool // some service has lists
 	// ListsVersion: connections of clients that are denied end when it changes.
 	ListsVersion uint64
 }
@@ -138,6 +139,7 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 		s := &services[id]
 		s.identify()
 		s.guarded = s.Lists != Lists{}
+		t.guarded = t.guarded || s.guarded
 		t.moved = t.moved || s.Moved
 		if s.Configured {
 			t.services.Add(s.Addr, s.Ports, s.Proto, uint32(id))

@@ -30,7 +30,7 @@ type Rule struct {
 
 // Table is a compiled list of rules for both families. It is immutable, and any goroutine may use
 // it. Its memory is about 8 bytes for each rule of IPv4, and 26 for each of IPv6, or 74 if it is
-// longer than /64.
+// longer than /64; and up to 256 KiB for each family.
 type Table struct {
 	v4 table4
 	v6 table6
@@ -56,6 +56,26 @@ func (t *Table) Denies(a packet.Addr) bool {
 		return t.v4.denies(a.V4())
 	}
 	return t.v6.denies(a)
+}
+
+// Touch loads what Denies will look at, so that the cache misses of several addresses overlap. The
+// result has no meaning; it keeps the compiler from leaving the loads out.
+func (t *Table) Touch(a packet.Addr) uint32 {
+	if a.Is4() {
+		at := t.v4.below[uint64(a.V4())>>t.v4.shift]
+		if int(at) < len(t.v4.flips) {
+			at += t.v4.flips[at]
+		}
+		return at
+	}
+	if t.v6.keys == 0 {
+		return 0
+	}
+	at := t.v6.root[t.v6.rootOf(a.Hi)]
+	if all := t.v6.levels[len(t.v6.levels)-1]; int(at) < len(all) {
+		at += uint32(all[at])
+	}
+	return at
 }
 
 // Match returns the index of the rule that decides about an address, -1 if no rule contains it. It
@@ -199,35 +219,44 @@ func newTable4(at []packet.Addr, others bool) table4 {
 
 func (t *table4) denies(a uint32) bool {
 	first := uint64(a) >> t.shift
-	from := t.below[first]
-	n := t.below[first+1] - from
-	for n > 0 {
-		half := (n + 1) / 2
-		next := from
-		if t.flips[from+half-1] <= a {
-			next = from + half
+	from, to := t.below[first], t.below[first+1]
+	for to-from > few {
+		if middle := (from + to) / 2; t.flips[middle] <= a {
+			from = middle + 1
+		} else {
+			to = middle
 		}
-		from = next
-		n -= half
 	}
-	return (from+t.others)&1 != 0
+	n := from
+	for _, flip := range t.flips[from:to] {
+		n += 1 - uint32((uint64(a)-uint64(flip))>>63)
+	}
+	return (n+t.others)&1 != 0
 }
 
-// block is the keys of one node of table6: one cache line.
-type block [8]uint64
+// few is how many keys are compared one after the other: a branch for each would be mispredicted
+// more often than not.
+const few = 8
 
-// table6 has the flips of IPv6. The upper words of the addresses are the keys of a search tree.
-// Where flips have lower words, the list of those with equal upper words is searched.
+// table6 has the flips of IPv6. The upper words of the addresses are keys. Where flips have lower
+// words, the list of those with equal upper words is searched.
 //
-// levels[0] is the root, of one block. The keys of a level are the first keys of the blocks of the
-// next. The last level has all upper words, each once.
+// The bits behind those that all keys share tell where among the keys to look, as in table4. But
+// keys come in clusters, since the networks of one provider begin with the same bits. So if there
+// are many, a tree is searched: each level has the first of every eight keys of the next.
 type table6 struct {
-	levels [][]block
-	keys   uint32   // in the last level
-	below  []uint32 // by key: number of flips with lower keys; nil if no flip has a lower word
-	lower  []uint64 // words of the flips
+	levels [][]uint64 // the last has all keys, each once; filled up to whole lines of the cache
+	keys   uint32     // number of keys
+	root   []uint32   // by the first bits that differ: number of keys below
+	shared uint8      // how many bits all keys share
+	shift  uint8      // behind which the bits of root are
+	below  []uint32   // by key: number of flips with lower keys; nil if no flip has a lower word
+	lower  []uint64   // words of the flips
 	others uint32
 }
+
+// fan is the number of keys in a line of the cache.
+const fan = 8
 
 func newTable6(at []packet.Addr, others bool) table6 {
 	t := table6{others: parity(others)}
@@ -246,64 +275,108 @@ func newTable6(at []packet.Addr, others bool) table6 {
 	if plain {
 		t.below, t.lower = nil, nil
 	}
-	for len(keys) > 0 {
-		level := make([]block, (len(keys)+7)/8)
-		var first []uint64
-		for i := range 8 * len(level) {
-			b := &level[i/8]
-			if b[i%8] = math.MaxUint64; i < len(keys) {
-				b[i%8] = keys[i]
-			}
-			if i%8 == 0 {
-				first = append(first, keys[i])
-			}
+	if len(keys) == 0 {
+		return t
+	}
+	t.makeRoot(keys)
+	for {
+		level := keys
+		for len(level)%fan != 0 {
+			level = append(level, math.MaxUint64)
 		}
 		t.levels = append(t.levels, level)
-		if keys = first; len(level) == 1 {
+		if len(level) == fan {
 			break
+		}
+		keys = nil
+		for i := 0; i < len(level); i += fan {
+			keys = append(keys, level[i])
 		}
 	}
 	slices.Reverse(t.levels)
 	return t
 }
 
-func (t *table6) denies(a packet.Addr) bool {
-	n := uint32(0) // number of keys up to the upper word
+func (t *table6) makeRoot(keys []uint64) {
+	t.shared = uint8(bits.LeadingZeros64(keys[0] ^ keys[len(keys)-1]))
+	size := 0
+	for size < maxRootBits && 1<<size < len(keys) {
+		size++
+	}
+	t.shift = uint8(64 - size)
+	t.root = make([]uint32, 1<<size+1)
+	n := uint32(0)
+	for first := range t.root {
+		for int(n) < len(keys) && t.rootOf(keys[n]) < uint64(first) {
+			n++
+		}
+		t.root[first] = n
+	}
+}
+
+// rootOf returns the first bits of a key that differ from other keys'.
+func (t *table6) rootOf(key uint64) uint64 { return key << t.shared >> t.shift }
+
+// upTo returns the number of keys that are not above the word.
+func (t *table6) upTo(word uint64) uint32 {
+	if t.keys == 0 {
+		return 0
+	}
+	all := t.levels[len(t.levels)-1]
+	if word < all[0] {
+		return 0
+	}
+	if word >= all[t.keys-1] {
+		return t.keys
+	}
+	first := t.rootOf(word)
+	from, to := t.root[first], t.root[first+1]
+	if to-from > few {
+		return t.search(word)
+	}
+	for _, key := range all[from:to] {
+		_, above := bits.Sub64(word, key, 0)
+		from += 1 - uint32(above)
+	}
+	return from
+}
+
+// search is upTo by the tree, for a word between the first key and the last.
+func (t *table6) search(word uint64) (n uint32) {
 	for _, level := range t.levels {
 		at := uint32(0)
 		if n > 0 {
-			at = min(n-1, uint32(len(level))-1)
+			at = fan * (n - 1)
 		}
-		upTo := level[at].upTo(a.Hi)
-		if upTo == 0 {
-			break // only in the root: the first key of another block is in the level above
-		}
-		n = 8*at + upTo
+		n = at + upToOf((*[fan]uint64)(level[at:]), word)
 	}
-	n = min(n, t.keys)
+	return n
+}
+
+// upToOf is upTo for one line. It has no branch, which would be mispredicted in every other line.
+func upToOf(line *[fan]uint64, word uint64) uint32 {
+	_, b0 := bits.Sub64(word, line[0], 0)
+	_, b1 := bits.Sub64(word, line[1], 0)
+	_, b2 := bits.Sub64(word, line[2], 0)
+	_, b3 := bits.Sub64(word, line[3], 0)
+	_, b4 := bits.Sub64(word, line[4], 0)
+	_, b5 := bits.Sub64(word, line[5], 0)
+	_, b6 := bits.Sub64(word, line[6], 0)
+	_, b7 := bits.Sub64(word, line[7], 0)
+	return fan - uint32(b0+b1+b2+b3+b4+b5+b6+b7)
+}
+
+func (t *table6) denies(a packet.Addr) bool {
+	n := t.upTo(a.Hi)
 	if n == 0 || t.below == nil {
 		return (n+t.others)&1 != 0
 	}
 	from := t.below[n]
-	if last := t.levels[len(t.levels)-1]; last[(n-1)/8][(n-1)%8] == a.Hi {
+	if t.levels[len(t.levels)-1][n-1] == a.Hi {
 		from = t.below[n-1]
 		for from < t.below[n] && t.lower[from] <= a.Lo {
 			from++
 		}
 	}
 	return (from+t.others)&1 != 0
-}
-
-// upTo returns the number of keys that are not above the word. It has no branch, which would be
-// mispredicted in every other block.
-func (b *block) upTo(word uint64) uint32 {
-	_, b0 := bits.Sub64(word, b[0], 0)
-	_, b1 := bits.Sub64(word, b[1], 0)
-	_, b2 := bits.Sub64(word, b[2], 0)
-	_, b3 := bits.Sub64(word, b[3], 0)
-	_, b4 := bits.Sub64(word, b[4], 0)
-	_, b5 := bits.Sub64(word, b[5], 0)
-	_, b6 := bits.Sub64(word, b[6], 0)
-	_, b7 := bits.Sub64(word, b[7], 0)
-	return 8 - uint32(b0+b1+b2+b3+b4+b5+b6+b7)
 }
