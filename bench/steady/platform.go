@@ -65,7 +65,7 @@ func (p *port) Open(ports []conf.Port, workers int) (*platform.Hardware, error) 
 		return nil, fmt.Errorf("the memory port has one queue, not %d ports and %d workers", len(ports), workers)
 	}
 	p.restore = cpu.QuietRuntime(p.cores, slog.New(slog.DiscardHandler))
-	umem, err := p.Memory(chunks*platform.FrameSize, p.cores[0])
+	umem, err := p.Memory("", chunks*platform.FrameSize, p.cores[0])
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (p *port) Open(ports []conf.Port, workers int) (*platform.Hardware, error) 
 }
 
 // Memory implements platform.Platform.
-func (p *port) Memory(bytes, _ int) ([]byte, error) {
+func (p *port) Memory(_ string, bytes, _ int) ([]byte, error) {
 	mem, err := unix.Mmap(-1, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("memory of %d bytes: %w", bytes, err)
