@@ -37,6 +37,7 @@ import (
 	"sluice/engine/state"
 	"sluice/engine/steer"
 	"sluice/engine/tables"
+	"sluice/engine/takeover"
 	"sluice/engine/tokernel"
 	"sluice/engine/worker"
 	"sluice/pipeline"
@@ -77,13 +78,12 @@ type Engine struct {
 	tables   atomic.Pointer[pipeline.Tables]
 	started  time.Time
 	prober   *health.Prober
-	// formerDown: backends that were down in the former process; written before checks are prepared
-	formerDown map[service.BackendID]health.State
-	stop       context.CancelFunc // ends the goroutines that follow something
-	results    *changedChecks     // backends that have new results of checks
-	losses     []steeringLoss     // by port; guarded by mu
-	closing    chan struct{}      // closed by Close: traces end
-	tracer     *inspect.Tracer
+	takeover *takeover.Process
+	stop     context.CancelFunc // ends the goroutines that follow something
+	results  *changedChecks     // backends that have new results of checks
+	losses   []steeringLoss     // by port; guarded by mu
+	closing  chan struct{}      // closed by Close: traces end
+	tracer   *inspect.Tracer
 
 	changeMu         sync.Mutex         // held while configuration or overrides change; before mu
 	store            *state.Store       // guarded by changeMu
@@ -145,6 +145,7 @@ func newEngine(o Options) *Engine {
 		stop:             func() {},
 		results:          newChangedChecks(),
 		closing:          make(chan struct{}),
+		takeover:         takeover.New(o.Platform, o.Logger),
 	}
 	e.tracer = e.newTracer()
 	e.health.grow = time.AfterFunc(time.Hour, e.results.wake)
@@ -152,7 +153,7 @@ func newEngine(o Options) *Engine {
 	if o.Probe == nil {
 		o.Probe = e.probe
 	}
-	e.prober = health.New(health.Config{OnChange: e.results.add, OnNotRun: e.results.wake, Former: e.formerHealth, Probe: o.Probe})
+	e.prober = health.New(health.Config{OnChange: e.results.add, OnNotRun: e.results.wake, Former: e.takeover.Health, Probe: o.Probe})
 	return e
 }
 
@@ -185,7 +186,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
-	e.seed = e.remember()
+	e.seed = e.takeover.Begin()
 	if e.kernel, err = tokernel.New(len(cores), e.platform, e.results.wake, e.log); err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
-	e.takeOver()
+	e.takeover.Finish(&e.compiled, e.workers)
 	e.answers = answers.New(e.workers, e.platform)
 	if err := e.workers.Launch(); err != nil {
 		return err

@@ -77,7 +77,7 @@ func (e *Engine) publish(u *update) error {
 			return errors.Join(err, e.platform.Steer(e.compiled.Rules))
 		}
 	}
-	e.keepNumbers(&compiled)
+	e.takeover.KeepNumbers(&compiled, &e.compiled)
 	e.tables.Store(compiled.Tables)
 	e.outside = out
 	if newRules {
@@ -154,7 +154,7 @@ func (e *Engine) commit(u *update, compiled *tables.Result) {
 	e.cfg, e.overrides, e.access, e.direct, e.health.checks = u.config, u.overrides, u.access, u.direct, u.results
 	e.published++
 	if len(u.events) > 0 || e.published == 1 {
-		e.keepHealth(u.results)
+		e.takeover.KeepHealth(u.results)
 	}
 	e.commitHealth(u.policy, u.events)
 }

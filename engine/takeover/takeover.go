@@ -60,56 +60,45 @@ type Numbers struct {
 // numbersName is the name under which Numbers are kept.
 const numbersName = "numbers"
 
-// Keep makes the numbers of tables known to the next process. It is called before workers use them,
-// after Restore, and whenever they change.
-func Keep(k platform.Keeper, s *tables.State, t *pipeline.Tables, workers int, seed flow.Seed) error {
-	n := Numbers{
+// numbersOf returns the numbers of tables.
+func numbersOf(r *tables.Result, workers int, seed flow.Seed) *Numbers {
+	n := &Numbers{
 		Layout: layout(), ZeroNs: zeroNs(), Workers: workers, Seed: seed,
 		Services: make(map[uint32]service.Key), Backends: make(map[uint32]tables.Backend), Sources: make(map[uint8]netip.Addr),
 	}
-	for number, of := range s.Services() {
+	for number, of := range r.Services() {
 		if of.Key.Address.IsValid() {
 			n.Services[uint32(number)] = of.Key
 		}
 	}
-	for number, b := range s.Backends() {
+	for number, b := range r.Backends() {
 		if b.ID.Backend.Address.IsValid() {
 			n.Backends[uint32(number)] = b
 		}
 	}
-	for number, source := range t.Sources {
+	for number, source := range r.Tables.Sources {
 		if source.Ports != nil {
 			n.Sources[uint8(number)] = source.Addr.Netip()
 		}
 	}
-	var data bytes.Buffer
-	if err := gob.NewEncoder(&data).Encode(&n); err != nil {
-		return err
-	}
-	return k.Keep(numbersName, data.Bytes())
+	return n
 }
 
 // healthName is the name under which the states of backends that are down are kept.
 const healthName = "health"
 
-// KeepHealth makes the next process begin with the backends down that are down by their checks.
-func KeepHealth(k platform.Keeper, results map[service.BackendID]health.State) error {
-	down := make(map[service.BackendID]health.State)
-	for id, s := range results {
-		if !s.Up {
-			down[id] = s
-		}
-	}
+// keep keeps a value for the next process.
+func keep(k platform.Keeper, name string, value any) error {
 	var data bytes.Buffer
-	if err := gob.NewEncoder(&data).Encode(down); err != nil {
+	if err := gob.NewEncoder(&data).Encode(value); err != nil {
 		return err
 	}
-	return k.Keep(healthName, data.Bytes())
+	return k.Keep(name, data.Bytes())
 }
 
-// Health returns the states of the backends that were down in the former process. What cannot be
-// read is not known.
-func Health(k platform.Keeper) (down map[service.BackendID]health.State) {
+// formerHealth returns the states of the backends that were down in the former process. What cannot
+// be read is not known.
+func formerHealth(k platform.Keeper) (down map[service.BackendID]health.State) {
 	_ = gob.NewDecoder(bytes.NewReader(k.Former()[healthName])).Decode(&down)
 	return down
 }
@@ -118,29 +107,17 @@ func Health(k platform.Keeper) (down map[service.BackendID]health.State) {
 // were not although their time was not over.
 type Counts struct{ Restored, Lost int }
 
-// Restore gives the workers the connections of the former process, if there was one. The workers
-// have not been launched. The caller then calls Keep, and after that EndFormer of the Keeper: until
-// then a next process could still take over from the former one.
-func Restore(k platform.Keeper, s *tables.State, t *pipeline.Tables, workers *worker.Set, seed *flow.Seed) (Counts, error) {
+// restore gives the workers the connections of the former process, if there was one.
+func restore(k platform.Keeper, now *tables.Result, workers *worker.Set, seed *flow.Seed) (Counts, error) {
 	n, err := former(k)
 	if n == nil {
 		return Counts{}, err
 	}
-	r := restorer{former: k.Former(), numbers: n, tables: t, workers: workers, seed: seed, aheadMs: uint32((zeroNs() - n.ZeroNs) / 1e6)}
-	r.renumber(s)
+	r := restorer{former: k.Former(), numbers: n, tables: now.Tables, workers: workers, seed: seed, aheadMs: uint32((zeroNs() - n.ZeroNs) / 1e6)}
+	r.renumber(now.State)
 	r.all(true)
 	r.all(false)
 	return r.Counts, nil
-}
-
-// Seed returns the seed of the former process; found is false if there was none that can be taken
-// over.
-func Seed(k platform.Keeper) (seed flow.Seed, found bool) {
-	n, _ := former(k)
-	if n == nil {
-		return flow.Seed{}, false
-	}
-	return n.Seed, true
 }
 
 // former returns the Numbers of the former process, nil if there was none that can be taken over.
@@ -159,7 +136,7 @@ func former(k platform.Keeper) (*Numbers, error) {
 	return n, nil
 }
 
-// restorer is the state of Restore.
+// restorer is the state of restore.
 type restorer struct {
 	Counts
 	former  map[string][]byte

@@ -1,0 +1,105 @@
+package takeover
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"log/slog"
+	"time"
+
+	"sluice/engine/health"
+	"sluice/engine/platform"
+	"sluice/engine/tables"
+	"sluice/engine/worker"
+	"sluice/pipeline/flow"
+	"sluice/pipeline/service"
+)
+
+// Process is what one process has from the former one and leaves to the next. Without a
+// platform.Keeper its methods do nothing. Nothing here stops an engine: what fails is logged. The
+// engine calls the methods one at a time.
+type Process struct {
+	keeper platform.Keeper // nil: there is none
+	log    *slog.Logger
+
+	seed    flow.Seed
+	down    map[service.BackendID]health.State // in the former process; nil once checks have begun
+	workers int                                // 0: they have not been made
+}
+
+// New returns the Process of an engine on a platform.
+func New(p platform.Platform, log *slog.Logger) *Process {
+	keeper, _ := p.(platform.Keeper)
+	return &Process{keeper: keeper, log: log}
+}
+
+// Begin reads what the former process knew of backends, and returns its seed, so that its
+// connections belong to the same workers; without one, a random seed. The platform is open.
+func (p *Process) Begin() flow.Seed {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	p.seed = flow.Seed{A: binary.LittleEndian.Uint64(random[:8]), B: binary.LittleEndian.Uint64(random[8:])}
+	if p.keeper != nil {
+		p.down = formerHealth(p.keeper)
+		if n, _ := former(p.keeper); n != nil {
+			p.seed = n.Seed
+		}
+	}
+	return p.seed
+}
+
+// Health returns the state of a backend that was down in the former process, until Finish.
+func (p *Process) Health(id service.BackendID) (s health.State, was bool) {
+	s, was = p.down[id]
+	return s, was
+}
+
+// Finish gives the workers, which do not run yet, the connections of the former process. r is what
+// their tables are.
+func (p *Process) Finish(r *tables.Result, workers *worker.Set) {
+	p.down, p.workers = nil, len(workers.All)
+	if p.keeper == nil {
+		return
+	}
+	began := time.Now()
+	counts, err := restore(p.keeper, r, workers, &p.seed)
+	if err != nil {
+		p.log.Warn("connections of the former process are lost", "event", "takeover_failed", "error", err)
+	} else if counts != (Counts{}) {
+		p.log.Info("connections of the former process were taken over", "event", "takeover",
+			"restored", counts.Restored, "lost", counts.Lost, "took", time.Since(began).Round(time.Microsecond))
+	}
+	p.keepNumbers(r)
+	if err := p.keeper.EndFormer(); err != nil {
+		p.log.Warn("memory of the former process is not freed", "error", err)
+	}
+}
+
+// KeepNumbers makes the numbers of the next tables known to the next process, if they are others
+// than those before. It is called before workers can use them.
+func (p *Process) KeepNumbers(next, before *tables.Result) {
+	if p.keeper != nil && p.workers > 0 && !next.SameNumbers(before.State) {
+		p.keepNumbers(next)
+	}
+}
+
+func (p *Process) keepNumbers(r *tables.Result) {
+	if err := keep(p.keeper, numbersName, numbersOf(r, p.workers, p.seed)); err != nil {
+		p.log.Warn("connections will not outlive this process", "event", "keep_failed", "error", err)
+	}
+}
+
+// KeepHealth makes the next process begin with the backends down that are down by their checks.
+func (p *Process) KeepHealth(results map[service.BackendID]health.State) {
+	if p.keeper == nil {
+		return
+	}
+	down := make(map[service.BackendID]health.State)
+	for id, s := range results {
+		if !s.Up {
+			down[id] = s
+		}
+	}
+	if err := keep(p.keeper, healthName, down); err != nil {
+		p.log.Warn("the next process will not know which backends are down", "event", "keep_failed", "error", err)
+	}
+}
