@@ -118,6 +118,9 @@ http           off, as configured
 	daemon.status.Reload = api.ReloadStatus{At: at, Error: "a.toml:3: port 70000\na.toml:9: weight -1"}
 	daemon.status.Pending = &api.Pending{Generation: 12, LeftS: 42}
 	daemon.status.Alarms = []api.Alarm{{Kind: api.AlarmNoBackend, Service: "web", Text: "no backend is up"}}
+	for range 4 {
+		daemon.status.Alarms = append(daemon.status.Alarms, api.Alarm{Kind: api.AlarmProtected, Service: "pool", Text: "12/12 down"})
+	}
 	daemon.status.Overrides = []api.Override{
 		{Service: "web", Backend: "10.0.0.11:8080", State: api.OverrideDrain, Deadline: at, Since: at, Configured: true},
 		{Service: "udp 1.2.3.4:53", Backend: "10.0.0.12:53", State: api.OverrideWeight, Weight: &weight, Since: at},
@@ -138,7 +141,7 @@ http           off, as configured
 		"\nnext start       engine: batch 64 -> 128\n                 added port eth2\nbackends         25/30 down (1 in use)\n",
 		"\n                 web 10.0.0.11:80  down (in use)  1m15s  no answer\n",
 		"\n                 web 10.0.0.30:80  down           1m15s  no answer\n                 and 5 more: sluice health lists them\nalarms ",
-		"web: no backend is up", "1 drain, 1 weight: sluice overrides"} {
+		"service web: no backend is up\n                 4 times pool_protected, for example service pool: 12/12 down\noverrides ", "1 drain, 1 weight: sluice overrides"} {
 		if !strings.Contains(out, text) {
 			t.Errorf("%q is missing in\n%s", text, out)
 		}

@@ -76,8 +76,8 @@ func statusTable(w io.Writer, s *api.Status) error {
 	if n := s.Backends.Down - maxDown; n > 0 {
 		line("", "and %d more: sluice health lists them", n)
 	}
-	for i, a := range s.Alarms {
-		line(map[bool]string{true: "alarms"}[i == 0], "%s", strings.TrimPrefix(a.Service+": "+a.Text, ": "))
+	for i, text := range api.AlarmTexts(s.Alarms) {
+		line(map[bool]string{true: "alarms"}[i == 0], "%s", text)
 	}
 	if len(s.Alarms) == 0 {
 		line("alarms", "none")

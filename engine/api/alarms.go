@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -37,6 +38,31 @@ const (
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
 	return []string{AlarmProtected, AlarmNoBackend, AlarmUnreachable, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck}
+}
+
+// maxAlike is how many alarms of one kind are told one by one.
+const maxAlike = 3
+
+// AlarmTexts returns a sentence for each alarm, or one for all of a kind if there are many.
+func AlarmTexts(alarms []Alarm) (out []string) {
+	count := make(map[string]int)
+	for _, a := range alarms {
+		count[a.Kind]++
+	}
+	for _, a := range alarms {
+		text := a.Text
+		if a.Service != "" {
+			text = "service " + a.Service + ": " + text
+		}
+		switch n := count[a.Kind]; {
+		case n > maxAlike:
+			out = append(out, fmt.Sprintf("%d times %s, for example %s", n, a.Kind, text))
+			count[a.Kind] = 0
+		case n > 0:
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // AlarmControl is the part of Control about alarms and about health checks as a whole.

@@ -15,10 +15,8 @@ import (
 	"sluice/pipeline/service"
 )
 
-const (
-	maxAlike   = 3 // alarms of one kind that are told one by one
-	maxChanges = 3 // likewise changes that wait for a restart
-)
+// maxChanges is how many changes that wait for a restart are told one by one.
+const maxChanges = 3
 
 // Of returns what needs attention, one sentence each. They have no durations, so that they are
 // equal as long as nothing changes.
@@ -38,34 +36,12 @@ func Of(s *api.Status) []string {
 		}
 		out = append(out, "waits for a restart: "+text)
 	}
-	out = append(out, ofAlarms(s.Alarms)...)
+	out = append(out, api.AlarmTexts(s.Alarms)...)
 	if text := ofBackends(s); text != "" {
 		out = append(out, text)
 	}
 	if s.StateErr != "" {
 		out = append(out, "overrides and former configurations are kept in memory only: "+s.StateErr)
-	}
-	return out
-}
-
-// ofAlarms returns a sentence for each alarm, or for all of a kind if there are many.
-func ofAlarms(alarms []api.Alarm) (out []string) {
-	count := make(map[string]int)
-	for _, a := range alarms {
-		count[a.Kind]++
-	}
-	for _, a := range alarms {
-		text := a.Text
-		if a.Service != "" {
-			text = "service " + a.Service + ": " + text
-		}
-		switch n := count[a.Kind]; {
-		case n > maxAlike:
-			out = append(out, fmt.Sprintf("%d services have the alarm %s, for example %s", n, a.Kind, text))
-			count[a.Kind] = 0
-		case n > 0:
-			out = append(out, text)
-		}
 	}
 	return out
 }

@@ -64,7 +64,7 @@ export class Actions {
     const id = endpoint(backend);
     this.open({...question, needsToken: !token.get(), act: async () => {
       const now = await act(service.name, id);
-      this.done(`${id} of ${service.name}: weight ${now.weight}, state ${now.state}${now.note ? ': ' + now.note : ''}`);
+      this.done(`${id} of ${service.name}: weight ${now.weight}, state ${now.state_name}${now.note ? ': ' + now.note : ''}`);
     }});
   }
 

@@ -81,12 +81,13 @@ export class Log {
   update(services, endpoint) {
     const states = new Map();
     for (const s of services) for (const b of s.backends) states.set(`${s.name} ${endpoint(b)}`, b);
+    const name = b => b.protected ? b.state_name : b.state; // the portion of a slow start is no change
     for (const [id, b] of this.states ? states : []) {
       const before = this.states.get(id);
-      const since = before && before.state !== b.state ? ` after ${ago(before.state_since_s) || 'some time'}` : '';
+      const since = before && name(before) !== name(b) ? ` after ${ago(before.state_since_s) || 'some time'}` : '';
       const why = b.reason ? ': ' + b.reason : '';
-      if (!before) this.add(`${id} added: ${b.state}`);
-      else if (before.state !== b.state) this.add(`${id} ${before.state} → ${b.state}${since}${why}`, b.state);
+      if (!before) this.add(`${id} added: ${name(b)}`);
+      else if (name(before) !== name(b)) this.add(`${id} ${name(before)} → ${name(b)}${since}${why}`, b.state);
       else if (before.weight !== b.weight) this.add(`${id} weight ${before.weight} → ${b.weight}`);
     }
     for (const id of this.states?.keys() ?? []) if (!states.has(id)) this.add(`${id} removed`);
