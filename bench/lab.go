@@ -104,10 +104,14 @@ func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, b
 	if c.room == nil {
 		c.room = counter.NewCapacity(c.workers, c.workers*connections)
 	}
+	ports, err := l.portMemory()
+	if err != nil {
+		return nil, err
+	}
 	l.proc = pipeline.New(pipeline.Options{
 		Worker: worker, Workers: c.workers, Capacity: c.room,
 		Seed: c.seed, Loads: c.loads, Turns: c.turns,
-		Mem4: tables[0], Mem6: tables[1],
+		Mem4: tables[0], Mem6: tables[1], Ports: ports,
 	})
 	if c.tables == nil {
 		if c.tables, err = l.config(c.own); err != nil {
@@ -117,6 +121,22 @@ func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, b
 	l.tables = c.tables
 	l.template()
 	return l, nil
+}
+
+// portMemory returns the memory for fullnat's ports, enough for a million; nil without fullnat.
+func (l *lab) portMemory() (*snat.Memory, error) {
+	if l.mode != service.FullNAT {
+		return nil, nil
+	}
+	ports := snat.NewMemory(false)
+	for kind, bytes := range ports.Lacks(1000) {
+		mem, err := l.memory(bytes)
+		if err != nil {
+			return nil, err
+		}
+		ports.Add(kind, mem)
+	}
+	return ports, nil
 }
 
 func (l *lab) memory(bytes int) ([]byte, error) {
@@ -206,7 +226,7 @@ func (l *lab) pools(first netip.Addr) (sources []snat.Source, pools [][]snat.Ref
 	for i := range backends {
 		for j := range sources {
 			ref := snat.Ref{Source: uint8(j), Proto: uint8(service.TCP), Configured: true}
-			ref.Pools = ref.NewPools(ports, 1, 0)
+			ref.Pools = ref.NewPools(nil, ports, 1, 0)
 			pools[1+i] = append(pools[1+i], ref)
 		}
 	}

@@ -128,7 +128,7 @@ func (e *Engine) unused(ctx context.Context, backends []uint32, pools map[tables
 	}
 	left.Backends = slices.DeleteFunc(left.Backends, func(number uint32) bool { return bound[number] })
 	err := e.workers.OnAll(ctx, func(w *worker.Worker) {
-		maps.DeleteFunc(pools, func(_ tables.PoolName, of []*snat.Pool) bool { return of[w.ID()].InUse() > 0 })
+		maps.DeleteFunc(pools, func(_ tables.PoolName, of []*snat.Pool) bool { return !w.Processor().EndPool(of[w.ID()]) })
 	})
 	left.Pools = slices.Collect(maps.Keys(pools))
 	return left, err

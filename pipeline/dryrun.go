@@ -65,7 +65,7 @@ func (l *borrowed) alloc(pool *snat.Pool, open *snat.PortSet) (port uint16, ok b
 		}
 	}
 	l.tried = append(l.tried, pool)
-	port, ok = pool.Peek(open, n, l.from.now)
+	port, ok = pool.Peek(l.from.ports, open, n, l.from.now)
 	if !ok && l.released && l.copied.pool == pool {
 		return l.copied.port, true
 	}
@@ -125,7 +125,7 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	q := r.p
 	q.neighbourHints, q.answers, q.ipID, q.sourceTurn = p.neighbourHints, p.answers, p.ipID, p.sourceTurn
 	q.adoptions, q.adoptPerSecond = p.adoptions, p.adoptPerSecond
-	q.borrowed = &borrowed{from: p}
+	q.borrowed, q.ports = &borrowed{from: p}, p.ports
 	id := r.Before.Service
 	if r.Before.Known {
 		id = r.Before.Conn.Service()

@@ -30,6 +30,7 @@ type replyEndpoint struct {
 func (t *Tables) indexReplyEndpoints() {
 	t.replyEndpointAt = servicemap.NewEndpoints(len(t.Pools))
 	for id, refs := range t.Pools {
+		t.pools += len(refs)
 		be := &t.Backends[id]
 		for i := range refs {
 			r := &refs[i]
@@ -59,6 +60,19 @@ func (t *Tables) replyEndpoint(backend packet.Addr, port uint16, proto uint8) *r
 	return &t.replyEndpoints[at-1]
 }
 
+// SNATPools returns the number of SNAT pools of each worker, or more if backends share some.
+func (t *Tables) SNATPools() int { return t.pools }
+
+// EndPool returns the memory of a pool, unless connections use the pool. It reports
+// whether none does.
+func (p *Processor) EndPool(pool *snat.Pool) bool {
+	if pool.InUse() > 0 {
+		return false
+	}
+	pool.Forget(p.ports)
+	return true
+}
+
 // portTries bounds how many ports a new connection tries, for each worker.
 const portTries = 4
 
@@ -86,7 +100,7 @@ func (p *Processor) takePort(t *conn.Table, c *conn.Conn, backend packet.Addr, r
 	}
 	if p.t.anyPort && p.portConflicts(t, c, backend, ref.Source, port) {
 		if p.borrowed == nil {
-			pool.Release(port, 0, p.now)
+			pool.Release(p.ports, port, 0, p.now)
 		}
 		return false
 	}
@@ -112,7 +126,7 @@ func (p *Processor) changePort(t *conn.Table, c *conn.Conn, backend packet.Addr)
 	if l := p.borrowed; l != nil {
 		l.leave(pool)
 	}
-	if !pool.Leave(port, p.t.Sources[ref.Source].Ports, p.now) {
+	if !pool.Leave(p.ports, port, p.t.Sources[ref.Source].Ports, p.now) {
 		return
 	}
 	for range portTries * p.workers {
@@ -236,7 +250,7 @@ func (p *Processor) sourceOf(c *conn.Conn) *snat.Ref { return p.t.refOf(c.Backen
 // freePorts returns the number of ports of a source that a new connection could have.
 func (p *Processor) freePorts(r *snat.Ref) int {
 	pool := r.Pools[p.worker]
-	free := pool.Free(p.t.Sources[r.Source].Ports)
+	free := pool.Free(p.ports, p.t.Sources[r.Source].Ports)
 	if l := p.borrowed; l != nil && l.released && l.copied.pool == pool {
 		free++
 	}
@@ -249,7 +263,7 @@ func (p *Processor) allocPort(pool *snat.Pool, open *snat.PortSet) (port uint16,
 		port, ok = l.alloc(pool, open)
 		return port, false, ok
 	}
-	return pool.Alloc(open, p.now)
+	return pool.Alloc(p.ports, open, p.now)
 }
 
 // releasePort releases the port of a fullnat connection that is closed.
@@ -266,5 +280,5 @@ func (p *Processor) freePort(pool *snat.Pool, port uint16, idleMs int32) {
 		l.release(pool, port)
 		return
 	}
-	pool.Release(port, uint32(idleMs), p.now)
+	pool.Release(p.ports, port, uint32(idleMs), p.now)
 }

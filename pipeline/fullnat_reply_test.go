@@ -37,7 +37,7 @@ func TestLateReply(t *testing.T) {
 				var refs []snat.Ref
 				for source := range c.sources {
 					ref := snat.Ref{Source: source, Proto: 6, Configured: true}
-					ref.Pools = ref.NewPools(w.ports, 1, 0)
+					ref.Pools = ref.NewPools(nil, w.ports, 1, 0)
 					refs = append(refs, ref)
 				}
 				w.tables = pipeline.NewTables(x.Services, x.Backends, x.Hops, x.Sources, [][]snat.Ref{nil, refs}, nil)

@@ -72,7 +72,7 @@ func newFullnatLab(t *testing.T, worker, workers, connections int, changes ...fu
 	}
 	for _, refs := range setup.pools {
 		for i := range refs {
-			refs[i].Pools = refs[i].NewPools(setup.ports, workers, setup.start)
+			refs[i].Pools = refs[i].NewPools(nil, setup.ports, workers, setup.start)
 		}
 	}
 	return &fullnatLab{

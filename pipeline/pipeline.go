@@ -33,6 +33,7 @@ import (
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
+	"sluice/pipeline/snat"
 )
 
 // Processor is the pipeline of one worker, with everything that the worker writes: connections,
@@ -47,6 +48,7 @@ type Processor struct {
 	seed            *flow.Seed
 	v4, v6          *conn.Table
 	share           *counter.Share // of both tables
+	ports           *snat.Memory
 	loads           *counter.Loads
 	turns           *counter.Turns
 	templates       []uint32      // by backend id: persistence templates
@@ -82,6 +84,9 @@ type Options struct {
 	Turns           *counter.Turns
 	Mem4, Mem6      []byte // TableBytes(4|6, ...) zeroed bytes each, for this worker alone
 	AdoptPerSecond  int    // connections that all workers together may adopt per second
+	// Ports is the memory of SNAT pools, for this worker alone; nil: it is allocated when it is
+	// needed
+	Ports *snat.Memory
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
@@ -93,6 +98,10 @@ func New(o Options) *Processor {
 		seed:  o.Seed,
 		loads: o.Loads, turns: o.Turns, templates: make([]uint32, o.Loads.Len()),
 		sched: make([]sched.State, o.Turns.Len()),
+		ports: o.Ports,
+	}
+	if p.ports == nil {
+		p.ports = snat.NewMemory(true)
 	}
 	for id := range p.sched {
 		p.sched[id].Rand = p.seed.Hash(packet.Addr{Hi: uint64(o.Worker), Lo: uint64(id)}, 0, 0)

@@ -75,14 +75,14 @@ func (p *Processor) Restore(t *Tables, e *conn.Entry, nowMs uint32) bool {
 	var pool *snat.Pool
 	if e.Flags&conn.Translated != 0 {
 		pool = t.refOf(e.Backend, e.Source).Pools[p.worker]
-		if !pool.Claim(e.Extra) {
+		if !pool.Claim(p.ports, e.Extra) {
 			return false
 		}
 	}
 	c := table.Restore(e, nowMs)
 	if c == nil {
 		if pool != nil {
-			pool.Release(e.Extra, 0, nowMs)
+			pool.Release(p.ports, e.Extra, 0, nowMs)
 		}
 		return false
 	}

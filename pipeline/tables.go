@@ -100,6 +100,7 @@ type Tables struct {
 	replyEndpoints  []replyEndpoint
 	portsByHash     bool     // some SNAT ports are divided by the hash of a NIC
 	anyPort         bool     // some fullnat backend serves any port
+	pools           int      // of each worker, at least: those that backends share count again
 	moved           bool     // some service has Moved
 	plainReplies    bool     // all packets from backends are owned ByFlow
 	evicted         []uint32 // ids of evicted backends, ascending

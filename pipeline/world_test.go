@@ -184,7 +184,7 @@ func (w *world) configure(services ...svc) {
 			backends = append(backends, b)
 			ref := snat.Ref{Source: 0, Proto: out.Proto, Configured: true}
 			if w.pools[id] == nil && b.Mode == service.FullNAT {
-				w.pools[id] = ref.NewPools(w.ports, len(w.procs), 0)
+				w.pools[id] = ref.NewPools(nil, w.ports, len(w.procs), 0)
 			}
 			ref.Pools = w.pools[id]
 			pools = append(pools, []snat.Ref{ref})

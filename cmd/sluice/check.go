@@ -78,8 +78,8 @@ func printMemory(w io.Writer, cfg *conf.Config) error {
 		workers = len(cores)
 	}
 	m := tables.MemoryOf(cfg, workers)
-	_, err := fmt.Fprintf(w, "memory: connection tables %s, mh tables %s, fullnat ports %s, workers %d\n",
-		mebibytes(m.Connections), mebibytes(m.MH), mebibytes(m.SNATPools), workers)
+	_, err := fmt.Fprintf(w, "memory: connection tables %s, mh tables %s, fullnat ports %s to %s, workers %d\n",
+		mebibytes(m.Connections), mebibytes(m.MH), mebibytes(m.SNATPools), mebibytes(m.SNATPoolsMost), workers)
 	return err
 }
 

@@ -13,7 +13,9 @@ import (
 type Memory struct {
 	Connections int64 // the connection tables of all workers
 	MH          int64 // tables of scheduler mh: one for each set of backends with their weights
-	SNATPools   int64 // fullnat: ports of each source towards each backend
+	// fullnat: the ports of each source towards each backend, while none is in use, and while all
+	// are
+	SNATPools, SNATPoolsMost int64
 }
 
 // MemoryOf returns what a configuration takes with that many workers.
@@ -36,6 +38,7 @@ func MemoryOf(cfg *conf.Config, workers int) (m Memory) {
 			}
 		}
 	}
-	m.SNATPools = int64(len(pools)) * int64(snat.PoolBytes(workers))
+	least, most := snat.PoolBytes(workers)
+	m.SNATPools, m.SNATPoolsMost = int64(len(pools))*int64(least), int64(len(pools))*int64(most)
 	return m
 }

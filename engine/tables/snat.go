@@ -273,6 +273,7 @@ func (s *snatState) addBackend(svc *conf.Service, b *conf.Backend) {
 func (s *snatState) makePools(in *Input) {
 	s.pools = cloneMap(s.pools)
 	s.round++
+	layouts := make(snat.Layouts)
 	for id, refs := range s.perBackend {
 		if _, settled := s.rules[endpoint{id.Backend, id.Service.Protocol}]; !settled {
 			continue
@@ -281,7 +282,7 @@ func (s *snatState) makePools(in *Input) {
 			if name := poolOf(id, r.source); s.pools[name] == nil {
 				ref := s.ref(id, r)
 				ports := s.sources[ref.Source].Ports
-				s.pools[name] = ref.NewPools(ports, in.Workers, firstPortOf(name, ports, in.Seed, s.round))
+				s.pools[name] = ref.NewPools(layouts, ports, in.Workers, firstPortOf(name, ports, in.Seed, s.round))
 			}
 		}
 	}

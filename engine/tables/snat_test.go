@@ -11,6 +11,7 @@ import (
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
+	"sluice/pipeline/snat"
 )
 
 // TestPoolsBeginAnywhere compiles the same tables for daemons with different seeds: each sends from
@@ -57,7 +58,7 @@ address = "10.1.0.1"
 		}
 		for _, refs := range result.Tables.Pools {
 			for _, ref := range refs {
-				port, _ := ref.Pools[0].Peek(result.Tables.Sources[ref.Source].Ports, 0, 0)
+				port, _ := ref.Pools[0].Peek(snat.NewMemory(true), result.Tables.Sources[ref.Source].Ports, 0, 0)
 				ports[port] = true
 			}
 		}

@@ -9,6 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/pipeline/snat"
 )
 
 // The time that the control plane waits for a worker is counted in ticks, so that a pause of the
@@ -123,10 +127,12 @@ func (s *Set) Watch(ctx context.Context, stuckAfter time.Duration, log *slog.Log
 	watching.Wait()
 }
 
-// ping waits until the worker answers. It returns false if the worker has ended, or ctx.
+// ping waits until the worker answers, and gives it memory for SNAT ports if it lacks some. It
+// returns false if the worker has ended, or ctx.
 func (w *Worker) ping(ctx context.Context, stuckAfter time.Duration, log *slog.Logger) bool {
 	began, answered := time.Now(), make(chan error, 1)
-	go func() { answered <- w.Do(ctx, func() {}) }()
+	var lacking [snat.Kinds]int
+	go func() { answered <- w.Do(ctx, func() { lacking = w.ports.Lacks(w.tables.Load().SNATPools()) }) }()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for ticks := 1; ; ticks++ {
@@ -135,6 +141,13 @@ func (w *Worker) ping(ctx context.Context, stuckAfter time.Duration, log *slog.L
 			w.silent.Store(false)
 			if w.stuckSince.Swap(nil) != nil && err == nil {
 				log.Info("worker goes on", "event", "worker_back", "worker", w.id, "cpu", w.cpu, "after", time.Since(began).Round(tick))
+			}
+			if err == nil {
+				err = w.addPortMemory(ctx, lacking)
+			}
+			if errors.As(err, new(unix.Errno)) {
+				log.Error("no memory for SNAT ports: new connections of fullnat may find none", "event", "port_memory", "worker", w.id, "err", err)
+				err = nil // tried again at the next ping
 			}
 			return err == nil
 		case <-ticker.C:

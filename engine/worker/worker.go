@@ -27,6 +27,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
+	"sluice/pipeline/snat"
 	"sluice/rings"
 )
 
@@ -51,6 +52,7 @@ type Worker struct {
 	maxHanded int // frames per turn that may come from hand-over rings
 
 	proc   *pipeline.Processor
+	ports  *snat.Memory                     // of proc
 	tables *atomic.Pointer[pipeline.Tables] // the engine stores, workers load
 	work   *pipeline.Batch
 	addrs  []uint64     // chunk address of each frame in work
@@ -67,6 +69,8 @@ type Worker struct {
 	// silent: it has not answered for so long that Ask does not wait. ping sets both.
 	silent     atomic.Bool
 	stuckSince atomic.Pointer[time.Time] // nil: not stuck
+
+	portMemory portMemory // any goroutine may call its methods
 
 	resolve func(packet.Addr) // asks for a neighbour to be resolved; must not block
 	sleeps  bool              // sleep when idle; false: spin

@@ -18,6 +18,7 @@ import (
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
+	"sluice/pipeline/snat"
 	"sluice/rings"
 )
 
@@ -72,11 +73,17 @@ func TableName(worker, family int) string { return fmt.Sprintf("connections.%d.%
 // Restore gives a worker a connection of a former process: see pipeline.Processor.Restore. It is
 // called before Launch.
 func (s *Set) Restore(worker int, e *conn.Entry) bool {
-	return s.All[worker].proc.Restore(s.All[worker].tables.Load(), e, NowMs())
+	w := s.All[worker]
+	return w.firstPortMemory() == nil && w.proc.Restore(w.tables.Load(), e, NowMs())
 }
 
 // Launch starts every worker on its own thread and returns when all are pinned to their CPUs.
 func (s *Set) Launch() error {
+	for _, w := range s.All {
+		if err := w.firstPortMemory(); err != nil {
+			return err
+		}
+	}
 	pinned := make(chan error, len(s.All))
 	for _, w := range s.All {
 		s.running.Go(func() {
@@ -145,7 +152,7 @@ func (s *Set) Close() (err error) {
 		return err
 	}
 	for _, w := range s.All {
-		err = errors.Join(err, w.close())
+		err = errors.Join(err, w.close(), w.portMemory.close())
 	}
 	select {
 	case <-s.failed:
@@ -237,10 +244,11 @@ func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Wor
 		resolve:   o.Resolve,
 		sleeps:    !o.BusyPoll,
 		maxHanded: max(1, o.Batch/2),
+		ports:     snat.NewMemory(false),
 	}
 	w.proc = pipeline.New(pipeline.Options{
 		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns, AdoptPerSecond: o.AdoptPerSecond,
-		Mem4: tables[0], Mem6: tables[1],
+		Mem4: tables[0], Mem6: tables[1], Ports: w.ports,
 	})
 	w.waker.write = sleeper.Wake
 	// A whole batch, and what every other worker may hand over in the same turn.

@@ -142,6 +142,9 @@ func (s *PortOwners) Base(backend packet.Addr, port uint16, local packet.Addr) u
 	return Toeplitz(s.key, tuple(&b, backend, local, port, 0))
 }
 
+// Class returns what Owner and Word depend on of a base: few bases differ in it.
+func (s *PortOwners) Class(base uint32) uint32 { return base & s.mask }
+
 // Owner returns the worker that has the port, or a number above all workers if the NIC delivers its
 // packets to a queue without a worker.
 func (s *PortOwners) Owner(base uint32, port uint16) int {

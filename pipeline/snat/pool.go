@@ -3,7 +3,8 @@ package snat
 import "math/bits"
 
 // Pool is one worker's ports of a source towards one backend address and port. It belongs to that
-// worker's goroutine, except while it is made.
+// worker's goroutine, except while it is made. Its memory is from the worker's Memory, and follows
+// use: only ports that are not ready take any.
 //
 // A free port is ready or rests. It rests for RestMs after its release, unless that was long after
 // its last packet: the backend may still have that connection, most likely in TIME_WAIT, and refuse
@@ -14,16 +15,14 @@ import "math/bits"
 // The order is that of the numbers, so that those of the last minute are in one stretch: a pool
 // that is made after a restart, and knows nothing of them, leaves the stretch in one leap (Leave).
 type Pool struct {
-	words [1024]portWord
-	ready [1024]uint64 // bit per port: ready
-	spent [16]uint64   // bit per word: no port in it is ready and open
-	// slots: by index among the pool's ports: table slot of the connection that has the port; of a
-	// port that rests, the port released after it
-	slots     []uint32
-	open      *PortSet // ports that may be allocated; the pool may have others, which are not
-	readyOpen int      // open ports that are ready
-	inUse     int      // allocated ports
-	queue     releases // open ports that rest, or have rested lately
+	layout    *layout
+	root      *root      // nil: all ports are ready
+	spent     [16]uint64 // bit per word: no port in it is ready and open
+	open      *PortSet   // ports that may be allocated; the pool may have others, which are not
+	readyOpen int        // open ports that are ready
+	inUse     int        // allocated ports
+	taken     int        // ports that are not ready
+	queue     releases   // open ports that rest, or have rested lately
 	Position
 }
 
@@ -34,44 +33,39 @@ type Position struct {
 	leaps uint8
 }
 
-// portWord is what a look-up needs of 64 ports: the first two have a bit per port.
-type portWord struct {
-	ours   uint64
-	used   uint64 // allocated
-	before uint64 // number of our ports in the words before
-}
-
-// newPool makes a pool of the ports that are mine, of which those in open may be allocated. The
-// first to be allocated is the first from start on. mine returns the ports of the pool among the 64
-// from 64*w on.
-func newPool(open *PortSet, start uint16, mine func(w int) uint64) *Pool {
-	p := &Pool{Position: Position{next: start, began: start}}
-	ours := 0
-	for w := FirstPort >> 6; w < len(p.words); w++ {
-		word := mine(w)
-		p.words[w] = portWord{ours: word, before: uint64(ours)}
-		ours += bits.OnesCount64(word)
-	}
-	p.slots = make([]uint32, ours)
-	p.follow(open)
+// newPool makes a pool of the layout's ports, of which those in open may be allocated. The first to
+// be allocated is the first from start on.
+func newPool(l *layout, open *PortSet, start uint16) *Pool {
+	p := &Pool{layout: l, Position: Position{next: start, began: start}}
+	p.use(open)
 	return p
 }
 
-// follow makes open the ports that may be allocated. Connections keep the ports that they have.
-// Which ports rest is forgotten. It takes some microseconds.
-func (p *Pool) follow(open *PortSet) {
-	p.open, p.readyOpen, p.queue.length = open, 0, 0
-	for w := range p.words {
-		p.ready[w] = p.words[w].ours &^ p.words[w].used
+// use makes open the ports that may be allocated, while none rests.
+func (p *Pool) use(open *PortSet) {
+	p.open, p.readyOpen = open, 0
+	for w := range p.layout.words {
 		p.readyOpen += bits.OnesCount64(p.readyIn(w))
 		p.updateSpent(w)
 	}
 }
 
-// Free returns the number of ports that can be allocated, if those in open may be.
-func (p *Pool) Free(open *PortSet) int {
+// Forget makes all ports ready that rest. It takes some nanoseconds for each.
+func (p *Pool) Forget(m *Memory) {
+	for p.queue.length > 0 {
+		p.makeReady(m, p.queue.pop(p))
+	}
+}
+
+// Free returns the number of ports that can be allocated, if those in open may be. If these are
+// others than before, connections keep the ports that they have, and which ports rest is forgotten.
+func (p *Pool) Free(m *Memory, open *PortSet) int {
 	if p.open != open {
-		p.follow(open)
+		p.Forget(m)
+		p.use(open)
+	}
+	if m.isEmpty() {
+		return 0
 	}
 	return p.readyOpen + int(p.queue.length)
 }
@@ -80,49 +74,113 @@ func (p *Pool) Free(open *PortSet) int {
 func (p *Pool) InUse() int { return p.inUse }
 
 // Has reports whether the port is one of the pool's.
-func (p *Pool) Has(port uint16) bool { return p.words[port>>6].ours>>(port&63)&1 != 0 }
+func (p *Pool) Has(port uint16) bool { return p.layout.words[port>>6].has(port) }
 
 // Claim allocates a port that is ready, for a connection that has it already, and reports whether
 // it could.
-func (p *Pool) Claim(port uint16) bool {
+func (p *Pool) Claim(m *Memory, port uint16) bool {
 	w := int(port >> 6)
 	bit := uint64(1) << (port & 63)
-	if p.ready[w]&bit == 0 {
+	if p.ready(w)&bit == 0 || m.isEmpty() {
 		return false
 	}
-	p.ready[w] &^= bit
+	p.take(m, port)
+	state := p.state(w)
+	state.ready &^= bit
+	state.used |= bit
 	p.updateSpent(w)
 	if p.open.Has(port) {
 		p.readyOpen--
 	}
-	p.words[w].used |= bit
 	p.inUse++
 	return true
 }
 
 // Bind records the table slot of the connection that has an allocated port.
-func (p *Pool) Bind(port uint16, slot uint32) { *p.slot(port) = slot }
+func (p *Pool) Bind(port uint16, slot uint32) { *p.slot(port) = bound | slot }
 
 // Lookup returns the table slot of the connection that has the port. ok is false if the port is
 // free or not in the pool.
 func (p *Pool) Lookup(port uint16) (slot uint32, ok bool) {
-	w := &p.words[port>>6]
-	if w.ours&w.used>>(port&63)&1 == 0 {
+	w := &p.layout.words[port>>6]
+	if p.root == nil || !w.has(port) {
 		return 0, false
 	}
-	return p.slots[w.index(port)], true
+	i := w.index(port)
+	page := p.root.pages[i/portsPerPage]
+	if page == nil {
+		return 0, false
+	}
+	slot = page.slots[i%portsPerPage]
+	return slot &^ bound, slot&bound != 0
 }
 
-// slot returns where the table slot of a port is recorded.
-func (p *Pool) slot(port uint16) *uint32 { return &p.slots[p.words[port>>6].index(port)] }
+// slot returns where the table slot of a port is recorded that is not ready.
+func (p *Pool) slot(port uint16) *uint32 {
+	i := p.layout.words[port>>6].index(port)
+	return &p.root.pages[i/portsPerPage].slots[i%portsPerPage]
+}
 
-// index returns how many ports of the pool are below port, which is one of them.
-func (w *portWord) index(port uint16) int {
-	return int(w.before) + bits.OnesCount64(w.ours&(1<<(port&63)-1))
+// take gives a port memory before it is no longer ready.
+func (p *Pool) take(m *Memory, port uint16) {
+	if p.root == nil {
+		p.root = m.roots.take()
+	}
+	w := int(port >> 6)
+	block := &p.root.words[w/wordsPerBlock]
+	if *block == nil {
+		*block = m.words.take()
+		first := w / wordsPerBlock * wordsPerBlock
+		for i := range (*block).state {
+			state := &(*block).state[i]
+			state.used, state.ready = 0, p.layout.words[first+i].ours
+		}
+	}
+	page := &p.root.pages[p.layout.words[w].index(port)/portsPerPage]
+	if *page == nil {
+		*page = m.pages.take()
+	}
+	(*block).taken++
+	(*page).taken++
+	p.taken++
+}
+
+// giveBack returns to the memory what no port needs now that one more is ready.
+func (p *Pool) giveBack(m *Memory, port uint16) {
+	w := int(port >> 6)
+	block, page := &p.root.words[w/wordsPerBlock], &p.root.pages[p.layout.words[w].index(port)/portsPerPage]
+	if (*page).taken--; (*page).taken == 0 {
+		m.pages.give(*page)
+		*page = nil
+	}
+	if (*block).taken--; (*block).taken == 0 {
+		m.words.give(*block)
+		*block = nil
+	}
+	if p.taken--; p.taken == 0 {
+		m.roots.give(p.root)
+		p.root = nil
+	}
+}
+
+// state returns the ports in a word that are in use, and those that are ready. It must have one
+// that is neither.
+func (p *Pool) state(w int) *struct{ used, ready uint64 } {
+	return &p.root.words[w/wordsPerBlock].state[w%wordsPerBlock]
+}
+
+// ready returns the ports in a word that are ready.
+func (p *Pool) ready(w int) uint64 {
+	if p.root != nil {
+		if block := p.root.words[w/wordsPerBlock]; block != nil {
+			return block.state[w%wordsPerBlock].ready
+		}
+	}
+	return p.layout.words[w].ours
 }
 
 // readyIn returns the ports in a word that are ready and open.
-func (p *Pool) readyIn(w int) uint64 { return p.ready[w] & p.open[w] }
+func (p *Pool) readyIn(w int) uint64 { return p.ready(w) & p.open[w] }
 
 // updateSpent sets the bit of a word in spent.
 func (p *Pool) updateSpent(w int) {
@@ -136,21 +194,22 @@ func (p *Pool) updateSpent(w int) {
 // Alloc allocates the next free port among those in open; ok is false if there is none. early
 // reports that the port has not rested. It reads at most 20 words of memory, and more only if open
 // is another set than in the call before.
-func (p *Pool) Alloc(open *PortSet, nowMs uint32) (port uint16, early, ok bool) {
-	if p.Free(open) == 0 {
+func (p *Pool) Alloc(m *Memory, open *PortSet, nowMs uint32) (port uint16, early, ok bool) {
+	if p.Free(m, open) == 0 {
 		return 0, false, false
 	}
-	if p.wake(nowMs); p.readyOpen == 0 {
+	if p.wake(m, nowMs); p.readyOpen == 0 {
 		port, early = p.queue.pop(p), true
 	} else {
 		port = p.readyFrom(p.next)
+		p.take(m, port)
 		w := int(port >> 6)
-		p.ready[w] &^= 1 << (port & 63)
+		p.state(w).ready &^= 1 << (port & 63)
 		p.updateSpent(w)
 		p.readyOpen--
 		p.next = port + 1
 	}
-	p.words[port>>6].used |= 1 << (port & 63)
+	p.state(int(port >> 6)).used |= 1 << (port & 63)
 	p.inUse++
 	return port, early, true
 }
@@ -159,26 +218,27 @@ func (p *Pool) Alloc(open *PortSet, nowMs uint32) (port uint16, early, ok bool) 
 const wakes = 2
 
 // wake makes ports that have rested ready.
-func (p *Pool) wake(nowMs uint32) {
+func (p *Pool) wake(m *Memory, nowMs uint32) {
 	for i := 0; i < wakes && p.queue.length > 0 && !p.queue.headRests(nowMs); i++ {
-		p.makeReady(p.queue.pop(p))
+		p.makeReady(m, p.queue.pop(p))
 	}
 }
 
 // makeReady makes an open port ready.
-func (p *Pool) makeReady(port uint16) {
+func (p *Pool) makeReady(m *Memory, port uint16) {
 	w := int(port >> 6)
-	p.ready[w] |= 1 << (port & 63)
+	p.state(w).ready |= 1 << (port & 63)
 	p.updateSpent(w)
 	p.readyOpen++
+	p.giveBack(m, port)
 }
 
 // Peek returns the port that Alloc would allocate now after n others. It allocates none.
-func (p *Pool) Peek(open *PortSet, n int, nowMs uint32) (port uint16, ok bool) {
-	if n >= p.Free(open) {
+func (p *Pool) Peek(m *Memory, open *PortSet, n int, nowMs uint32) (port uint16, ok bool) {
+	if n >= p.Free(m, open) {
 		return 0, false
 	}
-	if p.wake(nowMs); n < p.readyOpen {
+	if p.wake(m, nowMs); n < p.readyOpen {
 		for port = p.readyFrom(p.next); n > 0; n-- {
 			port = p.readyFrom(port + 1)
 		}
@@ -205,7 +265,7 @@ func (p *Pool) readyFrom(port uint16) uint16 {
 // wordAfter returns the first word after w, cyclically, that has a port that is ready and open. The
 // pool must have one.
 func (p *Pool) wordAfter(w int) int {
-	at := (w + 1) % len(p.words)
+	at := (w + 1) % len(p.layout.words)
 	block := ^p.spent[at>>6] >> (at & 63) << (at & 63)
 	for i := at >> 6; ; {
 		if block != 0 {
@@ -217,17 +277,19 @@ func (p *Pool) wordAfter(w int) int {
 }
 
 // Release frees an allocated port, idleMs after the last packet of its connection.
-func (p *Pool) Release(port uint16, idleMs, nowMs uint32) {
-	w := int(port >> 6)
-	p.words[w].used &^= 1 << (port & 63)
+func (p *Pool) Release(m *Memory, port uint16, idleMs, nowMs uint32) {
+	state := p.state(int(port >> 6))
+	state.used &^= 1 << (port & 63)
+	*p.slot(port) = 0
 	p.inUse--
 	switch {
 	case !p.open.Has(port):
-		p.ready[w] |= 1 << (port & 63)
+		state.ready |= 1 << (port & 63)
+		p.giveBack(m, port)
 	case idleMs < RestMs:
 		p.queue.push(p, port, nowMs)
 	default:
-		p.makeReady(port)
+		p.makeReady(m, port)
 	}
 }
 
@@ -241,11 +303,11 @@ const maxLeapShift = 3
 //
 // The first leap passes over half of the ready ports: so it ends outside the stretch, if that has
 // at most half of them. If a leap does not help, the next divides what it has left.
-func (p *Pool) Leave(port uint16, open *PortSet, nowMs uint32) bool {
-	if p.Free(open) == 0 {
+func (p *Pool) Leave(m *Memory, port uint16, open *PortSet, nowMs uint32) bool {
+	if p.Free(m, open) == 0 {
 		return false
 	}
-	if p.wake(nowMs); p.readyOpen == 0 {
+	if p.wake(m, nowMs); p.readyOpen == 0 {
 		return false
 	}
 	if port-p.began >= p.next-p.began { // the search is elsewhere since the port was allocated
@@ -268,7 +330,7 @@ func (p *Pool) readyAfter(port uint16, n int) uint16 {
 			break
 		}
 		n -= count
-		w = (w + 1) % len(p.words)
+		w = (w + 1) % len(p.layout.words)
 		ready = p.readyIn(w)
 	}
 	for ; n > 0; n-- {

@@ -6,6 +6,9 @@ import (
 	"testing"
 )
 
+// memory is what the pools of all tests take from.
+var memory = NewMemory(true)
+
 func ports(first, last uint16) *PortSet {
 	s := new(PortSet)
 	s.Add(first, last)
@@ -22,9 +25,9 @@ func TestPoolsDivide(t *testing.T) {
 		allowed := ports(1024, 65535)
 		taken := new(PortSet)
 		for w := range workers {
-			pool := newPool(allowed, 40_000, func(word int) uint64 { return inTurn(w, workers, word) })
+			pool := newPool(newLayout(func(word int) uint64 { return inTurn(w, workers, word) }), allowed, 40_000)
 			for {
-				port, early, ok := pool.Alloc(allowed, 0)
+				port, early, ok := pool.Alloc(memory, allowed, 0)
 				if !ok {
 					break
 				}
@@ -118,7 +121,7 @@ func TestPoolAgainstSlowPool(t *testing.T) {
 		ours[w] = random.Uint64() | random.Uint64()
 	}
 	const start = 1150
-	pool := newPool(sets[0], start, func(w int) uint64 { return ours[w] })
+	pool := newPool(newLayout(func(w int) uint64 { return ours[w] }), sets[0], start)
 	slow := &slowPool{ours: ours, open: sets[0], inUse: make(map[uint16]uint32), next: start}
 	for port := uint16(1030); port < 40101; port++ {
 		if ours.Has(port) && (sets[0].Has(port) || sets[1].Has(port)) {
@@ -133,7 +136,7 @@ func TestPoolAgainstSlowPool(t *testing.T) {
 			if next := sets[random.IntN(len(sets))]; next != slow.open {
 				slow.open, slow.queue = next, nil
 			}
-			if got, want := pool.Free(slow.open), slow.free(); got != want || pool.InUse() != len(slow.inUse) {
+			if got, want := pool.Free(memory, slow.open), slow.free(); got != want || pool.InUse() != len(slow.inUse) {
 				t.Fatalf("step %d: %d ports are free and %d in use, want %d and %d", step, got, pool.InUse(), want, len(slow.inUse))
 			}
 		}
@@ -148,7 +151,7 @@ func TestPoolAgainstSlowPool(t *testing.T) {
 		}
 		for port := range slow.inUse {
 			idleMs := random.Uint32N(2 * RestMs)
-			pool.Release(port, idleMs, nowMs)
+			pool.Release(memory, port, idleMs, nowMs)
 			slow.release(port, idleMs, nowMs)
 			break
 		}
@@ -161,9 +164,9 @@ func TestPoolAgainstSlowPool(t *testing.T) {
 // comparePools allocates a port of both, if there is one, and returns how many were reused early.
 func comparePools(t *testing.T, step int, pool *Pool, slow *slowPool, nowMs uint32) int {
 	t.Helper()
-	available := pool.Free(slow.open)
+	available := pool.Free(memory, slow.open)
 	ahead := min(available-1, 5)
-	if next, ok := pool.Peek(slow.open, available, nowMs); ok {
+	if next, ok := pool.Peek(memory, slow.open, available, nowMs); ok {
 		t.Fatalf("step %d: Peek returns port %d after all %d", step, next, available)
 	}
 	for { // until all that have rested are ready: else Alloc may know of more than Peek
@@ -171,13 +174,13 @@ func comparePools(t *testing.T, step int, pool *Pool, slow *slowPool, nowMs uint
 			break
 		}
 		slow.wake(nowMs)
-		pool.wake(nowMs)
+		pool.wake(memory, nowMs)
 	}
-	peeked, _ := pool.Peek(slow.open, max(ahead, 0), nowMs)
+	peeked, _ := pool.Peek(memory, slow.open, max(ahead, 0), nowMs)
 	early := 0
 	for i := range ahead + 1 {
 		want, restedMs := slow.alloc(nowMs)
-		port, soon, ok := pool.Alloc(slow.open, nowMs)
+		port, soon, ok := pool.Alloc(memory, slow.open, nowMs)
 		if !ok || port != want || i == ahead && port != peeked {
 			t.Fatalf("step %d: Alloc returns %d, %t, want %d; after %d others Peek returned %d", step, port, ok, want, ahead, peeked)
 		}
@@ -190,7 +193,7 @@ func comparePools(t *testing.T, step int, pool *Pool, slow *slowPool, nowMs uint
 		pool.Bind(port, uint32(step))
 		slow.inUse[port] = uint32(step)
 	}
-	if _, _, ok := pool.Alloc(slow.open, nowMs); ok != (available > ahead+1) {
+	if _, _, ok := pool.Alloc(memory, slow.open, nowMs); ok != (available > ahead+1) {
 		t.Fatalf("step %d: Alloc reports %t with %d ports left", step, ok, available-ahead-1)
 	} else if ok {
 		port, _ := slow.alloc(nowMs)
@@ -205,18 +208,18 @@ func comparePools(t *testing.T, step int, pool *Pool, slow *slowPool, nowMs uint
 func TestPortsReusedLate(t *testing.T) {
 	all := ports(1024, 65535)
 	for _, idleMs := range []uint32{0, RestMs} {
-		pool := newPool(all, 0, every)
-		first, _, _ := pool.Alloc(all, 0)
-		pool.Release(first, idleMs, 0)
+		pool := newPool(newLayout(every), all, 0)
+		first, _, _ := pool.Alloc(memory, all, 0)
+		pool.Release(memory, first, idleMs, 0)
 		for i := 1; ; i++ {
-			port, early, _ := pool.Alloc(all, 0)
+			port, early, _ := pool.Alloc(memory, all, 0)
 			if port == first {
 				if want := 65536 - 1024; i != want || early != (idleMs < RestMs) {
 					t.Errorf("port %d was allocated again after %d others, want %d; early: %t", first, i, want, early)
 				}
 				break
 			}
-			pool.Release(port, idleMs, 0)
+			pool.Release(memory, port, idleMs, 0)
 		}
 	}
 }
@@ -239,20 +242,20 @@ func TestLeave(t *testing.T) {
 			at, _ := slices.BinarySearch(all, port)
 			return (at-from+len(all))%len(all) < len(all)/2
 		}
-		pool := newPool(open, all[(from+random.IntN(len(all)/2-1))%len(all)], every)
-		first, _, _ := pool.Alloc(open, 0)
-		second, _, _ := pool.Alloc(open, 0)
+		pool := newPool(newLayout(every), open, all[(from+random.IntN(len(all)/2-1))%len(all)])
+		first, _, _ := pool.Alloc(memory, open, 0)
+		second, _, _ := pool.Alloc(memory, open, 0)
 		if !used(first) || !used(second) {
 			t.Fatalf("ports %d and %d, want two of the stretch from %d on", first, second, all[from])
 		}
-		if !pool.Leave(first, open, 0) {
+		if !pool.Leave(memory, first, open, 0) {
 			t.Fatal("the pool has a port for which nothing is known, but does not leave the first")
 		}
-		third, _, _ := pool.Alloc(open, 0)
-		if !pool.Leave(second, open, 0) { // both were refused before it was known
+		third, _, _ := pool.Alloc(memory, open, 0)
+		if !pool.Leave(memory, second, open, 0) { // both were refused before it was known
 			t.Fatal("the pool does not leave the second port")
 		}
-		fourth, _, _ := pool.Alloc(open, 0)
+		fourth, _, _ := pool.Alloc(memory, open, 0)
 		at := func(port uint16) int { i, _ := slices.BinarySearch(all, port); return i }
 		if used(third) || used(fourth) && at(third) != (from-1+len(all))%len(all) || at(fourth) != (at(third)+1)%len(all) {
 			t.Fatalf("the stretch begins at %d; from %d and %d the search leaps to %d and %d", all[from], first, second, third, fourth)
@@ -263,12 +266,12 @@ func TestLeave(t *testing.T) {
 // TestLeapsDivide refuses every port, and wants the search to look everywhere.
 func TestLeapsDivide(t *testing.T) {
 	all := ports(1024, 65535)
-	pool := newPool(all, 3000, every)
+	pool := newPool(newLayout(every), all, 3000)
 	seen := make(map[uint16]bool)
 	for range 8 {
-		port, _, _ := pool.Alloc(all, 0)
+		port, _, _ := pool.Alloc(memory, all, 0)
 		seen[(port-3000)/8192] = true
-		pool.Leave(port, all, 0)
+		pool.Leave(memory, port, all, 0)
 	}
 	if len(seen) < 7 {
 		t.Errorf("eight leaps have met %d of eight parts of the ports", len(seen))
@@ -278,18 +281,18 @@ func TestLeapsDivide(t *testing.T) {
 // TestLeaveNothing keeps the port if all others were released lately.
 func TestLeaveNothing(t *testing.T) {
 	few := ports(2000, 2003)
-	pool := newPool(few, 2000, every)
+	pool := newPool(newLayout(every), few, 2000)
 	for range 4 {
-		pool.Alloc(few, 1)
+		pool.Alloc(memory, few, 1)
 	}
-	if pool.Leave(2000, few, 1) {
+	if pool.Leave(memory, 2000, few, 1) {
 		t.Error("leaves a port although all are allocated")
 	}
-	pool.Release(2001, 0, 1)
-	if pool.Leave(2000, few, RestMs) {
+	pool.Release(memory, 2001, 0, 1)
+	if pool.Leave(memory, 2000, few, RestMs) {
 		t.Error("leaves a port for one that was released less than a minute ago")
 	}
-	if !pool.Leave(2000, few, 2*RestMs) {
+	if !pool.Leave(memory, 2000, few, 2*RestMs) {
 		t.Error("keeps a port although another has rested")
 	}
 }

@@ -37,20 +37,25 @@ type Ref struct {
 	Base uint32
 }
 
-// NewPools makes the pools of all workers. allowed is the initial set of ports that may be
-// allocated: see Source. start is the port from which on they are: it should be another after each
-// start of the daemon, since the backend may still have connections of the one before.
-func (r *Ref) NewPools(allowed *PortSet, workers int, start uint16) []*Pool {
+// NewPools makes the pools of all workers, with layouts from l, to which it adds. allowed is the
+// initial set of ports that may be allocated: see Source. start is the port from which on they are:
+// it should be another after each start of the daemon, since the backend may still have connections
+// of the one before.
+func (r *Ref) NewPools(l Layouts, allowed *PortSet, workers int, start uint16) []*Pool {
 	pools := make([]*Pool, workers)
 	for worker := range pools {
-		pools[worker] = newPool(allowed, start, func(w int) uint64 { return r.ports(worker, workers, w) })
+		pools[worker] = newPool(l.of(r, worker, workers), allowed, start)
 	}
 	return pools
 }
 
-// PoolBytes returns the size of the pools of all workers for one source and one backend, in bytes.
-func PoolBytes(workers int) int {
-	return workers*int(reflect.TypeFor[Pool]().Size()) + 4*(1<<16-FirstPort)
+// PoolBytes returns the size of the pools of all workers for one source and one backend, in bytes:
+// while no port of them is in use, and while all are.
+func PoolBytes(workers int) (least, most int) {
+	least = workers * (int(reflect.TypeFor[Pool]().Size()) + 8)
+	roots, blocks, pages := workers, workers*len(root{}.words), len(root{}.pages)+workers
+	most = least + roots*new(store[root]).bytes(1) + blocks*new(store[words]).bytes(1) + pages*new(store[page]).bytes(1)
+	return least, most
 }
 
 // ports returns the worker's ports among the 64 from 64*w on, one bit each.
