@@ -14,7 +14,8 @@ func checkOffloads(b *Box) (all []Finding) {
 			all = append(all, found(Warning, fmt.Sprintf("ethtool -K %s rx-gro-hw off", l.Name),
 				"port %s merges packets in hardware (rx-gro-hw): merged ones fit no frame and no MTU", l.Name))
 		}
-		if on("rx-vlan-hw-parse") && b.hasVLANs(l) {
+		// the daemon turns it off when it starts
+		if on("rx-vlan-hw-parse") && b.hasVLANs(l) && b.Stats != nil {
 			all = append(all, found(Problem, fmt.Sprintf("ethtool -K %s rxvlan off", l.Name),
 				"port %s has VLANs and removes their tags before Sluice gets the packets (rx-vlan-hw-parse): packets seem to come from no VLAN", l.Name))
 		}

@@ -64,7 +64,8 @@
 //   - A reply rule for UDP and any port applies to all that the backend sends to others, its own
 //     requests included. So does one for TCP if the program has not seen the connection's SYN.
 //   - A port that strips VLAN tags in hardware (ethtool: rxvlan) hides them from XDP, and from the
-//     frame that the socket receives. Turn that off where VLANs are used.
+//     frame that the socket receives. Package platform/linux turns that off. A veth hides the tags
+//     that its other end leaves to hardware (txvlan): turn that off there.
 //   - In Generic mode the kernel's GRO runs before the program and builds frames larger than a UMEM
 //     chunk. Turn GRO off on such ports.
 //   - Rules: 524,288 addresses, 524,288 single ports and power-of-two blocks of port ranges (a

@@ -64,7 +64,7 @@ type port struct {
 	io      string
 	steer   *steer.Port
 	sockets map[int]*xsk.Socket // by queue
-	restore func() error        // restores the interface's settings; nil: they were not changed
+	restore []func() error      // restore the interface's settings that were changed
 	rss     *flow.RSS           // nil: unknown
 }
 
@@ -221,6 +221,13 @@ var attempts = []attempt{
 
 // open attaches the port in the best way that the driver supports and the configuration allows.
 func (k *Kernel) open(p *port) error {
+	tags, err := keepTags(p.conf.Name)
+	if err != nil {
+		return fmt.Errorf("port %q: %w", p.conf.Name, err)
+	}
+	if tags != nil {
+		k.log.Info("the card no longer removes VLAN tags, until the port is closed", "port", p.conf.Name)
+	}
 	var errs []error
 	for _, a := range attempts {
 		if p.conf.IO != conf.IOAuto && p.conf.IO != a.io {
@@ -228,6 +235,9 @@ func (k *Kernel) open(p *port) error {
 		}
 		err := k.try(p, a)
 		if err == nil {
+			if tags != nil {
+				p.restore = append(p.restore, tags)
+			}
 			var rssErr error
 			if p.rss, rssErr = xsk.RSS(p.conf.Name); rssErr != nil {
 				k.log.Debug("fullnat, tun and dr hand packets over between workers", "port", p.conf.Name, "why", rssErr)
@@ -240,6 +250,9 @@ func (k *Kernel) open(p *port) error {
 			break
 		}
 		k.log.Debug("port does not open in this mode", "port", p.conf.Name, "io", a.io, "err", err)
+	}
+	if tags != nil {
+		errs = append(errs, tags())
 	}
 	return fmt.Errorf("port %q: %w", p.conf.Name, errors.Join(errs...))
 }
@@ -275,8 +288,10 @@ func (k *Kernel) try(p *port, a attempt) (err error) {
 	}
 	p.io = string(a.io)
 	if k.busyPoll {
-		var napiErr error // busy polling works without the settings, but less well
-		if p.restore, napiErr = deferInterrupts(p.conf.Name); napiErr != nil {
+		// busy polling works without the settings, but less well
+		restore, napiErr := deferInterrupts(p.conf.Name)
+		p.restore = append(p.restore, restore)
+		if napiErr != nil {
 			k.log.Warn("busy polling without the interface's settings for it", "err", napiErr)
 		}
 	}
@@ -312,10 +327,10 @@ func (p *port) close() (frames []uint64, err error) {
 		had, e := s.Close()
 		frames, err = append(frames, had...), errors.Join(err, e)
 	}
-	if p.restore != nil {
-		err = errors.Join(err, p.restore())
-		p.restore = nil
+	for _, restore := range p.restore {
+		err = errors.Join(err, restore())
 	}
+	p.restore = nil
 	return frames, err
 }
 
