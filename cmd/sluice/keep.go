@@ -17,8 +17,10 @@ import (
 func newKeep() *cobra.Command {
 	stuckAfter := 10 * time.Second
 	cmd := &cobra.Command{
-		Use:   "keep [--] run [FLAGS]",
+		Use:   "keep [--stuck-after 10s] -- run --config FILE",
 		Short: "Run the daemon as a child, and start it again when it ends",
+
+		DisableFlagsInUseLine: true,
 		Long: "Keep is for containers and for use by hand; under systemd the unit does the same. It starts `sluice run` with the\n" +
 			"flags given, holds what must outlive it, and starts it again when it is killed, crashes, or is stopped or stuck for\n" +
 			"--stuck-after: at once, then after pauses. After five starts in a row that do not last it says why and ends.\n" +
@@ -51,6 +53,7 @@ func newKeep() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // flags behind run are those of run
 	cmd.Flags().DurationVar(&stuckAfter, "stuck-after", stuckAfter, "kill a daemon that gives no sign of life for so long")
 	return cmd
 }

@@ -88,12 +88,16 @@ func (s *Store) Put(name string, fd int) error {
 	return errors.Join(s.Remove(name), s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd))
 }
 
-// Remove makes the holder close its copies of this name.
+// Remove makes the holder close its copies of this name. A holder that is gone has none.
 func (s *Store) Remove(name string) error {
 	if s.socket == "" {
 		return nil
 	}
-	return s.send("FDSTOREREMOVE=1\nFDNAME=" + name)
+	err := s.send("FDSTOREREMOVE=1\nFDNAME=" + name)
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // sendTimeout is how long a holder may take to read.

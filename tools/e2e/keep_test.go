@@ -124,3 +124,22 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	stop()
 	t.Logf("%d new connections meanwhile", <-opened)
 }
+
+// TestKeeperIsKilled: the daemon goes on without the keeper, and stops as usual.
+func TestKeeperIsKilled(t *testing.T) {
+	b := bed(t)
+	d, err := b.Keep(ctxOf(t), config(t, nat4))
+	must(t, err)
+	child, err := d.Child()
+	must(t, err)
+	held := hold(t, b, nat4.URL(), 2)
+	must(t, d.Process.Kill())
+	moves(t, held...)
+	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
+		t.Errorf("3 requests went %s: %v", &s, s.Errors)
+	}
+	loaded, err := b.XDP()
+	must(t, err)
+	must(t, child.Signal(syscall.SIGTERM))
+	must(t, b.AwaitNoXDP(ctxOf(t), loaded))
+}

@@ -18,6 +18,7 @@ type notifier struct {
 	states chan string // in order
 	stop   chan struct{}
 	ended  chan struct{}
+	failed bool // the last state could not be sent; of the goroutine
 }
 
 // notifyTimeout is how long end waits for systemd to read the last states.
@@ -25,7 +26,7 @@ const notifyTimeout = time.Second
 
 // newNotifier returns a notifier, which the caller ends.
 func newNotifier(logger *slog.Logger) *notifier {
-	n := &notifier{logger, make(chan string, 64), make(chan struct{}), make(chan struct{})}
+	n := &notifier{logger: logger, states: make(chan string, 64), stop: make(chan struct{}), ended: make(chan struct{})}
 	go n.run()
 	return n
 }
@@ -69,9 +70,11 @@ func (n *notifier) run() {
 }
 
 func (n *notifier) send(state string) {
-	if _, err := systemd.SdNotify(false, state); err != nil {
-		n.logger.Warn("systemd cannot be told", "state", state, "error", err)
+	_, err := systemd.SdNotify(false, state)
+	if err != nil && !n.failed {
+		n.logger.Warn("systemd or sluice keep cannot be told, or is gone: then nothing outlives this process, or restarts it", "state", state, "error", err)
 	}
+	n.failed = err != nil
 }
 
 // end ends the notifier when all states are sent, or does not wait any longer.
