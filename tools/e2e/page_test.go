@@ -86,7 +86,7 @@ func TestPage(t *testing.T) {
 	}
 	for i, screen := range browser.Screens {
 		p := pages[i]
-		p.Await(`document.getElementById('sentence').textContent === 'backends 1/6 down'`)
+		p.Await(`document.getElementById('sentence').textContent === 'backends 1/12 down'`)
 		p.Await(`[...document.querySelectorAll('#tile-packets .value, #tile-bits .value')].every(v => /^[1-9]/.test(v.textContent))`)
 		why := browser.Eval[string](p, `document.querySelector('#broken .service tr.down').innerText`)
 		if want := b.Backends[1].Addr(4).String(); !strings.Contains(why, want) || !strings.Contains(why, "refused") {
@@ -113,7 +113,7 @@ func TestPage(t *testing.T) {
 	awaitStates(t, d, "up down up")
 	p.Do(chromedp.SendKeys("#token", pageToken+kb.Enter, chromedp.ByQuery))
 	awaitStates(t, d, "drain down up")
-	p.Await("document.getElementById('sentence').textContent === 'backends 1/6 down (1 drain)'")
+	p.Await("document.getElementById('sentence').textContent === 'backends 1/12 down (1 drain)'")
 	wantSpread(t, b.Ask(ctxOf(t), nat4.URL(), 4), [3]int{0, 0, 4})
 
 	must(t, d.Process.Signal(syscall.SIGSTOP))
@@ -127,5 +127,5 @@ func TestPage(t *testing.T) {
 	p.Await("document.getElementById('log').textContent.includes('has restarted') && document.body.className === ''")
 	_, err := d.API.Override(ctxOf(t), api.OverrideRequest{Service: "web-nat4", Backend: drained, State: api.OverrideEnable})
 	must(t, err)
-	p.Await("document.getElementById('sentence').textContent === 'backends 1/6 down'")
+	p.Await("document.getElementById('sentence').textContent === 'backends 1/12 down'")
 }

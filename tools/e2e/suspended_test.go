@@ -26,7 +26,7 @@ func TestSuspended(t *testing.T) {
 	cfg := config(t, nat4)
 	d := start(t, b, cfg)
 	screen := watchTop(t, d)
-	awaitScreen(t, screen, "all 2 services up")
+	awaitScreen(t, screen, "backends 6/6 up")
 	name := cfg.Services[0].Name
 	for range testbed.Backends { // the turn comes to each
 		c, err := b.Client.Dial(ctxOf(t), "tcp", web(nat4))
