@@ -23,7 +23,7 @@ func checkExistingProgram(b *Box) (all []Finding) {
 			if foreign.PID != 0 {
 				who = fmt.Sprintf(" of process %d", foreign.PID)
 			}
-			all = append(all, found(Problem, fix+", or take the port out of the configuration",
+			all = append(all, found(Problem, here("or take the port out of the configuration", fix),
 				"port %s carries the XDP program %q%s, which Sluice does not replace", l.Name, foreign.Program, who))
 		case errors.As(l.ExistingProgram, &busy) && b.Stats == nil:
 			all = append(all, found(Problem, "name its socket with --socket, or stop it",

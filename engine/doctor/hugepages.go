@@ -23,6 +23,6 @@ func checkHugePages(b *Box) []Finding {
 	if need == 0 || reserved-free >= need && b.Stats != nil || free >= need {
 		return nil
 	}
-	return []Finding{found(Note, fmt.Sprintf("sysctl -w vm.nr_hugepages=%d before the daemon starts, and more for the connection tables", need),
+	return []Finding{found(Note, fmt.Sprintf("sysctl -w vm.nr_hugepages=%d (before the daemon starts; and more for the connection tables)", need),
 		"%d huge pages are reserved and the frames would take %d: on plain pages each packet costs more TLB misses", reserved, need)}
 }

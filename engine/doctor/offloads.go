@@ -20,7 +20,7 @@ func checkOffloads(b *Box) (all []Finding) {
 				"port %s has VLANs and removes their tags before Sluice gets the packets (rx-vlan-hw-parse): packets seem to come from no VLAN", l.Name))
 		}
 		if l.Kind == "veth" {
-			all = append(all, found(Note, "ethtool -K IF tx off tso off gso off gro off, on the other ends and on clients and backends behind them",
+			all = append(all, found(Note, "ethtool -K IF tx off tso off gso off gro off (on the other ends, and on clients and backends behind them)",
 				"port %s is a veth: senders on this machine leave checksums and segmentation to hardware that it doesn't have", l.Name))
 		}
 	}

@@ -23,7 +23,7 @@ func checkPorts(b *Box) (all []Finding) {
 			slices.Sort(names)
 			all = append(all, found(Problem, "name an existing one: "+strings.Join(names, ", "), "no interface %q", p.Name))
 		case !l.Up:
-			all = append(all, found(Problem, "ip link set "+p.Name+" up, and check the cable", "port %s is down", p.Name))
+			all = append(all, found(Problem, here("and check the cable", "ip link set "+p.Name+" up"), "port %s is down", p.Name))
 		}
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"sluice/engine/api"
+	"sluice/engine/host"
 	"sluice/pipeline/service"
 )
 
@@ -13,10 +14,10 @@ import (
 func checkRoutes(b *Box) (all []Finding) {
 	var found causes
 	var lost []string // while a port is down
-	down := b.portsDown()
+	down, networks := b.portsDown(), b.networks()
 	for _, t := range b.targets() {
 		r, err := b.Route(t.address)
-		missing := b.missingRoute(t.address)
+		missing := missingRoute(networks, t.address)
 		switch port := b.portByIndex(r.Ifindex); {
 		case err != nil && len(b.rulesFor(netip.Addr{}, t.address)) > 0: // checkRules reports it
 		case err != nil && len(down) > 0:
@@ -53,12 +54,22 @@ func checkRoutes(b *Box) (all []Finding) {
 	return all
 }
 
+// networks returns the addresses of ports that have a network.
+func (b *Box) networks() (all []host.Address) {
+	for _, a := range b.Addresses {
+		if l := b.Links[a.Link]; !a.Prefix.IsSingleIP() && l != nil && b.portByIndex(l.Index) != nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // missingRoute returns the fix for a backend without a route: that of the network of a port's
 // address; "": it is on none of them.
-func (b *Box) missingRoute(backend netip.Addr) string {
-	for _, a := range b.Addresses {
-		if l := b.Links[a.Link]; l != nil && b.portByIndex(l.Index) != nil && a.Prefix.Masked().Contains(backend) {
-			return here("the network of "+a.Prefix.Addr().String()+" on "+a.Link, addRoute(a.Prefix.Masked().String(), "dev "+a.Link))
+func missingRoute(networks []host.Address, backend netip.Addr) string {
+	for _, a := range networks {
+		if to := a.Prefix.Masked(); to.Contains(backend) {
+			return here("the network of "+a.Prefix.Addr().String()+" on "+a.Link, addRoute(to.String(), "dev "+a.Link))
 		}
 	}
 	return ""

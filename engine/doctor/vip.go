@@ -28,10 +28,10 @@ func checkVIP(b *Box) (all []Finding) {
 				"%s is on no interface and on no link of a port: its packets arrive only by a route", vip))
 		case on == nil:
 		case owner == "" && b.text("proc/sys/net/ipv4/conf/"+on.Name+"/proxy_arp") != "1":
-			all = append(all, found(Problem, fmt.Sprintf("ip addr add %s dev %s, or take an address outside of the link's network and route it here", whole(vip), on.Name),
+			all = append(all, found(Problem, here("or take an address outside of the link's network and route it here", fmt.Sprintf("ip addr replace %s dev %s", whole(vip), on.Name)),
 				"%s is in a network of port %s and no interface has it: there is no answer when neighbours ask for its MAC address", vip, on.Name))
 		case vip.Is4() && owner != "" && owner != on.Name && ignoresARP(b, on.Name):
-			all = append(all, found(Problem, fmt.Sprintf("sysctl -w net.ipv4.conf.%s.arp_ignore=0 net.ipv4.conf.all.arp_ignore=0, or add the address to %s", on.Name, on.Name),
+			all = append(all, found(Problem, here("or add the address to "+on.Name, fmt.Sprintf("sysctl -w net.ipv4.conf.%s.arp_ignore=0 net.ipv4.conf.all.arp_ignore=0", on.Name)),
 				"%s is on %s, and arp_ignore keeps port %s from answering ARP for it", vip, owner, on.Name))
 		}
 	}
@@ -87,7 +87,7 @@ func (b *Box) looping(vip netip.Addr, owner string) (Finding, bool) {
 	if err != nil || r.Local || !r.Gateway.IsValid() {
 		return Finding{}, false
 	}
-	return found(Warning, fmt.Sprintf("ip route replace unreachable %s while no daemon runs, and ip route del unreachable %s before it starts", whole(vip), whole(vip)),
+	return found(Warning, here(fmt.Sprintf("while no daemon runs, and ip route del unreachable %s before it starts", whole(vip)), fmt.Sprintf("ip route replace unreachable %s", whole(vip))),
 		"no daemon runs, the kernel forwards, and %s is on no interface: its packets go back to router %s, and round until their TTL is used up", vip, r.Gateway), true
 }
 

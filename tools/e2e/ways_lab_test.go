@@ -50,7 +50,14 @@ var waysOf = map[int]wayAddresses{
 	6: {"2001:db8:c::7", "2001:db8:c::1", "fd00:2::1", "fd00:2::13", "2001:db8:f::40", "fd00:9::1", "2001:db8:d::7", "2001:db8:d::1", 64, "::/0"},
 }
 
-func (l *wayLab) at() wayAddresses { return waysOf[l.family] }
+// at returns the lab's addresses. In nat the service's is one of the client's network.
+func (l *wayLab) at() wayAddresses {
+	a := waysOf[l.family]
+	if l.mode == "nat" {
+		a.vip = strings.TrimSuffix(a.client, "7") + "40"
+	}
+	return a
+}
 
 // name returns the mode, the family, and whether there are checks.
 func (l *wayLab) name() string {
@@ -91,6 +98,9 @@ func (l *wayLab) build() {
 	must(t, l.backend.Addr("eth0", on(a.backend)))
 	must(t, l.client.Route(a.all, a.front))
 	must(t, l.backend.Route(a.all, a.back))
+	if l.mode == "nat" {
+		must(t, l.box.Addr("eth0", whole(a.vip)))
+	}
 	if l.oneWay() {
 		must(t, l.backend.AddLo(a.vip))
 		must(t, l.box.Sysctl("net.ipv4.ip_forward", "1"))

@@ -28,17 +28,18 @@ type way struct {
 	blind string                // and if the service has no checks; "": not tried
 	text  string                // in it
 	warns bool                  // it is a warning: packets pass
+	says  string                // pattern of a marked line of explain; "": none
 }
 
 const allModes = "nat fullnat tun dr"
 
 var ways = []way{
 	{name: "backend down", modes: allModes, do: func(l *wayLab) error { return l.server.Kill() },
-		check: "backends", text: "connection refused"},
+		check: "backends", text: "connection refused", says: "is down"},
 	{name: "no route", modes: allModes, plant: []string{"box: ip {6}route del {net} dev eth1"},
-		check: "routes", blind: "routes", text: "{backend}"},
+		check: "routes", blind: "routes", text: "{backend}", says: "no.route"},
 	{name: "no neighbour", modes: allModes, do: (*wayLab).unplug, plant: []string{"box: ip {6}neigh flush dev eth1"},
-		check: "neighbours", blind: "neighbours", text: "{backend}"},
+		check: "neighbours", blind: "neighbours", text: "{backend}", says: "no.neighbour|does not answer"},
 	{name: "reverse path filter", modes: "tun dr", only4: true, plant: []string{"box: sysctl -w net.ipv4.conf.eth1.rp_filter=1"},
 		check: "rp_filter", text: "port eth1 filters strictly"},
 	{name: "no forwarding", modes: "tun dr", plant: []string{"box: sysctl -w {forwarding}=0"},
@@ -46,11 +47,13 @@ var ways = []way{
 	{name: "address on the box", modes: "tun dr", only4: true, plant: []string{"box: ip addr add {vip}/32 dev lo"},
 		check: "replies", text: "it has the address itself, on lo"},
 	{name: "MTU", modes: allModes, plant: []string{"box: ip link set eth1 mtu 1400"},
-		check: "mtu", text: "path by eth1 has 1400", warns: true},
+		check: "mtu", text: "path by eth1 has 1400", warns: true, says: "^size"},
 	{name: "return path", modes: allModes, plant: []string{"backend: ip {6}route replace default via {elsewhere}"},
-		check: "hanging", blind: "hanging", text: "{backend}"},
+		check: "hanging", blind: "hanging", text: "{backend}", says: "^return"},
 	{name: "address not on the backend", modes: "tun dr", plant: []string{"backend: ip {6}addr del {vip}/{whole} dev lo"},
-		check: "backends", blind: "hanging", text: "{backend}"},
+		check: "backends", blind: "hanging", text: "{backend}", says: "^return|is down"},
+	{name: "no neighbour for the address", modes: "nat", plant: []string{"box: ip {6}addr del {vip}/{whole} dev eth0", "client: ip {6}neigh flush dev eth0"},
+		check: "vip", text: "{vip} is in a network of port eth0"},
 	{name: "rule for the backend", modes: allModes, plant: []string{"box: ip {6}rule add to {backend} unreachable"},
 		check: "rules", text: "packets to backend {backend}"},
 	{name: "rule for the replies", modes: "tun dr", plant: []string{"box: ip {6}rule add from {vip} prohibit"},
@@ -257,6 +260,14 @@ func (l *wayLab) try(w *way) {
 		return nil
 	})
 	l.Logf("%s -> %s", cause.Text, cause.Fix)
+	l.await("explain", func() error {
+		marked, err := l.explain(l.at().vip)
+		says := func(line string) bool { return regexp.MustCompile(w.says).MatchString(line) }
+		if err == nil && w.says != "" && !slices.ContainsFunc(marked, says) {
+			err = fmt.Errorf("nothing marked is like %q: %q", w.says, marked)
+		}
+		return err
+	})
 	must(l.T, l.follow(cause.Fix))
 	l.await("cured", l.quiet)
 }
