@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
@@ -47,37 +49,22 @@ type origins struct {
 // indexOrigins fills in the origins. ours are this host's addresses and the broadcast addresses of
 // its subnets.
 func (t *Tables) indexOrigins(ours []packet.Addr) {
-	n4, n6 := 0, 0
-	count := func(a packet.Addr) {
-		if a.Is4() {
-			n4++
-		} else {
-			n6++
-		}
-	}
-	nat, udp := 0, 0
+	ours = slices.Clip(ours)
 	for i := range t.Services {
-		count(t.Services[i].Addr)
-	}
-	for i := range t.Backends {
-		count(t.Backends[i].Addr)
-	}
-	t.eachServer(func(s *Service, _ uint32, be *Backend) {
-		if be.Mode == service.NAT {
-			nat++
+		if s := &t.Services[i]; s.Configured {
+			ours = append(ours, s.Addr)
 		}
-		if s.Proto == uint8(service.UDP) {
-			udp++
-		}
-	})
-	for _, a := range ours {
-		count(a)
 	}
 	for i := range t.Sources {
-		count(t.Sources[i].Addr)
+		if s := &t.Sources[i]; s.Ports != nil {
+			ours = append(ours, s.Addr)
+		}
 	}
+	t.makeOrigins(ours)
 	o := &t.origins
-	o.kinds, o.siblings, o.udp = servicemap.NewEndpointsOf(n4, n6), servicemap.NewEndpoints(nat), servicemap.New(udp)
+	for _, a := range ours {
+		o.add(a, originOurs)
+	}
 	t.eachServer(func(s *Service, id uint32, be *Backend) {
 		o.add(be.Addr, originBackend)
 		if be.Mode == service.NAT {
@@ -91,18 +78,33 @@ func (t *Tables) indexOrigins(ours []packet.Addr) {
 			o.udp.Add(be.Addr, ports, s.Proto, 1)
 		}
 	})
-	for i := range t.Services {
-		if s := &t.Services[i]; s.Configured {
-			o.add(s.Addr, originOurs)
+}
+
+// makeOrigins makes the maps, as large as they must be.
+func (t *Tables) makeOrigins(ours []packet.Addr) {
+	var all, nat [2]int // by family: IPv4, IPv6
+	udp := 0
+	count := func(of *[2]int, a packet.Addr) {
+		if a.Is4() {
+			of[0]++
+		} else {
+			of[1]++
 		}
 	}
 	for _, a := range ours {
-		o.add(a, originOurs)
+		count(&all, a)
 	}
-	for i := range t.Sources {
-		if s := &t.Sources[i]; s.Ports != nil {
-			o.add(s.Addr, originOurs)
+	t.eachServer(func(s *Service, _ uint32, be *Backend) {
+		count(&all, be.Addr)
+		if be.Mode == service.NAT {
+			count(&nat, be.Addr)
 		}
+		if s.Proto == uint8(service.UDP) {
+			udp++
+		}
+	})
+	t.origins = origins{
+		kinds: servicemap.NewEndpointsOf(all[0], all[1]), siblings: servicemap.NewEndpointsOf(nat[0], nat[1]), udp: servicemap.New(udp),
 	}
 }
 
