@@ -28,7 +28,19 @@ func (t table) backends(s *Service) []Backend {
 }
 
 // backend reads one [[service.backend]] table.
-func (t table) backend(s *Service) Backend { return t.server(s, t.integer("weight")) }
+func (t table) backend(s *Service) Backend {
+	b := t.server(s, t.integer("weight"))
+	b.MaxConnections, b.MinConnections = t.integer("max_connections"), t.integer("min_connections")
+	at := t.at.key("min_connections")
+	switch {
+	case b.MinConnections == 0:
+	case !t.has("max_connections"):
+		t.fail(at, "has no effect without max_connections; write that, too, or remove the key")
+	case b.MaxConnections != 0 && b.MinConnections > b.MaxConnections:
+		t.fail(at, "%d is more than max_connections, %d; allowed: at most that", b.MinConnections, b.MaxConnections)
+	}
+	return b
+}
 
 // sorry reads [service.sorry].
 func (t table) sorry(s *Service) *Backend {

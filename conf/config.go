@@ -139,10 +139,17 @@ type Service struct {
 	SlowStart time.Duration
 	Timeouts  Timeouts // [service.timeouts], else [timeouts], else defaults
 	Access    Access   // besides that of the Config: both must allow a client
+	Limits    Limits
 	Health    Health
 	Sorry     *Backend  // takes new connections while no backend is up, with weight 1; nil: none
 	Backends  []Backend // in the order of the file, at least one
 	Line      int       // line of its [[service]]
+}
+
+// Limits are limits on the new connections of a service, all workers together; 0: none.
+type Limits struct {
+	Connections  int // that are established or being established; UDP: all
+	NewPerSecond int
 }
 
 // Servers returns the backends, and the sorry server last if there is one.
@@ -256,7 +263,10 @@ type Backend struct {
 	// Key is unique in its service. The default of its port is the service's port; 0, for services
 	// with a range or any port, leaves the client's destination port.
 	Key    service.BackendKey
-	Weight int          // 0: drained, existing connections continue and no new ones start
-	Mode   service.Mode // the service's unless the backend has its own
-	Line   int          // line of its [[service.backend]]
+	Weight int // 0: drained, existing connections continue and no new ones start
+	// MaxConnections: from so many on it gets no new ones, until it has fewer than MinConnections,
+	// or than three quarters if that is 0; 0: no limit.
+	MaxConnections, MinConnections int
+	Mode                           service.Mode // the service's unless the backend has its own
+	Line                           int          // line of its [[service.backend]]
 }

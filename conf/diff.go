@@ -97,6 +97,7 @@ func serviceFields(s Service) []field {
 	for _, k := range timeoutKeys {
 		all = append(all, field{"timeout " + k.key, shortDuration(*k.field(&s.Timeouts))})
 	}
+	all = append(all, field{"limit connections", limitText(s.Limits.Connections)}, field{"limit new_per_second", limitText(s.Limits.NewPerSecond)})
 	h := s.Health
 	return append(all,
 		field{"health type", h.Type},
@@ -118,6 +119,13 @@ func serviceFields(s Service) []field {
 	)
 }
 
+func limitText(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return fmt.Sprint(n)
+}
+
 func sorryText(b *Backend) string {
 	if b == nil {
 		return "none"
@@ -126,7 +134,8 @@ func sorryText(b *Backend) string {
 }
 
 func backendFields(b Backend) []field {
-	return []field{{"weight", fmt.Sprint(b.Weight)}, {"mode", b.Mode.String()}}
+	return []field{{"weight", fmt.Sprint(b.Weight)}, {"mode", b.Mode.String()},
+		{"max_connections", limitText(b.MaxConnections)}, {"min_connections", limitText(b.MinConnections)}}
 }
 
 // orWord formats a list, or returns word if it is nil. Lists are sets: their order does not matter.

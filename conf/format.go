@@ -151,6 +151,7 @@ func (p *printer) service(s *Service, shared Timeouts) {
 	p.key("slow_start", s.SlowStart)
 	p.timeouts("service.timeouts", s.Timeouts, shared)
 	p.access("service.access", &s.Access)
+	p.limits(&s.Limits)
 	if h := &s.Health; h.Type != HealthNone {
 		p.health(h)
 	}
@@ -171,6 +172,19 @@ func (p *printer) access(section string, a *Access) {
 	}
 	if a.DenyFile != nil {
 		p.value("deny_file", a.DenyFile.Path)
+	}
+}
+
+func (p *printer) limits(l *Limits) {
+	p.open("service.limits")
+	p.limit("connections", l.Connections)
+	p.limit("new_per_second", l.NewPerSecond)
+}
+
+// limit writes a limit if there is one.
+func (p *printer) limit(name string, n int) {
+	if n != 0 {
+		p.value(name, n)
 	}
 }
 
@@ -207,6 +221,8 @@ func (p *printer) backend(section string, s *Service, b *Backend) {
 	if b.Mode != s.Mode {
 		p.value("mode", b.Mode)
 	}
+	p.limit("max_connections", b.MaxConnections)
+	p.limit("min_connections", b.MinConnections)
 }
 
 // valueText returns a value as TOML, or "" for an empty list.

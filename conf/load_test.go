@@ -129,6 +129,9 @@ slow_start = "30s"
 allow = []
 allow_file = "/TESTDATA/allow.txt"
 deny_file = "/TESTDATA/deny.txt"
+[service.limits]
+connections = 100
+new_per_second = 50
 [service.timeouts]
 udp = "10s"
 tcp_none = "3s"
@@ -156,6 +159,8 @@ port = 8080
 address = "2001:db8::11"
 port = 9000
 weight = 0
+max_connections = 20
+min_connections = 10
 [[service.backend]]
 address = "203.0.113.12"
 weight = 7
@@ -190,14 +195,15 @@ mode = "tun"
 				AllowFile: &conf.PrefixFile{Path: withTestdata(t, "/TESTDATA/allow.txt"), Prefixes: []netip.Prefix{prefix("192.0.2.0/24"), prefix("2001:db8:7::/48")}, Lines: []int32{3, 4}},
 				DenyFile:  &conf.PrefixFile{Path: withTestdata(t, "/TESTDATA/deny.txt"), Prefixes: []netip.Prefix{prefix("192.0.2.128/25"), prefix("192.0.2.7/32")}, Lines: []int32{1, 2}},
 			},
+			Limits:   conf.Limits{Connections: 100, NewPerSecond: 50},
 			Timeouts: timeouts,
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 67},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 70},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, Line: 70},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 74},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, MaxConnections: 20, MinConnections: 10, Line: 73},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 79},
 			},
 			Line: 27,
 		}},

@@ -122,6 +122,7 @@ var Settings = append([]Setting{
 		About: "time in which the weight of a backend that comes up or is new grows to its full value. Without effect for schedulers that ignore weights: rr, lc, dh"},
 	{Table: "service", Key: "timeouts", Kind: Table, About: "timeouts of this service's connections"},
 	{Table: "service", Key: "access", Kind: Table, About: "which clients may open connections to this service"},
+	{Table: "service", Key: "limits", Kind: Table, About: "limits on new connections to this service, for the box whatever the number of workers. A connection beyond one goes to the sorry server, or is dropped (`limited`)"},
 	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it: always up"},
 	{Table: "service", Key: "sorry", Kind: Table, About: "a server that takes new connections while no backend is up with a weight above 0"},
 	{Table: "service", Key: "backend", Kind: Tables, Required: true, About: "real servers"},
@@ -161,6 +162,10 @@ var Settings = append([]Setting{
 	{Table: "service.health", Key: "flap_hold", Kind: Duration, Min: second, Max: int64(time.Hour), OrZero: true, Default: time.Minute,
 		About: "how long checks must succeed before a backend is up again that has gone down more than 3 times recently"},
 
+	{Table: "service.limits", Key: "connections", Kind: Integer, Min: 1, Max: 1 << 27,
+		About: "connections that are established or being established; of UDP, all in the table. Those of the sorry server do not count"},
+	{Table: "service.limits", Key: "new_per_second", Kind: Integer, Min: 1, Max: 1_000_000, About: "new connections in any second"},
+
 	{Table: "service.sorry", Key: "address", Kind: Address, Required: true, About: "address of the server"},
 	{Table: "service.sorry", Key: "port", Kind: Ports, About: "as for a backend"},
 	{Table: "service.sorry", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
@@ -171,6 +176,10 @@ var Settings = append([]Setting{
 	{Table: "service.backend", Key: "weight", Kind: Integer, Min: 0, Max: 65535, Default: 1,
 		About: "weight for new connections. 0 drains: existing connections continue, no new ones. The schedulers rr, lc and dh treat all weights above 0 alike"},
 	{Table: "service.backend", Key: "mode", Kind: Word, Words: service.Modes, About: "Without it: the service's"},
+	{Table: "service.backend", Key: "max_connections", Kind: Integer, Min: 1, Max: 1 << 27,
+		About: "connections, closed ones that are in the table included, from which on the backend gets no new ones (ipvsadm -x). Persistent clients stay with it"},
+	{Table: "service.backend", Key: "min_connections", Kind: Integer, Min: 1, Max: 1 << 27,
+		About: "it gets new ones again when it has fewer than this (ipvsadm -y). Without it: than three quarters of max_connections"},
 }, slices.Concat(timeoutSettings(), accessSettings())...)
 
 // Limits on what a configuration may have. The data plane has numbers for about twice as many, for

@@ -31,6 +31,7 @@ func (t table) service(global Timeouts) Service {
 		SlowStart:   t.duration("slow_start"),
 		Timeouts:    t.table("timeouts").timeouts(global),
 		Access:      t.table("access").access(),
+		Limits:      t.table("limits").limits(),
 		Line:        t.at.line,
 	}
 	if !t.has("name") && usable(s.Key) {
@@ -69,6 +70,10 @@ func (s *Service) hashes() bool {
 
 // Adopts reports whether segments of unknown connections go to the backend that the hash names.
 func (s *Service) Adopts() bool { return s.Adopt != AdoptNever && s.hashes() }
+
+func (t table) limits() Limits {
+	return Limits{Connections: t.integer("connections"), NewPerSecond: t.integer("new_per_second")}
+}
 
 // weightless are the schedulers that ignore weights, except 0. nq is not among them: where no
 // backend is idle, it goes by weight.

@@ -191,3 +191,32 @@ func TestAccessReload(t *testing.T) {
 	}
 	lab.Quiet()
 }
+
+// TestLimits checks the limits of a service and of a backend in a file: what is beyond them is
+// dropped by name, counted by limit, or goes to the sorry server.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	lab := enginetest.New(t, 2, 1)
+	full := svc{name: "full", port: "81", backends: []string{"10.0.0.11:8080"}}
+	sorry := "[service.sorry]\naddress = \"10.0.0.13\"\nport = 8080\n"
+	lab.Start(2, config(svc{extra: "[service.limits]\nconnections = 5\n" + sorry, backends: []string{"10.0.0.11:8080", "10.0.0.12:8080"}})+
+		config(full)+"max_connections = 3\nmin_connections = 2\n")
+	to := make(map[string]int)
+	for n := range 20 {
+		for i, port := range []string{"80", "81"} {
+			lab.Arrive(enginetest.Clients, packettest.TCP(client(n+100*i), vip4+":"+port).Flags(syn).Frame())
+			lab.Quiet()
+			for _, sent := range lab.Collect() {
+				to[port+" "+backendOf(t, sent.Frame)]++
+			}
+		}
+	}
+	if n := to["80 10.0.0.11"] + to["80 10.0.0.12"]; n != 5 || to["80 10.0.0.13"] != 15 || to["81 10.0.0.11"] != 3 {
+		t.Errorf("%v", to)
+	}
+	dropped(t, lab.Stats(), "limited", 17)
+	services, err := lab.Engine.List(context.Background())
+	if err != nil || services[0].Limited["connections"] != 15 || services[1].Limited["max_connections"] != 17 {
+		t.Errorf("%v: %v, %v", err, services[0].Limited, services[1].Limited)
+	}
+}

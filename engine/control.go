@@ -42,7 +42,7 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	for i := range e.cfg.Services {
 		s := e.describe(&e.cfg.Services[i], latest, traffic, sums)
 		if n := e.compiled.Number(e.cfg.Services[i].Key); int(n) < len(refused) {
-			s.AccessDenied = refused[n].Denied
+			s.AccessDenied, s.Limited = refused[n].Denied, refused[n].ByLimit()
 		}
 		out = append(out, s)
 	}

@@ -40,6 +40,9 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		p.reject(f, s)
 		return nil
 	}
+	if s.limited && p.overLimit(k.Service, s) {
+		return p.beyondLimit(f, t, k, s)
+	}
 	var template *conn.Conn
 	if s.PersistMs != 0 {
 		template = p.template(t, m, k.Service, s)
@@ -67,8 +70,8 @@ func (p *Processor) insertBound(f *Frame, t *conn.Table, k conn.Key, backend uin
 }
 
 // insertPicked inserts a connection to the backend that the service's scheduler picks or, if that
-// one has no free tuple for it, to the next one in the list that has. If it fails, it sets the
-// frame's verdict and returns nil.
+// one has no free tuple for it or is full, to the next one in the list that has. If it fails, it
+// sets the frame's verdict and returns nil.
 func (p *Processor) insertPicked(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn.Conn {
 	picked := p.pick(&f.meta, k.Service, s)
 	if picked < 0 {
@@ -76,20 +79,32 @@ func (p *Processor) insertPicked(f *Frame, t *conn.Table, k conn.Key, s *Service
 		return nil
 	}
 	for at := picked; ; {
-		c, reason := p.insert(f, t, k, s.Backends[at])
+		c, reason := p.insertInto(f, t, k, s.Backends[at])
 		if c != nil {
 			return c
 		}
-		if reason == counter.TupleTaken || reason == counter.SNATExhausted {
+		if reason == counter.TupleTaken || reason == counter.SNATExhausted || reason == counter.Limited {
 			at = s.Scheduler.After(at)
 		} else {
 			at = picked
+		}
+		if at == picked && reason == counter.Limited {
+			p.refusals(k.Service).Limited[counter.LimitBackends]++
+			return p.beyondLimit(f, t, k, s)
 		}
 		if at == picked {
 			f.drop(reason)
 			return nil
 		}
 	}
+}
+
+// insertInto is insert for a backend that may be full.
+func (p *Processor) insertInto(f *Frame, t *conn.Table, k conn.Key, backend uint32) (*conn.Conn, counter.Reason) {
+	if be := &p.t.Backends[backend]; be.MaxConnections != 0 && p.backendFull(backend, be) {
+		return nil, counter.Limited
+	}
+	return p.insert(f, t, k, backend)
 }
 
 // pick returns the index of the backend that the service's scheduler picks, -1 if no backend

@@ -102,6 +102,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 		l := loads.Of(uint32(id))
 		before.Add(worker, uint32(id), int32(l.Active), int32(l.Inactive))
 		own.Add(worker, uint32(id), int32(l.Active), int32(l.Inactive))
+		own.SetFull(uint32(id), loads.Full(uint32(id)))
 	}
 	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{

@@ -12,6 +12,7 @@
 //
 //	ownership.go   which worker owns a flow, and hand-over to it
 //	connection.go  opening, state, expiry, persistence
+//	limits.go      limits on new connections
 //	access.go      clients that may not open connections (package access)
 //	adopt.go       segments of connections that no worker has, where a hash names the backend
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
@@ -90,7 +91,7 @@ type Options struct {
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
-// each backend id, 32 for each service id and 640 KiB, besides Mem4 and Mem6.
+// each backend id, 56 for each service id and 640 KiB, besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
 		Backends: make([]counter.Backend, o.Loads.Len()), Services: make([]counter.Service, o.Turns.Len()),

@@ -70,6 +70,13 @@ var ways = []struct {
 		w.rstProbesAll()
 		return w.in(packettest.TCP(client4, web4).Flags(rst))
 	}},
+	{counter.Limited, "connections of the service", func(w *world) outcome {
+		s := nat()
+		s.limits.Connections = 1
+		w.configure(s)
+		w.in(packettest.TCP(client4, web4).Flags(syn))
+		return w.in(packettest.TCP("192.0.2.8:1", web4).Flags(syn))
+	}},
 	{counter.BackendGone, "client's RST", func(w *world) outcome {
 		w.in(packettest.TCP(client4, web4).Flags(syn))
 		w.configure(evictAll(nat()))

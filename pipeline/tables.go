@@ -46,9 +46,11 @@ type Service struct {
 	Adopt    bool
 	Earlier  *Choice // with Adopt: what was chosen before; nil: Scheduler has not changed lately
 	Lists    Lists   // of clients that are denied
-	identity uint64  // see Identity
-	guarded  bool    // has Lists
-	fastOpen bool    // the fast path opens its connections to backends with a fast entry
+	Limits   Limits
+	limited  bool   // it, or one of its backends, has limits
+	identity uint64 // see Identity
+	guarded  bool   // has Lists
+	fastOpen bool   // the fast path opens its connections to backends with a fast entry
 }
 
 // Choice is a scheduler that chooses by a hash, and what it chooses from.
@@ -77,6 +79,10 @@ type Backend struct {
 	// backend (eviction.go). The scheduler must not choose it: it is down, its weight is 0, or it
 	// is not configured.
 	Evict bool
+	// MaxConnections: it takes no new ones from so many on, until it has fewer than MinConnections,
+	// or than three quarters if that is 0; 0: no limit
+	MaxConnections, MinConnections uint32
+	lower                          uint32 // of both
 }
 
 // Tables is everything that the packet path reads and does not write: immutable, built by the
@@ -244,6 +250,9 @@ func (t *Tables) updateEchoes(before *Tables, changed []uint32) {
 
 // derive sets what follows from the exported fields.
 func (be *Backend) derive() {
+	if be.lower = be.MinConnections; be.lower == 0 {
+		be.lower = uint32((3*uint64(be.MaxConnections) + 3) / 4) // as in IPVS
+	}
 	if be.Unreach == counter.None {
 		be.maxLength = be.Link.MTU - be.overhead()
 	}

@@ -62,7 +62,10 @@ type backend struct {
 	down   bool
 	evict  bool // weight 0, and its connections end
 	gone   bool // no longer configured
-	v6     bool // in the other family than the service: tun
+	sorry  bool // takes connections beyond limits only
+	most   uint32
+	least  uint32 // of connections
+	v6     bool   // in the other family than the service: tun
 }
 
 // svc is a service, with defaults for what is left out: TCP port 80 of vip4, nat, rr.
@@ -81,6 +84,7 @@ type svc struct {
 	unowned   bool // the kernel does not have vip
 	echo      bool
 	lists     pipeline.Lists
+	limits    pipeline.Limits
 	adopt     bool
 	earlier   *pipeline.Choice
 	backends  []backend
@@ -193,6 +197,10 @@ func (w *world) configure(services ...svc) {
 				out.Former = append(out.Former, id)
 				continue
 			}
+			if s.backends[i].sorry {
+				out.Sorry = []uint32{id}
+				continue
+			}
 			weight := max(s.backends[i].weight, 1)
 			if s.backends[i].drain || s.backends[i].evict {
 				weight = 0
@@ -258,7 +266,7 @@ func (s *svc) service() pipeline.Service {
 	}
 	return pipeline.Service{
 		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Ownership: s.own, Moved: s.moved, Configured: !s.gone,
-		TimeoutsMs: timeouts, PersistMs: s.persistMs, ResetIdle: !s.silent, Unowned: s.unowned, Echo: s.echo, Lists: s.lists,
+		TimeoutsMs: timeouts, PersistMs: s.persistMs, ResetIdle: !s.silent, Unowned: s.unowned, Echo: s.echo, Lists: s.lists, Limits: s.limits,
 		Adopt: s.adopt, Earlier: s.earlier,
 	}
 }
@@ -272,6 +280,7 @@ func (s *svc) backend(i int, hops *nexthop.Table) pipeline.Backend {
 	a := packettest.Addr(or(b.addr, fmt.Sprintf(form, b.host)))
 	out := pipeline.Backend{
 		Addr: packet.AddrFrom(a), Source: addr(own4), Port: b.port, Mode: b.mode, Configured: !b.gone, Up: !b.down, Evict: b.evict,
+		MaxConnections: b.most, MinConnections: b.least,
 	}
 	if a.Is6() {
 		out.Source = addr(own6)

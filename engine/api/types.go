@@ -92,6 +92,9 @@ type Service struct {
 	BytesOut   uint64 `json:"bytes_out"`
 	// AccessDenied counts packets of clients that may not open connections ([access]).
 	AccessDenied uint64 `json:"access_denied"`
+	// Limited counts new connections beyond a limit, by the key of the limit, whether they were
+	// dropped or went to the sorry server.
+	Limited map[string]uint64 `json:"limited,omitempty"`
 }
 
 // Key returns the text that identifies a service besides its name: "tcp 198.51.100.10:80", "udp

@@ -114,6 +114,9 @@ func (s *snapshot) putService(out series, v *api.Service, backends bool) {
 	out.directions(servicePackets, v.Packets, v.PacketsOut, v.Name)
 	out.directions(serviceBytes, v.Bytes, v.BytesOut, v.Name)
 	out.count(serviceDenied, v.AccessDenied, v.Name)
+	for limit, n := range v.Limited {
+		out.count(serviceLimited, n, v.Name, limit)
+	}
 	var active, inactive uint64
 	all := v.Backends
 	if v.Sorry != nil && !slices.ContainsFunc(all, func(b api.Backend) bool { return b.Endpoint() == v.Sorry.Endpoint() }) {

@@ -76,6 +76,7 @@ var (
 	servicePackets     = counter("service_packets_total", "Packets from clients (in) and to clients (out); always 0 out for tun and dr.", "service", "direction")
 	serviceBytes       = counter("service_bytes_total", "Bytes of IP packets from clients (in) and to clients (out).", "service", "direction")
 	serviceDenied      = counter("service_access_denied_total", "Packets dropped because a list denies their client new connections.", "service")
+	serviceLimited     = counter("service_limited_total", "New connections beyond a limit, dropped or sent to the sorry server; limit: the key that sets it.", "service", "limit")
 	serviceConnections = gauge("service_connections", "Connections in the table; active: TCP connections that are established or being established.", "service", "state")
 	serviceBackends    = gauge("service_backends", "Backends by state: up, down and drain are all.", "service", "state")
 	serviceProtected   = gauge("service_backends_protected", "Backends that are down and take new connections, because too few would remain.", "service")

@@ -24,6 +24,7 @@ func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.B
 		if s := &n.ids.services[number]; s.Key.Address.IsValid() {
 			b.services[number] = serviceOf(s)
 			b.services[number].Lists = in.Lists.Of(s.Key)
+			b.services[number].Limits = limitsOf(&s.Limits)
 		}
 	}
 	for number := 1; number < len(b.backends); number++ {
@@ -36,6 +37,7 @@ func (n *State) build(in *Input, changed bool) ([]pipeline.Service, []pipeline.B
 		if err := b.configure(s, &n.ids.numbers[i], in.Health.Backends(i)); err != nil {
 			return nil, nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
+		b.limit(s, &n.ids.numbers[i])
 	}
 	n.removed = nil
 	for _, number := range n.ids.former {
@@ -89,6 +91,18 @@ func serviceOf(s *conf.Service) pipeline.Service {
 		TimeoutsMs: timeoutsMs(s.Timeouts),
 		PersistMs:  ms(s.Persistence), ResetIdle: s.OnIdle == conf.OnIdleReset, Adopt: s.Adopts(),
 	}
+}
+
+// limit sets the limits of a service's backends.
+func (b *builder) limit(s *conf.Service, n *numbers) {
+	for i := range s.Backends {
+		be := &b.backends[n.servers[i][s.Backends[i].Mode]]
+		be.MaxConnections, be.MinConnections = uint32(s.Backends[i].MaxConnections), uint32(s.Backends[i].MinConnections)
+	}
+}
+
+func limitsOf(l *conf.Limits) pipeline.Limits {
+	return pipeline.Limits{Connections: uint32(l.Connections), NewPerSecond: uint32(l.NewPerSecond)}
 }
 
 // fillBackend fills in what a backend has whether it is configured or not.

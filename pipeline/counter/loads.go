@@ -18,6 +18,7 @@ type Load struct{ Active, Inactive uint32 }
 // worker and backend.
 type Loads struct {
 	rows [][]cell
+	full []atomic.Bool // by backend id: shared by all workers, who write it if it changes
 }
 
 // cell is active<<32 | inactive. A worker's half may be below zero (modulo 2^32) after it removed a
@@ -35,7 +36,7 @@ func NewLoads(workers, backends int) *Loads {
 	// in pairs.
 	stride := (backends+cellsPerLine-1)/cellsPerLine*cellsPerLine + 2*cellsPerLine
 	cells := make([]cell, workers*stride)
-	l := &Loads{rows: make([][]cell, workers)}
+	l := &Loads{rows: make([][]cell, workers), full: make([]atomic.Bool, backends)}
 	for w := range l.rows {
 		row := cells[w*stride:]
 		l.rows[w] = row[:backends:backends]
@@ -53,6 +54,17 @@ func (l *Loads) Add(worker int, backend uint32, active, inactive int32) {
 	v := c.Load()
 	// A plain read, change and write is enough: the cell has one writer.
 	c.Store(uint64(uint32(v>>32)+uint32(active))<<32 | uint64(uint32(v)+uint32(inactive)))
+}
+
+// Full reports what SetFull has set. Any worker may call it.
+func (l *Loads) Full(backend uint32) bool { return l.full[backend].Load() }
+
+// SetFull notes whether the backend takes no more connections until some have ended. Any worker may
+// call it.
+func (l *Loads) SetFull(backend uint32, full bool) {
+	if l.full[backend].Load() != full {
+		l.full[backend].Store(full)
+	}
 }
 
 // Of sums the counts of backend over all workers. Any goroutine may call it. Each worker's part is

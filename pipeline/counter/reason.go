@@ -29,6 +29,7 @@ const (
 	EchoRefused     // likewise: its services do not answer ICMP echo requests now
 	NoBackend       // service has no backend that may take a new connection
 	AccessDenied    // client is denied by a list of the service or of the box
+	Limited         // a limit of the service, or those of all backends, are reached
 	// BackendGone: the connections of the backend were ended
 	BackendGone
 	TableFull // connection table has no free slot near the home
@@ -72,6 +73,7 @@ var reasons = [Count]struct{ name, text string }{
 	EchoRefused:     {"echo_refused", "no service at the address answers pings now (icmp_echo)"},
 	NoBackend:       {"no_backend", "service has no usable backend"},
 	AccessDenied:    {"access_denied", "client may not open connections ([access], sluice access)"},
+	Limited:         {"limited", "service or backends have as many connections as they may ([service.limits], max_connections)"},
 	BackendGone:     {"backend_gone", "connections of the backend were ended, and this packet needs no answer"},
 	TableFull:       {"table_full", "connection table is full"},
 	TupleTaken:      {"tuple_taken", "backend already has this client address and port through another service"},

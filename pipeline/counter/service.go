@@ -1,10 +1,43 @@
 package counter
 
+// Limit is a limit on new connections.
+type Limit int
+
+// The limits.
+const (
+	LimitConnections  Limit = iota // [service.limits] connections
+	LimitNewPerSecond              // [service.limits] new_per_second
+	LimitBackends                  // max_connections of all backends that could take it
+	Limits
+)
+
+// String returns the name of the key that sets the limit.
+func (l Limit) String() string {
+	return [Limits]string{"connections", "new_per_second", "max_connections"}[l]
+}
+
 // Service counts what one worker refused of a service's new connections.
 type Service struct {
 	// Of identifies the service: its number may have been another's before. 0: none.
-	Of     uint64
-	Denied uint64 // packets of clients that a list denies
+	Of      uint64
+	Denied  uint64 // packets of clients that a list denies
+	Limited [Limits]uint64
+	// Spare connections may open in the millisecond SpareMs before all are counted again.
+	Spare, SpareMs uint32
+}
+
+// ByLimit returns the counts of limits that were exceeded, by name; nil: none was.
+func (s *Service) ByLimit() (all map[string]uint64) {
+	for l, n := range s.Limited {
+		if n == 0 {
+			continue
+		}
+		if all == nil {
+			all = make(map[string]uint64)
+		}
+		all[Limit(l).String()] = n
+	}
+	return all
 }
 
 // Add adds another worker's counts of the service to s, if o are such.
@@ -13,4 +46,7 @@ func (s *Service) Add(o *Service) {
 		return
 	}
 	s.Denied += o.Denied
+	for i := range s.Limited {
+		s.Limited[i] += o.Limited[i]
+	}
 }

@@ -13,10 +13,11 @@ type Turns struct {
 	alone bool // there is one worker, and an atomic operation would be for nothing
 }
 
-// turn is one word in a cache line.
+// turn is what the workers share of one service, in a cache line.
 type turn struct {
-	word uint64
-	_    [cellsPerLine - 1]uint64
+	word   uint64
+	window uint64 // see Admit
+	_      [cellsPerLine - 2]uint64
 }
 
 // NewTurns makes words for that many workers and the service ids 0 to services-1. They are 0.

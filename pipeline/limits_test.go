@@ -1,0 +1,125 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"testing"
+
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
+)
+
+// opens sends a SYN of the n-th client to a worker, and says what became of it.
+func (w *world) opens(worker, n int) string {
+	w.t.Helper()
+	return w.raw(worker, front, packettest.TCP(fmt.Sprintf("192.0.%d.%d:%d", 2+n/200, 1+n%200, 2000+n), web4).Flags(syn).Frame()).String()
+}
+
+// TestServiceConnections checks that a service gets as many connections as it may have, over all
+// workers, that ended ones make room, and that those of the sorry server do not count.
+func TestServiceConnections(t *testing.T) {
+	for _, workers := range []int{1, 2, 4} {
+		for _, sorry := range []bool{false, true} {
+			s := svc{own: pipeline.ByReceiver, mode: service.DR, limits: pipeline.Limits{Connections: 50}, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80}}}
+			if sorry {
+				s.backends = append(s.backends, backend{host: 13, port: 80, sorry: true})
+			}
+			w := newWorlds(t, workers, capacity, s)
+			beyond := map[bool]string{false: "limited", true: "forward"}[sorry]
+			for n := range 100 {
+				want := "forward"
+				if n >= 50 {
+					want = beyond
+				}
+				if got := w.opens(n%workers, n); got != want {
+					t.Fatalf("%d workers: connection %d: %s, want %s", workers, n, got, want)
+				}
+			}
+			load := w.loads.Of(1).Active + w.loads.Of(2).Active
+			if load != 50 || sorry && w.loads.Of(3).Active != 50 {
+				t.Errorf("%d connections, and %d at the sorry server", load, w.loads.Of(3).Active)
+			}
+			limited := uint64(0)
+			for _, p := range w.procs {
+				limited += p.Services[1].Limited[counter.LimitConnections]
+			}
+			if limited != 50 {
+				t.Errorf("%d counted as limited", limited)
+			}
+			w.pass(conn.DefaultTimeoutsMs[conn.SynRecv] + 10_000)
+			if got := w.opens(0, 200); got != "forward" {
+				t.Errorf("after the others have ended: %s", got)
+			}
+			w.sum()
+		}
+	}
+}
+
+// TestNewPerSecond checks the rate of new connections of a service.
+func TestNewPerSecond(t *testing.T) {
+	s := nat()
+	s.limits.NewPerSecond = 20
+	w := newWorld(t, s)
+	for second := range 3 {
+		opened := 0
+		for n := range 60 {
+			if w.opens(0, 100*second+n) == "forward" {
+				opened++
+			}
+			w.now += 16
+		}
+		w.now += 40
+		if opened < 19 || opened > 21 {
+			t.Errorf("second %d: %d opened", second, opened)
+		}
+	}
+}
+
+// TestMaxConnections checks the limit of a backend, with IPVS's thresholds, for each scheduler.
+func TestMaxConnections(t *testing.T) {
+	for _, name := range service.Schedulers {
+		for _, least := range []uint32{0, 4} {
+			// A big backend that most schedulers prefer, and a small one.
+			s := svc{sched: name, mode: service.DR, backends: []backend{{host: 11, port: 80, weight: 10, most: 8, least: least}, {host: 12, port: 80, most: 2}}}
+			w := newWorld(t, s)
+			for n := range 20 {
+				want := "forward"
+				if n >= 10 {
+					want = "limited"
+				}
+				if got := w.opens(0, n); got != want {
+					t.Fatalf("%s: connection %d: %s, want %s", name, n, got, want)
+				}
+			}
+			if a, b := w.loads.Of(1).Active, w.loads.Of(2).Active; a != 8 || b != 2 {
+				t.Errorf("%s: %d and %d connections, want 8 and 2", name, a, b)
+			}
+			if n := w.procs[0].Services[1].Limited[counter.LimitBackends]; n != 10 {
+				t.Errorf("%s: %d counted as limited", name, n)
+			}
+			w.sum()
+		}
+	}
+}
+
+// TestMinConnections checks that a backend which was full gets connections again below its lower
+// threshold only, which is three quarters if it has none.
+func TestMinConnections(t *testing.T) {
+	for least, below := range map[uint32]uint32{0: 6, 3: 3} {
+		w := newWorld(t, svc{mode: service.DR, backends: []backend{{host: 11, port: 80, most: 8, least: least}}})
+		for n := range 8 {
+			w.opens(0, n)
+			w.now += 1000
+		}
+		last := uint32(8)
+		for n := 100; w.opens(0, n) == "limited" && n < 400; n++ {
+			last = w.loads.Of(1).Active
+			w.pass(500)
+		}
+		if now := w.loads.Of(1).Active; last < below || now > below {
+			t.Errorf("lower threshold %d: full with %d connections, %d after a new one; want %d", least, last, now, below)
+		}
+	}
+}
