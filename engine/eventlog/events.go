@@ -49,6 +49,7 @@ var Events = []Kind{
 	{"link_down", "a link went down"},
 	{"link_up", "a link came up"},
 	{"queue_failed", "the driver transmits nothing on a queue"},
+	{"port_memory", "a worker gets no memory for SNAT ports: new connections of fullnat may find none"},
 
 	{"keep_restart", "`sluice keep`: the daemon has ended and is started again after a pause"},
 	{"keep_kill", "`sluice keep`: the daemon gives no sign of life, or does not stop, and is killed"},
