@@ -285,6 +285,25 @@ func TestExplainReturnPath(t *testing.T) {
 		"= answered: tcp 192.0.2.7:40001 > 10.0.0.11:8080 [R] 40 bytes: packet belongs to no connection")
 }
 
+// TestExplainForgetsTheCured checks that a client's connection without a reply counts only until a
+// later one has one.
+func TestExplainForgetsTheCured(t *testing.T) {
+	t.Parallel()
+	lab := enginetest.New(t, 1, 1)
+	lab.Start(1, config(svc{backends: []string{"10.0.0.11:8080"}}))
+	open := func(port string) {
+		lab.Send(enginetest.Clients, 0, packettest.TCP("192.0.2.7:"+port, vip4+":80").Flags(syn).Frame())
+	}
+	open("40000")
+	says(t, explain(t, lab, "tcp 192.0.2.7 198.51.100.10:80"), "  client: has 1 connection to the service, 1 of them without a reply: one of those is assumed")
+	open("40001")
+	lab.Await("a new connection to be assumed", func() bool {
+		lab.Send(enginetest.Backends, 0, packettest.TCP("10.0.0.11:8080", "192.0.2.7:40001").Flags(syn|ack).Frame())
+		e := explain(t, lab, "tcp 192.0.2.7 198.51.100.10:80")
+		return e.OK && strings.Contains(text(e), "has 2 connections to the service: a new one is assumed")
+	})
+}
+
 // TestExplainFullNATTakesNoPort: explaining again and again uses no port of a SNAT pool.
 func TestExplainFullNATTakesNoPort(t *testing.T) {
 	t.Parallel()
