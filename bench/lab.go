@@ -59,15 +59,16 @@ type crew struct {
 	turns   *counter.Turns
 	room    *counter.Capacity  // nil until the first lab made it
 	own     pipeline.Ownership // of all services
+	proto   service.Protocol   // of the service
 	tables  *pipeline.Tables   // nil until the first lab made them
 }
 
 func newCrew(workers int) *crew {
 	return &crew{
-		workers: workers,
-		seed:    &flow.Seed{A: 0x9e3779b97f4a7c15, B: 0xbf58476d1ce4e5b9},
-		loads:   counter.NewLoads(workers, pipeline.MaxBackends),
-		turns:   counter.NewTurns(workers, pipeline.MaxServices),
+		workers: workers, proto: service.TCP,
+		seed:  &flow.Seed{A: 0x9e3779b97f4a7c15, B: 0xbf58476d1ce4e5b9},
+		loads: counter.NewLoads(workers, pipeline.MaxBackends),
+		turns: counter.NewTurns(workers, pipeline.MaxServices),
 	}
 }
 
@@ -114,7 +115,7 @@ func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, b
 		Mem4: tables[0], Mem6: tables[1], Ports: ports,
 	})
 	if c.tables == nil {
-		if c.tables, err = l.config(c.own); err != nil {
+		if c.tables, err = l.config(c.own, c.proto); err != nil {
 			return nil, err
 		}
 	}
@@ -171,7 +172,7 @@ const backends = 3
 
 // config returns the tables: two ports, clients behind a gateway at the first, backends on-link at
 // the second.
-func (l *lab) config(own pipeline.Ownership) (*pipeline.Tables, error) {
+func (l *lab) config(own pipeline.Ownership, proto service.Protocol) (*pipeline.Tables, error) {
 	vip, backend, ours := l.addresses()
 	everywhere, inside, gateway := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("203.0.113.1")
 	if l.family == 6 {
@@ -181,7 +182,7 @@ func (l *lab) config(own pipeline.Ownership) (*pipeline.Tables, error) {
 	all := make([]pipeline.Backend, 1+backends)
 	candidates := make([]sched.Candidate, backends)
 	s := pipeline.Service{
-		Addr: packet.AddrFrom(vip), Ports: service.Ports{First: 80, Last: 80}, Proto: uint8(service.TCP),
+		Addr: packet.AddrFrom(vip), Ports: service.Ports{First: 80, Last: 80}, Proto: uint8(proto),
 		Configured: true, Ownership: own, TimeoutsMs: conn.DefaultTimeoutsMs,
 	}
 	for i := range backends {

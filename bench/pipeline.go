@@ -218,6 +218,7 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 					add(name, mode, family, opened, 0, 0, func(r *result) error { return openingRandom(r, mode, lists(how), rounds, batch) })
 				}
 				add("denied", mode, family, opened, 0, 0, func(r *result) error { return refusing(r, mode, rounds, packets, batch) })
+				add("to_kernel", mode, family, opened, 0, 0, func(r *result) error { return toKernel(r, rounds, packets, batch) })
 				add("sweep", mode, family, opened, 0, sweepBudgetUs, func(r *result) error { return sweeping(r, mode, rounds, batch) })
 			}
 		}
