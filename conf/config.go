@@ -150,6 +150,10 @@ type Service struct {
 type Limits struct {
 	Connections  int // that are established or being established; UDP: all
 	NewPerSecond int
+
+	// Of the clients with this many first bits of their address in common.
+	SourceConnections, SourceNewPerSecond int
+	SourcePrefix4, SourcePrefix6          int
 }
 
 // Servers returns the backends, and the sorry server last if there is one.

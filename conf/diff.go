@@ -97,7 +97,15 @@ func serviceFields(s Service) []field {
 	for _, k := range timeoutKeys {
 		all = append(all, field{"timeout " + k.key, shortDuration(*k.field(&s.Timeouts))})
 	}
-	all = append(all, field{"limit connections", limitText(s.Limits.Connections)}, field{"limit new_per_second", limitText(s.Limits.NewPerSecond)})
+	l := s.Limits
+	all = append(all,
+		field{"limit connections", limitText(l.Connections)},
+		field{"limit new_per_second", limitText(l.NewPerSecond)},
+		field{"limit source_connections", limitText(l.SourceConnections)},
+		field{"limit source_new_per_second", limitText(l.SourceNewPerSecond)},
+		field{"limit source_prefix4", fmt.Sprint(l.SourcePrefix4)},
+		field{"limit source_prefix6", fmt.Sprint(l.SourcePrefix6)},
+	)
 	h := s.Health
 	return append(all,
 		field{"health type", h.Type},

@@ -179,6 +179,10 @@ func (p *printer) limits(l *Limits) {
 	p.open("service.limits")
 	p.limit("connections", l.Connections)
 	p.limit("new_per_second", l.NewPerSecond)
+	p.limit("source_connections", l.SourceConnections)
+	p.limit("source_new_per_second", l.SourceNewPerSecond)
+	p.key("source_prefix4", l.SourcePrefix4)
+	p.key("source_prefix6", l.SourcePrefix6)
 }
 
 // limit writes a limit if there is one.

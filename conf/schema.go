@@ -165,6 +165,12 @@ var Settings = append([]Setting{
 	{Table: "service.limits", Key: "connections", Kind: Integer, Min: 1, Max: 1 << 27,
 		About: "connections that are established or being established; of UDP, all in the table. Those of the sorry server do not count"},
 	{Table: "service.limits", Key: "new_per_second", Kind: Integer, Min: 1, Max: 1_000_000, About: "new connections in any second"},
+	{Table: "service.limits", Key: "source_connections", Kind: Integer, Min: 1, Max: 1_000_000,
+		About: "connections of one source, closed ones that are in the table included. About 200,000 sources at once are counted; others are let through"},
+	{Table: "service.limits", Key: "source_new_per_second", Kind: Integer, Min: 1, Max: 1_000_000, About: "new connections of one source in any second"},
+	{Table: "service.limits", Key: "source_prefix4", Kind: Integer, Min: 1, Max: 32, Default: 32,
+		About: "how many first bits IPv4 clients have in common that are one source"},
+	{Table: "service.limits", Key: "source_prefix6", Kind: Integer, Min: 1, Max: 128, Default: 128, About: "likewise of IPv6: 64 is the network of one site"},
 
 	{Table: "service.sorry", Key: "address", Kind: Address, Required: true, About: "address of the server"},
 	{Table: "service.sorry", Key: "port", Kind: Ports, About: "as for a backend"},

@@ -72,7 +72,11 @@ func (s *Service) hashes() bool {
 func (s *Service) Adopts() bool { return s.Adopt != AdoptNever && s.hashes() }
 
 func (t table) limits() Limits {
-	return Limits{Connections: t.integer("connections"), NewPerSecond: t.integer("new_per_second")}
+	return Limits{
+		Connections: t.integer("connections"), NewPerSecond: t.integer("new_per_second"),
+		SourceConnections: t.integer("source_connections"), SourceNewPerSecond: t.integer("source_new_per_second"),
+		SourcePrefix4: t.integer("source_prefix4"), SourcePrefix6: t.integer("source_prefix6"),
+	}
 }
 
 // weightless are the schedulers that ignore weights, except 0. nq is not among them: where no

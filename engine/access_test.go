@@ -220,3 +220,33 @@ func TestLimits(t *testing.T) {
 		t.Errorf("%v: %v, %v", err, services[0].Limited, services[1].Limited)
 	}
 }
+
+// TestLimitsBySource checks the limits of each client in a file, over two workers, and that a
+// reload which leaves them alone keeps the counts.
+func TestLimitsBySource(t *testing.T) {
+	t.Parallel()
+	s := nat3()
+	s.extra = "[service.limits]\nsource_connections = 4\n"
+	lab := enginetest.New(t, 2, 1)
+	lab.Start(2, config(s))
+	sent := func(from int) (n int) {
+		for i := range 10 {
+			for _, host := range []string{"192.0.2.7", "192.0.2.8"} {
+				lab.Arrive(enginetest.Clients, packettest.TCP(fmt.Sprintf("%s:%d", host, from+i), vip4+":80").Flags(syn).Frame())
+			}
+		}
+		lab.Quiet()
+		return len(lab.Collect())
+	}
+	if n := sent(1000); n != 8 {
+		t.Errorf("%d connections of two clients, want 8", n)
+	}
+	s.sched = "lc"
+	if _, err := lab.Reload(config(s)); err != nil {
+		t.Fatal(err)
+	}
+	if n := sent(2000); n != 0 {
+		t.Errorf("%d connections after a reload, want none", n)
+	}
+	dropped(t, lab.Stats(), "limited", 32)
+}

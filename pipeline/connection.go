@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -40,7 +42,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		p.reject(f, s)
 		return nil
 	}
-	if s.limited && p.overLimit(k.Service, s) {
+	if s.limited && p.overLimit(k.Service, s, m.Src) {
 		return p.beyondLimit(f, t, k, s)
 	}
 	var template *conn.Conn
@@ -52,6 +54,9 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		c = p.insertBound(f, t, k, template.Backend)
 	} else {
 		c = p.insertPicked(f, t, k, s)
+	}
+	if s.limited && (c == nil || slices.Contains(s.Sorry, c.Backend)) {
+		p.releaseSource(k.Service, s, m.Src)
 	}
 	if c != nil && s.PersistMs != 0 {
 		p.bindTemplate(t, m, c, s)
@@ -270,6 +275,9 @@ func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 		p.loads.Add(p.worker, c.Backend, -1, 0)
 	} else {
 		p.loads.Add(p.worker, c.Backend, 0, -1)
+	}
+	if s := &p.t.Services[c.Service()]; p.t.SourceCounts != nil && !slices.Contains(s.Sorry, c.Backend) {
+		p.releaseSource(c.Service(), s, t.Client(c))
 	}
 	if c.Flags&conn.Translated != 0 {
 		p.releasePort(c)

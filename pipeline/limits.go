@@ -5,6 +5,7 @@ import (
 
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
 	"sluice/pipeline/service"
 )
 
@@ -16,22 +17,70 @@ import (
 type Limits struct {
 	Connections  uint32 // that are active, in the sense of IPVS; UDP: all
 	NewPerSecond uint32
+
+	SourceConnections  uint32 // of one source: counted until they are removed
+	SourceNewPerSecond uint32
+	// A source is the clients with this many first bits of their address in common.
+	SourceBits4, SourceBits6 uint8
 }
 
-// overLimit reports whether a new connection of the service would exceed a limit, and counts it if
-// so.
+// bySource reports whether there are limits for each source.
+func (l *Limits) bySource() bool { return l.SourceConnections|l.SourceNewPerSecond != 0 }
+
+// overLimit reports whether a new connection of the client would exceed a limit of the service, and
+// counts it if so. If not, the client's source has one connection more: see releaseSource.
 //
 //go:noinline
-func (p *Processor) overLimit(id uint32, s *Service) bool {
-	switch {
-	case s.Limits.Connections != 0 && p.serviceFull(id, s):
-		p.refusals(id).Limited[counter.LimitConnections]++
-	case s.Limits.NewPerSecond != 0 && !p.turns.Admit(id, p.now, s.Limits.NewPerSecond):
-		p.refusals(id).Limited[counter.LimitNewPerSecond]++
-	default:
-		return false
+func (p *Processor) overLimit(id uint32, s *Service, client packet.Addr) bool {
+	limited := &p.refusals(id).Limited
+	if s.Limits.Connections != 0 && p.serviceFull(id, s) {
+		limited[counter.LimitConnections]++
+		return true
 	}
-	return true
+	if p.countsSources(s) {
+		switch p.t.SourceCounts.Admit(p.source(id, s, client), p.now, s.Limits.SourceConnections, s.Limits.SourceNewPerSecond) {
+		case counter.SourceFull:
+			limited[counter.LimitSourceConnections]++
+			return true
+		case counter.SourceFast:
+			limited[counter.LimitSourceNewPerSecond]++
+			return true
+		}
+	}
+	if s.Limits.NewPerSecond != 0 && !p.turns.Admit(id, p.now, s.Limits.NewPerSecond) {
+		p.releaseSource(id, s, client)
+		limited[counter.LimitNewPerSecond]++
+		return true
+	}
+	return false
+}
+
+// countsSources reports whether the connections of each source of the service are counted. A dry
+// run does not, because it would count for all workers.
+func (p *Processor) countsSources(s *Service) bool {
+	return p.t.SourceCounts != nil && s.Limits.bySource() && p.borrowed == nil
+}
+
+// source returns the number of a client's source at a service.
+func (p *Processor) source(id uint32, s *Service, client packet.Addr) uint64 {
+	if client.Is4() {
+		client.Lo &= ^uint64(0) << (32 - s.Limits.SourceBits4)
+	} else {
+		bits := s.Limits.SourceBits6
+		client.Hi &= ^uint64(0) << (64 - min(bits, 64))
+		client.Lo &= ^uint64(0) << (64 - (max(bits, 64) - 64))
+	}
+	return p.seed.Hash(packet.Addr{Hi: client.Hi ^ uint64(id)<<32, Lo: client.Lo}, 0, s.Proto) | 1
+}
+
+// releaseSource takes a connection from the count of its client's source: it has ended, or was not
+// opened, or goes to the sorry server.
+//
+//go:noinline
+func (p *Processor) releaseSource(id uint32, s *Service, client packet.Addr) {
+	if p.countsSources(s) {
+		p.t.SourceCounts.Release(p.source(id, s, client))
+	}
 }
 
 // serviceFull reports whether the service has as many connections as it may have. It adds up those

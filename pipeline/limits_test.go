@@ -123,3 +123,47 @@ func TestMinConnections(t *testing.T) {
 		}
 	}
 }
+
+// TestSourceLimits checks the limits of each source, by address and by prefix, over all workers: a
+// source at its limit is refused, others are not, and connections that end make room.
+func TestSourceLimits(t *testing.T) {
+	limits := pipeline.Limits{SourceConnections: 3, SourceBits4: 32, SourceBits6: 128}
+	wide := pipeline.Limits{SourceConnections: 3, SourceBits4: 24, SourceBits6: 64}
+	rate := pipeline.Limits{SourceNewPerSecond: 3, SourceBits4: 32, SourceBits6: 128}
+	for _, c := range []struct {
+		name    string
+		limits  pipeline.Limits
+		vip     string
+		clients []string // in turn
+		opened  int      // of 12
+	}{
+		{"one address", limits, vip4, []string{"192.0.2.1"}, 3},
+		{"two addresses", limits, vip4, []string{"192.0.2.1", "192.0.2.2"}, 6},
+		{"one network", wide, vip4, []string{"192.0.2.1", "192.0.2.2", "192.0.2.200"}, 3},
+		{"two networks", wide, vip4, []string{"192.0.2.1", "192.0.3.1"}, 6},
+		{"IPv6", limits, vip6, []string{"2001:db8:9::1", "2001:db8:9::2"}, 6},
+		{"IPv6 network", wide, vip6, []string{"2001:db8:9::1", "2001:db8:9::2"}, 3},
+		{"rate", rate, vip4, []string{"192.0.2.1", "192.0.2.2"}, 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorlds(t, 2, capacity, svc{vip: c.vip, own: pipeline.ByReceiver, mode: service.DR, limits: c.limits, backends: []backend{{host: 11, port: 80}}})
+			round := func(from int) (opened int) {
+				for n := range 12 {
+					client := port(c.clients[n%len(c.clients)], fmt.Sprint(from+n))
+					if w.raw(n/len(c.clients)%2, front, packettest.TCP(client, port(c.vip, "80")).Flags(syn).Frame()).String() == "forward" {
+						opened++
+					}
+				}
+				return opened
+			}
+			if n := round(1000); n != c.opened {
+				t.Errorf("%d opened, want %d", n, c.opened)
+			}
+			w.pass(conn.DefaultTimeoutsMs[conn.SynRecv] + 10_000)
+			if n := round(2000); n != c.opened {
+				t.Errorf("%d opened when the others have ended, want %d", n, c.opened)
+			}
+			w.sum()
+		})
+	}
+}

@@ -115,6 +115,9 @@ type Tables struct {
 	vips    map[packet.Addr]int
 	echoes  []int
 	guarded bool // some service has lists
+	// SourceCounts: of services with limits for each source; nil: there are none. It is written by
+	// all workers.
+	SourceCounts *counter.Sources
 	// ListsVersion: connections of clients that are denied end when it changes.
 	ListsVersion uint64
 }

@@ -115,20 +115,22 @@ type network struct {
 
 // world is one or several processors with their tables and clock.
 type world struct {
-	t       *testing.T
-	procs   []*pipeline.Processor
-	loads   *counter.Loads
-	turns   *counter.Turns
-	tables  *pipeline.Tables
-	batch   *pipeline.Batch
-	now     uint32
-	net     network
-	svcs    []svc
-	lists   uint64 // version of their lists
-	sources []string
-	ports   *snat.PortSet           // that fullnat may send from
-	pools   map[uint32][]*snat.Pool // by backend
-	seed    *flow.Seed
+	t      *testing.T
+	procs  []*pipeline.Processor
+	loads  *counter.Loads
+	turns  *counter.Turns
+	tables *pipeline.Tables
+	batch  *pipeline.Batch
+	now    uint32
+	net    network
+	svcs   []svc
+	lists  uint64 // version of their lists
+
+	sourceCounts *counter.Sources
+	sources      []string
+	ports        *snat.PortSet           // that fullnat may send from
+	pools        map[uint32][]*snat.Pool // by backend
+	seed         *flow.Seed
 
 	slowOnly bool // no fast path
 
@@ -172,6 +174,9 @@ func memory(bytes int) []byte { return make([]byte, max(bytes, 64<<10)) }
 // backends.
 func (w *world) configure(services ...svc) {
 	w.t.Helper()
+	if slices.ContainsFunc(services, func(s svc) bool { return s.limits.SourceConnections|s.limits.SourceNewPerSecond != 0 }) && w.sourceCounts == nil {
+		w.sourceCounts = counter.NewSources()
+	}
 	if !slices.EqualFunc(w.svcs, services, func(a, b svc) bool { return a.lists == b.lists }) {
 		w.lists++
 	}
@@ -240,7 +245,7 @@ func (w *world) ours() []packet.Addr {
 
 // publish makes tables those of the world.
 func (w *world) publish(t *pipeline.Tables) {
-	t.ListsVersion = w.lists
+	t.ListsVersion, t.SourceCounts = w.lists, w.sourceCounts
 	w.tables = t
 }
 

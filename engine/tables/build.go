@@ -102,7 +102,11 @@ func (b *builder) limit(s *conf.Service, n *numbers) {
 }
 
 func limitsOf(l *conf.Limits) pipeline.Limits {
-	return pipeline.Limits{Connections: uint32(l.Connections), NewPerSecond: uint32(l.NewPerSecond)}
+	return pipeline.Limits{
+		Connections: uint32(l.Connections), NewPerSecond: uint32(l.NewPerSecond),
+		SourceConnections: uint32(l.SourceConnections), SourceNewPerSecond: uint32(l.SourceNewPerSecond),
+		SourceBits4: uint8(l.SourcePrefix4), SourceBits6: uint8(l.SourcePrefix6),
+	}
 }
 
 // fillBackend fills in what a backend has whether it is configured or not.

@@ -82,6 +82,7 @@ type State struct {
 	clients    clientPorts
 	snat       snatState
 	schedulers schedulers
+	sources    sources
 	removed    []uint32 // those of ids.former that are configured in no mode, ascending
 }
 
@@ -133,6 +134,10 @@ func Compile(in *Input, before Result) (Result, error) {
 	}
 	t := pipeline.NewTables(services, backends, in.Hops, next.snat.sources, next.snat.refs, in.ours())
 	t.ListsVersion = in.Lists.Version()
+	if changed {
+		next.sources = next.sources.of(config)
+	}
+	t.SourceCounts = next.sources.counts
 	return Result{Tables: t, Rules: rules, State: &next, input: in}, nil
 }
 

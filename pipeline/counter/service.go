@@ -7,13 +7,15 @@ type Limit int
 const (
 	LimitConnections  Limit = iota // [service.limits] connections
 	LimitNewPerSecond              // [service.limits] new_per_second
-	LimitBackends                  // max_connections of all backends that could take it
+	LimitSourceConnections
+	LimitSourceNewPerSecond
+	LimitBackends // max_connections of all backends that could take it
 	Limits
 )
 
 // String returns the name of the key that sets the limit.
 func (l Limit) String() string {
-	return [Limits]string{"connections", "new_per_second", "max_connections"}[l]
+	return [Limits]string{"connections", "new_per_second", "source_connections", "source_new_per_second", "max_connections"}[l]
 }
 
 // Service counts what one worker refused of a service's new connections.

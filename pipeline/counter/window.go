@@ -2,25 +2,30 @@ package counter
 
 import "sync/atomic"
 
+// The bits of a window: a second, the count of the second before, and that of the second.
+const (
+	windowCountBits = 22
+	windowCounts    = 1<<windowCountBits - 1
+	windowSeconds   = 1<<(64-2*windowCountBits) - 1
+)
+
 // Admit reports whether one more may begin for a service now, and counts it: perSecond in any
 // second, at most about a million. All workers share the count.
-//
-// It has the counts of this second and of the one before, and takes of the latter the part that is
-// within the last thousand milliseconds, as if its events had been spread evenly.
 func (t *Turns) Admit(service, nowMs, perSecond uint32) bool {
-	const (
-		countBits = 22
-		counts    = 1<<countBits - 1
-		seconds   = 1<<(64-2*countBits) - 1
-	)
-	word := &t.lines[service].window
-	second, passed := uint64(nowMs/1000)&seconds, uint64(nowMs%1000)
+	return admit(&t.lines[service].window, nowMs, perSecond)
+}
+
+// admit is Admit for a window. It has the counts of this second and of the one before, and takes of
+// the latter the part that is within the last thousand milliseconds, as if its events had been
+// spread evenly.
+func admit(window *uint64, nowMs, perSecond uint32) bool {
+	second, passed := uint64(nowMs/1000)&windowSeconds, uint64(nowMs%1000)
 	for {
-		was := atomic.LoadUint64(word)
-		before, now := was>>countBits&counts, was&counts
-		switch was >> (2 * countBits) {
+		was := atomic.LoadUint64(window)
+		before, now := was>>windowCountBits&windowCounts, was&windowCounts
+		switch was >> (2 * windowCountBits) {
 		case second:
-		case (second - 1) & seconds:
+		case (second - 1) & windowSeconds:
 			before, now = now, 0
 		default:
 			before, now = 0, 0
@@ -28,8 +33,15 @@ func (t *Turns) Admit(service, nowMs, perSecond uint32) bool {
 		if now+before*(1000-passed)/1000 >= uint64(perSecond) {
 			return false
 		}
-		if atomic.CompareAndSwapUint64(word, was, second<<(2*countBits)|before<<countBits|(now+1)) {
+		if atomic.CompareAndSwapUint64(window, was, second<<(2*windowCountBits)|before<<windowCountBits|(now+1)) {
 			return true
 		}
 	}
+}
+
+// idle reports whether a window has nothing of this second and of the one before.
+func idle(window *uint64, nowMs uint32) bool {
+	second := uint64(nowMs/1000) & windowSeconds
+	of := atomic.LoadUint64(window) >> (2 * windowCountBits)
+	return of != second && of != (second-1)&windowSeconds
 }
