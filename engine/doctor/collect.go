@@ -22,7 +22,7 @@ import (
 // answers of the daemon. It reads the network namespace of the calling thread, which must be
 // locked.
 func Collect() (*Box, error) {
-	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbour}
+	b := &Box{FS: os.DirFS("/"), Links: map[string]*Link{}, Route: kernelRoute, Neighbour: kernelNeighbours()}
 	links, err := host.Links()
 	if err != nil {
 		return nil, err
@@ -90,19 +90,31 @@ var neighbourStates = map[int]string{
 	netlink.NUD_PROBE: "PROBE", netlink.NUD_FAILED: "FAILED", netlink.NUD_NOARP: "NOARP", netlink.NUD_PERMANENT: "PERMANENT",
 }
 
-func kernelNeighbour(ifindex int, a netip.Addr) string {
-	family := netlink.FAMILY_V4
-	if a.Is6() {
-		family = netlink.FAMILY_V6
+// kernelNeighbours returns Box.Neighbour. The kernel lists all neighbours of a family at once: they
+// are read at the first question, because there may be as many backends.
+func kernelNeighbours() func(ifindex int, a netip.Addr) string {
+	type at struct {
+		ifindex int
+		address netip.Addr
 	}
-	all, err := route.Dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(ifindex, family) })
-	if err != nil {
-		return ""
-	}
-	for _, n := range all {
-		if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap() == a {
-			return neighbourStates[n.State]
+	states := make(map[int]map[at]string) // by family
+	return func(ifindex int, a netip.Addr) string {
+		family := netlink.FAMILY_V4
+		if a.Is6() {
+			family = netlink.FAMILY_V6
 		}
+		if states[family] == nil {
+			states[family] = make(map[at]string)
+			all, err := route.Dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(0, family) })
+			if err != nil {
+				return ""
+			}
+			for _, n := range all {
+				if ip, ok := netip.AddrFromSlice(n.IP); ok {
+					states[family][at{n.LinkIndex, ip.Unmap()}] = neighbourStates[n.State]
+				}
+			}
+		}
+		return states[family][at{ifindex, a}]
 	}
-	return ""
 }
