@@ -50,8 +50,6 @@ func (c BackendCounts) Usable() int { return c.Up + c.Protected }
 // "1/12 drain", "12/12 up". Every command, the page and the API say it so.
 func (c BackendCounts) Fraction() string {
 	switch {
-	case c.Total == 0:
-		return "no backend"
 	case c.Down > 0:
 		return fmt.Sprintf("%d/%d down", c.Down, c.Total)
 	case c.Drain > 0:
