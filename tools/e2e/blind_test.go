@@ -208,7 +208,7 @@ func TestRealReset(t *testing.T) {
 			must(t, client.SetLinger(0))
 			began := time.Now()
 			must(t, client.Close())
-			l.wantState(t, client, "CLOSE")
+			l.wantState(t, client, "CLOSE", "")
 			t.Logf("CLOSE %s after the client's RST", time.Since(began).Round(time.Millisecond))
 
 			// again, and the port is used again at once
@@ -221,7 +221,7 @@ func TestRealReset(t *testing.T) {
 				must(t, server.SetLinger(0))
 				began = time.Now()
 				must(t, server.Close())
-				l.wantState(t, again, "CLOSE")
+				l.wantState(t, again, "CLOSE", "") // it is removed after ten seconds
 				t.Logf("CLOSE %s after the backend's RST", time.Since(began).Round(time.Millisecond))
 			}
 
