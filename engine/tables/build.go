@@ -102,11 +102,14 @@ func (b *builder) limit(s *conf.Service, n *numbers) {
 }
 
 func limitsOf(l *conf.Limits) pipeline.Limits {
-	return pipeline.Limits{
+	out := pipeline.Limits{
 		Connections: uint32(l.Connections), NewPerSecond: uint32(l.NewPerSecond),
 		SourceConnections: uint32(l.SourceConnections), SourceNewPerSecond: uint32(l.SourceNewPerSecond),
-		SourceBits4: uint8(l.SourcePrefix4), SourceBits6: uint8(l.SourcePrefix6),
 	}
+	if out.SourceConnections != 0 || out.SourceNewPerSecond != 0 {
+		out.SourceBits4, out.SourceBits6 = uint8(l.SourcePrefix4), uint8(l.SourcePrefix6)
+	}
+	return out
 }
 
 // fillBackend fills in what a backend has whether it is configured or not.

@@ -17,7 +17,7 @@ func TestSources(t *testing.T) {
 	s, r := counter.NewSources(), rand.New(rand.NewPCG(1, 2))
 	open := make(map[int]uint32)
 	for step := range 100_000 {
-		n := r.IntN(1000)
+		n := r.IntN(1000) // at the start of the clock: no slot has been used
 		if r.IntN(2) == 0 {
 			want := counter.SourceAdmitted
 			if open[n] >= most {
@@ -25,7 +25,7 @@ func TestSources(t *testing.T) {
 			} else {
 				open[n]++
 			}
-			if got := s.Admit(id(n), 5000, most, 0); got != want {
+			if got := s.Admit(id(n), 500, most, 0); got != want {
 				t.Fatalf("step %d: %v, want %v", step, got, want)
 			}
 		} else if open[n] > 0 {

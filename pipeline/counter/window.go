@@ -42,6 +42,7 @@ func admit(window *uint64, nowMs, perSecond uint32) bool {
 // idle reports whether a window has nothing of this second and of the one before.
 func idle(window *uint64, nowMs uint32) bool {
 	second := uint64(nowMs/1000) & windowSeconds
-	of := atomic.LoadUint64(window) >> (2 * windowCountBits)
-	return of != second && of != (second-1)&windowSeconds
+	now := atomic.LoadUint64(window)
+	of := now >> (2 * windowCountBits)
+	return now == 0 || of != second && of != (second-1)&windowSeconds
 }
