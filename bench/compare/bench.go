@@ -51,6 +51,7 @@ var experiments = []struct {
 	{"workers", (*Bench).workers},
 	{"latency", (*Bench).latency},
 	{"connections", (*Bench).connections},
+	{"ports", (*Bench).ports},
 }
 
 // Names returns the names of all experiments.

@@ -157,8 +157,7 @@ func (t *talk) close() error {
 
 // round measures each kind of load once.
 func (b *Bench) round(ctx context.Context, t *talk) error {
-	l := sockets.Load{To: netip.AddrPortFrom(testbed.VIP, testbed.FirstPort), Warm: b.warm(), Window: b.Window}
-	l.Clients = askers
+	l := b.asking()
 	r, spent, err := b.talk(ctx, t, l)
 	if err != nil {
 		return errors.Join(err, r.Why)
@@ -175,6 +174,11 @@ func (b *Bench) round(ctx context.Context, t *talk) error {
 	t.gbps = append(t.gbps, float64(r.Bytes)*8/r.Seconds/1e9)
 	t.bulkBusy, t.bulkEnds = append(t.bulkBusy, spent.balancer), append(t.bulkEnds, spent.ends)
 	return nil
+}
+
+// asking is the load of clients that open connections one after the other.
+func (b *Bench) asking() sockets.Load {
+	return sockets.Load{To: netip.AddrPortFrom(testbed.VIP, testbed.FirstPort), Clients: askers, Warm: b.warm(), Window: b.Window}
 }
 
 func (b *Bench) talk(ctx context.Context, t *talk, l sockets.Load) (r sockets.Reading, spent busy, err error) {

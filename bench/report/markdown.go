@@ -17,6 +17,7 @@ type column struct {
 
 var columns = []column{
 	{title: "system", text: func(r Row) string { return r.Label() }},
+	{title: "SNAT ports", text: func(r Row) string { return r.Ports }, parameter: true},
 	{title: "protocol", text: func(r Row) string { return r.Protocol }, parameter: true},
 	{title: "flows", text: func(r Row) string { return count(r.Flows) }, parameter: true},
 	{title: "frame bytes", text: func(r Row) string { return count(r.FrameBytes) }, parameter: true},
@@ -30,6 +31,7 @@ var columns = []column{
 	{title: "of empty", text: func(r Row) string {
 		return spread(r.RatioToEmpty, r.RatioMin, r.RatioMax, func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) })
 	}},
+	{title: "of fresh", text: func(r Row) string { return share(r.RatioToFresh) }},
 	{title: "p50 us", text: func(r Row) string { return r.latency(func(l *Latency) float64 { return l.P50 }) }},
 	{title: "p50 added us", text: func(r Row) string { return r.latency(func(l *Latency) float64 { return l.Added }) }},
 	{title: "p99 us", text: func(r Row) string { return r.latency(func(l *Latency) float64 { return l.P99 }) }},

@@ -42,6 +42,10 @@ type Row struct {
 	CPUNsPerPacket *float64 `json:"cpu_ns_per_packet,omitempty"`
 	OfferedMpps    *float64 `json:"offered_mpps,omitempty"` // median
 
+	// RatioToFresh is the median of the ratios to the row with fresh ports in the same round.
+	RatioToFresh *float64 `json:"ratio_to_fresh,omitempty"`
+
+	Ports       string `json:"ports,omitempty"` // what SNAT ports were used for
 	Protocol    string `json:"protocol,omitempty"`
 	Flows       int    `json:"flows,omitempty"`
 	FrameBytes  int    `json:"frame_bytes,omitempty"` // without frame check sequence
@@ -92,15 +96,27 @@ func (r *Row) Set(unit string, rounds []float64) {
 // Compare fills in the ratio to the empty loop, round by round. Other load that lasts longer than a
 // round affects both.
 func (r *Row) Compare(rounds, empty []float64) {
-	var ratios []float64
-	for i := range min(len(rounds), len(empty)) {
-		if empty[i] > 0 {
-			ratios = append(ratios, rounds[i]/empty[i])
-		}
-	}
-	if len(ratios) > 0 {
+	if ratios := ratios(rounds, empty); len(ratios) > 0 {
 		r.RatioToEmpty, r.RatioMin, r.RatioMax = figure(Median(ratios)), figure(slices.Min(ratios)), figure(slices.Max(ratios))
 	}
+}
+
+// ratios returns the ratios of rounds to those of a reference.
+func ratios(rounds, reference []float64) (all []float64) {
+	for i := range min(len(rounds), len(reference)) {
+		if reference[i] > 0 {
+			all = append(all, rounds[i]/reference[i])
+		}
+	}
+	return all
+}
+
+// MedianRatio returns the median of the ratios, round by round; nil if there is none.
+func MedianRatio(rounds, reference []float64) *float64 {
+	if all := ratios(rounds, reference); len(all) > 0 {
+		return figure(Median(all))
+	}
+	return nil
 }
 
 // Unit returns the unit of the row's figures, "" if it has none.
