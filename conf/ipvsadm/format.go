@@ -62,10 +62,21 @@ func (f *formatter) service(s *conf.Service) {
 				if own == 0 {
 					own = port
 				}
-				fmt.Fprintf(&f.text, "-a %s -r %s %s -w %d\n", name, endpoint(b.Key.Address, own), method, b.Weight)
+				fmt.Fprintf(&f.text, "-a %s -r %s %s -w %d%s\n", name, endpoint(b.Key.Address, own), method, b.Weight, thresholds(&b))
 			}
 		}
 	}
+}
+
+// thresholds returns the options for the limits of a backend's connections.
+func thresholds(b *conf.Backend) (text string) {
+	if b.MaxConnections > 0 {
+		text += fmt.Sprintf(" -x %d", b.MaxConnections)
+	}
+	if b.MinConnections > 0 {
+		text += fmt.Sprintf(" -y %d", b.MinConnections)
+	}
+	return text
 }
 
 // options returns the options after the name of a service.

@@ -127,13 +127,16 @@ func TestNotes(t *testing.T) {
 	for _, want := range []string{
 		"dump:1: service --fwmark-service 1: Sluice has no firewall marks", "dump:2: backend 10.0.0.11:0: its service",
 		"dump:3: service --sctp", "dump:4: -s lblcr: became wlc", "dump:4: -M 255.255.255.0", "dump:4: -p 999999",
-		"dump:5: --u-threshold 100", "dump:5: --l-threshold 50", "dump:5: -r 10.0.0.11:8080: port 8080 became the service's, 80",
+		"dump:5: -r 10.0.0.11:8080: port 8080 became the service's, 80",
 		"dump:6: --tun-type gue", "dump:7: -b sh-port", "dump:7: -o", "dump:9: service tcp 198.51.100.12:80 is left out",
 		"dump:10: -s fo", "dump:13: backend [2001:db8::1]:80 of service", "dump:14: --start-daemon",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no note %q in\n%s", want, all)
 		}
+	}
+	if b := cfg.Services[0].Backends[0]; b.MaxConnections != 100 || b.MinConnections != 50 {
+		t.Errorf("thresholds %d and %d, want 100 and 50", b.MaxConnections, b.MinConnections)
 	}
 	if w := cfg.Services[2].Backends; w[0].Weight != 10 || w[1].Weight != 0 {
 		t.Errorf("fo gives weights %+v", w)

@@ -233,6 +233,9 @@ func (r *reader) server(c *command) error {
 			return c.fail("-w %s is not a weight from 0 to 65535", w)
 		}
 	}
+	if b.MaxConnections, b.MinConnections, err = c.thresholds(); err != nil {
+		return err
+	}
 	r.notCarried(c)
 	if why := draft.FitPort(&b.Backend, e.Key.Ports); why != "" {
 		r.draft.Note(c.at, "-r %s: %s", c.value["real-server"], why)
@@ -308,13 +311,29 @@ func (r *reader) applyLocal(e *entry) {
 	}
 }
 
-// notCarried notes the options of a server that Sluice lacks.
-func (r *reader) notCarried(c *command) {
-	for _, threshold := range []string{"u-threshold", "l-threshold"} {
-		if v := c.value[threshold]; v != "" && v != "0" {
-			r.draft.Note(c.at, "--%s %s: Sluice does not limit the connections of a backend", threshold, v)
+// thresholds returns the limits of a server's connections, 0 for none. A lower one without an upper
+// one has no effect in IPVS.
+func (c *command) thresholds() (upper, lower int, err error) {
+	for _, t := range []struct {
+		option string
+		to     *int
+	}{{"u-threshold", &upper}, {"l-threshold", &lower}} {
+		v := c.value[t.option]
+		if v == "" {
+			continue
+		}
+		if *t.to, err = strconv.Atoi(v); err != nil || *t.to < 0 || *t.to > 1<<27 {
+			return 0, 0, c.fail("--%s %s is not a number of connections from 0 to %d", t.option, v, 1<<27)
 		}
 	}
+	if upper == 0 || lower > upper {
+		lower = 0
+	}
+	return upper, lower, nil
+}
+
+// notCarried notes the options of a server that Sluice lacks.
+func (r *reader) notCarried(c *command) {
 	if kind := c.value["tun-type"]; kind != "" && kind != "ipip" {
 		r.draft.Note(c.at, "--tun-type %s: Sluice's tunnels are IPIP; the backend must decapsulate it", kind)
 	}
