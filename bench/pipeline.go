@@ -156,6 +156,10 @@ func pipelineVerb(args []string) error {
 		return err
 	}
 	results = append(results, more...)
+	if more, err = rteHash(match, *rounds); err != nil {
+		return err
+	}
+	results = append(results, more...)
 	fmt.Println(verdict(results))
 	if err := writeJSON(*out, results); err != nil {
 		return err
