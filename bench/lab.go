@@ -315,13 +315,17 @@ func (l *lab) own(c *crew, worker, flows int) error {
 	return nil
 }
 
-// open makes connections for flows [0, flows) and establishes them.
+// open makes connections for flows [0, flows) and establishes them. In tun and dr the last packet,
+// more than a second later, proves them.
 func (l *lab) open(flows int) error {
 	l.chosen = make([]way, flows)
-	if err := l.churn(0, flows, 0, packet.SYN); err != nil {
-		return err
+	for _, flags := range []byte{packet.SYN, packet.ACK, packet.ACK} {
+		if err := l.churn(0, flows, 0, flags); err != nil {
+			return err
+		}
+		l.nowMs += 700
 	}
-	return l.churn(0, flows, 0, packet.ACK)
+	return nil
 }
 
 // churn sends the next packet of n flows from number from on, which is a SYN for a new flow. It

@@ -154,6 +154,10 @@ type Limits struct {
 	// Of the clients with this many first bits of their address in common.
 	SourceConnections, SourceNewPerSecond int
 	SourcePrefix4, SourcePrefix6          int
+
+	// Unproven is the part of the connection table for connections that the other side has not
+	// taken part in, after those that it has are subtracted.
+	Unproven float64
 }
 
 // Servers returns the backends, and the sorry server last if there is one.

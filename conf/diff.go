@@ -92,6 +92,7 @@ func serviceFields(s Service) []field {
 		{"icmp_echo", s.ICMPEcho},
 		{"on_idle", s.OnIdle},
 		{"slow_start", shortDuration(s.SlowStart)},
+		{"limit unproven", fmt.Sprint(s.Limits.Unproven)},
 		{"sorry", sorryText(s.Sorry)},
 	}
 	for _, k := range timeoutKeys {

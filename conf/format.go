@@ -177,6 +177,7 @@ func (p *printer) access(section string, a *Access) {
 
 func (p *printer) limits(l *Limits) {
 	p.open("service.limits")
+	p.key("unproven", l.Unproven)
 	p.limit("connections", l.Connections)
 	p.limit("new_per_second", l.NewPerSecond)
 	p.limit("source_connections", l.SourceConnections)
@@ -234,6 +235,8 @@ func valueText(value any) string {
 	switch v := value.(type) {
 	case int:
 		return strconv.Itoa(v)
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 64)
 	case time.Duration:
 		return Quote(shortDuration(v))
 	case service.Ports:

@@ -66,7 +66,7 @@ address = "10.0.0.11"
 			OnRemove:  conf.OnRemoveKeep,
 			ICMPEcho:  conf.EchoWhenUp,
 			OnIdle:    conf.OnIdleReset,
-			Limits:    conf.Limits{SourcePrefix4: 32, SourcePrefix6: 128},
+			Limits:    conf.Limits{SourcePrefix4: 32, SourcePrefix6: 128, Unproven: 0.5},
 			Timeouts:  ipvsTimeouts(),
 			Health: conf.Health{Type: "none", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Via: "path", Path: "/", Query: ".",
 				MinHealthy: 50, FlapHold: time.Minute},
@@ -137,6 +137,7 @@ source_connections = 10
 source_new_per_second = 5
 source_prefix4 = 24
 source_prefix6 = 64
+unproven = 0.25
 [service.timeouts]
 udp = "10s"
 tcp_none = "3s"
@@ -200,15 +201,15 @@ mode = "tun"
 				AllowFile: &conf.PrefixFile{Path: withTestdata(t, "/TESTDATA/allow.txt"), Prefixes: []netip.Prefix{prefix("192.0.2.0/24"), prefix("2001:db8:7::/48")}, Lines: []int32{3, 4}},
 				DenyFile:  &conf.PrefixFile{Path: withTestdata(t, "/TESTDATA/deny.txt"), Prefixes: []netip.Prefix{prefix("192.0.2.128/25"), prefix("192.0.2.7/32")}, Lines: []int32{1, 2}},
 			},
-			Limits:   conf.Limits{Connections: 100, NewPerSecond: 50, SourceConnections: 10, SourceNewPerSecond: 5, SourcePrefix4: 24, SourcePrefix6: 64},
+			Limits:   conf.Limits{Connections: 100, NewPerSecond: 50, SourceConnections: 10, SourceNewPerSecond: 5, SourcePrefix4: 24, SourcePrefix6: 64, Unproven: 0.25},
 			Timeouts: timeouts,
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 74},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 75},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, MaxConnections: 20, MinConnections: 10, Line: 77},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 83},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, MaxConnections: 20, MinConnections: 10, Line: 78},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 84},
 			},
 			Line: 27,
 		}},

@@ -16,6 +16,7 @@ type Kind uint8
 const (
 	Integer   Kind = iota // Min to Max
 	Integers              // at least one, each Min to Max and different
+	Fraction              // a number from 0.01 to 1
 	Duration              // a string such as "15m", from Min to Max nanoseconds
 	Word                  // one of Words
 	Text                  // a string that has the Form
@@ -36,7 +37,7 @@ type Setting struct {
 	OrZero   bool     // 0 is allowed although it is below Min
 	Words    []string // of Word
 	Form     string   // of Text: the allowed values
-	Default  any      // int, time.Duration or string; nil: none, see About
+	Default  any      // int, float64, time.Duration or string; nil: none, see About
 	Required bool
 	Types    []string // of health checks that use the key; nil: all
 	About    string   // for the manual
@@ -126,6 +127,9 @@ var Settings = append([]Setting{
 	{Table: "service", Key: "health", Kind: Table, About: "how the backends are checked. Without it: always up"},
 	{Table: "service", Key: "sorry", Kind: Table, About: "a server that takes new connections while no backend is up with a weight above 0"},
 	{Table: "service", Key: "backend", Kind: Tables, Required: true, About: "real servers"},
+
+	{Table: "service.limits", Key: "unproven", Kind: Fraction, Default: 0.5,
+		About: "part of the connection table that connections may have which the other side has not taken part in, after the others are subtracted. Beyond it a new connection takes the place of the oldest of them"},
 
 	{Table: "service.health", Key: "type", Kind: Word, Default: HealthTCP,
 		Words: []string{HealthTCP, HealthHTTP, HealthHTTPS, HealthUDP, HealthDNS, HealthPing, HealthNone},
@@ -259,6 +263,8 @@ func (s *Setting) Allowed() string {
 		return fmt.Sprintf("an integer from %d to %d", s.Min, s.Max)
 	case Integers:
 		return fmt.Sprintf("a list of different integers from %d to %d, such as [%d, %d]", s.Min, s.Max, s.Min, s.Min+1)
+	case Fraction:
+		return "a number from 0.01 to 1"
 	case Duration:
 		zero := ""
 		if s.OrZero {

@@ -75,7 +75,7 @@ func (t table) limits() Limits {
 	return Limits{
 		Connections: t.integer("connections"), NewPerSecond: t.integer("new_per_second"),
 		SourceConnections: t.integer("source_connections"), SourceNewPerSecond: t.integer("source_new_per_second"),
-		SourcePrefix4: t.integer("source_prefix4"), SourcePrefix6: t.integer("source_prefix6"),
+		Unproven: t.fraction("unproven"), SourcePrefix4: t.integer("source_prefix4"), SourcePrefix6: t.integer("source_prefix6"),
 	}
 }
 

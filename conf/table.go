@@ -124,6 +124,7 @@ func list[T comparable](t table, key string, read func(*Setting, any) (T, string
 
 func (t table) integer(key string) int            { return one(t, key, readInteger) }
 func (t table) integers(key string) []int         { return list(t, key, readInteger) }
+func (t table) fraction(key string) float64       { return one(t, key, readFraction) }
 func (t table) duration(key string) time.Duration { return one(t, key, readDuration) }
 func (t table) word(key string) string            { return one(t, key, readWord) }
 func (t table) text(key string) string            { return one(t, key, readText) }
@@ -206,6 +207,20 @@ func readInteger(s *Setting, raw any) (int, string) {
 		return 0, fmt.Sprintf("%d is out of range", n)
 	}
 	return int(n), ""
+}
+
+func readFraction(_ *Setting, raw any) (float64, string) {
+	v, ok := raw.(float64)
+	if n, whole := raw.(int64); whole {
+		v, ok = float64(n), true
+	}
+	switch {
+	case !ok:
+		return 0, describe(raw) + " is not a number"
+	case !(v >= 0.01 && v <= 1):
+		return 0, strconv.FormatFloat(v, 'g', -1, 64) + " is out of range"
+	}
+	return v, ""
 }
 
 func readDuration(s *Setting, raw any) (time.Duration, string) {

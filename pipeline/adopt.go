@@ -38,7 +38,7 @@ func (p *Processor) adopt(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn
 		p.answer(f, counter.NoBackend)
 		return nil
 	}
-	if m.TCPFlags&packet.RST != 0 || !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) {
+	if m.TCPFlags&packet.RST != 0 || !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) || !p.admit(t, k.Service) {
 		p.forwardUntracked(f, backend)
 		return nil
 	}
@@ -80,6 +80,19 @@ func (p *Processor) handToAdopter(f *Frame, s *Service) bool {
 	}
 	p.handTo(f, owner)
 	return true
+}
+
+// noEntry handles a packet that would open a connection, for which the table has no entry: it is
+// forwarded by the hash, or dropped where there is none.
+func (p *Processor) noEntry(f *Frame, s *Service) {
+	m := &f.meta
+	if s.Adopt {
+		if backend := p.hashed(f.service, s, m.Src, m.SrcPort, m.Dst, m.DstPort); backend != 0 {
+			p.forwardUntracked(f, backend)
+			return
+		}
+	}
+	f.drop(counter.TableFull)
 }
 
 // hashed returns the backend that an adopting service has, or had before a change, for a client's

@@ -81,6 +81,7 @@ func TestAdoptLimit(t *testing.T) {
 		for n := range 3 * adoptPerSecond {
 			client := clientOf(vip4, n)
 			o := w.in(packettest.TCP(client, web4))
+			w.procs[0].ProveAll() // so that it is not removed for the next one
 			w.ends(o, "forward")
 			if want := hostOf(other.in(packettest.TCP(client, web4).Flags(syn))); o.String() == "forward" && hostOf(o) != want {
 				t.Fatalf("%s: host %d, want %d", client, hostOf(o), want)

@@ -45,6 +45,10 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	if s.limited && p.overLimit(k.Service, s, m.Src) {
 		return p.beyondLimit(f, t, k, s)
 	}
+	if !p.admit(t, k.Service) {
+		p.noEntry(f, s)
+		return nil
+	}
 	var template *conn.Conn
 	if s.PersistMs != 0 {
 		template = p.template(t, m, k.Service, s)
@@ -172,9 +176,6 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 		return nil, counter.TupleTaken
 	}
 	c := t.Insert(f.home, m.Src, k, be.Addr, port, flags, p.now)
-	if c == nil && p.share.Free == 0 && p.freeIdle() {
-		c = t.Insert(f.home, m.Src, k, be.Addr, port, flags, p.now)
-	}
 	if c == nil {
 		return nil, counter.TableFull
 	}
@@ -189,6 +190,10 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	if flags&conn.IsUDP != 0 {
 		c.State = conn.UDP
 	}
+	if flags&conn.NoOutput != 0 {
+		c.Extra = p.openedAt()
+	}
+	p.began(t, c)
 	if be.Mode.RepliesThroughUs() {
 		p.neighbourHints.record(f, m.Src, int(m.L2), m.VLAN)
 	}
@@ -240,15 +245,17 @@ func (p *Processor) changeState(c *conn.Conn, d conn.Direction, tcpFlags uint8) 
 
 // enter sets the state of the connection and counts it as active or inactive accordingly.
 func (p *Processor) enter(c *conn.Conn, s conn.State) {
-	c.State = s
-	if active := c.State.Active(); active != c.Counted() {
+	if active := s.Active(); active != c.Counted() {
 		by := int32(1)
 		if !active {
 			by = -1
 		}
 		p.loads.Add(p.worker, c.Backend, by, -by)
-		c.SetCounted(active)
 	}
+	if s.Ending() != c.State.Ending() {
+		p.endsOrReturns(c, s)
+	}
+	c.State = s
 }
 
 // expired is called by the table for an entry with an expired timer. It reports whether the entry
@@ -271,6 +278,7 @@ func (p *Processor) expired(t *conn.Table, c *conn.Conn) (keep bool) {
 // close removes the connection from all counts, before it is removed from the table.
 func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 	p.Packets.ConnClosed++
+	p.uncount(c)
 	if c.Counted() {
 		p.loads.Add(p.worker, c.Backend, -1, 0)
 	} else {

@@ -111,7 +111,9 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }
 	r.p.rstProbes.visit = r.p.rstProbeConn
-	r.p.share = counter.NewCapacity(1, dryRunConnections).NewShare()
+	capacity := counter.NewCapacity(1, dryRunConnections)
+	r.p.share, r.p.tally = capacity.NewShare(), capacity.NewTally(len(t.Services))
+	r.p.disposables = newDisposables(dryRunConnections)
 	r.p.v4 = conn.New(4, dryRunConnections, mem(4), r.p.share, seed, r.p.expired)
 	r.p.v6 = conn.New(6, dryRunConnections, mem(6), r.p.share, seed, r.p.expired)
 	return r

@@ -41,6 +41,9 @@ func (p *Processor) endedInbound(f *Frame, t *conn.Table, k conn.Key, c *conn.Co
 // an answer that Sluice sees: for five seconds (tcp_syn_linear_timeouts of Linux) at least.
 const repeatsToRemoved = 5
 
+// repeatsMask is the part of conn.Extra that counts them. The rest is openedAt.
+const repeatsMask = 1<<repeatsBits - 1
+
 // synRepeatMs is less than the time after which a client repeats a SYN (RFC 6298, 2.1), and more
 // than a backend takes to answer.
 const synRepeatMs = 500
@@ -72,7 +75,7 @@ func (p *Processor) leavesRemoved(c *conn.Conn, m *packet.Meta) bool {
 		return repeated
 	case c.State == conn.SynRecv && oneWay:
 		c.Extra++
-		return c.Extra > repeatsToRemoved
+		return c.Extra&repeatsMask > repeatsToRemoved
 	case c.State == conn.SynRecv:
 		return c.Flags&conn.SeenReply == 0
 	}

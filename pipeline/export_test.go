@@ -1,5 +1,7 @@
 package pipeline
 
+import "sluice/pipeline/conn"
+
 // TookFastPath reports whether the fast path classified the frame.
 func (f *Frame) TookFastPath() bool { return f.kind >= kindFastForward4 }
 
@@ -31,4 +33,39 @@ func (p *Processor) Memory(services int) (all []any) {
 		}
 	}
 	return all
+}
+
+// CensusResult is the number of connections of all workers, by service id and in all.
+type CensusResult struct {
+	Unproven []int
+	Proven   int
+}
+
+// Census returns what the workers have counted of their connections.
+func Census(workers []*Processor) (r CensusResult) {
+	first := workers[0].tally
+	r.Unproven, r.Proven = make([]int, first.Services()), first.Proven()
+	for id := range r.Unproven {
+		r.Unproven[id] = first.Unproven(uint32(id))
+		for _, p := range workers[1:] {
+			r.Unproven[id] += p.tally.Unpublished(uint32(id))
+		}
+	}
+	for _, p := range workers[1:] {
+		r.Proven += p.tally.UnpublishedProven()
+	}
+	return r
+}
+
+// ProveAll makes all connections proven that have not ended.
+func (p *Processor) ProveAll() {
+	for _, t := range []*conn.Table{p.v4, p.v6} {
+		for cursor, first := uint32(0), true; first || cursor != 0; first = false {
+			cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
+				if !c.IsTemplate() && !c.State.Ending() && c.Flags&conn.Proven == 0 {
+					p.prove(c)
+				}
+			})
+		}
+	}
 }

@@ -42,9 +42,10 @@ import (
 //     and fallback drops one that has martian addresses.
 //   - It does not allocate and takes a bounded number of steps.
 //
-// Whatever else may happen is the slow path's: drops by name, RST and ICMP answers, hand-over,
-// persistence, ranges of ports, VLAN tags, TCP states, eviction, neighbour hints for replies,
-// fullnat backends of any port, and entries that must be removed first.
+// Whatever else may happen is the slow path's: the packet that proves a connection, drops by name,
+// RST and ICMP answers, hand-over, persistence, ranges of ports, VLAN tags, TCP states, eviction,
+// neighbour hints for replies, fullnat backends of any port, and entries that must be removed
+// first.
 //
 // The steps:
 //
@@ -227,7 +228,7 @@ func (p *Processor) fastForward4(f *Frame) bool {
 		}
 	}
 	l, length := &p.t.fastEntries[c.Backend], h.Length4()
-	if c.State != l.state || length > l.maxLength || h.TTL4() <= 1 || c.Expired(p.now) {
+	if c.State != l.state || length > l.maxLength || h.TTL4() <= 1 || c.Expired(p.now) || c.Flags&conn.Proven == 0 && p.proves(c) {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
@@ -268,7 +269,7 @@ func (p *Processor) fastForward6(f *Frame) bool {
 		}
 	}
 	l, length := &p.t.fastEntries[c.Backend], h.Length6()
-	if c.State != l.state || length > l.maxLength || h.TTL6() <= 1 || c.Expired(p.now) {
+	if c.State != l.state || length > l.maxLength || h.TTL6() <= 1 || c.Expired(p.now) || c.Flags&conn.Proven == 0 && p.proves(c) {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
@@ -327,7 +328,9 @@ func (p *Processor) fastReply4(f *Frame) bool {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	c.Flags |= conn.SeenReply
+	if c.Flags |= conn.SeenReply; c.Flags&(conn.IsUDP|conn.Proven) == conn.IsUDP {
+		p.prove(c)
+	}
 	if mode == service.NAT {
 		l.out.Out4(h, l.proto == packet.TCP)
 	} else {
@@ -370,7 +373,9 @@ func (p *Processor) fastReply6(f *Frame) bool {
 		return false
 	}
 	c.Expires = p.now + l.idleMs
-	c.Flags |= conn.SeenReply
+	if c.Flags |= conn.SeenReply; c.Flags&(conn.IsUDP|conn.Proven) == conn.IsUDP {
+		p.prove(c)
+	}
 	if mode == service.NAT {
 		l.out.Out6(h, l.proto == packet.TCP)
 	} else {

@@ -7,8 +7,9 @@ import (
 )
 
 // The fast path opens connections of services without persistence, to backends with a fast entry,
-// if the table has a free slot near the home of the client and, for fullnat, a SNAT pool has a free
-// port. It leaves the same entries in tables and counters as open and advance.
+// if the service may have one more, the table has a free slot near the home of the client and, for
+// fullnat, a SNAT pool has a free port. It leaves the same entries in tables and counters as open
+// and advance.
 
 // fastOpen4 is open and forward for the fast path. It reports whether the frame was sent. If not,
 // nothing has changed, or the frame is dropped because a list denies its client.
@@ -21,7 +22,8 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 		return false
 	}
 	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
-	if !ok || f.kind == kindFastForward4 && p.t.Services[f.service].guarded && p.denied(f, packet.AddrFrom4(client)) {
+	if !ok || !p.tally.Admits(f.service, p.t.Services[f.service].Unproven) ||
+		f.kind == kindFastForward4 && p.t.Services[f.service].guarded && p.denied(f, packet.AddrFrom4(client)) {
 		return false
 	}
 	length := h.Length4()
@@ -50,7 +52,8 @@ func (p *Processor) fastOpen6(f *Frame) bool {
 		return false
 	}
 	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)
-	if !ok || f.kind == kindFastForward6 && p.t.Services[f.service].guarded && p.denied(f, client) {
+	if !ok || !p.tally.Admits(f.service, p.t.Services[f.service].Unproven) ||
+		f.kind == kindFastForward6 && p.t.Services[f.service].guarded && p.denied(f, client) {
 		return false
 	}
 	length := h.Length6()
@@ -97,8 +100,11 @@ func (p *Processor) beginFast(t *conn.Table, c *conn.Conn, backend uint32, l *fa
 	if l.mode == service.FullNAT {
 		p.assignPort(t, c, p.t.Backends[backend].Addr) // succeeds: see hasPort
 	}
+	if l.flags&conn.NoOutput != 0 {
+		c.Extra = p.openedAt()
+	}
+	p.began(t, c)
 	if l.opened.Active() {
-		c.SetCounted(true)
 		p.loads.Add(p.worker, backend, 1, 0)
 	} else {
 		p.loads.Add(p.worker, backend, 0, 1)

@@ -25,6 +25,7 @@ func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, budget int) (b
 		owed -= uint64(table.SweepWithin(nowMs, int(owed/sweepRoundMs), budget/2)) * sweepRoundMs
 		p.sweepDebt[i], behind = owed, behind || owed >= sweepRoundMs
 	}
+	p.shedOld()
 	p.share.Shrink()
 	return behind
 }

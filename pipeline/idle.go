@@ -13,8 +13,7 @@ import (
 //
 // A worker begins answersPerSecond such resets per second. The other connections are removed, and
 // an end that sends later gets a RST as for any segment of no connection (answer.go). In tun and
-// dr, where only the client can be reset, so it is with all. A full table removes connections in
-// state Idle for new ones.
+// dr, where only the client can be reset, so it is with all.
 
 // idleResetsMost bounds how many connections wait for RST probes. It has space for those of the
 // time of all rounds and a burst, and is a power of two, since numbers wrap.
@@ -23,7 +22,6 @@ const idleResetsMost = 8192
 // idleResets are the connections in state Idle that RST probes are made for.
 type idleResets struct {
 	probeQueue
-	freed uint32 // number of the first one that may be removed for a new connection
 	limit counter.Limiter
 }
 
@@ -39,28 +37,6 @@ func (p *Processor) beginIdleReset(t *conn.Table, c *conn.Conn) bool {
 	p.Packets.IdleReset++
 	r.add(t.Slot(c), t == p.v6, p.now)
 	return true
-}
-
-// idleTries bounds how many connections freeIdle looks at.
-const idleTries = 64
-
-// freeIdle removes the connection that has been in state Idle for longest, and reports whether it
-// found one. It looks at each connection once.
-func (p *Processor) freeIdle() bool {
-	r := &p.idleResets
-	if most := uint32(len(r.conns)); r.added-r.freed > most {
-		r.freed = r.added - most
-	}
-	for tries := 0; r.freed != r.added && tries < idleTries; tries++ {
-		t, c := p.queued(r.at(r.freed))
-		r.freed++
-		if c.State == conn.Idle {
-			p.close(t, c)
-			t.Remove(c)
-			return true
-		}
-	}
-	return false
 }
 
 // probeIdle makes the RST probes that are due for connections in state Idle, as long as there are

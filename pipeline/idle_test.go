@@ -248,6 +248,7 @@ func TestIdleIsLimited(t *testing.T) {
 func TestIdleFullTable(t *testing.T) {
 	w := newWorlds(t, 1, 64, idleSoon(pairOf(vip4, service.NAT, service.TCP)))
 	w.establish(64)
+	w.procs[0].ProveAll()
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "table_full")
 	w.now += idleMs
 	for i := range 64 {

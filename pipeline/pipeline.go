@@ -14,6 +14,7 @@
 //	connection.go  opening, state, expiry, persistence
 //	limits.go      limits on new connections
 //	access.go      clients that may not open connections (package access)
+//	pressure.go    how new connections get entries of a table that fills
 //	adopt.go       segments of connections that no worker has, where a hash names the backend
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
@@ -50,6 +51,8 @@ type Processor struct {
 	v4, v6          *conn.Table
 	share           *counter.Share // of both tables
 	ports           *snat.Memory
+	tally           *counter.Tally
+	disposables     disposables
 	loads           *counter.Loads
 	turns           *counter.Turns
 	templates       []uint32      // by backend id: persistence templates
@@ -111,7 +114,8 @@ func New(o Options) *Processor {
 	p.rstProbes.visit = p.rstProbeConn
 	p.idleResets.probeQueue = newProbeQueue(rstProbeRounds, idleResetsMost)
 	p.doubts = newProbeQueue(doubtRounds, doubtsMost)
-	p.share = o.Capacity.NewShare()
+	p.share, p.tally = o.Capacity.NewShare(), o.Capacity.NewTally(o.Turns.Len())
+	p.disposables = newDisposables(o.Capacity.Even())
 	p.v4 = conn.New(4, o.Capacity.Even(), o.Mem4, p.share, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Capacity.Even(), o.Mem6, p.share, o.Seed, p.expired)
 	return p

@@ -164,6 +164,7 @@ func (w *world) fill(s svc) outcome {
 			return o
 		}
 	}
+	w.procs[0].ProveAll()
 	return w.in(packettest.TCP("192.0.99.99:1", web4).Flags(syn))
 }
 

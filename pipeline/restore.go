@@ -99,8 +99,19 @@ func (p *Processor) Restore(t *Tables, e *conn.Entry, nowMs uint32) bool {
 
 // restoreCounts counts a restored connection as insert and bindTemplate count a new one.
 func (p *Processor) restoreCounts(t *conn.Table, c *conn.Conn, e *conn.Entry) {
-	active := c.State.Active()
-	if c.SetCounted(active); active {
+	switch {
+	case c.State.Ending():
+		c.Flags &^= conn.Proven
+		p.noteDisposable(t, c)
+	case c.Flags&conn.Proven != 0:
+		p.tally.AddProven(1)
+	default:
+		p.began(t, c)
+	}
+	if c.Flags&conn.NoOutput != 0 {
+		c.Extra = p.openedAt()
+	}
+	if c.State.Active() {
 		p.loads.Add(p.worker, c.Backend, 1, 0)
 	} else {
 		p.loads.Add(p.worker, c.Backend, 0, 1)

@@ -103,6 +103,9 @@ func (p *Processor) forward(f *Frame) {
 	}
 	if !doubtful(c, be, m) || !p.doubt(f, t, c, direction) {
 		p.advance(c, &p.t.Services[id], direction, m.TCPFlags)
+		if c.Flags&conn.Proven == 0 && p.proves(c) {
+			p.prove(c)
+		}
 	}
 	p.deliver(f, c, be)
 }
@@ -216,6 +219,9 @@ func (p *Processor) reply(f *Frame) {
 		c.Expires = p.now + s.TimeoutsMs[c.State]
 	}
 	c.Flags |= conn.SeenReply
+	if c.Flags&(conn.IsUDP|conn.Proven) == conn.IsUDP {
+		p.prove(c)
+	}
 	client := m.Dst
 	if c.Flags&conn.Translated != 0 {
 		client = t.Client(c)

@@ -45,6 +45,7 @@ type Service struct {
 	// hash, names (adopt.go). All backends are of mode tun or dr.
 	Adopt    bool
 	Earlier  *Choice // with Adopt: what was chosen before; nil: Scheduler has not changed lately
+	Unproven uint32  // part of the capacity for unproven connections (pressure.go); 0: all of it
 	Lists    Lists   // of clients that are denied
 	Limits   Limits
 	limited  bool   // it, or one of its backends, has limits
@@ -151,6 +152,9 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 		s.guarded = s.Lists != Lists{}
 		t.guarded = t.guarded || s.guarded
 		t.moved = t.moved || s.Moved
+		if s.Unproven == 0 {
+			s.Unproven = counter.Whole
+		}
 		if s.Configured {
 			t.services.Add(s.Addr, s.Ports, s.Proto, uint32(id))
 		}

@@ -87,6 +87,7 @@ type svc struct {
 	limits    pipeline.Limits
 	adopt     bool
 	earlier   *pipeline.Choice
+	unproven  uint32 // 0: all of the capacity
 	backends  []backend
 	sorry     []backend // at most one, not in use
 }
@@ -272,7 +273,7 @@ func (s *svc) service() pipeline.Service {
 	return pipeline.Service{
 		Addr: addr(or(s.vip, vip4)), Ports: s.ports, Proto: uint8(s.proto), Ownership: s.own, Moved: s.moved, Configured: !s.gone,
 		TimeoutsMs: timeouts, PersistMs: s.persistMs, ResetIdle: !s.silent, Unowned: s.unowned, Echo: s.echo, Lists: s.lists, Limits: s.limits,
-		Adopt: s.adopt, Earlier: s.earlier,
+		Adopt: s.adopt, Earlier: s.earlier, Unproven: s.unproven,
 	}
 }
 
@@ -506,7 +507,39 @@ func (w *world) sum() (all counter.Packets) {
 		w.t.Errorf("%d connections opened and %d closed, but %d are there", all.ConnOpened, all.ConnClosed, live)
 	}
 	w.checkLoads(live)
+	w.checkCensus()
 	return all
+}
+
+// checkCensus checks the numbers of proven and unproven connections.
+func (w *world) checkCensus() {
+	w.t.Helper()
+	proven, unproven := 0, make(map[uint32]int)
+	for _, p := range w.procs {
+		for _, family := range []int{4, 6} {
+			t := p.Table(family)
+			for cursor, first := uint32(0), true; first || cursor != 0; first = false {
+				cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
+					switch {
+					case c.IsTemplate() || c.State.Ending():
+					case c.Flags&conn.Proven != 0:
+						proven++
+					default:
+						unproven[c.Service()]++
+					}
+				})
+			}
+		}
+	}
+	got := pipeline.Census(w.procs)
+	for id := range w.tables.Services {
+		if got.Unproven[id] != unproven[uint32(id)] {
+			w.t.Errorf("service %d: counted %d unproven connections, but %d are there", id, got.Unproven[id], unproven[uint32(id)])
+		}
+	}
+	if got.Proven != proven {
+		w.t.Errorf("counted %d proven connections, but %d are there", got.Proven, proven)
+	}
 }
 
 // checkLoads: what the schedulers see is as many connections as there are.

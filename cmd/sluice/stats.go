@@ -50,6 +50,9 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	if s.Adopted > 0 {
 		fmt.Fprintf(out, "\nadopted      %d connections that other segments than a SYN opened, at the backend that the hash names", s.Adopted)
 	}
+	if s.Displaced > 0 {
+		fmt.Fprintf(out, "\ndisplaced    %d connections, which had ended or one side had not taken part in, because the table filled", s.Displaced)
+	}
 	if s.IdleReset > 0 {
 		fmt.Fprintf(out, "\nidle_reset   %d connections, reset at both ends because they were idle beyond their timeout", s.IdleReset)
 	}

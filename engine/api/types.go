@@ -185,6 +185,10 @@ type Stats struct {
 	// connection.
 	Untracked uint64 `json:"untracked"`
 
+	// Displaced counts connections that were removed before their timeouts because the table
+	// filled: those in which one side has not taken part, and those that have ended.
+	Displaced uint64 `json:"displaced"`
+
 	// Adopted counts connections that were opened by a segment in the middle of them, at the
 	// backend that the hash names.
 	Adopted uint64 `json:"adopted"`

@@ -61,6 +61,7 @@ func (s *snapshot) putDaemon(out series) {
 	out.count(originated, st.Originated)
 	out.count(untracked, st.Untracked)
 	out.count(adopted, st.Adopted)
+	out.count(displaced, st.Displaced)
 	out.count(idleReset, st.IdleReset)
 	out.count(portReused, st.PortReusedEarly)
 	for reason, n := range st.Drops {

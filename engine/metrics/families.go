@@ -45,6 +45,7 @@ var (
 	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own: RST probes, to silent ends of connections that must be reset, and to ask whether a RST was genuine.")
 	untracked   = counter("untracked_total", "Packets that were forwarded by the hash of scheduler mh without a connection.")
 	adopted     = counter("adopted_total", "Connections that were opened by a segment in the middle of them.")
+	displaced   = counter("displaced_total", "Connections without the other side, or that had ended, removed before their timeouts because the table filled.")
 	idleReset   = counter("idle_reset_total", "Connections that were reset at both ends because they were idle beyond their timeout.")
 	drops       = counter("drops_total", "Packets dropped, each counted under exactly one reason; `sluice stats --all` explains the reasons.", "reason")
 	connections = gauge("connections", "Connections in the table.", "family")

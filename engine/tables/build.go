@@ -90,6 +90,7 @@ func serviceOf(s *conf.Service) pipeline.Service {
 		Addr: packet.AddrFrom(s.Key.Address), Ports: s.Key.Ports, Proto: uint8(s.Key.Protocol),
 		TimeoutsMs: timeoutsMs(s.Timeouts),
 		PersistMs:  ms(s.Persistence), ResetIdle: s.OnIdle == conf.OnIdleReset, Adopt: s.Adopts(),
+		Unproven: uint32(s.Limits.Unproven * counter.Whole),
 	}
 }
 

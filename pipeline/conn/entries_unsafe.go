@@ -56,15 +56,15 @@ func (e *Entry) HasBackendAddr(a packet.Addr) bool {
 }
 
 // Restore inserts a copy of an entry that another process had, without a reference to a template
-// and without connections under it, and not counted as active. It returns nil if the table has an
-// entry with its key, or no space for it.
+// and without connections under it. It returns nil if the table has an entry with its key, or no
+// space for it.
 func (t *Table) Restore(e *Entry, nowMs uint32) *Conn {
 	k := UnpackKey(e.key)
 	home := t.Home(t.seed.Hash(e.Client, e.ClientPort(), e.Proto()))
 	if t.Find(home, e.Client, k, nowMs) != nil {
 		return nil
 	}
-	c := t.Insert(home, e.Client, k, e.BackendAddr, e.BackendPort, e.Flags&^(HasTemplate|countedActive|Doubted), nowMs)
+	c := t.Insert(home, e.Client, k, e.BackendAddr, e.BackendPort, e.Flags&^(HasTemplate|Doubted), nowMs)
 	if c == nil {
 		return nil
 	}

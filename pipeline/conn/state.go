@@ -38,11 +38,14 @@ func (s State) String() string { return stateNames[s] }
 
 // Active reports whether connections in this state count as active.
 func (s State) Active() bool {
-	switch s {
-	case Established, SynSent, SynRecv, SynAck, SynChallenged, SynRepeated:
-		return true
-	}
-	return false
+	const active = 1<<Established | 1<<SynSent | 1<<SynRecv | 1<<SynAck | 1<<SynChallenged | 1<<SynRepeated
+	return active>>s&1 != 0
+}
+
+// Ending reports whether connections in this state have ended, and only wait for what is late.
+func (s State) Ending() bool {
+	const ending = 1<<TimeWait | 1<<Close | 1<<Idle | 1<<Ended
+	return ending>>s&1 != 0
 }
 
 // DefaultTimeoutsMs are IPVS's timeouts in milliseconds. Each packet of the connection restarts the

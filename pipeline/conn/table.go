@@ -29,8 +29,8 @@ type Conn struct {
 	// lineBits
 	over   uint8
 	Source uint8 // fullnat: index of the local address
-	// Extra: fullnat: local port; tun, dr: SYNs repeated to a removed backend; template: lower half
-	// of Refs
+	// Extra: fullnat: local port; tun, dr: when it was opened, and SYNs repeated to a removed
+	// backend; template: lower half of Refs
 	Extra uint16
 }
 
@@ -45,9 +45,9 @@ const (
 	SeenReply                     // the backend has sent a packet
 	// Translated: fullnat: replies come to a local address; FindReply does not return it
 	Translated
-	countedActive // counted as active in counter.Loads
-	ClientGone    // the connection was ended, and the client has sent RST since
-	BackendGone   // the connection was ended, and the backend has sent RST since
+	Proven      // the other side has taken part in the connection, which has not ended since
+	ClientGone  // the connection was ended, and the client has sent RST since
+	BackendGone // the connection was ended, and the backend has sent RST since
 )
 
 // Flags of a connection that was not ended, in the bits of ClientGone and BackendGone.
@@ -81,16 +81,7 @@ func (c *Conn) IsTemplate() bool { return c.key>>32&templateBit != 0 }
 func (c *Conn) Expired(nowMs uint32) bool { return int32(c.Expires-nowMs) <= 0 }
 
 // Counted reports whether the entry is counted as an active connection of its backend.
-func (c *Conn) Counted() bool { return c.Flags&countedActive != 0 }
-
-// SetCounted records whether the entry is counted as active.
-func (c *Conn) SetCounted(active bool) {
-	if active {
-		c.Flags |= countedActive
-	} else {
-		c.Flags &^= countedActive
-	}
-}
+func (c *Conn) Counted() bool { return c.State.Active() }
 
 // Ref counts one more connection under the template.
 func (c *Conn) Ref() {
@@ -153,9 +144,11 @@ type Table struct {
 	seed      *flow.Seed
 	expired   func(t *Table, c *Conn) (keep bool)
 
-	sweepAt   uint32   // next slot that the sweep looks at
-	chunkLive []uint32 // entries per chunk of slots, so that the sweep skips what is empty
-	mem       []byte   // keeps the memory reachable
+	sweepAt     uint32   // next slot that the sweep looks at
+	sweptMs     uint32   // time of the last sweep for one insertion
+	sweptInVain bool     // it removed nothing
+	chunkLive   []uint32 // entries per chunk of slots, so that the sweep skips what is empty
+	mem         []byte   // keeps the memory reachable
 }
 
 // Bytes returns the size of the memory of a table of a family (4 or 6) that is half full with so
@@ -426,7 +419,7 @@ func ends4(client, backend packet.Addr) uint64 { return uint64(backend.V4())<<32
 // made sure with Find that no entry has this key. backend and port are what FindReply compares. The
 // result may be used until the next call that inserts or removes.
 func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr, port uint16, flags Flags, nowMs uint32) *Conn {
-	if t.share.Free == 0 && !t.share.Grow() && t.Sweep(nowMs, sweepWhenFull) == 0 {
+	if t.share.Free == 0 && !t.share.Grow() && !t.SweepForOne(nowMs) {
 		return nil
 	}
 	line := uint32(home &^ home6)
@@ -444,6 +437,25 @@ func (t *Table) Insert(home Home, client packet.Addr, k Key, backend packet.Addr
 		c.BackendPort = port
 	}
 	return c
+}
+
+// SweepForOne makes space in a full table by a sweep, if that removes an entry. A sweep that did
+// not is not repeated in the same millisecond: an insertion that fails must not take longer than
+// others.
+func (t *Table) SweepForOne(nowMs uint32) bool {
+	if t.sweptInVain && t.sweptMs == nowMs {
+		return false
+	}
+	t.sweptMs, t.sweptInVain = nowMs, t.Sweep(nowMs, sweepWhenFull) == 0
+	return !t.sweptInVain
+}
+
+// Connection returns the connection in a slot, nil if there is none.
+func (t *Table) Connection(slot uint32) *Conn {
+	if c := t.conn(slot); c.key != 0 && !c.IsTemplate() {
+		return c
+	}
+	return nil
 }
 
 // hasSecondHome reports whether an entry with the backend's port may go to its second home.
@@ -557,6 +569,9 @@ func (t *Table) BackendAddr(c *Conn) packet.Addr {
 
 // HomeAt returns the line of a slot as a Home, for Fetch.
 func (t *Table) HomeAt(slot uint32) Home { return Home(slot>>t.lineShift) | t.mark }
+
+// Has reports whether the entry is in this table.
+func (t *Table) Has(c *Conn) bool { return t.has(c) }
 
 // Slot returns the slot of an entry, for At. It does not change until the entry is removed.
 func (t *Table) Slot(c *Conn) uint32 { return t.slotOf(c) }

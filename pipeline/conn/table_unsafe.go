@@ -64,6 +64,11 @@ func (t *Table) entry6(slot uint32) *entry6 {
 	return (*entry6)(unsafe.Add(t.base, uintptr(slot)<<6))
 }
 
+// has reports whether the entry is in this table.
+func (t *Table) has(c *Conn) bool {
+	return uintptr(unsafe.Pointer(c))-uintptr(t.base) < uintptr(len(t.mem))
+}
+
 // slotOf is the inverse of conn.
 func (t *Table) slotOf(c *Conn) uint32 {
 	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(t.base)) >> t.slotShift)

@@ -20,6 +20,7 @@ type Capacity struct {
 	_       [cellsPerLine - 1]uint64
 	workers int
 	entries int
+	census  *census // nil before the first NewTally
 }
 
 // NewCapacity makes a Capacity of that many entries for that many workers.
@@ -71,6 +72,12 @@ func (s *Share) Grow() bool {
 		s.taken += s.Free
 	}
 	return s.Free > 0
+}
+
+// Used returns which part of the Capacity is used, in units of 1/Whole. What workers have taken and
+// not used counts as used.
+func (s *Share) Used() uint32 {
+	return uint32((int64(s.of.entries) - s.of.free.Load()) * Whole / int64(s.of.entries))
 }
 
 // Shrink gives back what is free beyond one block, once it is a block or more. Housekeeping calls

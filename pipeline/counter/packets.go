@@ -19,6 +19,9 @@ type Packets struct {
 	PortReusedEarly uint64
 	// Untracked: of Forwarded, those by a hash without a connection (Service.Adopt)
 	Untracked uint64
+	// Displaced: of ConnClosed, those that were unproven or had ended and were removed before their
+	// timeouts, because the table filled
+	Displaced uint64
 	// Adopted: of ConnOpened, those by a segment in the middle of a connection
 	Adopted uint64
 	// IdleReset: connections with both ends reset because they were idle beyond their timeout
@@ -42,6 +45,7 @@ func (p *Packets) Add(q *Packets) {
 	p.PortReusedEarly += q.PortReusedEarly
 	p.Untracked += q.Untracked
 	p.Adopted += q.Adopted
+	p.Displaced += q.Displaced
 	p.IdleReset += q.IdleReset
 }
 

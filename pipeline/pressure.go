@@ -1,0 +1,263 @@
+package pipeline
+
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+)
+
+// Anyone can send SYNs and datagrams from addresses that are not theirs. So that such a flood stays
+// where it lands, a connection is unproven until the other side has taken part (conn.Proven):
+//
+//	TCP nat fullnat  the client has sent an ACK after the backend's SYN-ACK
+//	UDP nat fullnat  the backend has sent a datagram
+//	tun dr           the client has sent a packet a second or more after the first
+//
+// The unproven connections of a service are a part, at most, of the capacity that proven ones leave
+// (Service.Unproven). Beyond that a new one takes the place of the oldest. Likewise, if the table
+// is full, it takes the place of the oldest connection of any service that is unproven or has ended
+// (TIME_WAIT, CLOSE). A proven connection is never removed for another.
+//
+// From half full on, connections that are unproven or have ended are removed before their timeouts
+// end: the fuller the table, the earlier (Processor.shedOld).
+
+// provenUnitShift is the unit of time in which a connection of mode tun or dr notes when it was
+// opened, and provenUnits how many must begin until a packet proves it: a second or more.
+const (
+	provenUnitShift = 8 // log2 of milliseconds
+	provenUnits     = 5
+)
+
+// repeatsBits is the number of low bits of conn.Extra that are not of openedAt: see repeatsMask.
+const repeatsBits = 3
+
+// openedAt returns the present time as a connection of mode tun or dr notes it in conn.Extra.
+func (p *Processor) openedAt() uint16 { return uint16(p.now >> provenUnitShift << repeatsBits) }
+
+// disposable is where a connection is that was unproven or had ended at a time. The connection in
+// the slot may be another one by now.
+type disposable struct {
+	slot uint32 // with disposable6 in an IPv6 table
+	ms   uint32
+}
+
+const disposable6 = 1 << 31
+
+// disposables are connections that are unproven or have ended, from the oldest on. If there are
+// more than it has space for, the oldest are left to the sweep.
+type disposables struct {
+	all        []disposable // by number, modulo the length, a power of two
+	first, end uint32       // numbers of the oldest and of the next one; they wrap
+}
+
+// disposablesMost bounds the memory of disposables. In a flood of a million packets per second a
+// connection still has 30 ms to become proven.
+const disposablesMost = 1 << 15
+
+func newDisposables(entries int) disposables {
+	n := 64
+	for n < 2*entries && n < disposablesMost {
+		n *= 2
+	}
+	return disposables{all: make([]disposable, n)}
+}
+
+// at returns the connection of a number.
+func (d *disposables) at(number uint32) *disposable {
+	return &d.all[number&uint32(len(d.all)-1)]
+}
+
+// pop removes the oldest one and returns it. There must be one.
+func (d *disposables) pop() disposable {
+	d.first++
+	return *d.at(d.first - 1)
+}
+
+// add adds a connection that is disposable since ms.
+func (d *disposables) add(slot, ms uint32) {
+	*d.at(d.end) = disposable{slot, ms}
+	if d.end++; d.end-d.first > uint32(len(d.all)) {
+		d.first++
+	}
+}
+
+// noteDisposable adds a connection of the table that is unproven or has ended now.
+func (p *Processor) noteDisposable(t *conn.Table, c *conn.Conn) {
+	slot := t.Slot(c)
+	if t == p.v6 {
+		slot |= disposable6
+	}
+	p.disposables.add(slot, p.now)
+}
+
+// began counts a new connection, which is unproven.
+func (p *Processor) began(t *conn.Table, c *conn.Conn) {
+	p.tally.AddUnproven(c.Service(), 1)
+	p.noteDisposable(t, c)
+}
+
+// uncount removes a connection from the counts of proven and unproven ones.
+func (p *Processor) uncount(c *conn.Conn) {
+	switch {
+	case c.State.Ending():
+	case c.Flags&conn.Proven != 0:
+		p.tally.AddProven(-1)
+	default:
+		p.tally.AddUnproven(c.Service(), -1)
+	}
+}
+
+// endsOrReturns counts a connection that enters a state, if that means that it ends, or lives again
+// after it had ended.
+func (p *Processor) endsOrReturns(c *conn.Conn, next conn.State) {
+	if next.Ending() {
+		p.uncount(c)
+		c.Flags &^= conn.Proven
+	} else {
+		p.tally.AddUnproven(c.Service(), 1)
+	}
+	t := p.v4
+	if !t.Has(c) {
+		t = p.v6
+	}
+	p.noteDisposable(t, c)
+}
+
+// proves reports whether a client's packet that reaches an unproven connection now makes it proven.
+func (p *Processor) proves(c *conn.Conn) bool {
+	if c.Flags&conn.NoOutput != 0 {
+		return p.openedAt()-c.Extra&^repeatsMask >= provenUnits<<repeatsBits && !c.State.Ending()
+	}
+	return c.State == conn.Established && c.Flags&conn.SeenReply != 0
+}
+
+// prove makes an unproven connection proven.
+func (p *Processor) prove(c *conn.Conn) {
+	c.Flags |= conn.Proven
+	p.tally.AddUnproven(c.Service(), -1)
+	p.tally.AddProven(1)
+}
+
+// admit reports whether a new connection of the service may have an entry in the table. If needed,
+// it removes one that is unproven, has ended or has expired.
+func (p *Processor) admit(t *conn.Table, id uint32) bool {
+	part := p.t.Services[id].Unproven
+	if !p.tally.Admits(id, part) && !p.dispose(id) {
+		if t.SweepForOne(p.now); !p.tally.Admits(id, part) {
+			return false
+		}
+	}
+	// A sweep may leave connections to be reset (idle.go), which have ended then.
+	return p.share.Free > 0 || p.share.Grow() || p.dispose(0) || t.SweepForOne(p.now) || p.dispose(0) || p.borrowed != nil
+}
+
+// disposeTries and staleTries bound how many connections dispose looks at: those that it leaves
+// where they are, and all. Each of the rest makes the list shorter.
+const (
+	disposeTries = 8
+	staleTries   = 64
+)
+
+// dispose removes the oldest connection that is unproven and of the service or, if service is 0,
+// the oldest that is unproven or has ended. It reports whether it did.
+func (p *Processor) dispose(service uint32) bool {
+	d := &p.disposables
+	left := 0
+	for tries := 0; d.first != d.end && tries < staleTries && left < disposeTries; tries++ {
+		at := d.pop()
+		t, c := p.disposable(at)
+		switch {
+		case c == nil:
+		case service != 0 && (c.State.Ending() || c.Service() != service):
+			d.add(at.slot, at.ms)
+			left++
+		case p.active(c, &at):
+			d.add(at.slot, at.ms)
+			left++
+		default:
+			p.displace(t, c)
+			return true
+		}
+	}
+	return false
+}
+
+// active reports whether the connection has had a packet since it was added to the disposable ones,
+// and sets the time to that of the packet.
+func (p *Processor) active(c *conn.Conn, at *disposable) bool {
+	last := c.Expires - endedMs
+	if c.State < conn.Idle {
+		last = c.Expires - p.t.Services[c.Service()].TimeoutsMs[c.State]
+	}
+	if int32(last-at.ms) <= 0 {
+		return false
+	}
+	at.ms = last
+	return true
+}
+
+// displace removes a connection before its timeout.
+func (p *Processor) displace(t *conn.Table, c *conn.Conn) {
+	p.close(t, c)
+	t.Remove(c)
+	p.Packets.Displaced++
+}
+
+// disposable returns the connection, nil if it is not disposable any more.
+func (p *Processor) disposable(at disposable) (*conn.Table, *conn.Conn) {
+	t := p.v4
+	if at.slot&disposable6 != 0 {
+		t = p.v6
+	}
+	c := t.Connection(at.slot &^ disposable6)
+	if c == nil || c.Flags&conn.Proven != 0 && !c.State.Ending() {
+		return t, nil
+	}
+	return t, c
+}
+
+// How long a connection that is unproven or has ended may stay: from longestMs in a table that is
+// half full down to shortestMs in a full one.
+const (
+	shortestMs = 2_000
+	longestMs  = 120_000
+	forever    = 1 << 31
+)
+
+// shedMost bounds how many connections one call of shedOld looks at.
+const shedMost = 64
+
+// shedOld removes connections that are unproven or have ended and are too old for how full the
+// table is. Housekeeping calls it.
+func (p *Processor) shedOld() {
+	used := p.share.Used()
+	if used < counter.Whole/4 {
+		return
+	}
+	mostMs := mostMs(used)
+	d := &p.disposables
+	for tries := 0; d.first != d.end && tries < shedMost; tries++ {
+		at := *d.at(d.first)
+		t, c := p.disposable(at)
+		if c != nil && p.now-at.ms < mostMs {
+			return
+		}
+		d.pop()
+		switch {
+		case c == nil:
+		case p.active(c, &at):
+			d.add(at.slot, at.ms)
+		default:
+			p.displace(t, c)
+		}
+	}
+}
+
+// mostMs returns how long a connection that is unproven or has ended may stay in a table of which
+// such a part is used.
+func mostMs(used uint32) uint32 {
+	if used < counter.Whole/2 {
+		return forever
+	}
+	left := uint64(2 * (counter.Whole - used)) // of the half that makes the difference
+	return shortestMs + uint32((longestMs-shortestMs)*left*left/counter.Whole/counter.Whole)
+}

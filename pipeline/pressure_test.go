@@ -1,0 +1,227 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"testing"
+
+	"sluice/pipeline"
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+	"sluice/pipeline/packet"
+	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/service"
+)
+
+// flooded returns two services of a mode and protocol: of a flood comes to the first.
+func flooded(mode service.Mode, proto service.Protocol) []svc {
+	one := svc{mode: mode, proto: proto, unproven: counter.Whole / 2, idleMs: 1_000_000, backends: []backend{{host: 11, port: 80}}}
+	two := one
+	two.vip = "198.51.100.11"
+	two.backends = []backend{{host: 12, port: 80}}
+	return []svc{one, two}
+}
+
+// spoofed returns the n-th opening packet of a flood.
+func spoofed(proto service.Protocol, n int) packettest.Packet {
+	from := fmt.Sprintf("192.%d.%d.%d:%d", 3+n>>16&63, n>>8&255, 1+n&127, 1024+n%60000)
+	if proto == service.UDP {
+		return packettest.UDP(from, web4)
+	}
+	return packettest.TCP(from, web4).Flags(syn)
+}
+
+// proven opens a connection that both ends take part in, and returns how far it came.
+func (w *world) proven(mode service.Mode, proto service.Protocol, client, vip, host string, between func()) (verdict string) {
+	segment := func(flags uint8) packettest.Packet {
+		if proto == service.UDP {
+			return packettest.UDP(client, vip)
+		}
+		return packettest.TCP(client, vip).Flags(flags)
+	}
+	o := w.in(segment(syn))
+	if o.String() != "forward" {
+		return o.String()
+	}
+	if between != nil {
+		between()
+	}
+	if mode.RepliesThroughUs() {
+		from, to := host, client
+		if mode == service.FullNAT {
+			var m packet.Meta
+			packet.Parse(o.Mem, o.Start, o.End, &m)
+			to = port(m.Src.String(), fmt.Sprint(m.SrcPort))
+		}
+		answer := packettest.TCP(from, to).Flags(syn | ack)
+		if proto == service.UDP {
+			answer = packettest.UDP(from, to)
+		}
+		if o := w.out(answer); o.String() != "forward" {
+			return "answer: " + o.String()
+		}
+	} else {
+		w.now += 1300
+	}
+	if o := w.in(segment(ack)); o.String() != "forward" {
+		return "ack: " + o.String()
+	}
+	return "forward"
+}
+
+// TestFlood checks that a flood of openings has at most the service's part of the table, that new
+// connections of the same and of another service succeed meanwhile although a hundred more packets
+// of the flood come before the backend answers, and that no proven connection is removed.
+func TestFlood(t *testing.T) {
+	const table = 1024
+	for _, mode := range []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR} {
+		for _, proto := range []service.Protocol{service.TCP, service.UDP} {
+			for _, slow := range []bool{false, true} {
+				t.Run(fmt.Sprint(mode, proto, slow), func(t *testing.T) {
+					w := newWorlds(t, 1, table)
+					w.slowOnly, w.ports = slow, portSet(1024, 1024+9999)
+					w.configure(flooded(mode, proto)...)
+					live := []string{}
+					for n := range 200 {
+						live = append(live, fmt.Sprintf("192.0.2.7:%d", 2000+n))
+						if v := w.proven(mode, proto, live[n], web4, "10.0.0.11:80", nil); v != "forward" {
+							t.Fatalf("%s: %s", live[n], v)
+						}
+					}
+					n := 0
+					flood := func(packets int) {
+						for range packets {
+							w.ends(w.in(spoofed(proto, n)), "forward")
+							if n++; n%6 == 0 { // 6,000 per second
+								w.now++
+								w.procs[0].Housekeep(w.tables, w.now, 1, 1<<20)
+							}
+						}
+					}
+					flood(6000)
+					if most, got := (table-200)/2, pipeline.Census(w.procs).Unproven[1]; got > most || got < most*9/10 {
+						t.Errorf("%d unproven connections, want %d", got, most)
+					}
+					for i := range 50 {
+						for vip, host := range map[string]string{web4: "10.0.0.11:80", "198.51.100.11:80": "10.0.0.12:80"} {
+							client := fmt.Sprintf("192.0.2.8:%d", 2000+i)
+							if v := w.proven(mode, proto, client, vip, host, func() { flood(100) }); v != "forward" {
+								t.Errorf("%s to %s: %s", client, vip, v)
+							}
+						}
+					}
+					if got := pipeline.Census(w.procs).Proven; got != 300 {
+						t.Errorf("%d proven connections", got)
+					}
+					all := map[string]bool{}
+					for _, c := range w.entries(0, 4) {
+						if c.Flags&conn.Proven != 0 {
+							all[fmt.Sprintf("%d %d", c.Service(), c.ClientPort())] = true
+						}
+					}
+					for _, from := range live {
+						if !all["1 "+from[len("192.0.2.7:"):]] {
+							t.Fatalf("%s is gone", from)
+						}
+					}
+					if n := w.sum(); n.Displaced == 0 || n.Dropped() != 0 || n.Replied != 0 {
+						t.Errorf("%+v", n)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestUnproven checks what proves a connection, and that it is not proven any more when it ends.
+func TestUnproven(t *testing.T) {
+	step := func(w *world, proven, unproven int) {
+		t.Helper()
+		if got := pipeline.Census(w.procs); got.Proven != proven || got.Unproven[1] != unproven {
+			t.Errorf("%d proven and %d unproven connections, want %d and %d", got.Proven, got.Unproven[1], proven, unproven)
+		}
+		w.sum()
+	}
+	w := newWorld(t, flooded(service.NAT, service.TCP)...)
+	in := func(flags uint8) { w.ends(w.in(packettest.TCP(client4, web4).Flags(flags)), "forward") }
+	out := func(flags uint8) {
+		w.ends(w.out(packettest.TCP("10.0.0.11:80", client4).Flags(flags)), "forward")
+	}
+	in(syn)
+	step(w, 0, 1)
+	in(ack) // without an answer it proves nothing
+	step(w, 0, 1)
+	out(syn | ack)
+	step(w, 0, 1)
+	in(ack)
+	step(w, 1, 0)
+	out(fin | ack)
+	in(fin | ack)
+	step(w, 0, 0)
+	in(syn)
+	step(w, 0, 1)
+	w.pass(200_000)
+	step(w, 0, 0)
+
+	w = newWorld(t, flooded(service.NAT, service.UDP)...)
+	w.in(packettest.UDP(client4, web4))
+	w.in(packettest.UDP(client4, web4))
+	step(w, 0, 1)
+	w.out(packettest.UDP("10.0.0.11:80", client4))
+	step(w, 1, 0)
+	w.pass(1_100_000)
+	step(w, 0, 0)
+
+	w = newWorld(t, flooded(service.DR, service.TCP)...)
+	for range 10 {
+		in(ack | syn)
+		in(ack)
+	}
+	step(w, 0, 1)
+	w.now += 1300
+	in(ack)
+	step(w, 1, 0)
+}
+
+// TestTimeWaitMakesRoom checks that a table full of connections that have ended refuses no new one,
+// and that they go early as it fills.
+func TestTimeWaitMakesRoom(t *testing.T) {
+	const table = 1024
+	w := newWorlds(t, 1, table, flooded(service.NAT, service.TCP)...)
+	for n := range 4 * table {
+		client := fmt.Sprintf("192.0.%d.7:%d", 2+n>>10, 2000+n&1023)
+		if v := w.proven(service.NAT, service.TCP, client, web4, "10.0.0.11:80", nil); v != "forward" {
+			t.Fatalf("connection %d: %s", n, v)
+		}
+		w.ends(w.out(packettest.TCP("10.0.0.11:80", client).Flags(fin|ack)), "forward")
+		w.ends(w.in(packettest.TCP(client, web4).Flags(fin|ack)), "forward")
+	}
+	if n := w.sum(); n.Dropped() != 0 {
+		t.Errorf("%+v", n)
+	}
+	w.pass(20_000)
+	if n := w.procs[0].Table(4).Len(); n > table*8/10 {
+		t.Errorf("20 s later there are %d connections in TIME_WAIT", n)
+	}
+	w.sum()
+}
+
+// TestHashUntracked checks that a service with adopt = "hash" refuses nothing although its table is
+// full of proven connections.
+func TestHashUntracked(t *testing.T) {
+	w := newWorlds(t, 1, 64, hashing(vip4, service.TUN))
+	for n := range 64 {
+		w.in(packettest.TCP(clientOf(vip4, n), web4))
+	}
+	w.procs[0].ProveAll()
+	before := w.sum()
+	for n := range 100 {
+		first := w.in(spoofed(service.TCP, n))
+		w.ends(first, "forward")
+		if again := w.in(spoofed(service.TCP, n).Flags(ack)); again.String() != "forward" || hostOf(again) != hostOf(first) {
+			t.Errorf("%d: %s to host %d, the SYN went to %d", n, again, hostOf(again), hostOf(first))
+		}
+	}
+	if n := w.sum(); n.Untracked-before.Untracked != 200 || n.ConnOpened != before.ConnOpened {
+		t.Errorf("%+v", n)
+	}
+}
