@@ -54,7 +54,7 @@ func full() *daemon {
 		Connections: 9, Packets: 100, Bytes: 5000, PacketsOut: 90, BytesOut: 90000}
 	down := api.Backend{Address: "2001:db8::12", Port: api.SinglePort(8080), State: api.StateDown, Protected: true}
 	return &daemon{
-		services: []api.Service{{Name: "web", Address: "198.51.100.10", Port: api.SinglePort(80), Protocol: "tcp", Mode: "nat", Scheduler: "wlc",
+		services: []api.Service{{Name: "web", Limited: map[string]uint64{"connections": 4}, Address: "198.51.100.10", Port: api.SinglePort(80), Protocol: "tcp", Mode: "nat", Scheduler: "wlc",
 			Backends: []api.Backend{backend, down}, Sorry: &api.Backend{Address: "10.0.0.99", State: api.StateStandby, Inactive: 1},
 			Connections: 10, Packets: 110, Bytes: 6000, PacketsOut: 95, BytesOut: 95000,
 			Alarms: []api.Alarm{{Kind: api.AlarmProtected, Service: "web"}}}},
