@@ -69,10 +69,13 @@ func TestWeightedLeastConnection(t *testing.T) {
 		}
 		loads[want].active++
 		behind[n] = want
-		if n%3 == 2 { // an older one is reset, and so inactive
+		if n%3 == 2 { // an older one is closed by both ends, and so inactive
 			old := n / 2
-			lab.Send(enginetest.Clients, 0, opening(old).Flags(ack).Frame(), opening(old).Flags(rst).Frame())
 			if b := behind[old]; b != "" {
+				backend := packettest.TCP("10.0.0."+b+":80", client(old))
+				lab.Send(enginetest.Backends, 0, backend.Flags(syn|ack).Frame())
+				lab.Send(enginetest.Clients, 0, opening(old).Flags(ack).Frame(), opening(old).Flags(fin|ack).Frame())
+				lab.Send(enginetest.Backends, 0, backend.Flags(fin|ack).Frame())
 				loads[b].active--
 				loads[b].inactive++
 				behind[old] = ""

@@ -243,6 +243,6 @@ func layout() string {
 	for s := range conn.StateCount {
 		fmt.Fprintln(h, s)
 	}
-	fmt.Fprintln(h, runtime.GOARCH, conn.IsUDP, conn.NoOutput, conn.HasTemplate, conn.SeenReply, conn.Translated)
+	fmt.Fprintln(h, runtime.GOARCH, conn.IsUDP, conn.NoOutput, conn.HasTemplate, conn.SeenReply, conn.Translated, conn.Proven)
 	return hex.EncodeToString(h.Sum(nil))
 }
