@@ -25,6 +25,9 @@ func (v *server) endpoint(n *node) (key service.BackendKey, ok bool) {
 	return service.BackendKey{Address: a, Port: ports.First}, true
 }
 
+// maxThreshold is the largest max_connections.
+const maxThreshold = 1 << 27
+
 // backend reads a real_server.
 func (v *server) backend(n *node) {
 	key, ok := v.endpoint(n)
@@ -40,6 +43,10 @@ func (v *server) backend(n *node) {
 			b.Weight = v.integer(n, 0, 65535, 1)
 		case "lvs_method", "lb_kind":
 			b.Mode = v.mode(n, v.service.Mode)
+		case "uthreshold":
+			b.MaxConnections = v.integer(n, 0, maxThreshold, 0)
+		case "lthreshold":
+			b.MinConnections = v.integer(n, 0, maxThreshold, 0)
 		case "inhibit_on_failure":
 			v.inhibit(n)
 			v.inhibited = append(v.inhibited, n)
@@ -53,6 +60,9 @@ func (v *server) backend(n *node) {
 			}
 		}
 	})
+	if b.MaxConnections == 0 || b.MinConnections > b.MaxConnections {
+		b.MinConnections = 0 // it has no effect in IPVS
+	}
 	v.service.Backends = append(v.service.Backends, b)
 	v.check(n, checkers, defaults, key)
 }

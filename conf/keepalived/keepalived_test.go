@@ -166,6 +166,8 @@ func TestServers(t *testing.T) {
 		{"lb_algo rr\nlb_kind DR", "", func(s *conf.Service) { s.Scheduler, s.Mode, s.Backends[0].Mode = "rr", service.DR, service.DR }},
 		{"lvs_sched sed\nlvs_method TUN type ipip", "lvs_method NAT", func(s *conf.Service) { s.Scheduler, s.Mode = "sed", service.TUN }},
 		{"persistence_timeout 90", "weight 7", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 90*time.Second, 7 }},
+		{"", "uthreshold 100\nlthreshold 60", func(s *conf.Service) { s.Backends[0].MaxConnections, s.Backends[0].MinConnections = 100, 60 }},
+		{"", "lthreshold 60", func(*conf.Service) {}},
 		{"persistence_timeout", "weight 0", func(s *conf.Service) { s.Persistence, s.Backends[0].Weight = 6*time.Minute, 0 }},
 		{"inhibit_on_failure\nsorry_server 10.0.0.99 81\nsorry_server_lvs_method TUN", "inhibit_on_failure\nPING_CHECK", func(s *conf.Service) {
 			s.OnDown = "keep"

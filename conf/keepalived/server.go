@@ -278,8 +278,6 @@ var reasons = map[string]string{
 	"persistence_engine":   "persistence is by client address",
 	"sorry_server_inhibit": "a sorry server is not checked",
 	"ip_family":            "the addresses determine it",
-	"uthreshold":           thresholds,
-	"lthreshold":           thresholds,
 	"nat_mask":             "has no meaning for Sluice",
 	"log_all_failures":     "the log reports each change of state and its reason",
 	"fast_recovery":        "one URL is checked",
@@ -295,8 +293,7 @@ var reasons = map[string]string{
 }
 
 const (
-	scripts    = "Sluice runs no scripts: use its log and its metrics"
-	thresholds = "Sluice does not limit the connections of a backend"
+	scripts = "Sluice runs no scripts: use its log and its metrics"
 
 	serviceTimeouts = "see [service.timeouts]"
 )
