@@ -128,9 +128,6 @@ var Settings = append([]Setting{
 	{Table: "service", Key: "sorry", Kind: Table, About: "a server that takes new connections while no backend is up with a weight above 0"},
 	{Table: "service", Key: "backend", Kind: Tables, Required: true, About: "real servers"},
 
-	{Table: "service.limits", Key: "unproven", Kind: Fraction, Default: 0.5,
-		About: "part of the connection table that connections may have which the other side has not taken part in, after the others are subtracted. Beyond it a new connection takes the place of the oldest of them"},
-
 	{Table: "service.health", Key: "type", Kind: Word, Default: HealthTCP,
 		Words: []string{HealthTCP, HealthHTTP, HealthHTTPS, HealthUDP, HealthDNS, HealthPing, HealthNone},
 		About: "kind of check. Without the table: none"},
@@ -175,6 +172,8 @@ var Settings = append([]Setting{
 	{Table: "service.limits", Key: "source_prefix4", Kind: Integer, Min: 1, Max: 32, Default: 32,
 		About: "how many first bits IPv4 clients have in common that are one source"},
 	{Table: "service.limits", Key: "source_prefix6", Kind: Integer, Min: 1, Max: 128, Default: 128, About: "likewise of IPv6: 64 is the network of one site"},
+	{Table: "service.limits", Key: "unproven", Kind: Fraction, Default: 0.5,
+		About: "part of the connection table that connections may have which the other side has not taken part in, after the others are subtracted. Beyond it a new connection takes the place of the oldest of them"},
 
 	{Table: "service.sorry", Key: "address", Kind: Address, Required: true, About: "address of the server"},
 	{Table: "service.sorry", Key: "port", Kind: Ports, About: "as for a backend"},
