@@ -78,6 +78,7 @@ func (e *Engine) publish(u *update) error {
 		}
 	}
 	e.takeover.KeepNumbers(&compiled, &e.compiled)
+	e.workers.PreparePorts(compiled.Tables)
 	e.tables.Store(compiled.Tables)
 	e.outside = out
 	if newRules {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sluice/pipeline"
 	"sluice/pipeline/snat"
 )
 
@@ -84,4 +86,31 @@ func (w *Worker) firstPortMemory() error {
 		w.ports.Add(kind, mem)
 		return nil
 	})
+}
+
+// portsTimeout bounds how long PreparePorts waits for the workers. What a worker lacks then it gets
+// at its next ping.
+const portsTimeout = 500 * time.Millisecond
+
+// PreparePorts gives the workers, which run, the memory for the SNAT pools that the next tables
+// have in addition, so that the first connections of these find ports. A nil Set needs none.
+func (s *Set) PreparePorts(next *pipeline.Tables) {
+	if s == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), portsTimeout)
+	defer cancel()
+	var preparing sync.WaitGroup
+	for _, w := range s.All {
+		if next.SNATPools() <= w.tables.Load().SNATPools() || w.silent.Load() {
+			continue
+		}
+		preparing.Go(func() {
+			var lacking [snat.Kinds]int
+			if w.Ask(ctx, func() { lacking = w.ports.Lacks(next.SNATPools()) }) == nil {
+				_ = w.addPortMemory(ctx, lacking) // a failure is logged at the next ping
+			}
+		})
+	}
+	preparing.Wait()
 }
