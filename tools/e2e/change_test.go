@@ -116,7 +116,7 @@ func TestApplyGoesBack(t *testing.T) {
 	held := hold(t, b, nat4.URL(), 3)
 	file := filepath.Join(t.TempDir(), "new.toml")
 	more := config(t, nat4, dr4)
-	more.API.Socket = d.Socket
+	more.API.Socket, more.Engine.StateDir = d.Socket, cfg.Engine.StateDir
 	must(t, os.WriteFile(file, []byte(more.String()), 0o600))
 	before, err := os.ReadFile(d.Config)
 	must(t, err)

@@ -26,7 +26,7 @@ import (
 )
 
 // perPackage bounds the tests of one package, so that a hang ends with a stack trace.
-const perPackage = "-timeout=8m"
+const perPackage = "-timeout=20m"
 
 func main() {
 	started := time.Now()
