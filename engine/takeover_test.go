@@ -92,7 +92,7 @@ func TestTakeover(t *testing.T) {
 			}
 
 			after := enginetest.New(t, workers[1], workers[1])
-			after.Platform.Inherit(before.Platform)
+			after.Inherit(before.Platform)
 			other := svc{name: "new", port: "9999", backends: []string{"10.0.0.19:1"}}
 			reversed := []svc{other}
 			for i := range services {
@@ -163,7 +163,7 @@ func TestTakeoverOfHealth(t *testing.T) {
 	awaitStates(t, before, "up down up")
 
 	after := enginetest.New(t, 1, 1)
-	after.Platform.Inherit(before.Platform)
+	after.Inherit(before.Platform)
 	answer := make(chan struct{})
 	after.Probe = func(ctx context.Context, _ health.Check) error {
 		select {

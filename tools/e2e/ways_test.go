@@ -202,7 +202,7 @@ func TestWaysOfBreaking(t *testing.T) {
 
 // concerns reports whether the way breaks a lab.
 func (w *way) concerns(l *wayLab) bool {
-	return slices.Contains(strings.Fields(w.modes), l.mode) && !(w.only4 && l.family == 6) && !(l.blind && w.blind == "")
+	return slices.Contains(strings.Fields(w.modes), l.mode) && (!w.only4 || l.family != 6) && (!l.blind || w.blind != "")
 }
 
 // examineElsewhere runs the doctor on the client: it finds no problem there, and says that the
