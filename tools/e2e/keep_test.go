@@ -15,8 +15,7 @@ import (
 // TestKeep: connections of all modes are busy. The balancer's kernel has the VIP. The daemon is
 // killed, and its next starts fail, because its file is away. Meanwhile the XDP program of the dead
 // process stays: the kernel answers no client with RST, and a connection that is tried waits until
-// the daemon runs again. All connections go on. A daemon that is stopped by a signal is killed and
-// replaced. A planned end detaches everything.
+// the daemon runs again. All connections go on. A planned end detaches everything.
 func TestKeep(t *testing.T) {
 	b := bed(t)
 	cfg := config(t, testbed.Paths...)
@@ -69,9 +68,18 @@ func TestKeep(t *testing.T) {
 	}
 
 	moves(t, held...)
+}
 
-	mark = d.Process.Mark()
-	child, err = d.Child()
+// TestKeepStopped: a daemon that is stopped by a signal is killed and replaced, and its connections
+// go on.
+func TestKeepStopped(t *testing.T) {
+	b := bed(t)
+	d, err := b.Keep(ctxOf(t), config(t, nat4))
+	must(t, err)
+	t.Cleanup(func() { finish(t, b, d) })
+	held := hold(t, b, nat4.URL(), 3)
+	mark := d.Process.Mark()
+	child, err := d.Child()
 	must(t, err)
 	must(t, child.Signal(syscall.SIGSTOP))
 	_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "stopped_by_signal=true")
