@@ -1,11 +1,10 @@
 package main
 
 import (
-	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -139,17 +138,11 @@ func accessTable(w io.Writer, all []api.AccessEntry) error {
 		_, err := fmt.Fprintln(w, "set at run time: none")
 		return err
 	}
-	out := bufio.NewWriter(w)
-	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(columns, "PREFIX\tACTION\tSERVICE\tENDS\tSINCE\tIN THE FILE")
-	for _, e := range all {
-		configured := "yes"
-		if !e.Configured {
-			configured = "no"
+	return table(w, "PREFIX\tACTION\tSERVICE\tENDS\tSINCE\tIN THE FILE", func(columns io.Writer) {
+		for _, e := range all {
+			fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Prefix, e.Action, cmp.Or(e.Service, "all"), deadlineText(e.Until), clock(e.Since), yesNo(e.Configured))
 		}
-		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Prefix, e.Action, scopeText(e.Service), deadlineText(e.Until), clock(e.Since), configured)
-	}
-	return errors.Join(columns.Flush(), out.Flush())
+	})
 }
 
 // accessLists prints the lists of the file.
@@ -158,26 +151,9 @@ func accessLists(w io.Writer, all []api.AccessList) error {
 		_, err := fmt.Fprintln(w, "lists of the file: none")
 		return err
 	}
-	out := bufio.NewWriter(w)
-	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(columns, "\nLISTS OF THE FILE\tALLOWED\tDENIED\tOTHERS\tALLOW_FILE\tDENY_FILE")
-	for _, l := range all {
-		fmt.Fprintf(columns, "%s\t%d\t%d\t%s\t%s\t%s\n", scopeText(l.Service), l.Allow, l.Deny, l.Others, orDash(l.AllowFile), orDash(l.DenyFile))
-	}
-	return errors.Join(columns.Flush(), out.Flush())
-}
-
-// scopeText returns the service that lists are for.
-func scopeText(service string) string {
-	if service == "" {
-		return "all"
-	}
-	return service
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
+	return table(w, "\nLISTS OF THE FILE\tALLOWED\tDENIED\tOTHERS\tALLOW_FILE\tDENY_FILE", func(columns io.Writer) {
+		for _, l := range all {
+			fmt.Fprintf(columns, "%s\t%d\t%d\t%s\t%s\t%s\n", cmp.Or(l.Service, "all"), l.Allow, l.Deny, l.Others, cmp.Or(l.AllowFile, "-"), cmp.Or(l.DenyFile, "-"))
+		}
+	})
 }

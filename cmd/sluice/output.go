@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 )
@@ -42,4 +45,20 @@ func (f format) print(w io.Writer, value any, table func(io.Writer) error) error
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
+}
+
+// table prints a head and the rows that rows prints, in columns separated by tabs.
+func table(w io.Writer, head string, rows func(columns io.Writer)) error {
+	out := bufio.NewWriter(w)
+	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(columns, head)
+	rows(columns)
+	return errors.Join(columns.Flush(), out.Flush())
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
 }

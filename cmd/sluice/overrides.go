@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,20 +89,15 @@ func overridesTable(w io.Writer, all []api.Override) error {
 		_, err := fmt.Fprintln(w, "none")
 		return err
 	}
-	out := bufio.NewWriter(w)
-	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(columns, "SERVICE\tBACKEND\tSET\tWEIGHT\tDEADLINE\tSINCE\tIN THE FILE")
-	for _, o := range all {
-		weight, inFile := "-", "yes"
-		if o.Weight != nil {
-			weight = fmt.Sprint(*o.Weight)
+	return table(w, "SERVICE\tBACKEND\tSET\tWEIGHT\tDEADLINE\tSINCE\tIN THE FILE", func(columns io.Writer) {
+		for _, o := range all {
+			weight := "-"
+			if o.Weight != nil {
+				weight = fmt.Sprint(*o.Weight)
+			}
+			fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Service, o.Backend, o.State, weight, deadlineText(o.Deadline), clock(o.Since), yesNo(o.Configured))
 		}
-		if !o.Configured {
-			inFile = "no"
-		}
-		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Service, o.Backend, o.State, weight, deadlineText(o.Deadline), clock(o.Since), inFile)
-	}
-	return errors.Join(columns.Flush(), out.Flush())
+	})
 }
 
 // deadlineText returns the time that is left of a drain.

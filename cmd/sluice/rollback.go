@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -61,15 +59,13 @@ func listGenerations(cmd *cobra.Command, flags daemonFlags) error {
 }
 
 func generationsTable(w io.Writer, all []api.Generation) error {
-	out := bufio.NewWriter(w)
-	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(columns, "N\tLOADED\tBY\tSHA256\t")
-	for _, g := range all {
-		running := ""
-		if g.Running {
-			running = "runs"
+	return table(w, "N\tLOADED\tBY\tSHA256\t", func(columns io.Writer) {
+		for _, g := range all {
+			running := ""
+			if g.Running {
+				running = "runs"
+			}
+			fmt.Fprintf(columns, "%d\t%s\t%s\t%.12s\t%s\n", g.Number, clock(g.Loaded), g.Cause, g.SHA256, running)
 		}
-		fmt.Fprintf(columns, "%d\t%s\t%s\t%.12s\t%s\n", g.Number, clock(g.Loaded), g.Cause, g.SHA256, running)
-	}
-	return errors.Join(columns.Flush(), out.Flush())
+	})
 }

@@ -41,26 +41,21 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.ToKernel - s.Dropped()); rest != 0 {
 		fmt.Fprintf(out, " + in progress %d", rest)
 	}
-	if s.Originated > 0 {
-		fmt.Fprintf(out, "\noriginated   %d, to silent ends of connections that must be reset, and to ask whether a RST was genuine", s.Originated)
-	}
-	if s.Untracked > 0 {
-		fmt.Fprintf(out, "\nuntracked    %d of those forwarded, by the hash of scheduler mh, without a connection", s.Untracked)
-	}
-	if s.Adopted > 0 {
-		fmt.Fprintf(out, "\nadopted      %d connections that other segments than a SYN opened, at the backend that the hash names", s.Adopted)
-	}
-	if s.Displaced > 0 {
-		fmt.Fprintf(out, "\ndisplaced    %d connections, which had ended or one side had not taken part in, because the table filled", s.Displaced)
-	}
-	if s.IdleReset > 0 {
-		fmt.Fprintf(out, "\nidle_reset   %d connections, reset at both ends because they were idle beyond their timeout", s.IdleReset)
-	}
-	if s.ToKernelFailed > 0 {
-		fmt.Fprintf(out, "\nto_kernel_failed  %d of the packets that were given to the kernel, which did not take them", s.ToKernelFailed)
-	}
-	if s.PortReusedEarly > 0 {
-		fmt.Fprintf(out, "\nport_reused_early  %d connections of mode fullnat, from a port that another had less than a minute before", s.PortReusedEarly)
+	for _, line := range []struct {
+		n    uint64
+		text string
+	}{
+		{s.Originated, "originated   %d, to silent ends of connections that must be reset, and to ask whether a RST was genuine"},
+		{s.Untracked, "untracked    %d of those forwarded, by the hash of scheduler mh, without a connection"},
+		{s.Adopted, "adopted      %d connections that other segments than a SYN opened, at the backend that the hash names"},
+		{s.Displaced, "displaced    %d connections, which had ended or one side had not taken part in, because the table filled"},
+		{s.IdleReset, "idle_reset   %d connections, reset at both ends because they were idle beyond their timeout"},
+		{s.ToKernelFailed, "to_kernel_failed  %d of the packets that were given to the kernel, which did not take them"},
+		{s.PortReusedEarly, "port_reused_early  %d connections of mode fullnat, from a port that another had less than a minute before"},
+	} {
+		if line.n > 0 {
+			fmt.Fprintf(out, "\n"+line.text, line.n)
+		}
 	}
 	fmt.Fprintf(out, "\nconnections  v4 %d + v6 %d of %d\n", s.Tables.ConnectionsV4, s.Tables.ConnectionsV6, s.Tables.Capacity)
 	f := s.Frames

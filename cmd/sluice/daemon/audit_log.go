@@ -27,15 +27,20 @@ func (l auditLog) SetWeight(ctx context.Context, service, backend string, weight
 func (l auditLog) Reload(ctx context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	result, err := l.Control.Reload(ctx, o)
 	if api.Answered(err) != nil {
-		for line := range strings.Lines(err.Error()) {
-			l.logger.Error("reload: " + strings.TrimSpace(line))
-		}
-		l.logger.Error("reload failed, nothing changed", "event", "config_refused")
+		l.refused("reload", "config_refused", err)
 		return result, err
 	}
 	l.changed("reload", result)
 	l.logger.Info("reloaded", "event", "config_reloaded", "changes", len(result.Changes))
 	return result, err
+}
+
+// refused logs the lines of an error because of which nothing has changed.
+func (l auditLog) refused(verb, event string, err error) {
+	for line := range strings.Lines(err.Error()) {
+		l.logger.Error(verb + ": " + strings.TrimSpace(line))
+	}
+	l.logger.Error(verb+" failed, nothing changed", "event", event)
 }
 
 func (l auditLog) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
@@ -85,10 +90,7 @@ func (l auditLog) ClearAccess(ctx context.Context, q api.AccessQuery) ([]api.Acc
 func (l auditLog) ReloadAccess(ctx context.Context) (api.ReloadResult, error) {
 	result, err := l.Control.ReloadAccess(ctx)
 	if api.Answered(err) != nil {
-		for line := range strings.Lines(err.Error()) {
-			l.logger.Error("access reload: " + strings.TrimSpace(line))
-		}
-		l.logger.Error("access reload failed, nothing changed", "event", "access_refused")
+		l.refused("access reload", "access_refused", err)
 		return result, err
 	}
 	l.changed("access reload", result)
