@@ -176,9 +176,7 @@ func (s stored) parse() (Entry, error) {
 	if s.Protocol == "" && s.Address == "" && s.Ports == "" {
 		return o, nil
 	}
-	protocol, err1 := service.ParseProtocol(s.Protocol)
-	address, err2 := netip.ParseAddr(s.Address)
-	ports, err3 := service.ParsePorts(s.Ports)
-	o.Service = service.Key{Address: address, Ports: ports, Protocol: protocol}
-	return o, errors.Join(err1, err2, err3)
+	of, err := service.ParseKey(s.Protocol, s.Address, s.Ports)
+	o.Service = of
+	return o, err
 }

@@ -75,11 +75,9 @@ func Parse(data []byte) (Set, error) {
 }
 
 func (s stored) parse() (id service.BackendID, o Override, err error) {
-	protocol, err1 := service.ParseProtocol(s.Protocol)
-	address, err2 := netip.ParseAddr(s.Address)
-	ports, err3 := service.ParsePorts(s.Ports)
-	backend, err4 := netip.ParseAddrPort(s.Backend)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	key, err1 := service.ParseKey(s.Protocol, s.Address, s.Ports)
+	backend, err2 := netip.ParseAddrPort(s.Backend)
+	if err := errors.Join(err1, err2); err != nil {
 		return id, o, err
 	}
 	switch s.State {
@@ -90,7 +88,6 @@ func (s stored) parse() (id service.BackendID, o Override, err error) {
 	if s.Weight != nil && (*s.Weight < 0 || *s.Weight > MaxWeight) {
 		return id, o, fmt.Errorf("weight %d must be from 0 to %d", *s.Weight, MaxWeight)
 	}
-	id = service.Key{Address: address, Ports: ports, Protocol: protocol}.BackendID(
-		service.BackendKey{Address: backend.Addr(), Port: backend.Port()})
+	id = key.BackendID(service.BackendKey{Address: backend.Addr(), Port: backend.Port()})
 	return id, Override{s.State, s.Weight, s.FileWeight, s.Deadline, s.Since}, nil
 }

@@ -3,6 +3,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -140,6 +141,14 @@ func (k Key) String() string {
 		return fmt.Sprintf("%s [%s]:%s", k.Protocol, k.Address, k.Ports)
 	}
 	return fmt.Sprintf("%s %s:%s", k.Protocol, k.Address, k.Ports)
+}
+
+// ParseKey is the inverse of the String of each part. Its error names every part that is wrong.
+func ParseKey(protocol, address, ports string) (Key, error) {
+	p, err1 := ParseProtocol(protocol)
+	a, err2 := netip.ParseAddr(address)
+	r, err3 := ParsePorts(ports)
+	return Key{Address: a, Ports: r, Protocol: p}, errors.Join(err1, err2, err3)
 }
 
 // BackendKey identifies a backend of a service.
