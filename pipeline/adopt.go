@@ -3,7 +3,6 @@ package pipeline
 import (
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
-	"sluice/pipeline/flow"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/rewrite"
 	"sluice/pipeline/service"
@@ -68,14 +67,8 @@ func (p *Processor) handToAdopter(f *Frame, s *Service) bool {
 		return true
 	}
 	m := &f.meta
-	owner := p.worker
-	switch s.Ownership {
-	case ByFlow, ByFlowNow:
-		owner = flow.Owner(p.seed.Hash(m.Src, m.SrcPort, m.Proto), p.workers)
-	case ByAddress:
-		owner = flow.Owner(p.seed.Hash(m.Src, 0, m.Proto), p.workers)
-	}
-	if owner == p.worker {
+	owner, hashed := s.Ownership.hashed(p.seed, m.Src, m.SrcPort, m.Proto, p.workers)
+	if !hashed || owner == p.worker {
 		return false
 	}
 	p.handTo(f, owner)

@@ -24,6 +24,18 @@ const (
 	ByFlowNow
 )
 
+// hashed returns the worker that owns a client's flow by a hash; ok is false if the receiver owns
+// it.
+func (o Ownership) hashed(seed *flow.Seed, client packet.Addr, port uint16, proto uint8, workers int) (worker int, ok bool) {
+	switch o {
+	case ByFlow, ByFlowNow:
+		return flow.Owner(seed.Hash(client, port, proto), workers), true
+	case ByAddress:
+		return flow.Owner(seed.Hash(client, 0, proto), workers), true
+	}
+	return 0, false
+}
+
 // locate sets the home of a frame of the client with this address and port, or hands the frame to
 // the worker that owns the flow. service is 0 if a backend sent the frame.
 func (p *Processor) locate(f *Frame, client packet.Addr, port uint16, service uint32) {

@@ -21,15 +21,9 @@ func (t *Tables) RestoredBy(e *conn.Entry, former, workers int, seed *flow.Seed)
 	case !e.IsTemplate() && (be.Mode == service.FullNAT) != (e.Flags&conn.Translated != 0):
 		return 0, false
 	}
-	// former is the receiver; if that is another worker now, it asks the others
-	worker, hashed := former%workers, true
-	switch t.Services[e.Service()].Ownership {
-	case ByAddress:
-		worker = flow.Owner(seed.Hash(e.Client, 0, e.Proto()), workers)
-	case ByFlow:
-		worker = flow.Owner(seed.Hash(e.Client, e.ClientPort(), e.Proto()), workers)
-	default:
-		hashed = false
+	worker, hashed := t.Services[e.Service()].Ownership.hashed(seed, e.Client, e.ClientPort(), e.Proto(), workers)
+	if !hashed {
+		worker = former % workers // the receiver; if that is another worker now, it asks the others
 	}
 	if e.Flags&conn.Translated == 0 {
 		return worker, true
