@@ -1,15 +1,15 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/engine/process"
 )
 
 // A daemon that works on a long request answers other ones meanwhile. So while a request takes long
@@ -32,20 +32,10 @@ func (e *NotAnswering) Error() string {
 	switch {
 	case e.For == 0:
 		text = fmt.Sprintf("the daemon at %s accepts no connections, so many wait: ", e.Socket)
-	case e.stopped():
+	case process.Stopped(e.PID):
 		return text + fmt.Sprintf("its process %d is stopped by a signal or a debugger; `kill -CONT %d` ends a stop by a signal", e.PID, e.PID)
 	}
 	return text + "it is starting, or it hangs: its log may say where; a restart (`systemctl restart sluice`) ends a hang"
-}
-
-// stopped reports whether the process of the daemon is known to be stopped.
-func (e *NotAnswering) stopped() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.PID))
-	if err != nil {
-		return false
-	}
-	_, state, _ := bytes.Cut(stat, []byte(") ")) // proc_pid_stat(5)
-	return bytes.HasPrefix(state, []byte("T")) || bytes.HasPrefix(state, []byte("t"))
 }
 
 // impatient returns a context for a request, which ends with a NotAnswering if the daemon answers

@@ -26,6 +26,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"sluice/engine/process"
 )
 
 // Options are the settings of Run.
@@ -202,7 +204,7 @@ func (k *keeper) signal(c *child, s os.Signal) {
 // kill ends a child that gives no sign of life. SIGABRT makes the Go runtime print what each
 // goroutine does; a process that is stopped cannot handle it.
 func (k *keeper) kill(c *child) {
-	stopped := isStopped(c.cmd.Process.Pid)
+	stopped := process.Stopped(c.cmd.Process.Pid)
 	switch {
 	case k.stopping:
 		k.Log.Error("the daemon does not stop and is killed", "event", "keep_kill", "pid", c.cmd.Process.Pid, "after", stopTime)

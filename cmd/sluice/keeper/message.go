@@ -1,9 +1,6 @@
 package keeper
 
 import (
-	"bytes"
-	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -85,14 +82,4 @@ func (m *message) closeFiles() {
 		unix.Close(fd)
 	}
 	m.fds = nil
-}
-
-// isStopped reports whether a process is stopped by a signal or a debugger (proc_pid_stat(5)).
-func isStopped(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	_, state, _ := bytes.Cut(stat, []byte(") "))
-	return bytes.HasPrefix(state, []byte("T")) || bytes.HasPrefix(state, []byte("t"))
 }
