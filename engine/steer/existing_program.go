@@ -225,13 +225,17 @@ func hasOurName(dir string) bool {
 	return err == nil && bytes.Equal(theirs, ours)
 }
 
+// modeOf returns the mode of a kind of attachment.
+func modeOf(attachMode uint32) Mode {
+	if attachMode == nl.XDP_ATTACHED_DRV {
+		return Native
+	}
+	return Generic
+}
+
 // detachProgram removes a program that no link attaches.
 func detachProgram(device netlink.Link, attachMode uint32) error {
-	mode := Generic
-	if attachMode == nl.XDP_ATTACHED_DRV {
-		mode = Native
-	}
-	if err := netlink.LinkSetXdpFdWithFlags(device, -1, int(mode.flags())); err != nil {
+	if err := netlink.LinkSetXdpFdWithFlags(device, -1, int(modeOf(attachMode).flags())); err != nil {
 		return fmt.Errorf("steer: interface %s: removing the XDP program that an earlier Sluice left: %w", device.Attrs().Name, err)
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 )
 
 // Holder holds copies of descriptors beyond the end of this process: a *estate.Store.
@@ -26,9 +25,10 @@ const linkName = "xdp."
 // drops what is for Sluice, because the process's sockets ended with it, and passes all else, so
 // that a kernel that has a VIP does not answer for it.
 type formerLink struct {
-	link link.Link
-	name string // at the holder
-	mode Mode
+	link   link.Link
+	name   string // at the holder
+	device string // name of the interface
+	mode   Mode
 }
 
 // Inherit makes h hold the links of ports that are attached from now on, and takes over what the
@@ -71,10 +71,7 @@ func (f *formerLink) examine() (ifindex int) {
 	if name, err := programName(uint32(info.Program)); err != nil || name != steerProgSluiceSteer {
 		return 0
 	}
-	f.mode = Generic
-	if device.Attrs().Xdp.AttachMode == nl.XDP_ATTACHED_DRV {
-		f.mode = Native
-	}
+	f.device, f.mode = device.Attrs().Name, modeOf(device.Attrs().Xdp.AttachMode)
 	return ifindex
 }
 
@@ -91,13 +88,12 @@ func (p *Program) adopt(port *Port) bool {
 	if f == nil {
 		return false
 	}
-	device, err := netlink.LinkByIndex(port.ifindex)
-	if err != nil || f.mode != port.mode {
+	if f.mode != port.mode {
 		delete(p.former, port.ifindex)
 		_ = f.end(p.holder)
 		return false
 	}
-	port.name, port.former = device.Attrs().Name, f
+	port.name, port.former = f.device, f
 	p.waiting = append(p.waiting, port)
 	return true
 }

@@ -1,41 +1,17 @@
 package xsk
 
-import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // NewShared is NewUMEM for memory that another process can have: who has a copy of its descriptor
 // (FD) can map it, also when this process has ended.
-func NewShared(frames, node int) (*UMEM, error) {
-	if frames < 1 || frames > maxFrames {
-		return nil, fmt.Errorf("memory of %d frames: allowed: 1 to %d", frames, maxFrames)
-	}
-	bytes := frames * FrameSize
-	rounded := (bytes + hugeBytes - 1) &^ (hugeBytes - 1)
-	u, err := mapShared(rounded, unix.MFD_HUGETLB|unix.MFD_HUGE_2MB)
-	if err == nil {
-		u.huge = true
-		prefer(u.mapping, node)
-		if err = u.Fill(nil); err != nil {
-			_ = u.Close() // some huge pages are free, but this process may not use them
-		}
-	}
-	if err != nil {
-		if u, err = mapShared(rounded, 0); err != nil {
-			return nil, fmt.Errorf("memory of %d MiB that outlives the process: %w", rounded>>20, err)
-		}
-		prefer(u.mapping, node)
-		// see NewUMEM; whether the kernel may merge this memory, shmem_enabled decides
-		_ = unix.Madvise(u.mapping, unix.MADV_HUGEPAGE)
-	}
-	u.mem = u.mapping[:bytes:bytes]
-	return u, nil
-}
+func NewShared(frames, node int) (*UMEM, error) { return mapUMEM(frames, node, mapShared) }
 
-func mapShared(bytes, flags int) (*UMEM, error) {
-	fd, err := unix.MemfdCreate("sluice", unix.MFD_CLOEXEC|flags)
+func mapShared(bytes int, huge bool) (*UMEM, error) {
+	flags := unix.MFD_CLOEXEC
+	if huge {
+		flags |= unix.MFD_HUGETLB | unix.MFD_HUGE_2MB
+	}
+	fd, err := unix.MemfdCreate("sluice", flags)
 	if err != nil {
 		return nil, err
 	}

@@ -43,30 +43,46 @@ type UMEM struct {
 // allocated when they are first touched; see Fill. All lie on the NUMA node if it has enough
 // memory; -1 means the node of the thread that touches them first. It fails if there is not enough
 // memory.
-func NewUMEM(frames, node int) (*UMEM, error) {
+func NewUMEM(frames, node int) (*UMEM, error) { return mapUMEM(frames, node, mapPrivate) }
+
+// mapUMEM is NewUMEM for memory that mapMemory maps, on huge pages or plain ones.
+func mapUMEM(frames, node int, mapMemory func(bytes int, huge bool) (*UMEM, error)) (*UMEM, error) {
 	if frames < 1 || frames > maxFrames {
 		return nil, fmt.Errorf("UMEM of %d frames: allowed: 1 to %d", frames, maxFrames)
 	}
 	bytes := frames * FrameSize
 	rounded := (bytes + hugeBytes - 1) &^ (hugeBytes - 1)
-	const access, private = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
-	mapping, err := unix.Mmap(-1, 0, rounded, access, private|unix.MAP_HUGETLB|unix.MAP_HUGE_2MB)
+	u, err := mapMemory(rounded, true)
 	if err == nil {
-		u := &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], huge: true, fd: -1}
-		prefer(mapping, node)
-		if u.Fill(nil) == nil {
-			return u, nil
+		u.huge = true
+		prefer(u.mapping, node)
+		if err = u.Fill(nil); err != nil {
+			_ = u.Close() // some are free, but this process may not use them
 		}
-		_ = unix.Munmap(mapping) // some are free, but this process may not use them
 	}
-	mapping, err = unix.Mmap(-1, 0, rounded, access, private)
 	if err != nil {
-		return nil, fmt.Errorf("UMEM of %d frames: mapping %d MiB: %w", frames, rounded>>20, err)
+		if u, err = mapMemory(rounded, false); err != nil {
+			return nil, fmt.Errorf("UMEM of %d frames: mapping %d MiB: %w", frames, rounded>>20, err)
+		}
+		prefer(u.mapping, node)
+		// Merging is optional: without transparent huge pages only speed is lost. For memory that
+		// processes share, shmem_enabled decides.
+		_ = unix.Madvise(u.mapping, unix.MADV_HUGEPAGE)
 	}
-	prefer(mapping, node)
-	// Merging is optional: without transparent huge pages only speed is lost.
-	_ = unix.Madvise(mapping, unix.MADV_HUGEPAGE)
-	return &UMEM{mapping: mapping, mem: mapping[:bytes:bytes], fd: -1}, nil
+	u.mem = u.mapping[:bytes:bytes]
+	return u, nil
+}
+
+func mapPrivate(bytes int, huge bool) (*UMEM, error) {
+	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
+	if huge {
+		flags |= unix.MAP_HUGETLB | unix.MAP_HUGE_2MB
+	}
+	mapping, err := unix.Mmap(-1, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, flags)
+	if err != nil {
+		return nil, err
+	}
+	return &UMEM{mapping: mapping, fd: -1}, nil
 }
 
 // Mem returns all frames, one after the other. It must not be used after Close.

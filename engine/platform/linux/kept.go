@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -151,22 +152,12 @@ func (k *Kernel) Keep(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd) // the holder has a copy
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close() // the holder has a copy
 	head := binary.LittleEndian.AppendUint64(nil, k.kept.turn)
 	head = binary.LittleEndian.AppendUint64(head, uint64(len(data)))
-	if err := writeAll(fd, append(head, data...)); err != nil {
+	if _, err := f.Write(append(head, data...)); err != nil {
 		return err
 	}
 	return k.holder.Put(k.keptName(name)+slots[k.kept.turn%2], fd)
-}
-
-func writeAll(fd int, data []byte) error {
-	for len(data) > 0 {
-		n, err := unix.Write(fd, data)
-		if err != nil {
-			return err
-		}
-		data = data[n:]
-	}
-	return nil
 }
