@@ -69,48 +69,33 @@ func Unresponsive(workers []int, applied bool) error {
 const IDsPerVisit = 2048
 
 // Traffic returns what all workers counted for the first n backend numbers, and an Unresponsive.
-// The workers are asked for a part at a time, so that packets do not wait.
 func (a *Answers) Traffic(ctx context.Context, n int) ([]counter.Backend, error) {
-	parts := make([][]counter.Backend, len(a.workers.All))
-	for i := range parts {
-		parts[i] = make([]counter.Backend, n)
+	sums := make([]counter.Backend, n)
+	err := sum(ctx, a, sums, a.traffic, (*worker.Worker).AddTraffic, (*counter.Backend).Add)
+	if api.Answered(err) != nil {
+		return nil, err
 	}
-	var silent []int
-	for from := 0; from < n; from += IDsPerVisit {
-		to := min(from+IDsPerVisit, n)
-		missing, err := a.workers.Ask(ctx, func(w *worker.Worker) { w.AddTraffic(parts[w.ID()][from:to], from) })
-		if err != nil {
-			return nil, err
-		}
-		silent = append(silent, missing...)
-	}
-	sum := make([]counter.Backend, n)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i, part := range parts {
-		if slices.Contains(silent, i) {
-			part = a.traffic[i]
-		} else {
-			a.traffic[i] = part
-		}
-		for id := range part[:min(n, len(part))] {
-			sum[id].Add(&part[id])
-		}
-	}
-	return sum, Unresponsive(silent, false)
+	return sums, err
 }
 
 // Refusals adds what all workers counted for services to sums, which is by number and says which
 // services are meant. It returns an Unresponsive.
 func (a *Answers) Refusals(ctx context.Context, sums []counter.Service) error {
-	parts := make([][]counter.Service, len(a.workers.All))
+	return sum(ctx, a, sums, a.refused, (*worker.Worker).AddRefusals, (*counter.Service).Add)
+}
+
+// sum adds to sums, which are by number, what each worker adds to a copy of it, or has added last.
+// The workers are asked for a part at a time, so that packets do not wait. last is by worker and
+// guarded by mu. It returns an Unresponsive.
+func sum[T any](ctx context.Context, a *Answers, sums []T, last map[int][]T, ask func(w *worker.Worker, part []T, first int), add func(to, part *T)) error {
+	parts := make([][]T, len(a.workers.All))
 	for i := range parts {
 		parts[i] = slices.Clone(sums)
 	}
 	var silent []int
 	for from := 0; from < len(sums); from += IDsPerVisit {
 		to := min(from+IDsPerVisit, len(sums))
-		missing, err := a.workers.Ask(ctx, func(w *worker.Worker) { w.AddRefusals(parts[w.ID()][from:to], from) })
+		missing, err := a.workers.Ask(ctx, func(w *worker.Worker) { ask(w, parts[w.ID()][from:to], from) })
 		if err != nil {
 			return err
 		}
@@ -120,12 +105,12 @@ func (a *Answers) Refusals(ctx context.Context, sums []counter.Service) error {
 	defer a.mu.Unlock()
 	for i, part := range parts {
 		if slices.Contains(silent, i) {
-			part = a.refused[i]
+			part = last[i]
 		} else {
-			a.refused[i] = part
+			last[i] = part
 		}
 		for id := range part[:min(len(sums), len(part))] {
-			sums[id].Add(&part[id])
+			add(&sums[id], &part[id])
 		}
 	}
 	return Unresponsive(silent, false)
