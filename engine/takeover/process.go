@@ -21,6 +21,8 @@ type Process struct {
 	keeper platform.Keeper // nil: there is none
 	log    *slog.Logger
 
+	former  *Numbers // of the former process; nil: there was none, or it was taken over
+	err     error    // why former is nil, if there was one
 	seed    flow.Seed
 	down    map[service.BackendID]health.State // in the former process; nil once checks have begun
 	workers int                                // 0: they have not been made
@@ -40,8 +42,8 @@ func (p *Process) Begin() flow.Seed {
 	p.seed = flow.Seed{A: binary.LittleEndian.Uint64(random[:8]), B: binary.LittleEndian.Uint64(random[8:])}
 	if p.keeper != nil {
 		p.down = formerHealth(p.keeper)
-		if n, _ := former(p.keeper); n != nil {
-			p.seed = n.Seed
+		if p.former, p.err = former(p.keeper); p.former != nil {
+			p.seed = p.former.Seed
 		}
 	}
 	return p.seed
@@ -60,17 +62,27 @@ func (p *Process) Finish(r *tables.Result, workers *worker.Set) {
 	if p.keeper == nil {
 		return
 	}
-	began := time.Now()
-	counts, err := restore(p.keeper, r, workers, &p.seed)
-	if err != nil {
-		p.log.Warn("connections of the former process are lost", "event", "takeover_failed", "error", err)
-	} else if counts != (Counts{}) {
-		p.log.Info("connections of the former process were taken over", "event", "takeover",
-			"restored", counts.Restored, "lost", counts.Lost, "took", time.Since(began).Round(time.Microsecond))
-	}
+	p.takeOver(r, workers)
 	p.keepNumbers(r)
 	if err := p.keeper.EndFormer(); err != nil {
 		p.log.Warn("memory of the former process is not freed", "error", err)
+	}
+}
+
+// takeOver restores the connections of the former process, if there was one.
+func (p *Process) takeOver(r *tables.Result, workers *worker.Set) {
+	if p.err != nil {
+		p.log.Warn("connections of the former process are lost", "event", "takeover_failed", "error", p.err)
+	}
+	if p.former == nil {
+		return
+	}
+	began := time.Now()
+	counts := restore(p.keeper, p.former, r, workers, &p.seed)
+	p.former = nil
+	if counts != (Counts{}) {
+		p.log.Info("connections of the former process were taken over", "event", "takeover",
+			"restored", counts.Restored, "lost", counts.Lost, "took", time.Since(began).Round(time.Microsecond))
 	}
 }
 

@@ -107,17 +107,16 @@ func formerHealth(k platform.Keeper) (down map[service.BackendID]health.State) {
 // were not although their time was not over.
 type Counts struct{ Restored, Lost int }
 
-// restore gives the workers the connections of the former process, if there was one.
-func restore(k platform.Keeper, now *tables.Result, workers *worker.Set, seed *flow.Seed) (Counts, error) {
-	n, err := former(k)
-	if n == nil {
-		return Counts{}, err
+// restore gives the workers the connections of the former process, which left n.
+func restore(k platform.Keeper, n *Numbers, now *tables.Result, workers *worker.Set, seed *flow.Seed) Counts {
+	r := restorer{
+		former: k.Former(), numbers: n, tables: now.Tables, workers: workers, seed: seed,
+		nowMs: worker.NowMs(), aheadMs: uint32((zeroNs() - n.ZeroNs) / 1e6),
 	}
-	r := restorer{former: k.Former(), numbers: n, tables: now.Tables, workers: workers, seed: seed, aheadMs: uint32((zeroNs() - n.ZeroNs) / 1e6)}
 	r.renumber(now.State)
 	r.all(true)
 	r.all(false)
-	return r.Counts, nil
+	return r.Counts
 }
 
 // former returns the Numbers of the former process, nil if there was none that can be taken over.
@@ -144,6 +143,7 @@ type restorer struct {
 	tables  *pipeline.Tables
 	workers *worker.Set
 	seed    *flow.Seed
+	nowMs   uint32
 	aheadMs uint32 // by how much the former process's time is ahead of this one's
 
 	// numbers of the former process -> this one's
@@ -196,7 +196,7 @@ func (r *restorer) all(templates bool) {
 // one restores a connection of a former worker.
 func (r *restorer) one(former int, e *conn.Entry) {
 	e.Expires -= r.aheadMs
-	if e.Expired(worker.NowMs()) || e.State >= conn.StateCount {
+	if e.Expired(r.nowMs) || e.State >= conn.StateCount {
 		return
 	}
 	if !r.translate(e) || !r.insert(former, e) {
@@ -225,7 +225,7 @@ func (r *restorer) translate(e *conn.Entry) bool {
 
 func (r *restorer) insert(former int, e *conn.Entry) bool {
 	w, ok := r.tables.RestoredBy(e, former, len(r.workers.All), r.seed)
-	return ok && r.workers.Restore(w, e)
+	return ok && r.workers.Restore(w, e, r.nowMs)
 }
 
 // zeroNs returns CLOCK_MONOTONIC at the beginning of the workers' time.

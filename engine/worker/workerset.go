@@ -72,9 +72,9 @@ func TableName(worker, family int) string { return fmt.Sprintf("connections.%d.%
 
 // Restore gives a worker a connection of a former process: see pipeline.Processor.Restore. It is
 // called before Launch.
-func (s *Set) Restore(worker int, e *conn.Entry) bool {
+func (s *Set) Restore(worker int, e *conn.Entry, nowMs uint32) bool {
 	w := s.All[worker]
-	return w.firstPortMemory() == nil && w.proc.Restore(w.tables.Load(), e, NowMs())
+	return w.firstPortMemory() == nil && w.proc.Restore(w.tables.Load(), e, nowMs)
 }
 
 // Launch starts every worker on its own thread and returns when all are pinned to their CPUs.
