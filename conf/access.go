@@ -138,11 +138,11 @@ func (c *Config) ReadLists() (*Config, error) {
 	read := make(map[string]*PrefixFile)
 	var wrong Problems
 	again := func(f *PrefixFile) *PrefixFile {
-		if f == nil || read[f.Path] != nil {
-			if f != nil {
-				f = read[f.Path]
-			}
-			return f
+		if f == nil {
+			return nil
+		}
+		if was := read[f.Path]; was != nil {
+			return was
 		}
 		next, problems, err := readPrefixes(f.Path)
 		if err != nil {

@@ -17,7 +17,8 @@ func checkHanging(b *Box) (all []Finding) {
 	if b.Config == nil {
 		return nil
 	}
-	hanging, told := b.hanging(), make(map[string]bool)
+	before, told := b.before(), make(map[string]bool)
+	hanging := b.hanging(before)
 	for _, name := range slices.Sorted(maps.Keys(hanging)) {
 		c := hanging[name][0]
 		client, _ := netip.ParseAddrPort(c.Client)
@@ -26,7 +27,7 @@ func checkHanging(b *Box) (all []Finding) {
 		if b.told[backend.Addr()] || b.stateOf(c) == api.StateDown || slices.ContainsFunc(b.Passing, func(p Passing) bool { return p.VIP == vip.Addr() && p.Err != nil }) {
 			continue // reported by the cause
 		}
-		if mode, _ := service.ParseMode(c.Mode); !mode.RepliesThroughUs() && b.opens(c) {
+		if mode, _ := service.ParseMode(c.Mode); !mode.RepliesThroughUs() && b.opens(c, before) {
 			all = append(all, found(Note, "look at the clients' side: firewalls, routes, or SYNs with forged addresses",
 				"%d connections to backend %s of service %s wait for the end of their handshake, one of them from %s, while others are opened", len(hanging[name]), c.Backend, c.Service, client.Addr()))
 			continue

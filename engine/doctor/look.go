@@ -82,16 +82,24 @@ const (
 	oldestWait   = 5
 )
 
-// hanging returns the connections that were being opened at both looks, by their backend. If the
-// backend has answered, it is the client that is silent.
-func (b *Box) hanging() map[string][]api.Conn {
-	before := make(map[string]bool)
+// ends identifies a connection.
+func ends(c api.Conn) string { return c.Client + c.Virtual + c.Backend }
+
+// before returns the connections of the first look, and whether they were being opened.
+func (b *Box) before() map[string]bool {
+	opening := make(map[string]bool)
 	for _, c := range b.Before.Conns {
-		before[c.Client+c.Virtual+c.Backend] = c.State == "SYN_RECV"
+		opening[ends(c)] = c.State == "SYN_RECV"
 	}
+	return opening
+}
+
+// hanging returns the connections that were being opened at both looks, by their backend. If the
+// backend has answered, it is the client that is silent. before is what before returns.
+func (b *Box) hanging(before map[string]bool) map[string][]api.Conn {
 	out := make(map[string][]api.Conn)
 	for _, c := range b.Now.Conns {
-		if c.State != "SYN_RECV" || c.SeenReply || !before[c.Client+c.Virtual+c.Backend] {
+		if c.State != "SYN_RECV" || c.SeenReply || !before[ends(c)] {
 			continue
 		}
 		if age := b.synRecv(c.Service).Seconds() - c.ExpiresS; age >= youngestWait && age <= oldestWait {
@@ -112,8 +120,8 @@ func (b *Box) synRecv(name string) time.Duration {
 }
 
 // opens reports whether connections to a connection's backend have been opened between the looks:
-// more than now wait for the end of their handshake.
-func (b *Box) opens(c api.Conn) bool {
+// more than now wait for the end of their handshake. before is what before returns.
+func (b *Box) opens(c api.Conn, before map[string]bool) bool {
 	count := func(l *Look) (n uint64) {
 		for _, s := range l.Services {
 			for i := range s.Backends {
@@ -124,13 +132,9 @@ func (b *Box) opens(c api.Conn) bool {
 		}
 		return n
 	}
-	before := make(map[string]bool)
-	for _, old := range b.Before.Conns {
-		before[old.Client+old.Virtual+old.Backend] = true
-	}
 	waiting := uint64(0)
 	for _, now := range b.Now.Conns {
-		if now.Service == c.Service && now.Backend == c.Backend && !before[now.Client+now.Virtual+now.Backend] {
+		if _, was := before[ends(now)]; !was && now.Service == c.Service && now.Backend == c.Backend {
 			waiting++
 		}
 	}

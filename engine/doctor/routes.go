@@ -14,7 +14,7 @@ import (
 func checkRoutes(b *Box) (all []Finding) {
 	var found causes
 	var lost []string // while a port is down
-	down, networks := b.portsDown(), b.networks()
+	down, networks, suffering := b.portsDown(), b.networks(), b.suffering()
 	for _, t := range b.targets() {
 		r, err := b.Route(t.address)
 		missing := missingRoute(networks, t.address)
@@ -39,7 +39,7 @@ func checkRoutes(b *Box) (all []Finding) {
 				fix = missing
 			}
 			found.add(fix, t, fix, "backend %s is reached by "+name+", which is not a port: packets for it are dropped as no_route")
-		case r.Gateway.IsValid() && missing != "" && b.suffers(t.address):
+		case r.Gateway.IsValid() && missing != "" && suffering[t.address]:
 			found.add(missing, t, missing, fmt.Sprintf("backend %%s is on the network of a port, and the route to it leads by %s to %s, where it does not answer", port.Name, r.Gateway))
 		case t.mode == service.DR && r.Gateway.IsValid():
 			found.add("dr"+r.Gateway.String(), t, "put the backend on the link of a port, or use mode tun",
@@ -75,21 +75,22 @@ func missingRoute(networks []host.Address, backend netip.Addr) string {
 	return ""
 }
 
-// suffers reports whether a backend is down, or connections to it hang.
-func (b *Box) suffers(backend netip.Addr) bool {
-	for _, all := range b.hanging() {
-		if a, err := netip.ParseAddrPort(all[0].Backend); err == nil && a.Addr() == backend {
-			return true
+// suffering returns the backends that are down, or to which connections hang.
+func (b *Box) suffering() map[netip.Addr]bool {
+	all := make(map[netip.Addr]bool)
+	for _, conns := range b.hanging(b.before()) {
+		if a, err := netip.ParseAddrPort(conns[0].Backend); err == nil {
+			all[a.Addr()] = true
 		}
 	}
 	for _, s := range b.Services {
 		for _, be := range s.Backends {
-			if be.State == api.StateDown && be.Address == backend.String() {
-				return true
+			if be.State == api.StateDown {
+				all[address(be.Address)] = true
 			}
 		}
 	}
-	return false
+	return all
 }
 
 // portsDown returns the names of the ports that do not exist or are down.
