@@ -1,11 +1,9 @@
 // Package loops has forwarders without a balancer, which show what AF_XDP itself costs. Each runs
 // as a process of its own, which is this program started again.
 //
-//   - Empty (empty.go) is the worker loop of the engine with an empty pipeline: the same sockets
-//     (engine/xsk), the same steering program, rings, batch and order of calls; what a balancer
-//     does is replaced by writing two MAC addresses. It is separate code, not that of the
-//     engine, and does less: it reads no clock, hands nothing over and loads no tables. So the
-//     difference to it is all that Sluice adds.
+//   - Empty (empty.go) is the engine's own worker, on the engine's own sockets and steering
+//     program, with a function in place of the pipeline that writes two MAC addresses. So the
+//     difference to it is the pipeline.
 //   - L2fwd (l2fwd.go) forwards as the l2fwd example of github.com/asavie/xdp does, with the
 //     library's own program, default sockets, one copy from one socket's memory to the other's, and
 //     a poll for each turn.
@@ -22,8 +20,6 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
-
-	"sluice/engine/cpu"
 )
 
 // Kind is a loop.
@@ -98,18 +94,22 @@ func RunIfChild() {
 	os.Exit(0)
 }
 
-// loop is one of the loops. Its methods are called on one thread.
+// loop is one of the loops. Its methods are called on one thread. turn returns soon after wake has
+// an element.
 type loop interface {
-	turn() error
-	counters() Counters
+	turn(wake <-chan struct{}) error
+	counters() (Counters, error)
 	close() error
 }
 
-// asked carries requests by signals to the thread of the loop, which reads it once per turn.
-type asked struct{ stop, counters atomic.Bool }
+// asked carries requests by signals to the goroutine of the loop, which reads it once per turn.
+type asked struct {
+	stop, counters atomic.Bool
+	wake           chan struct{} // has an element after a request
+}
 
 func run(c Config, out io.Writer) error {
-	var a asked
+	a := asked{wake: make(chan struct{}, 1)}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1)
 	go func() {
@@ -118,6 +118,10 @@ func run(c Config, out io.Writer) error {
 				a.stop.Store(true)
 			} else {
 				a.counters.Store(true)
+			}
+			select {
+			case a.wake <- struct{}{}:
+			default:
 			}
 		}
 	}()
@@ -130,9 +134,6 @@ func run(c Config, out io.Writer) error {
 }
 
 func serve(c Config, a *asked, out io.Writer) (err error) {
-	if err := cpu.Pin(c.CPU); err != nil {
-		return err
-	}
 	var l loop
 	switch c.Kind {
 	case Empty:
@@ -147,15 +148,22 @@ func serve(c Config, a *asked, out io.Writer) (err error) {
 	}
 	fmt.Fprintln(out, ReadyLine)
 	for err == nil && !a.stop.Load() {
-		err = l.turn()
-		if a.counters.Load() {
-			a.counters.Store(false)
-			text, _ := json.Marshal(l.counters()) // numbers always encode
-			fmt.Fprintf(out, "%s%s\n", CountersLine, text)
+		if err = l.turn(a.wake); err == nil && a.counters.Swap(false) {
+			err = printCounters(l, out)
 		}
 	}
 	if e := l.close(); err == nil {
 		err = e
 	}
+	return err
+}
+
+func printCounters(l loop, out io.Writer) error {
+	c, err := l.counters()
+	if err != nil {
+		return err
+	}
+	text, _ := json.Marshal(c) // numbers always encode
+	_, err = fmt.Fprintf(out, "%s%s\n", CountersLine, text)
 	return err
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/asavie/xdp"
 	"golang.org/x/sys/unix"
+
+	"sluice/engine/cpu"
 )
 
 // l2fwd moves frames from one socket of the library to another one, in both directions, as the
@@ -24,6 +26,9 @@ type l2fwd struct {
 }
 
 func newL2fwd(c Config) (*l2fwd, error) {
+	if err := cpu.Pin(c.CPU); err != nil {
+		return nil, err
+	}
 	l := &l2fwd{}
 	copy(l.macs[:6], c.To)
 	copy(l.macs[6:], c.Source)
@@ -73,7 +78,7 @@ func openWaiting(ifindex int) (*xdp.Socket, error) {
 // lookMs is how often an idle loop checks whether it has to end.
 const lookMs = 100
 
-func (l *l2fwd) turn() error {
+func (l *l2fwd) turn(<-chan struct{}) error {
 	for _, s := range []*xdp.Socket{l.in, l.out} {
 		s.Fill(s.GetDescs(s.NumFreeFillSlots()))
 	}
@@ -121,7 +126,7 @@ func (l *l2fwd) forward(from, to *xdp.Socket) {
 	l.stats.Sent += uint64(n)
 }
 
-func (l *l2fwd) counters() Counters { return l.stats }
+func (l *l2fwd) counters() (Counters, error) { return l.stats, nil }
 
 func (l *l2fwd) close() error {
 	var errs []error

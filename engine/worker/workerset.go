@@ -46,6 +46,9 @@ type Options struct {
 	Kernel         *tokernel.Path
 	Resolve        func(packet.Addr) // a neighbour; must not block
 	Log            *slog.Logger
+	// Bypass is called with each batch in place of the pipeline, on the workers, by measurements of
+	// everything else; nil: none.
+	Bypass func([]pipeline.Frame)
 }
 
 // Set is all workers of an engine. A nil Set has no workers and can be closed.
@@ -245,6 +248,7 @@ func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Wor
 		sleeps:    !o.BusyPoll,
 		maxHanded: max(1, o.Batch/2),
 		ports:     snat.NewMemory(false),
+		bypass:    o.Bypass,
 	}
 	w.proc = pipeline.New(pipeline.Options{
 		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns, AdoptPerSecond: o.AdoptPerSecond,

@@ -83,7 +83,7 @@ var lattice = []layer{
 
 	{"bench", "bench/... engine/... pipeline/... rings conf tools/chart tools/pktgen/...", "benchmarks may use everything, and only tests may use them"},
 	{"bench/compare", "bench/loops bench/peers bench/report bench/testbed bench/sockets bench/wire tools/netlab tools/pktgen/flow tools/pktgen/affinity", "benchmarks may use everything, and only tests may use them"},
-	{"bench/loops", "engine/cpu engine/steer engine/xsk pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
+	{"bench/loops", "conf engine/... pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
 	{"bench/peers", "bench/loops bench/testbed engine/api conf tools/netlab", "peers are programs"},
 	{"bench/report", "tools/chart", "a report is made of values"},
 	{"bench/testbed", "tools/netlab", "the hosts of a benchmark are namespaces"},
