@@ -37,7 +37,7 @@ func (p *Processor) adopt(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn
 		p.answer(f, counter.NoBackend)
 		return nil
 	}
-	if m.TCPFlags&packet.RST != 0 || !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) || !p.admit(t, k.Service) {
+	if m.TCPFlags&packet.RST != 0 || !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) || !p.admit(f, t, k.Service) {
 		p.forwardUntracked(f, backend)
 		return nil
 	}

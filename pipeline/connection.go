@@ -45,7 +45,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	if s.limited && p.overLimit(k.Service, s, m.Src) {
 		return p.beyondLimit(f, t, k, s)
 	}
-	if !p.admit(t, k.Service) {
+	if !p.admit(f, t, k.Service) {
 		p.noEntry(f, s)
 		return nil
 	}

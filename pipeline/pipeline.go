@@ -44,6 +44,7 @@ type Processor struct {
 	Packets           counter.Packets
 	Backends          []counter.Backend // by backend id
 	Services          []counter.Service // by service id
+	Full              counter.Prefixes  // of new connections that found no free entry or SNAT port
 	NeighbourRequests NeighbourRequests // next hops without a known MAC address
 
 	worker, workers int
@@ -94,7 +95,7 @@ type Options struct {
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
-// each backend id, 56 for each service id and 640 KiB, besides Mem4 and Mem6.
+// each backend id, 112 for each service id and 640 KiB, besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
 		Backends: make([]counter.Backend, o.Loads.Len()), Services: make([]counter.Service, o.Turns.Len()),
@@ -257,6 +258,9 @@ func (p *Processor) count(f *Frame) {
 		c.ToKernel++
 	default:
 		c.Drops[f.Reason]++
+		if f.Reason == counter.TableFull || f.Reason == counter.SNATExhausted {
+			p.refused(f)
+		}
 	}
 }
 

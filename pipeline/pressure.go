@@ -139,8 +139,44 @@ func (p *Processor) prove(c *conn.Conn) {
 
 // admit reports whether a new connection of the service may have an entry in the table. If needed,
 // it removes one that is unproven, has ended or has expired.
-func (p *Processor) admit(t *conn.Table, id uint32) bool {
+func (p *Processor) admit(f *Frame, t *conn.Table, id uint32) bool {
 	part := p.t.Services[id].Unproven
+	if p.tally.Admits(id, part) && (p.share.Free > 0 || p.share.Grow()) {
+		return true
+	}
+	p.noteFull(f)
+	if p.replace(t, id, part) {
+		return true
+	}
+	if p.t.Services[id].Adopt {
+		p.refusals(id).Untracked++
+	}
+	return false
+}
+
+// noteFull counts a new connection of the frame's service that found no free entry, or no free SNAT
+// port.
+func (p *Processor) noteFull(f *Frame) {
+	p.refusals(f.service).FoundFull++
+	p.Full.Add(f.service, f.meta.Src.Prefix())
+}
+
+// refused counts a packet that was dropped because it would open a connection and found no entry,
+// or no SNAT port.
+//
+//go:noinline
+func (p *Processor) refused(f *Frame) {
+	if f.Reason == counter.SNATExhausted {
+		p.noteFull(f)
+		p.refusals(f.service).SNATExhausted++
+		return
+	}
+	p.refusals(f.service).TableFull++
+}
+
+// replace removes a connection, so that a new one of the service may have an entry in the table. It
+// reports whether it may.
+func (p *Processor) replace(t *conn.Table, id, part uint32) bool {
 	if !p.tally.Admits(id, part) && !p.dispose(id) {
 		if t.SweepForOne(p.now); !p.tally.Admits(id, part) {
 			return false
@@ -197,9 +233,10 @@ func (p *Processor) active(c *conn.Conn, at *disposable) bool {
 
 // displace removes a connection before its timeout.
 func (p *Processor) displace(t *conn.Table, c *conn.Conn) {
+	p.refusals(c.Service()).Displaced++
+	p.Packets.Displaced++
 	p.close(t, c)
 	t.Remove(c)
-	p.Packets.Displaced++
 }
 
 // disposable returns the connection, nil if it is not disposable any more.

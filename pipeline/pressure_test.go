@@ -123,8 +123,13 @@ func TestFlood(t *testing.T) {
 							t.Fatalf("%s is gone", from)
 						}
 					}
-					if n := w.sum(); n.Displaced == 0 || n.Dropped() != 0 || n.Replied != 0 {
-						t.Errorf("%+v", n)
+					sum := w.sum()
+					if sum.Displaced == 0 || sum.Dropped() != 0 || sum.Replied != 0 {
+						t.Errorf("%+v", sum)
+					}
+					one, two := w.procs[0].Services[1], w.procs[0].Services[2]
+					if one.FoundFull == 0 || one.Displaced+two.Displaced != sum.Displaced || one.TableFull+one.Untracked+two.FoundFull != 0 {
+						t.Errorf("of the flooded service %+v, of the other %+v, %d displaced", one, two, sum.Displaced)
 					}
 				})
 			}
@@ -223,5 +228,27 @@ func TestHashUntracked(t *testing.T) {
 	}
 	if n := w.sum(); n.Untracked-before.Untracked != 200 || n.ConnOpened != before.ConnOpened {
 		t.Errorf("%+v", n)
+	}
+}
+
+// TestFullCounted checks what is counted for a service with a table full of proven connections: its
+// refused packets, and the prefixes that they come from.
+func TestFullCounted(t *testing.T) {
+	w := newWorlds(t, 1, 64, flooded(service.NAT, service.TCP)...)
+	for n := 0; w.in(packettest.TCP(clientOf(vip4, n), web4).Flags(syn)).String() == "forward" && n < 64; n++ {
+		w.procs[0].ProveAll()
+	}
+	w.procs[0].Full = counter.Prefixes{}
+	before := w.sum().Drops[counter.TableFull] - w.procs[0].Services[1].TableFull
+	for n := range 30 {
+		w.ends(w.in(packettest.TCP(fmt.Sprintf("203.0.%d.7:%d", 113+n%3/2, 1000+n), web4).Flags(syn)), "table_full")
+	}
+	if s, n := w.procs[0].Services[1], w.sum(); before != 0 || s.TableFull != n.Drops[counter.TableFull] || s.FoundFull != s.TableFull {
+		t.Errorf("%+v of %d", s, n.Drops[counter.TableFull])
+	}
+	for _, c := range w.procs[0].Full.All() {
+		if want := map[string]uint32{"203.0.113.0/24": 20, "203.0.114.0/24": 10}[c.Netip().String()]; c.Service != 1 || c.Count != want {
+			t.Errorf("%+v, want %d", c, want)
+		}
 	}
 }

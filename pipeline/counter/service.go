@@ -18,12 +18,20 @@ func (l Limit) String() string {
 	return [Limits]string{"connections", "new_per_second", "source_connections", "source_new_per_second", "max_connections"}[l]
 }
 
-// Service counts what one worker refused of a service's new connections.
+// Service counts what one worker refused of a service's new connections, and what became of them
+// when the table was full.
 type Service struct {
 	// Of identifies the service: its number may have been another's before. 0: none.
 	Of      uint64
 	Denied  uint64 // packets of clients that a list denies
 	Limited [Limits]uint64
+	// FoundFull counts new connections that found the service's part of the table used up, the
+	// table full, or no SNAT port, whatever became of them.
+	FoundFull     uint64
+	Displaced     uint64 // connections of the service that were removed before their timeouts
+	TableFull     uint64 // of FoundFull, those that were dropped
+	SNATExhausted uint64 // likewise, without a SNAT port
+	Untracked     uint64 // of FoundFull, those that a hash forwarded without a connection
 	// Spare connections may open in the millisecond SpareMs before all are counted again.
 	Spare, SpareMs uint32
 }
@@ -48,6 +56,11 @@ func (s *Service) Add(o *Service) {
 		return
 	}
 	s.Denied += o.Denied
+	s.FoundFull += o.FoundFull
+	s.Displaced += o.Displaced
+	s.TableFull += o.TableFull
+	s.SNATExhausted += o.SNATExhausted
+	s.Untracked += o.Untracked
 	for i := range s.Limited {
 		s.Limited[i] += o.Limited[i]
 	}

@@ -32,6 +32,15 @@ func (a Addr) Is4() bool { return a.Hi == 0 && a.Lo>>32 == mapped4>>32 }
 // V4 returns the number of an IPv4 address, the inverse of AddrFrom4. It is valid only if Is4.
 func (a Addr) V4() uint32 { return uint32(a.Lo) }
 
+// Prefix returns the prefix of the address by which sources are told apart (counter.Prefixes): /24
+// of IPv4, with the bits that Lo has, and /48 of IPv6.
+func (a Addr) Prefix() uint64 {
+	if a.Is4() {
+		return a.Lo &^ 0xff
+	}
+	return a.Hi &^ 0xffff
+}
+
 // Netip is the inverse of AddrFrom.
 func (a Addr) Netip() netip.Addr {
 	var b [16]byte
