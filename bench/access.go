@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
-	"sluice/pipeline"
 	"sluice/pipeline/access"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -60,7 +59,7 @@ func (l *lab) spread(how lists) {
 	l.clients = clients
 	if how != unlisted {
 		l.tables.Services[1].Lists.All = t
-		l.tables = pipeline.NewTables(l.tables.Services, l.tables.Backends, l.tables.Hops, l.tables.Sources, l.tables.Pools, nil)
+		l.rebuild()
 	}
 }
 
@@ -92,7 +91,7 @@ func openingRandom(r *result, mode service.Mode, how lists, rounds, batch int) e
 	}
 	defer l.close()
 	l.spread(how)
-	return l.churns(r, rounds)
+	return l.churns(r, rounds, packet.SYN)
 }
 
 // refusing measures packets that would open connections of clients that a list denies.

@@ -111,7 +111,7 @@ func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, b
 	}
 	l.proc = pipeline.New(pipeline.Options{
 		Worker: worker, Workers: c.workers, Capacity: c.room,
-		Seed: c.seed, Loads: c.loads, Turns: c.turns,
+		Seed: c.seed, Loads: c.loads, Turns: c.turns, AdoptPerSecond: 1_000_000,
 		Mem4: tables[0], Mem6: tables[1], Ports: ports,
 	})
 	if c.tables == nil {
@@ -212,6 +212,12 @@ func (l *lab) config(own pipeline.Ownership, proto service.Protocol) (*pipeline.
 	}
 	sources, pools := l.pools(all[backends].Addr.Netip().Next())
 	return pipeline.NewTables([]pipeline.Service{{}, s}, all, hops, sources, pools, nil), nil
+}
+
+// rebuild makes tables that follow from changed services.
+func (l *lab) rebuild() {
+	t := l.tables
+	l.tables = pipeline.NewTables(t.Services, t.Backends, t.Hops, t.Sources, t.Pools, nil)
 }
 
 // pools returns fullnat's local addresses, from first on, as many as the connections need, and the
@@ -315,11 +321,15 @@ func (l *lab) own(c *crew, worker, flows int) error {
 	return nil
 }
 
-// open makes connections for flows [0, flows) and establishes them. In tun and dr the last packet,
-// more than a second later, proves them.
+// open makes connections for flows [0, flows) and establishes them. They are proven: in nat and
+// fullnat by the answer of the backend, in tun and dr by the last packet, more than a second later.
 func (l *lab) open(flows int) error {
 	l.chosen = make([]way, flows)
-	for _, flags := range []byte{packet.SYN, packet.ACK, packet.ACK} {
+	for _, flags := range []byte{packet.SYN, packet.SYN | packet.ACK, packet.ACK, packet.ACK} {
+		l.reply = flags&packet.SYN != 0 && flags&packet.ACK != 0
+		if l.reply && !l.mode.RepliesThroughUs() {
+			continue
+		}
 		if err := l.churn(0, flows, 0, flags); err != nil {
 			return err
 		}
@@ -343,7 +353,7 @@ func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
 			if f.Verdict != pipeline.Forward {
 				return fmt.Errorf("flow %d was not opened: %v", at+i, f.Reason)
 			}
-			if at+i < len(l.chosen) {
+			if at+i < len(l.chosen) && !l.reply {
 				l4 := f.Start + l.l4()
 				l.chosen[at+i] = way{f.Mem[l4-1], f.Mem[l4-len(l.backend)-1], binary.BigEndian.Uint16(f.Mem[l4:])}
 			}

@@ -38,6 +38,11 @@ type result struct {
 	// RatioToReceiver: of ns, to workers without hand-over
 	RatioToReceiver float64 `json:"ratio_to_receiver,omitempty"`
 
+	// Ratio: of ns, to those of the row RatioOf with this mode, family and number of flows.
+	RatioOf   string  `json:"ratio_of,omitempty"`
+	Ratio     float64 `json:"ratio,omitempty"`
+	RatioMost float64 `json:"ratio_most,omitempty"` // goal for it
+
 	Reloads *reloads `json:"reloads,omitempty"` // of the configuration; nil: none
 
 	ns []float64 // of all rounds
@@ -77,6 +82,8 @@ func (r *result) checkGoal() {
 		met = r.Reloads.AddedUs <= r.BudgetUs
 	case r.BudgetUs > 0:
 		met = r.TickUs <= r.BudgetUs
+	case r.Ratio > 0:
+		met = r.Ratio <= r.RatioMost
 	case r.RatioGoal > 0:
 		met = r.RatioToOne >= r.RatioGoal
 	case r.BudgetNs == 0:
@@ -143,6 +150,7 @@ func pipelineVerb(args []string) error {
 			}
 		}
 	}
+	relate(rows)
 	var results []result
 	for _, w := range rows {
 		results = append(results, w.result)
@@ -201,6 +209,19 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 			rows = append(rows, &row{result{Name: name, Mode: mode.String(), Family: family, Flows: flows, BudgetNs: budgetNs, BudgetUs: budgetUs}, measure})
 		}
 	}
+	// against adds a row with a goal for its ratio to another.
+	against := func(name string, mode service.Mode, family, flows int, of string, most float64, measure func(r *result) error) {
+		n := len(rows)
+		add(name, mode, family, flows, 0, 0, measure)
+		for _, w := range rows[n:] {
+			w.RatioOf, w.RatioMost = of, most
+		}
+	}
+	flood := func(name string, mode service.Mode, family int, measure func(r *result, mode service.Mode, rounds, packets, batch int) error) {
+		for _, flows := range []int{100_000, 1_000_000} {
+			against(name, mode, family, flows, "established", floodMost, func(r *result) error { return measure(r, mode, rounds, packets, batch) })
+		}
+	}
 	for _, mode := range []service.Mode{service.NAT, service.TUN, service.DR, service.FullNAT} {
 		for _, family := range []int{4, 6} {
 			for _, flows := range []int{1_000, 100_000, 1_000_000, 10_000_000} {
@@ -217,11 +238,17 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 				}
 			}
 			add("new", mode, family, opened, goal(mode, family, newBudget), 0, func(r *result) error { return opening(r, mode, rounds, batch) })
+			if mode == service.TUN {
+				flood("untracked", mode, family, untracked)
+				against("adopted", mode, family, opened, "new", adoptMost, func(r *result) error { return adopting(r, mode, rounds, batch) })
+			}
 			if mode == service.NAT {
+				flood("no_service", mode, family, noService)
+				flood("table_full", mode, family, tableFull)
 				for how, name := range []string{"new-random", "new-listed"} {
 					add(name, mode, family, opened, 0, 0, func(r *result) error { return openingRandom(r, mode, lists(how), rounds, batch) })
 				}
-				add("denied", mode, family, opened, 0, 0, func(r *result) error { return refusing(r, mode, rounds, packets, batch) })
+				against("denied", mode, family, opened, "established", floodMost, func(r *result) error { return refusing(r, mode, rounds, packets, batch) })
 				add("to_kernel", mode, family, opened, 0, 0, func(r *result) error { return toKernel(r, rounds, packets, batch) })
 				add("sweep", mode, family, opened, 0, sweepBudgetUs, func(r *result) error { return sweeping(r, mode, rounds, batch) })
 			}
@@ -282,15 +309,19 @@ func opening(r *result, mode service.Mode, rounds, batch int) error {
 		return err
 	}
 	defer l.close()
-	return l.churns(r, rounds)
+	return l.churns(r, rounds, packet.SYN)
 }
 
-// churns measures new connections when the table is as full as it gets.
-func (l *lab) churns(r *result, rounds int) (err error) {
+// synTimeoutMs is the timeout of SYN_RECV.
+const synTimeoutMs = 60_000
+
+// churns measures new connections when the table is as full as it gets. tcpFlags are those of their
+// first packet.
+func (l *lab) churns(r *result, rounds int, tcpFlags byte) (err error) {
 	step := r.Flows / 8
 	at := 0
 	for range 6 {
-		if err := l.churn(at, step, 10_000, packet.SYN); err != nil {
+		if err := l.churn(at, step, synTimeoutMs/6, tcpFlags); err != nil {
 			return err
 		}
 		at += step
@@ -298,7 +329,7 @@ func (l *lab) churns(r *result, rounds int) (err error) {
 	allocs := allocations(func() {
 		for range rounds {
 			l.times = l.times[:0]
-			if err = l.churn(at, step, 10_000, packet.SYN); err != nil {
+			if err = l.churn(at, step, synTimeoutMs/6, tcpFlags); err != nil {
 				return
 			}
 			r.ns = append(r.ns, l.mean())
@@ -328,6 +359,8 @@ func (r *result) summarize() {
 	r.ns = slices.Sorted(slices.Values(r.ns))
 	r.NsPerPacket, r.Median, r.Max = round1(r.ns[0]), round1(r.ns[len(r.ns)/2]), round1(r.ns[len(r.ns)-1])
 }
+
+func round2(x float64) float64 { return math.Round(x*100) / 100 }
 
 func round1(x float64) float64 { return math.Round(x*10) / 10 }
 
