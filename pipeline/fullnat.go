@@ -81,6 +81,9 @@ func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr)
 	for range portTries * p.workers {
 		ref := p.nextSource(c)
 		if ref == nil {
+			ref = p.freeEnded(t, c)
+		}
+		if ref == nil {
 			return p.noPortReason(c)
 		}
 		if p.takePort(t, c, backend, ref) {
@@ -110,6 +113,62 @@ func (p *Processor) takePort(t *conn.Table, c *conn.Conn, backend packet.Addr, r
 	c.Source, c.Extra = ref.Source, port
 	p.bindPort(pool, port, t.Slot(c))
 	return true
+}
+
+// endedTries bounds how many ports freeEnded looks at for each source. The next call looks at
+// others.
+const endedTries = 16
+
+// freeEnded frees a port of a connection that has ended, and only waits for what is late, for a new
+// one to the same backend. It begins with the ports that were allocated first. It returns the
+// source of the port, nil if it has found none.
+func (p *Processor) freeEnded(t *conn.Table, c *conn.Conn) *snat.Ref {
+	entries := t
+	if l := p.borrowed; l != nil {
+		if entries = l.from.v6; t == p.v4 {
+			entries = l.from.v4
+		}
+	}
+	refs := p.t.Pools[c.Backend]
+	for i := range refs {
+		r := &refs[i]
+		pool := r.Pools[p.worker]
+		if !r.Configured || pool.InUse() == 0 {
+			continue
+		}
+		port := pool.Next()
+		for range min(endedTries, pool.InUse()) {
+			var slot uint32
+			port, slot = pool.InUseFrom(port)
+			if slot != snat.NoSlot && p.t.Sources[r.Source].Ports.Has(port) {
+				if e := entries.At(slot); e.State == conn.TimeWait || e.State == conn.Close {
+					return p.takeFrom(t, e, r, port)
+				}
+			}
+			port++
+		}
+		if p.borrowed == nil {
+			pool.GoOnFrom(port)
+		}
+	}
+	return nil
+}
+
+// takeFrom ends an entry so that its port is free, and returns the source of the port, nil if a
+// connection cannot have it. In a dry run it notes the port.
+func (p *Processor) takeFrom(t *conn.Table, e *conn.Conn, r *snat.Ref, port uint16) *snat.Ref {
+	pool := r.Pools[p.worker]
+	if l := p.borrowed; l != nil {
+		l.copied, l.released = portBinding{pool: pool, port: port}, true
+		return r
+	}
+	p.close(t, e)
+	t.Remove(e)
+	pool.GoOnFrom(port + 1)
+	if p.freePorts(r) == 0 {
+		return nil
+	}
+	return r
 }
 
 // changePort gives a connection another port of its source. The client repeats its SYN after the

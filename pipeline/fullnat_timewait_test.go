@@ -186,3 +186,37 @@ func (l *fullnatLab) states() (all []conn.State) {
 	l.proc.Table(4).Scan(0, 1<<30, func(c *conn.Conn) { all = append(all, c.State) })
 	return all
 }
+
+// TestPortsOfEndedConnections makes more connections than there are ports while the table keeps
+// those that have ended, as with the default timeouts: each new one gets the port that ended first.
+// Only connections that have not ended keep theirs.
+func TestPortsOfEndedConnections(t *testing.T) {
+	const ports, open = 256, 12
+	l := newFullnatLab(t, 0, 1, 4096, func(s *fullnatSetup) { s.ports = portSet(20_000, 20_000+ports-1) })
+	backend := make(timeWaits)
+	held := make(map[netip.AddrPort]bool)
+	for i := range open {
+		held[l.tcp(fnClient(1000+i), fnVIP, packet.SYN)] = true
+	}
+	for i := range 3 * ports {
+		syn := packettest.TCP(fnClient(i), fnVIP).Flags(packet.SYN)
+		if predicted, out := l.dryRun(syn); predicted.Frame.Verdict != pipeline.Forward || held[source(t, out)] {
+			t.Fatalf("connection %d in a dry run: %v", i, predicted.Frame.Reason)
+		}
+		if refused := backend.connect(l, fnClient(i)); refused > 1 {
+			t.Fatalf("the SYN of connection %d was refused %d times", i, refused)
+		}
+		l.nowMs += 5
+	}
+	if v4, _ := l.proc.Entries(); v4 != ports {
+		t.Errorf("%d entries with %d ports", v4, ports)
+	}
+	if n, want := l.proc.Packets.PortReusedEarly, uint64(3*ports-(ports-open)); n < want {
+		t.Errorf("%d ports were reused early, want %d", n, want)
+	}
+	for from := range held {
+		if f, _ := l.send(packettest.TCP(fnBackend, from.String()).Flags(packet.SYN | packet.ACK)); f.Verdict != pipeline.Forward {
+			t.Fatalf("the reply to %s, which has not ended: %v", from, f.Reason)
+		}
+	}
+}

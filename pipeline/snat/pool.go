@@ -115,6 +115,39 @@ func (p *Pool) Lookup(port uint16) (slot uint32, ok bool) {
 	return slot &^ bound, slot&bound != 0
 }
 
+// NoSlot is no table slot.
+const NoSlot = bound - 1
+
+// InUseFrom returns the first allocated port from port on, cyclically, and the table slot of its
+// connection; NoSlot if it has none. The pool must have an allocated port.
+func (p *Pool) InUseFrom(port uint16) (found uint16, slot uint32) {
+	w := int(port >> 6)
+	used := p.used(w) >> (port & 63) << (port & 63)
+	for used == 0 {
+		w = (w + 1) % len(p.layout.words)
+		used = p.used(w)
+	}
+	found = uint16(w<<6 + bits.TrailingZeros64(used))
+	if slot, ok := p.Lookup(found); ok {
+		return found, slot
+	}
+	return found, NoSlot
+}
+
+// used returns the ports in a word that are allocated.
+func (p *Pool) used(w int) uint64 {
+	if block := p.root.words[w/wordsPerBlock]; block != nil {
+		return block.state[w%wordsPerBlock].used
+	}
+	return 0
+}
+
+// Next returns the port at which the search for a ready port begins.
+func (p *Pool) Next() uint16 { return p.next }
+
+// GoOnFrom makes the search go on at a port.
+func (p *Pool) GoOnFrom(port uint16) { p.next = port }
+
 // slot returns where the table slot of a port is recorded that is not ready.
 func (p *Pool) slot(port uint16) *uint32 {
 	i := p.layout.words[port>>6].index(port)
