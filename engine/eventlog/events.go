@@ -55,8 +55,9 @@ var Events = []Kind{
 	{"keep_kill", "`sluice keep`: the daemon gives no sign of life, or does not stop, and is killed"},
 	{"keep_gave_up", "`sluice keep`: the daemon has ended after each of the last starts"},
 	{"takeover", "at start: connections of a daemon that was killed or restarted go on"},
-	{"takeover_failed", "they cannot be read; error says why"},
-	{"keep_failed", "connections will not outlive this process; error says why"},
+	{"takeover_sockets", "at start: the sockets of such a daemon go on, with the packets that have waited on them"},
+	{"takeover_failed", "connections or sockets do not go on; error says why"},
+	{"keep_failed", "connections or sockets will not outlive this process; error says why"},
 
 	{"state_failed", "the state directory cannot be written"},
 	{"state_back", "the state directory can be written again"},

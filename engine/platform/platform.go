@@ -96,7 +96,8 @@ type Device interface {
 
 // Hardware is what Open opened.
 type Hardware struct {
-	UMEM  []byte // whole chunks of FrameSize, an equal number for each worker
+	UMEM  []byte   // whole chunks of FrameSize, an equal number for each worker
+	Held  []uint64 // chunks that the queues have already, one bit per chunk; nil: none
 	Ports []HardwarePort
 }
 
@@ -112,7 +113,8 @@ type HardwarePort struct {
 // HardwareQueue is one queue with its number at the port.
 type HardwareQueue struct {
 	Queue
-	Number int
+	Number  int
+	Sending int // frames for transmission that it has already
 }
 
 // QueueStats is what the kernel counts for a queue (struct xdp_statistics,

@@ -21,8 +21,8 @@ type frames struct {
 }
 
 // newFrames returns the free frames of a worker that has this many frames, as has each of the
-// others.
-func newFrames(worker, workers, count int) *frames {
+// others. Those in held, one bit per frame, are not free.
+func newFrames(worker, workers, count int, held []uint64) *frames {
 	f := &frames{
 		worker:  worker,
 		part:    uint64(count) * platform.FrameSize,
@@ -31,8 +31,10 @@ func newFrames(worker, workers, count int) *frames {
 		out:     make([]*rings.Producer[uint64], workers),
 		in:      make([]*rings.Consumer[uint64], workers),
 	}
-	for i := range count {
-		f.free = append(f.free, uint64(worker*count+i)*platform.FrameSize)
+	for frame := worker * count; frame < (worker+1)*count; frame++ {
+		if held == nil || held[frame/64]&(1<<(frame%64)) == 0 {
+			f.free = append(f.free, uint64(frame)*platform.FrameSize)
+		}
 	}
 	for i := range f.foreign {
 		f.foreign[i] = make([]uint64, 0, count)

@@ -206,7 +206,10 @@ func (o *Options) newWorkers() ([]*Worker, error) {
 	for port, hw := range o.Hardware.Ports {
 		for i, q := range hw.Queues {
 			w := workers[cpu.WorkerOf(i, n)]
-			w.queues = append(w.queues, &queue{Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number})
+			w.queues = append(w.queues, &queue{
+				Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number,
+				reclaimed: -uint64(q.Sending),
+			})
 		}
 	}
 	for _, w := range workers {
@@ -232,7 +235,7 @@ func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Wor
 	w := &Worker{
 		id: id, cpu: o.Cores[id], batch: o.Batch, log: o.Log.With("worker", id),
 		umem:      o.Hardware.UMEM,
-		frames:    newFrames(id, n, frames),
+		frames:    newFrames(id, n, frames, o.Hardware.Held),
 		egress:    make([]egress, len(o.Hardware.Ports)),
 		handOut:   make([]outbox, n),
 		kernel:    o.Kernel.Outlet(id),

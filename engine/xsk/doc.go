@@ -32,6 +32,9 @@
 //	Refill   ─▶ fill ring ─▶ driver ─▶ RX ring         ─▶ Receive
 //	Transmit ─▶ TX ring   ─▶ driver ─▶ completion ring ─▶ Reclaim
 //
+// With a holder of descriptors the bits lie in memory that outlives the process, and so do the
+// frames. Then the next process goes on with the bound sockets: see inherit.go.
+//
 // # System calls
 //
 // Receiving makes none in copy mode: the driver fills the RX ring from its softirq. Sending makes

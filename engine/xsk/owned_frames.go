@@ -3,7 +3,8 @@ package xsk
 import "math/bits"
 
 // ownedFrames is the set of frames that a socket has, one bit per frame of the UMEM. It is private
-// to the socket's worker. An array of owners in the UMEM would share cache lines between workers.
+// to the socket's worker, and may lie in memory that outlives the process (state.go). An array of
+// owners in the UMEM would share cache lines between workers.
 type ownedFrames struct {
 	words  []uint64
 	frames uint64 // of the UMEM
@@ -33,6 +34,20 @@ func (o *ownedFrames) remove(addr uint64) bool {
 	}
 	o.words[frame/64] &^= 1 << (frame % 64)
 	return true
+}
+
+// has reports whether the frame that addr lies in is in the set.
+func (o *ownedFrames) has(addr uint64) bool {
+	frame := addr / FrameSize
+	return frame < o.frames && o.words[frame/64]&(1<<(frame%64)) != 0
+}
+
+// count returns the number of frames in the set.
+func (o *ownedFrames) count() (n int) {
+	for _, word := range o.words {
+		n += bits.OnesCount64(word)
+	}
+	return n
 }
 
 // addrs returns the chunk start addresses of all frames in the set, in order.

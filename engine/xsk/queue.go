@@ -80,6 +80,9 @@ func (s *Socket) Receive(descs []rings.Desc) int {
 		good++
 	}
 	s.counters.Received += uint64(good)
+	if s.missing != nil {
+		s.missing.returned(descs[:good])
+	}
 	return good
 }
 
@@ -123,8 +126,8 @@ func (s *Socket) Transmit(descs []rings.Desc) int {
 	return n
 }
 
-// Reclaim fills addrs with the chunk start addresses of frames that have been sent and returns how
-// many there were.
+// Reclaim fills addrs with the chunk start addresses of frames that have been sent, or that a
+// former process has lost, and returns how many there were.
 func (s *Socket) Reclaim(addrs []uint64) int {
 	n := s.completion.Pop(addrs)
 	good := 0
@@ -137,6 +140,9 @@ func (s *Socket) Reclaim(addrs []uint64) int {
 		good++
 	}
 	s.counters.Reclaimed += uint64(good)
+	if s.missing != nil {
+		good = s.reclaimLost(addrs, good)
+	}
 	return good
 }
 

@@ -76,10 +76,12 @@ type Socket struct {
 	fd         int // -1 when closed
 	busyPoll   bool
 	zeroCopy   bool
-	lastKick   unix.Errno // error of the last Kick, so that it is reported once
+	lastKick   unix.Errno     // error of the last Kick, so that it is reported once
+	missing    *missingFrames // since the socket was taken over; nil: none
 
 	cfg        Config
 	registered bool // has its own registration of the UMEM
+	place      int  // in the UMEM's state; -1: none
 
 	mu   sync.Mutex // serializes Close and Statistics
 	maps [][]byte   // the rings' mappings
@@ -97,7 +99,8 @@ func Open(cfg Config) (*Socket, error) {
 	if err := checkLink(cfg); err != nil {
 		return nil, err
 	}
-	s := &Socket{cfg: cfg, fd: -1, owned: newOwnedFrames(cfg.UMEM.Frames())}
+	s := &Socket{cfg: cfg, fd: -1}
+	s.owned, s.place = cfg.UMEM.newOwned(&cfg)
 	if err := s.open(); err != nil {
 		_, _ = s.Close()
 		return nil, err
@@ -137,7 +140,11 @@ func (s *Socket) open() error {
 	if err := s.setOptions(); err != nil {
 		return err
 	}
-	if err := s.mapRings(); err != nil {
+	m, err := s.mapRings()
+	if err != nil {
+		return err
+	}
+	if err := s.useRings(m); err != nil {
 		return err
 	}
 	if err := s.bind(); err != nil {
@@ -149,6 +156,11 @@ func (s *Socket) open() error {
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, s.cfg.TX)
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, s.cfg.TX*2*FrameSize)
 
+	return s.readMode()
+}
+
+// readMode reads which mode the kernel uses.
+func (s *Socket) readMode() error {
 	flags, err := getsockoptXDP[uint32](s.fd, unix.XDP_OPTIONS)
 	if err != nil {
 		return s.cfg.fail("XDP_OPTIONS", err)
@@ -157,24 +169,40 @@ func (s *Socket) open() error {
 	return nil
 }
 
+// option is a socket option with its name in messages.
+type option struct {
+	name                 string
+	level, option, value int
+}
+
 // setOptions sets ring sizes and busy polling.
 func (s *Socket) setOptions() error {
-	options := []struct {
-		name                 string
-		level, option, value int
-	}{
+	err := s.set([]option{
 		{"RX ring", unix.SOL_XDP, unix.XDP_RX_RING, s.cfg.RX},
 		{"TX ring", unix.SOL_XDP, unix.XDP_TX_RING, s.cfg.TX},
 		{"fill ring", unix.SOL_XDP, unix.XDP_UMEM_FILL_RING, s.cfg.Fill},
 		{"completion ring", unix.SOL_XDP, unix.XDP_UMEM_COMPLETION_RING, s.cfg.Completion},
-		{"SO_PREFER_BUSY_POLL", unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL, 1},
+	})
+	if err != nil || s.cfg.BusyPoll == (BusyPoll{}) {
+		return err
+	}
+	return s.setBusyPoll()
+}
+
+// setBusyPoll turns busy polling on or off.
+func (s *Socket) setBusyPoll() error {
+	prefer := 0
+	if s.busyPoll = s.cfg.BusyPoll != (BusyPoll{}); s.busyPoll {
+		prefer = 1
+	}
+	return s.set([]option{
+		{"SO_PREFER_BUSY_POLL", unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL, prefer},
 		{"SO_BUSY_POLL", unix.SOL_SOCKET, unix.SO_BUSY_POLL, s.cfg.BusyPoll.Usec},
 		{"SO_BUSY_POLL_BUDGET", unix.SOL_SOCKET, unix.SO_BUSY_POLL_BUDGET, s.cfg.BusyPoll.Budget},
-	}
-	s.busyPoll = s.cfg.BusyPoll != BusyPoll{}
-	if !s.busyPoll {
-		options = options[:4]
-	}
+	})
+}
+
+func (s *Socket) set(options []option) error {
 	for _, o := range options {
 		if err := unix.SetsockoptInt(s.fd, o.level, o.option, o.value); err != nil {
 			return s.cfg.fail(o.name, err)
@@ -183,20 +211,27 @@ func (s *Socket) setOptions() error {
 	return nil
 }
 
-// mapRings maps the four rings. The kernel allows it only before bind.
-func (s *Socket) mapRings() error {
+// ringMemory is the memory of a socket's rings.
+type ringMemory struct {
+	fill, completion rings.Memory[uint64]
+	rx, tx           rings.Memory[rings.Desc]
+}
+
+// mapRings maps the four rings. Kernels before 6.4 allow it only before bind.
+func (s *Socket) mapRings() (m ringMemory, err error) {
 	off, err := getsockoptXDP[unix.XDPMmapOffsets](s.fd, unix.XDP_MMAP_OFFSETS)
 	if err != nil {
-		return s.cfg.fail("XDP_MMAP_OFFSETS", err)
+		return m, s.cfg.fail("XDP_MMAP_OFFSETS", err)
 	}
-	fill, err1 := mapRing[uint64](s, unix.XDP_UMEM_PGOFF_FILL_RING, off.Fr, s.cfg.Fill)
-	completion, err2 := mapRing[uint64](s, unix.XDP_UMEM_PGOFF_COMPLETION_RING, off.Cr, s.cfg.Completion)
-	rx, err3 := mapRing[rings.Desc](s, unix.XDP_PGOFF_RX_RING, off.Rx, s.cfg.RX)
-	tx, err4 := mapRing[rings.Desc](s, unix.XDP_PGOFF_TX_RING, off.Tx, s.cfg.TX)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		return s.cfg.fail("map rings", err)
+	var errs [4]error
+	m.fill, errs[0] = mapRing[uint64](s, unix.XDP_UMEM_PGOFF_FILL_RING, off.Fr, s.cfg.Fill)
+	m.completion, errs[1] = mapRing[uint64](s, unix.XDP_UMEM_PGOFF_COMPLETION_RING, off.Cr, s.cfg.Completion)
+	m.rx, errs[2] = mapRing[rings.Desc](s, unix.XDP_PGOFF_RX_RING, off.Rx, s.cfg.RX)
+	m.tx, errs[3] = mapRing[rings.Desc](s, unix.XDP_PGOFF_TX_RING, off.Tx, s.cfg.TX)
+	if err := errors.Join(errs[:]...); err != nil {
+		return m, s.cfg.fail("map rings", err)
 	}
-	return s.useRings(fill, completion, rx, tx)
+	return m, nil
 }
 
 func mapRing[T uint64 | rings.Desc](s *Socket, page int64, off unix.XDPRingOffset, n int) (rings.Memory[T], error) {
@@ -208,12 +243,12 @@ func mapRing[T uint64 | rings.Desc](s *Socket, page int64, off unix.XDPRingOffse
 	return rings.Map[T](mem, off, n)
 }
 
-func (s *Socket) useRings(fill, completion rings.Memory[uint64], rx, tx rings.Memory[rings.Desc]) error {
+func (s *Socket) useRings(m ringMemory) error {
 	var err [4]error
-	s.fill, err[0] = rings.NewToKernel(fill)
-	s.completion, err[1] = rings.NewFromKernel(completion)
-	s.rx, err[2] = rings.NewFromKernel(rx)
-	s.tx, err[3] = rings.NewToKernel(tx)
+	s.fill, err[0] = rings.NewToKernel(m.fill)
+	s.completion, err[1] = rings.NewFromKernel(m.completion)
+	s.rx, err[2] = rings.NewFromKernel(m.rx)
+	s.tx, err[3] = rings.NewToKernel(m.tx)
 	if err := errors.Join(err[:]...); err != nil {
 		return s.cfg.fail("rings", err)
 	}
@@ -314,7 +349,8 @@ func (s *Socket) Close() (frames []uint64, err error) {
 	s.closeRings()
 	err = unix.Close(s.fd)
 	s.fd = -1
-	frames, s.owned = s.owned.addrs(), ownedFrames{}
+	frames, s.owned, s.missing = s.owned.addrs(), ownedFrames{}, nil
+	s.cfg.UMEM.freePlace(s.place)
 	return frames, err
 }
 
@@ -328,5 +364,5 @@ func (s *Socket) closeRings() {
 	s.maps = nil
 	fill, tx := rings.NewMemory[uint64](1), rings.NewMemory[rings.Desc](1)
 	*fill.Producer, *tx.Producer = 1, 1
-	_ = s.useRings(fill, rings.NewMemory[uint64](1), rings.NewMemory[rings.Desc](1), tx)
+	_ = s.useRings(ringMemory{fill, rings.NewMemory[uint64](1), rings.NewMemory[rings.Desc](1), tx})
 }

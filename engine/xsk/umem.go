@@ -32,7 +32,8 @@ type UMEM struct {
 	mapping []byte // whole huge pages, if huge
 	mem     []byte // frames * FrameSize
 	huge    bool
-	fd      int // of the memory; -1: no other process can have it
+	fd      int    // of the memory; -1: no other process can have it
+	state   *state // nil: no other process can take over its sockets
 
 	mu      sync.Mutex
 	sockets []*Socket // open sockets; a new one may join their registration
@@ -51,7 +52,7 @@ func mapUMEM(frames, node int, mapMemory func(bytes int, huge bool) (*UMEM, erro
 		return nil, fmt.Errorf("UMEM of %d frames: allowed: 1 to %d", frames, maxFrames)
 	}
 	bytes := frames * FrameSize
-	rounded := (bytes + hugeBytes - 1) &^ (hugeBytes - 1)
+	rounded := roundUp(bytes)
 	u, err := mapMemory(rounded, true)
 	if err == nil {
 		u.huge = true
@@ -72,6 +73,9 @@ func mapUMEM(frames, node int, mapMemory func(bytes int, huge bool) (*UMEM, erro
 	u.mem = u.mapping[:bytes:bytes]
 	return u, nil
 }
+
+// roundUp returns the bytes of whole huge pages.
+func roundUp(bytes int) int { return (bytes + hugeBytes - 1) &^ (hugeBytes - 1) }
 
 func mapPrivate(bytes int, huge bool) (*UMEM, error) {
 	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
@@ -123,14 +127,14 @@ func (u *UMEM) Close() error {
 	if len(u.sockets) > 0 {
 		return fmt.Errorf("UMEM: %d sockets are still open, the first is %s", len(u.sockets), u.sockets[0])
 	}
-	if u.mapping == nil {
-		return nil
+	err := u.state.close()
+	if u.mapping != nil {
+		err = errors.Join(err, unix.Munmap(u.mapping))
 	}
-	err := unix.Munmap(u.mapping)
-	u.mapping, u.mem = nil, nil
 	if u.fd >= 0 {
 		err = errors.Join(err, unix.Close(u.fd))
 	}
+	u.mapping, u.mem, u.state, u.fd = nil, nil, nil, -1
 	return err
 }
 

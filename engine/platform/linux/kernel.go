@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"sluice/conf"
@@ -39,8 +41,9 @@ type Kernel struct {
 	follower *route.Follower
 	program  *steer.Program
 	umem     *xsk.UMEM
-	memory   []*xsk.UMEM // behind Memory
-	fillMu   sync.Mutex  // held while memory is filled: one area at a time
+	former   map[int]formerPort // by interface: taken over, until the port opens
+	memory   []*xsk.UMEM        // behind Memory
+	fillMu   sync.Mutex         // held while memory is filled: one area at a time
 
 	plainBytes int           // of memory, on plain pages
 	memoryLeft func() uint64 // bytes that were available before memory was allocated
@@ -64,6 +67,8 @@ type port struct {
 	io      string
 	steer   *steer.Port
 	sockets map[int]*xsk.Socket // by queue
+	holder  steer.Holder        // of copies; nil: there is none
+	held    []string            // names of the sockets at the holder
 	restore []func() error      // restore the interface's settings that were changed
 	rss     *flow.RSS           // nil: unknown
 }
@@ -123,27 +128,28 @@ const BytesPerQueue = framesPerQueue * platform.FrameSize
 func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error) {
 	k.restore = cpu.QuietRuntime(k.cores, k.log)
 	snapshot := k.follower.Snapshot()
-	queues := make([][]int, len(ports))
+	wanted := make([]*port, len(ports))
 	perWorker := 0
 	for i, p := range ports {
 		if !snapshot.Ports[i].Exists {
 			return nil, fmt.Errorf("port %q: no such interface in this network namespace: `ip link` lists the interfaces", p.Name)
 		}
-		var err error
-		if queues[i], err = queuesOf(p); err != nil {
+		queues, err := queuesOf(p)
+		if err != nil {
 			return nil, err
 		}
-		perWorker += (len(queues[i]) + workers - 1) / workers * framesPerQueue
+		wanted[i] = &port{conf: p, queues: queues, ifindex: snapshot.Ports[i].Ifindex}
+		perWorker += (len(queues) + workers - 1) / workers * framesPerQueue
 	}
-	var err error
-	// at least one, also without ports
-	if k.umem, err = xsk.NewUMEM(max(1, perWorker)*workers, -1); err != nil {
+	// at least one frame, also without ports
+	if err := k.openFrames(max(1, perWorker)*workers, wanted); err != nil {
 		return nil, err
 	}
 	if !k.umem.HugePages() {
 		k.log.Info("frames are on plain pages: huge pages save TLB misses",
 			"need", fmt.Sprintf("vm.nr_hugepages=%d", (len(k.umem.Mem())+2<<20-1)/(2<<20)))
 	}
+	var err error
 	if k.program, err = steer.Load(); err != nil {
 		return nil, err
 	}
@@ -152,14 +158,14 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 		k.findFormer()
 	}
 	hw := &platform.Hardware{UMEM: k.umem.Mem()}
-	for i, p := range ports {
-		opened := &port{conf: p, queues: queues[i], ifindex: snapshot.Ports[i].Ifindex}
-		if err := k.open(opened); err != nil {
+	for _, p := range wanted {
+		if err := k.open(p); err != nil {
 			return nil, err
 		}
-		k.ports = append(k.ports, opened)
-		hw.Ports = append(hw.Ports, *opened.hardware())
+		k.ports = append(k.ports, p)
+		hw.Ports = append(hw.Ports, *p.hardware())
 	}
+	hw.Held = k.umem.Held()
 	if err := k.program.EndFormer(); err != nil {
 		k.log.Warn("an XDP program of the former process is not detached from an interface that is no port any more", "err", err)
 	}
@@ -219,6 +225,11 @@ var attempts = []attempt{
 	{conf.IOGeneric, steer.Generic, xsk.Copy},
 }
 
+func attemptOf(io conf.IO) (attempt, bool) {
+	i := slices.IndexFunc(attempts, func(a attempt) bool { return a.io == io })
+	return attempts[max(0, i)], i >= 0
+}
+
 // open attaches the port in the best way that the driver supports and the configuration allows.
 func (k *Kernel) open(p *port) error {
 	tags, err := keepTags(p.conf.Name)
@@ -231,6 +242,9 @@ func (k *Kernel) open(p *port) error {
 	var errs []error
 	for _, a := range attempts {
 		if p.conf.IO != conf.IOAuto && p.conf.IO != a.io {
+			continue
+		}
+		if former, ok := k.former[p.ifindex]; ok && former.io != a.io {
 			continue
 		}
 		err := k.try(p, a)
@@ -259,7 +273,10 @@ func (k *Kernel) open(p *port) error {
 
 // try attaches the port in one way. On error nothing stays attached.
 func (k *Kernel) try(p *port, a attempt) (err error) {
-	p.sockets = make(map[int]*xsk.Socket)
+	former := k.former[p.ifindex]
+	delete(k.former, p.ifindex)
+	p.holder, p.held, p.sockets = k.holder, former.names, make(map[int]*xsk.Socket)
+	maps.Copy(p.sockets, former.sockets)
 	defer func() {
 		if err != nil {
 			_, e := p.close()
@@ -270,16 +287,13 @@ func (k *Kernel) try(p *port, a attempt) (err error) {
 		return err
 	}
 	for _, q := range p.queues {
-		s, err := xsk.Open(xsk.Config{
-			Ifindex: p.ifindex, Ifname: p.conf.Name, Queue: q, UMEM: k.umem, Mode: a.xsk, NeedWakeup: true,
-			RX: rxSize, TX: txSize, Fill: fillSize, Completion: txSize,
-			BusyPoll: k.busyPolling(),
-		})
-		if err != nil {
-			return err
+		if p.sockets[q] == nil {
+			if p.sockets[q], err = xsk.Open(k.socketConfig(p, q, a.xsk)); err != nil {
+				delete(p.sockets, q)
+				return err
+			}
 		}
-		p.sockets[q] = s
-		if err := p.steer.Register(q, s.FD()); err != nil {
+		if err := p.steer.Register(q, p.sockets[q].FD()); err != nil {
 			return err
 		}
 	}
@@ -287,6 +301,9 @@ func (k *Kernel) try(p *port, a attempt) (err error) {
 		k.log.Warn(err.Error())
 	}
 	p.io = string(a.io)
+	if err := k.holdSockets(p); err != nil {
+		k.log.Warn("sockets will not outlive this process", "event", "keep_failed", "port", p.conf.Name, "error", err)
+	}
 	if k.busyPoll {
 		// busy polling works without the settings, but less well
 		restore, napiErr := deferInterrupts(p.conf.Name)
@@ -296,6 +313,15 @@ func (k *Kernel) try(p *port, a attempt) (err error) {
 		}
 	}
 	return nil
+}
+
+// socketConfig returns what the socket of a port's queue is to be.
+func (k *Kernel) socketConfig(p *port, queue int, mode xsk.Mode) xsk.Config {
+	return xsk.Config{
+		Ifindex: p.ifindex, Ifname: p.conf.Name, Queue: queue, UMEM: k.umem, Mode: mode, NeedWakeup: true,
+		RX: rxSize, TX: txSize, Fill: fillSize, Completion: txSize,
+		BusyPoll: k.busyPolling(),
+	}
 }
 
 // busyPolling returns how a socket polls: for 20 microseconds and 64 packets at a time, or not at
@@ -311,7 +337,7 @@ func (k *Kernel) busyPolling() xsk.BusyPoll {
 func (p *port) hardware() *platform.HardwarePort {
 	hw := &platform.HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io, RSS: p.rss}
 	for _, q := range p.queues {
-		hw.Queues = append(hw.Queues, platform.HardwareQueue{Queue: p.sockets[q], Number: q})
+		hw.Queues = append(hw.Queues, platform.HardwareQueue{Queue: p.sockets[q], Number: q, Sending: p.sockets[q].Sending()})
 	}
 	return hw
 }
@@ -323,6 +349,7 @@ func (p *port) close() (frames []uint64, err error) {
 		err = p.steer.Close()
 		p.steer = nil
 	}
+	err = errors.Join(err, p.forgetSockets())
 	for _, s := range p.sockets {
 		had, e := s.Close()
 		frames, err = append(frames, had...), errors.Join(err, e)
@@ -447,6 +474,7 @@ func (k *Kernel) Close() error {
 	if k.program != nil {
 		err = errors.Join(err, k.program.Close())
 	}
+	err = errors.Join(err, k.forgetFrames())
 	for _, m := range append(k.memory, k.umem) {
 		if m != nil {
 			err = errors.Join(err, m.Close())
