@@ -1,5 +1,5 @@
 // Command bench measures Sluice: `bench pipeline` the packet path alone, in memory, without root;
-// `bench net` the daemon beside its peers, over veth.
+// `bench net` the daemon beside its peers, over veth; `bench flood` the daemon under floods.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 
+	"sluice/bench/flooding"
 	"sluice/bench/loops"
 )
 
@@ -16,10 +17,12 @@ const usage = `usage: bench VERB [flags]
 verbs:
   pipeline   ns per packet of the pipeline, in memory, no root needed
   net        packets, connections and latency beside other balancers, over veth; needs root
+  flood      what floods do to the connections of real clients; needs root
 `
 
 func main() {
 	loops.RunIfChild() // the loops of package loops are this program, too
+	flooding.RunIfChild()
 	if len(os.Args) < 2 {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
@@ -30,6 +33,8 @@ func main() {
 		err = pipelineVerb(args)
 	case "net":
 		err = netVerb(args)
+	case "flood":
+		err = floodVerb(args)
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 	default:

@@ -24,7 +24,7 @@ const (
 	ethIPv6 = 0xdd86
 )
 
-// Loss is an interface that loses TCP segments.
+// Loss is an interface that loses packets.
 type Loss struct{ counts *ebpf.Map }
 
 // LoseTCP makes the interface lose a percentage of the TCP segments that it receives, at random,
@@ -32,20 +32,30 @@ type Loss struct{ counts *ebpf.Map }
 // at the ingress of traffic control, because netem is not in every kernel, and because an XDP
 // program would make the kernel forget by which queue a packet should leave.
 func (h *Host) LoseTCP(ifname string, percent int32) (*Loss, error) {
-	l, err := h.loseTCP(ifname, percent)
+	l, err := h.lose(ifname, chooseTCP(percent))
 	if err != nil {
 		return nil, fmt.Errorf("netlab: %s: interface %s: losing %d %% of TCP: %w", h.name, ifname, percent, err)
 	}
 	return l, nil
 }
 
-func (h *Host) loseTCP(ifname string, percent int32) (*Loss, error) {
+// LoseTOS makes the interface lose the IPv4 packets that it receives with this type of service,
+// until the lab is closed, before a bridge or the host has any work with them.
+func (h *Host) LoseTOS(ifname string, tos byte) (*Loss, error) {
+	l, err := h.lose(ifname, chooseTOS(tos))
+	if err != nil {
+		return nil, fmt.Errorf("netlab: %s: interface %s: losing packets with type of service %#x: %w", h.name, ifname, tos, err)
+	}
+	return l, nil
+}
+
+func (h *Host) lose(ifname string, choose asm.Instructions) (*Loss, error) {
 	counts, err := ebpf.NewMap(&ebpf.MapSpec{Name: "netlab_loss", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 2})
 	if err != nil {
 		return nil, err
 	}
 	h.lab.CloseLater(counts)
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "netlab_lose_tcp", Type: ebpf.SchedCLS, Instructions: lossProgram(counts.FD(), percent)})
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "netlab_lose", Type: ebpf.SchedCLS, Instructions: lossProgram(counts.FD(), choose)})
 	if err != nil {
 		return nil, err
 	}
@@ -64,31 +74,22 @@ func (h *Host) loseTCP(ifname string, percent int32) (*Loss, error) {
 	return &Loss{counts}, err
 }
 
-// lossProgram counts TCP segments in the map: those that pass at key 0, those that are lost at 1.
-func lossProgram(counts int, percent int32) asm.Instructions {
-	const skb, verdict = asm.R6, asm.R7
-	return asm.Instructions{
-		asm.Mov.Reg(skb, asm.R1),
-		asm.LoadMem(asm.R3, skb, skbProtocol, asm.Word),
-		asm.Mov.Imm(asm.R2, 14+9), // offset of the protocol in an Ethernet frame with IPv4
-		asm.JEq.Imm(asm.R3, ethIPv4, "read"),
-		asm.Mov.Imm(asm.R2, 14+6), // of the next header
-		asm.JNE.Imm(asm.R3, ethIPv6, "pass"),
-		asm.Mov.Reg(asm.R1, skb).WithSymbol("read"),
-		asm.Mov.Reg(asm.R3, asm.RFP),
-		asm.Add.Imm(asm.R3, -8),
-		asm.Mov.Imm(asm.R4, 1),
-		asm.FnSkbLoadBytes.Call(),
-		asm.JNE.Imm(asm.R0, 0, "pass"),
-		asm.LoadMem(asm.R3, asm.RFP, -8, asm.Byte),
-		asm.JNE.Imm(asm.R3, 6, "pass"), // TCP
-		asm.FnGetPrandomU32.Call(),
-		asm.Mod.Imm32(asm.R0, 100),
-		asm.Mov.Imm(verdict, tcxDrop),
-		asm.StoreImm(asm.RFP, -4, 1, asm.Word),
-		asm.JLT.Imm(asm.R0, percent, "count"),
-		asm.Mov.Imm(verdict, tcxPass),
+// Registers that the parts of a program share.
+const (
+	lossSKB     = asm.R6
+	lossVerdict = asm.R7
+)
+
+// lossProgram counts packets in the map: those that pass at key 0, those that are lost at 1. choose
+// jumps to "pass" for packets that are not counted, and to "lose", or goes on, for others.
+func lossProgram(counts int, choose asm.Instructions) asm.Instructions {
+	begin := asm.Instructions{asm.Mov.Reg(lossSKB, asm.R1)}
+	return append(append(begin, choose...),
+		asm.Mov.Imm(lossVerdict, tcxPass),
 		asm.StoreImm(asm.RFP, -4, 0, asm.Word),
+		asm.Ja.Label("count"),
+		asm.Mov.Imm(lossVerdict, tcxDrop).WithSymbol("lose"),
+		asm.StoreImm(asm.RFP, -4, 1, asm.Word),
 		asm.LoadMapPtr(asm.R1, counts).WithSymbol("count"),
 		asm.Mov.Reg(asm.R2, asm.RFP),
 		asm.Add.Imm(asm.R2, -4),
@@ -96,14 +97,53 @@ func lossProgram(counts int, percent int32) asm.Instructions {
 		asm.JEq.Imm(asm.R0, 0, "pass"),
 		asm.Mov.Imm(asm.R1, 1),
 		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
-		asm.Mov.Reg(asm.R0, verdict),
+		asm.Mov.Reg(asm.R0, lossVerdict),
 		asm.Return(),
 		asm.Mov.Imm(asm.R0, tcxPass).WithSymbol("pass"),
 		asm.Return(),
+	)
+}
+
+// loadByte loads into R3 the byte of the packet at the offset in R2.
+func loadByte() asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R1, lossSKB).WithSymbol("read"),
+		asm.Mov.Reg(asm.R3, asm.RFP),
+		asm.Add.Imm(asm.R3, -8),
+		asm.Mov.Imm(asm.R4, 1),
+		asm.FnSkbLoadBytes.Call(),
+		asm.JNE.Imm(asm.R0, 0, "pass"),
+		asm.LoadMem(asm.R3, asm.RFP, -8, asm.Byte),
 	}
 }
 
-// Counts returns how many segments have passed, and how many were lost.
+// chooseTCP loses a percentage of the TCP segments.
+func chooseTCP(percent int32) asm.Instructions {
+	begin := asm.Instructions{
+		asm.LoadMem(asm.R3, lossSKB, skbProtocol, asm.Word),
+		asm.Mov.Imm(asm.R2, 14+9), // offset of the protocol in an Ethernet frame with IPv4
+		asm.JEq.Imm(asm.R3, ethIPv4, "read"),
+		asm.Mov.Imm(asm.R2, 14+6), // of the next header
+		asm.JNE.Imm(asm.R3, ethIPv6, "pass"),
+	}
+	return append(append(begin, loadByte()...),
+		asm.JNE.Imm(asm.R3, 6, "pass"), // TCP
+		asm.FnGetPrandomU32.Call(),
+		asm.Mod.Imm32(asm.R0, 100),
+		asm.JLT.Imm(asm.R0, percent, "lose"))
+}
+
+// chooseTOS loses IPv4 packets of one type of service.
+func chooseTOS(tos byte) asm.Instructions {
+	begin := asm.Instructions{
+		asm.LoadMem(asm.R3, lossSKB, skbProtocol, asm.Word),
+		asm.JNE.Imm(asm.R3, ethIPv4, "pass"),
+		asm.Mov.Imm(asm.R2, 14+1),
+	}
+	return append(append(begin, loadByte()...), asm.JEq.Imm(asm.R3, int32(tos), "lose"))
+}
+
+// Counts returns how many packets of those that may be lost have passed, and how many were lost.
 func (l *Loss) Counts() (passed, lost uint64, err error) {
 	if err = l.counts.Lookup(uint32(0), &passed); err == nil {
 		err = l.counts.Lookup(uint32(1), &lost)

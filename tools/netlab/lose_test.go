@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sluice/tools/netlab"
 )
 
@@ -62,5 +64,41 @@ func loseTCP(t *testing.T, addr string, percent int32) {
 	must(t, err)
 	if (passed > 0) != (percent == 0) || (lost > 0) == (percent == 0) {
 		t.Errorf("%d segments passed and %d were lost", passed, lost)
+	}
+}
+
+// TestLoseTOS: an interface loses what has one type of service, and passes everything else.
+func TestLoseTOS(t *testing.T) {
+	lab := newLab(t, "tos")
+	client, server := newHost(t, lab, "client"), newHost(t, lab, "server")
+	must(t, lab.Link(client, "eth0", server, "eth0", netlab.LinkOptions{}))
+	must(t, client.Addr("eth0", "10.0.0.1/24"))
+	must(t, server.Addr("eth0", "10.0.0.2/24"))
+	loss, err := server.LoseTOS("eth0", 4)
+	must(t, err)
+	in, err := server.ListenPacket("udp", "10.0.0.2:7000")
+	must(t, err)
+	defer in.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
+	defer cancel()
+	out, err := client.Dial(ctx, "udp", "10.0.0.2:7000")
+	must(t, err)
+	defer out.Close()
+	raw, err := out.(*net.UDPConn).SyscallConn()
+	must(t, err)
+	for _, tos := range []int{4, 8} { // the one that is lost, then one that is not
+		must(t, raw.Control(func(fd uintptr) { must(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TOS, tos)) }))
+		_, err = fmt.Fprint(out, tos)
+		must(t, err)
+	}
+	must(t, in.SetReadDeadline(time.Now().Add(waitLimit)))
+	text := make([]byte, 8)
+	n, _, err := in.ReadFrom(text)
+	must(t, err)
+	if string(text[:n]) != "8" {
+		t.Errorf("the first datagram that came is %q", text[:n])
+	}
+	if passed, lost, err := loss.Counts(); err != nil || passed == 0 || lost != 1 {
+		t.Errorf("%d packets passed and %d were lost: %v", passed, lost, err)
 	}
 }

@@ -83,6 +83,7 @@ var lattice = []layer{
 
 	{"bench", "bench/... engine/... pipeline/... rings conf tools/chart tools/pktgen/...", "benchmarks may use everything, and only tests may use them"},
 	{"bench/compare", "bench/loops bench/peers bench/report bench/testbed bench/sockets bench/wire tools/netlab tools/pktgen/flow tools/pktgen/affinity", "benchmarks may use everything, and only tests may use them"},
+	{"bench/flooding", "engine/api engine/cpu tools/e2e/... tools/netlab/...", "benchmarks may use everything, and only tests may use them"},
 	{"bench/loops", "conf engine/... pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
 	{"bench/peers", "bench/loops bench/testbed engine/api conf tools/netlab", "peers are programs"},
 	{"bench/report", "tools/chart", "a report is made of values"},
@@ -96,7 +97,8 @@ var lattice = []layer{
 	{"tools/chart", "", "chart is a leaf"},
 	{"tools/decap", "tools/netlab/decap", outside},
 	{"tools/demo", "engine/cpu tools/e2e/testbed tools/netlab/...", outside},
-	{"tools/e2e", "engine/api engine/cpu pipeline/counter tools/browser tools/e2e/testbed tools/netlab/...", outside},
+	{"tools/e2e", "engine/api engine/cpu pipeline/counter tools/browser tools/e2e/... tools/netlab/...", outside},
+	{"tools/e2e/flood", "tools/netlab tools/pktgen/...", outside},
 	{"tools/e2e/testbed", "engine/api tools/netlab/...", outside},
 	{"tools/netlab", "", "a lab knows only namespaces"},
 	{"tools/netlab/backend", "", "a backend is a program of the lab"},
