@@ -184,7 +184,7 @@ func (p *Processor) classifyFastFullNAT(f *Frame, g packet.FastKind, t *conn.Tab
 //
 //go:noinline
 func (p *Processor) classifyFastRare(f *Frame, g packet.FastKind) {
-	if g == packet.Opening && p.t.Services[f.service].fastOpen {
+	if g == packet.Opening && p.t.Services[f.service].fastOpen && p.fullMs != p.now {
 		f.kind += kindFastOpen4 - kindFastForward4
 		p.openings++
 		return
@@ -206,9 +206,12 @@ func (p *Processor) fallback(f *Frame) {
 		f.drop(counter.Martian)
 		return
 	}
-	if f.service != 0 {
+	switch {
+	case f.service != 0:
 		f.kind = kindForward
-	} else {
+	case p.isNoService(f.meta.Dst):
+		f.kind = kindNoService
+	default:
 		f.kind = kindReply
 	}
 }

@@ -48,12 +48,13 @@ type Frame struct {
 type kind uint8
 
 const (
-	kindDone    kind = iota // the verdict is set
-	kindForward             // client to service
-	kindReply               // backend to client
-	kindICMPIn              // ICMP error about a packet that went to the client
-	kindICMPOut             // ICMP error about a packet that went to the backend
-	kindEcho                // ICMP echo request to a VIP
+	kindDone      kind = iota // the verdict is set
+	kindForward               // client to service
+	kindReply                 // backend to client
+	kindICMPIn                // ICMP error about a packet that went to the client
+	kindICMPOut               // ICMP error about a packet that went to the backend
+	kindEcho                  // ICMP echo request to a VIP
+	kindNoService             // to a VIP, but to no service
 	// kindFastForward4: client to service, if the connection confirms it: see fastpath.go
 	kindFastForward4
 	// kindFastOpen4: client to service, if a connection can be opened: see fastpath_open.go

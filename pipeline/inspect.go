@@ -18,6 +18,7 @@ const (
 	ErrorToBackend              // ICMP error about a packet to the client
 	ErrorToClient               // ICMP error about a packet to the backend
 	Echo                        // ICMP echo request to a VIP that the kernel does not have
+	NoService                   // to such a VIP, but to no service
 )
 
 // Observation is what a worker knows of a frame before it processes it.
@@ -57,6 +58,8 @@ func (p *Processor) Observe(f Frame, t *Tables, nowMs uint32) (s Observation) {
 		s.Service, s.Ownership = g.service, t.Services[g.service].Ownership
 	case FromBackend, ErrorToClient:
 		s.Ownership = p.replyOwner(g)
+	case Echo, NoService:
+		s.Ownership = ByReceiver
 	}
 	p.Refresh(&s, nowMs)
 	return s
@@ -72,6 +75,7 @@ var (
 	_ [ErrorToBackend - Class(kindICMPIn)]struct{}
 	_ [ErrorToClient - Class(kindICMPOut)]struct{}
 	_ [Echo - Class(kindEcho)]struct{}
+	_ [NoService - Class(kindNoService)]struct{}
 )
 
 // Refresh brings the connection of the observation up to date. Only the owning goroutine may call

@@ -73,6 +73,8 @@ type Processor struct {
 	sweepDebt      [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
 	// openings: frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
 	openings int
+	// fullMs is the last time at which no connection could be removed for a new one: see admit
+	fullMs uint32
 
 	t       *Tables // of the batch being processed
 	fetched uint64  // see conn.Fetch
@@ -116,6 +118,7 @@ func New(o Options) *Processor {
 	p.idleResets.probeQueue = newProbeQueue(rstProbeRounds, idleResetsMost)
 	p.doubts = newProbeQueue(doubtRounds, doubtsMost)
 	p.share, p.tally = o.Capacity.NewShare(), o.Capacity.NewTally(o.Turns.Len())
+	p.fullMs = ^p.now // not yet
 	p.disposables = newDisposables(o.Capacity.Even())
 	p.v4 = conn.New(4, o.Capacity.Even(), o.Mem4, p.share, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Capacity.Even(), o.Mem6, p.share, o.Seed, p.expired)

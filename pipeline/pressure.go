@@ -87,6 +87,7 @@ func (p *Processor) noteDisposable(t *conn.Table, c *conn.Conn) {
 		slot |= disposable6
 	}
 	p.disposables.add(slot, p.now)
+	p.fullMs = ^p.now
 }
 
 // began counts a new connection, which is unproven.
@@ -138,20 +139,34 @@ func (p *Processor) prove(c *conn.Conn) {
 }
 
 // admit reports whether a new connection of the service may have an entry in the table. If needed,
-// it removes one that is unproven, has ended or has expired.
+// it removes one that is unproven, has ended or has expired. If it finds none, it looks for one
+// again when a connection ends or the time goes on.
 func (p *Processor) admit(f *Frame, t *conn.Table, id uint32) bool {
 	part := p.t.Services[id].Unproven
+	if p.fullMs == p.now && p.share.Free == 0 {
+		p.noRoom(f, id)
+		return false
+	}
 	if p.tally.Admits(id, part) && (p.share.Free > 0 || p.share.Grow()) {
 		return true
 	}
-	p.noteFull(f)
 	if p.replace(t, id, part) {
+		p.noteFull(f)
 		return true
 	}
+	if p.tally.Admits(id, part) || p.tally.AllProven() {
+		p.fullMs = p.now
+	}
+	p.noRoom(f, id)
+	return false
+}
+
+// noRoom counts a new connection that may have no entry.
+func (p *Processor) noRoom(f *Frame, id uint32) {
+	p.noteFull(f)
 	if p.t.Services[id].Adopt {
 		p.refusals(id).Untracked++
 	}
-	return false
 }
 
 // noteFull counts a new connection of the frame's service that found no free entry, or no free SNAT

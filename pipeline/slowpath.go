@@ -41,6 +41,10 @@ func (p *Processor) classifySlow(f *Frame) {
 //go:noinline
 func (p *Processor) classifyNonClient(f *Frame) {
 	m := &f.meta
+	if !m.ICMPError && p.isNoService(m.Dst) {
+		f.kind = kindNoService
+		return
+	}
 	if !m.ICMPError {
 		f.kind = kindReply
 		p.locate(f, m.Dst, m.DstPort, 0)
@@ -70,6 +74,10 @@ func (p *Processor) slowPath(f *Frame) {
 		p.icmpOut(f)
 	case kindEcho:
 		p.echo(f)
+	case kindNoService:
+		if !p.martian(f) {
+			p.noService(f)
+		}
 	}
 	p.count(f)
 }
@@ -206,7 +214,7 @@ func (p *Processor) reply(f *Frame) {
 		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
 			return
 		}
-		p.withoutConnection(f)
+		p.stray(f)
 		return
 	}
 	s := &p.t.Services[c.Service()]
@@ -253,17 +261,9 @@ func (p *Processor) reply(f *Frame) {
 	f.send(m, link)
 }
 
-// withoutConnection handles a packet to no service that is no reply either.
-func (p *Processor) withoutConnection(f *Frame) {
-	m := &f.meta
-	if p.t.isVIP(m.Dst) && !p.t.isSource(m.Dst) {
-		if !p.martian(f) {
-			p.noService(f)
-		}
-		return
-	}
-	p.stray(f)
-}
+// isNoService reports whether a packet to no service that has this destination cannot be a reply
+// either: no client has a VIP as its address.
+func (p *Processor) isNoService(dst packet.Addr) bool { return p.t.isVIP(dst) && !p.t.isSource(dst) }
 
 // findReply returns the connection of a packet from a backend, nil if there is none. client and
 // clientPort are the destination of the packet: the client (nat) or one of fullnat's sources.

@@ -111,11 +111,10 @@ type Tables struct {
 	moved           bool     // some service has Moved
 	plainReplies    bool     // all packets from backends are owned ByFlow
 	evicted         []uint32 // ids of evicted backends, ascending
-	// vips: the addresses of Unowned services -> index into echoes, which counts their services
-	// with Echo
-	vips    map[packet.Addr]int
-	echoes  []int
-	guarded bool // some service has lists
+	// vips: the addresses of Unowned services -> index into echoes, plus one
+	vips    servicemap.Endpoints
+	echoes  []int // by VIP, the number of its services with Echo
+	guarded bool  // some service has lists
 	// SourceCounts: of services with limits for each source; nil: there are none. It is written by
 	// all workers.
 	SourceCounts *counter.Sources
@@ -128,7 +127,7 @@ type Tables struct {
 // because this host or all hosts of a subnet have them.
 func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sources []snat.Source, pools [][]snat.Ref, ours []packet.Addr) *Tables {
 	t := &Tables{Services: services, Backends: backends, Hops: hops, Sources: sources, Pools: pools}
-	t.vips = make(map[packet.Addr]int)
+	t.vips = servicemap.NewEndpoints(len(services))
 	t.sources = servicemap.NewEndpoints(len(sources))
 	for i, s := range sources {
 		if s.Ports != nil {
@@ -170,24 +169,23 @@ func NewTables(services []Service, backends []Backend, hops *nexthop.Table, sour
 
 // addVIP adds the address of an Unowned service.
 func (t *Tables) addVIP(s *Service) {
-	i, known := t.vips[s.Addr]
-	if !known {
-		i = len(t.echoes)
-		t.vips[s.Addr], t.echoes = i, append(t.echoes, 0)
+	if !t.isVIP(s.Addr) {
+		t.echoes = append(t.echoes, 0)
+		t.vips.Put(s.Addr, 0, 0, uint32(len(t.echoes)))
 	}
 	if s.Echo {
-		t.echoes[i]++
+		*t.echoesOf(s.Addr)++
 	}
 }
 
 // isVIP reports whether the address is an Unowned service's.
-func (t *Tables) isVIP(a packet.Addr) bool {
-	_, found := t.vips[a]
-	return found
-}
+func (t *Tables) isVIP(a packet.Addr) bool { return t.vips.Get(a, 0, 0) != 0 }
+
+// echoesOf returns how many of a VIP's services have Echo.
+func (t *Tables) echoesOf(vip packet.Addr) *int { return &t.echoes[t.vips.Get(vip, 0, 0)-1] }
 
 // answersEcho reports whether the VIP answers ICMP echo requests.
-func (t *Tables) answersEcho(vip packet.Addr) bool { return t.echoes[t.vips[vip]] > 0 }
+func (t *Tables) answersEcho(vip packet.Addr) bool { return *t.echoesOf(vip) > 0 }
 
 // indexServer notes what the endpoint of a service's backend means for packets from it.
 func (t *Tables) indexServer(s *Service, be *Backend) {
@@ -248,9 +246,9 @@ func (t *Tables) updateEchoes(before *Tables, changed []uint32) {
 			t.echoes, copied = slices.Clone(t.echoes), true
 		}
 		if is.Echo {
-			t.echoes[t.vips[is.Addr]]++
+			*t.echoesOf(is.Addr)++
 		} else {
-			t.echoes[t.vips[is.Addr]]--
+			*t.echoesOf(is.Addr)--
 		}
 	}
 }

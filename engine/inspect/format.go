@@ -50,7 +50,7 @@ func (n *Names) direction(p *worker.PacketRecord) api.Step {
 		return api.Step{Stage: "service", Text: "ICMP error about a packet of no service"}
 	case p.Before.Class == pipeline.Echo:
 		return api.Step{Stage: "service", Text: "ping of the address of a service"}
-	case p.Frame.Reason == counter.NoService || !known && answerICMP(p.Out) == "port unreachable":
+	case p.Before.Class == pipeline.NoService:
 		return api.Step{Stage: "service", Text: "none at this port of the address"}
 	case known:
 		return api.Step{Stage: "service", Text: "backend of " + of(p.After.Conn.Service()) + " to its client"}

@@ -62,9 +62,14 @@ const Whole = 1 << 16
 // Admits reports whether a service may have one more unproven connection, if these may be a part,
 // in units of 1/Whole, of the capacity that proven connections leave.
 func (t *Tally) Admits(service, part uint32) bool {
-	left := int64(t.of.entries) - t.of.proven.Load() - int64(t.proven)
-	return int64(t.of.unproven[service].Load()+t.unproven[service]) < left*int64(part)/Whole
+	return int64(t.of.unproven[service].Load()+t.unproven[service]) < t.left()*int64(part)/Whole
 }
+
+// left returns the capacity that proven connections leave.
+func (t *Tally) left() int64 { return int64(t.of.entries) - t.of.proven.Load() - int64(t.proven) }
+
+// AllProven reports whether proven connections use the whole capacity.
+func (t *Tally) AllProven() bool { return t.left() <= 0 }
 
 // Unproven returns the number of unproven connections of a service, apart from what other workers
 // have not published.
