@@ -28,6 +28,9 @@ func (e *Engine) alarmsAbout(key service.Key, name string) (all []api.Alarm) {
 	for _, a := range e.health.policy.Alarms(key) {
 		all = append(all, api.Alarm{Kind: a.Kind, Service: name, Text: a.Text, SinceS: time.Since(a.Since).Seconds()})
 	}
+	if p := e.pressureOn(key, name); p != nil {
+		all = append(all, api.Alarm{Kind: api.AlarmPressure, Service: name, Text: pressureText, SinceS: p.SinceS})
+	}
 	return all
 }
 

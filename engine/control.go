@@ -42,11 +42,18 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 	for i := range e.cfg.Services {
 		s := e.describe(&e.cfg.Services[i], latest, traffic, sums)
 		if n := e.compiled.Number(e.cfg.Services[i].Key); int(n) < len(refused) {
-			s.AccessDenied, s.Limited = refused[n].Denied, refused[n].ByLimit()
+			addRefused(&s, &refused[n])
 		}
 		out = append(out, s)
 	}
 	return out, err
+}
+
+// addRefused adds what was refused, and what a full table has done.
+func addRefused(s *api.Service, c *counter.Service) {
+	s.AccessDenied, s.Limited = c.Denied, c.ByLimit()
+	s.FoundFull, s.TableFull, s.Untracked, s.Displaced = c.FoundFull, c.TableFull+c.SNATExhausted, c.Untracked, c.Displaced
+	s.Unproven = uint64(max(0, c.Unproven))
 }
 
 // sumServices adds up the counters of each service. They survive the backend that made them. The
@@ -84,6 +91,7 @@ func (e *Engine) describe(s *conf.Service, latest map[service.BackendID]health.S
 		out.Backends = append(out.Backends, describe(&s.Backends[i]))
 	}
 	out.Alarms = e.alarmsAbout(s.Key, s.Name)
+	out.Pressure = e.pressureOn(s.Key, s.Name)
 	if s.Sorry != nil {
 		b := describe(s.Sorry)
 		out.Sorry = &b

@@ -49,14 +49,14 @@ func TestList(t *testing.T) {
 	lab.Send(enginetest.Clients, 0, packettest.UDP(client6, at(vip6, 53)).Frame())
 	want := []api.Service{
 		{Name: "web", Address: vip4, Port: api.SinglePort(80), Protocol: "tcp", Mode: "nat", Scheduler: "wrr", PersistenceS: 90,
-			Connections: 1, Packets: 2, Bytes: 80, PacketsOut: 1, BytesOut: 45,
+			Connections: 1, Packets: 2, Bytes: 80, PacketsOut: 1, BytesOut: 45, Unproven: 1,
 			Backends: []api.Backend{
 				{Address: "10.0.0.11", Port: api.SinglePort(8080), Weight: 3, ConfiguredWeight: 3, Mode: "nat", State: "up",
 					Active: 1, Connections: 1, Packets: 2, Bytes: 80, PacketsOut: 1, BytesOut: 45},
 				{Address: "10.0.0.12", Port: api.SinglePort(8080), Mode: "nat", State: "drain"},
 			}},
 		{Name: "dns", Address: vip6, Port: api.Port(service.AnyPort), Protocol: "udp", Mode: "dr", Scheduler: "rr",
-			Connections: 1, Packets: 1, Bytes: 53,
+			Connections: 1, Packets: 1, Bytes: 53, Unproven: 1,
 			Backends: []api.Backend{
 				{Address: "2001:db8:a::11", Weight: 1, ConfiguredWeight: 1, Mode: "dr", State: "up", Inactive: 1, Connections: 1, Packets: 1, Bytes: 53},
 			}},

@@ -4,13 +4,14 @@
 //   - engine.go starts and closes everything; publish.go makes a change take effect or not at all.
 //   - hotplug.go follows interfaces, neighbours.go routes and neighbours, health.go and truepath.go
 //     the checks, deadlines.go the time, former.go the last connections of what is not configured.
+//   - pressure.go follows what a full table does to services.
 //   - control.go, overrides.go, apply.go, plan.go, stats.go, status.go and diagnostics.go implement
 //     package api for clients; offline.go does without a running engine.
 //
 // An Engine owns the workers (package worker), the platform, the prober and the tables that are
 // published. Engine.mu guards the state that tables follow from; no worker locks it. Besides the
-// workers it has one goroutine each for ports, health, deadlines and former backends, and one while
-// there is a detour for checks.
+// workers it has one goroutine each for ports, health, deadlines, pressure and former backends, and
+// one while there is a detour for checks.
 //
 // The package may import every package below it. Of these only enginetest imports it.
 package engine
@@ -33,6 +34,7 @@ import (
 	"sluice/engine/inspect"
 	"sluice/engine/override"
 	"sluice/engine/platform"
+	"sluice/engine/pressure"
 	"sluice/engine/route"
 	"sluice/engine/state"
 	"sluice/engine/steer"
@@ -109,6 +111,7 @@ type Engine struct {
 	outside      *outside                  // that compiled follows from
 	decider      *steer.Decider            // of compiled.Rules; nil: made when it is needed
 	health       healthState
+	pressure     *pressure.Watch
 	past         map[service.BackendID]counter.Backend // traffic under numbers that are free again
 	published    uint64                                // tables so far
 	hardware     *platform.Hardware                    // written by Start and followPorts only
@@ -146,6 +149,7 @@ func newEngine(o Options) *Engine {
 		results:          newChangedChecks(),
 		closing:          make(chan struct{}),
 		takeover:         takeover.New(o.Platform, o.Logger),
+		pressure:         pressure.New(time.Now()),
 	}
 	e.tracer = e.newTracer()
 	e.health.grow = time.AfterFunc(time.Hour, e.results.wake)
@@ -220,7 +224,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	}
 	following, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	e.running.Add(5)
+	e.running.Add(6)
 	go func() {
 		defer e.running.Done()
 		e.workers.Watch(following, cfg.Engine.StuckAfter, e.log)
@@ -228,6 +232,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	go e.followDeadlines(following)
 	go e.followFormer(following)
 	go e.followPorts(following)
+	go e.followPressure(following)
 	go e.followHealth(following)
 	e.awaitNeighbours(ctx)
 	e.mu.Lock()

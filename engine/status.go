@@ -32,6 +32,11 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 	}
 	out.Backends, out.Down = attention.Backends(e.cfg, e.health.policy, e.prober.State)
 	out.Config.Backends = out.Backends.Total
+	for i := range e.cfg.Services {
+		if p := e.pressureOn(e.cfg.Services[i].Key, e.cfg.Services[i].Name); p != nil {
+			out.Pressure = append(out.Pressure, *p)
+		}
+	}
 	if e.reloaded.err != nil {
 		out.Reload.Error = e.reloaded.err.Error()
 	}

@@ -131,6 +131,15 @@ func (p *Processor) proves(c *conn.Conn) bool {
 	return c.State == conn.Established && c.Flags&conn.SeenReply != 0
 }
 
+// Unproven returns the worker's part of the number of unproven connections of a service. Their sum
+// is right when all workers have been asked at the same time.
+func (p *Processor) Unproven(id uint32) int {
+	if p.worker == 0 {
+		return p.tally.Unproven(id)
+	}
+	return p.tally.Unpublished(id)
+}
+
 // prove makes an unproven connection proven.
 func (p *Processor) prove(c *conn.Conn) {
 	c.Flags |= conn.Proven

@@ -125,6 +125,11 @@ http           off, as configured
 		{Service: "web", Backend: "10.0.0.11:8080", State: api.OverrideDrain, Deadline: at, Since: at, Configured: true},
 		{Service: "udp 1.2.3.4:53", Backend: "10.0.0.12:53", State: api.OverrideWeight, Weight: &weight, Since: at},
 	}
+	daemon.status.Pressure = []api.Pressure{
+		{Service: "web", SinceS: 12, PerSecond: 6012.4, FoundFull: 72000, Displacing: 71890, Refused: 10, Untracked: 100,
+			Sources: []api.Source{{Prefix: "203.0.113.0/24", Share: 0.451}, {Prefix: "2001:db8:1::/48", Share: 0.1}}},
+		{Service: "dns", SinceS: 3, PerSecond: 3, FoundFull: 9, Displacing: 9},
+	}
 	daemon.status.Restart = []string{"engine: batch 64 -> 128", "added port eth2"}
 	daemon.status.Backends = api.BackendCounts{Total: 30, Up: 5, Down: 25, Protected: 1}
 	for i := range 25 {
@@ -141,7 +146,10 @@ http           off, as configured
 		"\nnext start       engine: batch 64 -> 128\n                 added port eth2\nbackends         25/30 down (1 in use)\n",
 		"\n                 web 10.0.0.11:80  down (in use)  1m15s  no answer\n",
 		"\n                 web 10.0.0.30:80  down           1m15s  no answer\n                 and 5 more: sluice health lists them\nalarms ",
-		"service web: no backend is up\n                 4 times pool_protected, for example service pool: 12/12 down\noverrides ", "1 drain, 1 weight: sluice overrides"} {
+		"service web: no backend is up\n                 4 times pool_protected, for example service pool: 12/12 down\npressure ",
+		"\npressure         web, for 12s: 6012 new connections/s find no free entry: 71890 displaced others, 10 were refused, 100 went untracked; " +
+			"from 203.0.113.0/24 (45%), 2001:db8:1::/48 (10%)\n" +
+			"                 dns, for 3s: 3 new connections/s find no free entry: 9 displaced others; from many prefixes\noverrides ", "1 drain, 1 weight: sluice overrides"} {
 		if !strings.Contains(out, text) {
 			t.Errorf("%q is missing in\n%s", text, out)
 		}

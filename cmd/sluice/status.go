@@ -25,7 +25,8 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show what runs, since when, and what needs attention",
 		Long: "Status shows the daemon's version, the running configuration, the result of the last reload, a configuration that\n" +
-			"waits for its confirm, changes that wait for a restart, the backends that are down, alarms and overrides.\n" +
+			"waits for its confirm, changes that wait for a restart, the backends that are down, alarms, services with a full\n" +
+			"connection table, and overrides.\n" +
 			"It exits with 1 if something needs attention: the last reload failed, a configuration waits for its confirm,\n" +
 			"changes wait for a restart, a backend is down, an alarm is raised (a stuck worker is one), the state directory\n" +
 			"can't be used, or nothing answers on [api] http. Each of these is one line on stderr. Otherwise it exits with 0.",
@@ -81,6 +82,10 @@ func statusTable(w io.Writer, s *api.Status) error {
 	}
 	if len(s.Alarms) == 0 {
 		line("alarms", "none")
+	}
+	for i := range s.Pressure {
+		p := &s.Pressure[i]
+		line(map[bool]string{true: "pressure"}[i == 0], "%s, for %s: %s", p.Service, text.Ago(p.SinceS), p)
 	}
 	line("overrides", "%s", overridesLine(s.Overrides))
 	line("state", "%s", stateLine(s))

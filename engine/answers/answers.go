@@ -84,6 +84,17 @@ func (a *Answers) Refusals(ctx context.Context, sums []counter.Service) error {
 	return sum(ctx, a, sums, a.refused, (*worker.Worker).AddRefusals, (*counter.Service).Add)
 }
 
+// TakeFull returns the source prefixes of new connections that found no free entry since the last
+// call. A worker that does not answer adds none.
+func (a *Answers) TakeFull(ctx context.Context) ([]counter.PrefixCount, error) {
+	parts := make([][]counter.PrefixCount, len(a.workers.All))
+	silent, err := a.workers.Ask(ctx, func(w *worker.Worker) { parts[w.ID()] = w.TakeFull() })
+	for _, i := range silent {
+		parts[i] = nil
+	}
+	return slices.Concat(parts...), err
+}
+
 // sum adds to sums, which are by number, what each worker adds to a copy of it, or has added last.
 // The workers are asked for a part at a time, so that packets do not wait. last is by worker and
 // guarded by mu. It returns an Unresponsive.

@@ -33,11 +33,12 @@ const (
 	AlarmToKernel = "to_kernel_failed"
 	AlarmFrozen   = "health_frozen" // an operator has frozen the backends' states
 	AlarmStuck    = "worker_stuck"  // a worker does not answer: its queues are not served
+	AlarmPressure = "pressure"      // new connections find no free entry or SNAT port: see Pressure
 )
 
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
-	return []string{AlarmProtected, AlarmNoBackend, AlarmUnreachable, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck}
+	return []string{AlarmProtected, AlarmNoBackend, AlarmUnreachable, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck, AlarmPressure}
 }
 
 // maxAlike is how many alarms of one kind are told one by one.

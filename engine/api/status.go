@@ -24,6 +24,7 @@ type Status struct {
 	// the Backends.Down that there are. List has all.
 	Down      []DownBackend `json:"down"`
 	Alarms    []Alarm       `json:"alarms"`
+	Pressure  []Pressure    `json:"pressure"` // services under pressure: each has an alarm, too
 	Overrides []Override    `json:"overrides"`
 	// StateDir is the directory of overrides and generations; "": in memory only.
 	StateDir string `json:"state_dir"`
@@ -94,7 +95,7 @@ func (s *Server) routeStatus() {
 		status, err := s.control.Status(ctx)
 		s.presence.tell(&status)
 		status.Alarms, status.Overrides, status.Attention = orEmpty(status.Alarms), orEmpty(status.Overrides), orEmpty(status.Attention)
-		status.Restart, status.Down = orEmpty(status.Restart), orEmpty(status.Down)
+		status.Restart, status.Down, status.Pressure = orEmpty(status.Restart), orEmpty(status.Down), orEmpty(status.Pressure)
 		return status, err
 	})
 }

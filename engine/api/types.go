@@ -95,6 +95,17 @@ type Service struct {
 	// Limited counts new connections beyond a limit, by the key of the limit, whether they were
 	// dropped or went to the sorry server.
 	Limited map[string]uint64 `json:"limited,omitempty"`
+	// FoundFull counts new connections that found the service's part of the table used up, the
+	// table full, or no SNAT port, TableFull those of them that were dropped, and Untracked those
+	// that a hash forwarded without an entry. The others took the place of other connections.
+	FoundFull uint64 `json:"found_full"`
+	TableFull uint64 `json:"table_full"`
+	Untracked uint64 `json:"untracked"`
+	Displaced uint64 `json:"displaced"` // connections that were removed before their timeouts
+	// Unproven counts connections now in which the other side has not taken part.
+	Unproven uint64 `json:"unproven"`
+	// Pressure is what a full table does to the service now.
+	Pressure *Pressure `json:"pressure,omitempty"`
 }
 
 // Key returns the text that identifies a service besides its name: "tcp 198.51.100.10:80", "udp

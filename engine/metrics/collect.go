@@ -118,6 +118,11 @@ func (s *snapshot) putService(out series, v *api.Service, backends bool) {
 	for limit, n := range v.Limited {
 		out.count(serviceLimited, n, v.Name, limit)
 	}
+	out.count(serviceFull, v.FoundFull, v.Name)
+	out.count(serviceRefused, v.TableFull, v.Name)
+	out.count(serviceUntracked, v.Untracked, v.Name)
+	out.count(serviceDisplaced, v.Displaced, v.Name)
+	out.count(serviceUnproven, v.Unproven, v.Name)
 	var active, inactive uint64
 	all := v.Backends
 	if v.Sorry != nil && !slices.ContainsFunc(all, func(b api.Backend) bool { return b.Endpoint() == v.Sorry.Endpoint() }) {

@@ -29,7 +29,16 @@ func (w *Worker) AddTraffic(sums []counter.Backend, first int) {
 func (w *Worker) AddRefusals(sums []counter.Service, first int) {
 	for i := range sums {
 		sums[i].Add(&w.proc.Services[first+i])
+		sums[i].Unproven += w.proc.Unproven(uint32(first + i))
 	}
+}
+
+// TakeFull returns the source prefixes of new connections that found no free entry since the last
+// call. It is called on the worker.
+func (w *Worker) TakeFull() []counter.PrefixCount {
+	all := w.proc.Full.All()
+	w.proc.Full = counter.Prefixes{}
+	return all
 }
 
 // MoveTraffic adds what the worker counted for each of the backends with these ids to sums, and

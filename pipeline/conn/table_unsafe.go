@@ -76,6 +76,10 @@ func (t *Table) slotOf(c *Conn) uint32 {
 
 // due returns the first slot of from to to-1 with Expires before late, to if there is none. This is
 // most of the work of a sweep, and few slots are due: it checks four at a time.
+//
+// nocheckptr: the end of the table is an address that another allocation may begin at.
+//
+//go:nocheckptr
 func (t *Table) due(from, to, late uint32) uint32 {
 	size := uintptr(1) << (t.slotShift & 7)
 	p, end := unsafe.Pointer(t.conn(from)), unsafe.Pointer(t.conn(to))

@@ -32,6 +32,9 @@ type Service struct {
 	TableFull     uint64 // of FoundFull, those that were dropped
 	SNATExhausted uint64 // likewise, without a SNAT port
 	Untracked     uint64 // of FoundFull, those that a hash forwarded without a connection
+	// Unproven is how many unproven connections the service has now, of those that the worker has
+	// not published and, at worker 0, of those that were. It is set in copies only.
+	Unproven int
 	// Spare connections may open in the millisecond SpareMs before all are counted again.
 	Spare, SpareMs uint32
 }
@@ -61,6 +64,7 @@ func (s *Service) Add(o *Service) {
 	s.TableFull += o.TableFull
 	s.SNATExhausted += o.SNATExhausted
 	s.Untracked += o.Untracked
+	s.Unproven += o.Unproven
 	for i := range s.Limited {
 		s.Limited[i] += o.Limited[i]
 	}

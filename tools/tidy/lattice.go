@@ -58,6 +58,7 @@ var lattice = []layer{
 	{"engine/host", "engine/cpu engine/route conf", "it reads what a configuration is checked against"},
 	{"engine/filter", "pipeline/packet pipeline/service", "a filter is compiled without a machine"},
 	{"engine/metrics", "engine/api", "metrics render what the API reports"},
+	{"engine/pressure", "pipeline/counter", "it works on values, without an Engine"},
 	{"engine/pcap", "", "pcap is a leaf"},
 	{"engine/process", "", "process is a leaf"},
 	{"engine/plan", "engine/accesslist engine/api engine/override engine/tables pipeline/... conf", "a plan is a function of two configurations"},

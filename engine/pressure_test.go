@@ -1,0 +1,77 @@
+package engine_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"sluice/engine/api"
+	"sluice/engine/enginetest"
+	"sluice/pipeline/packet/packettest"
+)
+
+// TestPressure checks that a flood at a service is told while it lasts, and no longer: the status
+// names the service, how many per second, what became of them, and the prefix that half of them
+// come from; another service is not named.
+func TestPressure(t *testing.T) {
+	for workers, mode := range map[int]string{1: "nat", 2: "tun"} {
+		t.Run(fmt.Sprint(mode, workers), func(t *testing.T) {
+			t.Parallel()
+			lab := enginetest.New(t, workers, workers)
+			lab.Start(workers, config(svc{name: "one", mode: mode, backends: []string{"10.0.0.11:80"}},
+				svc{name: "two", vip: "198.51.100.11", mode: mode, backends: []string{"10.0.0.12:80"}}))
+			sent := 0
+			flood := func() {
+				for range 64 {
+					from := fmt.Sprintf("203.0.113.%d:%d", 1+sent>>16&127, 1024+sent%60000)
+					if sent%2 == 0 {
+						from = fmt.Sprintf("100.%d.%d.7:%d", 64+sent>>8&63, sent>>1&255, 1024+sent%60000)
+					}
+					lab.Arrive(enginetest.Clients, packettest.TCP(from, vip4+":80").Flags(syn).Frame())
+					sent++
+				}
+				lab.Quiet()
+				lab.Collect()
+			}
+			status := func() api.Status {
+				t.Helper()
+				s, err := lab.Engine.Status(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			if s := status(); len(s.Pressure)+len(s.Attention) != 0 {
+				t.Errorf("before the flood: %+v", s)
+			}
+			var s api.Status
+			lab.Await("the pressure and its sources", func() bool {
+				flood()
+				s = status()
+				return len(s.Pressure) > 0 && s.Pressure[0].FoundFull > 1000 && len(s.Pressure[0].Sources) > 0 && s.Pressure[0].Sources[0].Share > 0.4
+			})
+			p := s.Pressure[0]
+			if len(s.Pressure) != 1 || p.Service != "one" || p.PerSecond <= 0 || p.SinceS < 0 || p.FoundFull != p.Displacing || p.Refused+p.Untracked != 0 ||
+				p.Sources[0].Prefix != "203.0.113.0/24" {
+				t.Errorf("%+v", s.Pressure)
+			}
+			if len(s.Alarms) != 1 || s.Alarms[0].Kind != api.AlarmPressure || s.Alarms[0].Service != "one" ||
+				len(s.Attention) != 1 || !strings.HasPrefix(s.Attention[0], "service one: new connections find no free entry") {
+				t.Errorf("%+v, attention %q", s.Alarms, s.Attention)
+			}
+			services, err := lab.Engine.List(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			one, two := services[0], services[1]
+			if one.FoundFull < p.FoundFull || one.Displaced == 0 || one.Displaced > lab.Stats().Displaced || one.Unproven == 0 || one.TableFull+one.Untracked != 0 || one.Pressure == nil ||
+				two.FoundFull+two.Displaced+two.Unproven != 0 || two.Pressure != nil {
+				t.Errorf("%+v\n%+v", one, two)
+			}
+			lab.Await("the end of the pressure", func() bool {
+				s = status()
+				return len(s.Pressure)+len(s.Alarms)+len(s.Attention) == 0
+			})
+		})
+	}
+}
