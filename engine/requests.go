@@ -44,7 +44,7 @@ func (e *Engine) stuckAlarms() (all []api.Alarm) {
 	for _, s := range e.workers.Stuck() {
 		all = append(all, api.Alarm{
 			Kind: api.AlarmStuck, SinceS: time.Since(s.Since).Seconds(),
-			Text: fmt.Sprintf("worker %d (CPU %d) has not answered since %s: packets of its queues wait and are lost, and it works by old tables; "+
+			Text: fmt.Sprintf("worker %d (CPU %d) has not answered since %s: packets of its queues are lost, and it works by old tables; "+
 				"the log of the kernel may say why; a restart ends it", s.Worker, s.CPU, s.Since.Format(time.TimeOnly)),
 		})
 	}

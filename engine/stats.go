@@ -43,6 +43,13 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	for r := counter.None + 1; int(r) < counter.Count; r++ {
 		out.Drops[r.String()] = sum.Drops[r]
 	}
+	for i := range out.Ports {
+		c, err := e.platform.Outcomes(i)
+		if err != nil {
+			return api.Stats{}, err
+		}
+		out.Ports[i].XDP = api.XDPStats(c)
+	}
 	f := &out.Frames
 	f.Total = uint64(len(e.hardware.UMEM) / platform.FrameSize)
 	// Workers answer at different times: a frame that is handed over meanwhile counts twice.

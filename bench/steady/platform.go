@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,8 @@ type port struct {
 	cores   []int
 	memory  [][]byte
 	restore func()
+
+	heartbeat atomic.Int64 // as a queue of the kernel has it
 }
 
 const (
@@ -73,7 +76,7 @@ func (p *port) Open(ports []conf.Port, workers int) (*platform.Hardware, error) 
 	p.arrival = make([]int64, chunks)
 	p.fill, p.sent = make([]uint64, 0, chunks), make([]uint64, 0, chunks)
 	return &platform.Hardware{UMEM: umem, Ports: []platform.HardwarePort{{
-		Name: portName, Ifindex: 1, IO: string(conf.IOCopy), Queues: []platform.HardwareQueue{{Queue: &p.queue}},
+		Name: portName, Ifindex: 1, IO: string(conf.IOCopy), Queues: []platform.HardwareQueue{{Queue: &p.queue, Heartbeat: &p.heartbeat}},
 	}}}, nil
 }
 
@@ -114,4 +117,5 @@ func (p *port) Source(netip.Addr) netip.Addr                 { return own.Addr()
 func (p *port) Resolve(netip.Addr)                           {}
 func (p *port) SetNeighbours([]netip.Addr)                   {}
 func (p *port) Steering(int) (platform.Steering, error)      { return platform.Steering{Queues: 1}, nil }
+func (p *port) Outcomes(int) (c steer.Counters, err error)   { return c, nil }
 func (p *port) Stats(int, int) (s platform.QueueStats)       { return s }

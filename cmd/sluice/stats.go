@@ -127,6 +127,9 @@ func portReport(out io.Writer, ports []api.PortStats) {
 			link = "up"
 		}
 		fmt.Fprintf(out, "\nport %s: io %s, link %s, mtu %d\n", p.Name, p.IO, link, p.MTU)
+		x := &p.XDP
+		fmt.Fprintf(out, "frames: to the kernel %d, to workers %d, to the prober %d, dropped as no_socket %d, as no_worker %d\n",
+			x.Passed, x.Redirected, x.Detoured, x.NoSocket, x.NoWorker)
 		table := newGrid(out, "queue", "worker", "rx", "tx", "tx full", "wakeups", "kernel: rx dropped", "rx ring full",
 			"fill ring empty", "rx invalid", "tx invalid", "tx ring empty")
 		for _, q := range p.Queues {

@@ -46,7 +46,7 @@ func newSickFarm(services int) *sickFarm {
 		f.status.Attention = append(f.status.Attention, fmt.Sprintf("service %s: 12/12 backends are down, 6 of them in use, "+
 			"because min_healthy keeps 50 %% of the backends in use: repair some", s.Name))
 	}
-	f.status.Attention = append([]string{"worker 1 (CPU 3) has not answered since 14:02:11: packets of its queues wait and are lost, " +
+	f.status.Attention = append([]string{"worker 1 (CPU 3) has not answered since 14:02:11: packets of its queues are lost, " +
 		"and it works by old tables; the log of the kernel may say why; a restart ends it"}, f.status.Attention[:min(4, services)]...)
 	return f
 }

@@ -299,6 +299,20 @@ type PortStats struct {
 	Up     bool         `json:"up"`
 	MTU    int          `json:"mtu"`
 	Queues []QueueStats `json:"queues"`
+	// XDP says what became of the frames that the port received.
+	XDP XDPStats `json:"xdp"`
+}
+
+// XDPStats is what the XDP program of a port counted, each frame once. Under a holder (systemd,
+// sluice keep) it counts on when the daemon is killed, and while none runs.
+type XDPStats struct {
+	Passed     uint64 `json:"passed"`     // to the kernel
+	Redirected uint64 `json:"redirected"` // to the queue's AF_XDP socket
+	Detoured   uint64 `json:"detoured"`   // to the prober: answers to checks of tun and dr
+	NoSocket   uint64 `json:"no_socket"`  // dropped: for a service, on a queue that is not open
+	// NoWorker counts frames for a service that were dropped because the queue's worker had not run
+	// for 300 ms.
+	NoWorker uint64 `json:"no_worker"`
 }
 
 // QueueStats is one AF_XDP socket. The kernel's fields are its XDP_STATISTICS (struct

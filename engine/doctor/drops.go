@@ -64,6 +64,12 @@ func checkDrops(b *Box) (all []Finding) {
 	report(Warning, before.PortReusedEarly, b.Stats.PortReusedEarly, "give the service more addresses in `source`: each has up to 64512 ports per backend",
 		"connections of mode fullnat got a port that another to the same backend had less than a minute before (port_reused_early), so that the backend may refuse their first SYN")
 	for i, p := range b.Stats.Ports {
+		var old api.XDPStats
+		if i < len(before.Ports) {
+			old = before.Ports[i].XDP
+		}
+		report(Warning, old.NoWorker, p.XDP.NoWorker, "see the log for worker_stuck, and whether other processes use the worker's CPU; a daemon that was killed or stopped does the same",
+			"packets were dropped at port %s because the worker of their queue did not run (no_worker)", p.Name)
 		for j, q := range p.Queues {
 			var old api.QueueStats
 			if i < len(before.Ports) && j < len(before.Ports[i].Queues) {

@@ -46,6 +46,7 @@ type Platform struct {
 	unsent     uint64     // frames that were on TX rings when their port was closed
 	rules      steer.Rules
 	unused     platform.Steering // added by Steering
+	outcomes   steer.Counters    // returned by Outcomes
 	refuse     error             // returned by Steer
 	requested  map[netip.Addr]bool
 	neighbours []netip.Addr
@@ -262,6 +263,20 @@ func (p *Platform) Steering(port int) (platform.Steering, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return platform.Steering{Queues: p.queues[port] + p.unused.Queues, NoSocket: p.unused.NoSocket}, nil
+}
+
+// SetOutcomes makes Outcomes return c for each port.
+func (p *Platform) SetOutcomes(c steer.Counters) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.outcomes = c
+}
+
+// Outcomes implements platform.Platform.
+func (p *Platform) Outcomes(int) (steer.Counters, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.outcomes, nil
 }
 
 // Steered returns the rules of the last Steer.

@@ -35,7 +35,7 @@ var Events = []Kind{
 	{"config_refused", "a reload, apply or rollback failed: nothing changed"},
 	{"config_changed", "an apply, confirm or rollback succeeded"},
 	{"config_reverted", "a change was not confirmed in time: the previous configuration is active"},
-	{"worker_stuck", "a worker does not answer ([engine] stuck_after): packets of its queues wait and are lost"},
+	{"worker_stuck", "a worker does not answer ([engine] stuck_after): packets of its queues are lost"},
 	{"worker_back", "it answers again"},
 	{"tables_failed", "new tables could not be built: the workers keep the old ones"},
 

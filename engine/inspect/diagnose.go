@@ -108,6 +108,9 @@ func (x *explainer) arrival(ctx context.Context) error {
 		case p.NoSocket > 0:
 			x.step("queues", "%s dropped %d frames for a service before their queue had a socket", p.Name, p.NoSocket)
 		}
+		if p.NoWorker > 0 {
+			x.step("queues", "%s dropped %d frames for a service while the worker of their queue did not run (no_worker)", p.Name, p.NoWorker)
+		}
 	}
 	for i := range x.Ports {
 		if p := &x.Ports[i]; p.Exists && !p.Up {

@@ -196,6 +196,10 @@ func putPort(out series, p *api.PortStats) {
 	out.put(portInfo, 1, p.Name, p.IO)
 	out.flag(portUp, p.Up, p.Name)
 	out.put(portMTU, float64(p.MTU), p.Name)
+	for outcome, n := range map[string]uint64{"passed": p.XDP.Passed, "redirected": p.XDP.Redirected, "detoured": p.XDP.Detoured,
+		"no_socket": p.XDP.NoSocket, "no_worker": p.XDP.NoWorker} {
+		out.count(portXDP, n, p.Name, outcome)
+	}
 	for i := range p.Queues {
 		q := &p.Queues[i]
 		queue := strconv.Itoa(q.Queue)

@@ -119,6 +119,8 @@ var (
 	portInfo = gauge("port_info", "Always 1; io is the AF_XDP mode that the port uses.", "port", "io")
 	portUp   = gauge("port_up", "Whether the link is up.", "port")
 	portMTU  = gauge("port_mtu_bytes", "Its MTU.", "port")
+	portXDP  = counter("port_frames_total", "Frames received, by what the XDP program did: passed (to the kernel), redirected (to a worker), "+
+		"detoured (to the prober), no_socket and no_worker (dropped: the queue is not used, or its worker does not run).", "port", "outcome")
 
 	queueReceived = counter("queue_packets_received_total", "Packets received from the queue's RX ring.", "port", "queue")
 	queueSent     = counter("queue_packets_sent_total", "Packets put on the queue's TX ring.", "port", "queue")

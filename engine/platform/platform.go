@@ -9,6 +9,7 @@ package platform
 import (
 	"io"
 	"net/netip"
+	"sync/atomic"
 
 	"sluice/conf"
 	"sluice/engine/health/truepath"
@@ -56,6 +57,9 @@ type Platform interface {
 	// Steering returns what happens to an open port's frames before they reach a queue. A worker
 	// of the port calls it.
 	Steering(port int) (Steering, error)
+	// Outcomes returns what became of all frames that a port has received, by the steering's own
+	// count: of a port that is closed, what it was at last. Any goroutine may call it.
+	Outcomes(port int) (steer.Counters, error)
 	// Stats returns what the platform counts for a queue. The queue's worker calls it.
 	Stats(port, queue int) QueueStats
 	// Close frees everything. The workers have stopped.
@@ -115,6 +119,9 @@ type HardwareQueue struct {
 	Queue
 	Number  int
 	Sending int // frames for transmission that it has already
+	// Heartbeat is where the queue's worker stores the time, in ns of CLOCK_MONOTONIC, at least
+	// each 100 ms: see steer.Port. It is valid until the port is closed. nil: nothing needs it.
+	Heartbeat *atomic.Int64
 }
 
 // QueueStats is what the kernel counts for a queue (struct xdp_statistics,
@@ -130,4 +137,5 @@ type QueueStats struct {
 type Steering struct {
 	Queues   int    // RX queues that the interface has now
 	NoSocket uint64 // frames for a service that were dropped because their queue is not open
+	NoWorker uint64 // and those because the queue's worker gave no heartbeat
 }

@@ -9,6 +9,7 @@ typedef unsigned char __u8;
 typedef unsigned short __u16;
 typedef unsigned int __u32;
 typedef unsigned long long __u64;
+typedef long long __s64;
 
 /* Integers in network byte order, as in a frame. */
 typedef __u16 __be16;
@@ -55,6 +56,7 @@ struct xdp_md {
 #define BPF_MAP_TYPE_XSKMAP 17
 
 #define BPF_F_NO_PREALLOC 1 /* required for an LPM trie */
+#define BPF_F_MMAPABLE 1024
 
 #define BPF_ANY 0 /* make an entry, or replace it */
 

@@ -40,7 +40,10 @@
 //
 // Such a frame is redirected to the AF_XDP socket of the receiving queue. If the queue has no
 // socket it is dropped and counted, never passed: a kernel that holds the service's address would
-// answer a live connection with RST.
+// answer a live connection with RST. The same holds while the queue's worker does not run
+// (Port.Heartbeat): the rings of a process that was killed or stopped do not fill, and the host's
+// own frames on the queue go on. A process that takes a former one's place (Program.Inherit) has
+// its counters too.
 //
 // An answer to a health probe that took the path of tun or dr (package engine/health/truepath)
 // comes from the service's address. This host may have that address itself, and then its kernel

@@ -3,9 +3,11 @@ package steer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 )
@@ -34,7 +36,7 @@ type formerLink struct {
 // Inherit makes h hold the links of ports that are attached from now on, and takes over what the
 // former process has left there. Attach leaves the former program in place until the first Set.
 func (p *Program) Inherit(h Holder) {
-	p.holder, p.former = h, make(map[int]*formerLink)
+	p.holder, p.former, p.counters = h, make(map[int]*formerLink), make(map[string]*ebpf.Map)
 	for _, name := range h.Names() {
 		if !strings.HasPrefix(name, linkName) {
 			continue
@@ -50,17 +52,21 @@ func (p *Program) Inherit(h Holder) {
 		f := &formerLink{link: left, name: name}
 		if ifindex := f.examine(); ifindex != 0 {
 			p.former[ifindex] = f
+			p.inheritCounters(f.number())
 			continue
 		}
 		_ = f.end(h) // of an interface that is gone, or unusable
 	}
 }
 
+// number returns the number of the interface, as it is in names at the holder.
+func (f *formerLink) number() string { return strings.TrimPrefix(f.name, linkName) }
+
 // examine returns the interface that the link is attached to, 0 if its program cannot be taken
 // over.
 func (f *formerLink) examine() (ifindex int) {
 	info, err := f.link.Info()
-	if err != nil || info.XDP() == nil || strconv.Itoa(int(info.XDP().Ifindex)) != strings.TrimPrefix(f.name, linkName) {
+	if err != nil || info.XDP() == nil || strconv.Itoa(int(info.XDP().Ifindex)) != f.number() {
 		return 0
 	}
 	ifindex = int(info.XDP().Ifindex)
@@ -68,7 +74,8 @@ func (f *formerLink) examine() (ifindex int) {
 	if err != nil || device.Attrs().Xdp == nil || device.Attrs().Xdp.ProgId != uint32(info.Program) {
 		return 0
 	}
-	if name, err := programName(uint32(info.Program)); err != nil || name != steerProgSluiceSteer {
+	// without CAP_SYS_ADMIN the name cannot be read: that the holder has the link is enough
+	if name, err := programName(uint32(info.Program)); !errors.Is(err, fs.ErrPermission) && (err != nil || name != steerProgSluiceSteer) {
 		return 0
 	}
 	f.device, f.mode = device.Attrs().Name, modeOf(device.Attrs().Xdp.AttachMode)
@@ -79,7 +86,7 @@ func (f *formerLink) examine() (ifindex int) {
 func (f *formerLink) end(h Holder) error {
 	// an error of Detach means that the interface is gone
 	_ = f.link.Detach()
-	return errors.Join(h.Remove(f.name), f.link.Close())
+	return errors.Join(h.Remove(f.name), h.Remove(countersName+f.number()), f.link.Close())
 }
 
 // adopt lets the port have the former program's place, and reports whether there is one.
@@ -98,23 +105,24 @@ func (p *Program) adopt(port *Port) bool {
 	return true
 }
 
-// Hold makes the holder, if there is one, hold the port's link. It is called once the port's
-// sockets are registered.
+// Hold makes the holder, if there is one, hold the port's link and counters. It is called once the
+// port's sockets are registered.
 func (p *Program) Hold(port *Port) error {
 	port.holder = p.holder
 	return port.hold()
 }
 
 func (p *Port) hold() error {
-	if p.holder == nil || p.former != nil {
-		return nil // it has the former one's
-	}
-	raw, ok := p.link.(interface{ FD() int })
-	if !ok {
+	if p.holder == nil {
 		return nil
 	}
-	if err := p.holder.Put(p.linkName(), raw.FD()); err != nil {
-		return fmt.Errorf("steer: interface %s: its XDP program ends with this process: %w", p.name, err)
+	err := p.holder.Put(countersName+strconv.Itoa(p.ifindex), p.counters.FD())
+	raw, ok := p.link.(interface{ FD() int })
+	if ok && p.former == nil { // else it has the former one's
+		err = errors.Join(err, p.holder.Put(p.linkName(), raw.FD()))
+	}
+	if err != nil {
+		return fmt.Errorf("steer: interface %s: its XDP program or its counters end with this process: %w", p.name, err)
 	}
 	return nil
 }
@@ -181,7 +189,7 @@ func (p *Port) detach() error {
 	var err error
 	if p.holder != nil {
 		_ = p.link.Detach() // an error means that the interface is gone
-		err = p.holder.Remove(p.linkName())
+		err = errors.Join(p.holder.Remove(p.linkName()), p.holder.Remove(countersName+strconv.Itoa(p.ifindex)))
 	}
 	return errors.Join(err, p.link.Close())
 }

@@ -3,6 +3,7 @@ package steer
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -47,15 +48,16 @@ var ErrNoNative = errors.New("no native XDP")
 // Port is an interface that the program runs on. Its methods may be called from any goroutine, but
 // none during or after Close.
 type Port struct {
-	name     string
-	ifindex  int
-	mode     Mode
-	link     link.Link
-	program  ebpf.ProgramID
-	sockets  xdp.Program
-	counters *ebpf.Map
-	holder   Holder      // of a copy of link; nil: there is none
-	former   *formerLink // stands in for link until the first Set; nil: does not
+	name       string
+	ifindex    int
+	mode       Mode
+	link       link.Link
+	program    ebpf.ProgramID
+	sockets    xdp.Program
+	counters   *ebpf.Map
+	heartbeats heartbeats
+	holder     Holder      // of a copy of link; nil: there is none
+	former     *formerLink // stands in for link until the first Set; nil: does not
 }
 
 // Counters count the frames that the port received, each in exactly one counter. Frames that a
@@ -65,6 +67,7 @@ type Counters struct {
 	Redirected uint64 // handed to the queue's socket
 	Detoured   uint64 // answers to probes, redirected to Detour's interface
 	NoSocket   uint64 // for Sluice, and dropped because the queue has no socket
+	NoWorker   uint64 // for Sluice, and dropped because the queue's worker gives no heartbeat
 }
 
 // Attach starts the program on an interface of the calling thread's network namespace. No socket is
@@ -78,10 +81,11 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		return nil, fmt.Errorf("steer: XDP %s: the modes are native and generic", mode)
 	}
 	var objects struct {
-		Program  *ebpf.Program `ebpf:"sluice_steer"`
-		Queues   *ebpf.Map     `ebpf:"queues"`
-		Sockets  *ebpf.Map     `ebpf:"sockets"`
-		Counters *ebpf.Map     `ebpf:"counters"`
+		Program    *ebpf.Program `ebpf:"sluice_steer"`
+		Queues     *ebpf.Map     `ebpf:"queues"`
+		Sockets    *ebpf.Map     `ebpf:"sockets"`
+		Counters   *ebpf.Map     `ebpf:"counters"`
+		Heartbeats *ebpf.Map     `ebpf:"heartbeats"`
 	}
 	shared := map[string]*ebpf.Map{
 		steerMapAddresses: p.addresses,
@@ -93,6 +97,9 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		steerMapOpened:    p.opened,
 		steerMapFragments: p.fragments,
 	}
+	if former := p.counters[strconv.Itoa(ifindex)]; former != nil {
+		shared[steerMapCounters] = former
+	}
 	if err := p.spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
 		return nil, fmt.Errorf("steer: the kernel (it must be 5.18 or newer) refuses the XDP program: %w", explain(err))
 	}
@@ -102,9 +109,10 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		sockets:  xdp.Program{Program: objects.Program, Queues: objects.Queues, Sockets: objects.Sockets},
 		counters: objects.Counters,
 	}
-	info, err := objects.Program.Info()
+	// the memory of the map stays when it is closed
+	err := errors.Join(port.heartbeats.open(objects.Heartbeats), objects.Heartbeats.Close())
 	if err == nil {
-		port.program, _ = info.ID()
+		err = port.identify()
 	}
 	if err == nil && !p.adopt(port) {
 		err = port.attach()
@@ -113,6 +121,15 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 		return nil, errors.Join(err, port.Close())
 	}
 	return port, nil
+}
+
+// identify reads the number of the port's program.
+func (p *Port) identify() error {
+	info, err := p.sockets.Program.Info()
+	if err == nil {
+		p.program, _ = info.ID()
+	}
+	return err
 }
 
 // How often and how far apart Attach tries an interface that is busy.
@@ -239,7 +256,8 @@ func (p *Port) Unregister(queue int) error {
 	return nil
 }
 
-// Counters returns the sums over all CPUs since Attach. Each is monotonic; they are not all from
+// Counters returns the sums over all CPUs since Attach, or since that of the process from which the
+// port's link was inherited. Each is monotonic; they are not all from
 // the same instant.
 func (p *Port) Counters() (Counters, error) {
 	var c Counters
@@ -248,6 +266,7 @@ func (p *Port) Counters() (Counters, error) {
 		steerOutcomeREDIRECTED: &c.Redirected,
 		steerOutcomeNO_SOCKET:  &c.NoSocket,
 		steerOutcomeDETOURED:   &c.Detoured,
+		steerOutcomeNO_WORKER:  &c.NoWorker,
 	} {
 		var perCPU []uint64
 		if err := p.counters.Lookup(outcome, &perCPU); err != nil {
@@ -261,9 +280,10 @@ func (p *Port) Counters() (Counters, error) {
 }
 
 // Close detaches the program: all traffic of the interface passes to the kernel, service traffic
-// too. A former program that has not been replaced yet stays. It is safe to call twice.
+// too. No worker uses the port's heartbeats any more. A former program that has not been replaced
+// yet stays. It is safe to call twice.
 func (p *Port) Close() error {
-	err := errors.Join(p.detach(), p.sockets.Close(), p.counters.Close())
+	err := errors.Join(p.detach(), p.sockets.Close(), p.counters.Close(), p.heartbeats.close())
 	p.link, p.counters, p.former = nil, nil, nil
 	return err
 }

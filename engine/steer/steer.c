@@ -49,9 +49,10 @@
  * An error with a destination that is not the quoted source breaks RFC 1122 3.2.2 or RFC 4443 2.4: it
  * passes to the kernel.
  *
- * To Sluice means redirected to the AF_XDP socket of the receiving queue. A queue without a socket
- * drops the frame: a kernel that holds the service's address would answer a live connection with
- * RST. The prober's device exists because the kernel would drop an answer that comes from an
+ * To Sluice means redirected to the AF_XDP socket of the receiving queue. A queue without a socket, or
+ * with a worker that gives no heartbeat, drops the frame: a kernel that holds the service's address
+ * would answer a live connection with RST, and the rings of a worker that does not run would fill, and
+ * stop the host's own frames on the queue of a zero-copy driver. The prober's device exists because the kernel would drop an answer that comes from an
  * address of its own; without the device such a frame passes to the kernel.
  */
 
@@ -189,18 +190,33 @@ struct {
 	MAP_BYTES(4, 4); /* 0; interface */
 } detour SECTION(".maps");
 
+#define QUEUES 1024
+
 /*
  * One set per port. A queue has a socket as long as it is in both maps; written by Port.Register.
  */
 struct {
-	MAP_IS(BPF_MAP_TYPE_HASH, 1024);
+	MAP_IS(BPF_MAP_TYPE_HASH, QUEUES);
 	MAP_TYPES(__u32, __u32); /* queue index; 1 */
 } queues SECTION(".maps");
 
 struct {
-	MAP_IS(BPF_MAP_TYPE_XSKMAP, 1024);
+	MAP_IS(BPF_MAP_TYPE_XSKMAP, QUEUES);
 	MAP_BYTES(4, 4); /* queue index; socket */
 } sockets SECTION(".maps");
+
+/*
+ * When each queue's worker last said that it runs, in ns of CLOCK_MONOTONIC; 0: not yet. The worker
+ * writes it into the map's memory: see Port.Heartbeat.
+ */
+struct {
+	MAP_IS(BPF_MAP_TYPE_ARRAY, QUEUES);
+	MAP_TYPES(__u32, __s64);
+	MAP_FLAGS(BPF_F_MMAPABLE);
+} heartbeats SECTION(".maps");
+
+/* A worker sleeps at most for 100 ms, so that two of three heartbeats may be late. */
+#define HEARTBEAT_NS (SECOND_NS * 3 / 10)
 
 /* Each frame counts once, under its outcome. */
 enum outcome {
@@ -208,6 +224,7 @@ enum outcome {
 	REDIRECTED,
 	NO_SOCKET,
 	DETOURED,
+	NO_WORKER,
 	OUTCOMES,
 };
 
@@ -721,19 +738,33 @@ INLINE int decide(struct xdp_md *ctx)
 	return target;
 }
 
-INLINE int redirect(__u32 queue)
-{
-	if (!bpf_map_lookup_elem(&queues, &queue))
-		return XDP_DROP;
-	return bpf_redirect_map(&sockets, queue, XDP_DROP);
-}
-
 INLINE void count(enum outcome outcome)
 {
 	__u64 *counter = bpf_map_lookup_elem(&counters, &outcome);
 
 	if (counter)
 		++*counter;
+}
+
+/* Whether the queue's worker has said that it runs, but too long ago. The coarse clock may lag behind. */
+INLINE int is_silent(__u32 queue)
+{
+	const __s64 *beat_ns = bpf_map_lookup_elem(&heartbeats, &queue);
+
+	return beat_ns && *beat_ns && (__s64)bpf_ktime_get_coarse_ns() - *beat_ns > (__s64)HEARTBEAT_NS;
+}
+
+INLINE int redirect(__u32 queue)
+{
+	int action = XDP_DROP;
+	enum outcome outcome = NO_SOCKET;
+
+	if (is_silent(queue))
+		outcome = NO_WORKER;
+	else if (bpf_map_lookup_elem(&queues, &queue))
+		action = bpf_redirect_map(&sockets, queue, XDP_DROP);
+	count(action == XDP_DROP ? outcome : REDIRECTED);
+	return action;
 }
 
 SECTION("xdp")
@@ -743,9 +774,7 @@ int sluice_steer(struct xdp_md *ctx)
 
 	switch (decide(ctx)) {
 	case SLUICE:
-		action = redirect(ctx->rx_queue_index);
-		count(action == XDP_DROP ? NO_SOCKET : REDIRECTED);
-		return action;
+		return redirect(ctx->rx_queue_index);
 	case PROBER_DEVICE:
 		action = bpf_redirect_map(&detour, 0, XDP_PASS);
 	}

@@ -62,7 +62,8 @@ const (
 	steerOutcomeREDIRECTED steerOutcome = 1
 	steerOutcomeNO_SOCKET  steerOutcome = 2
 	steerOutcomeDETOURED   steerOutcome = 3
-	steerOutcomeOUTCOMES   steerOutcome = 4
+	steerOutcomeNO_WORKER  steerOutcome = 4
+	steerOutcomeOUTCOMES   steerOutcome = 5
 )
 
 type steerRole uint32
@@ -97,6 +98,7 @@ const (
 	steerMapCounters     = "counters"
 	steerMapDetour       = "detour"
 	steerMapFragments    = "fragments"
+	steerMapHeartbeats   = "heartbeats"
 	steerMapOpened       = "opened"
 	steerMapOwn          = "own"
 	steerMapPorts        = "ports"
@@ -156,17 +158,18 @@ type steerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerMapSpecs struct {
-	Addresses *ebpf.MapSpec `ebpf:"addresses"`
-	Counters  *ebpf.MapSpec `ebpf:"counters"`
-	Detour    *ebpf.MapSpec `ebpf:"detour"`
-	Fragments *ebpf.MapSpec `ebpf:"fragments"`
-	Opened    *ebpf.MapSpec `ebpf:"opened"`
-	Own       *ebpf.MapSpec `ebpf:"own"`
-	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Queues    *ebpf.MapSpec `ebpf:"queues"`
-	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
-	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
-	Stations  *ebpf.MapSpec `ebpf:"stations"`
+	Addresses  *ebpf.MapSpec `ebpf:"addresses"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Detour     *ebpf.MapSpec `ebpf:"detour"`
+	Fragments  *ebpf.MapSpec `ebpf:"fragments"`
+	Heartbeats *ebpf.MapSpec `ebpf:"heartbeats"`
+	Opened     *ebpf.MapSpec `ebpf:"opened"`
+	Own        *ebpf.MapSpec `ebpf:"own"`
+	Ports      *ebpf.MapSpec `ebpf:"ports"`
+	Queues     *ebpf.MapSpec `ebpf:"queues"`
+	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
+	Sockets    *ebpf.MapSpec `ebpf:"sockets"`
+	Stations   *ebpf.MapSpec `ebpf:"stations"`
 }
 
 // steerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -195,17 +198,18 @@ func (o *steerObjects) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerMaps struct {
-	Addresses *ebpf.Map `ebpf:"addresses"`
-	Counters  *ebpf.Map `ebpf:"counters"`
-	Detour    *ebpf.Map `ebpf:"detour"`
-	Fragments *ebpf.Map `ebpf:"fragments"`
-	Opened    *ebpf.Map `ebpf:"opened"`
-	Own       *ebpf.Map `ebpf:"own"`
-	Ports     *ebpf.Map `ebpf:"ports"`
-	Queues    *ebpf.Map `ebpf:"queues"`
-	Ranges    *ebpf.Map `ebpf:"ranges"`
-	Sockets   *ebpf.Map `ebpf:"sockets"`
-	Stations  *ebpf.Map `ebpf:"stations"`
+	Addresses  *ebpf.Map `ebpf:"addresses"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Detour     *ebpf.Map `ebpf:"detour"`
+	Fragments  *ebpf.Map `ebpf:"fragments"`
+	Heartbeats *ebpf.Map `ebpf:"heartbeats"`
+	Opened     *ebpf.Map `ebpf:"opened"`
+	Own        *ebpf.Map `ebpf:"own"`
+	Ports      *ebpf.Map `ebpf:"ports"`
+	Queues     *ebpf.Map `ebpf:"queues"`
+	Ranges     *ebpf.Map `ebpf:"ranges"`
+	Sockets    *ebpf.Map `ebpf:"sockets"`
+	Stations   *ebpf.Map `ebpf:"stations"`
 }
 
 func (m *steerMaps) Close() error {
@@ -214,6 +218,7 @@ func (m *steerMaps) Close() error {
 		m.Counters,
 		m.Detour,
 		m.Fragments,
+		m.Heartbeats,
 		m.Opened,
 		m.Own,
 		m.Ports,

@@ -153,7 +153,7 @@ func (w *Worker) ping(ctx context.Context, stuckAfter time.Duration, log *slog.L
 		case <-ticker.C:
 			w.silent.Store(ticks >= askTimeout)
 			if time.Duration(ticks)*tick >= stuckAfter && w.stuckSince.CompareAndSwap(nil, &began) {
-				log.Error("worker is stuck: packets of its queues wait and are lost", "event", "worker_stuck", "worker", w.id, "cpu", w.cpu,
+				log.Error("worker is stuck: packets of its queues are lost", "event", "worker_stuck", "worker", w.id, "cpu", w.cpu,
 					"since", began.Format(time.TimeOnly))
 			}
 		}

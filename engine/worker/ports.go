@@ -26,7 +26,7 @@ func (w *Worker) connectPorts(ports []platform.HardwarePort, workers int) {
 func (w *Worker) Disconnect(port int) {
 	for _, q := range w.queues {
 		if int(q.port) == port {
-			q.Queue = closedQueue{}
+			q.Queue, q.heartbeat = closedQueue{}, nil
 			q.reclaimed = q.tx
 		}
 	}
@@ -37,7 +37,7 @@ func (w *Worker) Disconnect(port int) {
 func (w *Worker) Connect(port int, hw *platform.HardwarePort) {
 	for _, q := range w.queues {
 		if int(q.port) == port {
-			q.Queue = hw.Queues[q.index].Queue
+			q.Queue, q.heartbeat = hw.Queues[q.index].Queue, hw.Queues[q.index].Heartbeat
 		}
 	}
 	w.pollQueues()

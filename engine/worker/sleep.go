@@ -11,10 +11,10 @@ import (
 const idleTurns = 100
 
 // The longest that a worker sleeps: short while a driver has not transmitted all frames, else short
-// enough for the sweep of the connection tables.
+// enough for the heartbeat (heartbeat.go), and so for the sweep of the connection tables.
 const (
 	sleepUnsentMs = 1
-	sleepIdleMs   = 250
+	sleepIdleMs   = 100
 )
 
 // unsentTurns is the number of idle turns, about a second of short sleeps, after which frames that

@@ -97,6 +97,8 @@ type queue struct {
 	index  int // among the queues of the port that Sluice uses
 	number int // at the interface
 
+	heartbeat *atomic.Int64 // see platform.HardwareQueue; nil: nothing needs it
+
 	rx, tx, reclaimed, txFull uint64
 	faultMs                   uint32 // time of the last error that was logged; 0: none
 }
@@ -347,6 +349,7 @@ func (w *Worker) housekeep(n int) {
 	now := w.clock.ms
 	if elapsed := now - w.housekeptMs; elapsed > 0 || n == 0 && w.sweepBehind {
 		w.housekeptMs = now
+		w.beat()
 		w.sweepBehind = w.proc.Housekeep(w.tables.Load(), now, elapsed, pipeline.HousekeepingBudget)
 		if w.proc.RSTProbesDue() {
 			slots := rstProbeSlots

@@ -208,7 +208,7 @@ func (o *Options) newWorkers() ([]*Worker, error) {
 			w := workers[cpu.WorkerOf(i, n)]
 			w.queues = append(w.queues, &queue{
 				Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number,
-				reclaimed: -uint64(q.Sending),
+				reclaimed: -uint64(q.Sending), heartbeat: q.Heartbeat,
 			})
 		}
 	}

@@ -49,8 +49,9 @@ type Kernel struct {
 	memoryLeft func() uint64 // bytes that were available before memory was allocated
 
 	// By port. OpenPort replaces an element while no worker is connected to the port. At other
-	// times only workers read it.
-	ports []*port
+	// times only workers read it, and Outcomes.
+	ports    []*port
+	outcomes outcomes
 
 	cores   []int  // the workers' CPUs
 	restore func() // undoes cpu.QuietRuntime; nil before it
@@ -162,6 +163,7 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 		if err := k.open(p); err != nil {
 			return nil, err
 		}
+		k.outcomes.use(len(k.ports), p.steer)
 		k.ports = append(k.ports, p)
 		hw.Ports = append(hw.Ports, *p.hardware())
 	}
@@ -182,12 +184,14 @@ func (k *Kernel) OpenPort(i int) (*platform.HardwarePort, error) {
 	if err := k.open(opened); err != nil {
 		return nil, err
 	}
+	k.outcomes.use(i, opened.steer)
 	k.ports[i] = opened
 	return opened.hardware(), nil
 }
 
 // ClosePort implements platform.Platform.
 func (k *Kernel) ClosePort(i int) ([]uint64, error) {
+	k.outcomes.use(i, nil)
 	return k.ports[i].close()
 }
 
@@ -337,7 +341,9 @@ func (k *Kernel) busyPolling() xsk.BusyPoll {
 func (p *port) hardware() *platform.HardwarePort {
 	hw := &platform.HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io, RSS: p.rss}
 	for _, q := range p.queues {
-		hw.Queues = append(hw.Queues, platform.HardwareQueue{Queue: p.sockets[q], Number: q, Sending: p.sockets[q].Sending()})
+		hw.Queues = append(hw.Queues, platform.HardwareQueue{
+			Queue: p.sockets[q], Number: q, Sending: p.sockets[q].Sending(), Heartbeat: p.steer.Heartbeat(q),
+		})
 	}
 	return hw
 }
@@ -437,7 +443,7 @@ func (k *Kernel) Steering(port int) (platform.Steering, error) {
 		return platform.Steering{}, err
 	}
 	rx, _, err := xsk.Queues(p.conf.Name)
-	return platform.Steering{Queues: rx, NoSocket: counters.NoSocket}, err
+	return platform.Steering{Queues: rx, NoSocket: counters.NoSocket, NoWorker: counters.NoWorker}, err
 }
 
 // Stats implements platform.Platform. It is called on the queue's worker.
@@ -467,7 +473,8 @@ func (k *Kernel) Close() error {
 		k.follower.Close()
 	}
 	var err error
-	for _, p := range k.ports {
+	for i, p := range k.ports {
+		k.outcomes.use(i, nil)
 		_, e := p.close()
 		err = errors.Join(err, e)
 	}

@@ -27,6 +27,10 @@ type Held struct {
 	err      error
 }
 
+// heldTimeout bounds one request on a connection that is held. It may begin while no daemon runs:
+// TCP then sends a segment again after as long as it has waited already.
+const heldTimeout = 25 * time.Second
+
 // Hold opens a connection and returns after its first request.
 func (b *Bed) Hold(ctx context.Context, url string) (*Held, error) {
 	h := &Held{ended: make(chan struct{})}
@@ -57,7 +61,7 @@ func (h *Held) run(ctx context.Context, client *http.Client, url string) {
 	defer close(h.ended)
 	defer client.CloseIdleConnections()
 	for ctx.Err() == nil {
-		each, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+		each, cancel := context.WithTimeout(context.WithoutCancel(ctx), heldTimeout)
 		_, err := backend.Get(each, client, url)
 		cancel()
 		if err != nil {
