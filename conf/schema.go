@@ -107,7 +107,7 @@ var Settings = append([]Setting{
 	{Table: "service", Key: "hash", Kind: Word, Words: []string{HashAddress, HashAddressPort}, Default: HashAddress,
 		About: "scheduler mh only: what of the client it hashes. address-port distributes the connections of clients behind one address, such as those of a carrier's NAT"},
 	{Table: "service", Key: "adopt", Kind: Word, Words: []string{AdoptHash, AdoptNever},
-		About: "TCP segments of a connection that Sluice does not know, for example because it was restarted: hash forwards them to the backend that mh names (mode tun or dr), never answers with RST. Without it: hash with scheduler mh if all backends have mode tun or dr, else never"},
+		About: "TCP segments of a connection that Sluice does not know, for example because it was restarted: hash forwards them to the backend that mh names (mode tun or dr), never answers with RST. The first packet of a connection is forwarded by the hash, too, and only the second one opens an entry, unless the service has persistence or limits. Without it: hash with scheduler mh if all backends have mode tun or dr, else never"},
 	{Table: "service", Key: "persistence", Kind: Duration, Min: second, Max: day, OrZero: true, Default: time.Duration(0),
 		About: "how long a client's new connections go to the same backend"},
 	{Table: "service", Key: "source", Kind: Addresses, About: "fullnat only, and required there: local addresses to send from"},

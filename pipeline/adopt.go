@@ -37,19 +37,33 @@ func (p *Processor) adopt(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn
 		p.answer(f, counter.NoBackend)
 		return nil
 	}
-	if m.TCPFlags&packet.RST != 0 || !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) || !p.admit(f, t, k.Service) {
+	if m.TCPFlags&packet.RST != 0 || !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) {
 		p.forwardUntracked(f, backend)
 		return nil
 	}
-	c, _ := p.insert(f, t, k, backend)
+	c := p.track(f, t, k, backend)
 	if c == nil {
-		p.forwardUntracked(f, backend)
 		return nil
 	}
-	p.enter(c, conn.Established)
 	p.Packets.Adopted++
 	if s.PersistMs != 0 {
 		p.bindTemplate(t, m, c, s)
+	}
+	return c
+}
+
+// track opens a connection by a packet that is not the first of its flow. If there is no space for
+// it, the packet is forwarded without one, and nil returned.
+func (p *Processor) track(f *Frame, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
+	var c *conn.Conn
+	if p.admit(f, t, k.Service) {
+		c, _ = p.insert(f, t, k, backend)
+	}
+	switch {
+	case c == nil:
+		p.forwardUntracked(f, backend)
+	case f.meta.Proto == uint8(service.TCP):
+		p.enter(c, conn.Established)
 	}
 	return c
 }
@@ -92,13 +106,22 @@ func (p *Processor) noEntry(f *Frame, s *Service) {
 // connections; 0: it has none.
 func (p *Processor) hashed(id uint32, s *Service, client packet.Addr, clientPort uint16, vip packet.Addr, vipPort uint16) uint32 {
 	p.setSchedKey(client, clientPort, vip, vipPort)
+	if backend := p.earlier(id, s); backend != 0 {
+		return backend
+	}
+	if at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey); at >= 0 {
+		return s.Backends[at]
+	}
+	return 0
+}
+
+// earlier returns the backend that the service had for the client before a change, if existing
+// connections to it go on; else 0. The caller has called setSchedKey.
+func (p *Processor) earlier(id uint32, s *Service) uint32 {
 	if e := s.Earlier; e != nil {
 		if at := e.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey); at >= 0 && p.continues(e.Backends[at]) {
 			return e.Backends[at]
 		}
-	}
-	if at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey); at >= 0 {
-		return s.Backends[at]
 	}
 	return 0
 }
@@ -124,11 +147,17 @@ func (p *Processor) forwardUntracked(f *Frame, backend uint32) {
 	count := &p.Backends[backend]
 	count.InPackets++
 	count.InBytes += uint64(length)
-	p.Packets.Untracked++
+	p.countUntracked(f, backend)
 	rewrite.DecTTL(f.Mem, m)
 	if be.Mode == service.TUN {
 		p.ipID++
 		rewrite.Encap(f.Mem, m, be.Source, be.Addr, p.ipID)
 	}
 	f.send(m, &be.Link)
+}
+
+// countUntracked counts a packet that is forwarded to the backend without a connection.
+func (p *Processor) countUntracked(f *Frame, backend uint32) {
+	f.untracked = backend
+	p.Packets.Untracked++
 }

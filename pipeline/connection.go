@@ -35,10 +35,17 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	if s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Src, m.SrcPort) {
 		return nil
 	}
-	if m.Proto == uint8(service.TCP) && m.TCPFlags&(packet.SYN|packet.RST) != packet.SYN {
-		if s.Adopt {
-			return p.adopt(f, t, k, s)
+	opening := m.Proto != uint8(service.TCP) || m.TCPFlags&(packet.SYN|packet.RST) == packet.SYN
+	if s.marks {
+		if c, done := p.openMarked(f, t, k, s, opening); done {
+			return c
 		}
+	}
+	switch {
+	case opening:
+	case s.Adopt:
+		return p.adopt(f, t, k, s)
+	default:
 		p.reject(f, s)
 		return nil
 	}

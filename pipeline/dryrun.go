@@ -127,7 +127,7 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	r.Before = p.Observe(f, t, nowMs)
 	q := r.p
 	q.neighbourHints, q.answers, q.ipID, q.sourceTurn = p.neighbourHints, p.answers, p.ipID, p.sourceTurn
-	q.adoptions, q.adoptPerSecond = p.adoptions, p.adoptPerSecond
+	q.adoptions, q.adoptPerSecond, q.marks = p.adoptions, p.adoptPerSecond, p.marks
 	q.borrowed, q.ports = &borrowed{from: p}, p.ports
 	id := r.Before.Service
 	if r.Before.Known {

@@ -26,7 +26,11 @@ func (p *Processor) Memory(services int) (all []any) {
 	for id := range services {
 		p.sched[id].Turn = p.turns.Of(uint32(id))
 	}
-	all = append(all, p.sched[:services], p.answers, p.ipID, p.sourceTurn, p.NeighbourRequests)
+	marked := uint64(0)
+	for i, word := range p.marks {
+		marked += word * uint64(i+1)
+	}
+	all = append(all, marked, p.sched[:services], p.answers, p.ipID, p.sourceTurn, p.NeighbourRequests)
 	for i := range p.neighbourHints {
 		if e := &p.neighbourHints[i]; e.link.MTU != 0 {
 			all = append(all, e.client, e.link)

@@ -184,7 +184,7 @@ func (p *Processor) classifyFastFullNAT(f *Frame, g packet.FastKind, t *conn.Tab
 //
 //go:noinline
 func (p *Processor) classifyFastRare(f *Frame, g packet.FastKind) {
-	if g == packet.Opening && p.t.Services[f.service].fastOpen && p.fullMs != p.now {
+	if s := &p.t.Services[f.service]; g == packet.Opening && s.fastOpen && (p.fullMs != p.now || s.marks) {
 		f.kind += kindFastOpen4 - kindFastForward4
 		p.openings++
 		return

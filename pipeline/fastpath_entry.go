@@ -55,6 +55,7 @@ func (t *Tables) fillFastEntries(s *Service, served []bool) {
 		s.fastOpen, s.limited = s.fastOpen || l.maxLength > 0, s.limited || be.MaxConnections != 0
 	}
 	s.fastOpen = s.fastOpen && s.PersistMs == 0 && !s.limited
+	s.marks = s.Adopt && s.PersistMs == 0 && !s.limited
 }
 
 // newFastEntry returns the entry of a backend of the service.

@@ -18,7 +18,9 @@ import (
 func (p *Processor) fastOpen4(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends4()
-	if !p.t.Services[f.service].fastOpen || h.TTL4() <= 1 || packet.Martian4(client, vip) || p.t.origins.special(packet.AddrFrom4(client)) {
+	if s := &p.t.Services[f.service]; s.marks {
+		return p.fastFirst4(f)
+	} else if !s.fastOpen || h.TTL4() <= 1 || packet.Martian4(client, vip) || p.t.origins.special(packet.AddrFrom4(client)) {
 		return false
 	}
 	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
@@ -48,7 +50,9 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 func (p *Processor) fastOpen6(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends6()
-	if !p.t.Services[f.service].fastOpen || h.TTL6() <= 1 || packet.Martian6(client, vip) || p.t.origins.special(client) {
+	if s := &p.t.Services[f.service]; s.marks {
+		return p.fastFirst6(f)
+	} else if !s.fastOpen || h.TTL6() <= 1 || packet.Martian6(client, vip) || p.t.origins.special(client) {
 		return false
 	}
 	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)

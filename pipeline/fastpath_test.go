@@ -25,7 +25,11 @@ func fastModes() []svc {
 		svc{vip: vip6, ports: service.Ports{First: 84, Last: 84}, proto: service.UDP, backends: []backend{{host: 11, port: 53}, {host: 12}}},
 		denying(svc{vip: vip6, ports: service.Ports{First: 85, Last: 85}, mode: service.TUN, backends: []backend{{host: 12, port: 85}}}, "-2001:db8:9::2/128"),
 		svc{vip: vip6, ports: service.Ports{First: 83, Last: 83}, mode: service.DR, backends: []backend{{host: 20, port: 83}}},
-		svc{vip: vip6, ports: service.Ports{First: 82, Last: 82}, proto: service.UDP, mode: service.DR, backends: []backend{{host: 20, port: 82}}})
+		svc{vip: vip6, ports: service.Ports{First: 82, Last: 82}, proto: service.UDP, mode: service.DR, backends: []backend{{host: 20, port: 82}}},
+		svc{ports: service.Ports{First: 86, Last: 86}, mode: service.TUN, sched: "mh", adopt: true, backends: []backend{{host: 12, port: 86}, {host: 13, port: 86, v6: true}}},
+		denying(svc{ports: service.Ports{First: 86, Last: 86}, proto: service.UDP, mode: service.DR, sched: "mh", adopt: true, backends: []backend{{host: 12, port: 86}, {host: 20, port: 86}}}, "-192.0.2.2/32"),
+		svc{vip: vip6, ports: service.Ports{First: 86, Last: 86}, mode: service.DR, sched: "mh", adopt: true, backends: []backend{{host: 12, port: 86}, {host: 20, port: 86}}},
+		svc{vip: vip6, ports: service.Ports{First: 86, Last: 86}, proto: service.UDP, mode: service.TUN, sched: "mh", adopt: true, backends: []backend{{host: 12, port: 86}, {host: 20, port: 86}}})
 }
 
 // conversation is a random frame of a few flows through expressModes, in either direction, with
@@ -36,7 +40,7 @@ func conversation(r *rand.Rand, last *packet.Meta) (side int, frame []byte) {
 	if r.IntN(2) == 0 {
 		client, vip, host = fmt.Sprintf("[2001:db8:9::%d]:%d", 1+r.IntN(2), 1024+r.IntN(3)), vip6, "2001:db8:a::%d"
 	}
-	from, to, tcp := client, port(vip, fmt.Sprint([]int{80, 82, 83, 84, 85, 443}[r.IntN(6)])), r.IntN(2) == 0
+	from, to, tcp := client, port(vip, fmt.Sprint([]int{80, 82, 83, 84, 85, 86, 443}[r.IntN(7)])), r.IntN(2) == 0
 	switch r.IntN(8) {
 	case 0, 1, 2:
 		if side = back; last.Proto != 0 {
@@ -205,13 +209,17 @@ func TestFastPathEqualsSlowPath(t *testing.T) {
 func TestFastOpenEqualsSlowPath(t *testing.T) {
 	t.Parallel()
 	var services []svc
-	for i, name := range service.Schedulers {
+	names := append(slices.Clone(service.Schedulers), "mh", "mh") // the last two adopt
+	for i, name := range names {
 		for _, vip := range []string{vip4, vip6} {
 			s := svc{vip: vip, ports: service.Ports{First: uint16(100 + i), Last: uint16(100 + i)}, sched: name,
 				mode:     []service.Mode{service.NAT, service.TUN, service.DR, service.FullNAT}[i%4],
 				backends: []backend{{host: 11, port: 80}, {host: 12, weight: 3}, {host: 13, mode: service.DR, weight: 2}}}
 			if i%3 == 2 {
 				s.proto = service.UDP
+			}
+			if s.adopt = i >= len(service.Schedulers); s.adopt {
+				s.mode = []service.Mode{service.TUN, service.DR}[i%2]
 			}
 			services = append(services, s)
 		}
@@ -243,7 +251,7 @@ func TestFastOpenEqualsSlowPath(t *testing.T) {
 					if r.IntN(2) == 0 {
 						client, vip = fmt.Sprintf("[2001:db8:9::%d]:%d", 1+r.IntN(200), 1024+r.IntN(20)), vip6
 					}
-					i := r.IntN(len(service.Schedulers))
+					i := r.IntN(len(names))
 					to := port(vip, fmt.Sprint(100+i))
 					p := packettest.TCP(client, to).Flags([]uint8{syn, syn, syn, syn, syn, syn | 8, syn | ack, ack}[r.IntN(8)])
 					if i%3 == 2 {

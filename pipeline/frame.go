@@ -41,7 +41,7 @@ type Frame struct {
 	// its line; else 0
 	fullnatSlot uint32
 	meta        packet.Meta
-	_           [4]byte
+	untracked   uint32 // of a packet that was forwarded without a connection: the backend's id
 }
 
 // kind is the path that a frame takes through the pipeline.
@@ -70,6 +70,10 @@ const (
 type Batch struct {
 	Frames [MaxBatch]Frame
 }
+
+// Untracked returns the id of the backend that the packet of a client was forwarded to without a
+// connection.
+func (f *Frame) Untracked() uint32 { return f.untracked }
 
 func (f *Frame) drop(r counter.Reason) {
 	f.Verdict, f.Reason = Drop, r

@@ -15,6 +15,7 @@
 //	limits.go      limits on new connections
 //	access.go      clients that may not open connections (package access)
 //	pressure.go    how new connections get entries of a table that fills
+//	first_packets.go  first packets of flows, where a hash names the backend and they need no entry
 //	adopt.go       segments of connections that no worker has, where a hash names the backend
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
@@ -65,6 +66,7 @@ type Processor struct {
 	neighbourHints neighbourHints
 	answers        counter.Limiter
 	adoptions      counter.Limiter
+	marks          marks
 	adoptPerSecond uint32 // of this worker
 	rstProbes      rstProbes
 	idleResets     idleResets
@@ -97,7 +99,7 @@ type Options struct {
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
-// each backend id, 112 for each service id and 640 KiB, besides Mem4 and Mem6.
+// each backend id, 112 for each service id and 704 KiB, besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
 		Backends: make([]counter.Backend, o.Loads.Len()), Services: make([]counter.Service, o.Turns.Len()),
@@ -120,6 +122,7 @@ func New(o Options) *Processor {
 	p.share, p.tally = o.Capacity.NewShare(), o.Capacity.NewTally(o.Turns.Len())
 	p.fullMs = ^p.now // not yet
 	p.disposables = newDisposables(o.Capacity.Even())
+	p.marks = newMarks()
 	p.v4 = conn.New(4, o.Capacity.Even(), o.Mem4, p.share, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Capacity.Even(), o.Mem6, p.share, o.Seed, p.expired)
 	return p

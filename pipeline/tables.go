@@ -49,6 +49,7 @@ type Service struct {
 	Lists    Lists   // of clients that are denied
 	Limits   Limits
 	limited  bool   // it, or one of its backends, has limits
+	marks    bool   // first packets need no entry (first_packets.go)
 	identity uint64 // see Identity
 	guarded  bool   // has Lists
 	fastOpen bool   // the fast path opens its connections to backends with a fast entry

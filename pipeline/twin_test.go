@@ -11,6 +11,7 @@ import (
 	"sluice/pipeline/conn"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/packet/packettest"
+	"sluice/pipeline/sched"
 	"sluice/pipeline/service"
 )
 
@@ -21,6 +22,8 @@ type twin struct {
 	svcs  []svc
 	now   uint32
 	flows map[flowKey]*twinFlow
+	// first: by flow of a service with adopt: when it sent its last first packet
+	first map[flowKey]uint32
 }
 
 // flowKey is what a client's packet is known by.
@@ -49,6 +52,7 @@ func (f *twinFlow) live(now uint32) bool { return int32(f.expires-now) > 0 }
 type verdict struct {
 	any      []string
 	src, dst netip.AddrPort // if forwarded
+	host     int            // if not 0, likewise: the host of the backend
 }
 
 func (w *twin) find(k flowKey) *twinFlow {
@@ -86,8 +90,9 @@ func (w *twin) behind(backend, client netip.AddrPort, proto service.Protocol) (f
 }
 
 // fromClient says what becomes of a client's packet. chosen tells the backend of the connection
-// that the real pipeline has opened for it, -1 if it has none.
-func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags, ttl uint8, chosen func(flowKey) int) verdict {
+// that the real pipeline has opened for it, -1 if it has none, and hashed the one that the
+// scheduler names now.
+func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags, ttl uint8, chosen, hashed func(flowKey) int) verdict {
 	i := w.serviceOf(dst, proto)
 	if i < 0 {
 		return verdict{any: []string{"no_connection"}}
@@ -120,6 +125,25 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 			f = nil
 		}
 	}
+	host := 0
+	if f == nil && s.adopt {
+		at := hashed(k)
+		if at < 0 {
+			return verdict{any: []string{"reply", "no_backend"}}
+		}
+		host = s.backends[at].host
+		if !w.opensByHash(k, proto, flags, chosen(k)) {
+			if ttl <= 1 {
+				return verdict{any: []string{"reply", "ttl_expired"}}
+			}
+			return verdict{[]string{"forward"}, src, dst, host}
+		}
+		f = &twinFlow{backend: at, bport: k.vport, state: conn.Established}
+		if proto == service.UDP {
+			f.state = conn.UDP
+		}
+		w.flows[k] = f
+	}
 	if f == nil {
 		if proto == service.TCP && flags&(syn|rst) == rst {
 			return verdict{any: []string{"no_connection"}}
@@ -145,9 +169,25 @@ func (w *twin) fromClient(src, dst netip.AddrPort, proto service.Protocol, flags
 		return verdict{any: []string{"reply", "ttl_expired"}}
 	}
 	if s.mode == service.DR {
-		return verdict{[]string{"forward"}, src, dst}
+		return verdict{[]string{"forward"}, src, dst, host}
 	}
-	return verdict{[]string{"forward"}, src, netip.AddrPortFrom(w.host(i, f.backend), f.bport)}
+	return verdict{[]string{"forward"}, src, netip.AddrPortFrom(w.host(i, f.backend), f.bport), 0}
+}
+
+// opensByHash says whether a packet of a service with adopt, of a flow without a connection, opens
+// one. A first packet opens none, and leaves a mark for half a minute to a minute. A segment
+// without a mark is adopted, up to a limit: there, chosen says whether it was.
+func (w *twin) opensByHash(k flowKey, proto service.Protocol, flags uint8, chosen int) bool {
+	at, marked := w.first[k]
+	certain, possible := marked && w.now-at < 1<<15, marked && w.now-at < 1<<16
+	switch {
+	case flags&rst != 0:
+		return false
+	case flags&syn != 0 || proto == service.UDP && !certain && !(possible && chosen >= 0):
+		w.first[k] = w.now
+		return false
+	}
+	return certain || chosen >= 0
 }
 
 // resets says that the ends of the service's connections are told of their backend's eviction.
@@ -278,7 +318,7 @@ func (w *twin) fromBackend(src, dst netip.AddrPort, proto service.Protocol, flag
 	if ttl <= 1 {
 		return verdict{any: []string{"reply", "ttl_expired"}}
 	}
-	return verdict{[]string{"forward"}, netip.AddrPortFrom(netip.MustParseAddr(or(w.svcs[k.svc].vip, vip4)), k.vport), dst}
+	return verdict{[]string{"forward"}, netip.AddrPortFrom(netip.MustParseAddr(or(w.svcs[k.svc].vip, vip4)), k.vport), dst, 0}
 }
 
 // isBehind reports whether a nat backend serves the port at the address: as its only one, or as one
@@ -353,6 +393,8 @@ func twinServices() []svc {
 		{vip: "198.51.100.11", ports: service.Ports{First: 80, Last: 80}, proto: service.TCP, mode: service.NAT, sched: "wlc", backends: one(11, 12, 13)},
 		{vip: vip4, ports: service.AnyPort, proto: service.UDP, mode: service.NAT, sched: "sh", backends: any},
 		{vip: "198.51.100.12", ports: service.Ports{First: 80, Last: 80}, proto: service.TCP, mode: service.DR, backends: one(12, 14)},
+		{vip: "198.51.100.14", ports: service.Ports{First: 80, Last: 80}, proto: service.TCP, mode: service.DR, sched: "mh", adopt: true, backends: one(12, 13, 14)},
+		{vip: "198.51.100.14", ports: service.Ports{First: 80, Last: 80}, proto: service.UDP, mode: service.DR, sched: "mh", adopt: true, backends: one(12, 13, 14)},
 	}
 }
 
@@ -374,7 +416,7 @@ func FuzzTwin(f *testing.F) {
 func replay(t *testing.T, r *rand.Rand, steps int) {
 	w := newWorlds(t, 1, 2048, twinServices()...)
 	w.now = r.Uint32()
-	m := &twin{svcs: slices.Clone(w.svcs), flows: make(map[flowKey]*twinFlow)}
+	m := &twin{svcs: slices.Clone(w.svcs), flows: make(map[flowKey]*twinFlow), first: make(map[flowKey]uint32)}
 	for i := range m.svcs {
 		m.svcs[i].backends = slices.Clone(m.svcs[i].backends)
 	}
@@ -435,7 +477,7 @@ func (w *world) compare(r *rand.Rand, m *twin, step int) {
 	}
 	src, dst, side := client, netip.AddrPort{}, front
 	if r.IntN(3) > 0 {
-		vip := []string{vip4, vip4, "198.51.100.11", "198.51.100.12", "198.51.100.13"}[r.IntN(5)]
+		vip := []string{vip4, vip4, "198.51.100.11", "198.51.100.12", "198.51.100.13", "198.51.100.14"}[r.IntN(6)]
 		dst = netip.AddrPortFrom(netip.MustParseAddr(vip), uint16(80+r.IntN(8)/7))
 	} else {
 		src, dst, side = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + r.IntN(4))}), uint16(80+r.IntN(8)/7)), client, back
@@ -449,7 +491,7 @@ func (w *world) compare(r *rand.Rand, m *twin, step int) {
 	o := w.raw(0, side, p.TTL(ttl).Frame())
 	var want verdict
 	if side == front {
-		want = m.fromClient(src, dst, proto, flags, ttl, w.chosen)
+		want = m.fromClient(src, dst, proto, flags, ttl, w.chosen, w.hashed)
 	} else {
 		want = m.fromBackend(src, dst, proto, flags, ttl)
 	}
@@ -469,6 +511,21 @@ func (w *world) compareEnds(o outcome, want verdict, step int) {
 	if src != want.src || dst != want.dst {
 		w.t.Fatalf("step %d: leaves as %s -> %s, want %s -> %s", step, src, dst, want.src, want.dst)
 	}
+	if want.host != 0 && hostOf(o) != want.host {
+		w.t.Fatalf("step %d: %s -> %s leaves to host %d, want %d", step, src, dst, hostOf(o), want.host)
+	}
+}
+
+// hashed tells which of its service's backends the scheduler, a hash, names for the flow, -1 if
+// none.
+func (w *world) hashed(k flowKey) int {
+	s := &w.tables.Services[k.svc+1]
+	client := packet.AddrFrom(k.client.Addr())
+	key := sched.Key{Client: [2]uint64{client.Hi, client.Lo}, ClientPort: k.client.Port(), VIPPort: k.vport, IPv4: true}
+	if at := s.Scheduler.Pick(new(sched.State), w.loads, &key); at >= 0 {
+		return int(s.Backends[at]) - w.firstBackend(k.svc)
+	}
+	return -1
 }
 
 // chosen tells which of its service's backends the flow has, -1 if there is no such flow.

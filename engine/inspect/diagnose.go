@@ -243,10 +243,11 @@ func (x *explainer) blocked(a packet.Addr, reason counter.Reason) string {
 
 // size describes whether packets of the full size fit the packet's way.
 func (x *explainer) size(p *worker.PacketRecord) {
-	if !p.After.Known || p.Before.Class != pipeline.ToService {
+	backend := backendOf(p)
+	if backend == 0 || p.Before.Class != pipeline.ToService {
 		return
 	}
-	be := &x.Tables.Backends[p.After.Conn.Backend]
+	be := &x.Tables.Backends[backend]
 	if be.Unreach != counter.None || int(p.InPort) >= len(x.Ports) {
 		return
 	}
@@ -270,22 +271,22 @@ const silence = 500
 
 // returnPath describes the way of the replies, and whether there have been any.
 func (x *explainer) returnPath(ctx context.Context, p *worker.PacketRecord) error {
-	if !p.After.Known || p.Before.Class != pipeline.ToService || p.Frame.Verdict != pipeline.Forward {
+	backend := backendOf(p)
+	if backend == 0 || p.Before.Class != pipeline.ToService || p.Frame.Verdict != pipeline.Forward {
 		return nil
 	}
-	c := &p.After.Conn
-	be := &x.Tables.Backends[c.Backend]
+	be := &x.Tables.Backends[backend]
 	if !be.Mode.RepliesThroughUs() {
 		return x.oneWay(ctx, p, be)
 	}
 	var traffic counter.Backend
 	for w := range x.Workers {
-		err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { traffic.Add(&p.Backends[c.Backend]) })
+		err := x.OnWorker(ctx, w, func(p *pipeline.Processor) { traffic.Add(&p.Backends[backend]) })
 		if err != nil && !errors.Is(err, worker.ErrSilent) {
 			return err
 		}
 	}
-	name, sent := x.backend(c.Backend), counted(traffic.InPackets, "packet")
+	name, sent := x.backend(backend), counted(traffic.InPackets, "packet")
 	waits := p.Before.Known && p.Before.Conn.Flags&conn.SeenReply == 0 && x.quietFor(&p.Before.Conn) >= silence
 	hint := fmt.Sprintf("the backend's default route must lead through this host (on %s: ip route get %s)", be.Addr, x.q.From.Addr())
 	if be.Mode == service.FullNAT {

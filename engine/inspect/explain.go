@@ -220,8 +220,8 @@ func (x *explainer) describe(p *worker.PacketRecord) {
 	} else {
 		x.choice(p)
 	}
-	if p.After.Known {
-		x.out.Backend = x.backend(p.After.Conn.Backend)
+	if backend := backendOf(p); backend != 0 {
+		x.out.Backend = x.backend(backend)
 	}
 	x.nextHop(p)
 	if p.Frame.Verdict == pipeline.Forward || p.Frame.Verdict == pipeline.Reply {
@@ -313,8 +313,11 @@ func (x *explainer) choice(p *worker.PacketRecord) {
 		name := func(i int) string { return x.backend(svc.Backends[i]) }
 		why := sched.Explain(svc.Scheduler, x.run.Sched, x.run.Loads, x.run.Key(), name)
 		chosen := "no backend may take a new connection"
-		if p.After.Known {
-			chosen = "takes " + x.backend(p.After.Conn.Backend)
+		if backend := backendOf(p); backend != 0 {
+			chosen = "takes " + x.backend(backend)
+		}
+		if untracked(p) != 0 {
+			chosen += ", without a connection"
 		}
 		x.step("schedule", "%s: %s -> %s", x.Services[id].Scheduler, why.Rule, chosen)
 		x.figures(svc, why.Figures)
@@ -342,15 +345,15 @@ func (x *explainer) figures(svc *pipeline.Service, figures []string) {
 
 // nextHop describes the way to the packet's new destination.
 func (x *explainer) nextHop(p *worker.PacketRecord) {
-	if !p.After.Known {
+	backend := backendOf(p)
+	if backend == 0 {
 		return
 	}
-	c := &p.After.Conn
 	if w := p.Before.Class; w == pipeline.FromBackend || w == pipeline.ErrorToClient {
 		x.route("next hop", "client", p.After.Client)
 		return
 	}
-	be := &x.Tables.Backends[c.Backend]
+	be := &x.Tables.Backends[backend]
 	x.route("next hop", "backend", be.Addr)
 	if be.Mode == service.TUN && be.Unreach == counter.NoRoute && x.reachable(be.Addr) {
 		x.problem("next hop", "no port has an address of the family of %s, which the tunnel needs as its source: add one to the port", be.Addr)

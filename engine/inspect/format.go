@@ -110,10 +110,30 @@ func (n *Names) connection(p *worker.PacketRecord) (api.Step, bool) {
 		text = fmt.Sprintf("new: %s, %s", a.Conn.State, n.connText(&a.Conn, p.NowMs))
 	case b.Known:
 		text = fmt.Sprintf("%s, and ended", b.Conn.State)
+	case untracked(p) != 0:
+		text = fmt.Sprintf("none: the hash names %s", n.backend(untracked(p)))
 	default:
-		return api.Step{Stage: "connection", Text: "none"}, true
+		text = "none"
 	}
 	return api.Step{Stage: "connection", Text: text}, true
+}
+
+// untracked returns the backend that a client's packet was forwarded to without a connection, 0 if
+// it was not.
+func untracked(p *worker.PacketRecord) uint32 {
+	if c := p.Before.Class; p.After.Known || p.Frame.Verdict != pipeline.Forward || c != pipeline.ToService && c != pipeline.ErrorToBackend {
+		return 0
+	}
+	return p.Frame.Untracked()
+}
+
+// backendOf returns the backend of the packet's connection, or that it was forwarded to without
+// one; 0: there is none.
+func backendOf(p *worker.PacketRecord) uint32 {
+	if p.After.Known {
+		return p.After.Conn.Backend
+	}
+	return untracked(p)
 }
 
 func (n *Names) connText(c *conn.Conn, nowMs uint32) string {

@@ -213,7 +213,9 @@ func (n *Names) event(p *worker.PacketRecord, inLen int) api.TraceEvent {
 	}
 	if p.After.Known {
 		e.Service = n.Services[p.After.Conn.Service()].Name
-		e.Backend = n.backend(p.After.Conn.Backend)
+	}
+	if backend := backendOf(p); backend != 0 {
+		e.Backend = n.backend(backend)
 	}
 	switch p.Frame.Verdict {
 	case pipeline.Drop:
