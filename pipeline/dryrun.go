@@ -113,7 +113,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	r.p.rstProbes.visit = r.p.rstProbeConn
 	capacity := counter.NewCapacity(1, dryRunConnections)
 	r.p.share, r.p.tally = capacity.NewShare(), capacity.NewTally(len(t.Services))
-	r.p.disposables = newDisposables(dryRunConnections)
+	r.p.unproven, r.p.ended = newDisposables(dryRunConnections), newDisposables(dryRunConnections)
 	r.p.v4 = conn.New(4, dryRunConnections, mem(4), r.p.share, seed, r.p.expired)
 	r.p.v6 = conn.New(6, dryRunConnections, mem(6), r.p.share, seed, r.p.expired)
 	return r

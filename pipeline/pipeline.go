@@ -54,7 +54,7 @@ type Processor struct {
 	share           *counter.Share // of both tables
 	ports           *snat.Memory
 	tally           *counter.Tally
-	disposables     disposables
+	unproven, ended disposables
 	loads           *counter.Loads
 	turns           *counter.Turns
 	templates       []uint32      // by backend id: persistence templates
@@ -121,7 +121,7 @@ func New(o Options) *Processor {
 	p.doubts = newProbeQueue(doubtRounds, doubtsMost)
 	p.share, p.tally = o.Capacity.NewShare(), o.Capacity.NewTally(o.Turns.Len())
 	p.fullMs = ^p.now // not yet
-	p.disposables = newDisposables(o.Capacity.Even())
+	p.unproven, p.ended = newDisposables(o.Capacity.Even()), newDisposables(o.Capacity.Even())
 	p.marks = newMarks()
 	p.v4 = conn.New(4, o.Capacity.Even(), o.Mem4, p.share, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Capacity.Even(), o.Mem6, p.share, o.Seed, p.expired)

@@ -14,8 +14,9 @@ import (
 //
 // The unproven connections of a service are a part, at most, of the capacity that proven ones leave
 // (Service.Unproven). Beyond that a new one takes the place of the oldest. Likewise, if the table
-// is full, it takes the place of the oldest connection of any service that is unproven or has ended
-// (TIME_WAIT, CLOSE). A proven connection is never removed for another.
+// is full, it takes the place of the oldest connection of any service that has ended (TIME_WAIT,
+// CLOSE) or, if there is none, of the oldest that is unproven. A proven connection is never removed
+// for another.
 //
 // From half full on, connections that are unproven or have ended are removed before their timeouts
 // end: the fuller the table, the earlier (Processor.shedOld).
@@ -33,17 +34,18 @@ const repeatsBits = 3
 // openedAt returns the present time as a connection of mode tun or dr notes it in conn.Extra.
 func (p *Processor) openedAt() uint16 { return uint16(p.now >> provenUnitShift << repeatsBits) }
 
-// disposable is where a connection is that was unproven or had ended at a time. The connection in
-// the slot may be another one by now.
+// disposable is where a connection is that was unproven or had ended at a time. By now the slot may
+// have another one, which has a disposable of its own.
 type disposable struct {
 	slot uint32 // with disposable6 in an IPv6 table
 	ms   uint32
+	of   uint16 // clientTag of the connection
 }
 
 const disposable6 = 1 << 31
 
-// disposables are connections that are unproven or have ended, from the oldest on. If there are
-// more than it has space for, the oldest are left to the sweep.
+// disposables are connections that are unproven, or those that have ended, from the oldest on. If
+// there are more than it has space for, the oldest are left to the sweep.
 type disposables struct {
 	all        []disposable // by number, modulo the length, a power of two
 	first, end uint32       // numbers of the oldest and of the next one; they wrap
@@ -72,28 +74,35 @@ func (d *disposables) pop() disposable {
 	return *d.at(d.first - 1)
 }
 
-// add adds a connection that is disposable since ms.
-func (d *disposables) add(slot, ms uint32) {
-	*d.at(d.end) = disposable{slot, ms}
+// add adds a connection.
+func (d *disposables) add(one disposable) {
+	*d.at(d.end) = one
 	if d.end++; d.end-d.first > uint32(len(d.all)) {
 		d.first++
 	}
 }
 
-// noteDisposable adds a connection of the table that is unproven or has ended now.
-func (p *Processor) noteDisposable(t *conn.Table, c *conn.Conn) {
+// noteDisposable adds a connection of the table that is unproven, or has ended, now.
+func (p *Processor) noteDisposable(d *disposables, t *conn.Table, c *conn.Conn) {
 	slot := t.Slot(c)
 	if t == p.v6 {
 		slot |= disposable6
 	}
-	p.disposables.add(slot, p.now)
+	d.add(disposable{slot, p.now, clientTag(t, c)})
 	p.fullMs = ^p.now
+}
+
+// clientTag returns 16 bits of the client's address and port, which differ between nearly all
+// connections that have the same slot one after the other.
+func clientTag(t *conn.Table, c *conn.Conn) uint16 {
+	a := t.Client(c)
+	return uint16(a.Lo) ^ uint16(a.Lo>>16) ^ c.ClientPort()
 }
 
 // began counts a new connection, which is unproven.
 func (p *Processor) began(t *conn.Table, c *conn.Conn) {
 	p.tally.AddUnproven(c.Service(), 1)
-	p.noteDisposable(t, c)
+	p.noteDisposable(&p.unproven, t, c)
 }
 
 // uncount removes a connection from the counts of proven and unproven ones.
@@ -110,9 +119,11 @@ func (p *Processor) uncount(c *conn.Conn) {
 // endsOrReturns counts a connection that enters a state, if that means that it ends, or lives again
 // after it had ended.
 func (p *Processor) endsOrReturns(c *conn.Conn, next conn.State) {
+	d := &p.unproven
 	if next.Ending() {
 		p.uncount(c)
 		c.Flags &^= conn.Proven
+		d = &p.ended
 	} else {
 		p.tally.AddUnproven(c.Service(), 1)
 	}
@@ -120,7 +131,7 @@ func (p *Processor) endsOrReturns(c *conn.Conn, next conn.State) {
 	if !t.Has(c) {
 		t = p.v6
 	}
-	p.noteDisposable(t, c)
+	p.noteDisposable(d, t, c)
 }
 
 // proves reports whether a client's packet that reaches an unproven connection now makes it proven.
@@ -218,20 +229,22 @@ const (
 )
 
 // dispose removes the oldest connection that is unproven and of the service or, if service is 0,
-// the oldest that is unproven or has ended. It reports whether it did.
+// the oldest that has ended or, if none has, the oldest that is unproven. It reports whether it
+// did.
 func (p *Processor) dispose(service uint32) bool {
-	d := &p.disposables
+	return service == 0 && p.disposeFrom(&p.ended, 0) || p.disposeFrom(&p.unproven, service)
+}
+
+// disposeFrom removes the oldest connection of the list and, if service is not 0, of that service.
+func (p *Processor) disposeFrom(d *disposables, service uint32) bool {
 	left := 0
 	for tries := 0; d.first != d.end && tries < staleTries && left < disposeTries; tries++ {
 		at := d.pop()
-		t, c := p.disposable(at)
+		t, c := p.disposable(d, at)
 		switch {
 		case c == nil:
-		case service != 0 && (c.State.Ending() || c.Service() != service):
-			d.add(at.slot, at.ms)
-			left++
-		case p.active(c, &at):
-			d.add(at.slot, at.ms)
+		case service != 0 && c.Service() != service, p.active(d, c, &at):
+			d.add(at)
 			left++
 		default:
 			p.displace(t, c)
@@ -241,9 +254,13 @@ func (p *Processor) dispose(service uint32) bool {
 	return false
 }
 
-// active reports whether the connection has had a packet since it was added to the disposable ones,
-// and sets the time to that of the packet.
-func (p *Processor) active(c *conn.Conn, at *disposable) bool {
+// active reports whether an unproven connection has had a packet since it was added to the list,
+// and sets the time to that of the packet. One that has ended is not active: nearly all have had
+// another packet, such as the last ACK.
+func (p *Processor) active(d *disposables, c *conn.Conn, at *disposable) bool {
+	if d == &p.ended {
+		return false
+	}
 	last := c.Expires - endedMs
 	if c.State < conn.Idle {
 		last = c.Expires - p.t.Services[c.Service()].TimeoutsMs[c.State]
@@ -263,14 +280,15 @@ func (p *Processor) displace(t *conn.Table, c *conn.Conn) {
 	t.Remove(c)
 }
 
-// disposable returns the connection, nil if it is not disposable any more.
-func (p *Processor) disposable(at disposable) (*conn.Table, *conn.Conn) {
+// disposable returns the connection, nil if the list is not the one that it belongs to now.
+func (p *Processor) disposable(d *disposables, at disposable) (*conn.Table, *conn.Conn) {
 	t := p.v4
 	if at.slot&disposable6 != 0 {
 		t = p.v6
 	}
 	c := t.Connection(at.slot &^ disposable6)
-	if c == nil || c.Flags&conn.Proven != 0 && !c.State.Ending() {
+	ended := d == &p.ended
+	if c == nil || clientTag(t, c) != at.of || c.State.Ending() != ended || !ended && c.Flags&conn.Proven != 0 {
 		return t, nil
 	}
 	return t, c
@@ -284,7 +302,7 @@ const (
 	forever    = 1 << 31
 )
 
-// shedMost bounds how many connections one call of shedOld looks at.
+// shedMost bounds how many connections of either kind one call of shedOld looks at.
 const shedMost = 64
 
 // shedOld removes connections that are unproven or have ended and are too old for how full the
@@ -294,19 +312,23 @@ func (p *Processor) shedOld() {
 	if used < counter.Whole/4 {
 		return
 	}
-	mostMs := mostMs(used)
-	d := &p.disposables
+	p.shed(&p.unproven, mostMs(used))
+	p.shed(&p.ended, mostMs(used))
+}
+
+// shed removes connections of the list that are older than mostMs.
+func (p *Processor) shed(d *disposables, mostMs uint32) {
 	for tries := 0; d.first != d.end && tries < shedMost; tries++ {
 		at := *d.at(d.first)
-		t, c := p.disposable(at)
+		t, c := p.disposable(d, at)
 		if c != nil && p.now-at.ms < mostMs {
 			return
 		}
 		d.pop()
 		switch {
 		case c == nil:
-		case p.active(c, &at):
-			d.add(at.slot, at.ms)
+		case p.active(d, c, &at):
+			d.add(at)
 		default:
 			p.displace(t, c)
 		}

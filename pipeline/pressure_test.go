@@ -252,3 +252,42 @@ func TestFullCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestFloodBesideClosed: beside a flood of one service, connections to another open and close all
+// the time, until many more than the table holds have done so. None is refused, and none of the
+// flood: each takes the place of an older one.
+func TestFloodBesideClosed(t *testing.T) {
+	const table, live, closing = 1024, 500, 3000
+	for _, slow := range []bool{false, true} {
+		w := newWorlds(t, 1, table)
+		w.slowOnly = slow
+		w.configure(flooded(service.NAT, service.TCP)...)
+		for n := range live {
+			if v := w.proven(service.NAT, service.TCP, fmt.Sprintf("192.0.2.7:%d", 2000+n), "198.51.100.11:80", "10.0.0.12:80", nil); v != "forward" {
+				t.Fatal(v)
+			}
+		}
+		refused, floodRefused, n := 0, 0, 0
+		for i := range closing {
+			client := fmt.Sprintf("192.0.2.8:%d", 2000+i)
+			if v := w.proven(service.NAT, service.TCP, client, "198.51.100.11:80", "10.0.0.12:80", nil); v != "forward" {
+				refused++
+			}
+			w.in(packettest.TCP(client, "198.51.100.11:80").Flags(fin | ack))
+			w.out(packettest.TCP("10.0.0.12:80", client).Flags(fin | ack))
+			w.now++
+			w.in(packettest.TCP(client, "198.51.100.11:80").Flags(ack))
+			for range 10 {
+				if o := w.in(spoofed(service.TCP, n)); o.String() != "forward" {
+					floodRefused++
+				}
+				n++
+			}
+			w.now += 4
+			w.procs[0].Housekeep(w.tables, w.now, 1, 1<<20)
+		}
+		if refused > 0 || floodRefused > 0 {
+			t.Errorf("slow %v: %d of %d connections were refused, and %d of the flood", slow, refused, closing, floodRefused)
+		}
+	}
+}

@@ -96,7 +96,7 @@ func (p *Processor) restoreCounts(t *conn.Table, c *conn.Conn, e *conn.Entry) {
 	switch {
 	case c.State.Ending():
 		c.Flags &^= conn.Proven
-		p.noteDisposable(t, c)
+		p.noteDisposable(&p.ended, t, c)
 	case c.Flags&conn.Proven != 0:
 		p.tally.AddProven(1)
 	default:
