@@ -51,6 +51,8 @@ func newFarm(services int) *farm {
 	dying.State, dying.StateSinceS, dying.Reason = api.StateDown, 134, "3 checks in a row failed: "+hostile
 	f.services[2].Name = hostile
 	f.services[3].Backends[1].State, f.services[3].Backends[1].Weight = api.StateDrain, 0
+	f.services[3].Limited = map[string]uint64{"connections": 4}
+	f.services[3].Pressure = &api.Pressure{PerSecond: 6012, FoundFull: 72000, Displacing: 72000, Sources: []api.Source{{Prefix: "203.0.113.0/24", Share: 0.45}}}
 	return f
 }
 
@@ -201,6 +203,10 @@ func TestPageOnEveryScreen(t *testing.T) {
 		p.Await(fmt.Sprintf("document.querySelector('#drops .n').textContent !== %q", before))
 		if text := browser.Eval[string](p, "document.getElementById('sentence').textContent"); text != "backends 1/41 down (1 drain)" {
 			t.Errorf("the page sums up: %s", text)
+		}
+		const told = "6012 new connections/s find no free entry: 72000 displaced others; from 203.0.113.0/24 (45%); refused since the start: 4 beyond limits (connections 4)"
+		if !browser.Eval[bool](p, fmt.Sprintf("[...document.querySelectorAll('.refused')].some(n => n.textContent === %q && n.offsetHeight > 0)", told)) {
+			t.Error("the page does not say what a full table does to a service")
 		}
 		if first := browser.Eval[string](p, "document.querySelector('.service .name').textContent"); first != "service-001" {
 			t.Errorf("first stands %s, not what is broken", first)

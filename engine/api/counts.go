@@ -78,8 +78,8 @@ func (c BackendCounts) String() string {
 	return c.Fraction()
 }
 
-// ServiceNote returns what the fraction of a service leaves out, where its new connections go
-// included if no backend takes any, or "".
+// ServiceNote returns what the fraction of a service leaves out, where its new connections go if no
+// backend takes any, and whether it is under pressure, or "".
 func ServiceNote(s Service) string {
 	c := CountBackends(s)
 	words := c.Note()
@@ -89,6 +89,9 @@ func ServiceNote(s Service) string {
 			goes = "sorry server in use"
 		}
 		words = strings.TrimPrefix(words+", "+goes, ", ")
+	}
+	if s.Pressure != nil {
+		words = strings.TrimPrefix(words+", under pressure", ", ")
 	}
 	return words
 }

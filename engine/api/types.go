@@ -82,6 +82,8 @@ type Service struct {
 	States    BackendCounts `json:"states"`
 	StateName string        `json:"state_name"`
 	StateNote string        `json:"state_note,omitempty"`
+	// RefusedNote is RefusedNote of it; the server sets it, too.
+	RefusedNote string `json:"refused_note,omitempty"`
 
 	// The sums since the start, including backends that are no longer configured.
 	Connections uint64 `json:"connections"`

@@ -50,7 +50,7 @@ func allNamed(services []Service) []Service {
 			s.Sorry = &sorry
 		}
 		s.States = CountBackends(s)
-		s.StateName, s.StateNote = s.States.Fraction(), ServiceNote(s)
+		s.StateName, s.StateNote, s.RefusedNote = s.States.Fraction(), ServiceNote(s), RefusedNote(s)
 		all[i] = s
 	}
 	return all

@@ -20,7 +20,7 @@ type row struct {
 const (
 	dead     = iota // a service with no backend that takes new connections
 	broken          // a backend that is down, or a service that has one
-	draining        // the same with drain
+	draining        // the same with drain, or a service under pressure
 	fine
 )
 
@@ -46,8 +46,11 @@ func serviceTrouble(s *api.Service) int {
 	for i := range s.Backends {
 		worst = min(worst, backendTrouble(&s.Backends[i]))
 	}
-	if usable(s) == 0 {
+	switch {
+	case usable(s) == 0:
 		return dead
+	case s.Pressure != nil:
+		return min(worst, draining)
 	}
 	return worst
 }

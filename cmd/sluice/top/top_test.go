@@ -30,6 +30,7 @@ type daemon struct {
 	err      error
 
 	attention []string
+	pressure  []api.Pressure
 }
 
 func newDaemon() *daemon {
@@ -63,7 +64,7 @@ func (d *daemon) Stats(context.Context) (api.Stats, error) {
 }
 
 func (d *daemon) Status(context.Context) (api.Status, error) {
-	return api.Status{Attention: d.attention}, d.err
+	return api.Status{Attention: d.attention, Pressure: d.pressure}, d.err
 }
 
 func (d *daemon) Override(ctx context.Context, r api.OverrideRequest) (api.Backend, error) {
@@ -183,6 +184,28 @@ func (s *screen) golden(name string) {
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		s.t.Errorf("frame %s:\n%s\n%s", name, got, diff)
 	}
+}
+
+// TestPressureFrames checks what is shown of a service under pressure, and of refused connections.
+func TestPressureFrames(t *testing.T) {
+	s := newScreen(t)
+	p := api.Pressure{Service: "api", SinceS: 12, PerSecond: 6012, FoundFull: 72000, Displacing: 71990, Refused: 10,
+		Sources: []api.Source{{Prefix: "203.0.113.0/24", Share: 0.45}}}
+	s.daemon.services[0].Pressure, s.daemon.pressure = &p, []api.Pressure{p}
+	s.daemon.attention = []string{"service api: new connections find no free entry"}
+	s.daemon.services[1].AccessDenied = 12
+	s.daemon.services[1].Limited = map[string]uint64{"source_connections": 4, "connections": 3}
+	s.daemon.services[1].TableFull = 10
+	s.measure(2)
+	s.press("t")
+	for range 6 {
+		s.press("down")
+	}
+	s.golden("pressure")
+	for range 3 {
+		s.press("down")
+	}
+	s.golden("refused")
 }
 
 func TestFrames(t *testing.T) {

@@ -84,11 +84,20 @@ func (m *Model) waiting() []string {
 // header returns the lines about the whole machine.
 func (m *Model) header() []string {
 	lines := []string{m.titleLine()}
-	if alarms := m.now.Status.Attention; len(alarms) > 0 {
+	if alarms := m.alarms(); len(alarms) > 0 {
 		at := m.turn / alarmTurns % len(alarms)
 		lines = append(lines, careful.Render(fmt.Sprintf("! %d/%d %s", at+1, len(alarms), text.OneLine(alarms[at]))))
 	}
 	return append(lines, m.packetsLine(), m.historyLine(), m.workersLine(), m.dropsLine())
+}
+
+// alarms returns what needs attention: at first the figures of services under pressure.
+func (m *Model) alarms() (all []string) {
+	for i := range m.now.Status.Pressure {
+		p := &m.now.Status.Pressure[i]
+		all = append(all, fmt.Sprintf("%s: %s new conns/s find no entry %s, for %s", p.Service, text.SI(p.PerSecond), p.SourcesText(), text.Ago(p.SinceS)))
+	}
+	return append(all, m.now.Status.Attention...)
 }
 
 // titleLine returns one sentence about the problems.
@@ -285,6 +294,9 @@ func (m *Model) line(r row) string {
 	if r.service.HealthFrozen {
 		mark += "FROZEN "
 	}
+	if r.service.Pressure != nil {
+		mark += "PRESSURE "
+	}
 	name := mark + text.OneLine(r.service.Name) + " " + r.service.Protocol + " " + strings.TrimPrefix(r.service.Key(), r.service.Protocol+" ")
 	state := api.CountBackends(*r.service).Fraction()
 	return strong.Render(pad(name, m.nameWidth())) + " " + troubleStyle[trouble].Render(pad(state, stateColumn-1+sinceColumn)) +
@@ -328,6 +340,9 @@ func (m *Model) detail(r row) string {
 		}
 		if s.PersistenceS > 0 {
 			line += fmt.Sprintf(", persistent %.0f s", s.PersistenceS)
+		}
+		if note := api.RefusedNote(*s); note != "" {
+			line = text.OneLine(s.Name) + ": " + note
 		}
 		return quiet.Render(line)
 	}

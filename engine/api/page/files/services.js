@@ -124,12 +124,12 @@ class ServiceView {
     this.history = [];
     this.backends = new Map();
     const part = (className, tag = 'span') => el(tag, {class: className});
-    this.state = part('chip'); this.title = part('name'); this.note = part('note'); this.where = part('where');
+    this.state = part('chip'); this.title = part('name'); this.note = part('note'); this.where = part('where'); this.refused = part('refused');
     this.conns = part('n conns'); this.cps = part('n cps'); this.packets = part('n packets'); this.bits = part('n bits');
     this.spark = sparkline(90, 22);
     this.head = el('button', {class: 'head', type: 'button', 'aria-expanded': 'false',
       onclick: () => list.fold(name, this.head.getAttribute('aria-expanded') === 'true')},
-    this.state, el('span', {class: 'title'}, this.title, this.note, this.where), this.conns, this.cps, this.packets, this.bits, this.spark.svg);
+    this.state, el('span', {class: 'title'}, this.title, this.note, this.where, this.refused), this.conns, this.cps, this.packets, this.bits, this.spark.svg);
     this.rows = el('tbody', {role: 'rowgroup'});
     this.body = el('table', {role: 'table'}, el('thead', {role: 'rowgroup'}, el('tr', {role: 'row'},
       ...['Backend', 'State', 'Since', 'Weight', 'Active', 'Inactive', 'New/s', 'Packets/s', 'Bit/s', 'Actions', 'Why']
@@ -152,6 +152,8 @@ class ServiceView {
     say(this.note, s.state_note ?? '');
     say(this.where, [`${s.protocol} ${endpoint(s)}`, s.mode, s.scheduler, s.persistence_s > 0 ? `persistent ${s.persistence_s} s` : '',
       s.health_frozen ? 'CHECKS FROZEN' : ''].filter(Boolean).join(' · '));
+    say(this.refused, s.refused_note ?? '');
+    show(this.refused, Boolean(s.refused_note));
     say(this.conns, si(s.backends.reduce((n, b) => n + b.active + b.inactive, 0)) + ' conns');
     say(this.cps, si(rate.cps) + ' new/s');
     say(this.packets, si(rate.packetsIn + rate.packetsOut) + ' packets/s');
