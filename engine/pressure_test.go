@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
@@ -18,7 +19,7 @@ func TestPressure(t *testing.T) {
 		t.Run(fmt.Sprint(mode, workers), func(t *testing.T) {
 			t.Parallel()
 			lab := enginetest.New(t, workers, workers)
-			lab.Start(workers, config(svc{name: "one", mode: mode, backends: []string{"10.0.0.11:80"}},
+			lab.Start(workers, config(svc{name: "one", mode: mode, extra: "[service.limits]\nunproven = 0.01\n", backends: []string{"10.0.0.11:80"}},
 				svc{name: "two", vip: "198.51.100.11", mode: mode, backends: []string{"10.0.0.12:80"}}))
 			sent := 0
 			flood := func() {
@@ -41,14 +42,22 @@ func TestPressure(t *testing.T) {
 				}
 				return s
 			}
+			within := func(what string, done func() bool) {
+				t.Helper()
+				for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatalf("timed out waiting for %s: %+v", what, status())
+					}
+				}
+			}
 			if s := status(); len(s.Pressure)+len(s.Attention) != 0 {
 				t.Errorf("before the flood: %+v", s)
 			}
 			var s api.Status
-			lab.Await("the pressure and its sources", func() bool {
+			within("the pressure and its sources", func() bool {
 				flood()
 				s = status()
-				return len(s.Pressure) > 0 && s.Pressure[0].FoundFull > 1000 && len(s.Pressure[0].Sources) > 0 && s.Pressure[0].Sources[0].Share > 0.4
+				return len(s.Pressure) > 0 && s.Pressure[0].FoundFull > 300 && len(s.Pressure[0].Sources) > 0 && s.Pressure[0].Sources[0].Share > 0.4
 			})
 			p := s.Pressure[0]
 			if len(s.Pressure) != 1 || p.Service != "one" || p.PerSecond <= 0 || p.SinceS < 0 || p.FoundFull != p.Displacing || p.Refused+p.Untracked != 0 ||
@@ -68,7 +77,7 @@ func TestPressure(t *testing.T) {
 				two.FoundFull+two.Displaced+two.Unproven != 0 || two.Pressure != nil {
 				t.Errorf("%+v\n%+v", one, two)
 			}
-			lab.Await("the end of the pressure", func() bool {
+			within("the end of the pressure", func() bool {
 				s = status()
 				return len(s.Pressure)+len(s.Alarms)+len(s.Attention) == 0
 			})
