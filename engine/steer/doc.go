@@ -88,5 +88,7 @@
 // # Lifetime
 //
 // The program is attached by a link that this process holds, so the kernel detaches it when the
-// process ends, in whatever way. All ports share the rules; each has its own sockets and counters.
+// process ends, in whatever way, unless a holder has a copy of the link: see inherit.go. Then the
+// program goes on until the next process's takes its place in the link. All ports share the rules;
+// each has its own sockets and counters.
 package steer

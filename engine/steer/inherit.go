@@ -36,7 +36,7 @@ type formerLink struct {
 // Inherit makes h hold the links of ports that are attached from now on, and takes over what the
 // former process has left there. Attach leaves the former program in place until the first Set.
 func (p *Program) Inherit(h Holder) {
-	p.holder, p.former, p.counters = h, make(map[int]*formerLink), make(map[string]*ebpf.Map)
+	p.holder, p.former, p.lasting = h, make(map[int]*formerLink), make(map[string]*ebpf.Map)
 	for _, name := range h.Names() {
 		if !strings.HasPrefix(name, linkName) {
 			continue
@@ -52,7 +52,7 @@ func (p *Program) Inherit(h Holder) {
 		f := &formerLink{link: left, name: name}
 		if ifindex := f.examine(); ifindex != 0 {
 			p.former[ifindex] = f
-			p.inheritCounters(f.number())
+			p.inheritMaps(ifindex)
 			continue
 		}
 		_ = f.end(h) // of an interface that is gone, or unusable
@@ -86,7 +86,7 @@ func (f *formerLink) examine() (ifindex int) {
 func (f *formerLink) end(h Holder) error {
 	// an error of Detach means that the interface is gone
 	_ = f.link.Detach()
-	return errors.Join(h.Remove(f.name), h.Remove(countersName+f.number()), f.link.Close())
+	return errors.Join(h.Remove(f.name), removeMaps(h, f.number()), f.link.Close())
 }
 
 // adopt lets the port have the former program's place, and reports whether there is one.
@@ -105,8 +105,8 @@ func (p *Program) adopt(port *Port) bool {
 	return true
 }
 
-// Hold makes the holder, if there is one, hold the port's link and counters. It is called once the
-// port's sockets are registered.
+// Hold makes the holder, if there is one, hold the port's link and maps that last. It is called
+// once the port's sockets are registered.
 func (p *Program) Hold(port *Port) error {
 	port.holder = p.holder
 	return port.hold()
@@ -116,13 +116,15 @@ func (p *Port) hold() error {
 	if p.holder == nil {
 		return nil
 	}
-	err := p.holder.Put(countersName+strconv.Itoa(p.ifindex), p.counters.FD())
+	err := errors.Join(
+		p.holder.Put(p.nameOf(steerMapCounters), p.counters.FD()),
+		p.holder.Put(p.nameOf(steerMapHeartbeats), p.beats.m.FD()))
 	raw, ok := p.link.(interface{ FD() int })
 	if ok && p.former == nil { // else it has the former one's
 		err = errors.Join(err, p.holder.Put(p.linkName(), raw.FD()))
 	}
 	if err != nil {
-		return fmt.Errorf("steer: interface %s: its XDP program or its counters end with this process: %w", p.name, err)
+		return fmt.Errorf("steer: interface %s: its XDP program or its maps end with this process: %w", p.name, err)
 	}
 	return nil
 }
@@ -144,7 +146,7 @@ func (p *Program) EndFormer() (err error) {
 
 func (p *Program) waits(ifindex int) bool {
 	for _, port := range p.waiting {
-		if port.ifindex == ifindex && port.former != nil {
+		if port.ifindex == ifindex && port.formerLink() != nil {
 			return true
 		}
 	}
@@ -152,23 +154,40 @@ func (p *Program) waits(ifindex int) bool {
 }
 
 // replaceFormer puts the program in the place of the former one at each port that has waited for
-// its rules. From then on frames go to the new sockets.
+// its rules, or will do so when the program is loaded. From then on frames go to the new sockets.
 func (p *Program) replaceFormer() (err error) {
 	for _, port := range p.waiting {
-		f := port.former
+		f := port.formerLink()
 		if f == nil { // closed meanwhile
 			continue
 		}
-		port.former = nil
 		delete(p.former, port.ifindex)
-		if f.link.Update(port.sockets.Program) == nil {
-			port.link = f.link
+		if port.later.loaded == nil {
+			err = errors.Join(err, port.replace(f))
 			continue
 		}
-		err = errors.Join(err, f.end(p.holder), port.attach(), port.hold())
+		port.replaceLater(f)
 	}
 	p.waiting = nil
 	return err
+}
+
+func (p *Port) formerLink() *formerLink {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.former
+}
+
+// replace puts the port's program in the place of the former one.
+func (p *Port) replace(f *formerLink) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.former = nil
+	if f.link.Update(p.sockets.Program) == nil {
+		p.link = f.link
+		return nil
+	}
+	return errors.Join(f.end(p.holder), p.attach(), p.hold())
 }
 
 // closeFormer closes the former links that are not in use: their programs stay, for the next
@@ -189,7 +208,7 @@ func (p *Port) detach() error {
 	var err error
 	if p.holder != nil {
 		_ = p.link.Detach() // an error means that the interface is gone
-		err = errors.Join(p.holder.Remove(p.linkName()), p.holder.Remove(countersName+strconv.Itoa(p.ifindex)))
+		err = errors.Join(p.holder.Remove(p.linkName()), removeMaps(p.holder, strconv.Itoa(p.ifindex)))
 	}
 	return errors.Join(err, p.link.Close())
 }

@@ -3,7 +3,7 @@ package steer
 import (
 	"errors"
 	"fmt"
-	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,16 +48,20 @@ var ErrNoNative = errors.New("no native XDP")
 // Port is an interface that the program runs on. Its methods may be called from any goroutine, but
 // none during or after Close.
 type Port struct {
-	name       string
-	ifindex    int
-	mode       Mode
-	link       link.Link
-	program    ebpf.ProgramID
-	sockets    xdp.Program
-	counters   *ebpf.Map
-	heartbeats heartbeats
-	holder     Holder      // of a copy of link; nil: there is none
-	former     *formerLink // stands in for link until the first Set; nil: does not
+	name     string
+	ifindex  int
+	mode     Mode
+	sockets  xdp.Program // its Program may be loaded later, under mu
+	counters *ebpf.Map
+	beats    heartbeats
+	holder   Holder // of copies of link and maps; nil: there is none
+
+	later later // what AttachLater has begun
+
+	mu      sync.Mutex // guards the fields below
+	link    link.Link
+	program ebpf.ProgramID
+	former  *formerLink // stands in for link until the first Set; nil: does not
 }
 
 // Counters count the frames that the port received, each in exactly one counter. Frames that a
@@ -80,39 +84,9 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 	if mode != Native && mode != Generic {
 		return nil, fmt.Errorf("steer: XDP %s: the modes are native and generic", mode)
 	}
-	var objects struct {
-		Program    *ebpf.Program `ebpf:"sluice_steer"`
-		Queues     *ebpf.Map     `ebpf:"queues"`
-		Sockets    *ebpf.Map     `ebpf:"sockets"`
-		Counters   *ebpf.Map     `ebpf:"counters"`
-		Heartbeats *ebpf.Map     `ebpf:"heartbeats"`
-	}
-	shared := map[string]*ebpf.Map{
-		steerMapAddresses: p.addresses,
-		steerMapPorts:     p.ports,
-		steerMapRanges:    p.ranges,
-		steerMapStations:  p.stations,
-		steerMapOwn:       p.own,
-		steerMapDetour:    p.detour,
-		steerMapOpened:    p.opened,
-		steerMapFragments: p.fragments,
-	}
-	if former := p.counters[strconv.Itoa(ifindex)]; former != nil {
-		shared[steerMapCounters] = former
-	}
-	if err := p.spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
-		return nil, fmt.Errorf("steer: the kernel (it must be 5.18 or newer) refuses the XDP program: %w", explain(err))
-	}
-	port := &Port{
-		ifindex:  ifindex,
-		mode:     mode,
-		sockets:  xdp.Program{Program: objects.Program, Queues: objects.Queues, Sockets: objects.Sockets},
-		counters: objects.Counters,
-	}
-	// the memory of the map stays when it is closed
-	err := errors.Join(port.heartbeats.open(objects.Heartbeats), objects.Heartbeats.Close())
+	port, err := p.newPort(ifindex, mode)
 	if err == nil {
-		err = port.identify()
+		err = p.load(port)
 	}
 	if err == nil && !p.adopt(port) {
 		err = port.attach()
@@ -123,11 +97,55 @@ func (p *Program) Attach(ifindex int, mode Mode) (*Port, error) {
 	return port, nil
 }
 
-// identify reads the number of the port's program.
-func (p *Port) identify() error {
-	info, err := p.sockets.Program.Info()
+// newPort returns a port with its own maps, without a program.
+func (p *Program) newPort(ifindex int, mode Mode) (*Port, error) {
+	port := &Port{ifindex: ifindex, mode: mode}
+	for name, m := range map[string]**ebpf.Map{
+		steerMapQueues: &port.sockets.Queues, steerMapSockets: &port.sockets.Sockets,
+		steerMapCounters: &port.counters, steerMapHeartbeats: &port.beats.m,
+	} {
+		var err error
+		if former := p.lasting[port.nameOf(name)]; former != nil {
+			*m, err = former.Clone()
+		} else {
+			*m, err = ebpf.NewMap(p.spec.Maps[name])
+		}
+		if err != nil {
+			return port, fmt.Errorf("steer: creating the XDP program's maps: %w", explain(err))
+		}
+	}
+	return port, port.beats.open()
+}
+
+// load loads the port's program. Nearly all of its time, some hundred milliseconds, the kernel
+// verifies it.
+func (p *Program) load(port *Port) error {
+	var objects struct {
+		Program *ebpf.Program `ebpf:"sluice_steer"`
+	}
+	all := map[string]*ebpf.Map{
+		steerMapAddresses:  p.addresses,
+		steerMapPorts:      p.ports,
+		steerMapRanges:     p.ranges,
+		steerMapStations:   p.stations,
+		steerMapOwn:        p.own,
+		steerMapDetour:     p.detour,
+		steerMapOpened:     p.opened,
+		steerMapFragments:  p.fragments,
+		steerMapQueues:     port.sockets.Queues,
+		steerMapSockets:    port.sockets.Sockets,
+		steerMapCounters:   port.counters,
+		steerMapHeartbeats: port.beats.m,
+	}
+	if err := p.spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{MapReplacements: all}); err != nil {
+		return fmt.Errorf("steer: the kernel (it must be 5.18 or newer) refuses the XDP program: %w", explain(err))
+	}
+	info, err := objects.Program.Info()
+	port.mu.Lock()
+	defer port.mu.Unlock()
+	port.sockets.Program = objects.Program
 	if err == nil {
-		p.program, _ = info.ID()
+		port.program, _ = info.ID()
 	}
 	return err
 }
@@ -171,8 +189,16 @@ func (p *Port) tryAttach() error {
 // link detach`, or has replaced it by another one in its link. lost says which, "detached" or
 // "replaced"; "": neither. It is not an error if the interface no longer exists.
 func (p *Port) Restore() (lost string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.former != nil {
-		return "", nil
+		return "", p.later.err
+	}
+	if p.link == nil { // the former program is gone, and this one could not take its place
+		if err := p.tryAttach(); err != nil {
+			return "detached", err
+		}
+		return "detached", p.hold()
 	}
 	info, err := p.link.Info()
 	if err != nil {
@@ -283,7 +309,10 @@ func (p *Port) Counters() (Counters, error) {
 // too. No worker uses the port's heartbeats any more. A former program that has not been replaced
 // yet stays. It is safe to call twice.
 func (p *Port) Close() error {
-	err := errors.Join(p.detach(), p.sockets.Close(), p.counters.Close(), p.heartbeats.close())
+	p.later.running.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := errors.Join(p.detach(), p.sockets.Close(), p.counters.Close(), p.beats.close())
 	p.link, p.counters, p.former = nil, nil, nil
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -27,10 +28,11 @@ type Program struct {
 	installed table // what the maps hold, entry by entry, even after a Set that failed half way
 	writes    int   // to the maps, ever
 
-	holder   Holder               // of links; nil: they end with the process
-	former   map[int]*formerLink  // of the former process, by interface
-	counters map[string]*ebpf.Map // of the former process, by number of the interface
-	waiting  []*Port              // for the first Set, which takes the place of the former program
+	holder  Holder               // of links and maps; nil: they end with the process
+	former  map[int]*formerLink  // of the former process, by interface
+	lasting map[string]*ebpf.Map // of the former process, by name at the holder
+	waiting []*Port              // for the first Set, which takes the place of the former program
+	loading sync.Mutex           // held while AttachLater's program is loaded
 }
 
 // ruleEntries is the capacity of each map of rules: for the rules before and after a Set together,
@@ -103,7 +105,7 @@ func (p *Program) Detour(ifindex int) error {
 // Close closes the rules' maps; attached ports keep the rules of the last Set. It is safe to call
 // twice.
 func (p *Program) Close() error {
-	err := errors.Join(p.closeFormer(), p.closeCounters(), p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.stations.Close(), p.own.Close(),
+	err := errors.Join(p.closeFormer(), p.closeLasting(), p.addresses.Close(), p.ports.Close(), p.ranges.Close(), p.stations.Close(), p.own.Close(),
 		p.detour.Close(), p.opened.Close(), p.fragments.Close(), p.rcu.close())
 	p.addresses, p.ports, p.ranges, p.stations, p.own = nil, nil, nil, nil, nil
 	p.detour, p.opened, p.fragments, p.rcu = nil, nil, nil, nil

@@ -93,7 +93,8 @@ func TestKeepStopped(t *testing.T) {
 }
 
 // TestKilledAgainAndAgain: connections of all modes outlive the death of one process after another,
-// each at another moment, while new connections are opened.
+// each at another moment, while new connections are opened. The sockets go on, with what has waited
+// on them.
 func TestKilledAgainAndAgain(t *testing.T) {
 	b := bed(t)
 	d, err := b.Keep(ctxOf(t), config(t, testbed.Paths...))
@@ -103,6 +104,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	for _, p := range testbed.Paths {
 		held = append(held, hold(t, b, p.URL(), 2)...)
 	}
+	datagrams := startStream(t, b, nat4.UDP())
 	opening, stop := context.WithCancel(context.Background())
 	opened := make(chan int, 1)
 	go func() {
@@ -122,15 +124,44 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		child, err := d.Child()
 		must(t, err)
 		must(t, child.Kill())
-		line, err := d.Process.WaitLineAfter(ctxOf(t), mark, "event=takeover")
-		must(t, err)
-		t.Log(line)
+		for _, event := range []string{"event=takeover_sockets ", "event=takeover "} {
+			line, err := d.Process.WaitLineAfter(ctxOf(t), mark, event)
+			must(t, err)
+			t.Log(line)
+		}
 		_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=ready")
 		must(t, err)
 	}
 	moves(t, held...)
 	stop()
 	t.Logf("%d new connections meanwhile", <-opened)
+	datagrams.end()
+	t.Logf("of %d datagrams %d were not answered; the longest time between two answers is %v",
+		datagrams.sent, datagrams.sent-datagrams.answered, datagrams.longest)
+}
+
+// TestKilledBeforeOtherWorkers: the next process has another number of workers, so that it cannot
+// take over the sockets. It says so, and opens the ports again.
+func TestKilledBeforeOtherWorkers(t *testing.T) {
+	b := bed(t)
+	cfg := config(t, nat4)
+	d, err := b.Keep(ctxOf(t), cfg)
+	must(t, err)
+	t.Cleanup(func() { finish(t, b, d) })
+	cfg.Engine.Cores = cores(t, 2)
+	must(t, d.Write(cfg))
+	mark := d.Process.Mark()
+	child, err := d.Child()
+	must(t, err)
+	must(t, child.Kill())
+	for _, event := range []string{"event=takeover_failed ", "event=ready"} {
+		line, err := d.Process.WaitLineAfter(ctxOf(t), mark, event)
+		must(t, err)
+		t.Log(line)
+	}
+	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
+		t.Errorf("3 requests went %s: %v", &s, s.Errors)
+	}
 }
 
 // TestKeeperIsKilled: the daemon goes on without the keeper, and stops as usual.

@@ -287,7 +287,11 @@ func (k *Kernel) try(p *port, a attempt) (err error) {
 			err = errors.Join(err, e)
 		}
 	}()
-	if p.steer, err = k.program.Attach(p.ifindex, a.steer); err != nil {
+	attach := k.program.Attach
+	if former.sockets != nil {
+		attach = k.program.AttachLater
+	}
+	if p.steer, err = attach(p.ifindex, a.steer); err != nil {
 		return err
 	}
 	for _, q := range p.queues {
