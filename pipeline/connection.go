@@ -193,6 +193,9 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 			t.Remove(c)
 			return nil, reason
 		}
+		if p.syns.kept {
+			p.keepSYN(c, f.Mem, int(m.L3), int(m.L4), int(m.End))
+		}
 	}
 	if flags&conn.IsUDP != 0 {
 		c.State = conn.UDP

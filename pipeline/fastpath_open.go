@@ -40,6 +40,10 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 	if l.mode.RepliesThroughUs() {
 		p.neighbourHints.record(f, packet.AddrFrom4(client), f.Start, 0)
 	}
+	if p.syns.kept && l.mode == service.FullNAT {
+		l3 := f.Start + packet.EthernetLen
+		p.keepSYN(c, f.Mem, l3, l3+packet.IPv4Len, l3+int(length))
+	}
 	p.sendFast4(f, h, c, l, length)
 	return true
 }
@@ -71,6 +75,10 @@ func (p *Processor) fastOpen6(f *Frame) bool {
 	p.beginFast(p.v6, c, id, l)
 	if l.mode.RepliesThroughUs() {
 		p.neighbourHints.record(f, client, f.Start, 0)
+	}
+	if p.syns.kept && l.mode == service.FullNAT {
+		l3 := f.Start + packet.EthernetLen
+		p.keepSYN(c, f.Mem, l3, l3+packet.IPv6Len, l3+int(length))
 	}
 	p.sendFast6(f, h, c, l, length)
 	return true

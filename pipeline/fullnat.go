@@ -109,6 +109,7 @@ func (p *Processor) takePort(t *conn.Table, c *conn.Conn, backend packet.Addr, r
 	}
 	if early {
 		p.Packets.PortReusedEarly++
+		p.syns.keepOn(p.now)
 	}
 	c.Source, c.Extra = ref.Source, port
 	p.bindPort(pool, port, t.Slot(c))

@@ -16,6 +16,22 @@ import (
 // ends what it keeps, as in Linux.
 type timeWaits map[netip.AddrPort]uint32
 
+// refuse has the backend refuse the SYN of a connection, and returns from where the worker sends
+// RST, and the SYN again.
+func (l *fullnatLab) refuse(from netip.AddrPort) (reset, again netip.AddrPort) {
+	l.t.Helper()
+	f, out := l.send(packettest.TCP(fnBackend, from.String()).Flags(packet.ACK).Seq(7, 77))
+	if f.Verdict != pipeline.Reply {
+		l.t.Fatalf("the ACK that refuses the SYN from %s: verdict %d, %v", from, f.Verdict, f.Reason)
+	}
+	reset = source(l.t, out)
+	made := []pipeline.Frame{{Mem: make([]byte, packettest.ChunkSize)}, {Mem: make([]byte, packettest.ChunkSize)}}
+	if n := l.proc.MakeRSTProbes(made, 0); n != 1 || made[0].Verdict != pipeline.Forward {
+		l.t.Fatalf("%d packets are sent when the SYN from %s is refused", n, from)
+	}
+	return reset, source(l.t, made[0].Mem[made[0].Start:made[0].End])
+}
+
 // tcp sends a segment of the client or the backend, which must be forwarded, and returns where it
 // comes from.
 func (l *fullnatLab) tcp(src, dst string, flags uint8) netip.AddrPort {
@@ -35,9 +51,11 @@ func (b timeWaits) connect(l *fullnatLab, client string) (refused int) {
 		if refused == 4 {
 			l.t.Fatalf("the SYN of %s was refused four times, at last from %s", client, from)
 		}
-		l.tcp(fnBackend, from.String(), packet.ACK)
-		delete(b, l.tcp(client, fnVIP, packet.RST))
-		from = l.tcp(client, fnVIP, packet.SYN)
+		reset, again := l.refuse(from)
+		delete(b, reset)
+		if again != from {
+			l.t.Fatalf("the SYN of %s comes from %s, and again from %s", client, from, again)
+		}
 	}
 	l.tcp(fnBackend, from.String(), packet.SYN|packet.ACK)
 	l.tcp(client, fnVIP, packet.ACK)
@@ -137,7 +155,8 @@ func TestLateSYN(t *testing.T) {
 	}
 }
 
-// TestRefusedSYN follows connections that the backend refuses to the far port that they get, once.
+// TestRefusedSYN follows connections that the backend refuses twice, so that they are left to the
+// client, to the far port that they get, once.
 func TestRefusedSYN(t *testing.T) {
 	l := newFullnatLab(t, 0, 1, 4096)
 	for i := range 50 {
@@ -146,6 +165,10 @@ func TestRefusedSYN(t *testing.T) {
 		if again := l.tcp(client, fnVIP, packet.SYN); again != first {
 			t.Fatalf("an unanswered SYN that is sent again comes from %s, not %s", again, first)
 		}
+		if x, _ := l.dryRun(packettest.TCP(fnBackend, first.String()).Flags(packet.ACK).Seq(7, 77)); x.Frame.Verdict != pipeline.Reply {
+			t.Fatalf("the ACK that refuses a SYN, in a dry run: verdict %d, %v", x.Frame.Verdict, x.Frame.Reason)
+		}
+		l.refuse(first)
 		l.tcp(fnBackend, first.String(), packet.ACK)
 		if from := l.tcp(client, fnVIP, packet.RST); from != first {
 			t.Fatalf("the RST comes from %s, not %s", from, first)

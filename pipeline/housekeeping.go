@@ -26,6 +26,7 @@ func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, budget int) (b
 		p.sweepDebt[i], behind = owed, behind || owed >= sweepRoundMs
 	}
 	p.shedOld()
+	p.syns.housekeep(nowMs)
 	p.share.Shrink()
 	return behind
 }

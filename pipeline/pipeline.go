@@ -18,6 +18,7 @@
 //	first_packets.go  first packets of flows, where a hash names the backend and they need no entry
 //	adopt.go       segments of connections that no worker has, where a hash names the backend
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
+//	refused_syn.go SYNs that a backend refuses because it has another connection from the port
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
 //	               rst_probe.go for silent ends of both
 //	doubt.go       RST, FIN and SYN that may be forged
@@ -71,6 +72,7 @@ type Processor struct {
 	rstProbes      rstProbes
 	idleResets     idleResets
 	doubts         probeQueue // connections with the flag conn.Doubted
+	syns           synCopies
 	ipID           uint16
 	sweepDebt      [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
 	// openings: frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
@@ -119,6 +121,7 @@ func New(o Options) *Processor {
 	p.rstProbes.visit = p.rstProbeConn
 	p.idleResets.probeQueue = newProbeQueue(rstProbeRounds, idleResetsMost)
 	p.doubts = newProbeQueue(doubtRounds, doubtsMost)
+	p.syns = newSYNCopies()
 	p.share, p.tally = o.Capacity.NewShare(), o.Capacity.NewTally(o.Turns.Len())
 	p.fullMs = ^p.now // not yet
 	p.unproven, p.ended = newDisposables(o.Capacity.Even()), newDisposables(o.Capacity.Even())

@@ -84,11 +84,13 @@ func (k *rstProbes) walks(nowMs uint32) bool { return k.round > 0 && int32(nowMs
 // MakeRSTProbes ends connections of evicted backends, by the tables that Housekeep was given last.
 // It forgets flows and connections that are not reset, and puts a probe for each end of the others,
 // and of connections in state Idle, into the first frames, with verdict Forward; the caller
-// provides their Mem. It returns the number of probes. It scans about maxSlots slots, and stops
-// early when fewer than two frames are free. Only the owning goroutine may call it.
+// provides their Mem. SYNs that were refused come before them (refused_syn.go). It returns the
+// number of packets. It scans about maxSlots slots, and stops early when fewer than two frames are
+// free. Only the owning goroutine may call it.
 func (p *Processor) MakeRSTProbes(frames []Frame, maxSlots int) int {
 	k := &p.rstProbes
 	k.frames, k.n = frames, 0
+	p.repeatSYNs()
 	p.probeDoubted()
 	p.probeIdle()
 	for maxSlots > 0 && k.walks(p.now) && len(frames) >= k.n+2 {

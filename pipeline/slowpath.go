@@ -222,6 +222,9 @@ func (p *Processor) reply(f *Frame) {
 	if !midConnection(c, m.TCPFlags) && (c.State == conn.Close || c.State >= conn.Idle) && p.endedReply(f, c) {
 		return
 	}
+	if c.State == conn.SynRecv && c.Flags&(conn.Translated|conn.SeenReply) == conn.Translated && p.refusesSYN(f, t, c) {
+		return
+	}
 	if m.TCPFlags&packet.RST == 0 || !p.doubt(f, t, c, conn.Output) {
 		p.replyState(c, m.TCPFlags)
 		c.Expires = p.now + s.TimeoutsMs[c.State]

@@ -190,8 +190,8 @@ type Stats struct {
 	ToKernelFailed uint64 `json:"to_kernel_failed"`
 
 	// Originated counts packets that Sluice sent on its own: RST probes, which make silent ends
-	// of connections answer that must be reset, and ask whether a RST was genuine. It is not part
-	// of the sum.
+	// of connections answer that must be reset, and ask whether a RST was genuine; and SYNs of
+	// fullnat that a backend refused, sent again. It is not part of the sum.
 	Originated uint64 `json:"originated"`
 
 	// Untracked counts packets of Forwarded that went by the hash of scheduler mh without a

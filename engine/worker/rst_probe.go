@@ -10,9 +10,9 @@ import (
 // bursts that fit every ring.
 const rstProbesPerTurn = 64
 
-// sendRSTProbes makes and sends RST probes, which end connections of evicted backends, in free
-// frames. At most slots slots of the connection table are examined. housekeep calls it, when no
-// frames are waiting for a port.
+// sendRSTProbes makes and sends RST probes, which end connections of evicted backends, and SYNs
+// that were refused, in free frames. At most slots slots of the connection table are examined.
+// housekeep calls it, when no frames are waiting for a port.
 func (w *Worker) sendRSTProbes(slots int) {
 	free := w.frames.free
 	count := min(rstProbesPerTurn, 2*w.batch, len(free))

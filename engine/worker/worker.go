@@ -346,6 +346,9 @@ func (w *Worker) housekeep(n int) {
 		do()
 	default:
 	}
+	if w.proc.SYNsDue() {
+		w.sendRSTProbes(0)
+	}
 	now := w.clock.ms
 	if elapsed := now - w.housekeptMs; elapsed > 0 || n == 0 && w.sweepBehind {
 		w.housekeptMs = now
