@@ -110,6 +110,7 @@ var (
 	clientNet = nets("192.0.2.0/24", "2001:db8:c::/64") // client - router
 	frontNet  = nets("10.1.0.0/24", "fd00:1::/64")      // router - balancer
 	backNet   = nets("10.2.0.0/24", "fd00:2::/64")      // switch: balancer, router, backends
+	secondNet = nets("10.3.0.0/24", "fd00:3::/64")      // router - second balancer
 	vipNet    = nets("198.51.100.0/24", "2001:db8:f::/64")
 )
 
@@ -118,6 +119,7 @@ const (
 	balancerHost = 1
 	sourceHost   = 3 // the balancer again, if AddSources was called
 	clientHost   = 2
+	secondHost   = 4  // the second balancer, among the backends
 	backendHost  = 10 // and b1 is 11
 	onLinkHost   = 100
 	routerHost   = 254

@@ -180,6 +180,55 @@ func (b *Bed) Route() error {
 	return errors.Join(errs...)
 }
 
+// Second adds a second balancer between router and switch, with ports of the same names, and
+// returns a Bed around it, which shares everything else. Both belong to the first Bed, which closes
+// them. Packets reach it after Spread.
+func (b *Bed) Second() (*Bed, error) {
+	second := &Bed{Lab: b.Lab, Client: b.Client, Router: b.Router, Backends: b.Backends, sluice: b.sluice, dir: b.dir, daemons: secondDaemons}
+	var err error
+	if second.Balancer, err = b.Lab.Host("balancer2"); err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		b.Lab.Link(b.Router, "front2", second.Balancer, Front, netlab.LinkOptions{}),
+		b.Lab.Link(b.Router, "back2", second.Balancer, Back, netlab.LinkOptions{}),
+		b.Plug("back2"))
+	for _, f := range families {
+		err = errors.Join(err,
+			b.Router.Addr("front2", secondNet[f].cidr(routerHost)),
+			second.Balancer.Addr(Front, secondNet[f].cidr(balancerHost)),
+			second.Balancer.Addr(Back, backNet[f].cidr(secondHost)))
+		if err == nil {
+			err = second.Balancer.Route(everywhere[f], secondNet[f].host(routerHost).String())
+		}
+	}
+	return second, err
+}
+
+// secondDaemons is where the numbers of the second balancer's daemons begin.
+const secondDaemons = 1000
+
+// Spread makes the router send IPv4 packets for services to the balancers that are used: the first,
+// the second, or both, each connection to one of them (equal-cost multipath, by addresses and
+// ports).
+func (b *Bed) Spread(first, second bool) error {
+	if err := b.Router.Sysctl("net.ipv4.fib_multipath_hash_policy", "1"); err != nil {
+		return err
+	}
+	return b.Router.Do(func() error {
+		route := &netlink.Route{Dst: ipNet(vipNet[4].String())}
+		for _, way := range []struct {
+			used bool
+			net  subnet
+		}{{first, frontNet[4]}, {second, secondNet[4]}} {
+			if way.used {
+				route.MultiPath = append(route.MultiPath, &netlink.NexthopInfo{Gw: way.net.host(balancerHost).AsSlice()})
+			}
+		}
+		return netlink.RouteReplace(route)
+	})
+}
+
 // Plug connects the other end of a host's cable to the switch, the end being named as the host. New
 // has done it for all.
 func (b *Bed) Plug(name string) error {
