@@ -25,7 +25,7 @@ type Engine struct {
 	Connections int   // capacity of the connection tables, all workers and both families together
 	Batch       int   // maximum number of frames that pass through the pipeline together
 	Poll        Poll
-	StuckAfter  time.Duration // a worker that has not answered for so long is stuck
+	StuckAfter  time.Duration // a worker that has not answered for so long ends the process
 	StateDir    string        // directory of data that remains over restarts; "": in memory only
 	HashKey     string        // of mh: hosts with equal keys choose equal backends
 	// AdoptPerSecond is how many connections AdoptHash may open per second.

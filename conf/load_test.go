@@ -52,7 +52,7 @@ port = 80
 address = "10.0.0.11"
 `)
 	want := &conf.Config{
-		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StuckAfter: 2 * time.Second, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey,
+		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StuckAfter: 5 * time.Second, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey,
 			AdoptPerSecond: 100_000},
 		Ports: []conf.Port{{Name: "eth0", IO: conf.IOAuto, Line: 1}},
 		API:   conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180", Metrics: conf.MetricsBackends, Reads: conf.ReadsLoopback},
@@ -89,7 +89,7 @@ cores = [2, 3]
 connections = 2048
 batch = 32
 poll = "busy"
-stuck_after = "5s"
+stuck_after = "7s"
 adopt_per_second = 5000
 state_dir = ""
 hash_key = "secret"
@@ -177,7 +177,7 @@ mode = "tun"
 	timeouts := ipvsTimeouts()
 	timeouts.TCPEstablished, timeouts.UDP, timeouts.TCPNone = time.Hour, 10*time.Second, 3*time.Second
 	want := &conf.Config{
-		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 5 * time.Second, HashKey: "secret",
+		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 7 * time.Second, HashKey: "secret",
 			AdoptPerSecond: 5000},
 		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 10}},
 		API:    conf.API{Socket: "/tmp/s", HTTP: "", Host: "lb.example.com", Metrics: conf.MetricsServices, Reads: conf.ReadsToken, TokenFile: "/etc/sluice/token"},

@@ -240,12 +240,17 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	return checks.change.Commit()
 }
 
-// Alive returns nil if the loop of every worker is running: see worker.Set.
-func (e *Engine) Alive(ctx context.Context) error { return e.workers.Alive(ctx) }
-
 // Done returns a channel that is closed when a worker has failed. The caller then closes the Engine
-// and exits.
+// and exits, or exits at once if Stuck says so.
 func (e *Engine) Done() <-chan struct{} { return e.workers.Failed() }
+
+// Stuck returns which worker is stuck for as long as ends the process, nil if none is.
+func (e *Engine) Stuck() error {
+	if stuck := (*worker.StuckError)(nil); errors.As(e.workers.Failure(), &stuck) {
+		return stuck
+	}
+	return nil
+}
 
 // Close stops the workers, detaches from the ports and frees everything. Its error includes the one
 // behind Done. If a worker hangs, it frees nothing and the caller must end the process. A second

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -9,32 +8,27 @@ import (
 	"sluice/engine/enginetest"
 )
 
-// TestAlive checks that Alive names a worker that hangs, and not one that sleeps.
-func TestAlive(t *testing.T) {
+// TestStuckForTooLong checks that a worker that hangs for stuck_after ends the engine, which names
+// it, and that workers that sleep do not.
+func TestStuckForTooLong(t *testing.T) {
+	slow(t)
 	lab := enginetest.New(t, 2, 2)
+	lab.StuckAfter = "1s"
 	lab.Start(2, config(nat3()))
-	if err := lab.Engine.Alive(t.Context()); err != nil {
+	if err := lab.Engine.Stuck(); err != nil {
 		t.Fatal("all workers run:", err)
 	}
 	thaw := lab.Freeze(enginetest.Clients, 1)
-	for range 3 { // a function that waits in the mailbox is no answer
-		// The other worker gets as long as it needs to answer.
-		lab.Await("worker 1 alone to be named", func() bool {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-			defer cancel()
-			err := lab.Engine.Alive(ctx)
-			if err == nil {
-				t.Fatal("worker 1 hangs, and all are alive")
-			}
-			return strings.Contains(err.Error(), "do not respond: 1 (CPU")
-		})
+	select {
+	case <-lab.Engine.Done():
+	case <-time.After(time.Minute):
+		t.Fatal("the engine goes on")
+	}
+	if err := lab.Engine.Stuck(); err == nil || !strings.Contains(err.Error(), "worker 1 (CPU") || !strings.Contains(err.Error(), "1s") {
+		t.Errorf("worker 1 hangs, and the engine says %v", err)
 	}
 	thaw()
-	if err := lab.Engine.Alive(t.Context()); err != nil {
-		t.Error("worker 1 runs again:", err)
-	}
-	lab.Close()
-	if err := lab.Engine.Alive(t.Context()); err == nil {
-		t.Error("a closed engine is alive")
+	if err := lab.Crashed(); err == nil || !strings.Contains(err.Error(), "stuck_after") {
+		t.Errorf("close: %v", err)
 	}
 }

@@ -68,7 +68,7 @@ func TestStatusNamesWhatWaitsForARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const batch, stuck = "engine: batch 64 -> 128", "engine: stuck_after 2s -> 7s"
+	const batch, adopt = "engine: batch 64 -> 128", "engine: adopt_per_second 100000 -> 7"
 	with := func(key, services string) string {
 		return strings.Replace(d.Text(services), "[engine]\n", "[engine]\n"+key+"\n", 1)
 	}
@@ -79,8 +79,8 @@ func TestStatusNamesWhatWaitsForARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("reloaded", batch)
-	apply(with("stuck_after = \"7s\"", with3), 3600)
-	want("to be confirmed", stuck)
+	apply(with("adopt_per_second = 7", with3), 3600)
+	want("to be confirmed", adopt)
 	if _, err := d.Engine.Rollback(bg, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,9 @@ type Lab struct {
 	Engine *engine.Engine
 	// To be set before Start:
 	Busy bool // workers never sleep
+	// StuckAfter is [engine] stuck_after: so long that a slow machine is not taken for a worker
+	// that hangs. It may be changed before the engine starts.
+	StuckAfter string
 	// StateDir: directory of data that remains after the engine; "": none.
 	StateDir string
 	File     string       // path of the configuration; "": in memory
@@ -57,7 +60,7 @@ func New(t testing.TB, queues ...int) *Lab {
 	if len(queues) == 0 || len(queues) > 2 {
 		t.Fatalf("a lab has one or two ports, not %d", len(queues))
 	}
-	return &Lab{Platform: newPlatform(queues), t: t}
+	return &Lab{Platform: newPlatform(queues), t: t, StuckAfter: "5m"}
 }
 
 // Start starts an engine of so many workers with the services in the configuration's text; the
@@ -122,6 +125,7 @@ func (l *Lab) Text(services string) string {
 		fmt.Fprintf(&b, "%d, ", i)
 	}
 	b.WriteString("]\n")
+	fmt.Fprintf(&b, "stuck_after = %q\n", l.StuckAfter)
 	if l.Busy {
 		b.WriteString("poll = \"busy\"\n")
 	}

@@ -35,8 +35,9 @@ var Events = []Kind{
 	{"config_refused", "a reload, apply or rollback failed: nothing changed"},
 	{"config_changed", "an apply, confirm or rollback succeeded"},
 	{"config_reverted", "a change was not confirmed in time: the previous configuration is active"},
-	{"worker_stuck", "a worker does not answer ([engine] stuck_after): packets of its queues are lost"},
+	{"worker_stuck", "a worker has not answered for two seconds: packets of its queues are lost"},
 	{"worker_back", "it answers again"},
+	{"stuck_end", "a worker has not run for [engine] stuck_after: the process ends with status 3, and what is named starts it again"},
 	{"tables_failed", "new tables could not be built: the workers keep the old ones"},
 
 	{"port_range", "SNAT ports follow another net.ipv4.ip_local_port_range"},

@@ -20,6 +20,7 @@ import (
 const (
 	tick       = 100 * time.Millisecond
 	askTimeout = 10 // ticks that Ask waits for an answer
+	stuckTime  = 20 // ticks after which a worker that does not answer is told
 	// pingPause is the time between an answer of a worker and the next ping.
 	pingPause = 250 * time.Millisecond
 )
@@ -91,7 +92,7 @@ func (s *Set) Ask(ctx context.Context, f func(w *Worker)) (silent []int, err err
 	return silent, err
 }
 
-// Stuck is a worker that has not answered for as long as makes it count as stuck.
+// Stuck is a worker that has not answered for two seconds.
 type Stuck struct {
 	Worker, CPU int
 	Since       time.Time // of the first unanswered ping
@@ -110,13 +111,13 @@ func (s *Set) Stuck() (all []Stuck) {
 	return all
 }
 
-// Watch pings every worker until ctx ends, and logs those that have not answered for stuckAfter,
-// and those that answer again.
-func (s *Set) Watch(ctx context.Context, stuckAfter time.Duration, log *slog.Logger) {
+// Watch pings every worker until ctx ends, and logs those that have not answered for two seconds,
+// and those that answer again. A worker that has not answered for endAfter closes Failed.
+func (s *Set) Watch(ctx context.Context, endAfter time.Duration, log *slog.Logger) {
 	var watching sync.WaitGroup
 	for _, w := range s.All {
 		watching.Go(func() {
-			for ctx.Err() == nil && w.ping(ctx, stuckAfter, log) {
+			for ctx.Err() == nil && w.ping(ctx, log, s.giveUp(w, endAfter)) {
 				select {
 				case <-time.After(pingPause):
 				case <-ctx.Done():
@@ -127,9 +128,31 @@ func (s *Set) Watch(ctx context.Context, stuckAfter time.Duration, log *slog.Log
 	watching.Wait()
 }
 
+// giveUp returns a function that closes Failed if the worker has not answered for endAfter.
+func (s *Set) giveUp(w *Worker, endAfter time.Duration) func(waited time.Duration) {
+	return func(waited time.Duration) {
+		if waited >= endAfter {
+			s.failAs(&StuckError{Worker: w.id, CPU: w.cpu, For: endAfter})
+		}
+	}
+}
+
+// StuckError is why Failed is closed if a worker is stuck. It may still use all that it was given:
+// only the end of the process frees that.
+type StuckError struct {
+	Worker, CPU int
+	For         time.Duration // [engine] stuck_after
+}
+
+// Error names the worker.
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("worker %d (CPU %d) has not run for %v ([engine] stuck_after)", e.Worker, e.CPU, e.For)
+}
+
 // ping waits until the worker answers, and gives it memory for SNAT ports if it lacks some. It
-// returns false if the worker has ended, or ctx.
-func (w *Worker) ping(ctx context.Context, stuckAfter time.Duration, log *slog.Logger) bool {
+// returns false if the worker has ended, or ctx. waits is told how long it has waited, again and
+// again.
+func (w *Worker) ping(ctx context.Context, log *slog.Logger, waits func(time.Duration)) bool {
 	began, answered := time.Now(), make(chan error, 1)
 	var lacking [snat.Kinds]int
 	go func() { answered <- w.Do(ctx, func() { lacking = w.ports.Lacks(w.tables.Load().SNATPools()) }) }()
@@ -152,25 +175,13 @@ func (w *Worker) ping(ctx context.Context, stuckAfter time.Duration, log *slog.L
 			return err == nil
 		case <-ticker.C:
 			w.silent.Store(ticks >= askTimeout)
-			if time.Duration(ticks)*tick >= stuckAfter && w.stuckSince.CompareAndSwap(nil, &began) {
+			if ticks >= stuckTime && w.stuckSince.CompareAndSwap(nil, &began) {
 				log.Error("worker is stuck: packets of its queues are lost", "event", "worker_stuck", "worker", w.id, "cpu", w.cpu,
 					"since", began.Format(time.TimeOnly))
 			}
+			waits(time.Duration(ticks) * tick)
 		}
 	}
-}
-
-// Alive returns nil if the loop of every worker is running. It has each worker call an empty
-// function between two batches and waits until all have or ctx ends. The error names the workers
-// that have not.
-func (s *Set) Alive(ctx context.Context) error {
-	stuck := make([]error, len(s.All))
-	var asking sync.WaitGroup
-	for i, w := range s.All {
-		asking.Go(func() { stuck[i] = w.Do(ctx, func() {}) })
-	}
-	asking.Wait()
-	return s.named(stuck)
 }
 
 // named returns an error that names the workers with an error, or nil.

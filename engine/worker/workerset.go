@@ -56,7 +56,7 @@ type Set struct {
 	All []*Worker // by id; not changed after New
 
 	running sync.WaitGroup
-	failed  chan struct{} // closed when a worker has panicked
+	failed  chan struct{} // closed when a worker has panicked, or is stuck for too long
 	failure error         // set before failed is closed
 	fail    sync.Once
 }
@@ -116,15 +116,31 @@ func (s *Set) recoverPanic(w *Worker) {
 	if r := recover(); r != nil {
 		buf := make([]byte, 16<<10)
 		buf = buf[:runtime.Stack(buf, false)]
-		s.fail.Do(func() {
-			s.failure = fmt.Errorf("worker %d: internal error: %v\n%s", w.id, r, buf)
-			close(s.failed)
-		})
+		s.failAs(fmt.Errorf("worker %d: internal error: %v\n%s", w.id, r, buf))
 	}
 }
 
-// Failed returns a channel that is closed when a worker has panicked. Close returns the reason.
+// failAs closes failed, if nothing has before.
+func (s *Set) failAs(err error) {
+	s.fail.Do(func() {
+		s.failure = err
+		close(s.failed)
+	})
+}
+
+// Failed returns a channel that is closed when a worker has panicked, or is stuck for too long.
+// Close returns the reason.
 func (s *Set) Failed() <-chan struct{} { return s.failed }
+
+// Failure returns why Failed is closed, nil if it is not.
+func (s *Set) Failure() error {
+	select {
+	case <-s.failed:
+		return s.failure
+	default:
+		return nil
+	}
+}
 
 // OnAll has every worker call f between two batches, one worker after the other. It waits for each
 // until ctx ends: requests use Ask.
@@ -157,12 +173,7 @@ func (s *Set) Close() (err error) {
 	for _, w := range s.All {
 		err = errors.Join(err, w.close(), w.portMemory.close())
 	}
-	select {
-	case <-s.failed:
-		err = errors.Join(s.failure, err)
-	default:
-	}
-	return err
+	return errors.Join(s.Failure(), err)
 }
 
 // Hung is the error of Close if workers do not end.

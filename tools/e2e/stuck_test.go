@@ -29,7 +29,7 @@ const hang = 10 * time.Second
 func TestStuckWorker(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-stuck", Queues: 2})
 	cfg := config(t, nat4)
-	cfg.Engine.Cores = cores(t, 2)
+	cfg.Engine.Cores, cfg.Engine.StuckAfter = cores(t, 2), "5m"
 	d := start(t, b, cfg)
 	name, first := cfg.Services[0].Name, fmt.Sprintf("%s:%d", cfg.Services[0].Backends[0].Address, cfg.Services[0].Backends[0].Port)
 	second := fmt.Sprintf("%s:%d", cfg.Services[0].Backends[1].Address, cfg.Services[0].Backends[1].Port)

@@ -66,10 +66,10 @@ func Run(ctx context.Context, o Options) error {
 // balancer is what the daemon needs of an engine.Engine.
 type balancer interface {
 	api.Control
-	// Alive returns nil if every worker's loop runs, or an error when ctx ends first.
-	Alive(ctx context.Context) error
 	// Done is closed when the engine has stopped by itself.
 	Done() <-chan struct{}
+	// Stuck returns which worker hangs, if that is why: then Close would wait for it.
+	Stuck() error
 	// Close stops the workers and returns the ports to the kernel. Its error includes the one that
 	// stopped the engine.
 	Close() error
@@ -146,7 +146,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 
 	r.announce(ctx, cfg, engine)
-	go r.watchdog(ctx, engine)
+	go r.watchdog(ctx, engine.Done(), cfg.Engine.StuckAfter)
 	failure := r.wait(ctx, engine, control, reloads, served)
 	stop()
 	r.systemd.notify(systemd.SdNotifyStopping)
@@ -207,6 +207,10 @@ func (r *runner) wait(ctx context.Context, engine balancer, control api.Control,
 		case <-reloads:
 			_, _ = control.Reload(ctx, api.ReloadOptions{}) // the audit log has the result
 		case <-engine.Done():
+			if err := engine.Stuck(); err != nil {
+				r.endStuck(err)
+				return err
+			}
 			return errors.New("the engine stopped by itself")
 		case err := <-served:
 			return fmt.Errorf("the control socket failed: %w", err)

@@ -232,6 +232,24 @@ func TestRunEndsWithItsEngine(t *testing.T) {
 	}
 }
 
+// TestRunEndsStuck checks that a worker that hangs ends the process at once, with a status and a
+// reason of its own.
+func TestRunEndsStuck(t *testing.T) {
+	l := newLife(t)
+	l.engine.StuckWorker = errors.New("worker 1 has not run")
+	l.begin()
+	l.untilLogged("ready")
+	close(l.engine.Ended)
+	if code := <-l.exits; code != 3 {
+		t.Errorf("exit status %d", code)
+	}
+	l.untilLogged("event=stuck_end")
+	l.untilLogged("restarted_by=\"nothing: ")
+	if err := l.end(); err == nil || !strings.Contains(err.Error(), "worker 1 has not run") {
+		t.Error(err)
+	}
+}
+
 func TestRunCanBeStoppedWhileItStarts(t *testing.T) {
 	l := newLife(t)
 	starting := make(chan struct{})

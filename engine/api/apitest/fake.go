@@ -2,11 +2,9 @@ package apitest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"sluice/engine/api"
 )
@@ -27,7 +25,7 @@ type Fake struct {
 	Remark       string        // Backend.Note in answers to SetWeight
 	Err          error         // of every call
 	Ended        chan struct{} // Done returns it
-	Stuck        atomic.Bool   // Alive fails
+	StuckWorker  error         // Stuck returns it
 
 	mu    sync.Mutex
 	calls []string
@@ -153,12 +151,7 @@ func (f *Fake) FreezeHealth(_ context.Context, service string, frozen bool) ([]s
 	return f.Frozen, f.Err
 }
 
-func (f *Fake) Alive(context.Context) error {
-	if f.Stuck.Load() {
-		return errors.New("worker 1 does not run")
-	}
-	return nil
-}
+func (f *Fake) Stuck() error { return f.StuckWorker }
 
 func (f *Fake) Done() <-chan struct{} { return f.Ended }
 

@@ -23,6 +23,7 @@ type Engine struct {
 	Cores       []int  `toml:"cores,omitempty"`
 	Connections int    `toml:"connections,omitzero"`
 	StateDir    string `toml:"state_dir"` // "": nothing outlives the daemon
+	StuckAfter  string `toml:"stuck_after,omitempty"`
 }
 
 // Port is [[port]].
