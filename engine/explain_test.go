@@ -420,3 +420,53 @@ func TestSimulateSteers(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainLimits checks that explain names the limit that a new connection would exceed, changes
+// no count, and says where the connection goes.
+func TestExplainLimits(t *testing.T) {
+	t.Parallel()
+	const sorry = "[service.sorry]\naddress = \"10.0.0.13\"\nport = 8080\n"
+	service := func(port, limits string) svc {
+		return svc{name: "p" + port, port: port, extra: "[service.limits]\n" + limits, backends: []string{"10.0.0.11:80" + port}}
+	}
+	lab := enginetest.New(t, 2, 1)
+	lab.Start(2, config(service("81", "connections = 3\n"), service("82", "new_per_second = 3\n"), service("83", "source_connections = 3\nsource_prefix4 = 24\n"),
+		service("84", "source_new_per_second = 3\n"), service("85", "connections = 3\n"+sorry), service("86", "unproven = 0.01\n"))+
+		config(svc{name: "p87", port: "87", backends: []string{"10.0.0.12:8080"}})+"max_connections = 3\n")
+	said := func(port string) string {
+		return text(explain(t, lab, "tcp 192.0.2.7:40000 -> "+vip4+":"+port))
+	}
+	for port := 81; port <= 87; port++ {
+		if got := said(fmt.Sprint(port)); strings.Contains(got, "limit: ") || strings.Contains(got, "table: ") || !strings.Contains(got, "= forwarded to 10.0.0.1") {
+			t.Errorf("before:\n%s", got)
+		}
+	}
+	for port, want := range map[string]string{
+		"81": "! limit: the service has as many connections as it may ([service.limits] connections = 3): it is dropped as limited\n",
+		"82": "! limit: the service had as many new connections within a second as it may ([service.limits] new_per_second = 3): it is dropped as limited\n",
+		"83": "! limit: 192.0.2.0/24 has as many connections to the service as it may ([service.limits] source_connections = 3): it is dropped as limited\n",
+		"84": "! limit: 192.0.2.7 had as many new connections within a second as it may ([service.limits] source_new_per_second = 3): it is dropped as limited\n",
+		"85": "! limit: the service has as many connections as it may ([service.limits] connections = 3): it goes to the sorry server, 10.0.0.13:8080\n",
+		"86": "  table: no free entry for the service (sluice status): it takes the place of a connection that is unproven or has ended; ",
+		"87": "! limit: all backends that could take it have as many connections as they may (max_connections): it is dropped as limited\n",
+	} {
+		got, told := "", false
+		for range 100 { // of those per second the machine may be too slow
+			for n := range map[bool]int{true: 200, false: 4}[port == "86"] { // a hundredth is 163
+				lab.Arrive(enginetest.Clients, packettest.TCP(fmt.Sprint("192.0.2.7:", 2000+n), vip4+":"+port).Flags(syn).Frame())
+			}
+			lab.Quiet()
+			lab.Collect()
+			if got, told = said(port), false; strings.Contains("\n"+got, "\n"+want) {
+				told = true
+				break
+			}
+		}
+		if !told {
+			t.Errorf("port %s: no %q in\n%s", port, want, got)
+		}
+	}
+	if got := said("87"); !strings.Contains(got, "  backend: 10.0.0.12:8080 left out: it has as many connections as it may (max_connections = 3)\n") {
+		t.Error(got)
+	}
+}

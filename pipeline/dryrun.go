@@ -20,6 +20,7 @@ type DryRun struct {
 	Picked        bool           // the scheduler was called
 	Bound         bool           // persistence binds the client to the backend of Template
 	Template      conn.Conn
+	Full          bool // a new connection of the service would find no free entry
 
 	p *Processor
 	b *Batch
@@ -137,6 +138,8 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	q.sched[id], r.Sched = p.sched[id], p.sched[id]
 	r.Sched.Turn = p.turns.Of(id)
 	q.turns.Advance(id, q.turns.Of(id), r.Sched.Turn)
+	q.turns.CopyWindow(id, p.turns)
+	r.Full = !p.tally.Admits(id, t.Services[id].Unproven) || p.share.Free == 0 && p.share.Used() >= counter.Whole
 	p.lendTemplate(r, &r.Before, id, nowMs)
 
 	r.b.Frames[0] = f
@@ -178,6 +181,16 @@ func (p *Processor) lendTemplate(r *DryRun, s *Observation, id uint32, nowMs uin
 		r.Bound, r.Template = true, *tp
 		to.InsertCopy(to.Home(hash), tp, m.Src, packet.Addr{}, nowMs)
 	}
+}
+
+// Limit returns the limit that a new connection would exceed.
+func (r *DryRun) Limit() (l counter.Limit, exceeded bool) {
+	for i, n := range r.p.Services[r.Before.Service].Limited {
+		if n > 0 {
+			return counter.Limit(i), true
+		}
+	}
+	return l, false
 }
 
 // Key returns what the scheduler was called with, if Picked.

@@ -37,15 +37,13 @@ func (p *Processor) overLimit(id uint32, s *Service, client packet.Addr) bool {
 		limited[counter.LimitConnections]++
 		return true
 	}
-	if p.countsSources(s) {
-		switch p.t.SourceCounts.Admit(p.source(id, s, client), p.now, s.Limits.SourceConnections, s.Limits.SourceNewPerSecond) {
-		case counter.SourceFull:
-			limited[counter.LimitSourceConnections]++
-			return true
-		case counter.SourceFast:
-			limited[counter.LimitSourceNewPerSecond]++
-			return true
-		}
+	switch p.admitSource(id, s, client) {
+	case counter.SourceFull:
+		limited[counter.LimitSourceConnections]++
+		return true
+	case counter.SourceFast:
+		limited[counter.LimitSourceNewPerSecond]++
+		return true
 	}
 	if s.Limits.NewPerSecond != 0 && !p.turns.Admit(id, p.now, s.Limits.NewPerSecond) {
 		p.releaseSource(id, s, client)
@@ -53,6 +51,19 @@ func (p *Processor) overLimit(id uint32, s *Service, client packet.Addr) bool {
 		return true
 	}
 	return false
+}
+
+// admitSource decides about a new connection of the client by the limits of its source, and counts
+// it there. A dry run does not count it.
+func (p *Processor) admitSource(id uint32, s *Service, client packet.Addr) counter.SourceVerdict {
+	if p.t.SourceCounts == nil || !s.Limits.bySource() {
+		return counter.SourceAdmitted
+	}
+	source, l := p.source(id, s, client), &s.Limits
+	if p.borrowed != nil {
+		return p.t.SourceCounts.Peek(source, p.now, l.SourceConnections, l.SourceNewPerSecond)
+	}
+	return p.t.SourceCounts.Admit(source, p.now, l.SourceConnections, l.SourceNewPerSecond)
 }
 
 // countsSources reports whether the connections of each source of the service are counted. A dry

@@ -212,13 +212,16 @@ func (p *Processor) refused(f *Frame) {
 // replace removes a connection, so that a new one of the service may have an entry in the table. It
 // reports whether it may.
 func (p *Processor) replace(t *conn.Table, id, part uint32) bool {
+	if p.borrowed != nil { // the table of a dry run is small, and for one connection
+		return true
+	}
 	if !p.tally.Admits(id, part) && !p.dispose(id) {
 		if t.SweepForOne(p.now); !p.tally.Admits(id, part) {
 			return false
 		}
 	}
 	// A sweep may leave connections to be reset (idle.go), which have ended then.
-	return p.share.Free > 0 || p.share.Grow() || p.dispose(0) || t.SweepForOne(p.now) || p.dispose(0) || p.borrowed != nil
+	return p.share.Free > 0 || p.share.Grow() || p.dispose(0) || t.SweepForOne(p.now) || p.dispose(0)
 }
 
 // disposeTries and staleTries bound how many connections dispose looks at: those that it leaves

@@ -129,19 +129,21 @@ func (x *explainer) leftOut(id uint32) {
 	for _, be := range x.Tables.Services[id].Backends {
 		b, name := &x.Tables.Backends[be], x.Backends[be].ID
 		state, _ := x.Health.Backend(name)
-		why := ""
+		why, say := "", x.problem
 		switch {
 		case svc.Sorry != nil && svc.Sorry.Key == name.Backend:
 			if !b.Up {
 				continue
 			}
 			why = "is the sorry server: no backend can take a new connection"
+		case b.MaxConnections != 0 && x.atMost(be):
+			say, why = x.step, fmt.Sprintf("left out: it has as many connections as it may (max_connections = %d)", b.MaxConnections)
 		case state.Protected != "":
 			why = "still gets new connections although it is down" + since(&state) + ": " + state.Protected
 		case !b.Up:
 			why = "left out: down" + since(&state)
 		case state.Weight == 0:
-			why = "left out: its weight is 0 (drained)"
+			say, why = x.step, "left out: its weight is 0 (drained)"
 		case state.Check.Last != "":
 			why = "gets new connections although its last check failed" + x.untilWhen(svc.Key) + ": " + state.Check.Last
 		case b.Unreach != counter.None:
@@ -149,13 +151,8 @@ func (x *explainer) leftOut(id uint32) {
 		default:
 			continue
 		}
-		if lines++; lines > mostLines {
-			continue
-		}
-		if strings.Contains(why, "drained") {
-			x.step("backend", "%s %s", x.backend(be), why)
-		} else {
-			x.problem("backend", "%s %s", x.backend(be), why)
+		if lines++; lines <= mostLines {
+			say("backend", "%s %s", x.backend(be), why)
 		}
 	}
 	if lines > mostLines {

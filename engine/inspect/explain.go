@@ -306,6 +306,7 @@ func (x *explainer) choice(p *worker.PacketRecord) {
 	if denied {
 		return
 	}
+	x.limits(id)
 	switch {
 	case x.run.Bound && !x.run.Picked:
 		x.step("schedule", "persistence binds the client to %s", x.backend(x.run.Template.Backend))

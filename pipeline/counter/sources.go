@@ -101,6 +101,22 @@ func (s *Sources) Admit(id uint64, nowMs, most, perSecond uint32) SourceVerdict 
 	return SourceAdmitted
 }
 
+// Peek returns what Admit would, and counts nothing.
+func (s *Sources) Peek(id uint64, nowMs, most, perSecond uint32) SourceVerdict {
+	slot := s.find(id)
+	if slot == nil {
+		return SourceAdmitted
+	}
+	window := atomic.LoadUint64(&slot.window)
+	switch {
+	case most != 0 && uint32(slot.open.Load()) >= most:
+		return SourceFull
+	case perSecond != 0 && !admit(&window, nowMs, perSecond):
+		return SourceFast
+	}
+	return SourceAdmitted
+}
+
 // Release counts one connection of a source less. Any worker may call it.
 func (s *Sources) Release(id uint64) {
 	slot := s.find(id)

@@ -15,6 +15,11 @@ func (t *Turns) Admit(service, nowMs, perSecond uint32) bool {
 	return admit(&t.lines[service].window, nowMs, perSecond)
 }
 
+// CopyWindow makes Admit count on from where another Turns is for a service.
+func (t *Turns) CopyWindow(service uint32, from *Turns) {
+	t.lines[service].window = atomic.LoadUint64(&from.lines[service].window)
+}
+
 // admit is Admit for a window. It has the counts of this second and of the one before, and takes of
 // the latter the part that is within the last thousand milliseconds, as if its events had been
 // spread evenly.
