@@ -30,6 +30,7 @@ func (l *lab) byHash() error {
 	var err error
 	s.Scheduler, err = sched.New("mh", candidates, [16]byte{})
 	s.Adopt = true
+	l.rebuild()
 	return err
 }
 
