@@ -16,7 +16,8 @@ import (
 // TestPortsInTimeWait: fullnat has few ports towards a backend that keeps the connections that it
 // closes in TIME_WAIT. While at most half of the ports were used in the last minute, SYNs meet such
 // a connection a few times per start of the daemon at most. Beyond that ports are reused, all
-// connections work, and the reuse is counted.
+// connections work, and the reuse is counted. The daemon repeats SYNs that the backend refuses, and
+// the clients notice nothing.
 func TestPortsInTimeWait(t *testing.T) {
 	const ports, starts, each = 400, 4, 45
 	b := newBed(t, testbed.Options{Name: "e2e-timewait"})
@@ -43,21 +44,25 @@ func TestPortsInTimeWait(t *testing.T) {
 		}
 	}
 
-	before, began := resets(t, b.Client), time.Now()
+	// The sum over all starts: each process counts from 0.
+	repeated, before, began := uint64(0), resets(t, b.Client), time.Now()
 	for i := range starts {
 		if i > 0 {
 			must(t, d.Stop())
 			must(t, d.Restart(ctxOf(t)))
 		}
 		connect(each)
-		if s, err := d.API.Stats(ctxOf(t)); err != nil || s.PortReusedEarly != 0 {
+		s, err := d.API.Stats(ctxOf(t))
+		if err != nil || s.PortReusedEarly != 0 {
 			t.Errorf("%d ports were reused early: %v", s.PortReusedEarly, err)
 		}
+		repeated += s.Originated
 	}
 	refused := resets(t, b.Client) - before
-	t.Logf("%d of %d SYNs were refused, within %.1f s", refused, starts*each, time.Since(began).Seconds())
-	if refused > starts*each/10 { // those in TIME_WAIT refuse every other SYN
-		t.Errorf("%d of %d SYNs were refused, with %d starts of the daemon", refused, starts*each, starts)
+	t.Logf("%d of %d SYNs were repeated, %d by clients, within %.1f s", repeated, starts*each, refused, time.Since(began).Seconds())
+	// Those in TIME_WAIT refuse every other SYN.
+	if repeated > starts*each/10 || refused > starts*each/10 {
+		t.Errorf("%d of %d SYNs were refused, with %d starts of the daemon", repeated, starts*each, starts)
 	}
 
 	before, began = resets(t, b.Client), time.Now()
@@ -65,12 +70,12 @@ func TestPortsInTimeWait(t *testing.T) {
 	s, err := d.API.Stats(ctxOf(t))
 	must(t, err)
 	refused = resets(t, b.Client) - before
-	t.Logf("%d of %d SYNs were refused, within %.1f s; %d ports were reused early", refused, ports+50, time.Since(began).Seconds(), s.PortReusedEarly)
-	if time.Since(began) < 50*time.Second && s.PortReusedEarly == 0 {
-		t.Error("no port was reused early")
+	t.Logf("%d of %d SYNs were repeated, %d by clients, within %.1f s; %d ports were reused early", s.Originated, ports+50, refused, time.Since(began).Seconds(), s.PortReusedEarly)
+	if time.Since(began) < 50*time.Second && (s.PortReusedEarly == 0 || s.Originated == 0) {
+		t.Error("no port was reused early, or no SYN was repeated")
 	}
-	if refused > ports+50 {
-		t.Errorf("%d SYNs of %d connections were refused", refused, ports+50)
+	if refused > ports/10 { // the first, and those of a backend that takes seconds to answer
+		t.Errorf("clients repeated SYNs of %d of %d connections", refused, ports+50)
 	}
 }
 
