@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/engine/api"
@@ -20,6 +21,7 @@ type Result struct {
 
 	Before Opened `json:"before"` // new connections to the other service without the flood
 	During Opened `json:"during"` // and with it
+	After  Opened `json:"after"`  // and from its end on
 	Own    Opened `json:"own"`    // new connections to the flooded service, with the flood
 	Broken int    `json:"broken"` // of the connections that last
 
@@ -100,9 +102,12 @@ func (l *lab) during(ctx context.Context, length time.Duration, r *Result) error
 		return err
 	}
 	r.SentPPS = float64(sent) / r.FloodS
-	r.Own = own.end()
+	after := open(l.bed.Client, l.other, false, l.PerS)
+	var opened sync.WaitGroup
+	opened.Go(func() { r.During, r.Own = other.end(), own.end() })
 	l.calm(ctx, r)
-	r.During = other.end()
+	opened.Wait()
+	r.After = after.end()
 	return nil
 }
 
@@ -232,6 +237,7 @@ func (r *Result) assess() {
 		own = goalOwn
 	}
 	miss(r.During.LateShare() > goalLate, "%.2f %% of new connections were late", 100*r.During.LateShare())
+	miss(r.After.LateShare() > goalLate, "%.2f %% of those after the flood were late", 100*r.After.LateShare())
 	miss(r.Broken > 0, "%d live connections broke", r.Broken)
 	miss(r.Own.OKShare() < own, "%.1f %% of the flooded service's succeeded", 100*r.Own.OKShare())
 	miss(r.CalmS < 0 || r.CalmS > goalCalmS, "no calm after %.1f s: %s", r.CalmS, r.Calm)
@@ -243,7 +249,7 @@ func (r Result) String() string {
 	drops, _ := json.Marshal(r.Drops)
 	counters, _ := json.Marshal(r.Counters)
 	text := fmt.Sprintf("%s: %.0f per second sent (of %.0f) for %.0f s, %d entries, idle %.0f %%\n", r.Name, r.SentPPS, r.Rate, r.FloodS, r.Entries, 100*r.Idle)
-	text += fmt.Sprintf("    other before %+v\n    other during %+v\n    own          %+v\n", r.Before, r.During, r.Own)
+	text += fmt.Sprintf("    other before %+v\n    other during %+v\n    other after  %+v\n    own          %+v\n", r.Before, r.During, r.After, r.Own)
 	text += fmt.Sprintf("    live broken %d of %d, calm after %.1f s %s, alarms %v, identity %s\n    drops %s, counters %s", r.Broken, r.Live, r.CalmS, r.Calm, r.Named, r.Identity, drops, counters)
 	for _, m := range r.Missed {
 		text += "\n    MISSED: " + m
