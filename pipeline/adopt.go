@@ -16,6 +16,9 @@ import (
 // After a change of the backends the scheduler before is asked first, for the connections that are
 // older than the change (Service.Earlier).
 //
+// For a service without Adopt that has all backends in mode tun or dr, the same holds while it is
+// under pressure (pressure.go): its connections may have been opened without an entry.
+//
 // Beyond the limit of Options.AdoptPerSecond, or without space in the table, such a segment is
 // forwarded untracked: by the hash, without an entry. So is a RST, since it ends the connection,
 // and an ICMP error of a client that no worker has a connection of.
@@ -27,12 +30,7 @@ func (p *Processor) adopt(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn
 	if p.handToAdopter(f, s) {
 		return nil
 	}
-	backend := p.hashed(k.Service, s, m.Src, m.SrcPort, m.Dst, m.DstPort)
-	if s.PersistMs != 0 {
-		if template := p.template(t, m, k.Service, s); template != nil && p.usable(template.Backend) {
-			backend = template.Backend
-		}
-	}
+	backend := p.untrackedBackend(t, m, k, s)
 	if backend == 0 {
 		p.answer(f, counter.NoBackend)
 		return nil
@@ -89,12 +87,17 @@ func (p *Processor) handToAdopter(f *Frame, s *Service) bool {
 	return true
 }
 
+// adopts reports whether a segment of an unknown connection belongs to the backend that a hash
+// names: always, or because connections of the service were opened without an entry lately.
+func (p *Processor) adopts(id uint32, s *Service) bool {
+	return s.Adopt || s.oneWay && p.tally.Pressed(id, p.now)
+}
+
 // noEntry handles a packet that would open a connection, for which the table has no entry: it is
 // forwarded by the hash, or dropped where there is none.
-func (p *Processor) noEntry(f *Frame, s *Service) {
-	m := &f.meta
-	if s.Adopt {
-		if backend := p.hashed(f.service, s, m.Src, m.SrcPort, m.Dst, m.DstPort); backend != 0 {
+func (p *Processor) noEntry(f *Frame, t *conn.Table, k conn.Key, s *Service) {
+	if s.Adopt || s.oneWay {
+		if backend := p.untrackedBackend(t, &f.meta, k, s); backend != 0 {
 			p.forwardUntracked(f, backend)
 			return
 		}
@@ -102,14 +105,25 @@ func (p *Processor) noEntry(f *Frame, s *Service) {
 	f.drop(counter.TableFull)
 }
 
-// hashed returns the backend that an adopting service has, or had before a change, for a client's
-// connections; 0: it has none.
+// untrackedBackend returns the backend of a client's connection without an entry: that of its
+// persistence template, or the one that the hash names; 0: there is none.
+func (p *Processor) untrackedBackend(t *conn.Table, m *packet.Meta, k conn.Key, s *Service) uint32 {
+	if s.PersistMs != 0 {
+		if template := p.template(t, m, k.Service, s); template != nil && p.usable(template.Backend) {
+			return template.Backend
+		}
+	}
+	return p.hashed(k.Service, s, m.Src, m.SrcPort, m.Dst, m.DstPort)
+}
+
+// hashed returns the backend that a hash names, or named before a change, for a client's connection
+// to a service with Adopt or oneWay; 0: it has none.
 func (p *Processor) hashed(id uint32, s *Service, client packet.Addr, clientPort uint16, vip packet.Addr, vipPort uint16) uint32 {
 	p.setSchedKey(client, clientPort, vip, vipPort)
 	if backend := p.earlier(id, s); backend != 0 {
 		return backend
 	}
-	if at := s.Scheduler.Pick(&p.sched[id], p.loads, &p.schedKey); at >= 0 {
+	if at := s.Scheduler.ByHash(p.seed.Hash(client, clientPort, s.Proto), &p.schedKey); at >= 0 {
 		return s.Backends[at]
 	}
 	return 0

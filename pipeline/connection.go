@@ -43,7 +43,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	}
 	switch {
 	case opening:
-	case s.Adopt:
+	case p.adopts(k.Service, s):
 		return p.adopt(f, t, k, s)
 	default:
 		p.reject(f, s)
@@ -53,7 +53,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		return p.beyondLimit(f, t, k, s)
 	}
 	if !p.admit(f, t, k.Service) {
-		p.noEntry(f, s)
+		p.noEntry(f, t, k, s)
 		return nil
 	}
 	var template *conn.Conn
@@ -80,9 +80,19 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 func (p *Processor) insertBound(f *Frame, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
 	c, reason := p.insert(f, t, k, backend)
 	if c == nil {
-		f.drop(reason)
+		p.notInserted(f, t, k, &p.t.Services[k.Service], reason)
 	}
 	return c
+}
+
+// notInserted handles the first packet of a connection that could not be inserted for the reason.
+func (p *Processor) notInserted(f *Frame, t *conn.Table, k conn.Key, s *Service, reason counter.Reason) {
+	if reason == counter.TableFull { // no slot near its home is free
+		p.noRoom(f, k.Service)
+		p.noEntry(f, t, k, s)
+		return
+	}
+	f.drop(reason)
 }
 
 // insertPicked inserts a connection to the backend that the service's scheduler picks or, if that
@@ -109,7 +119,7 @@ func (p *Processor) insertPicked(f *Frame, t *conn.Table, k conn.Key, s *Service
 			return p.beyondLimit(f, t, k, s)
 		}
 		if at == picked {
-			f.drop(reason)
+			p.notInserted(f, t, k, s, reason)
 			return nil
 		}
 	}

@@ -43,7 +43,7 @@ func (t *Tables) buildFastEntries() {
 // fillFastEntries makes the entries of a service's backends. served is by backend id, true for
 // backends that have been filled in.
 func (t *Tables) fillFastEntries(s *Service, served []bool) {
-	s.fastOpen, s.limited = false, s.Limits != Limits{}
+	s.fastOpen, s.limited, s.oneWay = false, s.Limits != Limits{}, true
 	for _, id := range s.Backends {
 		l, be := &t.fastEntries[id], &t.Backends[id]
 		if served[id] || !s.Configured || !s.Ports.Single() || !be.Configured || be.Evict || be.Unreach != counter.None || be.Link.VLAN != 0 {
@@ -53,6 +53,7 @@ func (t *Tables) fillFastEntries(s *Service, served []bool) {
 		}
 		served[id] = true
 		s.fastOpen, s.limited = s.fastOpen || l.maxLength > 0, s.limited || be.MaxConnections != 0
+		s.oneWay = s.oneWay && !be.Mode.RepliesThroughUs()
 	}
 	s.fastOpen = s.fastOpen && s.PersistMs == 0 && !s.limited
 	s.marks = s.Adopt && s.PersistMs == 0 && !s.limited

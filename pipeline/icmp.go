@@ -46,7 +46,7 @@ func (p *Processor) icmpOfNone(f *Frame) {
 	if p.tryNextWorker(f, s) || s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Dst, m.DstPort) {
 		return
 	}
-	if s.Adopt {
+	if p.adopts(id, s) {
 		if backend := p.hashed(id, s, m.Dst, m.DstPort, m.Src, m.SrcPort); backend != 0 {
 			p.forwardUntracked(f, backend)
 			return

@@ -18,6 +18,11 @@ import (
 // CLOSE) or, if there is none, of the oldest that is unproven. A proven connection is never removed
 // for another.
 //
+// What finds no place even so is forwarded untracked in tun and dr: by the scheduler if that is a
+// hash, else by a hash of the client. A segment in the middle of such a connection is adopted as
+// soon as there is space, for a minute after the service last had none (adopt.go). A change of the
+// backends may move those that are still without an entry. In nat and fullnat it is dropped.
+//
 // From half full on, connections that are unproven or have ended are removed before their timeouts
 // end: the fuller the table, the earlier (Processor.shedOld).
 
@@ -184,7 +189,8 @@ func (p *Processor) admit(f *Frame, t *conn.Table, id uint32) bool {
 // noRoom counts a new connection that may have no entry.
 func (p *Processor) noRoom(f *Frame, id uint32) {
 	p.noteFull(f)
-	if p.t.Services[id].Adopt {
+	p.tally.Press(id, p.now)
+	if s := &p.t.Services[id]; s.Adopt || s.oneWay {
 		p.refusals(id).Untracked++
 	}
 }

@@ -291,3 +291,83 @@ func TestFloodBesideClosed(t *testing.T) {
 		}
 	}
 }
+
+// TestFullUntracked checks that a service without adopt, with backends of mode tun or dr,
+// refuses nothing although the table is full of proven connections: all packets of a client go to
+// one backend, and a segment after there is space again opens an entry there. A minute later,
+// segments of unknown connections are answered with RST as ever.
+func TestFullUntracked(t *testing.T) {
+	const table = 64
+	for i, scheduler := range service.Schedulers {
+		for _, workers := range []int{1, 3} {
+			own := []pipeline.Ownership{pipeline.ByFlow, pipeline.ByReceiver}[i%2]
+			s := svc{mode: []service.Mode{service.TUN, service.DR}[i/2%2], sched: scheduler, own: own, idleMs: 10_000, silent: true,
+				backends: []backend{{host: 11, port: 80}, {host: 12, port: 80, weight: 2}, {host: 13, port: 80, drain: true}}}
+			w := newWorlds(t, workers, table, s)
+			w.fillProven(2 * table)
+			before, hosts := w.sum(), map[int]int{}
+			segment := func(n int, flags uint8) outcome {
+				return w.raw(n%workers, front, packettest.TCP(clientOf(vip4, n), web4).Flags(flags).Frame())
+			}
+			for n := range 200 {
+				first := segment(n, syn)
+				w.ends(first, "forward")
+				hosts[hostOf(first)]++
+				for _, flags := range []uint8{syn, ack, fin | ack, rst} {
+					if o := segment(n, flags); o.String() != "forward" || hostOf(o) != hostOf(first) {
+						t.Errorf("%s: %s to host %d, the SYN went to %d", scheduler, o, hostOf(o), hostOf(first))
+					}
+				}
+			}
+			// these do not hash the port, or not the client
+			hash := scheduler == "mh" || scheduler == "sh" || scheduler == "dh"
+			if n := w.sum(); n.Untracked-before.Untracked != 1000 || n.ConnOpened != before.ConnOpened || n.Dropped()+n.Replied != 0 {
+				t.Errorf("%s: %+v", scheduler, n)
+			}
+			if hosts[13] > 0 || !hash && (hosts[11] < 30 || hosts[12] < hosts[11]) {
+				t.Errorf("%s: by host: %v", scheduler, hosts)
+			}
+			was := hostOf(segment(0, ack))
+			w.pass(70_000 - sweepMs) // no connection is left
+			w.ends(segment(0, ack), "reply")
+			w.fillProven(2 * table)
+			w.ends(segment(0, syn), "forward")
+			w.pass(30_000)
+			adopted := w.sum().Adopted
+			for range 2 {
+				if o := segment(0, ack); o.String() != "forward" || hostOf(o) != was {
+					t.Errorf("%s, with space: %s to host %d, before to %d", scheduler, o, hostOf(o), was)
+				}
+			}
+			if w.sum().Adopted != adopted+1 {
+				t.Errorf("%s: an untracked connection has no entry although there is space", scheduler)
+			}
+			w.pass(60_000)
+			w.ends(segment(1, ack), "reply")
+			w.sum()
+		}
+	}
+}
+
+// fillProven opens proven connections until there is no space, from so many clients per worker.
+func (w *world) fillProven(clients int) {
+	for n := range clients * len(w.procs) {
+		for _, flags := range []uint8{syn, ack} {
+			w.raw(n%len(w.procs), front, packettest.TCP(fmt.Sprintf("192.0.2.7:%d", 2000+n), web4).Flags(flags).Frame())
+		}
+		for _, p := range w.procs {
+			p.ProveAll()
+		}
+	}
+}
+
+// TestFullMixed checks that a service with a backend of mode nat drops what finds no space.
+func TestFullMixed(t *testing.T) {
+	w := newWorlds(t, 1, 16, svc{mode: service.TUN, backends: []backend{{host: 11, port: 80}, {host: 12, port: 80, mode: service.NAT}}})
+	for n := range 16 {
+		w.in(packettest.TCP(clientOf(vip4, n), web4).Flags(syn))
+		w.procs[0].ProveAll()
+	}
+	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "table_full")
+	w.ends(w.in(packettest.TCP(client4, web4)), "reply")
+}

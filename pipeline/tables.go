@@ -50,6 +50,7 @@ type Service struct {
 	Limits   Limits
 	limited  bool   // it, or one of its backends, has limits
 	marks    bool   // first packets need no entry (first_packets.go)
+	oneWay   bool   // all backends are of mode tun or dr
 	identity uint64 // see Identity
 	guarded  bool   // has Lists
 	fastOpen bool   // the fast path opens its connections to backends with a fast entry

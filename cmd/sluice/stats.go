@@ -46,7 +46,7 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 		text string
 	}{
 		{s.Originated, "originated   %d, to silent ends of connections that must be reset, to ask whether a RST was genuine, and SYNs of fullnat that a backend refused, sent again"},
-		{s.Untracked, "untracked    %d of those forwarded, by the hash of scheduler mh, without a connection"},
+		{s.Untracked, "untracked    %d of those forwarded, by a hash, without a connection"},
 		{s.Adopted, "adopted      %d connections that other segments than a SYN opened, at the backend that the hash names"},
 		{s.Displaced, "displaced    %d connections, which had ended or one side had not taken part in, because the table filled"},
 		{s.IdleReset, "idle_reset   %d connections, reset at both ends because they were idle beyond their timeout"},

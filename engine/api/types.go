@@ -194,7 +194,7 @@ type Stats struct {
 	// fullnat that a backend refused, sent again. It is not part of the sum.
 	Originated uint64 `json:"originated"`
 
-	// Untracked counts packets of Forwarded that went by the hash of scheduler mh without a
+	// Untracked counts packets of Forwarded that went by a hash of the client without a
 	// connection.
 	Untracked uint64 `json:"untracked"`
 

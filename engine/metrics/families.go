@@ -43,7 +43,7 @@ var (
 	kernelLost  = counter("packets_to_kernel_failed_total", "Packets given to the kernel that it did not take; they are also counted as given.")
 	portReused  = counter("port_reused_early_total", "Connections of mode fullnat from a port that another to the same backend had less than a minute before.")
 	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own: RST probes, to silent ends of connections that must be reset, and to ask whether a RST was genuine; SYNs of fullnat that a backend refused because it had another connection from the port, sent again.")
-	untracked   = counter("untracked_total", "Packets that were forwarded by the hash of scheduler mh without a connection.")
+	untracked   = counter("untracked_total", "Packets that were forwarded by a hash without a connection.")
 	adopted     = counter("adopted_total", "Connections that were opened by a segment in the middle of them.")
 	displaced   = counter("displaced_total", "Connections without the other side, or that had ended, removed before their timeouts because the table filled.")
 	idleReset   = counter("idle_reset_total", "Connections that were reset at both ends because they were idle beyond their timeout.")

@@ -11,8 +11,10 @@ type census struct {
 	proven   atomic.Int64
 	_        [cellsPerLine - 1]uint64
 	unproven []atomic.Int32 // by service id
-	entries  int
-	block    int32
+	// fullMs: by service id: when it last had no entry for a new connection; 0: never
+	fullMs  []atomic.Int64
+	entries int
+	block   int32
 }
 
 // Tally is what one worker has not published yet of the numbers of its connections. It belongs to
@@ -28,7 +30,7 @@ type Tally struct {
 func (c *Capacity) NewTally(services int) *Tally {
 	if c.census == nil {
 		c.census = &census{
-			unproven: make([]atomic.Int32, services), entries: c.entries,
+			unproven: make([]atomic.Int32, services), fullMs: make([]atomic.Int64, services), entries: c.entries,
 			block: int32(max(1, c.Even()/(4*blocksPerWorker))),
 		}
 	}
@@ -70,6 +72,25 @@ func (t *Tally) left() int64 { return int64(t.of.entries) - t.of.proven.Load() -
 
 // AllProven reports whether proven connections use the whole capacity.
 func (t *Tally) AllProven() bool { return t.left() <= 0 }
+
+// pressureMs is for how long after the last new connection without an entry a service is under
+// pressure.
+const pressureMs = 60_000
+
+// Press notes that a service has no entry for a new connection now.
+func (t *Tally) Press(service, nowMs uint32) {
+	const known = 1 << 32 // so that no time is 0
+	if at := &t.of.fullMs[service]; nowMs-uint32(at.Load()) >= pressureMs/60 || at.Load() == 0 {
+		at.Store(known | int64(nowMs))
+	}
+}
+
+// Pressed reports whether a service had no entry for a new connection, at any worker, within the
+// last minute.
+func (t *Tally) Pressed(service, nowMs uint32) bool {
+	at := t.of.fullMs[service].Load()
+	return at != 0 && int32(nowMs-uint32(at)) < pressureMs
+}
 
 // Unproven returns the number of unproven connections of a service, apart from what other workers
 // have not published.

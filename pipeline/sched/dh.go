@@ -18,6 +18,9 @@ func newDH(c []Candidate) *dh {
 
 func (s *dh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(k.VIP, k.IPv4) }
 
+// ByHash implements Scheduler.
+func (s *dh) ByHash(_ uint64, k *Key) int { return s.Pick(nil, nil, k) }
+
 func (s *dh) explain(a *asked) Explanation {
 	return s.buckets.explain("destination", a.key.VIP, a.key.IPv4)
 }

@@ -9,10 +9,7 @@ import (
 
 // lc takes the backend with the least overhead, whatever its weight; the first in the list wins
 // ties (ip_vs_lc.c).
-type lc struct {
-	ring
-	servers []server
-}
+type lc struct{ ring }
 
 func (s *lc) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 	best, least := int32(-1), uint64(math.MaxUint64)

@@ -97,6 +97,9 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 	return s.compete(h)
 }
 
+// ByHash implements Scheduler.
+func (s *mh) ByHash(_ uint64, k *Key) int { return s.Pick(nil, nil, k) }
+
 // hash returns the hash of the client's address and, if ports are hashed, its port.
 func (s *mh) hash(k *Key) uint64 {
 	var client [18]byte

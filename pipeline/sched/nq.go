@@ -4,10 +4,7 @@ import "sluice/pipeline/counter"
 
 // nq takes the first backend in the list without an active connection, and chooses like sed when
 // there is none (ip_vs_nq.c, "never queue").
-type nq struct {
-	ring
-	servers []server
-}
+type nq struct{ ring }
 
 func (s *nq) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 	best, active, weight := int32(-1), uint64(1), uint64(0)

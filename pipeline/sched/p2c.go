@@ -5,10 +5,7 @@ import "sluice/pipeline/counter"
 // p2c, the power of two choices, draws two backends by weight and takes the one with less overhead
 // per weight; the first drawn wins ties, and both draws may hit the same one (ip_vs_twos.c). It
 // comes close to wlc without reading every count.
-type p2c struct {
-	ring
-	lottery lottery
-}
+type p2c struct{ ring }
 
 func (s *p2c) Pick(st *State, loads *counter.Loads, _ *Key) int {
 	if len(s.lottery.servers) == 0 {

@@ -8,10 +8,7 @@ import (
 )
 
 // random takes a random backend, in proportion to the weights.
-type random struct {
-	ring
-	lottery lottery
-}
+type random struct{ ring }
 
 func (s *random) Pick(st *State, _ *counter.Loads, _ *Key) int {
 	if len(s.lottery.servers) == 0 {
@@ -43,8 +40,12 @@ func newLottery(c []Candidate) lottery {
 }
 
 // draw takes a ticket and returns its owner. There must be at least one server.
-func (l *lottery) draw(st *State) *server {
-	ticket, _ := bits.Mul64(st.random(), l.ends[len(l.ends)-1])
+func (l *lottery) draw(st *State) *server { return l.owner(st.random()) }
+
+// owner returns the owner of the ticket that 64 random bits stand for. There must be at least one
+// server.
+func (l *lottery) owner(random uint64) *server {
+	ticket, _ := bits.Mul64(random, l.ends[len(l.ends)-1])
 	low, high := 0, len(l.ends)-1 // the owner is in low..high
 	for low < high {
 		if mid := (low + high) / 2; ticket < l.ends[mid] {

@@ -52,6 +52,11 @@ type Scheduler interface {
 	// interface, their addresses would cost an allocation.
 	Pick(st *State, loads *counter.Loads, k *Key) int
 
+	// ByHash returns the usable candidate that a hash of the client names, -1 if none is usable:
+	// the same one for all packets of a client, by weight, as long as the candidates stay. A
+	// scheduler that is a hash names the one that Pick does.
+	ByHash(hash uint64, k *Key) int
+
 	// After returns the usable candidate that follows the one at index i in the list, going round,
 	// for a connection that the picked one cannot have. It returns i if there is no other. Pick
 	// returned i, or After did.
@@ -88,13 +93,13 @@ func (b *Builder) NewHashed(name string, ports bool, c []Candidate) (Scheduler, 
 	case "wrr":
 		return newWRR(c), nil
 	case "lc":
-		return &lc{newRing(c), servers(c)}, nil
+		return &lc{newRing(c)}, nil
 	case "wlc":
-		return &wlc{newRing(c), servers(c)}, nil
+		return &wlc{newRing(c)}, nil
 	case "sed":
-		return &sed{newRing(c), servers(c)}, nil
+		return &sed{newRing(c)}, nil
 	case "nq":
-		return &nq{newRing(c), servers(c)}, nil
+		return &nq{newRing(c)}, nil
 	case "sh":
 		return newSH(c), nil
 	case "dh":
@@ -102,9 +107,9 @@ func (b *Builder) NewHashed(name string, ports bool, c []Candidate) (Scheduler, 
 	case "mh":
 		return b.newMH(c, ports)
 	case "random":
-		return &random{newRing(c), newLottery(c)}, nil
+		return &random{newRing(c)}, nil
 	case "p2c":
-		return &p2c{newRing(c), newLottery(c)}, nil
+		return &p2c{newRing(c)}, nil
 	}
 	return nil, fmt.Errorf("scheduler %q is not one of %s", name, strings.Join(service.Schedulers, ", "))
 }

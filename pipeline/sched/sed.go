@@ -8,10 +8,7 @@ import (
 
 // sed takes the backend with the shortest expected delay: active connections, the new one included,
 // per weight. Inactive ones don't count; the first in the list wins ties (ip_vs_sed.c).
-type sed struct {
-	ring
-	servers []server
-}
+type sed struct{ ring }
 
 func (s *sed) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 	// Delays are compared as fractions; 1/0 is more than any.

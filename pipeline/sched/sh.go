@@ -32,6 +32,9 @@ func newSH(c []Candidate) *sh {
 
 func (s *sh) Pick(_ *State, _ *counter.Loads, k *Key) int { return s.buckets.at(k.Client, k.IPv4) }
 
+// ByHash implements Scheduler.
+func (s *sh) ByHash(_ uint64, k *Key) int { return s.Pick(nil, nil, k) }
+
 func (s *sh) explain(a *asked) Explanation {
 	return s.buckets.explain("source", a.key.Client, a.key.IPv4)
 }

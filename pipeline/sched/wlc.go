@@ -8,10 +8,7 @@ import (
 
 // wlc takes the backend with the least overhead per weight; the first in the list wins ties
 // (ip_vs_wlc.c).
-type wlc struct {
-	ring
-	servers []server
-}
+type wlc struct{ ring }
 
 func (s *wlc) Pick(_ *State, loads *counter.Loads, _ *Key) int {
 	// Load and weight of the best so far are compared as fractions; 1/0 is more than any.
