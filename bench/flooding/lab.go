@@ -30,7 +30,8 @@ type lab struct {
 	flooded netip.AddrPort
 	other   netip.AddrPort
 
-	softirqs []int // the kernel's threads for packets
+	softirqs []int  // the kernel's threads for packets
+	dropped  uint64 // packets that did not fit in the queue of the balancer's first port
 }
 
 // open builds the lab and opens the connections that last.

@@ -132,7 +132,9 @@ func (l *lab) disturb() (stop func(sent *uint64) error, err error) {
 		if sent != nil {
 			*sent = f.Sent()
 		}
-		return f.Stop()
+		dropped, err := f.Dropped()
+		l.dropped = dropped
+		return errors.Join(err, f.Stop())
 	}, nil
 }
 
@@ -213,7 +215,13 @@ func (l *lab) conclude(ctx context.Context, r *Result) {
 	_, lost, _ := l.loss.Counts() // of the flood's packets, which the balancer has forwarded
 	r.Counters = map[string]uint64{
 		"rx": stats.Rx, "forwarded": stats.Forwarded, "replied": stats.Replied, "untracked": stats.Untracked,
-		"displaced": stats.Displaced, "adopted": stats.Adopted, "passed_flood": lost,
+		"displaced": stats.Displaced, "adopted": stats.Adopted, "passed_flood": lost, "dropped_before": l.dropped,
+	}
+	for _, p := range stats.Ports {
+		for _, q := range p.Queues {
+			r.Counters["rx_ring_full"] += q.KernelRxRingFull
+			r.Counters["no_free_frame"] += q.KernelFillRingEmpty
+		}
 	}
 }
 

@@ -89,6 +89,13 @@ func (f *Flood) Sent() (n uint64) {
 	return n
 }
 
+// Dropped returns how many packets, of any sender, did not fit in the queue of the other end of the
+// interface since it was made.
+func (f *Flood) Dropped() (uint64, error) {
+	s, err := f.ports[0].Statistics()
+	return s.TxDropped, err
+}
+
 // Stop ends the flood and waits until the last packet is sent.
 func (f *Flood) Stop() error {
 	f.stop()
