@@ -30,6 +30,8 @@ func child(role string) int {
 		}
 	case "raw":
 		dropCapability(unix.CAP_NET_RAW)
+	case "forward":
+		return forward()
 	}
 	u, err := NewUMEM(1024, -1)
 	if err != nil {

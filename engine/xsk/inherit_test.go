@@ -1,11 +1,16 @@
 package xsk
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,15 +23,7 @@ type estate struct{ memory, state, socket int }
 // hold copies the descriptors, as a holder does.
 func hold(t *testing.T, s *Socket) estate {
 	t.Helper()
-	var e estate
-	for from, to := range map[int]*int{s.cfg.UMEM.FD(): &e.memory, s.cfg.UMEM.StateFD(): &e.state, s.FD(): &e.socket} {
-		fd, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			t.Fatal(err)
-		}
-		*to = fd
-	}
-	return e
+	return estate{s.cfg.UMEM.FD(), s.cfg.UMEM.StateFD(), s.FD()}.copies(t)
 }
 
 // die lets go of everything without a word, as the kernel does for a process that is killed.
@@ -73,13 +70,17 @@ func newLasting(t *testing.T, frames int) *UMEM {
 // heir returns the worker of a socket that was taken over.
 func heir(t *testing.T, s *Socket) *worker {
 	t.Helper()
-	w := newWorker(t, s.cfg.UMEM, s)
-	held := s.cfg.UMEM.Held()
+	t.Cleanup(func() { s.Close(); s.cfg.UMEM.Close() })
+	return freeOf(newWorker(t, s.cfg.UMEM, s))
+}
+
+// freeOf leaves the worker the frames that no socket has.
+func freeOf(w *worker) *worker {
+	held := w.umem.Held()
 	w.free = slices.DeleteFunc(w.free, func(addr uint64) bool {
 		frame := addr / FrameSize
 		return held[frame/64]&(1<<(frame%64)) != 0
 	})
-	t.Cleanup(func() { s.Close(); s.cfg.UMEM.Close() })
 	return w
 }
 
@@ -140,6 +141,114 @@ func TestInherit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// killed is the number of frames and the rounds of TestKilled.
+const (
+	killedFrames = 200
+	killedRounds = 20
+)
+
+// forward is the child process of TestKilled: it takes over a socket and sends back what it
+// receives, until it is killed.
+func forward() int {
+	var cfg Config
+	if _, err := fmt.Sscan(os.Getenv("SLUICE_XSK_PORT"), &cfg.Ifindex, &cfg.Ifname); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	cfg.RX, cfg.TX, cfg.Fill, cfg.Completion, cfg.NeedWakeup = 256, 256, 256, 256, true
+	s, err := inherit(cfg, estate{memory: 3, state: 4, socket: 5}, killedFrames)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	w := freeOf(newWorker(nil, s.cfg.UMEM, s))
+	s.Resume(false)
+	fmt.Println("takes over")
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); { // if it is not killed
+		w.refill(s, 16)
+		descs := w.kernel[:s.Receive(w.kernel)]
+		for _, d := range descs[s.Transmit(descs):] {
+			w.free = append(w.free, d.Addr&^(FrameSize-1))
+		}
+		_ = s.Kick()
+		w.reclaim(s)
+	}
+	return 1
+}
+
+// TestKilled: processes that forward are killed, one after the other, at random moments. The next
+// one finds all frames, and each once.
+func TestKilled(t *testing.T) {
+	l := newLab(t)
+	p := l.pair(1, 1500)
+	g := p.plug()
+	s := l.open(p.config(newLasting(t, killedFrames), 0))
+	put(t, p.steer(false), s)
+	e := hold(t, s)
+	die(s)
+	lost := 0
+	for range killedRounds {
+		l.killForwarder(p, g, e)
+		of := e.copies(t)
+		s, err := inherit(p.config(nil, 0), of, killedFrames)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := freeOf(newWorker(t, s.cfg.UMEM, s))
+		w.balance(0)
+		lost += s.missing.count()
+		die(s)
+	}
+	s, err := inherit(p.config(nil, 0), e, killedFrames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Resume(true)
+	w := heir(t, s)
+	until(t, "all frames for transmission to come back", func() bool { w.reclaim(s); return s.Sending() == 0 })
+	w.balance(0)
+	t.Logf("%d frames were lost by %d processes, and found", lost, killedRounds)
+}
+
+// killForwarder runs a forwarder and kills it while frames arrive.
+func (l *lab) killForwarder(p *pair, g *plug, e estate) {
+	l.t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childRole+"=forward", fmt.Sprintf("SLUICE_XSK_PORT=%d %s", p.near, p.nearName))
+	for _, fd := range []int{e.memory, e.state, e.socket} {
+		again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		l.must(err)
+		file := os.NewFile(uintptr(again), "held")
+		defer file.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+	}
+	out, err := cmd.StdoutPipe()
+	l.must(err)
+	l.must(cmd.Start())
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	if line != "takes over\n" {
+		l.t.Errorf("the child says %q", line)
+	}
+	for i := range uint32(500 + rand.IntN(1000)) {
+		g.send(frame(60, i))
+	}
+	l.must(cmd.Process.Kill())
+	_ = cmd.Wait() // killed
+}
+
+// copies returns copies of the descriptors, for who owns them.
+func (e estate) copies(t *testing.T) (c estate) {
+	t.Helper()
+	for from, to := range map[int]*int{e.memory: &c.memory, e.state: &c.state, e.socket: &c.socket} {
+		fd, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*to = fd
+	}
+	return c
 }
 
 // TestInheritStale: what was received long ago is discarded.

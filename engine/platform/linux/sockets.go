@@ -129,7 +129,7 @@ func (k *Kernel) resume() {
 		}
 	}
 	k.log.Info("sockets of the former process were taken over", "event", "takeover_sockets", "queues", queues,
-		"away", away.Round(time.Millisecond), "received", sum.Received, "discarded", away > staleAfter, "sending", sum.Sending, "lost", sum.Lost)
+		"away", away.Round(time.Millisecond), "received", sum.Received, "discarded", away > staleAfter, "sending", sum.Sending, "repaired", sum.Lost)
 }
 
 // findSockets returns what the former process has left with the holder.
