@@ -2,12 +2,16 @@ package engine_test
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/engine/api"
 	"sluice/engine/enginetest"
+	"sluice/engine/metrics"
 	"sluice/pipeline/packet/packettest"
 )
 
@@ -18,7 +22,8 @@ func TestPressure(t *testing.T) {
 	for workers, mode := range map[int]string{1: "nat", 2: "tun"} {
 		t.Run(fmt.Sprint(mode, workers), func(t *testing.T) {
 			t.Parallel()
-			lab := enginetest.New(t, workers, workers)
+			lab, log := enginetest.New(t, workers, workers), new(logBuffer)
+			lab.Log = slog.New(slog.NewTextHandler(log, nil))
 			lab.Start(workers, config(svc{name: "one", mode: mode, extra: "[service.limits]\nunproven = 0.01\n", backends: []string{"10.0.0.11:80"}},
 				svc{name: "two", vip: "198.51.100.11", mode: mode, backends: []string{"10.0.0.12:80"}}))
 			sent := 0
@@ -77,10 +82,35 @@ func TestPressure(t *testing.T) {
 				two.FoundFull+two.Displaced+two.Unproven != 0 || two.Pressure != nil {
 				t.Errorf("%+v\n%+v", one, two)
 			}
+			measured := func(lines ...string) bool {
+				answer := httptest.NewRecorder()
+				metrics.New(lab.Engine, metrics.Options{}).Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+				for _, line := range lines {
+					if !regexp.MustCompile("(?m)^" + line + "$").MatchString(answer.Body.String()) {
+						return false
+					}
+				}
+				return true
+			}
+			within("the metrics", func() bool {
+				flood()
+				return measured(`sluice_service_alarm\{kind="pressure",service="one"\} 1`, `sluice_alarms\{kind="pressure"\} 1`, `sluice_service_found_full_total\{service="one"\} [1-9].*`,
+					`sluice_service_displaced_total\{service="one"\} [1-9].*`, `sluice_service_unproven_connections\{service="one"\} [1-9].*`,
+					`sluice_service_table_full_total\{service="one"\} 0`, `sluice_service_found_full_total\{service="two"\} 0`)
+			})
 			within("the end of the pressure", func() bool {
 				s = status()
 				return len(s.Pressure)+len(s.Alarms)+len(s.Attention) == 0
 			})
+			if !measured(`sluice_alarms\{kind="pressure"\} 0`) {
+				t.Error("metrics have the alarm that status has not")
+			}
+			for _, line := range []string{`event=alarm_raised kind=pressure service=one text=.* "per second"=[0-9]+ displacing=[1-9].* refused=0 untracked=0 busiest=`,
+				`event=alarm_ended kind=pressure service=one after=[0-9]+.* "new connections"=[1-9].* displacing=[1-9].* refused=0 untracked=0`} {
+				if !regexp.MustCompile(line).MatchString(log.String()) {
+					t.Errorf("no line %q in the log:\n%s", line, log)
+				}
+			}
 		})
 	}
 }

@@ -86,7 +86,7 @@ func TestGuard(t *testing.T) {
 		{"order", many(1, 2, 3), many(3, 2, 1), nil},
 		{"the last service", many(1, 2, 3, 4), many(1, 2, 3), nil},
 		{"the last backend", two(b(1, 2), b(1, 2, 3)), two(b(1, 2), b(1, 2)), nil},
-		{"the last line's end", many(1, 2, 3, 4), strings.TrimRight(many(1, 2, 3), "\n"), []string{"looks cut off", "line 68 of 88"}},
+		{"the last line's end", many(1, 2, 3, 4), strings.TrimRight(many(1, 2, 3), "\n"), []string{"looks cut off", "line 69 of 89"}},
 		{"the last table", many(1, 2, 3, 4) + "[service.health]\ntype = \"ping\"\n", many(1, 2, 3, 4), []string{"looks cut off"}},
 		{"the first service", many(1, 2, 3, 4), many(2, 3, 4), nil},
 		{"nothing but a comment", many(1, 2) + "# words\n", many(1, 2), nil},
