@@ -2,11 +2,14 @@ package flooding
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sluice/tools/e2e/testbed"
 )
@@ -62,4 +65,20 @@ func ticks(pid int) (sum float64) {
 		sum += n
 	}
 	return sum
+}
+
+// prefer gives the threads of a process the highest priority: a balancer has CPUs of its own, and
+// here it shares them with generator, clients and servers.
+func prefer(pid int) error {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*", pid))
+	for _, path := range tasks {
+		tid := 0
+		if _, err := fmt.Sscan(filepath.Base(path), &tid); err != nil {
+			return err
+		}
+		if err := unix.Setpriority(unix.PRIO_PROCESS, tid, -20); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("priority of the daemon's thread %d: %w", tid, err)
+		}
+	}
+	return err
 }

@@ -74,6 +74,9 @@ func (l *lab) build(ctx context.Context) (err error) {
 	if l.daemon, err = l.bed.Start(ctx, cfg); err != nil {
 		return err
 	}
+	if err := prefer(l.daemon.Process.PID()); err != nil {
+		return err
+	}
 	p := testbed.Path{Mode: l.Mode, Family: 4, Backend: 4}
 	if l.live, err = loadgen.Connect(ctx, l.bed.Client, []netip.Addr{p.Client()}, l.other.String()); err != nil {
 		return err

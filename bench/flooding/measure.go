@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/tools/e2e/flood"
 )
 
 // Result is what a case came to.
@@ -217,12 +218,7 @@ func (l *lab) conclude(ctx context.Context, r *Result) {
 		"rx": stats.Rx, "forwarded": stats.Forwarded, "replied": stats.Replied, "untracked": stats.Untracked,
 		"displaced": stats.Displaced, "adopted": stats.Adopted, "passed_flood": lost, "dropped_before": l.dropped,
 	}
-	for _, p := range stats.Ports {
-		for _, q := range p.Queues {
-			r.Counters["rx_ring_full"] += q.KernelRxRingFull
-			r.Counters["no_free_frame"] += q.KernelFillRingEmpty
-		}
-	}
+	r.Counters["rx_ring_full"], r.Counters["no_free_frame"] = ringDrops(stats)
 }
 
 // Goals.
@@ -279,22 +275,22 @@ func (s Settings) search(ctx context.Context, c Case) (rate float64, err error) 
 	held := l.hold(ctx)
 	other := open(l.bed.Client, l.other, false, c.PerS)
 	defer func() { other.end(); _, _ = held.end(ctx) }()
-	const most = 0.98 // of what is asked for, and of what is sent
+	const lostMost, sentLeast = 0.0005, 0.98 // of what is sent, and of what is asked for
 	const first, step, least = 30_000, 1.5, 2_000
 	for try := float64(first); try >= least; {
 		f, err := l.flood(try)
 		if err != nil {
 			return 0, err
 		}
-		before, sentBefore, rxBefore := l.usage(), f.Sent(), l.received(ctx)
+		before, lostBefore := l.usage(), l.lost(ctx, f)
 		err = sleep(ctx, searchWindow)
-		idle, sent, rx := l.usage().idleSince(before), f.Sent()-sentBefore, l.received(ctx)-rxBefore
+		idle, sent, lost := l.usage().idleSince(before), f.Sent(), l.lost(ctx, f)-lostBefore
 		if err := errors.Join(err, f.Stop()); err != nil {
 			return 0, err
 		}
-		s.Log("  %s: %.0f per second (sent %d, received with all else %d in %v) leave %.0f %% idle", c.Name, try, sent, rx, searchWindow, 100*idle)
-		if float64(rx) < most*float64(sent) || float64(sent) < most*try*searchWindow.Seconds() {
-			idle = 0 // packets are lost before the daemon
+		s.Log("  %s: %.0f per second (sent %d in %v, %d lost before the daemon) leave %.0f %% idle", c.Name, try, sent, searchWindow, lost, 100*idle)
+		if float64(lost) > lostMost*float64(sent) || float64(sent) < sentLeast*try*searchWindow.Seconds() {
+			idle = 0 // too much for the machine, though there are pauses
 		}
 		switch {
 		case idle < IdleGoal && rate > 0:
@@ -311,11 +307,25 @@ func (s Settings) search(ctx context.Context, c Case) (rate float64, err error) 
 	return least, nil
 }
 
-// received returns how many packets the daemon has received.
-func (l *lab) received(ctx context.Context) uint64 {
+// lost returns how many packets were dropped before the daemon could receive them.
+func (l *lab) lost(ctx context.Context, f *flood.Flood) uint64 {
+	n, _ := f.Dropped()
 	stats, err := l.daemon.API.Stats(ctx)
 	if api.Answered(err) != nil {
-		return 0
+		return n
 	}
-	return stats.Rx
+	full, noFrame := ringDrops(stats)
+	return n + full + noFrame
+}
+
+// ringDrops returns how many packets found the ring of a queue full, and how many found no free
+// frame.
+func ringDrops(stats api.Stats) (full, noFrame uint64) {
+	for _, p := range stats.Ports {
+		for _, q := range p.Queues {
+			full += q.KernelRxRingFull
+			noFrame += q.KernelFillRingEmpty
+		}
+	}
+	return full, noFrame
 }
