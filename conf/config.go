@@ -30,7 +30,19 @@ type Engine struct {
 	HashKey     string        // of mh: hosts with equal keys choose equal backends
 	// AdoptPerSecond is how many connections AdoptHash may open per second.
 	AdoptPerSecond int
+
+	OnStop OnStop
+	BPFDir string // where files hold the XDP programs, for OnStopDrop
 }
+
+// OnStop is what becomes of packets for services once no daemon runs.
+type OnStop string
+
+// The values of OnStop.
+const (
+	OnStopPass OnStop = "pass" // the kernel has them after a planned end
+	OnStopDrop OnStop = "drop" // the XDP programs stay, and drop them
+)
 
 // Poll is what a worker does when no frames arrive.
 type Poll string

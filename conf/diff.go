@@ -58,6 +58,8 @@ func engineFields(e Engine) []field {
 		{"batch", fmt.Sprint(e.Batch)},
 		{"poll", string(e.Poll)},
 		{"stuck_after", shortDuration(e.StuckAfter)},
+		{"on_stop", string(e.OnStop)},
+		{"bpf_dir", fmt.Sprintf("%q", e.BPFDir)},
 		{"adopt_per_second", fmt.Sprint(e.AdoptPerSecond)},
 		{"state_dir", fmt.Sprintf("%q", e.StateDir)},
 	}

@@ -35,6 +35,9 @@ func testHost() *conf.Host {
 		CheckToken: func(path string) error {
 			return map[string]error{"/nowhere/token": fs.ErrNotExist, "/public/token": errors.New("all users can read it")}[path]
 		},
+		CheckPins: func(dir string) error {
+			return map[string]error{"/plain/sluice": errors.New("/plain/sluice is not in a BPF file system")}[dir]
+		},
 	}
 }
 
@@ -157,7 +160,7 @@ func TestErrorsWithoutHost(t *testing.T) {
 		}
 		var rest conf.Problems
 		for _, p := range problemsOf(t, with) {
-			if !strings.Contains(p.Text, "on-link") && !strings.Contains(p.Text, "this machine (") && !strings.Contains(p.Text, "RX queue") && !strings.Contains(p.Text, "all users") {
+			if !strings.Contains(p.Text, "on-link") && !strings.Contains(p.Text, "this machine (") && !strings.Contains(p.Text, "RX queue") && !strings.Contains(p.Text, "all users") && !strings.Contains(p.Text, "BPF file system") {
 				rest = append(rest, p)
 			}
 		}
@@ -215,7 +218,7 @@ func TestSyntaxErrors(t *testing.T) {
 func TestProblemText(t *testing.T) {
 	_, _, err := conf.Parse("/etc/sluice/sluice.toml", []byte("[engine]\nbatch = 0\nx = 1\n"+goodPort+goodService), nil)
 	want := "/etc/sluice/sluice.toml:2: engine.batch: 0 is out of range; allowed: an integer from 1 to 256\n" +
-		"/etc/sluice/sluice.toml:3: engine.x: unknown key; allowed here: adopt_per_second, batch, connections, cores, hash_key, poll, state_dir, stuck_after"
+		"/etc/sluice/sluice.toml:3: engine.x: unknown key; allowed here: adopt_per_second, batch, bpf_dir, connections, cores, hash_key, on_stop, poll, state_dir, stuck_after"
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -115,6 +115,8 @@ func (p *printer) engine(e *Engine) {
 	p.key("poll", string(e.Poll))
 	p.key("stuck_after", e.StuckAfter)
 	p.key("state_dir", e.StateDir)
+	p.key("on_stop", string(e.OnStop))
+	p.key("bpf_dir", e.BPFDir)
 	p.key("adopt_per_second", e.AdoptPerSecond)
 	p.key("hash_key", e.HashKey)
 }

@@ -74,6 +74,14 @@ func checkFile(path string) string {
 	return ""
 }
 
+// checkDir checks a directory.
+func checkDir(path string) string {
+	if path == "" {
+		return "must not be empty"
+	}
+	return checkStateDir(path)
+}
+
 // checkStateDir checks a directory, or "" for none.
 func checkStateDir(path string) string {
 	switch {

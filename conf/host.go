@@ -18,6 +18,8 @@ type Host struct {
 	// CheckToken returns what is wrong with a token file; fs.ErrNotExist in the error's chain is
 	// only a warning. nil: no check.
 	CheckToken func(path string) error
+	// CheckPins returns why XDP programs cannot be pinned in a directory. nil: no check.
+	CheckPins func(dir string) error
 }
 
 // HostPort is what is known about an interface.
@@ -33,6 +35,11 @@ type HostPort struct {
 // file may be checked on another machine than its own: what the machine lacks is a warning, what it
 // has but cannot do is an error.
 func (r *report) checkHost(cfg *Config, root table, places []*place, host *Host) {
+	if cfg.Engine.OnStop == OnStopDrop && host.CheckPins != nil {
+		if err := host.CheckPins(cfg.Engine.BPFDir); err != nil {
+			r.fail(root.at.key("engine").key("on_stop"), "\"drop\" needs a holder of the XDP programs: %v, and name a directory in it as bpf_dir", err)
+		}
+	}
 	cores := root.at.key("engine").key("cores")
 	for i, core := range cfg.Engine.Cores {
 		if host.CPUs != nil && !slices.Contains(host.CPUs, core) {

@@ -52,7 +52,7 @@ port = 80
 address = "10.0.0.11"
 `)
 	want := &conf.Config{
-		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StuckAfter: 5 * time.Second, StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey,
+		Engine: conf.Engine{Connections: 1048576, Batch: 64, Poll: conf.PollAdaptive, StuckAfter: 5 * time.Second, OnStop: conf.OnStopPass, BPFDir: "/sys/fs/bpf/sluice", StateDir: "/var/lib/sluice", HashKey: conf.DefaultHashKey,
 			AdoptPerSecond: 100_000},
 		Ports: []conf.Port{{Name: "eth0", IO: conf.IOAuto, Line: 1}},
 		API:   conf.API{Socket: "/run/sluice/sluice.sock", HTTP: "127.0.0.1:9180", Metrics: conf.MetricsBackends, Reads: conf.ReadsLoopback},
@@ -90,6 +90,8 @@ connections = 2048
 batch = 32
 poll = "busy"
 stuck_after = "7s"
+on_stop = "drop"
+bpf_dir = "/bpf/lb"
 adopt_per_second = 5000
 state_dir = ""
 hash_key = "secret"
@@ -177,9 +179,9 @@ mode = "tun"
 	timeouts := ipvsTimeouts()
 	timeouts.TCPEstablished, timeouts.UDP, timeouts.TCPNone = time.Hour, 10*time.Second, 3*time.Second
 	want := &conf.Config{
-		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 7 * time.Second, HashKey: "secret",
+		Engine: conf.Engine{Cores: []int{2, 3}, Connections: 2048, Batch: 32, Poll: conf.PollBusy, StuckAfter: 7 * time.Second, OnStop: conf.OnStopDrop, BPFDir: "/bpf/lb", HashKey: "secret",
 			AdoptPerSecond: 5000},
-		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 10}},
+		Ports:  []conf.Port{{Name: "eth0", Queues: []int{0, 1}, IO: conf.IOGeneric, Line: 12}},
 		API:    conf.API{Socket: "/tmp/s", HTTP: "", Host: "lb.example.com", Metrics: conf.MetricsServices, Reads: conf.ReadsToken, TokenFile: "/etc/sluice/token"},
 		Access: conf.Access{Allow: []netip.Prefix{prefix("192.0.2.7/32")}, Deny: []netip.Prefix{prefix("192.0.2.0/24"), prefix("2001:db8::/32")}},
 		Services: []conf.Service{{
@@ -206,12 +208,12 @@ mode = "tun"
 			Health: conf.Health{Type: "https", Interval: 5 * time.Second, Timeout: 2 * time.Second, Rise: 4, Fall: 5, Port: 8443,
 				Via: "direct", Path: "/up?x=1", Host: "www.example.com", ExpectStatus: []int{200, 301}, ExpectBody: "ok", Send: "a\r\n", Expect: "b", Query: "example.com",
 				MinHealthy: 75, FlapHold: 5 * time.Minute},
-			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 75},
+			Sorry: &conf.Backend{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::99"), Port: 8080}, Weight: 1, Mode: service.FullNAT, Line: 77},
 			Backends: []conf.Backend{
-				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, MaxConnections: 20, MinConnections: 10, Line: 78},
-				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 84},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("2001:db8::11"), Port: 9000}, Weight: 0, Mode: service.FullNAT, MaxConnections: 20, MinConnections: 10, Line: 80},
+				{Key: service.BackendKey{Address: netip.MustParseAddr("203.0.113.12")}, Weight: 7, Mode: service.TUN, Line: 86},
 			},
-			Line: 27,
+			Line: 29,
 		}},
 	}
 	if diff := cmp.Diff(want, mustParse(t, text), compareAddrs, ignoreText); diff != "" {

@@ -59,6 +59,9 @@ func (t table) engine() Engine {
 		HashKey:     t.text("hash_key"),
 
 		AdoptPerSecond: t.integer("adopt_per_second"),
+
+		OnStop: OnStop(t.word("on_stop")),
+		BPFDir: t.text("bpf_dir"),
 	}
 }
 

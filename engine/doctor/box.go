@@ -68,6 +68,7 @@ type Link struct {
 	RxRing, RxRingMax  uint32          // 0: unknown
 	Features           map[string]bool // of ethtool -k, by the kernel's names; nil: unknown
 	ExistingProgram    error           // see steer.ExistingProgram
+	Dropping           bool            // see steer.Dropping
 }
 
 // Route is the route to an address.

@@ -67,6 +67,7 @@ func linkFrom(l netlink.Link, tool *ethtool.Ethtool) *Link {
 		out.RxQueues, out.TxQueues = rx, tx
 	}
 	out.ExistingProgram = steer.ExistingProgram(a.Name)
+	out.Dropping = out.ExistingProgram == nil && steer.Dropping(a.Name)
 	return out
 }
 

@@ -28,6 +28,9 @@ func checkExistingProgram(b *Box) (all []Finding) {
 		case errors.As(l.ExistingProgram, &busy) && b.Stats == nil:
 			all = append(all, found(Problem, "name its socket with --socket, or stop it",
 				"port %s is in use by the Sluice with process number %d, which does not answer on this socket", l.Name, busy.PID))
+		case l.Dropping:
+			all = append(all, found(Problem, here("or start the daemon", "sluice release"),
+				"port %s drops packets for services and no daemon runs: [engine] on_stop = \"drop\"", l.Name))
 		}
 	}
 	return all

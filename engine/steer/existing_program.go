@@ -92,6 +92,18 @@ func ExistingProgram(ifname string) error {
 	return existing.claim()
 }
 
+// leftOn reports whether the XDP program on an interface is that of a Sluice that no longer runs.
+func leftOn(ifname string) (device netlink.Link, left bool, err error) {
+	if device, err = netlink.LinkByName(ifname); err != nil {
+		return nil, false, fmt.Errorf("steer: interface %s: %w", ifname, err)
+	}
+	existing, err := existingProgramOn(device)
+	if err != nil || existing == nil {
+		return device, false, err
+	}
+	return device, true, existing.claim()
+}
+
 // claim returns why the interface cannot be used: its program is foreign, or a running Sluice's. It
 // returns nil for what an earlier Sluice left.
 func (e *ForeignError) claim() error {

@@ -38,7 +38,7 @@ type formerLink struct {
 func (p *Program) Inherit(h Holder) {
 	p.holder, p.former, p.lasting = h, make(map[int]*formerLink), make(map[string]*ebpf.Map)
 	for _, name := range h.Names() {
-		if !strings.HasPrefix(name, linkName) {
+		if !strings.HasPrefix(name, linkName) || p.has(name) {
 			continue
 		}
 		fd, ok := h.Take(name)
@@ -57,6 +57,12 @@ func (p *Program) Inherit(h Holder) {
 		}
 		_ = f.end(h) // of an interface that is gone, or unusable
 	}
+}
+
+// has reports whether the link of this name has been taken over: two holders may have it.
+func (p *Program) has(name string) bool {
+	ifindex, err := strconv.Atoi(strings.TrimPrefix(name, linkName))
+	return err == nil && p.former[ifindex] != nil
 }
 
 // number returns the number of the interface, as it is in names at the holder.
@@ -105,10 +111,15 @@ func (p *Program) adopt(port *Port) bool {
 	return true
 }
 
+// Leave makes ports that have a holder stay attached when they are closed: what is for Sluice is
+// dropped then, until another process takes them over, or Release ends it. It is called before
+// Hold.
+func (p *Program) Leave() { p.leave = true }
+
 // Hold makes the holder, if there is one, hold the port's link and maps that last. It is called
 // once the port's sockets are registered.
 func (p *Program) Hold(port *Port) error {
-	port.holder = p.holder
+	port.holder, port.leave = p.holder, p.leave
 	return port.hold()
 }
 
@@ -200,13 +211,14 @@ func (p *Program) closeFormer() (err error) {
 	return err
 }
 
-// detach ends the port's link, also if a holder has a copy.
+// detach ends the port's link, also if a holder has a copy; but not if the port is to stay
+// attached.
 func (p *Port) detach() error {
 	if p.link == nil {
 		return nil
 	}
 	var err error
-	if p.holder != nil {
+	if p.holder != nil && !p.leave {
 		_ = p.link.Detach() // an error means that the interface is gone
 		err = errors.Join(p.holder.Remove(p.linkName()), removeMaps(p.holder, strconv.Itoa(p.ifindex)))
 	}

@@ -54,6 +54,7 @@ type Port struct {
 	sockets  xdp.Program // its Program may be loaded later, under mu
 	counters *ebpf.Map
 	beats    heartbeats
+	leave    bool   // it stays attached when it is closed
 	holder   Holder // of copies of link and maps; nil: there is none
 
 	later later // what AttachLater has begun

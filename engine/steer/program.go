@@ -28,6 +28,7 @@ type Program struct {
 	installed table // what the maps hold, entry by entry, even after a Set that failed half way
 	writes    int   // to the maps, ever
 
+	leave   bool                 // ports stay attached when they are closed
 	holder  Holder               // of links and maps; nil: they end with the process
 	former  map[int]*formerLink  // of the former process, by interface
 	lasting map[string]*ebpf.Map // of the former process, by name at the holder

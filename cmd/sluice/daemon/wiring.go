@@ -43,6 +43,7 @@ func thisHost() (*conf.Host, error) {
 		_, err := api.ReadToken(path)
 		return err
 	}
+	here.CheckPins = steer.CanPin
 	return here, nil
 }
 
@@ -52,13 +53,15 @@ func startEngine(ctx context.Context, cfg *conf.Config, configPath, version stri
 	if err != nil {
 		return nil, err
 	}
+	kernel := linux.New(logger, cfg.Engine.Poll == conf.PollBusy, holder())
+	kernel.OnStop(cfg.Engine.OnStop == conf.OnStopDrop, cfg.Engine.BPFDir)
 	e, err := engine.Start(ctx, cfg, engine.Options{
 		Logger:   logger,
 		Version:  version,
 		File:     path,
 		Load:     func() (*conf.Config, []conf.Problem, error) { return LoadConfig(configPath) },
 		Parse:    parseConfig,
-		Platform: linux.New(logger, cfg.Engine.Poll == conf.PollBusy, holder()),
+		Platform: kernel,
 	})
 	if err != nil {
 		return nil, err // not e: a nil *engine.Engine is no nil balancer

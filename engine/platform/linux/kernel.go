@@ -36,6 +36,7 @@ import (
 type Kernel struct {
 	log      *slog.Logger
 	busyPoll bool
+	onStop   onStop
 	holder   steer.Holder // nil: nothing outlives the process
 	kept     kept
 	follower *route.Follower
@@ -154,8 +155,10 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 	if k.program, err = steer.Load(); err != nil {
 		return nil, err
 	}
+	if err := k.inheritLinks(); err != nil {
+		return nil, err
+	}
 	if k.holder != nil {
-		k.program.Inherit(k.holder)
 		k.findFormer()
 	}
 	hw := &platform.Hardware{UMEM: k.umem.Mem()}

@@ -24,6 +24,8 @@ type Engine struct {
 	Connections int    `toml:"connections,omitzero"`
 	StateDir    string `toml:"state_dir"` // "": nothing outlives the daemon
 	StuckAfter  string `toml:"stuck_after,omitempty"`
+	OnStop      string `toml:"on_stop,omitempty"`
+	BPFDir      string `toml:"bpf_dir,omitempty"`
 }
 
 // Port is [[port]].
