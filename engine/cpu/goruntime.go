@@ -4,13 +4,33 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 )
 
-// gcPercent lets the heap grow to five times the live data before it is collected. The live data is
-// a few megabytes: tables and configuration. Connections, frames and rings are outside the heap,
-// and the packet path allocates nothing, so that only the control plane (a listing, a scrape, a
-// reload) causes collections.
+// gcPercent lets the heap grow to five times the live data before it is collected. Connections,
+// frames and rings are outside the heap, and the packet path allocates nothing, so that only the
+// control plane (a listing, a scrape, a reload) causes collections.
 const gcPercent = 400
+
+// mostGarbage bounds by how much the heap grows between two collections. The counters for all
+// services and backends that there can be are live data of a hundred megabytes and more: gcPercent
+// alone would let the heap become five times as large within minutes, and stay so.
+const mostGarbage = 128 << 20
+
+// BoundHeap makes the heap grow by gcPercent, but by mostGarbage at most, as long as the live data
+// is what it is now. It collects garbage, which takes a moment. Undone by restore of QuietRuntime,
+// which must have been called before.
+func BoundHeap() {
+	runtime.GC()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	debug.SetGCPercent(heapPercent(live[0].Value.Uint64()))
+}
+
+// heapPercent returns by how much a heap with so many live bytes may grow, in per cent of them.
+func heapPercent(live uint64) int {
+	return int(min(100*mostGarbage/max(live, 1)+1, gcPercent))
+}
 
 // sliceNs is the shortest time slice that Linux accepts.
 const sliceNs = 100_000

@@ -15,6 +15,7 @@ import (
 
 	"sluice/conf"
 	"sluice/engine/api"
+	"sluice/engine/cpu"
 	"sluice/engine/eventlog"
 	"sluice/engine/metrics"
 )
@@ -234,4 +235,5 @@ func (r *runner) announce(ctx context.Context, cfg *conf.Config, engine balancer
 	}
 	r.logger.Info("ready", append(attributes, "event", "ready")...)
 	r.serving(ctx, engine)
+	cpu.BoundHeap()
 }
