@@ -87,12 +87,13 @@ func (a *Answers) Refusals(ctx context.Context, sums []counter.Service) error {
 // TakeFull returns the source prefixes of new connections that found no free entry since the last
 // call. A worker that does not answer adds none.
 func (a *Answers) TakeFull(ctx context.Context) ([]counter.PrefixCount, error) {
-	parts := make([][]counter.PrefixCount, len(a.workers.All))
-	silent, err := a.workers.Ask(ctx, func(w *worker.Worker) { parts[w.ID()] = w.TakeFull() })
-	for _, i := range silent {
-		parts[i] = nil
+	parts := make([]counter.Prefixes, len(a.workers.All))
+	_, err := a.workers.Ask(ctx, func(w *worker.Worker) { w.TakeFull(&parts[w.ID()]) })
+	var all []counter.PrefixCount
+	for i := range parts {
+		all = append(all, parts[i].All()...)
 	}
-	return slices.Concat(parts...), err
+	return all, err
 }
 
 // sum adds to sums, which are by number, what each worker adds to a copy of it, or has added last.

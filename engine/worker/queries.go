@@ -33,13 +33,9 @@ func (w *Worker) AddRefusals(sums []counter.Service, first int) {
 	}
 }
 
-// TakeFull returns the source prefixes of new connections that found no free entry since the last
-// call. It is called on the worker.
-func (w *Worker) TakeFull() []counter.PrefixCount {
-	all := w.proc.Full.All()
-	w.proc.Full = counter.Prefixes{}
-	return all
-}
+// TakeFull moves to all the source prefixes of new connections that found no free entry. It is
+// called on the worker.
+func (w *Worker) TakeFull(all *counter.Prefixes) { *all, w.proc.Full = w.proc.Full, counter.Prefixes{} }
 
 // MoveTraffic adds what the worker counted for each of the backends with these ids to sums, and
 // counts from zero again. It is called on the worker.
