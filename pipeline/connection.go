@@ -199,9 +199,13 @@ func (p *Processor) insert(f *Frame, t *conn.Table, k conn.Key, backend uint32) 
 	c.Backend = backend
 	c.Expires = p.now + newMs
 	if flags&conn.Translated != 0 {
+		displaced := p.Packets.Displaced
 		if reason := p.assignPort(t, c, be.Addr); reason != counter.None {
 			t.Remove(c)
 			return nil, reason
+		}
+		if p.Packets.Displaced != displaced {
+			p.noteFull(f)
 		}
 		if p.syns.kept {
 			p.keepSYN(c, f.Mem, int(m.L3), int(m.L4), int(m.End))

@@ -95,7 +95,7 @@ func (p *Processor) pickFast(id uint32, length uint16) uint32 {
 			break
 		}
 		backend := s.Backends[at]
-		if l := &p.t.fastEntries[backend]; length > l.maxLength || l.mode == service.FullNAT && !p.hasPort(backend) {
+		if l := &p.t.fastEntries[backend]; length > l.maxLength || l.mode == service.FullNAT && !p.hasPort(id, backend) {
 			break
 		}
 		if p.turns.Advance(id, turn, st.Turn) {

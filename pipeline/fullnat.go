@@ -81,7 +81,7 @@ func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr)
 	for range portTries * p.workers {
 		ref := p.nextSource(c)
 		if ref == nil {
-			ref = p.freeEnded(t, c)
+			ref = p.freePortFor(t, c)
 		}
 		if ref == nil {
 			return p.noPortReason(c)
@@ -116,14 +116,16 @@ func (p *Processor) takePort(t *conn.Table, c *conn.Conn, backend packet.Addr, r
 	return true
 }
 
-// endedTries bounds how many ports freeEnded looks at for each source. The next call looks at
+// displaceTries bounds how many ports freePortFor looks at for each source. The next call looks at
 // others.
-const endedTries = 16
+const displaceTries = 32
 
-// freeEnded frees a port of a connection that has ended, and only waits for what is late, for a new
-// one to the same backend. It begins with the ports that were allocated first. It returns the
-// source of the port, nil if it has found none.
-func (p *Processor) freeEnded(t *conn.Table, c *conn.Conn) *snat.Ref {
+// freePortFor frees a port of another connection to the same backend for a new one. It returns the
+// source of the port, nil if it has found none. It begins with the ports that were allocated first.
+// If the service has as many unproven connections as it may have in the pool, one of them gives
+// way. Otherwise the pool has no free port: one that has ended, and only waits for what is late,
+// gives way, or else an unproven one of any service.
+func (p *Processor) freePortFor(t *conn.Table, c *conn.Conn) *snat.Ref {
 	entries := t
 	if l := p.borrowed; l != nil {
 		if entries = l.from.v6; t == p.v4 {
@@ -137,20 +139,49 @@ func (p *Processor) freeEnded(t *conn.Table, c *conn.Conn) *snat.Ref {
 		if !r.Configured || pool.InUse() == 0 {
 			continue
 		}
+		own := !p.portAdmits(r, c.Service())
 		port := pool.Next()
-		for range min(endedTries, pool.InUse()) {
+		var e *conn.Conn // the first unproven one that gives way
+		for range min(displaceTries, pool.InUse()) {
 			var slot uint32
 			port, slot = pool.InUseFrom(port)
 			if slot != snat.NoSlot && p.t.Sources[r.Source].Ports.Has(port) {
-				if e := entries.At(slot); e.State == conn.TimeWait || e.State == conn.Close {
-					return p.takeFrom(t, e, r, port)
+				at := entries.At(slot)
+				if e == nil && isUnproven(at) && (!own || at.Service() == c.Service()) {
+					e = at
+				}
+				if own && e != nil || !own && (at.State == conn.TimeWait || at.State == conn.Close) {
+					return p.takeFrom(t, at, r, port)
 				}
 			}
 			port++
 		}
+		if e != nil {
+			return p.takeFrom(t, e, r, e.Extra)
+		}
 		if p.borrowed == nil {
 			pool.GoOnFrom(port)
 		}
+	}
+	return nil
+}
+
+// isUnproven reports whether a connection is unproven and has not ended.
+func isUnproven(c *conn.Conn) bool { return c.Flags&conn.Proven == 0 && !c.State.Ending() }
+
+// portAdmits reports whether a service may have one more unproven connection from a source.
+func (p *Processor) portAdmits(r *snat.Ref, service uint32) bool {
+	return r.Pools[p.worker].Admits(p.ports, p.t.Sources[r.Source].Ports, service, p.t.Services[service].Unproven)
+}
+
+// poolOf returns the SNAT pool of a connection, nil if it has none, or in a dry run, which must
+// leave the pools alone.
+func (p *Processor) poolOf(c *conn.Conn) *snat.Pool {
+	if c.Flags&conn.Translated == 0 || p.borrowed != nil {
+		return nil
+	}
+	if r := p.sourceOf(c); r != nil {
+		return r.Pools[p.worker]
 	}
 	return nil
 }
@@ -163,8 +194,7 @@ func (p *Processor) takeFrom(t *conn.Table, e *conn.Conn, r *snat.Ref, port uint
 		l.copied, l.released = portBinding{pool: pool, port: port}, true
 		return r
 	}
-	p.close(t, e)
-	t.Remove(e)
+	p.displace(t, e)
 	pool.GoOnFrom(port + 1)
 	if p.freePorts(r) == 0 {
 		return nil
@@ -206,14 +236,15 @@ func (p *Processor) bindPort(pool *snat.Pool, port uint16, slot uint32) {
 	pool.Bind(port, slot)
 }
 
-// hasPort reports whether assignPort is certain to succeed for a new connection to the backend.
-func (p *Processor) hasPort(backend uint32) bool {
+// hasPort reports whether assignPort is certain to succeed for a new connection of the service to
+// the backend without another that gives way.
+func (p *Processor) hasPort(service, backend uint32) bool {
 	if p.t.anyPort {
 		return false
 	}
 	refs := p.t.Pools[backend]
 	for i := range refs {
-		if r := &refs[i]; r.Configured && p.freePorts(r) > 0 {
+		if r := &refs[i]; r.Configured && p.freePorts(r) > 0 && p.portAdmits(r, service) {
 			return true
 		}
 	}
@@ -297,7 +328,7 @@ func (p *Processor) nextSource(c *conn.Conn) *snat.Ref {
 	p.sourceTurn++
 	for i := range refs {
 		r := &refs[(i+int(p.sourceTurn))%len(refs)]
-		if r.Configured && p.freePorts(r) > 0 {
+		if r.Configured && p.freePorts(r) > 0 && p.portAdmits(r, c.Service()) {
 			return r
 		}
 	}

@@ -136,6 +136,7 @@ func TestFullNATUsesEveryPort(t *testing.T) {
 		}
 		clients[from] = i
 	}
+	l.proc.ProveAll() // so that none gives way
 	if f, _ := l.send(packettest.TCP(fnClient(ports), fnVIP).Flags(packet.SYN)); f.Reason != counter.SNATExhausted {
 		t.Fatalf("one connection too many: verdict %d, %v", f.Verdict, f.Reason)
 	}
@@ -249,7 +250,7 @@ func TestFullNATFollowsRSS(t *testing.T) {
 				mine := 0
 				for ; ; mine++ {
 					f, out := l.send(packettest.TCP(fnClient(mine), fnVIP).Flags(packet.SYN))
-					if f.Reason == counter.SNATExhausted {
+					if l.proc.Packets.Displaced > 0 { // it took the port of the oldest
 						break
 					}
 					from := source(t, out)
@@ -426,6 +427,9 @@ func TestFullNATAnyPort(t *testing.T) {
 							t.Fatalf("connection %d: %v", i, f.Reason)
 						}
 						continue
+					}
+					if l.proc.Packets.Displaced > 0 {
+						break // all ports are in use
 					}
 					if from := source(t, out); used[from] {
 						t.Fatalf("%v is used twice", from)

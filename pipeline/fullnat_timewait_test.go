@@ -221,6 +221,7 @@ func TestPortsOfEndedConnections(t *testing.T) {
 	for i := range open {
 		held[l.tcp(fnClient(1000+i), fnVIP, packet.SYN)] = true
 	}
+	l.proc.ProveAll() // so that they do not give way
 	for i := range 3 * ports {
 		syn := packettest.TCP(fnClient(i), fnVIP).Flags(packet.SYN)
 		if predicted, out := l.dryRun(syn); predicted.Frame.Verdict != pipeline.Forward || held[source(t, out)] {

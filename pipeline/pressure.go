@@ -23,6 +23,9 @@ import (
 // soon as there is space, for a minute after the service last had none (adopt.go). A change of the
 // backends may move those that are still without an entry. In nat and fullnat it is dropped.
 //
+// The ports of fullnat are divided in the same way: in each SNAT pool, a service's unproven
+// connections have at most the same part of the ports that proven ones leave (freePortFor).
+//
 // From half full on, connections that are unproven or have ended are removed before their timeouts
 // end: the fuller the table, the earlier (Processor.shedOld).
 
@@ -106,8 +109,25 @@ func clientTag(t *conn.Table, c *conn.Conn) uint16 {
 
 // began counts a new connection, which is unproven.
 func (p *Processor) began(t *conn.Table, c *conn.Conn) {
-	p.tally.AddUnproven(c.Service(), 1)
+	p.addUnproven(c, 1)
 	p.noteDisposable(&p.unproven, t, c)
+}
+
+// addUnproven adds an unproven connection to the counts of the table and of its SNAT pool, or takes
+// it from them.
+func (p *Processor) addUnproven(c *conn.Conn, by int32) {
+	p.tally.AddUnproven(c.Service(), by)
+	if pool := p.poolOf(c); pool != nil {
+		pool.AddUnproven(c.Service(), by)
+	}
+}
+
+// addProven is addUnproven for a proven connection.
+func (p *Processor) addProven(c *conn.Conn, by int32) {
+	p.tally.AddProven(by)
+	if pool := p.poolOf(c); pool != nil {
+		pool.AddProven(by)
+	}
 }
 
 // uncount removes a connection from the counts of proven and unproven ones.
@@ -115,9 +135,9 @@ func (p *Processor) uncount(c *conn.Conn) {
 	switch {
 	case c.State.Ending():
 	case c.Flags&conn.Proven != 0:
-		p.tally.AddProven(-1)
+		p.addProven(c, -1)
 	default:
-		p.tally.AddUnproven(c.Service(), -1)
+		p.addUnproven(c, -1)
 	}
 }
 
@@ -130,7 +150,7 @@ func (p *Processor) endsOrReturns(c *conn.Conn, next conn.State) {
 		c.Flags &^= conn.Proven
 		d = &p.ended
 	} else {
-		p.tally.AddUnproven(c.Service(), 1)
+		p.addUnproven(c, 1)
 	}
 	t := p.v4
 	if !t.Has(c) {
@@ -159,8 +179,8 @@ func (p *Processor) Unproven(id uint32) int {
 // prove makes an unproven connection proven.
 func (p *Processor) prove(c *conn.Conn) {
 	c.Flags |= conn.Proven
-	p.tally.AddUnproven(c.Service(), -1)
-	p.tally.AddProven(1)
+	p.addUnproven(c, -1)
+	p.addProven(c, 1)
 }
 
 // admit reports whether a new connection of the service may have an entry in the table. If needed,

@@ -371,3 +371,53 @@ func TestFullMixed(t *testing.T) {
 	w.ends(w.in(packettest.TCP(client4, web4).Flags(syn)), "table_full")
 	w.ends(w.in(packettest.TCP(client4, web4)), "reply")
 }
+
+// TestFloodOfPorts checks that a flood at a fullnat service leaves ports to another service with
+// the same backend, and to its own clients that answer in time, and that no proven connection loses
+// its port.
+func TestFloodOfPorts(t *testing.T) {
+	const ports, live = 100, 20
+	for _, proto := range []service.Protocol{service.TCP, service.UDP} {
+		for _, slow := range []bool{false, true} {
+			services := flooded(service.FullNAT, proto)
+			services[1].backends = services[0].backends
+			w := newWorlds(t, 1, 4096, services...)
+			w.slowOnly = slow
+			other := "198.51.100.11:80"
+			for n := range live {
+				if v := w.proven(service.FullNAT, proto, fmt.Sprintf("192.0.2.7:%d", 2000+n), web4, "10.0.0.11:80", nil); v != "forward" {
+					t.Fatal(v)
+				}
+			}
+			n := 0
+			flood := func(packets int) func() {
+				return func() {
+					for range packets {
+						w.ends(w.in(spoofed(proto, n)), "forward")
+						if n++; n%6 == 0 {
+							w.now++
+						}
+					}
+				}
+			}
+			flood(2000)()
+			if got := pipeline.Census(w.procs); got.Unproven[1] != (ports-live)/2 || got.Proven != live {
+				t.Errorf("%s: %d unproven and %d proven connections, want %d and %d", proto, got.Unproven[1], got.Proven, (ports-live)/2, live)
+			}
+			for i := range 20 {
+				client := fmt.Sprintf("192.0.2.8:%d", 2000+i)
+				for to, between := range map[string]int{web4: 5, other: 1000} {
+					if v := w.proven(service.FullNAT, proto, client, to, "10.0.0.11:80", flood(between)); v != "forward" {
+						t.Errorf("%s: %s to %s: %s", proto, client, to, v)
+					}
+				}
+			}
+			if got := pipeline.Census(w.procs); got.Proven != live+40 {
+				t.Errorf("%s: %d proven connections", proto, got.Proven)
+			}
+			if n := w.sum(); n.Dropped() != 0 || n.Displaced == 0 {
+				t.Errorf("%s: %+v", proto, n)
+			}
+		}
+	}
+}

@@ -110,6 +110,7 @@ var ways = []struct {
 		for n := range 100 {
 			w.ends(w.in(packettest.TCP(fmt.Sprintf("192.0.2.7:%d", 1000+n), web4).Flags(syn)), "forward")
 		}
+		w.procs[0].ProveAll()
 		return w.in(packettest.TCP("192.0.2.7:2000", web4).Flags(syn))
 	}},
 	{counter.TTLExpired, "when answers are limited", func(w *world) outcome {

@@ -98,7 +98,7 @@ func (p *Processor) restoreCounts(t *conn.Table, c *conn.Conn, e *conn.Entry) {
 		c.Flags &^= conn.Proven
 		p.noteDisposable(&p.ended, t, c)
 	case c.Flags&conn.Proven != 0:
-		p.tally.AddProven(1)
+		p.addProven(c, 1)
 	default:
 		p.began(t, c)
 	}

@@ -156,6 +156,7 @@ func TestExhaustedPool(t *testing.T) {
 		const ports = 100 // of each backend: see configure
 		for n := range 2*ports + 1 {
 			o := w.in(packettest.TCP(fmt.Sprintf("192.0.2.7:%d", 4000+n), web4).Flags(syn))
+			w.procs[0].ProveAll() // so that it does not give way
 			if want := "forward"; n < 2*ports {
 				w.ends(o, want)
 			} else {

@@ -129,13 +129,20 @@ type world struct {
 
 	sourceCounts *counter.Sources
 	sources      []string
-	ports        *snat.PortSet           // that fullnat may send from
-	pools        map[uint32][]*snat.Pool // by backend
+	ports        *snat.PortSet // that fullnat may send from
+	pools        map[poolKey][]*snat.Pool
 	seed         *flow.Seed
 
 	slowOnly bool // no fast path
 
 	probeFrames []pipeline.Frame // of zeros: rstProbes lends them, which is cheaper than new ones
+}
+
+// poolKey is what the SNAT pools of a world are for: backends with the same endpoint share them.
+type poolKey struct {
+	addr  packet.Addr
+	port  uint16
+	proto uint8
 }
 
 // adoptPerSecond is how many connections each worker may adopt per second.
@@ -154,7 +161,7 @@ func newWorlds(t *testing.T, workers, connections int, services ...svc) *world {
 	t.Helper()
 	w := &world{
 		t: t, loads: counter.NewLoads(workers, ids), turns: counter.NewTurns(workers, ids), batch: new(pipeline.Batch), now: 1_000_000,
-		sources: []string{"10.0.0.2"}, ports: portSet(1024, 1024+99), pools: make(map[uint32][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
+		sources: []string{"10.0.0.2"}, ports: portSet(1024, 1024+99), pools: make(map[poolKey][]*snat.Pool), seed: &flow.Seed{A: 0x243f6a8885a308d3, B: 0x13198a2e03707344},
 	}
 	all := workers * connections
 	entries := counter.NewCapacity(workers, all)
@@ -193,10 +200,11 @@ func (w *world) configure(services ...svc) {
 			id := uint32(len(backends))
 			backends = append(backends, b)
 			ref := snat.Ref{Source: 0, Proto: out.Proto, Configured: true}
-			if w.pools[id] == nil && b.Mode == service.FullNAT {
-				w.pools[id] = ref.NewPools(nil, w.ports, len(w.procs), 0)
+			key := poolKey{b.Addr, b.Port, out.Proto}
+			if w.pools[key] == nil && b.Mode == service.FullNAT {
+				w.pools[key] = ref.NewPools(nil, w.ports, len(w.procs), 0)
 			}
-			ref.Pools = w.pools[id]
+			ref.Pools = w.pools[key]
 			pools = append(pools, []snat.Ref{ref})
 			translated = translated || b.Mode == service.FullNAT
 			if !b.Configured || s.gone {

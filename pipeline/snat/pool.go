@@ -23,6 +23,8 @@ type Pool struct {
 	inUse     int        // allocated ports
 	taken     int        // ports that are not ready
 	queue     releases   // open ports that rest, or have rested lately
+	proven    int32      // see census.go
+	unproven  [censusCells]int32
 	Position
 }
 
