@@ -60,9 +60,11 @@ func (p *Processor) track(f *Frame, t *conn.Table, k conn.Key, backend uint32) *
 	switch {
 	case c == nil:
 		p.forwardUntracked(f, backend)
+		return nil
 	case f.meta.Proto == uint8(service.TCP):
 		p.enter(c, conn.Established)
 	}
+	p.countSource(c, f.meta.Src)
 	return c
 }
 

@@ -52,20 +52,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 	if s.limited && p.overLimit(k.Service, s, m.Src) {
 		return p.beyondLimit(f, t, k, s)
 	}
-	if !p.admit(f, t, k.Service) {
-		p.noEntry(f, t, k, s)
-		return nil
-	}
-	var template *conn.Conn
-	if s.PersistMs != 0 {
-		template = p.template(t, m, k.Service, s)
-	}
-	var c *conn.Conn
-	if template != nil && p.usable(template.Backend) {
-		c = p.insertBound(f, t, k, template.Backend)
-	} else {
-		c = p.insertPicked(f, t, k, s)
-	}
+	c := p.insertNew(f, t, k, s)
 	if s.limited && (c == nil || slices.Contains(s.Sorry, c.Backend)) {
 		p.releaseSource(k.Service, s, m.Src)
 	}
@@ -73,6 +60,22 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		p.bindTemplate(t, m, c, s)
 	}
 	return c
+}
+
+// insertNew inserts a connection that no limit forbids. If it fails, it sets the frame's verdict
+// and returns nil. Persistence goes before the limit of a backend, as in IPVS, which asks the
+// scheduler only for clients without a template.
+func (p *Processor) insertNew(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn.Conn {
+	if !p.admit(f, t, k.Service) {
+		p.noEntry(f, t, k, s)
+		return nil
+	}
+	if s.PersistMs != 0 {
+		if template := p.template(t, &f.meta, k.Service, s); template != nil && p.usable(template.Backend) {
+			return p.insertBound(f, t, k, template.Backend)
+		}
+	}
+	return p.insertPicked(f, t, k, s)
 }
 
 // insertBound inserts a connection to the backend that persistence binds the client to. If it

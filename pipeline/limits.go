@@ -84,6 +84,14 @@ func (p *Processor) source(id uint32, s *Service, client packet.Addr) uint64 {
 	return p.seed.Hash(packet.Addr{Hi: client.Hi ^ uint64(id)<<32, Lo: client.Lo}, 0, s.Proto) | 1
 }
 
+// countSource counts a connection that opens whatever the limits are, for its client's source. It
+// is an old one that is adopted or restored; those that open later pay for it.
+func (p *Processor) countSource(c *conn.Conn, client packet.Addr) {
+	if s := &p.t.Services[c.Service()]; p.countsSources(s) && !slices.Contains(s.Sorry, c.Backend) {
+		p.t.SourceCounts.Admit(p.source(c.Service(), s, client), p.now, 0, 0)
+	}
+}
+
 // releaseSource takes a connection from the count of its client's source: it has ended, or was not
 // opened, or goes to the sorry server.
 //

@@ -167,3 +167,76 @@ func TestSourceLimits(t *testing.T) {
 		})
 	}
 }
+
+// TestSourceCounts checks that each connection is counted for its source once, however it opened,
+// and no packet that opened none is: one connection more than the limit is refused, and when all
+// have ended, as many as the limit are accepted again.
+func TestSourceCounts(t *testing.T) {
+	const most = 5
+	adopting, full := hashing(vip4, service.DR), svc{silent: true, idleMs: 10_000, backends: []backend{{host: 11, port: 80}}}
+	for _, s := range []*svc{&adopting, &full} {
+		s.idleMs, s.silent = 10_000, true
+		s.limits = pipeline.Limits{SourceConnections: most, SourceBits4: 32, SourceBits6: 128}
+	}
+	from := func(n int) string { return fmt.Sprintf("192.0.2.7:%d", 5000+n) }
+	for name, test := range map[string]struct {
+		s   svc
+		has func(w *world) // makes it have as many connections of the source as it may have
+	}{
+		"adopted": {adopting, func(w *world) {
+			for n := range most {
+				w.ends(w.in(packettest.TCP(from(n), web4)), "forward")
+			}
+		}},
+		"restored": {full, func(w *world) {
+			former := newWorld(t, w.svcs...)
+			for n := range most {
+				former.in(packettest.TCP(from(n), web4).Flags(syn))
+				former.out(packettest.TCP("10.0.0.11:80", from(n)).Flags(syn | ack))
+				former.in(packettest.TCP(from(n), web4))
+			}
+			for _, c := range former.entries(0, 4) {
+				if !w.procs[0].Restore(w.tables, &conn.Entry{Conn: c, Client: addr("192.0.2.7"), BackendAddr: addr("10.0.0.11")}, w.now) {
+					t.Error("not restored")
+				}
+			}
+		}},
+		"after a full table": {full, func(w *world) {
+			for n := range 64 {
+				w.in(packettest.TCP(fmt.Sprintf("192.0.3.%d:1000", n+1), web4).Flags(syn))
+			}
+			w.procs[0].ProveAll()
+			for n := range 2 * most {
+				w.ends(w.in(packettest.TCP(from(100+n), web4).Flags(syn)), "table_full")
+			}
+			w.pass(70_000 + sweepMs)
+			for n := range most {
+				w.ends(w.in(packettest.TCP(from(n), web4).Flags(syn)), "forward")
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorlds(t, 1, 64, test.s)
+			test.has(w)
+			w.ends(w.in(packettest.TCP(from(20), web4).Flags(syn)), "limited")
+			w.pass(70_000 + sweepMs)
+			for n := range most {
+				w.ends(w.in(packettest.TCP(from(30+n), web4).Flags(syn)), "forward")
+			}
+			w.ends(w.in(packettest.TCP(from(20), web4).Flags(syn)), "limited")
+			w.sum()
+		})
+	}
+}
+
+// TestPersistenceBeforeMaxConnections checks that a client with a template goes to the backend of
+// the template although that has all the connections that it may have, as in IPVS, and that others
+// do not.
+func TestPersistenceBeforeMaxConnections(t *testing.T) {
+	w := newWorld(t, svc{persistMs: 60_000, own: pipeline.ByAddress, backends: []backend{{host: 11, port: 80, most: 2}, {host: 12, port: 80, drain: true}}})
+	for n := range 5 {
+		w.ends(w.in(packettest.TCP(fmt.Sprintf("192.0.2.7:%d", 5000+n), web4).Flags(syn)), "forward")
+	}
+	w.ends(w.in(packettest.TCP("192.0.2.8:5000", web4).Flags(syn)), "limited")
+	w.sum()
+}

@@ -110,6 +110,7 @@ func (p *Processor) restoreCounts(t *conn.Table, c *conn.Conn, e *conn.Entry) {
 	} else {
 		p.loads.Add(p.worker, c.Backend, 0, 1)
 	}
+	p.countSource(c, e.Client)
 	p.Packets.ConnOpened++
 	p.Backends[c.Backend].Connections++
 	if e.Flags&conn.HasTemplate == 0 {
