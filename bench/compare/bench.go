@@ -138,7 +138,7 @@ func (g *group) add(ctx context.Context, row report.Row, peer peers.Peer, o test
 }
 
 // startTimeout bounds the start of one system.
-const startTimeout = 20 * time.Second
+const startTimeout = 60 * time.Second
 
 // close ends all systems and removes their testbeds.
 func (g *group) close() error {
