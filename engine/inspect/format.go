@@ -212,6 +212,8 @@ func (n *Names) answer(p *worker.PacketRecord) string {
 		switch {
 		case p.Before.Known && p.Before.Conn.State == conn.Idle:
 			return text + ": the connection was idle for longer than its timeout"
+		case p.Before.Known && p.Before.Class == pipeline.FromBackend && p.Before.Conn.State == conn.SynRecv:
+			return text + ": " + n.backend(p.Before.Conn.Backend) + " refuses the SYN, because it has another connection from the port, most likely in TIME_WAIT; it gets the SYN again"
 		case p.Before.Known:
 			return text + ": the connections of " + n.backend(p.Before.Conn.Backend) + " end: it is down, disabled, or its drain has timed out"
 		case p.Before.Class == pipeline.FromBackend:

@@ -15,6 +15,7 @@ import (
 	"sluice/engine/route"
 	"sluice/engine/steer"
 	"sluice/engine/tables"
+	"sluice/pipeline/flow"
 	"sluice/pipeline/nexthop"
 	"sluice/pipeline/packet/packettest"
 	"sluice/pipeline/service"
@@ -56,7 +57,7 @@ func box(t *testing.T, text string) *inspect.Offline {
 		sources[backend] = netip.MustParseAddr("10.0.0.1")
 	}
 	compiled, err := tables.Compile(&tables.Input{
-		Health: health, Hops: nexthop.Build(infos, routes, neighbours), Sources: sources, Workers: 1,
+		Health: health, Hops: nexthop.Build(infos, routes, neighbours), Sources: sources, Workers: 1, Seed: &flow.Seed{A: 3, B: 5},
 		KernelPorts: service.Ports{First: 32768, Last: 60999}, Cards: []tables.Card{{Name: "eth0", Queues: []int{0}}, {Name: "eth1", Queues: []int{0}}},
 	}, tables.None())
 	if err != nil {
@@ -208,5 +209,21 @@ func TestProcessNamesPackets(t *testing.T) {
 		if isTCP := strings.Contains(c.want, "tcp"); isTCP != (event.Verdict == "forward") {
 			t.Errorf("%s: verdict %s: %s", c.want, event.Verdict, event.Text)
 		}
+	}
+}
+
+// TestProcessNamesRefusedSYN checks what is said of the ACK by which a backend refuses a SYN of
+// fullnat.
+func TestProcessNamesRefusedSYN(t *testing.T) {
+	b := box(t, web("fullnat", `source = ["10.0.0.1"]`, `address = "10.0.0.11"`))
+	opened := b.Process(packettest.TCP(client, vip).Flags(syn).Payload(nil).Frame(), 0)
+	_, sent, _ := strings.Cut(opened.OutPacket, "10.0.0.1:")
+	port, _, found := strings.Cut(sent, " ")
+	if !found {
+		t.Fatalf("the SYN leaves as %q", opened.OutPacket)
+	}
+	refused := b.Process(packettest.TCP("10.0.0.11:80", "10.0.0.1:"+port).Flags(16).Seq(7, 77).Payload(nil).Frame(), time.Millisecond)
+	if refused.Verdict != "reply" || !strings.Contains(refused.Text, "TIME_WAIT; it gets the SYN again") {
+		t.Errorf("verdict %s: %s", refused.Verdict, refused.Text)
 	}
 }
