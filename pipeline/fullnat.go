@@ -79,9 +79,12 @@ const portTries = 4
 // assignPort gives a new fullnat connection a source and a port, by which replies find it.
 func (p *Processor) assignPort(t *conn.Table, c *conn.Conn, backend packet.Addr) counter.Reason {
 	for range portTries * p.workers {
-		ref := p.nextSource(c)
+		ref := p.nextSource(c, false)
 		if ref == nil {
 			ref = p.freePortFor(t, c)
+		}
+		if ref == nil { // none gave way: as long as there are ports, none is refused
+			ref = p.nextSource(c, true)
 		}
 		if ref == nil {
 			return p.noPortReason(c)
@@ -322,13 +325,14 @@ func (p *Processor) lookupSlot(d *replyEndpoint, source uint8, localPort uint16)
 }
 
 // nextSource returns the source that a new connection to the connection's backend gets a port of,
-// nil if none has a free one. It takes the sources in turn.
-func (p *Processor) nextSource(c *conn.Conn) *snat.Ref {
+// nil if none has a free one. It takes the sources in turn. beyond: also of one that has as many
+// unproven connections of the service as it may have.
+func (p *Processor) nextSource(c *conn.Conn, beyond bool) *snat.Ref {
 	refs := p.t.Pools[c.Backend]
 	p.sourceTurn++
 	for i := range refs {
 		r := &refs[(i+int(p.sourceTurn))%len(refs)]
-		if r.Configured && p.freePorts(r) > 0 && p.portAdmits(r, c.Service()) {
+		if r.Configured && p.freePorts(r) > 0 && (beyond || p.portAdmits(r, c.Service())) {
 			return r
 		}
 	}

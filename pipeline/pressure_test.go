@@ -372,6 +372,26 @@ func TestFullMixed(t *testing.T) {
 	w.ends(w.in(packettest.TCP(client4, web4)), "reply")
 }
 
+// TestPortsLeft checks that no connection is refused for the service's part of the ports as long as
+// there are free ones: its unproven connections may be too far away to be found among proven ones.
+func TestPortsLeft(t *testing.T) {
+	w := newWorlds(t, 1, 4096, flooded(service.FullNAT, service.TCP)...)
+	for n := range 90 {
+		if n == 45 {
+			for i := range 5 { // as many as it may have when the others are proven
+				w.ends(w.in(spoofed(service.TCP, i)), "forward")
+			}
+		}
+		if v := w.proven(service.FullNAT, service.TCP, fmt.Sprintf("192.0.2.7:%d", 2000+n), web4, "10.0.0.11:80", nil); v != "forward" {
+			t.Errorf("connection %d: %s", n, v)
+		}
+	}
+	for n := range 5 {
+		w.ends(w.in(spoofed(service.TCP, 5+n)), "forward")
+	}
+	w.sum()
+}
+
 // TestFloodOfPorts checks that a flood at a fullnat service leaves ports to another service with
 // the same backend, and to its own clients that answer in time, and that no proven connection loses
 // its port.
