@@ -60,8 +60,9 @@ func TestPortsInTimeWait(t *testing.T) {
 	}
 	refused := resets(t, b.Client) - before
 	t.Logf("%d of %d SYNs were repeated, %d by clients, within %.1f s", repeated, starts*each, refused, time.Since(began).Seconds())
-	// Those in TIME_WAIT refuse every other SYN.
-	if repeated > starts*each/10 || refused > starts*each/10 {
+	// Those in TIME_WAIT refuse every other SYN. On a slow machine late FINs cause RSTs and RST
+	// probes, too.
+	if repeated > starts*each/4 || refused > starts*each/4 {
 		t.Errorf("%d of %d SYNs were refused, with %d starts of the daemon", repeated, starts*each, starts)
 	}
 
@@ -74,7 +75,7 @@ func TestPortsInTimeWait(t *testing.T) {
 	if time.Since(began) < 50*time.Second && (s.PortReusedEarly == 0 || s.Originated == 0) {
 		t.Error("no port was reused early, or no SYN was repeated")
 	}
-	if refused > ports/10 { // the first, and those of a backend that takes seconds to answer
+	if refused > ports/2 { // the first, and what a slow machine causes
 		t.Errorf("clients repeated SYNs of %d of %d connections", refused, ports+50)
 	}
 }
