@@ -7,6 +7,7 @@ import (
 
 	"sluice/engine/api"
 	"sluice/engine/attention"
+	"sluice/engine/platform"
 	"sluice/engine/state"
 )
 
@@ -25,6 +26,7 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 		},
 		Reload:    api.ReloadStatus{OK: e.reloaded.err == nil, At: e.reloaded.at.Round(0)},
 		Pending:   e.pending.describe(),
+		Takeover:  e.takenOver(),
 		Restart:   e.restart,
 		Alarms:    alarms,
 		Overrides: e.listOverrides(),
@@ -47,6 +49,29 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 	out.Config.FileDiffers = out.Pending == nil && differs(out.Config)
 	out.Attention = attention.Of(&out)
 	return out, nil
+}
+
+// takenOver returns what this engine has from a former process.
+func (e *Engine) takenOver() *api.Takeover {
+	var t api.Takeover
+	c := e.takeover.Taken()
+	if c != nil {
+		t.Connections, t.Lost = c.Restored, c.Lost
+	}
+	heir, _ := e.platform.(platform.Heir)
+	if heir == nil || heir.Inherited() == nil {
+		if c == nil {
+			return nil
+		}
+		return &t
+	}
+	found := heir.Inherited()
+	t.Queues, t.AwayS, t.Received, t.Discarded = found.Queues, found.Away.Seconds(), found.Received, found.Discarded
+	t.Sending, t.Repaired = found.Sending, found.Repaired
+	if found.Err != nil {
+		t.Error = found.Err.Error()
+	}
+	return &t
 }
 
 // differs reports whether the daemon's file is missing or differs from the running configuration.

@@ -130,6 +130,7 @@ http           off, as configured
 			Sources: []api.Source{{Prefix: "203.0.113.0/24", Share: 0.451}, {Prefix: "2001:db8:1::/48", Share: 0.1}}},
 		{Service: "dns", SinceS: 3, PerSecond: 3, FoundFull: 9, Displacing: 9},
 	}
+	daemon.status.Takeover = &api.Takeover{Connections: 812, Lost: 3, Queues: 2, AwayS: 0.18, Received: 97}
 	daemon.status.Restart = []string{"engine: batch 64 -> 128", "added port eth2"}
 	daemon.status.Backends = api.BackendCounts{Total: 30, Up: 5, Down: 25, Protected: 1}
 	for i := range 25 {
@@ -143,7 +144,9 @@ http           off, as configured
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 	for _, text := range []string{"failed: a.toml:3: port 70000\n", "to be confirmed  generation 12, within 42s",
-		"\nnext start       engine: batch 64 -> 128\n                 added port eth2\nbackends         25/30 down (1 in use)\n",
+		"\nnext start       engine: batch 64 -> 128\n                 added port eth2\n" +
+			"taken over       812 connections, 3 lost; 2 sockets after 0.2 s, with 97 received packets, which were forwarded\n" +
+			"backends         25/30 down (1 in use)\n",
 		"\n                 web 10.0.0.11:80  down (in use)  1m15s  no answer\n",
 		"\n                 web 10.0.0.30:80  down           1m15s  no answer\n                 and 5 more: sluice health lists them\nalarms ",
 		"service web: no backend is up\n                 4 times pool_protected, for example service pool: 12/12 down\npressure ",

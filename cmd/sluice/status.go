@@ -24,9 +24,9 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what runs, since when, and what needs attention",
-		Long: "Status shows the daemon's version, the running configuration, the result of the last reload, a configuration that\n" +
-			"waits for its confirm, changes that wait for a restart, the backends that are down, alarms, services with a full\n" +
-			"connection table, and overrides.\n" +
+		Long: "Status shows the daemon's version, the running configuration, the result of the last reload, what was taken over\n" +
+			"from a daemon that was killed, a configuration that waits for its confirm, changes that wait for a restart, the\n" +
+			"backends that are down, alarms, services with a full connection table, and overrides.\n" +
 			"It exits with 1 if something needs attention: the last reload failed, a configuration waits for its confirm,\n" +
 			"changes wait for a restart, a backend is down, an alarm is raised (a stuck worker is one), the state directory\n" +
 			"can't be used, or nothing answers on [api] http. Each of these is one line on stderr. Otherwise it exits with 0.",
@@ -46,6 +46,22 @@ func newStatus() *cobra.Command {
 	}
 	flags.add(cmd)
 	return cmd
+}
+
+// takeover says what went on from the daemon before.
+func takeover(t *api.Takeover) string {
+	s := fmt.Sprintf("%d connections, %d lost", t.Connections, t.Lost)
+	switch {
+	case t.Error != "":
+		s += "; all sockets were opened again: " + text.OneLine(t.Error)
+	case t.Queues > 0:
+		done := "forwarded"
+		if t.Discarded {
+			done = "discarded"
+		}
+		s += fmt.Sprintf("; %d sockets after %.1f s, with %d received packets, which were %s", t.Queues, t.AwayS, t.Received, done)
+	}
+	return s
 }
 
 func statusTable(w io.Writer, s *api.Status) error {
@@ -69,6 +85,9 @@ func statusTable(w io.Writer, s *api.Status) error {
 	}
 	for i, change := range s.Restart {
 		line(map[bool]string{true: "next start"}[i == 0], "%s", change)
+	}
+	if t := s.Takeover; t != nil {
+		line("taken over", "%s", takeover(t))
 	}
 	line("backends", "%s", s.Backends)
 	for _, b := range s.Down[:min(len(s.Down), maxDown)] {

@@ -15,7 +15,9 @@ type Status struct {
 	Workers int          `json:"workers"`
 	Config  ConfigStatus `json:"config"`
 	Reload  ReloadStatus `json:"reload"`
-	Pending *Pending     `json:"pending,omitempty"` // waiting for a confirm
+	// Takeover is what went on from a daemon that ended before; nil: nothing did.
+	Takeover *Takeover `json:"takeover,omitempty"`
+	Pending  *Pending  `json:"pending,omitempty"` // waiting for a confirm
 	// Restart lists changes that the running configuration has, and that take effect at the next
 	// start.
 	Restart  []string      `json:"restart"`
@@ -37,6 +39,19 @@ type Status struct {
 
 	// Attention lists what needs attention, one sentence each; empty: nothing does.
 	Attention []string `json:"attention"`
+}
+
+// Takeover is what a daemon has from one that ended before.
+type Takeover struct {
+	Connections int     `json:"connections"`      // that go on
+	Lost        int     `json:"lost_connections"` // that do not, although their time was not over
+	Queues      int     `json:"queues"`           // sockets that go on; 0: all were opened again
+	AwayS       float64 `json:"away_s"`           // without a daemon, if sockets go on
+	Received    int     `json:"received"`         // frames that had waited on these
+	Discarded   bool    `json:"discarded"`        // because they had waited for too long
+	Sending     int     `json:"sending"`          // frames that waited for transmission
+	Repaired    int     `json:"repaired"`         // frames that were neither on a ring nor free
+	Error       string  `json:"error,omitempty"`  // why all sockets were opened again
 }
 
 // MaxDown is the greatest length of Status.Down.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"sluice/conf"
 	"sluice/engine/health/truepath"
@@ -83,6 +84,23 @@ type Keeper interface {
 	// Keep keeps a copy of data under a name. If the process is killed meanwhile, the next has the
 	// copy or what was kept before under the name.
 	Keep(name string, data []byte) error
+}
+
+// Heir is a Platform that can go on with the queues of a former process, which was killed.
+type Heir interface {
+	// Inherited returns what Open has found; nil: nothing.
+	Inherited() *Inherited
+}
+
+// Inherited is what was found of a former process's queues.
+type Inherited struct {
+	Err       error         // why they were opened again; then the rest is 0
+	Queues    int           // that go on
+	Away      time.Duration // since the former process lived
+	Received  int           // frames that had been received
+	Discarded bool          // because they had waited for too long
+	Sending   int           // frames for transmission
+	Repaired  int           // frames that were neither on a ring nor free
 }
 
 // Injector is a Platform on which the kernel can be given packets that are its own.

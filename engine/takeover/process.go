@@ -26,6 +26,7 @@ type Process struct {
 	seed    flow.Seed
 	down    map[service.BackendID]health.State // in the former process; nil once checks have begun
 	workers int                                // 0: they have not been made
+	taken   *Counts                            // nil: there was no former process
 }
 
 // New returns the Process of an engine on a platform.
@@ -79,12 +80,16 @@ func (p *Process) takeOver(r *tables.Result, workers *worker.Set) {
 	}
 	began := time.Now()
 	counts := restore(p.keeper, p.former, r, workers, &p.seed)
-	p.former = nil
+	p.former, p.taken = nil, &counts
 	if counts != (Counts{}) {
 		p.log.Info("connections of the former process were taken over", "event", "takeover",
 			"restored", counts.Restored, "lost", counts.Lost, "took", time.Since(began).Round(time.Microsecond))
 	}
 }
+
+// Taken returns how many connections were taken over; nil: there was no former process to take them
+// over from.
+func (p *Process) Taken() *Counts { return p.taken }
 
 // KeepNumbers makes the numbers of the next tables known to the next process, if they are others
 // than those before. It is called before workers can use them.

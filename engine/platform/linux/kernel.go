@@ -34,17 +34,18 @@ import (
 // program, and the kernel's routes and neighbours. It lives in the network namespace that it was
 // made in.
 type Kernel struct {
-	log      *slog.Logger
-	busyPoll bool
-	onStop   onStop
-	holder   steer.Holder // nil: nothing outlives the process
-	kept     kept
-	follower *route.Follower
-	program  *steer.Program
-	umem     *xsk.UMEM
-	former   map[int]formerPort // by interface: taken over, until the port opens
-	memory   []*xsk.UMEM        // behind Memory
-	fillMu   sync.Mutex         // held while memory is filled: one area at a time
+	log       *slog.Logger
+	busyPoll  bool
+	onStop    onStop
+	holder    steer.Holder // nil: nothing outlives the process
+	kept      kept
+	follower  *route.Follower
+	program   *steer.Program
+	umem      *xsk.UMEM
+	former    map[int]formerPort  // by interface: taken over, until the port opens
+	inherited *platform.Inherited // see Inherited
+	memory    []*xsk.UMEM         // behind Memory
+	fillMu    sync.Mutex          // held while memory is filled: one area at a time
 
 	plainBytes int           // of memory, on plain pages
 	memoryLeft func() uint64 // bytes that were available before memory was allocated

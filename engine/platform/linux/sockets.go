@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/conf"
+	"sluice/engine/platform"
 	"sluice/engine/xsk"
 )
 
@@ -107,6 +108,7 @@ func (k *Kernel) takeOver(frames, sockets int, ports []*port) bool {
 			err = errors.Join(err, k.holder.Remove(name))
 		}
 		k.log.Warn("sockets of the former process are not used, and all are opened again", "event", "takeover_failed", "error", err)
+		k.inherited = &platform.Inherited{Err: err}
 		return false
 	}
 	k.former = former
@@ -117,20 +119,25 @@ func (k *Kernel) takeOver(frames, sockets int, ports []*port) bool {
 // resume makes the sockets that were taken over work.
 func (k *Kernel) resume() {
 	away := k.umem.Away()
-	var sum xsk.Inherited
-	queues := 0
+	sum := &platform.Inherited{Away: away, Discarded: away > staleAfter}
 	for _, p := range k.former {
 		for _, s := range p.sockets {
-			found := s.Resume(away > staleAfter)
+			found := s.Resume(sum.Discarded)
 			sum.Received += found.Received
 			sum.Sending += found.Sending
-			sum.Lost += found.Lost
-			queues++
+			sum.Repaired += found.Lost
+			sum.Queues++
 		}
 	}
-	k.log.Info("sockets of the former process were taken over", "event", "takeover_sockets", "queues", queues,
-		"away", away.Round(time.Millisecond), "received", sum.Received, "discarded", away > staleAfter, "sending", sum.Sending, "repaired", sum.Lost)
+	k.inherited = sum
+	k.log.Info("sockets of the former process were taken over", "event", "takeover_sockets", "queues", sum.Queues,
+		"away", away.Round(time.Millisecond), "received", sum.Received, "discarded", sum.Discarded, "sending", sum.Sending, "repaired", sum.Repaired)
 }
+
+var _ platform.Heir = (*Kernel)(nil)
+
+// Inherited implements platform.Heir.
+func (k *Kernel) Inherited() *platform.Inherited { return k.inherited }
 
 // findSockets returns what the former process has left with the holder.
 func (k *Kernel) findSockets() *formerSockets {
