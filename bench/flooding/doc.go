@@ -7,7 +7,8 @@
 // The testbed is that of the end-to-end tests. The flood enters at the router's end of the cable to
 // the balancer, and is dropped where it leaves the balancer's other port, before any backend, so
 // that its only cost is the generator's and the balancer's. All else is real: the daemon in a
-// process of its own, and the kernel's TCP at both ends of each connection.
+// process of its own, and the kernel's TCP at both ends of each connection. The daemon's threads go
+// before all others, with which they share the CPUs here.
 //
 // Each case is measured on a fresh daemon, first without the flood, then with it, then until
 // nothing is left of it.
