@@ -131,6 +131,11 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		}
 		_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=ready")
 		must(t, err)
+		status, err := d.API.Status(ctxOf(t))
+		must(t, err)
+		if took := status.Takeover; took == nil || took.Queues != 2 || took.Connections < len(held) {
+			t.Errorf("status says that %+v was taken over, want both sockets and %d connections", took, len(held))
+		}
 	}
 	moves(t, held...)
 	stop()
