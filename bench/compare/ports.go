@@ -90,6 +90,10 @@ func (b *Bench) portsRound(ctx context.Context, rows []report.Row) (rates []floa
 		}
 		if err == nil && i == 0 {
 			err = b.open(ctx, p, b.Window)
+			p.opened, p.took = 0, 0 // the first ones are slow
+			if err == nil {
+				err = b.open(ctx, p, b.Window)
+			}
 			n = int(1.5 * float64(p.opened) / p.took * portSlices * (b.warm() + b.Window).Seconds())
 		}
 		if err != nil {
@@ -149,14 +153,17 @@ func (b *Bench) newPortBed(ctx context.Context, row report.Row, ports int) (*por
 	return p, err
 }
 
-// usePorts uses ports of each testbed but the first: of the last all, of the others a third, as
-// many as are used when n more connections have been opened less than half.
+// usePorts uses ports of each testbed but the first: of the last all, of the others so many that
+// half are used when n more connections have been opened.
 func (b *Bench) usePorts(ctx context.Context, beds []*portBed, n int) error {
-	perSecond := float64(beds[0].opened) / beds[0].took
-	for i, until := range []int{0, 2 * n, 2 * n, beds[3].ports * 11 / 10} {
+	for i, until := range []int{0, beds[1].ports/2 - n, beds[2].ports/2 - n, beds[3].ports * 11 / 10} {
 		for p := beds[i]; p.all < until; {
+			perSecond := float64(beds[0].opened) / beds[0].took
+			if p.took > 0 {
+				perSecond = float64(p.opened) / p.took
+			}
 			rest, before := time.Duration(float64(until-p.all)/perSecond*float64(time.Second)), p.all
-			if err := b.open(ctx, p, min(max(rest-b.warm(), b.Window/4), time.Second)); err != nil {
+			if err := b.open(ctx, p, min(max(rest-b.warm(), b.Window/4), b.Window)); err != nil {
 				return err
 			}
 			if p.all == before {
