@@ -82,7 +82,7 @@ func (b *Bench) portsRound(ctx context.Context, rows []report.Row) (rates []floa
 	}()
 	n := 0 // connections of a state in all its windows, and half as many more: rates rise
 	for i, row := range rows {
-		// While they are measured, a third to a half of the ports gets used; or all are.
+		// While they are measured, the used portion of the ports rises to a half; or all are.
 		size := [...]int{mostPorts, 3 * n, 3 * n, n / 2}[i]
 		p, err := b.newPortBed(ctx, row, min(max(size, 100), mostPorts))
 		if p != nil {
