@@ -183,7 +183,7 @@ func (w *twin) opensByHash(k flowKey, proto service.Protocol, flags uint8, chose
 	switch {
 	case flags&rst != 0:
 		return false
-	case flags&syn != 0 || proto == service.UDP && !certain && !(possible && chosen >= 0):
+	case flags&syn != 0 || proto == service.UDP && !certain && (!possible || chosen < 0):
 		w.first[k] = w.now
 		return false
 	}

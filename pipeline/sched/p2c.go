@@ -8,10 +8,10 @@ import "sluice/pipeline/counter"
 type p2c struct{ ring }
 
 func (s *p2c) Pick(st *State, loads *counter.Loads, _ *Key) int {
-	if len(s.lottery.servers) == 0 {
+	if len(s.servers) == 0 {
 		return -1
 	}
-	a, b := s.lottery.draw(st), s.lottery.draw(st)
+	a, b := s.draw(st), s.draw(st)
 	if overhead(loads.Of(a.id))*uint64(b.weight) > overhead(loads.Of(b.id))*uint64(a.weight) {
 		return int(b.index)
 	}

@@ -11,10 +11,10 @@ import (
 type random struct{ ring }
 
 func (s *random) Pick(st *State, _ *counter.Loads, _ *Key) int {
-	if len(s.lottery.servers) == 0 {
+	if len(s.servers) == 0 {
 		return -1
 	}
-	return int(s.lottery.draw(st).index)
+	return int(s.draw(st).index)
 }
 
 func (s *random) explain(*asked) Explanation {

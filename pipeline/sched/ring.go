@@ -25,7 +25,7 @@ func newRing(c []Candidate) ring {
 
 // ByHash implements Scheduler.
 func (r *ring) ByHash(hash uint64, _ *Key) int {
-	if len(r.lottery.servers) == 0 {
+	if len(r.servers) == 0 {
 		return -1
 	}
 	return int(r.owner(hash).index)
