@@ -96,8 +96,9 @@ func untracked(r *result, mode service.Mode, rounds, packets, batch int) error {
 		func(f *pipeline.Frame) bool { return f.Verdict == pipeline.Forward && l.proc.Packets.Untracked > 0 })
 }
 
-// adopting is opening for connections that are adopted: the first packet is one from the middle.
-func adopting(r *result, mode service.Mode, rounds, batch int) error {
+// openingHashed is opening for connections of a service that adopts them. Their first packets have
+// these flags; the first one that is no SYN opens the connection. The time is that of a packet.
+func openingHashed(r *result, mode service.Mode, rounds, batch int, tcpFlags ...byte) error {
 	l, err := newLab(r.Family, mode, r.Flows, batch)
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func adopting(r *result, mode service.Mode, rounds, batch int) error {
 	if err := l.byHash(); err != nil {
 		return err
 	}
-	return l.churns(r, rounds, packet.ACK)
+	return l.churns(r, rounds, tcpFlags...)
 }
 
 // relate fills in the ratios of rows to those that they have a goal for.

@@ -338,24 +338,34 @@ func (l *lab) open(flows int) error {
 	return nil
 }
 
-// churn sends the next packet of n flows from number from on, which is a SYN for a new flow. It
-// spreads them evenly over so many milliseconds of the pipeline's time, with a tick in each.
-func (l *lab) churn(from, n int, overMs uint32, tcpFlags byte) error {
+// send sends the next packet of n flows from number from on, and notes where those of clients go.
+func (l *lab) send(from, n int, tcpFlags byte) error {
+	for i := range n {
+		l.put(i, uint32(from+i), tcpFlags)
+	}
+	l.timed(n)
+	for i := range n {
+		f := &l.batch.Frames[i]
+		if f.Verdict != pipeline.Forward {
+			return fmt.Errorf("a packet of flow %d was not forwarded: %v", from+i, f.Reason)
+		}
+		if from+i < len(l.chosen) && !l.reply {
+			l4 := f.Start + l.l4()
+			l.chosen[from+i] = way{f.Mem[l4-1], f.Mem[l4-len(l.backend)-1], binary.BigEndian.Uint16(f.Mem[l4:])}
+		}
+	}
+	return nil
+}
+
+// churn sends the next packets of n flows from number from on, one for each of the flags. It
+// spreads the flows evenly over so many milliseconds of the pipeline's time, with a tick in each.
+func (l *lab) churn(from, n int, overMs uint32, tcpFlags ...byte) error {
 	startMs, to := l.nowMs, from+n
 	for at := from; at < to; {
 		n := min(l.size, to-at)
-		for i := range n {
-			l.put(i, uint32(at+i), tcpFlags)
-		}
-		l.timed(n)
-		for i := range n {
-			f := &l.batch.Frames[i]
-			if f.Verdict != pipeline.Forward {
-				return fmt.Errorf("flow %d was not opened: %v", at+i, f.Reason)
-			}
-			if at+i < len(l.chosen) && !l.reply {
-				l4 := f.Start + l.l4()
-				l.chosen[at+i] = way{f.Mem[l4-1], f.Mem[l4-len(l.backend)-1], binary.BigEndian.Uint16(f.Mem[l4:])}
+		for _, flags := range tcpFlags {
+			if err := l.send(at, n, flags); err != nil {
+				return err
 			}
 		}
 		at += n

@@ -240,7 +240,10 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 			add("new", mode, family, opened, goal(mode, family, newBudget), 0, func(r *result) error { return opening(r, mode, rounds, batch) })
 			if mode == service.TUN {
 				flood("untracked", mode, family, untracked)
-				against("adopted", mode, family, opened, "new", adoptMost, func(r *result) error { return adopting(r, mode, rounds, batch) })
+				against("adopted", mode, family, opened, "new", adoptMost, func(r *result) error { return openingHashed(r, mode, rounds, batch, packet.ACK) })
+				add("new-hashed", mode, family, opened, 0, 0, func(r *result) error {
+					return openingHashed(r, mode, rounds, batch, packet.SYN, packet.ACK)
+				})
 			}
 			if mode == service.NAT {
 				flood("no_service", mode, family, noService)
@@ -316,12 +319,12 @@ func opening(r *result, mode service.Mode, rounds, batch int) error {
 const synTimeoutMs = 60_000
 
 // churns measures new connections when the table is as full as it gets. tcpFlags are those of their
-// first packet.
-func (l *lab) churns(r *result, rounds int, tcpFlags byte) (err error) {
+// first packets.
+func (l *lab) churns(r *result, rounds int, tcpFlags ...byte) (err error) {
 	step := r.Flows / 8
 	at := 0
 	for range 6 {
-		if err := l.churn(at, step, synTimeoutMs/6, tcpFlags); err != nil {
+		if err := l.churn(at, step, synTimeoutMs/6, tcpFlags...); err != nil {
 			return err
 		}
 		at += step
@@ -329,14 +332,14 @@ func (l *lab) churns(r *result, rounds int, tcpFlags byte) (err error) {
 	allocs := allocations(func() {
 		for range rounds {
 			l.times = l.times[:0]
-			if err = l.churn(at, step, synTimeoutMs/6, tcpFlags); err != nil {
+			if err = l.churn(at, step, synTimeoutMs/6, tcpFlags...); err != nil {
 				return
 			}
 			r.ns = append(r.ns, l.mean())
 			at += step
 		}
 	})
-	r.AllocsPerPacket = perUnit(allocs, rounds*step)
+	r.AllocsPerPacket = perUnit(allocs, rounds*step*len(tcpFlags))
 	return err
 }
 

@@ -26,7 +26,8 @@ import (
 //     by the backend and the client, or of mode fullnat by the local port.
 //   - The connection exists, has not expired and is in the middle of its life (TCP ESTABLISHED with
 //     ACK and none of SYN, FIN and RST; UDP). Or it is a SYN or a first datagram from a client, and
-//     fastpath_open.go can open the connection.
+//     fastpath_open.go can open the connection, or the packet after one of those, where that one
+//     needs none (first_packets.go).
 //   - The backend has a fast entry (fastpath_entry.go): it serves one service of one port, is
 //     configured, is not evicted, and its next hop is resolved and untagged.
 //   - The packet fits the MTU, and its TTL or hop limit is above 1.
@@ -227,7 +228,7 @@ func (p *Processor) fastForward4(f *Frame) bool {
 	c := p.v4.AtHome4(f.home, client, key)
 	if c == nil {
 		if c = p.v4.Find(f.home, packet.AddrFrom4(client), conn.UnpackKey(key), p.now); c == nil {
-			return h.Proto4() == packet.UDP && p.fastOpen4(f)
+			return (h.Proto4() == packet.UDP || p.t.Services[f.service].marks) && p.fastOpen4(f)
 		}
 	}
 	l, length := &p.t.fastEntries[c.Backend], h.Length4()
@@ -268,7 +269,7 @@ func (p *Processor) fastForward6(f *Frame) bool {
 	c := p.v6.AtHome6(f.home, client, key)
 	if c == nil {
 		if c = p.v6.Find(f.home, client, conn.UnpackKey(key), p.now); c == nil {
-			return h.Proto6() == packet.UDP && p.fastOpen6(f)
+			return (h.Proto6() == packet.UDP || p.t.Services[f.service].marks) && p.fastOpen6(f)
 		}
 	}
 	l, length := &p.t.fastEntries[c.Backend], h.Length6()

@@ -36,7 +36,7 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 	}
 	l := &p.t.fastEntries[id]
 	c := p.v4.InsertAt4(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[id].Addr.V4(), l.flags)
-	p.beginFast(p.v4, c, id, l)
+	p.beginFast(p.v4, c, id, l, l.opened, l.openedMs)
 	if l.mode.RepliesThroughUs() {
 		p.neighbourHints.record(f, packet.AddrFrom4(client), f.Start, 0)
 	}
@@ -72,7 +72,7 @@ func (p *Processor) fastOpen6(f *Frame) bool {
 	}
 	l := &p.t.fastEntries[id]
 	c := p.v6.InsertAt6(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[id].Addr, l.flags)
-	p.beginFast(p.v6, c, id, l)
+	p.beginFast(p.v6, c, id, l, l.opened, l.openedMs)
 	if l.mode.RepliesThroughUs() {
 		p.neighbourHints.record(f, client, f.Start, 0)
 	}
@@ -107,8 +107,8 @@ func (p *Processor) pickFast(id uint32, length uint16) uint32 {
 }
 
 // beginFast fills in a new connection to the backend and counts it.
-func (p *Processor) beginFast(t *conn.Table, c *conn.Conn, backend uint32, l *fastEntry) {
-	c.Backend, c.BackendPort, c.State, c.Expires = backend, l.port, l.opened, p.now+l.openedMs
+func (p *Processor) beginFast(t *conn.Table, c *conn.Conn, backend uint32, l *fastEntry, state conn.State, timeoutMs uint32) {
+	c.Backend, c.BackendPort, c.State, c.Expires = backend, l.port, state, p.now+timeoutMs
 	if l.mode == service.FullNAT {
 		p.assignPort(t, c, p.t.Backends[backend].Addr) // succeeds: see hasPort
 	}
@@ -116,7 +116,7 @@ func (p *Processor) beginFast(t *conn.Table, c *conn.Conn, backend uint32, l *fa
 		c.Extra = p.openedAt()
 	}
 	p.began(t, c)
-	if l.opened.Active() {
+	if state.Active() {
 		p.loads.Add(p.worker, backend, 1, 0)
 	} else {
 		p.loads.Add(p.worker, backend, 0, 1)

@@ -125,9 +125,9 @@ func opensHere(f *Frame, s *Service) bool {
 	return f.Hops == 0 || f.Hops == 1 && s.Ownership != ByReceiver
 }
 
-// fastFirst4 is openMarked and forward for the first packet of a flow on the fast path. It reports
-// whether the frame was sent. If not, nothing has changed, or the frame is dropped because a list
-// denies its client.
+// fastFirst4 is openMarked and forward for the fast path: for the first packet of a flow, and for
+// the next one. It reports whether the frame was sent. If not, nothing has changed, or the frame is
+// dropped because a list denies its client.
 //
 //go:noinline
 func (p *Processor) fastFirst4(f *Frame) bool {
@@ -144,8 +144,8 @@ func (p *Processor) fastFirst4(f *Frame) bool {
 	}
 	flow := p.markOf(client, s.Proto, k)
 	marked := p.marks.has(flow, p.now)
-	if marked && !syn {
-		return false
+	if !syn && (marked || s.Proto == packet.TCP) {
+		return marked && (s.Proto == packet.UDP || opensHere(f, s)) && p.fastTrack4(f, s, length)
 	}
 	p.setSchedKey(client, k.ClientPort, packet.AddrFrom4(vip), k.VIPPort)
 	backend := p.firstBackend(f.service, s, marked)
@@ -156,6 +156,26 @@ func (p *Processor) fastFirst4(f *Frame) bool {
 	p.mark(flow)
 	p.countUntracked(f, backend)
 	p.sendFast4(f, h, &conn.Conn{Backend: backend}, l, length)
+	return true
+}
+
+// fastTrack4 is track and forward for the fast path. It reports whether the frame was sent; if not,
+// nothing has changed.
+func (p *Processor) fastTrack4(f *Frame, s *Service, length uint16) bool {
+	h := f.headers()
+	client, vip, ports := h.Ends4()
+	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
+	if !ok || !p.tally.Admits(f.service, s.Unproven) {
+		return false
+	}
+	backend := p.hashed(f.service, s, packet.AddrFrom4(client), uint16(ports>>16), packet.AddrFrom4(vip), uint16(ports))
+	l := &p.t.fastEntries[backend]
+	if backend == 0 || length > l.maxLength {
+		return false
+	}
+	c := p.v4.InsertAt4(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[backend].Addr.V4(), l.flags)
+	p.beginFast(p.v4, c, backend, l, l.state, l.idleMs)
+	p.sendFast4(f, h, c, l, length)
 	return true
 }
 
@@ -176,8 +196,8 @@ func (p *Processor) fastFirst6(f *Frame) bool {
 	}
 	flow := p.markOf(client, s.Proto, k)
 	marked := p.marks.has(flow, p.now)
-	if marked && !syn {
-		return false
+	if !syn && (marked || s.Proto == packet.TCP) {
+		return marked && (s.Proto == packet.UDP || opensHere(f, s)) && p.fastTrack6(f, s, length)
 	}
 	p.setSchedKey(client, k.ClientPort, vip, k.VIPPort)
 	backend := p.firstBackend(f.service, s, marked)
@@ -188,5 +208,24 @@ func (p *Processor) fastFirst6(f *Frame) bool {
 	p.mark(flow)
 	p.countUntracked(f, backend)
 	p.sendFast6(f, h, &conn.Conn{Backend: backend}, l, length)
+	return true
+}
+
+// fastTrack6 is fastTrack4 for IPv6.
+func (p *Processor) fastTrack6(f *Frame, s *Service, length uint16) bool {
+	h := f.headers()
+	client, vip, ports := h.Ends6()
+	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)
+	if !ok || !p.tally.Admits(f.service, s.Unproven) {
+		return false
+	}
+	backend := p.hashed(f.service, s, client, uint16(ports>>16), vip, uint16(ports))
+	l := &p.t.fastEntries[backend]
+	if backend == 0 || length > l.maxLength {
+		return false
+	}
+	c := p.v6.InsertAt6(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[backend].Addr, l.flags)
+	p.beginFast(p.v6, c, backend, l, l.state, l.idleMs)
+	p.sendFast6(f, h, c, l, length)
 	return true
 }
