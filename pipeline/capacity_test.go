@@ -35,7 +35,7 @@ func opening(n, clientPorts int, is6 bool) packettest.Packet {
 func (w *world) fillPorts(tries int, mix string, worker func(clientPort int) int) (opened int) {
 	w.t.Helper()
 	const clientPorts = 1000
-	before := w.sum().Displaced
+	before := w.sum()
 	for n := range tries {
 		is6 := mix == "v6" || mix == "both" && n%2 == 1
 		switch o := w.raw(worker(n%clientPorts), front, opening(n, clientPorts, is6).Frame()); o.String() {
@@ -46,7 +46,8 @@ func (w *world) fillPorts(tries int, mix string, worker func(clientPort int) int
 			w.t.Fatalf("connection %d: %s", n, o)
 		}
 	}
-	return opened - int(w.sum().Displaced-before)
+	after := w.sum()
+	return opened - int(after.Displaced-before.Displaced) - int(after.Untracked-before.Untracked)
 }
 
 // TestCapacityIsTheBoxs: whatever the families of connections are, and whichever workers have them,
