@@ -24,8 +24,8 @@ func newKeep() *cobra.Command {
 		Long: "Keep is for containers and for use by hand; under systemd the unit does the same. It starts `sluice run` with the\n" +
 			"flags given, holds what must outlive it, and starts it again when it is killed, crashes, or is stopped or stuck for\n" +
 			"--stuck-after: at once, then after pauses. After five starts in a row that do not last it says why and ends.\n" +
-			"Signals go to the daemon, and its exit status is the one of keep. A daemon that fails at its first start is not\n" +
-			"started again. When keep itself is killed, the daemon goes on without it.",
+			"Signals go to the daemon, and its exit status is the one of keep. A daemon that ends with an error at its first\n" +
+			"start is not started again. When keep itself is killed, the daemon goes on without it.",
 		Example: "  sluice keep -- run --config /etc/sluice/sluice.toml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 || args[0] != "run" {

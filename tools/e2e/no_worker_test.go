@@ -21,7 +21,9 @@ import (
 // both processes, and those that a dead worker would have got are no_worker.
 func TestNoWorker(t *testing.T) {
 	b := bed(t)
-	d, err := b.Keep(ctxOf(t), config(t, nat4))
+	cfg := config(t, nat4)
+	cfg.Services[0].Health = map[string]any{"type": "none"} // checks end with a RST
+	d, err := b.Keep(ctxOf(t), cfg)
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
 	echo := hostEcho(t, b)

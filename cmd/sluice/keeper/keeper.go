@@ -94,7 +94,7 @@ func (k *keeper) run() (int, error) {
 		switch {
 		case k.stopping, code == 0:
 			return code, nil
-		case !k.wasReady:
+		case !k.wasReady && !status.Signaled():
 			return code, nil // its own error says why
 		case c.lasted():
 			tries = 1

@@ -53,6 +53,8 @@ func child(dir string, words []string) int {
 			_ = store.Put([]string{"memory", "memory", "other"}[i], fd)
 		}
 		_ = store.Remove("other")
+	case "early":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "take":
 		fd, ok := store.Take("memory")
 		data := make([]byte, 16)
@@ -124,6 +126,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"0", 1, 0, ""},
 		{"3", 1, 3, ""}, // its first start: a configuration that is wrong stays wrong
+		{"early 0", 2, 0, "by the signal killed"}, // nothing that its configuration says
 		{"die 0", 2, 0, "by the signal killed"},
 		{"fail 0", 2, 0, "with exit status 7"},
 		{"stop 0", 2, 0, "stopped_by_signal=true"},
