@@ -48,24 +48,33 @@ func (s *Sources) set(id uint64) []source {
 func (s *Sources) find(id uint64) *source {
 	set := s.set(id)
 	for i := range set {
-		if slot := &set[i]; slot.id.Load() == id && slot.open.Load()>>32 == id>>32 {
+		if slot := &set[i]; slot.isOf(id) {
 			return slot
 		}
 	}
 	return nil
 }
 
-// claim gives a source a free slot; nil: there is none.
+func (slot *source) isOf(id uint64) bool {
+	return slot.id.Load() == id && slot.open.Load()>>32 == id>>32
+}
+
+// claim gives a source a slot that is free, or that another worker has given it meanwhile; nil:
+// there is none.
 func (s *Sources) claim(id uint64, nowMs uint32) *source {
 	set := s.set(id)
 	for i := range set {
 		slot := &set[i]
-		was := slot.open.Load()
-		// The upper half changes first, so that a worker that still counts for the former source
-		// sees that the slot is another's.
-		if uint32(was) == 0 && idle(&slot.window, nowMs) && slot.open.CompareAndSwap(was, id>>32<<32) {
-			atomic.StoreUint64(&slot.window, 0)
-			slot.id.Store(id)
+		for was := slot.open.Load(); uint32(was) == 0 && idle(&slot.window, nowMs); was = slot.open.Load() {
+			// The upper half changes first, so that a worker that still counts for the former
+			// source sees that the slot is another's.
+			if slot.open.CompareAndSwap(was, id>>32<<32) {
+				atomic.StoreUint64(&slot.window, 0)
+				slot.id.Store(id)
+				return slot
+			}
+		}
+		if slot.isOf(id) {
 			return slot
 		}
 	}
@@ -117,13 +126,20 @@ func (s *Sources) Peek(id uint64, nowMs, most, perSecond uint32) SourceVerdict {
 	return SourceAdmitted
 }
 
-// Release counts one connection of a source less. Any worker may call it.
+// Release counts one connection of a source less. Any worker may call it. Should two workers have
+// given the source a slot each, what is counted in either is released.
 func (s *Sources) Release(id uint64) {
-	slot := s.find(id)
-	for slot != nil {
-		was := slot.open.Load()
-		if was>>32 != id>>32 || uint32(was) == 0 || slot.open.CompareAndSwap(was, was-1) {
-			return
+	set := s.set(id)
+	for i := range set {
+		slot := &set[i]
+		for slot.isOf(id) {
+			was := slot.open.Load()
+			if was>>32 != id>>32 || uint32(was) == 0 {
+				break
+			}
+			if slot.open.CompareAndSwap(was, was-1) {
+				return
+			}
 		}
 	}
 }
