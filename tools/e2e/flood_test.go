@@ -76,7 +76,8 @@ func flooded(t *testing.T, b *testbed.Bed, p testbed.Path, otherVIP netip.Addr) 
 	must(t, f.Stop())
 	poll(t, "calm", func() error { return pressureOn(t, d) })
 	moves(t, held...)
-	if stats, err := d.API.Stats(ctxOf(t)); err != nil || stats.Replied > 0 || stats.Rx < f.Sent()*9/10 {
+	// In nat the last segment of a connection that has given way is answered by RST.
+	if stats, err := d.API.Stats(ctxOf(t)); err != nil || p.Mode == "dr" && stats.Replied > 0 || stats.Rx < f.Sent()*9/10 {
 		t.Errorf("%d packets of the flood were sent, and %d of all received; %d were answered: %v", f.Sent(), stats.Rx, stats.Replied, err)
 	}
 }
