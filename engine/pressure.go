@@ -9,6 +9,7 @@ import (
 	"sluice/engine/api"
 	"sluice/engine/pressure"
 	"sluice/engine/tables"
+	"sluice/pipeline/counter"
 	"sluice/pipeline/service"
 )
 
@@ -40,11 +41,12 @@ func (e *Engine) stepPressure(ctx context.Context, now time.Time) {
 	e.mu.Lock()
 	quiet := len(sources) == 0 && !e.pressure.Any()
 	e.mu.Unlock()
-	counts := tables.Refusals(e.tables.Load())
-	if quiet {
-		counts = nil
-	} else if err := e.answers.Refusals(ctx, counts); api.Answered(err) != nil {
-		return
+	var counts []counter.Service
+	if !quiet {
+		counts = tables.Refusals(e.tables.Load())
+		if err := e.answers.Refusals(ctx, counts); api.Answered(err) != nil {
+			return
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
