@@ -2,10 +2,10 @@ package main
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 
+	"sluice/pipeline"
 	"sluice/pipeline/access"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
@@ -102,24 +102,5 @@ func refusing(r *result, mode service.Mode, rounds, packets, batch int) error {
 	}
 	defer l.close()
 	l.spread(denied)
-	at := uint32(0)
-	allocs := allocations(func() {
-		for range rounds {
-			l.times = l.times[:0]
-			for done := 0; done < packets; done += l.size {
-				for i := range l.size {
-					l.put(i, at, packet.SYN)
-					at++
-				}
-				l.timed(l.size)
-				if f := &l.batch.Frames[0]; f.Reason != counter.AccessDenied {
-					err = fmt.Errorf("not denied: verdict %d, %v", f.Verdict, f.Reason)
-					return
-				}
-			}
-			r.ns = append(r.ns, l.mean())
-		}
-	})
-	r.AllocsPerPacket = perUnit(allocs, rounds*packets)
-	return err
+	return l.flood(r, rounds, packets, func(f *pipeline.Frame) bool { return f.Reason == counter.AccessDenied })
 }

@@ -48,7 +48,13 @@ func floods(r *result, mode service.Mode, rounds, packets, batch int, prepare fu
 	if err := prepare(l); err != nil {
 		return err
 	}
-	at := uint32(r.Flows)
+	return l.flood(r, rounds, packets, want)
+}
+
+// flood measures SYNs of ever new flows, one in each packet, from the first flow on that open has
+// left. want is what has to happen to them.
+func (l *lab) flood(r *result, rounds, packets int, want func(*pipeline.Frame) bool) (err error) {
+	at := uint32(len(l.chosen))
 	allocs := allocations(func() {
 		for range rounds {
 			l.times = l.times[:0]

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
 
 	"sluice/bench/flooding"
@@ -34,23 +30,13 @@ func floodVerb(args []string) error {
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
-	program, err := filepath.Abs(*sluice)
-	if err == nil {
-		_, err = os.Stat(program)
-	}
+	program, err := measured(*sluice)
 	if err != nil {
-		return fmt.Errorf("the program to measure (make build makes it): %w", err)
+		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilStopped()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends the program at once
-	started := time.Now()
-	results, err := flooding.Run(ctx, flooding.Settings{
-		Program: program, Time: *length, Only: match, Rate: *rate,
-		Log: func(format string, args ...any) {
-			fmt.Printf("%6.1f  %s\n", time.Since(started).Seconds(), fmt.Sprintf(format, args...))
-		},
-	})
+	results, err := flooding.Run(ctx, flooding.Settings{Program: program, Time: *length, Only: match, Rate: *rate, Log: progress()})
 	if len(results) == 0 {
 		return err
 	}
@@ -59,15 +45,11 @@ func floodVerb(args []string) error {
 
 // writeFloods writes the results, and a table of them beside.
 func writeFloods(path string, results []flooding.Result) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
 	m := thisMachine()
-	data, err := json.MarshalIndent(map[string]any{"machine": m, "results": results}, "", "  ")
-	if err != nil {
+	if err := writeJSON(path, m, results); err != nil {
 		return err
 	}
 	table := fmt.Sprintf("Commit %s, `%s`: %s, %d CPUs, Linux %s, %s, veth.\n\n", m.Commit, m.Command, m.CPU, m.Cores, m.Kernel, m.Go) + flooding.Table(results)
 	base := path[:len(path)-len(filepath.Ext(path))]
-	return errors.Join(os.WriteFile(path, append(data, '\n'), 0o644), os.WriteFile(base+".md", []byte(table), 0o644))
+	return os.WriteFile(base+".md", []byte(table), 0o644)
 }

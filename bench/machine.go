@@ -45,12 +45,13 @@ func thisMachine() machine {
 	return m
 }
 
-// writeJSON writes {"machine": ..., "results": ...} to a file and makes its directory.
-func writeJSON(path string, results any) error {
+// writeJSON writes {"machine": ..., "results": ...} to a file and makes its directory. m is a
+// machine, or contains one.
+func writeJSON(path string, m, results any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(map[string]any{"machine": thisMachine(), "results": results}, "", "  ")
+	data, err := json.MarshalIndent(map[string]any{"machine": m, "results": results}, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"sluice/bench/compare"
@@ -44,12 +40,9 @@ func netVerb(args []string) error {
 	if *rounds < 1 || *seconds < 0.05 {
 		return errors.New("-rounds must be at least 1 and -seconds at least 0.05")
 	}
-	program, err := filepath.Abs(*sluice)
-	if err == nil {
-		_, err = os.Stat(program)
-	}
+	program, err := measured(*sluice)
 	if err != nil {
-		return fmt.Errorf("the program to measure (make build makes it): %w", err)
+		return err
 	}
 	return compareAll(compare.Settings{
 		Program: program, Rounds: *rounds, Only: match, Install: *install, Small: *small,
@@ -66,13 +59,9 @@ func compareAll(s compare.Settings, out string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.Dir)) }()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilStopped()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends the program at once
-	started := time.Now()
-	s.Log = func(format string, args ...any) {
-		fmt.Printf("%6.1f  %s\n", time.Since(started).Seconds(), fmt.Sprintf(format, args...))
-	}
+	s.Log = progress()
 	s.Log("client and server on CPU %d, the balancer on CPU %d; %d rounds of %v", s.CPUs.Ends, s.CPUs.Balancer, s.Rounds, s.Window)
 	b := &compare.Bench{Settings: s}
 	err = b.Run(ctx)
@@ -113,14 +102,7 @@ func writeNet(path string, s compare.Settings, rows []report.Row) error {
 			m.AFXDP = r.AFXDP
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	data, err := json.MarshalIndent(map[string]any{"machine": m, "results": rows}, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+	if err := writeJSON(path, m, rows); err != nil {
 		return err
 	}
 	base := strings.TrimSuffix(path, filepath.Ext(path))

@@ -169,7 +169,7 @@ func pipelineVerb(args []string) error {
 	}
 	results = append(results, more...)
 	fmt.Println(verdict(results))
-	if err := writeJSON(*out, results); err != nil {
+	if err := writeJSON(*out, thisMachine(), results); err != nil {
 		return err
 	}
 	fmt.Println("written to", *out)

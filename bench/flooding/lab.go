@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sluice/bench/pause"
 	"sluice/engine/cpu"
 	"sluice/tools/e2e/flood"
 	"sluice/tools/e2e/testbed"
@@ -85,7 +86,7 @@ func (l *lab) build(ctx context.Context) (err error) {
 		return err
 	}
 	// A second later a packet proves that they are real, in tun and dr.
-	if err := sleep(ctx, 1500*time.Millisecond); err != nil {
+	if err := pause.For(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
 	_, err = l.live.Echo(ctx)
@@ -134,13 +135,4 @@ func (l *lab) config() (testbed.Config, error) {
 func (l *lab) flood(rate float64) (*flood.Flood, error) {
 	at := flood.Cable{Host: l.bed.Router, Ifname: "front", Peer: l.bed.Balancer, PeerIf: testbed.Front}
 	return flood.Start(at, flood.Traffic{Target: l.flooded, UDP: l.Kind == kindUDP, Rate: rate, Queues: l.Workers})
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

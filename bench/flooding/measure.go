@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/bench/pause"
 	"sluice/engine/api"
 	"sluice/tools/e2e/flood"
 )
@@ -57,7 +58,7 @@ func (s Settings) measure(ctx context.Context, c Case) (r Result, err error) {
 	r = Result{Case: c}
 	held := l.hold(ctx)
 	quiet := open(l.bed.Client, l.other, false, c.PerS)
-	if err := sleep(ctx, s.before()); err != nil {
+	if err := pause.For(ctx, s.before()); err != nil {
 		return r, err
 	}
 	r.Before = quiet.end()
@@ -91,7 +92,7 @@ func (l *lab) during(ctx context.Context, length time.Duration, r *Result) error
 	}
 	start, cpuBefore := time.Now(), l.usage()
 	for time.Since(start) < length {
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := pause.For(ctx, time.Second); err != nil {
 			return errors.Join(err, stop(nil))
 		}
 		r.note(l.alarms(ctx))
@@ -144,7 +145,7 @@ func (l *lab) calm(ctx context.Context, r *Result) {
 	start := time.Now()
 	last, refused := start, l.refused(ctx)
 	for time.Since(start) < calmMost {
-		if sleep(ctx, calmEvery) != nil {
+		if pause.For(ctx, calmEvery) != nil {
 			break
 		}
 		if now := l.refused(ctx); now != refused {
@@ -285,7 +286,7 @@ func (s Settings) search(ctx context.Context, c Case) (rate float64, err error) 
 			return 0, err
 		}
 		before, lostBefore := l.usage(), l.lost(ctx, f)
-		err = sleep(ctx, searchWindow)
+		err = pause.For(ctx, searchWindow)
 		idle, sent, lost := l.usage().idleSince(before), f.Sent(), l.lost(ctx, f)-lostBefore
 		if err := errors.Join(err, f.Stop()); err != nil {
 			return 0, err

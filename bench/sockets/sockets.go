@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/bench/pause"
 	"sluice/tools/pktgen/affinity"
 )
 
@@ -198,14 +199,14 @@ func (c *clients) window(ctx context.Context, servers *Servers, atStart, atEnd f
 	if err := c.awaitFirst(ctx, servers); err != nil {
 		return r, err
 	}
-	if err := pause(ctx, c.load.Warm); err != nil {
+	if err := pause.For(ctx, c.load.Warm); err != nil {
 		return r, err
 	}
 	if err := atStart(); err != nil {
 		return r, err
 	}
 	start, done, failed, bytes := time.Now(), c.done.Load(), c.failed.Load(), servers.received.Load()
-	if err := pause(ctx, c.load.Window); err != nil {
+	if err := pause.For(ctx, c.load.Window); err != nil {
 		return r, err
 	}
 	r.Connections, r.Errors, r.Bytes = c.done.Load()-done, c.failed.Load()-failed, servers.received.Load()-bytes
@@ -220,20 +221,11 @@ func (c *clients) awaitFirst(ctx context.Context, servers *Servers) error {
 		if time.Now().After(deadline) {
 			return errors.New("nothing gets through")
 		}
-		if err := pause(ctx, time.Millisecond); err != nil {
+		if err := pause.For(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (c *clients) fail(err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"sluice/bench/pause"
 	"sluice/conf"
 	"sluice/engine"
 	"sluice/engine/api"
@@ -54,7 +55,7 @@ func Start(ctx context.Context, o Options) (*Stream, error) {
 	if s.engine, err = engine.Start(ctx, cfg, engine.Options{Load: s.load, Parse: parse, Platform: s.port}); err != nil {
 		return nil, err
 	}
-	r, err := s.Measure(ctx, func() error { return pause(ctx, 2*time.Duration(o.Flows)*time.Second/time.Duration(o.Rate)) })
+	r, err := s.Measure(ctx, func() error { return pause.For(ctx, 2*time.Duration(o.Flows)*time.Second/time.Duration(o.Rate)) })
 	if err == nil && r.Packets == 0 {
 		err = errors.New("the engine transmits nothing")
 	}
@@ -134,13 +135,4 @@ func (s *Stream) Measure(ctx context.Context, f func() error) (Reading, error) {
 		Seconds: seconds, Packets: int(w.ns.TotalCount()), Lost: w.lost,
 		P50Us: us(50), P999Us: us(99.9), MaxUs: float64(w.ns.Max()) / 1000,
 	}, errors.Join(err, statsErr)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/bench/pause"
 	"sluice/engine/cpu"
 )
 
@@ -27,7 +28,7 @@ func TestReloadsUnderSteadyPackets(t *testing.T) {
 				return err
 			}
 		}
-		return pause(ctx, 100*time.Millisecond)
+		return pause.For(ctx, 100*time.Millisecond)
 	})
 	if err != nil {
 		t.Fatal(err)

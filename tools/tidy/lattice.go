@@ -84,13 +84,14 @@ var lattice = []layer{
 
 	{"bench", "bench/... engine/... pipeline/... rings conf tools/chart tools/pktgen/...", "benchmarks may use everything, and only tests may use them"},
 	{"bench/compare", "bench/loops bench/peers bench/report bench/testbed bench/sockets bench/wire tools/netlab tools/pktgen/flow tools/pktgen/affinity", "benchmarks may use everything, and only tests may use them"},
-	{"bench/flooding", "engine/api engine/cpu tools/e2e/... tools/netlab/...", "benchmarks may use everything, and only tests may use them"},
+	{"bench/flooding", "bench/pause engine/api engine/cpu tools/e2e/... tools/netlab/...", "benchmarks may use everything, and only tests may use them"},
 	{"bench/loops", "conf engine/... pipeline/... rings", "a loop is a bare forwarder on the engine's sockets"},
+	{"bench/pause", "", "pause is a leaf"},
 	{"bench/peers", "bench/loops bench/testbed engine/api conf tools/netlab", "peers are programs"},
 	{"bench/report", "tools/chart", "a report is made of values"},
 	{"bench/testbed", "tools/netlab", "the hosts of a benchmark are namespaces"},
-	{"bench/sockets", "tools/pktgen/affinity", "load over the kernel's sockets"},
-	{"bench/steady", "conf engine/... pipeline/... rings", "a stream is the whole engine on a port in memory"},
+	{"bench/sockets", "bench/pause tools/pktgen/affinity", "load over the kernel's sockets"},
+	{"bench/steady", "bench/pause conf engine/... pipeline/... rings", "a stream is the whole engine on a port in memory"},
 	{"bench/wire", "bench/testbed tools/pktgen/...", "load over raw sockets"},
 
 	{"tools/browser", "tools/e2e/testbed", outside},
