@@ -52,7 +52,7 @@ func (p *Program) Inherit(h Holder) {
 		f := &formerLink{link: left, name: name}
 		if ifindex := f.examine(); ifindex != 0 {
 			p.former[ifindex] = f
-			p.inheritMaps(ifindex)
+			p.inheritMaps(f.number())
 			continue
 		}
 		_ = f.end(h) // of an interface that is gone, or unusable
@@ -128,9 +128,9 @@ func (p *Port) hold() error {
 		return nil
 	}
 	err := errors.Join(
-		p.holder.Put(p.nameOf(steerMapCounters), p.counters.FD()),
-		p.holder.Put(p.nameOf(steerMapHeartbeats), p.beats.m.FD()))
-	raw, ok := p.link.(interface{ FD() int })
+		p.holder.Put(lastingName(steerMapCounters, p.number()), p.counters.FD()),
+		p.holder.Put(lastingName(steerMapHeartbeats, p.number()), p.beats.m.FD()))
+	raw, ok := p.link.(rawLink)
 	if ok && p.former == nil { // else it has the former one's
 		err = errors.Join(err, p.holder.Put(p.linkName(), raw.FD()))
 	}
@@ -140,7 +140,10 @@ func (p *Port) hold() error {
 	return nil
 }
 
-func (p *Port) linkName() string { return linkName + strconv.Itoa(p.ifindex) }
+func (p *Port) linkName() string { return linkName + p.number() }
+
+// number returns the number of the interface, as it is in names at the holder.
+func (p *Port) number() string { return strconv.Itoa(p.ifindex) }
 
 // EndFormer detaches the former programs of interfaces that have not been attached: they are no
 // ports any more.
@@ -220,7 +223,7 @@ func (p *Port) detach() error {
 	var err error
 	if p.holder != nil && !p.leave {
 		_ = p.link.Detach() // an error means that the interface is gone
-		err = errors.Join(p.holder.Remove(p.linkName()), removeMaps(p.holder, strconv.Itoa(p.ifindex)))
+		err = errors.Join(p.holder.Remove(p.linkName()), removeMaps(p.holder, p.number()))
 	}
 	return errors.Join(err, p.link.Close())
 }

@@ -2,7 +2,6 @@ package steer
 
 import (
 	"errors"
-	"strconv"
 
 	"github.com/cilium/ebpf"
 )
@@ -12,13 +11,13 @@ import (
 // the program and the number of the interface, as in "counters.7".
 var lastingMaps = []string{steerMapCounters, steerMapHeartbeats}
 
-// nameOf returns the name of the port's map at the holder.
-func (p *Port) nameOf(name string) string { return name + "." + strconv.Itoa(p.ifindex) }
+// lastingName returns the name at the holder of a map of the interface with a number.
+func lastingName(name, number string) string { return name + "." + number }
 
-// inheritMaps takes over the maps of an interface from the former process.
-func (p *Program) inheritMaps(ifindex int) {
+// inheritMaps takes over the maps of the interface with a number from the former process.
+func (p *Program) inheritMaps(number string) {
 	for _, name := range lastingMaps {
-		at := name + "." + strconv.Itoa(ifindex)
+		at := lastingName(name, number)
 		fd, ok := p.holder.Take(at)
 		if !ok {
 			continue
@@ -35,10 +34,10 @@ func (p *Program) inheritMaps(ifindex int) {
 	}
 }
 
-// removeMaps makes the holder close the maps of an interface.
-func removeMaps(h Holder, ifindex string) (err error) {
+// removeMaps makes the holder close the maps of the interface with a number.
+func removeMaps(h Holder, number string) (err error) {
 	for _, name := range lastingMaps {
-		err = errors.Join(err, h.Remove(name+"."+ifindex))
+		err = errors.Join(err, h.Remove(lastingName(name, number)))
 	}
 	return err
 }

@@ -9,10 +9,10 @@ type later struct {
 	err     error         // why the former program goes on; Port.mu guards it
 }
 
-// AttachLater is Attach for a port of which this process has taken over the sockets.
-// If that one's program is in place, AttachLater returns at once: the former program goes on, and
-// steers to these sockets by its own rules. The new one takes its place when it is loaded, after
-// the first Set. What goes wrong then, Restore returns.
+// AttachLater is Attach for a port of which this process has taken over the sockets. If the former
+// process's program is in place, AttachLater returns at once: that program goes on, and steers to
+// these sockets by its own rules. The new one takes its place when it is loaded, after the first
+// Set. What goes wrong then, Restore returns.
 func (p *Program) AttachLater(ifindex int, mode Mode) (*Port, error) {
 	if f := p.former[ifindex]; f == nil || f.mode != mode {
 		return p.Attach(ifindex, mode)

@@ -106,7 +106,7 @@ func (p *Program) newPort(ifindex int, mode Mode) (*Port, error) {
 		steerMapCounters: &port.counters, steerMapHeartbeats: &port.beats.m,
 	} {
 		var err error
-		if former := p.lasting[port.nameOf(name)]; former != nil {
+		if former := p.lasting[lastingName(name, port.number())]; former != nil {
 			*m, err = former.Clone()
 		} else {
 			*m, err = ebpf.NewMap(p.spec.Maps[name])
@@ -284,8 +284,7 @@ func (p *Port) Unregister(queue int) error {
 }
 
 // Counters returns the sums over all CPUs since Attach, or since that of the process from which the
-// port's link was inherited. Each is monotonic; they are not all from
-// the same instant.
+// port's link was inherited. Each is monotonic; they are not all from the same instant.
 func (p *Port) Counters() (Counters, error) {
 	var c Counters
 	for outcome, sum := range map[steerOutcome]*uint64{
