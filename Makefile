@@ -12,13 +12,14 @@ LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 PREFIX   ?= /usr
 FUZZTIME ?= 30s
 SOAKTIME ?= 20m
+SURVIVE  ?= -kill 20
 FLOODTIME ?= 1m
 LINT     := go tool -modfile=tools/lint/go.mod
 
 need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ needs root, because it makes network namespaces: sudo make $@" >&2; exit 1; }
 need_go   = @command -v go >/dev/null || { echo "make $@ needs Go 1.26 or later in the PATH: https://go.dev/dl" >&2; exit 1; }
 
-.PHONY: help demo test bench bench-net bench-flood soak lint fuzz build install deb generate
+.PHONY: help demo test bench bench-net bench-flood soak survive lint fuzz build install deb generate
 
 help:
 	@echo 'make demo       a lab of namespaces on this machine, with real traffic through every mode (root)'
@@ -27,6 +28,7 @@ help:
 	@echo 'make bench-net  generator, balancer and sink over veth: writes bench/out/net.json (root)'
 	@echo 'make bench-flood  what floods do to real clients, FLOODTIME=$(FLOODTIME) each: writes bench/out/flood.json (root)'
 	@echo 'make soak       clients, deaths, reloads and loss for SOAKTIME=$(SOAKTIME): every broken connection is explained (root)'
+	@echo 'make survive    10,000 connections while the daemon is killed, SURVIVE="$(SURVIVE)": none may notice (root)'
 	@echo 'make build      bin/sluice and bin/pktgen'
 	@echo 'make lint       golangci-lint, as pinned in tools/lint/go.mod, and tools/inline'
 	@echo 'make fuzz       each fuzz test for FUZZTIME=$(FUZZTIME), and how much it did'
@@ -74,6 +76,12 @@ soak:
 	@$(MAKE) --no-print-directory build
 	CGO_ENABLED=0 go build -o bin/soak ./tools/soak
 	bin/soak -sluice bin/sluice -time $(SOAKTIME)
+
+survive:
+	$(need_root)
+	@$(MAKE) --no-print-directory build
+	CGO_ENABLED=0 go build -o bin/survive ./tools/survive
+	bin/survive -sluice bin/sluice $(SURVIVE)
 
 lint:
 	$(need_go)

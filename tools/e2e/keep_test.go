@@ -104,7 +104,8 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	for _, p := range testbed.Paths {
 		held = append(held, hold(t, b, p.URL(), 2)...)
 	}
-	datagrams := startStream(t, b, nat4.UDP())
+	datagrams, err := b.Stream(ctxOf(t), nat4.UDP(), time.Millisecond)
+	must(t, err)
 	opening, stop := context.WithCancel(context.Background())
 	opened := make(chan int, 1)
 	go func() {
@@ -140,9 +141,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	moves(t, held...)
 	stop()
 	t.Logf("%d new connections meanwhile", <-opened)
-	datagrams.end()
+	counts := datagrams.End()
 	t.Logf("of %d datagrams %d were not answered; the longest time between two answers is %v",
-		datagrams.sent, datagrams.sent-datagrams.answered, datagrams.longest)
+		counts.Sent, counts.Sent-counts.Answered, counts.Longest)
 }
 
 // TestKilledBeforeOtherWorkers: the next process has another number of workers, so that it cannot

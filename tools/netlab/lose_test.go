@@ -102,3 +102,34 @@ func TestLoseTOS(t *testing.T) {
 		t.Errorf("%d packets passed and %d were lost: %v", passed, lost, err)
 	}
 }
+
+// TestCountRST: an interface counts the RSTs that it receives, and no other segments.
+func TestCountRST(t *testing.T) {
+	for _, addr := range []string{"10.0.0.2", "fd00::2"} {
+		t.Run(addr, func(t *testing.T) {
+			lab := newLab(t, "rst")
+			client, server := newHost(t, lab, "client"), newHost(t, lab, "server")
+			must(t, lab.Link(client, "eth0", server, "eth0", netlab.LinkOptions{}))
+			must(t, client.Addr("eth0", "10.0.0.1/24", "fd00::1/64"))
+			must(t, server.Addr("eth0", "10.0.0.2/24", "fd00::2/64"))
+			resets, err := client.CountRST("eth0")
+			must(t, err)
+			l, err := server.Listen("tcp", net.JoinHostPort(addr, "7000"))
+			must(t, err)
+			defer l.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
+			defer cancel()
+			c, err := client.Dial(ctx, "tcp", net.JoinHostPort(addr, "7000"))
+			must(t, err)
+			c.Close()
+			for range 3 {
+				if _, err := client.Dial(ctx, "tcp", net.JoinHostPort(addr, "7001")); err == nil {
+					t.Fatal("a port without a listener accepts")
+				}
+			}
+			if others, n, err := resets.Counts(); err != nil || n != 3 || others == 0 {
+				t.Errorf("%d RSTs for three refused connections, and %d other segments: %v", n, others, err)
+			}
+		})
+	}
+}

@@ -129,9 +129,9 @@ func (s *soak) checkUsage() {
 		return
 	}
 	fmt.Fprintf(s.Out, "the daemon had %d MiB and %d files before, and has %d MiB and %d files\n",
-		s.clean.rssKiB>>10, s.clean.files, last.rssKiB>>10, last.files)
-	if last.files > s.clean.files+moreFiles {
-		s.fail("the daemon has %d open files, and had %d", last.files, s.clean.files)
+		s.clean.RSSKiB>>10, s.clean.Files, last.RSSKiB>>10, last.Files)
+	if last.Files > s.clean.Files+moreFiles {
+		s.fail("the daemon has %d open files, and had %d", last.Files, s.clean.Files)
 	}
 	if s.Time < 2*steady {
 		return // too short to tell
@@ -140,7 +140,7 @@ func (s *soak) checkUsage() {
 	for _, u := range s.usage {
 		if since := u.at.Sub(s.began); since > steady {
 			half := int(2 * (since - steady) / (s.Time - steady + time.Second))
-			most[half] = max(most[half], u.rssKiB)
+			most[half] = max(most[half], u.RSSKiB)
 		}
 	}
 	fmt.Fprintf(s.Out, "after %v it had up to %d MiB, and up to %d MiB in the second half of the time\n", steady, most[0]>>10, most[1]>>10)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -321,25 +320,13 @@ func (s *soak) release(i int) {
 	s.busy[i] = false
 }
 
-// usage is what the daemon uses.
+// usage is what the daemon uses at a time.
 type usage struct {
-	at     time.Time
-	rssKiB int
-	files  int
+	testbed.Usage
+	at time.Time
 }
 
-func usageOf(pid int) (u usage, err error) {
-	u.at = time.Now()
-	var pages [2]int
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return u, err
-	}
-	if _, err := fmt.Sscan(string(text), &pages[0], &pages[1]); err != nil {
-		return u, err
-	}
-	u.rssKiB = pages[1] * os.Getpagesize() / 1024
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	u.files = len(files)
-	return u, err
+func usageOf(pid int) (usage, error) {
+	u, err := testbed.UsageOf(pid)
+	return usage{u, time.Now()}, err
 }

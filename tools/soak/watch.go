@@ -36,7 +36,7 @@ func (s *soak) watch(ctx context.Context) {
 		broken := len(s.broken)
 		s.mu.Unlock()
 		fmt.Fprintf(s.Out, "%s %d connections, %d open, %d broken; the daemon has %d MiB and %d files\n",
-			s.elapsed(), t.Opened, t.Open, broken, u.rssKiB>>10, u.files)
+			s.elapsed(), t.Opened, t.Open, broken, u.RSSKiB>>10, u.Files)
 	}
 }
 

@@ -127,6 +127,7 @@ var lattice = []layer{
 	{"tools/inline", "", "it asks the compiler"},
 	{"tools/reference", "", "reference is a leaf"},
 	{"tools/soak", "engine/api engine/cpu tools/e2e/testbed tools/netlab/...", outside},
+	{"tools/survive", "engine/api engine/cpu tools/e2e/testbed tools/netlab/...", outside},
 	{"tools/testall", "", "it runs before anything else is known to build"},
 	{"tools/tidy", "", "it reads files"},
 }

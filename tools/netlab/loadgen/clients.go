@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -98,10 +99,12 @@ type client struct {
 
 	open, pending []*conn
 	echoes        uint32 // so far
+	name          string // of the target
+	talk          *talk  // nil: none
 }
 
 func call(local, target string) (func(command) answer, error) {
-	c := new(client)
+	c := &client{name: target}
 	var err error
 	if c.local, err = netip.ParseAddr(local); err != nil {
 		return nil, err
@@ -140,6 +143,14 @@ func (c *client) execute(o command) answer {
 		return result(o.Ports, nil)
 	case "abort":
 		return c.abort()
+	case "begin":
+		var err error
+		c.talk, err = c.begin(*o.Traffic)
+		return result(0, err)
+	case "sum":
+		return withSum(c.talk.so())
+	case "end":
+		return withSum(c.talk.finish())
 	}
 	return answer{Why: "no such command: " + o.Do}
 }
@@ -149,6 +160,13 @@ func result(n int, err error) answer {
 		return answer{Count: n, Why: err.Error()}
 	}
 	return answer{Count: n}
+}
+
+func withSum(sum Sum) answer {
+	text, err := json.Marshal(sum)
+	a := result(0, err)
+	a.Sums = []json.RawMessage{text}
+	return a
 }
 
 // portsFrom returns the connections of a command, not yet open.

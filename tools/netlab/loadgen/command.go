@@ -78,6 +78,8 @@ type command struct {
 	Do     string
 	First  int // open, send SYNs: the first local port
 	Ports  int // open, send SYNs: how many
+
+	Traffic *Traffic `json:",omitempty"` // begin
 }
 
 // answer is the line of output that answers a command.
@@ -86,6 +88,8 @@ type answer struct {
 	Count  int          // connections for which the command succeeded
 	Why    string       // error of the first that failed
 	Peers  []netip.Addr `json:",omitempty"` // held: addresses of the other ends
+
+	Sums []json.RawMessage `json:",omitempty"` // sum, end: a Sum each
 }
 
 // process is one process, in its parent.
@@ -143,6 +147,7 @@ func (all processes) all(ctx context.Context, each func(i int) command) (sum ans
 		err = errors.Join(err, receiveErr)
 		sum.Count += a.Count
 		sum.Peers = append(sum.Peers, a.Peers...)
+		sum.Sums = append(sum.Sums, a.Sums...)
 		if a.Why != "" {
 			why = append(why, a.Why)
 		}

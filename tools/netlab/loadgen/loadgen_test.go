@@ -176,3 +176,52 @@ func TestBroken(t *testing.T) {
 		t.Errorf("without a server, %d connections were opened: %v", opened, err)
 	}
 }
+
+// TestTraffic: connections talk, and others come and go, until the traffic ends; then all that were
+// open before still are. Those that lose their server are counted.
+func TestTraffic(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			e := newEnds(t, f)
+			servers, err := loadgen.Serve(ctxOf(t), e.servers, f.target, 2)
+			must(t, err)
+			clients, err := loadgen.Connect(ctxOf(t), e.clients, e.locals, f.target)
+			must(t, err)
+			opened, err := clients.Open(ctxOf(t), 2000, 40)
+			want(t, "open", 40, opened, err)
+			traffic := loadgen.Traffic{
+				Talking: 10, Every: 10 * time.Millisecond, Bytes: 1000, PerS: 50, First: 20000, Ports: 10000, GiveUp: waitLimit,
+			}
+			must(t, clients.Begin(ctxOf(t), traffic))
+			await(t, clients, func(s loadgen.Sum) bool { return s.Echoed >= 500 && s.Opened >= 50 })
+			sum, err := clients.End(ctxOf(t))
+			must(t, err)
+			if sum.Broken != 0 || sum.Failed != 0 || sum.Skipped != 0 || sum.Longest == 0 || sum.Slowest == 0 {
+				t.Errorf("traffic came to %+v", sum)
+			}
+			echoed, err := clients.Echo(ctxOf(t))
+			want(t, "echo", 40, echoed, err)
+
+			must(t, clients.Begin(ctxOf(t), traffic))
+			must(t, servers.Stop())
+			await(t, clients, func(s loadgen.Sum) bool { return s.Broken == 20 && s.Failed > 0 && len(s.Why) > 0 })
+			sum, err = clients.End(ctxOf(t))
+			must(t, err)
+			t.Logf("after the death of the servers: %+v", sum)
+		})
+	}
+}
+
+// await waits until the sum of the traffic is as it should be.
+func await(t *testing.T, clients *loadgen.Clients, good func(loadgen.Sum) bool) {
+	t.Helper()
+	for ctx := ctxOf(t); ; time.Sleep(10 * time.Millisecond) {
+		sum, err := clients.Sum(ctx)
+		if err != nil {
+			t.Fatalf("%+v, %v", sum, err)
+		}
+		if good(sum) {
+			return
+		}
+	}
+}
