@@ -253,6 +253,9 @@ func (p *Processor) advance(c *conn.Conn, s *Service, d conn.Direction, tcpFlags
 		p.changeState(c, d, tcpFlags)
 	}
 	c.Expires = p.now + s.TimeoutsMs[c.State]
+	if c.Flags&conn.NoOutput != 0 && c.Ended() {
+		c.Expires = p.now + min(s.TimeoutsMs[c.State], mostMs(p.share.Used()))
+	}
 }
 
 // midConnection reports whether a packet with these flags leaves the connection in its state:
@@ -279,7 +282,7 @@ func (p *Processor) enter(c *conn.Conn, s conn.State) {
 		}
 		p.loads.Add(p.worker, c.Backend, by, -by)
 	}
-	if s.Ending() != c.State.Ending() {
+	if c.EndedIn(s) != c.Ended() {
 		p.endsOrReturns(c, s)
 	}
 	c.State = s

@@ -121,7 +121,7 @@ func (p *Processor) endDoubt(c *conn.Conn, beganMs uint32) {
 	c.Flags &^= conn.Doubted
 	timeouts := &p.t.Services[c.Service()].TimeoutsMs
 	lastMs := c.Expires - timeouts[c.State]
-	if c.Flags&conn.NoOutput == 0 || int32(lastMs-beganMs) > 0 {
+	if c.Flags&conn.NoOutput == 0 || c.Ended() || int32(lastMs-beganMs) > 0 {
 		return
 	}
 	p.enter(c, conn.Close)

@@ -66,7 +66,7 @@ func (p *Processor) ProveAll() {
 	for _, t := range []*conn.Table{p.v4, p.v6} {
 		for cursor, first := uint32(0), true; first || cursor != 0; first = false {
 			cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
-				if !c.IsTemplate() && !c.State.Ending() && c.Flags&conn.Proven == 0 {
+				if !c.IsTemplate() && !c.Ended() && c.Flags&conn.Proven == 0 {
 					p.prove(c)
 				}
 			})

@@ -170,7 +170,7 @@ func (p *Processor) freePortFor(t *conn.Table, c *conn.Conn) *snat.Ref {
 }
 
 // isUnproven reports whether a connection is unproven and has not ended.
-func isUnproven(c *conn.Conn) bool { return c.Flags&conn.Proven == 0 && !c.State.Ending() }
+func isUnproven(c *conn.Conn) bool { return c.Flags&conn.Proven == 0 && !c.Ended() }
 
 // portAdmits reports whether a service may have one more unproven connection from a source.
 func (p *Processor) portAdmits(r *snat.Ref, service uint32) bool {

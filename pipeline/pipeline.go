@@ -56,6 +56,7 @@ type Processor struct {
 	ports           *snat.Memory
 	tally           *counter.Tally
 	unproven, ended disposables
+	displacedInUse  uint64 // see mayBeInUse
 	loads           *counter.Loads
 	turns           *counter.Turns
 	templates       []uint32      // by backend id: persistence templates

@@ -27,7 +27,10 @@ import (
 // connections have at most the same part of the ports that proven ones leave (freePortFor).
 //
 // From half full on, connections that are unproven or have ended are removed before their timeouts
-// end: the fuller the table, the earlier (Processor.shedOld).
+// end: the fuller the table, the earlier (Processor.shedOld). Removing them so early that they may
+// still be in use, or finding none, is pressure on the service (mayBeInUse). Short connections and
+// single datagrams of ordinary clients make none while the table has space for those of the last
+// two seconds: in tun and dr, a FIN ends an unproven connection (conn.Conn.Ended).
 
 // provenUnitShift is the unit of time in which a connection of mode tun or dr notes when it was
 // opened, and provenUnits how many must begin until a packet proves it: a second or more.
@@ -60,8 +63,8 @@ type disposables struct {
 }
 
 // disposablesMost bounds the memory of disposables. In a flood of a million packets per second a
-// connection still has 30 ms to become proven.
-const disposablesMost = 1 << 15
+// connection still has 60 ms to become proven.
+const disposablesMost = 1 << 16
 
 func newDisposables(entries int) disposables {
 	n := 64
@@ -133,7 +136,7 @@ func (p *Processor) addProven(c *conn.Conn, by int32) {
 // uncount removes a connection from the counts of proven and unproven ones.
 func (p *Processor) uncount(c *conn.Conn) {
 	switch {
-	case c.State.Ending():
+	case c.Ended():
 	case c.Flags&conn.Proven != 0:
 		p.addProven(c, -1)
 	default:
@@ -145,7 +148,7 @@ func (p *Processor) uncount(c *conn.Conn) {
 // after it had ended.
 func (p *Processor) endsOrReturns(c *conn.Conn, next conn.State) {
 	d := &p.unproven
-	if next.Ending() {
+	if c.EndedIn(next) {
 		p.uncount(c)
 		c.Flags &^= conn.Proven
 		d = &p.ended
@@ -176,10 +179,13 @@ func (p *Processor) Unproven(id uint32) int {
 	return p.tally.Unpublished(id)
 }
 
-// prove makes an unproven connection proven.
+// prove makes an unproven connection proven. One that counts as ended since the client sent FIN, in
+// tun and dr, has not ended then: the client still receives.
 func (p *Processor) prove(c *conn.Conn) {
+	if !c.Ended() {
+		p.addUnproven(c, -1)
+	}
 	c.Flags |= conn.Proven
-	p.addUnproven(c, -1)
 	p.addProven(c, 1)
 }
 
@@ -195,8 +201,11 @@ func (p *Processor) admit(f *Frame, t *conn.Table, id uint32) bool {
 	if p.tally.Admits(id, part) && (p.share.Free > 0 || p.share.Grow()) {
 		return true
 	}
+	inUse := p.displacedInUse
 	if p.replace(t, id, part) {
-		p.noteFull(f)
+		if p.displacedInUse != inUse {
+			p.noteFull(f)
+		}
 		return true
 	}
 	if p.tally.Admits(id, part) || p.tally.AllProven() {
@@ -276,11 +285,22 @@ func (p *Processor) disposeFrom(d *disposables, service uint32) bool {
 			d.add(at)
 			left++
 		default:
+			if mayBeInUse(c, p.now-at.ms) {
+				p.displacedInUse++
+			}
 			p.displace(t, c)
 			return true
 		}
 	}
 	return false
+}
+
+// mayBeInUse reports whether a connection that is unproven or has ended, and had its last packet
+// idleMs ago, may still be of use, so that displacing it is a sign of pressure. One that has ended
+// is not after shortestMs, nor is a client's only datagram: a DNS client in tun and dr sends no
+// other, so that all its connections are unproven.
+func mayBeInUse(c *conn.Conn, idleMs uint32) bool {
+	return idleMs < shortestMs || !c.Ended() && c.Flags&conn.IsUDP == 0
 }
 
 // active reports whether an unproven connection has had a packet since it was added to the list,
@@ -317,7 +337,7 @@ func (p *Processor) disposable(d *disposables, at disposable) (*conn.Table, *con
 	}
 	c := t.Connection(at.slot &^ disposable6)
 	ended := d == &p.ended
-	if c == nil || clientTag(t, c) != at.of || c.State.Ending() != ended || !ended && c.Flags&conn.Proven != 0 {
+	if c == nil || clientTag(t, c) != at.of || c.Ended() != ended || !ended && c.Flags&conn.Proven != 0 {
 		return t, nil
 	}
 	return t, c

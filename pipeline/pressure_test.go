@@ -187,6 +187,84 @@ func TestUnproven(t *testing.T) {
 	step(w, 1, 0)
 }
 
+// TestFINEndsUnproven checks that a client's FIN ends an unproven connection of tun and dr, until a
+// later segment proves it or shows that it has not ended, and ends no proven one.
+func TestFINEndsUnproven(t *testing.T) {
+	for _, mode := range []service.Mode{service.TUN, service.DR} {
+		for _, vip := range []string{vip4, vip6} {
+			for _, later := range []uint32{0, 1300} {
+				w := newWorld(t, svc{mode: mode, vip: vip, unproven: counter.Whole / 2, backends: []backend{{host: 11, port: 80}}})
+				step := func(what string, p packettest.Packet, proven, unproven int) {
+					t.Helper()
+					w.ends(w.in(p), "forward")
+					if got := pipeline.Census(w.procs); got.Proven != proven || got.Unproven[1] != unproven {
+						t.Errorf("%s %s, %s: %d proven and %d unproven connections, want %d and %d", mode, vip, what, got.Proven, got.Unproven[1], proven, unproven)
+					}
+					w.sum()
+				}
+				segment := func(flags uint8) packettest.Packet {
+					return packettest.TCP(clientOf(vip, 0), port(vip, "80")).Flags(flags).Payload(nil)
+				}
+				step("SYN", segment(syn), 0, 1)
+				step("ACK", segment(ack), 0, 1)
+				step("FIN", segment(fin|ack), 0, 0)
+				step("ACK of the backend's FIN", segment(ack), 0, 0)
+				w.now += later
+				proven := int(min(later, 1))
+				step("data", segment(ack).Payload([]byte("more")), proven, 1-proven)
+				step("FIN", segment(fin|ack), proven, 0)
+				step("ACK", segment(ack), proven, 0)
+				w.now += 1300
+				step("a late ACK", segment(ack), 1, 0)
+				step("SYN", segment(syn), 1, 0)
+				w.pass(1_000_000)
+				if got := pipeline.Census(w.procs); got.Proven+got.Unproven[1] != 0 {
+					t.Errorf("%s %s, in the end: %d proven and %d unproven connections", mode, vip, got.Proven, got.Unproven[1])
+				}
+			}
+		}
+	}
+}
+
+// TestOrdinaryIsNoPressure checks that short TCP connections and single datagrams of many clients
+// in tun and dr, far more than the table has entries, find no full table while they are so few per
+// second that the table has space for those of the last two seconds, and do when they are more.
+func TestOrdinaryIsNoPressure(t *testing.T) {
+	const table, seconds = 256, 8
+	// A DNS client asks for A and AAAA.
+	segments := map[service.Protocol][]uint8{service.TCP: {syn, ack, fin | ack, ack}, service.UDP: {0, 0}}
+	for proto, flags := range segments {
+		for _, mode := range []service.Mode{service.TUN, service.DR} {
+			for _, slow := range []bool{false, true} {
+				for _, perSecond := range []int{50, 400} {
+					w := newWorlds(t, 1, table)
+					w.slowOnly = slow
+					w.configure(flooded(mode, proto)[0])
+					for n := range seconds * perSecond {
+						client := fmt.Sprintf("192.%d.%d.%d:%d", 3+n>>16&63, n>>8&255, 1+n&127, 1024+n%60000)
+						for _, flags := range flags {
+							p := packettest.UDP(client, web4)
+							if proto == service.TCP {
+								p = packettest.TCP(client, web4).Flags(flags).Payload(nil)
+							}
+							w.ends(w.in(p), "forward")
+						}
+						if n*1000/perSecond != (n+1)*1000/perSecond {
+							ms := uint32((n+1)*1000/perSecond - n*1000/perSecond)
+							w.now += ms
+							w.procs[0].Housekeep(w.tables, w.now, ms, 1<<20)
+						}
+					}
+					s := w.procs[0].Services[1]
+					if n := w.sum(); n.Displaced == 0 || n.Untracked+n.Dropped() != 0 || (s.FoundFull > 0) != (perSecond > table) {
+						t.Errorf("%s %s, slow %v, %d per second: %+v", proto, mode, slow, perSecond, s)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestTimeWaitMakesRoom checks that a table full of connections that have ended refuses no new one,
 // and that they go early as it fills.
 func TestTimeWaitMakesRoom(t *testing.T) {

@@ -94,7 +94,7 @@ func (p *Processor) Restore(t *Tables, e *conn.Entry, nowMs uint32) bool {
 // restoreCounts counts a restored connection as insert and bindTemplate count a new one.
 func (p *Processor) restoreCounts(t *conn.Table, c *conn.Conn, e *conn.Entry) {
 	switch {
-	case c.State.Ending():
+	case c.Ended():
 		c.Flags &^= conn.Proven
 		p.noteDisposable(&p.ended, t, c)
 	case c.Flags&conn.Proven != 0:

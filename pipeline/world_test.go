@@ -529,7 +529,7 @@ func (w *world) checkCensus() {
 			for cursor, first := uint32(0), true; first || cursor != 0; first = false {
 				cursor = t.Scan(cursor, 1<<20, func(c *conn.Conn) {
 					switch {
-					case c.IsTemplate() || c.State.Ending():
+					case c.IsTemplate() || c.Ended():
 					case c.Flags&conn.Proven != 0:
 						proven++
 					default:

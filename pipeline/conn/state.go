@@ -48,6 +48,16 @@ func (s State) Ending() bool {
 	return ending>>s&1 != 0
 }
 
+// EndedIn reports whether the connection would have ended in the state: the state says so, or the
+// client has sent FIN and nothing a second or more after its first packet (tun, dr: Proven). Such a
+// FIN_WAIT is what remains of a short connection of which the backend's FIN is not seen.
+func (c *Conn) EndedIn(s State) bool {
+	return s.Ending() || s == FinWait && c.Flags&(NoOutput|Proven) == NoOutput
+}
+
+// Ended reports whether the connection has ended.
+func (c *Conn) Ended() bool { return c.EndedIn(c.State) }
+
 // DefaultTimeoutsMs are IPVS's timeouts in milliseconds. Each packet of the connection restarts the
 // timer.
 var DefaultTimeoutsMs = [StateCount]uint32{
