@@ -56,6 +56,7 @@ var Events = []Kind{
 	{"keep_kill", "`sluice keep`: the daemon gives no sign of life, or does not stop, and is killed"},
 	{"keep_gave_up", "`sluice keep`: the daemon has ended after each of the last starts"},
 	{"takeover", "at start: connections of a daemon that was killed or restarted go on"},
+	{"socket_left", "at start: a socket of such a daemon is closed, because no port has its queue any more"},
 	{"takeover_sockets", "at start: the sockets of such a daemon go on, with the packets that have waited on them"},
 	{"takeover_failed", "connections or sockets do not go on; error says why"},
 	{"keep_failed", "connections or sockets will not outlive this process; error says why"},

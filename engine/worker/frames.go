@@ -5,39 +5,68 @@ import (
 	"sluice/rings"
 )
 
-// frames is one worker's free frames. The UMEM is divided into equal parts, one per worker: a
-// frame's origin is the worker of the part that it lies in. A worker that transmitted a frame of
-// another origin, which was handed over to it, returns it over a ring that has a slot for each of
-// the origin's frames and so is never full. This way no worker runs out of frames because others
-// hold them.
+// frames is one worker's free frames. The UMEM is divided into parts, one per worker: a frame's
+// origin is the worker of the part that it lies in. A worker that transmitted a frame of another
+// origin, which was handed over to it, returns it over a ring that has a slot for each of the
+// origin's frames and so is never full. This way no worker runs out of frames because others hold
+// them. A queue that was taken over from a former process may have frames of any origin; they
+// return to it like others.
 type frames struct {
-	free   []uint64 // chunk addresses; a stack: the last one used is in the caches
-	worker int
-	part   uint64 // bytes of UMEM per worker
+	free        []uint64 // chunk addresses; a stack: the last one used is in the caches
+	begin, size uint64   // this worker's part of the UMEM, in bytes
+	count       int      // frames in it
+	origins     []uint8  // by frame, shared by all workers
 
 	foreign [][]uint64 // by origin: frames of other workers, returned once per turn
 	out     []*rings.Producer[uint64]
 	in      []*rings.Consumer[uint64]
 }
 
-// newFrames returns the free frames of a worker that has this many frames, as has each of the
-// others. Those in held, one bit per frame, are not free.
-func newFrames(worker, workers, count int, held []uint64) *frames {
+// parts is how the frames are divided among the workers.
+type parts struct {
+	first   []int   // frame of each worker's part; and the number of all frames
+	origins []uint8 // by frame: its worker
+}
+
+// queueWeight is how many times the frames of a worker without a queue a queue gets: that worker
+// only makes RST probes.
+const queueWeight = 16
+
+// divide divides frames among workers that have so many queues.
+func divide(frames int, queues []int) parts {
+	all := 0
+	for _, n := range queues {
+		all += max(1, n*queueWeight)
+	}
+	p, before := parts{first: []int{0}, origins: make([]uint8, frames)}, 0
+	for w, n := range queues {
+		before += max(1, n*queueWeight)
+		for frame := p.first[w]; frame < frames*before/all; frame++ {
+			p.origins[frame] = uint8(w)
+		}
+		p.first = append(p.first, frames*before/all)
+	}
+	return p
+}
+
+// newFrames returns the free frames of a worker. Those in held, one bit per frame, are not free.
+func newFrames(worker int, p parts, held []uint64) *frames {
+	workers, first, end := len(p.first)-1, p.first[worker], p.first[worker+1]
 	f := &frames{
-		worker:  worker,
-		part:    uint64(count) * platform.FrameSize,
-		free:    make([]uint64, 0, count*workers),
+		begin: uint64(first) * platform.FrameSize, size: uint64(end-first) * platform.FrameSize,
+		count: end - first, origins: p.origins,
+		free:    make([]uint64, 0, len(p.origins)),
 		foreign: make([][]uint64, workers),
 		out:     make([]*rings.Producer[uint64], workers),
 		in:      make([]*rings.Consumer[uint64], workers),
 	}
-	for frame := worker * count; frame < (worker+1)*count; frame++ {
+	for frame := first; frame < end; frame++ {
 		if held == nil || held[frame/64]&(1<<(frame%64)) == 0 {
 			f.free = append(f.free, uint64(frame)*platform.FrameSize)
 		}
 	}
 	for i := range f.foreign {
-		f.foreign[i] = make([]uint64, 0, count)
+		f.foreign[i] = make([]uint64, 0, p.first[i+1]-p.first[i])
 	}
 	return f
 }
@@ -45,11 +74,11 @@ func newFrames(worker, workers, count int, held []uint64) *frames {
 // put adds a frame that its last user is done with; addr may lie anywhere in its chunk.
 func (f *frames) put(addr uint64) {
 	addr &^= platform.FrameSize - 1
-	if addr-uint64(f.worker)*f.part < f.part { // nearly always; the division below is slow
+	if addr-f.begin < f.size { // nearly always
 		f.free = append(f.free, addr)
 		return
 	}
-	origin := addr / f.part
+	origin := f.origins[addr/platform.FrameSize]
 	f.foreign[origin] = append(f.foreign[origin], addr)
 }
 

@@ -25,14 +25,14 @@ const (
 
 // wire connects every pair of workers with two rings: one takes frames to the owner of their flow,
 // the other returns them to their origin after they were transmitted.
-func wire(workers []*Worker, framesPerWorker int) {
+func wire(workers []*Worker) {
 	for _, from := range workers {
 		for _, to := range workers {
 			if from == to {
 				continue
 			}
 			from.handOut[to.id].ring, to.handIn[from.id] = rings.NewSPSC[rings.Desc](handOverSlots)
-			from.frames.out[to.id], to.frames.in[from.id] = rings.NewSPSC[uint64](framesPerWorker)
+			from.frames.out[to.id], to.frames.in[from.id] = rings.NewSPSC[uint64](max(1, to.frames.count))
 			from.handOut[to.id].waker = &to.waker
 		}
 	}

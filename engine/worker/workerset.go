@@ -201,10 +201,10 @@ func (s *Set) awaitEnd() error {
 
 func (o *Options) newWorkers() ([]*Worker, error) {
 	n := len(o.Cores)
-	frames := len(o.Hardware.UMEM) / platform.FrameSize / n
+	parts := divide(len(o.Hardware.UMEM)/platform.FrameSize, o.queues())
 	workers, connections := make([]*Worker, n), counter.NewCapacity(n, o.Connections)
 	for i := range workers {
-		w, err := o.newWorker(i, frames, connections)
+		w, err := o.newWorker(i, parts, connections)
 		if err != nil {
 			for _, made := range workers[:i] {
 				err = errors.Join(err, made.close())
@@ -213,7 +213,7 @@ func (o *Options) newWorkers() ([]*Worker, error) {
 		}
 		workers[i] = w
 	}
-	wire(workers, frames)
+	wire(workers)
 	for port, hw := range o.Hardware.Ports {
 		for i, q := range hw.Queues {
 			w := workers[cpu.WorkerOf(i, n)]
@@ -229,7 +229,18 @@ func (o *Options) newWorkers() ([]*Worker, error) {
 	return workers, nil
 }
 
-func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Worker, error) {
+// queues returns how many queues each worker has.
+func (o *Options) queues() []int {
+	count := make([]int, len(o.Cores))
+	for _, hw := range o.Hardware.Ports {
+		for i := range hw.Queues {
+			count[cpu.WorkerOf(i, len(count))]++
+		}
+	}
+	return count
+}
+
+func (o *Options) newWorker(id int, parts parts, connections *counter.Capacity) (*Worker, error) {
 	n := len(o.Cores)
 	var tables [2][]byte
 	for i, family := range []int{4, 6} {
@@ -246,7 +257,7 @@ func (o *Options) newWorker(id, frames int, connections *counter.Capacity) (*Wor
 	w := &Worker{
 		id: id, cpu: o.Cores[id], batch: o.Batch, log: o.Log.With("worker", id),
 		umem:      o.Hardware.UMEM,
-		frames:    newFrames(id, n, frames, o.Hardware.Held),
+		frames:    newFrames(id, parts, o.Hardware.Held),
 		egress:    make([]egress, len(o.Hardware.Ports)),
 		handOut:   make([]outbox, n),
 		kernel:    o.Kernel.Outlet(id),

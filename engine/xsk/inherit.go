@@ -31,34 +31,49 @@ import (
 // meanwhile is seen twice, not missed.
 
 // Inherit maps the memory of NewLasting that a former process has left, and owns both descriptors
-// then, also if it fails. The caller takes over all its sockets with Take, and then calls Verify.
-func Inherit(fd, stateFD, frames, sockets int) (u *UMEM, err error) {
+// then, also if it fails. The caller takes over sockets with Take, calls LeaveOut for those that
+// may still be open elsewhere, and calls Verify at the end.
+func Inherit(fd, stateFD int) (u *UMEM, err error) {
 	u = &UMEM{fd: fd}
-	if err := u.inherit(stateFD, frames, sockets); err != nil {
+	if err := u.inherit(stateFD); err != nil {
 		return nil, errors.Join(err, u.Close())
 	}
 	return u, nil
 }
 
-func (u *UMEM) inherit(stateFD, frames, sockets int) error {
+func (u *UMEM) inherit(stateFD int) error {
+	frames, places, err := readHead(stateFD)
 	var of, ofState unix.Stat_t
-	err := errors.Join(unix.Fstat(u.fd, &of), unix.Fstat(stateFD, &ofState))
+	err = errors.Join(err, unix.Fstat(u.fd, &of), unix.Fstat(stateFD, &ofState))
 	bytes := roundUp(frames * FrameSize)
-	if err == nil && (of.Size != int64(bytes) || ofState.Size != int64(stateBytes(frames, sockets))) {
-		err = errors.New("there were more frames and sockets, or fewer, than are needed now")
+	if err == nil && (of.Size != int64(bytes) || ofState.Size != int64(stateBytes(frames, places))) {
+		err = fmt.Errorf("%d and %d bytes of memory are not those of %d frames and %d sockets", of.Size, ofState.Size, frames, places)
 	}
 	if err != nil {
 		unix.Close(stateFD)
 		return err
 	}
-	if u.state, err = mapState(stateFD, frames, sockets); err != nil {
+	if u.state, err = mapState(stateFD, frames, places); err != nil {
 		return err
 	}
 	if err := u.mapAll(bytes); err != nil {
 		return fmt.Errorf("mapping the frames: %w", err)
 	}
 	u.mem, u.huge = u.mapping[:frames*FrameSize:frames*FrameSize], of.Blksize == hugeBytes
-	return u.state.check(frames)
+	return nil
+}
+
+// LeaveOut keeps the frames of the socket at a place out of use as long as this process runs: the
+// socket is not taken over, and the kernel may use them until all copies of its descriptor are
+// closed.
+func (u *UMEM) LeaveOut(place int) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if place < 0 || place >= len(u.state.places) || u.state.used[place] {
+		return fmt.Errorf("no socket can be at place %d", place)
+	}
+	u.state.used[place] = true
+	return nil
 }
 
 // Take takes over the bound socket fd at a place of the state, and owns it then, also if it fails.
@@ -182,17 +197,21 @@ func addrsOf(descs []rings.Desc) []uint64 {
 	return addrs
 }
 
-// Verify returns an error if two of the sockets that were taken over have one frame.
+// Verify returns an error if two of the sockets have one frame.
 func (u *UMEM) Verify() error {
 	seen := make([]uint64, (u.Frames()+63)/64)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, s := range u.sockets {
+	for place, used := range u.state.used {
 		for i := range seen {
-			if twice := seen[i] & s.owned.words[i]; twice != 0 {
-				return fmt.Errorf("frame %#x is of two sockets, one of which is %s", (i*64+bits.TrailingZeros64(twice))*FrameSize, s)
+			if !used {
+				break
 			}
-			seen[i] |= s.owned.words[i]
+			word := u.state.places[place][placeFrames+i]
+			if twice := seen[i] & word; twice != 0 {
+				return fmt.Errorf("frame %#x is of two sockets, one of which is at place %d", (i*64+bits.TrailingZeros64(twice))*FrameSize, place)
+			}
+			seen[i] |= word
 		}
 	}
 	return nil

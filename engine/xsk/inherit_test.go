@@ -40,8 +40,8 @@ func die(s *Socket) {
 }
 
 // inherit takes over a socket that was at the first place.
-func inherit(cfg Config, e estate, frames int) (*Socket, error) {
-	u, err := Inherit(e.memory, e.state, frames, 1)
+func inherit(cfg Config, e estate) (*Socket, error) {
+	u, err := Inherit(e.memory, e.state)
 	if err != nil {
 		unix.Close(e.socket)
 		return nil, err
@@ -112,7 +112,7 @@ func TestInherit(t *testing.T) {
 			want := frame(100, 5)
 			g.send(want)
 
-			s, err := inherit(p.config(nil, 0), e, frames)
+			s, err := inherit(p.config(nil, 0), e)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +158,7 @@ func forward() int {
 		return 1
 	}
 	cfg.RX, cfg.TX, cfg.Fill, cfg.Completion, cfg.NeedWakeup = 256, 256, 256, 256, true
-	s, err := inherit(cfg, estate{memory: 3, state: 4, socket: 5}, killedFrames)
+	s, err := inherit(cfg, estate{memory: 3, state: 4, socket: 5})
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -192,7 +192,7 @@ func TestKilled(t *testing.T) {
 	for range killedRounds {
 		l.killForwarder(p, g, e)
 		of := e.copies(t)
-		s, err := inherit(p.config(nil, 0), of, killedFrames)
+		s, err := inherit(p.config(nil, 0), of)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +201,7 @@ func TestKilled(t *testing.T) {
 		lost += s.missing.count()
 		die(s)
 	}
-	s, err := inherit(p.config(nil, 0), e, killedFrames)
+	s, err := inherit(p.config(nil, 0), e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestInheritStale(t *testing.T) {
 	until(t, "frames on the RX ring", func() bool { return s.rx.Available() == 2 })
 	e := hold(t, s)
 	die(s)
-	s, err := inherit(p.config(nil, 0), e, 100)
+	s, err := inherit(p.config(nil, 0), e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,12 +285,12 @@ func TestInheritRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		damage func(s *Socket)
 		change func(cfg *Config)
-		frames int
 		want   string
 	}{
-		"more frames":   {frames: 101, want: "there are 100 frames, and 101 are needed now"},
-		"more memory":   {frames: 2000, want: "there were more frames"},
-		"fewer frames":  {frames: 99, want: "there are 100 frames, and 99 are needed now"},
+		"more frames":   {damage: func(s *Socket) { s.cfg.UMEM.state.head[headFrames] = 2000 }, want: "are not those of 2000 frames and 1 sockets"},
+		"no frames":     {damage: func(s *Socket) { s.cfg.UMEM.state.head[headFrames] = 0 }, want: "at most"},
+		"too many":      {damage: func(s *Socket) { s.cfg.UMEM.state.head[headFrames] = 1 << 60 }, want: "at most"},
+		"more sockets":  {damage: func(s *Socket) { s.cfg.UMEM.state.head[headPlaces] = 1 << 60 }, want: "at most"},
 		"another queue": {change: func(cfg *Config) { cfg.Queue = 1 }, want: "another interface or queue"},
 		"another mode":  {change: func(cfg *Config) { cfg.Mode = ZeroCopy }, want: "opened in another way"},
 		"other rings":   {change: func(cfg *Config) { cfg.RX = 128 }, want: "opened in another way"},
@@ -315,12 +315,72 @@ func TestInheritRefuses(t *testing.T) {
 			if c.change != nil {
 				c.change(&cfg)
 			}
-			if c.frames == 0 {
-				c.frames = frames
-			}
-			if _, err := inherit(cfg, e, c.frames); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := inherit(cfg, e); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the error is %v, want %q", err, c.want)
 			}
 		})
 	}
+}
+
+// TestLeaveOut: the next process takes over one of two sockets. It opens another in place of the
+// second one, of which the frames stay out of use. The process after that has all.
+func TestLeaveOut(t *testing.T) {
+	l := newLab(t)
+	p := l.pair(2, 1500)
+	const frames = 100
+	u, err := NewLasting(frames, 3)
+	l.must(err)
+	first, second := l.open(p.config(u, 0)), l.open(p.config(u, 1))
+	first.Refill([]uint64{0, FrameSize})
+	second.Refill([]uint64{2 * FrameSize, 3 * FrameSize, 4 * FrameSize})
+	e := hold(t, first)
+	dieAll(first, second)
+
+	u, err = Inherit(e.memory, e.state)
+	l.must(err)
+	if u.Frames() != frames {
+		t.Errorf("%d frames, want %d", u.Frames(), frames)
+	}
+	first, err = u.Take(p.config(nil, 0), e.socket, 0)
+	l.must(err)
+	for place, ok := range map[int]bool{-1: false, 0: false, 3: false, 1: true} {
+		if err := u.LeaveOut(place); (err == nil) != ok {
+			t.Errorf("place %d: %v", place, err)
+		}
+	}
+	l.must(u.Verify())
+	if held := u.Held(); held[0] != 0b11111 || held[1] != 0 {
+		t.Errorf("frames %b are not free, want the five of both", held)
+	}
+	other := l.open(p.config(u, 1))
+	if other.Place() != 2 {
+		t.Errorf("the new socket is at place %d, want 2", other.Place())
+	}
+	other.Refill([]uint64{5 * FrameSize})
+	e = hold(t, first)
+	third := estate{socket: other.FD()}.copies(t).socket
+	dieAll(first, other)
+
+	u, err = Inherit(e.memory, e.state)
+	l.must(err)
+	first, err = u.Take(p.config(nil, 0), e.socket, 0)
+	l.must(err)
+	other, err = u.Take(p.config(nil, 1), third, 2)
+	l.must(err)
+	t.Cleanup(func() { first.Close(); other.Close(); u.Close() })
+	if held := u.Held(); held[0] != 0b100011 {
+		t.Errorf("frames %b are not free, want those of the two sockets", held)
+	}
+}
+
+// dieAll is die for sockets of one process.
+func dieAll(first *Socket, others ...*Socket) {
+	for _, s := range others {
+		for _, m := range s.maps {
+			_ = unix.Munmap(m)
+		}
+		unix.Close(s.fd)
+		s.fd, s.maps = -1, nil
+	}
+	die(first)
 }

@@ -11,7 +11,7 @@ import (
 func NewShared(frames, node int) (*UMEM, error) { return mapUMEM(frames, node, mapShared) }
 
 // NewLasting is NewShared for frames of which the next process can take over the sockets, with
-// Inherit, if it has copies of both descriptors. It takes over so many sockets at most.
+// Inherit, if it has copies of both descriptors: so many sockets at most.
 // Without reserved huge pages access costs more than to memory of NewUMEM, which the kernel merges
 // into huge ones: see mapUMEM.
 func NewLasting(frames, sockets int) (*UMEM, error) {

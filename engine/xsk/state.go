@@ -30,6 +30,9 @@ const (
 	headWords = FrameSize / 8
 )
 
+// maxPlaces is more sockets than any machine has.
+const maxPlaces = 1 << 16
+
 // Words of a place: what the socket is, and then one bit per frame.
 const (
 	placeIfindex = iota
@@ -94,17 +97,21 @@ func (s *state) close() error {
 	return errors.Join(unix.Munmap(s.mapping), unix.Close(s.fd))
 }
 
-// check returns why the state cannot be taken over, nil if it can.
-func (s *state) check(frames int) error {
-	switch {
-	case s.head[headLayout] != stateLayout:
-		return fmt.Errorf("frames are laid out as by another version (%#x, not %#x)", s.head[headLayout], uint64(stateLayout))
-	case s.head[headFrames] != uint64(frames):
-		return fmt.Errorf("there are %d frames, and %d are needed now", s.head[headFrames], frames)
-	case s.head[headPlaces] != uint64(len(s.places)):
-		return fmt.Errorf("there were %d sockets, and %d are needed now", s.head[headPlaces], len(s.places))
+// readHead returns how many frames the state behind fd is of, and how many places it has.
+func readHead(fd int) (frames, places int, err error) {
+	head := make([]byte, 8*headWords)
+	if n, err := unix.Pread(fd, head, 0); err != nil || n < len(head) {
+		return 0, 0, errors.Join(fmt.Errorf("%d bytes are not the state of frames", n), err)
 	}
-	return nil
+	words := wordsOf(head)
+	if words[headLayout] != stateLayout {
+		return 0, 0, fmt.Errorf("frames are laid out as by another version (%#x, not %#x)", words[headLayout], uint64(stateLayout))
+	}
+	if words[headFrames]-1 >= maxFrames || words[headPlaces] > maxPlaces {
+		return 0, 0, fmt.Errorf("the state of %d frames and %d sockets: at most %d and %d are possible",
+			words[headFrames], words[headPlaces], maxFrames, maxPlaces)
+	}
+	return int(words[headFrames]), int(words[headPlaces]), nil
 }
 
 // newOwned returns the set of frames of a socket that is opened: empty, at a free place of the
@@ -161,14 +168,20 @@ func monotonic() uint64 {
 	return uint64(now.Nano())
 }
 
-// Held returns which frames sockets have, one bit per frame. The workers do not run yet.
+// Held returns which frames are not free, one bit per frame: those that sockets have, and those of
+// LeaveOut. The workers do not run yet.
 func (u *UMEM) Held() []uint64 {
 	held := make([]uint64, (u.Frames()+63)/64)
+	if u.state == nil {
+		return held
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, s := range u.sockets {
+	for place, words := range u.state.places {
 		for i := range held {
-			held[i] |= s.owned.words[i]
+			if u.state.used[place] {
+				held[i] |= words[placeFrames+i]
+			}
 		}
 	}
 	return held

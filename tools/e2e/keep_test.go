@@ -146,28 +146,45 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		counts.Sent, counts.Sent-counts.Answered, counts.Longest)
 }
 
-// TestKilledBeforeOtherWorkers: the next process has another number of workers, so that it cannot
-// take over the sockets. It says so, and opens the ports again.
-func TestKilledBeforeOtherWorkers(t *testing.T) {
-	b := bed(t)
-	cfg := config(t, nat4)
+// TestKilledBeforeOthers: each process after a death has another number of workers, or other
+// queues. It takes over the sockets that it needs, and all connections.
+func TestKilledBeforeOthers(t *testing.T) {
+	b := newBed(t, testbed.Options{Name: "e2e-others", Queues: 2})
+	cfg := config(t, testbed.Paths...)
+	cfg.Engine.Cores = cores(t, 2)
 	d, err := b.Keep(ctxOf(t), cfg)
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
-	cfg.Engine.Cores = cores(t, 2)
-	must(t, d.Write(cfg))
-	mark := d.Process.Mark()
-	child, err := d.Child()
+	var held []*testbed.Held
+	for _, p := range testbed.Paths {
+		held = append(held, hold(t, b, p.URL(), 4)...)
+	}
+	datagrams, err := b.Stream(ctxOf(t), nat4.UDP(), time.Millisecond)
 	must(t, err)
-	must(t, child.Kill())
-	for _, event := range []string{"event=takeover_failed ", "event=ready"} {
-		line, err := d.Process.WaitLineAfter(ctxOf(t), mark, event)
+	for _, next := range []struct {
+		workers int
+		queues  []int // of the first port
+		took    int   // sockets
+	}{{1, nil, 4}, {2, []int{0}, 3}, {2, nil, 3}} {
+		moves(t, held...)
+		cfg.Engine.Cores, cfg.Ports[0].Queues = cores(t, next.workers), next.queues
+		must(t, d.Write(cfg))
+		mark := d.Process.Mark()
+		child, err := d.Child()
 		must(t, err)
-		t.Log(line)
+		must(t, child.Kill())
+		_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=ready")
+		must(t, err)
+		status, err := d.API.Status(ctxOf(t))
+		must(t, err)
+		if took := status.Takeover; took == nil || took.Queues != next.took || took.Connections < len(held) || took.Lost != 0 {
+			t.Errorf("%+v: status says that %+v was taken over, want %d sockets and %d connections", next, took, next.took, len(held))
+		}
 	}
-	if s := b.Ask(ctxOf(t), nat4.URL(), 3); s.Answered() != 3 {
-		t.Errorf("3 requests went %s: %v", &s, s.Errors)
-	}
+	moves(t, held...)
+	counts := datagrams.End()
+	t.Logf("of %d datagrams %d were not answered; the longest time between two answers is %v",
+		counts.Sent, counts.Sent-counts.Answered, counts.Longest)
 }
 
 // TestKeeperIsKilled: the daemon goes on without the keeper, and stops as usual.

@@ -122,6 +122,8 @@ const (
 	rxSize         = 2048
 	txSize         = 2048
 	framesPerQueue = fillSize + rxSize + txSize
+	// framesPerRelay is the frames of a worker without a queue, which only make RST probes.
+	framesPerRelay = 256
 )
 
 // BytesPerQueue is the size of the memory for the frames of one queue.
@@ -132,20 +134,20 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 	k.restore = cpu.QuietRuntime(k.cores, k.log)
 	snapshot := k.follower.Snapshot()
 	wanted := make([]*port, len(ports))
-	perWorker := 0
+	queues, most := 0, 0
 	for i, p := range ports {
 		if !snapshot.Ports[i].Exists {
 			return nil, fmt.Errorf("port %q: no such interface in this network namespace: `ip link` lists the interfaces", p.Name)
 		}
-		queues, err := queuesOf(p)
+		numbers, err := queuesOf(p)
 		if err != nil {
 			return nil, err
 		}
-		wanted[i] = &port{conf: p, queues: queues, ifindex: snapshot.Ports[i].Ifindex}
-		perWorker += (len(queues) + workers - 1) / workers * framesPerQueue
+		wanted[i] = &port{conf: p, queues: numbers, ifindex: snapshot.Ports[i].Ifindex}
+		queues, most = queues+len(numbers), max(most, len(numbers))
 	}
-	// at least one frame, also without ports
-	if err := k.openFrames(max(1, perWorker)*workers, wanted); err != nil {
+	// at least one frame for each worker, also without ports
+	if err := k.openFrames(max(workers, queues*framesPerQueue+max(0, workers-most)*framesPerRelay), wanted); err != nil {
 		return nil, err
 	}
 	if !k.umem.HugePages() {
@@ -299,7 +301,7 @@ func (k *Kernel) try(p *port, a attempt) (err error) {
 		return err
 	}
 	for _, q := range p.queues {
-		if p.sockets[q] == nil {
+		if p.sockets[q] == nil { // not taken over
 			if p.sockets[q], err = xsk.Open(k.socketConfig(p, q, a.xsk)); err != nil {
 				delete(p.sockets, q)
 				return err

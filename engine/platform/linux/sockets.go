@@ -15,8 +15,10 @@ import (
 
 // The holder has copies of the AF_XDP sockets and of the memory of their frames. If the process is
 // killed, frames wait on the sockets' rings, and the next process goes on with them: see
-// xsk.Inherit. It does so only if it needs the same sockets, all of them; else it opens all, as
-// without a holder.
+// xsk.Inherit. A socket belongs to a queue, whatever worker has the queue. Queues that have none
+// are opened beside the others, on the same memory, and sockets that no port needs are closed.
+// If one that is needed cannot be taken over, or the memory is too small for all queues, all are
+// opened again, as without a holder.
 
 // The names at the holder. That of a socket is "xsk.0.7.1.copy": its place in the state, interface,
 // queue and io.
@@ -30,6 +32,9 @@ const (
 // them again by then.
 const staleAfter = time.Second
 
+// spareSockets is how many sockets later processes may have more.
+const spareSockets = 64
+
 // livePause is the time between two notes that the process lives.
 const livePause = 200 * time.Millisecond
 
@@ -39,6 +44,7 @@ type formerSockets struct {
 	frames  int      // descriptors; -1: none
 	state   int
 	sockets map[queueOf]formerSocket
+	unknown []string // names that cannot be read, or of a queue that has another
 }
 
 // queueOf names a queue of this host.
@@ -68,8 +74,8 @@ func (k *Kernel) openFrames(frames int, ports []*port) (err error) {
 	for _, p := range ports {
 		sockets += len(p.queues)
 	}
-	if !k.takeOver(frames, sockets, ports) {
-		if k.umem, err = xsk.NewLasting(frames, sockets); err != nil {
+	if !k.takeOver(frames, ports) {
+		if k.umem, err = xsk.NewLasting(frames, sockets+spareSockets); err != nil {
 			return err
 		}
 		if err := errors.Join(k.holder.Put(framesName, k.umem.FD()), k.holder.Put(stateName, k.umem.StateFD())); err != nil {
@@ -96,14 +102,14 @@ func (k *Kernel) live() {
 
 // takeOver takes over the sockets of the former process. It reports whether it did; if not, they
 // are closed.
-func (k *Kernel) takeOver(frames, sockets int, ports []*port) bool {
+func (k *Kernel) takeOver(frames int, ports []*port) bool {
 	f := k.findSockets()
 	if len(f.names) == 0 {
 		return false
 	}
-	former, err := k.takeSockets(f, frames, sockets, ports)
+	former, err := k.takeSockets(f, frames, ports)
+	f.close()
 	if err != nil {
-		f.close()
 		for _, name := range f.names {
 			err = errors.Join(err, k.holder.Remove(name))
 		}
@@ -163,12 +169,13 @@ func (k *Kernel) findSockets() *formerSockets {
 	return f
 }
 
-// add adds a socket. One without a name that can be read is of no use.
+// add adds a socket.
 func (f *formerSockets) add(name string, fd int) {
 	of, s := queueOf{}, formerSocket{fd: fd, name: name}
 	n, err := fmt.Sscanf(name, socketName+"%d.%d.%d.%s", &s.place, &of.ifindex, &of.queue, &s.io)
 	if _, twice := f.sockets[of]; err != nil || n != 4 || twice {
 		unix.Close(fd)
+		f.unknown = append(f.unknown, name)
 		return
 	}
 	f.sockets[of] = s
@@ -186,24 +193,35 @@ func (f *formerSockets) close() {
 	}
 }
 
-// takeSockets takes over the sockets if they are those that the ports need. f has what is left to
-// close.
-func (k *Kernel) takeSockets(f *formerSockets, frames, sockets int, ports []*port) (map[int]formerPort, error) {
-	if f.frames < 0 || f.state < 0 {
+// takeSockets takes over the sockets that the ports need. f has what is left to close.
+func (k *Kernel) takeSockets(f *formerSockets, frames int, ports []*port) (map[int]formerPort, error) {
+	switch {
+	case f.frames < 0 || f.state < 0:
 		return nil, errors.New("the memory of their frames was not held")
+	case len(f.unknown) > 0:
+		return nil, fmt.Errorf("one is held as %q, which is no place, interface, queue and io, or of a queue that has two", f.unknown[0])
 	}
-	if len(f.sockets) != sockets {
-		return nil, fmt.Errorf("there were %d, and %d are needed now", len(f.sockets), sockets)
-	}
-	u, err := xsk.Inherit(f.frames, f.state, frames, sockets)
+	u, err := xsk.Inherit(f.frames, f.state)
 	if f.frames, f.state = -1, -1; err != nil {
 		return nil, err
+	}
+	if u.Frames() < frames/2 {
+		err = fmt.Errorf("there are %d frames, and %d are needed now", u.Frames(), frames)
 	}
 	former := make(map[int]formerPort)
 	for _, p := range ports {
 		if err == nil {
-			former[p.ifindex], err = k.takePort(f, u, p)
+			var of formerPort
+			if of, err = k.takePort(f, u, p); of.sockets != nil {
+				former[p.ifindex] = of
+			}
 		}
+	}
+	if err == nil && len(former) == 0 {
+		err = errors.New("no port has one of their queues now")
+	}
+	if err == nil {
+		err = k.leaveOthers(f, u)
 	}
 	if err == nil {
 		err = u.Verify()
@@ -221,14 +239,27 @@ func (k *Kernel) takeSockets(f *formerSockets, frames, sockets int, ports []*por
 	return nil, errors.Join(err, u.Close())
 }
 
-// takePort takes over the sockets of a port.
-func (k *Kernel) takePort(f *formerSockets, u *xsk.UMEM, p *port) (formerPort, error) {
-	former := formerPort{sockets: make(map[int]*xsk.Socket)}
+// leaveOthers makes the holder close the sockets that no port needs any more.
+func (k *Kernel) leaveOthers(f *formerSockets, u *xsk.UMEM) error {
+	for _, s := range f.sockets {
+		if err := u.LeaveOut(s.place); err != nil {
+			return err
+		}
+		if err := k.holder.Remove(s.name); err != nil {
+			return err
+		}
+		k.log.Info("socket of the former process is closed: no port has its queue now", "event", "socket_left", "name", s.name)
+	}
+	return nil
+}
+
+// takePort takes over the sockets of a port. Queues that have none are left out.
+func (k *Kernel) takePort(f *formerSockets, u *xsk.UMEM, p *port) (former formerPort, err error) {
 	for _, queue := range p.queues {
 		of := queueOf{p.ifindex, queue}
 		s, ok := f.sockets[of]
 		if !ok {
-			return former, fmt.Errorf("there was none at queue %d of port %q", queue, p.conf.Name)
+			continue
 		}
 		a, ok := attemptOf(s.io)
 		if !ok || p.conf.IO != conf.IOAuto && p.conf.IO != s.io || former.io != "" && former.io != s.io {
@@ -238,6 +269,9 @@ func (k *Kernel) takePort(f *formerSockets, u *xsk.UMEM, p *port) (formerPort, e
 		socket, err := u.Take(k.socketConfig(p, queue, a.xsk), s.fd, s.place)
 		if err != nil {
 			return former, err
+		}
+		if former.sockets == nil {
+			former.sockets = make(map[int]*xsk.Socket)
 		}
 		former.io, former.sockets[queue] = s.io, socket
 		former.names = append(former.names, s.name)
