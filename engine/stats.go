@@ -39,6 +39,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 	out.Rx, out.Forwarded, out.Replied, out.Originated = sum.Rx, sum.Forwarded, sum.Replied, sum.Originated
 	out.PortReusedEarly, out.IdleReset = sum.PortReusedEarly, sum.IdleReset
 	out.Untracked, out.Adopted, out.Displaced = sum.Untracked, sum.Adopted, sum.Displaced
+	out.Waiting = sum.Waiting
 	out.ToKernel, out.ToKernelFailed = sum.ToKernel, e.kernel.Failed()
 	for r := counter.None + 1; int(r) < counter.Count; r++ {
 		out.Drops[r.String()] = sum.Drops[r]

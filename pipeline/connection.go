@@ -32,6 +32,9 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		t.Remove(old)
 	}
 	m, s := &f.meta, &p.t.Services[f.service]
+	if m.Part != packet.Whole && p.seeksConnection(f, s) {
+		return nil
+	}
 	if s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Src, m.SrcPort) {
 		return nil
 	}

@@ -108,7 +108,7 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{
 		Backends: make([]counter.Backend, len(t.Backends)), Services: make([]counter.Service, len(t.Services)), templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
-		worker: worker, workers: workers, seed: seed, loads: own, turns: counter.NewTurns(1, len(t.Services)), t: t,
+		worker: worker, workers: workers, seed: seed, loads: own, turns: counter.NewTurns(1, len(t.Services)), t: t, observing: true,
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }
 	r.p.rstProbes.visit = r.p.rstProbeConn
@@ -129,6 +129,7 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	q := r.p
 	q.neighbourHints, q.answers, q.ipID, q.sourceTurn = p.neighbourHints, p.answers, p.ipID, p.sourceTurn
 	q.adoptions, q.adoptPerSecond, q.marks = p.adoptions, p.adoptPerSecond, p.marks
+	q.fragments, q.fragmentID = p.fragments, p.fragmentID
 	q.borrowed, q.ports = &borrowed{from: p}, p.ports
 	id := r.Before.Service
 	if r.Before.Known {

@@ -14,8 +14,8 @@ func (p *Processor) ProcessSlow(b *Batch, t *Tables, nowMs uint32) {
 		p.useTables(t)
 	}
 	f, c := &b.Frames[0], &p.Packets
-	handedIn := c.HandedIn
 	p.classifySlow(f)
+	handedIn := c.HandedIn
 	p.slowPath(f)
 	c.Rx += 1 - (c.HandedIn - handedIn)
 }

@@ -20,6 +20,8 @@ const (
 	HandOver                // pass the unchanged frame to Worker, which owns the flow
 	// ToKernel: give the kernel the unchanged IP packet Mem[Start:End], or drop it for Reason
 	ToKernel
+	// Hold: a fragment waits in the Processor for the first one of its packet; the frame is free
+	Hold
 )
 
 // Frame is one packet, the chunk of memory that it lies in, and what the stages record about it:
@@ -33,6 +35,9 @@ type Frame struct {
 	Verdict    Verdict
 	Worker     uint8
 	Reason     counter.Reason
+	// Noted: another worker has noted the flow of a fragment in front of the frame; out, of a frame
+	// that is handed over
+	Noted bool
 
 	kind    kind
 	service uint32
@@ -41,7 +46,9 @@ type Frame struct {
 	// its line; else 0
 	fullnatSlot uint32
 	meta        packet.Meta
-	untracked   uint32 // of a packet that was forwarded without a connection: the backend's id
+	// fragmentID: identification that a fragment gets if its addresses are translated
+	fragmentID uint32
+	untracked  uint32 // of a packet that was forwarded without a connection: the backend's id
 }
 
 // kind is the path that a frame takes through the pipeline.

@@ -1,6 +1,9 @@
 package pipeline
 
-import "sluice/pipeline/conn"
+import (
+	"sluice/pipeline/conn"
+	"sluice/pipeline/counter"
+)
 
 // sweepRoundMs is the duration of a sweep of the whole table: an entry that no packet meets
 // outlives its timeout by at most this.
@@ -27,6 +30,7 @@ func (p *Processor) Housekeep(t *Tables, nowMs, elapsedMs uint32, budget int) (b
 	}
 	p.shedOld()
 	p.syns.housekeep(nowMs)
+	p.endWait(p.fragments.Expire(nowMs), counter.Fragment)
 	p.share.Shrink()
 	return behind
 }

@@ -41,6 +41,9 @@ func (p *Processor) Observe(f Frame, t *Tables, nowMs uint32) (s Observation) {
 		p.useTables(t)
 	}
 	f.Verdict, f.Reason = Drop, counter.None
+	was := p.observing
+	p.observing = true
+	defer func() { p.observing = was }()
 	one := [1]Frame{f}
 	g := &one[0]
 	p.classifySlow(g)

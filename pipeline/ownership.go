@@ -150,6 +150,9 @@ func (p *Processor) handToPortOwner(f *Frame) bool {
 
 // handTo sets the verdict of a frame that goes to another worker.
 func (p *Processor) handTo(f *Frame, worker int) {
+	if f.Noted = f.meta.Part != packet.Whole; f.Noted {
+		f.noteFragment()
+	}
 	f.Verdict, f.Worker = HandOver, uint8(worker)
 	f.Hops++
 	f.kind = kindDone

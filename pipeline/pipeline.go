@@ -19,6 +19,7 @@
 //	adopt.go       segments of connections that no worker has, where a hash names the backend
 //	fullnat.go     SNAT ports of fullnat connections (package snat)
 //	refused_syn.go SYNs that a backend refuses because it has another connection from the port
+//	fragments.go   fragments of packets (package fragment)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
 //	               rst_probe.go for silent ends of both
 //	doubt.go       RST, FIN and SYN that may be forged
@@ -35,6 +36,7 @@ import (
 	"sluice/pipeline/conn"
 	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
+	"sluice/pipeline/fragment"
 	"sluice/pipeline/packet"
 	"sluice/pipeline/sched"
 	"sluice/pipeline/snat"
@@ -75,6 +77,9 @@ type Processor struct {
 	doubts         probeQueue // connections with the flag conn.Doubted
 	syns           synCopies
 	ipID           uint16
+	fragments      *fragment.Store
+	fragmentID     uint32    // the latest of those that this worker gave
+	observing      bool      // Observe, or a dry run: what fragments leave does not change
 	sweepDebt      [2]uint64 // per table, what the sweep is behind: slots times sweepRoundMs
 	// openings: frames of the batch that classifyFast leaves to fastOpen4 or fastOpen6
 	openings int
@@ -96,6 +101,9 @@ type Options struct {
 	Turns           *counter.Turns
 	Mem4, Mem6      []byte // TableBytes(4|6, ...) zeroed bytes each, for this worker alone
 	AdoptPerSecond  int    // connections that all workers together may adopt per second
+	// Fragments is how many fragments may wait for the first one of their packet, a power of two;
+	// 0: few
+	Fragments int
 	// Ports is the memory of SNAT pools, for this worker alone; nil: it is allocated when it is
 	// needed
 	Ports *snat.Memory
@@ -127,6 +135,7 @@ func New(o Options) *Processor {
 	p.fullMs = ^p.now // not yet
 	p.unproven, p.ended = newDisposables(o.Capacity.Even()), newDisposables(o.Capacity.Even())
 	p.marks = newMarks()
+	p.newFragments(o.Fragments)
 	p.v4 = conn.New(4, o.Capacity.Even(), o.Mem4, p.share, o.Seed, p.expired)
 	p.v6 = conn.New(6, o.Capacity.Even(), o.Mem6, p.share, o.Seed, p.expired)
 	return p
@@ -266,6 +275,8 @@ func (p *Processor) count(f *Frame) {
 		c.HandedOut++
 	case ToKernel:
 		c.ToKernel++
+	case Hold:
+		c.Waiting++
 	default:
 		c.Drops[f.Reason]++
 		if f.Reason == counter.TableFull || f.Reason == counter.SNATExhausted {

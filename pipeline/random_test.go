@@ -71,6 +71,7 @@ var seeds = sync.OnceValue(func() (all [][]byte) {
 // malformed are the reasons for which a frame can't be part of any flow.
 var malformed = []counter.Reason{
 	counter.Short, counter.NotIP, counter.VLANStack, counter.BadIPHeader, counter.BadIPChecksum, counter.IPOptions, counter.Fragment,
+	counter.BadFragment, counter.FragmentFull,
 	counter.Martian, counter.BadL4Header, counter.BadTCPFlags, counter.BadICMP, counter.ICMPNoFlow, counter.UnknownProtocol, counter.NoConnection,
 }
 
@@ -86,6 +87,9 @@ func (w *world) checkFrame(worker, side int, frame []byte) {
 		if o.Reason == counter.None {
 			w.t.Errorf("dropped without a reason:\n%s", packettest.Decode(frame))
 		}
+		return
+	}
+	if o.Verdict == pipeline.Hold {
 		return
 	}
 	if o.Start < 0 || o.End > len(o.Mem) || o.Start >= o.End || int(o.Port) > back {
@@ -308,7 +312,7 @@ func TestMalformedCostsNothing(t *testing.T) {
 	w := newWorlds(t, 1, 64, everyMode()...)
 	for n := range 2000 {
 		from := fmt.Sprintf("192.0.2.%d:%d", 1+n%250, 1024+n)
-		w.ends(w.in(packettest.UDP(from, web4).Fragment(uint16(8*n%4096), true).ID(uint16(n))), "fragment")
+		w.ends(w.in(packettest.UDP(from, web4).Fragment(uint16(8*n%4096), true).ID(uint16(n))), "bad_fragment")
 		w.ends(w.in(packettest.TCP(from, web4).Flags(syn|fin)), "bad_tcp_flags")
 		w.ends(w.in(packettest.TCP(from, web4).Flags(rst)), "no_connection")
 	}

@@ -33,7 +33,13 @@ var ways = []struct {
 		return w.raw(0, front, frame)
 	}},
 	{counter.IPOptions, "NOPs", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Options(1, 1, 1, 1)) }},
-	{counter.Fragment, "first", func(w *world) outcome { return w.in(packettest.UDP(client4, web4).Fragment(0, true)) }},
+	{counter.Fragment, "of a ping", func(w *world) outcome {
+		return w.in(packettest.ICMP("192.0.2.7", vip4, 8, 0, 1, make([]byte, 8)).Fragment(0, true))
+	}},
+	{counter.BadFragment, "over the TCP header", func(w *world) outcome { return w.in(packettest.TCP(client4, web4).Fragment(8, false)) }},
+	{counter.FragmentFull, "longer than what may wait", func(w *world) outcome {
+		return w.in(packettest.UDP(client4, web4).Payload(make([]byte, 3000)).Fragment(8, false))
+	}},
 	{counter.Martian, "loopback", func(w *world) outcome { return w.in(packettest.TCP("127.0.0.1:1", web4)) }},
 	{counter.Martian, "this host's", func(w *world) outcome { return w.in(packettest.TCP(port(own4, "1"), web4).Flags(syn)) }},
 	{counter.Martian, "link-local of another link", func(w *world) outcome {

@@ -18,7 +18,14 @@ import (
 func (p *Processor) classifySlow(f *Frame) {
 	m := &f.meta
 	f.home = 0
-	if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None {
+	reason := packet.Parse(f.Mem, f.Start, f.End, m)
+	if reason == counter.Fragment {
+		if !p.classifyFragment(f) {
+			return
+		}
+		reason = counter.None
+	}
+	if reason != counter.None {
 		if reason == counter.UnknownProtocol && p.t.isVIP(m.Dst) && packet.IsEcho(f.Mem, m) {
 			f.kind = kindEcho
 			return
@@ -65,9 +72,17 @@ func (p *Processor) classifyNonClient(f *Frame) {
 func (p *Processor) slowPath(f *Frame) {
 	switch f.kind {
 	case kindForward:
-		p.forward(f)
+		if f.meta.Part == packet.Later {
+			p.forwardLater(f)
+		} else {
+			p.forward(f)
+		}
 	case kindReply:
-		p.reply(f)
+		if f.meta.Part == packet.Later {
+			p.replyLater(f)
+		} else {
+			p.reply(f)
+		}
 	case kindICMPIn:
 		p.icmpIn(f)
 	case kindICMPOut:
@@ -147,8 +162,10 @@ func (p *Processor) rewriteAndSend(f *Frame, c *conn.Conn, be *Backend, length u
 	switch be.Mode {
 	case service.NAT:
 		rewrite.NATIn(f.Mem, m, be.Addr, c.BackendPort)
+		f.setFragmentID()
 	case service.FullNAT:
 		rewrite.NATBoth(f.Mem, m, p.t.Sources[c.Source].Addr, c.Extra, be.Addr, c.BackendPort)
+		f.setFragmentID()
 	case service.TUN:
 		p.ipID++
 		rewrite.DecTTL(f.Mem, m)
@@ -237,13 +254,7 @@ func (p *Processor) reply(f *Frame) {
 	if c.Flags&conn.Translated != 0 {
 		client = t.Client(c)
 	}
-	link, reason := p.t.Hops.Lookup(client)
-	if reason == counter.NoNeighbour {
-		if way := p.neighbourHints.lookup(client); way != nil {
-			p.NeighbourRequests.add(client)
-			link, reason = way, counter.None
-		}
-	}
+	link, reason := p.linkTo(client)
 	switch {
 	case reason != counter.None:
 		p.unreachable(f, client, reason)
@@ -261,7 +272,20 @@ func (p *Processor) reply(f *Frame) {
 	} else {
 		rewrite.NATOut(f.Mem, m, s.Addr, c.VIPPort())
 	}
+	f.setFragmentID()
 	f.send(m, link)
+}
+
+// linkTo returns the next hop to a client, or why there is none.
+func (p *Processor) linkTo(client packet.Addr) (*rewrite.Link, counter.Reason) {
+	link, reason := p.t.Hops.Lookup(client)
+	if reason == counter.NoNeighbour {
+		if way := p.neighbourHints.lookup(client); way != nil {
+			p.NeighbourRequests.add(client)
+			return way, counter.None
+		}
+	}
+	return link, reason
 }
 
 // isNoService reports whether a packet to no service that has this destination cannot be a reply

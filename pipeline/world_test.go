@@ -377,10 +377,10 @@ type outcome struct {
 
 func (o outcome) frame() []byte { return o.Mem[o.Start:o.End] }
 
-// String names the verdict as tests write it: "forward", "reply", "hand over", "to kernel", or the
-// drop reason.
+// String names the verdict as tests write it: "forward", "reply", "hand over", "to kernel", "wait",
+// or the drop reason.
 func (o outcome) String() string {
-	return [...]string{o.Reason.String(), "forward", "reply", "hand over", "to kernel"}[o.Verdict]
+	return [...]string{o.Reason.String(), "forward", "reply", "hand over", "to kernel", "wait"}[o.Verdict]
 }
 
 // raw sends a frame to a worker and follows it from worker to worker until its end.
@@ -508,7 +508,7 @@ func (w *world) sum() (all counter.Packets) {
 			}
 		}
 	}
-	if all.Rx != all.Forwarded+all.Replied+all.ToKernel+all.Dropped() || all.HandedIn != all.HandedOut {
+	if all.Rx != all.Forwarded+all.Replied+all.ToKernel+all.Waiting+all.Dropped() || all.HandedIn != all.HandedOut {
 		w.t.Errorf("the counters don't add up: %+v", all)
 	}
 	if all.ConnOpened-all.ConnClosed != uint64(live) {

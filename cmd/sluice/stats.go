@@ -38,7 +38,10 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "sluice %s, up %s\n\n", s.Version, time.Duration(s.UptimeS*float64(time.Second)).Round(time.Second))
 	fmt.Fprintf(out, "packets      rx %d = forwarded %d + replied %d + to the kernel %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Dropped())
-	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.ToKernel - s.Dropped()); rest != 0 {
+	if s.Waiting > 0 {
+		fmt.Fprintf(out, " + waiting %d", s.Waiting)
+	}
+	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.ToKernel - s.Waiting - s.Dropped()); rest != 0 {
 		fmt.Fprintf(out, " + in progress %d", rest)
 	}
 	for _, line := range []struct {

@@ -174,8 +174,8 @@ type ConnQuery struct {
 	Limit   int    // at most so many; 0: no limit
 }
 
-// Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + ToKernel + the sum of
-// Drops, to the packet, once no packet is being processed.
+// Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + ToKernel + Waiting + the
+// sum of Drops, to the packet, once no packet is being processed.
 type Stats struct {
 	Version string  `json:"version"`
 	UptimeS float64 `json:"uptime_s"`
@@ -184,6 +184,7 @@ type Stats struct {
 	Forwarded uint64            `json:"forwarded"` // packets sent on, either direction
 	Replied   uint64            `json:"replied"`   // packets answered by Sluice (RST, ICMP)
 	ToKernel  uint64            `json:"to_kernel"` // packets of backends' own, given to the kernel
+	Waiting   uint64            `json:"waiting"`   // fragments that wait for their first one
 	Drops     map[string]uint64 `json:"drops"`     // by DropReason.Name, zeros included
 
 	// ToKernelFailed counts packets of ToKernel that the kernel did not take.

@@ -332,8 +332,8 @@ func (l *Lab) restless(s api.Stats) string {
 	switch f := s.Frames; {
 	case s.Rx != l.arrived:
 		return fmt.Sprintf("%d frames were injected, %d received", l.arrived, s.Rx)
-	case s.Rx != s.Forwarded+s.Replied+s.ToKernel+s.Dropped():
-		return fmt.Sprintf("received %d, but forwarded %d + replied %d + to the kernel %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Dropped())
+	case s.Rx != s.Forwarded+s.Replied+s.ToKernel+s.Waiting+s.Dropped():
+		return fmt.Sprintf("received %d, but forwarded %d + replied %d + to the kernel %d + waiting %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Waiting, s.Dropped())
 	case s.ToKernel != l.kernel.written()+s.ToKernelFailed:
 		return fmt.Sprintf("%d packets went to the kernel, which has %d and lost %d", s.ToKernel, l.kernel.written(), s.ToKernelFailed)
 	case f.InFlight != 0 || f.Rx != 0:

@@ -195,6 +195,8 @@ func (n *Names) verdict(p *worker.PacketRecord) string {
 		return "answered: " + n.answer(p)
 	case pipeline.HandOver:
 		return fmt.Sprintf("handed over to worker %d", f.Worker)
+	case pipeline.Hold:
+		return "waits for the first fragment of its packet, which has the ports"
 	case pipeline.ToKernel:
 		return "passed to the kernel: it belongs to no connection, and its backend may have sent it of its own accord"
 	}

@@ -229,7 +229,7 @@ func (n *Names) event(p *worker.PacketRecord, inLen int) api.TraceEvent {
 // verdictNames are the verdicts in the API.
 var verdictNames = map[pipeline.Verdict]string{
 	pipeline.Drop: "drop", pipeline.Forward: "forward", pipeline.Reply: "reply", pipeline.HandOver: "hand-over",
-	pipeline.ToKernel: "pass",
+	pipeline.ToKernel: "pass", pipeline.Hold: "wait",
 }
 
 // The headers of a packet in a tunnel fit into traceSnap.

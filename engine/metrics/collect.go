@@ -57,6 +57,7 @@ func (s *snapshot) putDaemon(out series) {
 	out.count(forwarded, st.Forwarded)
 	out.count(replied, st.Replied)
 	out.count(toKernel, st.ToKernel)
+	out.put(waiting, float64(st.Waiting))
 	out.count(kernelLost, st.ToKernelFailed)
 	out.count(originated, st.Originated)
 	out.count(untracked, st.Untracked)

@@ -36,10 +36,11 @@ var (
 	buildInfo = gauge("build_info", "Always 1; the labels identify the running build.", "version", "goversion")
 	startTime = gauge("start_time_seconds", "When the daemon started, in Unix time.")
 
-	received    = counter("packets_received_total", "Packets received from RX rings: the sum of those forwarded, replied, given to the kernel and dropped.")
+	received    = counter("packets_received_total", "Packets received from RX rings: the sum of those forwarded, replied, given to the kernel and dropped, and of fragments that wait.")
 	forwarded   = counter("packets_forwarded_total", "Packets sent on, in either direction.")
 	replied     = counter("packets_replied_total", "Packets answered by Sluice itself, with a reset or an ICMP message.")
 	toKernel    = counter("packets_to_kernel_total", "Packets that nat backends sent of their own accord, given to the kernel.")
+	waiting     = gauge("fragments_waiting", "Fragments that wait for the first fragment of their packet.")
 	kernelLost  = counter("packets_to_kernel_failed_total", "Packets given to the kernel that it did not take; they are also counted as given.")
 	portReused  = counter("port_reused_early_total", "Connections of mode fullnat from a port that another to the same backend had less than a minute before.")
 	originated  = counter("packets_originated_total", "Packets that Sluice sent on its own: RST probes, to silent ends of connections that must be reset, and to ask whether a RST was genuine; SYNs of fullnat that a backend refused because it had another connection from the port, sent again.")

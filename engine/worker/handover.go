@@ -21,6 +21,9 @@ const (
 	// countedShift is the first bit of the frame's counter (forwarded, replied, originated) if
 	// transmitBit is set.
 	countedShift = 17
+	// notedBit: the flow of a fragment is noted in front of the frame, see pipeline.Frame. It is
+	// not set together with transmitBit.
+	notedBit = 1 << 20
 )
 
 // wire connects every pair of workers with two rings: one takes frames to the owner of their flow,

@@ -130,6 +130,9 @@ func (w *Worker) receive() (n int) {
 	if w.handNext++; w.handNext == len(w.handIn) {
 		w.handNext = 0
 	}
+	if w.proc.FragmentsReady() {
+		n = w.receiveFragments()
+	}
 	for i := range w.handIn {
 		from := (w.handNext + i) % len(w.handIn)
 		if ring := w.handIn[from]; ring != nil && n < w.maxHanded {
@@ -143,7 +146,7 @@ func (w *Worker) receive() (n int) {
 		}
 		got := q.Receive(w.descs[:w.batch-n])
 		for _, d := range w.descs[:got] {
-			w.addFrame(n, d, q.port, 0)
+			w.addFrame(n, d, q.port, 0, false)
 			n++
 		}
 		q.rx += uint64(got)
@@ -162,21 +165,38 @@ func (w *Worker) receiveHanded(from int, ring *rings.Consumer[rings.Desc], n int
 			w.enqueue(port, rings.Desc{Addr: d.Addr, Len: d.Len}, int(d.Options>>countedShift))
 			continue
 		}
-		w.addFrame(n, d, port, uint8(d.Options&hopBits>>hopShift))
+		w.addFrame(n, d, port, uint8(d.Options&hopBits>>hopShift), d.Options&notedBit != 0)
 		n++
 	}
 	return n
 }
 
-// addFrame makes a received frame number i of the batch.
-func (w *Worker) addFrame(i int, d rings.Desc, port, hops uint8) {
+// frameStart is where frames of fragments begin that have waited, in bytes from the start of their
+// chunks: as much space is in front of received frames.
+const frameStart = 256
+
+// receiveFragments fills the batch with fragments that have waited and can go on now, in free
+// frames, and returns their number.
+func (w *Worker) receiveFragments() int {
+	free := w.frames.free
+	count := min((w.maxHanded+1)/2, len(free))
+	for i := range count {
+		w.addFrame(i, rings.Desc{Addr: free[len(free)-1-i]}, 0, 0, false)
+	}
+	n := w.proc.ReleaseFragments(w.work.Frames[:count], frameStart)
+	w.frames.free = free[:len(free)-n]
+	return n
+}
+
+// addFrame makes a received frame number i of the batch. noted: see pipeline.Frame.
+func (w *Worker) addFrame(i int, d rings.Desc, port, hops uint8, noted bool) {
 	chunk := d.Addr &^ (platform.FrameSize - 1)
 	start := int(d.Addr - chunk)
 	w.addrs[i] = chunk
 	f := &w.work.Frames[i]
 	f.Mem = w.umem[chunk : chunk+platform.FrameSize : chunk+platform.FrameSize]
 	f.Start, f.End = start, start+int(d.Len)
-	f.Port, f.Hops = port, hops
+	f.Port, f.Hops, f.Noted = port, hops, noted
 }
 
 func (w *Worker) process(n int) {
@@ -205,7 +225,9 @@ func (w *Worker) transmit(n int) {
 		case pipeline.Reply:
 			w.enqueue(f.Port, d, replied)
 		case pipeline.HandOver:
-			d.Options = uint32(f.Port) | uint32(f.Hops)<<hopShift
+			if d.Options = uint32(f.Port) | uint32(f.Hops)<<hopShift; f.Noted {
+				d.Options |= notedBit
+			}
 			w.handOut[f.Worker].descs = append(w.handOut[f.Worker].descs, d)
 		case pipeline.ToKernel:
 			w.toKernel(f, d)

@@ -29,6 +29,9 @@ const (
 	MaxPorts   = 256
 )
 
+// waitingFragments is how many fragments may wait for the first one of their packet at each worker.
+const waitingFragments = 4096
+
 // Options is what a Set is made of.
 type Options struct {
 	Cores       []int // the CPU of each worker
@@ -277,7 +280,7 @@ func (o *Options) newWorker(id int, parts parts, connections *counter.Capacity) 
 	}
 	w.proc = pipeline.New(pipeline.Options{
 		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns, AdoptPerSecond: o.AdoptPerSecond,
-		Mem4: tables[0], Mem6: tables[1], Ports: w.ports,
+		Mem4: tables[0], Mem6: tables[1], Ports: w.ports, Fragments: waitingFragments,
 	})
 	w.waker.write = sleeper.Wake
 	// A whole batch, and what every other worker may hand over in the same turn.

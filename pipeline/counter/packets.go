@@ -7,11 +7,12 @@ type Packets struct {
 	Forwarded uint64
 	Replied   uint64 // frames turned into answers of Sluice
 	ToKernel  uint64 // frames with packets that went to the kernel
+	Waiting   uint64 // fragments that wait for the first one of their packet: they count later
 	HandedOut uint64 // frames handed to another worker, which counts them then
 	HandedIn  uint64
 	Drops     [Count]uint64
 	// Originated: frames that Sluice made and sent: not part of Rx = Forwarded + Replied + ToKernel
-	// + drops
+	// + Waiting + drops
 	Originated uint64
 	ConnOpened uint64
 	ConnClosed uint64
@@ -34,6 +35,7 @@ func (p *Packets) Add(q *Packets) {
 	p.Forwarded += q.Forwarded
 	p.Replied += q.Replied
 	p.ToKernel += q.ToKernel
+	p.Waiting += q.Waiting
 	p.HandedOut += q.HandedOut
 	p.HandedIn += q.HandedIn
 	for i := range p.Drops {

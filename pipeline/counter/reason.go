@@ -1,7 +1,7 @@
 // Package counter names every way in which a packet can end and counts them. It is a leaf.
 //
-// All tests check the identity: rx = forwarded + replied + to the kernel + the sum of all
-// drops.
+// All tests check the identity: rx = forwarded + replied + to the kernel + waiting + the
+// sum of all drops.
 package counter
 
 // Reason is why a frame was dropped, None if it was not.
@@ -16,7 +16,11 @@ const (
 	BadIPHeader          // IHL, total length or version invalid
 	BadIPChecksum        // IPv4 header checksum wrong: the kernel's own check is bypassed
 	IPOptions            // IPv4 options, or IPv6 extension headers that are not followed
-	Fragment             // a fragment: no ports, no reassembly
+	// Fragment: of a packet with a first fragment that did not come, or was dropped, or that holds
+	// no TCP or UDP
+	Fragment
+	BadFragment  // a fragment that hides a transport header, or exceeds the packet
+	FragmentFull // too many fragments wait for the first ones of their packets: the oldest
 	// Martian: no client has the source: loopback, multicast, broadcast, this host's, a VIP, ...
 	Martian
 	BadL4Header     // TCP or UDP header invalid
@@ -61,7 +65,9 @@ var reasons = [Count]struct{ name, text string }{
 	BadIPHeader:     {"bad_ip_header", "IP version, header length or total length is impossible"},
 	BadIPChecksum:   {"bad_ip_checksum", "IPv4 header checksum is wrong"},
 	IPOptions:       {"ip_options", "IPv4 options or IPv6 extension headers that are not followed"},
-	Fragment:        {"fragment", "IP fragment"},
+	Fragment:        {"fragment", "fragment of a packet with a first fragment that did not come or was dropped, or without TCP or UDP"},
+	BadFragment:     {"bad_fragment", "fragment that hides part of the transport header or exceeds the packet"},
+	FragmentFull:    {"fragment_full", "too many fragments wait for the first ones of their packets, and this one was the oldest"},
 	Martian:         {"martian", "no client has this source: loopback, multicast, broadcast, link-local of another link, an address of this host or of a service, or a UDP port that a backend serves"},
 	BadL4Header:     {"bad_l4_header", "TCP or UDP header is impossible"},
 	BadTCPFlags:     {"bad_tcp_flags", "TCP flags are impossible"},

@@ -15,8 +15,9 @@
 //     skipped, at most eight of them. A routing header with segments left names another
 //     destination than the one in the IP header, so it is dropped like all other extension headers
 //     (IPOptions).
-//   - Fragments hold no ports, or not all of the packet, and are refused. An IPv6 atomic fragment
-//     is a whole packet (RFC 6946): its fragment header is skipped as extension headers are.
+//   - Fragments hold no ports, or not all of the packet: Parse refuses them, and ParseFragment
+//     reads what they have. An IPv6 atomic fragment is a whole packet (RFC 6946): its fragment
+//     header is skipped as extension headers are.
 //   - An IPv6 packet from or to an IPv4-mapped address is refused (Martian): such addresses are not
 //     allowed on the wire (RFC 4291, 2.5.5.2; draft-itojun-v6ops-v4mapped-harmful), and Addr could
 //     not tell them from IPv4.

@@ -144,7 +144,7 @@ func (h *Headers) Parse6(start int, m *Meta) bool {
 func (m *Meta) place(start int, ipLen, length uint16) {
 	m.L2, m.VLAN, m.L3 = uint16(start), 0, uint16(start+EthernetLen)
 	m.L4, m.End = m.L3+ipLen, m.L3+length
-	m.Inner, m.InnerL4, m.ICMPError = 0, 0, false
+	m.Inner, m.InnerL4, m.ICMPError, m.Part = 0, 0, false, Whole
 }
 
 // transport sets ports and TCP flags.

@@ -58,14 +58,16 @@ type Meta struct {
 	Inner, InnerL4 uint16
 	// TCP or UDP, of the flow: for an ICMP error that of the embedded packet
 	Proto     uint8
-	Family    uint8 // 4 or 6, of the outermost IP header
-	TTL       uint8 // TTL or hop limit of the outermost IP header; not judged by Parse
-	TCPFlags  uint8 // FIN, SYN, RST, PSH, ACK; 0 for UDP and ICMP errors
-	ICMPError bool  // the frame is an ICMP error about the flow
-	_         uint8
+	Family    uint8  // 4 or 6, of the outermost IP header
+	TTL       uint8  // TTL or hop limit of the outermost IP header; not judged by Parse
+	TCPFlags  uint8  // FIN, SYN, RST, PSH, ACK; 0 for UDP and ICMP errors
+	ICMPError bool   // the frame is an ICMP error about the flow
+	Part      Part   // not Whole: only ParseFragment
 	L2        uint16 // Ethernet header: the frame's first byte
 	VLAN      uint16 // VLAN identifier of the tag, 0 if there is none
-	_         [8]byte
+	// FragmentHeader: of a fragment in IPv6, else 0
+	FragmentHeader uint16
+	_              [6]byte
 }
 
 // DontFragment reports whether the outermost header forbids fragmentation: the flag in IPv4, always

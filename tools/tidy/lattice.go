@@ -71,6 +71,7 @@ var lattice = []layer{
 	{"pipeline/conn", "pipeline/counter pipeline/flow pipeline/packet", pure},
 	{"pipeline/counter", "", "the pipeline is pure; counter is a leaf"},
 	{"pipeline/flow", "pipeline/packet", pure},
+	{"pipeline/fragment", "pipeline/flow pipeline/packet", pure},
 	{"pipeline/nexthop", "pipeline/counter pipeline/packet pipeline/rewrite", pure},
 	{"pipeline/packet", "pipeline/counter", pure},
 	{"pipeline/packet/packettest", "", pure},
