@@ -49,11 +49,18 @@ func Pin(dir string, keep bool, other Holder) (Holder, error) {
 // CanPin returns why nothing can be pinned in a directory, which need not exist yet.
 func CanPin(dir string) error {
 	var stat unix.Statfs_t
-	err := unix.Statfs(dir, &stat)
+	at := dir // what exists of it
+	err := unix.Statfs(at, &stat)
 	if errors.Is(err, unix.ENOENT) {
-		err = unix.Statfs(filepath.Dir(dir), &stat)
+		at = filepath.Dir(dir)
+		err = unix.Statfs(at, &stat)
+	}
+	if err == nil && stat.Type == unix.BPF_FS_MAGIC {
+		err = unix.Access(at, unix.W_OK|unix.X_OK)
 	}
 	switch {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%s cannot be written to (%w): make it a directory of the user who runs this", dir, err)
 	case err != nil:
 		return fmt.Errorf("%s: %w: mount a BPF file system there: mount -t bpf bpf %s", dir, err, filepath.Dir(dir))
 	case stat.Type != unix.BPF_FS_MAGIC:

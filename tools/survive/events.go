@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"syscall"
 	"time"
 
@@ -58,6 +60,10 @@ const settleTime = 3 * time.Second
 func (r *run) event(ctx context.Context, n int, k kind) error {
 	ctx, cancel := context.WithTimeout(ctx, eventTime)
 	defer cancel()
+	drops, err := r.drops(ctx)
+	if err != nil {
+		return err
+	}
 	before := r.counts()
 	at := time.Now()
 	if err := k.do(ctx, r); err != nil {
@@ -85,6 +91,10 @@ func (r *run) event(ctx context.Context, n int, k kind) error {
 	if err != nil {
 		return err
 	}
+	dropped, err := r.drops(ctx)
+	if err != nil {
+		return err
+	}
 	if n == 1 {
 		r.first = usage
 	}
@@ -92,7 +102,33 @@ func (r *run) event(ctx context.Context, n int, k kind) error {
 	fmt.Fprintf(r.Out, "%s %-8s ready %4d ms, gap %4d ms, %d datagrams lost; %d connections (%d lost), %d queues, away %.0f ms, %d received, %d discarded, %d sending, %d repaired; %d MiB, %d files%s\n",
 		r.elapsed(), k.name, ready.Milliseconds(), after.Longest.Milliseconds(), lost(before, after),
 		taken.Connections, taken.Lost, taken.Queues, taken.AwayS*1e3, taken.Received, discarded(taken), taken.Sending, taken.Repaired, usage.RSSKiB>>10, usage.Files, why(taken))
+	fmt.Fprintf(r.Out, "%s   gaps of %v: %v\n", r.elapsed(), paths(), r.longest)
+	for _, name := range slices.Sorted(maps.Keys(dropped)) {
+		if n := dropped[name] - min(drops[name], dropped[name]); n > 0 {
+			fmt.Fprintf(r.Out, "%s   %d more dropped: %s\n", r.elapsed(), n, name)
+		}
+	}
 	return nil
+}
+
+// drops returns how many packets were dropped, by name of the reason.
+func (r *run) drops(ctx context.Context) (map[string]uint64, error) {
+	stats, err := r.daemon.API.Stats(ctx)
+	if api.Answered(err) != nil {
+		return nil, err
+	}
+	drops := stats.Drops
+	for _, p := range stats.Ports {
+		drops[p.Name+" no_worker"] = p.XDP.NoWorker
+		drops[p.Name+" no_socket"] = p.XDP.NoSocket
+		for _, q := range p.Queues {
+			name := fmt.Sprintf("%s queue %d ", p.Name, q.Queue)
+			drops[name+"kernel_rx_dropped"] = q.KernelRxDropped
+			drops[name+"kernel_rx_ring_full"] = q.KernelRxRingFull
+			drops[name+"kernel_fill_ring_empty"] = q.KernelFillRingEmpty
+		}
+	}
+	return drops, nil
 }
 
 func discarded(t api.Takeover) int {

@@ -26,6 +26,7 @@ func main() {
 	flag.DurationVar(&o.Calm, "calm", 10*time.Second, "time without an event, at first")
 	flag.DurationVar(&o.Pause, "pause", 8*time.Second, "least time from the traffic of an event to the next; the keeper forgets a start after ten seconds")
 	flag.Uint64Var(&o.Seed, "seed", 1, "of the order and the moments of events")
+	log := flag.Bool("log", false, "print what keeper and daemons said")
 	var counts []func()
 	for _, k := range kinds {
 		n := flag.Int(k.name, k.times, "events: "+k.usage)
@@ -39,12 +40,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "survive: needs root, because it makes network namespaces: sudo make survive")
 		os.Exit(1)
 	}
-	os.Exit(status(o))
+	os.Exit(status(o, *log))
 }
 
 // status makes a run and returns the exit status. Ctrl-C ends it early and cleans up; a second
 // Ctrl-C ends it at once.
-func status(o Options) int {
+func status(o Options, log bool) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -54,7 +55,11 @@ func status(o Options) int {
 		return 1
 	}
 	r := &run{Options: o}
-	if err := r.all(ctx); err != nil {
+	err = r.all(ctx)
+	if log && r.daemon != nil {
+		fmt.Printf("\n%s\n", r.daemon.Process.Output())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "survive: FAILED:", err)
 		if r.daemon != nil {
 			fmt.Fprintf(os.Stderr, "the daemon said at last:\n%.20000s\n", r.daemon.Process.Output())

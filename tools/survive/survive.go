@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"time"
 
 	"sluice/engine/cpu"
@@ -62,6 +63,7 @@ type run struct {
 	resets  []resets
 	began   time.Time
 
+	longest     [8]time.Duration         // of each flow, of the last event
 	gaps        map[string]time.Duration // the longest of each kind of event
 	openedAgain int                      // events after which sockets were opened again
 	lostConns   int                      // by what daemons said
@@ -217,23 +219,15 @@ func (r *run) disturb(ctx context.Context) error {
 
 // conclude ends the traffic, and fills the report.
 func (r *run) conclude(ctx context.Context) error {
-	sum := loadgen.Sum{}
-	silent := 0 // connections that no longer carry a message
-	for _, c := range r.clients {
-		s, err := c.End(ctx)
-		if err != nil {
-			return err
-		}
-		n, err := c.Echo(ctx)
-		if err != nil {
-			fmt.Fprintf(r.Out, "%s the last message: %v\n", r.elapsed(), err)
-		}
-		silent += r.each(r.Connections) - s.Broken - n
-		sum.Join(s)
+	sum, silent, err := r.endTraffic(ctx)
+	if err != nil {
+		return err
 	}
 	var flows testbed.StreamCounts
-	for _, s := range r.streams {
-		flows = plus(flows, s.End())
+	for i, s := range r.streams {
+		c := s.End()
+		fmt.Fprintf(r.Out, "%s %s: %d of %d datagrams were not answered\n", r.elapsed(), paths()[i], c.Sent-c.Answered, c.Sent)
+		flows = plus(flows, c)
 	}
 	for _, why := range sum.Why {
 		fmt.Fprintf(r.Out, "%s\n", why)
@@ -254,6 +248,28 @@ func (r *run) conclude(ctx context.Context) error {
 	}
 	r.rowsOfGaps(flows)
 	return r.rowsOfDaemon(ctx)
+}
+
+// endTraffic ends the traffic of all services at the same time, sends a last message over each
+// connection, and returns how many no longer carried it.
+func (r *run) endTraffic(ctx context.Context) (sum loadgen.Sum, silent int, err error) {
+	var all sync.WaitGroup
+	var mu sync.Mutex // guards the results
+	for i, c := range r.clients {
+		all.Go(func() {
+			s, endErr := c.End(ctx)
+			n, echoErr := c.Echo(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			err = errors.Join(err, endErr)
+			lost := r.each(r.Connections) - s.Broken - n
+			fmt.Fprintf(r.Out, "%s %s: %d busy connections broke, %d silent ones, %d new ones of %d: %v\n", r.elapsed(), paths()[i], s.Broken, lost, s.Failed, s.Failed+s.Opened, echoErr)
+			silent += lost
+			sum.Join(s)
+		})
+	}
+	all.Wait()
+	return sum, silent, err
 }
 
 // lostPerDeath is how many packets a process may have in its hands when it dies: a batch for each
@@ -318,8 +334,10 @@ func yes(err error) string {
 // counts returns the sum of all flows of datagrams since the last call; Longest is the longest of
 // any.
 func (r *run) counts() (sum testbed.StreamCounts) {
-	for _, s := range r.streams {
-		sum = plus(sum, s.Counts())
+	for i, s := range r.streams {
+		c := s.Counts()
+		r.longest[i] = c.Longest
+		sum = plus(sum, c)
 	}
 	return sum
 }
