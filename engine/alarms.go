@@ -31,6 +31,9 @@ func (e *Engine) alarmsAbout(key service.Key, name string) (all []api.Alarm) {
 	if p := e.pressureOn(key, name); p != nil {
 		all = append(all, api.Alarm{Kind: api.AlarmPressure, Service: name, Text: pressureText, SinceS: p.SinceS})
 	}
+	if f := e.firstOf(key, name); f != nil && f.Flood {
+		all = append(all, api.Alarm{Kind: api.AlarmFirst, Service: name, Text: firstText, SinceS: f.SinceS})
+	}
 	return all
 }
 

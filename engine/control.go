@@ -52,6 +52,7 @@ func (e *Engine) List(ctx context.Context) ([]api.Service, error) {
 // addRefused adds what was refused, and what a full table has done.
 func addRefused(s *api.Service, c *counter.Service) {
 	s.AccessDenied, s.Limited = c.Denied, c.ByLimit()
+	s.FirstTotal = c.First
 	s.FoundFull, s.TableFull, s.Untracked, s.Displaced = c.FoundFull, c.TableFull+c.SNATExhausted, c.Untracked, c.Displaced
 	s.Unproven = uint64(max(0, c.Unproven))
 }
@@ -91,7 +92,7 @@ func (e *Engine) describe(s *conf.Service, latest map[service.BackendID]health.S
 		out.Backends = append(out.Backends, describe(&s.Backends[i]))
 	}
 	out.Alarms = e.alarmsAbout(s.Key, s.Name)
-	out.Pressure = e.pressureOn(s.Key, s.Name)
+	out.Pressure, out.FirstPackets = e.pressureOn(s.Key, s.Name), e.firstOf(s.Key, s.Name)
 	if s.Sorry != nil {
 		b := describe(s.Sorry)
 		out.Sorry = &b

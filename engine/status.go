@@ -38,6 +38,9 @@ func (e *Engine) Status(ctx context.Context) (api.Status, error) {
 		if p := e.pressureOn(e.cfg.Services[i].Key, e.cfg.Services[i].Name); p != nil {
 			out.Pressure = append(out.Pressure, *p)
 		}
+		if f := e.firstOf(e.cfg.Services[i].Key, e.cfg.Services[i].Name); f != nil {
+			out.FirstPackets = append(out.FirstPackets, *f)
+		}
 	}
 	if e.reloaded.err != nil {
 		out.Reload.Error = e.reloaded.err.Error()

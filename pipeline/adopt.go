@@ -53,6 +53,7 @@ func (p *Processor) adopt(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn
 // track opens a connection by a packet that is not the first of its flow. If there is no space for
 // it, the packet is forwarded without one, and nil returned.
 func (p *Processor) track(f *Frame, t *conn.Table, k conn.Key, backend uint32) *conn.Conn {
+	p.refusals(k.Service).Second++
 	var c *conn.Conn
 	if p.admit(f, t, k.Service) {
 		c, _ = p.insert(f, t, k, backend)

@@ -98,7 +98,7 @@ func (p *Processor) openMarked(f *Frame, t *conn.Table, k conn.Key, s *Service, 
 		if backend == 0 {
 			return nil, false
 		}
-		p.mark(flow)
+		p.markFirst(k.Service, flow, m.Src, marked)
 		p.forwardUntracked(f, backend)
 		return nil, true
 	case !marked || m.TCPFlags&packet.RST != 0 || !opening && !opensHere(f, s):
@@ -111,11 +111,29 @@ func (p *Processor) openMarked(f *Frame, t *conn.Table, k conn.Key, s *Service, 
 	return p.track(f, t, k, backend), true
 }
 
-// mark marks a flow, unless this is a dry run, which shares the marks of the worker.
-func (p *Processor) mark(flow uint64) {
-	if p.borrowed == nil {
-		p.marks.add(flow, p.now)
+// firstSample is the number of flows of which First counts one.
+const firstSample = 16
+
+// markFirst marks the flow with this hash by its first packet, and counts that unless the flow was
+// marked before. It does nothing in a dry run, which shares the marks of the worker.
+func (p *Processor) markFirst(service uint32, flow uint64, client packet.Addr, marked bool) {
+	if p.borrowed != nil {
+		return
 	}
+	if p.marks.add(flow, p.now); marked {
+		return
+	}
+	p.refusals(service).First++
+	if flow%firstSample == 0 {
+		p.sampleFirst(service, client)
+	}
+}
+
+// sampleFirst counts the source prefix of a first packet for all that are not in the sample.
+//
+//go:noinline
+func (p *Processor) sampleFirst(service uint32, client packet.Addr) {
+	p.First.AddMany(service, client.Prefix(), firstSample)
 }
 
 // opensHere reports whether the frame is where the first packet of its flow was. Later in its way,
@@ -153,7 +171,7 @@ func (p *Processor) fastFirst4(f *Frame) bool {
 	if backend == 0 || length > l.maxLength {
 		return false
 	}
-	p.mark(flow)
+	p.markFirst(f.service, flow, client, marked)
 	p.countUntracked(f, backend)
 	p.sendFast4(f, h, &conn.Conn{Backend: backend}, l, length)
 	return true
@@ -175,6 +193,7 @@ func (p *Processor) fastTrack4(f *Frame, s *Service, length uint16) bool {
 	}
 	c := p.v4.InsertAt4(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[backend].Addr.V4(), l.flags)
 	p.beginFast(p.v4, c, backend, l, l.state, l.idleMs)
+	p.refusals(f.service).Second++
 	p.sendFast4(f, h, c, l, length)
 	return true
 }
@@ -205,7 +224,7 @@ func (p *Processor) fastFirst6(f *Frame) bool {
 	if backend == 0 || length > l.maxLength {
 		return false
 	}
-	p.mark(flow)
+	p.markFirst(f.service, flow, client, marked)
 	p.countUntracked(f, backend)
 	p.sendFast6(f, h, &conn.Conn{Backend: backend}, l, length)
 	return true
@@ -226,6 +245,7 @@ func (p *Processor) fastTrack6(f *Frame, s *Service, length uint16) bool {
 	}
 	c := p.v6.InsertAt6(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[backend].Addr, l.flags)
 	p.beginFast(p.v6, c, backend, l, l.state, l.idleMs)
+	p.refusals(f.service).Second++
 	p.sendFast6(f, h, c, l, length)
 	return true
 }

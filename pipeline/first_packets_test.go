@@ -38,9 +38,42 @@ func TestFirstPackets(t *testing.T) {
 							if n := w.sum(); n.ConnOpened != 40 || n.Adopted != 0 || n.Dropped()+n.Replied != 0 {
 								t.Errorf("%+v", n)
 							}
+							if first, second := w.firsts(); first != 40 || second != 40 {
+								t.Errorf("%d flows with a first packet are counted, %d with a second one", first, second)
+							}
 						})
 					}
 				}
+			}
+		}
+	}
+}
+
+// firsts returns how many first and second packets to the first service the workers have counted.
+func (w *world) firsts() (first, second uint64) {
+	for _, p := range w.procs {
+		first, second = first+p.Services[1].First, second+p.Services[1].Second
+	}
+	return first, second
+}
+
+// TestFirstSources checks that the source prefixes of first packets are counted by a sample, also
+// on the slow path.
+func TestFirstSources(t *testing.T) {
+	const n = 4000
+	for _, slow := range []bool{false, true} {
+		for _, vip := range []string{vip4, vip6} {
+			w := newWorlds(t, 1, 64, hashing(vip, service.DR))
+			w.slowOnly = slow
+			for i := range n {
+				w.ends(w.in(packettest.TCP(clientOf(vip, i), port(vip, "80")).Flags(syn)), "forward")
+			}
+			counted := uint32(0)
+			for _, c := range w.procs[0].First.All() {
+				counted += c.Count - c.Over
+			}
+			if first, second := w.firsts(); first != n || second != 0 || counted < n/2 || counted > 2*n {
+				t.Errorf("%s, slow %v: %d first packets, %d second ones, %d by prefix", vip, slow, first, second, counted)
 			}
 		}
 	}

@@ -49,6 +49,7 @@ type Processor struct {
 	Backends          []counter.Backend // by backend id
 	Services          []counter.Service // by service id
 	Full              counter.Prefixes  // of new connections that found no free entry or SNAT port
+	First             counter.Prefixes  // of a sample of counter.Service.First
 	NeighbourRequests NeighbourRequests // next hops without a known MAC address
 
 	worker, workers int

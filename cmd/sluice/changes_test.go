@@ -130,6 +130,7 @@ http           off, as configured
 			Sources: []api.Source{{Prefix: "203.0.113.0/24", Share: 0.451}, {Prefix: "2001:db8:1::/48", Share: 0.1}}},
 		{Service: "dns", SinceS: 3, PerSecond: 3, FoundFull: 9, Displacing: 9},
 	}
+	daemon.status.FirstPackets = []api.FirstPackets{{Service: "udp", SinceS: 61, PerSecond: 5000.3, Alone: 0.914, Sources: []api.Source{{Prefix: "203.0.113.0/24", Share: 0.5}}}}
 	daemon.status.Takeover = &api.Takeover{Connections: 812, Lost: 3, Queues: 2, AwayS: 0.18, Received: 97}
 	daemon.status.Restart = []string{"engine: batch 64 -> 128", "added port eth2"}
 	daemon.status.Backends = api.BackendCounts{Total: 30, Up: 5, Down: 25, Protected: 1}
@@ -152,7 +153,8 @@ http           off, as configured
 		"service web: no backend is up\n                 4 times pool_protected, for example service pool: 12/12 down\npressure ",
 		"\npressure         web, for 12s: 6012 new connections/s find no free entry: 71890 displaced others, 10 were refused, 100 went untracked; " +
 			"from 203.0.113.0/24 (45%), 2001:db8:1::/48 (10%)\n" +
-			"                 dns, for 3s: 3 new connections/s find no free entry: 9 displaced others; from many prefixes\noverrides ", "1 drain, 1 weight: sluice overrides"} {
+			"                 dns, for 3s: 3 new connections/s find no free entry: 9 displaced others; from many prefixes\n" +
+			"first packets    udp, for 1m01s: 5000 new clients/s, 91% of them with one packet only; from 203.0.113.0/24 (50%)\noverrides ", "1 drain, 1 weight: sluice overrides"} {
 		if !strings.Contains(out, text) {
 			t.Errorf("%q is missing in\n%s", text, out)
 		}

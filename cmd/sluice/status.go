@@ -106,6 +106,10 @@ func statusTable(w io.Writer, s *api.Status) error {
 		p := &s.Pressure[i]
 		line(map[bool]string{true: "pressure"}[i == 0], "%s, for %s: %s", p.Service, text.Ago(p.SinceS), p)
 	}
+	for i := range s.FirstPackets {
+		f := &s.FirstPackets[i]
+		line(map[bool]string{true: "first packets"}[i == 0], "%s, for %s: %s", f.Service, text.Ago(f.SinceS), f)
+	}
 	line("overrides", "%s", overridesLine(s.Overrides))
 	line("state", "%s", stateLine(s))
 	line("http", "%s", httpLine(s))

@@ -85,15 +85,14 @@ func (a *Answers) Refusals(ctx context.Context, sums []counter.Service) error {
 }
 
 // TakeFull returns the source prefixes of new connections that found no free entry since the last
-// call. A worker that does not answer adds none.
-func (a *Answers) TakeFull(ctx context.Context) ([]counter.PrefixCount, error) {
-	parts := make([]counter.Prefixes, len(a.workers.All))
-	_, err := a.workers.Ask(ctx, func(w *worker.Worker) { w.TakeFull(&parts[w.ID()]) })
-	var all []counter.PrefixCount
+// call, and those of first packets that needed none. A worker that does not answer adds none.
+func (a *Answers) TakeFull(ctx context.Context) (full, first []counter.PrefixCount, err error) {
+	parts := make([]struct{ full, first counter.Prefixes }, len(a.workers.All))
+	_, err = a.workers.Ask(ctx, func(w *worker.Worker) { w.TakeFull(&parts[w.ID()].full, &parts[w.ID()].first) })
 	for i := range parts {
-		all = append(all, parts[i].All()...)
+		full, first = append(full, parts[i].full.All()...), append(first, parts[i].first.All()...)
 	}
-	return all, err
+	return full, first, err
 }
 
 // sum adds to sums, which are by number, what each worker adds to a copy of it, or has added last.

@@ -33,12 +33,14 @@ const (
 	AlarmToKernel = "to_kernel_failed"
 	AlarmFrozen   = "health_frozen" // an operator has frozen the backends' states
 	AlarmStuck    = "worker_stuck"  // a worker does not answer: its queues are not served
-	AlarmPressure = "pressure"      // new connections find no free entry or SNAT port: see Pressure
+	// AlarmFirst: most SYNs are the only packet of their client: see FirstPackets.
+	AlarmFirst    = "syn_flood"
+	AlarmPressure = "pressure" // new connections find no free entry or SNAT port: see Pressure
 )
 
 // AlarmKinds returns the kinds.
 func AlarmKinds() []string {
-	return []string{AlarmProtected, AlarmNoBackend, AlarmUnreachable, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck, AlarmPressure}
+	return []string{AlarmProtected, AlarmNoBackend, AlarmUnreachable, AlarmDirect, AlarmNotRun, AlarmDetached, AlarmToKernel, AlarmFrozen, AlarmStuck, AlarmPressure, AlarmFirst}
 }
 
 // maxAlike is how many alarms of one kind are told one by one.

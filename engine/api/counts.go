@@ -79,7 +79,7 @@ func (c BackendCounts) String() string {
 }
 
 // ServiceNote returns what the fraction of a service leaves out, where its new connections go if no
-// backend takes any, and whether it is under pressure, or "".
+// backend takes any, and whether it is under pressure or has a SYN flood, or "".
 func ServiceNote(s Service) string {
 	c := CountBackends(s)
 	words := c.Note()
@@ -92,6 +92,9 @@ func ServiceNote(s Service) string {
 	}
 	if s.Pressure != nil {
 		words = strings.TrimPrefix(words+", under pressure", ", ")
+	}
+	if s.FirstPackets != nil && s.FirstPackets.Flood {
+		words = strings.TrimPrefix(words+", SYN flood", ", ")
 	}
 	return words
 }

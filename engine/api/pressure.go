@@ -42,13 +42,34 @@ func (p *Pressure) String() string {
 }
 
 // SourcesText returns where the connections come from: "from 203.0.113.0/24 (45%)".
-func (p *Pressure) SourcesText() string {
+func (p *Pressure) SourcesText() string { return sourcesText(p.Sources) }
+
+func sourcesText(sources []Source) string {
 	var words []string
-	for _, s := range p.Sources {
+	for _, s := range sources {
 		words = append(words, fmt.Sprintf("%s (%.0f%%)", s.Prefix, 100*s.Share))
 	}
 	if len(words) == 0 {
 		return "from many prefixes"
 	}
 	return "from " + strings.Join(words, ", ")
+}
+
+// FirstPackets describes the first packets of a service that a hash forwards without an entry
+// (scheduler mh in tun and dr), while they are 1000 a second or more.
+type FirstPackets struct {
+	Service   string  `json:"service"`
+	SinceS    float64 `json:"since_s"`
+	PerSecond float64 `json:"per_second"` // over the last seconds
+	// Alone is the part of them, 0 to 1, that no second packet of the client has followed. Of UDP,
+	// where one datagram may be all that a client says, it means little.
+	Alone float64 `json:"alone"`
+	// Flood: the service has the alarm syn_flood.
+	Flood   bool     `json:"flood"`
+	Sources []Source `json:"sources"` // as those of Pressure
+}
+
+// String returns what is said of first packets besides the service and the time.
+func (f *FirstPackets) String() string {
+	return fmt.Sprintf("%.0f new clients/s, %.0f%% of them with one packet only; %s", f.PerSecond, 100*f.Alone, sourcesText(f.Sources))
 }

@@ -29,6 +29,9 @@ func RefusedNote(s Service) string {
 	if len(all) > 0 {
 		note = "refused since the start: " + strings.Join(all, ", ")
 	}
+	if s.FirstPackets != nil {
+		note = strings.TrimSuffix(s.FirstPackets.String()+"; "+note, "; ")
+	}
 	if s.Pressure != nil {
 		note = strings.TrimSuffix(s.Pressure.String()+"; "+note, "; ")
 	}

@@ -24,10 +24,12 @@ type Status struct {
 	Backends BackendCounts `json:"backends"`
 	// Down lists the backends that are down, in the order of the configuration; at most MaxDown of
 	// the Backends.Down that there are. List has all.
-	Down      []DownBackend `json:"down"`
-	Alarms    []Alarm       `json:"alarms"`
-	Pressure  []Pressure    `json:"pressure"` // services under pressure: each has an alarm, too
-	Overrides []Override    `json:"overrides"`
+	Down     []DownBackend `json:"down"`
+	Alarms   []Alarm       `json:"alarms"`
+	Pressure []Pressure    `json:"pressure"` // services under pressure: each has an alarm, too
+	// FirstPackets describes the services with many first packets: an alarm only if Flood.
+	FirstPackets []FirstPackets `json:"first_packets"`
+	Overrides    []Override     `json:"overrides"`
 	// StateDir is the directory of overrides and generations; "": in memory only.
 	StateDir string `json:"state_dir"`
 	// StateErr is why they are in memory only although a directory is configured.
@@ -111,6 +113,7 @@ func (s *Server) routeStatus() {
 		s.presence.tell(&status)
 		status.Alarms, status.Overrides, status.Attention = orEmpty(status.Alarms), orEmpty(status.Overrides), orEmpty(status.Attention)
 		status.Restart, status.Down, status.Pressure = orEmpty(status.Restart), orEmpty(status.Down), orEmpty(status.Pressure)
+		status.FirstPackets = orEmpty(status.FirstPackets)
 		return status, err
 	})
 }

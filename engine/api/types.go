@@ -108,6 +108,9 @@ type Service struct {
 	Unproven uint64 `json:"unproven"`
 	// Pressure is what a full table does to the service now.
 	Pressure *Pressure `json:"pressure,omitempty"`
+	// FirstTotal counts first packets that a hash forwarded without an entry.
+	FirstTotal   uint64        `json:"first_packets_total"`
+	FirstPackets *FirstPackets `json:"first_packets,omitempty"`
 }
 
 // Key returns the text that identifies a service besides its name: "tcp 198.51.100.10:80", "udp

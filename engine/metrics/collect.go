@@ -119,6 +119,7 @@ func (s *snapshot) putService(out series, v *api.Service, backends bool) {
 	for limit, n := range v.Limited {
 		out.count(serviceLimited, n, v.Name, limit)
 	}
+	out.count(serviceFirst, v.FirstTotal, v.Name)
 	out.count(serviceFull, v.FoundFull, v.Name)
 	out.count(serviceRefused, v.TableFull, v.Name)
 	out.count(serviceUntracked, v.Untracked, v.Name)

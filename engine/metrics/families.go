@@ -79,6 +79,7 @@ var (
 	serviceBytes       = counter("service_bytes_total", "Bytes of IP packets from clients (in) and to clients (out).", "service", "direction")
 	serviceDenied      = counter("service_access_denied_total", "Packets dropped because a list denies their client new connections.", "service")
 	serviceLimited     = counter("service_limited_total", "New connections beyond a limit, dropped or sent to the sorry server; limit: the key that sets it.", "service", "limit")
+	serviceFirst       = counter("service_first_packets_total", "First packets of clients that a hash forwarded without a connection, which the second one opens.", "service")
 	serviceFull        = counter("service_found_full_total", "New connections that found the service's part of the connection table used up, the table full, or no SNAT port.", "service")
 	serviceRefused     = counter("service_table_full_total", "Of service_found_full_total, those that were dropped; the rest took the place of other connections, or went untracked.", "service")
 	serviceUntracked   = counter("service_untracked_total", "Of service_found_full_total, those that a hash forwarded without a connection.", "service")

@@ -54,7 +54,7 @@ func full() *daemon {
 		Connections: 9, Packets: 100, Bytes: 5000, PacketsOut: 90, BytesOut: 90000}
 	down := api.Backend{Address: "2001:db8::12", Port: api.SinglePort(8080), State: api.StateDown, Protected: true}
 	return &daemon{
-		services: []api.Service{{Name: "web", Limited: map[string]uint64{"connections": 4}, FoundFull: 40, TableFull: 3, Untracked: 2, Displaced: 35, Unproven: 17, Address: "198.51.100.10", Port: api.SinglePort(80), Protocol: "tcp", Mode: "nat", Scheduler: "wlc",
+		services: []api.Service{{Name: "web", Limited: map[string]uint64{"connections": 4}, FirstTotal: 900, FoundFull: 40, TableFull: 3, Untracked: 2, Displaced: 35, Unproven: 17, Address: "198.51.100.10", Port: api.SinglePort(80), Protocol: "tcp", Mode: "nat", Scheduler: "wlc",
 			Backends: []api.Backend{backend, down}, Sorry: &api.Backend{Address: "10.0.0.99", State: api.StateStandby, Inactive: 1},
 			Connections: 10, Packets: 110, Bytes: 6000, PacketsOut: 95, BytesOut: 95000,
 			Alarms: []api.Alarm{{Kind: api.AlarmProtected, Service: "web"}}}},
@@ -94,6 +94,7 @@ func TestValues(t *testing.T) {
 		`sluice_service_packets_total{direction="in",service="web"} 110`, `sluice_service_bytes_total{direction="out",service="web"} 95000`,
 		`sluice_service_backends{service="web",state="up"} 1`, `sluice_service_backends{service="web",state="down"} 1`, `sluice_service_backends{service="web",state="drain"} 0`,
 		`sluice_service_connections{service="web",state="inactive"} 5`, `sluice_service_alarm{kind="pool_protected",service="web"} 1`,
+		`sluice_service_first_packets_total{service="web"} 900`, `sluice_alarms{kind="syn_flood"} 0`,
 		`sluice_service_found_full_total{service="web"} 40`, `sluice_service_table_full_total{service="web"} 3`, `sluice_service_untracked_total{service="web"} 2`,
 		`sluice_service_displaced_total{service="web"} 35`, `sluice_service_unproven_connections{service="web"} 17`, `sluice_alarms{kind="pressure"} 0`,
 		`sluice_backend_up{backend="10.0.0.11:8080",service="web"} 1`, `sluice_backend_up{backend="[2001:db8::12]:8080",service="web"} 0`,

@@ -54,16 +54,22 @@ type Change struct {
 
 // Watch follows the pressure on all services.
 type Watch struct {
-	at    time.Time
-	last  []counter.Service   // by number of the service
-	under map[uint32]*episode // services under pressure, likewise
+	at      time.Time
+	elapsed time.Duration       // from the step before to at
+	last    []counter.Service   // by number of the service
+	under   map[uint32]*episode // services under pressure, likewise
+
+	firsts    map[uint32]*firsts // services with many first packets, likewise
+	lastFirst []counter.Service  // counts of the last step, nil if it had none
 }
 
 // New returns the Watch of workers that have counted nothing yet.
-func New(now time.Time) *Watch { return &Watch{at: now, under: make(map[uint32]*episode)} }
+func New(now time.Time) *Watch {
+	return &Watch{at: now, under: make(map[uint32]*episode), firsts: make(map[uint32]*firsts)}
+}
 
-// Any reports whether a service is under pressure.
-func (w *Watch) Any() bool { return len(w.under) > 0 }
+// Any reports whether a service is under pressure or has many first packets.
+func (w *Watch) Any() bool { return len(w.under)+len(w.firsts) > 0 }
 
 // Of returns the pressure on the service with a number; false: there is none.
 func (w *Watch) Of(number uint32) (State, bool) {
@@ -78,7 +84,7 @@ func (w *Watch) Of(number uint32) (State, bool) {
 // returns what has begun and ended, by number.
 func (w *Watch) Step(now time.Time, counts []counter.Service, sources []counter.PrefixCount) (changes []Change) {
 	elapsed := now.Sub(w.at)
-	w.at = now
+	w.at, w.elapsed = now, elapsed
 	for _, e := range w.under {
 		e.fade()
 	}
@@ -181,14 +187,18 @@ func (e *episode) sum(now time.Time) {
 	if elapsed := now.Sub(from); elapsed > 0 {
 		e.PerSecond = float64(n) / elapsed.Seconds()
 	}
-	e.Sources = nil
-	for prefix, of := range e.sources {
-		if share := of / max(e.all, 1); share >= worthNaming {
-			e.Sources = append(e.Sources, Share{prefix, min(share, 1)})
+	e.Sources = busiest(e.sources, e.all)
+}
+
+// busiest returns the busiest prefixes, by their counts, of so many in all.
+func busiest(counts map[netip.Prefix]float64, all float64) (shares []Share) {
+	for prefix, of := range counts {
+		if share := of / max(all, 1); share >= worthNaming {
+			shares = append(shares, Share{prefix, min(share, 1)})
 		}
 	}
-	slices.SortFunc(e.Sources, func(a, b Share) int {
+	slices.SortFunc(shares, func(a, b Share) int {
 		return cmp.Or(cmp.Compare(b.Share, a.Share), a.Prefix.Addr().Compare(b.Prefix.Addr()))
 	})
-	e.Sources = e.Sources[:min(len(e.Sources), mostNamed)]
+	return shares[:min(len(shares), mostNamed)]
 }

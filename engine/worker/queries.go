@@ -33,9 +33,12 @@ func (w *Worker) AddRefusals(sums []counter.Service, first int) {
 	}
 }
 
-// TakeFull moves to all the source prefixes of new connections that found no free entry. It is
-// called on the worker.
-func (w *Worker) TakeFull(all *counter.Prefixes) { *all, w.proc.Full = w.proc.Full, counter.Prefixes{} }
+// TakeFull moves to full the source prefixes of new connections that found no free entry, and to
+// first those of a sample of first packets that needed none. It is called on the worker.
+func (w *Worker) TakeFull(full, first *counter.Prefixes) {
+	*full, w.proc.Full = w.proc.Full, counter.Prefixes{}
+	*first, w.proc.First = w.proc.First, counter.Prefixes{}
+}
 
 // MoveTraffic adds what the worker counted for each of the backends with these ids to sums, and
 // counts from zero again. It is called on the worker.

@@ -46,6 +46,11 @@ func (p *Prefixes) Add(service uint32, prefix uint64) {
 	}
 }
 
+// AddMany counts so many events of a service from a prefix.
+func (p *Prefixes) AddMany(service uint32, prefix uint64, events uint32) {
+	p.add(service, prefix, events)
+}
+
 // add adds to the count of a prefix.
 func (p *Prefixes) add(service uint32, prefix uint64, by uint32) {
 	at := (prefix ^ uint64(service)<<44) * 0x9e3779b97f4a7c15 >> (64 - prefixSetBits) * prefixSet

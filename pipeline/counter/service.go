@@ -32,6 +32,9 @@ type Service struct {
 	TableFull     uint64 // of FoundFull, those that were dropped
 	SNATExhausted uint64 // likewise, without a SNAT port
 	Untracked     uint64 // of FoundFull, those that a hash forwarded without a connection
+	// First counts first packets of flows that a hash forwarded without a connection, and Second
+	// later packets of such flows that opened one, or found no free entry for it.
+	First, Second uint64
 	// Unproven is how many unproven connections the service has now, of those that the worker has
 	// not published and, at worker 0, of those that were. It is set in copies only.
 	Unproven int
@@ -64,6 +67,8 @@ func (s *Service) Add(o *Service) {
 	s.TableFull += o.TableFull
 	s.SNATExhausted += o.SNATExhausted
 	s.Untracked += o.Untracked
+	s.First += o.First
+	s.Second += o.Second
 	s.Unproven += o.Unproven
 	for i := range s.Limited {
 		s.Limited[i] += o.Limited[i]

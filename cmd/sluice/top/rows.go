@@ -20,7 +20,7 @@ type row struct {
 const (
 	dead     = iota // a service with no backend that takes new connections
 	broken          // a backend that is down, or a service that has one
-	draining        // the same with drain, or a service under pressure
+	draining        // the same with drain, or a service under pressure or a SYN flood
 	fine
 )
 
@@ -49,7 +49,7 @@ func serviceTrouble(s *api.Service) int {
 	switch {
 	case usable(s) == 0:
 		return dead
-	case s.Pressure != nil:
+	case s.Pressure != nil, s.FirstPackets != nil && s.FirstPackets.Flood:
 		return min(worst, draining)
 	}
 	return worst

@@ -48,7 +48,7 @@ func Print(w io.Writer, f Figures, columns int) error {
 		m.foldedByHand[f.Services[i].Key()] = false
 	}
 	lines := []string{m.titleLine()}
-	for _, alarm := range f.Status.Attention {
+	for _, alarm := range alarms(&f.Status) {
 		lines = append(lines, "! "+text.OneLine(alarm))
 	}
 	lines = append(lines, m.packetsLine(), m.workersLine(), m.dropsLine(), m.heading(0))

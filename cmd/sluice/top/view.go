@@ -84,20 +84,26 @@ func (m *Model) waiting() []string {
 // header returns the lines about the whole machine.
 func (m *Model) header() []string {
 	lines := []string{m.titleLine()}
-	if alarms := m.alarms(); len(alarms) > 0 {
+	if alarms := alarms(&m.now.Status); len(alarms) > 0 {
 		at := m.turn / alarmTurns % len(alarms)
 		lines = append(lines, careful.Render(fmt.Sprintf("! %d/%d %s", at+1, len(alarms), text.OneLine(alarms[at]))))
 	}
 	return append(lines, m.packetsLine(), m.historyLine(), m.workersLine(), m.dropsLine())
 }
 
-// alarms returns what needs attention: at first the figures of services under pressure.
-func (m *Model) alarms() (all []string) {
-	for i := range m.now.Status.Pressure {
-		p := &m.now.Status.Pressure[i]
+// alarms returns what needs attention: at first the figures of services under pressure or a SYN
+// flood.
+func alarms(s *api.Status) (all []string) {
+	for i := range s.Pressure {
+		p := &s.Pressure[i]
 		all = append(all, fmt.Sprintf("%s: %s new conns/s find no entry %s, for %s", p.Service, text.SI(p.PerSecond), p.SourcesText(), text.Ago(p.SinceS)))
 	}
-	return append(all, m.now.Status.Attention...)
+	for i := range s.FirstPackets {
+		if f := &s.FirstPackets[i]; f.Flood {
+			all = append(all, fmt.Sprintf("%s: %s, for %s", f.Service, f, text.Ago(f.SinceS)))
+		}
+	}
+	return append(all, s.Attention...)
 }
 
 // titleLine returns one sentence about the problems.
@@ -296,6 +302,9 @@ func (m *Model) line(r row) string {
 	}
 	if r.service.Pressure != nil {
 		mark += "PRESSURE "
+	}
+	if f := r.service.FirstPackets; f != nil && f.Flood {
+		mark += "SYN FLOOD "
 	}
 	name := mark + text.OneLine(r.service.Name) + " " + r.service.Protocol + " " + strings.TrimPrefix(r.service.Key(), r.service.Protocol+" ")
 	state := api.CountBackends(*r.service).Fraction()

@@ -20,7 +20,7 @@ export function backendTrouble(backend) {
 
 export function serviceTrouble(service) {
   if (!service.backends.some(acceptsNew)) return DEAD;
-  return Math.min(service.pressure ? DRAINING : FINE, ...service.backends.map(backendTrouble));
+  return Math.min(service.pressure || service.first_packets?.flood ? DRAINING : FINE, ...service.backends.map(backendTrouble));
 }
 
 // sumStates adds up the numbers of backends by state.
