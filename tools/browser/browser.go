@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -68,8 +69,17 @@ func New(t *testing.T) *Browser {
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 	// chromedp reports events that are newer than itself as errors.
 	ctx, end := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
-	t.Cleanup(func() { end(); endAllocator() })
-	if err := chromedp.Run(ctx); err != nil {
+	started, over := make(chan error, 1), make(chan struct{})
+	t.Cleanup(func() { end(); endAllocator(); close(over) })
+	go func() {
+		// The kernel kills Chromium when the thread that started it ends (PR_SET_PDEATHSIG), as a
+		// thread does that was in another network namespace. This one is kept.
+		goruntime.LockOSThread()
+		defer goruntime.UnlockOSThread()
+		started <- chromedp.Run(ctx)
+		<-over
+	}()
+	if err := <-started; err != nil {
 		t.Fatal("chromium does not start:", err)
 	}
 	return &Browser{t, ctx}
