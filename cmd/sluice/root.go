@@ -28,7 +28,7 @@ func newRoot() *cobra.Command {
 		newReload(), newImport(), newExport(), newVersion())
 	root.AddCommand(newAccess())
 	root.AddCommand(newExplain(), newTrace(), newCapture(), newSimulate())
-	root.AddCommand(newDoctor(), newRelease())
+	root.AddCommand(newDoctor(), newRelease(), newUpgrade())
 	root.AddCommand(newPlan(), newApply(), newConfirm(), newRollback(), newStatus(), newOverrides(), newDisable(), newEnable())
 	root.AddCommand(newManual())
 	completeWords(root)

@@ -25,8 +25,8 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show what runs, since when, and what needs attention",
 		Long: "Status shows the daemon's version, the running configuration, the result of the last reload, what was taken over\n" +
-			"from a daemon that was killed, a configuration that waits for its confirm, changes that wait for a restart, the\n" +
-			"backends that are down, alarms, services with a full connection table, and overrides.\n" +
+			"from a daemon that was killed or upgraded, a configuration that waits for its confirm, changes that wait for a\n" +
+			"restart, the backends that are down, alarms, services with a full connection table, and overrides.\n" +
 			"It exits with 1 if something needs attention: the last reload failed, a configuration waits for its confirm,\n" +
 			"changes wait for a restart, a backend is down, an alarm is raised (a stuck worker is one), the state directory\n" +
 			"can't be used, or nothing answers on [api] http. Each of these is one line on stderr. Otherwise it exits with 0.",
@@ -85,6 +85,9 @@ func statusTable(w io.Writer, s *api.Status) error {
 	}
 	for i, change := range s.Restart {
 		line(map[bool]string{true: "next start"}[i == 0], "%s", change)
+	}
+	if s.Upgrade != nil {
+		line("upgrade", "%s", s.Upgrade)
 	}
 	if t := s.Takeover; t != nil {
 		line("taken over", "%s", takeover(t))

@@ -44,7 +44,7 @@ func (p *presence) tell(status *Status) {
 func (s *Server) OpenNetwork(address string, access Access) {
 	s.network.Handler, s.network.ConnContext = tracked(access.handler(s.mux)), withConn
 	listen := func() (net.Listener, error) {
-		listener, err := net.Listen("tcp", address)
+		listener, err := s.listenOn(address)
 		if err != nil {
 			err = fmt.Errorf("%w; trying again every %s", err, networkRetry)
 		}
@@ -70,7 +70,8 @@ func (s *Server) OpenNetwork(address string, access Access) {
 			}
 			s.logger.Info("[api] http is served", "event", "http_open", "address", address)
 		}
-		if err := s.network.Serve(limitConnections(listener, maxNetworkConns)); !errors.Is(err, http.ErrServerClosed) {
+		s.serving(networkListener, listener)
+		if err := s.network.Serve(limitConnections(listener, maxNetworkConns)); !errors.Is(err, http.ErrServerClosed) && !s.left.Load() {
 			s.presence.set(address, fmt.Errorf("it stopped: %w", err))
 			s.logger.Error("[api] http is no longer served", "event", "http_failed", "address", address, "error", err)
 		}

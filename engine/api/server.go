@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -50,6 +51,13 @@ type Server struct {
 	socket   http.Server
 	network  http.Server
 	presence presence
+	upgrade  Upgrader // nil: not possible
+	upgraded *Upgrade // how this process began; nil: it took no other's place
+
+	formerNetwork net.Listener // see Inherit
+	listenMu      sync.Mutex
+	listeners     map[string]net.Listener // that accept connections; guarded by listenMu
+	left          atomic.Bool             // another process accepts connections
 
 	socketScans, networkScans scans
 }
@@ -64,7 +72,7 @@ type Server struct {
 // Security: tokenOnly, need the token on the network. Errors that are not the daemon's fault are
 // badRequest, or get a case in failed.
 func NewServer(control Control, logger *slog.Logger) *Server {
-	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{}),
+	s := &Server{control: control, logger: logger, mux: http.NewServeMux(), closing: make(chan struct{}), listeners: map[string]net.Listener{},
 		socketScans: newScans(socketScans), networkScans: newScans(networkScans)}
 	s.hub.control, s.hub.subscribers, s.hub.count = control, map[*subscriber]struct{}{}, map[bool]int{}
 	s.api = humago.New(s.mux, documentConfig())
@@ -82,6 +90,7 @@ func NewServer(control Control, logger *slog.Logger) *Server {
 	s.routeFreeze()
 	s.routeChanges()
 	s.routeEvents()
+	s.routeUpgrade()
 	s.servePage()
 	s.serveDocument()
 	s.limit(&s.socket)
@@ -119,7 +128,8 @@ func (s *Server) HandleStatic(pattern string, handler http.Handler) { s.mux.Hand
 
 // Serve answers requests on the control socket until Shutdown, and then returns nil.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.socket.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	s.serving(controlListener, listener)
+	if err := s.socket.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !s.left.Load() {
 		return err
 	}
 	return nil

@@ -17,7 +17,9 @@ type Status struct {
 	Reload  ReloadStatus `json:"reload"`
 	// Takeover is what went on from a daemon that ended before; nil: nothing did.
 	Takeover *Takeover `json:"takeover,omitempty"`
-	Pending  *Pending  `json:"pending,omitempty"` // waiting for a confirm
+	// Upgrade is how this process took the place of another one that ran; nil: it did not.
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
+	Pending *Pending `json:"pending,omitempty"` // waiting for a confirm
 	// Restart lists changes that the running configuration has, and that take effect at the next
 	// start.
 	Restart  []string      `json:"restart"`
@@ -111,6 +113,7 @@ func (s *Server) routeStatus() {
 	}, func(ctx context.Context, _ *none) (Status, error) {
 		status, err := s.control.Status(ctx)
 		s.presence.tell(&status)
+		status.Upgrade = s.upgraded
 		status.Alarms, status.Overrides, status.Attention = orEmpty(status.Alarms), orEmpty(status.Overrides), orEmpty(status.Attention)
 		status.Restart, status.Down, status.Pressure = orEmpty(status.Restart), orEmpty(status.Down), orEmpty(status.Pressure)
 		status.FirstPackets = orEmpty(status.FirstPackets)

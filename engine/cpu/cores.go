@@ -81,6 +81,16 @@ func Pin(cpu int) error {
 	return nil
 }
 
+// Unpin lets the calling OS thread run on the CPUs of Allowed. The caller must have locked its
+// goroutine to the thread.
+func Unpin() error {
+	set := unix.NewCPUSet(maxCPUs)
+	for _, c := range atStart {
+		set.Set(c)
+	}
+	return unix.SchedSetaffinityDynamic(0, set)
+}
+
 // WorkerOf returns the index of the worker that a port's queue belongs to.
 func WorkerOf(queue, workers int) int { return queue % workers }
 

@@ -25,8 +25,10 @@ import (
 // Store is the holder of this process's descriptors.
 type Store struct {
 	socket string // of the holder; "": there is none
+	former *Former
 	mu     sync.Mutex
 	left   map[string]int // descriptors of the former process that no one has taken, by name
+	held   map[string]int // copies of what the holder has, for a successor
 }
 
 // firstFD is the first descriptor that a holder passes on (SD_LISTEN_FDS_START).
@@ -35,7 +37,10 @@ const firstFD = 3
 // Open returns the store with what the former process left. It reads the environment, and removes
 // what it has read: it is called once in a process, before others are started.
 func Open() *Store {
-	s := &Store{socket: os.Getenv("NOTIFY_SOCKET"), left: make(map[string]int)}
+	s := &Store{socket: os.Getenv("NOTIFY_SOCKET"), left: make(map[string]int), held: make(map[string]int)}
+	if s.former = openFormer(); s.former != nil {
+		return s
+	}
 	n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if pid := os.Getenv("LISTEN_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		n = 0 // for another process
@@ -65,7 +70,27 @@ func (s *Store) Take(name string) (fd int, ok bool) {
 	defer s.mu.Unlock()
 	fd, ok = s.left[name]
 	delete(s.left, name)
+	if ok {
+		s.hold(name, fd)
+	}
 	return fd, ok
+}
+
+// hold keeps a copy of a descriptor that the holder has, in place of any other. The caller holds
+// mu.
+func (s *Store) hold(name string, fd int) {
+	s.drop(name)
+	if own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFD); err == nil {
+		s.held[name] = own
+	}
+}
+
+// drop closes the copy of this name. The caller holds mu.
+func (s *Store) drop(name string) {
+	if fd, ok := s.held[name]; ok {
+		unix.Close(fd)
+		delete(s.held, name)
+	}
 }
 
 // Names returns the names that can be taken.
@@ -85,7 +110,11 @@ func (s *Store) Put(name string, fd int) error {
 	if s.socket == "" {
 		return nil
 	}
-	return errors.Join(s.Remove(name), s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd))
+	err := errors.Join(s.Remove(name), s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold(name, fd)
+	return err
 }
 
 // Remove makes the holder close its copies of this name. A holder that is gone has none.
@@ -93,6 +122,9 @@ func (s *Store) Remove(name string) error {
 	if s.socket == "" {
 		return nil
 	}
+	s.mu.Lock()
+	s.drop(name)
+	s.mu.Unlock()
 	err := s.send("FDSTOREREMOVE=1\nFDNAME=" + name)
 	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) {
 		return nil

@@ -92,6 +92,13 @@ type Heir interface {
 	Inherited() *Inherited
 }
 
+// Leaver is a Platform that another process can take the place of while this one still runs.
+type Leaver interface {
+	// Leave stops writing to what outlives the process, and calls give, which gives all of it to
+	// the other process. After an error everything is as before. No worker runs.
+	Leave(give func() error) error
+}
+
 // Inherited is what was found of a former process's queues.
 type Inherited struct {
 	Err       error         // why they were opened again; then the rest is 0

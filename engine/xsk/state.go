@@ -157,6 +157,24 @@ func (cfg *Config) words() []uint64 {
 // Live notes that the process lives. It is called from time to time, from one goroutine.
 func (u *UMEM) Live() { atomic.StoreUint64(&u.state.head[headAlive], monotonic()) }
 
+// Release lets another process take over the memory and its sockets while this one lives: no worker
+// runs. Regain undoes it.
+func (u *UMEM) Release() error {
+	if u.state == nil {
+		return errors.New("the frames cannot be taken over by another process")
+	}
+	u.Live()
+	return unix.FcntlFlock(uintptr(u.state.fd), unix.F_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+}
+
+// Regain undoes Release. It is an error if another process has taken over the memory.
+func (u *UMEM) Regain() error {
+	if u.state == nil {
+		return nil
+	}
+	return lock(u.state.fd)
+}
+
 // Away returns how long no process has lived that has this memory.
 func (u *UMEM) Away() time.Duration {
 	return time.Duration(monotonic() - atomic.LoadUint64(&u.state.head[headAlive]))

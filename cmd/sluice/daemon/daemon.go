@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"sluice/conf"
 	"sluice/engine/api"
 	"sluice/engine/cpu"
+	"sluice/engine/estate"
 	"sluice/engine/eventlog"
 	"sluice/engine/metrics"
 )
@@ -44,6 +47,7 @@ func Run(ctx context.Context, o Options) error {
 	defer signal.Stop(signals)
 	// Without a receiver of SIGPIPE a write to a closed stderr would end the process.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	store := estate.Open()
 	slog.SetDefault(o.Log.Logger) // packages of others that log must not block either
 	defer o.Log.Flush(flushTimeout)
 	return (&runner{
@@ -54,8 +58,12 @@ func Run(ctx context.Context, o Options) error {
 		log:        o.Log,
 		privileges: checkPrivileges,
 		load:       LoadConfig,
-		start:      startEngine,
-		signals:    signals,
+		parse:      parseConfig,
+		store:      store,
+		start: func(ctx context.Context, cfg *conf.Config, configPath, version string, logger *slog.Logger) (balancer, error) {
+			return startEngine(ctx, cfg, configPath, version, logger, store)
+		},
+		signals: signals,
 		exit: func(code int) {
 			o.Log.Flush(flushTimeout / 10)
 			os.Exit(code)
@@ -71,6 +79,8 @@ type balancer interface {
 	Done() <-chan struct{}
 	// Stuck returns which worker hangs, if that is why: then Close would wait for it.
 	Stuck() error
+	// Succeed lets another process take the place of this one.
+	Succeed(ctx context.Context, prepare func(config string) error, give func() error) error
 	// Close stops the workers and returns the ports to the kernel. Its error includes the one that
 	// stopped the engine.
 	Close() error
@@ -86,18 +96,30 @@ type runner struct {
 	log        *eventlog.Log // behind logger; nil: not published and not counted
 	privileges func() error
 	load       func(path string) (*conf.Config, []conf.Problem, error)
+	parse      func(name string, text []byte) (*conf.Config, []conf.Problem, error)
+	store      *estate.Store // nil: nothing outlives the process
 	start      func(ctx context.Context, cfg *conf.Config, configPath, version string, logger *slog.Logger) (balancer, error)
 	signals    <-chan os.Signal
 	exit       func(code int)
 
 	stopTimeout time.Duration
-	systemd     *notifier // set by run
+
+	// set by run
+	systemd   *notifier
+	engine    balancer
+	server    *api.Server
+	upgrading sync.Mutex // held during an upgrade
+	stopping  <-chan struct{}
+	succeeded chan struct{} // closed when another process runs in the place of this one
 }
 
 // run implements Run.
-func (r *runner) run(ctx context.Context) error {
+func (r *runner) run(ctx context.Context) (err error) {
+	defer func() { r.store.Former().Fail(err) }()
+	r.succeeded = make(chan struct{})
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	r.stopping = ctx.Done()
 	ended := make(chan struct{})
 	defer close(ended)
 	go r.boundStop(ctx, ended)
@@ -106,7 +128,7 @@ func (r *runner) run(ctx context.Context) error {
 	reloads := make(chan struct{}, 1)
 	go r.handleSignals(ctx, stop, reloads)
 
-	cfg, warnings, err := r.load(r.configPath)
+	cfg, warnings, err := r.firstConfig()
 	if err != nil {
 		return err
 	}
@@ -119,11 +141,13 @@ func (r *runner) run(ctx context.Context) error {
 	if r.socket == "" {
 		r.socket = cfg.API.Socket
 	}
-	listener, err := api.Listen(r.socket) // before the engine: it refuses a second daemon
-	if err != nil {
-		return err
+	var listener net.Listener
+	if r.store.Former() == nil { // else that one still listens
+		if listener, err = api.Listen(r.socket); err != nil {
+			return err // another daemon runs
+		}
+		defer listener.Close()
 	}
-	defer listener.Close()
 	engine, err := r.start(ctx, cfg, r.configPath, r.version, r.logger)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -131,33 +155,58 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		return err
 	}
+	r.engine = engine
 	control := systemdNotifier{auditLog{engine, r.logger}, r}
-	server := api.NewServer(control, r.logger)
-	options := metrics.Options{Backends: cfg.API.Metrics == conf.MetricsBackends}
-	if r.log != nil {
-		r.log.Follow(server.Publish)
-		options.Log = func() metrics.LogCounts { return metrics.LogCounts(r.log.Counts()) }
+	r.server = api.NewServer(control, r.logger)
+	r.server.OfferUpgrade(r.upgrade)
+	ready := r.succeed(ctx)
+	if listener == nil {
+		if listener, err = r.formerListener(); err != nil {
+			return errors.Join(err, engine.Close())
+		}
+		defer listener.Close()
 	}
-	exporter := metrics.New(engine, options)
-	server.Handle("GET /metrics", exporter.Handler())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	if cfg.API.HTTP != "" {
-		server.OpenNetwork(cfg.API.HTTP, api.Access{TokenFile: cfg.API.TokenFile, OpenReads: cfg.API.OpenReads(), Host: cfg.API.Host})
-	}
-
+	served := r.serve(cfg, listener)
 	r.announce(ctx, cfg, engine)
+	if ready != nil {
+		_ = r.store.Former().Ready(ready) // without it this process goes on, too
+	}
 	go r.watchdog(ctx, engine.Done(), cfg.Engine.StuckAfter)
 	failure := r.wait(ctx, engine, control, reloads, served)
 	stop()
-	r.systemd.notify(systemd.SdNotifyStopping)
+	return r.end(ctx, failure)
+}
+
+// serve answers requests on the control socket and, if it is configured, the network address. What
+// ends the control socket is sent to the channel.
+func (r *runner) serve(cfg *conf.Config, listener net.Listener) <-chan error {
+	options := metrics.Options{Backends: cfg.API.Metrics == conf.MetricsBackends}
+	if r.log != nil {
+		r.log.Follow(r.server.Publish)
+		options.Log = func() metrics.LogCounts { return metrics.LogCounts(r.log.Counts()) }
+	}
+	r.server.Handle("GET /metrics", metrics.New(r.engine, options).Handler())
+	served := make(chan error, 1)
+	go func() { served <- r.server.Serve(listener) }()
+	if cfg.API.HTTP != "" {
+		r.server.OpenNetwork(cfg.API.HTTP, api.Access{TokenFile: cfg.API.TokenFile, OpenReads: cfg.API.OpenReads(), Host: cfg.API.Host})
+	}
+	return served
+}
+
+// end ends what run has started, after the stop or a failure. If another process runs in the place
+// of this one, it leaves everything to that.
+func (r *runner) end(ctx context.Context, failure error) error {
+	if !r.over() {
+		r.systemd.notify(systemd.SdNotifyStopping)
+	}
 	r.logger.Info("stopping", "event", "stopping")
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(deadline); err != nil {
+	if err := r.server.Shutdown(deadline); err != nil {
 		r.logger.Warn("a verb was cut off", "error", err)
 	}
-	if err := errors.Join(failure, engine.Close()); err != nil {
+	if err := errors.Join(failure, r.engine.Close()); err != nil {
 		return err
 	}
 	r.logger.Info("stopped", "event", "stopped")
@@ -205,6 +254,8 @@ func (r *runner) wait(ctx context.Context, engine balancer, control api.Control,
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-r.succeeded:
+			return nil
 		case <-reloads:
 			_, _ = control.Reload(ctx, api.ReloadOptions{}) // the audit log has the result
 		case <-engine.Done():
@@ -214,6 +265,10 @@ func (r *runner) wait(ctx context.Context, engine balancer, control api.Control,
 			}
 			return errors.New("the engine stopped by itself")
 		case err := <-served:
+			if err == nil { // another process accepts connections
+				served = nil
+				continue
+			}
 			return fmt.Errorf("the control socket failed: %w", err)
 		}
 	}

@@ -48,12 +48,13 @@ func thisHost() (*conf.Host, error) {
 }
 
 // startEngine starts the engine on the kernel with a configuration; its Reload reads the same file.
-func startEngine(ctx context.Context, cfg *conf.Config, configPath, version string, logger *slog.Logger) (balancer, error) {
+func startEngine(ctx context.Context, cfg *conf.Config, configPath, version string, logger *slog.Logger, store *estate.Store) (balancer, error) {
 	path, err := filepath.Abs(configPath)
 	if err != nil {
 		return nil, err
 	}
-	kernel := linux.New(logger, cfg.Engine.Poll == conf.PollBusy, holder())
+	kernel := linux.New(logger, cfg.Engine.Poll == conf.PollBusy, holder(store))
+	kernel.After(store.Await)
 	kernel.OnStop(cfg.Engine.OnStop == conf.OnStopDrop, cfg.Engine.BPFDir)
 	e, err := engine.Start(ctx, cfg, engine.Options{
 		Logger:   logger,
@@ -70,8 +71,7 @@ func startEngine(ctx context.Context, cfg *conf.Config, configPath, version stri
 }
 
 // holder returns what holds descriptors beyond the end of this process, nil if nothing does.
-func holder() steer.Holder {
-	store := estate.Open()
+func holder(store *estate.Store) steer.Holder {
 	if !store.HasHolder() {
 		return nil
 	}

@@ -9,6 +9,13 @@
 // and gives signs of life (WATCHDOG). If the keeper is itself the child of a service manager, all
 // other messages go on to that.
 //
+// # Upgrade
+//
+// The child may name another process, which it has started, as the one that comes in its place
+// (MAINPID). From then on that one is the child. The keeper is the parent of what its children
+// leave behind (PR_SET_CHILD_SUBREAPER), so that it learns how it ends. If it ends twice within
+// trialTime, the next start is that of the former executable again.
+//
 // # Limits
 //
 // The keeper has no packet path and reads no configuration. It knows no descriptor's meaning. When
@@ -26,6 +33,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sluice/engine/process"
 )
@@ -62,6 +71,9 @@ func Run(o Options) (code int, err error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, passedOn...)
 	defer signal.Stop(signals)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("becoming the parent of what children leave behind: %w", err)
+	}
 	socket, err := listen()
 	if err != nil {
 		return 0, err
@@ -69,6 +81,7 @@ func Run(o Options) (code int, err error) {
 	defer socket.close()
 	k := &keeper{Options: o, signals: signals, socket: socket}
 	defer k.store.close()
+	defer k.trial.end()
 	return k.run()
 }
 
@@ -78,8 +91,10 @@ type keeper struct {
 	signals  <-chan os.Signal
 	socket   *socket
 	store    store
-	stopping bool // a signal has asked for the end
-	wasReady bool // a child was ready, ever
+	next     *child // comes in the place of the child; nil: none
+	trial    trial  // of the executable that came last
+	stopping bool   // a signal has asked for the end
+	wasReady bool   // a child was ready, ever
 }
 
 func (k *keeper) run() (int, error) {
@@ -88,9 +103,10 @@ func (k *keeper) run() (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		k.follow(c)
-		status := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		c = k.followAll(c)
+		status := c.status
 		code := exitCode(status)
+		k.died(c)
 		switch {
 		case k.stopping, code == 0:
 			return code, nil
@@ -126,12 +142,14 @@ func (k *keeper) pause(d time.Duration) bool {
 
 // child is one run of the program.
 type child struct {
-	cmd     *exec.Cmd
+	process *os.Process
+	exe     *os.File // its executable; nil: it is not known
 	ended   chan struct{}
-	ready   time.Time     // zero: not yet
-	allowed time.Duration // without a sign of life
-	life    *time.Timer   // ends when the child must be killed; stopped: not yet
-	aborted bool          // it has got SIGABRT
+	status  syscall.WaitStatus // once ended is closed
+	ready   time.Time          // zero: not yet
+	allowed time.Duration      // without a sign of life
+	life    *time.Timer        // ends when the child must be killed; stopped: not yet
+	aborted bool               // it has got SIGABRT
 }
 
 // lasted reports whether the child was ready for long enough to forget the ends before.
@@ -139,7 +157,7 @@ func (c *child) lasted() bool { return !c.ready.IsZero() && time.Since(c.ready) 
 
 // start starts the program with all stored descriptors.
 func (k *keeper) start() (*child, error) {
-	cmd := exec.Command(k.Path, k.Args...)
+	cmd := exec.Command(k.trial.path(k.Path), k.Args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	names := ""
 	cmd.ExtraFiles, names = k.store.files()
@@ -149,13 +167,32 @@ func (k *keeper) start() (*child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", k.Path, err)
 	}
-	c := &child{cmd: cmd, ended: make(chan struct{}), allowed: k.StuckAfter, life: time.NewTimer(time.Hour)}
-	c.life.Stop()
+	c := k.child(cmd.Process)
 	go func() {
 		_ = cmd.Wait() // its result is in cmd.ProcessState
+		c.status = cmd.ProcessState.Sys().(syscall.WaitStatus)
 		close(c.ended)
 	}()
 	return c, nil
+}
+
+// child returns the child that a process is.
+func (k *keeper) child(p *os.Process) *child {
+	c := &child{process: p, exe: executable(p.Pid), ended: make(chan struct{}), allowed: k.StuckAfter, life: time.NewTimer(time.Hour)}
+	c.life.Stop()
+	return c
+}
+
+// followAll follows a child, and those that come in its place, until the last one has ended.
+func (k *keeper) followAll(c *child) *child {
+	for {
+		k.follow(c)
+		if k.next == nil {
+			return c
+		}
+		c, k.next = k.next, nil
+		k.adopt(c)
+	}
 }
 
 // follow handles signals and the child's messages until it has ended.
@@ -169,9 +206,9 @@ func (k *keeper) follow(c *child) {
 		case m := <-k.socket.messages:
 			k.message(c, m)
 		case s := <-k.signals:
-			k.signal(c, s)
-		case <-c.life.C:
-			k.kill(c)
+			k.signal(k.main(c), s)
+		case <-k.main(c).life.C:
+			k.kill(k.main(c))
 		}
 	}
 }
@@ -198,25 +235,25 @@ func (k *keeper) signal(c *child, s os.Signal) {
 		k.stopping = true
 		c.life.Reset(stopTime)
 	}
-	_ = c.cmd.Process.Signal(s) // it has ended: Wait says so
+	_ = c.process.Signal(s) // it has ended: Wait says so
 }
 
 // kill ends a child that gives no sign of life. SIGABRT makes the Go runtime print what each
 // goroutine does; a process that is stopped cannot handle it.
 func (k *keeper) kill(c *child) {
-	stopped := process.Stopped(c.cmd.Process.Pid)
+	stopped := process.Stopped(c.process.Pid)
 	switch {
 	case k.stopping:
-		k.Log.Error("the daemon does not stop and is killed", "event", "keep_kill", "pid", c.cmd.Process.Pid, "after", stopTime)
+		k.Log.Error("the daemon does not stop and is killed", "event", "keep_kill", "pid", c.process.Pid, "after", stopTime)
 	case !c.aborted:
-		k.Log.Error("the daemon gives no sign of life and is killed", "event", "keep_kill", "pid", c.cmd.Process.Pid, "for", c.allowed, "stopped_by_signal", stopped)
+		k.Log.Error("the daemon gives no sign of life and is killed", "event", "keep_kill", "pid", c.process.Pid, "for", c.allowed, "stopped_by_signal", stopped)
 	}
 	if stopped || c.aborted {
-		_ = c.cmd.Process.Kill()
+		_ = c.process.Kill()
 		return
 	}
 	c.aborted = true
-	_ = c.cmd.Process.Signal(syscall.SIGABRT)
+	_ = c.process.Signal(syscall.SIGABRT)
 	c.life.Reset(abortTime)
 }
 

@@ -11,7 +11,7 @@ import (
 
 // message handles a message of the child's. Those of other processes are ignored.
 func (k *keeper) message(c *child, m message) {
-	if m.pid != c.cmd.Process.Pid {
+	if c = k.main(c); m.pid != c.process.Pid {
 		m.closeFiles()
 		return
 	}
@@ -25,6 +25,10 @@ func (k *keeper) message(c *child, m message) {
 		k.store.remove(name)
 	}
 	m.closeFiles()
+	if pid, err := strconv.Atoi(m.value("MAINPID")); err == nil && pid != c.process.Pid {
+		k.succeed(c, pid)
+		return
+	}
 	k.life(c, m)
 	k.passOn(m)
 }

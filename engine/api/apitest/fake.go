@@ -139,6 +139,15 @@ func (f *Fake) Override(_ context.Context, r api.OverrideRequest) (api.Backend, 
 	return b, nil
 }
 
+// Succeed hands over at once.
+func (f *Fake) Succeed(_ context.Context, prepare func(config string) error, give func() error) error {
+	f.Record("succeed")
+	if err := prepare(""); err != nil {
+		return err
+	}
+	return give()
+}
+
 func (f *Fake) Reload(_ context.Context, o api.ReloadOptions) (api.ReloadResult, error) {
 	f.Record("reload%s", map[bool]string{true: " force"}[o.Force])
 	return f.ReloadResult, f.Err

@@ -17,6 +17,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"sluice/conf"
 	"sluice/engine/cpu"
@@ -38,6 +39,8 @@ type Kernel struct {
 	busyPoll  bool
 	onStop    onStop
 	holder    steer.Holder // nil: nothing outlives the process
+	await     func() error // see After; nil: there is nothing to wait for
+	left      atomic.Bool  // this process writes to nothing that outlives it
 	kept      kept
 	follower  *route.Follower
 	program   *steer.Program
@@ -82,6 +85,26 @@ func New(log *slog.Logger, busyPoll bool, holder steer.Holder) *Kernel {
 	memoryLeft := sync.OnceValue(func() uint64 { return xsk.LeftMemory(os.DirFS("/")) })
 	return &Kernel{log: log, busyPoll: busyPoll, holder: holder, stop: make(chan struct{}), memoryLeft: memoryLeft}
 }
+
+// After makes Open call await before it touches anything that a former process may still use. It is
+// called before Open.
+func (k *Kernel) After(await func() error) { k.await = await }
+
+// Leave implements platform.Leaver.
+func (k *Kernel) Leave(give func() error) error {
+	k.left.Store(true)
+	err := k.umem.Release()
+	if err == nil {
+		err = give()
+	}
+	if err != nil {
+		k.left.Store(false)
+		err = errors.Join(err, k.umem.Regain())
+	}
+	return err
+}
+
+var _ platform.Leaver = (*Kernel)(nil)
 
 // Cores implements platform.Platform.
 func (k *Kernel) Cores(configured []int) (cores []int, err error) {
@@ -146,6 +169,15 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 		wanted[i] = &port{conf: p, queues: numbers, ifindex: snapshot.Ports[i].Ifindex}
 		queues, most = queues+len(numbers), max(most, len(numbers))
 	}
+	var err error
+	if k.program, err = steer.Load(); err != nil {
+		return nil, err
+	}
+	if k.await != nil {
+		if err := k.await(); err != nil {
+			return nil, err
+		}
+	}
 	// at least one frame for each worker, also without ports
 	if err := k.openFrames(max(workers, queues*framesPerQueue+max(0, workers-most)*framesPerRelay), wanted); err != nil {
 		return nil, err
@@ -153,10 +185,6 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 	if !k.umem.HugePages() {
 		k.log.Info("frames are on plain pages: huge pages save TLB misses",
 			"need", fmt.Sprintf("vm.nr_hugepages=%d", (len(k.umem.Mem())+2<<20-1)/(2<<20)))
-	}
-	var err error
-	if k.program, err = steer.Load(); err != nil {
-		return nil, err
 	}
 	if err := k.inheritLinks(); err != nil {
 		return nil, err

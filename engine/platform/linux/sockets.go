@@ -91,7 +91,9 @@ func (k *Kernel) live() {
 	tick := time.NewTicker(livePause)
 	defer tick.Stop()
 	for {
-		k.umem.Live()
+		if !k.left.Load() {
+			k.umem.Live()
+		}
 		select {
 		case <-tick.C:
 		case <-k.stop:

@@ -142,6 +142,9 @@ type Result struct {
 	Stdout, Stderr string
 }
 
+// Program returns the path of the program.
+func (b *Bed) Program() string { return b.sluice }
+
 // Run runs the program on the balancer with any arguments.
 func (b *Bed) Run(ctx context.Context, args ...string) (Result, error) {
 	var stdout, stderr bytes.Buffer
