@@ -32,6 +32,7 @@ const (
 	ToVIP                 // Sluice: to a service's address that this host does not have
 	FromBackend           // Sluice: from a nat backend to a client
 	AfterFirst            // Sluice: a later fragment of a packet with a first one that went there
+	BeforeFirst           // Sluice: a later fragment that comes first, not to this host
 	ProbeAnswer           // Prober: from a probed service to a port of the prober
 	BackendToHost         // Kernel: from a nat backend to an address of this host
 	BackendToGroup        // Kernel: from a nat backend to an address that no client has
@@ -65,6 +66,7 @@ func (r Reason) String() string {
 		ToVIP:          "the destination is a service's address that this host does not have",
 		FromBackend:    "the source is a nat backend and the destination a client",
 		AfterFirst:     "the first fragment of the packet went to Sluice",
+		BeforeFirst:    "it comes before the first fragment of its packet, and could belong to a nat backend or a SNAT pool",
 		ProbeAnswer:    "the packet answers a health probe",
 		BackendToHost:  "a nat backend sends to this host",
 		BackendToGroup: "a nat backend sends to an address that no client has",
@@ -215,9 +217,9 @@ func (d *Decider) of(a netip.Addr) *roles {
 // Memory is what the XDP program remembers of the frames that it has seen. It belongs to one
 // goroutine. Unlike the program's, it grows without bound.
 type Memory struct {
-	now       time.Duration               // since the Memory was made
-	opened    map[flow]*opened            // connections that nat backends have opened
-	fragments map[fragments]time.Duration // packets with a first fragment that went to Sluice: when
+	now       time.Duration       // since the Memory was made
+	opened    map[flow]*opened    // connections that nat backends have opened
+	fragments map[fragments]first // packets with a first fragment that has come
 }
 
 // For how long the XDP program remembers: IDLE_NS, CLOSING_NS and FRAGMENTS_NS in steer.c.
@@ -226,6 +228,12 @@ const (
 	openedClosing = 60 * time.Second
 	fragmentsKept = 30 * time.Second
 )
+
+// first is a first fragment: when it came, and whether it went to Sluice.
+type first struct {
+	at     time.Duration
+	sluice bool
+}
 
 // opened is what is remembered of a connection.
 type opened struct {
@@ -245,10 +253,10 @@ func (m *Memory) connection(f flow) *opened {
 // Advance moves the time of the Memory forward.
 func (m *Memory) Advance(by time.Duration) { m.now += by }
 
-// hasFirst reports whether the first fragment of p's packet went to Sluice, not too long ago.
-func (m *Memory) hasFirst(p *packet) bool {
-	first, ok := m.fragments[p.fragments()]
-	return ok && m.now-first <= fragmentsKept
+// firstOf returns the first fragment of p's packet, if it is remembered.
+func (m *Memory) firstOf(p *packet) (f first, ok bool) {
+	f, ok = m.fragments[p.fragments()]
+	return f, ok && m.now-f.at <= fragmentsKept
 }
 
 // flow is a connection, with the end that opened it.
@@ -263,7 +271,7 @@ type fragments struct {
 
 // NewMemory returns a Memory of no frames.
 func NewMemory() *Memory {
-	return &Memory{opened: make(map[flow]*opened), fragments: make(map[fragments]time.Duration)}
+	return &Memory{opened: make(map[flow]*opened), fragments: make(map[fragments]first)}
 }
 
 // Decide returns what the XDP program does with a frame, which begins with its Ethernet header, if
@@ -305,19 +313,49 @@ func (d *Decider) DecideNext(frame []byte, m *Memory) Decision {
 		return d.decideRest(&p, reason)
 	}
 	if p.later {
-		if m.hasFirst(&p) {
-			return Decision{Target: Sluice, Reason: AfterFirst, Source: p.source, Destination: p.destination, Fragment: true}
-		}
-		return d.decideRest(&p, LaterFragment)
+		return d.decideLater(&p, m)
 	}
 	decision := d.decidePacket(&p, m)
 	if p.fragment {
 		delete(m.fragments, p.fragments())
-		if decision.Target == Sluice {
-			m.fragments[p.fragments()] = m.now
+		if sluice := decision.Target == Sluice; sluice || d.mayBeOurs(&p) {
+			m.fragments[p.fragments()] = first{m.now, sluice}
 		}
 	}
 	return decision
+}
+
+// decideLater decides about a later fragment: it goes where the first one went. One that comes
+// first goes where it may belong.
+func (d *Decider) decideLater(p *packet, m *Memory) Decision {
+	as := Decision{Target: Sluice, Reason: AfterFirst, Source: p.source, Destination: p.destination, Fragment: true}
+	first, known := m.firstOf(p)
+	switch {
+	case known && first.sluice:
+		return as
+	case known || !d.mayBeOurs(p):
+		return Decision{Reason: LaterFragment}
+	case d.of(p.destination.Addr()).vip:
+		return d.decideRest(p, LaterFragment)
+	}
+	as.Reason = BeforeFirst
+	return as
+}
+
+// mayBeOurs reports whether a fragment may be Sluice's that has no ports and comes before the first
+// one. If it was sent to this host it is the kernel's, which completes the packet.
+func (d *Decider) mayBeOurs(p *packet) bool {
+	to, from := d.of(p.destination.Addr()), d.of(p.source.Addr())
+	of := func(rules []service.Key) bool {
+		return slices.ContainsFunc(rules, func(k service.Key) bool { return int(k.Protocol) == p.protocol })
+	}
+	switch {
+	case to.vip:
+		return true
+	case to.local || kindOf(p.destination.Addr()) != "":
+		return false
+	}
+	return of(to.services) || of(to.pools) || of(from.replies)
 }
 
 // fragments returns the packet that p is a fragment of.

@@ -215,6 +215,7 @@ func expectVariety(t *testing.T, seen map[steer.Decision]int, packets int) {
 		want = append(want, steer.Decision{Reason: reason})
 	}
 	want = append(want, steer.Decision{Target: steer.Sluice, Reason: steer.AfterFirst, Fragment: true})
+	want = append(want, steer.Decision{Target: steer.Sluice, Reason: steer.BeforeFirst, Fragment: true})
 	for _, d := range want {
 		if seen[d] == 0 {
 			t.Errorf("%d of %d packets are decided as %+v", seen[d], packets, d)

@@ -24,10 +24,10 @@
 //     Sluice. The comment at the top of steer.c lists the cases of NAT, FullNAT, TUN and DR one by
 //     one;
 //   - it is a later fragment of a packet with a first fragment that went to Sluice within the last
-//     30 seconds. A later fragment that arrives before the first one passes to the kernel, which
-//     completes the packet if it is its own, and drops it after a while if it is a service's. (But
-//     if the packet has the addresses and the identification of one that went to Sluice shortly
-//     before, such a fragment goes to Sluice);
+//     30 seconds. One that arrives before the first fragment goes to Sluice if a rule names its
+//     destination or (Rules.Replies) its source, with its protocol, and this host does not have the
+//     destination. Else it passes to the kernel, which completes the packet if it is its own, and
+//     drops it after a while if it is a service's;
 //   - its destination is a service's address that this host does not have (Rules.VIPs), whatever it
 //     carries. A kernel that forwards would send it back to the router that it came from.
 //     Neighbour discovery with hop limit 255 is excepted: the kernel may answer for the address.

@@ -119,8 +119,9 @@ func TestOpenedAcrossSet(t *testing.T) {
 	}
 }
 
-// TestFragments: later fragments go to Sluice if the first one of their packet did. Those that come
-// before it go to the kernel, which completes the packet if the first one is its own.
+// TestFragments: later fragments go where the first one of their packet went. Those that come
+// before it go to the kernel if this host has the destination, and else to Sluice if they may be
+// its own.
 func TestFragments(t *testing.T) {
 	later := gopacket.Payload("12345678")
 	first4 := func(id uint16, destination string, port uint16) []byte {
@@ -136,6 +137,9 @@ func TestFragments(t *testing.T) {
 	reply := fragment4(bAny4, client4, pUDP, 0, true)
 	rest := fragment4(bAny4, client4, pUDP, 1, false)
 	tcpRest := fragment4(client4, web4, pTCP, 5, false)
+	early, toHost := fragment4(bAny4, client4, pUDP, 1, false), fragment4(bAny4, h4, pUDP, 1, false)
+	own, ownRest := fragment4(b4, client4, pTCP, 0, true), fragment4(b4, client4, pTCP, 1, false)
+	early.Id, toHost.Id, own.Id, ownRest.Id = 17, 18, 19, 19
 	reply.Id, rest.Id, tcpRest.Id = 7, 7, 1
 	first6 := func(port uint16) []byte {
 		return packet(t, ip(client6, web6, pFragment), fragment6(pUDP, 0, true), gopacket.Payload{4, 210, byte(port >> 8), byte(port), 0, 8, 0, 0})
@@ -154,6 +158,10 @@ func TestFragments(t *testing.T) {
 		{"later of that", later4(1, web4), pass},
 		{"first of a reply", packet(t, reply, udp(53, 1234)), drop},
 		{"rest of the reply", packet(t, rest, later), drop},
+		{"rest of a reply, before its first", packet(t, early, later), drop},
+		{"to this host, before its first", packet(t, toHost, later), pass},
+		{"first of a backend's own", packet(t, own, udp(53, 1234)), pass},
+		{"rest of it", packet(t, ownRest, later), pass},
 		{"to a VIP, whatever the port", first4(9, vip4, 99), drop},
 		{"later to a VIP", later4(8, vip4), drop},
 		{"IPv6, later", later6, pass},

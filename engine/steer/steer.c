@@ -17,7 +17,8 @@
  *                  this host nor an address that no client has (multicast, broadcast, loopback, link-local);
  *                  but not if the backend, or a backend that it is sent to, has opened the connection,
  *   an error       it is an ICMP error, and the answer to the packet that it quotes would go to Sluice,
- *   a fragment     not the first one of its packet, and the first one went to Sluice.
+ *   a fragment     not the first one of its packet, and the first one went to Sluice; or it comes before the first
+ *                  one, its destination is not this host, and one of its ends could make it Sluice's.
  * A frame goes to the prober's device when it belongs to no service and no SNAT pool, and is
  *   an answer      its source is a service's address, port and protocol that is probed (tun, dr), and its
  *                  destination an address of this host and a port that probes are sent from,
@@ -25,7 +26,7 @@
  * All other frames, and all that the program cannot read, pass to the kernel untouched.
  *
  * The program remembers two things about packets that it has seen: the connections that a NAT backend
- * opens, by their SYN, and for half a minute the packets with a first fragment that went to Sluice.
+ * opens, by their SYN, and for half a minute where the first fragments of packets went.
  *
  * Why "the answer" settles ICMP errors: an error goes to the sender of the packet that it quotes,
  * so the quoted packet's addresses are those of a received frame, the other way round. C is a
@@ -170,9 +171,12 @@ struct {
 } opened SECTION(".maps");
 
 /*
- * The packets with a first fragment that went to Sluice, and when that came. An entry expires when no
- * host would complete the packet any more: another one may have its identification then.
+ * Packets in fragments, and when the first one came, in ns, with the lowest bit set if it went to the
+ * kernel and others could be Sluice's. An entry expires when no host would complete the packet any
+ * more: another one may have its identification then.
  */
+#define TO_KERNEL 1ull
+
 struct fragments {
 	struct address source, destination;
 	__be32 id;
@@ -650,24 +654,42 @@ INLINE struct fragments fragments_of(const struct packet *p)
 	return (struct fragments){ p->source, p->destination, p->id, p->is_ipv6 ? 0 : p->protocol };
 }
 
-/* Decides about a later fragment: it goes where the first one went, or to the kernel. */
+/*
+ * Whether a fragment may be Sluice's that has no ports and comes before the first one. If it was sent
+ * to this host it is the kernel's, which completes the packet.
+ */
+INLINE int may_be_ours(const struct packet *p)
+{
+	__u32 to = roles_of(&p->destination);
+
+	if (to & VIP)
+		return 1;
+	if (!is_balanced(p->protocol) || to & LOCAL || is_no_client(&p->destination))
+		return 0;
+	to = to >> TO_SHIFT | roles_of(&p->source) >> FROM_SHIFT;
+	return !!((p->protocol == UDP ? to >> UDP_SHIFT : to) & SOME);
+}
+
+/* Decides about a later fragment: it goes where the first one went. */
 INLINE int decide_later(const struct packet *p)
 {
 	struct fragments key = fragments_of(p);
 	__u64 *first_ns = bpf_map_lookup_elem(&fragments, &key);
 
-	if (first_ns && bpf_ktime_get_coarse_ns() - *first_ns <= FRAGMENTS_NS)
-		return SLUICE;
-	return decide_rest(p);
+	if (first_ns && bpf_ktime_get_coarse_ns() - (*first_ns & ~TO_KERNEL) <= FRAGMENTS_NS)
+		return *first_ns & TO_KERNEL ? KERNEL : SLUICE;
+	return may_be_ours(p) ? SLUICE : KERNEL;
 }
 
-/* Remembers whether the later fragments of the packet with the first fragment p are Sluice's. */
+/* Remembers where the later fragments of the packet with the first fragment p go. */
 INLINE void remember_fragments(const struct packet *p, int target)
 {
 	struct fragments key = fragments_of(p);
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
+	__u64 now_ns = bpf_ktime_get_coarse_ns() & ~TO_KERNEL;
 
-	if (target == SLUICE)
+	if (target != SLUICE)
+		now_ns |= TO_KERNEL;
+	if (target == SLUICE || may_be_ours(p))
 		bpf_map_update_elem(&fragments, &key, &now_ns, BPF_ANY);
 	else
 		bpf_map_delete_elem(&fragments, &key);
