@@ -3,9 +3,11 @@ package engine_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"sluice/engine/api"
 	"sluice/engine/enginetest"
 	"sluice/pipeline/packet/packettest"
 )
@@ -100,5 +102,72 @@ func TestEarlierBackends(t *testing.T) {
 	}
 	if moved == 0 {
 		t.Error("the reload moved no client")
+	}
+}
+
+// TestHandshakesOverChanges checks that a flow that has sent its first packet before a change of
+// the service goes on at the same backend after it: TCP with a repeated SYN and without, and UDP.
+func TestHandshakesOverChanges(t *testing.T) {
+	mh := svc{mode: "dr", sched: "mh", backends: []string{"10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80"}}
+	with := func(change func(s *svc)) svc {
+		s := mh
+		change(&s)
+		return s
+	}
+	disable := func(t *testing.T, lab *enginetest.Lab, backend string) {
+		t.Helper()
+		if _, err := lab.Engine.Override(t.Context(), api.OverrideRequest{Service: "web", Backend: backend, State: api.OverrideDisable}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		disabled string // before the first packets
+		after    svc
+	}{
+		"scheduler":         {after: with(func(s *svc) { s.sched = "rr" })},
+		"never":             {after: with(func(s *svc) { s.extra = "adopt = \"never\"" })},
+		"hash":              {after: with(func(s *svc) { s.extra = "hash = \"address-port\"" })},
+		"persistence":       {after: with(func(s *svc) { s.extra = "persistence = \"1m\"" })},
+		"limits":            {after: with(func(s *svc) { s.extra = "[service.limits]\nconnections = 900" })},
+		"mode":              {after: with(func(s *svc) { s.mode = "tun" })},
+		"removed":           {after: with(func(s *svc) { s.backends = s.backends[1:] })},
+		"added":             {after: with(func(s *svc) { s.backends = append(slices.Clone(s.backends), "10.0.0.14:80") })},
+		"down then removed": {disabled: "10.0.0.13:80", after: with(func(s *svc) { s.backends = s.backends[1:] })},
+	} {
+		for _, proto := range []string{"tcp", "udp"} {
+			t.Run(name+" "+proto, func(t *testing.T) {
+				t.Parallel()
+				before, after := mh, c.after
+				before.proto, after.proto = proto, proto
+				lab := enginetest.New(t, 2, 2)
+				lab.Start(2, config(before))
+				if c.disabled != "" {
+					disable(t, lab, c.disabled)
+				}
+				hostOf := func(n int, flags uint8) string {
+					t.Helper()
+					p := packettest.TCP(client(n), vip4+":80").Flags(flags)
+					if proto == "udp" {
+						p = packettest.UDP(client(n), vip4+":80")
+					}
+					return string(one(t, lab.Send(enginetest.Clients, n%2, p.Frame())).Frame[:6])
+				}
+				var hosts []string
+				for n := range 100 {
+					hosts = append(hosts, hostOf(n, syn))
+				}
+				if _, err := lab.Reload(config(after)); err != nil {
+					t.Fatal(err)
+				}
+				for n, host := range hosts {
+					if n%2 == 0 && hostOf(n, syn) != host {
+						t.Errorf("client %d: the repeated SYN goes to another backend", n)
+					}
+					if hostOf(n, ack) != host {
+						t.Errorf("client %d: the second segment goes to another backend", n)
+					}
+				}
+			})
+		}
 	}
 }

@@ -62,7 +62,7 @@ func (p *Processor) track(f *Frame, t *conn.Table, k conn.Key, backend uint32) *
 	case c == nil:
 		p.forwardUntracked(f, backend)
 		return nil
-	case f.meta.Proto == uint8(service.TCP):
+	case f.meta.Proto == uint8(service.TCP) && f.meta.TCPFlags&packet.SYN == 0:
 		p.enter(c, conn.Established)
 	}
 	p.countSource(c, f.meta.Src)
@@ -93,7 +93,7 @@ func (p *Processor) handToAdopter(f *Frame, s *Service) bool {
 // adopts reports whether a segment of an unknown connection belongs to the backend that a hash
 // names: always, or because connections of the service were opened without an entry lately.
 func (p *Processor) adopts(id uint32, s *Service) bool {
-	return s.Adopt || s.oneWay && p.tally.Pressed(id, p.now)
+	return s.Adopt || s.oneWay && (s.Earlier != nil || p.tally.Pressed(id, p.now))
 }
 
 // noEntry handles a packet that would open a connection, for which the table has no entry: it is

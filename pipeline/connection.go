@@ -39,7 +39,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		return nil
 	}
 	opening := m.Proto != uint8(service.TCP) || m.TCPFlags&(packet.SYN|packet.RST) == packet.SYN
-	if s.marks {
+	if s.marks || s.Earlier != nil {
 		if c, done := p.openMarked(f, t, k, s, opening); done {
 			return c
 		}

@@ -55,8 +55,8 @@ func (t *Tables) fillFastEntries(s *Service, served []bool) {
 		s.fastOpen, s.limited = s.fastOpen || l.maxLength > 0, s.limited || be.MaxConnections != 0
 		s.oneWay = s.oneWay && !be.Mode.RepliesThroughUs()
 	}
-	s.fastOpen = s.fastOpen && s.PersistMs == 0 && !s.limited
 	s.marks = s.Adopt && s.PersistMs == 0 && !s.limited
+	s.fastOpen = s.fastOpen && s.PersistMs == 0 && !s.limited && (s.Earlier == nil || s.marks)
 }
 
 // newFastEntry returns the entry of a backend of the service.

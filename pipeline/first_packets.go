@@ -12,8 +12,11 @@ import (
 // packets takes no entries, and neither do clients that send one datagram from each port.
 //
 // A first packet takes an entry nevertheless if the service has persistence or limits, which count
-// entries, and if the hash from before a change of the backends (Service.Earlier) names another
-// backend than the present one: the second packet would go to that one.
+// entries, and if the hash from before a change (Service.Earlier) does not name the same backend as
+// the present one: the second packet would go to the former one, or nowhere after another change.
+//
+// After a change that ends all this, such as another scheduler, the packets of marked flows go on
+// to the backend that the hash named before, and open entries there.
 //
 // The filter is exact enough for what depends on it. A flow that has lost its mark, because others
 // took its place or a minute passed, is adopted if it is TCP (adopt.go), within the limit on that,
@@ -75,24 +78,23 @@ func (p *Processor) firstBackend(id uint32, s *Service, marked bool) uint32 {
 	if s.Earlier == nil {
 		return backend
 	}
-	switch before := p.earlier(id, s); {
-	case before == 0 || before == backend:
-		return backend
-	case marked:
-		return before
+	before := p.earlier(id, s)
+	if before != backend && !marked {
+		return 0
 	}
-	return 0
+	return before
 }
 
-// openMarked handles a packet of a flow without an entry to a service with s.marks. opening: it is
-// a SYN or a datagram. It forwards a first packet without an entry, and returns the connection that
-// a packet of a marked flow opens. done is false if the packet is neither.
+// openMarked handles a packet of a flow without an entry to a service that has marks, or had them
+// before a change. opening: it is a SYN or a datagram. It forwards a first packet without an entry,
+// and returns the connection that a packet of a marked flow opens. done is false if the packet is
+// neither.
 func (p *Processor) openMarked(f *Frame, t *conn.Table, k conn.Key, s *Service, opening bool) (c *conn.Conn, done bool) {
 	m := &f.meta
 	flow := p.markOf(m.Src, m.Proto, k)
 	marked := p.marks.has(flow, p.now)
 	switch {
-	case opening && (!marked || m.Proto == uint8(service.TCP)):
+	case s.marks && opening && (!marked || m.Proto == uint8(service.TCP)):
 		p.setSchedKey(m.Src, m.SrcPort, m.Dst, m.DstPort)
 		backend := p.firstBackend(k.Service, s, marked)
 		if backend == 0 {
@@ -104,7 +106,13 @@ func (p *Processor) openMarked(f *Frame, t *conn.Table, k conn.Key, s *Service, 
 	case !marked || m.TCPFlags&packet.RST != 0 || !opening && !opensHere(f, s):
 		return nil, false
 	}
-	backend := p.hashed(k.Service, s, m.Src, m.SrcPort, m.Dst, m.DstPort)
+	var backend uint32
+	if s.marks {
+		backend = p.hashed(k.Service, s, m.Src, m.SrcPort, m.Dst, m.DstPort)
+	} else {
+		p.setSchedKey(m.Src, m.SrcPort, m.Dst, m.DstPort)
+		backend = p.earlier(k.Service, s)
+	}
 	if backend == 0 {
 		return nil, false
 	}

@@ -44,7 +44,7 @@ type Service struct {
 	// Adopt: a client's TCP segment without a connection goes to the backend that Scheduler, a
 	// hash, names (adopt.go). All backends are of mode tun or dr.
 	Adopt    bool
-	Earlier  *Choice // with Adopt: what was chosen before; nil: Scheduler has not changed lately
+	Earlier  *Choice // what was chosen before, by a service with Adopt; nil: no change lately
 	Unproven uint32  // part of the capacity for unproven connections (pressure.go); 0: all of it
 	Lists    Lists   // of clients that are denied
 	Limits   Limits
@@ -59,7 +59,7 @@ type Service struct {
 // Choice is a scheduler that chooses by a hash, and what it chooses from.
 type Choice struct {
 	Scheduler sched.Scheduler
-	Backends  []uint32 // ids; 0: the backend is gone
+	Backends  []uint32 // ids
 }
 
 // Backend is a backend as the packet path sees it.

@@ -29,8 +29,8 @@ type cachedScheduler struct {
 	kind       schedulerKind
 	candidates []sched.Candidate
 	backends   []uint32
-	// earlier: what was chosen before the first of the changes that were less than SettleTime
-	// apart; nil: none were lately
+	// earlier: what a service that adopts chose before the first of the changes that were less than
+	// SettleTime apart; nil: none were lately
 	earlier *pipeline.Choice
 	until   time.Time // with earlier: the time to forget it
 }
@@ -83,11 +83,12 @@ func (u *schedulerUpdate) scheduler(service uint32, s *pipeline.Service, kind sc
 		if next.scheduler, err = u.builder.NewHashed(kind.name, kind.ports, candidates); err != nil {
 			return err
 		}
-		if kind.adopt && have.kind.adopt {
-			next.earlier, next.until = have.earlier, u.now.Add(SettleTime)
+		next.earlier, next.until = have.earlier, have.until
+		if have.kind.adopt {
 			if have.earlier == nil || !have.until.After(u.now) {
 				next.earlier = &pipeline.Choice{Scheduler: have.scheduler, Backends: have.backends}
 			}
+			next.until = u.now.Add(SettleTime)
 		}
 	}
 	if next.earlier != nil && !next.until.After(u.now) {
@@ -113,30 +114,21 @@ func (c *schedulers) settled(service uint32, now time.Time) bool {
 // time means never.
 func (s *State) SettlesAt() time.Time { return s.schedulers.settles }
 
-// without returns the schedulers without backends in what was chosen before: their numbers are free
-// now.
-func (c schedulers) without(ended []uint32) schedulers {
+// without returns the numbers without those of backends in what was chosen before: they may get
+// connections yet.
+func (c *schedulers) without(numbers []uint32) []uint32 {
 	if c.settles.IsZero() {
-		return c
+		return numbers
 	}
-	c.cached = slices.Clone(c.cached)
+	chosen := make(map[uint32]bool)
 	for i := range c.cached {
-		e := c.cached[i].earlier
-		if e == nil {
-			continue
-		}
-		gone := func(number uint32) bool { return slices.Contains(ended, number) }
-		if slices.ContainsFunc(e.Backends, gone) {
-			left := pipeline.Choice{Scheduler: e.Scheduler, Backends: slices.Clone(e.Backends)}
-			for j, number := range left.Backends {
-				if gone(number) {
-					left.Backends[j] = 0
-				}
+		if e := c.cached[i].earlier; e != nil {
+			for _, number := range e.Backends {
+				chosen[number] = true
 			}
-			c.cached[i].earlier = &left
 		}
 	}
-	return c
+	return slices.DeleteFunc(slices.Clone(numbers), func(number uint32) bool { return chosen[number] })
 }
 
 // finish ends the update. When they have become many, it drops the consistent-hash tables that no

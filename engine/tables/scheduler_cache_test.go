@@ -83,8 +83,8 @@ func TestSchedulerUpdateShares(t *testing.T) {
 }
 
 // TestEarlierChoice: what a service that adopts connections chose from before a change is kept
-// until SettleTime after the last of several changes, without the numbers of backends that are free
-// again.
+// until SettleTime after the last of several changes while it adopts. Until then the numbers of
+// those backends do not become free.
 func TestEarlierChoice(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var c schedulers
@@ -117,8 +117,9 @@ func TestEarlierChoice(t *testing.T) {
 	is(step(SettleTime/2, true, 1, 2, 3), 1, 2)
 	is(step(SettleTime/4, true, 1, 2, 3, 4), 1, 2) // the first of several changes
 	is(step(SettleTime/2, true, 1, 2, 3, 4), 1, 2)
-	c = c.without([]uint32{2, 9})
-	is(step(0, true, 1, 2, 3, 4), 1, 0)
+	if free := c.without([]uint32{2, 9}); !slices.Equal(free, []uint32{9}) {
+		t.Errorf("%v become free", free)
+	}
 	if c.settled(1, now) {
 		t.Error("settled too early")
 	}
@@ -128,6 +129,11 @@ func TestEarlierChoice(t *testing.T) {
 	}
 	is(step(0, true, 1, 2, 3, 4))
 	is(step(0, true, 2, 3, 4), 1, 2, 3, 4)
-	is(step(0, false, 3, 4)) // does not adopt any more
+	is(step(SettleTime/2, false, 3, 4), 1, 2, 3, 4) // does not adopt any more
+	is(step(SettleTime/4, false, 4), 1, 2, 3, 4)
+	is(step(3*SettleTime/4, false, 4, 5)) // a minute after it did
 	is(step(0, true, 4))
+	if free := c.without([]uint32{2, 9}); len(free) != 2 {
+		t.Errorf("%v become free", free)
+	}
 }

@@ -145,7 +145,6 @@ func Compile(in *Input, before Result) (Result, error) {
 func (s *State) forget(ended []uint32) {
 	services := slices.Clone(s.ids.services)
 	s.ids = s.ids.without(ended)
-	s.schedulers = s.schedulers.without(ended)
 	s.last, s.history = slices.Clone(s.last), slices.Clone(s.history)
 	for _, number := range ended {
 		s.last[number] = 0
@@ -196,10 +195,11 @@ func (s *State) Backends() []Backend { return s.ids.backends }
 
 // Former returns the numbers of backends, and the SNAT pools by name, that only existing
 // connections use. The engine passes those without connections as Input.Ended when all workers have
-// these tables or later ones: until then new connections may come. The pools are those of all
-// workers.
+// these tables or later ones: until then new connections may come. They may also come to a backend
+// that a service has chosen from less than SettleTime ago, so that is not among them. The pools are
+// those of all workers.
 func (s *State) Former() (backends []uint32, pools map[PoolName][]*snat.Pool) {
-	return s.ids.former, s.snat.former()
+	return s.schedulers.without(s.ids.former), s.snat.former()
 }
 
 // LastWeight returns the last weight above 0 of the backend with a number, 0 if it never had one.
