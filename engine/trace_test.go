@@ -263,3 +263,28 @@ func TestTraceEndsWithTheEngine(t *testing.T) {
 		t.Error("the trace ended without an error")
 	}
 }
+
+// TestTraceNamesTheLimit checks that the trace of a new connection beyond a limit says which.
+func TestTraceNamesTheLimit(t *testing.T) {
+	t.Parallel()
+	lab := enginetest.New(t, 2, 1)
+	lab.Start(2, config(svc{extra: "[service.limits]\nsource_connections = 1\n", backends: []string{"10.0.0.11:8080"}})+
+		config(svc{name: "full", port: "81", backends: []string{"10.0.0.12:8080"}})+"max_connections = 1\n")
+	for port, limit := range map[string]string{"80": "source_connections", "81": "max_connections"} {
+		open := func(n int) {
+			lab.Arrive(enginetest.Clients, packettest.TCP(fmt.Sprint("192.0.2.7:", 2000+n), vip4+":"+port).Flags(syn).Frame())
+			lab.Quiet()
+		}
+		open(1)
+		o := startTrace(t, lab, api.TraceQuery{})
+		open(2)
+		e := o.next()
+		for e.Verdict == "hand-over" {
+			e = o.next()
+		}
+		if e.Reason != "limited" || e.Limit != limit || !strings.HasSuffix(e.Text, "is beyond "+limit) {
+			t.Errorf("port %s: %q, limit %q, %s", port, e.Reason, e.Limit, e.Text)
+		}
+		o.stop()
+	}
+}

@@ -52,8 +52,10 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		p.reject(f, s)
 		return nil
 	}
-	if s.limited && p.overLimit(k.Service, s, m.Src) {
-		return p.beyondLimit(f, t, k, s)
+	if s.limited {
+		if l, over := p.overLimit(k.Service, s, m.Src); over {
+			return p.beyondLimit(f, t, k, s, l)
+		}
 	}
 	c := p.insertNew(f, t, k, s)
 	if s.limited && (c == nil || slices.Contains(s.Sorry, c.Backend)) {
@@ -121,8 +123,8 @@ func (p *Processor) insertPicked(f *Frame, t *conn.Table, k conn.Key, s *Service
 			at = picked
 		}
 		if at == picked && reason == counter.Limited {
-			p.refusals(k.Service).Limited[counter.LimitBackends]++
-			return p.beyondLimit(f, t, k, s)
+			l, _ := p.exceeded(k.Service, counter.LimitBackends)
+			return p.beyondLimit(f, t, k, s, l)
 		}
 		if at == picked {
 			p.notInserted(f, t, k, s, reason)

@@ -141,6 +141,9 @@ func (p *Processor) DryRun(r *DryRun, f Frame, t *Tables, nowMs uint32) {
 	q.turns.Advance(id, q.turns.Of(id), r.Sched.Turn)
 	q.turns.CopyWindow(id, p.turns)
 	r.Full = !p.tally.Admits(id, t.Services[id].Unproven) || p.share.Free == 0 && p.share.Used() >= counter.Whole
+	if p.tally.Pressed(id, nowMs) {
+		q.tally.Press(id, nowMs)
+	}
 	p.lendTemplate(r, &r.Before, id, nowMs)
 
 	r.b.Frames[0] = f

@@ -40,6 +40,7 @@ type Frame struct {
 	Noted bool
 
 	kind    kind
+	limit   uint8 // of a frame that was dropped as counter.Limited: which counter.Limit
 	service uint32
 	home    conn.Home // of the frame's flow
 	// fullnatSlot: kindFastReply: slot+1 of the fullnat connection that has the port, and home is
@@ -81,6 +82,9 @@ type Batch struct {
 // Untracked returns the id of the backend that the packet of a client was forwarded to without a
 // connection.
 func (f *Frame) Untracked() uint32 { return f.untracked }
+
+// Limit returns the limit that a frame was dropped for, if Reason is counter.Limited.
+func (f *Frame) Limit() counter.Limit { return counter.Limit(f.limit) }
 
 func (f *Frame) drop(r counter.Reason) {
 	f.Verdict, f.Reason = Drop, r

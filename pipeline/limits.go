@@ -28,29 +28,31 @@ type Limits struct {
 func (l *Limits) bySource() bool { return l.SourceConnections|l.SourceNewPerSecond != 0 }
 
 // overLimit reports whether a new connection of the client would exceed a limit of the service, and
-// counts it if so. If not, the client's source has one connection more: see releaseSource.
+// which, and counts it if so. If not, the client's source has one connection more: see
+// releaseSource.
 //
 //go:noinline
-func (p *Processor) overLimit(id uint32, s *Service, client packet.Addr) bool {
-	limited := &p.refusals(id).Limited
+func (p *Processor) overLimit(id uint32, s *Service, client packet.Addr) (l counter.Limit, over bool) {
 	if s.Limits.Connections != 0 && p.serviceFull(id, s) {
-		limited[counter.LimitConnections]++
-		return true
+		return p.exceeded(id, counter.LimitConnections)
 	}
 	switch p.admitSource(id, s, client) {
 	case counter.SourceFull:
-		limited[counter.LimitSourceConnections]++
-		return true
+		return p.exceeded(id, counter.LimitSourceConnections)
 	case counter.SourceFast:
-		limited[counter.LimitSourceNewPerSecond]++
-		return true
+		return p.exceeded(id, counter.LimitSourceNewPerSecond)
 	}
 	if s.Limits.NewPerSecond != 0 && !p.turns.Admit(id, p.now, s.Limits.NewPerSecond) {
 		p.releaseSource(id, s, client)
-		limited[counter.LimitNewPerSecond]++
-		return true
+		return p.exceeded(id, counter.LimitNewPerSecond)
 	}
-	return false
+	return 0, false
+}
+
+// exceeded counts a new connection of the service beyond a limit, and returns the limit and true.
+func (p *Processor) exceeded(id uint32, l counter.Limit) (counter.Limit, bool) {
+	p.refusals(id).Limited[l]++
+	return l, true
 }
 
 // admitSource decides about a new connection of the client by the limits of its source, and counts
@@ -141,11 +143,12 @@ func (p *Processor) backendFull(id uint32, be *Backend) bool {
 	return full
 }
 
-// beyondLimit handles the first packet of a connection beyond a limit.
-func (p *Processor) beyondLimit(f *Frame, t *conn.Table, k conn.Key, s *Service) *conn.Conn {
+// beyondLimit handles the first packet of a connection beyond the limit.
+func (p *Processor) beyondLimit(f *Frame, t *conn.Table, k conn.Key, s *Service, l counter.Limit) *conn.Conn {
 	if len(s.Sorry) > 0 {
 		return p.insertBound(f, t, k, s.Sorry[0])
 	}
+	f.limit = uint8(l)
 	f.drop(counter.Limited)
 	return nil
 }

@@ -77,6 +77,7 @@ type TraceEvent struct {
 	// Verdict: forward, reply, drop, hand-over; pass: passed to the kernel.
 	Verdict   string `json:"verdict"`
 	Reason    string `json:"reason,omitempty"` // of a drop: a key of Stats.Drops
+	Limit     string `json:"limit,omitempty"`  // of the reason limited: the key that sets the limit
 	Text      string `json:"text"`             // the verdict in words
 	OutPort   string `json:"out_port,omitempty"`
 	OutPacket string `json:"out_packet,omitempty"` // as sent

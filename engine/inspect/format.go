@@ -200,6 +200,9 @@ func (n *Names) verdict(p *worker.PacketRecord) string {
 	case pipeline.ToKernel:
 		return "passed to the kernel: it belongs to no connection, and its backend may have sent it of its own accord"
 	}
+	if f.Reason == counter.Limited {
+		return fmt.Sprintf("dropped: %s: the client or service is beyond %s", f.Reason, f.Limit())
+	}
 	return fmt.Sprintf("dropped: %s: %s", f.Reason, f.Reason.Text())
 }
 

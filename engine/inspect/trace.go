@@ -13,6 +13,7 @@ import (
 	"sluice/engine/steer"
 	"sluice/engine/worker"
 	"sluice/pipeline"
+	"sluice/pipeline/counter"
 	"sluice/pipeline/packet"
 )
 
@@ -219,7 +220,9 @@ func (n *Names) event(p *worker.PacketRecord, inLen int) api.TraceEvent {
 	}
 	switch p.Frame.Verdict {
 	case pipeline.Drop:
-		e.Reason = p.Frame.Reason.String()
+		if e.Reason = p.Frame.Reason.String(); p.Frame.Reason == counter.Limited {
+			e.Limit = p.Frame.Limit().String()
+		}
 	case pipeline.Forward, pipeline.Reply:
 		e.OutPort, e.OutPacket, e.OutLength = n.port(p.Frame.Port), summary(p.Out), p.OutLen
 	}
