@@ -32,7 +32,7 @@ func (p *Processor) open(f *Frame, t *conn.Table, k conn.Key, old *conn.Conn) *c
 		t.Remove(old)
 	}
 	m, s := &f.meta, &p.t.Services[f.service]
-	if m.Part != packet.Whole && p.seeksConnection(f, s) {
+	if p.handMisplaced(f, m.Src, k, s) || m.Part != packet.Whole && p.seeksConnection(f, s) {
 		return nil
 	}
 	if s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Src, m.SrcPort) {
@@ -324,6 +324,9 @@ func (p *Processor) close(t *conn.Table, c *conn.Conn) {
 	}
 	if c.Flags&conn.Translated != 0 {
 		p.releasePort(c)
+	}
+	if p.misplaced.any() {
+		p.misplaced.end(t.Client(c), c.Key())
 	}
 	if c.Flags&conn.HasTemplate == 0 {
 		return

@@ -18,6 +18,9 @@ import (
 func (p *Processor) fastOpen4(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends4()
+	if p.mayBeMisplaced(f) && p.isMisplaced(packet.AddrFrom4(client), conn.UnpackKey(conn.PackKey(f.service, ports))) {
+		return false
+	}
 	if s := &p.t.Services[f.service]; s.marks {
 		return p.fastFirst4(f)
 	} else if !s.fastOpen || h.TTL4() <= 1 || packet.Martian4(client, vip) || p.t.origins.special(packet.AddrFrom4(client)) {
@@ -54,6 +57,9 @@ func (p *Processor) fastOpen4(f *Frame) bool {
 func (p *Processor) fastOpen6(f *Frame) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends6()
+	if p.mayBeMisplaced(f) && p.isMisplaced(client, conn.UnpackKey(conn.PackKey(f.service, ports))) {
+		return false
+	}
 	if s := &p.t.Services[f.service]; s.marks {
 		return p.fastFirst6(f)
 	} else if !s.fastOpen || h.TTL6() <= 1 || packet.Martian6(client, vip) || p.t.origins.special(client) {

@@ -13,7 +13,7 @@ func (p *Processor) icmpIn(f *Frame) {
 	k := conn.Key{Service: id, ClientPort: m.DstPort, VIPPort: m.SrcPort}
 	c := p.table(m).Find(f.home, m.Dst, k, p.now)
 	if c == nil {
-		p.icmpOfNone(f)
+		p.icmpOfNone(f, k)
 		return
 	}
 	be := &p.t.Backends[c.Backend]
@@ -40,10 +40,10 @@ func (p *Processor) icmpIn(f *Frame) {
 
 // icmpOfNone handles an ICMP error about a packet to a client that this worker has no connection
 // with.
-func (p *Processor) icmpOfNone(f *Frame) {
+func (p *Processor) icmpOfNone(f *Frame, k conn.Key) {
 	m, id := &f.meta, f.service
 	s := &p.t.Services[id]
-	if p.tryNextWorker(f, s) || s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Dst, m.DstPort) {
+	if p.handMisplaced(f, m.Dst, k, s) || p.tryNextWorker(f, s) || s.Ownership == ByFlowNow && p.handToFlowOwner(f, m.Dst, m.DstPort) {
 		return
 	}
 	if p.adopts(id, s) {

@@ -22,6 +22,7 @@
 //	fragments.go   fragments of packets (package fragment)
 //	eviction.go    connections of evicted backends; idle.go: of those idle beyond their timeout;
 //	               rst_probe.go for silent ends of both
+//	misplaced.go   connections of a former process that are at another worker than their packets
 //	doubt.go       RST, FIN and SYN that may be forged
 //	tokernel.go    packets that backends send of their own accord
 //	answer.go      RST and ICMP answers; icmp.go: ICMP errors about forwarded packets
@@ -76,6 +77,7 @@ type Processor struct {
 	rstProbes      rstProbes
 	idleResets     idleResets
 	doubts         probeQueue // connections with the flag conn.Doubted
+	misplaced      *Misplaced // shared by all workers; nil: none
 	syns           synCopies
 	ipID           uint16
 	fragments      *fragment.Store
@@ -108,6 +110,8 @@ type Options struct {
 	// Ports is the memory of SNAT pools, for this worker alone; nil: it is allocated when it is
 	// needed
 	Ports *snat.Memory
+	// Misplaced is shared by all workers, too; nil: no worker has connections of another
+	Misplaced *Misplaced
 }
 
 // New makes a Processor for the ids that Loads and Turns have room for. It allocates 44 bytes for
@@ -119,7 +123,7 @@ func New(o Options) *Processor {
 		seed:  o.Seed,
 		loads: o.Loads, turns: o.Turns, templates: make([]uint32, o.Loads.Len()),
 		sched: make([]sched.State, o.Turns.Len()),
-		ports: o.Ports,
+		ports: o.Ports, misplaced: o.Misplaced,
 	}
 	if p.ports == nil {
 		p.ports = snat.NewMemory(true)

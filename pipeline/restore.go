@@ -12,24 +12,27 @@ import (
 // numbers that they have now, and then calls these functions. Persistence templates come first.
 
 // RestoredBy returns the worker that a connection of a former process belongs to, among this many
-// workers. former is the worker that had it. ok is false if the tables have no place for it.
-func (t *Tables) RestoredBy(e *conn.Entry, former, workers int, seed *flow.Seed) (worker int, ok bool) {
+// workers. former is the worker that had it, of formerly many. misplaced: the client's packets come
+// to another worker. ok is false if the tables have no place for it.
+func (t *Tables) RestoredBy(e *conn.Entry, former, formerly, workers int, seed *flow.Seed) (worker int, misplaced, ok bool) {
 	be := &t.Backends[e.Backend]
 	switch {
 	case !e.IsTemplate() && !e.HasBackendAddr(be.Addr):
-		return 0, false // half written, or another backend
+		return 0, false, false // half written, or another backend
 	case !e.IsTemplate() && (be.Mode == service.FullNAT) != (e.Flags&conn.Translated != 0):
-		return 0, false
+		return 0, false, false
 	}
 	worker, hashed := t.Services[e.Service()].Ownership.hashed(seed, e.Client, e.ClientPort(), e.Proto(), workers)
 	if !hashed {
-		worker = former % workers // the receiver; if that is another worker now, it asks the others
+		// the receiver: if that is another worker now, it asks the others about TCP, but opens UDP
+		worker = former % workers
+		misplaced = e.Flags&conn.IsUDP != 0 && formerly != workers && !e.IsTemplate()
 	}
 	if e.Flags&conn.Translated == 0 {
-		return worker, true
+		return worker, misplaced, true
 	}
 	holder, ok := t.portHolder(e)
-	return holder, ok && (!hashed || holder == worker)
+	return holder, misplaced || holder != worker, ok
 }
 
 // portHolder returns the worker with the SNAT port of a fullnat connection.

@@ -17,8 +17,9 @@
 //
 // # What is lost
 //
-// Connections of removed backends, those that were being reset, fullnat connections on a port that
-// another worker has now, and those that arrived since the former process ended.
+// Connections of removed backends, those that were being reset, and fullnat connections on a port
+// that is no worker's any more. A fullnat connection on a port that another worker has now goes to
+// that worker, which gets its client's packets from the others: see pipeline.Misplaced.
 //
 // The package is called before the workers run, and starts no goroutine. It knows no Engine.
 package takeover
@@ -224,8 +225,8 @@ func (r *restorer) translate(e *conn.Entry) bool {
 }
 
 func (r *restorer) insert(former int, e *conn.Entry) bool {
-	w, ok := r.tables.RestoredBy(e, former, len(r.workers.All), r.seed)
-	return ok && r.workers.Restore(w, e, r.nowMs)
+	w, misplaced, ok := r.tables.RestoredBy(e, former, r.numbers.Workers, len(r.workers.All), r.seed)
+	return ok && r.workers.Restore(w, misplaced, e, r.nowMs)
 }
 
 // zeroNs returns CLOCK_MONOTONIC at the beginning of the workers' time.

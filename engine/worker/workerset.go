@@ -52,11 +52,15 @@ type Options struct {
 	// Bypass is called with each batch in place of the pipeline, on the workers, by measurements of
 	// everything else; nil: none.
 	Bypass func([]pipeline.Frame)
+
+	misplaced *pipeline.Misplaced // New sets it
 }
 
 // Set is all workers of an engine. A nil Set has no workers and can be closed.
 type Set struct {
 	All []*Worker // by id; not changed after New
+
+	misplaced *pipeline.Misplaced
 
 	running sync.WaitGroup
 	failed  chan struct{} // closed when a worker has panicked, or is stuck for too long
@@ -66,21 +70,28 @@ type Set struct {
 
 // New makes the workers and connects them. Launch starts them.
 func New(o Options) (*Set, error) {
+	if len(o.Cores) > 1 {
+		o.misplaced = pipeline.NewMisplaced()
+	}
 	workers, err := o.newWorkers()
 	if err != nil {
 		return nil, err
 	}
-	return &Set{All: workers, failed: make(chan struct{})}, nil
+	return &Set{All: workers, misplaced: o.misplaced, failed: make(chan struct{})}, nil
 }
 
 // TableName is the name of the memory of a worker's connection table of a family (4 or 6).
 func TableName(worker, family int) string { return fmt.Sprintf("connections.%d.%d", worker, family) }
 
-// Restore gives a worker a connection of a former process: see pipeline.Processor.Restore. It is
-// called before Launch.
-func (s *Set) Restore(worker int, e *conn.Entry, nowMs uint32) bool {
+// Restore gives a worker a connection of a former process: see pipeline.Processor.Restore, and
+// pipeline.Misplaced. It is called before Launch.
+func (s *Set) Restore(worker int, misplaced bool, e *conn.Entry, nowMs uint32) bool {
 	w := s.All[worker]
-	return w.firstPortMemory() == nil && w.proc.Restore(w.tables.Load(), e, nowMs)
+	ok := w.firstPortMemory() == nil && w.proc.Restore(w.tables.Load(), e, nowMs)
+	if ok && misplaced && s.misplaced != nil {
+		s.misplaced.Add(e, worker)
+	}
+	return ok
 }
 
 // Launch starts every worker on its own thread and returns when all are pinned to their CPUs.
@@ -280,7 +291,7 @@ func (o *Options) newWorker(id int, parts parts, connections *counter.Capacity) 
 	}
 	w.proc = pipeline.New(pipeline.Options{
 		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns, AdoptPerSecond: o.AdoptPerSecond,
-		Mem4: tables[0], Mem6: tables[1], Ports: w.ports, Fragments: waitingFragments,
+		Mem4: tables[0], Mem6: tables[1], Ports: w.ports, Fragments: waitingFragments, Misplaced: o.misplaced,
 	})
 	w.waker.write = sleeper.Wake
 	// A whole batch, and what every other worker may hand over in the same turn.

@@ -115,6 +115,9 @@ type Key struct {
 	ClientPort, VIPPort uint16
 }
 
+// Key returns what the connection of a client's packet is found by. The entry is no template.
+func (c *Conn) Key() Key { return UnpackKey(c.key) }
+
 func (k Key) pack() uint64 {
 	return uint64(k.Service)<<32 | uint64(k.ClientPort)<<16 | uint64(k.VIPPort)
 }
