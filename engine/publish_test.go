@@ -72,6 +72,7 @@ port = 80
 protocol = "tcp"
 mode = "dr"
 scheduler = "mh"
+adopt = "never" # what is kept after a change has a time, which two engines differ in
 [[service.backend]]
 address = "10.0.0.11"
 [[service.backend]]
