@@ -356,6 +356,10 @@ func TestFaults(t *testing.T) {
 		{"numa", Warning, "workers on CPU 1-2 are not", func(b *Box) { b.put("sys/class/net/eth0/device/numa_node", "1") }},
 		{"rings", Note, "has an RX ring of 256 packets", func(b *Box) { b.Links["eth0"].RxRing = 256 }},
 		{"hugepages", Note, "0 huge pages are reserved and the frames would take 48", func(b *Box) { b.put("proc/meminfo", "HugePages_Total: 0\nHugePages_Free: 0\n") }},
+		{"hugepages", Note, "shmem_enabled of transparent huge pages is never", func(b *Box) {
+			b.put("proc/meminfo", "HugePages_Total: 0\nHugePages_Free: 0\n")
+			b.put("sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force\n")
+		}},
 		{"cpu", Note, "powersave", func(b *Box) { b.put("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave") }},
 		{"cpu", Note, "other processes may run on CPU 2", func(b *Box) { b.put("sys/devices/system/cpu/isolated", "1") }},
 		{"drops", Warning, "7 connections of mode fullnat got a port", func(b *Box) { b.Stats.PortReusedEarly = 7 }},
