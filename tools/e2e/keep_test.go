@@ -205,5 +205,5 @@ func TestKeeperIsKilled(t *testing.T) {
 	loaded, err := b.XDP()
 	must(t, err)
 	must(t, child.Signal(syscall.SIGTERM))
-	must(t, b.AwaitNoXDP(ctxOf(t), loaded))
+	must(t, errors.Join(b.AwaitNoXDP(ctxOf(t), loaded), b.EndConnections()))
 }

@@ -151,7 +151,7 @@ func finish(t *testing.T, b *testbed.Bed, d *testbed.Daemon) {
 			t.Error("the daemon ended with:", err)
 		}
 	}
-	if err := b.AwaitNoXDP(ctx, loaded); err != nil {
+	if err := errors.Join(b.AwaitNoXDP(ctx, loaded), b.EndConnections()); err != nil {
 		t.Error(err)
 	}
 	if t.Failed() {

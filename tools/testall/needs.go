@@ -17,6 +17,7 @@ var needs = []struct{ program, pkg, why string }{
 	{"llvm-strip-14", "llvm-14", "to strip them"},
 	{"gcc", "gcc libc6-dev", "to link the race detector"},
 	{"ip", "iproute2", "to build the lab of the manual"},
+	{"ss", "iproute2", "to end what tests have left of connections"},
 	{"ethtool", "ethtool", "to build the lab of the manual"},
 	{"curl", "curl", "to be the client in that lab"},
 	{"nft", "nftables", "to masquerade what backends send through a balancer"},

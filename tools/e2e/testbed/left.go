@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+
+	"sluice/tools/netlab"
 )
 
 // XDP returns the number of the XDP program on each of the balancer's ports; a port without one, or
@@ -110,4 +113,24 @@ func Poll(ctx context.Context, look func() error) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// EndConnections ends what clients and backends still have of TCP connections, so that none of
+// their segments reaches a daemon that is started later. Such connections remain when a daemon ends
+// before them: one end knows nothing of it, and sends until its timers end.
+func (b *Bed) EndConnections() (err error) {
+	hosts := []*netlab.Host{b.Client}
+	for _, backend := range b.Backends {
+		hosts = append(hosts, backend.Host)
+	}
+	for _, h := range hosts {
+		err = errors.Join(err, h.Do(func() error {
+			out, err := exec.Command("ss", "--kill", "--tcp", "exclude", "listening", "exclude", "time-wait").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("ss --kill at %s: %w: %s", h.Name(), err, out)
+			}
+			return nil
+		}))
+	}
+	return err
 }
