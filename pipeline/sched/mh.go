@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
@@ -23,7 +22,7 @@ import (
 // others by weight, no other client moves, and when it is usable again, exactly its clients return.
 type mh struct {
 	ring
-	k0, k1  uint64
+	key     clientKey
 	ports   bool // the client's port is hashed, too
 	table   *maglev
 	choices []int32 // by the rank that the table holds: candidate index, -1 if unusable
@@ -57,7 +56,7 @@ func (b *Builder) newMH(c []Candidate, ports bool) (*mh, error) {
 		return nil, fmt.Errorf("scheduler mh: %d backends in one service: at most %d are allowed", len(ranked), maxRanks)
 	}
 	members := make([]member, len(ranked))
-	s := &mh{ring: newRing(c), k0: b.k0, k1: b.k1, ports: ports, choices: make([]int32, len(ranked))}
+	s := &mh{ring: newRing(c), key: newClientKey(b.k0, b.k1), ports: ports, choices: make([]int32, len(ranked))}
 	for rank, i := range ranked {
 		if rank > 0 && c[i].Key == members[rank-1].key {
 			return nil, fmt.Errorf("scheduler mh: backend %s is listed twice: give each its own address or port", c[i].Key)
@@ -86,7 +85,7 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 	if len(s.rivals) == 0 {
 		return -1
 	}
-	h := s.hash(k)
+	h := s.key.hash(k, s.ports)
 	for range 1 + probes {
 		slot, _ := bits.Mul64(h, maglevSlots)
 		if i := s.choices[s.table[slot]]; i >= 0 {
@@ -100,18 +99,6 @@ func (s *mh) Pick(_ *State, _ *counter.Loads, k *Key) int {
 // ByHash implements Scheduler.
 func (s *mh) ByHash(_ uint64, k *Key) int { return s.Pick(nil, nil, k) }
 
-// hash returns the hash of the client's address and, if ports are hashed, its port.
-func (s *mh) hash(k *Key) uint64 {
-	var client [18]byte
-	binary.BigEndian.PutUint64(client[:8], k.Client[0])
-	binary.BigEndian.PutUint64(client[8:16], k.Client[1])
-	if !s.ports {
-		return siphash.Hash(s.k0, s.k1, client[:16])
-	}
-	binary.BigEndian.PutUint16(client[16:], k.ClientPort)
-	return siphash.Hash(s.k0, s.k1, client[:])
-}
-
 // explain follows Pick.
 func (s *mh) explain(a *asked) Explanation {
 	hash := "Maglev hash of the client address"
@@ -121,7 +108,7 @@ func (s *mh) explain(a *asked) Explanation {
 	if len(s.rivals) == 0 {
 		return Explanation{Rule: hash + ": no backend may take a new connection"}
 	}
-	h := s.hash(a.key)
+	h := s.key.hash(a.key, s.ports)
 	for tries := range 1 + probes {
 		slot, _ := bits.Mul64(h, maglevSlots)
 		if s.choices[s.table[slot]] >= 0 {
