@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -209,7 +210,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.workers, err = worker.New(worker.Options{
 		Cores: cores, Batch: cfg.Engine.Batch, Connections: cfg.Engine.Connections,
 		BusyPoll: cfg.Engine.Poll == conf.PollBusy, AdoptPerSecond: cfg.Engine.AdoptPerSecond,
-		Hardware: e.hardware, Memory: e.platform.Memory,
+		Hardware: e.hardware, Memory: e.platform.Memory, Counters: e.takeover.Counters(),
 		Seed: &e.seed, Loads: e.loads, Turns: e.turns, Tables: &e.tables,
 		Resolve: func(a packet.Addr) { e.platform.Resolve(a.Netip()) }, Kernel: e.kernel,
 		Log: e.log,
@@ -217,7 +218,8 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
-	e.takeover.Finish(&e.compiled, e.workers)
+	e.takeover.Finish(&e.compiled, e.workers, e.hardware)
+	maps.Copy(e.past, e.takeover.Past())
 	e.answers = answers.New(e.workers, e.platform)
 	if err := e.workers.Launch(); err != nil {
 		return err

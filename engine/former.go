@@ -88,6 +88,7 @@ func (e *Engine) endFormer(ctx context.Context) error {
 	for i, number := range ended.Backends {
 		e.addPast(known[number].ID, &traffic[i])
 	}
+	e.takeover.KeepPast(e.past)
 	if err != nil || e.closed || e.cfg != cfg {
 		return err // a number may be in use again
 	}

@@ -36,6 +36,7 @@ func (e *Engine) Stats(ctx context.Context) (api.Stats, error) {
 		sum.Add(&reports[i].Counters.Packets)
 		addReport(&out, i, &reports[i])
 	}
+	out.LostInCrash = sum.LostInCrash
 	out.Rx, out.Forwarded, out.Replied, out.Originated = sum.Rx, sum.Forwarded, sum.Replied, sum.Originated
 	out.PortReusedEarly, out.IdleReset = sum.PortReusedEarly, sum.IdleReset
 	out.Untracked, out.Adopted, out.Displaced = sum.Untracked, sum.Adopted, sum.Displaced

@@ -59,7 +59,7 @@ func (e *Engine) takenOver() *api.Takeover {
 	var t api.Takeover
 	c := e.takeover.Taken()
 	if c != nil {
-		t.Connections, t.Lost = c.Restored, c.Lost
+		t.Connections, t.Lost, t.LostInCrash = c.Restored, c.Lost, c.Frames
 	}
 	heir, _ := e.platform.(platform.Heir)
 	if heir == nil || heir.Inherited() == nil {

@@ -107,7 +107,8 @@ func NewDryRun(worker, workers int, seed *flow.Seed, t *Tables, loads *counter.L
 	}
 	r := &DryRun{Loads: before, b: new(Batch)}
 	r.p = &Processor{
-		Backends: make([]counter.Backend, len(t.Backends)), Services: make([]counter.Service, len(t.Services)), templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
+		Counted:   newCounted(len(t.Backends), len(t.Services)),
+		templates: make([]uint32, len(t.Backends)), sched: make([]sched.State, len(t.Services)),
 		worker: worker, workers: workers, seed: seed, loads: own, turns: counter.NewTurns(1, len(t.Services)), t: t, observing: true,
 	}
 	mem := func(family int) []byte { return aligned(conn.Bytes(family, dryRunConnections)) }

@@ -13,7 +13,7 @@ func (p *Processor) ProcessSlow(b *Batch, t *Tables, nowMs uint32) {
 	if p.now = nowMs; p.t != t {
 		p.useTables(t)
 	}
-	f, c := &b.Frames[0], &p.Packets
+	f, c := &b.Frames[0], p.Packets
 	p.classifySlow(f)
 	handedIn := c.HandedIn
 	p.slowPath(f)

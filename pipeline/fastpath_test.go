@@ -77,7 +77,7 @@ func conversation(r *rand.Rand, last *packet.Meta) (side int, frame []byte) {
 // their slots, because the slot of a connection decides which ones a full table accepts later.
 func state(p *pipeline.Processor) string {
 	var out bytes.Buffer
-	fmt.Fprintln(&out, p.Packets)
+	fmt.Fprintln(&out, *p.Packets)
 	for id := range p.Backends[:64] {
 		if b := &p.Backends[id]; *b != (counter.Backend{}) {
 			fmt.Fprintln(&out, id, *b)

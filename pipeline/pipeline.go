@@ -46,9 +46,7 @@ import (
 // Processor is the pipeline of one worker, with everything that the worker writes: connections,
 // scheduler positions, counters. It belongs to one goroutine.
 type Processor struct {
-	Packets           counter.Packets
-	Backends          []counter.Backend // by backend id
-	Services          []counter.Service // by service id
+	Counted
 	Full              counter.Prefixes  // of new connections that found no free entry or SNAT port
 	First             counter.Prefixes  // of a sample of counter.Service.First
 	NeighbourRequests NeighbourRequests // next hops without a known MAC address
@@ -95,6 +93,17 @@ type Processor struct {
 	now uint32 // milliseconds, of the batch being processed
 }
 
+// Counted is what a Processor counts.
+type Counted struct {
+	Packets  *counter.Packets
+	Backends []counter.Backend // by backend id
+	Services []counter.Service // by service id
+}
+
+func newCounted(backends, services int) Counted {
+	return Counted{new(counter.Packets), make([]counter.Backend, backends), make([]counter.Service, services)}
+}
+
 // Options are the arguments of New.
 type Options struct {
 	Worker, Workers int
@@ -107,6 +116,9 @@ type Options struct {
 	// Fragments is how many fragments may wait for the first one of their packet, a power of two;
 	// 0: few
 	Fragments int
+	// Counted is where to count, for this worker alone, with an element for each id that Loads and
+	// Turns have room for. Zero: it is allocated.
+	Counted Counted
 	// Ports is the memory of SNAT pools, for this worker alone; nil: it is allocated when it is
 	// needed
 	Ports *snat.Memory
@@ -118,12 +130,15 @@ type Options struct {
 // each backend id, 112 for each service id and 704 KiB, besides Mem4 and Mem6.
 func New(o Options) *Processor {
 	p := &Processor{
-		Backends: make([]counter.Backend, o.Loads.Len()), Services: make([]counter.Service, o.Turns.Len()),
-		worker: o.Worker, workers: o.Workers,
+		Counted: o.Counted,
+		worker:  o.Worker, workers: o.Workers,
 		seed:  o.Seed,
 		loads: o.Loads, turns: o.Turns, templates: make([]uint32, o.Loads.Len()),
 		sched: make([]sched.State, o.Turns.Len()),
 		ports: o.Ports, misplaced: o.Misplaced,
+	}
+	if p.Packets == nil {
+		p.Counted = newCounted(o.Loads.Len(), o.Turns.Len())
 	}
 	if p.ports == nil {
 		p.ports = snat.NewMemory(true)
@@ -229,7 +244,7 @@ func (p *Processor) table(m *packet.Meta) *conn.Table {
 //
 //go:noinline
 func (p *Processor) flows(frames []Frame) {
-	c := &p.Packets
+	c := p.Packets
 	handedIn := c.HandedIn
 	for i := range frames {
 		f := &frames[i]
@@ -267,7 +282,7 @@ func (p *Processor) flows(frames []Frame) {
 
 // count counts a frame by its verdict, and as handed in if another worker handed it over.
 func (p *Processor) count(f *Frame) {
-	c := &p.Packets
+	c := p.Packets
 	if f.Hops > 0 && (f.Verdict != HandOver || f.Hops > 1) {
 		c.HandedIn++
 	}

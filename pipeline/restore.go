@@ -114,8 +114,7 @@ func (p *Processor) restoreCounts(t *conn.Table, c *conn.Conn, e *conn.Entry) {
 		p.loads.Add(p.worker, c.Backend, 0, 1)
 	}
 	p.countSource(c, e.Client)
-	p.Packets.ConnOpened++
-	p.Backends[c.Backend].Connections++
+	p.Packets.ConnOpened++ // at this worker; its backend has counted it before
 	if e.Flags&conn.HasTemplate == 0 {
 		return
 	}

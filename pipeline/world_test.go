@@ -496,7 +496,7 @@ func (w *world) sum() (all counter.Packets) {
 	w.t.Helper()
 	live := 0
 	for _, p := range w.procs {
-		all.Add(&p.Packets)
+		all.Add(p.Packets)
 		for _, family := range []int{4, 6} {
 			t := p.Table(family)
 			for cursor, first := uint32(0), true; first || cursor != 0; first = false {

@@ -41,7 +41,10 @@ func statsReport(w io.Writer, s api.Stats, all bool) error {
 	if s.Waiting > 0 {
 		fmt.Fprintf(out, " + waiting %d", s.Waiting)
 	}
-	if rest := int64(s.Rx - s.Forwarded - s.Replied - s.ToKernel - s.Waiting - s.Dropped()); rest != 0 {
+	if s.LostInCrash > 0 {
+		fmt.Fprintf(out, " + lost in crash %d", s.LostInCrash)
+	}
+	if rest := int64(s.Rx - s.Accounted()); rest != 0 {
 		fmt.Fprintf(out, " + in progress %d", rest)
 	}
 	for _, line := range []struct {

@@ -225,7 +225,7 @@ func eachConnOf(ctx context.Context, w *worker.Worker, family int, f func(worker
 
 // report translates a worker's counters. It is called on the worker, for its histogram is read.
 func report(w *worker.Worker, c *worker.Counters) api.WorkerStats {
-	syscalls := c.Sleeps
+	syscalls := c.OwnSleeps
 	for i := range c.Queues {
 		syscalls += c.Queues[i].Platform.Syscalls
 	}
@@ -236,7 +236,7 @@ func report(w *worker.Worker, c *worker.Counters) api.WorkerStats {
 		HandOversOut: p.HandedOut, HandOversIn: p.HandedIn,
 		Loops:             c.Turns,
 		PacketsPerBatch:   ratio(c.Frames, c.BusyTurns),
-		SyscallsPerPacket: ratio(syscalls, c.Frames),
+		SyscallsPerPacket: ratio(syscalls, c.OwnFrames),
 		BusyShare:         ratio(uint64(c.BusyNs), uint64(c.RunNs)),
 		BusyS:             float64(c.BusyNs) / 1e9, RunS: float64(c.RunNs) / 1e9,
 		StageNs: api.StageNs{

@@ -89,8 +89,8 @@ func (f *farm) Stats(context.Context) (api.Stats, error) {
 	uptime := f.ran + elapsed
 	return api.Stats{Version: "0.1.0", UptimeS: uptime, Rx: uint64(elapsed * 1.2e6), Forwarded: uint64(elapsed * 1.19e6),
 		Drops: map[string]uint64{"no_backend": uint64(elapsed * 300), "ttl_expired": 12, "short": 0},
-		Workers: []api.WorkerStats{{Worker: 0, CPU: 2, BusyShare: 0.6 * elapsed / uptime, PacketsPerBatch: 12},
-			{Worker: 1, CPU: 3, BusyShare: 0.95 * elapsed / uptime, PacketsPerBatch: 31}},
+		Workers: []api.WorkerStats{{Worker: 0, CPU: 2, BusyShare: 0.6 * elapsed / uptime, BusyS: 0.6 * elapsed, RunS: uptime, PacketsPerBatch: 12},
+			{Worker: 1, CPU: 3, BusyShare: 0.95 * elapsed / uptime, BusyS: 0.95 * elapsed, RunS: uptime, PacketsPerBatch: 31}},
 		Ports:  []api.PortStats{{Name: "eth0", IO: api.IOZeroCopy, Up: true, MTU: 1500}, {Name: "eth1", IO: api.IOCopy, Up: true, MTU: 1500}},
 		Tables: api.TableStats{ConnectionsV4: 123456, Capacity: 1 << 20}}, nil
 }

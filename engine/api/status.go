@@ -55,6 +55,7 @@ type Takeover struct {
 	Discarded   bool    `json:"discarded"`        // because they had waited for too long
 	Sending     int     `json:"sending"`          // frames that waited for transmission
 	Repaired    int     `json:"repaired"`         // frames that were neither on a ring nor free
+	LostInCrash uint64  `json:"lost_in_crash"`    // received, and neither sent on nor dropped
 	Error       string  `json:"error,omitempty"`  // why all sockets were opened again
 }
 

@@ -177,8 +177,8 @@ type ConnQuery struct {
 	Limit   int    // at most so many; 0: no limit
 }
 
-// Stats is a snapshot of the daemon's counters. Rx = Forwarded + Replied + ToKernel + Waiting + the
-// sum of Drops, to the packet, once no packet is being processed.
+// Stats is a snapshot of the daemon's counters, which go on after it was killed if something holds
+// its memory. Once no packet is being processed, Rx = Accounted, to the packet.
 type Stats struct {
 	Version string  `json:"version"`
 	UptimeS float64 `json:"uptime_s"`
@@ -189,6 +189,9 @@ type Stats struct {
 	ToKernel  uint64            `json:"to_kernel"` // packets of backends' own, given to the kernel
 	Waiting   uint64            `json:"waiting"`   // fragments that wait for their first one
 	Drops     map[string]uint64 `json:"drops"`     // by DropReason.Name, zeros included
+	// LostInCrash counts packets that a daemon had received and not sent on when it was killed, and
+	// those that were discarded because they had waited too long for the next one.
+	LostInCrash uint64 `json:"lost_in_crash"`
 
 	// ToKernelFailed counts packets of ToKernel that the kernel did not take.
 	ToKernelFailed uint64 `json:"to_kernel_failed"`
@@ -237,7 +240,12 @@ func (s Stats) Dropped() uint64 {
 	return n
 }
 
-// WorkerStats is what one worker did. Ratios are over the time since the start.
+// Accounted returns the sum that Rx is once no packet is being processed.
+func (s Stats) Accounted() uint64 {
+	return s.Forwarded + s.Replied + s.ToKernel + s.Waiting + s.Dropped() + s.LostInCrash
+}
+
+// WorkerStats is what one worker did, also in former processes. Ratios are over all that time.
 type WorkerStats struct {
 	Worker int `json:"worker"`
 	CPU    int `json:"cpu"`
@@ -255,10 +263,10 @@ type WorkerStats struct {
 	Loops             uint64  `json:"loops"`
 	PacketsPerBatch   float64 `json:"packets_per_batch"` // over batches that were not empty
 	SyscallsPerPacket float64 `json:"syscalls_per_packet"`
-	// BusyShare is the portion of the time since the start, 0 to 1, spent on frames.
+	// BusyShare is the portion of the time, 0 to 1, spent on frames.
 	BusyShare   float64 `json:"busy_share"`
 	BusyS       float64 `json:"busy_s"` // seconds spent on frames
-	RunS        float64 `json:"run_s"`  // seconds since the worker started
+	RunS        float64 `json:"run_s"`  // seconds that the worker has run
 	StageNs     StageNs `json:"stage_ns"`
 	GapNs       GapNs   `json:"gap_ns"`
 	FramesFree  uint64  `json:"frames_free"`

@@ -42,10 +42,11 @@ type Lab struct {
 
 	t       testing.TB
 	workers int
-	text    string // of the configuration that Reload reads
-	arrived uint64 // frames injected
-	left    uint64 // frames collected
-	over    bool   // the engine is closed
+	text    string    // of the configuration that Reload reads
+	arrived uint64    // frames injected
+	left    uint64    // frames collected
+	over    bool      // the engine is closed
+	begun   api.Stats // of former processes
 }
 
 // Sent is a frame that the engine sent.
@@ -84,12 +85,16 @@ func (l *Lab) TryStart(workers int, services string) error {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	inherits := l.Former() != nil
 	l.Engine, err = engine.Start(context.Background(), cfg, engine.Options{
 		Load: l.Load, Version: "test", Platform: l.Platform, File: l.File, Parse: l.parse, Logger: l.Log, Probe: l.Probe,
 		Numbers: numbers,
 	})
 	if err == nil {
 		l.t.Cleanup(l.finish)
+		if inherits {
+			l.begun = l.Stats()
+		}
 	}
 	return err
 }
@@ -328,13 +333,14 @@ func (l *Lab) Quiet() {
 
 // restless returns what is not yet at rest, or "".
 func (l *Lab) restless(s api.Stats) string {
-	sent := l.left + l.onWire()
+	was := &l.begun
+	sent := l.left + l.onWire() + was.Forwarded + was.Replied + was.Originated
 	switch f := s.Frames; {
-	case s.Rx != l.arrived:
-		return fmt.Sprintf("%d frames were injected, %d received", l.arrived, s.Rx)
-	case s.Rx != s.Forwarded+s.Replied+s.ToKernel+s.Waiting+s.Dropped():
-		return fmt.Sprintf("received %d, but forwarded %d + replied %d + to the kernel %d + waiting %d + dropped %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Waiting, s.Dropped())
-	case s.ToKernel != l.kernel.written()+s.ToKernelFailed:
+	case s.Rx-was.Rx != l.arrived:
+		return fmt.Sprintf("%d frames were injected, %d received", l.arrived, s.Rx-was.Rx)
+	case s.Rx != s.Accounted():
+		return fmt.Sprintf("received %d, but forwarded %d + replied %d + to the kernel %d + waiting %d + dropped %d + lost in a crash %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Waiting, s.Dropped(), s.LostInCrash)
+	case s.ToKernel-was.ToKernel != l.kernel.written()+s.ToKernelFailed:
 		return fmt.Sprintf("%d packets went to the kernel, which has %d and lost %d", s.ToKernel, l.kernel.written(), s.ToKernelFailed)
 	case f.InFlight != 0 || f.Rx != 0:
 		return fmt.Sprintf("frames are in flight: %+v", f)

@@ -221,6 +221,12 @@ func (p *Platform) Memory(name string, bytes, core int) ([]byte, error) {
 
 var _ platform.Keeper = (*Platform)(nil)
 
+// Counters implements platform.Keeper.
+func (p *Platform) Counters(name string, bytes int) ([]byte, error) {
+	p.kept[name] = make([]byte, bytes)
+	return p.kept[name], nil
+}
+
 // Inherit makes p's engine the next process after that of another platform, which is closed or not
 // used any more.
 func (p *Platform) Inherit(from *Platform) { p.former = from.kept }

@@ -56,6 +56,7 @@ func (s *snapshot) putDaemon(out series) {
 	out.count(received, st.Rx)
 	out.count(forwarded, st.Forwarded)
 	out.count(replied, st.Replied)
+	out.count(lostInCrash, st.LostInCrash)
 	out.count(toKernel, st.ToKernel)
 	out.put(waiting, float64(st.Waiting))
 	out.count(kernelLost, st.ToKernelFailed)

@@ -36,9 +36,10 @@ var (
 	buildInfo = gauge("build_info", "Always 1; the labels identify the running build.", "version", "goversion")
 	startTime = gauge("start_time_seconds", "When the daemon started, in Unix time.")
 
-	received    = counter("packets_received_total", "Packets received from RX rings: the sum of those forwarded, replied, given to the kernel and dropped, and of fragments that wait.")
+	received    = counter("packets_received_total", "Packets received from RX rings: the sum of those forwarded, replied, given to the kernel, dropped and lost in a crash, and of fragments that wait.")
 	forwarded   = counter("packets_forwarded_total", "Packets sent on, in either direction.")
 	replied     = counter("packets_replied_total", "Packets answered by Sluice itself, with a reset or an ICMP message.")
+	lostInCrash = counter("packets_lost_in_crash_total", "Packets that a daemon had received and not sent on when it was killed, and those that waited too long for the next one.")
 	toKernel    = counter("packets_to_kernel_total", "Packets that nat backends sent of their own accord, given to the kernel.")
 	waiting     = gauge("fragments_waiting", "Fragments that wait for the first fragment of their packet.")
 	kernelLost  = counter("packets_to_kernel_failed_total", "Packets given to the kernel that it did not take; they are also counted as given.")

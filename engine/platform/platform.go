@@ -77,14 +77,19 @@ type Detourer interface {
 // estate.
 type Keeper interface {
 	// Former returns what the former process had, by the names given to Memory and Keep, to be read
-	// only, until EndFormer. There is nothing until it has called Keep.
+	// only, until EndFormer. A process that has not kept Complete was not one.
 	Former() map[string][]byte
+	// Counters is Memory for counters: on pages that become memory when they are written.
+	Counters(name string, bytes int) ([]byte, error)
 	// EndFormer frees what Former returned.
 	EndFormer() error
 	// Keep keeps a copy of data under a name. If the process is killed meanwhile, the next has the
 	// copy or what was kept before under the name.
 	Keep(name string, data []byte) error
 }
+
+// Complete is the name of what a process keeps when the next one can go on from what it has.
+const Complete = "numbers"
 
 // Heir is a Platform that can go on with the queues of a former process, which was killed.
 type Heir interface {
@@ -144,6 +149,10 @@ type HardwareQueue struct {
 	Queue
 	Number  int
 	Sending int // frames for transmission that it has already
+	// RxIndex and TxIndex are how far its RX ring was read and its TX ring filled, by former
+	// processes, modulo 2^32. GoesOn: the queue is one that a former process had.
+	RxIndex, TxIndex uint32
+	GoesOn           bool
 	// Heartbeat is where the queue's worker stores the time, in ns of CLOCK_MONOTONIC, at least
 	// each 100 ms: see steer.Port. It is valid until the port is closed. nil: nothing needs it.
 	Heartbeat *atomic.Int64

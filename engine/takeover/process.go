@@ -10,6 +10,7 @@ import (
 	"sluice/engine/platform"
 	"sluice/engine/tables"
 	"sluice/engine/worker"
+	"sluice/pipeline/counter"
 	"sluice/pipeline/flow"
 	"sluice/pipeline/service"
 )
@@ -23,10 +24,13 @@ type Process struct {
 
 	former  *Numbers // of the former process; nil: there was none, or it was taken over
 	err     error    // why former is nil, if there was one
+	numbers *Numbers // former, also if it has another layout
 	seed    flow.Seed
 	down    map[service.BackendID]health.State // in the former process; nil once checks have begun
 	workers int                                // 0: they have not been made
 	taken   *Counts                            // nil: there was no former process
+	past    map[service.BackendID]counter.Backend
+	lost    uint64 // frames: see lose
 }
 
 // New returns the Process of an engine on a platform.
@@ -43,8 +47,12 @@ func (p *Process) Begin() flow.Seed {
 	p.seed = flow.Seed{A: binary.LittleEndian.Uint64(random[:8]), B: binary.LittleEndian.Uint64(random[8:])}
 	if p.keeper != nil {
 		p.down = formerHealth(p.keeper)
-		if p.former, p.err = former(p.keeper); p.former != nil {
-			p.seed = p.former.Seed
+		p.numbers, p.err = former(p.keeper)
+		if p.err == nil && p.numbers != nil {
+			p.err = p.numbers.check()
+		}
+		if p.err == nil && p.numbers != nil {
+			p.former, p.seed = p.numbers, p.numbers.Seed
 		}
 	}
 	return p.seed
@@ -56,13 +64,14 @@ func (p *Process) Health(id service.BackendID) (s health.State, was bool) {
 	return s, was
 }
 
-// Finish gives the workers, which do not run yet, the connections of the former process. r is what
-// their tables are.
-func (p *Process) Finish(r *tables.Result, workers *worker.Set) {
+// Finish gives the workers, which do not run yet, the connections and counters of the former
+// process. r is what their tables are.
+func (p *Process) Finish(r *tables.Result, workers *worker.Set, hardware *platform.Hardware) {
 	p.down, p.workers = nil, len(workers.All)
 	if p.keeper == nil {
 		return
 	}
+	p.count(r, workers, hardware)
 	p.takeOver(r, workers)
 	p.keepNumbers(r)
 	if err := p.keeper.EndFormer(); err != nil {
@@ -80,10 +89,11 @@ func (p *Process) takeOver(r *tables.Result, workers *worker.Set) {
 	}
 	began := time.Now()
 	counts := restore(p.keeper, p.former, r, workers, &p.seed)
+	counts.Frames = p.lost
 	p.former, p.taken = nil, &counts
 	if counts != (Counts{}) {
 		p.log.Info("connections of the former process were taken over", "event", "takeover",
-			"restored", counts.Restored, "lost", counts.Lost, "took", time.Since(began).Round(time.Microsecond))
+			"restored", counts.Restored, "lost", counts.Lost, "lost_frames", counts.Frames, "took", time.Since(began).Round(time.Microsecond))
 	}
 }
 

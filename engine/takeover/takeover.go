@@ -59,7 +59,7 @@ type Numbers struct {
 }
 
 // numbersName is the name under which Numbers are kept.
-const numbersName = "numbers"
+const numbersName = platform.Complete
 
 // numbersOf returns the numbers of tables.
 func numbersOf(r *tables.Result, workers int, seed flow.Seed) *Numbers {
@@ -105,8 +105,11 @@ func formerHealth(k platform.Keeper) (down map[service.BackendID]health.State) {
 }
 
 // Counts is how many connections and templates of the former process were taken over, and how many
-// were not although their time was not over.
-type Counts struct{ Restored, Lost int }
+// were not although their time was not over; and how many frames it had in its hands.
+type Counts struct {
+	Restored, Lost int
+	Frames         uint64
+}
 
 // restore gives the workers the connections of the former process, which left n.
 func restore(k platform.Keeper, n *Numbers, now *tables.Result, workers *worker.Set, seed *flow.Seed) Counts {
@@ -120,7 +123,7 @@ func restore(k platform.Keeper, n *Numbers, now *tables.Result, workers *worker.
 	return r.Counts
 }
 
-// former returns the Numbers of the former process, nil if there was none that can be taken over.
+// former returns the Numbers of the former process, nil if there was none.
 func former(k platform.Keeper) (*Numbers, error) {
 	data := k.Former()[numbersName]
 	if data == nil {
@@ -130,10 +133,15 @@ func former(k platform.Keeper) (*Numbers, error) {
 	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(n); err != nil {
 		return nil, fmt.Errorf("what the former process left cannot be read: %w", err)
 	}
-	if n.Layout != layout() {
-		return nil, errors.New("the former process was of a version with other connection tables")
-	}
 	return n, nil
+}
+
+// check returns why the tables of the former process cannot be read, nil if they can.
+func (n *Numbers) check() error {
+	if n.Layout != layout() {
+		return errors.New("the former process was of a version with other connection tables")
+	}
+	return nil
 }
 
 // restorer is the state of restore.
@@ -155,13 +163,7 @@ type restorer struct {
 // renumber finds the numbers that services, backends and sources have now.
 func (r *restorer) renumber(s *tables.State) {
 	r.services, r.backends, r.sources = make(map[uint32]uint32), make(map[uint32]uint32), make(map[uint8]uint8)
-	services, backends := make(map[service.Key]uint32), make(map[tables.Backend]uint32)
-	for number, of := range s.Services() {
-		services[of.Key] = uint32(number)
-	}
-	for number, b := range s.Backends() {
-		backends[b] = uint32(number)
-	}
+	services, backends := numbersNow(s)
 	for former, key := range r.numbers.Services {
 		if now, ok := services[key]; ok {
 			r.services[former] = now
@@ -179,6 +181,18 @@ func (r *restorer) renumber(s *tables.State) {
 			}
 		}
 	}
+}
+
+// numbersNow returns the numbers of services and backends.
+func numbersNow(s *tables.State) (services map[service.Key]uint32, backends map[tables.Backend]uint32) {
+	services, backends = make(map[service.Key]uint32), make(map[tables.Backend]uint32)
+	for number, of := range s.Services() {
+		services[of.Key] = uint32(number)
+	}
+	for number, b := range s.Backends() {
+		backends[b] = uint32(number)
+	}
+	return services, backends
 }
 
 // all restores all templates, or all connections.

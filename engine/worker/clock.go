@@ -34,16 +34,14 @@ type clock struct {
 	ns      int64 // as of the last update
 	ms      uint32
 	turnNs  int64 // start of the turn; 0: the worker slept before it
-	busyNs  int64 // in turns that had frames
-	stageNs [stages]int64
-	gaps    Histogram // ns between the starts of two turns without a sleep between them
+	counted *Totals
 }
 
 // turn starts a turn.
 func (c *clock) turn() {
 	c.update()
 	if c.turnNs != 0 {
-		c.gaps.add(uint64(c.ns - c.turnNs))
+		c.counted.Gaps.add(uint64(c.ns - c.turnNs))
 	}
 	c.turnNs = c.ns
 }
@@ -58,8 +56,8 @@ func (c *clock) update() {
 func (c *clock) account(s stage) {
 	before := c.ns
 	c.update()
-	c.stageNs[s] += c.ns - before
-	c.busyNs += c.ns - before
+	c.counted.StageNs[s] += uint64(c.ns - before)
+	c.counted.BusyNs += uint64(c.ns - before)
 }
 
 // slept makes the next turn not count as a gap: the worker slept before it.

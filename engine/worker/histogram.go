@@ -79,3 +79,12 @@ func (h *Histogram) Max() uint64 { return h.max }
 
 // Sum returns the sum of all values.
 func (h *Histogram) Sum() uint64 { return h.sum }
+
+// Add adds the values of another Histogram.
+func (h *Histogram) Add(o *Histogram) {
+	for b, n := range o.counts {
+		h.counts[b] += n
+	}
+	h.max = max(h.max, o.max)
+	h.sum += o.sum
+}

@@ -27,7 +27,7 @@ func (w *Worker) Disconnect(port int) {
 	for _, q := range w.queues {
 		if int(q.port) == port {
 			q.Queue, q.heartbeat = closedQueue{}, nil
-			q.reclaimed = q.tx
+			q.reclaimed = q.counted.Tx
 		}
 	}
 	w.pollQueues()
@@ -38,6 +38,7 @@ func (w *Worker) Connect(port int, hw *platform.HardwarePort) {
 	for _, q := range w.queues {
 		if int(q.port) == port {
 			q.Queue, q.heartbeat = hw.Queues[q.index].Queue, hw.Queues[q.index].Heartbeat
+			q.counted.begin(0, 0)
 		}
 	}
 	w.pollQueues()

@@ -33,7 +33,7 @@ func (w *Worker) sleep() {
 		if w.idle < unsentTurns && w.unsent() || w.proc.RSTProbesDue() {
 			timeoutMs = sleepUnsentMs
 		}
-		w.stats.sleeps++
+		w.counted.Sleeps++
 		w.sleeper.Sleep(timeoutMs)
 		w.clock.slept()
 	}
@@ -54,7 +54,7 @@ func (w *Worker) hasWork() bool {
 // worker for them.
 func (w *Worker) unsent() bool {
 	for _, q := range w.queues {
-		if q.tx != q.reclaimed {
+		if q.counted.Tx != q.reclaimed {
 			return true
 		}
 	}

@@ -77,16 +77,12 @@ type Worker struct {
 	sleeps  bool              // sleep when idle; false: spin
 
 	clock       clock
+	counted     Counted
+	before      Totals // of counted, when the loop began
 	startNs     int64
 	idle        int // turns in a row that found nothing
 	housekeptMs uint32
 	sweepBehind bool // housekeeping ended before its sweep was where time asks for
-	stats       loopStats
-}
-
-// loopStats counts turns of the loop and what they did.
-type loopStats struct {
-	turns, busyTurns, frames, sleeps uint64
 }
 
 // queue is one of this worker's queues.
@@ -99,8 +95,9 @@ type queue struct {
 
 	heartbeat *atomic.Int64 // see platform.HardwareQueue; nil: nothing needs it
 
-	rx, tx, reclaimed, txFull uint64
-	faultMs                   uint32 // time of the last error that was logged; 0: none
+	counted   *QueueTotals
+	reclaimed uint64
+	faultMs   uint32 // time of the last error that was logged; 0: none
 }
 
 // egress is how this worker reaches a port: by its own queue there, or by another worker's.
@@ -112,7 +109,7 @@ type egress struct {
 
 // run is the worker's loop. It returns after stop was set. The goroutine is locked to its thread.
 func (w *Worker) run() {
-	w.startNs = nowNs()
+	w.startNs, w.before = nowNs(), *w.counted.Totals
 	for !w.stop.Load() {
 		w.clock.turn()
 		n := w.receive()
@@ -149,7 +146,7 @@ func (w *Worker) receive() (n int) {
 			w.addFrame(n, d, q.port, 0, false)
 			n++
 		}
-		q.rx += uint64(got)
+		q.counted.Rx += uint64(got)
 		w.frames.refill(q, w.batch)
 	}
 	return n
@@ -312,9 +309,9 @@ func (w *Worker) flushPorts() {
 		}
 		for as, descs := range e.descs {
 			took := e.queue.Transmit(descs)
-			e.queue.tx += uint64(took)
+			e.queue.counted.Tx += uint64(took)
 			for _, d := range descs[took:] {
-				e.queue.txFull++
+				e.queue.counted.TxFull++
 				w.drop(d, w.counterOf(as), counter.TxFull)
 			}
 			e.descs[as] = descs[:0]
@@ -351,15 +348,16 @@ func (w *Worker) reclaim() {
 // housekeep does what is due because time has passed or another goroutine asks for it, and sleeps
 // when there is nothing to do. n is the size of the turn's batch.
 func (w *Worker) housekeep(n int) {
-	w.stats.turns++
+	c := w.counted.Totals
+	c.Turns++
 	if w.tapState != nil {
 		w.publishTaps()
 	}
 	if n > 0 {
 		w.clock.account(transmitting)
 		w.idle = 0
-		w.stats.busyTurns++
-		w.stats.frames += uint64(n)
+		c.BusyTurns++
+		c.Frames += uint64(n)
 	} else {
 		w.idle++
 	}
@@ -374,6 +372,7 @@ func (w *Worker) housekeep(n int) {
 	now := w.clock.ms
 	if elapsed := now - w.housekeptMs; elapsed > 0 || n == 0 && w.sweepBehind {
 		w.housekeptMs = now
+		c.RunNs = w.ran()
 		w.beat()
 		w.sweepBehind = w.proc.Housekeep(w.tables.Load(), now, elapsed, pipeline.HousekeepingBudget)
 		if w.proc.RSTProbesDue() {

@@ -42,13 +42,16 @@ type Options struct {
 	BusyPoll       bool // spin instead of sleeping when idle
 	Hardware       *platform.Hardware
 	Memory         func(name string, bytes, core int) ([]byte, error) // for connection tables
-	Seed           *flow.Seed
-	Loads          *counter.Loads
-	Turns          *counter.Turns
-	Tables         *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
-	Kernel         *tokernel.Path
-	Resolve        func(packet.Addr) // a neighbour; must not block
-	Log            *slog.Logger
+	// Counters returns zeroed memory for counters, of which most is never used; nil: it is
+	// allocated.
+	Counters func(name string, bytes int) ([]byte, error)
+	Seed     *flow.Seed
+	Loads    *counter.Loads
+	Turns    *counter.Turns
+	Tables   *atomic.Pointer[pipeline.Tables] // must not hold nil when Launch is called
+	Kernel   *tokernel.Path
+	Resolve  func(packet.Addr) // a neighbour; must not block
+	Log      *slog.Logger
 	// Bypass is called with each batch in place of the pipeline, on the workers, by measurements of
 	// everything else; nil: none.
 	Bypass func([]pipeline.Frame)
@@ -231,8 +234,12 @@ func (o *Options) newWorkers() ([]*Worker, error) {
 	for port, hw := range o.Hardware.Ports {
 		for i, q := range hw.Queues {
 			w := workers[cpu.WorkerOf(i, n)]
+			counted := &w.counted.Queues[len(w.queues)]
+			counted.Port, counted.Number = uint64(port), uint64(q.Number)
+			counted.begin(q.RxIndex, q.TxIndex)
 			w.queues = append(w.queues, &queue{
-				Queue: q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number,
+				counted: counted,
+				Queue:   q.Queue, name: hw.Name, port: uint8(port), index: i, number: q.Number,
 				reclaimed: -uint64(q.Sending), heartbeat: q.Heartbeat,
 			})
 		}
@@ -264,6 +271,10 @@ func (o *Options) newWorker(id int, parts parts, connections *counter.Capacity) 
 		}
 		tables[i] = mem
 	}
+	counted, err := o.counted(id, o.queues()[id])
+	if err != nil {
+		return nil, err
+	}
 	sleeper, err := cpu.NewSleeper()
 	if err != nil {
 		return nil, err
@@ -288,10 +299,13 @@ func (o *Options) newWorker(id int, parts parts, connections *counter.Capacity) 
 		maxHanded: max(1, o.Batch/2),
 		ports:     snat.NewMemory(false),
 		bypass:    o.Bypass,
+		counted:   counted,
 	}
+	w.clock.counted = counted.Totals
 	w.proc = pipeline.New(pipeline.Options{
 		Worker: id, Workers: n, Capacity: connections, Seed: o.Seed, Loads: o.Loads, Turns: o.Turns, AdoptPerSecond: o.AdoptPerSecond,
 		Mem4: tables[0], Mem6: tables[1], Ports: w.ports, Fragments: waitingFragments, Misplaced: o.misplaced,
+		Counted: counted.forPipeline(),
 	})
 	w.waker.write = sleeper.Wake
 	// A whole batch, and what every other worker may hand over in the same turn.

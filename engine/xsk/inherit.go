@@ -114,7 +114,7 @@ func (s *Socket) take(place int) error {
 	if err := s.examine(waiting); err != nil {
 		return err
 	}
-	s.place, u.state.used[place] = place, true
+	s.place, u.state.used[place], s.inherited = place, true, true
 	if err := s.setBusyPoll(); err != nil {
 		return err
 	}
@@ -239,6 +239,13 @@ func (s *Socket) Resume(stale bool) (found Inherited) {
 
 // Place returns where the socket is in the state, -1 if it cannot be taken over.
 func (s *Socket) Place() int { return s.place }
+
+// Inherited reports whether the socket was taken over.
+func (s *Socket) Inherited() bool { return s.inherited }
+
+// Indices returns how many frames were ever taken from the RX ring and put on the TX ring, modulo
+// 2^32, also by former processes. Only the worker may call it.
+func (s *Socket) Indices() (rx, tx uint32) { return s.rx.Index(), s.tx.Index() }
 
 // Sending returns how many frames the socket has for transmission. Only the worker may call it.
 func (s *Socket) Sending() int { return int(s.counters.Transmitted - s.counters.Reclaimed) }

@@ -82,6 +82,7 @@ type Socket struct {
 	cfg        Config
 	registered bool // has its own registration of the UMEM
 	place      int  // in the UMEM's state; -1: none
+	inherited  bool // taken over
 
 	mu   sync.Mutex // serializes Close and Statistics
 	maps [][]byte   // the rings' mappings

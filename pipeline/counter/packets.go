@@ -11,8 +11,11 @@ type Packets struct {
 	HandedOut uint64 // frames handed to another worker, which counts them then
 	HandedIn  uint64
 	Drops     [Count]uint64
+	// LostInCrash: of Rx, frames that a former process had in its hands when it was killed, and
+	// counted nowhere else
+	LostInCrash uint64
 	// Originated: frames that Sluice made and sent: not part of Rx = Forwarded + Replied + ToKernel
-	// + Waiting + drops
+	// + Waiting + drops + LostInCrash
 	Originated uint64
 	ConnOpened uint64
 	ConnClosed uint64
@@ -41,6 +44,7 @@ func (p *Packets) Add(q *Packets) {
 	for i := range p.Drops {
 		p.Drops[i] += q.Drops[i]
 	}
+	p.LostInCrash += q.LostInCrash
 	p.Originated += q.Originated
 	p.ConnOpened += q.ConnOpened
 	p.ConnClosed += q.ConnClosed

@@ -1,7 +1,7 @@
 // Package counter names every way in which a packet can end and counts them. It is a leaf.
 //
-// All tests check the identity: rx = forwarded + replied + to the kernel + waiting + the
-// sum of all drops.
+// All tests check the identity: rx = forwarded + replied + to the kernel + waiting + the sum of all
+// drops + what a crash lost.
 package counter
 
 // Reason is why a frame was dropped, None if it was not.

@@ -3,12 +3,16 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"syscall"
 	"testing"
 	"time"
 
+	"sluice/engine/api"
+	"sluice/tools/e2e/flood"
 	"sluice/tools/e2e/testbed"
 )
 
@@ -206,4 +210,56 @@ func TestKeeperIsKilled(t *testing.T) {
 	must(t, err)
 	must(t, child.Signal(syscall.SIGTERM))
 	must(t, errors.Join(b.AwaitNoXDP(ctxOf(t), loaded), b.EndConnections()))
+}
+
+// TestCountersOutliveKills: the daemon is killed again and again while packets flow. After each
+// death the counters go on, and add up to the packet with what was lost: what the XDP program gave
+// to the sockets, which it counts in a map of its own, is what was received, and each packet
+// received is under one term.
+func TestCountersOutliveKills(t *testing.T) {
+	b := bed(t)
+	cfg := config(t, nat4)
+	d, err := b.Keep(ctxOf(t), cfg)
+	must(t, err)
+	t.Cleanup(func() { finish(t, b, d) })
+	at := flood.Cable{Host: b.Router, Ifname: "front", Peer: b.Balancer, PeerIf: testbed.Front}
+	target := netip.AddrPortFrom(nat4.Address(), testbed.WebPort)
+	var before api.Stats
+	for round := range 4 { // after five the keeper gives up
+		f, err := flood.Start(at, flood.Traffic{Target: target, Rate: 20000})
+		must(t, err)
+		poll(t, "the flood", func() error {
+			s, err := d.API.Stats(ctxOf(t))
+			if err == nil && s.Rx < before.Rx+2000 {
+				return fmt.Errorf("%d packets, %d before", s.Rx, before.Rx)
+			}
+			return err
+		})
+		time.Sleep(time.Duration(round*7%20) * time.Millisecond) // not to wait: the moment of death
+		mark := d.Process.Mark()
+		child, err := d.Child()
+		must(t, err)
+		must(t, child.Kill())
+		_, err = d.Process.WaitLineAfter(ctxOf(t), mark, "event=ready")
+		must(t, err)
+		must(t, f.Stop())
+		s, err := d.Quiet(ctxOf(t))
+		must(t, err)
+		given, refused := uint64(0), uint64(0)
+		for _, p := range s.Ports {
+			given += p.XDP.Redirected
+			for _, q := range p.Queues {
+				refused += q.KernelRxDropped + q.KernelRxInvalid + q.KernelRxRingFull
+			}
+		}
+		t.Logf("received %d, lost %d, given to the sockets %d, of which %d found no room", s.Rx, s.LostInCrash, given, refused)
+		if s.Rx < before.Rx+2000 || s.Forwarded < before.Forwarded || s.LostInCrash < before.LostInCrash {
+			t.Errorf("counters went back: received %d, forwarded %d, lost %d, were %d, %d, %d",
+				s.Rx, s.Forwarded, s.LostInCrash, before.Rx, before.Forwarded, before.LostInCrash)
+		}
+		if s.Rx+refused != given {
+			t.Errorf("%d packets were received and %d refused, but %d given to the sockets", s.Rx, refused, given)
+		}
+		before = s
+	}
 }

@@ -61,7 +61,7 @@ func (s *soak) rest(ctx context.Context) error {
 }
 
 func (s *soak) printStats(stats api.Stats) {
-	fmt.Fprintf(s.Out, "\nrx %d = forwarded %d + replied %d + to the kernel %d + dropped %d\n", stats.Rx, stats.Forwarded, stats.Replied, stats.ToKernel, stats.Dropped())
+	fmt.Fprintf(s.Out, "\nrx %d = forwarded %d + replied %d + to the kernel %d + dropped %d + lost in crash %d\n", stats.Rx, stats.Forwarded, stats.Replied, stats.ToKernel, stats.Dropped(), stats.LostInCrash)
 	for _, name := range slices.Sorted(maps.Keys(stats.Drops)) {
 		if n := stats.Drops[name]; n > 0 {
 			fmt.Fprintf(s.Out, "  %-18s %d\n", name, n)

@@ -106,10 +106,9 @@ func busy(was, is api.Stats) []float64 {
 	shares := make([]float64, len(is.Workers))
 	for i, w := range is.Workers {
 		shares[i] = w.BusyShare
-		if elapsed := is.UptimeS - was.UptimeS; i < len(was.Workers) && elapsed > 0 {
-			shares[i] = (w.BusyShare*is.UptimeS - was.Workers[i].BusyShare*was.UptimeS) / elapsed
+		if i < len(was.Workers) && w.RunS > was.Workers[i].RunS {
+			shares[i] = api.BusyBetween(was.Workers[i], w)
 		}
-		shares[i] = min(max(shares[i], 0), 1)
 	}
 	return shares
 }

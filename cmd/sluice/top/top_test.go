@@ -58,8 +58,8 @@ func (d *daemon) Stats(context.Context) (api.Stats, error) {
 	n := uint64(d.seconds)
 	return api.Stats{Version: "0.1.0", UptimeS: 7200 + float64(d.seconds), Rx: 1210000 * n, Forwarded: 1200000 * n, Replied: 1000 * n,
 		Drops: map[string]uint64{"no_backend": 9000 * n, "ttl_expired": 12, "short": 0},
-		Workers: []api.WorkerStats{{Worker: 0, CPU: 2, BusyShare: 0.72 * float64(d.seconds) / (7200 + float64(d.seconds))},
-			{Worker: 1, CPU: 3, BusyShare: 0.95 * float64(d.seconds) / (7200 + float64(d.seconds))}},
+		Workers: []api.WorkerStats{{Worker: 0, CPU: 2, BusyS: 0.72 * float64(d.seconds), RunS: 7200 + float64(d.seconds)},
+			{Worker: 1, CPU: 3, BusyS: 0.95 * float64(d.seconds), RunS: 7200 + float64(d.seconds)}},
 		Tables: api.TableStats{ConnectionsV4: 123456, ConnectionsV6: 10, Capacity: 1 << 20}}, d.err
 }
 

@@ -188,7 +188,7 @@ func (m *Model) workersLine() string {
 }
 
 func (m *Model) dropsLine() string {
-	if len(m.now.Drops) == 0 {
+	if len(m.now.Drops) == 0 && m.now.Stats.LostInCrash == 0 {
 		return quiet.Render("drops none")
 	}
 	parts := []string{quiet.Render("drops") + " " + text.SI(m.now.Lost) + "/s"}
@@ -199,6 +199,9 @@ func (m *Model) dropsLine() string {
 			style = careful
 		}
 		parts = append(parts, style.Render(part))
+	}
+	if n := m.now.Stats.LostInCrash; n > 0 {
+		parts = append(parts, quiet.Render("lost in crash "+text.SI(float64(n))))
 	}
 	return strings.Join(parts, "  ")
 }

@@ -24,6 +24,7 @@ type kept struct {
 	mappings [][]byte          // behind former
 	formerAt []string          // its names at the holder
 	turn     uint64            // of Keep
+	counters [][]byte          // of this process: see Counters
 }
 
 const keptName = "mem."
@@ -64,7 +65,7 @@ func (k *Kernel) findFormer() {
 			continue
 		}
 		all[number] = append(all[number], rest)
-		if k.kept.number = max(k.kept.number, number); strings.HasSuffix(rest, slots[0]) || strings.HasSuffix(rest, slots[1]) {
+		if k.kept.number = max(k.kept.number, number); rest == platform.Complete+slots[0] || rest == platform.Complete+slots[1] {
 			complete = max(complete, number)
 		}
 	}
@@ -126,6 +127,39 @@ func unpack(mapping []byte) (data []byte, turn uint64) {
 
 // keptHead is the number of bytes before what Keep keeps: its turn and its length.
 const keptHead = 16
+
+// Counters implements platform.Keeper.
+func (k *Kernel) Counters(name string, bytes int) ([]byte, error) {
+	fd, err := unix.MemfdCreate("sluice", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd) // the mapping stays, and the holder has a copy
+	if err := unix.Ftruncate(fd, int64(bytes)); err != nil {
+		return nil, err
+	}
+	mem, err := unix.Mmap(fd, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	k.kept.counters = append(k.kept.counters, mem)
+	if k.holder == nil {
+		return mem, nil
+	}
+	if err := k.holder.Put(k.keptName(name), fd); err != nil {
+		k.log.Warn("counters will not outlive this process", "event", "keep_failed", "error", err)
+	}
+	return mem, nil
+}
+
+// freeCounters frees what Counters returned.
+func (k *Kernel) freeCounters() (err error) {
+	for _, mem := range k.kept.counters {
+		err = errors.Join(err, unix.Munmap(mem))
+	}
+	k.kept.counters = nil
+	return err
+}
 
 // Former implements platform.Keeper.
 func (k *Kernel) Former() map[string][]byte { return k.kept.former }

@@ -379,8 +379,10 @@ func (k *Kernel) busyPolling() xsk.BusyPoll {
 func (p *port) hardware() *platform.HardwarePort {
 	hw := &platform.HardwarePort{Name: p.conf.Name, Ifindex: p.ifindex, IO: p.io, RSS: p.rss}
 	for _, q := range p.queues {
+		s := p.sockets[q]
+		rx, tx := s.Indices()
 		hw.Queues = append(hw.Queues, platform.HardwareQueue{
-			Queue: p.sockets[q], Number: q, Sending: p.sockets[q].Sending(), Heartbeat: p.steer.Heartbeat(q),
+			Queue: s, Number: q, Sending: s.Sending(), RxIndex: rx, TxIndex: tx, GoesOn: s.Inherited(), Heartbeat: p.steer.Heartbeat(q),
 		})
 	}
 	return hw
@@ -519,7 +521,7 @@ func (k *Kernel) Close() error {
 	if k.program != nil {
 		err = errors.Join(err, k.program.Close())
 	}
-	err = errors.Join(err, k.forgetFrames())
+	err = errors.Join(err, k.forgetFrames(), k.freeCounters())
 	for _, m := range append(k.memory, k.umem) {
 		if m != nil {
 			err = errors.Join(err, m.Close())

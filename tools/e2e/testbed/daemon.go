@@ -196,8 +196,8 @@ func (d *Daemon) Quiet(ctx context.Context) (api.Stats, error) {
 
 // outOfBalance checks what must hold when no packet is in flight.
 func outOfBalance(s api.Stats) error {
-	if sum := s.Forwarded + s.Replied + s.ToKernel + s.Waiting + s.Dropped(); s.Rx != sum {
-		return fmt.Errorf("rx %d, but forwarded %d + replied %d + to the kernel %d + waiting %d + dropped %d is %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Waiting, s.Dropped(), sum)
+	if sum := s.Accounted(); s.Rx != sum {
+		return fmt.Errorf("rx %d, but forwarded %d + replied %d + to the kernel %d + waiting %d + dropped %d + lost in a crash %d is %d", s.Rx, s.Forwarded, s.Replied, s.ToKernel, s.Waiting, s.Dropped(), s.LostInCrash, sum)
 	}
 	f := s.Frames
 	if f.InFlight != 0 || f.Total != f.Free+f.Fill+f.Rx+f.Tx+f.Completion {

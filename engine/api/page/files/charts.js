@@ -14,7 +14,8 @@ const TILES = [
   {id: 'connections', title: 'Connections', write: si, series: [['in the table', '--series-1', f => f.connections]],
     words: (f, s) => `${si(f.sum.cps)} new/s, capacity ${si(s.tables.capacity)}`},
   {id: 'drops', title: 'Drops', write: n => si(n) + '/s', series: [['dropped', '--series-bad', f => f.dropped]],
-    words: f => f.drops.length ? `most: ${f.drops[0].name}` : 'none since the start'},
+    words: (f, s) => [f.drops.length ? `most: ${f.drops[0].name}` : 'none since the start',
+      s.lost_in_crash > 0 ? `${si(s.lost_in_crash)} lost in crashes` : ''].filter(Boolean).join(', ')},
 ];
 
 export class Charts {

@@ -86,14 +86,14 @@ export function compare(before, now) {
     received: growth('rx'), forwarded: growth('forwarded'), replied: growth('replied'), toKernel: growth('to_kernel'),
     dropped: drops.reduce((n, d) => n + d.rate, 0),
     connections: is.tables.connections_v4 + is.tables.connections_v6,
-    busy: (is.workers ?? []).map((w, i) => busy(was, is, w, was?.workers?.[i])),
+    busy: (is.workers ?? []).map((w, i) => busy(w, was?.workers?.[i])),
   };
 }
 
 // busy returns a worker's busy portion of the time between two snapshots.
-function busy(was, is, now, before) {
-  const elapsed = was ? is.uptime_s - was.uptime_s : 0;
-  const share = before && elapsed > 0 ? (now.busy_share * is.uptime_s - before.busy_share * was.uptime_s) / elapsed : now.busy_share;
+function busy(now, before) {
+  const elapsed = before ? now.run_s - before.run_s : 0;
+  const share = elapsed > 0 ? (now.busy_s - before.busy_s) / elapsed : now.busy_share;
   return Math.min(1, Math.max(0, share));
 }
 
