@@ -46,6 +46,13 @@ func (e *Entry) SetService(number uint32) {
 	e.key = e.key&(templateBit<<32|1<<32-1) | uint64(number)<<32
 }
 
+// SetKey gives the entry what it is found by; the entry is a template, or a connection.
+func (e *Entry) SetKey(k Key, template bool) {
+	if e.key = k.pack(); template {
+		e.key |= templateBit << 32
+	}
+}
+
 // HasBackendAddr reports whether a backend with this address may be the entry's. An IPv4 table has
 // no more than the end of an IPv6 address.
 func (e *Entry) HasBackendAddr(a packet.Addr) bool {

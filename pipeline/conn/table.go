@@ -200,6 +200,9 @@ func (t *Table) Home(hash uint64) Home {
 	return Home(hash>>32*uint64(t.lines)>>32) | t.mark
 }
 
+// IsIPv6 reports whether the table is of family 6.
+func (t *Table) IsIPv6() bool { return t.mark != 0 }
+
 // Len returns the number of entries, templates and expired ones included.
 func (t *Table) Len() int { return t.length }
 

@@ -33,6 +33,7 @@ var lattice = []layer{
 	{"engine/accesslist", "engine/api engine/state pipeline pipeline/access pipeline/packet pipeline/service conf", "accesslist <- tables: values set at run time, and lists of a configuration"},
 	{"engine/platform", "engine/health/truepath engine/steer engine/route pipeline/... rings conf", "platform is an interface that memory and Linux implement"},
 	{"engine/platform/linux", "engine/platform engine/cpu engine/health/truepath engine/steer engine/route engine/tokernel engine/xsk pipeline/... conf", "it implements platform and knows no worker"},
+	{"engine/records", "pipeline/conn pipeline/packet pipeline/service", "a format knows tables of connections, and no one who writes or reads it"},
 	{"engine/worker", "engine/platform engine/cpu engine/filter engine/tokernel pipeline/... rings", "platform <- worker: a worker reads tables of the pipeline and knows no one who makes them"},
 	{"engine/health", "pipeline/service", "health <- policy: checks report results and know nothing of their use"},
 	{"engine/health/policy", "engine/health engine/override pipeline/service conf", "health <- policy <- tables: availability is a value machine"},
