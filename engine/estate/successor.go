@@ -237,8 +237,10 @@ func (s *Successor) await(ctx context.Context, kind string) (m message, err erro
 	m, fds, err := s.receive()
 	closeAll(fds)
 	switch {
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return m, fmt.Errorf("the new process is not %s in time", kind)
+	case ctx.Err() != nil:
+		return m, fmt.Errorf("given up before the new process was %s: the request has ended, or the daemon stops", kind)
 	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET):
 		return m, s.ending(kind)
 	case err != nil:
