@@ -72,13 +72,12 @@ func (p *Processor) track(f *Frame, t *conn.Table, k conn.Key, backend uint32) *
 // handToAdopter hands a frame of no connection to the other workers that may have it, and then to
 // the one that is to open it. It reports whether it did.
 func (p *Processor) handToAdopter(f *Frame, s *Service) bool {
-	most := min(p.workers, finalHop-2)
-	if p.workers == 1 || int(f.Hops) > most {
+	if p.workers == 1 || p.asked(f) {
 		return false
 	}
 	// The round ends where it began: at the receiver, or before the owner if that is another
 	// worker.
-	if (s.Moved || s.Ownership == ByReceiver) && p.handToNextWorker(f, most) {
+	if (s.Moved || s.Ownership == ByReceiver) && p.handToNextWorker(f, p.mostAsked()) {
 		return true
 	}
 	m := &f.meta
@@ -89,6 +88,12 @@ func (p *Processor) handToAdopter(f *Frame, s *Service) bool {
 	p.handTo(f, owner)
 	return true
 }
+
+// mostAsked is how often a frame is handed on until all workers have been asked for its connection.
+func (p *Processor) mostAsked() int { return min(p.workers, finalHop-2) }
+
+// asked reports whether all workers have been asked for the connection of a frame.
+func (p *Processor) asked(f *Frame) bool { return int(f.Hops) > p.mostAsked() }
 
 // adopts reports whether a segment of an unknown connection belongs to the backend that a hash
 // names: always, or because connections of the service were opened without an entry lately.

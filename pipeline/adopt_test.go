@@ -42,6 +42,9 @@ func TestAdopt(t *testing.T) {
 						before.raw(at, front, packettest.TCP(client, port(vip, "80")).Frame())
 						o := after.raw(at, front, packettest.TCP(client, port(vip, "80")).Frame())
 						after.ends(o, "forward")
+						if fast := workers == 1 || own == pipeline.ByFlow && !moved && o.Hops == 0; fast && !o.TookFastPath() {
+							t.Errorf("%d workers, %v: %s is adopted on the slow path", workers, own, client)
+						}
 						if hostOf(o) != hostOf(opened) {
 							t.Fatalf("%s: host %d, before the restart %d", client, hostOf(o), hostOf(opened))
 						}

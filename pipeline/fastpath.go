@@ -27,7 +27,7 @@ import (
 //   - The connection exists, has not expired and is in the middle of its life (TCP ESTABLISHED with
 //     ACK and none of SYN, FIN and RST; UDP). Or it is a SYN or a first datagram from a client, and
 //     fastpath_open.go can open the connection, or the packet after one of those, where that one
-//     needs none (first_packets.go).
+//     needs none, or a segment that is adopted (first_packets.go).
 //   - The backend has a fast entry (fastpath_entry.go): it serves one service of one port, is
 //     configured, is not evicted, and its next hop is resolved and untagged.
 //   - The packet fits the MTU, and its TTL or hop limit is above 1.

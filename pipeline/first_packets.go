@@ -171,7 +171,7 @@ func (p *Processor) fastFirst4(f *Frame) bool {
 	flow := p.markOf(client, s.Proto, k)
 	marked := p.marks.has(flow, p.now)
 	if !syn && (marked || s.Proto == packet.TCP) {
-		return marked && (s.Proto == packet.UDP || opensHere(f, s)) && p.fastTrack4(f, s, length)
+		return p.tracksFast(f, s, marked) && p.fastTrack4(f, s, length, !marked)
 	}
 	p.setSchedKey(client, k.ClientPort, packet.AddrFrom4(vip), k.VIPPort)
 	backend := p.firstBackend(f.service, s, marked)
@@ -185,9 +185,27 @@ func (p *Processor) fastFirst4(f *Frame) bool {
 	return true
 }
 
-// fastTrack4 is track and forward for the fast path. It reports whether the frame was sent; if not,
-// nothing has changed.
-func (p *Processor) fastTrack4(f *Frame, s *Service, length uint16) bool {
+// tracksFast reports whether a packet that is no SYN opens a connection here: the second one of a
+// marked flow, or a segment to adopt, which the slow path hands on if it is another worker's.
+func (p *Processor) tracksFast(f *Frame, s *Service, marked bool) bool {
+	if marked {
+		return s.Proto == packet.UDP || opensHere(f, s)
+	}
+	return p.workers == 1 || f.Hops == 0 && s.Ownership == ByFlow && !s.Moved || p.asked(f)
+}
+
+// adoptFast reports whether the limit on adoptions lets one more pass, and counts it if so.
+func (p *Processor) adoptFast() bool {
+	if !p.adoptions.Allow(p.now, p.adoptPerSecond, p.adoptPerSecond) {
+		return false
+	}
+	p.Packets.Adopted++
+	return true
+}
+
+// fastTrack4 is track and forward for the fast path; adopts: it is adopt. It reports whether the
+// frame was sent; if not, nothing has changed.
+func (p *Processor) fastTrack4(f *Frame, s *Service, length uint16, adopts bool) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends4()
 	slot, ok := p.v4.InsertSlot4(f.home, client, uint16(ports>>16), p.now)
@@ -196,7 +214,7 @@ func (p *Processor) fastTrack4(f *Frame, s *Service, length uint16) bool {
 	}
 	backend := p.hashed(f.service, s, packet.AddrFrom4(client), uint16(ports>>16), packet.AddrFrom4(vip), uint16(ports))
 	l := &p.t.fastEntries[backend]
-	if backend == 0 || length > l.maxLength {
+	if backend == 0 || length > l.maxLength || adopts && !p.adoptFast() {
 		return false
 	}
 	c := p.v4.InsertAt4(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[backend].Addr.V4(), l.flags)
@@ -224,7 +242,7 @@ func (p *Processor) fastFirst6(f *Frame) bool {
 	flow := p.markOf(client, s.Proto, k)
 	marked := p.marks.has(flow, p.now)
 	if !syn && (marked || s.Proto == packet.TCP) {
-		return marked && (s.Proto == packet.UDP || opensHere(f, s)) && p.fastTrack6(f, s, length)
+		return p.tracksFast(f, s, marked) && p.fastTrack6(f, s, length, !marked)
 	}
 	p.setSchedKey(client, k.ClientPort, vip, k.VIPPort)
 	backend := p.firstBackend(f.service, s, marked)
@@ -239,7 +257,7 @@ func (p *Processor) fastFirst6(f *Frame) bool {
 }
 
 // fastTrack6 is fastTrack4 for IPv6.
-func (p *Processor) fastTrack6(f *Frame, s *Service, length uint16) bool {
+func (p *Processor) fastTrack6(f *Frame, s *Service, length uint16, adopts bool) bool {
 	h := f.headers()
 	client, vip, ports := h.Ends6()
 	slot, ok := p.v6.InsertSlot6(f.home, client, uint16(ports>>16), p.now)
@@ -248,7 +266,7 @@ func (p *Processor) fastTrack6(f *Frame, s *Service, length uint16) bool {
 	}
 	backend := p.hashed(f.service, s, client, uint16(ports>>16), vip, uint16(ports))
 	l := &p.t.fastEntries[backend]
-	if backend == 0 || length > l.maxLength {
+	if backend == 0 || length > l.maxLength || adopts && !p.adoptFast() {
 		return false
 	}
 	c := p.v6.InsertAt6(f.home, slot, client, conn.PackKey(f.service, ports), p.t.Backends[backend].Addr, l.flags)
