@@ -122,7 +122,7 @@ func (w *Worker) run() {
 // receive fills the batch and returns its size. At most half of it are frames that other workers
 // handed over. These go first because they have waited longest, and are bounded because handing
 // over costs less than processing: without the bound they would starve the worker's own queues. The
-// rest comes from the queues, in turn.
+// rest comes from the queues. Each turn begins with another one, which may fill the batch alone.
 func (w *Worker) receive() (n int) {
 	if w.handNext++; w.handNext == len(w.handIn) {
 		w.handNext = 0
@@ -136,10 +136,14 @@ func (w *Worker) receive() (n int) {
 			n = w.receiveHanded(from, ring, n)
 		}
 	}
+	if w.next++; w.next >= len(w.queues) {
+		w.next = 0
+	}
+	at := w.next
 	for range w.queues {
-		q := w.queues[w.next]
-		if w.next++; w.next == len(w.queues) {
-			w.next = 0
+		q := w.queues[at]
+		if at++; at == len(w.queues) {
+			at = 0
 		}
 		got := q.Receive(w.descs[:w.batch-n])
 		for _, d := range w.descs[:got] {
