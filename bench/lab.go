@@ -112,7 +112,7 @@ func newWorkerLab(c *crew, worker, family int, mode service.Mode, connections, b
 	l.proc = pipeline.New(pipeline.Options{
 		Worker: worker, Workers: c.workers, Capacity: c.room,
 		Seed: c.seed, Loads: c.loads, Turns: c.turns, AdoptPerSecond: 1_000_000,
-		Mem4: tables[0], Mem6: tables[1], Ports: ports,
+		Mem4: tables[0], Mem6: tables[1], Ports: ports, Fragments: 4096,
 	})
 	if c.tables == nil {
 		if c.tables, err = l.config(c.own, c.proto); err != nil {
@@ -258,7 +258,7 @@ func (l *lab) put(i int, flowNumber uint32, tcpFlags byte) {
 	}
 	frame := &l.batch.Frames[i]
 	frame.Mem, frame.Start, frame.End = mem, headroom, headroom+len(f)
-	frame.Port, frame.Hops = 0, 0
+	frame.Port, frame.Hops, frame.Noted = 0, 0, false
 }
 
 // run feeds packets of random flows in batches and returns the time of the pipeline per packet, in

@@ -253,6 +253,7 @@ func oneCore(match *regexp.Regexp, rounds, packets, batch int) (rows []*row) {
 				}
 				against("denied", mode, family, opened, "established", floodMost, func(r *result) error { return refusing(r, mode, rounds, packets, batch) })
 				add("to_kernel", mode, family, opened, 0, 0, func(r *result) error { return toKernel(r, rounds, packets, batch) })
+				add("fragments", mode, family, 1_000, 0, 0, func(r *result) error { return fragments(r, mode, rounds, packets, batch) })
 				add("sweep", mode, family, opened, 0, sweepBudgetUs, func(r *result) error { return sweeping(r, mode, rounds, batch) })
 			}
 		}

@@ -15,47 +15,8 @@ import (
 )
 
 // split returns the fragments of a packet without extension headers, with at most mtu bytes each.
-func split(p packettest.Packet, id uint32, mtu int) (frames [][]byte) {
-	frame := p.Frame()
-	link, ip := frame[:14], frame[14:]
-	header := 20
-	if ip[0]>>4 == 6 {
-		header = 40
-	}
-	payload := ip[header:]
-	if header == 20 {
-		payload = payload[:binary.BigEndian.Uint16(ip[2:])-20]
-	} else {
-		payload = payload[:binary.BigEndian.Uint16(ip[4:])]
-	}
-	step := (mtu - header) &^ 7
-	if header == 40 {
-		step = (mtu - 48) &^ 7
-	}
-	for at := 0; at < len(payload); at += step {
-		part, more := payload[at:min(at+step, len(payload))], uint16(0)
-		if at+step < len(payload) {
-			more = 1
-		}
-		out := append(bytes.Clone(link), ip[:header]...)
-		h := out[14:]
-		if header == 20 {
-			binary.BigEndian.PutUint16(h[2:], uint16(20+len(part)))
-			binary.BigEndian.PutUint16(h[4:], uint16(id))
-			binary.BigEndian.PutUint16(h[6:], more<<13|uint16(at/8))
-			binary.BigEndian.PutUint16(h[10:], 0)
-			binary.BigEndian.PutUint16(h[10:], packet.Sum(0).Bytes(h[:20]).Checksum())
-		} else {
-			binary.BigEndian.PutUint16(h[4:], uint16(8+len(part)))
-			next := h[6]
-			h[6] = 44
-			out = append(out, next, 0)
-			out = binary.BigEndian.AppendUint16(out, uint16(at)|more)
-			out = binary.BigEndian.AppendUint32(out, id)
-		}
-		frames = append(frames, append(out, part...))
-	}
-	return frames
+func split(p packettest.Packet, id uint32, mtu int) [][]byte {
+	return packettest.Split(p.Frame(), id, mtu)
 }
 
 // reassembler is the obvious twin: it puts packets together again.
@@ -376,4 +337,118 @@ func TestBadFragments(t *testing.T) {
 		t.Run(name, func(t *testing.T) { w.ends(w.in(test.packet), test.want) })
 	}
 	w.sum()
+}
+
+// FuzzFragments compares the pipeline with a twin that reassembles: of several senders that use the
+// same identifications, with fragments in any order and some of them twice, the datagrams that the
+// fragments make when they leave are those that were sent.
+func FuzzFragments(f *testing.F) {
+	f.Add(uint64(0), []byte{})
+	for n := range uint64(24) {
+		r := rand.New(rand.NewPCG(n, 9))
+		f.Add(n, payload(r, r.IntN(40)))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, order []byte) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		modes := []service.Mode{service.NAT, service.FullNAT, service.TUN, service.DR}
+		mode, vip, from := modes[seed%4], vip4, "192.0.2.%d:40000"
+		if seed/4%2 == 1 && mode != service.FullNAT {
+			vip, from = vip6, "[2001:db8:9::%d]:40000"
+		}
+		w := newWorlds(t, 1+int(seed/8%3), 64, svc{vip: vip, proto: service.UDP, mode: mode, backends: []backend{{host: 11, port: 80}}})
+		sent, frames := make(map[string]bool), [][]byte(nil)
+		for n := range 2 + r.IntN(3) {
+			body := payload(r, 1500+r.IntN(2500))
+			sent[string(body)] = true
+			frames = append(frames, split(packettest.UDP(fmt.Sprintf(from, 7+n), port(vip, "80")).Payload(body), 7, 1400)...)
+		}
+		r.Shuffle(len(frames), func(i, j int) { frames[i], frames[j] = frames[j], frames[i] })
+		for _, b := range order {
+			if i := int(b&0x7f) % len(frames); b&0x80 != 0 && len(frames) < 16 {
+				frames = append(frames, frames[i])
+			} else {
+				frames[0], frames[i] = frames[i], frames[0]
+			}
+		}
+		got := w.reassembled(r, mode, frames)
+		for body := range sent {
+			if !got[body] {
+				t.Errorf("a datagram of %d bytes does not arrive", len(body))
+			}
+			delete(got, body)
+		}
+		if len(got) > 0 {
+			t.Errorf("%d datagrams arrive that were not sent", len(got))
+		}
+		if all := w.sum(); all.Dropped() > 0 || all.Waiting > 0 {
+			t.Errorf("%+v", all)
+		}
+	})
+}
+
+// reassembled sends frames of clients, each to a worker at random, and returns the payloads of the
+// datagrams that a host makes of those that leave. Copies may make one again.
+func (w *world) reassembled(r *rand.Rand, mode service.Mode, frames [][]byte) map[string]bool {
+	w.t.Helper()
+	twin, got := make(reassembler), make(map[string]bool)
+	take := func(o outcome) {
+		w.ends(o, "forward")
+		ip := o.frame()[14:]
+		if mode == service.TUN {
+			ip = ip[20+20*(int(ip[0]>>4)-4)/2:]
+		}
+		if whole := twin.add(ip); whole != nil {
+			checkUDP(w.t, whole)
+			got[string(whole[28+20*(int(whole[0]>>4)-4)/2:])] = true
+		}
+	}
+	for _, frame := range frames {
+		if o := w.raw(r.IntN(len(w.procs)), front, frame); o.String() != "wait" {
+			take(o)
+		}
+		for _, o := range w.released() {
+			take(o)
+		}
+	}
+	return got
+}
+
+// TestFragmentFlood: a flood of fragments of no packets, and of first fragments, allocates nothing,
+// and takes nothing from other traffic.
+func TestFragmentFlood(t *testing.T) {
+	w := newWorlds(t, 1, 1024, svc{proto: service.UDP, backends: []backend{{host: 11, port: 80}}})
+	var frames [][]byte
+	for id := range uint32(100) {
+		all := split(packettest.UDP(client4, web4).Payload(make([]byte, 2000)), id, 1400)
+		frames = append(frames, all[1], all[0], packettest.UDP(client4, web4).Frame())
+	}
+	l, good := newLoad(frames[:192]...), uint64(0)
+	rounds := steps(5000)
+	allocs := testing.AllocsPerRun(rounds, func() {
+		n := l.fill(w.batch)
+		for i := 0; i < n; i += 3 { // the followers of other packets than the first fragments
+			f := &w.batch.Frames[i]
+			id := binary.BigEndian.Uint16(f.Mem[f.Start+18:])
+			sum := binary.BigEndian.Uint16(f.Mem[f.Start+24:])
+			binary.BigEndian.PutUint16(f.Mem[f.Start+18:], ^id)
+			sum = packet.Diff16(id, ^id).Update(sum)
+			binary.BigEndian.PutUint16(f.Mem[f.Start+24:], sum)
+		}
+		w.procs[0].Process(w.batch, n, w.tables, w.now)
+		for i := 2; i < n; i += 3 {
+			if w.batch.Frames[i].Verdict == pipeline.Forward {
+				good++
+			}
+		}
+		w.now++
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations for each batch", allocs)
+	}
+	if want := uint64(64 * (rounds + 1)); good != want {
+		t.Errorf("of %d other packets %d were forwarded", want, good)
+	}
+	if all := w.sum(); all.Drops[counter.FragmentFull] == 0 {
+		t.Errorf("%+v", all)
+	}
 }
