@@ -101,7 +101,7 @@ var lattice = []layer{
 	{"tools/chart", "", "chart is a leaf"},
 	{"tools/decap", "tools/netlab/decap", outside},
 	{"tools/demo", "engine/cpu tools/e2e/testbed tools/netlab/...", outside},
-	{"tools/e2e", "engine/api engine/cpu pipeline/counter tools/browser tools/e2e/... tools/netlab/...", outside},
+	{"tools/e2e", "engine/api engine/cpu pipeline/counter pipeline/packet/packettest tools/browser tools/e2e/... tools/netlab/...", outside},
 	{"tools/e2e/flood", "tools/netlab tools/pktgen/...", outside},
 	{"tools/e2e/testbed", "engine/api tools/netlab/...", outside},
 	{"tools/netlab", "", "a lab knows only namespaces"},
