@@ -11,8 +11,9 @@ import (
 // TestQueuesTakeTurns: many packets wait on the first queue of a worker, and one on each other. The
 // worker has 64 in a batch: those of the other queues do not wait for all of the first.
 func TestQueuesTakeTurns(t *testing.T) {
-	const enough = 200
+	const enough = 400 // a queue may wait until each other one has filled a batch
 	lab := enginetest.New(t, 2, 2)
+	lab.RingSize, lab.FramesPerQueue = 512, 2048
 	lab.Start(1, config(nat3()))
 	lab.Await("room for many packets", func() bool { return lab.Stats().Frames.Fill >= 4*enough })
 	thaw := lab.Freeze(enginetest.Backends, 1) // the last queue of the turn
