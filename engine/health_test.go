@@ -515,7 +515,7 @@ func TestSlowStart(t *testing.T) {
 func TestWordsOfAPI(t *testing.T) {
 	for _, words := range [][2][]string{
 		{{policy.Up, policy.Down, policy.Drain, policy.Standby}, {api.StateUp, api.StateDown, api.StateDrain, api.StateStandby}},
-		{{policy.AlarmProtected, policy.AlarmNoBackend, policy.AlarmUnreachable, policy.AlarmDirect, policy.AlarmNotRun, policy.AlarmDetached, policy.AlarmToKernel, policy.AlarmFrozen, api.AlarmStuck, api.AlarmPressure}, api.AlarmKinds()},
+		{{policy.AlarmProtected, policy.AlarmNoBackend, policy.AlarmUnreachable, policy.AlarmDirect, policy.AlarmNotRun, policy.AlarmDetached, policy.AlarmToKernel, policy.AlarmFrozen, api.AlarmStuck, api.AlarmPressure, api.AlarmFirst}, api.AlarmKinds()},
 		{{string(override.Weight), string(override.Drain), string(override.Disable)}, {api.OverrideWeight, api.OverrideDrain, api.OverrideDisable}},
 	} {
 		if !slices.Equal(words[0], words[1]) {
