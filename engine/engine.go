@@ -60,6 +60,10 @@ type Options struct {
 	Parse    func(name string, text []byte) (*conf.Config, []conf.Problem, error)
 	Version  string
 	Platform platform.Platform // what the engine stands on; the engine closes it
+	// Early makes Start do what it can before it opens the ports, because another process still
+	// uses them: it must end with an error rather than too late.
+	Early    bool
+	Launched func() // called when the workers run; may be nil
 	// Probe runs one health check; nil: health.Probe.
 	Probe func(context.Context, health.Check) error
 	// Numbers is how many services and backends the counters have room for; 0: as many as there can
@@ -187,14 +191,18 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 		return err
 	}
 	e.platform.SetNeighbours(e.backendAddrs())
+	if e.kernel, err = tokernel.New(len(cores), e.platform, e.results.wake, e.log); err != nil {
+		return err
+	}
+	memory, err := e.prepareEarly(cfg, cores)
+	if err != nil {
+		return err
+	}
 	hardware, err := e.platform.Open(cfg.Ports, len(cores))
 	if err != nil {
 		return err
 	}
 	e.seed = e.takeover.Begin()
-	if e.kernel, err = tokernel.New(len(cores), e.platform, e.results.wake, e.log); err != nil {
-		return err
-	}
 	e.mu.Lock()
 	e.hardware, e.cores = hardware, len(cores)
 	e.losses = make([]steeringLoss, len(hardware.Ports))
@@ -210,7 +218,7 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	e.workers, err = worker.New(worker.Options{
 		Cores: cores, Batch: cfg.Engine.Batch, Connections: cfg.Engine.Connections,
 		BusyPoll: cfg.Engine.Poll == conf.PollBusy, AdoptPerSecond: cfg.Engine.AdoptPerSecond,
-		Hardware: e.hardware, Memory: e.platform.Memory, Counters: e.takeover.Counters(),
+		Hardware: e.hardware, Memory: memory, Counters: e.takeover.Counters(),
 		Seed: &e.seed, Loads: e.loads, Turns: e.turns, Tables: &e.tables,
 		Resolve: func(a packet.Addr) { e.platform.Resolve(a.Netip()) }, Kernel: e.kernel,
 		Log: e.log,
@@ -224,6 +232,18 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	if err := e.workers.Launch(); err != nil {
 		return err
 	}
+	if e.opts.Launched != nil {
+		e.opts.Launched()
+	}
+	e.followAll(cfg)
+	e.awaitNeighbours(ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return checks.change.Commit()
+}
+
+// followAll starts the goroutines that follow something.
+func (e *Engine) followAll(cfg *conf.Config) {
 	following, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.running.Add(6)
@@ -236,10 +256,6 @@ func (e *Engine) start(ctx context.Context, cfg *conf.Config) error {
 	go e.followPorts(following)
 	go e.followPressure(following)
 	go e.followHealth(following)
-	e.awaitNeighbours(ctx)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return checks.change.Commit()
 }
 
 // Done returns a channel that is closed when a worker has failed. The caller then closes the Engine

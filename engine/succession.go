@@ -3,9 +3,15 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
+	"sluice/conf"
 	"sluice/engine/platform"
+	"sluice/engine/worker"
+	"sluice/pipeline"
+	"sluice/pipeline/service"
 )
 
 // freezeTime is how long the workers may take to stop for a successor.
@@ -52,4 +58,34 @@ func (e *Engine) Succeed(ctx context.Context, prepare func(config string) error,
 	close(e.closing)
 	e.stop()
 	return nil
+}
+
+// prepareEarly makes before the ports are opened what does not depend on them, if Options.Early
+// asks for it. memory is that of the workers' tables, by their names.
+func (e *Engine) prepareEarly(cfg *conf.Config, cores []int) (memory func(name string, bytes, core int) ([]byte, error), err error) {
+	if !e.opts.Early {
+		return e.platform.Memory, nil
+	}
+	made := make(map[string][]byte)
+	for w, core := range cores {
+		for _, family := range []int{4, 6} {
+			name := worker.TableName(w, family)
+			if made[name], err = e.platform.Memory(name, pipeline.TableBytes(family, len(cores), cfg.Engine.Connections), core); err != nil {
+				return nil, fmt.Errorf("connection table beside that of the process that runs: %w", err)
+			}
+		}
+	}
+	var replies []service.Key // about those that the steering rules will have
+	for _, s := range cfg.Services {
+		if slices.ContainsFunc(s.Servers(), func(b conf.Backend) bool { return b.Mode == service.NAT }) {
+			replies = append(replies, s.Key)
+		}
+	}
+	e.kernel.Want(replies)
+	return func(name string, bytes, core int) ([]byte, error) {
+		if mem := made[name]; len(mem) >= bytes {
+			return mem, nil
+		}
+		return e.platform.Memory(name, bytes, core)
+	}, nil
 }

@@ -314,6 +314,7 @@ type Former struct {
 	peer
 	Config []byte // the text of its configuration
 	Word   *Word  // set by Await
+	ran    int64  // CLOCK_MONOTONIC when this process's workers ran
 	given  map[string]int
 }
 
@@ -393,6 +394,16 @@ func (s *Store) Await() error {
 		}
 	}
 }
+
+// Launched notes that the workers of this process run. It may be called on a nil Former.
+func (f *Former) Launched() {
+	if f != nil {
+		f.ran = Monotonic()
+	}
+}
+
+// LaunchedNs returns when Launched was called.
+func (f *Former) LaunchedNs() int64 { return f.ran }
 
 // Ready tells the former process that this one runs in its place.
 func (f *Former) Ready(r *Ready) error {

@@ -203,7 +203,7 @@ func (r *runner) succeed(ctx context.Context) *estate.Ready {
 	if f == nil {
 		return nil
 	}
-	ready := &estate.Ready{Version: r.version, StartedNs: estate.Monotonic()}
+	ready := &estate.Ready{Version: r.version, StartedNs: f.LaunchedNs()}
 	if status, err := r.engine.Status(ctx); api.Answered(err) == nil && status.Takeover != nil {
 		ready.Connections, ready.Lost = status.Takeover.Connections, status.Takeover.Lost
 	}

@@ -54,7 +54,10 @@ func startEngine(ctx context.Context, cfg *conf.Config, configPath, version stri
 		return nil, err
 	}
 	kernel := linux.New(logger, cfg.Engine.Poll == conf.PollBusy, holder(store))
-	kernel.After(store.Await)
+	former := store.Former()
+	if former != nil {
+		kernel.After(store.Await)
+	}
 	kernel.OnStop(cfg.Engine.OnStop == conf.OnStopDrop, cfg.Engine.BPFDir)
 	e, err := engine.Start(ctx, cfg, engine.Options{
 		Logger:   logger,
@@ -63,6 +66,8 @@ func startEngine(ctx context.Context, cfg *conf.Config, configPath, version stri
 		Load:     func() (*conf.Config, []conf.Problem, error) { return LoadConfig(configPath) },
 		Parse:    parseConfig,
 		Platform: kernel,
+		Early:    former != nil,
+		Launched: former.Launched,
 	})
 	if err != nil {
 		return nil, err // not e: a nil *engine.Engine is no nil balancer

@@ -24,7 +24,9 @@ type kept struct {
 	mappings [][]byte          // behind former
 	formerAt []string          // its names at the holder
 	turn     uint64            // of Keep
-	counters [][]byte          // of this process: see Counters
+	// early is memory that was made before number is known, and is not held yet; nil: it is known.
+	early    map[string]*xsk.UMEM
+	counters [][]byte // of this process: see Counters
 }
 
 const keptName = "mem."
@@ -43,10 +45,19 @@ func (k *Kernel) newMemory(name string, frames, node int) (*xsk.UMEM, error) {
 	if err != nil {
 		return nil, err
 	}
+	if k.kept.early != nil {
+		k.kept.early[name] = m
+	} else {
+		k.holdMemory(name, m)
+	}
+	return m, nil
+}
+
+// holdMemory makes the holder hold memory.
+func (k *Kernel) holdMemory(name string, m *xsk.UMEM) {
 	if err := k.holder.Put(k.keptName(name), m.FD()); err != nil {
 		k.log.Warn("connections will not outlive this process", "err", err)
 	}
-	return m, nil
 }
 
 func (k *Kernel) keptName(name string) string {
@@ -83,6 +94,10 @@ func (k *Kernel) findFormer() {
 			}
 		}
 	}
+	for name, m := range k.kept.early {
+		k.holdMemory(name, m)
+	}
+	k.kept.early = nil
 }
 
 // mapFormer maps one area of the process before.

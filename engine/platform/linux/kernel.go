@@ -49,6 +49,7 @@ type Kernel struct {
 	inherited *platform.Inherited // see Inherited
 	memory    []*xsk.UMEM         // behind Memory
 	fillMu    sync.Mutex          // held while memory is filled: one area at a time
+	filling   sync.WaitGroup      // while memory is filled
 
 	plainBytes int           // of memory, on plain pages
 	memoryLeft func() uint64 // bytes that were available before memory was allocated
@@ -88,7 +89,7 @@ func New(log *slog.Logger, busyPoll bool, holder steer.Holder) *Kernel {
 
 // After makes Open call await before it touches anything that a former process may still use. It is
 // called before Open.
-func (k *Kernel) After(await func() error) { k.await = await }
+func (k *Kernel) After(await func() error) { k.await, k.kept.early = await, make(map[string]*xsk.UMEM) }
 
 // Leave implements platform.Leaver.
 func (k *Kernel) Leave(give func() error) error {
@@ -174,6 +175,7 @@ func (k *Kernel) Open(ports []conf.Port, workers int) (*platform.Hardware, error
 		return nil, err
 	}
 	if k.await != nil {
+		k.filling.Wait()
 		if err := k.await(); err != nil {
 			return nil, err
 		}
@@ -428,7 +430,7 @@ func (k *Kernel) Memory(name string, bytes, core int) ([]byte, error) {
 		return nil, fmt.Errorf("%d MiB of memory are needed, beside %d MiB for other workers' tables, but only %d MiB are available", bytes>>20, k.plainBytes>>20, left>>20)
 	}
 	k.plainBytes += bytes
-	k.running.Go(func() { k.fill(m) })
+	k.filling.Go(func() { k.fill(m) })
 	return m.Mem(), nil
 }
 
@@ -509,6 +511,7 @@ func (k *Kernel) Close() error {
 		k.restore()
 	}
 	k.running.Wait()
+	k.filling.Wait()
 	if k.follower != nil {
 		k.follower.Close()
 	}
