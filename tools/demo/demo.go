@@ -55,7 +55,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for _, scene := range []func(context.Context) error{d.drain, d.kill, d.account, d.stop} {
+	for _, scene := range []func(context.Context) error{d.drain, d.kill, d.survive, d.account, d.stop} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -88,8 +88,8 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	cfg := testbed.NewConfig(allowed[len(allowed)-1], testbed.AllPaths...)
-	d.step("starting sluice run with %d services of %d backends each, one worker", len(cfg.Services), testbed.Backends)
-	if d.daemon, err = d.bed.Start(ctx, cfg); err != nil {
+	d.step("starting sluice keep -- run with %d services of %d backends each, one worker", len(cfg.Services), testbed.Backends)
+	if d.daemon, err = d.bed.Keep(ctx, cfg); err != nil {
 		return err
 	}
 	if d.loaded, err = d.bed.XDP(); err != nil {

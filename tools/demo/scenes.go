@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 
 // sceneTimeout bounds waits for what takes milliseconds.
 const sceneTimeout = 20 * time.Second
+
+// surviveTimeout also allows for segments that TCP sends again, after as long as it has waited.
+const surviveTimeout = time.Minute
 
 // drain shows that a drained backend keeps its connections and gets no new ones.
 func (d *demo) drain(ctx context.Context) error {
@@ -75,6 +79,61 @@ func (d *demo) kill(ctx context.Context) error {
 	d.check(alive["b1"] == heldPerBackend && alive["b2"] == heldPerBackend && alive["b3"] == 0,
 		"the connections that live after b3's death: %v", alive)
 	return d.bed.Backends[2].Start(ctx)
+}
+
+// survive shows that no connection notices the death of Sluice's process.
+func (d *demo) survive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, surviveTimeout)
+	defer cancel()
+	d.step("SIGKILL for sluice itself under traffic: %d busy connections, in all modes and both families", len(testbed.AllPaths))
+	resets, err := d.bed.Client.CountRST("eth0")
+	if err != nil {
+		return err
+	}
+	var held []*testbed.Held
+	defer func() { closeAll(held) }()
+	for _, p := range testbed.AllPaths {
+		h, err := d.bed.Hold(ctx, p.URL())
+		if err != nil {
+			return err
+		}
+		held = append(held, h)
+	}
+	datagrams, err := d.bed.Stream(ctx, scenePath.UDP(), time.Millisecond)
+	if err != nil {
+		return err
+	}
+	before := d.alive(ctx, held)
+	child, err := d.daemon.Child()
+	if err != nil {
+		return err
+	}
+	mark := d.daemon.Process.Mark()
+	if err := child.Kill(); err != nil {
+		return err
+	}
+	if _, err := d.daemon.Process.WaitLineAfter(ctx, mark, "event=ready"); err != nil {
+		return err
+	}
+	status, err := d.daemon.API.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if d.check(status.Takeover != nil, "the next process took over nothing") {
+		d.result("sluice keep has started it again: it goes on with %d sockets and %d connections of the dead process", status.Takeover.Queues, status.Takeover.Connections)
+	}
+	after := d.alive(ctx, held)
+	d.check(maps.Equal(before, after), "connections that lived before: %v, and after: %v", before, after)
+	asked := d.bed.Ask(ctx, scenePath.URL(), sceneRequests)
+	d.check(asked.Answered() == sceneRequests, "after it %d requests went %s", sceneRequests, &asked)
+	counts := datagrams.End()
+	_, n, err := resets.Counts()
+	d.check(err == nil && n == 0, "%d RSTs came to the client: %v", n, err)
+	d.result("all %d connections carry requests, %d new requests are answered, the client got %d RSTs", len(held), asked.Answered(), n)
+	d.result("of %d datagrams, one each millisecond, %d got no answer; the longest pause was %d ms",
+		counts.Sent, counts.Sent-counts.Answered, counts.Longest.Milliseconds())
+	d.loaded, err = d.bed.XDP()
+	return err
 }
 
 // hold opens busy connections, the same number to each backend.
