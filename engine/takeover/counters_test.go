@@ -96,7 +96,7 @@ func (w *worldOfWorkers) turn(id int, r *rand.Rand) {
 // TestLose: workers are killed at a random store. The counters add up then, and what was lost is
 // what was received and is neither sent nor dropped nor the kernel's.
 func TestLose(t *testing.T) {
-	for seed := range uint64(20000) {
+	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		w := worldOfWorkers{stores: r.IntN(300)}
 		for range 1 + r.IntN(3) {
