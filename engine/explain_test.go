@@ -400,7 +400,7 @@ func TestSimulateSteers(t *testing.T) {
 		"tagged twice":                   {packettest.UDP(resolver, vip4+":53").VLAN(7, 8), "to the kernel: the frame carries neither IPv4 nor IPv6, or has more than one VLAN tag"},
 		"to a group MAC address":         {group, "to the kernel: the destination or the source MAC address is a group address"},
 		"first fragment":                 {packettest.UDP(resolver, vip4+":54").Fragment(0, true), "to the kernel: neither 198.51.100.10:54 nor 192.0.2.7:5353 belongs to a service"},
-		"later fragment":                 {packettest.UDP(resolver, vip4+":53").Fragment(8, false), "to the kernel: it is not the first fragment"},
+		"later fragment":                 {packettest.UDP(resolver, vip4+":53").Fragment(8, false), "to Sluice: it comes before the first fragment of its packet"},
 		"fragment to another host":       {packettest.UDP(resolver, "198.51.100.99:53").Fragment(8, false), "to the kernel: it is not the first fragment"},
 		"a reply's first fragment":       {packettest.UDP(backend, resolver).Fragment(0, true), "to Sluice: 10.0.0.11:53 is a nat backend, and 192.0.2.7 is not this host"},
 		"a backend's multicast":          {packettest.UDP(backend, "224.0.0.251:5353"), "to the kernel: 224.0.0.251 is a multicast address"},
