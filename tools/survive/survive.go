@@ -7,6 +7,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,8 +77,9 @@ type run struct {
 
 // resets counts the RSTs that a host receives.
 type resets struct {
-	host  string
-	count *netlab.Loss
+	host   *netlab.Host
+	count  *netlab.Loss
+	before int // that it had sent
 }
 
 // all makes the run. Its error is the reason why it could not continue.
@@ -176,7 +181,11 @@ func (r *run) begin(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.resets = append(r.resets, resets{h.Name(), count})
+		sent, err := resetsSent(h)
+		if err != nil {
+			return err
+		}
+		r.resets = append(r.resets, resets{h, count, sent})
 	}
 	for _, c := range r.clients {
 		if err := c.Begin(ctx, loadgen.Traffic{
@@ -239,15 +248,61 @@ func (r *run) conclude(ctx context.Context) error {
 	r.report.atMost("new connections that failed", sum.Failed, 0)
 	r.report.atMost("connections that daemons say are lost", r.lostConns, 0)
 	r.report.atMost("events after which sockets were opened again", r.openedAgain, 0)
+	if err := r.rowsOfResets(); err != nil {
+		return err
+	}
+	r.rowsOfGaps(flows)
+	return r.rowsOfDaemon(ctx)
+}
+
+// rowsOfResets adds the RSTs that came to hosts, but for those that a kernel at the other end sent:
+// one that has ended a connection answers a copy of its last segment so, which TCP has sent again
+// because the first waited for the next daemon.
+func (r *run) rowsOfResets() error {
+	came := map[bool]int{} // to the client, or to backends
+	sent := map[bool]int{}
 	for _, h := range r.resets {
 		_, n, err := h.count.Counts()
 		if err != nil {
 			return err
 		}
-		r.report.atMost("RSTs that came to "+h.host, int(n), 0)
+		out, err := resetsSent(h.host)
+		if err != nil {
+			return err
+		}
+		client := h.host == r.bed.Client
+		came[client] += int(n)
+		sent[client] += out - h.before
 	}
-	r.rowsOfGaps(flows)
-	return r.rowsOfDaemon(ctx)
+	fmt.Fprintf(r.Out, "%s RSTs: the client sent %d and got %d, backends sent %d and got %d\n", r.elapsed(), sent[true], came[true], sent[false], came[false])
+	r.report.atMost("RSTs at the client that no backend sent", max(0, came[true]-sent[false]), 0)
+	r.report.atMost("RSTs at backends that no client sent", max(0, came[false]-sent[true]), 0)
+	return nil
+}
+
+// resetsSent returns how many RSTs the kernel of a host has sent (Tcp OutRsts of snmp in proc(5)).
+func resetsSent(h *netlab.Host) (n int, err error) {
+	err = h.Do(func() error {
+		text, err := os.ReadFile("/proc/thread-self/net/snmp")
+		if err != nil {
+			return err
+		}
+		var names []string
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line)
+			if fields[0] != "Tcp:" {
+				continue
+			}
+			if names == nil {
+				names = fields
+				continue
+			}
+			n, err = strconv.Atoi(fields[slices.Index(names, "OutRsts")])
+			return err
+		}
+		return errors.New("/proc/net/snmp has no Tcp")
+	})
+	return n, err
 }
 
 // endTraffic ends the traffic of all services at the same time, sends a last message over each
