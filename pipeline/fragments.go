@@ -79,7 +79,7 @@ func (p *Processor) classifyFragment(f *Frame) bool {
 		if !p.observing {
 			n = p.fragments.Learn(hash, &k, n, p.now)
 		}
-		f.fragmentID = n.ID
+		m.FragmentID = n.ID
 		return true
 	}
 	n := p.fragments.Lookup(hash, &k, p.now)
@@ -138,7 +138,7 @@ func (p *Processor) ReleaseFragments(frames []Frame, start int) int {
 			return i
 		}
 		f.Start, f.End, f.Port, f.Hops = start, start+length, port, 0
-		f.Noted, f.fragmentID = true, n.ID
+		f.Noted = true
 		f.writeNote(&n)
 		p.Packets.Waiting--
 		p.Packets.Rx-- // Process adds the frame, which was received before
@@ -149,7 +149,7 @@ func (p *Processor) ReleaseFragments(frames []Frame, start int) int {
 // apply makes f.meta, of a follower, describe the flow of the packet.
 func (f *Frame) apply(n *fragment.Note) {
 	m := &f.meta
-	m.Proto, f.fragmentID = n.Proto, n.ID
+	m.Proto, m.FragmentID = n.Proto, n.ID
 	if m.Part == packet.Later {
 		m.SrcPort, m.DstPort = n.SrcPort, n.DstPort
 	}
@@ -159,7 +159,7 @@ func (f *Frame) apply(n *fragment.Note) {
 // handed to.
 func (f *Frame) noteFragment() {
 	m := &f.meta
-	f.writeNote(&fragment.Note{SrcPort: m.SrcPort, DstPort: m.DstPort, Proto: m.Proto, ID: f.fragmentID})
+	f.writeNote(&fragment.Note{SrcPort: m.SrcPort, DstPort: m.DstPort, Proto: m.Proto, ID: m.FragmentID})
 	f.Noted = true
 }
 
@@ -200,7 +200,7 @@ func (p *Processor) seeksConnection(f *Frame, s *Service) bool {
 // setFragmentID gives a first fragment that was translated the identification of its followers.
 func (f *Frame) setFragmentID() {
 	if f.meta.Part != packet.Whole {
-		rewrite.SetID(f.Mem, &f.meta, f.fragmentID)
+		rewrite.SetID(f.Mem, &f.meta, f.meta.FragmentID)
 	}
 }
 
@@ -226,11 +226,11 @@ func (p *Processor) forwardLater(f *Frame) {
 	switch be.Mode {
 	case service.NAT:
 		p.countIn(c, length)
-		rewrite.LaterNAT(f.Mem, m, m.Src, be.Addr, f.fragmentID)
+		rewrite.LaterNAT(f.Mem, m, m.Src, be.Addr, m.FragmentID)
 		f.send(m, &be.Link)
 	case service.FullNAT:
 		p.countIn(c, length)
-		rewrite.LaterNAT(f.Mem, m, p.t.Sources[c.Source].Addr, be.Addr, f.fragmentID)
+		rewrite.LaterNAT(f.Mem, m, p.t.Sources[c.Source].Addr, be.Addr, m.FragmentID)
 		f.send(m, &be.Link)
 	default:
 		p.rewriteAndSend(f, c, be, length)
@@ -302,7 +302,7 @@ func (p *Processor) replyLater(f *Frame) {
 		return
 	}
 	p.countOut(c, m.End-m.L3)
-	rewrite.LaterNAT(f.Mem, m, p.t.Services[c.Service()].Addr, client, f.fragmentID)
+	rewrite.LaterNAT(f.Mem, m, p.t.Services[c.Service()].Addr, client, m.FragmentID)
 	f.send(m, link)
 }
 

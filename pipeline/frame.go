@@ -47,9 +47,7 @@ type Frame struct {
 	// its line; else 0
 	fullnatSlot uint32
 	meta        packet.Meta
-	// fragmentID: identification that a fragment gets if its addresses are translated
-	fragmentID uint32
-	untracked  uint32 // of a packet that was forwarded without a connection: the backend's id
+	untracked   uint32 // of a packet that was forwarded without a connection: the backend's id
 }
 
 // kind is the path that a frame takes through the pipeline.

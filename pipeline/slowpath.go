@@ -18,19 +18,7 @@ import (
 func (p *Processor) classifySlow(f *Frame) {
 	m := &f.meta
 	f.home = 0
-	reason := packet.Parse(f.Mem, f.Start, f.End, m)
-	if reason == counter.Fragment {
-		if !p.classifyFragment(f) {
-			return
-		}
-		reason = counter.None
-	}
-	if reason != counter.None {
-		if reason == counter.UnknownProtocol && p.t.isVIP(m.Dst) && packet.IsEcho(f.Mem, m) {
-			f.kind = kindEcho
-			return
-		}
-		f.drop(reason)
+	if reason := packet.Parse(f.Mem, f.Start, f.End, m); reason != counter.None && !p.classifyRefused(f, reason) {
 		return
 	}
 	id := p.t.Service(m.Dst, m.DstPort, m.Proto)
@@ -40,6 +28,22 @@ func (p *Processor) classifySlow(f *Frame) {
 	}
 	f.kind, f.service = kindForward, id
 	p.locate(f, m.Src, m.SrcPort, id)
+}
+
+// classifyRefused is classifySlow for a frame that Parse refused for the reason. It reports whether
+// f.meta describes a flow nevertheless.
+//
+//go:noinline
+func (p *Processor) classifyRefused(f *Frame, reason counter.Reason) bool {
+	switch m := &f.meta; {
+	case reason == counter.Fragment:
+		return p.classifyFragment(f)
+	case reason == counter.UnknownProtocol && p.t.isVIP(m.Dst) && packet.IsEcho(f.Mem, m):
+		f.kind = kindEcho
+	default:
+		f.drop(reason)
+	}
+	return false
 }
 
 // classifyNonClient is the end of classifySlow for ICMP errors and for packets that are to no

@@ -65,9 +65,11 @@ type Meta struct {
 	Part      Part   // not Whole: only ParseFragment
 	L2        uint16 // Ethernet header: the frame's first byte
 	VLAN      uint16 // VLAN identifier of the tag, 0 if there is none
-	// FragmentHeader: of a fragment in IPv6, else 0
-	FragmentHeader uint16
-	_              [6]byte
+	// FragmentID: the identification that a fragment gets if its addresses are translated; not set
+	// by this package
+	FragmentID     uint32
+	FragmentHeader uint16 // of a fragment in IPv6, else 0
+	_              [2]byte
 }
 
 // DontFragment reports whether the outermost header forbids fragmentation: the flag in IPv4, always
