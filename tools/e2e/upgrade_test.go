@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"sluice/engine/api"
 	"sluice/tools/e2e/testbed"
 )
 
@@ -40,13 +39,13 @@ func TestUpgrade(t *testing.T) {
 	must(t, err)
 	for round := range 5 {
 		moves(t, held...)
-		request := api.UpgradeRequest{Binary: next}
+		program := next
 		if round%2 == 1 {
-			request.Binary = b.Program()
+			program = b.Program()
 		}
 		former, err := d.Child()
 		must(t, err)
-		u, err := d.API.Upgrade(ctxOf(t), request)
+		u, err := d.Upgrade(ctxOf(t), program)
 		must(t, err)
 		t.Log(&u)
 		if u.From.PID != former.Pid || u.To.PID == former.Pid || u.To.Version == u.From.Version || u.Connections < len(held) || u.Lost > 0 {
@@ -141,7 +140,7 @@ func TestUpgradeIsUndone(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
 	held := hold(t, b, nat4.URL(), 2)
-	u, err := d.API.Upgrade(ctxOf(t), api.UpgradeRequest{Binary: next})
+	u, err := d.Upgrade(ctxOf(t), next)
 	must(t, err)
 	child, err := os.FindProcess(u.To.PID)
 	must(t, err)

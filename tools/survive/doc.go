@@ -12,6 +12,7 @@
 //
 //	kill      SIGKILL
 //	stopped   SIGSTOP; the keeper kills it after two seconds without a sign of life
+//	upgrade   `sluice upgrade` to the same program
 //
 // The report has a line for each event, and a table of what is allowed and what was seen: broken
 // connections, RSTs on the wire, gaps, lost datagrams, the identity of the counters, memory and

@@ -27,12 +27,20 @@ const stuckAfter = 2 * time.Second
 // restartTime is what is allowed from the death of a daemon until packets flow again.
 const restartTime = 500 * time.Millisecond
 
+// upgradeTime is what is allowed from the moment that the workers of one daemon stop until those of
+// the next run.
+const upgradeTime = 100 * time.Millisecond
+
 var kinds = []kind{
 	{name: "kill", usage: "the daemon is killed (SIGKILL)", times: 20, gap: restartTime, do: func(ctx context.Context, r *run) error {
 		return r.signal(ctx, syscall.SIGKILL)
 	}},
 	{name: "stopped", usage: "the daemon is stopped (SIGSTOP), and killed by its keeper", gap: stuckAfter + restartTime, do: func(ctx context.Context, r *run) error {
 		return r.signal(ctx, syscall.SIGSTOP)
+	}},
+	{name: "upgrade", usage: "another process takes the daemon's place (sluice upgrade)", gap: upgradeTime, do: func(ctx context.Context, r *run) error {
+		_, err := r.daemon.Upgrade(ctx, r.Sluice)
+		return err
 	}},
 }
 

@@ -142,6 +142,14 @@ type Result struct {
 	Stdout, Stderr string
 }
 
+// Upgrade has another program take the daemon's place. For a moment nothing answers, for longer on
+// a slow machine.
+func (d *Daemon) Upgrade(ctx context.Context, program string) (api.Upgrade, error) {
+	client := api.NewClient(d.Socket)
+	client.Timeout = time.Minute
+	return client.Upgrade(ctx, api.UpgradeRequest{Binary: program})
+}
+
 // Program returns the path of the program.
 func (b *Bed) Program() string { return b.sluice }
 
