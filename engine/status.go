@@ -61,9 +61,13 @@ func (e *Engine) takenOver() *api.Takeover {
 	if c != nil {
 		t.Connections, t.Lost, t.LostInCrash = c.Restored, c.Lost, c.Frames
 	}
+	failed := e.takeover.Err()
+	if failed != nil {
+		t.ConnectionsError = failed.Error()
+	}
 	heir, _ := e.platform.(platform.Heir)
 	if heir == nil || heir.Inherited() == nil {
-		if c == nil {
+		if c == nil && failed == nil {
 			return nil
 		}
 		return &t

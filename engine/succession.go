@@ -18,12 +18,13 @@ import (
 const freezeTime = time.Second
 
 // Succeed lets another process take the place of this one. It calls prepare with the text of the
-// running configuration, which no one can change from then on. When that has returned, it stops the
-// workers, and calls give, which is to give the other process all that outlives this one.
+// running configuration, which no one can change from then on. prepare returns the takeover.Layout
+// of the other process. Then Succeed stops the workers, and calls give, which is to give the other
+// process all that outlives this one.
 //
 // After an error the engine goes on, as if nothing had been. Otherwise it writes nothing any more;
 // requests that change nothing are answered for what they were.
-func (e *Engine) Succeed(ctx context.Context, prepare func(config string) error, give func() error) error {
+func (e *Engine) Succeed(ctx context.Context, prepare func(config string) (layout string, err error), give func() error) error {
 	leaver, able := e.platform.(platform.Leaver)
 	if !able {
 		return errors.New("the platform of the engine cannot be handed over")
@@ -36,7 +37,8 @@ func (e *Engine) Succeed(ctx context.Context, prepare func(config string) error,
 		return err
 	}
 	cfg, _ := e.current()
-	if err := prepare(cfg.Text); err != nil {
+	layout, err := prepare(cfg.Text)
+	if err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -50,7 +52,11 @@ func (e *Engine) Succeed(ctx context.Context, prepare func(config string) error,
 	if err != nil {
 		return err
 	}
-	if err := leaver.Leave(give); err != nil {
+	if err = e.takeover.KeepRecords(layout, &e.compiled, e.workers); err == nil {
+		err = leaver.Leave(give)
+	}
+	if err != nil {
+		e.takeover.ForgetRecords()
 		thaw()
 		return err
 	}

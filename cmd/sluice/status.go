@@ -51,6 +51,9 @@ func newStatus() *cobra.Command {
 // takeover says what went on from the daemon before.
 func takeover(t *api.Takeover) string {
 	s := fmt.Sprintf("%d connections, %d lost", t.Connections, t.Lost)
+	if t.ConnectionsError != "" {
+		s += ", and all that were not read: " + text.OneLine(t.ConnectionsError)
+	}
 	if t.LostInCrash > 0 {
 		s += fmt.Sprintf(", %d packets lost", t.LostInCrash)
 	}

@@ -57,6 +57,9 @@ type Takeover struct {
 	Repaired    int     `json:"repaired"`         // frames that were neither on a ring nor free
 	LostInCrash uint64  `json:"lost_in_crash"`    // received, and neither sent on nor dropped
 	Error       string  `json:"error,omitempty"`  // why all sockets were opened again
+	// ConnectionsError is why connections did not go on besides those that Lost counts: how many is
+	// not known
+	ConnectionsError string `json:"connections_error,omitempty"`
 }
 
 // MaxDown is the greatest length of Status.Down.

@@ -56,6 +56,8 @@ type message struct {
 	Error string   `json:",omitempty"`
 	Word  *Word    `json:",omitempty"`
 	Ready *Ready   `json:",omitempty"`
+	// Layout is that of the successor's tables, in what it says when it is prepared
+	Layout string `json:",omitempty"`
 }
 
 // Word is what the former process says of itself when it stops.
@@ -215,10 +217,10 @@ func memory(text string) (*os.File, error) {
 // PID returns the successor's process.
 func (s *Successor) PID() int { return s.cmd.Process.Pid }
 
-// AwaitPrepared waits until the successor can begin.
-func (s *Successor) AwaitPrepared(ctx context.Context) error {
-	_, err := s.await(ctx, "prepared")
-	return err
+// AwaitPrepared waits until the successor can begin, and returns what it has given to Await.
+func (s *Successor) AwaitPrepared(ctx context.Context) (layout string, err error) {
+	m, err := s.await(ctx, "prepared")
+	return m.Layout, err
 }
 
 // AwaitReady waits until the successor runs.
@@ -363,15 +365,15 @@ func (f *Former) Given(name string) (fd int, ok bool) {
 	return fd, ok
 }
 
-// Await says that this process can begin, and waits for the former process's word. Then what was
-// stored can be taken. Without a former process it returns at once. The error is final: this
-// process must end.
-func (s *Store) Await() error {
+// Await says that this process can begin, and which layout of tables it has, and waits for the
+// former process's word. Then what was stored can be taken. Without a former process it returns at
+// once. The error is final: this process must end.
+func (s *Store) Await(layout string) error {
 	f := s.former
 	if f == nil || f.Word != nil {
 		return nil
 	}
-	if err := f.send(message{Kind: "prepared"}); err != nil {
+	if err := f.send(message{Kind: "prepared", Layout: layout}); err != nil {
 		return fmt.Errorf("the former process has ended: %w", err)
 	}
 	for {

@@ -25,6 +25,7 @@ type Process struct {
 	former  *Numbers // of the former process; nil: there was none, or it was taken over
 	err     error    // why former is nil, if there was one
 	numbers *Numbers // former, also if it has another layout
+	records []byte   // of the former process, if its tables cannot be read; nil: none
 	seed    flow.Seed
 	down    map[service.BackendID]health.State // in the former process; nil once checks have begun
 	workers int                                // 0: they have not been made
@@ -49,7 +50,7 @@ func (p *Process) Begin() flow.Seed {
 		p.down = formerHealth(p.keeper)
 		p.numbers, p.err = former(p.keeper)
 		if p.err == nil && p.numbers != nil {
-			p.err = p.numbers.check()
+			p.records, p.err = p.numbers.check(p.keeper)
 		}
 		if p.err == nil && p.numbers != nil {
 			p.former, p.seed = p.numbers, p.numbers.Seed
@@ -88,9 +89,14 @@ func (p *Process) takeOver(r *tables.Result, workers *worker.Set) {
 		return
 	}
 	began := time.Now()
-	counts := restore(p.keeper, p.former, r, workers, &p.seed)
+	var counts Counts
+	if p.records == nil {
+		counts = restore(p.keeper, p.former, r, workers, &p.seed)
+	} else if counts, p.err = restoreRecords(p.records, r, workers, &p.seed); p.err != nil {
+		p.log.Warn("some connections of the former process may be lost", "event", "takeover_failed", "error", p.err)
+	}
 	counts.Frames = p.lost
-	p.former, p.taken = nil, &counts
+	p.former, p.records, p.taken = nil, nil, &counts
 	if counts != (Counts{}) {
 		p.log.Info("connections of the former process were taken over", "event", "takeover",
 			"restored", counts.Restored, "lost", counts.Lost, "lost_frames", counts.Frames, "took", time.Since(began).Round(time.Microsecond))
@@ -100,6 +106,10 @@ func (p *Process) takeOver(r *tables.Result, workers *worker.Set) {
 // Taken returns how many connections were taken over; nil: there was no former process to take them
 // over from.
 func (p *Process) Taken() *Counts { return p.taken }
+
+// Err returns why connections of the former process were lost; nil: for no other reason than those
+// of Counts.
+func (p *Process) Err() error { return p.err }
 
 // KeepNumbers makes the numbers of the next tables known to the next process, if they are others
 // than those before. It is called before workers can use them.

@@ -136,12 +136,16 @@ func former(k platform.Keeper) (*Numbers, error) {
 	return n, nil
 }
 
-// check returns why the tables of the former process cannot be read, nil if they can.
-func (n *Numbers) check() error {
-	if n.Layout != layout() {
-		return errors.New("the former process was of a version with other connection tables")
+// check returns the records that are to be read in place of the tables of the former process, nil
+// if the tables can be read. The error says why neither can.
+func (n *Numbers) check(k platform.Keeper) (records []byte, err error) {
+	if n.Layout == layout() {
+		return nil, nil
 	}
-	return nil
+	if records = k.Former()[recordsName]; len(records) == 0 {
+		return nil, errors.New("it was of a version with other connection tables, and did not stop for this one (sluice upgrade)")
+	}
+	return records, nil
 }
 
 // restorer is the state of restore.
@@ -265,5 +269,8 @@ func layout() string {
 		fmt.Fprintln(h, s)
 	}
 	fmt.Fprintln(h, runtime.GOARCH, conn.IsUDP, conn.NoOutput, conn.HasTemplate, conn.SeenReply, conn.Translated, conn.Proven)
-	return hex.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil)) + layoutSuffix
 }
+
+// layoutSuffix makes the layout another one, in a program that is linked for a test.
+var layoutSuffix string

@@ -13,10 +13,10 @@ import (
 )
 
 // build builds the program with another version.
-func build(t *testing.T, version string) string {
+func build(t *testing.T, version string, link ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sluice-"+version)
-	output, err := exec.Command("go", "build", "-ldflags", "-X main.version="+version, "-o", path, "sluice/cmd/sluice").CombinedOutput()
+	output, err := exec.Command("go", "build", "-ldflags", "-X main.version="+version+" "+strings.Join(link, " "), "-o", path, "sluice/cmd/sluice").CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
@@ -159,4 +159,33 @@ func TestUpgradeIsUndone(t *testing.T) {
 	if !strings.Contains(d.Process.Output(), "event=keep_former") {
 		t.Error("the keeper does not say that it went back")
 	}
+}
+
+// TestUpgradeOfTables: the next build has other connection tables, which cannot be read by the one
+// before, nor the other way round. All connections go on; after a kill they would not.
+func TestUpgradeOfTables(t *testing.T) {
+	b := bed(t)
+	next := build(t, "9.9.9", "-X sluice/engine/takeover.layoutSuffix=other")
+	d, err := b.Keep(ctxOf(t), config(t, testbed.AllPaths...))
+	must(t, err)
+	t.Cleanup(func() { finish(t, b, d) })
+	var held []*testbed.Held
+	for _, p := range testbed.AllPaths {
+		held = append(held, hold(t, b, p.URL(), 2)...)
+	}
+	for _, program := range []string{next, b.Program()} {
+		moves(t, held...)
+		u, err := d.API.Upgrade(ctxOf(t), api.UpgradeRequest{Binary: program})
+		must(t, err)
+		t.Log(&u)
+		if u.Connections < len(held) || u.Lost > 0 {
+			t.Errorf("%+v, with %d connections", u, len(held))
+		}
+		status, err := d.API.Status(ctxOf(t))
+		must(t, err)
+		if took := status.Takeover; took == nil || took.Queues != 2 || took.Error != "" || took.ConnectionsError != "" {
+			t.Errorf("status says that %+v was taken over, want both sockets", took)
+		}
+	}
+	moves(t, held...)
 }

@@ -40,7 +40,7 @@ var lattice = []layer{
 	{"engine/tokernel", "engine/platform engine/cpu engine/tun pipeline/... rings", "platform <- tokernel <- worker: it carries packets from workers to the kernel"},
 	{"engine/tun", "", "tun is a leaf"},
 	{"engine/health/truepath", "engine/tun pipeline/...", "it carries health checks the way of the clients' packets"},
-	{"engine/takeover", "engine/health engine/platform engine/tables engine/worker pipeline/...", "worker, tables <- takeover: it gives workers what a former process had, without an Engine"},
+	{"engine/takeover", "engine/health engine/platform engine/records engine/tables engine/worker pipeline/...", "worker, tables <- takeover: it gives workers what a former process had, without an Engine"},
 	{"engine/tables", "engine/accesslist engine/health engine/health/policy engine/override engine/steer pipeline/... conf", "policy <- tables <- inspect: tables are built by pure functions from values"},
 	{"engine/state", "", "what is stored knows nothing of what runs"},
 	{"engine/override", "pipeline/service conf", "override <- policy: values set at run time"},

@@ -80,7 +80,7 @@ type balancer interface {
 	// Stuck returns which worker hangs, if that is why: then Close would wait for it.
 	Stuck() error
 	// Succeed lets another process take the place of this one.
-	Succeed(ctx context.Context, prepare func(config string) error, give func() error) error
+	Succeed(ctx context.Context, prepare func(config string) (layout string, err error), give func() error) error
 	// Close stops the workers and returns the ports to the kernel. Its error includes the one that
 	// stopped the engine.
 	Close() error

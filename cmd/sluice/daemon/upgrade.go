@@ -72,10 +72,10 @@ func (r *runner) replace(ctx context.Context, q api.UpgradeRequest) (u api.Upgra
 	u.From = api.Process{Version: r.version, PID: os.Getpid()}
 	var s *estate.Successor
 	word := &estate.Word{Version: r.version, PID: os.Getpid()}
-	prepare := func(config string) (err error) {
+	prepare := func(config string) (layout string, err error) {
 		r.logger.Info("upgrade: the new process prepares", "event", "upgrade", "binary", path, "version", version)
 		if s, err = estate.Start(path, os.Args[1:], config, cpu.Unpin); err != nil {
-			return err
+			return "", err
 		}
 		preparing, cancel := context.WithTimeout(ctx, q.Timeout())
 		defer cancel()

@@ -12,6 +12,7 @@ import (
 	"sluice/engine/host"
 	"sluice/engine/platform/linux"
 	"sluice/engine/steer"
+	"sluice/engine/takeover"
 )
 
 // LoadConfig reads a configuration file and checks it against this machine. The verbs check and
@@ -56,7 +57,7 @@ func startEngine(ctx context.Context, cfg *conf.Config, configPath, version stri
 	kernel := linux.New(logger, cfg.Engine.Poll == conf.PollBusy, holder(store))
 	former := store.Former()
 	if former != nil {
-		kernel.After(store.Await)
+		kernel.After(func() error { return store.Await(takeover.Layout()) })
 	}
 	kernel.OnStop(cfg.Engine.OnStop == conf.OnStopDrop, cfg.Engine.BPFDir)
 	e, err := engine.Start(ctx, cfg, engine.Options{

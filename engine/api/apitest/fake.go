@@ -140,9 +140,9 @@ func (f *Fake) Override(_ context.Context, r api.OverrideRequest) (api.Backend, 
 }
 
 // Succeed hands over at once.
-func (f *Fake) Succeed(_ context.Context, prepare func(config string) error, give func() error) error {
+func (f *Fake) Succeed(_ context.Context, prepare func(config string) (layout string, err error), give func() error) error {
 	f.Record("succeed")
-	if err := prepare(""); err != nil {
+	if _, err := prepare(""); err != nil {
 		return err
 	}
 	return give()
