@@ -113,6 +113,10 @@ func (p *Processor) restoreCounts(t *conn.Table, c *conn.Conn, e *conn.Entry) {
 	} else {
 		p.loads.Add(p.worker, c.Backend, 0, 1)
 	}
+	if e.Flags&conn.Doubted != 0 && 1<<c.State&openStates != 0 && !p.doubts.full() {
+		c.Flags |= conn.Doubted // the answer to a RST probe of the former process may be lost
+		p.doubts.add(t.Slot(c), t == p.v6, p.now)
+	}
 	p.countSource(c, e.Client)
 	p.Packets.ConnOpened++ // at this worker; its backend has counted it before
 	if e.Flags&conn.HasTemplate == 0 {
