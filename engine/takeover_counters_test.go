@@ -30,6 +30,7 @@ func TestTakeoverOfCounters(t *testing.T) {
 			last.backends = last.backends[:2]
 
 			after := enginetest.New(t, workers[1], workers[1])
+			before.Close()
 			after.Inherit(before.Platform)
 			slices.Reverse(services)
 			after.Start(workers[1], config(services...))
@@ -62,6 +63,7 @@ func TestTakeoverOfCounters(t *testing.T) {
 					}
 				}
 				next := enginetest.New(t, workers[1], workers[1])
+				after.Close()
 				next.Inherit(after.Platform)
 				after = next
 				after.Start(workers[1], config(services...))

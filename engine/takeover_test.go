@@ -92,6 +92,7 @@ func TestTakeover(t *testing.T) {
 			}
 
 			after := enginetest.New(t, workers[1], workers[1])
+			before.Close()
 			after.Inherit(before.Platform)
 			other := svc{name: "new", port: "9999", backends: []string{"10.0.0.19:1"}}
 			reversed := []svc{other}
@@ -162,6 +163,7 @@ func TestTakeoverOfHealth(t *testing.T) {
 	awaitStates(t, before, "up down up")
 
 	after := enginetest.New(t, 1, 1)
+	before.Close()
 	after.Inherit(before.Platform)
 	answer := make(chan struct{})
 	after.Probe = func(ctx context.Context, _ health.Check) error {
@@ -198,6 +200,7 @@ func TestTakeoverThenAnother(t *testing.T) {
 		s.open(t, before, services[i/20].mode)
 	}
 	after := enginetest.New(t, 2, 2)
+	before.Close()
 	after.Inherit(before.Platform)
 	after.Start(2, config(services...))
 	for i, s := range all {

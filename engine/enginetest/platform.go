@@ -227,8 +227,8 @@ func (p *Platform) Counters(name string, bytes int) ([]byte, error) {
 	return p.kept[name], nil
 }
 
-// Inherit makes p's engine the next process after that of another platform, which is closed or not
-// used any more.
+// Inherit makes p's engine the next process after that of another platform, which is closed: its
+// workers would still count.
 func (p *Platform) Inherit(from *Platform) { p.former = from.kept }
 
 // Former implements platform.Keeper.
