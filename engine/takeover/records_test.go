@@ -27,6 +27,7 @@ port = 80
 	takeover.SetLayoutSuffix("other")
 	t.Cleanup(func() { takeover.SetLayoutSuffix("") })
 	after := enginetest.New(t, 1, 1)
+	before.Close()
 	after.Inherit(before.Platform)
 	after.Start(1, config)
 	s, err := after.Engine.Status(t.Context())
