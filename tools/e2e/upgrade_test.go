@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/engine/api"
 	"sluice/tools/e2e/testbed"
 )
 
