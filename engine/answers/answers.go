@@ -237,12 +237,12 @@ func report(w *worker.Worker, c *worker.Counters) api.WorkerStats {
 		Loops:             c.Turns,
 		PacketsPerBatch:   ratio(c.Frames, c.BusyTurns),
 		SyscallsPerPacket: ratio(syscalls, c.OwnFrames),
-		BusyShare:         ratio(uint64(c.BusyNs), uint64(c.RunNs)),
+		BusyShare:         ratio(c.BusyNs, c.RunNs),
 		BusyS:             float64(c.BusyNs) / 1e9, RunS: float64(c.RunNs) / 1e9,
 		StageNs: api.StageNs{
-			Receive:  ratio(uint64(c.ReceiveNs), c.Frames),
-			Process:  ratio(uint64(c.ProcessNs), c.Frames),
-			Transmit: ratio(uint64(c.TransmitNs), c.Frames),
+			Receive:  ratio(c.ReceiveNs, c.Frames),
+			Process:  ratio(c.ProcessNs, c.Frames),
+			Transmit: ratio(c.TransmitNs, c.Frames),
 		},
 		GapNs: api.GapNs{
 			P50: c.Gaps.Quantile(0.5), P99: c.Gaps.Quantile(0.99),

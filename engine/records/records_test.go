@@ -225,12 +225,12 @@ func TestLeftOut(t *testing.T) {
 	for _, table := range b.tables {
 		table.Scan(0, 1<<20, func(c *conn.Conn) {
 			n++
-			switch {
-			case n%4 == 0:
+			switch n % 4 {
+			case 0:
 				c.Expires = now
-			case n%4 == 1:
+			case 1:
 				c.State = conn.Idle
-			case n%4 == 2:
+			case 2:
 				c.Backend = 1
 			default:
 				left++
