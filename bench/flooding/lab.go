@@ -7,12 +7,12 @@ import (
 	"net/netip"
 	"time"
 
-	"sluice/bench/pause"
 	"sluice/engine/cpu"
 	"sluice/tools/e2e/flood"
 	"sluice/tools/e2e/testbed"
 	"sluice/tools/netlab"
 	"sluice/tools/netlab/loadgen"
+	"sluice/tools/pause"
 )
 
 // port is the TCP port of services and servers.

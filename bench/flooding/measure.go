@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"sluice/bench/pause"
 	"sluice/engine/api"
 	"sluice/tools/e2e/flood"
+	"sluice/tools/pause"
 )
 
 // Result is what a case came to.

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sluice/bench/pause"
+	"sluice/tools/pause"
 	"sluice/tools/pktgen/affinity"
 )
 

@@ -15,11 +15,11 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"sluice/bench/pause"
 	"sluice/conf"
 	"sluice/engine"
 	"sluice/engine/api"
 	"sluice/pipeline/packet/packettest"
+	"sluice/tools/pause"
 )
 
 // Options configures a Stream.

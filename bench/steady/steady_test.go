@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"sluice/bench/pause"
 	"sluice/engine/cpu"
+	"sluice/tools/pause"
 )
 
 // TestReloadsUnderSteadyPackets starts a small stream, reloads the configuration and wants all

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/tools/e2e/testbed"
+	"sluice/tools/pause"
 )
 
 // restartTimeout bounds the start of a server.
@@ -18,7 +19,7 @@ const restartTimeout = 20 * time.Second
 func (s *soak) dieAll(ctx, outer context.Context) {
 	random := s.random(1)
 	kinds := []string{killed, silent, hung}
-	for n := 0; sleep(ctx, s.Death/2+time.Duration(random.Int64N(int64(s.Death/2)))); n++ {
+	for n := 0; pause.For(ctx, s.Death/2+time.Duration(random.Int64N(int64(s.Death/2)))) == nil; n++ {
 		i := random.IntN(testbed.Backends)
 		if !s.claim(i) {
 			continue
@@ -64,7 +65,7 @@ func (s *soak) die(ctx, outer context.Context, i int, kind string, lasting time.
 	if err := die(); err != nil {
 		return err
 	}
-	sleep(ctx, lasting)
+	_ = pause.For(ctx, lasting) // or the soak has ended
 	if err := back(); err != nil {
 		return err
 	}

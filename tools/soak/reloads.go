@@ -10,6 +10,7 @@ import (
 
 	"sluice/engine/api"
 	"sluice/tools/e2e/testbed"
+	"sluice/tools/pause"
 )
 
 // reloadTimeout bounds one reload.
@@ -27,7 +28,7 @@ func (s *soak) reloadAll(ctx context.Context) {
 	random := s.random(2)
 	changes := []func(*rand.Rand) change{s.reweigh, s.remove, s.reschedule, s.drain, s.resource, s.add, s.retime}
 	var last change
-	for n := 0; sleep(ctx, s.Reload); n++ {
+	for n := 0; pause.For(ctx, s.Reload) == nil; n++ {
 		what := ""
 		if last.undo != nil {
 			last.undo()
@@ -159,8 +160,8 @@ func (s *soak) resource(random *rand.Rand) change {
 		if service.Mode != "fullnat" {
 			continue
 		}
-		family := paths()[i].Family
-		first, second := paths()[i].Seen().String(), testbed.SecondSource(family).String()
+		family := testbed.ModePaths[i].Family
+		first, second := testbed.ModePaths[i].Seen().String(), testbed.SecondSource(family).String()
 		service.Source = [][]string{{first}, {second}, {first, second}}[random.IntN(3)]
 	}
 	return change{what: "other fullnat sources"}

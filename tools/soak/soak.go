@@ -157,16 +157,6 @@ func (s *soak) serverName(i int) string {
 	return fmt.Sprintf("%s#%d", s.bed.Backends[i].Name, s.servers[i].starts)
 }
 
-// paths lists the services: all modes in both families.
-func paths() (all []testbed.Path) {
-	for _, mode := range []string{"nat", "fullnat", "tun", "dr"} {
-		for _, family := range []int{4, 6} {
-			all = append(all, testbed.Path{Mode: mode, Family: family, Backend: family})
-		}
-	}
-	return all
-}
-
 // config returns the first configuration.
 func (s *soak) config() (testbed.Config, error) {
 	allowed, err := cpu.Allowed()
@@ -175,7 +165,7 @@ func (s *soak) config() (testbed.Config, error) {
 	}
 	cfg := testbed.NewConfig(0)
 	cfg.Engine = testbed.Engine{Cores: allowed[len(allowed)-2:], Connections: 1 << 18}
-	for _, p := range paths() {
+	for _, p := range testbed.ModePaths {
 		service := p.Web()
 		service.Port = port
 		for i := range service.Backends {
@@ -195,7 +185,7 @@ func (s *soak) config() (testbed.Config, error) {
 // load returns what the clients do.
 func (s *soak) load() Load {
 	l := Load{Rate: s.Rate, Timeout: s.Timeout, Longest: min(100*time.Second, s.Time/3), Seed: s.Seed}
-	for i, p := range paths() {
+	for i, p := range testbed.ModePaths {
 		l.Targets = append(l.Targets, Target{s.cfg.Services[i].Name, netip.AddrPortFrom(p.Address(), port), p.Client()})
 	}
 	return l
@@ -289,16 +279,6 @@ func (s *soak) fail(format string, args ...any) {
 
 // elapsed returns the time since the start of the traffic.
 func (s *soak) elapsed() string { return fmt.Sprintf("%7.1f", time.Since(s.began).Seconds()) }
-
-// sleep waits, and reports whether ctx still lasts.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
 
 // random returns a source of random numbers for one purpose.
 func (s *soak) random(purpose uint64) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, purpose)) }

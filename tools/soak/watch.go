@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/tools/pause"
 )
 
 // Intervals of watch.
@@ -20,7 +21,7 @@ const askTimeout = 10 * time.Second
 
 // watch reads what the daemon uses, and where broken connections were, until ctx ends.
 func (s *soak) watch(ctx context.Context) {
-	for n := 0; sleep(ctx, identifyEvery); n++ {
+	for n := 0; pause.For(ctx, identifyEvery) == nil; n++ {
 		s.identify(ctx)
 		if n%int(usageEvery/identifyEvery) != 0 {
 			continue

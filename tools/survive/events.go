@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"sluice/engine/api"
+	"sluice/tools/e2e/testbed"
+	"sluice/tools/pause"
 )
 
 // kind is a kind of event.
@@ -82,7 +84,7 @@ func (r *run) event(ctx context.Context, n int, k kind) error {
 	if err != nil {
 		return fmt.Errorf("event %d, %s: %w", n, k.name, err)
 	}
-	if err := rest(ctx, settleTime); err != nil {
+	if err := pause.For(ctx, settleTime); err != nil {
 		return err
 	}
 	after := r.counts()
@@ -110,7 +112,7 @@ func (r *run) event(ctx context.Context, n int, k kind) error {
 	fmt.Fprintf(r.Out, "%s %-8s ready %4d ms, gap %4d ms, %d datagrams lost; %d connections (%d lost), %d queues, away %.0f ms, %d received, %d discarded, %d sending, %d repaired; %d MiB, %d files%s\n",
 		r.elapsed(), k.name, ready.Milliseconds(), after.Longest.Milliseconds(), lost(before, after),
 		taken.Connections, taken.Lost, taken.Queues, taken.AwayS*1e3, taken.Received, discarded(taken), taken.Sending, taken.Repaired, usage.RSSKiB>>10, usage.Files, why(taken))
-	fmt.Fprintf(r.Out, "%s   gaps of %v: %v\n", r.elapsed(), paths(), r.longest)
+	fmt.Fprintf(r.Out, "%s   gaps of %v: %v\n", r.elapsed(), testbed.ModePaths, r.longest)
 	for _, name := range slices.Sorted(maps.Keys(dropped)) {
 		if n := dropped[name] - min(drops[name], dropped[name]); n > 0 {
 			fmt.Fprintf(r.Out, "%s   %d more dropped: %s\n", r.elapsed(), n, name)

@@ -18,6 +18,7 @@ import (
 	"sluice/tools/e2e/testbed"
 	"sluice/tools/netlab"
 	"sluice/tools/netlab/loadgen"
+	"sluice/tools/pause"
 )
 
 // Options configures a run.
@@ -98,16 +99,6 @@ func (r *run) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// paths lists the services: all modes in both families.
-func paths() (all []testbed.Path) {
-	for _, mode := range []string{"nat", "fullnat", "tun", "dr"} {
-		for _, family := range []int{4, 6} {
-			all = append(all, testbed.Path{Mode: mode, Family: family, Backend: family})
-		}
-	}
-	return all
-}
-
 // setUp starts servers and the daemon.
 func (r *run) setUp(ctx context.Context) (err error) {
 	for _, b := range r.bed.Backends {
@@ -127,7 +118,7 @@ func (r *run) config() (testbed.Config, error) {
 	if err != nil || len(allowed) < r.Workers {
 		return testbed.Config{}, errors.Join(err, fmt.Errorf("%d workers need as many CPUs, and there are %d", r.Workers, len(allowed)))
 	}
-	cfg := testbed.NewConfig(0, paths()...)
+	cfg := testbed.NewConfig(0, testbed.ModePaths...)
 	cfg.Engine = testbed.Engine{Cores: allowed[len(allowed)-r.Workers:], Connections: 1 << 18}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -146,7 +137,7 @@ func (r *run) config() (testbed.Config, error) {
 func (r *run) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
-	for _, p := range paths() {
+	for _, p := range testbed.ModePaths {
 		c, err := loadgen.Connect(ctx, r.bed.Client, []netip.Addr{p.Client()}, netip.AddrPortFrom(p.Address(), port).String())
 		if err != nil {
 			return err
@@ -168,7 +159,7 @@ func (r *run) open(ctx context.Context) error {
 }
 
 // each returns the part of one service.
-func (r *run) each(n int) int { return n / len(paths()) }
+func (r *run) each(n int) int { return n / len(testbed.ModePaths) }
 
 // begin counts RSTs from now on, and begins the traffic.
 func (r *run) begin(ctx context.Context) error {
@@ -202,7 +193,7 @@ func (r *run) begin(ctx context.Context) error {
 func (r *run) disturb(ctx context.Context) error {
 	r.began = time.Now()
 	r.counts()
-	if err := rest(ctx, r.Calm); err != nil {
+	if err := pause.For(ctx, r.Calm); err != nil {
 		return err
 	}
 	r.gaps[""] = r.counts().Longest
@@ -216,7 +207,7 @@ func (r *run) disturb(ctx context.Context) error {
 	}
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for i, k := range all {
-		if err := rest(ctx, r.Pause+time.Duration(random.Int64N(int64(2*time.Second)))); err != nil {
+		if err := pause.For(ctx, r.Pause+time.Duration(random.Int64N(int64(2*time.Second)))); err != nil {
 			return err
 		}
 		if err := r.event(ctx, i+1, k); err != nil {
@@ -235,7 +226,7 @@ func (r *run) conclude(ctx context.Context) error {
 	var flows testbed.StreamCounts
 	for i, s := range r.streams {
 		c := s.End()
-		fmt.Fprintf(r.Out, "%s %s: %d of %d datagrams were not answered\n", r.elapsed(), paths()[i], c.Sent-c.Answered, c.Sent)
+		fmt.Fprintf(r.Out, "%s %s: %d of %d datagrams were not answered\n", r.elapsed(), testbed.ModePaths[i], c.Sent-c.Answered, c.Sent)
 		flows = plus(flows, c)
 	}
 	for _, why := range sum.Why {
@@ -318,7 +309,7 @@ func (r *run) endTraffic(ctx context.Context) (sum loadgen.Sum, silent int, err 
 			defer mu.Unlock()
 			err = errors.Join(err, endErr)
 			lost := r.each(r.Connections) - s.Broken - n
-			fmt.Fprintf(r.Out, "%s %s: %d busy connections broke, %d silent ones, %d new ones of %d: %v\n", r.elapsed(), paths()[i], s.Broken, lost, s.Failed, s.Failed+s.Opened, echoErr)
+			fmt.Fprintf(r.Out, "%s %s: %d busy connections broke, %d silent ones, %d new ones of %d: %v\n", r.elapsed(), testbed.ModePaths[i], s.Broken, lost, s.Failed, s.Failed+s.Opened, echoErr)
 			silent += lost
 			sum.Join(s)
 		})
@@ -422,13 +413,3 @@ func (r *run) usage() (testbed.Usage, error) {
 
 // elapsed returns the time since the start of the traffic.
 func (r *run) elapsed() string { return fmt.Sprintf("%7.1f", time.Since(r.began).Seconds()) }
-
-// rest waits for a time, or until ctx ends.
-func rest(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

@@ -36,6 +36,12 @@ var Paths = []Path{
 // balancer's own address.
 var FullNATPaths = []Path{{"fullnat", 4, 4}, {"fullnat", 6, 6}}
 
+// ModePaths lists the paths of all modes, with one family all the way.
+var ModePaths = []Path{
+	{"nat", 4, 4}, {"nat", 6, 6}, {"fullnat", 4, 4}, {"fullnat", 6, 6},
+	{"tun", 4, 4}, {"tun", 6, 6}, {"dr", 4, 4}, {"dr", 6, 6},
+}
+
 // AllPaths lists all paths.
 var AllPaths = slices.Concat(Paths, FullNATPaths)
 

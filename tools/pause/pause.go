@@ -1,4 +1,4 @@
-// Package pause waits, for measurements that can be stopped.
+// Package pause waits, for measurements and long runs that can be stopped.
 package pause
 
 import (
