@@ -279,7 +279,7 @@ func (p *Processor) replyLater(f *Frame) {
 	t := p.table(m)
 	c := p.findReply(t, f.home, m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
-		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
+		if p.handReply(f) {
 			return
 		}
 		p.strayLater(f)
@@ -289,10 +289,7 @@ func (p *Processor) replyLater(f *Frame) {
 		f.drop(counter.BackendGone)
 		return
 	}
-	client := m.Dst
-	if c.Flags&conn.Translated != 0 {
-		client = t.Client(c)
-	}
+	client := clientOf(t, c, m.Dst)
 	link, reason := p.linkTo(client)
 	if reason != counter.None {
 		p.unreachable(f, client, reason)

@@ -62,16 +62,13 @@ func (p *Processor) icmpOut(f *Frame) {
 	t := p.table(m)
 	c := p.findReply(t, f.home, m.Src, m.SrcPort, m.Dst, m.DstPort, m.Proto)
 	if c == nil {
-		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
+		if p.handReply(f) {
 			return
 		}
 		p.strayError(f)
 		return
 	}
-	client := m.Src
-	if c.Flags&conn.Translated != 0 {
-		client = t.Client(c)
-	}
+	client := clientOf(t, c, m.Src)
 	link, reason := p.t.Hops.Lookup(client)
 	switch {
 	case reason != counter.None:

@@ -58,7 +58,7 @@ func (p *Processor) Observe(f Frame, t *Tables, nowMs uint32) (s Observation) {
 	s.Meta, s.Class = g.meta, Class(g.kind)
 	if s.Class == ToService && p.misplaced.any() {
 		k := conn.Key{Service: g.service, ClientPort: g.meta.SrcPort, VIPPort: g.meta.DstPort}
-		if flow, is := p.misplaced.of[clientFlow{g.meta.Src, k}]; is && p.misplaced.living.Lives(flow.number) {
+		if flow, is := p.misplaced.find(g.meta.Src, k); is && p.misplaced.living.Lives(flow.number) {
 			s.Owner = flow.worker
 		}
 	}

@@ -44,15 +44,21 @@ func (p *Processor) mayBeMisplaced(f *Frame) bool {
 	return m != nil && (m.living.Live() > 0 || f.Hops > 0 && len(m.of) > 0)
 }
 
+// find returns a client's connection if it is misplaced, or was.
+func (m *Misplaced) find(client packet.Addr, k conn.Key) (flow misplacedFlow, is bool) {
+	flow, is = m.of[clientFlow{client, k}]
+	return flow, is
+}
+
 // isMisplaced reports whether a client's connection is misplaced, or was.
 func (p *Processor) isMisplaced(client packet.Addr, k conn.Key) bool {
-	_, is := p.misplaced.of[clientFlow{client, k}]
+	_, is := p.misplaced.find(client, k)
 	return is
 }
 
 // end notes that a connection has ended.
 func (m *Misplaced) end(client packet.Addr, k conn.Key) {
-	if flow, is := m.of[clientFlow{client, k}]; is {
+	if flow, is := m.find(client, k); is {
 		m.living.End(flow.number)
 	}
 }
@@ -64,7 +70,7 @@ func (p *Processor) handMisplaced(f *Frame, client packet.Addr, k conn.Key, s *S
 	if !p.mayBeMisplaced(f) {
 		return false
 	}
-	flow, is := p.misplaced.of[clientFlow{client, k}]
+	flow, is := p.misplaced.find(client, k)
 	if !is || int(f.Hops) > 2*p.workers {
 		return false
 	}

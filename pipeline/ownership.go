@@ -148,6 +148,12 @@ func (p *Processor) handToPortOwner(f *Frame) bool {
 	return true
 }
 
+// handReply hands a backend's frame that belongs to no connection of this worker to one that may
+// have it. It reports whether it did.
+func (p *Processor) handReply(f *Frame) bool {
+	return p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers)
+}
+
 // handTo sets the verdict of a frame that goes to another worker.
 func (p *Processor) handTo(f *Frame, worker int) {
 	if f.Noted = f.meta.Part != packet.Whole; f.Noted {

@@ -232,7 +232,7 @@ func (p *Processor) reply(f *Frame) {
 	t := p.table(m)
 	c := p.findReply(t, f.home, m.Dst, m.DstPort, m.Src, m.SrcPort, m.Proto)
 	if c == nil {
-		if p.handToPortOwner(f) || p.t.moved && p.handToNextWorker(f, p.workers) {
+		if p.handReply(f) {
 			return
 		}
 		p.stray(f)
@@ -254,10 +254,7 @@ func (p *Processor) reply(f *Frame) {
 	if c.Flags&(conn.IsUDP|conn.Proven) == conn.IsUDP {
 		p.prove(c)
 	}
-	client := m.Dst
-	if c.Flags&conn.Translated != 0 {
-		client = t.Client(c)
-	}
+	client := clientOf(t, c, m.Dst)
 	link, reason := p.linkTo(client)
 	switch {
 	case reason != counter.None:
@@ -278,6 +275,15 @@ func (p *Processor) reply(f *Frame) {
 	}
 	f.setFragmentID()
 	f.send(m, link)
+}
+
+// clientOf returns the client of a connection. dst is where its backend sends to: in nat the client
+// itself.
+func clientOf(t *conn.Table, c *conn.Conn, dst packet.Addr) packet.Addr {
+	if c.Flags&conn.Translated != 0 {
+		return t.Client(c)
+	}
+	return dst
 }
 
 // linkTo returns the next hop to a client, or why there is none.

@@ -24,9 +24,6 @@ const recordsName = "records"
 // slotsPerBlock is how many slots of a table are examined for one block of records.
 const slotsPerBlock = 4096
 
-// Layout identifies the tables of this program: a process with another one needs records.
-func Layout() string { return layout() }
-
 // KeepRecords keeps the connections for a successor with another layout. The workers are frozen. r
 // is what their tables are.
 func (p *Process) KeepRecords(layout string, r *tables.Result, workers *worker.Set) error {

@@ -49,7 +49,7 @@ import (
 
 // Numbers is what the numbers in a process's connection tables mean.
 type Numbers struct {
-	Layout   string // of the entries, see layout
+	Layout   string // of the entries, see Layout
 	ZeroNs   int64  // CLOCK_MONOTONIC at the beginning of the process's time
 	Workers  int
 	Seed     flow.Seed
@@ -64,7 +64,7 @@ const numbersName = platform.Complete
 // numbersOf returns the numbers of tables.
 func numbersOf(r *tables.Result, workers int, seed flow.Seed) *Numbers {
 	n := &Numbers{
-		Layout: layout(), ZeroNs: zeroNs(), Workers: workers, Seed: seed,
+		Layout: Layout(), ZeroNs: zeroNs(), Workers: workers, Seed: seed,
 		Services: make(map[uint32]service.Key), Backends: make(map[uint32]tables.Backend), Sources: make(map[uint8]netip.Addr),
 	}
 	for number, of := range r.Services() {
@@ -139,7 +139,7 @@ func former(k platform.Keeper) (*Numbers, error) {
 // check returns the records that are to be read in place of the tables of the former process, nil
 // if the tables can be read. The error says why neither can.
 func (n *Numbers) check(k platform.Keeper) (records []byte, err error) {
-	if n.Layout == layout() {
+	if n.Layout == Layout() {
 		return nil, nil
 	}
 	if records = k.Former()[recordsName]; len(records) == 0 {
@@ -259,9 +259,10 @@ func zeroNs() int64 {
 // it, and says when to change it.
 const meaning = "0be42c3f4d124bd92ed917e626509e36efcb5d99a94d5c9817c4b5c39ae9c9b7"
 
-// layout identifies the form and the meaning of entries: it differs if a byte of an example does,
-// or the order of states and flags, or what a fixed script makes of them.
-func layout() string {
+// Layout identifies the form and the meaning of entries: it differs if a byte of an example does,
+// or the order of states and flags, or what a fixed script makes of them. A process with another
+// one needs records.
+func Layout() string {
 	h := sha256.New()
 	fmt.Fprintln(h, meaning)
 	h.Write(conn.Example())

@@ -218,10 +218,11 @@ func (s *Set) awaitEnd() error {
 
 func (o *Options) newWorkers() ([]*Worker, error) {
 	n := len(o.Cores)
-	parts := divide(len(o.Hardware.UMEM)/platform.FrameSize, o.queues())
+	queues := o.queues()
+	parts := divide(len(o.Hardware.UMEM)/platform.FrameSize, queues)
 	workers, connections := make([]*Worker, n), counter.NewCapacity(n, o.Connections)
 	for i := range workers {
-		w, err := o.newWorker(i, parts, connections)
+		w, err := o.newWorker(i, queues[i], parts, connections)
 		if err != nil {
 			for _, made := range workers[:i] {
 				err = errors.Join(err, made.close())
@@ -261,7 +262,7 @@ func (o *Options) queues() []int {
 	return count
 }
 
-func (o *Options) newWorker(id int, parts parts, connections *counter.Capacity) (*Worker, error) {
+func (o *Options) newWorker(id, queues int, parts parts, connections *counter.Capacity) (*Worker, error) {
 	n := len(o.Cores)
 	var tables [2][]byte
 	for i, family := range []int{4, 6} {
@@ -271,7 +272,7 @@ func (o *Options) newWorker(id int, parts parts, connections *counter.Capacity) 
 		}
 		tables[i] = mem
 	}
-	counted, err := o.counted(id, o.queues()[id])
+	counted, err := o.counted(id, queues)
 	if err != nil {
 		return nil, err
 	}

@@ -203,10 +203,10 @@ func (u *UMEM) Verify() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for place, used := range u.state.used {
+		if !used {
+			continue
+		}
 		for i := range seen {
-			if !used {
-				break
-			}
 			word := u.state.places[place][placeFrames+i]
 			if twice := seen[i] & word; twice != 0 {
 				return fmt.Errorf("frame %#x is of two sockets, one of which is at place %d", (i*64+bits.TrailingZeros64(twice))*FrameSize, place)

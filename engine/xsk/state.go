@@ -196,10 +196,11 @@ func (u *UMEM) Held() []uint64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for place, words := range u.state.places {
+		if !u.state.used[place] {
+			continue
+		}
 		for i := range held {
-			if u.state.used[place] {
-				held[i] |= words[placeFrames+i]
-			}
+			held[i] |= words[placeFrames+i]
 		}
 	}
 	return held
