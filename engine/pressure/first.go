@@ -2,7 +2,6 @@ package pressure
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -43,8 +42,7 @@ type firsts struct {
 	First
 	of      uint64 // counter.Service.Of
 	steps   []firstStep
-	sources map[netip.Prefix]float64
-	all     float64 // first packets that sources are parts of
+	sources prefixes
 }
 
 type firstStep struct {
@@ -78,10 +76,10 @@ func (w *Watch) StepFirst(counts []counter.Service, first []counter.PrefixCount,
 		if w.lastFirst == nil {
 			break // the step before had no counts
 		}
-		number, c, was := uint32(n), &counts[n], w.wasFirst(n, counts[n].Of)
+		number, c, was := uint32(n), &counts[n], before(w.lastFirst, n, counts[n].Of)
 		came := firstStep{w.elapsed, growth(was.First, c.First), growth(was.Second, c.Second)}
 		if float64(came.first) >= many*w.elapsed.Seconds() && w.firsts[number] == nil {
-			w.firsts[number] = &firsts{First: First{Since: w.at}, of: c.Of, sources: make(map[netip.Prefix]float64)}
+			w.firsts[number] = &firsts{First: First{Since: w.at}, of: c.Of, sources: newPrefixes()}
 		}
 		if f := w.firsts[number]; f != nil && f.of == c.Of {
 			f.add(came)
@@ -90,7 +88,7 @@ func (w *Watch) StepFirst(counts []counter.Service, first []counter.PrefixCount,
 	w.lastFirst = counts
 	for _, s := range first {
 		if f := w.firsts[s.Service]; f != nil {
-			f.sources[s.Netip()] += float64(s.Count - s.Over)
+			f.sources.add(&s)
 		}
 	}
 	for _, number := range slices.Sorted(maps.Keys(w.firsts)) {
@@ -109,21 +107,10 @@ func (w *Watch) StepFirst(counts []counter.Service, first []counter.PrefixCount,
 	return changes
 }
 
-// wasFirst is before, of the counts that StepFirst was called with last.
-func (w *Watch) wasFirst(number int, of uint64) counter.Service {
-	if number < len(w.lastFirst) && w.lastFirst[number].Of == of {
-		return w.lastFirst[number]
-	}
-	return counter.Service{}
-}
-
 // add adds a step.
 func (f *firsts) add(s firstStep) {
-	f.all = f.all*kept + float64(s.first)
-	for prefix := range f.sources {
-		f.sources[prefix] *= kept
-	}
-	maps.DeleteFunc(f.sources, func(_ netip.Prefix, n float64) bool { return n < 0.5 })
+	f.sources.fade()
+	f.sources.all += float64(s.first)
 	if f.steps = append(f.steps, s); len(f.steps) > firstSteps {
 		f.steps = f.steps[1:]
 	}
@@ -148,5 +135,5 @@ func (f *firsts) sum(now time.Time, tcp bool) {
 	if len(f.steps) >= 3 {
 		f.Flood = tcp && f.Alone >= floodShare && f.PerSecond*f.Alone >= many
 	}
-	f.Sources = busiest(f.sources, f.all)
+	f.Sources = f.sources.busiest()
 }

@@ -4,9 +4,7 @@
 package pressure
 
 import (
-	"cmp"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -17,12 +15,6 @@ const (
 	// calm is how long after the last such connection the pressure is over, and the time over which
 	// rates are averaged.
 	calm = 5 * time.Second
-	// kept is the part of the count of a prefix that remains from one step to the next.
-	kept = 0.75
-	// worthNaming is the least share of a prefix that is named, and mostNamed how many are. What is
-	// less may be an error of counter.Prefixes.
-	worthNaming = 0.03
-	mostNamed   = 5
 )
 
 // State is the pressure on a service. Its counts are since it began.
@@ -38,12 +30,6 @@ type State struct {
 
 // Displacing returns how many of FoundFull took the place of other connections.
 func (s *State) Displacing() uint64 { return s.FoundFull - s.Refused - s.Untracked }
-
-// Share is a source prefix, and its part of all new connections that find no free entry, 0 to 1.
-type Share struct {
-	Prefix netip.Prefix
-	Share  float64
-}
 
 // Change is the begin or the end of the pressure on a service.
 type Change struct {
@@ -86,10 +72,10 @@ func (w *Watch) Step(now time.Time, counts []counter.Service, sources []counter.
 	elapsed := now.Sub(w.at)
 	w.at, w.elapsed = now, elapsed
 	for _, e := range w.under {
-		e.fade()
+		e.sources.fade()
 	}
 	for n := range counts {
-		number, c, was := uint32(n), &counts[n], w.before(n, counts[n].Of)
+		number, c, was := uint32(n), &counts[n], before(w.last, n, counts[n].Of)
 		if e := w.under[number]; e != nil && e.of != c.Of {
 			delete(w.under, number)
 		}
@@ -98,7 +84,7 @@ func (w *Watch) Step(now time.Time, counts []counter.Service, sources []counter.
 		}
 		e := w.under[number]
 		if e == nil {
-			e = &episode{State: State{Since: now}, of: c.Of, sources: make(map[netip.Prefix]float64)}
+			e = &episode{State: State{Since: now}, of: c.Of, sources: newPrefixes()}
 			w.under[number] = e
 		}
 		e.add(now, elapsed, c, &was)
@@ -108,7 +94,7 @@ func (w *Watch) Step(now time.Time, counts []counter.Service, sources []counter.
 	}
 	for _, s := range sources {
 		if e := w.under[s.Service]; e != nil {
-			e.sources[s.Netip()] += float64(s.Count - s.Over)
+			e.sources.add(&s)
 		}
 	}
 	for _, number := range slices.Sorted(maps.Keys(w.under)) {
@@ -125,10 +111,11 @@ func (w *Watch) Step(now time.Time, counts []counter.Service, sources []counter.
 	return changes
 }
 
-// before returns the last counts of a service, zero if its number was another's.
-func (w *Watch) before(number int, of uint64) counter.Service {
-	if number < len(w.last) && w.last[number].Of == of {
-		return w.last[number]
+// before returns the counts of a service in those of a step before, zero if its number was
+// another's.
+func before(last []counter.Service, number int, of uint64) counter.Service {
+	if number < len(last) && last[number].Of == of {
+		return last[number]
 	}
 	return counter.Service{}
 }
@@ -138,8 +125,7 @@ type episode struct {
 	State
 	of      uint64 // counter.Service.Of
 	steps   []step // of the last time calm, those with new connections without a free entry
-	sources map[netip.Prefix]float64
-	all     float64 // new connections that sources are parts of
+	sources prefixes
 }
 
 // step is what has come since the step before, which was elapsed earlier.
@@ -149,21 +135,12 @@ type step struct {
 	n       uint64
 }
 
-// fade lowers the counts of prefixes, so that those that send no more are not named for long.
-func (e *episode) fade() {
-	e.all *= kept
-	for prefix := range e.sources {
-		e.sources[prefix] *= kept
-	}
-	maps.DeleteFunc(e.sources, func(_ netip.Prefix, n float64) bool { return n < 0.5 })
-}
-
 // add adds what has come since the step before.
 func (e *episode) add(now time.Time, elapsed time.Duration, c, was *counter.Service) {
 	n := c.FoundFull - was.FoundFull
 	e.Last = now
 	e.steps = append(e.steps, step{now, elapsed, n})
-	e.all += float64(n)
+	e.sources.all += float64(n)
 	e.FoundFull += n
 	// A packet can be dropped as table_full although there are free entries: too far away.
 	refused := min(n, growth(was.TableFull, c.TableFull)+growth(was.SNATExhausted, c.SNATExhausted))
@@ -187,18 +164,5 @@ func (e *episode) sum(now time.Time) {
 	if elapsed := now.Sub(from); elapsed > 0 {
 		e.PerSecond = float64(n) / elapsed.Seconds()
 	}
-	e.Sources = busiest(e.sources, e.all)
-}
-
-// busiest returns the busiest prefixes, by their counts, of so many in all.
-func busiest(counts map[netip.Prefix]float64, all float64) (shares []Share) {
-	for prefix, of := range counts {
-		if share := of / max(all, 1); share >= worthNaming {
-			shares = append(shares, Share{prefix, min(share, 1)})
-		}
-	}
-	slices.SortFunc(shares, func(a, b Share) int {
-		return cmp.Or(cmp.Compare(b.Share, a.Share), a.Prefix.Addr().Compare(b.Prefix.Addr()))
-	})
-	return shares[:min(len(shares), mostNamed)]
+	e.Sources = e.sources.busiest()
 }
