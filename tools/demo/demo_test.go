@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/tools/e2e/testbed"
 )
 
 // childEnv makes the test binary run the demonstration.
@@ -29,8 +31,8 @@ func command(t *testing.T) (cmd *exec.Cmd, stdout *bytes.Buffer) {
 		t.Skip("network namespaces and XDP need root")
 	}
 	sluice := filepath.Join(t.TempDir(), "sluice")
-	if output, err := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice").CombinedOutput(); err != nil {
-		t.Fatalf("building sluice: %v\n%s", err, output)
+	if err := testbed.Build(sluice); err != nil {
+		t.Fatal(err)
 	}
 	cmd = exec.CommandContext(t.Context(), os.Args[0], "-sluice", sluice)
 	cmd.Env = append(os.Environ(), childEnv+"=1")

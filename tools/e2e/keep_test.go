@@ -30,10 +30,7 @@ func TestKeep(t *testing.T) {
 		t.Fatalf("3 requests went %s: %v", &s, s.Errors)
 	}
 
-	var held []*testbed.Held
-	for _, p := range testbed.Paths {
-		held = append(held, hold(t, b, p.URL(), 2)...)
-	}
+	held := holdAll(t, b, testbed.Paths, 2)
 	moves(t, held...)
 
 	before, err := b.XDP()
@@ -104,10 +101,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	d, err := b.Keep(ctxOf(t), config(t, testbed.Paths...))
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
-	var held []*testbed.Held
-	for _, p := range testbed.Paths {
-		held = append(held, hold(t, b, p.URL(), 2)...)
-	}
+	held := holdAll(t, b, testbed.Paths, 2)
 	datagrams, err := b.Stream(ctxOf(t), nat4.UDP(), time.Millisecond)
 	must(t, err)
 	opening, stop := context.WithCancel(context.Background())
@@ -159,10 +153,7 @@ func TestKilledBeforeOthers(t *testing.T) {
 	d, err := b.Keep(ctxOf(t), cfg)
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
-	var held []*testbed.Held
-	for _, p := range testbed.AllPaths {
-		held = append(held, hold(t, b, p.URL(), 4)...)
-	}
+	held := holdAll(t, b, testbed.AllPaths, 4)
 	datagrams, err := b.Stream(ctxOf(t), nat4.UDP(), time.Millisecond)
 	must(t, err)
 	for _, next := range []struct {

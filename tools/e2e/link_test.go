@@ -29,10 +29,7 @@ func works(t *testing.T, b *testbed.Bed, p testbed.Path) {
 func TestLinkDown(t *testing.T) {
 	b := bed(t)
 	d := start(t, b, config(t, goes...))
-	var held []*testbed.Held
-	for _, p := range goes {
-		held = append(held, hold(t, b, p.URL(), 1)...)
-	}
+	held := holdAll(t, b, goes, 1)
 	for _, c := range []struct {
 		what      string
 		down, up  func() error

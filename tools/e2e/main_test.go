@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -44,8 +43,8 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	sluice = filepath.Join(dir, "sluice")
-	if output, err := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "e2e: building sluice: %v\n%s", err, output)
+	if err := testbed.Build(sluice); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
 	code := m.Run()
@@ -196,6 +195,15 @@ func hold(t *testing.T, b *testbed.Bed, url string, n int) []*testbed.Held {
 		must(t, err)
 		t.Cleanup(func() { h.Close() })
 		all = append(all, h)
+	}
+	return all
+}
+
+// holdAll is hold for each of these paths.
+func holdAll(t *testing.T, b *testbed.Bed, paths []testbed.Path, n int) (all []*testbed.Held) {
+	t.Helper()
+	for _, p := range paths {
+		all = append(all, hold(t, b, p.URL(), n)...)
 	}
 	return all
 }

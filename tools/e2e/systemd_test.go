@@ -190,10 +190,7 @@ func TestSystemd(t *testing.T) {
 	b := newBed(t, testbed.Options{Name: "e2e-systemd", Queues: 2})
 	cfg := config(t, testbed.Paths...)
 	u := startUnit(t, b, cfg)
-	var held []*testbed.Held
-	for _, p := range testbed.Paths {
-		held = append(held, hold(t, b, p.URL(), 2)...)
-	}
+	held := holdAll(t, b, testbed.Paths, 2)
 	datagrams, err := b.Stream(ctxOf(t), nat4.UDP(), time.Millisecond)
 	must(t, err)
 	for round := range 2 {

@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,10 +16,7 @@ import (
 func build(t *testing.T, version string, link ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sluice-"+version)
-	output, err := exec.Command("go", "build", "-ldflags", "-X main.version="+version+" "+strings.Join(link, " "), "-o", path, "sluice/cmd/sluice").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, output)
-	}
+	must(t, testbed.Build(path, "-ldflags", "-X main.version="+version+" "+strings.Join(link, " ")))
 	return path
 }
 
@@ -32,10 +28,7 @@ func TestUpgrade(t *testing.T) {
 	d, err := b.Keep(ctxOf(t), config(t, testbed.Paths...))
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
-	var held []*testbed.Held
-	for _, p := range testbed.Paths {
-		held = append(held, hold(t, b, p.URL(), 2)...)
-	}
+	held := holdAll(t, b, testbed.Paths, 2)
 	datagrams, err := b.Stream(ctxOf(t), nat4.UDP(), time.Millisecond)
 	must(t, err)
 	for round := range 5 {
@@ -170,10 +163,7 @@ func TestUpgradeOfTables(t *testing.T) {
 	d, err := b.Keep(ctxOf(t), config(t, testbed.AllPaths...))
 	must(t, err)
 	t.Cleanup(func() { finish(t, b, d) })
-	var held []*testbed.Held
-	for _, p := range testbed.AllPaths {
-		held = append(held, hold(t, b, p.URL(), 2)...)
-	}
+	held := holdAll(t, b, testbed.AllPaths, 2)
 	for _, program := range []string{next, b.Program()} {
 		moves(t, held...)
 		u, err := d.API.Upgrade(ctxOf(t), api.UpgradeRequest{Binary: program})

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"sluice/engine/cpu"
+	"sluice/tools/e2e/testbed"
 	"sluice/tools/netlab/backend"
 )
 
@@ -31,8 +31,8 @@ func TestSoak(t *testing.T) {
 		t.Skipf("two workers need two CPUs: %v, %v", allowed, err)
 	}
 	sluice := filepath.Join(t.TempDir(), "sluice")
-	if output, err := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice").CombinedOutput(); err != nil {
-		t.Fatalf("building sluice: %v\n%s", err, output)
+	if err := testbed.Build(sluice); err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"sluice/tools/e2e/testbed"
 	"sluice/tools/netlab/backend"
 	"sluice/tools/netlab/loadgen"
 )
@@ -29,8 +29,8 @@ func TestSurvive(t *testing.T) {
 		t.Skip("network namespaces and XDP need root")
 	}
 	sluice := filepath.Join(t.TempDir(), "sluice")
-	if output, err := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice").CombinedOutput(); err != nil {
-		t.Fatalf("building sluice: %v\n%s", err, output)
+	if err := testbed.Build(sluice); err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
